@@ -38,7 +38,7 @@ impl Clock {
     }
 }
 
-/// A clock that stands still until it is advanced. Clones share their time.
+/// A clock that advances only by explicit calls. Clones share their time.
 #[derive(Clone, Debug, Default)]
 pub struct SimulatedClock(Arc<AtomicI64>);
 

@@ -108,9 +108,9 @@ impl Stop {
         self.is_behind_pipe.store(is_behind_pipe, Ordering::Relaxed);
     }
 
-    /// Ends all waits for servers at `deadline`, whatever their own limits are. Only the first call has an effect.
-    pub fn set_deadline(&self, deadline: Instant) {
-        _ = self.deadline.set(deadline);
+    /// Ends all waits for servers after `time`, whatever their own limits are. Only the first call has an effect.
+    pub fn set_deadline(&self, time: Duration) {
+        _ = self.deadline.set(Instant::now() + time);
     }
 
     /// Begins a wait for a server, which the first signal bounds.
@@ -327,12 +327,12 @@ mod tests {
         let stop = Stop::never();
         let wait = stop.server_wait();
         assert_eq!(wait.limit(None), None);
-        stop.set_deadline(wait.from + Duration::from_secs(10));
+        stop.deadline.set(wait.from + Duration::from_secs(10)).unwrap();
         assert!(!wait.is_over());
         let limits = [None, Some(Duration::from_secs(300)), Some(Duration::from_secs(3))];
         assert_eq!(limits.map(|limit| wait.limit(limit).map(|limit| limit.as_secs())), [Some(10), Some(10), Some(3)]);
         let stop = Stop::never();
-        stop.set_deadline(before(Duration::from_secs(1)));
+        stop.deadline.set(before(Duration::from_secs(1))).unwrap();
         let wait = stop.server_wait();
         assert!(wait.is_over() && !wait.pause(Duration::ZERO));
         assert_eq!(wait.limit(None), Some(Duration::ZERO));

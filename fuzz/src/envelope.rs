@@ -6,7 +6,9 @@ use arrow::array::{AsArray, RecordBatch};
 use evt::json::{text, walk};
 use evt::kind::dead::ErrorType;
 use evt::kind::event::{COLUMNS, column};
-use evt::mapping::{KeepRaw, Mapped, Mapper, Options, Provenance, RecordPosition, Stamper, TimeFrom, TimeUnit, When};
+use evt::mapping::{
+    KeepRaw, Mapped, Mapper, Options, Provenance, Record, RecordMeta, Stamper, TimeFrom, TimeUnit, When,
+};
 use evt::time::parse_instant;
 use serde_json::value::RawValue;
 
@@ -54,8 +56,9 @@ enum Fate {
 
 fn map((mapper, stamper): &mut (Mapper, Stamper), line: &str, offset: i64) -> Fate {
     let partition = stamper.partition("f", "0");
-    let place = RecordPosition { raw: line.as_bytes(), offset, partition, now: NOW, judged: false, arrival: None };
-    match mapper.record(line, place, stamper).expect("a batch can be built") {
+    let meta = RecordMeta::of_file("f", partition).at(offset);
+    let record = Record { text: line, raw: line.as_bytes(), meta, now: NOW, is_judged: false };
+    match mapper.record(record, stamper).expect("a batch can be built") {
         Mapped::Dead(fault) => Fate::Dead(fault.error_type, fault.message),
         Mapped::Row => {
             let batch = mapper.batch(stamper, None).expect("a batch").expect("a row");

@@ -1,31 +1,33 @@
 //! What a broker answers: what it understands, records of partitions, and the batches that they are in.
 
-use evt::kafka::fetch::batch::{Aborted, Batch, Found, next_offset};
+use evt::kafka::fetch::batch::{Aborted, Batch, next_offset};
 use evt::kafka::fetch::{unpack, wire};
 use evt::kind::headers::Headers as _;
+
+/// The topics of the seeds.
+const TOPICS: [&str; 4] = ["seed-none", "seed-gzip", "seed-snappy", "seed-lz4"];
 
 /// Any bytes are an answer, and any bytes are the records of a partition.
 pub fn run(input: &[u8]) {
     let _ = wire::understands(input);
-    if let Ok(Ok(all)) = wire::fetched(input) {
-        all.iter().for_each(|one| records(&input[one.records.clone()], &one.aborted));
+    if let Ok(all) = wire::fetched(input, &TOPICS.map(str::to_owned)) {
+        all.into_iter().for_each(|one| records(&input[one.range], one.aborted));
     }
-    records(input, &[]);
+    records(input, Aborted::default());
 }
 
 /// Batches lie behind each other, offsets do not turn round, and where a batch ends does not depend on what is in it.
-fn records(bytes: &[u8], aborted: &[(i64, i64)]) {
+fn records(bytes: &[u8], mut aborted: Aborted) {
     let (mut rest, mut last, mut unpacked) = (bytes, None, vec![]);
-    let mut aborted = Aborted::new(aborted);
-    while let Ok(Found::Batch(batch, length)) = Batch::first(rest, false) {
+    while let Ok(Some(batch)) = Batch::first(rest, false) {
         assert!(0 <= batch.base && batch.base <= batch.last);
         last = Some(batch.last);
-        rest = &rest[length..];
-        let body = match batch.packing() {
+        rest = &rest[batch.size..];
+        let body = match batch.compression() {
             0 => batch.body,
-            packing => match unpack::unpack(packing, batch.body, &mut unpacked) {
-                Ok(true) => unpacked.as_slice(),
-                _ => continue,
+            compression => match unpack::unpack(compression, batch.body, &mut unpacked) {
+                Ok(()) => unpacked.as_slice(),
+                Err(_) => continue,
             },
         };
         let _ = aborted.hides(&batch, body);

@@ -12,7 +12,7 @@ use evt::mapping::{self, Provenance, TimeFrom};
 use evt::op::dedup::Dedup;
 use evt::op::window::Window;
 use evt::output::dead_letters::DeadLetters;
-use evt::output::{Checked, OutputSpec};
+use evt::output::{OutputPlan, OutputSpec};
 use evt::run::Run;
 use evt::source::{Polled, Source, SourceOptions};
 use evt::uri::Uri;
@@ -47,7 +47,7 @@ pub fn run(input: &[u8]) {
         control: false,
         encode: EncodeOptions::default(),
     };
-    let output = Checked::try_new("null:", &spec, &run).and_then(|checked| checked.open(&Kind::Dead.schema(), &run));
+    let output = OutputPlan::try_new("null:", &spec, &run).and_then(|checked| checked.open(&Kind::Dead.schema(), &run));
     let output = output.expect("nothing is opened");
     let mut dead = DeadLetters::new(run.clone(), Some(Box::new(|| Ok(output))));
     dead.open().expect("nothing is opened");

@@ -11,7 +11,7 @@ pub const METRICS: &str = "[defaults]\nsize = '10s'\nslide = '5s'\nby = ['k']\nl
      [[metric]]\naggregate = 'count(*)'\n[[metric]]\naggregate = 'sum(a)'\n[[metric]]\naggregate = 'avg(a)'\n\
      [[metric]]\naggregate = 'min(a)'\n[[metric]]\naggregate = 'max(a)'\n[[metric]]\naggregate = 'stddev(a)'\n\
      [[metric]]\naggregate = 'approx_distinct(a)'\n[[metric]]\naggregate = 'approx_percentile(a, 0.9)'\n\
-     [[metric]]\naggregate = 'ratio(a = 1)'\n[[metric]]\nname = 's'\naggregate = 'sum(a)'\ngap = '2s'\n";
+     [[metric]]\naggregate = 'ratio(a = 1)'\n[[metric]]\naggregate = 'rate(*)'\n[[metric]]\nname = 's'\naggregate = 'sum(a)'\ngap = '2s'\n";
 
 /// What the windows of this target are told.
 pub fn options() -> Options {

@@ -9,7 +9,7 @@ use super::binary::{write_bytes, write_long};
 use super::scalar::Scalar;
 use super::schema::Unit;
 use crate::json::base64;
-use crate::json::number::parse_special;
+use crate::json::number::{Decimal, parse_special};
 use crate::json::text::{excerpt, write_uuid};
 use crate::time::{format_instant, parse_date, parse_instant, write_instant};
 use num_bigint::{BigInt, Sign};
@@ -111,7 +111,7 @@ impl fmt::Display for AvroInput<'_> {
             Self::Whole(value) => write!(f, "number {value}"),
             Self::String(text) => write!(f, "string \"{}\"", excerpt(text)),
             Self::Instant(micros) => write!(f, "instant {}", format_instant(*micros)),
-            Self::Uuid(_) => f.write_str("a uuid"),
+            Self::Uuid(_) => f.write_str("a UUID"),
             Self::Array(text) => write!(f, "array {}", excerpt(text)),
             Self::Object(text) => write!(f, "object {}", excerpt(text)),
         }
@@ -237,8 +237,8 @@ fn float(input: &AvroInput<'_>) -> Option<f32> {
     }
 }
 
-/// Whether a number survives in binary floating point: an integer prints unchanged; a fraction is the nearest double and
-/// does not become zero. Up to `safe` digits always survive.
+/// Whether a number keeps its value in binary floating point: an integer prints unchanged; a fraction becomes the
+/// nearest double, but not zero. Numbers of up to `safe` digits always do.
 fn keeps(text: &str, is_zero: bool, safe: usize, printed: impl FnOnce() -> String) -> bool {
     if is_zero {
         let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
@@ -247,29 +247,19 @@ fn keeps(text: &str, is_zero: bool, safe: usize, printed: impl FnOnce() -> Strin
     text.len() <= safe || text.contains(['.', 'e', 'E']) || printed() == text
 }
 
-/// Returns the digits of a JSON number with the point moved right by `scale`, if none are left after it and at most
+/// Returns a JSON number whose point is moved right by `scale`; `None` if digits remain after the point, or more than
 /// `precision` before it.
 fn unscaled(text: &str, precision: u32, scale: u32) -> Option<BigInt> {
-    let (mantissa, power) = match text.split_once(['e', 'E']) {
-        Some((mantissa, power)) => (mantissa, power.parse::<i64>().ok()?),
-        None => (text, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let (sign, whole) = whole.strip_prefix('-').map_or((Sign::Plus, whole), |whole| (Sign::Minus, whole));
-    let digits = [whole, fraction].concat();
-    let kept = digits.trim_end_matches('0');
-    let zeros = i64::try_from(digits.len() - kept.len()).ok()? - i64::try_from(fraction.len()).ok()?;
-    let kept = kept.trim_start_matches('0');
-    if kept.is_empty() {
-        return whole.bytes().next().map(|_| BigInt::ZERO);
+    let Decimal { is_negative, digits, exponent } = Decimal::parse(text)?;
+    if digits.is_empty() {
+        return Some(BigInt::ZERO);
     }
-    let places = usize::try_from(power.checked_add(zeros)?.checked_add(scale.into())?).ok()?;
-    if kept.len().checked_add(places)? > precision.min(DIGITS_MAX) as usize {
+    let places = usize::try_from(exponent.checked_add(scale.into())?).ok()?;
+    if digits.len().checked_add(places)? > precision.min(DIGITS_MAX) as usize {
         return None;
     }
-    let magnitude = format!("{kept}{:0<places$}", "");
-    let magnitude = magnitude.bytes().all(|byte| byte.is_ascii_digit()).then(|| magnitude.parse().ok())??;
-    Some(BigInt::from_biguint(sign, magnitude))
+    let sign = if is_negative { Sign::Minus } else { Sign::Plus };
+    Some(BigInt::from_biguint(sign, format!("{digits}{:0<places$}", "").parse().ok()?))
 }
 
 fn decimal(input: &AvroInput<'_>, precision: u32, scale: u32) -> Option<BigInt> {
@@ -318,7 +308,7 @@ fn write_ticks(out: &mut Vec<u8>, micros: i64, unit: Unit, text: &str) -> Option
         Unit::Micros => (micros, finer.is_empty()),
         Unit::Nanos => {
             let nanos: i64 = format!("{:0<3.3}", finer).parse().ok()?;
-            // The least nanosecond lies between two microseconds of which the first is out of range.
+            // The smallest nanosecond in range is between two microseconds, the first of which is out of range.
             (i64::try_from(i128::from(micros) * 1_000 + i128::from(nanos)).ok()?, finer.len() <= 3)
         }
     };

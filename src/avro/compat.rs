@@ -3,8 +3,9 @@
 //!
 //! The rules are Avro's schema resolution as registries apply it: names of records, enums and fixed are compared
 //! without namespace, a reader's aliases count, logical types do not. Types may be recursive, so the verdict is the
-//! greatest fixed point: every pair of types that meets is assumed compatible until a rule refutes it, and rules are
-//! applied again until nothing changes. A second walk collects the reasons, each pair once.
+//! greatest fixed point: every pair of types that has to be compared (the types *meet*) is assumed compatible until a
+//! rule refutes it, and rules are applied again until nothing changes. A second walk collects the reasons, each pair
+//! once.
 //!
 //! A decoder requires less ([`Demand::Some`]): it reads what can be read. A writer's union then needs one readable
 //! branch, and an enum no common symbol; the rest are faults of single values.
@@ -33,7 +34,7 @@ pub fn check(reader: &Schema, writer: &Schema) -> Vec<Incompatibility> {
     Comparison::new(reader, writer, Demand::All).reasons()
 }
 
-/// A reader's type and a writer's type that it meets.
+/// A reader's type and the writer's type with which it is compared.
 type Pair = (NodeId, NodeId);
 
 /// The condition under which a pair is compatible.
@@ -42,9 +43,9 @@ enum Rule {
     Yes,
     /// Never.
     No(Why),
-    /// If all of these pairs are and `faults` is empty; each with its step of the path.
+    /// If all of these pairs are compatible and `faults` is empty. Each pair has its step of the path.
     All { faults: Vec<(String, String)>, pairs: Vec<(String, Pair)> },
-    /// If one of these pairs is.
+    /// If one of these pairs is compatible.
     Any(Vec<Pair>),
 }
 
@@ -91,7 +92,7 @@ impl<'a> Comparison<'a> {
 
     /// Returns every reason why the reader's outermost type does not read the writer's.
     pub fn reasons(&self) -> Vec<Incompatibility> {
-        let mut report = Report { comparison: self, told: HashSet::new(), found: vec![] };
+        let mut report = Report { comparison: self, reported: HashSet::new(), found: vec![] };
         report.explain((self.reader.root(), self.writer.root()), &self.reader.title());
         report.found
     }
@@ -115,33 +116,35 @@ impl<'a> Comparison<'a> {
 
     /// Refutes every pair whose rule does not hold, then the pairs that relied on it, and so on.
     fn refute(&mut self) {
-        let mut relying: HashMap<Pair, Vec<Pair>> = HashMap::new();
+        let mut dependents: HashMap<Pair, Vec<Pair>> = HashMap::new();
         let mut open = vec![];
         for (pair, rule) in &self.rules {
             match rule {
                 Rule::Yes | Rule::No(_) => {}
-                Rule::All { pairs, .. } => pairs.iter().for_each(|(_, on)| relying.entry(*on).or_default().push(*pair)),
-                Rule::Any(pairs) => pairs.iter().for_each(|on| relying.entry(*on).or_default().push(*pair)),
+                Rule::All { pairs, .. } => {
+                    pairs.iter().for_each(|(_, on)| dependents.entry(*on).or_default().push(*pair))
+                }
+                Rule::Any(pairs) => pairs.iter().for_each(|on| dependents.entry(*on).or_default().push(*pair)),
             }
-            if self.has_fallen(rule) {
+            if self.is_broken(rule) {
                 open.push(*pair);
             }
         }
         while let Some(pair) = open.pop() {
             if self.refuted.insert(pair) {
-                let fallen = |pair: &&Pair| self.rules.get(pair).is_some_and(|rule| self.has_fallen(rule));
-                open.extend(relying.get(&pair).into_iter().flatten().filter(fallen));
+                let broken = |pair: &&Pair| self.rules.get(pair).is_some_and(|rule| self.is_broken(rule));
+                open.extend(dependents.get(&pair).into_iter().flatten().filter(broken));
             }
         }
     }
 
-    fn has_fallen(&self, rule: &Rule) -> bool {
-        let stands = |pair: &Pair| !self.refuted.contains(pair);
+    fn is_broken(&self, rule: &Rule) -> bool {
+        let holds = |pair: &Pair| !self.refuted.contains(pair);
         match rule {
             Rule::Yes => false,
             Rule::No(_) => true,
-            Rule::All { faults, pairs } => !faults.is_empty() || !pairs.iter().all(|(_, pair)| stands(pair)),
-            Rule::Any(pairs) => !pairs.iter().any(stands),
+            Rule::All { faults, pairs } => !faults.is_empty() || !pairs.iter().all(|(_, pair)| holds(pair)),
+            Rule::Any(pairs) => !pairs.iter().any(holds),
         }
     }
 
@@ -191,13 +194,13 @@ impl<'a> Comparison<'a> {
         match (why, &self.reader.node(r).avro_type, &self.writer.node(w).avro_type) {
             (Why::Renamed, r, w) => {
                 let (r, w) = (name_of(r), name_of(w));
-                format!("the writer's name is {w}, the reader's {r}, and no alias says so")
+                format!("the writer's name is {w}, the reader's {r}, and no alias matches")
             }
             (Why::Size, Fixed { size: r, .. }, Fixed { size: w, .. }) => {
                 format!("the writer's size is {w} bytes, the reader's {r}")
             }
             (Why::Symbols, Enum { symbols: r, .. }, Enum { symbols: w, .. }) => {
-                format!("the reader does not know {} and has no default", unknown(r, w).join(", "))
+                format!("the reader has neither the symbols {} nor a default", unknown(r, w).join(", "))
             }
             _ => format!("a {} cannot be read as {}", self.writer.describe(w), self.reader.describe(r)),
         }
@@ -227,9 +230,10 @@ fn fields(reader: &[Field], writer: &[Field]) -> Rule {
         match field.find(&written) {
             Some(written) => pairs.push((format!(".{}", field.name), (field.node, written.node))),
             None if field.default.is_some() => {}
-            None => {
-                faults.push((format!(".{}", field.name), "the writer has no such field and it has no default".into()))
-            }
+            None => faults.push((
+                format!(".{}", field.name),
+                "the writer has no such field, and the field has no default".into(),
+            )),
         }
     }
     Rule::All { faults, pairs }
@@ -237,14 +241,14 @@ fn fields(reader: &[Field], writer: &[Field]) -> Rule {
 
 struct Report<'a> {
     comparison: &'a Comparison<'a>,
-    told: HashSet<Pair>,
+    reported: HashSet<Pair>,
     found: Vec<Incompatibility>,
 }
 
 impl Report<'_> {
     /// Collects why `pair` at `path` is not compatible, if it is not.
     fn explain(&mut self, pair: Pair, path: &str) {
-        if !self.comparison.is_refuted(pair) || !self.told.insert(pair) {
+        if !self.comparison.is_refuted(pair) || !self.reported.insert(pair) {
             return;
         }
         match self.comparison.rule(pair) {

@@ -78,9 +78,9 @@ fn each_reason_names_its_path_and_why() {
     assert_eq!(
         reasons(reader, ORDER),
         [
-            "Order.key: the writer has no such field and it has no default",
-            "Order.state: the reader does not know PAID, SENT and has no default",
-            "Order.items[].count: the writer has no such field and it has no default",
+            "Order.key: the writer has no such field, and the field has no default",
+            "Order.state: the reader has neither the symbols PAID, SENT nor a default",
+            "Order.items[].count: the writer has no such field, and the field has no default",
             "Order.items[].price: a double cannot be read as long",
             "Order.tags{}: a string cannot be read as boolean",
             "Order.note: no branch of the reader's union reads string",
@@ -93,7 +93,7 @@ fn names_sizes_and_shapes_are_told_apart() {
     let record = |name: &str| format!(r#"{{"type":"record","name":"{name}","fields":[]}}"#);
     assert_eq!(
         reasons(&record("ns.New"), &record("Old")),
-        ["New: the writer's name is Old, the reader's New, and no alias says so"]
+        ["New: the writer's name is Old, the reader's New, and no alias matches"]
     );
     let fixed = |size: u32| format!(r#"{{"type":"fixed","name":"F","size":{size}}}"#);
     assert_eq!(reasons(&fixed(4), &fixed(8)), ["F: the writer's size is 8 bytes, the reader's 4"]);
@@ -104,7 +104,7 @@ fn names_sizes_and_shapes_are_told_apart() {
 fn a_record_meant_in_a_union_gets_its_own_reasons() {
     let wrap = |fields: &str| format!(r#"["null",{{"type":"record","name":"A","fields":[{fields}]}}]"#);
     let reader = wrap(r#"{"name":"x","type":"int"}"#);
-    assert_eq!(reasons(&reader, &wrap("")), ["union.x: the writer has no such field and it has no default"]);
+    assert_eq!(reasons(&reader, &wrap("")), ["union.x: the writer has no such field, and the field has no default"]);
 }
 
 #[test]
@@ -143,8 +143,8 @@ fn a_conflict_says_who_cannot_read_whose_data() {
     assert_eq!(
         lines,
         [
-            "cannot read data of version 2: R.b: the writer has no such field and it has no default",
-            "version 2 cannot read its data: R.a: the writer has no such field and it has no default",
+            "cannot read data of version 2: R.b: the writer has no such field, and the field has no default",
+            "version 2 cannot read its data: R.a: the writer has no such field, and the field has no default",
         ]
     );
 }

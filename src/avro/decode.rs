@@ -28,8 +28,8 @@ const TEXT_MAX: usize = 64 << 20;
 /// Maximum bytes of a decimal: writing its digits takes the square of their number.
 const DECIMAL_MAX: usize = 4_096;
 
-const NO_BRANCH: DecodeError = "the reader's schema has no place for this branch of a union";
-const NO_SYMBOL: DecodeError = "the reader's schema lacks this symbol of an enum";
+const NO_BRANCH: DecodeError = "the reader's schema cannot represent this branch of a union";
+const NO_SYMBOL: DecodeError = "the reader's schema does not have this symbol of an enum";
 /// The faults of values that match their writer's schema and have no counterpart in the reader's.
 pub const UNPLACED: [DecodeError; 2] = [NO_BRANCH, NO_SYMBOL];
 
@@ -52,7 +52,7 @@ impl Decoder {
         Ok(Self { table: Table::resolving(writer, reader)?, stamp: Stamp::default() })
     }
 
-    /// Writes the columns of evt's kinds in the form that they have there, if the outermost record is of one.
+    /// Writes the columns of evt's kinds in their own forms, if the outermost record is one of these kinds.
     pub fn for_kind(mut self, kind: Option<Kind>) -> Self {
         if kind.is_some() {
             self.table.use_columns();
@@ -97,7 +97,7 @@ impl<'n> Run<'n, '_> {
             let ReadNode::Union(branches) = &self.nodes[at] else { return Ok(&self.nodes[at]) };
             at = *item(input, branches)?.ok_or("expected a branch of the union, found an index outside of it")?;
         }
-        Err("unions are nested too deep")
+        Err("unions are nested too deeply")
     }
 
     fn record(&mut self, fields: &[ReadField], input: &mut &[u8], depth: u32) -> Decoded {
@@ -142,7 +142,7 @@ impl<'n> Run<'n, '_> {
 
     fn value(&mut self, node: &'n ReadNode, input: &mut &[u8], depth: u32) -> Decoded {
         if depth >= DEPTH_MAX {
-            return Err("values are nested too deep");
+            return Err("values are nested too deeply");
         }
         if self.out.len() - self.start + self.skipped > TEXT_MAX {
             return Err("a record is longer than 64 MiB as text");
@@ -180,7 +180,7 @@ impl<'n> Run<'n, '_> {
             ReadNode::Json => {
                 let text = text(input)?;
                 if !text.starts_with('{') || !scan::is_json(text) {
-                    return Err("expected a JSON object in a column of JSON, found something else");
+                    return Err("expected a JSON object in a column of JSON, found another value");
                 }
                 self.out.push_str(text);
             }

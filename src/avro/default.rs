@@ -7,8 +7,8 @@ use crate::json::text::excerpt;
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// Maximum values and bytes of all defaults of a schema: a default may double with each level of records whose fields
-/// have defaults, and expanding it takes as long.
+/// Maximum values and bytes of all defaults of a schema: the size of a default may double with each level of records
+/// whose fields have defaults, and so does the time to expand it.
 const VALUES_MAX: usize = 1 << 16;
 const BYTES_MAX: usize = 1 << 20;
 const TOO_MANY: &str = "the schema's defaults contain more than 65,536 values";
@@ -20,8 +20,8 @@ pub(super) struct SchemaFault {
     pub(super) why: String,
 }
 
-/// Checks that each default is a value of its field's type, and that all together are small enough with the defaults
-/// of the fields that they leave out.
+/// Checks that each default is a value of its field's type, and that all defaults together are small enough. Fields
+/// that a default omits count with their own defaults.
 pub(super) fn check(schema: &Schema) -> Result<(), SchemaFault> {
     let mut encoder = DefaultEncoder::new(schema);
     for id in schema.ids() {
@@ -44,8 +44,9 @@ pub(super) fn check(schema: &Schema) -> Result<(), SchemaFault> {
 /// Encodes defaults as a writer would have written them.
 pub(super) struct DefaultEncoder<'a> {
     schema: &'a Schema,
-    /// Whether a value is one of a union, by union and address of the value, which does not move in the schema. Each is
-    /// checked once: unions of records that contain unions would otherwise take two to the depth of the value.
+    /// Whether a value is valid for a union, by union and address of the value, which does not move in the schema. Each
+    /// pair is checked once; otherwise unions of records that contain unions would take time exponential in the depth
+    /// of the value.
     verdicts: HashMap<(NodeId, usize), bool>,
     /// Values and bytes that are left of the maximum.
     values: usize,
@@ -59,14 +60,15 @@ impl<'a> DefaultEncoder<'a> {
 
     /// Encodes the default of a field that the writer does not have.
     pub(super) fn encode(&mut self, field: &'a Field) -> Result<Vec<u8>, &'static str> {
-        let default = field.default.as_ref().ok_or("a field that the writer has not has no default")?;
+        let default = field.default.as_ref().ok_or("a field that the writer does not have has no default")?;
         let mut out = vec![];
         self.write(field.node, default, &mut out, 0)?;
         self.bytes = self.bytes.checked_sub(out.len()).ok_or(TOO_LONG)?;
         Ok(out)
     }
 
-    /// Whether `value` is a default of the type at `id`; a union takes one of any branch (Avro 1.12).
+    /// Whether `value` is a valid default of the type at `id`. The default of a union may be one of any branch (Avro
+    /// 1.12).
     fn is_value(&mut self, id: NodeId, value: &Value) -> bool {
         match (&self.schema.node(id).avro_type, value) {
             (AvroType::Null, value) => value.is_null(),
@@ -102,7 +104,7 @@ impl<'a> DefaultEncoder<'a> {
     }
 
     fn write(&mut self, id: NodeId, value: &Value, out: &mut Vec<u8>, depth: u32) -> Result<(), &'static str> {
-        const NO_VALUE: &str = "a default is no value of its type";
+        const NO_VALUE: &str = "a default does not match its type";
         self.values = self.values.checked_sub(1).ok_or(TOO_MANY)?;
         if depth > DEPTH_MAX {
             return Err("the default contains itself, or is nested deeper than 128");

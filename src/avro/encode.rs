@@ -5,30 +5,28 @@
 //!
 //! - A missing field gets its default, else null if its type takes null.
 //! - A member without a field is left out and counted; if a name occurs twice, the last value counts.
-//! - A union's value goes to the nearest branch that accepts it ([`distance`]), the first of equals, but preferably
-//!   to one that keeps all of it.
+//! - A union's value goes to the nearest branch that accepts it ([`distance`]). Of equally near branches it goes to the
+//!   first that keeps all of the value, else to the one that keeps most of it.
 //!
 //! If several branches accept containers, the choice for each (union, place) is made once and cached for the row. So
-//! nested records of several types cost no more than the product of both, not two to the depth.
+//! the time for nested records of several types is bounded by the product of both, and is not exponential in their
+//! depth.
 
 use super::binary::{write_bytes, write_long};
 use super::coerce::{AvroInput, ValueClass, coerce, distance};
 use super::default::DefaultEncoder;
 use super::scalar::Scalar;
-use super::schema::{AvroType, Field, NodeId, Schema};
+use super::schema::{AvroType, Field, NodeId, Schema, describe_symbols};
 use crate::error::{Error, Result};
 use crate::json::DEPTH_MAX;
 use crate::json::guide::{Guide, UNMARKED};
-use crate::json::scan::{at, skip_space, value_end};
 use crate::json::text::{excerpt, is_text, unescape};
-use crate::json::walk::{guided, members, string_content};
+use crate::json::walk::{self, guided, members, string_content};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
-/// Maximum number of enum symbols in a message.
-const SYMBOLS_MAX: usize = 8;
 /// The fault of a value that is nested too deep, for text that was not validated.
-const TOO_DEEP: &str = "it is nested too deep";
+const TOO_DEEP: &str = "nested too deeply";
 
 /// Why a value does not fit: the path and the reason.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,11 +39,6 @@ impl EncodeError {
     #[cold]
     fn because(why: &str) -> Self {
         Self { path: String::new(), why: why.to_owned() }
-    }
-
-    /// Returns the fault of a missing value without a default.
-    fn missing() -> Self {
-        Self::because("missing, and it has no default")
     }
 
     /// Puts `name` before the path.
@@ -186,7 +179,7 @@ impl Encoder {
         }
     }
 
-    /// Whether a type may accept some values of a class.
+    /// Whether a type accepts at least some values of a class.
     pub fn may_take(&self, at: usize, class: ValueClass) -> bool {
         self.nodes.get(at).is_some_and(|node| match node {
             Node::Union(union) => !union.orders[class as usize].is_empty(),
@@ -198,7 +191,11 @@ impl Encoder {
     pub fn describe(&self, at: usize) -> String {
         match &self.nodes[at] {
             Node::Scalar(scalar) => scalar.to_string(),
-            Node::Enum(symbols) => describe_symbols(symbols),
+            Node::Enum(symbols) => {
+                let mut list: Vec<_> = symbols.iter().map(|(symbol, number)| (*number, symbol.as_str())).collect();
+                list.sort_unstable();
+                describe_symbols(list.into_iter().map(|(_, symbol)| symbol))
+            }
             Node::Array(_) => "array".to_owned(),
             Node::Map(_) => "map (an object)".to_owned(),
             Node::Record(_) => "record (an object)".to_owned(),
@@ -293,22 +290,15 @@ impl Encoder {
     }
 
     fn array(&self, buffer: &mut RecordBuffer, items: usize, text: &str) -> Encoded {
-        let (bytes, start) = (text.as_bytes(), buffer.out.len());
-        let mut p = skip_space(bytes, 1);
-        let mut count = 0;
-        while at(bytes, p) != b']' {
-            let end = value_end(bytes, p, 0).ok_or_else(|| EncodeError::because(TOO_DEEP))?;
-            let item = text.get(p..end).unwrap_or_default();
-            self.json(buffer, items, item).map_err(|error| error.within(&format!("[{count}]")))?;
+        let start = buffer.out.len();
+        let (mut count, mut done) = (0, Ok(()));
+        walk::items(text, |index, item| {
             count += 1;
-            p = skip_space(bytes, end);
-            if at(bytes, p) != b',' {
-                break;
-            }
-            p = skip_space(bytes, p + 1);
-        }
+            done = self.json(buffer, items, item).map_err(|error| error.within(&format!("[{index}]")));
+            done.is_ok()
+        });
         block(&mut buffer.out, start, count);
-        Ok(())
+        done
     }
 
     fn union(&self, buffer: &mut RecordBuffer, at: usize, union: &Union, input: &AvroInput<'_>) -> Encoded {
@@ -402,7 +392,7 @@ impl RecordField {
                 buffer.out.extend_from_slice(bytes);
                 Ok(())
             }
-            None => Err(EncodeError::missing()),
+            None => Err(EncodeError::because("missing, and it has no default")),
         }
     }
 }
@@ -494,16 +484,5 @@ fn null(schema: &Schema, id: NodeId) -> Option<Vec<u8>> {
             Some(bytes)
         }
         _ => None,
-    }
-}
-
-/// Describes an enum by its first symbols.
-fn describe_symbols(symbols: &HashMap<String, i64, ahash::RandomState>) -> String {
-    let mut list: Vec<_> = symbols.iter().map(|(symbol, number)| (*number, symbol.as_str())).collect();
-    list.sort_unstable();
-    let names: Vec<&str> = list.iter().take(SYMBOLS_MAX).map(|(_, symbol)| *symbol).collect();
-    match list.len().saturating_sub(SYMBOLS_MAX) {
-        0 => format!("one of {}", names.join(", ")),
-        more => format!("one of {} and {more} more", names.join(", ")),
     }
 }

@@ -194,7 +194,7 @@ fn nested_unions_of_records_take_no_more_than_the_product_of_types_and_places() 
     assert!(bytes(&a, &deep(&deep("null"))).is_err());
     let lists = r#"{"type":"record","name":"l","fields":[{"name":"v","type":{"type":"array","items":["int","l"]}}]}"#;
     let endless = [r#"{"v":["#.repeat(100_000), "]}".repeat(100_000)].concat();
-    assert!(bytes(lists, &endless).unwrap_err().ends_with("it is nested too deep"));
+    assert!(bytes(lists, &endless).unwrap_err().ends_with("nested too deeply"));
     assert_eq!(bytes(&a, &deep(r#"{"v":1,"w":2}"#)).unwrap().1.members, 1);
 }
 

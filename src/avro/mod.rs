@@ -27,6 +27,7 @@ pub mod schema;
 mod table;
 
 pub use parse::{parse_lenient, parse_schema};
+pub use scalar::Scalar;
 pub use schema::Schema;
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// How many schemas are drawn.
 const DRAWN: usize = 2_000;
 
-/// A type that may break any rule: few names, so that they are met twice, and few values.
+/// A type that may break any rule. It uses few names, so that they occur twice, and few values.
 fn any_type() -> impl Strategy<Value = Value> {
     let name = || prop::sample::select(&["a", "b", "n.a", "m.n.b", "int", "1a", "a-b", "", ".a", "record"][..]);
     let word = prop::sample::select(
@@ -104,7 +104,7 @@ fn fitting(kind: &Value) -> Value {
     }
 }
 
-/// Whether both parsers agree, apart from what is known of the other one.
+/// Whether both parsers agree, except for known deviations of apache-avro.
 fn agree(text: &str) -> bool {
     match (parse_schema(text), apache_avro::Schema::parse_str(text)) {
         (Ok(ours), Ok(theirs)) => {
@@ -113,13 +113,14 @@ fn agree(text: &str) -> bool {
             assert_eq!(parse_lenient(text).unwrap().canonical_form(), ours.canonical_form(), "{text}");
             true
         }
-        // It wants defaults of logical types in other forms than the specification, and no alias that is a field.
+        // apache-avro requires defaults of logical types in other forms than the specification, and refuses an alias
+        // that is a field.
         (Ok(_), Err(why)) => match why.to_string() {
             why if why.starts_with("`default`'s value type") && text.contains("logicalType") => false,
             why if why.starts_with("Duplicate field name") && text.contains("aliases") => false,
             why => panic!("only evt takes {text}: {why}"),
         },
-        // It takes more names and aliases, two definitions of a name, and any text as bytes of any number.
+        // apache-avro accepts more names and aliases, two definitions of a name, and any text as bytes of any length.
         (Err(why), Ok(_)) => {
             let (why, known) =
                 (why.to_string(), ["found '.", "found ''", "an alias of", "a primitive type", "is defined twice"]);
@@ -266,8 +267,8 @@ fn what_the_specification_forbids_is_refused() {
     let fixed = r#"{"type":"fixed","name":"x","size":2}"#;
     for (text, why) in [
         // Names and namespaces.
-        (r#"{"type":"record","name":"n..r","fields":[]}"#.to_owned(), "no digit first"),
-        (r#"{"type":"record","name":"r","namespace":"n-s","fields":[]}"#.to_owned(), "no digit first"),
+        (r#"{"type":"record","name":"n..r","fields":[]}"#.to_owned(), "does not begin with a digit"),
+        (r#"{"type":"record","name":"r","namespace":"n-s","fields":[]}"#.to_owned(), "does not begin with a digit"),
         (r#"{"type":"record","name":"r","aliases":["1"],"fields":[]}"#.to_owned(), "an alias"),
         (r#"{"type":"record","fields":[]}"#.to_owned(), "'name' of a type"),
         (field(&format!(r#"[{fixed},"y"]"#), ""), "unknown type 'y'"),

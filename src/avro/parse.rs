@@ -1,8 +1,8 @@
 //! Parses Avro schema text into a [`Schema`]: every fault has the path in the schema and the reason.
 //!
 //! A schema of a registry must obey every rule of the specification, because others must be able to read it. The schema
-//! of a file only has to say how bytes are read: its names, aliases and defaults are not checked, and types may be
-//! defined twice or unions nested.
+//! of a file only has to determine how bytes are read: the parser does not check its names, aliases and defaults, and
+//! accepts nested unions and types that are defined twice.
 
 use super::default::{self, SchemaFault};
 use super::schema::{AvroType, Field, Logical, Node, NodeId, Schema, TypeName, Unit};
@@ -23,14 +23,15 @@ pub fn parse_schema(text: &str) -> Result<Schema> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Error::config(format!("schema: longer than {} KiB", TEXT_BYTES_MAX >> 10)));
     }
-    let value: Value = serde_json::from_str(text).map_err(|error| Error::config("schema: no JSON").because(error))?;
+    let value: Value =
+        serde_json::from_str(text).map_err(|error| Error::config("schema: invalid JSON").because(error))?;
     let parsed = parse(&value, true).and_then(|schema| default::check(&schema).map(|()| schema));
     parsed.map_err(|fault| Error::config(format!("schema: {}: {}", fault.path, fault.why)))
 }
 
-/// Parses the schema text of bytes that exist, by those rules that tell how to read them.
+/// Parses the schema text of existing data; requires only what determines how the data is read.
 ///
-/// Errors: exit status 65 with path and reason if it does not.
+/// Errors: exit status 65 with path and reason if the text does not determine it.
 pub fn parse_lenient(text: &str) -> Result<Schema> {
     let wrong = || Error::corrupt("the Avro schema cannot be read");
     let value: Value = serde_json::from_str(text).map_err(|error| wrong().because(error))?;
@@ -59,7 +60,7 @@ impl Parser {
         Err(SchemaFault { path: self.path.join("."), why: why.into() })
     }
 
-    /// Refuses an attribute that is not what it should be.
+    /// Refuses an attribute that is missing or has another type or form than expected.
     fn expected<T>(&self, what: &str, found: Option<&Value>) -> Parsed<T> {
         let found = found.map_or("nothing".to_owned(), |value| excerpt(&value.to_string()));
         self.refuse(format!("expected {what}, found {found}"))
@@ -72,7 +73,10 @@ impl Parser {
 
     fn name_rule(&self, is_kept: bool, what: &str, found: &str) -> Parsed<()> {
         self.rule(is_kept, || {
-            format!("expected {what} of letters, digits and _, no digit first, found '{}'", excerpt(found))
+            format!(
+                "expected {what} of letters, digits and _ that does not begin with a digit, found '{}'",
+                excerpt(found)
+            )
         })
     }
 
@@ -291,7 +295,8 @@ impl Parser {
         })
     }
 
-    /// Returns the decimal of an object. Bytes can be read without a precision.
+    /// Returns the decimal type of an object. A lenient schema needs no precision, because the bytes can be read
+    /// without it.
     fn decimal(&self, object: &Map<String, Value>, avro_type: &AvroType) -> Option<Logical> {
         let number = |key: &str| object.get(key).map(|n| n.as_u64().and_then(|n| u32::try_from(n).ok()));
         let (precision, scale) = (number("precision").flatten(), number("scale").unwrap_or(Some(0))?);

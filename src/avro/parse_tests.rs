@@ -80,7 +80,7 @@ fn a_refusal_says_where_and_why() {
         (record(r#"{"name":"a"}"#), "R: field 'a': 'type' is missing"),
         (
             record(r#"{"name":"1a","type":"int"}"#),
-            "R: expected a field name of letters, digits and _, no digit first, found '1a'",
+            "R: expected a field name of letters, digits and _ that does not begin with a digit, found '1a'",
         ),
         (record(r#"{"name":"a","type":"int"},{"name":"a","type":"int"}"#), "R: duplicate field 'a'"),
         (record(r#"{"name":"a","type":"int","default":"x"}"#), "R.a: expected a default of type int, found \"x\""),
@@ -108,7 +108,7 @@ fn a_refusal_says_where_and_why() {
     ] {
         assert_eq!(refusal(&text), format!("schema: {expected}"));
     }
-    assert_eq!(refusal("{"), "schema: no JSON: EOF while parsing an object at line 1 column 1");
+    assert_eq!(refusal("{"), "schema: invalid JSON: EOF while parsing an object at line 1 column 1");
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn parsed(text: &str) -> Result<Value> {
     let parsed: Result<Value, _> = serde_json::from_str(text);
     // A schema that is only a name need not be JSON.
     parsed.or_else(|error| match text.trim().contains(['{', '[', '"']) {
-        true => Err(Error::config("schema: no JSON").because(error)),
+        true => Err(Error::config("schema: invalid JSON").because(error)),
         false => Ok(Value::String(text.trim().to_owned())),
     })
 }
@@ -62,11 +62,11 @@ impl Types {
         }
     }
 
-    /// Returns a schema in which every name that it does not define is written out, once.
+    /// Returns the schema with the definition of each named type that it refers to, once, at its first use.
     fn whole(&mut self, schema: &Value, namespace: &str, depth: u32) -> Result<Value> {
         self.nodes += 1;
         if depth > DEPTH_MAX || self.nodes > NODES_MAX {
-            return Err(Error::config("schema: what it refers to is nested too deep, or too much"));
+            return Err(Error::config("schema: the references are nested too deeply or expand to too many types"));
         }
         match schema {
             Value::String(name) => self.named(name, namespace, depth),

@@ -1,4 +1,4 @@
-//! Types that contain no other type, enums apart.
+//! Types that contain no other type, except enums.
 
 use super::schema::{AvroType, Logical, Node, Unit};
 use std::fmt;

@@ -8,6 +8,9 @@ use arrow::datatypes::TimeUnit;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
+/// Maximum number of enum symbols in a message.
+const SYMBOLS_MAX: usize = 8;
+
 /// Index of a type in its schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub(super) u32);
@@ -67,7 +70,7 @@ pub enum AvroType {
         name: TypeName,
         /// The symbols, in order.
         symbols: Vec<String>,
-        /// The symbol that a reader uses for unknown ones.
+        /// The symbol with which a reader replaces unknown symbols.
         default: Option<String>,
     },
     /// Named fields.
@@ -246,17 +249,8 @@ impl Schema {
 impl AvroType {
     /// Returns the primitive type of that word.
     pub(super) fn primitive(word: &str) -> Option<Self> {
-        Some(match word {
-            "null" => Self::Null,
-            "boolean" => Self::Boolean,
-            "int" => Self::Int,
-            "long" => Self::Long,
-            "float" => Self::Float,
-            "double" => Self::Double,
-            "bytes" => Self::Bytes,
-            "string" => Self::String,
-            _ => return None,
-        })
+        use AvroType::{Boolean, Bytes, Double, Float, Int, Long, Null, String};
+        [Null, Boolean, Int, Long, Float, Double, Bytes, String].into_iter().find(|primitive| primitive.word() == word)
     }
 
     /// Returns the name of a record, an enum or a fixed.
@@ -286,6 +280,13 @@ impl AvroType {
             AvroType::Union(_) => "union",
         }
     }
+}
+
+/// Describes an enum by its first symbols, for messages.
+pub fn describe_symbols<'a>(symbols: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let more = symbols.len().saturating_sub(SYMBOLS_MAX);
+    let first = symbols.take(SYMBOLS_MAX).collect::<Vec<_>>().join(", ");
+    if more == 0 { format!("one of {first}") } else { format!("one of {first} and {more} more") }
 }
 
 struct Writer<'a> {

@@ -1,4 +1,5 @@
-//! What a decoder does, compiled from one schema, or from a writer's and a reader's before the first byte.
+//! The instructions of a decoder, compiled from one schema, or from a writer's and a reader's, before the first byte is
+//! read.
 //!
 //! A table has one node for each type of a schema; a name that recurs is the same node, so recursive schemas need no
 //! special case.
@@ -72,7 +73,7 @@ pub(super) struct ReadField {
 pub(super) enum FieldSource {
     /// The next bytes.
     Next,
-    /// The bytes of the last field: two fields of a reader may use one of the writer.
+    /// The bytes of the last field again: two fields of a reader may use the same field of the writer.
     Again,
     /// The next bytes, which are read and not written.
     Skipped,
@@ -115,7 +116,7 @@ impl Table {
         Ok(Self { nodes: resolution.nodes, root })
     }
 
-    /// Reads the columns of evt's kinds in the form that they have there.
+    /// Reads the columns of evt's kinds in their own forms: payloads are text if they are UTF-8, JSON columns are JSON.
     pub(super) fn use_columns(&mut self) {
         let ReadNode::Record(fields) = &self.nodes[self.root] else { return };
         let json = ["properties", "dimensions"].map(key);
@@ -185,7 +186,7 @@ impl<'a> Resolution<'a> {
     fn run(&mut self) -> Result<(), &'static str> {
         while let Some((origin, at)) = self.open.pop() {
             if self.nodes.len() > NODES_MAX {
-                return Err("too many of its types meet too many of the writer's");
+                return Err("the two schemas have too many pairs of types");
             }
             self.nodes[at] = match origin {
                 Origin::Pair(r, w) => self.pair(r, w)?,
@@ -245,7 +246,7 @@ impl<'a> Resolution<'a> {
             (Long | Float | Double, Int, Some(to)) => ReadNode::Promoted { from: Scalar::Int, to },
             (Float | Double, Long, Some(to)) => ReadNode::Promoted { from: Scalar::Long, to },
             (Double, Float, Some(to)) => ReadNode::Promoted { from: Scalar::Float, to },
-            // Same encoding, as strings and bytes have, too.
+            // Both types have the same encoding; so do strings and bytes.
             (_, _, Some(scalar)) => ReadNode::Scalar(scalar),
             (_, _, None) => ReadNode::Unplaced,
         })

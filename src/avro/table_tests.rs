@@ -123,7 +123,7 @@ fn a_field_that_the_writer_has_not_is_its_default_as_a_writer_would_have_written
         assert_eq!(text(&writer, &reader, &[2]).unwrap(), expected, "{kind} {default}");
     }
     let reader = record(json!([{"name": "d", "type": "int"}]));
-    assert_eq!(why(&record(json!([])), &reader), "r.d: the writer has no such field and it has no default");
+    assert_eq!(why(&record(json!([])), &reader), "r.d: the writer has no such field, and the field has no default");
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn named_types_match_by_their_name_without_namespace_or_by_alias_and_fixed_by_si
     let field = |kind: Value| record(json!([{"name": "v", "type": kind}]));
     assert_eq!(
         why(&field(fixed("f", 1)), &field(fixed("g", 1))),
-        "r.v: the writer's name is f, the reader's g, and no alias says so"
+        "r.v: the writer's name is f, the reader's g, and no alias matches"
     );
     assert_eq!(why(&field(fixed("f", 1)), &field(fixed("f", 2))), "r.v: the writer's size is 1 bytes, the reader's 2");
     let items = |kind: &str| json!({"type": "array", "items": kind});
@@ -276,9 +276,9 @@ fn recursive_types_are_read_as_recursive_types() {
         {"name": "next", "type": ["null", {"type": "record", "name": "k.n", "fields": [{"name": "v", "type": "long"}]}]}]});
     assert_eq!(text(&writer, &unrolled, &[2, 2, 4, 2, 6, 0]).unwrap(), r#"{"v":1,"next":{"v":2}}"#);
     let endless = json!({"type": "record", "name": "n", "fields": [{"name": "n", "type": "n"}]});
-    assert_eq!(text(&endless, &endless, &[]).unwrap_err(), "values are nested too deep");
+    assert_eq!(text(&endless, &endless, &[]).unwrap_err(), "values are nested too deeply");
     let none = json!({"type": "record", "name": "n", "fields": []});
-    assert_eq!(text(&endless, &none, &[]).unwrap_err(), "values are nested too deep", "also where it is passed over");
+    assert_eq!(text(&endless, &none, &[]).unwrap_err(), "values are nested too deeply", "also where it is passed over");
 }
 
 /// A chain of types may be as long as a schema's text, but the stack is bounded.

@@ -1,3 +1,3 @@
 fn main() -> std::process::ExitCode {
-    evt::cli::main::<evt::tool::view::Args>()
+    evt::tool::main::<evt::tool::view::Args>()
 }

@@ -4,7 +4,7 @@ use super::prometheus::Target;
 use crate::error::{Error, Result};
 use crate::format;
 use crate::kind::Kind;
-use crate::mapping::{self, KeepRaw, Provenance, TimeFrom, TimeUnit, When};
+use crate::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
 use crate::parse::size;
 use crate::run::Report;
 use crate::source::SourceOptions;
@@ -28,7 +28,7 @@ pub enum ColorArg {
 }
 
 impl ColorArg {
-    /// Whether output gets colour; `terminal` tells whether it goes to a terminal.
+    /// Whether output gets colour; `terminal`: the output goes to a terminal.
     pub fn is_on(self, terminal: bool) -> bool {
         match self {
             ColorArg::Always => true,
@@ -165,7 +165,7 @@ pub struct MapArgs {
     #[arg(long, value_name = "NAME")]
     pub time_zone: Option<String>,
     /// Reject events timestamped more than this after arrival
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub max_future: Option<i64>,
     /// Reject records in which one of these fields is missing or null (comma-separated)
     #[arg(long, value_name = "FIELD", value_delimiter = ',')]
@@ -199,6 +199,14 @@ pub struct StageArgs {
 }
 
 impl StageArgs {
+    /// Returns the flags of a tool that reads no input and writes raw records to standard output.
+    pub fn without_input(common: CommonArgs) -> Self {
+        let input = InputArgs { inputs: vec![], input_format: None, kind: None, control: false };
+        let output =
+            OutputArgs { to: vec!["-".into()], output_format: Some("raw".into()), overwrite: false, dlq: None };
+        Self { input, map: MapArgs::default(), output, common }
+    }
+
     /// Returns the options of the source.
     pub fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
         let Self { input, map, .. } = self;
@@ -242,14 +250,8 @@ impl MapArgs {
             partitions: self.partitions.clone(),
             require: self.require.clone(),
             provenance,
-            keep_raw: KeepRaw::No,
-            headers: false,
             max_future: self.max_future,
-            stamped_at_arrival: false,
-            watch: vec![],
-            coded: 0,
-            distinct: false,
-            lean: None,
+            ..mapping::Options::default()
         })
     }
 }
@@ -267,11 +269,6 @@ impl InputArgs {
         };
         self.kind.as_deref().map(parse).transpose()
     }
-}
-
-/// Parses a duration (µs).
-pub fn duration(text: &str) -> Result<i64> {
-    parse_duration(text)
 }
 
 fn parse_strftime(text: &str) -> Result<String, String> {

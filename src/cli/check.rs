@@ -1,27 +1,25 @@
-//! `--check`: checks whether a run could start. It looks at configuration, inputs, outputs, side outputs and schemas;
-//! it reads and writes no data and creates nothing. Each item has a line: it is ready, and what opening it would do
-//! first, or its fault.
+//! `--check`: checks whether a run could start. The check covers configuration, inputs, outputs, side outputs and schemas;
+//! it reads and writes no data and creates nothing. It prints one line for each item: the fault of the item, or `ready` and
+//! what opening it would do first.
 
-use super::args::StageArgs;
-use super::look::{Faults, Looked, Usual, check_ends, check_side, look, promise};
+use super::resolve::{Faults, Resolved, StageSpec, resolve};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::check_address;
 use crate::http::{Options, Server};
 use crate::kafka::input::KafkaInput;
-use crate::output::Checked;
+use crate::output::OutputPlan;
 use crate::registry::place;
 use crate::run::Run;
 use crate::run::standard::print;
 use crate::source::SourceOptions;
-use crate::spool::promise::Promise;
-use crate::spool::shelf::Shelf;
+use crate::spool::ack::AckPolicy;
+use crate::spool::dir::SpoolDir;
 use crate::store::remote::rounded;
 use crate::uri::Uri;
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Time in which all servers together must answer.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -42,27 +40,20 @@ const WORST_FIRST: [ErrorKind; 7] = [
 /// name several topics).
 type Answer = std::result::Result<Option<String>, Faults>;
 
-/// One line of a check.
-enum Finding {
-    Known(Answer),
-    /// A server that has been asked and has not answered yet.
-    Asked(Receiver<Answer>),
-}
-
-/// The checked items, in order. Servers are asked concurrently.
-pub struct Findings {
+/// The checked items with their results, in order. The check queries servers concurrently.
+pub struct CheckReport {
     run: Rc<Run>,
-    found: Vec<(String, Finding)>,
+    found: Vec<(String, Receiver<Answer>)>,
     faults: Faults,
-    deadline: Instant,
+    /// The monotonic time at which the servers' time began.
+    start: Duration,
 }
 
-impl Findings {
+impl CheckReport {
     /// Creates an empty check; the servers' time starts now.
     pub fn new(run: &Rc<Run>) -> Self {
-        let deadline = Instant::now() + LIMIT;
-        run.stop.set_deadline(deadline);
-        Self { run: run.clone(), found: vec![], faults: Faults::default(), deadline }
+        run.stop.set_deadline(LIMIT);
+        Self { run: run.clone(), found: vec![], faults: Faults::default(), start: run.clock.monotonic() }
     }
 
     /// Returns a good value; keeps a fault.
@@ -77,10 +68,13 @@ impl Findings {
 
     /// Adds a checked item.
     fn know(&mut self, name: impl std::fmt::Display, answer: Result<Option<String>>) {
-        self.found.push((name.to_string(), Finding::Known(answer.map_err(Faults::from))));
+        let (sender, known) = channel();
+        // The receiver is in `found`.
+        let _ = sender.send(answer.map_err(Faults::from));
+        self.found.push((name.to_string(), known));
     }
 
-    /// Asks a server, in a thread that is abandoned if the server does not answer.
+    /// Queries a server in a thread of its own, which the check abandons if the server does not answer.
     fn ask(&mut self, name: impl std::fmt::Display, question: impl FnOnce(&Rc<Run>) -> Answer + Send + 'static) {
         let (sender, answer) = channel();
         let run = self.run.for_thread();
@@ -88,11 +82,10 @@ impl Findings {
             // The receiver is gone if the time is over.
             let _ = sender.send(question(&Rc::new(run)));
         };
-        let finding = match std::thread::Builder::new().name("check".to_owned()).spawn(work) {
-            Ok(_) => Finding::Asked(answer),
-            Err(error) => Finding::Known(Err(Error::io("a thread", &error).into())),
-        };
-        self.found.push((name.to_string(), finding));
+        match std::thread::Builder::new().name("check".to_owned()).spawn(work) {
+            Ok(_) => self.found.push((name.to_string(), answer)),
+            Err(error) => self.know(name, Err(Error::io("a thread", &error))),
+        }
     }
 
     /// Checks that the registry is available.
@@ -128,7 +121,7 @@ impl Findings {
     }
 
     /// Checks that an output can be written. Standard output always can.
-    fn output(&mut self, output: Checked) {
+    fn output(&mut self, output: OutputPlan) {
         if output.name() != "-" {
             let name = output.name().to_owned();
             self.ask(name, move |run| Ok(output.ask(run)?.first().map(str::to_owned)));
@@ -144,47 +137,33 @@ impl Findings {
         }
     }
 
-    /// Checks everything that a stage of `args` would open, and reports it; returns the exit status. `options` is
-    /// `None` if their fault is already known; `side` is one more output of the tool.
-    pub fn stage(
-        mut self,
-        args: &StageArgs,
-        usual: Usual,
-        options: Option<&SourceOptions>,
-        side: Option<&OsStr>,
-    ) -> Result<u8> {
-        let side = side.map(|side| check_side(side, &self.run)).and_then(|side| self.take(side));
-        let Looked { inputs, checked, dlq, faults } = look(side.as_ref(), args, false, usual, &self.run);
-        self.faults.0.extend(faults.0);
+    /// Checks everything that a stage would open. `options` is `None` if their fault is already known.
+    pub fn stage(&mut self, spec: StageSpec<'_>, options: Option<&SourceOptions>) {
+        let mut resolved = resolve(spec, false, &self.run);
+        self.faults.0.append(&mut resolved.faults.0);
         if let Some(options) = options {
-            self.take(check_ends(options, &inputs, checked.iter().chain(&dlq).chain(&side)));
-            let promise = self.take(promise(options, &inputs, checked.iter().chain(&dlq))).flatten();
+            self.take(resolved.check_ends(options));
+            let policy = self.take(resolved.ack_policy(options)).flatten();
             if let Some(door) = &options.http {
                 self.door(door);
             }
-            if let Some(Promise::Spool { dir, .. }) = &promise {
-                self.know(dir.display(), Shelf::check(dir).map(|()| None));
+            if let Some(AckPolicy::Spool { dir, .. }) = &policy {
+                self.know(dir.display(), SpoolDir::check(dir).map(|()| None));
             }
         }
+        let Resolved { inputs, checked, dlq, side, .. } = resolved;
         inputs.into_iter().for_each(|input| self.input(input));
         checked.into_iter().chain(dlq).chain(side).for_each(|output| self.output(output));
-        self.tell()
     }
 
     /// Reports what is ready, then the faults; returns the exit status of the worst one.
     pub fn tell(mut self) -> Result<u8> {
         let mut ready = String::new();
-        let last = self.deadline + GRACE;
-        for (name, finding) in std::mem::take(&mut self.found) {
-            let answer = match finding {
-                Finding::Known(answer) => answer,
-                Finding::Asked(receiver) => {
-                    let left = last.saturating_duration_since(Instant::now());
-                    let silent = || Error::new(ErrorKind::Unavailable, format!("no response for {}", rounded(LIMIT)));
-                    receiver.recv_timeout(left).unwrap_or_else(|_| Err(silent().into()))
-                }
-            };
-            match answer {
+        let silent = || Error::new(ErrorKind::Unavailable, format!("no response for {}", rounded(LIMIT)));
+        for (name, answer) in self.found {
+            let passed = self.run.clock.monotonic().saturating_sub(self.start);
+            let left = (LIMIT + GRACE).saturating_sub(passed);
+            match answer.recv_timeout(left).unwrap_or_else(|_| Err(silent().into())) {
                 Ok(Some(first)) => ready += &format!("{name}: ready, {first}\n"),
                 Ok(None) => ready += &format!("{name}: ready\n"),
                 Err(faults) => self.faults.0.extend(faults.0.into_iter().map(|error| error.at(&name))),

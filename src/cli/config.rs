@@ -1,34 +1,33 @@
 //! `--config FILE`: flags in a TOML file, for all tools at the top and for one tool in its section.
 //!
-//! A value becomes the default of its flag: the command line and the environment override it, and clap parses it like
-//! any value. A key that no tool has is refused with its line, because a misspelled key must not be ignored.
+//! A value becomes the default of its flag: the command line and the environment override it, and clap parses it like any
+//! value. evt rejects a key that no tool has, with its line, because it must not ignore a misspelled key.
 
+use super::tool::ToolRow;
 use super::usage::sentence;
 use crate::error::{Error, Result};
 use clap::builder::OsStr;
 use clap::error::ErrorKind as Clap;
 use clap::{Arg, ArgAction, Command};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use strsim::levenshtein;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The flags of all tools, one `evt-x: one two three` per line, tested against the tools themselves, so that each tool
-/// checks a shared file completely.
-const FLAGS: &str = include_str!("flags.txt");
-
 /// Flags that cannot be settings.
-pub const NO_SETTINGS: [&str; 3] = ["config", "help", "version"];
+const NO_SETTINGS: [&str; 3] = ["config", "help", "version"];
 
-/// Returns the flags of a tool; `None` if there is no such tool.
-fn flags_of(tool: &str) -> Option<Vec<&'static str>> {
-    let line = FLAGS.lines().find_map(|line| line.strip_prefix(tool)?.strip_prefix(": "))?;
-    Some(line.split(' ').collect())
+/// Returns the flags of a tool that can be settings, those of its actions included.
+fn flags_of(tool: &ToolRow) -> BTreeSet<String> {
+    let command = (tool.command)();
+    let args = std::iter::once(&command).chain(command.get_subcommands()).flat_map(Command::get_arguments);
+    let names = args.filter_map(Arg::get_long).filter(|name| !NO_SETTINGS.contains(name));
+    names.map(str::to_owned).collect()
 }
 
 /// The settings of one tool in a file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Config {
     path: String,
     settings: BTreeMap<String, Setting>,
@@ -50,40 +49,41 @@ enum Value {
 impl Config {
     /// Reads the settings of `tool` in `path`.
     ///
-    /// Errors: exit status 78 if the file cannot be read or has a key that no tool has.
-    pub fn read(path: &str, tool: &str) -> Result<Self> {
+    /// Errors: exit status 78 if the file cannot be read or has a key that none of `tools` has.
+    pub fn read(path: &str, tool: &str, tools: &[ToolRow]) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             let cause = Error::io(path, &error).to_string();
             Error::config(format!("--config {cause}"))
         })?;
-        Self::parse(&text, path, tool)
+        Self::parse(&text, path, tool, tools)
     }
 
-    fn parse(text: &str, path: &str, tool: &str) -> Result<Self> {
+    fn parse(text: &str, path: &str, tool: &str, tools: &[ToolRow]) -> Result<Self> {
         let line = |span: Range<usize>| 1 + text.as_bytes().iter().take(span.start).filter(|b| **b == b'\n').count();
-        let at = |error: Error, line: usize| error.at(format!("{path}:{line}"));
+        let at = |error: Error, span: Range<usize>| error.at(format!("{path}:{}", line(span)));
         let table = DeTable::parse(text)
-            .map_err(|error| at(Error::config(error.message().to_owned()), line(error.span().unwrap_or_default())))?;
+            .map_err(|error| at(Error::config(error.message().to_owned()), error.span().unwrap_or_default()))?;
+        let flags: BTreeMap<&str, BTreeSet<String>> = tools.iter().map(|row| (row.name, flags_of(row))).collect();
+        let all = flags.values().flatten().map(String::as_str).collect();
+        let names = flags.keys().copied().collect();
         let (mut settings, mut own) = (BTreeMap::new(), BTreeMap::new());
-        let tools: Vec<&str> = FLAGS.lines().filter_map(|line| line.split_once(':')).map(|(tool, _)| tool).collect();
-        let of_tool = flags_of(tool).unwrap_or_default();
         for (key, value) in table.get_ref() {
             let name = key.get_ref().as_ref();
             let Some(section) = value.get_ref().as_table() else {
-                let all: Vec<&str> = tools.iter().filter_map(|tool| flags_of(tool)).flatten().collect();
-                known(name, "key", &all).map_err(|error| at(error, line(key.span())))?;
-                let setting = setting(name, value, line(key.span())).map_err(|error| at(error, line(key.span())))?;
-                if of_tool.contains(&name) {
+                let found = known(name, "key", &all).and_then(|()| setting(name, value, line(key.span())));
+                let setting = found.map_err(|error| at(error, key.span()))?;
+                if flags.get(tool).is_some_and(|flags| flags.contains(name)) {
                     settings.insert(name.to_owned(), setting);
                 }
                 continue;
             };
-            known(name, "section", &tools).map_err(|error| at(error, line(key.span())))?;
+            known(name, "section", &names).map_err(|error| at(error, key.span()))?;
+            let of_section = flags.get(name).into_iter().flatten().map(String::as_str).collect();
             for (key, value) in section {
                 let flag = key.get_ref().as_ref();
-                known(flag, "key", &flags_of(name).unwrap_or_default())
-                    .map_err(|error| at(error.because(format!("in [{name}]")), line(key.span())))?;
-                let setting = setting(flag, value, line(key.span())).map_err(|error| at(error, line(key.span())))?;
+                let found = known(flag, "key", &of_section).map_err(|error| error.because(format!("in [{name}]")));
+                let found = found.and_then(|()| setting(flag, value, line(key.span())));
+                let setting = found.map_err(|error| at(error, key.span()))?;
                 if name == tool {
                     own.insert(flag.to_owned(), setting);
                 }
@@ -105,33 +105,25 @@ impl Config {
     ///
     /// Errors: exit status 78 if a value is invalid for its flag.
     pub fn apply(&self, command: Command) -> Result<Command> {
-        let mut command = self.apply_here(command)?;
-        let names: Vec<String> = command.get_subcommands().map(|action| action.get_name().to_owned()).collect();
-        for name in names {
-            let action = command.find_subcommand(&name).cloned().unwrap_or_default();
-            let action = self.apply_here(action)?;
-            command = command.mut_subcommand(&name, |_| action);
+        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+            for arg in command.get_arguments() {
+                let Some((name, setting)) = arg.get_long().and_then(|long| self.settings.get_key_value(long)) else {
+                    continue;
+                };
+                check(command, arg, setting).map_err(|why| {
+                    Error::config(format!("{name}: {why}")).at(format!("{}:{}", self.path, setting.line))
+                })?;
+            }
         }
-        Ok(command)
-    }
-
-    fn apply_here(&self, command: Command) -> Result<Command> {
-        let flags: Vec<Arg> = command.get_arguments().cloned().collect();
-        for arg in &flags {
-            let Some((name, setting)) = arg.get_long().and_then(|long| self.settings.get_key_value(long)) else {
-                continue;
-            };
-            check(&command, arg, setting)
-                .map_err(|why| Error::config(format!("{name}: {why}")).at(format!("{}:{}", self.path, setting.line)))?;
-        }
-        Ok(command.mut_args(|arg| match arg.get_long().and_then(|long| self.settings.get(long)) {
+        let with_default = |arg: Arg| match arg.get_long().and_then(|long| self.settings.get(long)) {
             // The required value is given; the default is hidden because it may be a secret.
             Some(setting) => {
                 let takes_values = arg.get_action().takes_values();
                 arg.required(false).hide_default_value(takes_values).default_values(setting.value.texts())
             }
             None => arg,
-        }))
+        };
+        Ok(command.mut_args(with_default).mut_subcommands(|action| action.mut_args(with_default)))
     }
 }
 
@@ -145,20 +137,14 @@ impl Value {
 }
 
 /// Refuses a name that is not in `all`, and suggests the nearest one.
-fn known(name: &str, what: &str, all: &[&str]) -> Result<()> {
-    let candidates = all.iter().filter(|flag| !NO_SETTINGS.contains(flag));
-    if candidates.clone().any(|flag| *flag == name) {
+fn known(name: &str, what: &str, all: &BTreeSet<&str>) -> Result<()> {
+    if all.contains(name) {
         return Ok(());
     }
-    let nearest = candidates.min_by_key(|flag| levenshtein(name, flag));
+    let nearest = all.iter().min_by_key(|known| levenshtein(name, known));
     Err(Error::config(match nearest {
         Some(nearest) if levenshtein(name, nearest) <= 3 => format!("unknown {what} '{name}'; did you mean {nearest}?"),
-        _ => {
-            let mut all = all.to_vec();
-            all.sort_unstable();
-            all.dedup();
-            format!("unknown {what} '{name}'; expected one of {}", all.join(" "))
-        }
+        _ => format!("unknown {what} '{name}'; expected one of {}", Vec::from_iter(all.iter().copied()).join(" ")),
     }))
 }
 
@@ -209,7 +195,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Result<Config> {
-        Config::parse(text, "evt.toml", "evt-window")
+        Config::parse(text, "evt.toml", "evt-window", crate::tool::ALL)
     }
 
     #[test]

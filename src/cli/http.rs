@@ -1,18 +1,18 @@
 //! Flags of the HTTP server.
 
-use super::args::{MapArgs, duration, parse_count};
-use super::check::Findings;
+use super::args::{MapArgs, parse_count};
+use super::check::CheckReport;
 use crate::error::{Error, Result};
-use crate::http::edge::{EdgeOptions, OpenSchemas};
-use crate::http::{BodyLimits, Options, Patience, Tls};
+use crate::http::validate::{OpenSchemas, ValidationOptions};
+use crate::http::{BodyLimits, ConnectionTimeouts, Options, Tls};
 use crate::input::spool::ORIGIN;
 use crate::kind::event::column;
-use crate::mapping::{self, KeepRaw, Lean};
+use crate::mapping::{self, KeepRaw, Projection};
 use crate::op::validate::{self, SubjectOf, Validator};
 use crate::parse::size;
 use crate::registry::{Schemas, place};
 use crate::run::Run;
-use crate::time::MINUTE;
+use crate::time::{MINUTE, parse_duration};
 use crate::uri::http::Address;
 use clap::Args;
 use std::num::NonZeroU32;
@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Default maximum distance of an event ahead of its arrival over HTTP (µs).
 const MAX_FUTURE: i64 = 5 * MINUTE;
 /// Columns with an event's position, which only the server sets.
-const PLACES: [&str; 3] = ["origin", "partition", "offset"];
+const POSITION: [&str; 3] = ["origin", "partition", "offset"];
 
 /// Flags of an input `http://HOST:PORT`.
 #[derive(Args, Clone, Debug)]
@@ -48,7 +48,7 @@ pub struct HttpArgs {
     schemas: Option<String>,
     /// Take the subject from a column or path, or use TEXT for all events (=TEXT)
     #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type")]
-    subject: String,
+    subject: SubjectOf,
     /// Reject properties that the schema does not define
     #[arg(long)]
     no_extra_fields: bool,
@@ -62,13 +62,13 @@ pub struct HttpArgs {
     #[arg(long, value_name = "N", default_value = "4096", value_parser = parse_connections)]
     max_connections: usize,
     /// Close connections that are idle this long between requests
-    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = patience)]
+    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = timeout)]
     idle_timeout: Duration,
     /// Limit the time to receive the head of a request
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = patience)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = timeout)]
     head_timeout: Duration,
     /// Limit the time to receive a request body, and then the time to store it
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = patience)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = timeout)]
     request_timeout: Duration,
     /// Log one line per request
     #[arg(long)]
@@ -99,18 +99,15 @@ impl HttpArgs {
 
     /// Returns the options of the server whose records are mapped by `mapping`.
     pub fn options(&self, address: &Address, map: &MapArgs, mapping: &mapping::Options, run: &Run) -> Result<Options> {
-        if let Some((name, _)) = map.field.iter().chain(&map.set).find(|(name, _)| PLACES.contains(&name.as_str())) {
+        if let Some((name, _)) = map.field.iter().chain(&map.set).find(|(name, _)| POSITION.contains(&name.as_str())) {
             return Err(Error::usage(format!("{name}: the HTTP server sets this column, it cannot be mapped")));
         }
         let tls = self.tls_cert.clone().zip(self.tls_key.clone()).map(|(certificate, key)| Tls { certificate, key });
-        let mut edge = mapping.clone();
-        let whole = edge.clone();
-        edge.keep_raw = KeepRaw::No;
         // Without schemas only the columns of the answer are read.
         let columns = 1 << column::EVENT_ID | 1 << column::SOURCE;
+        let lean = self.schemas.is_none().then_some(Projection { columns, coded: 0 });
         let registry = self.schemas.as_ref().map(|text| place::server_for_clients(text, &run.console));
         let registry = registry.transpose()?.flatten();
-        edge.lean = self.schemas.is_none().then_some(Lean { columns, coded: 0 });
         Ok(Options {
             address: address.clone(),
             tls,
@@ -118,17 +115,17 @@ impl HttpArgs {
             anonymous: self.anonymous,
             rate: self.rate,
             limits: BodyLimits { bytes: self.max_body, ratio: run.ratio_max },
-            room: self.max_pending,
+            memory: self.max_pending,
             connections: self.max_connections,
-            patience: Patience { idle: self.idle_timeout, head: self.head_timeout },
+            timeouts: ConnectionTimeouts { idle: self.idle_timeout, head: self.head_timeout },
             request_time: self.request_timeout,
             log: self.log_requests,
-            edge: EdgeOptions {
-                mapping: edge,
+            validation: ValidationOptions {
+                mapping: mapping::Options { keep_raw: KeepRaw::No, lean, ..mapping.clone() },
                 origin: map.origin.clone().unwrap_or_else(|| ORIGIN.to_owned()),
                 record_max: run.record_max,
                 limits: vec![],
-                whole,
+                whole: mapping.clone(),
                 schemas: self.open_schemas(registry.is_some()),
                 registry,
             },
@@ -136,18 +133,13 @@ impl HttpArgs {
     }
 
     /// Checks that the resources of the flags are available.
-    pub fn check(&self, findings: &mut Findings) {
+    pub fn check(&self, findings: &mut CheckReport) {
         self.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     }
 
     fn open_schemas(&self, has_registry: bool) -> Option<Box<OpenSchemas>> {
         let dir = self.schemas.clone()?;
-        let subject = match self.subject.strip_prefix('=') {
-            Some(text) => SubjectOf::Fixed(text.to_owned()),
-            None => SubjectOf::Column(self.subject.clone()),
-        };
-        let mut options = validate::Options::default();
-        (options.subject, options.closed) = (subject, self.no_extra_fields);
+        let options = validate::Options { subject: self.subject.clone(), closed: self.no_extra_fields };
         Some(Box::new(move || {
             let schemas: Option<Box<dyn Schemas + Send>> = match has_registry {
                 true => None,
@@ -180,8 +172,8 @@ fn parse_connections(text: &str) -> Result<usize, String> {
     count.filter(|count| (1..=1_000_000).contains(count)).ok_or_else(|| "expected a number between 1 and 1M".to_owned())
 }
 
-fn patience(text: &str) -> Result<Duration, String> {
-    let micros = duration(text).map_err(|error| error.to_string())?;
+fn timeout(text: &str) -> Result<Duration, String> {
+    let micros = parse_duration(text).map_err(|error| error.to_string())?;
     let time = u64::try_from(micros).ok().map(Duration::from_micros);
     time.filter(|time| !time.is_zero()).ok_or_else(|| "expected a duration longer than 0".to_owned())
 }

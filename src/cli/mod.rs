@@ -1,20 +1,23 @@
 //! The command line: the main wrapper, shared flags, messages, signals, exit statuses, the summary.
 //!
-//! [`main`] is the whole life of a tool's process: it reads settings and flags, starts the run (`Run`), calls
-//! [`Tool::run`] and turns the result into an exit status. A tool that reads and writes rows drives a [`Stage`](crate::stage::Stage).
+//! [`main`] runs a tool's process from start to end: it reads settings and flags, starts the run (`Run`), calls
+//! [`Tool::run`] and turns the result into an exit status. A tool that reads and writes rows drives a
+//! [`Stage`](crate::stage::Stage).
 //!
-//! - `args.rs`, `http.rs`, `keep.rs`: shared flags; `config.rs`: flags in a file; `usage.rs`: clap's messages.
-//! - `look.rs`: resolves inputs and outputs; `check.rs`: `--check`; `open.rs`: opens a stage.
+//! - `tool.rs`: the trait, and a row of the table of tools.
+//! - `args.rs`, `http.rs`, `ack.rs`: shared flags; `config.rs`: flags in a file; `usage.rs`: clap's messages.
+//! - `resolve.rs`: resolves inputs and outputs; `check.rs`: `--check`; `open.rs`: opens a stage.
 //! - `prometheus.rs`: metrics over HTTP or in a file.
 
+pub mod ack;
 pub mod args;
 pub mod check;
 pub mod config;
 pub mod http;
-pub mod keep;
-pub mod look;
 pub mod open;
 pub mod prometheus;
+pub mod resolve;
+mod tool;
 mod usage;
 
 use crate::clock::Clock;
@@ -29,7 +32,8 @@ use crate::service::Service;
 use crate::stop::Stop;
 use crate::uri::kafka::parse_settings;
 use args::{CommonArgs, LogFormat};
-use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
+use check::CheckReport;
+use clap::FromArgMatches;
 use config::Config;
 use prometheus::{Exporter, Target};
 use std::ffi::OsString;
@@ -37,52 +41,9 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Mutex;
+use tool::variable;
+pub use tool::{Tool, ToolRow, Unit, command};
 use usage::sentence;
-
-/// A tool: its flags, and what it does.
-pub trait Tool: Parser + CommandFactory + FromArgMatches {
-    /// The tool's name, `evt-…`.
-    const NAME: &'static str;
-    /// EXAMPLES of the man page; each line is tested.
-    const EXAMPLES: &'static [(&'static str, &'static str)];
-
-    /// The flags every tool has.
-    fn common(&self) -> &CommonArgs;
-
-    /// Whether the tool would wait for input typed at a terminal.
-    fn waits_at_terminal(&self) -> bool {
-        false
-    }
-
-    /// Whether it shows its metrics itself, whatever `--prometheus` says.
-    fn shows_metrics(&self) -> bool {
-        false
-    }
-
-    /// Runs the tool; returns the exit status, or the error that ended the run.
-    fn run(self, run: Rc<Run>) -> Result<u8>;
-}
-
-/// Returns the command of a tool, every flag with its environment variable; a flag overrides `EVT_FLAG`.
-pub fn command<T: Tool>() -> Command {
-    let with_variable = |arg: Arg| match arg.get_long() {
-        Some(long) if !matches!(long, "help" | "version") => {
-            let variable = variable(long);
-            arg.env(variable).hide_env(true)
-        }
-        _ => arg,
-    };
-    let command = T::command().name(T::NAME).bin_name(T::NAME).version(env!("CARGO_PKG_VERSION"));
-    // Flags of every tool may precede or follow the subcommand.
-    let has_actions = command.has_subcommands();
-    let everywhere = |arg: Arg| if has_actions && arg.get_long().is_some() { arg.global(true) } else { arg };
-    command.mut_args(|arg| everywhere(with_variable(arg))).mut_subcommands(|action| action.mut_args(with_variable))
-}
-
-/// Returns the environment variable of a flag.
-fn variable(long: &str) -> String {
-    format!("EVT_{}", long.to_uppercase().replace('-', "_"))
-}
 
 /// Returns the value of a flag on the command line or in the environment that is needed before clap runs: the format of
 /// messages, and the settings file.
@@ -100,45 +61,49 @@ fn early(long: &str) -> Option<String> {
     std::env::var(variable(long)).ok()
 }
 
-/// Runs a tool's process from start to end.
-pub fn main<T: Tool>() -> ExitCode {
+/// Runs a tool's process from start to end; `tools` is the table of tools.
+pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
     let mut voice = Console::new(T::NAME, Colour::Off);
     if early("log-format").as_deref() == Some("json") {
         voice = voice.as_json(about(Clock::System, early("pipeline").unwrap_or_else(|| "evt".to_owned())));
     }
-    let read = || early("config").map(|path| Config::read(&path, T::NAME)).transpose();
-    let (config, command) = match read().and_then(|config| Ok((with(config.as_ref(), command::<T>())?, config))) {
-        Ok((command, config)) => (config, command),
+    let config = early("config").map_or_else(|| Ok(Config::default()), |path| Config::read(&path, T::NAME, tools));
+    let (command, config) = match config.and_then(|config| Ok((config.apply(command::<T>())?, config))) {
+        Ok(applied) => applied,
         Err(error) => return fail(&voice, &error),
     };
     let mut shown = command.clone();
-    let matches = command.try_get_matches();
-    let tool = match matches.and_then(|matches| T::from_arg_matches(&matches)) {
-        Ok(tool) => tool,
+    let parsed = command.try_get_matches();
+    let parsed = parsed.and_then(|found| Ok((T::from_arg_matches(&found)?, CommonArgs::from_arg_matches(&found)?)));
+    let (tool, common) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return usage(&voice, &error),
     };
-    if tool.waits_at_terminal() && !tool.common().check && std::io::stdin().is_terminal() {
+    if tool.waits_at_terminal() && !common.check && std::io::stdin().is_terminal() {
         // Nothing better can be done if stderr is gone.
         let _ = shown.write_help(&mut std::io::stderr());
         return ExitCode::from(ErrorKind::Usage.exit_status());
     }
     let letters = std::env::var_os(variable("dlq"));
-    let letters = letters.or_else(|| config.and_then(|config| config.text("dlq").map(OsString::from)));
-    let (run, exporter) = match start(T::NAME, tool.common(), (letters, tool.shows_metrics())) {
+    let letters = letters.or_else(|| config.text("dlq").map(OsString::from));
+    let (run, exporter) = match start(T::NAME, &common, letters, tool.shows_metrics()) {
         Ok((run, exporter)) => (Rc::new(run), exporter),
         Err(error) => return fail(&voice, &error),
     };
-    let result = tool.run(run.clone());
+    let result = if common.check { check(tool, &run) } else { tool.run(&run) };
     run.console.set_progress(None);
     let shown = exporter.finish();
     end(&run, result.and_then(|status| shown.map(|()| status)))
 }
 
-fn with(config: Option<&Config>, command: Command) -> Result<Command> {
-    config.map_or(Ok(command.clone()), |config| config.apply(command))
+/// `--check`: returns the exit status of the worst fault.
+fn check<T: Tool>(tool: T, run: &Rc<Run>) -> Result<u8> {
+    let mut findings = CheckReport::new(run);
+    tool.check(run, &mut findings);
+    findings.tell()
 }
 
-/// Dies of SIGPIPE.
+/// Ends this process by SIGPIPE.
 fn reader_gone() -> ExitCode {
     let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
     ExitCode::from(ErrorKind::ReaderGone.exit_status())
@@ -146,8 +111,7 @@ fn reader_gone() -> ExitCode {
 
 /// Reports what ended the run and returns the exit status; after a signal ends by that signal.
 fn end(run: &Run, result: Result<u8>) -> ExitCode {
-    // A failed write has precedence over a signal: a run that was asked to stop and then failed has not stopped
-    // properly.
+    // A failed write has precedence over a signal: a run that received a signal and then failed has not stopped properly.
     let has_failed = matches!(&result, Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Broken));
     let status = match result {
         Ok(status) => status,
@@ -172,7 +136,8 @@ fn end(run: &Run, result: Result<u8>) -> ExitCode {
 fn start(
     tool: &'static str,
     common: &CommonArgs,
-    (letters, shows_metrics): (Option<OsString>, bool),
+    letters: Option<OsString>,
+    shows_metrics: bool,
 ) -> Result<(Run, Exporter)> {
     let colour = match common.color.is_on(std::io::stderr().is_terminal()) {
         true => Colour::On,

@@ -13,10 +13,10 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -87,7 +87,12 @@ impl FileWriter {
         let (stop, stopped) = channel();
         let (of_thread, values) = (path.to_owned(), metrics.clone());
         let thread = std::thread::Builder::new().name("prometheus".to_owned());
-        let thread = thread.spawn(move || keep_writing(&of_thread, &values, &stopped));
+        let thread = thread.spawn(move || {
+            while stopped.recv_timeout(WRITE_EVERY) == Err(RecvTimeoutError::Timeout) {
+                // The final write repeats this and reports an error.
+                let _ = write(&of_thread, &values);
+            }
+        });
         let thread = thread.map_err(|error| Error::io("cannot start a thread", &error))?;
         Ok(Self { path: path.to_owned(), metrics: metrics.clone(), stop, thread })
     }
@@ -97,13 +102,6 @@ impl FileWriter {
         // The thread does not panic; the final write follows here.
         let _ = self.thread.join();
         write(&self.path, &self.metrics)
-    }
-}
-
-fn keep_writing(path: &Path, metrics: &Metrics, stopped: &Receiver<()>) {
-    while stopped.recv_timeout(WRITE_EVERY) == Err(RecvTimeoutError::Timeout) {
-        // The final write repeats this and reports an error.
-        let _ = write(path, metrics);
     }
 }
 
@@ -118,8 +116,7 @@ fn write(path: &Path, metrics: &Metrics) -> Result<()> {
 
 fn serve(address: &str, metrics: Metrics) -> Result<SocketAddr> {
     let failed = |error: std::io::Error| Error::io(format!("--prometheus {address}"), &error);
-    let found: Vec<SocketAddr> = address.to_socket_addrs().map_err(failed)?.collect();
-    let listener = TcpListener::bind(found.as_slice()).map_err(failed)?;
+    let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
@@ -153,7 +150,7 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes
     let (status, kind, text) = match (request.uri().path(), request.method()) {
         ("/metrics", &Method::GET | &Method::HEAD) => (StatusCode::OK, MEDIA_TYPE, metrics.render()),
         ("/metrics", _) => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET, HEAD\n".to_owned()),
-        _ => (StatusCode::NOT_FOUND, "text/plain", "there is /metrics\n".to_owned()),
+        _ => (StatusCode::NOT_FOUND, "text/plain", "expected /metrics\n".to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));
     *response.status_mut() = status;

@@ -24,7 +24,7 @@ type Bound<T> = Result<T, Refusal>;
 enum Known {
     /// No type: a property, or null.
     Nothing,
-    /// A text constant, which is an instant beside a Time.
+    /// A text constant. In a comparison with a Time it is an instant.
     Constant,
     /// This type.
     Kind(ValueKind),
@@ -69,14 +69,14 @@ impl<'a> Binder<'a> {
         (self.used, self.paths, self.warnings)
     }
 
-    /// Binds the whole expression for the context that wants it.
+    /// Binds the whole expression to the type that its context requires.
     pub(super) fn root(&mut self, node: &Node, want: Want) -> Bound<(Tree, ValueKind)> {
         match (want, node) {
             (Want::Kind(kind), _) => Ok((self.bind(node, kind)?, kind)),
             (Want::Presence, Node::Name(parts)) => Ok((self.presence(parts)?, ValueKind::Bool)),
             (Want::Presence, _) => self.by_itself(node),
             (Want::Dimension, Node::Name(_)) | (Want::AsText, _) => Ok((self.as_text(node)?, ValueKind::Text)),
-            (Want::Dimension, _) => Err("by takes columns and property paths".to_owned()),
+            (Want::Dimension, _) => Err("expected a column or property path for by, found an expression".to_owned()),
         }
     }
 
@@ -202,14 +202,8 @@ impl<'a> Binder<'a> {
     }
 
     fn binary(&mut self, operator: Operator, left: &Node, right: &Node) -> Bound<Tree> {
-        let kind = match operator {
-            Operator::And | Operator::Or => ValueKind::Bool,
-            Operator::Concat => ValueKind::Text,
-            Operator::Add | Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Remainder => {
-                ValueKind::Number
-            }
-            _ => self.compared(&[left, right])?,
-        };
+        let is_comparison = operator.orders() || matches!(operator, Operator::Equal | Operator::NotEqual);
+        let kind = if is_comparison { self.compared(&[left, right])? } else { result_kind(operator) };
         if operator.orders() {
             self.warn_of_text(kind, &[left, right]);
         }
@@ -310,7 +304,7 @@ impl<'a> Binder<'a> {
                 && number_end(text.as_bytes(), 0) == Some(text.len())
             {
                 let names = nodes.iter().find(|node| matches!(node, Node::Name(_))).map_or(node, |name| name);
-                self.warnings.push(format!("{names} is compared with '{text}' as text; unquoted it is a number"));
+                self.warnings.push(format!("{names} is compared with '{text}' as text; without quotes it is a number"));
                 return;
             }
         }
@@ -336,8 +330,8 @@ pub(super) fn article(kind: ValueKind) -> String {
     }
 }
 
-/// Suggests a cast where two nodes have different types: of the one that is not text to text, or of the text to the
-/// other's type.
+/// Suggests casts for two nodes of different types: the one that is not text to text, or the text to the type of the
+/// other.
 fn casts(first: &Node, second: &Node, a: ValueKind, b: ValueKind) -> String {
     match (a, b) {
         (ValueKind::Text, b) => format!("use {} or {}", say(first, b), say(second, ValueKind::Text)),

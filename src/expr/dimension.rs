@@ -3,7 +3,7 @@
 use crate::json::text::write_string;
 
 /// Appends the canonical object of `names` and their `values`; a missing value is null. Keys are in the order of their
-/// UTF-16 code units, without blanks. If a name occurs twice, the last value counts.
+/// UTF-16 code units, without white space. If a name occurs twice, the last value counts.
 pub fn write_dimensions(names: &[&str], values: &[Option<&str>], out: &mut String) {
     let mut order: Vec<(&str, Option<&str>)> = names.iter().copied().zip(values.iter().copied()).collect();
     order.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
@@ -25,7 +25,7 @@ pub fn write_dimensions(names: &[&str], values: &[Option<&str>], out: &mut Strin
     out.push('}');
 }
 
-/// Returns dimensions in the form of [`write_dimensions`], whatever the order of their names, blanks and escapes;
+/// Returns dimensions in the form of [`write_dimensions`], whatever the order of their names, white space and escapes;
 /// `None` if `text` is not an object of strings and nulls.
 pub fn canonical_dimensions(text: &str) -> Option<String> {
     let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;

@@ -23,8 +23,19 @@ pub(super) fn eval(tree: &Tree, batch: &LeafBatch) -> Result<ArrayRef> {
     Ok(value.array)
 }
 
+/// Chains of operators without parentheses nest by the hundred, so the frame of their recursion is kept small.
 fn value(tree: &Tree, batch: &LeafBatch) -> Result<Value> {
     match tree {
+        Tree::Binary(operator, left, right) => binary(*operator, &value(left, batch)?, &value(right, batch)?),
+        _ => other_value(tree, batch),
+    }
+}
+
+/// Evaluates a tree that is no binary operator.
+#[inline(never)]
+fn other_value(tree: &Tree, batch: &LeafBatch) -> Result<Value> {
+    match tree {
+        Tree::Binary(..) => value(tree, batch),
         Tree::Leaf(leaf) => Ok(Value { array: batch.array(*leaf)?.clone(), scalar: false }),
         Tree::Constant(array) => Ok(Value { array: array.clone(), scalar: true }),
         Tree::Not(inner) => {
@@ -36,7 +47,6 @@ fn value(tree: &Tree, batch: &LeafBatch) -> Result<Value> {
             let negated = inner.array.as_primitive::<Float64Type>().unary::<_, Float64Type>(|x| canonical(-x));
             Ok(Value::rows_of(negated, inner.scalar))
         }
-        Tree::Binary(operator, left, right) => binary(*operator, &value(left, batch)?, &value(right, batch)?),
         Tree::IsNull { value: inner, negated } => {
             let inner = value(inner, batch)?;
             let nulls = if *negated { is_not_null(&inner.array)? } else { is_null(&inner.array)? };
@@ -164,7 +174,7 @@ fn case(operand: Option<&Tree>, branches: &[(Tree, Tree)], otherwise: &Tree, bat
 
 fn coalesce(values: &[Tree], batch: &LeafBatch) -> Result<Value> {
     let mut rest = values.iter().rev();
-    let Some(last) = rest.next() else { unreachable!("coalesce has at least one value: the parser saw to it") };
+    let Some(last) = rest.next() else { unreachable!("the parser rejects coalesce without values") };
     let mut result = value(last, batch)?;
     for tree in rest {
         let first = value(tree, batch)?;

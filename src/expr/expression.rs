@@ -43,7 +43,7 @@ impl Expr {
         self.kind
     }
 
-    /// Returns its text without blanks, except those inside quotes and between words: the default name of a metric.
+    /// Returns its text without spaces, except those inside quotes and between words: the default name of a metric.
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -37,7 +37,7 @@ impl Filter {
         Ok(Self { leaves, expr, nulls })
     }
 
-    /// Returns the bits of those of the first 32 columns that it names.
+    /// Returns a bit for each of the first 32 columns that the filter names.
     pub fn columns(&self) -> u32 {
         self.leaves.columns()
     }
@@ -71,7 +71,7 @@ pub struct Nulls {
 }
 
 impl Nulls {
-    /// Creates the record of these leaves before the first row.
+    /// Creates the state before the first row: no leaf has had a value.
     pub fn new(leaves: &Leaves) -> Self {
         Self { all_null: vec![true; leaves.leaves.len()], has_rows: false }
     }

@@ -8,7 +8,8 @@ use crate::error::Result;
 use arrow::datatypes::{DataType, SchemaRef};
 use std::sync::Arc;
 
-/// Columns with a JSON object for everything without a column of its own: an event's properties, a metric's dimensions.
+/// Columns with a JSON object of the values that have no column of their own: an event's properties, a metric's
+/// dimensions.
 const OBJECTS: [&str; 2] = ["properties", "dimensions"];
 
 /// The type that a leaf requires of its value.
@@ -96,7 +97,7 @@ impl Leaves {
         format!("{}: {place}, {asked}", leaf.name)
     }
 
-    /// Returns a bit for each of the first 32 columns that is itself read.
+    /// Returns a bit for each of the first 32 columns that a leaf reads.
     pub fn columns(&self) -> u32 {
         let bit = |leaf: &Arc<Leaf>| match leaf.source {
             Source::Column(column, _) => u32::try_from(column).ok().and_then(|column| 1u32.checked_shl(column)),

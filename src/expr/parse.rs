@@ -49,9 +49,9 @@ impl Dialect for Names {
         true
     }
 
-    /// After such a word the parser tries one reading only. After any other word at the start of an expression it falls
-    /// back on a name if the first reading fails, so a fault below n of them would take 2^n readings. [`name_words`]
-    /// has already separated the names.
+    /// The parser parses such a word in one way only. Any other word at the start of an expression is parsed again as a
+    /// name if the first attempt fails, so an error inside n such words would take 2^n attempts. [`name_words`] has
+    /// already separated the names.
     fn is_reserved_for_identifier(&self, word: Keyword) -> bool {
         matches!(word, Keyword::CASE | Keyword::NOT | Keyword::EXISTS | Keyword::INTERVAL | Keyword::STRUCT)
             || CALLED.contains(&word)
@@ -423,7 +423,7 @@ fn argument(argument: &FunctionArg) -> Result<Node, Refusal> {
     }
 }
 
-/// Returns `text` without blanks, except those inside quotes and one between two words or two minus signs (`a - -b`:
+/// Returns `text` without spaces, except those inside quotes and one between two words or two minus signs (`a - -b`:
 /// two in a row begin a comment).
 pub(crate) fn without_blanks(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -483,7 +483,7 @@ mod tests {
                 let told = why(&wrap(n, open, inner, close));
                 assert!(told.contains("nested deeper than 30 at column") || told.contains("tokens exceed"), "{told}");
             }
-            // A fault at the maximum depth is reported as fast.
+            // An error at the maximum depth is reported just as fast.
             for n in [15, 30] {
                 why(&wrap(n, open, "x = = 1", close));
             }

@@ -6,7 +6,7 @@ use super::value::{Coded, ValueKind, cast, texts_of};
 use crate::error::{Error, Result};
 use crate::json::guide::{Guide, UNMARKED};
 use crate::json::text::unescape;
-use crate::json::walk::{guided, members, string_content};
+use crate::json::walk::{guided, last_member, members, string_content};
 use crate::kind::event::watched_name;
 use crate::time;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch};
@@ -170,21 +170,10 @@ impl LeafBatch {
     }
 }
 
-pub(super) fn last_member<'a>(object: &'a str, wanted: &str) -> Option<&'a str> {
-    let mut found = None;
-    members(object, |key, value| {
-        if unescape(key) == wanted {
-            found = Some(value);
-        }
-        true
-    });
-    found
-}
-
 /// Returns the JSON text of every path of every row, row by row.
 fn walk<'a>(leaves: &Leaves, batch: &'a RecordBatch, watched: Option<&[&'a ArrayRef]>) -> Result<Vec<Option<&'a str>>> {
     let objects = leaves.object().and_then(|column| batch.column(column).as_string_opt::<i32>());
-    let objects = objects.ok_or_else(|| Error::broken("properties are no text"))?;
+    let objects = objects.ok_or_else(|| Error::broken("expected text in the column properties"))?;
     let mut spans = vec![None; leaves.paths * objects.len()];
     if let Some(watched) = watched {
         for (step, column) in leaves.steps.iter().zip(watched) {

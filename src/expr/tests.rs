@@ -82,7 +82,7 @@ fn watched(leaves: &Leaves, batch: &RecordBatch, coded: bool) -> RecordBatch {
     }
     for (index, name) in leaves.properties().iter().enumerate() {
         let objects = batch.column(event::column::PROPERTIES).as_string::<i32>();
-        let values = objects.iter().map(|object| read::last_member(object.unwrap(), name));
+        let values = objects.iter().map(|object| crate::json::walk::last_member(object.unwrap(), name));
         let plain: ArrayRef = Arc::new(values.collect::<StringArray>());
         let column = if coded && properties_of_text & (1 << index) != 0 { code(&plain) } else { plain };
         fields.push(Arc::new(event::watched_field(name).with_data_type(column.data_type().clone())));
@@ -553,7 +553,9 @@ fn columns_of_every_type_are_read_by_their_kind() {
 
 #[test]
 fn by_takes_names_only_and_gives_text() {
-    assert!(refusal("lower(a)", Want::Dimension).contains("by takes columns and property paths"));
+    assert!(
+        refusal("lower(a)", Want::Dimension).contains("expected a column or property path for by, found an expression")
+    );
     let (values, wrong) = evaluated("a.b", Want::Dimension, &[r#"{"a":{"b":1.50}}"#, "{}", r#"{"a":{"b":[]}}"#]);
     assert!(wrong.is_empty());
     assert_eq!(values.as_string::<i32>(), &StringArray::from(vec![Some("1.50"), None, Some("[]")]));

@@ -7,7 +7,7 @@ use arrow::array::ArrayRef;
 use regex::Regex;
 use std::collections::HashSet;
 
-/// A typed node; its operands have the types it requires, so evaluation never meets another.
+/// A typed node. Its operands have the types it requires, so evaluation checks no types.
 #[derive(Debug)]
 pub(super) enum Tree {
     /// Index of a leaf.

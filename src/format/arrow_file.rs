@@ -39,8 +39,8 @@ fn open(file: File, limits: Limits) -> Result<Opened> {
     Ok(Opened { schema, is_text: false, rows })
 }
 
-/// The batches of a file, block by block. The library's own reader allocates the memory that a block claims before the
-/// claim can be checked.
+/// The batches of a file, block by block. The library's own reader allocates the memory that a block declares before
+/// evt could check the declaration.
 struct Blocks {
     file: File,
     size: u64,
@@ -71,7 +71,7 @@ impl Blocks {
         Ok(blocks)
     }
 
-    /// Reads the bytes of a block after checking that they lie in the file and claim no more memory than they can
+    /// Reads the bytes of a block. Checks first that they are inside the file and declare no more memory than they can
     /// contain.
     fn read(&mut self, block: &Block) -> Result<Buffer> {
         let io = |error| Error::io("cannot read", &error);

@@ -31,7 +31,7 @@ pub enum Form {
     Json,
     /// The bare content.
     Text,
-    /// A JSON value that may be cut anywhere after this many bytes, because no record may be as long.
+    /// A JSON value that may be truncated anywhere after this many bytes, because a record must be shorter.
     Cut(usize),
 }
 

@@ -7,8 +7,8 @@
 //! the mapping: it is the file. A user agent may lack its closing quote if the line was cut inside it.
 
 use super::definition::{Format, Input};
-use super::jsonl::content;
-use super::record::{Body, Record, Records, Splitter};
+use super::jsonl::Lines;
+use super::record::{Body, Records, Splitter};
 use crate::error::Result;
 use crate::json::text::write_string;
 use crate::kind::dead::{ErrorType, Fault};
@@ -21,33 +21,20 @@ pub const FORMAT: Format =
 
 /// Splits lines; blank ones are not records, but count as lines.
 #[derive(Default)]
-struct Log {
-    lines: u64,
-}
+struct Log(Lines);
 
 impl Splitter for Log {
     fn split(&mut self, input: &[u8], last: bool, records: &mut Records) -> Result<usize> {
-        let mut start = 0;
-        while start < input.len() {
-            let end = match memchr::memchr(b'\n', &input[start..]) {
-                Some(at) => start + at,
-                None if last => input.len(),
-                None => break,
-            };
-            self.lines += 1;
-            if let Some(raw) = content(input, start, end) {
-                let body = body(&input[raw.clone()], &mut records.text);
-                records.rows.push(Record { raw, line: self.lines, body });
-            }
-            start = (end + 1).min(input.len());
+        let before = records.rows.len();
+        let consumed = self.0.split(input, last, records)?;
+        for record in &mut records.rows[before..] {
+            record.body = body(&input[record.raw.clone()], &mut records.text);
         }
-        Ok(start)
+        Ok(consumed)
     }
 
     fn skip(&mut self, input: &[u8]) -> (usize, bool) {
-        let (end, found) = memchr::memchr(b'\n', input).map_or((input.len(), false), |at| (at + 1, true));
-        self.lines += u64::from(found);
-        (end, found)
+        self.0.skip(input)
     }
 }
 

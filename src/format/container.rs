@@ -21,7 +21,7 @@ const BYTES: usize = 4 << 20;
 /// Batches of any program, returned as text in pieces of bounded size.
 pub struct Pieces {
     rest: Option<RecordBatch>,
-    /// Rows tried for the next piece: about as many as fit, because each try has a cost per row.
+    /// Number of rows of the next attempt: about as many as fit, because every attempt has a cost per row.
     ahead: usize,
     rows: u64,
     text_max: usize,

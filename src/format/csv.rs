@@ -189,7 +189,8 @@ impl CsvRows {
         Found { length, content, fields, closed: true }
     }
 
-    /// Completes the record at the end of input, unless a quote is open: then a newline would be content, too.
+    /// Completes the record at the end of input. If a quote is open the record stays incomplete, because a newline
+    /// would be content.
     fn unterminated(&mut self, input: &[u8], written: usize, mut fields: usize) -> Found {
         self.fields.resize(self.fields.len().max(written + 1), 0);
         if fields == self.ends.len() {

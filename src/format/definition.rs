@@ -19,7 +19,7 @@ pub trait Encoder {
     /// Appends rows that were held back for layout, so that a waiting reader sees them.
     fn flush(&mut self, _out: &mut Vec<u8>) {}
 
-    /// Appends what ends the file.
+    /// Appends the end of the file.
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()>;
 }
 
@@ -28,7 +28,7 @@ pub trait Encoder {
 pub struct EncodeOptions {
     /// Width of the terminal, in cells, for tables; `None` means unbounded.
     pub width: Option<usize>,
-    /// Colour a table.
+    /// Whether a table has colours.
     pub color: bool,
     /// Rows are appended to a file that already has its header, or gets it from its writer.
     pub append: bool,
@@ -94,11 +94,11 @@ pub struct Format {
     pub is_json: bool,
     /// Whether it holds raw records, which the rows must have.
     pub is_raw: bool,
-    /// What a tool may write among the rows, if anything.
+    /// The form of text that a tool may write between rows; `None` if it may not.
     pub notes: Option<Notes>,
 }
 
-/// The form of what a tool writes among the rows of a file: control messages, reports.
+/// The form of text that a tool writes between the rows of a file: control messages, reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notes {
     /// One JSON object a line.
@@ -108,7 +108,7 @@ pub enum Notes {
 }
 
 impl Format {
-    /// What a row of the table does not state.
+    /// The defaults of a row of the table.
     pub(super) const BASE: Self = Self {
         name: "",
         extensions: &[],

@@ -88,7 +88,7 @@ impl Lines {
 
 /// Returns the range of a line without a `\r` at its end; `None` if the line is blank.
 #[inline]
-pub(super) fn content(input: &[u8], start: usize, end: usize) -> Option<std::ops::Range<usize>> {
+fn content(input: &[u8], start: usize, end: usize) -> Option<std::ops::Range<usize>> {
     let line = &input[start..end];
     if line.iter().all(|byte| is_space(*byte)) {
         return None;
@@ -130,9 +130,9 @@ impl<'a> Objects<'a> {
         let schema = batch.schema_ref();
         unique_names(schema)?;
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        // The kinds with bytes and headers have evt's forms for them.
+        // Kinds with bytes and headers write them in evt's forms.
         let ours = Kind::of(schema).is_some() || kind_of(&names) != Kind::Event;
-        // So has the raw record of an event that carries stamps.
+        // So does an event with stamps and a raw record.
         let is_stamped = STAMPS.iter().all(|stamp| names.contains(stamp));
         let is_raw = |field: &Field| is_stamped && field.name() == RAW;
         let columns = schema.fields().iter().zip(batch.columns());
@@ -231,7 +231,7 @@ fn write_claimed(text: &str, form: Form, out: &mut String) {
         return out.push_str(form.head(json));
     }
     match scan::is_json(json) {
-        // A bare line break inside a string is not JSON, so those left are between tokens.
+        // A bare line break inside a string is not JSON, so any that occur are between tokens.
         true => out.extend(json.chars().map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c })),
         false => write_string(out, text),
     }
@@ -345,8 +345,8 @@ impl Encoder for Writer {
     }
 }
 
-/// Returns the text of a record with line breaks as one line. Between JSON's tokens a break equals a blank, and a bare
-/// one inside a string is not JSON.
+/// Returns the text of a record with line breaks as one line. Between JSON's tokens a break equals a space, and a bare
+/// break inside a string is not JSON.
 pub fn one_line(payload: &[u8]) -> Result<Cow<'_, str>, Fault> {
     let text = simdutf8::basic::from_utf8(payload);
     let text = text.or_else(|_| std::str::from_utf8(payload)).map_err(|error| not_utf8(&error))?;

@@ -74,7 +74,7 @@ pub fn by_magic(bytes: &[u8]) -> Option<&'static Format> {
 }
 
 /// Guesses the format of `bytes` that start like a magic but do not complete it; a file name has precedence. Returns
-/// the format if they end inside it.
+/// the format if `bytes` end inside its magic.
 ///
 /// Errors: exit status 65 if only the last byte of a magic differs.
 pub fn by_part_of_magic(bytes: &[u8]) -> Result<Option<&'static Format>> {

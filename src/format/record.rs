@@ -11,10 +11,10 @@ pub enum Body {
     Raw,
     /// A range of [`Records::text`].
     Text(Range<usize>),
-    /// The beginning of the text, a range of [`Records::text`]: the rest was not written, because no record may be as
-    /// long.
+    /// The beginning of the text, a range of [`Records::text`]: the rest was not written, because a record must be
+    /// shorter.
     Cut(Range<usize>),
-    /// None: the record is not in its format.
+    /// There is none: the record is not in its format.
     Fault(Fault),
 }
 
@@ -49,8 +49,8 @@ impl Records {
 
 /// Splits a stream of bytes into records: push-style, without a buffer of its own.
 pub trait Splitter {
-    /// Finds the complete records in `input`, which starts where the last call stopped. `last` tells that no more input
-    /// follows, so that a record without a terminator counts. Returns the number of bytes consumed. 0 for a full buffer
+    /// Finds the complete records in `input`, which starts where the last call stopped. With `last` no more input
+    /// follows, so a record without a terminator is complete. Returns the number of bytes consumed. 0 for a full buffer
     /// means that the record is longer than the caller allows: the caller makes it a dead letter with
     /// [`Splitter::skip`].
     fn split(&mut self, input: &[u8], last: bool, records: &mut Records) -> Result<usize>;

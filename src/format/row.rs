@@ -1,24 +1,22 @@
 //! Rebuilds rows of evt's own kinds from JSON text: what `jsonl`, `csv` and `avro` wrote of a metric, a dead letter, a
 //! late event or an alert becomes the same row again.
 //!
-//! Strict: every column of its type, no other names; a fault is the row's. A value may be a string even if its type is
-//! another (CSV has only strings); `NAME_base64` has the bytes of `NAME`; a missing text of a dead letter that may be
-//! empty is empty (CSV cannot distinguish the two).
+//! Strict: every column must have its type, and no other names are allowed. A fault concerns only its row. A value may
+//! be a string even if its type is another (CSV has only strings); `NAME_base64` has the bytes of `NAME`; a missing
+//! text of a dead letter that may be empty is empty, because CSV cannot distinguish the two.
 
 use crate::error::Result;
 use crate::expr::canonical_dimensions;
 use crate::json::{base64, scan, text, walk};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::holds_json;
+use crate::kind::values::{CellValue, ColumnBuilder, HeaderList, read_optional};
 use crate::time::parse_instant;
-use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int32Builder, Int64Builder,
-    ListBuilder, MapBuilder, MapFieldNames, RecordBatch, StringBuilder, StringDictionaryBuilder,
-    TimestampMicrosecondBuilder,
-};
-use arrow::datatypes::{DataType, Field, Int32Type, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::str::FromStr;
 
 /// Returns the kind whose records have these names.
 pub fn kind_of(names: &[&str]) -> Kind {
@@ -52,38 +50,9 @@ const MAY_BE_EMPTY: [&str; 5] = ["original_payload", "error_message", "source_to
 /// Builds batches of one schema, row by row.
 pub struct Builder {
     schema: SchemaRef,
-    columns: Vec<Column>,
+    columns: Vec<ColumnBuilder>,
     rows: usize,
     bytes: usize,
-}
-
-enum Column {
-    Id(FixedSizeBinaryBuilder),
-    Text(StringBuilder),
-    Json(StringBuilder),
-    Dimensions(StringBuilder),
-    Word(StringDictionaryBuilder<Int32Type>),
-    Instant(TimestampMicrosecondBuilder),
-    Long(Int64Builder),
-    Int(Int32Builder),
-    Double(Float64Builder),
-    Bool(BooleanBuilder),
-    Bytes(BinaryBuilder),
-    Words(ListBuilder<StringBuilder>),
-    Headers(MapBuilder<StringBuilder, BinaryBuilder>),
-}
-
-enum Value<'a> {
-    Null,
-    Id(uuid::Uuid),
-    Text(Cow<'a, str>),
-    Long(i64),
-    Int(i32),
-    Double(f64),
-    Bool(bool),
-    Bytes(Vec<u8>),
-    Words(Vec<String>),
-    Headers(Vec<(String, Option<Vec<u8>>)>),
 }
 
 /// A member of the record: its text, and whether its name is `NAME_base64`.
@@ -97,7 +66,7 @@ impl Builder {
 
     /// Creates a builder for a kind's schema with added columns (`raw`).
     pub fn with_schema(schema: SchemaRef) -> Self {
-        let columns = schema.fields().iter().map(|field| column(field)).collect();
+        let columns = schema.fields().iter().map(|field| ColumnBuilder::new(field)).collect();
         Self { schema, columns, rows: 0, bytes: 0 }
     }
 
@@ -108,8 +77,8 @@ impl Builder {
         }
         let slots = self.slots(json)?;
         let mut values = Vec::with_capacity(slots.len());
-        for ((field, column), slot) in self.schema.fields().iter().zip(&self.columns).zip(slots) {
-            values.push(column.read(field, slot)?);
+        for (field, slot) in self.schema.fields().iter().zip(slots) {
+            values.push(read(field, slot)?);
         }
         for (column, value) in self.columns.iter_mut().zip(values) {
             column.append(value);
@@ -143,7 +112,7 @@ impl Builder {
             return Some((at, false));
         }
         let at = self.schema.index_of(name.strip_suffix("_base64")?).ok()?;
-        matches!(self.columns[at], Column::Bytes(_)).then_some((at, true))
+        (*self.schema.field(at).data_type() == DataType::Binary).then_some((at, true))
     }
 
     /// Returns the number of rows in the batch under construction.
@@ -164,31 +133,8 @@ impl Builder {
     /// Returns the batch and empties the builder.
     pub fn finish(&mut self) -> Result<RecordBatch> {
         (self.rows, self.bytes) = (0, 0);
-        let columns = self.columns.iter_mut().map(Column::finish).collect();
+        let columns = self.columns.iter_mut().map(ColumnBuilder::finish).collect();
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
-    }
-}
-
-fn column(field: &Field) -> Column {
-    match field.data_type() {
-        DataType::FixedSizeBinary(_) => Column::Id(FixedSizeBinaryBuilder::new(16)),
-        DataType::Utf8 if field.name() == "dimensions" => Column::Dimensions(StringBuilder::new()),
-        DataType::Utf8 if crate::kind::holds_json(field) => Column::Json(StringBuilder::new()),
-        DataType::Dictionary(..) => Column::Word(StringDictionaryBuilder::new()),
-        DataType::Timestamp(..) => {
-            Column::Instant(TimestampMicrosecondBuilder::new().with_data_type(field.data_type().clone()))
-        }
-        DataType::Int64 => Column::Long(Int64Builder::new()),
-        DataType::Int32 => Column::Int(Int32Builder::new()),
-        DataType::Float64 => Column::Double(Float64Builder::new()),
-        DataType::Boolean => Column::Bool(BooleanBuilder::new()),
-        DataType::Binary => Column::Bytes(BinaryBuilder::new()),
-        DataType::List(item) => Column::Words(ListBuilder::new(StringBuilder::new()).with_field(item.clone())),
-        DataType::Map(..) => {
-            let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
-            Column::Headers(MapBuilder::new(Some(names), StringBuilder::new(), BinaryBuilder::new()))
-        }
-        _ => Column::Text(StringBuilder::new()),
     }
 }
 
@@ -210,110 +156,80 @@ fn string(value: &str) -> Option<Cow<'_, str>> {
     walk::string_content(value).and_then(|_| content(value))
 }
 
-impl Column {
-    fn read<'a>(&self, field: &Field, slot: Slot<'a>) -> Result<Value<'a>, Fault> {
-        let name = field.name();
-        let Some((value, encoded)) = slot else {
-            return match self {
-                _ if field.is_nullable() => Ok(Value::Null),
-                Column::Bytes(_) if MAY_BE_EMPTY.contains(&name.as_str()) => Ok(Value::Bytes(vec![])),
-                _ if MAY_BE_EMPTY.contains(&name.as_str()) => Ok(Value::Text("".into())),
-                _ => Err(fault(format!("'{name}': missing"))),
-            };
-        };
-        let (read, expected) = self.parse(value, encoded);
-        read.ok_or_else(|| {
-            let mut shown: String = value.chars().take(40).collect();
-            if shown.len() < value.len() {
-                shown.push('…');
-            }
-            let error_type =
-                if let Column::Instant(_) = self { ErrorType::TimestampError } else { ErrorType::EnvelopeError };
-            Fault::new(error_type, format!("'{name}': expected {expected}, found {shown}"))
-        })
-    }
-
-    /// Parses a value; returns it and the expected type for messages.
-    fn parse<'a>(&self, value: &'a str, encoded: bool) -> (Option<Value<'a>>, &'static str) {
-        match self {
-            Column::Id(_) => {
-                (string(value).and_then(|text| uuid::Uuid::try_parse(&text).ok()).map(Value::Id), "a uuid")
-            }
-            Column::Text(_) | Column::Word(_) => (string(value).map(Value::Text), "a string"),
-            Column::Json(_) => (json_object(value).map(Value::Text), "a JSON object"),
-            // By their value, because the key of a metric must not depend on how a program spells JSON.
-            Column::Dimensions(_) => {
-                let canonical = |text: Cow<'a, str>| canonical_dimensions(&text).map_or(text, Cow::Owned);
-                (json_object(value).map(canonical).map(Value::Text), "a JSON object")
-            }
-            Column::Instant(_) => {
-                (string(value).and_then(|text| parse_instant(&text)).map(Value::Long), "an RFC 3339 instant")
-            }
-            Column::Long(_) => (content(value).and_then(|text| text.parse().ok()).map(Value::Long), "an integer"),
-            Column::Int(_) => (content(value).and_then(|text| text.parse().ok()).map(Value::Int), "a 32-bit integer"),
-            Column::Double(_) => (content(value).and_then(|text| double(&text)).map(Value::Double), "a number"),
-            Column::Bool(_) => (content(value).and_then(|text| text.parse().ok()).map(Value::Bool), "true or false"),
-            Column::Bytes(_) if encoded => {
-                (string(value).and_then(|text| base64::decode(&text)).map(Value::Bytes), "base64")
-            }
-            Column::Bytes(_) => (string(value).map(|text| Value::Bytes(text.into_owned().into())), "a string"),
-            Column::Words(_) => (words(value).map(Value::Words), "an array of strings"),
-            Column::Headers(_) => (headers(value).map(Value::Headers), "an object of strings and {\"base64\":…}"),
+/// Reads a value for a column, or returns its fault.
+fn read<'a>(field: &Field, mut slot: Slot<'a>) -> Result<CellValue<'a>, Fault> {
+    let name = field.name();
+    if slot.is_none() && !field.is_nullable() {
+        if !MAY_BE_EMPTY.contains(&name.as_str()) {
+            return Err(fault(format!("'{name}': missing")));
         }
+        slot = Some(("\"\"", false));
     }
-
-    fn append(&mut self, value: Value<'_>) {
-        match (self, value) {
-            (Column::Id(to), Value::Id(id)) => to.append_value(id.as_bytes()).unwrap_or_default(),
-            (Column::Id(to), _) => to.append_null(),
-            (Column::Text(to) | Column::Json(to) | Column::Dimensions(to), Value::Text(text)) => to.append_value(text),
-            (Column::Text(to) | Column::Json(to) | Column::Dimensions(to), _) => to.append_null(),
-            (Column::Word(to), Value::Text(text)) => to.append_value(text),
-            (Column::Word(to), _) => to.append_null(),
-            (Column::Instant(to), Value::Long(micros)) => to.append_value(micros),
-            (Column::Instant(to), _) => to.append_null(),
-            (Column::Long(to), Value::Long(number)) => to.append_value(number),
-            (Column::Long(to), _) => to.append_null(),
-            (Column::Int(to), Value::Int(number)) => to.append_value(number),
-            (Column::Int(to), _) => to.append_null(),
-            (Column::Double(to), Value::Double(number)) => to.append_value(number),
-            (Column::Double(to), _) => to.append_null(),
-            (Column::Bool(to), Value::Bool(truth)) => to.append_value(truth),
-            (Column::Bool(to), _) => to.append_null(),
-            (Column::Bytes(to), Value::Bytes(bytes)) => to.append_value(bytes),
-            (Column::Bytes(to), _) => to.append_null(),
-            (Column::Words(to), Value::Words(words)) => to.append_value(words.into_iter().map(Some)),
-            (Column::Words(to), _) => to.append_null(),
-            (Column::Headers(to), Value::Headers(headers)) => append_headers(to, Some(headers)),
-            (Column::Headers(to), _) => append_headers(to, None),
+    let (read, expected) = parse(field, slot);
+    read.ok_or_else(|| {
+        let value = slot.map_or("", |(value, _)| value);
+        let mut shown: String = value.chars().take(40).collect();
+        if shown.len() < value.len() {
+            shown.push('…');
         }
-    }
+        let is_instant = matches!(field.data_type(), DataType::Timestamp(..));
+        let error_type = if is_instant { ErrorType::TimestampError } else { ErrorType::EnvelopeError };
+        Fault::new(error_type, format!("'{name}': expected {expected}, found {shown}"))
+    })
+}
 
-    fn finish(&mut self) -> ArrayRef {
-        match self {
-            Column::Id(from) => Arc::new(from.finish()),
-            Column::Text(from) | Column::Json(from) | Column::Dimensions(from) => Arc::new(from.finish()),
-            Column::Word(from) => Arc::new(from.finish()),
-            Column::Instant(from) => Arc::new(from.finish()),
-            Column::Long(from) => Arc::new(from.finish()),
-            Column::Int(from) => Arc::new(from.finish()),
-            Column::Double(from) => Arc::new(from.finish()),
-            Column::Bool(from) => Arc::new(from.finish()),
-            Column::Bytes(from) => Arc::new(from.finish()),
-            Column::Words(from) => Arc::new(from.finish()),
-            Column::Headers(from) => Arc::new(from.finish()),
+/// Parses a value; returns it and the expected type for messages.
+fn parse<'a>(field: &Field, slot: Slot<'a>) -> (Option<CellValue<'a>>, &'static str) {
+    let is_encoded = slot.is_some_and(|(_, is_encoded)| is_encoded);
+    let value = slot.map(|(value, _)| value);
+    match field.data_type() {
+        DataType::FixedSizeBinary(_) => (read_optional(value, uuid).map(CellValue::Id), "a UUID"),
+        // By their value, because the key of a metric must not depend on how a program spells JSON.
+        DataType::Utf8 if field.name() == "dimensions" => {
+            (read_optional(value, dimensions).map(CellValue::Text), "a JSON object")
         }
+        DataType::Utf8 if holds_json(field) => {
+            (read_optional(value, json_object).map(CellValue::Text), "a JSON object")
+        }
+        DataType::Timestamp(..) => {
+            let instant = |value| parse_instant(&string(value)?);
+            (read_optional(value, instant).map(CellValue::Instant), "an RFC 3339 instant")
+        }
+        DataType::Int64 => (read_optional(value, number).map(CellValue::Long), "an integer"),
+        DataType::Int32 => (read_optional(value, number).map(CellValue::Int), "a 32-bit integer"),
+        DataType::Float64 => (read_optional(value, double).map(CellValue::Double), "a number"),
+        DataType::Boolean => (read_optional(value, number).map(CellValue::Bool), "true or false"),
+        DataType::Binary if is_encoded => {
+            let bytes = |value| base64::decode(&string(value)?).map(Cow::Owned);
+            (read_optional(value, bytes).map(CellValue::Bytes), "base64")
+        }
+        DataType::Binary => (read_optional(value, bytes).map(CellValue::Bytes), "a string"),
+        DataType::List(_) => (read_optional(value, words).map(CellValue::Names), "an array of strings"),
+        DataType::Map(..) => {
+            (read_optional(value, headers).map(CellValue::Headers), "an object of strings and {\"base64\":…}")
+        }
+        _ => (read_optional(value, string).map(CellValue::Text), "a string"),
     }
 }
 
-fn append_headers(to: &mut MapBuilder<StringBuilder, BinaryBuilder>, headers: Option<Vec<(String, Option<Vec<u8>>)>>) {
-    let present = headers.is_some();
-    for (name, value) in headers.into_iter().flatten() {
-        to.keys().append_value(name);
-        to.values().append_option(value);
-    }
-    // Keys and values are appended in pairs, so the only possible error cannot occur.
-    let _ = to.append(present);
+fn uuid(value: &str) -> Option<[u8; 16]> {
+    uuid::Uuid::try_parse(&string(value)?).ok().map(uuid::Uuid::into_bytes)
+}
+
+/// Parses an integer or a boolean.
+fn number<T: FromStr>(value: &str) -> Option<T> {
+    content(value)?.parse().ok()
+}
+
+fn dimensions(value: &str) -> Option<Cow<'_, str>> {
+    json_object(value).map(|text| canonical_dimensions(&text).map_or(text, Cow::Owned))
+}
+
+fn bytes(value: &str) -> Option<Cow<'_, [u8]>> {
+    Some(match string(value)? {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    })
 }
 
 /// Returns the text of an object, which may be inside a string.
@@ -323,7 +239,8 @@ fn json_object(value: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Parses a double. `1e400` is refused, because a number's text never means infinity; the word `Infinity` does.
-fn double(text: &str) -> Option<f64> {
+fn double(value: &str) -> Option<f64> {
+    let text = content(value)?;
     let number: f64 = text.parse().ok()?;
     (!number.is_infinite() || text.ends_with("Infinity")).then_some(number)
 }
@@ -332,7 +249,7 @@ fn words(value: &str) -> Option<Vec<String>> {
     serde_json::from_str(&content(value)?).ok()
 }
 
-fn headers(value: &str) -> Option<Vec<(String, Option<Vec<u8>>)>> {
+fn headers(value: &str) -> Option<HeaderList> {
     let object = json_object(value)?;
     let mut headers = vec![];
     let mut sound = true;

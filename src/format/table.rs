@@ -2,8 +2,8 @@
 //!
 //! The first rows (at most 256, or 1 MiB of cells) determine the widths; later rows are written as they come, so that
 //! an endless stream needs no memory. Later, wider cells widen their columns while the terminal has room. Text that
-//! does not fit ends in `…`; columns for which there is no room are left off from the right, and the header tells how
-//! many. Control characters, terminal escapes and characters that change the direction of text are shown as symbols
+//! does not fit ends in `…`; columns for which there is no room are omitted from the right, and the header states their
+//! number. Control characters, terminal escapes and characters that change the direction of text are shown as symbols
 //! (`␛`), so that data never controls the terminal. Numbers are right-aligned, null is `-`, and instants omit, per
 //! column, trailing digits that are zero in the first rows.
 
@@ -31,9 +31,9 @@ const SAMPLE_BYTES: usize = 1 << 20;
 const CELL_CHARS: usize = 4_096;
 /// A column is not made narrower than this while others are wider.
 const WIDTH_MIN: usize = 6;
-/// Least width of an instant: without room for its date it is its time of day, after a `…`.
+/// Least width of an instant. At this width only its time of day is shown, after a `…`.
 const INSTANT_MIN: usize = 10;
-/// Columns of text get this width from few rows, if there is room.
+/// If few rows determine the widths, columns of text get at least this width, if there is room.
 const WIDTH_ROOMY: usize = 16;
 const GAP: &str = "  ";
 

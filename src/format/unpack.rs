@@ -1,8 +1,8 @@
 //! Decompresses gzip and zstd, detected by their first bytes; several members or frames in a row are one input.
 //!
-//! Input that ends early is torn; input that continues with neither is corrupt: an end is never assumed. Zeros after
-//! the last gzip member are padding, as tapes and block devices leave it. A decompression bomb is stopped once more
-//! than 100 MiB came out and the ratio exceeds the bound.
+//! Input that ends early is torn; input that continues with other bytes is corrupt, because an end is never assumed.
+//! Zeros after the last gzip member are padding, as tapes and block devices leave it. A decompression bomb is stopped
+//! once more than 100 MiB came out and the ratio exceeds the bound.
 
 use crate::error::{Error, Result};
 use crate::ratio::check;
@@ -48,7 +48,7 @@ impl<B: BufRead> Members<B> {
             match rest.iter().position(|byte| *byte != 0) {
                 _ if rest.is_empty() => return Ok(false),
                 Some(0) if self.padded => {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "bytes after the padding"));
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "expected zero padding, found other bytes"));
                 }
                 Some(0) => {
                     self.member = self.member.take().map(|member| GzDecoder::new(member.into_inner()));
@@ -178,16 +178,6 @@ impl<R: Read> Unpacked<R> {
     /// Whether the input is compressed; known after the first read.
     pub fn is_packed(&self) -> bool {
         matches!(self.state, State::Gzip(_) | State::Zstd(_))
-    }
-
-    /// Returns the compressed bytes read so far, for the progress line.
-    pub fn bytes_read(&self) -> u64 {
-        match &self.state {
-            State::Plain(source) => source.read,
-            State::Gzip(members) => members.member.as_ref().map_or(0, |member| member.get_ref().get_ref().read),
-            State::Zstd(decoder) => decoder.get_ref().get_ref().read,
-            State::Unread(..) | State::Ended => 0,
-        }
     }
 }
 

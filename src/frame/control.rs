@@ -73,7 +73,7 @@ impl Progress {
     }
 }
 
-/// A cut through the stream: everything before it belongs to this epoch or an earlier one.
+/// A checkpoint barrier: all rows before it belong to this epoch or an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Barrier {
     /// The run that made it.

@@ -29,7 +29,7 @@ pub enum Frame {
 /// How the input ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// With evt's proof.
+    /// At `evt.end` and the marker: the end is proven.
     Ended(End),
     /// At Arrow's marker: a stream of another program, or one that another program passed on without its control
     /// messages.
@@ -52,8 +52,8 @@ pub struct Decoder {
     part: Part,
     small: Vec<u8>,
     body: MutableBuffer,
-    /// The body of the last rows, whose memory is used again once nothing refers to it. It is as long as the longest so
-    /// far, so that none has to be cleared for the next.
+    /// The body of the last rows, whose memory is used again once nothing refers to it. It keeps the length of the
+    /// longest body so far, so that the next body needs no zeroing.
     spent: Option<Buffer>,
     wanted: usize,
     have: usize,
@@ -239,14 +239,12 @@ impl Decoder {
             (MessageHeader::Schema, None) => self.schema_frame(message),
             (MessageHeader::DictionaryBatch, Some(schema)) => self.dictionary(message, body, &schema),
             (MessageHeader::RecordBatch, Some(schema)) => self.batch(message, body, schema),
-            (other, _) => {
-                Err(Error::corrupt(format!("an unexpected message: {}", other.variant_name().unwrap_or("?"))))
-            }
+            (other, _) => Err(Error::corrupt(format!("unexpected message: {}", other.variant_name().unwrap_or("?")))),
         }
     }
 
     fn schema_frame(&mut self, message: Message<'_>) -> Result<Option<Frame>> {
-        let schema = message.header_as_schema().ok_or_else(|| Error::corrupt("no schema in its message"))?;
+        let schema = message.header_as_schema().ok_or_else(|| Error::corrupt("a message has no schema"))?;
         if !schema.endianness().equals_to_target_endianness() {
             return Err(Error::corrupt("expected little-endian data, found big-endian"));
         }
@@ -254,7 +252,7 @@ impl Decoder {
         let version = schema.metadata().get(VERSION_KEY);
         if let Some(version) = version.filter(|version| *version != VERSION) {
             let why = format!("expected frames of version {VERSION}, found {version}");
-            return Err(Error::config("made by a newer evt").because(why));
+            return Err(Error::config("written by a newer evt").because(why));
         }
         let schema = SchemaRef::new(schema);
         self.schema = Some(schema.clone());
@@ -262,15 +260,16 @@ impl Decoder {
     }
 
     fn dictionary(&mut self, message: Message<'_>, body: &Buffer, schema: &SchemaRef) -> Result<Option<Frame>> {
-        let header = message.header_as_dictionary_batch().ok_or_else(|| Error::corrupt("no dictionary"))?;
-        let data = header.data().ok_or_else(|| Error::corrupt("a dictionary without data"))?;
+        let header =
+            message.header_as_dictionary_batch().ok_or_else(|| Error::corrupt("a message has no dictionary"))?;
+        let data = header.data().ok_or_else(|| Error::corrupt("a dictionary has no data"))?;
         check_batch(&data, body, &mut self.ratio)?;
         guarded(|| read_dictionary(body, header, schema, &mut self.dictionaries, &message.version()))?;
         Ok(None)
     }
 
     fn batch(&mut self, message: Message<'_>, body: &Buffer, schema: SchemaRef) -> Result<Option<Frame>> {
-        let header = message.header_as_record_batch().ok_or_else(|| Error::corrupt("no record batch"))?;
+        let header = message.header_as_record_batch().ok_or_else(|| Error::corrupt("a message has no record batch"))?;
         if self.end.is_some() {
             return Err(Error::corrupt("rows after the end of the stream"));
         }
@@ -295,14 +294,14 @@ impl Decoder {
     }
 }
 
-/// Checks what arrow trusts in a batch: every buffer lies in the body, lengths are valid, and neither the decompressed
-/// bytes nor the rows exceed what the bytes can contain. Arrow panics on the former, and for the latter allocates
-/// memory, which cannot be caught.
+/// Checks what arrow does not check in a batch: every buffer is inside the body, lengths are valid, and neither the
+/// decompressed bytes nor the rows exceed what the bytes can contain. Arrow panics on a wrong buffer or length. For a
+/// wrong size it allocates memory, and a failed allocation cannot be caught.
 pub(crate) fn check_batch(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8], ratio: &mut Ratio) -> Result<()> {
     let (mut packed, mut unpacked) = (0u64, 0u64);
     for buffer in batch.buffers().into_iter().flatten() {
         let bytes = part(body, buffer.offset(), buffer.length());
-        let bytes = bytes.ok_or_else(|| Error::corrupt("a buffer outside of its body"))?;
+        let bytes = bytes.ok_or_else(|| Error::corrupt("a buffer extends beyond its body"))?;
         // A compressed buffer starts with its decompressed length; -1 means that it is not compressed.
         let claimed =
             bytes.first_chunk().filter(|_| batch.compression().is_some()).map(|bytes| i64::from_le_bytes(*bytes));
@@ -315,11 +314,13 @@ pub(crate) fn check_batch(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8], ratio
     }
     ratio.take("a batch", packed, unpacked)?;
     let lengths = batch.nodes().into_iter().flatten().all(|node| node.length() >= 0 && node.null_count() >= 0);
-    let rows =
-        u64::try_from(batch.length()).ok().filter(|_| lengths).ok_or_else(|| Error::corrupt("a negative length"))?;
+    let rows = u64::try_from(batch.length())
+        .ok()
+        .filter(|_| lengths)
+        .ok_or_else(|| Error::corrupt("expected a length, found a negative number"))?;
     let bits = unpacked.max(body.len() as u64).saturating_mul(8);
     if rows > bits.saturating_add(EMPTY_ROWS_MAX) {
-        return Err(Error::corrupt(format!("a batch of {} bytes claims {rows} rows", bits / 8)));
+        return Err(Error::corrupt(format!("a batch of {} bytes states {rows} rows", bits / 8)));
     }
     Ok(())
 }

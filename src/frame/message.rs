@@ -21,7 +21,7 @@ pub const WATERMARK_KEY: &str = "evt.watermarks";
 pub(super) const HEADER_MAX: usize = 16 << 20;
 /// Maximum bytes of a message body.
 pub(super) const BODY_MAX: usize = 1 << 30;
-/// What precedes every message: a continuation mark, then the header's length.
+/// The continuation marker before every message; the length of the header follows it.
 pub(super) const MARK: [u8; 4] = [0xff; 4];
 
 /// Alignment of buffers in a body, in bytes; arrow's own choice.

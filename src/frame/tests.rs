@@ -200,7 +200,7 @@ fn a_batch_that_claims_more_than_its_bytes_can_hold_is_refused_before_memory_is_
     let rows = RecordBatchOptions::new().with_row_count(Some(1 << 50));
     let empty = std::sync::Arc::new(arrow::datatypes::Schema::empty());
     let error = refusal(&stream(&RecordBatch::try_new_with_options(empty, vec![], &rows).unwrap(), None));
-    assert!(error.to_string().contains("claims 1125899906842624 rows"), "{error}");
+    assert!(error.to_string().contains("states 1125899906842624 rows"), "{error}");
 }
 
 mod reading_back {

@@ -1,5 +1,5 @@
 //! Generates events from a seed with a given rate, skew, disorder, lateness and faults. The same options yield the same
-//! bytes for ever.
+//! bytes in every version.
 //!
 //! Record n arrives at `start` + `disorder` + n / `rate`; its event time (`server_timestamp`) is up to `disorder`
 //! earlier. Record n depends on the seed and n alone, so a duplicate is an earlier record generated again, byte for
@@ -27,9 +27,10 @@ pub use options::Options;
 pub use record::Event;
 
 use crate::error::{Error, Result};
+use crate::time::stamp::Stamp;
 use crate::time::{DAY, EARLIEST, HOUR, LATEST, MINUTE, SECOND, format_duration};
 use random::Random;
-use record::{Dates, Vocabulary};
+use record::Vocabulary;
 
 impl Default for Options {
     fn default() -> Self {
@@ -92,7 +93,7 @@ pub struct Generator {
     // State: everything besides the seed that the next record depends on.
     made: u64,
     stream_time: Vec<Option<i64>>,
-    dates: Dates,
+    stamp: Stamp,
 }
 
 /// Maximum distance of a duplicate from its original, in records.
@@ -114,7 +115,7 @@ impl Generator {
             repeat_distance_max: options.rate.clamp(1.0, REPEAT_DISTANCE_MAX) as u64,
             made: 0,
             stream_time: vec![None; options.partitions as usize],
-            dates: Dates::new(),
+            stamp: Stamp::default(),
             options,
         })
     }
@@ -186,7 +187,7 @@ impl Generator {
 
     fn write(&mut self, fate: Fate, event: &Event, random: &mut Random, out: &mut Vec<u8>) {
         let start = out.len();
-        self.vocabulary.write(event, random, &mut self.dates, out);
+        self.vocabulary.write(event, random, &mut self.stamp, out);
         if let Fate::Defective(defect) = fate {
             defect.spoil(out, start, random);
             if !defect.is_event() {

@@ -1,4 +1,4 @@
-//! Random numbers from a seed: the same on every machine, for ever.
+//! Random numbers from a seed: the same on every machine and in every version.
 //!
 //! The generator is SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014;
 //! constants as in Sebastiano Vigna's public-domain `splitmix64.c`). It is counter-based: [`Random::at`] starts the

@@ -5,8 +5,8 @@
 
 use super::options::Options;
 use super::random::{Random, Zipf};
-use crate::time::calendar::civil_from_days;
-use crate::time::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
+use crate::time::stamp::Stamp;
+use crate::time::{MILLISECOND, MINUTE, SECOND};
 
 /// Event types, the most frequent first.
 pub const EVENT_TYPES: [&str; 8] =
@@ -129,7 +129,7 @@ impl Vocabulary {
     }
 
     /// Appends `event` as a JSON object. Values that no result depends on are drawn here.
-    pub(super) fn write(&self, event: &Event, random: &mut Random, dates: &mut Dates, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, event: &Event, random: &mut Random, stamp: &mut Stamp, out: &mut Vec<u8>) {
         put(out, "{\"event_id\":\"");
         uuid(out, event.event_id);
         put(out, "\",\"source\":\"");
@@ -151,9 +151,9 @@ impl Vocabulary {
         }
         self.properties(event, random, out);
         put(out, ",\"client_timestamp\":\"");
-        dates.write(out, event.client_timestamp);
+        put(out, stamp.text(event.client_timestamp));
         put(out, "\",\"server_timestamp\":\"");
-        dates.write(out, event.server_timestamp);
+        put(out, stamp.text(event.server_timestamp));
         put(out, "\"}");
     }
 
@@ -241,73 +241,12 @@ fn uuid_v4(random: &mut Random) -> u128 {
 }
 
 fn uuid(out: &mut Vec<u8>, id: u128) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [b'-'; 36];
-    let mut place = 0;
-    for (n, byte) in id.to_be_bytes().into_iter().enumerate() {
-        if matches!(n, 4 | 6 | 8 | 10) {
-            place += 1;
-        }
-        text[place] = HEX[usize::from(byte >> 4)];
-        text[place + 1] = HEX[usize::from(byte & 15)];
-        place += 2;
-    }
-    out.extend_from_slice(&text);
-}
-
-/// Writes instants; caches the last date, because a stream's dates repeat.
-pub(super) struct Dates {
-    day: i64,
-    text: [u8; 27],
-}
-
-impl Dates {
-    pub(super) fn new() -> Self {
-        Self { day: 0, text: *b"1970-01-01T00:00:00.000000Z" }
-    }
-
-    /// Appends an instant such as `2026-01-01T00:00:00.000000Z`; `micros` is between [`crate::time::EARLIEST`] and
-    /// [`crate::time::LATEST`].
-    fn write(&mut self, out: &mut Vec<u8>, micros: i64) {
-        let day = micros.div_euclid(DAY);
-        if day != self.day {
-            self.day = day;
-            let (year, month, date) = civil_from_days(day);
-            self.digits(0..4, year);
-            self.digits(5..7, month);
-            self.digits(8..10, date);
-        }
-        let within = micros.rem_euclid(DAY);
-        self.digits(11..13, within / HOUR);
-        self.digits(14..16, within / MINUTE % 60);
-        self.digits(17..19, within / SECOND % 60);
-        self.digits(20..26, within % SECOND);
-        out.extend_from_slice(&self.text);
-    }
-
-    #[inline]
-    fn digits(&mut self, places: std::ops::Range<usize>, mut value: i64) {
-        for digit in self.text[places].iter_mut().rev() {
-            *digit = b'0' + (value % 10) as u8;
-            value /= 10;
-        }
-    }
+    put(out, uuid::Uuid::from_u128(id).hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::{EARLIEST, LATEST, format_instant};
-
-    #[test]
-    fn an_instant_is_written_as_the_house_writes_it() {
-        let mut dates = Dates::new();
-        for micros in [0, -1, 1, EARLIEST, LATEST, 1_767_225_600_000_000, 1_767_225_599_999_999, DAY, DAY - 1] {
-            let mut out = vec![];
-            dates.write(&mut out, micros);
-            assert_eq!(String::from_utf8(out).unwrap(), format_instant(micros));
-        }
-    }
 
     #[test]
     fn numbers_keep_their_leading_and_trailing_zeros() {

@@ -2,7 +2,7 @@
 //! the windows.
 //!
 //! It judges one record after another: a faulty record advances no stream time; a row counts for a window iff its
-//! stream time − out-of-orderness < end + lateness; it is late if it lies in a window and counts for none. It uses what
+//! stream time − out-of-orderness < end + lateness; it is late if it is in a window and counts for none. It uses what
 //! the generator reports about a record, never its bytes; a test proves that the two agree.
 //!
 //! Memory: one entry per window and key until the end, and the ids seen within `dedup`.
@@ -128,13 +128,8 @@ impl std::str::FromStr for TruthDimension {
 /// Judges records in the order of the file.
 pub struct Truth {
     rules: Rules,
-    counts: Counts,
-    half_late: u64,
-    bytes: u64,
-    made: BTreeMap<&'static str, u64>,
-    defects: BTreeMap<&'static str, u64>,
-    dead: BTreeMap<&'static str, u64>,
-    schema_versions: BTreeMap<u32, u64>,
+    /// The counts so far; the rest is filled in at the end.
+    report: TruthReport,
     span: Option<Span>,
     partitions: HashMap<u32, Partition>,
     windows: HashMap<WindowKey, u64>,
@@ -183,44 +178,33 @@ impl Truth {
         if rules.over_http && rules.max_future.is_some() {
             return Err(Error::usage("--truth-as http excludes --max-future, which depends on the arrival"));
         }
-        Ok(Self {
-            rules,
-            counts: Counts::default(),
-            half_late: 0,
-            bytes: 0,
-            made: BTreeMap::new(),
-            defects: BTreeMap::new(),
-            dead: BTreeMap::new(),
-            schema_versions: BTreeMap::new(),
-            span: None,
-            partitions: HashMap::new(),
-            windows: HashMap::new(),
-        })
+        let report = TruthReport { rules: RulesText::new(&rules), ..TruthReport::default() };
+        Ok(Self { rules, report, span: None, partitions: HashMap::new(), windows: HashMap::new() })
     }
 
     /// Judges the next record, of `bytes` bytes with its newline.
     pub fn record(&mut self, made: &Made, bytes: u64) {
-        self.bytes += bytes;
-        self.counts.taken += 1;
-        *self.made.entry(fate_name(made.fate)).or_default() += 1;
+        self.report.bytes += bytes;
+        self.report.counts.taken += 1;
+        *self.report.made.entry(fate_name(made.fate)).or_default() += 1;
         let defect = match made.fate {
             Fate::Defective(defect) => Some(defect),
             _ => None,
         };
         if let Some(defect) = defect {
-            *self.defects.entry(defect.name()).or_default() += 1;
+            *self.report.defects.entry(defect.name()).or_default() += 1;
         }
         // Over HTTP the field is overwritten before it is read.
         let defect = defect.filter(|defect| !(self.rules.over_http && *defect == Defect::TimeUnreadable));
         if let Some(error_type) = self.refused_at_ingest(defect, &made.event) {
             return self.bury(error_type);
         }
-        *self.schema_versions.entry(made.event.schema_version).or_default() += 1;
+        *self.report.schema_versions.entry(made.event.schema_version).or_default() += 1;
         let time = self.event_time(&made.event);
         let stream_time = self.move_stream_time(&made.event, time);
         match defect {
             Some(defect) if self.rules.validated => self.bury(defect.error_type()),
-            _ if self.repeated(&made.event, stream_time) => self.counts.duplicate += 1,
+            _ if self.repeated(&made.event, stream_time) => self.report.counts.duplicate += 1,
             _ => self.count(&made.event, time, stream_time),
         }
     }
@@ -243,8 +227,8 @@ impl Truth {
     }
 
     fn bury(&mut self, error_type: ErrorType) {
-        self.counts.dead += 1;
-        *self.dead.entry(error_type.name()).or_default() += 1;
+        self.report.counts.dead += 1;
+        *self.report.dead.entry(error_type.name()).or_default() += 1;
     }
 
     fn partition(&mut self, event: &Event) -> &mut Partition {
@@ -292,11 +276,11 @@ impl Truth {
             start -= slide;
         }
         match (counted, refused) {
-            (0, 0) => self.counts.filtered += 1,
-            (0, _) => self.counts.late += 1,
+            (0, 0) => self.report.counts.filtered += 1,
+            (0, _) => self.report.counts.late += 1,
             (_, refused) => {
-                self.counts.out += 1;
-                self.half_late += u64::from(refused > 0);
+                self.report.counts.out += 1;
+                self.report.half_late += u64::from(refused > 0);
             }
         }
     }
@@ -305,7 +289,7 @@ impl Truth {
     ///
     /// Errors: exit status 70 if the fates do not add up.
     pub fn finish(self) -> Result<TruthReport> {
-        self.counts.check()?;
+        self.report.counts.check()?;
         let mut counted: Vec<(WindowKey, u64)> = self.windows.into_iter().collect();
         counted.sort_unstable();
         let names: Vec<&'static str> = self.rules.by.iter().map(|dimension| dimension.name()).collect();
@@ -316,19 +300,12 @@ impl Truth {
             value,
         });
         Ok(TruthReport {
-            records: self.counts.taken,
-            bytes: self.bytes,
-            made: self.made,
-            defects: self.defects,
-            schema_versions: self.schema_versions,
+            records: self.report.counts.taken,
             event_time_first: self.span.map(|span| format_instant(span.first)),
             event_time_last: self.span.map(|span| format_instant(span.last)),
             behind_max: self.span.map(|span| format_duration(span.behind_max)),
-            rules: RulesText::new(&self.rules),
-            counts: self.counts,
-            dead: self.dead,
-            half_late: self.half_late,
             windows: windows.collect(),
+            ..self.report
         })
     }
 }
@@ -344,7 +321,7 @@ fn fate_name(fate: Fate) -> &'static str {
 }
 
 /// The expected results, as written to a file.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct TruthReport {
     /// Number of lines.
     pub records: u64,
@@ -388,7 +365,7 @@ pub struct WindowCount {
 }
 
 /// [`Rules`] as text: names and durations in the syntax of the flags.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RulesText {
     size: String,
     slide: String,

@@ -163,7 +163,7 @@ fn the_law_at_its_edges_by_hand() {
     assert_eq!(values(&tumbling), [2, 3]);
     let lateness = report(&[at(90), at(59)], Rules { lateness: 1, ..Rules::default() });
     assert_eq!((lateness.counts.late, values(&lateness)), (0, vec![1, 1]));
-    // A row at 59 s lies in [0, 60) and [30, 90): at stream time 90 s only the second is open.
+    // A row at 59 s is in [0, 60) and [30, 90): at stream time 90 s only the second is open.
     let sliding = Rules { slide: Some(30 * SECOND), ..Rules::default() };
     let half = report(&[at(90), at(59)], sliding);
     assert_eq!((half.half_late, half.counts.out, values(&half)), (1, 2, vec![1, 1, 1]));

@@ -1,10 +1,10 @@
 //! The responses to clients.
 
-use crate::http::edge::PARTITION;
-use crate::json::text::write_string;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::http::validate::PARTITION;
+use crate::json::text::{write_string, write_uuid};
+use crate::kind::dead::ErrorType;
 use crate::mapping::made_id;
-use crate::spool::request::{Kept, Record, RecordFate};
+use crate::spool::request::{Entry, Record, RecordFate};
 use hyper::StatusCode;
 use std::fmt::Write;
 use std::time::Duration;
@@ -26,13 +26,10 @@ pub struct Reply {
     pub close: bool,
 }
 
-/// The media type of responses.
-pub const JSON: &str = "application/json";
-
 impl Reply {
     /// Makes a response with a document.
     pub fn new(status: StatusCode, body: String) -> Self {
-        Self { status, body, kind: JSON, retry_after: None, allow: None, close: false }
+        Self { status, body, kind: "application/json", retry_after: None, allow: None, close: false }
     }
 
     /// Refuses a whole request, with the reason.
@@ -65,85 +62,68 @@ impl Reply {
 
 /// The number of events of a request, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Kept, and new.
+pub struct OutcomeCounts {
+    /// Stored, and new.
     pub accepted: usize,
-    /// Kept before.
+    /// Stored before.
     pub duplicate: usize,
-    /// Refused.
+    /// Rejected.
     pub rejected: usize,
 }
 
-impl Tally {
-    /// Counts the fates of a request.
-    pub fn of(fates: &[RecordFate]) -> Self {
-        let mut tally = Self::default();
-        for fate in fates {
-            match fate {
-                RecordFate::New => tally.accepted += 1,
-                RecordFate::Duplicate => tally.duplicate += 1,
-                RecordFate::Rejected(_) => tally.rejected += 1,
+impl OutcomeCounts {
+    /// Counts records by outcome.
+    pub fn of(records: &[Record]) -> Self {
+        let mut counts = Self::default();
+        for record in records {
+            match record.fate {
+                RecordFate::New => counts.accepted += 1,
+                RecordFate::Duplicate => counts.duplicate += 1,
+                RecordFate::Rejected(_) => counts.rejected += 1,
             }
         }
-        tally
+        counts
     }
 
     /// Converts the counts to those of a repeated request, whose stored answer is returned.
-    pub fn again(self) -> Self {
+    pub fn repeated(self) -> Self {
         Self { accepted: 0, duplicate: self.accepted + self.duplicate, ..self }
     }
 }
 
-/// The parts of a record that the response depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    event_id: Option<[u8; 16]>,
-    /// Its bytes, if its id is derived from them.
-    payload: Vec<u8>,
-}
-
-impl Told {
-    /// Extracts it from a record.
-    pub fn of(record: &Record) -> Self {
-        let made = record.event_id.is_none() && record.fault.is_none();
-        Self { event_id: record.event_id, payload: if made { record.payload.clone() } else { vec![] } }
-    }
-}
-
-/// Builds the response to a kept request: the fault of each refused record, and the ids by index.
+/// Builds the response to a stored request: the fault of each rejected record, and the ids by index.
 ///
-/// A partial success has status 200. If all records were refused the status is 400 if none could be parsed, else 422.
-pub fn kept(records: &[Told], kept: &Kept, origin: &str) -> Reply {
-    let Tally { accepted, duplicate, rejected } = Tally::of(&kept.fates);
+/// A partial success has status 200. If all records were rejected the status is 400 if none could be parsed, else 422.
+pub fn stored(entry: &Entry, origin: &str) -> Reply {
+    let records = &entry.request.records;
+    let OutcomeCounts { accepted, duplicate, rejected } = OutcomeCounts::of(records);
     let mut body = String::with_capacity(96 + 40 * records.len());
     // Writing to a string cannot fail.
     let _ = write!(body, "{{\"accepted\":{},\"rejected\":{rejected},\"errors\":[", accepted + duplicate);
-    let (mut first, mut unread) = (true, true);
-    for (index, fault) in kept.fates.iter().enumerate().filter_map(|(index, fate)| Some((index, fault_of(fate)?))) {
-        unread &= fault.error_type == ErrorType::ParseError;
-        let _ = write!(body, "{}{{\"index\":{index},\"reason\":", if std::mem::take(&mut first) { "" } else { "," });
+    let (mut comma, mut is_unparsed) = ("", true);
+    for (index, fault) in records.iter().enumerate().filter_map(|(index, record)| Some((index, record.fault()?))) {
+        is_unparsed &= fault.error_type == ErrorType::ParseError;
+        let _ = write!(body, "{}{{\"index\":{index},\"reason\":", std::mem::replace(&mut comma, ","));
         write_string(&mut body, &fault.message);
         let _ = write!(body, ",\"error_type\":\"{}\"}}", fault.error_type.name());
     }
     body.push_str("],\"event_ids\":[");
     let mut scratch = vec![];
-    for (index, (record, fate)) in records.iter().zip(&kept.fates).enumerate() {
+    for (index, (record, offset)) in records.iter().zip(entry.offset..).enumerate() {
         if index > 0 {
             body.push(',');
         }
-        if fault_of(fate).is_some() {
+        if record.fault().is_some() {
             body.push_str("null");
             continue;
         }
-        let offset = kept.offset.saturating_add(i64::try_from(index).unwrap_or(i64::MAX));
-        let id = record.event_id.unwrap_or_else(|| made_id(&mut scratch, origin, PARTITION, offset, &record.payload));
-        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let made = || made_id(&mut scratch, origin, PARTITION, offset, &record.payload);
         body.push('"');
-        body.push_str(uuid::Uuid::from_bytes(id).hyphenated().encode_lower(&mut text));
+        write_uuid(&mut body, &record.event_id.unwrap_or_else(made));
         body.push('"');
     }
     body.push_str("]}\n");
-    let status = match (rejected == records.len() && rejected > 0, unread) {
+    let status = match (rejected == records.len() && rejected > 0, is_unparsed) {
         (false, _) => StatusCode::OK,
         (true, true) => StatusCode::BAD_REQUEST,
         (true, false) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -151,27 +131,30 @@ pub fn kept(records: &[Told], kept: &Kept, origin: &str) -> Reply {
     Reply::new(status, body)
 }
 
-fn fault_of(fate: &RecordFate) -> Option<&Fault> {
-    if let RecordFate::Rejected(fault) = fate { Some(fault) } else { None }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::dead::Fault;
+    use crate::spool::request::Request;
 
-    fn record(event_id: Option<[u8; 16]>) -> Told {
-        Told::of(&Record { payload: b"{}".to_vec(), source: "s".into(), event_id, fault: None })
+    fn record(event_id: Option<[u8; 16]>, fate: RecordFate) -> Record {
+        Record { payload: "{}".into(), source: "s".into(), event_id, fate }
     }
 
     fn fault(error_type: ErrorType) -> RecordFate {
         RecordFate::Rejected(Fault::new(error_type, "a \"b\""))
     }
 
+    fn entry(records: Vec<Record>) -> Entry {
+        let request = Request { arrived_at: 0, token: String::new(), headers: vec![], key: None, records };
+        Entry { safe: 0, offset: 7, request }
+    }
+
     #[test]
     fn an_answer_tells_of_every_record_by_its_position() {
-        let records = [record(Some([1; 16])), record(None), record(None)];
-        let fates = vec![RecordFate::Duplicate, fault(ErrorType::EnvelopeError), RecordFate::New];
-        let reply = kept(&records, &Kept { offset: 7, fates }, "o");
+        let rejected = record(None, fault(ErrorType::EnvelopeError));
+        let records = vec![record(Some([1; 16]), RecordFate::Duplicate), rejected, record(None, RecordFate::New)];
+        let reply = stored(&entry(records), "o");
         let made = uuid::Uuid::from_bytes(made_id(&mut vec![], "o", "0", 9, b"{}"));
         let wanted = format!(
             "{{\"accepted\":2,\"rejected\":1,\"errors\":[{{\"index\":1,\"reason\":\"a \\\"b\\\"\",\
@@ -183,8 +166,8 @@ mod tests {
     #[test]
     fn only_where_all_is_refused_the_status_says_so() {
         let status = |fates: &[RecordFate]| {
-            let records: Vec<_> = fates.iter().map(|_| record(None)).collect();
-            kept(&records, &Kept { offset: 0, fates: fates.to_vec() }, "o").status.as_u16()
+            let records = fates.iter().map(|fate| record(None, fate.clone())).collect();
+            stored(&entry(records), "o").status.as_u16()
         };
         assert_eq!(status(&[]), 200);
         assert_eq!(status(&[RecordFate::New, fault(ErrorType::ParseError)]), 200);

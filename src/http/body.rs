@@ -1,75 +1,67 @@
 //! Reads and decompresses bodies, with limits for each and for all together.
 
 use super::answer::Reply;
-use super::limits::meter::Meter;
+use super::limits::metrics::HttpMetrics;
 use flate2::bufread::MultiGzDecoder;
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use hyper::{HeaderMap, StatusCode};
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// Bytes per permit of a room.
+/// Bytes per permit of a budget.
 const UNIT: usize = 1 << 10;
 /// Bytes decompressed between two checks of the limits.
 const STEP: usize = 64 << 10;
 /// Largest window of zstd that is accepted (2^23 is 8 MiB; `zstd --ultra` needs more).
 const WINDOW_LOG_MAX: u32 = 23;
-/// A body may decompress to this many bytes whatever the ratio.
+/// A body may decompress to this many bytes at any ratio.
 const HARMLESS: usize = 1 << 20;
-/// `Retry-After` of a request that was refused for lack of memory or by the keeper.
+/// `Retry-After` of a request that was refused for lack of memory or by the spool.
 pub const SOON: Duration = Duration::from_secs(1);
 
 /// The memory of all bodies in progress.
 #[derive(Clone)]
-pub struct Room(Arc<Semaphore>);
+pub struct MemoryBudget(Arc<Semaphore>);
 
 /// The memory of one body; released when dropped.
-pub struct Share {
-    room: Room,
-    held: Option<OwnedSemaphorePermit>,
+pub struct Reservation {
+    budget: MemoryBudget,
+    permit: Option<OwnedSemaphorePermit>,
     bytes: usize,
 }
 
-impl Room {
-    /// Makes a room of this many bytes.
+impl MemoryBudget {
+    /// Makes a budget of this many bytes.
     pub fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new((bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS))))
     }
 
-    /// Returns an empty share.
-    pub fn share(&self) -> Share {
-        Share { room: self.clone(), held: None, bytes: 0 }
+    /// Returns an empty reservation.
+    pub fn reserve(&self) -> Reservation {
+        Reservation { budget: self.clone(), permit: None, bytes: 0 }
     }
 }
 
-impl Share {
+impl Reservation {
     /// Reserves `bytes` more. It does not wait, because two requests that wait for each other would never end; 503 if there is
     /// no more memory.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Reply> {
         let before = self.bytes.div_ceil(UNIT);
         self.bytes = self.bytes.saturating_add(bytes);
-        let more = self.bytes.div_ceil(UNIT) - before;
-        if more == 0 {
-            return Ok(());
+        let more = u32::try_from(self.bytes.div_ceil(UNIT) - before).unwrap_or(u32::MAX);
+        let Ok(permit) = self.budget.0.clone().try_acquire_many_owned(more) else {
+            return Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "too many pending bytes", SOON).closing());
+        };
+        match &mut self.permit {
+            Some(held) => held.merge(permit),
+            None => self.permit = Some(permit),
         }
-        let permits = u32::try_from(more).unwrap_or(u32::MAX);
-        match self.room.0.clone().try_acquire_many_owned(permits) {
-            Ok(permit) => {
-                match &mut self.held {
-                    Some(held) => held.merge(permit),
-                    None => self.held = Some(permit),
-                }
-                Ok(())
-            }
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
-                Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "too many pending bytes", SOON).closing())
-            }
-        }
+        Ok(())
     }
 }
 
@@ -84,7 +76,7 @@ pub struct BodyLimits {
 
 /// The compression of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
+pub enum Compression {
     /// None.
     None,
     /// `gzip`.
@@ -93,24 +85,24 @@ pub enum Packing {
     Zstd,
 }
 
-impl Packing {
+impl Compression {
     /// Determines the compression from the headers; 415 if it is not supported.
     pub fn of(headers: &HeaderMap) -> Result<Self, Reply> {
         let mut all = headers.get_all(CONTENT_ENCODING).iter();
         let (Some(value), None) = (all.next(), all.next()) else {
-            return if headers.contains_key(CONTENT_ENCODING) { Err(unknown()) } else { Ok(Packing::None) };
+            return if headers.contains_key(CONTENT_ENCODING) { Err(unsupported()) } else { Ok(Compression::None) };
         };
         match value.to_str().map(str::to_ascii_lowercase).as_deref() {
-            Ok("identity") => Ok(Packing::None),
-            Ok("gzip" | "x-gzip") => Ok(Packing::Gzip),
-            Ok("zstd") => Ok(Packing::Zstd),
-            _ => Err(unknown()),
+            Ok("identity") => Ok(Compression::None),
+            Ok("gzip" | "x-gzip") => Ok(Compression::Gzip),
+            Ok("zstd") => Ok(Compression::Zstd),
+            _ => Err(unsupported()),
         }
     }
 }
 
 #[cold]
-fn unknown() -> Reply {
+fn unsupported() -> Reply {
     Reply::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-encoding: expected gzip, zstd or identity")
 }
 
@@ -130,17 +122,22 @@ pub struct Upload<'a> {
 }
 
 /// Reads a body as received.
-pub async fn read(upload: Upload<'_>, limits: BodyLimits, share: &mut Share, meter: &Meter) -> Result<Vec<u8>, Reply> {
+pub async fn read(
+    upload: Upload<'_>,
+    limits: BodyLimits,
+    reservation: &mut Reservation,
+    metrics: &HttpMetrics,
+) -> Result<Vec<u8>, Reply> {
     let Upload { headers, mut body, deadline } = upload;
-    let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if told.is_some_and(|told| told > limits.bytes) {
+    let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limits.bytes) {
         // A client that expects 100 Continue has not sent the body; reading would make it send.
         if !headers.contains_key(EXPECT) {
             drain(body, limits.bytes).await;
         }
         return Err(too_large(limits.bytes).closing());
     }
-    let mut bytes = Vec::with_capacity(told.unwrap_or(0).min(HARMLESS));
+    let mut bytes = Vec::with_capacity(length.unwrap_or(0).min(HARMLESS));
     loop {
         let frame = match timeout_at(deadline, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
@@ -153,38 +150,37 @@ pub async fn read(upload: Upload<'_>, limits: BodyLimits, share: &mut Share, met
             }
         };
         let Ok(data) = frame.into_data() else { continue };
-        meter.body_bytes.inc_by(data.len() as u64);
+        metrics.body_bytes.inc_by(data.len() as u64);
         if data.len() > limits.bytes - bytes.len() {
             drain(body, limits.bytes).await;
             return Err(too_large(limits.bytes).closing());
         }
-        share.grow(data.len())?;
+        reservation.grow(data.len())?;
         bytes.extend_from_slice(&data);
     }
 }
 
-/// Reads the rest for a moment: a client that is still writing would not read the answer if the connection were closed.
-async fn drain(mut body: Incoming, most: usize) {
-    let deadline = Instant::now() + SOON;
-    let mut left = most;
-    while !body.is_end_stream() {
-        match timeout_at(deadline, body.frame()).await {
-            Ok(Some(Ok(frame))) => match left.checked_sub(frame.data_ref().map_or(0, |data| data.len())) {
-                Some(rest) => left = rest,
-                None => return,
-            },
-            _ => return,
-        }
-    }
+/// Reads the rest of the body for a short time, because a client that is still writing would lose the answer if the
+/// connection were closed.
+async fn drain(body: Incoming, most: usize) {
+    let mut rest = Limited::new(body, most);
+    let read = async { while rest.frame().await.is_some_and(|frame| frame.is_ok()) {} };
+    // The answer is sent in any case.
+    let _ = timeout(SOON, read).await;
 }
 
 /// Decompresses a body.
-pub fn unpack(packing: Packing, body: Vec<u8>, limits: BodyLimits, share: &mut Share) -> Result<Vec<u8>, Reply> {
+pub fn unpack(
+    compression: Compression,
+    body: Vec<u8>,
+    limits: BodyLimits,
+    reservation: &mut Reservation,
+) -> Result<Vec<u8>, Reply> {
     let packed = body.len();
-    let mut reader: Box<dyn Read + '_> = match packing {
-        Packing::None => return Ok(body),
-        Packing::Gzip => Box::new(MultiGzDecoder::new(&body[..])),
-        Packing::Zstd => {
+    let mut reader: Box<dyn Read + '_> = match compression {
+        Compression::None => return Ok(body),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(&body[..])),
+        Compression::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(&body[..]).map_err(|_| corrupt())?;
             decoder.window_log_max(WINDOW_LOG_MAX).map_err(|_| corrupt())?;
             Box::new(decoder)
@@ -197,7 +193,7 @@ pub fn unpack(packing: Packing, body: Vec<u8>, limits: BodyLimits, share: &mut S
         // A small gzip member is a read of its own: use the rest of the buffer before reserving more.
         if end == bytes.len() {
             let step = STEP.min(most - end + 1);
-            share.grow(step)?;
+            reservation.grow(step)?;
             bytes.resize(end + step, 0);
         }
         match reader.read(&mut bytes[end..]) {
@@ -226,8 +222,9 @@ mod tests {
 
     const LIMITS: BodyLimits = BodyLimits { bytes: 8 << 20, ratio: 1000 };
 
-    fn unpacked(packing: Packing, body: &[u8], limits: BodyLimits) -> Result<Vec<u8>, u16> {
-        unpack(packing, body.to_vec(), limits, &mut Room::new(64 << 20).share()).map_err(|reply| reply.status.as_u16())
+    fn unpacked(compression: Compression, body: &[u8], limits: BodyLimits) -> Result<Vec<u8>, u16> {
+        unpack(compression, body.to_vec(), limits, &mut MemoryBudget::new(64 << 20).reserve())
+            .map_err(|reply| reply.status.as_u16())
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -239,38 +236,39 @@ mod tests {
     #[test]
     fn packed_bodies_come_out_whole_several_members_too() {
         let two = [gzip(b"ab"), gzip(b"c")].concat();
-        assert_eq!(unpacked(Packing::Gzip, &two, LIMITS), Ok(b"abc".to_vec()));
+        assert_eq!(unpacked(Compression::Gzip, &two, LIMITS), Ok(b"abc".to_vec()));
         let two = [zstd::encode_all(&b"ab"[..], 1).unwrap(), zstd::encode_all(&b"c"[..], 1).unwrap()].concat();
-        assert_eq!(unpacked(Packing::Zstd, &two, LIMITS), Ok(b"abc".to_vec()));
-        assert_eq!(unpacked(Packing::None, b"abc", LIMITS), Ok(b"abc".to_vec()));
+        assert_eq!(unpacked(Compression::Zstd, &two, LIMITS), Ok(b"abc".to_vec()));
+        assert_eq!(unpacked(Compression::None, b"abc", LIMITS), Ok(b"abc".to_vec()));
         let many = gzip(b"x").repeat(5000);
-        let mut share = Room::new(1 << 20).share();
-        assert_eq!(unpack(Packing::Gzip, many, LIMITS, &mut share).map(|bytes| bytes.len()).ok(), Some(5000));
+        let mut reservation = MemoryBudget::new(1 << 20).reserve();
+        assert_eq!(unpack(Compression::Gzip, many, LIMITS, &mut reservation).map(|bytes| bytes.len()).ok(), Some(5000));
     }
 
     #[test]
     fn a_bomb_stops_at_the_bound_and_a_torn_one_is_refused() {
         let bomb = vec![0; 9 << 20];
-        for (packing, body) in [(Packing::Gzip, gzip(&bomb)), (Packing::Zstd, zstd::encode_all(&bomb[..], 1).unwrap())]
+        for (compression, body) in
+            [(Compression::Gzip, gzip(&bomb)), (Compression::Zstd, zstd::encode_all(&bomb[..], 1).unwrap())]
         {
-            assert_eq!(unpacked(packing, &body, LIMITS), Err(413));
-            assert_eq!(unpacked(packing, &body, BodyLimits { bytes: 16 << 20, ratio: 2 }), Err(413));
+            assert_eq!(unpacked(compression, &body, LIMITS), Err(413));
+            assert_eq!(unpacked(compression, &body, BodyLimits { bytes: 16 << 20, ratio: 2 }), Err(413));
             assert_eq!(
-                unpacked(packing, &body[..body.len() - 5], BodyLimits { bytes: 16 << 20, ratio: 1 << 20 }),
+                unpacked(compression, &body[..body.len() - 5], BodyLimits { bytes: 16 << 20, ratio: 1 << 20 }),
                 Err(400)
             );
-            assert_eq!(unpacked(packing, b"plain", LIMITS), Err(400));
+            assert_eq!(unpacked(compression, b"plain", LIMITS), Err(400));
         }
     }
 
     #[test]
-    fn all_shares_together_are_bounded_and_come_back() {
-        let room = Room::new(4 * UNIT);
-        let (mut one, mut two) = (room.share(), room.share());
+    fn all_reservations_together_are_bounded_and_come_back() {
+        let budget = MemoryBudget::new(4 * UNIT);
+        let (mut one, mut two) = (budget.reserve(), budget.reserve());
         one.grow(3 * UNIT).unwrap();
         two.grow(UNIT).unwrap();
         assert_eq!(two.grow(1).unwrap_err().status, 503);
         drop(one);
-        assert!(room.share().grow(3 * UNIT).is_ok());
+        assert!(budget.reserve().grow(3 * UNIT).is_ok());
     }
 }

@@ -9,20 +9,21 @@
 //! `specversion` must be 1.0 and is not kept. Values keep their text as received. The payload of a record is the event made of
 //! it, or its original bytes if it is invalid.
 
-use crate::http::edge::cut::Piece;
+use crate::format::jsonl::not_utf8;
 use crate::json::base64;
 use crate::json::scan::{diagnose, is_json};
 use crate::json::text::{unescape, write_string};
 use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::uuid_of;
+use crate::spool::request::{Record, RecordFate};
+use bytes::Bytes;
 use hyper::HeaderMap;
+use percent_encoding::percent_decode;
 use std::borrow::Cow;
 
 /// Prefix of attributes in headers.
 pub const PREFIX: &str = "ce-";
-/// Required attributes, which are converted.
-const REQUIRED: [&str; 3] = ["id", "source", "type"];
 
 /// A CloudEvent being converted: attributes and data as JSON text.
 #[derive(Default)]
@@ -41,20 +42,16 @@ struct Event<'a> {
 }
 
 /// Converts an event in the JSON format.
-pub fn structured(piece: Piece<'_>) -> Piece<'_> {
-    if piece.fault.is_some() {
-        return piece;
+pub fn structured(mut record: Record) -> Record {
+    if record.fault().is_some() {
+        return record;
     }
-    match std::str::from_utf8(&piece.payload) {
-        Err(error) => {
-            let message = format!("byte {}: invalid UTF-8", error.valid_up_to() + 1);
-            Piece { fault: Some(Fault::new(ErrorType::ParseError, message)), ..piece }
-        }
-        Ok(text) => match of_json(text) {
-            Ok(made) => Piece { payload: Cow::Owned(made.into_bytes()), fault: None },
-            Err(fault) => Piece { fault: Some(fault), ..piece },
-        },
+    let text = std::str::from_utf8(&record.payload);
+    match text.map_err(|error| not_utf8(&error)).and_then(of_json) {
+        Ok(made) => record.payload = made.into(),
+        Err(fault) => record.fate = RecordFate::Rejected(fault),
     }
+    record
 }
 
 fn of_json(text: &str) -> Result<String, Fault> {
@@ -62,26 +59,23 @@ fn of_json(text: &str) -> Result<String, Fault> {
         return Err(Fault::new(ErrorType::ParseError, diagnose(text)));
     }
     if !text.trim_start().starts_with('{') {
-        return Err(Fault::new(ErrorType::EnvelopeError, "expected a JSON object"));
+        return Err(invalid("expected a JSON object"));
     }
     let mut event = Event::default();
     let mut fault = None;
     members(text, |key, value| {
         let slot = match &*unescape(key) {
-            "id" => &mut event.id,
-            "source" => &mut event.source,
-            "type" => &mut event.event_type,
-            "specversion" => &mut event.version,
-            "time" => &mut event.time,
-            "data" => &mut event.data,
-            "data_base64" => &mut event.base64,
-            _ => {
-                event.others.push((Cow::Borrowed(key), Cow::Borrowed(value)));
-                return true;
-            }
+            "data" => Some(&mut event.data),
+            "data_base64" => Some(&mut event.base64),
+            name => event.attribute(name),
         };
-        if value != "null" && slot.replace(Cow::Borrowed(value)).is_some() {
-            fault = Some(Fault::new(ErrorType::EnvelopeError, format!("{key}: duplicate name in the record")));
+        match slot {
+            None => event.others.push((Cow::Borrowed(key), Cow::Borrowed(value))),
+            Some(slot) => {
+                if value != "null" && slot.replace(Cow::Borrowed(value)).is_some() {
+                    fault = Some(invalid(format!("{key}: duplicate name in the record")));
+                }
+            }
         }
         fault.is_none()
     });
@@ -92,10 +86,10 @@ fn of_json(text: &str) -> Result<String, Fault> {
 }
 
 /// Converts an event in binary mode.
-pub fn binary<'a>(headers: &HeaderMap, body: &'a [u8]) -> Piece<'a> {
+pub fn binary(headers: &HeaderMap, body: &Bytes) -> Record {
     match of_headers(headers, body) {
-        Ok(made) => Piece { payload: Cow::Owned(made.into_bytes()), fault: None },
-        Err(fault) => Piece::refused(body, fault),
+        Ok(made) => Record::new(made.into()),
+        Err(fault) => Record::rejected(body.clone(), fault),
     }
 }
 
@@ -104,22 +98,16 @@ fn of_headers(headers: &HeaderMap, body: &[u8]) -> Result<String, Fault> {
     for (name, value) in headers {
         let Some(name) = name.as_str().strip_prefix(PREFIX) else { continue };
         let Some(value) = header_text(value.as_bytes()) else {
-            return Err(Fault::new(ErrorType::EnvelopeError, format!("{PREFIX}{name}: invalid UTF-8")));
+            return Err(invalid(format!("{PREFIX}{name}: invalid UTF-8")));
         };
-        let value = Some(Cow::Owned(quoted(&value)));
-        let slot = match name {
-            "id" => &mut event.id,
-            "source" => &mut event.source,
-            "type" => &mut event.event_type,
-            "specversion" => &mut event.version,
-            "time" => &mut event.time,
-            _ => {
-                event.others.extend(value.map(|value| (Cow::Owned(escaped(name)), value)));
-                continue;
+        let value = Cow::Owned(quoted(&value));
+        match event.attribute(name) {
+            None => event.others.push((Cow::Owned(escaped(name)), value)),
+            Some(slot) => {
+                if slot.replace(value).is_some() {
+                    return Err(invalid(format!("{PREFIX}{name}: duplicate header")));
+                }
             }
-        };
-        if std::mem::replace(slot, value).is_some() {
-            return Err(Fault::new(ErrorType::EnvelopeError, format!("{PREFIX}{name}: duplicate header")));
         }
     }
     let kind = headers.get(hyper::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
@@ -132,7 +120,13 @@ fn of_headers(headers: &HeaderMap, body: &[u8]) -> Result<String, Fault> {
     event.write()
 }
 
-/// Sets the data from a body: JSON if its media type says so, else a string if it is UTF-8, else base64.
+/// Makes the fault of a CloudEvent that does not conform.
+#[cold]
+fn invalid(message: impl Into<String>) -> Fault {
+    Fault::new(ErrorType::EnvelopeError, message)
+}
+
+/// Sets the data from a body: JSON if its media type is JSON, else a string if it is UTF-8, else base64.
 fn data_of<'a>(kind: &str, body: &'a [u8], event: &mut Event<'a>) -> Result<(), Fault> {
     let media = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     let json = media.is_empty() || media == "application/json" || media.ends_with("+json");
@@ -140,8 +134,8 @@ fn data_of<'a>(kind: &str, body: &'a [u8], event: &mut Event<'a>) -> Result<(), 
         Ok(text) if json && is_json(text) => event.data = Some(Cow::Borrowed(text.trim())),
         Ok(text) if json => return Err(Fault::new(ErrorType::ParseError, format!("data: {}", diagnose(text)))),
         Err(error) if json => {
-            let message = format!("data: byte {}: invalid UTF-8", error.valid_up_to() + 1);
-            return Err(Fault::new(ErrorType::ParseError, message));
+            let fault = not_utf8(&error);
+            return Err(Fault { message: format!("data: {}", fault.message), ..fault });
         }
         Ok(text) => event.data = Some(Cow::Owned(quoted(text))),
         Err(_) => {
@@ -153,23 +147,32 @@ fn data_of<'a>(kind: &str, body: &'a [u8], event: &mut Event<'a>) -> Result<(), 
     Ok(())
 }
 
-impl Event<'_> {
+impl<'a> Event<'a> {
+    /// Returns the field of an attribute that is converted.
+    fn attribute(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
+        match name {
+            "id" => Some(&mut self.id),
+            "source" => Some(&mut self.source),
+            "type" => Some(&mut self.event_type),
+            "specversion" => Some(&mut self.version),
+            "time" => Some(&mut self.time),
+            _ => None,
+        }
+    }
+
     /// Writes the converted event.
     fn write(self) -> Result<String, Fault> {
         let content = |value: &Option<Cow<'_, str>>, name: &str| -> Result<String, Fault> {
             let text = value.as_deref().and_then(string_content).map(unescape);
-            text.filter(|text| !text.is_empty()).map(Cow::into_owned).ok_or_else(|| {
-                Fault::new(ErrorType::EnvelopeError, format!("{name}: expected a string that is not empty"))
-            })
+            let text = text.filter(|text| !text.is_empty()).map(Cow::into_owned);
+            text.ok_or_else(|| invalid(format!("{name}: expected a string that is not empty")))
         };
         let version = content(&self.version, "specversion")?;
         if version != "1.0" {
-            let message = format!("specversion: expected \"1.0\", found {}", quoted(&version));
-            return Err(Fault::new(ErrorType::EnvelopeError, message));
+            return Err(invalid(format!("specversion: expected \"1.0\", found {}", quoted(&version))));
         }
-        let [id, source, event_type] = [(&self.id, "id"), (&self.source, "source"), (&self.event_type, "type")]
-            .map(|(value, name)| content(value, name));
-        let (id, source, event_type) = (id?, source?, event_type?);
+        let (id, source) = (content(&self.id, "id")?, content(&self.source, "source")?);
+        let event_type = content(&self.event_type, "type")?;
         let mut out = String::with_capacity(256 + self.data.as_ref().map_or(0, |data| data.len()));
         out.push_str("{\"event_id\":");
         write_string(&mut out, &uuid_of(&source, &id));
@@ -190,8 +193,8 @@ impl Event<'_> {
             out.push_str(self.bytes(bytes)?);
         }
         for (name, value) in &self.others {
-            if taken(name) {
-                return Err(Fault::new(ErrorType::EnvelopeError, format!("{name}: reserved attribute name")));
+            if is_reserved(name) {
+                return Err(invalid(format!("{name}: reserved attribute name")));
             }
             out.push_str(",\"");
             out.push_str(name);
@@ -201,12 +204,10 @@ impl Event<'_> {
         out.push('}');
         Ok(out)
     }
-}
 
-impl Event<'_> {
     /// Returns the text of binary data if it is valid base64 and there is no other data (JSON format 3.1).
     fn bytes<'t>(&self, text: &'t str) -> Result<&'t str, Fault> {
-        let wrong = |why: &str| Err(Fault::new(ErrorType::EnvelopeError, format!("data_base64: {why}")));
+        let wrong = |why| Err(invalid(format!("data_base64: {why}")));
         if self.data.is_some() {
             return wrong("excludes data");
         }
@@ -219,34 +220,23 @@ impl Event<'_> {
 
 /// Whether a name has a meaning in events. (Attribute names are letters and digits; one named like a provenance column stays a
 /// property.)
-fn taken(name: &str) -> bool {
-    let name = unescape(name);
-    REQUIRED.contains(&&*name)
-        || matches!(
-            &*name,
-            "event_id" | "event_type" | "user_id" | "properties" | "client_timestamp" | "server_timestamp"
-        )
+fn is_reserved(name: &str) -> bool {
+    matches!(
+        &*unescape(name),
+        "id" | "source"
+            | "type"
+            | "event_id"
+            | "event_type"
+            | "user_id"
+            | "properties"
+            | "client_timestamp"
+            | "server_timestamp"
+    )
 }
 
 /// Decodes a header value: quoted or not, percent-encoded UTF-8 (HTTP binding 3.1.3.2); `None` if it is not UTF-8.
 fn header_text(value: &[u8]) -> Option<String> {
-    let value = unquoted(value);
-    let mut out = Vec::with_capacity(value.len());
-    let mut rest = &value[..];
-    while let Some((byte, after)) = rest.split_first() {
-        let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
-        match (*byte, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high << 4 | low) as u8);
-                rest = &after[2..];
-            }
-            _ => {
-                out.push(*byte);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8(out).ok()
+    String::from_utf8(percent_decode(&unquoted(value)).collect()).ok()
 }
 
 /// Returns the content of a quoted string (RFC 7230, 3.2.6), or any other value as it is.
@@ -277,9 +267,9 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn made(piece: Piece<'_>) -> String {
-        match piece.fault {
-            None => String::from_utf8(piece.payload.into_owned()).unwrap(),
+    fn made(record: &Record) -> String {
+        match record.fault() {
+            None => String::from_utf8(record.payload.to_vec()).unwrap(),
             Some(fault) => format!("{}: {}", fault.error_type.name(), fault.message),
         }
     }
@@ -293,7 +283,7 @@ mod tests {
         let wanted = format!(
             r#"{{"event_id":"{id}","source":"/a","event_type":"t","client_timestamp":"2018-04-05T03:56:24Z","properties":{{"n":1e400}},"subject":"s\n","ext":1.50}}"#
         );
-        assert_eq!(made(structured(Piece::of(text.as_bytes()))), wanted);
+        assert_eq!(made(&structured(Record::new(text.into()))), wanted);
     }
 
     #[test]
@@ -315,9 +305,9 @@ mod tests {
             ("[]", "EnvelopeError: expected a JSON object"),
             ("{", "ParseError:"),
         ] {
-            let piece = structured(Piece::of(text.as_bytes()));
-            assert_eq!(piece.payload, text.as_bytes());
-            assert!(made(piece.clone()).starts_with(why), "{text}: {}", made(piece));
+            let record = structured(Record::new(text.into()));
+            assert_eq!(record.payload, text);
+            assert!(made(&record).starts_with(why), "{text}: {}", made(&record));
         }
     }
 
@@ -337,7 +327,7 @@ mod tests {
             }
             headers
         };
-        let told = |kind: &str, body: &[u8]| made(binary(&headers(kind), body));
+        let told = |kind: &str, body: &'static [u8]| made(&binary(&headers(kind), &Bytes::from_static(body)));
         let json = told("application/json; charset=utf-8", b" {\"a\":1}\n");
         assert!(json.contains(r#","properties":{"a":1},"name":"€%2","datacontenttype":"application/json; "#), "{json}");
         assert!(told("text/plain", b"a\"b").contains(r#","data":"a\"b","#));

@@ -1,17 +1,17 @@
-//! `POST /v1/events`: from a body to kept records, and the answer.
+//! Serves `POST /v1/events`: reads a body, validates and stores its records, and builds the answer.
 
-use super::answer::{Reply, Tally, Told, kept};
-use super::asking::{Questions, Unanswered};
-use super::body::{self, Packing, SOON, Share, Upload};
+use super::answer::{OutcomeCounts, Reply, stored};
+use super::body::{self, Compression, Reservation, SOON, Upload};
 use super::cloud;
-use super::limits::meter::{Meter, RateOutcome};
-use super::state::Front;
+use super::queries::{QueryError, RegistryQueries};
+use super::state::ServerState;
 use super::token::{Denied, Token};
 use super::trace::Trace;
-use crate::http::edge::cut::{self, Piece, TooMany};
-use crate::http::edge::foreign;
+use crate::http::validate::split::{self, RECORDS_MAX};
+use crate::http::validate::wrong_source;
 use crate::registry::confluent::recall::Recall;
-use crate::spool::request::{Answer, Record, Request as Kept};
+use crate::spool::request::{self, Answer, Entry, IdempotencyKey, Record, RecordFate, Responder};
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::{HeaderMap, Request, StatusCode};
@@ -27,7 +27,7 @@ const RECORD_BYTES: usize = 256;
 
 /// The format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum BodyFormat {
     /// `{"events":[…]}`, or one event.
     Json,
     /// One event a line.
@@ -44,72 +44,74 @@ enum Form {
 
 /// Serves `POST /v1/events`; stores the token's name in `name` once the request is authorized, for the log.
 pub async fn post(
-    front: &Arc<Front>,
+    state: &Arc<ServerState>,
     trace: &Trace,
     request: Request<Incoming>,
     name: &mut String,
 ) -> Result<Reply, Reply> {
     let (parts, body) = request.into_parts();
-    let token = authorize(front, &parts.headers)?;
+    let token = authorize(state, &parts.headers)?;
     name.push_str(&token.name);
-    let form = Form::of(&parts.headers, front.options.edge.registry.is_some())?;
-    let packing = Packing::of(&parts.headers)?;
+    let format = BodyFormat::of(&parts.headers, state.options.validation.registry.is_some())?;
+    let compression = Compression::of(&parts.headers)?;
     let key = idempotency_key(&parts.headers)?;
-    let deadline = Instant::now() + front.options.request_time;
-    let (mut share, limits) = (front.room.share(), front.options.limits);
+    let deadline = Instant::now() + state.options.request_time;
+    let (mut reservation, limits) = (state.memory.reserve(), state.options.limits);
     let upload = Upload { headers: &parts.headers, body, deadline };
-    let bytes = body::read(upload, limits, &mut share, &front.meter).await?;
-    let arrived_at = front.clock.now();
-    let bytes = body::unpack(packing, bytes, limits, &mut share)?;
-    let once = key.map(|key| (key, digest(&bytes, &parts.headers)));
-    let carried = trace.headers().iter().map(|(name, value)| name.len() + value.len() + 10).sum();
-    let case = Case { carried, token, form, headers: parts.headers, body: bytes, arrived_at };
-    let records = case.judged(front, &mut share, deadline).await?;
-    let request = Kept { arrived_at, token: name.clone(), headers: trace.headers(), once, records };
-    let reply = keep(front, request).await;
-    drop(share);
+    let bytes = body::read(upload, limits, &mut reservation, &state.metrics).await?;
+    let arrived_at = state.clock.now();
+    let body = Bytes::from(body::unpack(compression, bytes, limits, &mut reservation)?);
+    let key = key.map(|text| IdempotencyKey { text, body: digest(&body, &parts.headers) });
+    let passed_on = trace.headers();
+    let header_bytes = passed_on.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
+    let pending = PendingRequest { header_bytes, token, format, headers: parts.headers, body, arrived_at };
+    let records = pending.validate(state, &mut reservation, deadline).await?;
+    let request = request::Request { arrived_at, token: name.clone(), headers: passed_on, key, records };
+    let reply = store(state, request).await;
+    drop(reservation);
     reply
 }
 
 /// A request whose records are to be validated.
-struct Case {
+struct PendingRequest {
     /// Bytes of the headers that are passed on.
-    carried: usize,
+    header_bytes: usize,
     token: Arc<Token>,
-    form: Form,
+    format: BodyFormat,
     headers: HeaderMap,
-    body: Vec<u8>,
+    body: Bytes,
     arrived_at: i64,
 }
 
 /// Finds the token of a request; 401 if there must be one and it is missing or unknown.
-fn authorize(front: &Front, headers: &HeaderMap) -> Result<Arc<Token>, Reply> {
+fn authorize(state: &ServerState, headers: &HeaderMap) -> Result<Arc<Token>, Reply> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
-    let refused = |why| Err(Reply::refusal(StatusCode::UNAUTHORIZED, why).closing());
+    let unauthorized = |why| Reply::refusal(StatusCode::UNAUTHORIZED, why).closing();
+    let expected = || unauthorized("expected authorization: Bearer TOKEN");
     let Some(value) = all.next() else {
-        return front.anonymous.clone().ok_or(()).or_else(|()| refused("expected authorization: Bearer TOKEN"));
+        return state.anonymous.clone().ok_or_else(expected);
     };
-    let tokens = front.tokens();
-    if tokens.is_empty() {
+    let tokens = state.tokens();
+    if tokens.0.is_empty() {
         // No tokens are configured: the header is ignored.
-        return front.anonymous.clone().ok_or(()).or_else(|()| refused("no tokens are configured"));
+        return state.anonymous.clone().ok_or_else(|| unauthorized("no tokens are configured"));
     }
     let secret = match value.as_bytes().split_at_checked(7) {
         Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"bearer ") && all.next().is_none() => secret,
-        _ => return refused("expected authorization: Bearer TOKEN"),
+        _ => return Err(expected()),
     };
-    tokens.find(secret.trim_ascii()).cloned().ok_or(()).or_else(|()| refused("unknown token"))
+    tokens.find(secret.trim_ascii()).cloned().ok_or_else(|| unauthorized("unknown token"))
 }
 
-impl Form {
+impl BodyFormat {
     /// Determines the format from the headers; 415 if it is not supported.
     fn of(headers: &HeaderMap, has_registry: bool) -> Result<Self, Reply> {
         let unsupported = |why| Err(Reply::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
         let has_attributes = headers.contains_key("ce-specversion");
         let mut all = headers.get_all(CONTENT_TYPE).iter();
         let value = match (all.next().map(|value| value.to_str()), all.next()) {
-            (None, _) if has_attributes => return Ok(Form::CloudBinary),
-            (None, _) => return Ok(Form::Json),
+            (None, _) if has_attributes => return Ok(BodyFormat::CloudBinary),
+            (None, _) => return Ok(BodyFormat::Json),
             (Some(Ok(value)), None) => value,
             _ => return unsupported("content-type: expected exactly one"),
         };
@@ -117,7 +119,7 @@ impl Form {
         let media = parts.next().unwrap_or_default();
         // A structured event may repeat its attributes in headers (HTTP binding 3.2.3).
         if has_attributes && !media.starts_with("application/cloudevents") {
-            return Ok(Form::CloudBinary);
+            return Ok(BodyFormat::CloudBinary);
         }
         let charset =
             parts.find_map(|part| part.strip_prefix("charset=").map(|name| name.trim_matches('"').to_owned()));
@@ -125,11 +127,11 @@ impl Form {
             return unsupported("content-type: expected the charset utf-8");
         }
         match media.as_str() {
-            "application/json" => Ok(Form::Json),
-            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(Form::Lines),
-            "application/cloudevents+json" => Ok(Form::CloudOne),
-            "application/cloudevents-batch+json" => Ok(Form::CloudMany),
-            "application/vnd.confluent.avro" | "avro/binary" if has_registry => Ok(Form::Avro),
+            "application/json" => Ok(BodyFormat::Json),
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(BodyFormat::Lines),
+            "application/cloudevents+json" => Ok(BodyFormat::CloudOne),
+            "application/cloudevents-batch+json" => Ok(BodyFormat::CloudMany),
+            "application/vnd.confluent.avro" | "avro/binary" if has_registry => Ok(BodyFormat::Avro),
             "application/vnd.confluent.avro" | "avro/binary" => {
                 unsupported("content-type: Avro requires a registry (--schemas http://HOST:PORT)")
             }
@@ -141,23 +143,24 @@ impl Form {
     }
 
     /// Splits a body into its records.
-    fn cut<'a>(self, headers: &HeaderMap, body: &'a [u8]) -> Result<Vec<Piece<'a>>, Reply> {
+    fn split(self, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Record>, Reply> {
         // A CloudEvent may have no data.
-        if self != Form::CloudBinary && body.iter().all(u8::is_ascii_whitespace) {
+        if self != BodyFormat::CloudBinary && body.iter().all(u8::is_ascii_whitespace) {
             return Err(Reply::refusal(StatusCode::BAD_REQUEST, "the body is empty"));
         }
-        let pieces = match self {
-            Form::Json => cut::events(body),
-            Form::Lines => cut::lines(body),
-            Form::Avro => Ok(vec![Piece::of(body)]),
-            Form::CloudBinary => Ok(vec![cloud::binary(headers, body)]),
-            Form::CloudOne => Ok(vec![cloud::structured(Piece::of(body))]),
-            Form::CloudMany => cut::elements(body).map(|pieces| pieces.into_iter().map(cloud::structured).collect()),
+        let records = match self {
+            BodyFormat::Json => split::events(body),
+            BodyFormat::Lines => split::lines(body),
+            BodyFormat::Avro => vec![Record::new(body.clone())],
+            BodyFormat::CloudBinary => vec![cloud::binary(headers, body)],
+            BodyFormat::CloudOne => vec![cloud::structured(Record::new(body.clone()))],
+            BodyFormat::CloudMany => split::elements(body).into_iter().map(cloud::structured).collect(),
         };
-        pieces.map_err(|TooMany| {
-            let why = format!("the body has more than {} events; split it", cut::RECORDS_MAX);
-            Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &why)
-        })
+        if records.len() > RECORDS_MAX {
+            let why = format!("the body has more than {RECORDS_MAX} events; split it");
+            return Err(Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &why));
+        }
+        Ok(records)
     }
 }
 
@@ -188,69 +191,80 @@ fn digest(body: &[u8], headers: &HeaderMap) -> u128 {
     hash.digest128()
 }
 
-impl Case {
-    /// Validates the records, within the rate limits. The share reserves their memory until they are kept.
-    async fn judged(&self, front: &Front, share: &mut Share, deadline: Instant) -> Result<Vec<Record>, Reply> {
-        let pieces = self.form.cut(&self.headers, &self.body)?;
-        let payload: usize = pieces.iter().map(|piece| piece.payload.len()).sum();
-        share.grow(payload.saturating_add(pieces.len().saturating_mul(RECORD_BYTES)))?;
-        self.token.take(pieces.len()).map_err(|denied| slow_down(denied, "of the token"))?;
-        front.rate.take(pieces.len()).map_err(|denied| slow_down(denied, "of all tokens (--rate)"))?;
-        let mut records = match &front.questions {
-            None => self.judge(front, pieces, None)?,
-            Some(questions) => self.judge_asking(front, pieces, questions, deadline).await?,
+impl PendingRequest {
+    /// Validates the records, within the rate limits. The reservation includes their memory until they are stored.
+    async fn validate(
+        &self,
+        state: &ServerState,
+        reservation: &mut Reservation,
+        deadline: Instant,
+    ) -> Result<Vec<Record>, Reply> {
+        let records = self.format.split(&self.headers, &self.body)?;
+        let payload: usize = records.iter().map(|record| record.payload.len()).sum();
+        reservation.grow(payload.saturating_add(records.len().saturating_mul(RECORD_BYTES)))?;
+        self.token.rate.take(records.len()).map_err(|denied| slow_down(denied, "of the token"))?;
+        state.rate.take(records.len()).map_err(|denied| slow_down(denied, "of all tokens (--rate)"))?;
+        let mut records = match &state.queries {
+            None => self.validate_by(state, records, None)?,
+            Some(queries) => self.validate_asking(state, records, queries, deadline).await?,
         };
-        within(&self.token, &mut records)?;
+        check_sources(&self.token, &mut records)?;
         Ok(records)
     }
 
-    /// Validates with the registry's known answers, and again after it has given the missing ones.
-    async fn judge_asking<'a>(
-        &'a self,
-        front: &Front,
-        mut pieces: Vec<Piece<'a>>,
-        questions: &Questions,
+    /// Validates with the cached answers of the registry. If answers are missing, queries the registry and validates again.
+    async fn validate_asking(
+        &self,
+        state: &ServerState,
+        mut records: Vec<Record>,
+        queries: &RegistryQueries,
         deadline: Instant,
     ) -> Result<Vec<Record>, Reply> {
-        let mut recall = Recall::new(questions.registry());
+        let mut recall = Recall::new(queries.registry.clone());
         loop {
-            let records = self.judge(front, pieces, Some(&mut recall))?;
+            let validated = self.validate_by(state, records, Some(&mut recall))?;
             let lacking = recall.lacking();
             if lacking.is_empty() {
-                return Ok(records);
+                return Ok(validated);
             }
             for question in lacking {
-                let answer = questions.ask(&question, deadline).await;
-                recall.learn(question, answer.map_err(|why| unanswered(front, &why))?);
+                let answer = queries.ask(&question, deadline).await;
+                recall.learn(question, answer.map_err(|error| no_answer(state, &error))?);
             }
-            pieces = self.form.cut(&self.headers, &self.body)?;
+            records = self.format.split(&self.headers, &self.body)?;
         }
     }
 
-    fn judge(&self, front: &Front, pieces: Vec<Piece<'_>>, recall: Option<&mut Recall>) -> Result<Vec<Record>, Reply> {
-        let mut edge = front.edge().map_err(|error| unjudged(front, &error))?;
-        edge.set_headers(self.carried);
-        let judged = match (self.form, recall) {
-            (Form::Avro, Some(recall)) => edge.judge_avro(&self.body, self.arrived_at, recall),
-            (_, recall) => edge.judge(pieces, self.arrived_at, recall),
+    /// Validates with the schemas of a directory, or with the registry's answers in `recall`.
+    fn validate_by(
+        &self,
+        state: &ServerState,
+        records: Vec<Record>,
+        recall: Option<&mut Recall>,
+    ) -> Result<Vec<Record>, Reply> {
+        let mut validator = state.validator().map_err(|error| no_schema(state, &error))?;
+        validator.set_headers(self.header_bytes);
+        let validated = match (self.format, recall) {
+            (BodyFormat::Avro, Some(recall)) => validator.validate_avro(&self.body, self.arrived_at, recall),
+            (_, recall) => validator.validate(records, self.arrived_at, recall),
         };
-        let records = judged.map_err(|error| unjudged(front, &error))?;
-        front.put_back(edge);
+        let records = validated.map_err(|error| no_schema(state, &error))?;
+        state.put_back(validator);
         Ok(records)
     }
 }
 
-/// Refuses records of sources that the token is not for; 403 for the whole request if all records are.
-fn within(token: &Token, records: &mut [Record]) -> Result<(), Reply> {
-    let mut foreigners = 0;
-    for record in records.iter_mut().filter(|record| record.fault.is_none()) {
-        if !token.speaks_for(&record.source) {
-            record.fault = Some(foreign(&record.source, &token.name));
-            foreigners += 1;
+/// Rejects records whose source the token does not allow; 403 for the whole request if that rejects all records.
+fn check_sources(token: &Token, records: &mut [Record]) -> Result<(), Reply> {
+    let mut count = 0;
+    for record in records.iter_mut().filter(|record| record.fault().is_none()) {
+        if !token.allows(&record.source) {
+            record.fate = RecordFate::Rejected(wrong_source(&record.source, &token.name));
+            count += 1;
         }
     }
-    match records.first().and_then(|record| record.fault.as_ref()) {
-        Some(fault) if foreigners == records.len() => Err(Reply::refusal(StatusCode::FORBIDDEN, &fault.message)),
+    match records.first().and_then(Record::fault) {
+        Some(fault) if count == records.len() => Err(Reply::refusal(StatusCode::FORBIDDEN, &fault.message)),
         _ => Ok(()),
     }
 }
@@ -269,76 +283,62 @@ fn slow_down(denied: Denied, whose: &str) -> Reply {
 
 /// Refuses a request because a schema cannot be loaded: 503.
 #[cold]
-fn unjudged(front: &Front, error: &crate::error::Error) -> Reply {
-    front.notices.say("schemas", || format!("a schema cannot be fetched: {error}"));
+fn no_schema(state: &ServerState, error: &crate::error::Error) -> Reply {
+    state.notices.say("schemas", || format!("a schema cannot be fetched: {error}"));
     Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be fetched at the moment", SOON)
 }
 
 /// Refuses a request because the registry does not answer: 503.
 #[cold]
-fn unanswered(front: &Front, why: &Unanswered) -> Reply {
+fn no_answer(state: &ServerState, why: &QueryError) -> Reply {
     match why {
-        Unanswered::Failed(error) => return unjudged(front, error),
-        Unanswered::Busy => {
-            front.notices.say("schemas", || "too many requests to the schema registry are pending".to_owned())
+        QueryError::Failed(error) => return no_schema(state, error),
+        QueryError::Busy => {
+            state.notices.say("schemas", || "too many requests to the schema registry are pending".to_owned())
         }
-        Unanswered::Late => front.notices.say("schemas", || "timeout of the schema registry".to_owned()),
+        QueryError::Timeout => state.notices.say("schemas", || "timeout of the schema registry".to_owned()),
     }
     Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be fetched at the moment", SOON)
 }
 
-/// Has a request kept, and builds its answer.
-async fn keep(front: &Front, request: Kept) -> Result<Reply, Reply> {
+/// Stores a request, and builds its answer.
+async fn store(state: &ServerState, request: request::Request) -> Result<Reply, Reply> {
+    let origin = &state.options.validation.origin;
     if request.records.is_empty() {
-        return Ok(kept(&[], &crate::spool::request::Kept { offset: 0, fates: vec![] }, ""));
+        return Ok(stored(&Entry { safe: 0, offset: 0, request }, origin));
     }
-    let Some(keeper) = front.keeper() else {
+    let Some(log) = state.log() else {
         return Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "shutting down", SOON).closing());
     };
-    let told: Vec<Told> = request.records.iter().map(Told::of).collect();
     let (sender, receiver) = oneshot::channel();
-    let meter = front.meter.clone();
-    let done = move |answer: Answer| {
+    let metrics = state.metrics.clone();
+    let respond = move |answer: Answer| {
         // Count here, because the client may have disconnected.
         match &answer {
-            Answer::Kept(kept) => count(&meter, &Tally::of(&kept.fates)),
-            Answer::Repeated(_, kept) => count(&meter, &Tally::of(&kept.fates).again()),
+            Answer::Stored(entry) => metrics.events(OutcomeCounts::of(&entry.request.records)),
+            Answer::Repeated(entry) => metrics.events(OutcomeCounts::of(&entry.request.records).repeated()),
             Answer::Conflict | Answer::TooLarge(_) | Answer::Unavailable(_) => {}
         }
         let _ = sender.send(answer);
     };
-    keeper.keep(request, Box::new(done));
-    drop(keeper);
-    let answer = match timeout(front.options.request_time, receiver).await {
+    log.append(request, Responder::new(respond));
+    drop(log);
+    let answer = match timeout(state.options.request_time, receiver).await {
         Ok(Ok(answer)) => answer,
         _ => Answer::Unavailable("timeout while storing the request; it may be stored".to_owned()),
     };
-    front.note_keeper(!matches!(answer, Answer::Unavailable(_)));
-    let origin = &front.options.edge.origin;
+    state.note_log(!matches!(answer, Answer::Unavailable(_)));
     match answer {
-        Answer::Kept(fates) => Ok(kept(&told, &fates, origin)),
-        Answer::Repeated(request, fates) => {
-            let told: Vec<Told> = request.records.iter().map(Told::of).collect();
-            Ok(kept(&told, &fates, origin))
-        }
+        Answer::Stored(entry) | Answer::Repeated(entry) => Ok(stored(&entry, origin)),
         Answer::Conflict => {
             let why = "idempotency-key: used before with another body";
             Err(Reply::refusal(StatusCode::UNPROCESSABLE_ENTITY, why))
         }
         Answer::TooLarge(why) => Err(Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &why)),
         Answer::Unavailable(why) => {
-            front.notices.say("unavailable", || format!("requests are rejected: {why}"));
+            state.notices.say("unavailable", || format!("requests are rejected: {why}"));
             Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, &why, SOON))
         }
-    }
-}
-
-fn count(meter: &Meter, tally: &Tally) {
-    let &Tally { accepted, duplicate, rejected } = tally;
-    for (outcome, count) in
-        [(RateOutcome::Accepted, accepted), (RateOutcome::Duplicate, duplicate), (RateOutcome::Rejected, rejected)]
-    {
-        meter.events(outcome, count);
     }
 }
 
@@ -352,10 +352,13 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert("ce-specversion", "1.0".parse().unwrap());
             headers.extend(kind.map(|kind| (CONTENT_TYPE, kind.parse().unwrap())));
-            Form::of(&headers, false).ok()
+            BodyFormat::of(&headers, false).ok()
         };
-        assert_eq!(form(Some("application/cloudevents+json; charset=UTF-8")), Some(Form::CloudOne));
-        assert_eq!(form(Some("application/cloudevents-batch+json")), Some(Form::CloudMany));
-        assert_eq!([form(Some("application/json")), form(Some("image/png")), form(None)], [Some(Form::CloudBinary); 3]);
+        assert_eq!(form(Some("application/cloudevents+json; charset=UTF-8")), Some(BodyFormat::CloudOne));
+        assert_eq!(form(Some("application/cloudevents-batch+json")), Some(BodyFormat::CloudMany));
+        assert_eq!(
+            [form(Some("application/json")), form(Some("image/png")), form(None)],
+            [Some(BodyFormat::CloudBinary); 3]
+        );
     }
 }

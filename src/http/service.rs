@@ -2,8 +2,8 @@
 
 use super::answer::Reply;
 use super::events;
-use super::limits::watch::{HEAD_BYTES_MAX, Phase};
-use super::state::Front;
+use super::limits::timeouts::{HEAD_BYTES_MAX, Phase};
+use super::state::ServerState;
 use super::trace::{REQUEST_ID, TRACEPARENT, Trace};
 use crate::metrics;
 use http_body_util::Full;
@@ -19,25 +19,26 @@ use std::time::Instant;
 
 /// The path of events.
 pub const EVENTS: &str = "/v1/events";
+
 /// Serves one request.
 pub async fn serve(
-    front: &Arc<Front>,
+    state: &Arc<ServerState>,
     phase: Phase,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     phase.begin();
     let start = Instant::now();
-    let trace = Trace::of(request.headers(), &front.ids);
-    let line = front.options.log.then(|| format!("{} {}", request.method(), request.uri().path()));
+    let trace = Trace::of(request.headers());
+    let line = state.options.log.then(|| format!("{} {}", request.method(), request.uri().path()));
     let mut token = String::new();
-    let reply = route(front, &trace, request, &mut token).await;
+    let reply = route(state, &trace, request, &mut token).await;
     let seconds = start.elapsed().as_secs_f64();
-    front.meter.request(reply.status.as_u16());
-    front.meter.seconds.observe(seconds);
+    state.metrics.request(reply.status.as_u16());
+    state.metrics.seconds.observe(seconds);
     if let Some(line) = line {
         let (status, id, parent) = (reply.status.as_u16(), &trace.request_id, &trace.parent);
         let token = if token.is_empty() { "-" } else { &token };
-        front.console.say(format!("{line} {status} {seconds:.6}s token={token} request={id} trace={parent}"));
+        state.console.say(format!("{line} {status} {seconds:.6}s token={token} request={id} trace={parent}"));
     }
     phase.end();
     Ok(response(reply, &trace))
@@ -104,22 +105,22 @@ fn is_name(mut host: &str) -> bool {
 }
 
 /// Routes a request by path and method.
-async fn route(front: &Arc<Front>, trace: &Trace, request: Request<Incoming>, token: &mut String) -> Reply {
+async fn route(state: &Arc<ServerState>, trace: &Trace, request: Request<Incoming>, token: &mut String) -> Reply {
     if let Err(reply) = check_head(&request) {
         return reply;
     }
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
     let text = |text: String| Reply { kind: "text/plain; charset=utf-8", ..Reply::new(StatusCode::OK, text) };
     match request.uri().path() {
-        EVENTS if *request.method() == Method::POST => match events::post(front, trace, request, token).await {
+        EVENTS if *request.method() == Method::POST => match events::post(state, trace, request, token).await {
             Ok(reply) | Err(reply) => reply,
         },
         "/healthz" if get => text("ok\n".to_owned()),
-        "/readyz" if get => match front.is_ready() {
+        "/readyz" if get => match state.is_ready() {
             Ok(()) => text("ready\n".to_owned()),
             Err(why) => Reply::refusal(StatusCode::SERVICE_UNAVAILABLE, why),
         },
-        "/metrics" if get => Reply { kind: metrics::MEDIA_TYPE, ..text(metrics::text(&front.registry)) },
+        "/metrics" if get => Reply { kind: metrics::MEDIA_TYPE, ..text(metrics::text(&state.registry)) },
         EVENTS => Reply::another_method("POST"),
         "/healthz" | "/readyz" | "/metrics" => Reply::another_method("GET, HEAD"),
         _ => Reply::refusal(StatusCode::NOT_FOUND, "expected /v1/events /healthz /readyz or /metrics"),

@@ -1,26 +1,26 @@
 //! The state that all requests share.
 
-use super::asking::Questions;
-use super::body::{BodyLimits, Room};
-use super::limits::meter::Meter;
+use super::body::{BodyLimits, MemoryBudget};
+use super::limits::metrics::HttpMetrics;
 use super::limits::notice::Notices;
-use super::limits::watch::Patience;
+use super::limits::timeouts::ConnectionTimeouts;
+use super::queries::RegistryQueries;
 use super::tls::{Tls, acceptor};
 use super::token::{Rate, Token, Tokens};
-use super::trace::Ids;
+use super::validate::{RequestValidator, ValidationOptions};
 use crate::clock::Clock;
 use crate::console::Console;
-use crate::error::{Error, Result};
-use crate::http::edge::{Edge, EdgeOptions};
+use crate::error::Result;
 use crate::run::Run;
-use crate::spool::request::Keeper;
+use crate::spool::request::RequestLog;
 use crate::uri::http::Address;
 use prometheus_client::registry::Registry;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 /// The configuration of the server.
@@ -38,88 +38,99 @@ pub struct Options {
     /// Limits of each body.
     pub limits: BodyLimits,
     /// Maximum bytes of all bodies in progress.
-    pub room: usize,
+    pub memory: usize,
     /// Maximum number of connections.
     pub connections: usize,
     /// Time limits of a connection.
-    pub patience: Patience,
-    /// How long a body may take to arrive, and then to be kept.
+    pub timeouts: ConnectionTimeouts,
+    /// How long a body may take to arrive, and then to be stored.
     pub request_time: Duration,
     /// Whether each request is logged.
     pub log: bool,
     /// The options of the validation.
-    pub edge: EdgeOptions,
+    pub validation: ValidationOptions,
 }
 
-/// How long the server is not ready after its keeper refused a request as unavailable (µs).
+/// How long the server is not ready after the log refused a request as unavailable (µs).
 const UNREADY: i64 = 5_000_000;
-/// Maximum number of idle edges.
-const EDGES_MAX: usize = 64;
+/// Maximum number of idle validators.
+const VALIDATORS_MAX: usize = 64;
 
 /// The state that all requests share.
-pub struct Front {
+pub struct ServerState {
     pub options: Options,
     /// `None` once the server is closed: the spool ends when the last reference is dropped.
-    pub keeper: RwLock<Option<Arc<dyn Keeper>>>,
-    pub meter: Meter,
+    log: RwLock<Option<Arc<dyn RequestLog>>>,
+    pub metrics: HttpMetrics,
     pub registry: Registry,
-    pub tokens: RwLock<Arc<Tokens>>,
+    tokens: RwLock<Arc<Tokens>>,
     /// The certificate, if it serves TLS.
-    pub tls: RwLock<Option<TlsAcceptor>>,
+    tls: RwLock<Option<TlsAcceptor>>,
     pub anonymous: Option<Arc<Token>>,
     pub rate: Rate,
-    pub room: Room,
-    pub edges: Mutex<Vec<Edge>>,
+    pub memory: MemoryBudget,
+    /// A permit for each further connection.
+    pub connections: Arc<Semaphore>,
+    validators: Mutex<Vec<RequestValidator>>,
     /// The registry's queries, if it has the schemas.
-    pub questions: Option<Questions>,
-    pub ids: Ids,
+    pub queries: Option<RegistryQueries>,
     pub clock: Clock,
     pub console: Console,
     pub notices: Notices,
-    pub draining: AtomicBool,
-    /// Until when the keeper counts as unavailable (µs).
-    pub unready_until: AtomicI64,
+    is_closed: watch::Sender<bool>,
+    /// Until when the log counts as unavailable (µs).
+    unready_until: AtomicI64,
 }
 
-impl Front {
-    pub fn new(options: Options, tls: Option<TlsAcceptor>, keeper: Arc<dyn Keeper>, run: &Run) -> Result<Self> {
+impl ServerState {
+    pub fn new(options: Options, tls: Option<TlsAcceptor>, log: Arc<dyn RequestLog>, run: &Run) -> Result<Self> {
         let (clock, console) = (run.clock.clone(), run.console.clone());
         let tokens = options.tokens.as_deref().map(Tokens::read).transpose()?.unwrap_or_default();
-        let meter = Meter::default();
         let mut registry = Registry::default();
-        meter.register(&mut registry);
+        let metrics = HttpMetrics::new(&mut registry);
         // The metrics of the stages are exposed here too.
         registry.register_collector(Box::new(run.metrics.clone()));
-        // This reports faulty schemas or flags before the first request.
-        let first = Edge::new(&options.edge)?;
+        // Making a validator now reports faulty schemas or flags before the first request.
+        let first = RequestValidator::new(&options.validation)?;
         Ok(Self {
             rate: Rate::new(options.rate),
-            room: Room::new(options.room),
+            memory: MemoryBudget::new(options.memory),
+            connections: Arc::new(Semaphore::new(options.connections)),
             anonymous: (options.anonymous || options.tokens.is_none()).then(|| Arc::new(Token::anonymous())),
             tokens: RwLock::new(Arc::new(tokens)),
             tls: RwLock::new(tls),
-            edges: Mutex::new(vec![first]),
-            questions: options.edge.registry.clone().map(Questions::new),
+            validators: Mutex::new(vec![first]),
+            queries: options.validation.registry.clone().map(RegistryQueries::new),
             notices: Notices::new(console.clone()),
-            ids: Ids::new(),
-            draining: AtomicBool::new(false),
+            is_closed: watch::Sender::new(false),
             unready_until: AtomicI64::new(i64::MIN),
             options,
-            keeper: RwLock::new(Some(keeper)),
-            meter,
+            log: RwLock::new(Some(log)),
+            metrics,
             registry,
             clock,
             console,
         })
     }
 
-    pub fn keeper(&self) -> Option<Arc<dyn Keeper>> {
-        self.keeper.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn log(&self) -> Option<Arc<dyn RequestLog>> {
+        self.log.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Drops the keeper: nothing more will be kept.
-    pub fn let_go(&self) {
-        self.keeper.write().unwrap_or_else(PoisonError::into_inner).take();
+    /// Drops the log, so that the server stores no further requests.
+    pub fn close_log(&self) {
+        self.log.write().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Closes the listener and idle connections; the server is no longer ready.
+    pub fn close(&self) {
+        self.is_closed.send_replace(true);
+    }
+
+    /// Waits until the server closes.
+    pub async fn closed(&self) {
+        // It cannot fail: the sender is in `self`.
+        let _ = self.is_closed.subscribe().wait_for(|is_closed| *is_closed).await;
     }
 
     pub fn tokens(&self) -> Arc<Tokens> {
@@ -151,7 +162,7 @@ impl Front {
         let Some(path) = &self.options.tokens else { return };
         match Tokens::read(path) {
             Ok(tokens) => {
-                let count = tokens.len();
+                let count = tokens.0.len();
                 *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
                 self.console.say(format!("{}: tokens reloaded: {count}", path.display()));
             }
@@ -159,46 +170,38 @@ impl Front {
         }
     }
 
-    /// Takes an idle edge for one request, or makes one.
-    pub fn edge(&self) -> Result<Edge> {
-        let waiting = self.edges.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        waiting.map_or_else(|| Edge::new(&self.options.edge), Ok)
+    /// Takes an idle validator for one request, or makes one.
+    pub fn validator(&self) -> Result<RequestValidator> {
+        let idle = self.validators.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.map_or_else(|| RequestValidator::new(&self.options.validation), Ok)
     }
 
-    /// Returns an edge that finished its request.
-    pub fn put_back(&self, edge: Edge) {
-        let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
-        if edges.len() < EDGES_MAX {
-            edges.push(edge);
+    /// Returns a validator that finished its request.
+    pub fn put_back(&self, validator: RequestValidator) {
+        let mut idle = self.validators.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < VALIDATORS_MAX {
+            idle.push(validator);
         }
     }
 
-    /// Notes whether the keeper accepted the last request.
-    pub fn note_keeper(&self, took: bool) {
-        let until = if took { i64::MIN } else { self.clock.now().saturating_add(UNREADY) };
+    /// Notes whether the log was available for the last request.
+    pub fn note_log(&self, is_available: bool) {
+        let until = if is_available { i64::MIN } else { self.clock.now().saturating_add(UNREADY) };
         self.unready_until.store(until, Ordering::Relaxed);
     }
 
     /// Whether the server is ready, or why not.
     pub fn is_ready(&self) -> Result<(), &'static str> {
-        if self.draining.load(Ordering::Relaxed) {
+        if *self.is_closed.borrow() {
             return Err("draining");
         }
-        if self.questions.as_ref().is_some_and(|questions| !questions.is_answered()) {
+        if self.queries.as_ref().is_some_and(|queries| !queries.is_answered()) {
             return Err("the schema registry is unavailable");
         }
-        let has_room = self.keeper().is_none_or(|keeper| keeper.has_room());
-        match has_room && self.clock.now() >= self.unready_until.load(Ordering::Relaxed) {
+        let has_space = self.log().is_none_or(|log| log.has_space());
+        match has_space && self.clock.now() >= self.unready_until.load(Ordering::Relaxed) {
             true => Ok(()),
             false => Err("requests cannot be stored at the moment"),
         }
     }
-}
-
-/// Refuses an address that others can reach, without `--tokens` or `--anonymous`. Errors: exit status 2.
-pub fn check_reach(options: &Options, reach: std::net::SocketAddr) -> Result<()> {
-    if reach.ip().is_loopback() || options.tokens.is_some() || options.anonymous {
-        return Ok(());
-    }
-    Err(Error::usage(format!("{}: a non-loopback listener needs --tokens FILE or --anonymous", options.address)))
 }

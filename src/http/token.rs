@@ -1,4 +1,4 @@
-//! Bearer tokens: who may send, for which sources, and at what rate.
+//! Bearer tokens: which clients may send events, for which sources, and at what rate.
 //!
 //! ```toml
 //! [[token]]
@@ -31,12 +31,13 @@ pub struct Token {
     pub name: String,
     digest: [u8; 32],
     sources: Option<Vec<String>>,
-    rate: Rate,
+    /// Its rate.
+    pub rate: Rate,
 }
 
 /// The tokens of a file.
 #[derive(Default)]
-pub struct Tokens(Vec<Arc<Token>>);
+pub struct Tokens(pub Vec<Arc<Token>>);
 
 /// The contents of a file of tokens.
 #[derive(Deserialize)]
@@ -88,33 +89,19 @@ impl Tokens {
         Ok(Self(tokens))
     }
 
-    /// Finds the token with this secret.
+    /// Finds the token with this secret. It compares the secret with all tokens, so that its duration does not depend on
+    /// which token matches.
     pub fn find(&self, secret: &[u8]) -> Option<&Arc<Token>> {
         let digest: [u8; 32] = Sha256::digest(secret).into();
-        let mut found = None;
-        for token in &self.0 {
-            if bool::from(token.digest.ct_eq(&digest)) {
-                found = Some(token);
-            }
-        }
-        found
-    }
-
-    /// Returns their number.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        let is_it = |token: &Arc<Token>| bool::from(token.digest.ct_eq(&digest));
+        self.0.iter().fold(None, |found, token| if is_it(token) { Some(token) } else { found })
     }
 }
 
 impl Token {
-    /// Returns the identity of requests without a token: every source, no rate of its own.
+    /// Returns the identity of requests without a token: it allows every source and has no rate of its own.
     pub fn anonymous() -> Self {
-        Self { name: String::new(), digest: [0; 32], sources: None, rate: Rate::none() }
+        Self { name: String::new(), digest: [0; 32], sources: None, rate: Rate::new(None) }
     }
 
     fn new(entry: TokenEntry) -> Result<Self> {
@@ -135,13 +122,8 @@ impl Token {
     }
 
     /// Whether it may send events of this source.
-    pub fn speaks_for(&self, source: &str) -> bool {
+    pub fn allows(&self, source: &str) -> bool {
         self.sources.as_ref().is_none_or(|sources| sources.iter().any(|one| one == source))
-    }
-
-    /// Consumes this many events of its rate.
-    pub fn take(&self, events: usize) -> Result<(), Denied> {
-        self.rate.take(events)
     }
 }
 
@@ -168,11 +150,6 @@ pub enum Denied {
 pub struct Rate(Option<(DefaultDirectRateLimiter, u32)>);
 
 impl Rate {
-    /// Makes a rate without limit.
-    pub fn none() -> Self {
-        Self(None)
-    }
-
     /// Makes a rate of this many events a second; without a number there is no limit.
     pub fn new(rate: Option<NonZeroU32>) -> Self {
         Self(rate.map(|rate| (RateLimiter::direct(Quota::per_second(rate)), rate.get())))
@@ -204,9 +181,9 @@ mod tests {
         );
         let tokens = Tokens::parse(&text).unwrap();
         let a = tokens.find(b"test-secret").unwrap();
-        assert_eq!((a.name.as_str(), a.speaks_for("ios"), a.speaks_for("web")), ("a", true, false));
+        assert_eq!((a.name.as_str(), a.allows("ios"), a.allows("web")), ("a", true, false));
         let b = tokens.find(b"other-secret").unwrap();
-        assert_eq!((b.name.as_str(), b.speaks_for("web")), ("b", true));
+        assert_eq!((b.name.as_str(), b.allows("web")), ("b", true));
         assert!(tokens.find(b"test-secre").is_none() && tokens.find(b"").is_none());
     }
 
@@ -235,6 +212,6 @@ mod tests {
         let Err(Denied::For(wait)) = rate.take(10) else { panic!("it must wait") };
         assert!(wait > Duration::from_millis(500) && wait <= Duration::from_secs(1), "{wait:?}");
         assert_eq!(rate.take(0), Ok(()));
-        assert_eq!(Rate::none().take(usize::MAX), Ok(()));
+        assert_eq!(Rate::new(None).take(usize::MAX), Ok(()));
     }
 }

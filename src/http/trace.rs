@@ -3,8 +3,6 @@
 use hyper::HeaderMap;
 use hyper::header::HeaderName;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
-use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// W3C Trace Context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -13,37 +11,13 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Maximum length of a client's request id.
 const REQUEST_ID_MAX: usize = 128;
-/// Maximum length of a `tracestate` in bytes: what W3C Trace Context requires everyone to pass on.
+/// Maximum length of a `tracestate` in bytes: W3C Trace Context requires every service to propagate this much.
 const TRACESTATE_MAX: usize = 512;
 
-/// A generator of trace and request ids that are unique across processes with high probability.
-pub struct Ids {
-    seed: u64,
-    salt: u64,
-    next: AtomicU64,
-}
-
-impl Ids {
-    /// Seeds the generator.
-    pub fn new() -> Self {
-        // The standard library's only source of randomness.
-        let random = std::hash::RandomState::new();
-        Self { seed: random.hash_one(0), salt: random.hash_one(1), next: AtomicU64::new(1) }
-    }
-
-    fn next(&self) -> u128 {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&number.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.salt.to_le_bytes());
-        xxh3_128_with_seed(&bytes, self.seed).max(1)
-    }
-}
-
-impl Default for Ids {
-    fn default() -> Self {
-        Self::new()
-    }
+/// Returns a number, never 0, for ids that are unique across processes with high probability.
+fn random() -> u64 {
+    // The standard library's only source of randomness: each new state has other keys.
+    std::hash::RandomState::new().hash_one(0).max(1)
 }
 
 /// The ids of a request in logs, Kafka headers and dead letters.
@@ -58,8 +32,8 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Takes the ids from `headers`, and generates the missing ones from `ids`.
-    pub fn of(headers: &HeaderMap, ids: &Ids) -> Self {
+    /// Takes the ids from `headers`, and generates the missing ones.
+    pub fn of(headers: &HeaderMap) -> Self {
         let only = |name: &HeaderName| {
             let mut all = headers.get_all(name).iter();
             all.next().filter(|_| all.next().is_none()).and_then(|value| value.to_str().ok())
@@ -71,11 +45,8 @@ impl Trace {
         let request_id = only(&REQUEST_ID).filter(printable).map(str::to_owned);
         Self {
             state: parent.as_ref().and_then(|_| tracestate(headers)),
-            parent: parent.unwrap_or_else(|| {
-                let span = u64::try_from(ids.next() & u128::from(u64::MAX)).unwrap_or(1).max(1);
-                format!("00-{:032x}-{span:016x}-01", ids.next())
-            }),
-            request_id: request_id.unwrap_or_else(|| format!("{:032x}", ids.next())),
+            parent: parent.unwrap_or_else(|| format!("00-{:016x}{:016x}-{:016x}-01", random(), random(), random())),
+            request_id: request_id.unwrap_or_else(|| format!("{:016x}{:016x}", random(), random())),
         }
     }
 
@@ -130,7 +101,7 @@ mod tests {
         for state in states {
             headers.append(TRACESTATE, HeaderValue::from_str(state).unwrap());
         }
-        let passed = Trace::of(&headers, &Ids::new()).headers();
+        let passed = Trace::of(&headers).headers();
         passed.into_iter().find(|(name, _)| name == "tracestate").map(|(_, value)| value)
     }
 

@@ -2,22 +2,23 @@
 
 use crate::error::Error;
 use crate::kind::dead::{ErrorType, Fault};
-use crate::mapping;
+use crate::mapping::{self, RecordMeta};
 
-/// Returns the usage error for a first record without an event time, with the flags that would find one.
+/// Returns the usage error for a first record without an event time; it names the flags that select a time.
 #[cold]
-pub(super) fn no_time(text: &str, time: &str, name: &str, line: i64) -> Error {
+pub(super) fn no_time(text: &str, time: &str, meta: RecordMeta<'_>) -> Error {
     let found = mapping::time_fields(text);
     let way_out = match found.is_empty() {
         true => "no field is a time; --time arrival uses the clock of the run".to_owned(),
         false => format!("use {}", found.join("  or  ")),
     };
-    Error::usage(format!("the first record has no event time ({time}): {way_out}")).at(format!("{name}:{line}"))
+    Error::usage(format!("the first record has no event time ({time}): {way_out}"))
+        .at(format!("{}:{}", meta.input, meta.offset))
 }
 
-/// Returns the fault of a record larger than `--max-record`; `bytes` is its size as text.
+/// Returns the fault of a record of `length` bytes, more than `--max-record`; `bytes` is that size for the message.
 #[cold]
-pub(super) fn too_large(bytes: &str, limit: usize) -> Fault {
+pub(super) fn too_large(bytes: &str, length: u64, limit: usize) -> Fault {
     let message = format!("the record has {bytes} bytes (--max-record {limit}); the payload is truncated");
-    Fault::new(ErrorType::TooLargeError, message)
+    Fault::new(ErrorType::TooLargeError, message).of_cut(length)
 }

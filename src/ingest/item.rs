@@ -13,7 +13,7 @@ pub enum Item {
     Dead(Dead),
     /// A control message other than an end.
     Control(Control),
-    /// No input has had a record for a while, or the source wants to commit the items before this one.
+    /// No input has had a record for some time, or a commit of the items before this one is due.
     Idle,
     /// The end of all inputs; nothing follows.
     End(End),

@@ -1,6 +1,6 @@
-//! The part of reading that all inputs of a run share: records in; batches, dead letters and control messages out, in one queue.
+//! The ingest, which all inputs of a run share: it takes records and queues batches, dead letters and control messages.
 //!
-//! Raw records are mapped to rows and stamped here. Rows that have stamps already pass as batches.
+//! The ingest maps raw records to rows and stamps these. It passes on rows that already have stamps as batches.
 //!
 //! ```text
 //! text, messages, requests ─► records ─► mapper ─► rows ──────┐
@@ -15,7 +15,6 @@ mod fault;
 mod item;
 mod letters;
 mod outbox;
-mod wrapper;
 
 use crate::counts::Counts;
 use crate::error::Result;
@@ -28,7 +27,7 @@ use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, STAMPS, column, has_raw};
 use crate::mapping::{
-    self, BATCH_BYTES, BATCH_ROWS, Held, Judged, KeepRaw, Mapped, Mapper, RecordPosition, Stamper, TimeFrom,
+    self, BATCH_BYTES, BATCH_ROWS, KeepRaw, Mapped, Mapper, PendingRecord, Record, RecordMeta, Stamper, TimeFrom,
 };
 use crate::op::row_letter::with_letter;
 use crate::run::Run;
@@ -46,7 +45,6 @@ use std::time::Duration;
 pub use item::{ByteProgress, Item, Sent};
 pub use letters::Dead;
 pub use outbox::Rest;
-pub use wrapper::{Spot, Wrapper};
 
 /// Maps the records of all inputs to rows, and queues rows, dead letters and control messages for the stage.
 pub struct Ingest {
@@ -56,7 +54,7 @@ pub struct Ingest {
     pub stamper: Stamper,
     filter: Option<Filter>,
     keep_raw: KeepRaw,
-    /// Whether records carry their raw records as a field or column; `None` until the first rows decide it.
+    /// Whether the inputs carry raw records, as a field or column; `None` until the first rows decide it.
     brings_raw: Option<bool>,
     /// `--control`: text may contain control lines.
     control: bool,
@@ -78,7 +76,7 @@ pub struct Ingest {
     /// The name of the field with the event time, for messages.
     time: String,
     /// Whether the message about held records has been printed.
-    told_held: bool,
+    has_reported_held: bool,
     /// Monotonic time since which rows wait in an incomplete batch.
     since: Option<Duration>,
 }
@@ -89,7 +87,8 @@ impl Ingest {
         run: Rc<Run>,
         mut options: mapping::Options,
         filter: Option<Filter>,
-        (control, kind): (bool, Option<Kind>),
+        control: bool,
+        kind: Option<Kind>,
     ) -> Result<Self> {
         let keep_raw = options.keep_raw;
         // If the filter makes a dead letter of a row, the letter needs the raw record.
@@ -127,7 +126,7 @@ impl Ingest {
             kind,
             rows: None,
             time,
-            told_held: false,
+            has_reported_held: false,
             since: None,
         })
     }
@@ -141,7 +140,7 @@ impl Ingest {
         }
     }
 
-    /// Whether the schema was set by an input or by [`Ingest::decide_schema`].
+    /// Whether the schema was set by an input or by [`Ingest::set_schema`].
     pub fn has_schema(&self) -> bool {
         self.batches.schema.is_some()
     }
@@ -154,12 +153,12 @@ impl Ingest {
         Ok(())
     }
 
-    /// Sets the schema to that of mapped events, before the first record is read.
-    pub fn decide_schema(&mut self) {
-        self.batches.schema = Some(self.schema());
+    /// Sets the schema of the batches, before the first one.
+    pub fn set_schema(&mut self, schema: SchemaRef) {
+        self.batches.schema = Some(schema);
     }
 
-    /// Queues rows that have stamps. Errors: exit status 65 if a time lies outside of the calendar.
+    /// Queues rows that have stamps, or that are raw records alone. Errors: exit status 65 if a time lies outside of the calendar.
     pub fn batch(&mut self, batch: RecordBatch, name: &str) -> Result<()> {
         let of_event = matches!(Kind::of(batch.schema_ref()), Some(Kind::Event | Kind::Late));
         let has_raw = of_event && self.decide_raw(has_raw(batch.schema_ref()));
@@ -169,8 +168,8 @@ impl Ingest {
         Ok(())
     }
 
-    /// Returns whether rows carry their raw records. The first call decides with `brings` for all inputs of the run, because they have
-    /// one schema.
+    /// Returns whether the inputs carry raw records. The first call decides with `brings` for all inputs of the run,
+    /// because they have one schema.
     pub fn decide_raw(&mut self, brings: bool) -> bool {
         if let Some(decided) = self.brings_raw {
             return decided;
@@ -182,7 +181,7 @@ impl Ingest {
         *self.brings_raw.insert(brings)
     }
 
-    /// Returns the counts of records and rows so far, by fate within the source.
+    /// Returns the counts of records and rows so far, by outcome within the source.
     pub fn counts(&self) -> Counts {
         let Batches { counts, .. } = &self.batches;
         Counts { taken: self.counts.taken + counts.taken, out: self.counts.out + counts.out, ..self.counts }
@@ -249,10 +248,18 @@ impl Ingest {
         self.mapper.lend(block);
     }
 
-    /// Maps `records`, which are ranges of `input`; `whole` is `input` as text if all of it is UTF-8.
-    pub fn records(&mut self, records: &Records, (input, whole): (&[u8], Option<&str>), spot: Spot<'_>) -> Result<()> {
+    /// Maps `records`, which are ranges of `input`; `whole` is `input` as text if all of it is UTF-8. `meta` holds for all of
+    /// them, but for the offset.
+    pub fn records(
+        &mut self,
+        records: &Records,
+        input: &[u8],
+        whole: Option<&str>,
+        meta: RecordMeta<'_>,
+    ) -> Result<()> {
         self.now = self.run.clock.now();
         for record in &records.rows {
+            let meta = meta.at(record.line as i64);
             let raw = &input[record.raw.clone()];
             let text = match &record.body {
                 Body::Raw => match whole {
@@ -262,38 +269,36 @@ impl Ingest {
                 Body::Text(range) => Ok(&records.text[range.clone()]),
                 Body::Cut(range) => {
                     let start = &records.text.as_bytes()[range.clone()][..self.run.record_max];
-                    let fault = too_large(&format!("more than {}", self.run.line_max()), self.run.record_max)
-                        .of_cut(range.len() as u64);
-                    self.refuse((start, record.line as i64), &fault, spot)?;
+                    let bytes = format!("more than {}", self.run.line_max());
+                    let fault = too_large(&bytes, range.len() as u64, self.run.record_max);
+                    self.refuse(start, &fault, meta)?;
                     continue;
                 }
                 Body::Fault(fault) => Err(fault.clone()),
             };
             // A container's record has no raw bytes: a dead letter gets its JSON text.
             let raw = text.as_ref().map_or(raw, |text| if record.raw.is_empty() { text.as_bytes() } else { raw });
-            self.record(record.line as i64, (raw, text), spot)?;
+            self.record(raw, text, meta)?;
         }
         Ok(())
     }
 
     /// Maps a record, given its bytes and its JSON text or the fault that there is none.
     #[inline]
-    fn record(&mut self, offset: i64, (raw, text): (&[u8], Result<&str, Fault>), spot: Spot<'_>) -> Result<()> {
-        if self.control && self.control_line(text.as_deref().unwrap_or(""), spot, offset)? {
+    fn record(&mut self, raw: &[u8], text: Result<&str, Fault>, meta: RecordMeta<'_>) -> Result<()> {
+        if self.control && self.control_line(text.as_deref().unwrap_or(""), meta)? {
             return Ok(());
         }
         self.counts.taken += 1;
         let text = match text {
-            Err(fault) => return self.letter(raw, &fault, (spot.partition, offset), spot.wrapper),
+            Err(fault) => return self.letter(raw, &fault, meta),
             Ok(text) if raw.len() > self.run.record_max && !self.may_be_longer(text) => {
-                let fault = too_large(&raw.len().to_string(), self.run.record_max).of_cut(raw.len() as u64);
-                return self.letter(&raw[..self.run.record_max], &fault, (spot.partition, offset), spot.wrapper);
+                let fault = too_large(&raw.len().to_string(), raw.len() as u64, self.run.record_max);
+                return self.letter(&raw[..self.run.record_max], &fault, meta);
             }
             Ok(text) => text,
         };
-        let arrival = spot.wrapper.and_then(|wrapper| wrapper.arrival);
-        let place = RecordPosition { raw, offset, partition: spot.partition, now: self.now, judged: false, arrival };
-        self.map(text, place, spot)
+        self.map(Record { text, raw, meta, now: self.now, is_judged: false })
     }
 
     /// Whether the records are rows that evt wrote and that contain a record: these may be longer than `--max-record`.
@@ -306,10 +311,10 @@ impl Ingest {
     }
 
     /// Adds a record of a kind other than event.
-    fn row(&mut self, text: &str, place: RecordPosition<'_>, spot: Spot<'_>) -> Result<()> {
+    fn row(&mut self, record: Record<'_>) -> Result<()> {
         let Some(rows) = &mut self.rows else { return Ok(()) };
-        match rows.push(text) {
-            Err(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), spot.wrapper),
+        match rows.push(record.text) {
+            Err(fault) => self.letter(record.raw, &fault, record.meta),
             Ok(()) if rows.len() >= BATCH_ROWS || rows.bytes() >= BATCH_BYTES => self.flush(),
             Ok(()) => Ok(()),
         }
@@ -336,59 +341,48 @@ impl Ingest {
         }
     }
 
-    /// Maps a record's JSON text to a row, a dead letter, or a record that waits for its verdict.
-    fn map(&mut self, text: &str, place: RecordPosition<'_>, spot: Spot<'_>) -> Result<()> {
+    /// Maps a record to a row or a dead letter, or holds it. `--max-future` holds a record if its check needs later rows of
+    /// the partition. Also maps a held record whose check is complete now.
+    fn map(&mut self, record: Record<'_>) -> Result<()> {
         if self.is_unknown() {
-            self.learn(text);
+            self.learn(record.text);
         }
         if self.rows.is_some() {
-            return self.row(text, place, spot);
+            return self.row(record);
         }
-        let input = self.stamper.input_of(place.partition);
+        let input = self.stamper.input_of(record.meta.partition);
         if input != self.input {
             self.flush()?;
             self.input = input;
         }
-        match self.mapper.record(text, place, &mut self.stamper)? {
-            Mapped::Row => {
-                self.mapper.wrap(spot.wrapper.map(|wrapper| wrapper.headers))?;
-                if self.mapper.is_full() {
-                    self.flush()?;
+        match self.mapper.record(record, &mut self.stamper)? {
+            Mapped::Row if self.mapper.is_full() => self.flush(),
+            Mapped::Row => Ok(()),
+            Mapped::Dead(fault) => self.letter(record.raw, &fault, record.meta),
+            Mapped::NoTime => Err(no_time(record.text, &self.time, record.meta)),
+            Mapped::Pending(check) => {
+                let held = PendingRecord::new(record, check);
+                match self.mapper.lookahead().and_then(|lookahead| lookahead.push(held)) {
+                    Some((held, verdict)) => self.release(&held, verdict),
+                    None => Ok(()),
                 }
-                Ok(())
             }
-            Mapped::Dead(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), spot.wrapper),
-            Mapped::NoTime => Err(no_time(text, &self.time, spot.name, place.offset)),
-            Mapped::Held(judged) => self.hold(text, place, (spot, judged)),
         }
     }
 
-    /// Copies a record whose verdict by `--max-future` needs more rows of its partition; maps the one that gets its verdict now.
-    fn hold(&mut self, text: &str, place: RecordPosition<'_>, (spot, judged): (Spot<'_>, Judged)) -> Result<()> {
-        let raw = (place.raw != text.as_bytes()).then(|| place.raw.to_vec());
-        let (offset, input, now) = (place.offset, place.partition, place.now);
-        let wrapping = spot.wrapper.map(|wrapper| wrapper.keep());
-        let held = Held { text: text.to_owned(), raw, offset, input, now, judged, wrapping };
-        match self.mapper.lookahead().and_then(|lookahead| lookahead.push(held)) {
-            Some(released) => self.release(released),
-            None => Ok(()),
+    /// Maps a held record after its `--max-future` check, or makes a dead letter of it.
+    fn release(&mut self, held: &PendingRecord, verdict: Result<(), Fault>) -> Result<()> {
+        let record = held.record();
+        match verdict {
+            Ok(()) => self.map(record),
+            Err(fault) => {
+                let meta = RecordMeta { partition: held.check.partition, ..record.meta };
+                self.letter(record.raw, &fault, meta)
+            }
         }
     }
 
-    /// Maps a held record after its verdict, or makes a dead letter of it.
-    fn release(&mut self, (held, verdict): (Held, Result<(), Fault>)) -> Result<()> {
-        let kept = held.wrapping.as_deref();
-        let wrapper = kept.map(|kept| Wrapper { key: kept.key.as_deref(), headers: kept, arrival: kept.arrival });
-        if let Err(fault) = verdict {
-            return self.letter(held.raw(), &fault, (held.judged.partition, held.offset), wrapper);
-        }
-        let (offset, partition, now) = (held.offset, held.input, held.now);
-        let arrival = kept.and_then(|kept| kept.arrival);
-        let place = RecordPosition { raw: held.raw(), offset, partition, now, judged: true, arrival };
-        self.map(&held.text, place, Spot { name: "", partition, wrapper })
-    }
-
-    /// Releases all held records: no more rows of their partitions follow.
+    /// Releases all held records, because no more rows of their partitions follow.
     pub fn drain(&mut self) -> Result<()> {
         for partition in self.mapper.lookahead().map(|lookahead| lookahead.waiting()).unwrap_or_default() {
             self.drain_one(partition)?;
@@ -398,17 +392,18 @@ impl Ingest {
 
     /// Releases the held records of one partition.
     pub fn drain_one(&mut self, partition: u32) -> Result<()> {
-        while let Some(released) = self.mapper.lookahead().and_then(|lookahead| lookahead.pop(partition)) {
-            self.release(released)?;
+        while let Some((held, verdict)) = self.mapper.lookahead().and_then(|lookahead| lookahead.pop(partition)) {
+            self.release(&held, verdict)?;
         }
         Ok(())
     }
 
-    /// Queues the incomplete batch because no records come for now. Reports once if records are held, because they may wait for long.
-    pub fn rest(&mut self) -> Result<()> {
+    /// Queues the incomplete batch because no records come for now. Reports once that records are held, because they may
+    /// wait for a long time.
+    pub fn flush_idle(&mut self) -> Result<()> {
         self.flush()?;
         let held = self.mapper.lookahead().map_or(0, |lookahead| lookahead.held());
-        if held > 0 && !std::mem::replace(&mut self.told_held, true) {
+        if held > 0 && !std::mem::replace(&mut self.has_reported_held, true) {
             self.run.console.say(format!(
                 "{held} records without an arrival time are held until their partition has {} records (--max-future \
                  compares them with the median)",
@@ -429,22 +424,27 @@ impl Ingest {
         self.mapper.lookahead()?.first(partition).map(|held| held.offset)
     }
 
-    /// Maps a record of a topic, whose `payload` is one JSON object.
-    pub fn message(&mut self, payload: &[u8], offset: i64, spot: Spot<'_>) -> Result<()> {
+    /// Maps a record whose `payload` is one JSON object.
+    pub fn message(&mut self, payload: &[u8], meta: RecordMeta<'_>) -> Result<()> {
         let text = one_line(payload);
         let text = text.as_ref().map(AsRef::as_ref).map_err(Clone::clone);
-        self.record(offset, (payload, text), spot)
+        self.record(payload, text, meta)
     }
 
-    /// Maps a record of a topic with the JSON text that its input made of the payload and the metadata.
-    pub fn text(&mut self, (payload, text): (&[u8], &str), offset: i64, spot: Spot<'_>) -> Result<()> {
-        self.record(offset, (payload, Ok(text)), spot)
+    /// Maps a record with the JSON text that its input made of the payload and the metadata.
+    pub fn text(&mut self, payload: &[u8], text: &str, meta: RecordMeta<'_>) -> Result<()> {
+        self.record(payload, Ok(text), meta)
     }
 
     /// Makes a dead letter of a record that cannot be mapped.
-    pub fn refuse(&mut self, (payload, offset): (&[u8], i64), fault: &Fault, spot: Spot<'_>) -> Result<()> {
+    pub fn refuse(&mut self, payload: &[u8], fault: &Fault, meta: RecordMeta<'_>) -> Result<()> {
         self.counts.taken += 1;
-        self.letter(payload, fault, (spot.partition, offset), spot.wrapper)
+        self.letter(payload, fault, meta)
+    }
+
+    /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` is what is kept of it.
+    pub fn refuse_oversized(&mut self, start: &[u8], length: u64, meta: RecordMeta<'_>) -> Result<()> {
+        self.refuse(start, &too_large(&length.to_string(), length, self.run.record_max), meta)
     }
 
     /// Sets the kind of the records if it is not known yet; returns whether it is `kind` now.
@@ -473,20 +473,14 @@ impl Ingest {
     }
 
     /// Counts a dead record and adds its letter.
-    fn letter(
-        &mut self,
-        raw: &[u8],
-        fault: &Fault,
-        (partition, offset): (u32, i64),
-        wrapper: Option<Wrapper<'_>>,
-    ) -> Result<()> {
+    fn letter(&mut self, payload: &[u8], fault: &Fault, meta: RecordMeta<'_>) -> Result<()> {
         self.counts.dead += 1;
+        let RecordMeta { partition, offset, key, headers, arrival, .. } = meta;
         let (origin, partition) = self.stamper.name(partition);
-        let (key, headers) = (wrapper.and_then(|wrapper| wrapper.key), wrapper.map(|wrapper| wrapper.headers));
-        let arrived_at = wrapper.and_then(|wrapper| wrapper.arrival).map(|arrival| arrival.at);
+        let arrived_at = arrival.map(|arrival| arrival.at);
         let rows = self.counts.out + self.mapper.rows() as u64;
         let rows = rows + self.rows.as_ref().map_or(0, |rows| rows.len() as u64);
-        let letter = Letter { payload: raw, key, headers, arrived_at, fault, origin, partition, offset };
+        let letter = Letter { payload, key, headers, arrived_at, fault, origin, partition, offset };
         self.letters.push(rows, &letter, self.run.clock.now())?;
         if self.letters.is_full() { self.send_letters() } else { Ok(()) }
     }
@@ -584,13 +578,13 @@ impl Ingest {
     }
 
     /// Executes `text` if it is a control line (`--control`); returns whether it is one.
-    fn control_line(&mut self, text: &str, spot: Spot<'_>, line: i64) -> Result<bool> {
-        match control_line::parse(text, spot.name, line)? {
+    fn control_line(&mut self, text: &str, meta: RecordMeta<'_>) -> Result<bool> {
+        match control_line::parse(text, meta.input, meta.offset)? {
             None => return Ok(false),
             Some(ControlLine::PassedOver) => {}
             Some(ControlLine::Watermark(watermark)) => {
                 self.flush()?;
-                self.stamper.promise(spot.partition, watermark);
+                self.stamper.set_watermark(meta.partition, watermark);
                 self.outbox.send(self.input, Item::Control(Control::Watermark(watermark)));
             }
         }

@@ -10,7 +10,7 @@ const PROGRESS_BYTES: u64 = 16 << 20;
 /// Minimum number of progress messages of an input of known size.
 const PROGRESS_STEPS: u64 = 64;
 
-/// What the inputs that were not opened yet may still add.
+/// What inputs that are not open yet may add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rest {
     /// Whether there are inputs that were not opened yet.
@@ -82,8 +82,9 @@ impl Outbox {
         self.send_of_current(Item::Control(Control::Progress(progress)));
     }
 
-    /// Queues a control message of the current input's stream. Progress gets the number of the input, and is complete only if no input
-    /// is pending. The stream reports its partitions itself from now on, so those announced for the input are taken back.
+    /// Queues a control message of the current input's stream. Progress gets the number of the input, and is complete only
+    /// if no input is pending. The stream reports its partitions itself from now on, so the outbox withdraws those
+    /// announced for the input.
     pub(super) fn control(&mut self, stamper: &mut Stamper, control: Control) {
         let Control::Progress(mut progress) = control else {
             return self.send_of_current(Item::Control(control));

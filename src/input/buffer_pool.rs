@@ -5,8 +5,8 @@
 //!                                    └─ rows hold it ────► lent; reused once the last of them is dropped
 //! ```
 //!
-//! A row refers to a range of a lent buffer instead of copying its record. With records of 517 bytes that evt-validate passes on
-//! unchanged, copying took a fifth of the work.
+//! A row refers to a range of a lent buffer instead of copying its record. Copying took a fifth of the CPU time of
+//! evt-validate with records of 517 bytes that it passes on unchanged.
 
 use arrow::buffer::Buffer;
 use std::collections::VecDeque;

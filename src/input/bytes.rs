@@ -51,14 +51,14 @@ struct WireState {
     run: Rc<Run>,
     progress: ByteProgress,
     /// Whether a signal stops the reading.
-    heed: bool,
+    heeds_signals: bool,
     /// Maximum wait of one read; `None` without a limit.
     timeout: Option<Duration>,
     /// How the wait of the last read ended.
     woken: Cell<Woken>,
 }
 
-/// Checks that the file exists and is readable, so that a missing one fails the run at its start instead of hours later. A
+/// Checks that the file exists and is readable, so that a missing file ends the run at its start instead of hours later. A
 /// followed file (`follow`) may be created later. Errors: exit status 74.
 pub fn check(uri: &Uri, follow: bool) -> Result<()> {
     let Uri::File(path) = uri else { return Ok(()) };
@@ -81,9 +81,9 @@ pub fn open(path: &Path) -> std::io::Result<File> {
 }
 
 impl Bytes {
-    /// Opens a path or standard input. `heed`: a signal stops the reading. Errors: exit status 2 for any other URI, 74 if the file
+    /// Opens a path or standard input. `heeds_signals`: a signal stops the reading. Errors: exit status 2 for any other URI, 74 if the file
     /// cannot be opened.
-    pub fn open(uri: &Uri, run: Rc<Run>, heed: bool) -> Result<Self> {
+    pub fn open(uri: &Uri, run: Rc<Run>, heeds_signals: bool) -> Result<Self> {
         let name = uri.to_string();
         let failed = |error: std::io::Error| Error::io(name.clone(), &error);
         let stream: Box<dyn ByteStream> = match uri {
@@ -92,7 +92,7 @@ impl Bytes {
             Uri::Http(_) => return Err(Error::usage(format!("{name}: a listener requires evt-ingest"))),
             _ => return Err(Error::usage(format!("{name}: this tool cannot read rows from here"))),
         };
-        Self::of(name, stream, run, heed)
+        Self::of(name, stream, run, heeds_signals)
     }
 
     /// Reads an open file; a signal stops the reading.
@@ -100,7 +100,7 @@ impl Bytes {
         Self::of(name, Box::new(file), run, true)
     }
 
-    fn of(name: String, stream: Box<dyn ByteStream>, run: Rc<Run>, heed: bool) -> Result<Self> {
+    fn of(name: String, stream: Box<dyn ByteStream>, run: Rc<Run>, heeds_signals: bool) -> Result<Self> {
         let metadata =
             stream.file().map(File::metadata).transpose().map_err(|error| Error::io(name.clone(), &error))?;
         if metadata.as_ref().is_some_and(Metadata::is_dir) {
@@ -114,7 +114,7 @@ impl Bytes {
             regular,
             run: run.clone(),
             progress,
-            heed,
+            heeds_signals,
             timeout: None,
             woken: Cell::new(Woken::Ready),
         })));
@@ -137,15 +137,15 @@ impl Bytes {
         self.wire.0.borrow().regular
     }
 
-    /// Whether the name of the file promises compression, but the file is shorter than a magic number.
+    /// Whether the file has the extension of a compressed format, but is shorter than a magic number.
     fn is_cut_short(&self) -> bool {
         let packed_name = [".gz", ".zst"].iter().any(|extension| self.name.ends_with(extension));
         packed_name && self.is_plain_file() && self.progress().done < 4
     }
 
     /// Sets whether a signal stops the reading from now on.
-    pub fn set_heed(&self, heed: bool) {
-        self.wire.0.borrow_mut().heed = heed;
+    pub fn set_heeds_signals(&self, heeds_signals: bool) {
+        self.wire.0.borrow_mut().heeds_signals = heeds_signals;
     }
 
     /// Returns the number of bytes read before decompression, and the size of a regular file when it was opened.
@@ -158,7 +158,7 @@ impl Bytes {
         let state = self.wire.0.borrow();
         match state.regular {
             true => Ok(()),
-            false => state.stream.wait(&state.run.stop, state.heed, Some(timeout)).map(|_| ()),
+            false => state.stream.wait(&state.run.stop, state.heeds_signals, Some(timeout)).map(|_| ()),
         }
     }
 
@@ -261,11 +261,11 @@ impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
-        let woken = match (state.regular, state.heed && state.run.stop.signal().is_some()) {
+        let woken = match (state.regular, state.heeds_signals && state.run.stop.signal().is_some()) {
             (_, true) => Woken::Stopped,
             (true, false) => Woken::Ready,
             (false, false) => {
-                state.stream.wait(&state.run.stop, state.heed, state.timeout).map_err(std::io::Error::other)?
+                state.stream.wait(&state.run.stop, state.heeds_signals, state.timeout).map_err(std::io::Error::other)?
             }
         };
         state.woken.set(woken);

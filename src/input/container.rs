@@ -4,15 +4,15 @@ use super::{Input, Step};
 use crate::error::Result;
 use crate::format::Rows;
 use crate::frame::{Control, PartitionState, Progress, State};
-use crate::ingest::{ByteProgress, Ingest, Spot};
+use crate::ingest::Ingest;
 use crate::kind::Kind;
 use crate::kind::event::{column, has_raw};
+use crate::mapping::RecordMeta;
 use crate::run::Run;
 use ahash::AHashSet;
 use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use std::rc::Rc;
-use std::time::Duration;
 
 /// The batches of a container or a store.
 pub type RowIterator = Box<dyn Iterator<Item = Result<Rows>>>;
@@ -47,8 +47,8 @@ impl Input for RowInput {
         };
         match rows.map_err(|error| error.at(self.name.clone()))? {
             Rows::Text(records) => {
-                let spot = Spot { name: &self.name, partition: self.partition, wrapper: None };
-                ingest.records(&records, (&[], Some("")), spot)?;
+                let meta = RecordMeta::of_file(&self.name, self.partition);
+                ingest.records(&records, &[], Some(""), meta)?;
             }
             Rows::Batch(batch) => {
                 self.carried.learn(&batch);
@@ -56,14 +56,6 @@ impl Input for RowInput {
             }
         }
         Ok(Step::More)
-    }
-
-    fn wait(&mut self, _timeout: Duration) -> Result<()> {
-        Ok(())
-    }
-
-    fn progress(&self) -> ByteProgress {
-        ByteProgress::default()
     }
 
     fn is_live(&self) -> bool {

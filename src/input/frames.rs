@@ -1,5 +1,5 @@
-//! Frames from a file or a pipe: rows with their stamps, and control messages about their partitions. Rows of other programs are
-//! read as text.
+//! Frames from a file or a pipe: rows with their stamps, and control messages about their partitions. The input reads rows
+//! of other programs as text.
 
 use super::bytes::{Bytes, Chunk};
 use super::{Input, InputEnd, Step};
@@ -7,9 +7,10 @@ use crate::error::{Error, Result};
 use crate::format::container::Pieces;
 use crate::format::{jsonl, row};
 use crate::frame::{Control, Decoder, End, Finish, Frame, How};
-use crate::ingest::{ByteProgress, Ingest, Spot};
+use crate::ingest::{ByteProgress, Ingest};
 use crate::kind::event::RAW;
 use crate::kind::{Kind, letters};
+use crate::mapping::RecordMeta;
 use crate::run::Run;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -113,9 +114,10 @@ impl FrameInput {
     /// Determines from the schema whether the rows are evt's own.
     fn begin(&mut self, schema: &SchemaRef, ingest: &mut Ingest) -> Result<()> {
         let bytes = &self.reader.bytes;
-        // A stage that sends frames through a pipe stops at the signal too, and sends their end: read up to it.
+        // The stage that sends the frames through a pipe stops at the signal too, and then sends the `end` frame: read up
+        // to it.
         let heeds_signals = self.raw_only || bytes.is_plain_file();
-        bytes.set_heed(heeds_signals);
+        bytes.set_heeds_signals(heeds_signals);
         self.run.stop.set_behind_pipe(!heeds_signals);
         let schema = letters::widened_schema(schema);
         self.rows = match own_kind(&schema) {
@@ -136,8 +138,8 @@ impl FrameInput {
             return Ok(());
         }
         let kind = Kind::of(batch.schema_ref()).map_or("", Kind::name);
-        let told = format!("expected JSON in a column of kind {kind}, found other text");
-        Err(Error::corrupt(told).at(self.reader.bytes.name()))
+        let message = format!("expected JSON in a column of kind {kind}, found other text");
+        Err(Error::corrupt(message).at(self.reader.bytes.name()))
     }
 
     #[cold]
@@ -151,8 +153,8 @@ impl Input for FrameInput {
         if let Rows::Foreign(pieces) = &mut self.rows
             && let Some(records) = pieces.next_rows()?
         {
-            let spot = Spot { name: self.reader.bytes.name(), partition: self.partition, wrapper: None };
-            ingest.records(&records, (&[], Some("")), spot)?;
+            let meta = RecordMeta::of_file(self.reader.bytes.name(), self.partition);
+            ingest.records(&records, &[], Some(""), meta)?;
             return Ok(Step::More);
         }
         match self.reader.read(Some(Duration::ZERO))? {

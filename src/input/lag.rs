@@ -38,7 +38,7 @@ mod tests {
             (lag.records, lag.seconds)
         };
         assert_eq!(lag(7, 7, Some(1)), (0, Some(0.0)));
-        assert_eq!(lag(7, 5, None), (0, Some(0.0)), "an end that was told before the last record was read");
+        assert_eq!(lag(7, 5, None), (0, Some(0.0)), "an end reported before the last record was read");
         assert_eq!(lag(3, 7, Some(4_000_000)), (4, Some(1.5)));
         assert_eq!(lag(3, 7, Some(9_000_000)), (4, Some(0.0)), "a clock that is ahead of ours");
         assert_eq!(lag(0, 7, None), (7, None));

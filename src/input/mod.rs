@@ -7,7 +7,8 @@
 //! --follow ─► follow::watch ─► unopened ───────────────► follow     lines of all files of one name   │   dead letters,
 //! store ───────────────────────────────────────────────► container  rows of a table                  │   control messages
 //! HTTP server ─► crate::spool ─────────────────────────► spool      records of kept requests         │
-//! topics ──────────────────────────────────────────────► crate::kafka::input                         ┘
+//! topics ──────────────────────────────────────────────► crate::kafka::input                         │
+//! evt-gen ─────────────────────────────────────────────► generated  records from a seed              ┘
 //! ```
 //!
 //! All inputs of a run share one [`Ingest`]. [`Input::step`] reads what is available and [`Input::wait`] waits for more. A step
@@ -19,6 +20,7 @@ pub mod bytes;
 pub mod container;
 pub mod follow;
 pub mod frames;
+pub mod generated;
 mod lag;
 pub mod spool;
 pub mod text;
@@ -51,13 +53,18 @@ pub trait Input {
     fn step(&mut self, ingest: &mut Ingest) -> Result<Step>;
 
     /// Waits until there may be something to read, a signal arrives, or `timeout` has passed.
-    fn wait(&mut self, timeout: Duration) -> Result<()>;
+    /// An input whose steps are never [`Step::Idle`] has nothing to wait for.
+    fn wait(&mut self, _timeout: Duration) -> Result<()> {
+        Ok(())
+    }
 
     /// Returns the number of bytes read, and the total if it is known.
-    fn progress(&self) -> ByteProgress;
+    fn progress(&self) -> ByteProgress {
+        ByteProgress::default()
+    }
 
-    /// Whether an unknown time may pass before the next rows, as with a pipe. A file that is read to its end is not live: its
-    /// batches, and so the panes of its windows, must not depend on the load of the machine.
+    /// Whether an unknown time may pass before the next rows, as with a pipe. A file that the run reads to its end is not
+    /// live: its batches, and so the panes of its windows, must not depend on the load of the machine.
     fn is_live(&self) -> bool {
         true
     }
@@ -77,7 +84,7 @@ pub trait Input {
         InputEnd { how: How::Exhausted, is_proven: true, verdict: 0 }
     }
 
-    /// Whether the input commits positions. Such an input is kept until the run has ended.
+    /// Whether the input commits positions or writes a report at the end. Such an input is kept until the run has ended.
     fn commits(&self) -> bool {
         false
     }
@@ -97,7 +104,7 @@ pub trait Input {
         Ok(())
     }
 
-    /// Commits the last positions, after the run has ended and its outputs are durable.
+    /// Commits the last positions or writes the report, after the run has ended and its outputs are durable.
     fn commit_end(&mut self, _ingest: &mut Ingest) -> Result<()> {
         Ok(())
     }
@@ -116,7 +123,7 @@ pub trait Input {
 pub struct InputEnd {
     /// How the stages before this one ended.
     pub how: How,
-    /// Whether it is proven that nothing is missing.
+    /// Whether the input has proved that no row is missing.
     pub is_proven: bool,
     /// The worst exit verdict of the stages before this one and of the input itself.
     pub verdict: u8,

@@ -3,15 +3,14 @@
 use super::{Input, InputEnd, Step};
 use crate::error::Result;
 use crate::frame::How;
-use crate::ingest::{ByteProgress, Ingest, Spot, Wrapper};
+use crate::ingest::{ByteProgress, Ingest};
 use crate::kind::headers::Headers;
-use crate::mapping::Arrival;
+use crate::mapping::{Arrival, RecordMeta};
 use crate::run::Run;
 use crate::spool::SpoolReader;
-use crate::spool::entry::Entry;
-use crate::spool::inlet::{Pace, hear};
-use crate::spool::request::RecordFate;
-use crate::spool::shelf::Position;
+use crate::spool::dir::Position;
+use crate::spool::reader::Pace;
+use crate::spool::request::{RecordFate, Request};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ const EAGER: Duration = Duration::from_millis(50);
 /// How long a run reads on from a closed spool on disk; the next run reads the rest.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a failed run waits until requests in progress are stored, so that it can count them.
-const LAST_KEPT: Duration = Duration::from_secs(1);
+const LAST_STORED: Duration = Duration::from_secs(1);
 
 /// The origin of records without `--origin`.
 pub const ORIGIN: &str = "http";
@@ -63,10 +62,10 @@ impl SpoolInput {
     /// Makes an input of `reader`, as the only partition of `origin`; calls `shutdown` at a signal.
     pub fn new(run: Rc<Run>, reader: SpoolReader, shutdown: Shutdown, origin: &str, ingest: &mut Ingest) -> Self {
         let stamp = ingest.stamper.partition(origin, "0");
-        let Position { offset, stream_time } = reader.start();
+        let Position { offset, stream_time } = reader.start;
         ingest.stamper.resume(stamp, stream_time);
         // Decide the schema now: the kind of the rows is known, and requests are acknowledged before the first record is read.
-        ingest.decide_schema();
+        ingest.set_schema(ingest.schema());
         Self {
             run,
             reader,
@@ -85,9 +84,8 @@ impl SpoolInput {
     }
 
     /// Whether reading must stop before `end`, because the outputs are too slow to drain the closed spool within
-    /// [`DRAIN_TIMEOUT`]. If so, it reports how many records the next run must read.
-    fn gives_up(&mut self, end: i64) -> bool {
-        let now = self.run.clock.monotonic();
+    /// [`DRAIN_TIMEOUT`]. If so, reports how many records the next run must read.
+    fn gives_up(&mut self, end: i64, now: Duration) -> bool {
         let closed = self.closed.get_or_insert(now);
         let gives_up = now.saturating_sub(*closed) >= DRAIN_TIMEOUT && self.next < end && self.is_left_behind();
         if gives_up {
@@ -99,17 +97,25 @@ impl SpoolInput {
 
     /// Whether the next run can read the rest, because the spool is on disk.
     fn is_left_behind(&self) -> bool {
-        self.reader.pace() == Pace::Relaxed
+        self.reader.pace == Pace::Relaxed
     }
 
-    /// Reads the next entry; returns whether there was one.
-    fn take(&mut self, to: &mut Ingest) -> Result<bool> {
-        let Some(entry) = self.reader.next()? else { return Ok(false) };
-        if entry.end() > self.next {
-            self.bytes += feed(&entry, (&self.name, self.stamp), self.next, to)?;
-            self.next = entry.end();
-            self.since.get_or_insert(self.run.clock.monotonic());
+    /// Passes the records of the next entry on, from the next offset; returns whether there was an entry.
+    fn take(&mut self, ingest: &mut Ingest, now: Duration) -> Result<bool> {
+        let Some(entry) = self.reader.entries.next()? else { return Ok(false) };
+        let request = &entry.request;
+        let arrival = Some(Arrival { at: request.arrived_at, is_fact: true });
+        let meta = RecordMeta { headers: Some(request), arrival, ..RecordMeta::of_file(&self.name, self.stamp) };
+        for (record, offset) in request.records.iter().zip(entry.offset..).filter(|(_, offset)| *offset >= self.next) {
+            self.bytes += record.payload.len() as u64;
+            match &record.fate {
+                RecordFate::New => ingest.message(&record.payload, meta.at(offset))?,
+                RecordFate::Duplicate => ingest.duplicate(),
+                RecordFate::Rejected(fault) => ingest.refuse(&record.payload, fault, meta.at(offset))?,
+            }
+            self.since.get_or_insert(now);
         }
+        self.next = self.next.max(entry.end());
         Ok(true)
     }
 
@@ -117,7 +123,7 @@ impl SpoolInput {
     fn is_due(&self) -> bool {
         let Some(since) = self.since.filter(|_| self.noted.is_none()) else { return false };
         let waited = self.run.clock.monotonic().saturating_sub(since);
-        match self.reader.pace() {
+        match self.reader.pace {
             Pace::Never => false,
             Pace::Relaxed => waited >= RELAXED,
             Pace::Eager => self.idle || waited >= EAGER,
@@ -138,23 +144,21 @@ impl Input for SpoolInput {
         {
             shutdown();
         }
-        hear(self.reader.bell());
+        self.reader.clear();
         // Get the end before reading: if the spool is closed now, the loop finds every entry before that end.
-        let end = self.reader.end();
-        if let Some(end) = end
-            && self.gives_up(end)
-        {
+        let end = self.reader.entries.end();
+        let start = self.run.clock.monotonic();
+        if end.is_final && self.gives_up(end.offset, start) {
             return Ok(Step::Stopped);
         }
         ingest.look_at_clock();
-        let start = self.run.clock.monotonic();
         for taken in 0..ENTRIES {
-            self.idle = !self.take(ingest)?;
+            self.idle = !self.take(ingest, start)?;
             if self.idle {
-                return Ok(match (taken, end) {
-                    (0, Some(_)) if self.run.stop.signal().is_some() => Step::Stopped,
-                    (0, Some(_)) => Step::End,
-                    (0, None) => Step::Idle,
+                return Ok(match (taken, end.is_final) {
+                    (0, true) if self.run.stop.signal().is_some() => Step::Stopped,
+                    (0, true) => Step::End,
+                    (0, false) => Step::Idle,
                     _ => Step::More,
                 });
             }
@@ -167,7 +171,7 @@ impl Input for SpoolInput {
 
     fn wait(&mut self, timeout: Duration) -> Result<()> {
         let heed = self.shutdown.is_some();
-        self.run.stop.wait(self.reader.bell(), heed, Some(timeout)).map(|_| ())
+        self.run.stop.wait(&self.reader.wakeups, heed, Some(timeout)).map(|_| ())
     }
 
     fn progress(&self) -> ByteProgress {
@@ -199,7 +203,7 @@ impl Input for SpoolInput {
 
     fn commit(&mut self, _ingest: &mut Ingest) -> Result<()> {
         let Some(position) = self.noted.take() else { return Ok(()) };
-        match self.reader.settle(position) {
+        match self.reader.entries.settle(position) {
             Ok(()) => {
                 self.settled = position.offset;
                 self.is_failing = false;
@@ -217,10 +221,10 @@ impl Input for SpoolInput {
 
     fn commit_end(&mut self, ingest: &mut Ingest) -> Result<()> {
         let position = self.position(ingest);
-        match self.reader.pace() {
+        match self.reader.pace {
             Pace::Never => Ok(()),
             _ if position.offset == self.settled => Ok(()),
-            _ => self.reader.settle(position),
+            _ => self.reader.entries.settle(position),
         }
     }
 
@@ -230,19 +234,19 @@ impl Input for SpoolInput {
         }
         let start = self.run.clock.monotonic();
         while self.is_left_behind()
-            && self.reader.end().is_none()
-            && self.run.clock.monotonic().saturating_sub(start) < LAST_KEPT
+            && !self.reader.entries.end().is_final
+            && self.run.clock.monotonic().saturating_sub(start) < LAST_STORED
         {
-            hear(self.reader.bell());
-            if self.run.stop.wait(self.reader.bell(), false, Some(EAGER)).is_err() {
+            self.reader.clear();
+            if self.run.stop.wait(&self.reader.wakeups, false, Some(EAGER)).is_err() {
                 break;
             }
         }
-        let kept = self.reader.end().unwrap_or_else(|| self.reader.kept());
-        let (left, what) = match self.reader.pace() {
-            Pace::Relaxed => (kept - self.settled, "records remain in the spool for the next run"),
-            Pace::Eager => (kept - self.settled, "records were not acknowledged; their clients must send them again"),
-            Pace::Never => (kept - self.next, "acknowledged records were never read and are lost (--ack memory)"),
+        let end = self.reader.entries.end().offset;
+        let (left, what) = match self.reader.pace {
+            Pace::Relaxed => (end - self.settled, "records remain in the spool for the next run"),
+            Pace::Eager => (end - self.settled, "records were not acknowledged; their clients must send them again"),
+            Pace::Never => (end - self.next, "acknowledged records were never read and are lost (--ack memory)"),
         };
         if left > 0 {
             self.run.console.warn(format!("{left} {what}"));
@@ -250,28 +254,8 @@ impl Input for SpoolInput {
     }
 }
 
-/// The headers of a request.
-struct EntryHeaders<'a>(&'a Entry<'a>);
-
-impl Headers for EntryHeaders<'_> {
+impl Headers for Request {
     fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
-        self.0.headers().for_each(|(name, value)| show(name, Some(value.as_bytes())));
+        self.headers.iter().for_each(|(name, value)| show(name, Some(value.as_bytes())));
     }
-}
-
-/// Passes the records of an entry, from offset `from` on, to `ingest`; returns their payload bytes.
-fn feed(entry: &Entry<'_>, (name, partition): (&str, u32), from: i64, ingest: &mut Ingest) -> Result<u64> {
-    let around = EntryHeaders(entry);
-    let arrival = Some(Arrival { at: entry.arrived_at, is_fact: true });
-    let spot = Spot { name, partition, wrapper: Some(Wrapper { key: None, headers: &around, arrival }) };
-    let mut bytes = 0;
-    for (seen, offset) in entry.records().zip(entry.offset..).filter(|(_, offset)| *offset >= from) {
-        bytes += seen.payload.len() as u64;
-        match &seen.fate {
-            RecordFate::New => ingest.message(seen.payload, offset, spot)?,
-            RecordFate::Duplicate => ingest.duplicate(),
-            RecordFate::Rejected(fault) => ingest.refuse((seen.payload, offset), fault, spot)?,
-        }
-    }
-    Ok(bytes)
 }

@@ -6,8 +6,8 @@ use super::{Input, InputEnd, Step};
 use crate::error::{Error, Result};
 use crate::format::{Records, Splitter, jsonl};
 use crate::frame::How;
-use crate::ingest::{ByteProgress, Ingest, Spot};
-use crate::kind::dead::{ErrorType, Fault};
+use crate::ingest::{ByteProgress, Ingest};
+use crate::mapping::RecordMeta;
 use std::time::Duration;
 
 /// Size of the read buffer in bytes: it fits into the CPU's cache.
@@ -50,7 +50,7 @@ struct Oversized {
 
 impl TextInput {
     /// Makes an input that reads `bytes` as records of `splitter` (`json`: JSON lines), all of partition `partition`.
-    pub fn new(bytes: Bytes, (splitter, json): (Box<dyn Splitter>, bool), partition: u32) -> Self {
+    pub fn new(bytes: Bytes, splitter: Box<dyn Splitter>, json: bool, partition: u32) -> Self {
         Self {
             bytes,
             splitter,
@@ -163,13 +163,13 @@ impl TextInput {
             self.records.clear();
             let done = self.splitter.split(input, last, &mut self.records).map_err(|e| e.at(self.bytes.name()))?;
             let whole = simdutf8::basic::from_utf8(&input[..done]).ok();
-            let spot = Spot { name: self.bytes.name(), partition: self.partition, wrapper: None };
+            let meta = RecordMeta::of_file(self.bytes.name(), self.partition);
             let last_line = self.records.rows.last().map(|record| record.line as i64);
             if self.lines_before > 0 {
                 let before = self.lines_before.cast_unsigned();
                 self.records.rows.iter_mut().for_each(|record| record.line += before);
             }
-            ingest.records(&self.records, (input, whole), spot)?;
+            ingest.records(&self.records, input, whole, meta)?;
             self.line = last_line.unwrap_or(self.line);
             self.start += done;
             let rest = self.end - self.start;
@@ -195,14 +195,9 @@ impl TextInput {
             return Ok(false);
         }
         let length = oversized.length - u64::from(found);
-        let message = format!(
-            "the record has {length} bytes (--max-record {}); the payload is truncated",
-            ingest.run().record_max
-        );
-        let fault = Fault::new(ErrorType::TooLargeError, message).of_cut(length);
         self.line = oversized.line;
-        let spot = Spot { name: self.bytes.name(), partition: self.partition, wrapper: None };
-        ingest.refuse((&oversized.payload, self.lines()), &fault, spot)?;
+        let meta = RecordMeta::of_file(self.bytes.name(), self.partition).at(self.lines());
+        ingest.refuse_oversized(&oversized.payload, length, meta)?;
         Ok(true)
     }
 }

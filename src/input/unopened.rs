@@ -2,14 +2,14 @@
 
 use super::bytes::{Bytes, Chunk};
 use super::container::{RowInput, take_schema};
-use super::follow::watch::{LOOK_EVERY, Watch};
-use super::follow::{FollowedInput, Reading, WatchedFile};
+use super::follow::watch::{POLL_INTERVAL, Watch};
+use super::follow::{FollowedInput, TextOptions, WatchedFile};
 use super::frames::FrameInput;
 use super::text::TextInput;
 use super::{Input, Step};
 use crate::error::{Error, Result};
 use crate::format::{self, Format, Input as Decoder, Limits};
-use crate::ingest::{ByteProgress, Ingest};
+use crate::ingest::Ingest;
 use crate::run::Run;
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use std::time::Duration;
 pub struct ReadOptions {
     /// `-f`.
     pub format: Option<&'static Format>,
-    /// Whether every input is raw, so that a signal stops the reading at once (evt-ingest).
+    /// Whether every input is raw (evt-ingest). A signal then stops the reading at once.
     pub raw_only: bool,
 }
 
@@ -56,7 +56,7 @@ pub fn limits(run: &Run, ingest: &Ingest) -> Limits {
 }
 
 /// The source of the bytes.
-enum From {
+enum ByteSource {
     Bytes(Bytes),
     /// A followed name without a file so far.
     Awaited(Watch),
@@ -72,7 +72,7 @@ pub struct UnopenedInput {
     options: ReadOptions,
     name: String,
     origin: String,
-    from: From,
+    from: ByteSource,
     /// Whether the wait for the first file of a followed name has been reported.
     has_reported: bool,
 }
@@ -81,18 +81,18 @@ impl UnopenedInput {
     /// Makes an input of `bytes`; its records get `origin`.
     pub fn new(run: Rc<Run>, options: ReadOptions, origin: String, bytes: Bytes) -> Self {
         let name = bytes.name().to_owned();
-        Self { run, options, name, origin, from: From::Bytes(bytes), has_reported: false }
+        Self { run, options, name, origin, from: ByteSource::Bytes(bytes), has_reported: false }
     }
 
     /// Makes an input of the followed name `name`.
     pub fn of_watch(run: Rc<Run>, options: ReadOptions, origin: String, name: String, watch: Watch) -> Self {
-        Self { run, options, name, origin, from: From::Awaited(watch), has_reported: false }
+        Self { run, options, name, origin, from: ByteSource::Awaited(watch), has_reported: false }
     }
 
     /// Takes the first file of a followed name from the watching thread; returns false if there has been none yet. Errors: exit
     /// status 74 if the file cannot be opened.
     fn find(&mut self) -> Result<bool> {
-        let From::Awaited(watch) = &self.from else { return Ok(true) };
+        let ByteSource::Awaited(watch) = &self.from else { return Ok(true) };
         let (opened, refusal) = watch.with(|watched| (watched.name.pop(), watched.refusal.take()));
         if let Some(refusal) = refusal {
             return Err(Error::io(self.name.clone(), &refusal));
@@ -104,47 +104,43 @@ impl UnopenedInput {
             return Ok(false);
         };
         let bytes = Bytes::of_file(self.name.clone(), opened.file, self.run.clone())?;
-        self.from = From::Watched(WatchedFile { watch: watch.clone(), id: opened.id, bytes });
+        self.from = ByteSource::Watched(WatchedFile { watch: watch.clone(), id: opened.id, bytes });
         Ok(true)
     }
 
     fn bytes(&mut self) -> Option<&mut Bytes> {
         match &mut self.from {
-            From::Bytes(bytes) => Some(bytes),
-            From::Watched(file) => Some(&mut file.bytes),
-            From::Awaited(_) | From::Taken => None,
+            ByteSource::Bytes(bytes) => Some(bytes),
+            ByteSource::Watched(file) => Some(&mut file.bytes),
+            ByteSource::Awaited(_) | ByteSource::Taken => None,
         }
     }
 
     /// Makes the input that reads `format`. Only text in regular files is followed. Errors: exit status 2 for an output-only format.
     fn open(&mut self, format: &'static Format, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
-        let file = match std::mem::replace(&mut self.from, From::Taken) {
-            From::Watched(file) if matches!(format.input, Decoder::Text(_)) && file.bytes.is_regular() => Ok(file),
-            From::Watched(file) => {
-                file.watch.end();
-                Err(file.bytes)
-            }
-            From::Bytes(bytes) => Err(bytes),
-            From::Awaited(_) | From::Taken => return Err(Error::broken("an input is opened twice")),
+        let (mut bytes, watched) = match std::mem::replace(&mut self.from, ByteSource::Taken) {
+            ByteSource::Bytes(bytes) => (bytes, None),
+            ByteSource::Watched(WatchedFile { watch, id, bytes }) => (bytes, Some((watch, id))),
+            ByteSource::Awaited(_) | ByteSource::Taken => return Err(Error::broken("an input is opened twice")),
         };
-        match (file, &format.input) {
-            (Ok(WatchedFile { bytes, .. }) | Err(bytes), Decoder::None) => {
-                let message = format!("-f {}: output format only", format.name);
-                drop(bytes);
-                Err(Error::usage(message))
+        let is_followed = matches!(format.input, Decoder::Text(_)) && bytes.is_regular();
+        if let Some((watch, _)) = watched.as_ref().filter(|_| !is_followed) {
+            watch.end();
+        }
+        match (&format.input, watched.filter(|_| is_followed)) {
+            (Decoder::None, _) => Err(Error::usage(format!("-f {}: output format only", format.name))),
+            (Decoder::Text(splitter), Some((watch, id))) => {
+                let reading = self.reading(&bytes, *splitter, format, ingest);
+                Ok(Box::new(FollowedInput::new(self.run.clone(), WatchedFile { watch, id, bytes }, reading)))
             }
-            (Ok(file), Decoder::Text(splitter)) => {
-                let reading = self.reading(&file.bytes, *splitter, format, ingest);
-                Ok(Box::new(FollowedInput::new(self.run.clone(), file, reading)))
+            (Decoder::Text(splitter), None) => {
+                let TextOptions { splitter, json, partition } = self.reading(&bytes, *splitter, format, ingest);
+                Ok(Box::new(TextInput::new(bytes, splitter(), json, partition)))
             }
-            (Err(bytes), Decoder::Text(splitter)) => {
-                let Reading { splitter, json, partition } = self.reading(&bytes, *splitter, format, ingest);
-                Ok(Box::new(TextInput::new(bytes, (splitter(), json), partition)))
-            }
-            (Ok(WatchedFile { bytes, .. }) | Err(bytes), Decoder::Frames) => {
+            (Decoder::Frames, _) => {
                 Ok(Box::new(FrameInput::new(bytes, self.run.clone(), &self.origin, self.options.raw_only)))
             }
-            (Ok(WatchedFile { mut bytes, .. }) | Err(mut bytes), Decoder::Container(open)) => {
+            (Decoder::Container(open), _) => {
                 let opened =
                     open(bytes.whole_file()?, limits(&self.run, ingest)).map_err(|error| error.at(bytes.name()))?;
                 take_schema(opened.schema, opened.is_text && self.options.raw_only, bytes.name(), ingest)?;
@@ -161,10 +157,10 @@ impl UnopenedInput {
         splitter: fn() -> Box<dyn format::Splitter>,
         format: &Format,
         ingest: &mut Ingest,
-    ) -> Reading {
-        bytes.set_heed(true);
+    ) -> TextOptions {
+        bytes.set_heeds_signals(true);
         self.run.stop.set_behind_pipe(false);
-        Reading { splitter, json: format.is_json, partition: ingest.partition(&self.origin) }
+        TextOptions { splitter, json: format.is_json, partition: ingest.partition(&self.origin) }
     }
 }
 
@@ -173,9 +169,9 @@ impl Input for UnopenedInput {
         if !self.find()? {
             return Ok(if self.run.stop.signal().is_some() { Step::Stopped } else { Step::Idle });
         }
-        let (options, is_told) = (self.options, self.options.format.is_some());
+        let options = self.options;
         let Some(bytes) = self.bytes() else { return Ok(Step::End) };
-        let head = if is_told { Chunk::End } else { bytes.read_head(Some(Duration::ZERO))? };
+        let head = if options.format.is_some() { Chunk::End } else { bytes.read_head(Some(Duration::ZERO))? };
         match head {
             Chunk::Idle => Ok(Step::Idle),
             Chunk::Stopped => Ok(Step::Stopped),
@@ -189,11 +185,7 @@ impl Input for UnopenedInput {
     fn wait(&mut self, timeout: Duration) -> Result<()> {
         match self.bytes() {
             Some(bytes) => bytes.wait(timeout),
-            None => self.run.stop.sleep(timeout.min(LOOK_EVERY)).map(|_| ()),
+            None => self.run.stop.sleep(timeout.min(POLL_INTERVAL)).map(|_| ()),
         }
-    }
-
-    fn progress(&self) -> ByteProgress {
-        ByteProgress::default()
     }
 }

@@ -43,3 +43,36 @@ pub fn write_decimal(out: &mut String, digits: &str, scale: i32) {
         out.extend((scale..0).map(|_| '0'));
     }
 }
+
+/// The value of a JSON number, without loss. Numbers of equal value are equal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decimal {
+    /// Whether it is below zero.
+    pub is_negative: bool,
+    /// Its digits from the first to the last that is not zero; empty for zero.
+    pub digits: String,
+    /// The power of ten of the last digit.
+    pub exponent: i64,
+}
+
+impl Decimal {
+    /// Parses a number; `None` for other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (is_negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = [whole, fraction].concat();
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let exponent = exponent.parse::<i64>().ok()?;
+        let significant = digits.trim_end_matches('0');
+        let kept = significant.trim_start_matches('0').to_owned();
+        if kept.is_empty() {
+            return Some(Self::default());
+        }
+        let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
+        let places = i64::try_from(fraction.len()).ok()?;
+        Some(Self { is_negative, digits: kept, exponent: exponent.checked_sub(places)?.checked_add(zeros)? })
+    }
+}

@@ -48,7 +48,7 @@ pub fn string_end(bytes: &[u8], p: usize) -> Option<StringEnd> {
     escaped_end(bytes, at)
 }
 
-/// Does the same in valid JSON, where control characters need no check.
+/// Like [`string_end`], for valid JSON, where control characters need no check.
 #[inline(always)]
 pub fn proved_string_end(bytes: &[u8], p: usize) -> Option<StringEnd> {
     let at = special::<false>(bytes, p)?;
@@ -165,7 +165,7 @@ pub fn value_end(bytes: &[u8], p: usize, depth: u32) -> Option<usize> {
     if at(bytes, p) == b'"' { Some(string_end(bytes, p + 1)?.quote + 1) } else { other_end(bytes, p, depth) }
 }
 
-/// Does the same for a value that is not a string.
+/// Like [`value_end`], for a value that is not a string.
 #[inline(never)]
 fn other_end(bytes: &[u8], p: usize, depth: u32) -> Option<usize> {
     match at(bytes, p) {
@@ -239,8 +239,8 @@ impl<const ASKED: bool> MemberKeys<ASKED> {
         Self { foot: guide.start(), met: 0, again: false }
     }
 
-    /// Reads the key at `p`, which `guide` predicts; `meaning` marks a key that it does not know, still escaped if the
-    /// second argument says so.
+    /// Reads the key at `p`, which `guide` predicts; `meaning` returns the mark of an unknown key; its second argument
+    /// says whether the key is still escaped.
     #[inline(always)]
     pub fn read(
         &mut self,

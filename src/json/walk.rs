@@ -2,6 +2,7 @@
 
 use super::guide::Guide;
 use super::scan::{at, proved_string_end, skip_space};
+use super::text::unescape;
 
 /// Calls `visit(key, value)` for each member of a JSON object, in order, until it returns false.
 ///
@@ -31,6 +32,36 @@ pub fn members<'a>(object: &'a str, mut visit: impl FnMut(&'a str, &'a str) -> b
     }
 }
 
+/// Returns the value of the last member called `name` of a JSON object.
+pub fn last_member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+    let mut found = None;
+    members(object, |key, value| {
+        if unescape(key) == name {
+            found = Some(value);
+        }
+        true
+    });
+    found
+}
+
+/// Calls `visit(index, value)` for each item of a JSON array, in order, until it returns false.
+#[inline]
+pub fn items<'a>(array: &'a str, mut visit: impl FnMut(usize, &'a str) -> bool) {
+    let bytes = array.as_bytes();
+    let mut p = skip_space(bytes, 1);
+    for index in 0.. {
+        let Some((end, _)) = proved_end(bytes, p).filter(|(end, _)| *end > p) else { return };
+        if !visit(index, &array[p..end]) {
+            return;
+        }
+        p = skip_space(bytes, end);
+        if at(bytes, p) != b',' {
+            return;
+        }
+        p = skip_space(bytes, p + 1);
+    }
+}
+
 /// A member in a guided walk.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
@@ -57,8 +88,8 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Does the same as [`members`] for objects that are alike: `guide` predicts their keys, and `meaning` marks each new
-/// key, still escaped.
+/// Like [`members`], for objects with mostly the same keys: `guide` predicts the keys, and `meaning` returns the mark
+/// of each new key, which is still escaped.
 #[inline(always)]
 pub fn guided<'a>(
     object: &'a str,

@@ -1,32 +1,30 @@
-//! Clients of librdkafka, for consumers and producers: settings, callbacks, error texts, and requests that are repeated until
+//! Clients of librdkafka for consumers and producers: settings, callbacks, error texts, and retries of requests until
 //! brokers answer.
 
 use super::position::{ByPartition, PartitionId};
+use super::produce::record::ProducerRecord;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::store::remote::trying_again;
 use crate::uri::kafka::Address;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, DeliveryResult, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
-use rdkafka::statistics::{Partition, Statistics};
+use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::producer::ProducerContext;
+use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Maximum number of queued events that are drained between two attempts of a request; each poll returns at most one.
-const EVENTS: usize = 64;
+pub const EVENTS: usize = 64;
 /// Timeout of one attempt of a request.
-pub const ANSWER: Duration = Duration::from_secs(4);
-
-/// A consumer whose callbacks write to a [`Context`].
-pub type Client = BaseConsumer<Context>;
+const ANSWER: Duration = Duration::from_secs(4);
 
 /// A rebalance of the group, queued until the thread of the run acts on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,29 +35,45 @@ pub enum Rebalance {
     Revoked(Vec<PartitionId>),
 }
 
-/// The callback context of a client: callbacks note events here, and the thread of the run acts on them.
+/// The callback context of a client: callbacks record events here, and the thread of the run handles them.
 #[derive(Default)]
 pub struct Context {
     /// The topics of the address, in its order.
     topics: Vec<String>,
     notes: Mutex<Notes>,
-    /// Whether the client is being closed.
-    closing: AtomicBool,
-    /// Whether the run has begun. From then on the brokers may be unreachable for `wait=`.
-    begun: AtomicBool,
 }
 
-/// What callbacks have noted and the run has not taken yet.
+/// Events that callbacks have recorded and the run has not handled yet, and the state of the run that callbacks read.
 #[derive(Default)]
-struct Notes {
-    last_error: Option<Code>,
-    cause: Option<String>,
-    failure: Option<(Code, i32)>,
-    failed: u64,
-    returned: VecDeque<Returned>,
-    commit_failure: Option<KafkaError>,
-    rebalances: VecDeque<Rebalance>,
-    stats: Option<ClusterStats>,
+pub struct Notes {
+    /// Whether the run has begun: brokers have answered every request that opens it. From then on brokers may be
+    /// unreachable for `wait=`.
+    pub has_begun: bool,
+    /// Whether the client is being closed: from now on revoked partitions are released at once.
+    pub is_closing: bool,
+    /// The last error; a permanent one is not replaced by a transient one.
+    pub error: Option<Code>,
+    /// librdkafka's message about the last error.
+    pub cause: Option<String>,
+    /// Deliveries that failed for good.
+    pub failure: Option<DeliveryFailure>,
+    /// Records that brokers refused because their batch was too large.
+    pub returned: VecDeque<ProducerRecord<'static>>,
+    /// Rebalances of the group, in their order.
+    pub rebalances: VecDeque<Rebalance>,
+    /// The latest statistics.
+    pub stats: Option<ClusterStats>,
+}
+
+/// Deliveries that failed for good.
+#[derive(Clone, Copy, Debug)]
+pub struct DeliveryFailure {
+    /// The error of the first one.
+    pub code: Code,
+    /// Its partition.
+    pub partition: i32,
+    /// The number of records.
+    pub records: u64,
 }
 
 impl Context {
@@ -68,19 +82,16 @@ impl Context {
         Self { topics: topics.to_vec(), ..Self::default() }
     }
 
-    fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Calls `access` with the events that callbacks have recorded. It must not call librdkafka, whose callbacks would wait
+    /// for it.
+    pub fn notes<T>(&self, access: impl FnOnce(&mut Notes) -> T) -> T {
+        access(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns the partition of a topic of the address.
     pub fn partition(&self, topic: &str, number: i32) -> Option<PartitionId> {
         let topic = self.topics.iter().position(|known| known == topic)?;
         Some(PartitionId { topic, number })
-    }
-
-    /// Returns the name of the topic of a partition.
-    pub fn topic(&self, id: PartitionId) -> &str {
-        &self.topics[id.topic]
     }
 
     /// Returns partitions as a list for librdkafka.
@@ -92,76 +103,14 @@ impl Context {
         list
     }
 
-    /// Returns the number of messages whose delivery failed for good.
-    pub fn failed(&self) -> u64 {
-        self.notes().failed
-    }
-
-    /// Takes the messages that brokers refused as too large since the last call.
-    pub fn take_returned(&self) -> VecDeque<Returned> {
-        std::mem::take(&mut self.notes().returned)
-    }
-
-    /// Whether brokers refused messages as too large since the last [`Context::take_returned`].
-    pub fn has_returned(&self) -> bool {
-        !self.notes().returned.is_empty()
-    }
-
-    /// Takes the error reported since the last call: one that is not transient takes precedence.
-    pub fn take_error(&self) -> Option<Code> {
-        self.notes().last_error.take()
-    }
-
-    /// Returns the first delivery that failed for good: its error and its partition.
-    pub fn failure(&self) -> Option<(Code, i32)> {
-        self.notes().failure
-    }
-
-    /// Takes the error of a commit that failed since the last call.
-    pub fn take_commit_failure(&self) -> Option<KafkaError> {
-        self.notes().commit_failure.take()
-    }
-
-    /// Queues a rebalance.
-    pub fn note_rebalance(&self, rebalance: Rebalance) {
-        self.notes().rebalances.push_back(rebalance);
-    }
-
-    /// Takes the next rebalance.
-    pub fn take_rebalance(&self) -> Option<Rebalance> {
-        self.notes().rebalances.pop_front()
-    }
-
-    /// Notes statistics.
-    pub fn note_stats(&self, stats: ClusterStats) {
-        self.notes().stats = Some(stats);
-    }
-
-    /// Takes the latest statistics since the last call.
-    pub fn take_stats(&self) -> Option<ClusterStats> {
-        self.notes().stats.take()
-    }
-
     /// Marks the noted statistics as outdated: a broker that was connected before this error need not be connected now.
     pub fn invalidate_stats(&self) {
-        if let Some(stats) = &mut self.notes().stats {
-            stats.is_up = false;
-        }
-    }
-
-    /// Marks the run as begun: every request of its opening has been answered once.
-    pub fn begin(&self) {
-        self.begun.store(true, Ordering::Relaxed);
-    }
-
-    /// Marks the client as closing: from now on revoked partitions are released at once.
-    pub fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
+        self.notes(|notes| notes.stats.iter_mut().for_each(|stats| stats.is_up = false));
     }
 
     /// Returns librdkafka's message about the last error.
     pub fn cause(&self) -> Option<String> {
-        self.notes().cause.clone()
+        self.notes(|notes| notes.cause.clone())
     }
 }
 
@@ -169,21 +118,22 @@ impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // One file of settings serves consumers and producers; a warning about a setting that only the other uses is noise.
         if level as i32 <= RDKafkaLogLevel::Error as i32 && facility != "CONFWARN" {
-            self.notes().cause = Some(shorter(message).to_owned());
+            self.notes(|notes| notes.cause = Some(shorter(message).to_owned()));
         }
     }
 
     fn error(&self, error: KafkaError, _: &str) {
         self.invalidate_stats();
-        let mut notes = self.notes();
-        // A transient error must not overwrite a permanent one.
-        if notes.last_error.is_none_or(is_passing) {
-            notes.last_error = error.rdkafka_error_code();
-        }
+        self.notes(|notes| {
+            if notes.error.is_none_or(is_transient) {
+                notes.error = error.rdkafka_error_code();
+            }
+        });
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.note_stats(ClusterStats::of(&statistics, &self.topics));
+        let stats = ClusterStats::of(&statistics, &self.topics);
+        self.notes(|notes| notes.stats = Some(stats));
     }
 }
 
@@ -199,21 +149,16 @@ impl ConsumerContext for Context {
         let elements = list.elements();
         let partitions: Vec<_> =
             elements.iter().filter_map(|one| self.partition(one.topic(), one.partition())).collect();
-        if self.closing.load(Ordering::Relaxed) {
-            // The client is being closed; there is nobody to report an error to.
+        if self.notes(|notes| notes.is_closing) {
+            // The client is being closed, so an error cannot be reported.
             let _ = release(client, &partitions);
             return;
         }
-        self.note_rebalance(match error {
+        let rebalance = match error {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assigned(partitions),
             _ => Rebalance::Revoked(partitions),
-        });
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        if let Err(error) = result {
-            self.notes().commit_failure = Some(error);
-        }
+        };
+        self.notes(|notes| notes.rebalances.push_back(rebalance));
     }
 }
 
@@ -221,43 +166,128 @@ impl ProducerContext for Context {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, message)) = result {
-            let mut notes = self.notes();
-            let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-            if matches!(code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) {
-                notes.returned.push_back(Returned::of(message));
-                return;
+        let Err((error, message)) = result else { return };
+        match error.rdkafka_error_code().unwrap_or(Code::Unknown) {
+            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
+                let record = ProducerRecord::returned(message);
+                self.notes(|notes| notes.returned.push_back(record));
             }
-            notes.failed += 1;
-            notes.failure.get_or_insert((code, message.partition()));
+            code => self.notes(|notes| {
+                let first = DeliveryFailure { code, partition: message.partition(), records: 0 };
+                notes.failure.get_or_insert(first).records += 1;
+            }),
         }
     }
 }
 
-/// Makes the settings of a client of `address`: defaults, then `ours`, then those of the user, each overriding the ones before.
-pub fn config(address: &Address, run: &Run, ours: &[(&str, &str)]) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set_log_level(RDKafkaLogLevel::Error);
-    config.set("bootstrap.servers", &address.brokers).set("client.id", run.console.tool());
-    // Reconnect soon after an outage, and notice new partitions within a minute.
-    config.set("reconnect.backoff.max.ms", "2000");
-    config.set("topic.metadata.refresh.interval.ms", "60000");
-    config.set("statistics.interval.ms", "5000");
-    for (name, value) in ours {
-        config.set(*name, *value);
-    }
-    for (name, value) in run.kafka.iter().chain(&address.options.settings) {
-        config.set(name, value);
-    }
-    config
+/// The topics of an address, and the run that reads or writes them.
+#[derive(Clone)]
+pub struct Topics {
+    /// The address.
+    pub address: Rc<Address>,
+    /// The run.
+    pub run: Rc<Run>,
 }
 
-/// Creates a client of these settings. Errors: exit status 2 if librdkafka does not accept a setting.
-pub fn create<T: FromClientConfigAndContext<Context>>(config: &ClientConfig, address: &Address) -> Result<T> {
-    config.create_with_context(Context::new(&address.topics)).map_err(|error| match error {
-        KafkaError::ClientConfig(_, why, name, _) => Error::usage(format!("{address}: setting {name}")).because(why),
-        other => failed(address, "creating a client failed", &other),
-    })
+impl Topics {
+    /// Combines an address and a run.
+    pub fn new(address: &Address, run: &Rc<Run>) -> Self {
+        Self { address: Rc::new(address.clone()), run: run.clone() }
+    }
+
+    /// Writes a message about the topics.
+    pub fn say(&self, message: impl std::fmt::Display) {
+        self.run.console.say(format!("{}: {message}", self.address));
+    }
+
+    /// Returns the name of a topic.
+    pub fn name(&self, topic: usize) -> &str {
+        &self.address.topics[topic]
+    }
+
+    /// Returns the name of a partition, for messages.
+    pub fn partition_name(&self, id: PartitionId) -> String {
+        id.name(&self.address.topics)
+    }
+
+    /// Creates a client. Its settings are defaults, then `ours`, then those of the user, each overriding the ones before. Errors:
+    /// exit status 2 if librdkafka does not accept a setting.
+    pub fn create<T: FromClientConfigAndContext<Context>>(&self, ours: &[(&str, &str)]) -> Result<T> {
+        let Self { address, run } = self;
+        let mut config = ClientConfig::new();
+        config.set_log_level(RDKafkaLogLevel::Error);
+        config.set("bootstrap.servers", &address.brokers).set("client.id", run.console.tool());
+        // Reconnect soon after an outage, and notice new partitions within a minute.
+        config.set("reconnect.backoff.max.ms", "2000");
+        config.set("topic.metadata.refresh.interval.ms", "60000");
+        config.set("statistics.interval.ms", "5000");
+        for (name, value) in ours {
+            config.set(*name, *value);
+        }
+        for (name, value) in settings(address, run) {
+            config.set(name, value);
+        }
+        config.create_with_context(Context::new(&address.topics)).map_err(|error| match error {
+            KafkaError::ClientConfig(_, why, name, _) => {
+                Error::usage(format!("{address}: setting {name}")).because(why)
+            }
+            other => failed(address, "creating a client failed", &other),
+        })
+    }
+
+    /// Repeats `question`, which gets the timeout of an attempt, until brokers answer, `limit` has passed or a stop timeout
+    /// expires. `drain` takes the errors from the client's event queue. The first transient failure is reported. Errors: exit
+    /// status 69 if there is no answer in time, 78 if authentication or TLS fails.
+    pub fn ask<T>(
+        &self,
+        context: &Context,
+        limit: Option<Duration>,
+        drain: impl Fn() -> Vec<Code>,
+        question: impl Fn(Duration) -> KafkaResult<T>,
+    ) -> Result<T> {
+        let Self { address, run } = self;
+        let start = run.clock.monotonic();
+        let (mut is_reported, wait) = (false, run.stop.server_wait());
+        let limit = wait.limit(limit);
+        loop {
+            let error = match question(wait.call_timeout(ANSWER)) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            // Once the run has begun, its reader polls the client: draining the queue here would take events from that
+            // reader.
+            let errors = if context.notes(|notes| notes.has_begun) { vec![] } else { drain() };
+            let because = |error: Error| match context.cause() {
+                Some(cause) => error.because(cause),
+                None => error,
+            };
+            if let Some(code) = errors.into_iter().find(|code| matches!(code, Code::Authentication | Code::SSL)) {
+                return Err(because(Error::config(format!("{address}: {}", describe(code)))));
+            }
+            let code = error.rdkafka_error_code();
+            // One broker has a new partition in its metadata before the other brokers and the client have it.
+            let is_transient = code.is_some_and(|code| is_transient(code) || code == Code::UnknownPartition);
+            let is_over = limit.is_some_and(|limit| run.clock.monotonic().saturating_sub(start) > limit);
+            if !is_transient || is_over || wait.is_over() {
+                let failed = failed(address, "no response", &error);
+                return Err(if is_transient { because(failed) } else { failed });
+            }
+            if !std::mem::replace(&mut is_reported, true) {
+                self.say(format!("{}: {}", error_text(&error), trying_again(limit, "wait")));
+            }
+            wait.pause(Duration::from_millis(200));
+        }
+    }
+}
+
+/// Returns the settings of librdkafka that the user made; the last one of a name counts.
+pub fn settings<'a>(address: &'a Address, run: &'a Run) -> impl DoubleEndedIterator<Item = &'a (String, String)> {
+    run.kafka.iter().chain(&address.options.settings)
+}
+
+/// Returns the user's value of a setting.
+pub fn setting<'a>(address: &'a Address, run: &'a Run, name: &str) -> Option<&'a str> {
+    settings(address, run).rev().find(|(set, _)| set == name).map(|(_, value)| value.as_str())
 }
 
 /// Converts an error of librdkafka to an error that ends the run.
@@ -295,7 +325,7 @@ pub fn describe(code: Code) -> String {
 }
 
 /// Whether an error is transient: it ends once brokers are reachable.
-pub fn is_passing(code: Code) -> bool {
+pub fn is_transient(code: Code) -> bool {
     matches!(
         code,
         Code::AllBrokersDown
@@ -322,130 +352,18 @@ pub fn is_passing(code: Code) -> bool {
     )
 }
 
-/// A client that [`ask`] can send requests with.
-pub trait Requester {
-    /// Returns its callback context.
-    fn callbacks(&self) -> &Context;
-
-    /// Drains its event queue; returns a permanent error, if there was one. For use only while nothing else polls the client.
-    fn drain_events(&self) -> Option<Code>;
-}
-
-impl Requester for BaseConsumer<Context> {
-    fn callbacks(&self) -> &Context {
-        self.context()
-    }
-
-    fn drain_events(&self) -> Option<Code> {
-        let codes = (0..EVENTS).filter_map(|_| self.poll(Duration::ZERO)?.err()?.rdkafka_error_code());
-        // The fold runs the iterator to its end, because each poll removes one event from the queue.
-        codes.filter(|code| !is_passing(*code)).fold(None, |_, code| Some(code))
-    }
-}
-
-impl Requester for BaseProducer<Context> {
-    fn callbacks(&self) -> &Context {
-        self.context()
-    }
-
-    fn drain_events(&self) -> Option<Code> {
-        (0..EVENTS).for_each(|_| self.poll(Duration::ZERO));
-        self.context().take_error().filter(|code| !is_passing(*code))
-    }
-}
-
-/// Repeats `question` until brokers answer, for as long as [`Away`](crate::store::remote::Away) (`wait=`) allows before or
-/// after the beginning of the run.
-pub fn ask<T>(
-    address: &Address,
-    run: &Run,
-    client: &impl Requester,
-    question: impl Fn(Duration) -> KafkaResult<T>,
-) -> Result<T> {
-    let begun = client.callbacks().begun.load(Ordering::Relaxed);
-    ask_for(address.options.wait.limit(begun), (address, run), client, question)
-}
-
-/// Repeats `question`, which gets the timeout of an attempt, until brokers answer, `limit` has passed or a stop timeout
-/// expires. The first transient failure is reported. Errors: exit status 69 if there is no answer in time, 78 if authentication
-/// or TLS fails.
-pub fn ask_for<T>(
-    limit: Option<Duration>,
-    (address, run): (&Address, &Run),
-    client: &impl Requester,
-    question: impl Fn(Duration) -> KafkaResult<T>,
-) -> Result<T> {
-    let start = Instant::now();
-    let begun = client.callbacks().begun.load(Ordering::Relaxed);
-    let (mut said, wait) = (false, run.stop.server_wait());
-    let limit = wait.limit(limit);
-    loop {
-        let error = match question(wait.call_timeout(ANSWER)) {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        // Once the run has begun its reader polls the client, and must not miss an event.
-        let failure = if begun { None } else { client.drain_events() };
-        let because = |error: Error| match client.callbacks().cause() {
-            Some(cause) => error.because(cause),
-            None => error,
-        };
-        if let Some(code @ (Code::Authentication | Code::SSL)) = failure {
-            return Err(because(Error::config(format!("{address}: {}", describe(code)))));
-        }
-        // A new partition is in one broker's metadata before the others and the client know it.
-        let passing = error.rdkafka_error_code().is_some_and(|code| is_passing(code) || code == Code::UnknownPartition);
-        if !passing || limit.is_some_and(|limit| start.elapsed() > limit) || wait.is_over() {
-            let failed = failed(address, "no response", &error);
-            return Err(if passing { because(failed) } else { failed });
-        }
-        if !std::mem::replace(&mut said, true) {
-            run.console.say(format!("{address}: {}: {}", error_text(&error), trying_again(limit, "wait")));
-        }
-        wait.pause(Duration::from_millis(200));
-    }
-}
-
 /// Returns the number of partitions of a topic; `None` if it does not exist or must not be accessed.
-pub fn count<C: ClientContext>(
-    client: &rdkafka::client::Client<C>,
-    topic: &str,
-    timeout: Duration,
-) -> KafkaResult<Option<i32>> {
+pub fn count(client: &Client<Context>, topic: &str, timeout: Duration) -> KafkaResult<Option<i32>> {
     let metadata = client.fetch_metadata(Some(topic), timeout)?;
     let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
-    if let Some(code) = found.error().map(Code::from).filter(|code| is_passing(*code)) {
+    if let Some(code) = found.error().map(Code::from).filter(|code| is_transient(*code)) {
         return Err(KafkaError::MetadataFetch(code));
     }
     let count = i32::try_from(found.partitions().len()).unwrap_or(i32::MAX);
     Ok((found.error().is_none() && count > 0).then_some(count))
 }
 
-/// A message that librdkafka returned because brokers refused its batch as too large.
-pub struct Returned {
-    /// The partition it was sent to.
-    pub partition: i32,
-    /// Its key.
-    pub key: Option<Vec<u8>>,
-    /// Its value.
-    pub value: Vec<u8>,
-    /// Its headers.
-    pub headers: Option<OwnedHeaders>,
-}
-
-impl Returned {
-    /// Copies a message that librdkafka returned.
-    pub fn of(message: &BorrowedMessage<'_>) -> Self {
-        Self {
-            partition: message.partition(),
-            key: message.key().map(<[u8]>::to_vec),
-            value: message.payload().unwrap_or_default().to_vec(),
-            headers: message.headers().map(|headers| headers.detach()),
-        }
-    }
-}
-
-/// What librdkafka's statistics contain about brokers and partitions.
+/// The facts about brokers and partitions in librdkafka's statistics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterStats {
     /// Whether any broker is connected.
@@ -462,17 +380,13 @@ impl ClusterStats {
             let partitions = statistics.topics.get(name).into_iter().flat_map(|found| &found.partitions);
             // Negative partition numbers are internal queues of librdkafka.
             for (number, partition) in partitions.filter(|(number, found)| **number >= 0 && !found.unknown) {
-                ends.insert(PartitionId { topic, number: *number }, end(partition));
+                // Records after the last stable offset belong to open transactions.
+                let end = [partition.ls_offset, partition.hi_offset].into_iter().find(|offset| *offset >= 0);
+                ends.insert(PartitionId { topic, number: *number }, end);
             }
         }
         Self { is_up: statistics.brokers.values().any(|broker| broker.state == "UP"), ends }
     }
-}
-
-/// Returns the last stable offset, or the high watermark if there is none: records after the former belong to open
-/// transactions.
-fn end(partition: &Partition) -> Option<i64> {
-    [partition.ls_offset, partition.hi_offset].into_iter().find(|offset| *offset >= 0)
 }
 
 #[cfg(test)]
@@ -482,8 +396,8 @@ mod tests {
     #[test]
     fn statistics_from_before_an_outage_do_not_end_it() {
         let context = Context::default();
-        context.note_stats(ClusterStats { is_up: true, ..ClusterStats::default() });
+        context.notes(|notes| notes.stats = Some(ClusterStats { is_up: true, ..ClusterStats::default() }));
         context.error(KafkaError::Global(Code::AllBrokersDown), "");
-        assert_eq!(context.take_stats().map(|stats| stats.is_up), Some(false));
+        assert_eq!(context.notes(|notes| notes.stats.take()).map(|stats| stats.is_up), Some(false));
     }
 }

@@ -1,11 +1,14 @@
 //! One suite for every [`RecordSource`]: over brokers in memory, over librdkafka's mock of a cluster, and over a real broker if
 //! `EVT_KAFKA` names one.
 
+use super::client::Topics;
+use super::fetch::Fetcher;
+use super::fetch::broker::Tcp;
 use super::fetch::source::FetchSource;
 use super::fetch::test_data::FakeKafka;
 use super::library::LibraryCluster;
-use super::position::PartitionId;
-use super::source::{Message, RecordSink, RecordSource, SourceEvent, Start};
+use super::position::{PartitionId, Position};
+use super::source::{Message, RecordSink, RecordSource, SourceEvent};
 use super::test_data::{FakeSource, partition, start};
 use crate::clock::Clock;
 use crate::error::Result;
@@ -42,7 +45,7 @@ impl Bench for FakeKafka {
     }
 
     fn source(&self) -> Box<dyn RecordSource> {
-        Box::new(FetchSource::with(self.fetcher(), Box::new(FakeSource::default())))
+        Box::new(FetchSource::new(self.fetcher(), Box::new(FakeSource::default())))
     }
 }
 
@@ -59,7 +62,7 @@ impl Server {
     fn new(brokers: &str, topic: &str, fetches: bool) -> Self {
         let address = Address::parse(&format!("//{brokers}/{topic}")).unwrap();
         let run = Rc::new(Run::unwatched("evt-test", Clock::System));
-        let cluster = Rc::new(LibraryCluster::new(&address, &run).unwrap());
+        let cluster = Rc::new(LibraryCluster::new(&Topics::new(&address, &run)).unwrap());
         let producer = config(brokers).create().unwrap();
         Self { address, cluster, producer, fetches }
     }
@@ -86,13 +89,16 @@ impl Bench for Server {
     fn source(&self) -> Box<dyn RecordSource> {
         let library = Box::new(self.cluster.source());
         match self.fetches {
-            true => Box::new(FetchSource::new(&self.address, "evt-test", self.cluster.clone(), library)),
+            true => {
+                let fetcher = Fetcher::new(&self.address, "evt-test", self.cluster.clone(), Box::new(Tcp));
+                Box::new(FetchSource::new(fetcher, library))
+            }
             false => library,
         }
     }
 }
 
-/// What a source has passed: values by partition and offset, from the offsets on that were asked for.
+/// The records that a source has passed: values by partition and offset, from the requested offsets on.
 #[derive(Default)]
 struct Taken {
     next: BTreeMap<i32, i64>,
@@ -103,7 +109,7 @@ struct Taken {
 
 impl RecordSink for Taken {
     fn record(&mut self, id: PartitionId, message: &Message<'_>) -> Result<bool> {
-        // Batches come whole.
+        // Brokers send whole batches, so records before the requested offset may come first.
         let next = self.next.entry(id.number).or_default();
         if message.offset < *next {
             return Ok(false);
@@ -133,16 +139,16 @@ struct Reader {
 }
 
 impl Reader {
-    fn set_next(&mut self, starts: &[Start]) {
+    fn set_next(&mut self, starts: &[Position]) {
         starts.iter().for_each(|start| _ = self.taken.next.insert(start.id.number, start.offset));
     }
 
-    fn assign(&mut self, starts: &[Start]) {
+    fn assign(&mut self, starts: &[Position]) {
         self.set_next(starts);
         self.source.assign(starts).unwrap();
     }
 
-    fn reset(&mut self, starts: &[Start]) {
+    fn reset(&mut self, starts: &[Position]) {
         self.set_next(starts);
         self.source.reset(starts).unwrap();
     }
@@ -167,7 +173,7 @@ impl Reader {
         panic!("{what}: {:?}", self.taken.records);
     }
 
-    /// Reads so many records; returns them by partition and offset.
+    /// Reads this many records; returns them by partition and offset.
     fn read(&mut self, count: usize) -> Vec<(i32, i64, Option<String>)> {
         self.until(&format!("{count} records"), |taken| taken.records.len() >= count);
         let mut records = std::mem::take(&mut self.taken.records);
@@ -180,7 +186,7 @@ fn record(number: i32, offset: i64, value: &str) -> (i32, i64, Option<String>) {
     (number, offset, Some(value.to_owned()))
 }
 
-/// The suite.
+/// Runs all checks of the suite on one source.
 fn conforms(bench: &dyn Bench) {
     bench.append(0, &[Some("a"), Some("b")]);
     bench.append(1, &[Some("c"), None]);

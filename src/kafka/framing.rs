@@ -1,9 +1,9 @@
 //! Frames as Kafka messages: the value of each message is a small stream of its own, so that a reader may begin at any message.
 //!
-//! All rows of one partition of the pipeline are in one partition of the topic, in order. So their stream time is right in
-//! whatever order a reader reads the topic's partitions. The progress of the source's partitions is repeated in every partition
-//! of the topic. It has stream time and state only in the topic partition that holds the rows; elsewhere it only announces the
-//! partition.
+//! The writer puts all rows of one pipeline partition into one topic partition, in order. So a reader may read the topic's
+//! partitions in any order and still gets the right stream time. The writer repeats the progress of the source's partitions
+//! in every topic partition. Progress has stream time and state only in the topic partition that holds the rows; elsewhere
+//! it only announces the pipeline partition.
 
 use super::position::PartitionId;
 use crate::error::Result;
@@ -42,30 +42,29 @@ pub fn split(batch: &RecordBatch, count: i32) -> Result<Vec<(i32, RecordBatch)>>
 
 /// Returns the topic partition of each row: by its pipeline partition, or by its key if it has none.
 fn homes(batch: &RecordBatch, count: i32) -> Vec<i32> {
-    let column = |names: [&str; 2]| names.iter().find_map(|name| batch.column_by_name(name));
-    if let (Some(origins), Some(partitions)) = (column(["origin", "source_topic"]), column(["partition", "partition"]))
-    {
-        let (origins, partitions) = (Words::new(origins), Words::new(partitions));
+    let column = |name: &str| batch.column_by_name(name);
+    if let (Some(origins), Some(partitions)) = (column("origin").or(column("source_topic")), column("partition")) {
+        let (origins, partitions) = (StringColumn::new(origins), StringColumn::new(partitions));
         let mut known: BTreeMap<(usize, usize), i32> = BTreeMap::new();
-        let place = |row: usize| {
+        let home_of = |row: usize| {
             let code = (origins.codes[row], partitions.codes[row]);
             *known.entry(code).or_insert_with(|| home(origins.text(code.0), partitions.text(code.1), count))
         };
-        return (0..batch.num_rows()).map(place).collect();
+        return (0..batch.num_rows()).map(home_of).collect();
     }
-    match column(["metric_id", "metric_id"]).and_then(|ids| ids.as_fixed_size_binary_opt()) {
+    match column("metric_id").and_then(|ids| ids.as_fixed_size_binary_opt()) {
         Some(ids) => (0..batch.num_rows()).map(|row| slot(ids.value(row), count)).collect(),
         None => vec![0; batch.num_rows()],
     }
 }
 
 /// A string column, dictionary-encoded or not.
-struct Words<'a> {
+struct StringColumn<'a> {
     codes: Vec<usize>,
     values: &'a ArrayRef,
 }
 
-impl<'a> Words<'a> {
+impl<'a> StringColumn<'a> {
     fn new(column: &'a ArrayRef) -> Self {
         match column.as_any_dictionary_opt() {
             Some(dictionary) => Self { codes: dictionary.normalized_keys(), values: dictionary.values() },
@@ -152,8 +151,8 @@ impl ReaderProgress {
         changed
     }
 
-    /// Applies a watermark of a topic partition. Returns the least of the partitions' last watermarks once every partition that
-    /// lists its writer's partitions completely has sent one.
+    /// Applies a watermark of a topic partition. Returns the minimum of the last watermarks, once each topic partition
+    /// whose list of its writer's partitions is complete has sent one.
     pub fn watermark(&mut self, id: PartitionId, instant: i64) -> Option<i64> {
         self.watermarks.insert(id, instant);
         let all = self.complete.iter().all(|id| self.watermarks.contains_key(id));
@@ -194,7 +193,7 @@ mod tests {
     use crate::kind::dead::{ErrorType, Fault, Letter};
     use crate::kind::letters::Builder;
 
-    fn told(name: &str, stream_time: Option<i64>, state: State) -> PartitionState {
+    fn state(name: &str, stream_time: Option<i64>, state: State) -> PartitionState {
         PartitionState { input: 0, origin: "t".into(), partition: name.into(), stream_time, state }
     }
 
@@ -216,8 +215,8 @@ mod tests {
         let pieces = split(&letters(&names), 3).unwrap();
         assert_eq!(pieces.iter().map(|(_, rows)| rows.num_rows()).sum::<usize>(), names.len());
         for (number, rows) in &pieces {
-            let words = Words::new(rows.column_by_name("partition").unwrap());
-            assert!(words.codes.iter().all(|code| home("t", words.text(*code), 3) == *number));
+            let column = StringColumn::new(rows.column_by_name("partition").unwrap());
+            assert!(column.codes.iter().all(|code| home("t", column.text(*code), 3) == *number));
         }
     }
 
@@ -232,7 +231,7 @@ mod tests {
     #[test]
     fn an_announcement_says_nothing_of_a_partition_that_is_known() {
         let mut writer = WriterProgress::default();
-        let partitions = vec![told("a", Some(5), State::Ended), told("b", Some(7), State::Live)];
+        let partitions = vec![state("a", Some(5), State::Ended), state("b", Some(7), State::Live)];
         writer.apply(&Progress { partitions: partitions.clone(), complete: true, ..Progress::default() });
         for order in [[0, 1, 2], [2, 1, 0]] {
             let mut reader = ReaderProgress::default();

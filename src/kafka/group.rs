@@ -1,21 +1,19 @@
-//! Membership in a consumer group: commits offsets, and decides when revoked partitions are released.
+//! Membership in a consumer group: commits offsets, and decides when to release revoked partitions.
 //!
-//! A committed offset states that the outputs hold all rows before it. So positions ([`CommitPoint`]) are noted when every row
-//! before them has been passed on, and committed only after the outputs have confirmed these rows.
+//! A committed offset states that the outputs hold all rows before it. So the input notes a position ([`CommitPoint`]) when
+//! it has passed on every row before it, and commits the position only after the outputs have confirmed these rows.
 //!
 //! ```text
 //! rows passed on ─► note ─► outputs flushed ─► commit_noted ─► group
 //! revoked: stop reading ─► note ─► outputs flushed ─► commit_noted ─► release
 //! ```
 
+use super::client::{self, Topics};
 use super::position::{PartitionId, Position};
 use super::range::{self, PartitionCursor, ReadMode};
 use super::source::Cluster;
-use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
-use crate::stop::Stop;
-use crate::uri::kafka::Address;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -28,7 +26,7 @@ const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of a commit.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Positions before which all rows have been passed on.
+/// Positions before which the input has passed on all rows.
 pub type CommitPoint = Vec<Position>;
 
 /// Whether and how a run commits offsets.
@@ -63,11 +61,9 @@ struct Revoked {
 
 /// The membership of one run.
 pub struct Membership {
-    /// The address, for messages.
-    name: String,
-    clock: Clock,
-    stop: Stop,
-    subscribed: bool,
+    topics: Topics,
+    /// Whether the group assigns the partitions.
+    pub is_subscribed: bool,
     /// The interval between commits.
     interval: Duration,
     /// Maximum time from a revocation to the release without a commit.
@@ -77,8 +73,8 @@ pub struct Membership {
     committed: CommitPoint,
     /// A commit that the group has not answered yet.
     sent: Option<(Receiver<Result<()>>, CommitPoint)>,
-    /// Positions noted and not committed yet.
-    noted: Option<CommitPoint>,
+    /// Positions before which the input has passed on all rows, until the outputs have confirmed these rows.
+    pub noted: Option<CommitPoint>,
     /// Revoked partitions; they are released once the rows read from them are safe.
     revoked: Option<Revoked>,
     /// Whether the last commit failed.
@@ -86,23 +82,18 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Makes the membership of a run; `subscribed` says whether the group assigns the partitions.
+    /// Makes the membership of a run; `is_subscribed`: the group assigns the partitions.
     ///
     /// Offsets are committed every `auto.commit.interval.ms` (5 s by default), although librdkafka's own auto-commit is off here.
     /// Revoked partitions are released within two fifths of `max.poll.interval.ms`, so that a rebalance ends before the group
     /// removes this member.
-    pub fn new(address: &Address, run: &Run, subscribed: bool) -> Self {
-        let millis = |name: &str| {
-            let settings = run.kafka.iter().chain(&address.options.settings);
-            let value = settings.rev().find(|(set, _)| set == name)?.1.parse().ok()?;
-            Some(Duration::from_millis(value))
-        };
+    pub fn new(topics: &Topics, is_subscribed: bool) -> Self {
+        let Topics { address, run } = topics;
+        let millis = |name: &str| Some(Duration::from_millis(client::setting(address, run, name)?.parse().ok()?));
         let interval = millis("auto.commit.interval.ms").unwrap_or(Duration::from_secs(5)).max(Run::LINGER);
         Self {
-            name: address.to_string(),
-            clock: run.clock.clone(),
-            stop: run.stop.clone(),
-            subscribed,
+            topics: topics.clone(),
+            is_subscribed,
             interval,
             release_timeout: millis("max.poll.interval.ms").unwrap_or(MAX_POLL_INTERVAL) * 2 / 5,
             due: run.clock.monotonic() + interval,
@@ -114,40 +105,30 @@ impl Membership {
         }
     }
 
-    /// Whether the group assigns the partitions.
-    pub fn is_subscribed(&self) -> bool {
-        self.subscribed
+    /// Returns the run's monotonic clock.
+    fn now(&self) -> Duration {
+        self.topics.run.clock.monotonic()
     }
 
     /// Whether positions must be noted now: a commit is due, or partitions are revoked.
     pub fn is_due(&self) -> bool {
-        self.noted.is_none() && (self.revoked.is_some() || self.clock.monotonic() >= self.due)
-    }
-
-    /// Notes positions before which every row has been passed on.
-    pub fn note(&mut self, point: CommitPoint) {
-        self.noted = Some(point);
-    }
-
-    /// Whether noted positions wait for the outputs to confirm their rows.
-    pub fn has_noted(&self) -> bool {
-        self.noted.is_some()
+        self.noted.is_none() && (self.revoked.is_some() || self.now() >= self.due)
     }
 
     /// Marks partitions as revoked; they will be assigned to another member.
     pub fn revoke(&mut self, partitions: Vec<PartitionId>) {
         self.noted = None;
-        self.revoked = Some(Revoked { partitions, since: self.clock.monotonic() });
+        self.revoked = Some(Revoked { partitions, since: self.now() });
     }
 
-    /// Whether revoked partitions wait for their release. Nothing is read meanwhile.
+    /// Whether revoked partitions wait for their release. The input reads nothing meanwhile.
     pub fn is_revoked(&self) -> bool {
         self.revoked.is_some()
     }
 
     /// Whether revoked partitions have waited so long for the outputs that they must be released without a commit.
     pub fn is_overdue(&self) -> bool {
-        let waited = |revoked: &Revoked| self.clock.monotonic().saturating_sub(revoked.since);
+        let waited = |revoked: &Revoked| self.now().saturating_sub(revoked.since);
         self.revoked.as_ref().is_some_and(|revoked| waited(revoked) > self.release_timeout)
     }
 
@@ -173,14 +154,15 @@ impl Membership {
     /// Commits the positions that changed, and waits for the answer of the group. Errors: exit status 69 if there is no answer
     /// in time.
     pub fn commit(&mut self, cluster: &dyn Cluster, point: &CommitPoint) -> Result<()> {
-        self.due = self.clock.monotonic() + self.interval;
+        self.due = self.now() + self.interval;
         // The result of an earlier commit does not matter: this one contains those positions and later ones. But two commits
         // must not be under way at once.
         let _ = self.receive_answer();
         if self.sent.is_some() {
             return Err(self.no_answer());
         }
-        let changed: Vec<&Position> = point.iter().filter(|position| !self.committed.contains(position)).collect();
+        let changed: Vec<Position> =
+            point.iter().filter(|position| !self.committed.contains(position)).copied().collect();
         if changed.is_empty() {
             return Ok(());
         }
@@ -190,16 +172,40 @@ impl Membership {
         Ok(())
     }
 
+    /// Resolves the range of a run that reads all partitions itself, and commits its beginning. The group rejects that commit
+    /// while it has members, or members that were killed less than a session timeout ago. Errors: exit status 75 if it still does
+    /// after [`SESSIONS_EXPIRED`].
+    pub fn acquire(&mut self, cluster: &dyn Cluster, cursors: &mut [PartitionCursor]) -> Result<()> {
+        let (end, mut is_reported) = (self.now() + SESSIONS_EXPIRED, false);
+        loop {
+            range::resolve(cluster, &self.topics, ReadMode::Commit, cursors)?;
+            let point = cursors.iter().map(|cursor| cursor.position(None, cursor.stream_time)).collect();
+            match self.commit(cluster, &point) {
+                Err(error) if error.kind() == ErrorKind::Fenced && self.now() < end => {
+                    if self.topics.run.stop.signal().is_some() {
+                        return Err(error);
+                    }
+                    if !std::mem::replace(&mut is_reported, true) {
+                        self.topics.say("the group has active members; waiting until they have left");
+                    }
+                    self.topics.run.stop.sleep(Duration::from_millis(500))?;
+                }
+                Err(error) if error.kind() == ErrorKind::Fenced => {
+                    let cause = "the group has active members, and this run would also read their partitions";
+                    return Err(error.because(cause));
+                }
+                committed => return committed,
+            }
+        }
+    }
+
     /// Commits the last positions of a run; retries for a moment, because the group rejects commits during a rebalance.
     pub fn commit_last(&mut self, cluster: &dyn Cluster, point: &CommitPoint) -> Result<()> {
-        let (start, wait) = (self.clock.monotonic(), self.stop.server_wait());
+        let (start, wait) = (self.now(), self.topics.run.stop.server_wait());
         loop {
             let committed = self.commit(cluster, point);
             let passes = matches!(&committed, Err(error) if error.kind() == ErrorKind::Unavailable);
-            if !passes
-                || self.clock.monotonic() >= start + LAST_COMMIT_TIMEOUT
-                || !wait.pause(Duration::from_millis(100))
-            {
+            if !passes || self.now() >= start + LAST_COMMIT_TIMEOUT || !wait.pause(Duration::from_millis(100)) {
                 return committed;
             }
         }
@@ -213,7 +219,7 @@ impl Membership {
     /// Waits for the answer to the last commit, if there is none yet.
     fn receive_answer(&mut self) -> Result<()> {
         let Some((answer, point)) = self.sent.take() else { return Ok(()) };
-        match self.stop.server_wait().receive(&answer, COMMIT_TIMEOUT) {
+        match self.topics.run.stop.server_wait().receive(&answer, COMMIT_TIMEOUT) {
             Ok(answer) => {
                 answer?;
                 self.committed = point;
@@ -229,60 +235,28 @@ impl Membership {
 
     #[cold]
     fn no_answer(&self) -> Error {
-        let message = format!("{}: offsets cannot be committed", self.name);
+        let message = format!("{}: offsets cannot be committed", self.topics.address);
         Error::new(ErrorKind::Unavailable, message).because("no response of the group")
-    }
-}
-
-/// Resolves the range of a run that reads all partitions itself, and commits its beginning. The group rejects that commit while
-/// it has members, or members that were killed less than a session timeout ago. Errors: exit status 75 if it still does after
-/// [`SESSIONS_EXPIRED`].
-pub fn acquire(
-    cluster: &dyn Cluster,
-    address: &Address,
-    run: &Run,
-    group: &mut Membership,
-    cursors: &mut [PartitionCursor],
-) -> Result<()> {
-    let start = run.clock.monotonic();
-    let mut reported = false;
-    loop {
-        range::resolve(cluster, address, run, ReadMode::Commit, cursors)?;
-        let point = cursors.iter().map(|cursor| cursor.position(None, cursor.stream_time)).collect();
-        match group.commit(cluster, &point) {
-            Err(error) if error.kind() == ErrorKind::Fenced && run.clock.monotonic() < start + SESSIONS_EXPIRED => {
-                if run.stop.signal().is_some() {
-                    return Err(error);
-                }
-                if !std::mem::replace(&mut reported, true) {
-                    run.console.say(format!("{address}: the group has active members; waiting until they have left"));
-                }
-                run.stop.sleep(Duration::from_millis(500))?;
-            }
-            Err(error) if error.kind() == ErrorKind::Fenced => {
-                return Err(
-                    error.because("the group has active members, and this run would also read their partitions")
-                );
-            }
-            committed => return committed,
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SimulatedClock;
+    use crate::clock::{Clock, SimulatedClock};
     use crate::kafka::test_data::{Call, CommitAnswer, FakeCluster, partition};
+    use crate::uri::kafka::Address;
+    use std::rc::Rc;
 
     fn position(number: i32, offset: i64) -> Position {
         Position { id: partition(number), offset, stream_time: None }
     }
 
-    fn rig(settings: &str) -> (Address, Run, SimulatedClock) {
+    fn rig(settings: &str) -> (Topics, SimulatedClock) {
         let clock = SimulatedClock::at(0);
         let run = Run::unwatched("evt-test", Clock::Simulated(clock.clone()));
-        (Address::parse(&format!("//b:9092/t?group=g{settings}")).unwrap(), run, clock)
+        let address = Address::parse(&format!("//b:9092/t?group=g{settings}")).unwrap();
+        (Topics::new(&address, &Rc::new(run)), clock)
     }
 
     #[test]
@@ -292,8 +266,8 @@ mod tests {
             ("&rdkafka.auto.commit.interval.ms=700&rdkafka.max.poll.interval.ms=45000", 700, 18_000),
             ("&rdkafka.auto.commit.interval.ms=1", 100, 120_000),
         ] {
-            let (address, run, _) = rig(settings);
-            let group = Membership::new(&address, &run, true);
+            let (topics, _) = rig(settings);
+            let group = Membership::new(&topics, true);
             let millis = [group.interval, group.release_timeout].map(|time| time.as_millis());
             assert_eq!(millis, [interval, release_timeout], "{settings}");
         }
@@ -301,9 +275,9 @@ mod tests {
 
     #[test]
     fn a_commit_contains_the_positions_that_changed_since_the_last_one_that_succeeded() {
-        let (address, run, _) = rig("");
-        let cluster = FakeCluster::new(&address.topics, &[(0, 9), (0, 9)]);
-        let mut group = Membership::new(&address, &run, true);
+        let (topics, _) = rig("");
+        let cluster = FakeCluster::new(&topics.address.topics, &[(0, 9), (0, 9)]);
+        let mut group = Membership::new(&topics, true);
         let mut commit = |answer: CommitAnswer, offsets: [i64; 2]| {
             *cluster.answer.borrow_mut() = answer;
             let done = group.commit(&cluster, &vec![position(0, offsets[0]), position(1, offsets[1])]).is_ok();
@@ -319,29 +293,29 @@ mod tests {
 
     #[test]
     fn a_revocation_drops_what_was_noted_before_it() {
-        let (address, run, clock) = rig("");
-        let mut group = Membership::new(&address, &run, true);
+        let (topics, clock) = rig("");
+        let mut group = Membership::new(&topics, true);
         assert!(!group.is_due());
         clock.advance(Duration::from_secs(5));
         assert!(group.is_due());
-        group.note(vec![position(0, 1)]);
-        assert!(!group.is_due() && group.has_noted());
+        group.noted = Some(vec![position(0, 1)]);
+        assert!(!group.is_due() && group.noted.is_some());
         group.revoke(vec![partition(0)]);
-        assert!(group.is_due() && !group.has_noted(), "rows that were read since must be committed too");
+        assert!(group.is_due() && group.noted.is_none(), "rows that were read since must be committed too");
         assert_eq!(group.take_revoked(), Some(vec![partition(0)]));
         assert!(!group.is_revoked() && group.take_revoked().is_none());
     }
 
     #[test]
     fn a_group_with_members_keeps_its_partitions() {
-        let (address, run, clock) = rig("&end=latest");
-        let mut cluster = FakeCluster::new(&address.topics, &[(0, 9)]);
+        let (topics, clock) = rig("&end=latest");
+        let mut cluster = FakeCluster::new(&topics.address.topics, &[(0, 9)]);
         *cluster.answer.borrow_mut() = CommitAnswer::Failed(ErrorKind::Fenced);
         // Sessions of killed members have expired by then.
         cluster.commit_time = Some((clock, SESSIONS_EXPIRED));
-        let mut group = Membership::new(&address, &run, false);
-        let mut cursors = range::cursors(&cluster, &address, 0).unwrap();
-        let error = acquire(&cluster, &address, &run, &mut group, &mut cursors).unwrap_err();
+        let mut group = Membership::new(&topics, false);
+        let mut cursors = range::cursors(&cluster, &topics.address, 0).unwrap();
+        let error = group.acquire(&cluster, &mut cursors).unwrap_err();
         assert!(error.kind() == ErrorKind::Fenced && error.to_string().contains("active members"), "{error}");
         assert_eq!(cluster.source.calls(), [Call::Commit(vec![position(0, 0)])]);
     }

@@ -1,83 +1,91 @@
 //! Whether the brokers of one client are reachable, and since when they are not.
 
-use super::client::{Context, describe};
+use super::client::{Context, Topics, describe};
 use crate::error::{Error, ErrorKind, Result};
-use crate::run::Run;
-use crate::run::outages::Outages;
 use crate::secret;
-use crate::store::remote::{Away, rounded, trying_again};
-use crate::uri::kafka::Address;
+use crate::store::remote::{rounded, trying_again};
 use rdkafka::error::RDKafkaErrorCode as Code;
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// A record that arrives within this time after the outage began may have been buffered before it, and does not end the outage.
+/// A record that arrives within this time after the outage began may have been buffered before the outage, so it does not
+/// end the outage.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
 /// The reachability of the brokers of one client; reports the beginning and the end of an outage.
 pub struct Health {
-    wait: Away,
-    down_since: Option<Instant>,
+    topics: Topics,
+    down_since: Cell<Option<Instant>>,
     /// The number of the last outage that this client took part in.
-    outage: Option<u64>,
+    outage: Cell<Option<u64>>,
 }
 
 impl Health {
-    /// Begins reachable; `wait` limits how long an outage may last.
-    pub fn new(wait: Away) -> Self {
-        Self { wait, down_since: None, outage: None }
+    /// Makes the state of a client whose brokers are reachable.
+    pub fn new(topics: &Topics) -> Self {
+        Self { topics: topics.clone(), down_since: Cell::new(None), outage: Cell::new(None) }
     }
 
     /// Notes a transient error. Only `AllBrokersDown` begins an outage.
-    pub fn note_error(&mut self, address: &Address, run: &Run, code: Code) {
+    pub fn note_error(&self, code: Code) {
         // Other errors concern one broker. librdkafka may repeat this one after each failed attempt to connect.
         if code == Code::AllBrokersDown {
-            self.down_since.get_or_insert_with(Instant::now);
-            self.report(address, run);
+            self.begin(Instant::now());
+            self.report();
         }
     }
 
-    /// Reports the outage of this client, if there is one, once [`Outages`] confirms it as new.
-    pub fn report(&mut self, address: &Address, run: &Run) {
-        if self.down_since.is_some() && self.is_news(&run.outages, &address.brokers, Instant::now()) {
-            let (brokers, cause) = (secret::shown(&address.brokers), describe(Code::AllBrokersDown));
-            run.console.say(format!("kafka://{brokers}: {cause}: {}", trying_again(self.wait.limit(true), "wait")));
+    fn begin(&self, now: Instant) {
+        self.down_since.set(self.down_since.get().or(Some(now)));
+    }
+
+    /// Reports the outage of this client, if there is one, once [`Outages`](crate::run::outages::Outages) confirms it as new.
+    pub fn report(&self) {
+        if !self.is_up() && self.is_news(Instant::now()) {
+            let limit = self.topics.address.options.wait.limit(true);
+            self.say(&format!("{}: {}", describe(Code::AllBrokersDown), trying_again(limit, "wait")));
         }
     }
 
-    /// Notes a success, which ends an outage. What was buffered before the outage does not count.
-    pub fn note_success(&mut self, address: &Address, run: &Run) {
-        // This runs for every record.
-        if self.down_since.is_none() {
+    /// Notes a success, which ends an outage. A record that was buffered before the outage does not count.
+    pub fn note_success(&self) {
+        // This runs after every poll.
+        if self.is_up() {
             return;
         }
-        if let Some(away) = self.come_back(&run.outages, &address.brokers, Instant::now()) {
-            let brokers = secret::shown(&address.brokers);
-            run.console.say(format!("kafka://{brokers}: brokers are available again after {}", whole_seconds(away)));
+        if let Some(away) = self.end(Instant::now()) {
+            self.say(&format!("brokers are available again after {}", whole_seconds(away)));
         }
+    }
+
+    fn say(&self, message: &str) {
+        self.topics.run.console.say(format!("kafka://{}: {message}", secret::shown(&self.topics.address.brokers)));
     }
 
     /// Whether the outage of this client must be reported now.
-    fn is_news(&mut self, outages: &Outages, brokers: &str, now: Instant) -> bool {
-        let Some(since) = self.down_since else { return false };
-        let (number, is_news) = outages.begin(brokers, since, now);
-        self.outage = Some(number);
+    fn is_news(&self, now: Instant) -> bool {
+        let Some(since) = self.down_since.get() else { return false };
+        let (number, is_news) = self.topics.run.outages.begin(&self.topics.address.brokers, since, now);
+        self.outage.set(Some(number));
         is_news
     }
 
     /// Ends the outage of this client; returns its duration if this client has to report the end.
-    fn come_back(&mut self, outages: &Outages, brokers: &str, now: Instant) -> Option<Duration> {
-        self.down_since.take_if(|since| now.saturating_duration_since(*since) > LEFTOVERS)?;
-        outages.end(brokers, self.outage?, now)
+    fn end(&self, now: Instant) -> Option<Duration> {
+        self.down_since.get().filter(|since| now.saturating_duration_since(*since) > LEFTOVERS)?;
+        self.down_since.set(None);
+        self.topics.run.outages.end(&self.topics.address.brokers, self.outage.get()?, now)
     }
 
     /// Whether there is no outage.
     pub fn is_up(&self) -> bool {
-        self.down_since.is_none()
+        self.down_since.get().is_none()
     }
 
     /// Checks the length of the outage. Errors: exit status 69 if it has lasted for `wait=`.
-    pub fn check(&self, address: &Address, context: &Context) -> Result<()> {
-        match self.down_since.zip(self.wait.limit(true)) {
+    pub fn check(&self, context: &Context) -> Result<()> {
+        let address = &self.topics.address;
+        match self.down_since.get().zip(address.options.wait.limit(true)) {
             Some((since, limit)) if since.elapsed() >= limit => {
                 let message = format!("{address}: no broker for {}", whole_seconds(since.elapsed()));
                 let cause = context.cause().unwrap_or_else(|| describe(Code::AllBrokersDown));
@@ -96,30 +104,36 @@ pub fn whole_seconds(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+    use crate::run::Run;
+    use crate::uri::kafka::Address;
+    use std::rc::Rc;
 
     /// Two clients of the same brokers in one run, with a clock in milliseconds since its start.
     struct Clients {
-        outages: Outages,
+        topics: Topics,
         start: Instant,
         healths: [Health; 2],
     }
 
     impl Clients {
         fn new() -> Self {
-            let (outages, start) = (Outages::default(), Instant::now());
-            Self { outages, start, healths: [Health::new(Away::Usual), Health::new(Away::Usual)] }
+            let run = Rc::new(Run::unwatched("evt-test", Clock::System));
+            let topics = Topics::new(&Address::parse("//a:9092/t").unwrap(), &run);
+            let healths = [Health::new(&topics), Health::new(&topics)];
+            Self { topics, start: Instant::now(), healths }
         }
 
         /// The client reports or confirms that no broker is reachable.
         fn go(&mut self, client: usize, millis: u64) -> bool {
             let now = self.start + Duration::from_millis(millis);
-            self.healths[client].down_since.get_or_insert(now);
-            self.healths[client].is_news(&self.outages, "a", now)
+            self.healths[client].begin(now);
+            self.healths[client].is_news(now)
         }
 
         fn come_back(&mut self, client: usize, millis: u64) -> Option<u128> {
             let now = self.start + Duration::from_millis(millis);
-            self.healths[client].come_back(&self.outages, "a", now).map(|away| away.as_millis())
+            self.healths[client].end(now).map(|away| away.as_millis())
         }
     }
 
@@ -130,7 +144,7 @@ mod tests {
         assert!(clients.go(0, 0));
         assert!(!clients.go(1, 10), "another client of the same brokers");
         assert!(!clients.go(0, 20), "the next attempt");
-        assert!(clients.outages.begin("b", clients.start, clients.start).1, "other brokers");
+        assert!(clients.topics.run.outages.begin("b", clients.start, clients.start).1, "other brokers");
         assert_eq!(clients.come_back(0, 900), None, "buffered before the outage");
         assert_eq!(clients.come_back(0, 2000), Some(2000));
         assert_eq!((clients.come_back(1, 2010), clients.come_back(0, 2020)), (None, None));

@@ -1,13 +1,14 @@
 //! Topics as input: each topic partition is one partition of the pipeline, with Kafka's offsets.
 //!
-//! A bounded read (evt-view) takes a range that is fixed when the run begins; it joins no group and commits nothing. Other
-//! tools read on, or up to `end=`. An offset that no longer exists is never skipped silently: it ends the run, or is reported.
+//! A bounded read (evt-view) reads a range that is fixed when the run begins; it joins no group and commits nothing. Other
+//! tools read without an end, or up to `end=`. The input never silently skips an offset that no longer exists: it ends the
+//! run, or reports the gap.
 
-use super::client::{self, ClusterStats, Rebalance};
-use super::group::{self, CommitMode, CommitPoint, Membership, Options};
+use super::client::{self, Rebalance, Topics};
+use super::group::{CommitMode, CommitPoint, Membership, Options};
 use super::health::{Health, whole_seconds};
 use super::library::{Connections, LibraryCluster};
-use super::position::{self, PartitionId};
+use super::position::PartitionId;
 use super::range::{self, PartitionCursor, ReadMode};
 use super::records::{self, PartitionSet};
 use super::source::{Cluster, Message, RecordSink, RecordSource, SourceEvent};
@@ -27,8 +28,7 @@ const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// An open input.
 pub struct KafkaInput {
-    run: Rc<Run>,
-    address: Address,
+    topics: Topics,
     read_mode: ReadMode,
     origin: Option<String>,
     cluster: Rc<dyn Cluster>,
@@ -36,9 +36,6 @@ pub struct KafkaInput {
     partitions: PartitionSet,
     /// The number of partitions of each topic when the run began.
     counts: Vec<usize>,
-    /// Topics to be read later. A bounded run reads one topic at a time, because librdkafka's end-of-partition event does not
-    /// name the topic.
-    waiting: Vec<usize>,
     group: Option<Membership>,
     health: Health,
     /// Whether librdkafka has reported all brokers down and no fetched record has arrived since. librdkafka reports an outage
@@ -54,7 +51,7 @@ impl KafkaInput {
             place::check(schemas, &run.console)?;
             records::wire(address, run)?;
         }
-        let (cluster, mut faults) = (LibraryCluster::new(address, run)?, vec![]);
+        let (cluster, mut faults) = (LibraryCluster::new(&Topics::new(address, run))?, vec![]);
         for topic in 0..address.topics.len() {
             match range::cursors(&cluster, address, topic) {
                 Ok(_) => {}
@@ -73,23 +70,18 @@ impl KafkaInput {
                 "{address}: --origin requires one topic, because partitions of several topics would have the same name"
             )));
         }
-        Self::begin(Connections::new(address, run)?, address, options, run, ingest)
+        let topics = Topics::new(address, run);
+        Self::begin(Connections::new(&topics)?, &topics, options, ingest)
     }
 
     /// Begins to read through these connections.
-    fn begin(
-        connections: Connections,
-        address: &Address,
-        options: Options<'_>,
-        run: &Rc<Run>,
-        ingest: &mut Ingest,
-    ) -> Result<Self> {
+    fn begin(connections: Connections, topics: &Topics, options: Options<'_>, ingest: &mut Ingest) -> Result<Self> {
         let Connections { cluster, source } = connections;
         let Options { read_mode, commit_mode, origin } = options;
+        let Topics { address, run } = topics;
         let partitions = PartitionSet::new(address, run)?;
-        let commits =
-            commit_mode != CommitMode::None && read_mode == ReadMode::Commit && address.options.group.is_some();
         let set = &address.options;
+        let commits = commit_mode != CommitMode::None && read_mode == ReadMode::Commit && set.group.is_some();
         let whole = set.partitions.is_none() && set.end.is_none() && set.form != Some(Form::Frames);
         let subscribes = commits && commit_mode == CommitMode::Subscribe && whole;
         let (mut cursors, mut counts) = (vec![], vec![]);
@@ -98,35 +90,35 @@ impl KafkaInput {
             counts.push(of_topic.len());
             cursors.extend(of_topic);
         }
-        let mut group = commits.then(|| Membership::new(address, run, subscribes));
+        let mut group = commits.then(|| Membership::new(topics, subscribes));
         match &mut group {
             Some(_) if subscribes => cursors.clear(),
-            Some(group) => group::acquire(&*cluster, address, run, group, &mut cursors)?,
-            None => range::resolve(&*cluster, address, run, read_mode, &mut cursors)?,
+            Some(group) => group.acquire(&*cluster, &mut cursors)?,
+            None => range::resolve(&*cluster, topics, read_mode, &mut cursors)?,
         }
-        let is_bounded = cursors.iter().any(|cursor| cursor.end.is_some());
         let mut input = Self {
-            run: run.clone(),
-            address: address.clone(),
+            topics: topics.clone(),
             read_mode,
             origin: origin.map(str::to_owned),
             cluster,
             source,
             partitions,
             counts,
-            waiting: if is_bounded { (1..address.topics.len()).rev().collect() } else { vec![] },
             group,
-            health: Health::new(address.options.wait),
+            health: Health::new(topics),
             reported_down: false,
         };
         if subscribes {
             input.cluster.subscribe()?;
         } else {
             input.report_empty(&cursors);
+            // A bounded run reads one topic at a time, because librdkafka's end-of-partition event does not name the topic.
+            let is_bounded = cursors.iter().any(|cursor| cursor.end.is_some());
+            cursors.iter_mut().for_each(|cursor| cursor.waits = is_bounded && cursor.id.topic > 0);
             input.add(cursors, ingest)?;
         }
         input.report_no_commits();
-        input.cluster.context().begin();
+        input.cluster.context().notes(|notes| notes.has_begun = true);
         Ok(input)
     }
 
@@ -139,21 +131,22 @@ impl KafkaInput {
                 ingest.stamper.end_one(cursor.stamp);
             }
         }
-        let is_read = |cursor: &&PartitionCursor| !cursor.ended && !self.waiting.contains(&cursor.id.topic);
-        let starts: Vec<_> = cursors.iter().filter(is_read).map(PartitionCursor::start).collect();
+        let read = cursors.iter().filter(|cursor| cursor.is_read());
+        let starts: Vec<_> = read.map(PartitionCursor::start).collect();
         self.partitions.cursors.append(&mut cursors);
         self.source.assign(&starts)
     }
 
     /// Reports that nothing is committed, if the user named a group.
     fn report_no_commits(&self) {
-        let Self { address, run, .. } = self;
-        match (&address.options.group, self.read_mode) {
-            (_, ReadMode::Bounded | ReadMode::Tail) | (None, _) => {}
-            (Some(_), _) if self.group.is_some() => {}
-            (Some(group), _) => run.console.say(format!(
-                "{address}: group {group} commits nothing, because of a pipe or state; a restart reads the records again"
-            )),
+        if let Some(group) = &self.topics.address.options.group
+            && matches!(self.read_mode, ReadMode::Commit | ReadMode::Stateful)
+            && self.group.is_none()
+        {
+            self.topics.say(format!(
+                "group {group} commits nothing, because an output cannot confirm rows or the tool keeps state; a restart reads the \
+                 records again"
+            ));
         }
     }
 
@@ -161,11 +154,11 @@ impl KafkaInput {
     fn report_empty(&self, cursors: &[PartitionCursor]) {
         let empty = cursors.iter().filter(|cursor| cursor.end.is_none() && cursor.has_not_begun());
         // Frames carry partitions of their own, whose stream time does not depend on where the topic is read from.
-        let empty = empty.filter(|cursor| !self.is_framed() || cursor.extent.high <= cursor.extent.low);
+        let empty = empty.filter(|cursor| !self.reports_partitions() || cursor.extent.high <= cursor.extent.low);
         let empty: Vec<PartitionId> = empty.map(|cursor| cursor.id).collect();
         if !empty.is_empty() && empty.len() < cursors.len() {
             let list = self.names(&empty);
-            self.run.console.say(format!(
+            self.topics.run.console.say(format!(
                 "{list}: empty; no window fires before its first record (set end=latest, or evt-window --idle-after)"
             ));
         }
@@ -173,13 +166,8 @@ impl KafkaInput {
 
     /// Returns partitions as a list for messages.
     fn names(&self, partitions: &[PartitionId]) -> String {
-        let name = |id: &PartitionId| format!("{}/{}", self.address.topics[id.topic], id.number);
-        partitions.iter().map(name).collect::<Vec<_>>().join(" ")
-    }
-
-    /// Returns its address, for messages.
-    pub fn name(&self) -> String {
-        self.address.to_string()
+        let names: Vec<String> = partitions.iter().map(|id| self.topics.partition_name(*id)).collect();
+        names.join(" ")
     }
 
     /// Whether it has no end.
@@ -187,63 +175,47 @@ impl KafkaInput {
         self.is_subscribed() || self.partitions.cursors.iter().any(|cursor| cursor.end.is_none())
     }
 
-    /// Whether the group assigns the partitions.
-    fn is_subscribed(&self) -> bool {
-        self.group.as_ref().is_some_and(Membership::is_subscribed)
+    /// Makes the error of an endless input that is followed by another one. Exit status 2.
+    #[cold]
+    pub fn endless(&self) -> Error {
+        let why = "it has no end, so the next input is never read; set end=latest or name all topics in one URI";
+        Error::usage(format!("{}: {why}", self.topics.address))
     }
 
-    /// Whether the messages are frames, whose rows already have stamps.
-    pub fn is_framed(&self) -> bool {
-        self.address.options.form == Some(Form::Frames)
+    /// Whether the group assigns the partitions.
+    fn is_subscribed(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.is_subscribed)
     }
 
     /// Acts on the statistics since the last call: brokers that are reachable again, end offsets, new partitions.
     fn follow_stats(&mut self, ingest: &mut Ingest) -> Result<()> {
-        let stats = self.cluster.context().take_stats();
+        let stats = self.cluster.context().notes(|notes| notes.stats.take());
         if stats.as_ref().is_some_and(|stats| stats.is_up) {
             self.reported_down = false;
             if !self.source.has_own_connections() {
-                self.health.note_success(&self.address, &self.run);
+                self.health.note_success();
             }
         }
-        self.health.report(&self.address, &self.run);
+        self.health.report();
         let Some(stats) = stats else { return Ok(()) };
         for cursor in &mut self.partitions.cursors {
             cursor.extent.high = stats.ends.get(&cursor.id).copied().flatten().unwrap_or(cursor.extent.high);
         }
         let is_bounded = self.partitions.cursors.iter().any(|cursor| cursor.end.is_some());
         // With a subscription the group assigns new partitions.
-        if is_bounded || self.is_subscribed() || self.address.options.partitions.is_some() {
+        if is_bounded || self.is_subscribed() || self.topics.address.options.partitions.is_some() {
             return Ok(());
         }
-        self.read_new(&stats, ingest)
-    }
-
-    /// Begins to read partitions that were added to a topic: from their start, whatever `start=` is, since all their records
-    /// are newer than the run.
-    fn read_new(&mut self, stats: &ClusterStats, ingest: &mut Ingest) -> Result<()> {
         let is_known = |id: &PartitionId| self.partitions.cursors.iter().any(|cursor| cursor.id == *id);
-        let mut new = vec![];
-        for id in stats.ends.keys().filter(|id| !is_known(id)) {
-            let extent = self.cluster.extent(*id)?;
-            new.push(PartitionCursor { extent, next: extent.low, ..PartitionCursor::new(*id) });
-            self.report_new(*id);
-        }
-        if new.is_empty() { Ok(()) } else { self.add(new, ingest) }
-    }
-
-    fn report_new(&self, id: PartitionId) {
-        self.run.console.say(format!("{}: new partition, reading from its start", self.names(&[id])));
+        let new: Vec<PartitionId> = stats.ends.keys().copied().filter(|id| !is_known(id)).collect();
+        if new.is_empty() { Ok(()) } else { self.acquire(&new, ingest) }
     }
 
     /// Acts on a rebalance; returns how the step ends if nothing may be read.
     fn follow_group(&mut self, ingest: &mut Ingest) -> Result<Option<Step>> {
         let Some(group) = &mut self.group else { return Ok(None) };
         if group.is_overdue() {
-            self.run.console.say(format!(
-                "{}: releasing revoked partitions without a commit, because the outputs are too slow",
-                self.address
-            ));
+            self.topics.say("releasing revoked partitions without a commit, because the outputs are too slow");
             self.release_revoked(ingest)?;
             return Ok(Some(Step::More));
         }
@@ -251,17 +223,18 @@ impl KafkaInput {
             // The outputs have not confirmed all rows yet.
             return Ok(Some(Step::Idle));
         }
-        match self.cluster.context().take_rebalance() {
+        match self.cluster.context().notes(|notes| notes.rebalances.pop_front()) {
             None => return Ok(None),
-            Some(Rebalance::Assigned(partitions)) => self.acquire(&partitions, ingest)?,
+            Some(Rebalance::Assigned(partitions)) => {
+                self.report_rebalance("assigned", &partitions);
+                self.acquire(&partitions, ingest)?;
+            }
             Some(Rebalance::Revoked(partitions)) => {
                 group.revoke(partitions.clone());
                 self.report_rebalance("revoked", &partitions);
                 if self.cluster.is_assignment_lost() {
-                    self.run.console.say(format!(
-                        "{}: the partitions were already reassigned; another member reads uncommitted records again",
-                        self.address
-                    ));
+                    self.topics
+                        .say("the partitions were already reassigned; another member reads uncommitted records again");
                     self.release_revoked(ingest)?;
                 }
             }
@@ -269,25 +242,26 @@ impl KafkaInput {
         Ok(Some(Step::More))
     }
 
-    /// Begins to read assigned partitions, from the committed offsets.
+    /// Begins to read partitions: from the committed offsets, or, if they were added to a topic during the run, from their
+    /// start, without regard to `start=`, because all their records are newer than the run.
     fn acquire(&mut self, partitions: &[PartitionId], ingest: &mut Ingest) -> Result<()> {
-        self.report_rebalance("assigned", partitions);
         let mut cursors = vec![];
         for id in partitions {
             let is_new = usize::try_from(id.number).is_ok_and(|number| number >= self.counts[id.topic]);
             if is_new {
-                self.report_new(*id);
+                let name = self.topics.partition_name(*id);
+                self.topics.run.console.say(format!("{name}: new partition, reading from its start"));
             }
             cursors.push(PartitionCursor { is_new, ..PartitionCursor::new(*id) });
         }
-        range::resolve(&*self.cluster, &self.address, &self.run, self.read_mode, &mut cursors)?;
+        range::resolve(&*self.cluster, &self.topics, self.read_mode, &mut cursors)?;
         self.add(cursors, ingest)
     }
 
     /// Releases revoked partitions.
     fn release_revoked(&mut self, ingest: &mut Ingest) -> Result<()> {
         let Some(revoked) = self.group.as_mut().and_then(Membership::take_revoked) else { return Ok(()) };
-        for cursor in self.partitions.remove(|id| revoked.contains(&id)) {
+        for cursor in self.partitions.remove(&revoked) {
             ingest.forget(cursor.stamp);
         }
         self.source.revoke(&revoked)
@@ -295,23 +269,21 @@ impl KafkaInput {
 
     fn report_rebalance(&self, what: &str, partitions: &[PartitionId]) {
         if !partitions.is_empty() {
-            let group = self.address.options.group.as_deref().unwrap_or_default();
-            self.run.console.say(format!("group {group}: {what} {}", self.names(partitions)));
+            let group = self.topics.address.options.group.as_deref().unwrap_or_default();
+            self.topics.run.console.say(format!("group {group}: {what} {}", self.names(partitions)));
         }
     }
 
-    /// Begins the next topic once all partitions being read have ended; returns whether there is none left.
+    /// Begins the next topic once all partitions being read have ended; returns whether all topics have ended.
     fn is_at_end(&mut self) -> Result<bool> {
-        while !self.is_subscribed() {
-            let is_read = |id: PartitionId| !self.waiting.contains(&id.topic);
-            if !self.partitions.starts(is_read).is_empty() {
-                return Ok(false);
-            }
-            let read: Vec<_> =
-                self.partitions.cursors.iter().map(|cursor| cursor.id).filter(|id| is_read(*id)).collect();
-            let Some(next) = self.waiting.pop() else { return Ok(true) };
+        while !self.is_subscribed() && !self.partitions.cursors.iter().any(PartitionCursor::is_read) {
+            let cursors = &mut self.partitions.cursors;
+            let read: Vec<_> = cursors.iter().filter(|cursor| !cursor.waits).map(|cursor| cursor.id).collect();
+            let waiting = cursors.iter().filter(|cursor| cursor.waits);
+            let Some(next) = waiting.map(|cursor| cursor.id.topic).min() else { return Ok(true) };
+            cursors.iter_mut().for_each(|cursor| cursor.waits &= cursor.id.topic != next);
             self.source.revoke(&read)?;
-            self.source.assign(&self.partitions.starts(|id| id.topic == next))?;
+            self.source.assign(&self.partitions.starts())?;
         }
         Ok(false)
     }
@@ -321,21 +293,21 @@ impl KafkaInput {
         match event {
             SourceEvent::Records => {
                 self.reported_down = false;
-                self.health.note_success(&self.address, &self.run);
+                self.health.note_success();
             }
             SourceEvent::Idle => return self.check_health().map(|()| Step::Idle),
             SourceEvent::Unreachable => {
-                self.health.note_error(&self.address, &self.run, Code::AllBrokersDown);
+                self.health.note_error(Code::AllBrokersDown);
                 return self.check_health().map(|()| Step::Idle);
             }
             SourceEvent::OutOfRange => self.skip_gaps(ingest)?,
             SourceEvent::PartitionEnd(number) => self.end_partition(number, ingest)?,
             SourceEvent::Failed(error) => self.handle_error(&error)?,
             SourceEvent::Unsupported(why) => {
-                self.run.console.say(format!("{}: {why}; librdkafka fetches from now on", self.address));
+                self.topics.say(format!("{why}; librdkafka fetches from now on"));
                 let other = self.source.fall_back();
                 self.source = other.ok_or_else(|| Error::broken("no other source of records"))?;
-                self.reset()?;
+                self.source.reset(&self.partitions.starts())?;
             }
         }
         Ok(Step::More)
@@ -343,77 +315,62 @@ impl KafkaInput {
 
     /// Checks how long brokers have not answered. Errors: exit status 69 if they have been unreachable, or silent, for `wait=`.
     fn check_health(&self) -> Result<()> {
-        self.health.check(&self.address, self.cluster.context())?;
+        self.health.check(self.cluster.context())?;
         // An outage has its own message.
         let Some((failing, why)) = self.source.failing().filter(|_| self.health.is_up()) else { return Ok(()) };
-        if self.address.options.wait.limit(true).is_none_or(|limit| failing < limit) {
+        let address = &self.topics.address;
+        if address.options.wait.limit(true).is_none_or(|limit| failing < limit) {
             return Ok(());
         }
-        let message = format!("{}: no response for {}", self.address, whole_seconds(failing));
+        let message = format!("{address}: no response for {}", whole_seconds(failing));
         Err(Error::new(ErrorKind::Unavailable, message).because(why))
     }
 
     /// Handles an offset that no longer exists. The source has stopped reading there and does not report the partition, so all
     /// partitions are checked.
     fn skip_gaps(&mut self, ingest: &mut Ingest) -> Result<()> {
-        for cursor in &mut self.partitions.cursors {
-            if cursor.ended || self.waiting.contains(&cursor.id.topic) {
-                continue;
-            }
-            let extent = self.cluster.extent(cursor.id)?;
-            if let Some(gap) = position::gap(cursor.next, extent) {
-                range::skip_gap(&self.address, &self.run, cursor, gap)?;
-                cursor.extent = extent;
-                if gap.is_truncation() {
-                    ingest.drain_one(cursor.stamp)?;
-                    ingest.flush()?;
-                    ingest.stamper.resume(cursor.stamp, None);
-                }
+        for cursor in self.partitions.cursors.iter_mut().filter(|cursor| cursor.is_read()) {
+            if cursor.skip_gap(&self.topics, self.cluster.extent(cursor.id)?)? {
+                ingest.drain_one(cursor.stamp)?;
+                ingest.flush()?;
+                ingest.stamper.resume(cursor.stamp, None);
             }
         }
-        self.reset()
+        self.source.reset(&self.partitions.starts())
     }
 
-    /// Reads all partitions from their next offsets.
-    fn reset(&mut self) -> Result<()> {
-        self.source.reset(&self.partitions.starts(|id| !self.waiting.contains(&id.topic)))
-    }
-
-    /// Ends the partition with this number of the topic being read: it has reached its present end.
+    /// Ends the partition with this number of the topic being read, because the input has reached its present end.
     fn end_partition(&mut self, number: i32, ingest: &mut Ingest) -> Result<()> {
-        let waiting = &self.waiting;
-        let is_it = |cursor: &PartitionCursor| cursor.id.number == number && cursor.end.is_some();
-        let mut cursors = self.partitions.cursors.iter();
-        match cursors.position(|cursor| is_it(cursor) && !cursor.ended && !waiting.contains(&cursor.id.topic)) {
+        let is_it = |one: &PartitionCursor| one.id.number == number && one.end.is_some() && one.is_read();
+        match self.partitions.cursors.iter().position(is_it) {
             Some(at) if self.partitions.end(at, ingest)? => self.source.pause(&[self.partitions.cursors[at].id]),
             _ => Ok(()),
         }
     }
 
-    /// Handles an error of librdkafka. Its transient errors say nothing while records come through other connections.
+    /// Handles an error of librdkafka. Its transient errors do not count while records arrive through other connections.
     fn handle_error(&mut self, error: &KafkaError) -> Result<()> {
         match error.rdkafka_error_code().unwrap_or(Code::Unknown) {
-            code if client::is_passing(code) && self.source.has_own_connections() => {
+            code if client::is_transient(code) && self.source.has_own_connections() => {
                 self.reported_down |= code == Code::AllBrokersDown;
                 Ok(())
             }
-            code if client::is_passing(code) => {
+            code if client::is_transient(code) => {
                 self.cluster.context().invalidate_stats();
-                self.health.note_error(&self.address, &self.run, code);
-                self.health.check(&self.address, self.cluster.context())
+                self.health.note_error(code);
+                self.health.check(self.cluster.context())
             }
             // This run neither joins the group nor commits.
             Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),
             Code::PollExceeded => {
-                let address = &self.address;
-                self.run.console.say(format!("{address}: outputs exceeded max.poll.interval.ms; rejoining the group"));
+                self.topics.say("outputs exceeded max.poll.interval.ms; rejoining the group");
                 Ok(())
             }
-            _ => Err(client::failed(&self.address, "reading failed", error)),
+            _ => Err(client::failed(&self.topics.address, "reading failed", error)),
         }
     }
 
-    /// Returns the position of each partition: its first record that still waits for a verdict, else its next offset.
+    /// Returns the position of each partition: the offset of its first held record, else its next offset.
     fn commit_point(&self, ingest: &mut Ingest) -> CommitPoint {
         let mut position = |cursor: &PartitionCursor| {
             cursor.position(ingest.first_held(cursor.stamp), ingest.stamper.stream_time(cursor.stamp))
@@ -421,7 +378,7 @@ impl KafkaInput {
         self.partitions.cursors.iter().map(&mut position).collect()
     }
 
-    /// Drops the records that still wait for later ones: the next run reads them again from the last commit.
+    /// Drops the held records: the next run reads them again from the last commit.
     fn stop(&mut self, ingest: &mut Ingest) {
         if self.group.is_some() {
             for cursor in &mut self.partitions.cursors {
@@ -434,7 +391,7 @@ impl KafkaInput {
 
 impl Input for KafkaInput {
     fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
-        if self.run.stop.signal().is_some() {
+        if self.topics.run.stop.signal().is_some() {
             self.stop(ingest);
             return Ok(Step::Stopped);
         }
@@ -450,7 +407,7 @@ impl Input for KafkaInput {
         }
         if self.reported_down && !self.source.has_own_connections() {
             self.reported_down = false;
-            self.health.note_error(&self.address, &self.run, Code::AllBrokersDown);
+            self.health.note_error(Code::AllBrokersDown);
         }
         ingest.look_at_clock();
         let event = self.source.poll(&mut Sink { partitions: &mut self.partitions, ingest })?;
@@ -459,12 +416,13 @@ impl Input for KafkaInput {
 
     fn wait(&mut self, timeout: Duration) -> Result<()> {
         if self.group.as_ref().is_some_and(Membership::is_revoked) {
-            return self.run.stop.sleep(timeout.min(RELEASE_INTERVAL)).map(|_| ());
+            return self.topics.run.stop.sleep(timeout.min(RELEASE_INTERVAL)).map(|_| ());
         }
-        let start = self.run.clock.monotonic();
+        let run = &self.topics.run;
+        let start = run.clock.monotonic();
         // A signal does not interrupt librdkafka's wait.
         let waited = self.source.wait(timeout.min(Run::TICK));
-        self.run.metrics.blocked("input", self.run.clock.monotonic().saturating_sub(start));
+        run.metrics.blocked("input", run.clock.monotonic().saturating_sub(start));
         waited
     }
 
@@ -472,8 +430,9 @@ impl Input for KafkaInput {
         ByteProgress { done: self.partitions.bytes, total: None }
     }
 
+    /// Messages of frames hold rows that already have stamps.
     fn reports_partitions(&self) -> bool {
-        self.is_framed()
+        self.topics.address.options.form == Some(Form::Frames)
     }
 
     fn end(&self) -> InputEnd {
@@ -492,13 +451,13 @@ impl Input for KafkaInput {
         ingest.flush()?;
         let point = self.commit_point(ingest);
         if let Some(group) = &mut self.group {
-            group.note(point);
+            group.noted = Some(point);
         }
         Ok(true)
     }
 
     fn has_noted(&self) -> bool {
-        self.group.as_ref().is_some_and(Membership::has_noted)
+        self.group.as_ref().is_some_and(|group| group.noted.is_some())
     }
 
     /// Commits the noted positions, and releases revoked partitions.
@@ -508,14 +467,14 @@ impl Input for KafkaInput {
             Ok(()) => self.release_revoked(ingest),
             // The group has removed this member. Another member reads the uncommitted records again.
             Err(error) if error.kind() == ErrorKind::Fenced => {
-                self.run.console.say(error);
+                self.topics.run.console.say(error);
                 self.release_revoked(ingest)
             }
             // The next commit contains these positions and later ones, and revoked partitions wait for it. Only the last commit
             // of a run must succeed. An outage has already been reported.
             Err(error) => {
                 if group.begins_to_fail() && self.health.is_up() {
-                    self.run.console.say(format!("{error}; retrying"));
+                    self.topics.run.console.say(format!("{error}; retrying"));
                 }
                 Ok(())
             }
@@ -531,7 +490,7 @@ impl Input for KafkaInput {
     /// End offsets are as old as the last statistics.
     fn lag(&self, now: i64) -> Vec<Lag> {
         let lag = |cursor: &PartitionCursor| {
-            let topic = &self.address.topics[cursor.id.topic];
+            let topic = self.topics.name(cursor.id.topic);
             Lag::new(topic, cursor.id.number, cursor.next..cursor.extent.high, cursor.last, now)
         };
         self.partitions.cursors.iter().map(lag).collect()
@@ -541,12 +500,12 @@ impl Input for KafkaInput {
 /// Leaves the group. librdkafka then revokes the partitions once more; the callback releases them itself.
 impl Drop for KafkaInput {
     fn drop(&mut self) {
-        self.cluster.context().close();
+        self.cluster.context().notes(|notes| notes.is_closing = true);
         if !self.health.is_up() || self.group.as_ref().is_some_and(Membership::is_unanswered) {
             return self.cluster.abandon();
         }
         let mut revoked: Vec<_> = self.group.as_mut().and_then(Membership::take_revoked).into_iter().collect();
-        while let Some(rebalance) = self.cluster.context().take_rebalance() {
+        for rebalance in self.cluster.context().notes(|notes| std::mem::take(&mut notes.rebalances)) {
             if let Rebalance::Revoked(partitions) = rebalance {
                 revoked.push(partitions);
             }
@@ -568,27 +527,12 @@ struct Sink<'a> {
 impl RecordSink for Sink<'_> {
     #[inline]
     fn record(&mut self, id: PartitionId, message: &Message<'_>) -> Result<bool> {
-        match self.partitions.find(id) {
-            Some(at) if self.partitions.take(at, message, self.ingest)? => self.partitions.end(at, self.ingest),
-            _ => Ok(false),
-        }
+        self.partitions.take(id, message, self.ingest)
     }
 
     fn read_to(&mut self, id: PartitionId, next: Option<i64>, high: i64) -> Result<bool> {
-        match self.partitions.find(id) {
-            Some(at) if self.partitions.read_to(at, next, high) => self.partitions.end(at, self.ingest),
-            _ => Ok(false),
-        }
+        self.partitions.read_to(id, next, high, self.ingest)
     }
-}
-
-/// Makes the error of an endless input that is followed by another one. Exit status 2.
-#[cold]
-pub fn endless(name: &str) -> Error {
-    Error::new(
-        ErrorKind::Usage,
-        format!("{name}: it has no end, so the next input is never read; set end=latest or name all topics in one URI"),
-    )
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use super::*;
 use crate::clock::{Clock, SimulatedClock};
 use crate::frame::{End, PartitionState, Progress, State};
 use crate::ingest::{Item, Rest};
+use crate::kafka::client::ClusterStats;
 use crate::kafka::fetch::source::FetchSource;
 use crate::kafka::fetch::test_data::FakeKafka;
 use crate::kafka::framing;
-use crate::kafka::position::{Committed, Position};
-use crate::kafka::source::Start;
+use crate::kafka::position::Position;
 use crate::kafka::test_data::{Call, CommitAnswer, FakeCluster, FakeSource, Polled, partition, start};
 use crate::kind::Kind;
 use crate::mapping;
@@ -36,13 +36,13 @@ impl Rig {
         let address = Address::parse(uri).unwrap();
         let cluster = Rc::new(FakeCluster::new(&address.topics, extents));
         let options = mapping::Options { provenance: mapping::Provenance::Overwrite, ..mapping::Options::default() };
-        let ingest = Ingest::new(run.clone(), options, None, (false, None)).unwrap();
+        let ingest = Ingest::new(run.clone(), options, None, false, None).unwrap();
         Self { clock, run, address, source: cluster.source.clone(), cluster, ingest }
     }
 
     fn try_open(&mut self, options: Options<'_>, source: Box<dyn RecordSource>) -> Result<KafkaInput> {
         let connections = Connections { cluster: self.cluster.clone(), source };
-        KafkaInput::begin(connections, &self.address, options, &self.run, &mut self.ingest)
+        KafkaInput::begin(connections, &Topics::new(&self.address, &self.run), options, &mut self.ingest)
     }
 
     fn open(&mut self, read_mode: ReadMode, commit_mode: CommitMode) -> KafkaInput {
@@ -59,14 +59,24 @@ impl Rig {
 
     fn assign(&mut self, input: &mut KafkaInput, partitions: &[i32]) {
         let partitions = partitions.iter().map(|number| partition(*number)).collect();
-        self.cluster.context().note_rebalance(Rebalance::Assigned(partitions));
+        self.note(Rebalance::Assigned(partitions));
         self.step(input);
     }
 
     fn revoke(&mut self, input: &mut KafkaInput, partitions: &[i32]) {
         let partitions = partitions.iter().map(|number| partition(*number)).collect();
-        self.cluster.context().note_rebalance(Rebalance::Revoked(partitions));
+        self.note(Rebalance::Revoked(partitions));
         self.step(input);
+    }
+
+    fn note(&self, rebalance: Rebalance) {
+        self.cluster.context().notes(|notes| notes.rebalances.push_back(rebalance));
+    }
+
+    /// librdkafka reports these ends of partitions.
+    fn note_ends(&self, ends: &[(i32, Option<i64>)]) {
+        let ends = ends.iter().map(|(number, end)| (partition(*number), *end)).collect();
+        self.cluster.context().notes(|notes| notes.stats = Some(ClusterStats { is_up: true, ends }));
     }
 
     fn step(&mut self, input: &mut KafkaInput) -> Step {
@@ -116,8 +126,7 @@ fn position(number: i32, offset: i64, seconds: Option<i64>) -> Position {
 }
 
 fn commit(rig: &FakeCluster, number: i32, offset: i64, seconds: i64) {
-    let stream_time = Some(NOW + seconds * SECOND);
-    rig.committed.borrow_mut().insert(partition(number), Committed { offset, stream_time });
+    rig.committed.borrow_mut().insert(partition(number), position(number, offset, Some(seconds)));
 }
 
 const GROUP: &str = "//b:9092/t?group=g";
@@ -145,7 +154,10 @@ fn a_bounded_read_ends_at_the_offsets_of_its_beginning() {
 #[test]
 fn an_end_that_librdkafka_reports_ends_the_partition_of_the_topic_that_is_read() {
     let mut rig = Rig::new("//b:9092/t,u", &[(0, 2)]);
-    rig.cluster.extents.borrow_mut().insert(PartitionId { topic: 1, number: 0 }, position::Extent { low: 0, high: 1 });
+    rig.cluster
+        .extents
+        .borrow_mut()
+        .insert(PartitionId { topic: 1, number: 0 }, crate::kafka::position::Extent { low: 0, high: 1 });
     let mut input = rig.open(ReadMode::Bounded, CommitMode::None);
     assert_eq!(rig.source.calls(), [Call::Assign(vec![start(0, 0)])]);
     rig.source.will(Polled::Event(SourceEvent::PartitionEnd(0)));
@@ -154,7 +166,7 @@ fn an_end_that_librdkafka_reports_ends_the_partition_of_the_topic_that_is_read()
     let second = PartitionId { topic: 1, number: 0 };
     rig.source.will(Polled::Event(SourceEvent::PartitionEnd(0)));
     rig.read(&mut input);
-    let next = Start { id: second, offset: 0 };
+    let next = Position { id: second, offset: 0, stream_time: None };
     assert_eq!(
         rig.source.calls(),
         [Call::Revoke(vec![partition(0)]), Call::Assign(vec![next]), Call::Pause(vec![second])]
@@ -384,8 +396,7 @@ fn new_partitions_are_read_from_their_start() {
     let mut input = rig.open(ReadMode::Tail, CommitMode::None);
     assert_eq!(rig.source.calls(), [Call::Assign(vec![start(0, 5)])]);
     rig.cluster.set_extent(1, 2, 6);
-    let ends = [(partition(0), Some(8)), (partition(1), None)].into();
-    rig.cluster.context().note_stats(ClusterStats { is_up: true, ends });
+    rig.note_ends(&[(0, Some(8)), (1, None)]);
     rig.step(&mut input);
     assert_eq!(rig.source.calls(), [Call::Assign(vec![start(1, 2)])]);
     let lag: Vec<_> = input.lag(NOW).iter().map(|lag| (lag.partition, lag.records)).collect();
@@ -394,8 +405,7 @@ fn new_partitions_are_read_from_their_start() {
     rig.read(&mut input);
     assert_eq!(rig.rows(), 2);
     // The same statistics again bring nothing new.
-    let ends = [(partition(0), Some(8)), (partition(1), Some(6))].into();
-    rig.cluster.context().note_stats(ClusterStats { is_up: true, ends });
+    rig.note_ends(&[(0, Some(8)), (1, Some(6))]);
     rig.step(&mut input);
     assert_eq!(rig.source.calls(), []);
 }
@@ -414,7 +424,7 @@ fn a_new_partition_that_the_group_assigns_is_read_from_its_start() {
 fn librdkafka_takes_over_at_the_offsets_that_were_reached() {
     let mut rig = Rig::new("//b:9092/t", &[(0, 0), (0, 0)]);
     let kafka = FakeKafka::new(&[1, 1]);
-    let fetch = FetchSource::with(kafka.fetcher(), Box::new(rig.source.clone()));
+    let fetch = FetchSource::new(kafka.fetcher(), Box::new(rig.source.clone()));
     let options = Options { read_mode: ReadMode::Tail, ..Options::default() };
     let mut input = rig.try_open(options, Box::new(fetch)).unwrap();
     let (first, second) = (event(1), event(2));
@@ -440,7 +450,7 @@ fn librdkafka_takes_over_at_the_offsets_that_were_reached() {
 fn an_outage_that_librdkafka_reports_counts_once_nothing_is_fetched_any_more() {
     let mut rig = Rig::new(GROUP, &[(0, 0)]);
     let kafka = FakeKafka::new(&[1]);
-    let fetch = FetchSource::with(kafka.fetcher(), Box::new(rig.source.clone()));
+    let fetch = FetchSource::new(kafka.fetcher(), Box::new(rig.source.clone()));
     let options = Options { commit_mode: CommitMode::Subscribe, ..Options::default() };
     let mut input = rig.try_open(options, Box::new(fetch)).unwrap();
     rig.assign(&mut input, &[0]);
@@ -460,7 +470,7 @@ fn an_outage_that_librdkafka_reports_counts_once_nothing_is_fetched_any_more() {
 fn a_member_releases_what_is_revoked_before_it_leaves_the_group() {
     let mut rig = Rig::new(GROUP, &[(0, 5)]);
     let input = rig.join(&[0]);
-    rig.cluster.context().note_rebalance(Rebalance::Revoked(vec![partition(0)]));
+    rig.note(Rebalance::Revoked(vec![partition(0)]));
     rig.source.calls();
     drop(input);
     assert_eq!(rig.source.calls(), [Call::Revoke(vec![partition(0)]), Call::LeaveGroup]);

@@ -2,6 +2,7 @@
 //! failure, named by evt (`evt.…`) and by Kafka Connect (`__connect.errors.…`). A letter that is read back equals the one
 //! written.
 
+use super::produce::record::{ProducerRecord, insert};
 use crate::format::cell::{Column, Form};
 use crate::json::base64;
 use crate::json::text::write_string;
@@ -16,7 +17,7 @@ const OURS: &str = "evt.";
 const CONNECT: &str = "__connect.errors.";
 
 /// The columns that become headers, with their names in Kafka Connect.
-const TOLD: [(usize, Option<&str>); 11] = [
+const HEADERS: [(usize, Option<&str>); 11] = [
     (column::ERROR_TYPE, Some("exception.class.name")),
     (column::ERROR_MESSAGE, Some("exception.message")),
     (column::STAGE, Some("stage")),
@@ -30,75 +31,60 @@ const TOLD: [(usize, Option<&str>); 11] = [
     (column::ORIGINAL_LENGTH, None),
 ];
 
-/// The letters of a batch as messages.
+/// The dead letters of a batch as records.
 pub struct Letters<'a> {
     batch: &'a RecordBatch,
-    told: Vec<(String, Option<String>, Column<'a>)>,
+    /// The columns that become headers, each with the names of its headers.
+    columns: Vec<(Vec<String>, Column<'a>)>,
 }
 
 impl<'a> Letters<'a> {
     /// Wraps a batch of kind dead.
     pub fn new(batch: &'a RecordBatch) -> Self {
         let schema = batch.schema_ref();
-        let told = TOLD.iter().map(|(at, connect)| {
-            let name = format!("{OURS}{}", COLUMNS[*at]);
-            let connect = connect.map(|connect| format!("{CONNECT}{connect}"));
-            (name, connect, Column::new(schema.field(*at), batch.column(*at).as_ref(), Form::Text))
+        let columns = HEADERS.iter().map(|(at, connect)| {
+            let own = format!("{OURS}{}", COLUMNS[*at]);
+            let names = [own].into_iter().chain(connect.map(|connect| format!("{CONNECT}{connect}")));
+            (names.collect(), Column::new(schema.field(*at), batch.column(*at).as_ref(), Form::Text))
         });
-        Self { batch, told: told.collect() }
+        Self { batch, columns: columns.collect() }
     }
 
-    /// Returns the payload of the record.
-    pub fn payload(&self, row: usize) -> &'a [u8] {
-        self.batch.column(column::ORIGINAL_PAYLOAD).as_binary::<i32>().value(row)
-    }
-
-    /// Returns the key of the record, if it had one.
-    pub fn key(&self, row: usize) -> Option<&'a [u8]> {
-        let keys = self.batch.column(column::ORIGINAL_KEY).as_binary::<i32>();
-        keys.is_valid(row).then(|| keys.value(row))
+    /// Returns the dead letter in a row: payload and key of its record, and the headers of both.
+    pub fn record(&mut self, row: usize) -> ProducerRecord<'a> {
+        let bytes = |at: usize| self.batch.column(at).as_binary::<i32>();
+        let (payloads, keys) = (bytes(column::ORIGINAL_PAYLOAD), bytes(column::ORIGINAL_KEY));
+        let key = keys.is_valid(row).then(|| keys.value(row).into());
+        ProducerRecord { partition: None, key, value: payloads.value(row).into(), headers: Some(self.headers(row)) }
     }
 
     /// Returns the headers of the record, then those that describe the failure.
-    pub fn headers(&mut self, row: usize) -> OwnedHeaders {
-        let mut headers = OwnedHeaders::new_with_capacity(2 * TOLD.len());
+    fn headers(&mut self, row: usize) -> OwnedHeaders {
+        let mut headers = OwnedHeaders::new_with_capacity(2 * HEADERS.len());
         // A header of an earlier failure would be read as one of this failure.
         let own = Stored::new(self.batch.column(column::HEADERS).as_map(), row);
-        headers = insert(headers, &own, |name| !is_told(name));
+        headers = insert(headers, &own, |name| !is_of_failure(name));
         let mut text = String::new();
-        for (name, connect, column) in self.told.iter_mut().filter(|(.., column)| !column.is_null(row)) {
+        for (names, column) in self.columns.iter_mut().filter(|(_, column)| !column.is_null(row)) {
             text.clear();
             column.write(row, &mut text);
-            headers = headers.insert(Header { key: name, value: Some(text.as_bytes()) });
-            if let Some(connect) = connect {
-                headers = headers.insert(Header { key: connect, value: Some(text.as_bytes()) });
+            for key in &*names {
+                headers = headers.insert(Header { key, value: Some(text.as_bytes()) });
             }
         }
         headers
     }
 }
 
-/// Adds the headers of `own` whose names satisfy `stays`.
-pub fn insert(headers: OwnedHeaders, own: &dyn Headers, stays: impl Fn(&str) -> bool) -> OwnedHeaders {
-    // `OwnedHeaders::insert` consumes the headers and returns them.
-    let mut headers = Some(headers);
-    own.each(&mut |key, value| {
-        if stays(key) {
-            headers = headers.take().map(|headers| headers.insert(Header { key, value }));
-        }
-    });
-    headers.unwrap_or_default()
-}
-
 /// Whether a header describes a failure.
-fn is_told(name: &str) -> bool {
+fn is_of_failure(name: &str) -> bool {
     name.starts_with(CONNECT) || column_of(name).is_some()
 }
 
 /// Returns the column that an `evt.` header holds.
 fn column_of(name: &str) -> Option<usize> {
     let name = name.strip_prefix(OURS)?;
-    TOLD.iter().map(|(at, _)| *at).find(|at| COLUMNS[*at] == name)
+    HEADERS.iter().map(|(at, _)| *at).find(|at| COLUMNS[*at] == name)
 }
 
 /// Whether these are the headers of a dead letter.
@@ -110,72 +96,67 @@ pub fn is_letter(headers: &dyn Headers) -> bool {
 
 /// Returns the length of the original record if these are the headers of a dead letter that keeps only its beginning.
 pub fn whole_length(headers: &dyn Headers) -> Option<u64> {
-    let (mut found, mut length) = (false, None);
-    headers.each(&mut |name, value| match column_of(name) {
-        Some(column::ERROR_TYPE) => found = true,
-        Some(column::ORIGINAL_LENGTH) => length = std::str::from_utf8(value.unwrap_or_default()).ok().map(str::parse),
-        _ => {}
-    });
-    length.filter(|_| found)?.ok()
+    let mut length = None;
+    if is_letter(headers) {
+        headers.each(&mut |name, value| {
+            if column_of(name) == Some(column::ORIGINAL_LENGTH) {
+                length = std::str::from_utf8(value.unwrap_or_default()).ok().and_then(|text| text.parse().ok());
+            }
+        });
+    }
+    length
 }
 
 /// Writes a letter as the JSON object that `-o jsonl` writes for it.
 pub fn to_json(payload: &[u8], key: Option<&[u8]>, headers: &dyn Headers) -> String {
-    let mut json = String::from("{");
-    bytes(&mut json, COLUMNS[column::ORIGINAL_PAYLOAD], payload);
-    if let Some(key) = key {
-        json.push(',');
-        bytes(&mut json, COLUMNS[column::ORIGINAL_KEY], key);
+    let (mut json, mut own) = (String::from("{"), String::from("{"));
+    for (at, value) in [(column::ORIGINAL_PAYLOAD, Some(payload)), (column::ORIGINAL_KEY, key)] {
+        match value.map(|value| (value, std::str::from_utf8(value))) {
+            None => {}
+            Some((_, Ok(text))) => write_string(name_member(&mut json, COLUMNS[at]), text),
+            Some((value, Err(_))) => write_base64(name_member(&mut json, &format!("{}_base64", COLUMNS[at])), value),
+        }
     }
-    let mut own = String::new();
     headers.each(&mut |name, value| match (column_of(name), value) {
         (Some(at), Some(value)) => {
-            json.push_str(",\"");
-            json.push_str(COLUMNS[at]);
-            json.push_str("\":");
-            write_string(&mut json, &String::from_utf8_lossy(value));
+            write_string(name_member(&mut json, COLUMNS[at]), &String::from_utf8_lossy(value));
         }
-        _ if is_told(name) => {}
-        (_, value) => header(&mut own, name, value),
+        _ if is_of_failure(name) => {}
+        (_, value) => write_header(name_member(&mut own, name), value),
     });
-    if !own.is_empty() {
-        json.push_str(",\"headers\":{");
-        json.push_str(&own[1..]);
-        json.push('}');
+    if own.len() > 1 {
+        own.push('}');
+        name_member(&mut json, COLUMNS[column::HEADERS]).push_str(&own);
     }
     json.push('}');
     json
 }
 
-/// Writes a member with bytes: as a string if they are UTF-8, else in base64 under `NAME_base64`.
-fn bytes(json: &mut String, name: &str, value: &[u8]) {
-    match std::str::from_utf8(value) {
-        Ok(text) => {
-            write_string(json, name);
-            json.push(':');
-            write_string(json, text);
-        }
-        Err(_) => {
-            write_string(json, &format!("{name}_base64"));
-            json.push_str(":\"");
-            base64::encode(value, json);
-            json.push('"');
-        }
+/// Appends the name of a member to an object; returns the object.
+fn name_member<'a>(json: &'a mut String, name: &str) -> &'a mut String {
+    if json.len() > 1 {
+        json.push(',');
     }
-}
-
-/// Writes a header as a member, its value like that of `-o jsonl`.
-fn header(json: &mut String, name: &str, value: Option<&[u8]>) {
-    json.push(',');
     write_string(json, name);
     json.push(':');
+    json
+}
+
+fn write_base64(json: &mut String, value: &[u8]) {
+    json.push('"');
+    base64::encode(value, json);
+    json.push('"');
+}
+
+/// Writes the value of a header like `-o jsonl`.
+fn write_header(json: &mut String, value: Option<&[u8]>) {
     match value.map(|value| (value, std::str::from_utf8(value))) {
         None => json.push_str("null"),
         Some((_, Ok(text))) => write_string(json, text),
         Some((value, Err(_))) => {
-            json.push_str("{\"base64\":\"");
-            base64::encode(value, json);
-            json.push_str("\"}");
+            json.push_str("{\"base64\":");
+            write_base64(json, value);
+            json.push('}');
         }
     }
 }
@@ -187,13 +168,12 @@ mod tests {
     use crate::kind::Kind;
     use crate::kind::dead::{ErrorType, Fault, Letter};
     use crate::kind::letters::Builder;
-    use rdkafka::message::Headers as _;
 
     type Pairs = Vec<(String, Option<Vec<u8>>)>;
 
-    struct Kept(Pairs);
+    struct StoredPairs(Pairs);
 
-    impl Headers for Kept {
+    impl Headers for StoredPairs {
         fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
             self.0.iter().for_each(|(name, value)| show(name, value.as_deref()));
         }
@@ -201,8 +181,11 @@ mod tests {
 
     #[test]
     fn a_letter_comes_back_as_it_was() {
-        let own =
-            Kept(vec![("a".into(), Some(b"\xff".to_vec())), ("b".into(), None), ("a".into(), Some(b"x".to_vec()))]);
+        let own = StoredPairs(vec![
+            ("a".into(), Some(b"\xff".to_vec())),
+            ("b".into(), None),
+            ("a".into(), Some(b"x".to_vec())),
+        ]);
         let fault = Fault::new(ErrorType::EnvelopeError, "no \"object\"\n");
         let letter = Letter {
             payload: b"\xfe{",
@@ -218,11 +201,10 @@ mod tests {
         builder.push(&letter, 7).unwrap();
         let batch = builder.finish().unwrap();
         let mut letters = Letters::new(&batch);
-        let headers = letters.headers(0);
-        let kept = Kept(headers.iter().map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec))).collect());
-        assert!(is_letter(&kept) && !is_letter(&own));
+        let record = letters.record(0);
+        assert!(is_letter(&record) && !is_letter(&own));
         let mut rows = row::Builder::new(Kind::Dead);
-        rows.push(&to_json(letters.payload(0), letters.key(0), &kept)).unwrap();
+        rows.push(&to_json(&record.value, record.key.as_deref(), &record)).unwrap();
         assert_eq!(rows.finish().unwrap(), batch);
     }
 }

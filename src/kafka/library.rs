@@ -1,19 +1,20 @@
 //! librdkafka as [`Cluster`] and as [`RecordSource`].
 
-use super::client::{self, Client, Context};
+use super::client::{self, Context, Topics};
+use super::fetch::broker::Tcp;
 use super::fetch::source::FetchSource;
-use super::fetch::{self, Leader, Leaders, Lookup};
-use super::position::{self, ByPartition, Committed, Extent, PartitionId, Position};
-use super::source::{Cluster, Message, RECORDS_PER_POLL, RecordSink, RecordSource, SourceEvent, Start};
+use super::fetch::{self, Fetcher, Leader, Leaders, Lookup};
+use super::position::{self, Extent, PartitionId, Position};
+use super::source::{Cluster, Message, RECORDS_PER_POLL, RecordSink, RecordSource, SourceEvent};
 use crate::error::{Error, Result, guarded};
 use crate::kind::headers::Headers;
 use crate::run::Run;
 use crate::stop::LOOK;
 use crate::uri::kafka::Address;
-use rdkafka::consumer::{CommitMode, Consumer, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{Headers as _, OwnedMessage};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use rdkafka::{Message as LibraryMessage, Offset, Timestamp};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,35 +39,31 @@ pub struct Connections {
 
 impl Connections {
     /// Makes a consumer of librdkafka. Records are fetched without it, unless the settings concern fetching or the connection.
-    pub fn new(address: &Address, run: &Rc<Run>) -> Result<Self> {
-        let cluster = Rc::new(LibraryCluster::new(address, run)?);
-        let library = Box::new(cluster.source());
-        let settings = || run.kafka.iter().chain(&address.options.settings);
-        let source: Box<dyn RecordSource> = match fetch::is_supported(settings()) {
-            true => {
-                let id = settings().rev().find(|(name, _)| name == "client.id");
-                let id = id.map_or(run.console.tool(), |(_, value)| value.as_str());
-                Box::new(FetchSource::new(address, id, cluster.clone(), library))
-            }
-            false => library,
-        };
+    pub fn new(topics: &Topics) -> Result<Self> {
+        let Topics { address, run } = topics;
+        let cluster = Rc::new(LibraryCluster::new(topics)?);
+        let mut source: Box<dyn RecordSource> = Box::new(cluster.source());
+        if fetch::is_supported(client::settings(address, run)) {
+            let client_id = client::setting(address, run, "client.id").unwrap_or(run.console.tool());
+            let fetcher = Fetcher::new(address, client_id, cluster.clone(), Box::new(Tcp));
+            source = Box::new(FetchSource::new(fetcher, source));
+        }
         Ok(Self { cluster, source })
     }
 }
 
 /// A consumer of librdkafka.
 pub struct LibraryCluster {
-    client: Arc<Client>,
-    address: Address,
-    run: Rc<Run>,
+    client: Arc<BaseConsumer<Context>>,
+    topics: Topics,
 }
 
 impl LibraryCluster {
     /// Makes a consumer; it connects with the first request.
-    pub fn new(address: &Address, run: &Rc<Run>) -> Result<Self> {
+    pub fn new(topics: &Topics) -> Result<Self> {
         // librdkafka needs a group id even if the consumer never joins the group.
-        let group = address.options.group.as_deref().unwrap_or("evt");
-        let settings = [
+        let group = topics.address.options.group.as_deref().unwrap_or("evt");
+        let client = topics.create(&[
             ("group.id", group),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
@@ -80,31 +77,31 @@ impl LibraryCluster {
             ("queued.max.messages.kbytes", "16384"),
             // The reader empties a full queue in milliseconds; librdkafka's default would pause fetching for one second.
             ("fetch.queue.backoff.ms", "5"),
-        ];
-        let client: Client = client::create(&client::config(address, run, &settings), address)?;
-        Ok(Self { client: Arc::new(client), address: address.clone(), run: run.clone() })
+        ])?;
+        Ok(Self { client: Arc::new(client), topics: topics.clone() })
     }
 
     /// Returns the source of its records.
     pub fn source(&self) -> LibrarySource {
-        LibrarySource { client: self.client.clone(), address: self.address.clone(), waited: None }
+        LibrarySource { client: self.client.clone(), topics: self.topics.clone(), waited: None }
     }
 
     /// Repeats a request until brokers answer.
     fn request<T>(&self, question: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
-        client::ask(&self.address, &self.run, &*self.client, question)
+        let error = |_| self.client.poll(Duration::ZERO)?.err()?.rdkafka_error_code();
+        let drain = || (0..client::EVENTS).filter_map(error).collect();
+        let limit = self.topics.address.options.wait.limit(self.context().notes(|notes| notes.has_begun));
+        self.topics.ask(self.context(), limit, drain, question)
     }
 
-    /// Collects the elements of a list that have a real offset.
-    fn by_partition<T>(&self, list: &TopicPartitionList, value: impl Fn(i64, &str) -> T) -> ByPartition<T> {
-        let mut values = ByPartition::new();
-        for element in list.elements() {
-            let id = self.context().partition(element.topic(), element.partition());
-            if let (Offset::Offset(offset), Some(id)) = (element.offset(), id) {
-                values.insert(id, value(offset, element.metadata()));
-            }
-        }
-        values
+    /// Returns the elements of a list that have a real offset.
+    fn positions(&self, list: &TopicPartitionList) -> Vec<Position> {
+        let position = |element: &TopicPartitionListElem<'_>| {
+            let Offset::Offset(offset) = element.offset() else { return None };
+            let id = self.context().partition(element.topic(), element.partition())?;
+            Some(Position { id, offset, stream_time: position::stream_time(element.metadata()) })
+        };
+        list.elements().iter().filter_map(position).collect()
     }
 }
 
@@ -114,49 +111,40 @@ impl Cluster for LibraryCluster {
     }
 
     fn partition_count(&self, topic: usize) -> Result<Option<i32>> {
-        let name = &self.address.topics[topic];
+        let name = self.topics.name(topic);
         self.request(|timeout| client::count(self.client.client(), name, timeout))
     }
 
     fn extent(&self, id: PartitionId) -> Result<Extent> {
-        let name = &self.address.topics[id.topic];
+        let name = self.topics.name(id.topic);
         let (low, high) = self.request(|timeout| self.client.fetch_watermarks(name, id.number, timeout))?;
         Ok(Extent { low, high })
     }
 
-    fn offsets_at(&self, partitions: &[PartitionId], millis: i64) -> Result<ByPartition<i64>> {
-        let starts: Vec<_> = partitions.iter().map(|id| Start { id: *id, offset: millis }).collect();
-        let list = list_of(self.context(), &starts)?;
+    fn offsets_at(&self, partitions: &[PartitionId], millis: i64) -> Result<Vec<Position>> {
+        let position = |id: &PartitionId| Position { id: *id, offset: millis, stream_time: None };
+        let list = list_of(&self.topics, &partitions.iter().map(position).collect::<Vec<_>>())?;
         let answer = self.request(|timeout| self.client.offsets_for_times(list.clone(), timeout))?;
-        Ok(self.by_partition(&answer, |offset, _| offset))
+        Ok(self.positions(&answer))
     }
 
-    fn committed(&self, partitions: &[PartitionId]) -> Result<ByPartition<Committed>> {
+    fn committed(&self, partitions: &[PartitionId]) -> Result<Vec<Position>> {
         let list = self.context().list(partitions);
         let answer = self.request(|timeout| self.client.committed_offsets(list.clone(), timeout))?;
-        let committed = |offset, metadata: &str| Committed { offset, stream_time: position::stream_time(metadata) };
-        Ok(self.by_partition(&answer, committed))
+        Ok(self.positions(&answer))
     }
 
     fn subscribe(&self) -> Result<()> {
-        let topics: Vec<&str> = self.address.topics.iter().map(String::as_str).collect();
-        let subscribed = self.client.subscribe(&topics);
-        subscribed.map_err(|error| client::failed(&self.address, "joining the group failed", &error))
+        let names: Vec<&str> = self.topics.address.topics.iter().map(String::as_str).collect();
+        let subscribed = self.client.subscribe(&names);
+        subscribed.map_err(|error| client::failed(&self.topics.address, "joining the group failed", &error))
     }
 
     /// The commit runs on a thread of its own because librdkafka's call has no timeout.
-    fn commit(&self, positions: &[&Position]) -> Result<Receiver<Result<()>>> {
-        let mut list = TopicPartitionList::new();
-        for position in positions {
-            let (topic, number) = (&self.address.topics[position.id.topic], position.id.number);
-            let mut element = list.add_partition(topic, number);
-            element
-                .set_offset(Offset::Offset(position.offset))
-                .map_err(|error| Error::broken(format!("{topic}/{number}")).because(error))?;
-            element.set_metadata(position::metadata(position.stream_time));
-        }
+    fn commit(&self, positions: &[Position]) -> Result<Receiver<Result<()>>> {
+        let list = list_of(&self.topics, positions)?;
         let (sender, answer) = channel();
-        let (client, address) = (self.client.clone(), self.address.clone());
+        let (client, address) = (self.client.clone(), Address::clone(&self.topics.address));
         let spawned = std::thread::Builder::new().name("commit".into()).spawn(move || {
             let committed = client.commit(&list, CommitMode::Sync);
             // The last reference must be dropped on the run's thread, because the drop leaves the group.
@@ -173,13 +161,14 @@ impl Cluster for LibraryCluster {
     }
 
     fn leave_group(&self) {
-        let (start, wait) = (Instant::now(), self.run.stop.server_wait());
+        let run = &self.topics.run;
+        let (end, wait) = (run.clock.monotonic() + LEAVE_TIMEOUT, run.stop.server_wait());
         if self.client.close_queue().is_err() {
             return;
         }
         while !self.client.closed() {
             self.client.poll(LOOK);
-            if wait.is_over() || start.elapsed() >= LEAVE_TIMEOUT {
+            if wait.is_over() || run.clock.monotonic() >= end {
                 return self.abandon();
             }
         }
@@ -192,10 +181,12 @@ impl Cluster for LibraryCluster {
 
 impl Leaders for LibraryCluster {
     fn look_up(&self, topic: &str) -> Result<Lookup> {
-        let failed = |error: KafkaError| client::failed(&self.address, "reading failed", &error);
+        let failed = |error: KafkaError| client::failed(&self.topics.address, "reading failed", &error);
         let metadata = match self.client.client().fetch_metadata(Some(topic), LOOKUP_TIMEOUT) {
             Ok(metadata) => metadata,
-            Err(error) if error.rdkafka_error_code().is_some_and(client::is_passing) => return Ok(Lookup::Unreachable),
+            Err(error) if error.rdkafka_error_code().is_some_and(client::is_transient) => {
+                return Ok(Lookup::Unreachable);
+            }
             Err(error) => return Err(failed(error)),
         };
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
@@ -204,7 +195,7 @@ impl Leaders for LibraryCluster {
         match found.error().map(Code::from) {
             None => {}
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => return Ok(Lookup::UnknownTopic),
-            Some(code) if client::is_passing(code) => return Ok(Lookup::Leaders(vec![])),
+            Some(code) if client::is_transient(code) => return Ok(Lookup::Leaders(vec![])),
             Some(code) => return Err(failed(KafkaError::MetadataFetch(code))),
         }
         let leader = |partition: &rdkafka::metadata::MetadataPartition| {
@@ -216,34 +207,36 @@ impl Leaders for LibraryCluster {
     }
 }
 
-/// Makes a list of partitions with their offsets.
-fn list_of(context: &Context, starts: &[Start]) -> Result<TopicPartitionList> {
-    let mut list = context.list(&starts.iter().map(|start| start.id).collect::<Vec<_>>());
-    for start in starts {
-        let topic = context.topic(start.id);
-        list.set_partition_offset(topic, start.id.number, Offset::Offset(start.offset)).map_err(|error| {
-            Error::broken(format!("{topic}/{}: offset {}", start.id.number, start.offset)).because(error)
-        })?;
+/// Makes a list of positions for librdkafka.
+fn list_of(topics: &Topics, positions: &[Position]) -> Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for Position { id, offset, stream_time } in positions {
+        let mut element = list.add_partition(topics.name(id.topic), id.number);
+        let set = element.set_offset(Offset::Offset(*offset));
+        set.map_err(|error| Error::broken(format!("offset {offset}")).because(error))?;
+        if let Some(stream_time) = stream_time {
+            element.set_metadata(position::metadata(*stream_time));
+        }
     }
     Ok(list)
 }
 
 /// Reads records through librdkafka's queue.
 pub struct LibrarySource {
-    client: Arc<Client>,
-    address: Address,
-    /// The message or error that a wait or the end of a poll has taken from the queue and the next poll returns.
+    client: Arc<BaseConsumer<Context>>,
+    topics: Topics,
+    /// A message or error that a wait, or the end of a poll, has taken from the queue. The next poll returns it.
     waited: Option<KafkaResult<OwnedMessage>>,
 }
 
 impl LibrarySource {
     fn checked(&self, what: &str, result: KafkaResult<()>) -> Result<()> {
-        result.map_err(|error| client::failed(&self.address, what, &error))
+        result.map_err(|error| client::failed(&self.topics.address, what, &error))
     }
 
     /// Passes a message to `sink`, unless its topic is not of the address.
     fn pass(&mut self, message: &impl LibraryMessage, sink: &mut dyn RecordSink) -> Result<()> {
-        let topic = match self.address.topics.as_slice() {
+        let topic = match self.topics.address.topics.as_slice() {
             [_] => 0,
             topics => match topics.iter().position(|topic| topic == message.topic()) {
                 Some(topic) => topic,
@@ -267,8 +260,8 @@ impl LibrarySource {
 }
 
 impl RecordSource for LibrarySource {
-    fn assign(&mut self, starts: &[Start]) -> Result<()> {
-        let list = list_of(self.client.context(), starts)?;
+    fn assign(&mut self, starts: &[Position]) -> Result<()> {
+        let list = list_of(&self.topics, starts)?;
         let assigned = match self.client.rebalance_protocol() {
             RebalanceProtocol::Eager => self.client.assign(&list),
             _ => self.client.incremental_assign(&list),
@@ -277,8 +270,8 @@ impl RecordSource for LibrarySource {
     }
 
     /// librdkafka rejects a seek on a partition that it has stopped reading, so the partitions are assigned again.
-    fn reset(&mut self, starts: &[Start]) -> Result<()> {
-        let list = list_of(self.client.context(), starts)?;
+    fn reset(&mut self, starts: &[Position]) -> Result<()> {
+        let list = list_of(&self.topics, starts)?;
         let assigned = match self.client.rebalance_protocol() {
             RebalanceProtocol::Cooperative => {
                 self.client.incremental_unassign(&list).and_then(|()| self.client.incremental_assign(&list))

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Both directions share these files:
-//! - [`client`] makes clients of librdkafka, stores what their callbacks report, and repeats requests until brokers answer.
+//! - [`client`] makes clients of librdkafka, stores the events that their callbacks report, and retries requests until
+//!   brokers answer.
 //! - [`health`] tracks whether the brokers of one client are reachable.
 //! - [`letter`] and [`framing`] map dead letters and frames to messages and back.
 //!
@@ -14,12 +15,12 @@
 //! - [`input`] is the input itself: it opens topics and reads them step by step.
 //! - [`source`] has the two traits that it reads through; [`library`] implements them by librdkafka, [`fetch`] fetches records
 //!   without it.
-//! - [`range`] decides where each partition begins and ends; [`position`] is the part of that which needs no broker.
+//! - [`range`] decides where each partition begins and ends; [`position`] has the computations of it that need no broker.
 //! - [`group`] commits offsets and keeps revoked partitions until their rows are safe.
-//! - [`records`] passes each payload on by its format.
+//! - [`records`] decodes each payload by its format and passes it to the ingest.
 //!
-//! Output: [`produce`]. URIs are parsed in [`uri::kafka`](crate::uri::kafka). librdkafka's callbacks only note what happened
-//! ([`client::Context`]); the thread of the run acts on it later.
+//! Output: [`produce`]. URIs are parsed in [`uri::kafka`](crate::uri::kafka). librdkafka's callbacks only record events
+//! ([`client::Context`]); the thread of the run handles them later.
 
 pub mod client;
 #[cfg(test)]

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 /// Prefix of the stream time in the metadata of a committed offset.
 const MARK: &str = "evt stream_time=";
 
-/// Returns the metadata of a committed offset; empty for a partition that has no stream time yet.
-pub fn metadata(stream_time: Option<i64>) -> String {
-    stream_time.map_or(String::new(), |instant| format!("{MARK}{}", format_instant(instant)))
+/// Returns the metadata of a committed offset with this stream time (µs).
+pub fn metadata(stream_time: i64) -> String {
+    format!("{MARK}{}", format_instant(stream_time))
 }
 
 /// Returns the stream time (µs) in `metadata`; `None` if another program committed the offset.
@@ -21,7 +21,7 @@ pub fn stream_time(metadata: &str) -> Option<i64> {
 }
 
 /// A partition of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PartitionId {
     /// The index of its topic in the address.
     pub topic: usize,
@@ -29,26 +29,24 @@ pub struct PartitionId {
     pub number: i32,
 }
 
+impl PartitionId {
+    /// Returns its name, for messages; `topics` are those of the address.
+    pub fn name(self, topics: &[String]) -> String {
+        format!("{}/{}", topics[self.topic], self.number)
+    }
+}
+
 /// Values by partition.
 pub type ByPartition<T> = BTreeMap<PartitionId, T>;
 
-/// What a group committed in a partition.
+/// A position in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// The next offset.
-    pub offset: i64,
-    /// The stream time there (µs); `None` if another program committed the offset.
-    pub stream_time: Option<i64>,
-}
-
-/// A position in a partition: before it, every row has been passed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The partition.
     pub id: PartitionId,
     /// The next offset.
     pub offset: i64,
-    /// The stream time there (µs); `None` before the first row.
+    /// The stream time there (µs); `None` before the first row, if another program committed the offset, or if it does not matter.
     pub stream_time: Option<i64>,
 }
 
@@ -66,33 +64,30 @@ pub struct Extent {
 pub struct Gap {
     /// The requested offset.
     pub wanted: i64,
-    /// The first offset of the partition: after retention, or of a partition that is now shorter.
-    pub found: i64,
-    /// The offset after the last one of the partition.
-    pub end: i64,
+    /// The offsets of the partition, after retention or of a partition that is now shorter.
+    pub extent: Extent,
 }
 
 impl Gap {
     /// Whether the partition ends before the requested offset. Its records are then not those that were read before: reading
     /// begins at its start, without a stream time.
     pub fn is_truncation(&self) -> bool {
-        self.wanted > self.end
+        self.wanted > self.extent.high
     }
 
     /// Describes the loss for a message.
     pub fn describe(&self) -> String {
-        let Self { wanted, found, end } = self;
+        let Self { wanted, extent: Extent { low, high } } = self;
         match self.is_truncation() {
-            false => format!("{} offsets were removed by retention: {wanted} to {}", found - wanted, found - 1),
-            true => format!("the partition ends at offset {end}, before {wanted}: it lost records or was recreated"),
+            false => format!("{} offsets were removed by retention: {wanted} to {}", low - wanted, low - 1),
+            true => format!("the partition ends at offset {high}, before {wanted}: it lost records or was recreated"),
         }
     }
 }
 
 /// Returns the gap if the next offset to be read is outside of the partition.
 pub fn gap(wanted: i64, extent: Extent) -> Option<Gap> {
-    let Extent { low, high } = extent;
-    (wanted < low || wanted > high).then_some(Gap { wanted, found: low, end: high })
+    (wanted < extent.low || wanted > extent.high).then_some(Gap { wanted, extent })
 }
 
 /// Returns the offset that `bound` denotes in partition `number`. `at_instant` is the first offset at the bound's instant, if
@@ -118,16 +113,15 @@ mod tests {
         for text in ["", "consumer-1", "evt", "evt stream_time=", "evt stream_time=soon"] {
             assert_eq!(stream_time(text), None, "{text}");
         }
-        assert_eq!(metadata(None), "");
     }
 
     #[test]
     fn an_offset_outside_of_its_partition_is_a_gap() {
-        assert_eq!(gap(9, SOME), Some(Gap { wanted: 9, found: 10, end: 20 }));
+        assert_eq!(gap(9, SOME), Some(Gap { wanted: 9, extent: SOME }));
         assert_eq!(gap(10, SOME), None);
         assert_eq!(gap(20, SOME), None);
         let beyond = gap(21, SOME).unwrap();
-        assert!(beyond.is_truncation() && beyond.found == 10);
+        assert!(beyond.is_truncation());
         assert!(!gap(9, SOME).unwrap().is_truncation());
         assert!(beyond.describe().contains("ends at offset 20"), "{}", beyond.describe());
         assert_eq!(gap(7, SOME).unwrap().describe(), "3 offsets were removed by retention: 7 to 9");
@@ -148,7 +142,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn a_committed_stream_time_comes_back_to_the_microsecond(instant in -62_135_596_800_000_000i64..253_402_300_800_000_000) {
-            prop_assert_eq!(stream_time(&metadata(Some(instant))), Some(instant));
+            prop_assert_eq!(stream_time(&metadata(instant)), Some(instant));
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The offset range of each partition, resolved by the brokers when the run begins or a partition is assigned.
 
-use super::position::{self, ByPartition, Committed, Extent, Gap, PartitionId, Position};
-use super::source::{Cluster, Start};
+use super::client::Topics;
+use super::position::{self, Extent, PartitionId, Position};
+use super::source::Cluster;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::run::Run;
 use crate::time::parse_instant_or_now;
 use crate::uri::kafka::{Address, Bound};
 
@@ -18,12 +18,12 @@ pub enum ReadMode {
     /// A tool without state between rows: offsets are committed once the outputs are safe.
     #[default]
     Commit,
-    /// A tool whose state a restart loses: it commits nothing, and a restart reads the rows again.
+    /// A tool whose state a restart loses: the run commits nothing, and a restart reads the rows again.
     Stateful,
 }
 
 /// The read state of one partition of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionCursor {
     /// The partition.
     pub id: PartitionId,
@@ -39,6 +39,8 @@ pub struct PartitionCursor {
     pub stream_time: Option<i64>,
     /// Whether all of it has been read.
     pub ended: bool,
+    /// Whether it is read after other topics.
+    pub waits: bool,
     /// The Kafka timestamp of the last record read (µs).
     pub last: Option<i64>,
     /// Whether the partition was added during the run, so that it is read from its start.
@@ -48,9 +50,13 @@ pub struct PartitionCursor {
 impl PartitionCursor {
     /// Makes the cursor of a partition whose range is not resolved yet.
     pub fn new(id: PartitionId) -> Self {
-        let extent = Extent::default();
-        let (end, stream_time, last) = (None, None, None);
-        Self { id, stamp: 0, extent, next: 0, end, stream_time, ended: false, last, is_new: false }
+        Self { id, ..Self::default() }
+    }
+
+    /// Whether it is being read.
+    #[inline]
+    pub fn is_read(&self) -> bool {
+        !self.ended && !self.waits
     }
 
     /// Whether `offset` is at or after the end. Compaction and transactions may leave no record at the last offsets before the
@@ -70,14 +76,30 @@ impl PartitionCursor {
     }
 
     /// Returns where reading goes on.
-    pub fn start(&self) -> Start {
-        Start { id: self.id, offset: self.next }
+    pub fn start(&self) -> Position {
+        self.position(None, None)
     }
 
     /// Returns the position before which every row has been passed on, given the first record that is held back and the stream
     /// time of the partition.
     pub fn position(&self, first_held: Option<i64>, stream_time: Option<i64>) -> Position {
         Position { id: self.id, offset: first_held.unwrap_or(self.next), stream_time }
+    }
+
+    /// Moves the next offset to the start of `extent`, the present offsets of the partition, if it is outside of them. Returns
+    /// whether the partition is now shorter; it then has no stream time. Errors: exit status 65, unless `on_gap=continue`, which
+    /// only reports the gap.
+    pub fn skip_gap(&mut self, topics: &Topics, extent: Extent) -> Result<bool> {
+        self.extent = extent;
+        let Some(gap) = position::gap(self.next, extent) else { return Ok(false) };
+        let message = format!("{}@{}: {}", topics.partition_name(self.id), gap.wanted, gap.describe());
+        if !topics.address.options.skips_gaps {
+            return Err(Error::new(ErrorKind::Corrupt, format!("{message} (on_gap=continue reads on)")));
+        }
+        topics.run.console.say(format!("{message}; reading on at {}", extent.low));
+        self.next = extent.low;
+        self.stream_time = self.stream_time.filter(|_| !gap.is_truncation());
+        Ok(gap.is_truncation())
     }
 }
 
@@ -100,11 +122,11 @@ pub fn cursors(cluster: &dyn Cluster, address: &Address, topic: usize) -> Result
 /// Resolves the first and the end offset of each cursor from the options and the offsets that the group committed.
 pub fn resolve(
     cluster: &dyn Cluster,
-    address: &Address,
-    run: &Run,
+    topics: &Topics,
     read_mode: ReadMode,
     cursors: &mut [PartitionCursor],
 ) -> Result<()> {
+    let address = &topics.address;
     let options = &address.options;
     for cursor in cursors.iter_mut() {
         cursor.extent = cluster.extent(cursor.id)?;
@@ -114,43 +136,22 @@ pub fn resolve(
     let end = options.end.clone().or((read_mode == ReadMode::Bounded).then_some(Bound::Latest));
     let ends = end.map(|end| offsets(cluster, &end, cursors)).transpose()?;
     let committed = match (read_mode, &options.group) {
-        (ReadMode::Bounded | ReadMode::Tail, _) | (_, None) => ByPartition::new(),
+        (ReadMode::Bounded | ReadMode::Tail, _) | (_, None) => vec![],
         (_, Some(_)) => cluster.committed(&ids(cursors))?,
     };
     for (at, cursor) in cursors.iter_mut().enumerate() {
         cursor.end = ends.as_ref().map(|ends| ends[at].unwrap_or(cursor.extent.high).min(cursor.extent.high));
-        let wanted = match committed.get(&cursor.id) {
-            Some(Committed { offset, stream_time }) => {
-                cursor.stream_time = *stream_time;
-                *offset
-            }
-            None => {
-                cursor.stream_time = None;
-                let start = if cursor.is_new { Some(cursor.extent.low) } else { starts[at] };
-                let number = cursor.id.number;
-                start.ok_or_else(|| Error::usage(format!("{address}: start= has no offset for partition {number}")))?
-            }
+        let committed = committed.iter().find(|position| position.id == cursor.id);
+        cursor.stream_time = committed.and_then(|position| position.stream_time);
+        cursor.next = match committed {
+            Some(position) => position.offset,
+            None if cursor.is_new => cursor.extent.low,
+            None => starts[at].ok_or_else(|| {
+                Error::usage(format!("{address}: start= has no offset for partition {}", cursor.id.number))
+            })?,
         };
-        cursor.next = wanted;
-        if let Some(gap) = position::gap(wanted, cursor.extent) {
-            skip_gap(address, run, cursor, gap)?;
-            if gap.is_truncation() {
-                cursor.stream_time = None;
-            }
-        }
+        cursor.skip_gap(topics, cursor.extent)?;
     }
-    Ok(())
-}
-
-/// Moves a cursor over a gap. Errors: exit status 65, unless `on_gap=continue`, which only reports the gap.
-pub fn skip_gap(address: &Address, run: &Run, cursor: &mut PartitionCursor, gap: Gap) -> Result<()> {
-    let name = &address.topics[cursor.id.topic];
-    let message = format!("{name}/{}@{}: {}", cursor.id.number, gap.wanted, gap.describe());
-    if !address.options.skips_gaps {
-        return Err(Error::new(ErrorKind::Corrupt, format!("{message} (on_gap=continue reads on)")));
-    }
-    run.console.say(format!("{message}; reading on at {}", gap.found));
-    cursor.next = gap.found;
     Ok(())
 }
 
@@ -169,10 +170,11 @@ fn offsets(cluster: &dyn Cluster, bound: &Bound, cursors: &[PartitionCursor]) ->
             let millis = instant.div_euclid(1000) + i64::from(instant.rem_euclid(1000) > 0);
             cluster.offsets_at(&ids(cursors), millis.max(0))?
         }
-        _ => ByPartition::new(),
+        _ => vec![],
     };
     let offset = |cursor: &PartitionCursor| {
-        position::offset_of(bound, cursor.id.number, cursor.extent, instants.get(&cursor.id).copied())
+        let at_instant = instants.iter().find(|position| position.id == cursor.id).map(|position| position.offset);
+        position::offset_of(bound, cursor.id.number, cursor.extent, at_instant)
     };
     Ok(cursors.iter().map(offset).collect())
 }

@@ -2,15 +2,15 @@
 
 use super::framing::{self, ReaderProgress};
 use super::letter;
-use super::position::PartitionId;
+use super::position::{PartitionId, Position};
 use super::range::PartitionCursor;
-use super::source::{Message, Start};
+use super::source::Message;
 use crate::error::{Error, Result};
 use crate::frame::{Control, Frame, Progress};
-use crate::ingest::{Ingest, Spot, Wrapper};
+use crate::ingest::Ingest;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::{Kind, letters};
-use crate::mapping::Stamper;
+use crate::mapping::{RecordMeta, Stamper};
 use crate::registry::place;
 use crate::registry::wire::{self, Wire};
 use crate::run::Run;
@@ -35,26 +35,25 @@ impl PartitionSet {
         Ok(Self { cursors: vec![], bytes: 0, topics: address.topics.clone(), decoder, last: 0 })
     }
 
-    /// Removes and returns the partitions that satisfy `leaves`.
-    pub fn remove(&mut self, leaves: impl Fn(PartitionId) -> bool) -> Vec<PartitionCursor> {
+    /// Removes and returns partitions.
+    pub fn remove(&mut self, partitions: &[PartitionId]) -> Vec<PartitionCursor> {
         self.last = 0;
-        self.cursors.extract_if(.., |cursor| leaves(cursor.id)).collect()
+        self.cursors.extract_if(.., |cursor| partitions.contains(&cursor.id)).collect()
     }
 
     /// Returns the index of the cursor of a partition that is being read.
     #[inline]
     pub fn find(&mut self, id: PartitionId) -> Option<usize> {
-        let is_it = |cursor: &PartitionCursor| cursor.id == id && !cursor.ended;
+        let is_it = |cursor: &PartitionCursor| cursor.id == id && cursor.is_read();
         if !self.cursors.get(self.last).is_some_and(is_it) {
             self.last = self.cursors.iter().position(is_it)?;
         }
         Some(self.last)
     }
 
-    /// Returns where the reading of the partitions goes on that satisfy `is_read`.
-    pub fn starts(&self, is_read: impl Fn(PartitionId) -> bool) -> Vec<Start> {
-        let read = self.cursors.iter().filter(|cursor| !cursor.ended && is_read(cursor.id));
-        read.map(PartitionCursor::start).collect()
+    /// Returns where the reading of partitions goes on.
+    pub fn starts(&self) -> Vec<Position> {
+        self.cursors.iter().filter(|cursor| cursor.is_read()).map(PartitionCursor::start).collect()
     }
 
     /// Announces a partition to the stamper, with its committed stream time. A topic of frames is silent: its frames announce
@@ -69,12 +68,13 @@ impl PartitionSet {
         stamper.resume(cursor.stamp, cursor.stream_time);
     }
 
-    /// Takes a message of the partition at `at`; returns whether the partition is at its end.
+    /// Takes a message of a partition; returns whether the partition ends with it.
     #[inline]
-    pub fn take(&mut self, at: usize, message: &Message<'_>, ingest: &mut Ingest) -> Result<bool> {
+    pub fn take(&mut self, id: PartitionId, message: &Message<'_>, ingest: &mut Ingest) -> Result<bool> {
+        let Some(at) = self.find(id) else { return Ok(false) };
         let cursor = &mut self.cursors[at];
         if cursor.is_behind(message.offset) {
-            return Ok(true);
+            return self.end(at, ingest);
         }
         if message.offset < cursor.next {
             return Ok(false);
@@ -86,12 +86,18 @@ impl PartitionSet {
             None => ingest.tombstone(),
             Some(payload) => {
                 self.bytes += payload.len() as u64;
-                let wrapper = Wrapper { key: message.key, headers: message.headers, arrival: message.arrival };
-                let (id, partition) = (cursor.id, cursor.stamp);
-                let spot = Spot { name: &self.topics[id.topic], partition, wrapper: Some(wrapper) };
+                let id = cursor.id;
+                let meta = RecordMeta {
+                    input: &self.topics[id.topic],
+                    partition: cursor.stamp,
+                    offset: message.offset,
+                    key: message.key,
+                    headers: Some(message.headers),
+                    arrival: message.arrival,
+                };
                 match self.decoder.form {
-                    Form::Json => self.decoder.json(payload, message.offset, spot, ingest)?,
-                    Form::Avro => self.decoder.avro(payload, message.offset, id.topic, spot, ingest)?,
+                    Form::Json => self.decoder.json(payload, meta, ingest)?,
+                    Form::Avro => self.decoder.avro(payload, id.topic, meta, ingest)?,
                     Form::Frames => match framing::frames(payload) {
                         Ok(frames) => frames.into_iter().try_for_each(|frame| {
                             let is_complete = |progress: &ReaderProgress| {
@@ -101,22 +107,23 @@ impl PartitionSet {
                         })?,
                         Err(error) => {
                             let fault = Fault::new(ErrorType::ParseError, format!("expected frames: {error}"));
-                            ingest.refuse((payload, message.offset), &fault, spot)?;
+                            ingest.refuse(payload, &fault, meta)?;
                         }
                     },
                 }
             }
         }
-        Ok(done)
+        if done { self.end(at, ingest) } else { Ok(false) }
     }
 
-    /// Notes that the fetched records of the partition at `at` have been read, up to `next`; `high` is its present end offset.
-    /// Returns whether the partition is at its end.
-    pub fn read_to(&mut self, at: usize, next: Option<i64>, high: i64) -> bool {
+    /// Notes that the fetched records of a partition have been read, up to `next`; `high` is its present end offset. Returns
+    /// whether the partition ends here.
+    pub fn read_to(&mut self, id: PartitionId, next: Option<i64>, high: i64, ingest: &mut Ingest) -> Result<bool> {
+        let Some(at) = self.find(id) else { return Ok(false) };
         let cursor = &mut self.cursors[at];
         cursor.next = next.unwrap_or(cursor.next).max(cursor.next);
         cursor.extent.high = high;
-        cursor.is_done() || cursor.end.is_some() && cursor.next >= high
+        if cursor.is_done() || cursor.end.is_some() && cursor.next >= high { self.end(at, ingest) } else { Ok(false) }
     }
 
     /// Ends a partition: it no longer takes part in the minimum that makes the watermark. Returns whether it had not ended.
@@ -180,42 +187,41 @@ impl PayloadDecoder {
     }
 
     /// Takes a record: a dead letter, or the value of an event.
-    fn json(&mut self, payload: &[u8], offset: i64, spot: Spot<'_>, ingest: &mut Ingest) -> Result<()> {
-        let Some(wrapper) = spot.wrapper else { return ingest.message(payload, offset, spot) };
-        let letters =
-            *self.letters.get_or_insert_with(|| letter::is_letter(wrapper.headers) && ingest.becomes(Kind::Dead));
+    fn json(&mut self, payload: &[u8], meta: RecordMeta<'_>, ingest: &mut Ingest) -> Result<()> {
+        let Some(headers) = meta.headers else { return ingest.message(payload, meta) };
+        let letters = *self.letters.get_or_insert_with(|| letter::is_letter(headers) && ingest.becomes(Kind::Dead));
         if !letters {
             // A dead letter read as its original record must hold all of that record.
-            return match letter::whole_length(wrapper.headers) {
-                None => ingest.message(payload, offset, spot),
-                Some(length) => ingest.refuse((payload, offset), &cut_short(payload.len(), length), spot),
+            return match letter::whole_length(headers) {
+                None => ingest.message(payload, meta),
+                Some(length) => ingest.refuse(payload, &cut_short(payload.len(), length), meta),
             };
         }
-        if !letter::is_letter(wrapper.headers) {
+        if !letter::is_letter(headers) {
             let fault = Fault::new(ErrorType::EnvelopeError, "expected a dead letter, found no headers of a failure");
-            return ingest.refuse((payload, offset), &fault, spot);
+            return ingest.refuse(payload, &fault, meta);
         }
-        let json = letter::to_json(payload, wrapper.key, wrapper.headers);
-        ingest.text((payload, &json), offset, spot)
+        let json = letter::to_json(payload, meta.key, headers);
+        ingest.text(payload, &json, meta)
     }
 
-    fn avro(&mut self, payload: &[u8], offset: i64, topic: usize, spot: Spot<'_>, ingest: &mut Ingest) -> Result<()> {
+    fn avro(&mut self, payload: &[u8], topic: usize, meta: RecordMeta<'_>, ingest: &mut Ingest) -> Result<()> {
         let Some(wire) = &mut self.wire else { return Err(Error::broken("a topic in Avro without its registry")) };
         let mut header = None;
-        if let Some(wrapper) = spot.wrapper {
-            wrapper.headers.each(&mut |name, value| {
+        if let Some(headers) = meta.headers {
+            headers.each(&mut |name, value| {
                 if name == wire::HEADER {
                     header = Some(value.unwrap_or_default().to_vec());
                 }
             });
         }
         match wire.text(payload, header.as_deref(), topic)? {
-            Ok(text) => ingest.text((payload, text), offset, spot),
-            Err(fault) => ingest.refuse((payload, offset), &fault, spot),
+            Ok(text) => ingest.text(payload, text, meta),
+            Err(fault) => ingest.refuse(payload, &fault, meta),
         }
     }
 
-    /// Takes a frame of a topic partition; `is_complete` tells whether each partition has listed all partitions of its writer.
+    /// Takes a frame of a topic partition; `is_complete`: each topic partition has listed all partitions of its writer.
     fn frame(
         &mut self,
         frame: Frame,
@@ -264,9 +270,9 @@ mod tests {
     use crate::mapping;
     use std::rc::Rc;
 
-    struct Named<'a>(&'a [(&'a str, &'a str)]);
+    struct Pairs<'a>(&'a [(&'a str, &'a str)]);
 
-    impl Headers for Named<'_> {
+    impl Headers for Pairs<'_> {
         fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
             self.0.iter().for_each(|(name, value)| show(name, Some(value.as_bytes())));
         }
@@ -282,7 +288,7 @@ mod tests {
         fn new(uri: &str) -> Self {
             let run = Rc::new(Run::unwatched("evt-test", Clock::Fixed(0)));
             let mut set = PartitionSet::new(&Address::parse(uri).unwrap(), &run).unwrap();
-            let mut ingest = Ingest::new(run, mapping::Options::default(), None, (false, None)).unwrap();
+            let mut ingest = Ingest::new(run, mapping::Options::default(), None, false, None).unwrap();
             let mut cursor = PartitionCursor::new(partition(0));
             set.announce(&mut cursor, None, &mut ingest.stamper);
             set.cursors.push(cursor);
@@ -290,9 +296,9 @@ mod tests {
         }
 
         fn take(&mut self, offset: i64, value: &str, headers: &[(&str, &str)]) {
-            let (value, headers) = (Some(value.as_bytes()), &Named(headers));
+            let (value, headers) = (Some(value.as_bytes()), &Pairs(headers));
             let message = Message { offset, key: Some(b"k"), value, headers, arrival: None };
-            assert!(!self.set.take(0, &message, &mut self.ingest).unwrap());
+            assert!(!self.set.take(partition(0), &message, &mut self.ingest).unwrap());
         }
 
         /// Takes the number of rows and of dead letters.
@@ -354,20 +360,27 @@ mod tests {
         assert_eq!(found(&mut rig), [Some(0), Some(1), Some(2)]);
         assert!(rig.set.end(0, &mut rig.ingest).unwrap() && !rig.set.end(0, &mut rig.ingest).unwrap());
         assert_eq!(found(&mut rig), [None, Some(1), Some(2)]);
-        assert_eq!(rig.set.remove(|id| id.number == 1).len(), 1);
+        assert_eq!(rig.set.remove(&[partition(1)]).len(), 1);
         assert_eq!(found(&mut rig), [None, None, Some(1)]);
     }
 
     #[test]
     fn a_partition_is_at_its_end_where_the_last_offsets_hold_no_record() {
-        let mut rig = Rig::new("//b:9092/t");
-        assert!(!rig.set.read_to(0, Some(5), 5), "it has no end");
-        rig.set.cursors[0].end = Some(8);
-        assert!(!rig.set.read_to(0, None, 9));
-        assert_eq!((rig.set.cursors[0].next, rig.set.cursors[0].extent.high), (5, 9));
-        assert!(rig.set.read_to(0, Some(8), 9));
-        rig.set.cursors[0].end = Some(12);
-        assert!(rig.set.read_to(0, Some(9), 9), "the partition has become shorter than it was");
-        assert!(rig.set.read_to(0, Some(3), 9) && rig.set.cursors[0].next == 9);
+        // The range of the partition, what is read of it, and whether that ends it.
+        for (end, reads, ends) in [
+            (None, vec![(Some(5), 5)], false),
+            (Some(8), vec![(None, 9)], false),
+            (Some(8), vec![(Some(8), 9)], true),
+            // The partition has become shorter than it was.
+            (Some(12), vec![(Some(9), 9)], true),
+            (Some(12), vec![(Some(9), 10), (Some(3), 9)], true),
+        ] {
+            let mut rig = Rig::new("//b:9092/t");
+            rig.set.cursors[0].end = end;
+            let mut read = |(next, high)| rig.set.read_to(partition(0), next, high, &mut rig.ingest).unwrap();
+            assert_eq!(reads.iter().copied().map(&mut read).last(), Some(ends), "{end:?} {reads:?}");
+            let highest = reads.iter().filter_map(|(next, _)| *next).max().unwrap_or(0);
+            assert_eq!((rig.set.cursors[0].next, rig.set.cursors[0].ended), (highest, ends));
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 
 use super::client::Context;
-use super::position::{ByPartition, Committed, Extent, PartitionId, Position};
+use super::position::{Extent, PartitionId, Position};
 use crate::error::Result;
 use crate::kind::headers::Headers;
 use crate::mapping::Arrival;
@@ -16,15 +16,6 @@ use std::time::Duration;
 
 /// Number of records after which a poll ends. A batch that was begun is read to its end.
 pub const RECORDS_PER_POLL: usize = 1024;
-
-/// Where the reading of a partition begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// The partition.
-    pub id: PartitionId,
-    /// The offset of the first record.
-    pub offset: i64,
-}
 
 /// A record of a topic.
 pub struct Message<'a> {
@@ -80,10 +71,10 @@ pub enum SourceEvent {
 /// Reads the records of assigned partitions.
 pub trait RecordSource {
     /// Adds partitions to those that are read. A group member calls this for an empty assignment too, to confirm it.
-    fn assign(&mut self, starts: &[Start]) -> Result<()>;
+    fn assign(&mut self, starts: &[Position]) -> Result<()>;
 
     /// Continues at new offsets. `starts` lists all partitions that are read.
-    fn reset(&mut self, starts: &[Start]) -> Result<()>;
+    fn reset(&mut self, starts: &[Position]) -> Result<()>;
 
     /// Stops the reading of partitions that stay assigned.
     fn pause(&mut self, partitions: &[PartitionId]) -> Result<()>;
@@ -104,7 +95,7 @@ pub trait RecordSource {
         None
     }
 
-    /// Whether it reads through connections of its own. librdkafka's transient errors then say nothing about the records.
+    /// Whether it reads through connections of its own. librdkafka's transient errors then do not concern the records.
     fn has_own_connections(&self) -> bool {
         false
     }
@@ -115,9 +106,9 @@ pub trait RecordSource {
     }
 }
 
-/// What the reader needs of the cluster besides records: offsets, the consumer group, statistics.
+/// The cluster as the reader uses it besides records: offsets, the consumer group, statistics.
 pub trait Cluster {
-    /// Returns what callbacks have noted: rebalances, statistics, errors.
+    /// Returns the events that callbacks have recorded: rebalances, statistics, errors.
     fn context(&self) -> &Context;
 
     /// Returns the number of partitions of a topic; `None` if it does not exist or must not be read.
@@ -126,18 +117,18 @@ pub trait Cluster {
     /// Returns the first and the end offset of a partition.
     fn extent(&self, id: PartitionId) -> Result<Extent>;
 
-    /// Returns the first offset in each partition whose record has a timestamp of `millis` or later. Partitions without such a
+    /// Returns the first position in each partition whose record has a timestamp of `millis` or later. Partitions without such a
     /// record are left out.
-    fn offsets_at(&self, partitions: &[PartitionId], millis: i64) -> Result<ByPartition<i64>>;
+    fn offsets_at(&self, partitions: &[PartitionId], millis: i64) -> Result<Vec<Position>>;
 
-    /// Returns what the group committed in each partition.
-    fn committed(&self, partitions: &[PartitionId]) -> Result<ByPartition<Committed>>;
+    /// Returns the positions that the group committed. Partitions without one are left out.
+    fn committed(&self, partitions: &[PartitionId]) -> Result<Vec<Position>>;
 
     /// Subscribes to the topics, which joins the group.
     fn subscribe(&self) -> Result<()>;
 
     /// Commits positions; the answer of the group arrives in the channel.
-    fn commit(&self, positions: &[&Position]) -> Result<Receiver<Result<()>>>;
+    fn commit(&self, positions: &[Position]) -> Result<Receiver<Result<()>>>;
 
     /// Whether the group gave the partitions to other members before this member could release them.
     fn is_assignment_lost(&self) -> bool;

@@ -1,8 +1,8 @@
 //! Fakes of [`RecordSource`] and [`Cluster`] that follow the script of a test and record their calls.
 
 use super::client::Context;
-use super::position::{ByPartition, Committed, Extent, PartitionId, Position};
-use super::source::{Cluster, Message, RecordSink, RecordSource, SourceEvent, Start};
+use super::position::{ByPartition, Extent, PartitionId, Position};
+use super::source::{Cluster, Message, RecordSink, RecordSource, SourceEvent};
 use crate::clock::SimulatedClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::headers::Headers;
@@ -18,15 +18,15 @@ pub fn partition(number: i32) -> PartitionId {
 }
 
 /// Where the reading of partition `number` of the first topic begins.
-pub fn start(number: i32, offset: i64) -> Start {
-    Start { id: partition(number), offset }
+pub fn start(number: i32, offset: i64) -> Position {
+    Position { id: partition(number), offset, stream_time: None }
 }
 
 /// A recorded call of a fake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
-    Assign(Vec<Start>),
-    Reset(Vec<Start>),
+    Assign(Vec<Position>),
+    Reset(Vec<Position>),
     Pause(Vec<PartitionId>),
     Revoke(Vec<PartitionId>),
     Subscribe,
@@ -81,11 +81,11 @@ impl Headers for NoHeaders {
 }
 
 impl RecordSource for FakeSource {
-    fn assign(&mut self, starts: &[Start]) -> Result<()> {
+    fn assign(&mut self, starts: &[Position]) -> Result<()> {
         self.note(Call::Assign(starts.to_vec()))
     }
 
-    fn reset(&mut self, starts: &[Start]) -> Result<()> {
+    fn reset(&mut self, starts: &[Position]) -> Result<()> {
         self.note(Call::Reset(starts.to_vec()))
     }
 
@@ -138,7 +138,7 @@ pub struct FakeCluster {
     context: Context,
     pub source: FakeSource,
     pub extents: RefCell<ByPartition<Extent>>,
-    pub committed: RefCell<ByPartition<Committed>>,
+    pub committed: RefCell<ByPartition<Position>>,
     pub answer: RefCell<CommitAnswer>,
     pub is_lost: RefCell<bool>,
     /// How long a commit takes.
@@ -175,30 +175,30 @@ impl Cluster for FakeCluster {
         Ok(self.extents.borrow()[&id])
     }
 
-    fn offsets_at(&self, _: &[PartitionId], _: i64) -> Result<ByPartition<i64>> {
-        Ok(ByPartition::new())
+    fn offsets_at(&self, _: &[PartitionId], _: i64) -> Result<Vec<Position>> {
+        Ok(vec![])
     }
 
-    fn committed(&self, partitions: &[PartitionId]) -> Result<ByPartition<Committed>> {
+    fn committed(&self, partitions: &[PartitionId]) -> Result<Vec<Position>> {
         let committed = self.committed.borrow();
-        Ok(partitions.iter().filter_map(|id| Some((*id, *committed.get(id)?))).collect())
+        Ok(partitions.iter().filter_map(|id| committed.get(id).cloned()).collect())
     }
 
     fn subscribe(&self) -> Result<()> {
         self.source.note(Call::Subscribe)
     }
 
-    fn commit(&self, positions: &[&Position]) -> Result<Receiver<Result<()>>> {
+    fn commit(&self, positions: &[Position]) -> Result<Receiver<Result<()>>> {
         if let Some((clock, time)) = &self.commit_time {
             clock.advance(*time);
         }
         let (sender, receiver) = channel();
-        self.source.note(Call::Commit(positions.iter().copied().cloned().collect()))?;
+        self.source.note(Call::Commit(positions.to_vec()))?;
         let answer = match *self.answer.borrow() {
             CommitAnswer::Failed(kind) => Err(Error::new(kind, "the commit is rejected")),
             CommitAnswer::Done => {
-                for Position { id, offset, stream_time } in positions.iter().copied().cloned() {
-                    self.committed.borrow_mut().insert(id, Committed { offset, stream_time });
+                for position in positions.iter().copied() {
+                    self.committed.borrow_mut().insert(position.id, position);
                 }
                 Ok(())
             }

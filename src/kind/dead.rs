@@ -46,7 +46,7 @@ pub mod column {
 pub enum ErrorType {
     /// Not in its declared format.
     ParseError,
-    /// In the format, but not an event: a required field is missing or has the wrong type.
+    /// A valid record of its format that is not an event: a required field is missing or has the wrong type.
     EnvelopeError,
     /// A time that cannot be read.
     TimestampError,

@@ -43,12 +43,16 @@ pub mod column {
     pub const SCHEMA_ID: usize = 13;
 }
 
+/// Columns that evt fills, not the producer.
+pub const PROVENANCE: [usize; 6] =
+    [column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME, column::INGESTED_AT, column::SCHEMA_ID];
+
 /// Name of the optional fifteenth column: the raw record, if evt-ingest has `--keep-raw`.
 pub const RAW: &str = "raw";
 /// The member of JSON text with the raw record in base64, if it is not UTF-8.
 pub const RAW_BASE64: &str = "raw_base64";
 
-/// The names of the stamps that a record must have to carry any.
+/// The required stamps: a record without one of these columns has no stamps.
 pub const STAMPS: [&str; 4] = ["origin", "partition", "offset", "stream_time"];
 
 pub(super) fn fields() -> Vec<Field> {
@@ -70,8 +74,8 @@ pub(super) fn fields() -> Vec<Field> {
     ]
 }
 
-/// Whether every instant of a batch is in the calendar. A stream or file that claims to be evt's may contain any
-/// number, windows are computed from it, and its text must be readable again.
+/// Whether every instant of a batch is in the calendar. A stream or file that declares one of evt's kinds may contain
+/// any number. Windows are computed from an instant, and its text must be readable again.
 pub fn has_instants_in_calendar(batch: &RecordBatch) -> bool {
     batch.columns().iter().filter_map(|column| column.as_primitive_opt::<TimestampMicrosecondType>()).all(|instants| {
         match instants.null_count() {
@@ -105,8 +109,8 @@ pub fn watched_field(name: &str) -> Field {
 /// Name of [`distinct_field`].
 pub const DISTINCT: &str = "distinct";
 
-/// Returns the column that tells whether the properties certainly contain no name twice, so that a search for names may
-/// stop at the last of them. It never leaves the stage.
+/// Returns the column that states whether the properties certainly contain no name twice, so that a search for names
+/// may stop at the last of them. It never leaves the stage.
 pub fn distinct_field() -> Field {
     Field::new(DISTINCT, DataType::Boolean, false)
 }

@@ -17,6 +17,25 @@ pub trait Headers {
     fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>));
 }
 
+/// Copied headers of a record, in its order.
+#[derive(Clone, Debug)]
+pub struct OwnedHeaders(Vec<(String, Option<Vec<u8>>)>);
+
+impl OwnedHeaders {
+    /// Copies headers.
+    pub fn new(headers: &dyn Headers) -> Self {
+        let mut copies = vec![];
+        headers.each(&mut |name, value| copies.push((name.to_owned(), value.map(<[u8]>::to_vec))));
+        Self(copies)
+    }
+}
+
+impl Headers for OwnedHeaders {
+    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        self.0.iter().for_each(|(name, value)| show(name, value.as_deref()));
+    }
+}
+
 /// Name of the headers column of events: always the last one, and it never leaves the stage.
 pub const NAME: &str = "headers";
 

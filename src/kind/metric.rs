@@ -1,10 +1,12 @@
 //! The kind "metric": the result of one window of one named aggregate for one set of dimensions.
 
 use super::field::{id, instant, optional, text};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::time::format_instant;
 use arrow::array::{
-    ArrayRef, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int32Builder, Int64Builder, RecordBatch,
-    StringBuilder, TimestampMicrosecondBuilder,
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, FixedSizeBinaryArray, FixedSizeBinaryBuilder, Float64Array,
+    Float64Builder, Int32Array, Int32Builder, Int64Array, Int64Builder, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondArray, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use std::sync::Arc;
@@ -79,6 +81,8 @@ pub struct Row<'a> {
     pub value: Option<f64>,
     /// Rows in the window.
     pub rows: u64,
+    /// 0 for live rows, one more for each backfill.
+    pub revision: i32,
     /// Number of the firing, from 0.
     pub pane: u32,
     /// Whether the row retracts an earlier one.
@@ -88,7 +92,7 @@ pub struct Row<'a> {
 /// Maximum rows in a batch.
 const BATCH_ROWS: usize = 1024;
 
-/// Builds batches of live metrics (revision 0).
+/// Builds batches of metrics.
 pub struct Builder {
     metric_id: FixedSizeBinaryBuilder,
     metric_name: StringBuilder,
@@ -131,7 +135,7 @@ impl Builder {
         self.dimensions.append_value(row.dimensions);
         self.value.append_option(row.value);
         self.rows.append_value(row.rows as i64);
-        self.revision.append_value(0);
+        self.revision.append_value(row.revision);
         self.pane.append_value(row.pane as i32);
         self.retracted.append_value(row.retracted);
         self.count += 1;
@@ -164,5 +168,66 @@ impl Builder {
             Arc::new(self.retracted.finish()),
         ];
         Ok(RecordBatch::try_new(schema, columns)?)
+    }
+}
+
+/// The columns of a batch of metrics.
+pub struct MetricColumns<'a> {
+    /// The ids.
+    pub ids: &'a FixedSizeBinaryArray,
+    /// Names of the metrics.
+    pub names: &'a StringArray,
+    /// Starts of the windows (µs).
+    pub starts: &'a TimestampMicrosecondArray,
+    /// Ends of the windows (µs).
+    pub ends: &'a TimestampMicrosecondArray,
+    /// Dimensions as canonical JSON.
+    pub dimensions: &'a StringArray,
+    /// The values.
+    pub values: &'a Float64Array,
+    /// Rows in the windows.
+    pub rows: &'a Int64Array,
+    /// The revisions.
+    pub revisions: &'a Int32Array,
+    /// Numbers of the firings.
+    pub panes: &'a Int32Array,
+    /// Whether a row retracts an earlier one.
+    pub retracted: &'a BooleanArray,
+}
+
+impl<'a> MetricColumns<'a> {
+    /// Takes the columns of a batch of metrics. Errors: exit status 70 if one is missing.
+    pub fn try_new(batch: &'a RecordBatch) -> Result<Self> {
+        let [ids, names, starts, ends, dimensions, values, rows, revisions, panes, retracted] = COLUMNS;
+        let missing = |name: &str| Error::broken(format!("a batch has no column '{name}'"));
+        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| missing(name));
+        Ok(Self {
+            ids: column(ids)?.as_fixed_size_binary(),
+            names: column(names)?.as_string(),
+            starts: column(starts)?.as_primitive(),
+            ends: column(ends)?.as_primitive(),
+            dimensions: column(dimensions)?.as_string(),
+            values: column(values)?.as_primitive(),
+            rows: column(rows)?.as_primitive(),
+            revisions: column(revisions)?.as_primitive(),
+            panes: column(panes)?.as_primitive(),
+            retracted: column(retracted)?.as_boolean(),
+        })
+    }
+
+    /// Returns the id of a row.
+    pub fn id(&self, row: usize) -> Result<[u8; 16]> {
+        self.ids.value(row).try_into().map_err(|_| Error::broken("an id that has not 16 bytes"))
+    }
+
+    /// Returns the value of a row; `None` is NULL.
+    pub fn value(&self, row: usize) -> Option<f64> {
+        self.values.is_valid(row).then(|| self.values.value(row))
+    }
+
+    /// Returns the key of a row for messages: name, start of the window, dimensions.
+    pub fn key(&self, row: usize) -> String {
+        let start = format_instant(self.starts.value(row));
+        format!("{} {start} {}", self.names.value(row), self.dimensions.value(row))
     }
 }

@@ -6,6 +6,7 @@
 //! - `event.rs`, `metric.rs`, `dead.rs`, `late.rs`, `alert.rs`: the columns of each kind; `field.rs`: their types.
 //! - `rows.rs`: typed access to the rows of a batch of events.
 //! - `letters.rs`: builds batches of dead letters; `headers.rs`: record headers as columns.
+//! - `values.rs`: builds columns from single values.
 //! - `shadow.rs`: warns of properties that have the name of a column.
 
 pub mod alert;
@@ -18,6 +19,7 @@ pub mod letters;
 pub mod metric;
 pub mod rows;
 pub mod shadow;
+pub mod values;
 
 pub use field::{claims_json, dictionary_type, holds_json, instant_type, is_id, is_json, json};
 
@@ -32,8 +34,8 @@ pub const VERSION_KEY: &str = "evt.version";
 /// The version of the frame format this crate writes.
 pub const VERSION: &str = "1";
 
-/// Schema metadata key of a selection: rows with some columns of a kind, or values below them, which have no kind any
-/// more.
+/// Schema metadata key of a selection: rows with some columns of a kind, or with values inside such columns. These rows
+/// have no kind.
 pub const SELECTION_KEY: &str = "evt.selection";
 
 /// The kind of a stream's rows.
@@ -79,6 +81,16 @@ impl Kind {
             Kind::Dead => "dead_letters",
             Kind::Late => "late_events",
             Kind::Alert => "alerts",
+        }
+    }
+
+    /// Returns the column with the instant by which rows of this kind are selected, described and stored.
+    pub fn time_column(self) -> &'static str {
+        match self {
+            Kind::Event | Kind::Late => "event_time",
+            Kind::Metric => "window_start",
+            Kind::Dead => "failed_at",
+            Kind::Alert => "since",
         }
     }
 

@@ -1,16 +1,15 @@
-//! Finds names that are both a column's and a property's. In an expression such a name is the column, but its author
-//! may have meant the property.
+//! Finds names that a column and a property share. In an expression such a name is the column, but its author may have
+//! meant the property.
 
 use super::event::{COLUMNS, column};
-use crate::json::text::unescape;
-use crate::json::walk::members;
+use crate::json::walk::last_member;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use memchr::memmem;
 
 /// Finds properties with the name of a column that expressions use.
 #[derive(Debug, Default)]
 pub struct Shadows {
-    /// Bits of the columns that have not been warned about.
+    /// Bits of the columns without a warning so far.
     asked: u32,
 }
 
@@ -54,21 +53,12 @@ fn some_has(objects: &StringArray, name: &str) -> bool {
     while let Some(found) = finder.find(&objects.value_data()[at..end]) {
         let place = at + found;
         let row = objects.value_offsets().partition_point(|start| *start as usize <= place).saturating_sub(1);
-        if objects.is_valid(row) && has(objects.value(row), name) {
+        if objects.is_valid(row) && last_member(objects.value(row), name).is_some() {
             return true;
         }
         at = objects.value_offsets()[row + 1] as usize;
     }
     false
-}
-
-fn has(object: &str, name: &str) -> bool {
-    let mut found = false;
-    members(object, |key, _| {
-        found |= unescape(key) == name;
-        !found
-    });
-    found
 }
 
 #[cfg(test)]

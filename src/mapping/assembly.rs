@@ -3,11 +3,12 @@
 use super::build::Row;
 use super::columns::{ADDED_BITS, PROVENANCE_BITS};
 use super::envelope::{Envelope, Value, Watched, column_of, watched_name};
-use super::future::Judged;
+use super::future::FutureCheck;
 use super::id::{hashed_id, made_id, parse_uuid};
 use super::options::TimeFrom;
-use super::place::{Path, clip, shown};
-use super::plan::{Out, Plan, RecordPosition, Refusal, Stamps, Wanted};
+use super::path::{Path, clip, shown};
+use super::plan::{Out, Plan, Refusal, Stamps, Wanted};
+use super::record::Record;
 use super::stamp::{Stamper, UNSTAMPED};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::members;
@@ -38,7 +39,7 @@ impl<'a> Replaced<'a> {
 
 /// The id of a record.
 enum Id<'a> {
-    /// None: it is derived from the record's position and payload.
+    /// The record has none: the id is derived from its position and payload.
     Absent,
     Uuid([u8; 16]),
     /// Text that is hashed with the source.
@@ -50,7 +51,7 @@ pub(super) struct Assembly<'a, 'm, 's> {
     pub(super) plan: &'s Plan,
     pub(super) out: &'s mut Out,
     pub(super) envelope: &'s Envelope<'a, 'm>,
-    pub(super) place: RecordPosition<'s>,
+    pub(super) record: Record<'s>,
     pub(super) stamper: &'s mut Stamper,
     /// The stamps that the record carries; without them it is stamped anew.
     pub(super) stamps: Option<Stamps>,
@@ -72,17 +73,18 @@ impl<'a> Assembly<'a, '_, '_> {
         };
         // Most records have no provenance fields, so none are looked up.
         let bare = self.envelope.lacks(PROVENANCE_BITS) && self.plan.sets.is_empty();
-        let partition = if bare && self.plan.promised.is_none() { self.place.partition } else { self.partition()? };
+        let partition =
+            if bare && self.plan.promised.is_none() { self.record.meta.partition } else { self.partition()? };
         if self.stamps.is_none() {
-            let fact = self.place.arrival.filter(|arrival| arrival.is_fact).map(|arrival| arrival.at);
-            self.judge(Judged { partition, event_time, arrival: own.or(fact) })?;
+            let fact = self.record.meta.arrival.filter(|arrival| arrival.is_fact).map(|arrival| arrival.at);
+            self.judge(FutureCheck { partition, event_time, arrival: own.or(fact) })?;
         }
         let (offset, ingested_at, schema_id) = match self.stamps {
-            Some(stamps) => (stamps.offset, stamps.ingested_at.unwrap_or(self.place.now), stamps.schema_id),
-            None if bare => (self.place.offset, self.place.now, None),
+            Some(stamps) => (stamps.offset, stamps.ingested_at.unwrap_or(self.record.now), stamps.schema_id),
+            None if bare => (self.record.meta.offset, self.record.now, None),
             None => (
-                self.integer(column::OFFSET)?.unwrap_or(self.place.offset),
-                self.instant(column::INGESTED_AT, 0)?.unwrap_or(self.place.now),
+                self.integer(column::OFFSET)?.unwrap_or(self.record.meta.offset),
+                self.instant(column::INGESTED_AT, 0)?.unwrap_or(self.record.now),
                 self.integer(column::SCHEMA_ID)?,
             ),
         };
@@ -144,10 +146,10 @@ impl<'a> Assembly<'a, '_, '_> {
         found
     }
 
-    /// Returns the arrival if it replaces a missing `server_timestamp`. It does not beside an `event_time` of the
-    /// record, which a later reader would then ignore.
+    /// Returns the arrival if it replaces a missing `server_timestamp`. It does not if the record has an `event_time`,
+    /// because a later reader would then ignore the `event_time`.
     fn arrived(&self) -> Option<i64> {
-        let arrival = self.place.arrival?;
+        let arrival = self.record.meta.arrival?;
         let own = self.plan.options.time == TimeFrom::Default
             && !self.plan.options.stamped_at_arrival
             && self.envelope.field(column::EVENT_TIME) != Value::Absent;
@@ -155,11 +157,11 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 
     /// Applies `--max-future`: the record passes, is dead, or waits.
-    fn judge(&self, judged: Judged) -> Wanted<()> {
-        let Some(lookahead) = self.out.lookahead.as_ref().filter(|_| !self.place.judged) else { return Ok(()) };
-        match lookahead.at_once(judged) {
+    fn judge(&self, check: FutureCheck) -> Wanted<()> {
+        let Some(lookahead) = self.out.lookahead.as_ref().filter(|_| !self.record.is_judged) else { return Ok(()) };
+        match lookahead.at_once(check) {
             Some(verdict) => Ok(verdict?),
-            None => Err(Box::new(Refusal::Held(judged))),
+            None => Err(Box::new(Refusal::Pending(check))),
         }
     }
 
@@ -174,7 +176,7 @@ impl<'a> Assembly<'a, '_, '_> {
         let time = match (&self.plan.options.time, &self.plan.time) {
             (TimeFrom::Arrival, _) => {
                 replaced.event_time = unused;
-                return Ok(self.place.now);
+                return Ok(self.record.now);
             }
             (TimeFrom::Field(_), Path::Column(column::EVENT_TIME)) => return self.timed(column::EVENT_TIME),
             (TimeFrom::Field(_), Path::Column(index)) => {
@@ -197,10 +199,10 @@ impl<'a> Assembly<'a, '_, '_> {
                     self.out.timed = true;
                     return Ok(time);
                 }
-                None if *policy == TimeFrom::Optional => self.place.now,
+                None if *policy == TimeFrom::Optional => self.record.now,
                 None if *policy == TimeFrom::Untimed && self.out.timed == self.out.clocked => {
                     self.out.clocked = true;
-                    self.place.now
+                    self.record.now
                 }
                 None => return Err(self.no_time(COLUMNS[column::SERVER_TIMESTAMP])),
             },
@@ -323,7 +325,7 @@ impl<'a> Assembly<'a, '_, '_> {
     /// Returns the number of the row's partition.
     fn partition(&mut self) -> Wanted<u32> {
         let (origin, name) = (self.text(column::ORIGIN)?, self.text(column::PARTITION)?);
-        let (own_origin, own_name) = self.stamper.name(self.place.partition);
+        let (own_origin, own_name) = self.stamper.name(self.record.meta.partition);
         if let Some(promised) = &self.plan.promised {
             let name = name.as_deref().unwrap_or(own_name);
             // evt-window waits for the partitions that are named. Rows of any other would be late or not depending on
@@ -334,11 +336,11 @@ impl<'a> Assembly<'a, '_, '_> {
             }
         }
         if origin.is_none() && name.is_none() {
-            return Ok(self.place.partition);
+            return Ok(self.record.meta.partition);
         }
         let origin = origin.unwrap_or_else(|| Cow::Owned(own_origin.to_owned()));
         let name = name.unwrap_or_else(|| Cow::Owned(own_name.to_owned()));
-        Ok(self.stamper.beside(self.place.partition, &origin, &name))
+        Ok(self.stamper.beside(self.record.meta.partition, &origin, &name))
     }
 
     /// Reads the record's id. Text that is hashed stays a property if it is the value of the column's own field.
@@ -364,7 +366,7 @@ impl<'a> Assembly<'a, '_, '_> {
             Id::Text(text) => hashed_id(source, &text),
             Id::Absent => {
                 let (origin, name) = self.stamper.name(partition);
-                made_id(&mut self.out.id, origin, name, offset, self.place.raw)
+                made_id(&mut self.out.id, origin, name, offset, self.record.raw)
             }
         }
     }
@@ -434,15 +436,15 @@ impl<'a> Assembly<'a, '_, '_> {
         match twice {
             None => Ok(first),
             Some(name) => {
-                let message = format!("{}: duplicate name, in properties and beside it", clip(&name));
+                let message = format!("{}: duplicate name, in the record and in its properties", clip(&name));
                 Err(Fault::new(ErrorType::EnvelopeError, message).into())
             }
         }
     }
 }
 
-/// Returns a bit chosen by a name's length and ends. Names with different bits differ, which separates most without a
-/// comparison.
+/// Returns a bit chosen by a name's length and its first and last byte. Names with different bits differ, so most names
+/// need no comparison.
 fn trace(name: &str) -> u64 {
     let end = |byte: Option<&u8>| byte.map_or(0, |byte| usize::from(*byte));
     1 << ((name.len() + end(name.as_bytes().first()) * 5 + end(name.as_bytes().last()) * 11) % 64)

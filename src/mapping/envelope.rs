@@ -100,7 +100,7 @@ pub(super) struct Marks {
     pub(super) watched: Watched,
     /// Members that are not envelope fields.
     pub(super) members: Vec<Member>,
-    /// Whether certainly no name occurs twice in the properties; false if this was not asked for.
+    /// Whether certainly no name occurs twice in the properties; false if the reader did not check this.
     pub(super) distinct: bool,
 }
 
@@ -267,10 +267,10 @@ impl Reader {
         }
     }
 
-    /// Reads a record; with `asked` also checks whether its names are distinct.
+    /// Reads a record; with `checks_names` also checks whether its names are distinct.
     #[inline(always)]
-    pub(super) fn read_as(&mut self, text: &str, asked: bool) -> Result<(), Fault> {
-        if asked { self.read_names(text) } else { self.read::<false>(text) }
+    pub(super) fn read_as(&mut self, text: &str, checks_names: bool) -> Result<(), Fault> {
+        if checks_names { self.read_names(text) } else { self.read::<false>(text) }
     }
 
     /// Reads a record and checks its names. Not inlined, so that the common variant stays small enough to be inlined.

@@ -1,10 +1,12 @@
 //! `--max-future`: keeps one wrong clock from advancing stream time.
 //!
 //! An event too far ahead of its arrival is dead. Arrival is a property of the record, never the reader's clock. A
-//! record without an arrival is compared with the median event time of the next [`LOOKAHEAD`] rows of its partition,
-//! itself included. Those rows wait here as text: at most [`LOOKAHEAD`] records per partition.
+//! record without an arrival is compared with the median event time of [`LOOKAHEAD`] rows of its partition: its own and
+//! the next ones. These rows wait here as text, at most [`LOOKAHEAD`] per partition.
 
+use super::record::{Arrival, Record, RecordMeta};
 use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::headers::{Headers, OwnedHeaders};
 use crate::time::{format_duration, format_instant};
 use ahash::AHashMap;
 use std::collections::VecDeque;
@@ -14,7 +16,7 @@ pub const LOOKAHEAD: usize = 101;
 
 /// A record that waits for its verdict.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub struct PendingRecord {
     /// Its JSON text.
     pub text: String,
     /// Its exact bytes; `None` if the text is the record itself.
@@ -22,45 +24,54 @@ pub struct Held {
     /// Its number (line or offset) in its input.
     pub offset: i64,
     /// The partition of its input.
-    pub input: u32,
+    pub partition: u32,
     /// When it was read (µs).
     pub now: i64,
     /// What the verdict needs, as the mapper found it.
-    pub judged: Judged,
-    /// Its key, headers and arrival, if it came from a topic or over HTTP.
-    pub wrapping: Option<Box<Wrapping>>,
-}
-
-/// When a record arrived where it is read from (a topic, the HTTP server). It replaces a missing time of the record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    /// The instant (µs).
-    pub at: i64,
-    /// Whether a server set it (Kafka's log append time, for one); else the sender's clock did.
-    pub is_fact: bool,
-}
-
-/// An owned copy of a record's key, headers and arrival, which outlives the read buffer.
-#[derive(Clone, Debug)]
-pub struct Wrapping {
+    pub check: FutureCheck,
     /// Its key.
     pub key: Option<Vec<u8>>,
-    /// Its headers, in order.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Its headers.
+    pub headers: Option<OwnedHeaders>,
     /// When it arrived.
     pub arrival: Option<Arrival>,
 }
 
-impl Held {
-    /// Returns the record's exact bytes.
-    pub fn raw(&self) -> &[u8] {
-        self.raw.as_deref().unwrap_or(self.text.as_bytes())
+impl PendingRecord {
+    /// Copies a record that waits for its verdict.
+    pub fn new(record: Record<'_>, check: FutureCheck) -> Self {
+        let Record { text, raw, meta, now, .. } = record;
+        Self {
+            text: text.to_owned(),
+            raw: (raw != text.as_bytes()).then(|| raw.to_vec()),
+            offset: meta.offset,
+            partition: meta.partition,
+            now,
+            check,
+            key: meta.key.map(<[u8]>::to_vec),
+            headers: meta.headers.map(OwnedHeaders::new),
+            arrival: meta.arrival,
+        }
+    }
+
+    /// Returns the record, which has its verdict.
+    pub fn record(&self) -> Record<'_> {
+        let meta = RecordMeta {
+            input: "",
+            partition: self.partition,
+            offset: self.offset,
+            key: self.key.as_deref(),
+            headers: self.headers.as_ref().map(|headers| headers as &dyn Headers),
+            arrival: self.arrival,
+        };
+        let raw = self.raw.as_deref().unwrap_or(self.text.as_bytes());
+        Record { text: &self.text, raw, meta, now: self.now, is_judged: true }
     }
 }
 
 /// The values of a record that decide its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Judged {
+pub struct FutureCheck {
     /// Its partition.
     pub partition: u32,
     /// Its event time (µs).
@@ -72,7 +83,7 @@ pub struct Judged {
 /// Records that wait, by partition.
 pub struct Lookahead {
     limit: i64,
-    queues: AHashMap<u32, VecDeque<Held>>,
+    queues: AHashMap<u32, VecDeque<PendingRecord>>,
 }
 
 impl Lookahead {
@@ -83,32 +94,32 @@ impl Lookahead {
 
     /// Returns the verdict on a record if it need not wait: its arrival is known, and no record of its partition waits
     /// before it.
-    pub(super) fn at_once(&self, judged: Judged) -> Option<Result<(), Fault>> {
-        let waiting = self.queues.get(&judged.partition).is_some_and(|queue| !queue.is_empty());
-        let arrival = judged.arrival.filter(|_| !waiting)?;
-        Some(self.verdict(judged, arrival, "its arrival"))
+    pub(super) fn at_once(&self, check: FutureCheck) -> Option<Result<(), Fault>> {
+        let waiting = self.queues.get(&check.partition).is_some_and(|queue| !queue.is_empty());
+        let arrival = check.arrival.filter(|_| !waiting)?;
+        Some(self.verdict(check, arrival, "its arrival"))
     }
 
     /// Appends a record to its partition's queue. Returns the first record of the queue with its verdict once
     /// [`LOOKAHEAD`] records wait.
-    pub fn push(&mut self, held: Held) -> Option<(Held, Result<(), Fault>)> {
-        let partition = held.judged.partition;
+    pub fn push(&mut self, held: PendingRecord) -> Option<(PendingRecord, Result<(), Fault>)> {
+        let partition = held.check.partition;
         let queue = self.queues.entry(partition).or_default();
         queue.push_back(held);
         if queue.len() < LOOKAHEAD { None } else { self.pop(partition) }
     }
 
     /// Removes the next record of a partition that gets no more rows, with its verdict.
-    pub fn pop(&mut self, partition: u32) -> Option<(Held, Result<(), Fault>)> {
+    pub fn pop(&mut self, partition: u32) -> Option<(PendingRecord, Result<(), Fault>)> {
         let queue = self.queues.get_mut(&partition)?;
-        let mut times: Vec<i64> = queue.iter().take(LOOKAHEAD).map(|held| held.judged.event_time).collect();
+        let mut times: Vec<i64> = queue.iter().take(LOOKAHEAD).map(|held| held.check.event_time).collect();
         let held = queue.pop_front()?;
-        let verdict = match held.judged.arrival {
-            Some(arrival) => self.verdict(held.judged, arrival, "its arrival"),
+        let verdict = match held.check.arrival {
+            Some(arrival) => self.verdict(held.check, arrival, "its arrival"),
             None => {
                 let middle = (times.len() - 1) / 2;
                 let (_, median, _) = times.select_nth_unstable(middle);
-                self.verdict(held.judged, *median, "the median of the rows that follow")
+                self.verdict(held.check, *median, "the median of the rows that follow")
             }
         };
         Some((held, verdict))
@@ -120,7 +131,7 @@ impl Lookahead {
     }
 
     /// Returns the record of a partition that has waited longest.
-    pub fn first(&self, partition: u32) -> Option<&Held> {
+    pub fn first(&self, partition: u32) -> Option<&PendingRecord> {
         self.queues.get(&partition)?.front()
     }
 
@@ -137,13 +148,13 @@ impl Lookahead {
         waiting
     }
 
-    fn verdict(&self, judged: Judged, arrival: i64, of: &str) -> Result<(), Fault> {
-        if judged.event_time.saturating_sub(arrival) <= self.limit {
+    fn verdict(&self, check: FutureCheck, arrival: i64, of: &str) -> Result<(), Fault> {
+        if check.event_time.saturating_sub(arrival) <= self.limit {
             return Ok(());
         }
         let message = format!(
             "{} is more than {} after {of}, {}",
-            format_instant(judged.event_time),
+            format_instant(check.event_time),
             format_duration(self.limit),
             format_instant(arrival)
         );

@@ -47,7 +47,7 @@ fn unhex(digits: [u8; 16]) -> Option<[u8; 8]> {
 
 /// Derives the id of a record without one: UUIDv5 of `origin NUL partition NUL offset NUL payload`.
 ///
-/// A replay derives the same id. The offset keeps equal lines of one file apart. `scratch` is memory that is used
+/// A replay derives the same id. The offset distinguishes equal lines of one file. `scratch` is memory that is used
 /// again.
 pub fn made_id(scratch: &mut Vec<u8>, origin: &str, partition: &str, offset: i64, payload: &[u8]) -> [u8; 16] {
     scratch.clear();

@@ -1,18 +1,18 @@
 //! The entry point of the mapping: turns a record's text into a row of a batch.
 
 use super::assembly::Assembly;
-use super::build::{Beside, Builder};
+use super::build::{Builder, ExtraColumns};
 use super::columns::{PROVENANCE_BITS, STAMP_BITS};
 use super::envelope::{Envelope, Reader, WATCH_MAX};
-use super::future::{Judged, Lookahead};
+use super::future::{FutureCheck, Lookahead};
 use super::options::{KeepRaw, Options, Provenance, TimeFrom, column_index};
-use super::place::Path;
-use super::plan::{Defaults, Out, Plan, RecordPosition, Refusal, Stamps};
+use super::path::Path;
+use super::plan::{Defaults, Out, Plan, Refusal, Stamps};
+use super::record::Record;
 use super::stamp::Stamper;
 use crate::error::Result;
 use crate::kind::dead::Fault;
 use crate::kind::event::column;
-use crate::kind::headers::Headers;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::Buffer;
 
@@ -24,7 +24,7 @@ pub enum Mapped {
     /// A dead letter.
     Dead(Fault),
     /// It waits for the rows after it ([`Lookahead`]); the caller keeps its text.
-    Held(Judged),
+    Pending(FutureCheck),
     /// It has no time, and no record before it had one: the run ends before anything is written.
     NoTime,
 }
@@ -144,12 +144,6 @@ impl Mapper {
         self.out.builder.lend(block);
     }
 
-    /// Adds the headers of the last mapped record. With [`Options::headers`], call it once per row.
-    #[inline]
-    pub fn wrap(&mut self, headers: Option<&dyn Headers>) -> Result<()> {
-        self.out.builder.wrap(headers)
-    }
-
     /// Returns the records that wait for their `--max-future` verdict.
     pub fn lookahead(&mut self) -> Option<&mut Lookahead> {
         self.out.lookahead.as_mut()
@@ -167,7 +161,8 @@ impl Mapper {
 
     /// Maps one record; an error only if a batch cannot be built.
     #[inline]
-    pub fn record(&mut self, text: &str, place: RecordPosition<'_>, stamper: &mut Stamper) -> Result<Mapped> {
+    pub fn record(&mut self, record: Record<'_>, stamper: &mut Stamper) -> Result<Mapped> {
+        let text = record.text;
         let mut read = self.reader.read_as(text, self.plan.options.distinct);
         let mut stamps = None;
         self.is_plain = false;
@@ -183,7 +178,7 @@ impl Mapper {
         }
         let (plan, out) = (&self.plan, &mut self.out);
         let reader = if self.is_plain { &mut self.plain } else { &mut self.reader };
-        let mut raw = Some(place.raw);
+        let mut raw = Some(record.raw);
         if plan.options.keep_raw == KeepRaw::Brought && stamps.is_some() {
             raw = reader.marks.take_raw(text, &mut self.raw).then_some(&self.raw);
         }
@@ -201,12 +196,15 @@ impl Mapper {
         {
             return Ok(Mapped::Dead(fault));
         }
-        match (Assembly { plan, out, envelope: &envelope, place, stamper, stamps, raw }).run() {
-            Ok(()) => Ok(Mapped::Row),
+        match (Assembly { plan, out, envelope: &envelope, record, stamper, stamps, raw }).run() {
+            Ok(()) => {
+                self.out.builder.push_headers(record.meta.headers)?;
+                Ok(Mapped::Row)
+            }
             Err(refusal) => match *refusal {
                 Refusal::Fault(fault) => Ok(Mapped::Dead(fault)),
                 Refusal::NoTime => Ok(Mapped::NoTime),
-                Refusal::Held(judged) => Ok(Mapped::Held(judged)),
+                Refusal::Pending(check) => Ok(Mapped::Pending(check)),
                 Refusal::Error(error) => Err(error),
             },
         }
@@ -242,5 +240,5 @@ impl Mapper {
 fn builder(options: &Options, watch: &[String]) -> Builder {
     let lean = options.lean.filter(|_| watch.len() == options.watch.len());
     let Options { keep_raw: raw, distinct, headers, coded, .. } = *options;
-    Builder::new(Beside { raw, watch, distinct, headers }, coded, lean)
+    Builder::new(ExtraColumns { raw, watch, distinct, headers }, coded, lean)
 }

@@ -12,10 +12,11 @@
 //! - `build/`: the columns of a batch under construction.
 //! - `stamp.rs`: partitions and their stream times.
 //! - `future.rs`: `--max-future`, and the records that wait for their verdict.
-//! - `when.rs`: reads times, by `--time-unit`, `--time-format` and `--time-zone`; `when/suggest.rs` proposes these
+//! - `when/`: reads times, by `--time-unit`, `--time-format` and `--time-zone`; `when/suggest.rs` proposes these
 //!   flags.
 //! - `id.rs`: event ids, read or derived.
-//! - `options.rs`, `plan.rs`, `place.rs`, `columns.rs`: the flags, the flags resolved, paths into a record, sets of
+//! - `record.rs`: a record with the metadata around its payload.
+//! - `options.rs`, `plan.rs`, `path.rs`, `columns.rs`: the flags, the flags resolved, paths into a record, sets of
 //!   columns.
 
 mod assembly;
@@ -26,17 +27,19 @@ mod future;
 mod id;
 mod mapper;
 mod options;
-mod place;
+mod path;
 mod plan;
+mod record;
 mod stamp;
 mod when;
 
 pub use build::schema;
-pub use future::{Arrival, Held, Judged, LOOKAHEAD, Lookahead, Wrapping};
+pub use future::{FutureCheck, LOOKAHEAD, Lookahead, PendingRecord};
 pub use id::{made_id, uuid_of};
 pub use mapper::{Mapped, Mapper, Rule};
-pub use options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Lean, Options, Provenance, TimeFrom};
-pub use plan::{Defaults, RecordPosition};
+pub use options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Options, Projection, Provenance, TimeFrom};
+pub use plan::Defaults;
+pub use record::{Arrival, Record, RecordMeta};
 pub use stamp::Stamper;
 pub use when::{TimeUnit, When, time_fields};
 

@@ -93,12 +93,12 @@ pub struct Options {
     /// A bit per watched property that is read as text and probably has few values: its column is then a dictionary.
     pub coded: u32,
     /// The columns that are read, if only the watched properties and some columns are.
-    pub lean: Option<Lean>,
+    pub lean: Option<Projection>,
 }
 
 /// The columns that are read, as bits. The others stay blank and are not copied. Positions and times are always filled.
 #[derive(Clone, Copy, Debug)]
-pub struct Lean {
+pub struct Projection {
     /// The columns that are read.
     pub columns: u32,
     /// Of those, the columns read as text that probably have few values: they are built as dictionaries.

@@ -106,8 +106,9 @@ fn its_verdict_on_a_record_is_that_of_serde_json() {
     let (mut good, mut bad) = (0, 0);
     for round in 0..200_000 {
         let line = mutate(LINES[round % LINES.len()], &mut random);
-        let place = RecordPosition { raw: line.as_bytes(), offset: 1, partition, now: 0, judged: false, arrival: None };
-        let outcome = mapper.record(&line, place, &mut stamper).unwrap();
+        let meta = RecordMeta::of_file("f", partition).at(1);
+        let record = Record { text: &line, raw: line.as_bytes(), meta, now: 0, is_judged: false };
+        let outcome = mapper.record(record, &mut stamper).unwrap();
         let refused = matches!(&outcome, Mapped::Dead(fault) if fault.error_type == ErrorType::ParseError);
         let oracle = serde_json::from_str::<&RawValue>(&line).is_ok() && depth(&line) <= DEPTH_MAX;
         assert_eq!(refused, !oracle, "{line:?}: {outcome:?}");

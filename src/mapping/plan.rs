@@ -2,29 +2,12 @@
 
 use super::build::Builder;
 use super::envelope::{Envelope, Value};
-use super::future::{Arrival, Judged, Lookahead};
+use super::future::{FutureCheck, Lookahead};
 use super::options::Options;
-use super::place::Path;
+use super::path::Path;
 use crate::error::Error;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::time::Parser;
-
-/// The position of a record, and what its input knows about it.
-#[derive(Clone, Copy, Debug)]
-pub struct RecordPosition<'a> {
-    /// Its exact bytes.
-    pub raw: &'a [u8],
-    /// Its number in its partition; a file's line.
-    pub offset: i64,
-    /// Its partition if the record does not name one: a number of the [`Stamper`](super::Stamper).
-    pub partition: u32,
-    /// When it is read (µs).
-    pub now: i64,
-    /// Whether `--max-future` has already passed it.
-    pub judged: bool,
-    /// When it arrived where it is read from, if that place records it.
-    pub arrival: Option<Arrival>,
-}
 
 /// The stamps that a record carries.
 #[derive(Clone, Copy)]
@@ -107,7 +90,7 @@ impl Plan {
 pub(super) enum Refusal {
     Fault(Fault),
     NoTime,
-    Held(Judged),
+    Pending(FutureCheck),
     Error(Error),
 }
 

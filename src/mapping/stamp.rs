@@ -23,7 +23,7 @@ struct Partition {
     name: u32,
     stream_time: Option<i64>,
     ended: bool,
-    told: bool,
+    reported: bool,
     /// Not announced before its first row, so that no reader waits for it ([`Stamper::unnamed`]).
     silent: bool,
 }
@@ -105,7 +105,7 @@ pub struct Stamper {
     /// after it.
     explicit: Option<Vec<i64>>,
     /// Number of partitions whose state has changed since the last [`Stamper::news`].
-    untold: usize,
+    unreported: usize,
 }
 
 impl Stamper {
@@ -115,11 +115,11 @@ impl Stamper {
     }
 
     /// Sets the explicit watermark (µs) of the input that `partition` belongs to.
-    pub fn promise(&mut self, partition: u32, watermark: i64) {
+    pub fn set_watermark(&mut self, partition: u32, watermark: i64) {
         let input = self.input_of(partition) as usize;
-        let promised = self.explicit.get_or_insert_default();
-        promised.resize(promised.len().max(input + 1), EARLIEST);
-        promised[input] = watermark;
+        let watermarks = self.explicit.get_or_insert_default();
+        watermarks.resize(watermarks.len().max(input + 1), EARLIEST);
+        watermarks[input] = watermark;
     }
 
     /// Sets the input in which partitions are looked up from now on.
@@ -157,8 +157,9 @@ impl Stamper {
         let (origin, name) = (self.origins.code(origin), self.names.code(name));
         let next = self.partitions.len() as u32;
         *self.ids.entry((input, origin, name)).or_insert_with(|| {
-            self.untold += usize::from(!silent);
-            let partition = Partition { input, origin, name, stream_time: None, ended: false, told: silent, silent };
+            self.unreported += usize::from(!silent);
+            let partition =
+                Partition { input, origin, name, stream_time: None, ended: false, reported: silent, silent };
             self.partitions.push(partition);
             next
         })
@@ -176,14 +177,14 @@ impl Stamper {
             let partition = &mut self.partitions[*partition as usize];
             let own = match &self.explicit {
                 _ if *stream_time != UNSTAMPED => *stream_time,
-                Some(promised) => promised.get(partition.input as usize).copied().unwrap_or(EARLIEST),
+                Some(watermarks) => watermarks.get(partition.input as usize).copied().unwrap_or(EARLIEST),
                 None => *event_time,
             };
             let now = match partition.stream_time {
                 Some(known) => known.max(own),
                 None => {
-                    self.untold += usize::from(partition.silent);
-                    partition.told &= !std::mem::take(&mut partition.silent);
+                    self.unreported += usize::from(partition.silent);
+                    partition.reported &= !std::mem::take(&mut partition.silent);
                     own
                 }
             };
@@ -210,7 +211,7 @@ impl Stamper {
         for partition in self.partitions.iter_mut().filter(|partition| partition.input == input) {
             if !partition.ended && !partition.silent {
                 partition.ended = true;
-                self.untold += usize::from(std::mem::replace(&mut partition.told, false));
+                self.unreported += usize::from(std::mem::replace(&mut partition.reported, false));
             }
         }
     }
@@ -221,7 +222,7 @@ impl Stamper {
         let (Some(origin), Some(name)) = (code(&self.origins, origin), code(&self.names, name)) else { return };
         if let Some(at) = self.ids.get(&(input, origin, name)) {
             let partition = &mut self.partitions[*at as usize];
-            self.untold -= usize::from(!std::mem::replace(&mut partition.told, true));
+            self.unreported -= usize::from(!std::mem::replace(&mut partition.reported, true));
             partition.silent = true;
         }
     }
@@ -231,15 +232,15 @@ impl Stamper {
     pub fn withdraw(&mut self, input: u32) -> bool {
         let mut ends = 0;
         for partition in self.partitions.iter_mut().filter(|partition| partition.input == input) {
-            if !partition.told && !partition.ended {
-                self.untold -= 1;
-                (partition.told, partition.silent) = (true, true);
+            if !partition.reported && !partition.ended {
+                self.unreported -= 1;
+                (partition.reported, partition.silent) = (true, true);
             } else if !partition.silent && !std::mem::replace(&mut partition.ended, true) {
-                partition.told = false;
+                partition.reported = false;
                 ends += 1;
             }
         }
-        self.untold += ends;
+        self.unreported += ends;
         ends > 0
     }
 
@@ -257,29 +258,29 @@ impl Stamper {
         }
         partition.stream_time = stream_time;
         partition.ended = false;
-        self.untold += usize::from(std::mem::replace(&mut partition.told, false));
+        self.unreported += usize::from(std::mem::replace(&mut partition.reported, false));
     }
 
     /// Marks one partition as ended.
     pub fn end_one(&mut self, partition: u32) {
         let partition = &mut self.partitions[partition as usize];
         if !partition.silent && !std::mem::replace(&mut partition.ended, true) {
-            self.untold += usize::from(std::mem::replace(&mut partition.told, false));
+            self.unreported += usize::from(std::mem::replace(&mut partition.reported, false));
         }
     }
 
     /// Whether some partition is new or has ended since the last call of [`Stamper::news`].
     pub fn has_news(&self) -> bool {
-        self.untold > 0
+        self.unreported > 0
     }
 
     /// Returns the partitions that are new or have ended since the last call, as a progress frame reports them.
     pub fn news(&mut self) -> Vec<PartitionState> {
         let (origins, names) = (&self.origins.texts, &self.names.texts);
         let mut news = vec![];
-        self.untold = 0;
-        for partition in self.partitions.iter_mut().filter(|partition| !partition.told) {
-            partition.told = true;
+        self.unreported = 0;
+        for partition in self.partitions.iter_mut().filter(|partition| !partition.reported) {
+            partition.reported = true;
             news.push(PartitionState {
                 input: partition.input,
                 origin: origins[partition.origin as usize].clone(),

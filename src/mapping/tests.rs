@@ -22,15 +22,9 @@ impl Bench {
 
     fn record(&mut self, text: &str) -> Mapped {
         self.line += 1;
-        let place = RecordPosition {
-            raw: text.as_bytes(),
-            offset: self.line,
-            partition: self.partition,
-            now: NOW,
-            judged: false,
-            arrival: None,
-        };
-        self.mapper.record(text, place, &mut self.stamper).unwrap()
+        let meta = RecordMeta::of_file("a.jsonl", self.partition).at(self.line);
+        let record = Record { text, raw: text.as_bytes(), meta, now: NOW, is_judged: false };
+        self.mapper.record(record, &mut self.stamper).unwrap()
     }
 
     fn batch(&mut self) -> RecordBatch {
@@ -86,7 +80,7 @@ fn properties_keep_their_bytes_and_get_what_stands_beside_them() {
     assert_eq!(text(&one(arrival(), r#"{"x":1,"properties":{}}"#), "properties"), r#"{"x":1}"#);
     let (kind, message) = fault(arrival(), r#"{"a":1,"properties":{"\u0061":2}}"#);
     assert_eq!(
-        (kind, message.contains("duplicate name, in properties and beside it")),
+        (kind, message.contains("duplicate name, in the record and in its properties")),
         (ErrorType::EnvelopeError, true)
     );
 }
@@ -139,7 +133,7 @@ fn the_first_provenance_stays_a_property_however_often_an_event_is_stamped_anew(
     let wanted = format!(r#"{},"partition":"3"}}"#, first.trim_end_matches('}'));
     assert_eq!(text(&batch, "properties"), wanted);
     let record = format!(r#"{{"properties":{first},{beside},"a":2}}"#);
-    assert_eq!(fault(Options::default(), &record).1, "a: duplicate name, in properties and beside it");
+    assert_eq!(fault(Options::default(), &record).1, "a: duplicate name, in the record and in its properties");
 }
 
 fn keep() -> Options {
@@ -413,17 +407,17 @@ fn a_clock_in_the_future_is_judged_by_the_rows_that_follow() {
     let record = |bench: &mut Bench, hour: u32| {
         let text = format!(r#"{{"t":"2024-01-01T{hour:02}:00:00Z"}}"#);
         let outcome = bench.record(&text);
-        let Mapped::Held(judged) = outcome else { panic!("{outcome:?}") };
-        let held =
-            Held { text, raw: None, offset: bench.line, input: bench.partition, now: NOW, judged, wrapping: None };
-        bench.mapper.lookahead().unwrap().push(held)
+        let Mapped::Pending(check) = outcome else { panic!("{outcome:?}") };
+        let meta = RecordMeta::of_file("a.jsonl", bench.partition).at(bench.line);
+        let record = Record { text: &text, raw: text.as_bytes(), meta, now: NOW, is_judged: false };
+        bench.mapper.lookahead().unwrap().push(PendingRecord::new(record, check))
     };
     assert!(record(&mut bench, 20).is_none());
     for _ in 0..99 {
         assert!(record(&mut bench, 10).is_none());
     }
     let (held, verdict) = record(&mut bench, 10).unwrap();
-    assert_eq!((held.offset, verdict.unwrap_err().error_type), (1, ErrorType::FutureTimestampError));
+    assert_eq!((held.record().meta.offset, verdict.unwrap_err().error_type), (1, ErrorType::FutureTimestampError));
     let (held, verdict) = record(&mut bench, 10).unwrap();
-    assert_eq!((held.offset, verdict), (2, Ok(())));
+    assert_eq!((held.record().meta.offset, verdict), (2, Ok(())));
 }

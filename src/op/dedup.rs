@@ -3,15 +3,17 @@
 //! A row is a duplicate iff an earlier row of its partition with the same id, duplicate or not, had a stream time of at
 //! least the row's own stream time less the span. So all repeats of a sender that repeats an event again and again are
 //! duplicates. The verdict is a function of the partition's contents alone, whatever the batches and the interleaving.
-//! If the column holds a watermark (`--control`) that is behind the rows, the stream time is the largest event time of
+//! A name that two inputs share is one partition here, so the rows of a copy of a file are duplicates (windows keep them apart:
+//! decision 068). If the column holds a watermark (`--control`) that is behind the rows, the stream time is the largest event time of
 //! the partition so far, as elsewhere.
 //!
 //! Memory: the ids seen within the span, 60 to 110 bytes each. [`Options::max_ids`] bounds it: at that many ids the
-//! eighth that was seen longest ago (over all partitions) is forgotten and counted in [`Dedup::forgotten`]. Only after
+//! eighth that was seen longest ago (over all partitions) is dropped and counted in [`Dedup::forgotten`]. Only after
 //! that can a duplicate pass, and does the interleaving of partitions matter.
 
 use crate::error::{Error, Result};
 use crate::kind::event::{COLUMNS, column};
+use crate::parse::bytes::Cursor;
 use arrow::array::{
     Array, ArrayAccessor, AsArray, BooleanArray, BooleanBuilder, RecordBatch, StringArray, TimestampMicrosecondArray,
     TypedDictionaryArray,
@@ -92,7 +94,7 @@ impl Dedup {
         Self { options, state: State::default(), index: Map::default() }
     }
 
-    /// Returns the number of ids that were forgotten early because of [`Options::max_ids`].
+    /// Returns the number of ids that were dropped early because of [`Options::max_ids`].
     pub fn forgotten(&self) -> u64 {
         self.state.forgotten
     }
@@ -145,7 +147,7 @@ impl Dedup {
         })
     }
 
-    /// Forgets the eighth of the ids that was seen longest ago, at least one, and partitions without ids; returns the
+    /// Drops the eighth of the ids that was seen longest ago, at least one, and partitions without ids; returns the
     /// number of ids.
     fn forget(&mut self, held: usize) -> usize {
         let sightings = self.state.partitions.iter().flat_map(|partition| partition.last.values());
@@ -197,16 +199,16 @@ impl Dedup {
     ///
     /// Errors: exit status 78 if it was saved with other options, 65 if it is damaged.
     pub fn restore(options: Options, snapshot: &[u8]) -> Result<Self> {
-        let mut reader = Reader(snapshot);
-        match (reader.take::<1>(), reader.number()) {
-            (Some([VERSION]), Some(digest)) if digest == options.digest() => {}
-            (Some([VERSION]), Some(_)) => return Err(Error::config("snapshot of dedup: saved with other options")),
-            (Some([version]), _) if version != VERSION => {
+        let mut saved = Cursor::new(snapshot);
+        match (saved.le(), saved.le::<u64>()) {
+            (Some(VERSION), Some(digest)) if digest == options.digest() => {}
+            (Some(VERSION), Some(_)) => return Err(Error::config("snapshot of dedup: saved with other options")),
+            (Some(version), _) if version != VERSION => {
                 return Err(Error::config(format!("snapshot of dedup: unknown version {version}")));
             }
             _ => return Err(damaged()),
         }
-        let state = reader.state().filter(|_| reader.0.is_empty()).ok_or_else(damaged)?;
+        let state = restored(&mut saved).filter(|_| saved.rest().is_empty()).ok_or_else(damaged)?;
         let index = index_of(&state.partitions);
         Ok(Self { options, state, index })
     }
@@ -293,50 +295,33 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Reads numbers and names from a snapshot; `None` if it ends too early.
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, tail) = self.0.split_first_chunk::<N>()?;
-        self.0 = tail;
-        Some(*head)
+/// Reads a saved state; `None` if it is damaged.
+fn restored(saved: &mut Cursor<'_>) -> Option<State> {
+    let mut state = State { next: saved.le()?, forgotten: saved.le()?, partitions: vec![] };
+    // Numbers increase by one per row, so none comes near the maximum.
+    if state.next > u64::MAX / 2 || state.forgotten > u64::MAX / 2 {
+        return None;
     }
-
-    fn number(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
-    }
-
-    fn name(&mut self) -> Option<String> {
-        let length = usize::try_from(self.number()?).ok()?;
-        let (head, tail) = self.0.split_at_checked(length)?;
-        self.0 = tail;
-        String::from_utf8(head.to_vec()).ok()
-    }
-
-    fn state(&mut self) -> Option<State> {
-        let mut state = State { next: self.number()?, forgotten: self.number()?, partitions: vec![] };
-        // Numbers increase by one per row, so none comes near the maximum.
-        if state.next > u64::MAX / 2 || state.forgotten > u64::MAX / 2 {
-            return None;
-        }
-        for _ in 0..self.number()? {
-            let (origin, partition) = (self.name()?, self.name()?);
-            let mut restored = Partition { origin, partition, ..Partition::default() };
-            for _ in 0..self.number()? {
-                let (id, number) = (self.take::<16>()?, self.number()?);
-                let stream_time = self.take().map(i64::from_le_bytes)?;
-                // Each id is saved once, with a number below `next`.
-                if number >= state.next || restored.last.insert(id, Sighting { number, stream_time }).is_some() {
-                    return None;
-                }
-                restored.order.push_back((id, number));
-                restored.stream_time = restored.stream_time.max(Some(stream_time));
+    for _ in 0..saved.le::<u64>()? {
+        let (origin, partition) = (restored_name(saved)?, restored_name(saved)?);
+        let mut restored = Partition { origin, partition, ..Partition::default() };
+        for _ in 0..saved.le::<u64>()? {
+            let (id, number, stream_time) = (saved.array()?, saved.le()?, saved.le()?);
+            // Each id is saved once, with a number below `next`.
+            if number >= state.next || restored.last.insert(id, Sighting { number, stream_time }).is_some() {
+                return None;
             }
-            state.partitions.push(restored);
+            restored.order.push_back((id, number));
+            restored.stream_time = restored.stream_time.max(Some(stream_time));
         }
-        Some(state)
+        state.partitions.push(restored);
     }
+    Some(state)
+}
+
+fn restored_name(saved: &mut Cursor<'_>) -> Option<String> {
+    let length = usize::try_from(saved.le::<u64>()?).ok()?;
+    String::from_utf8(saved.take(length)?.to_vec()).ok()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Operators: pure functions of their input, each with its state and its snapshot. No I/O, no clock.
 //!
-//! The tools push batches in (`push`, `on_batch`) and take batches, verdicts or text out.
+//! The tools push batches in (`on_batch`) and take batches, verdicts or text out.
 //!
 //! - `window/`, `aggregate/`: evt-window's windows and aggregate functions; `late_rows.rs`: its late rows.
 //! - `validate/`, `dedup.rs`: evt-validate's schema checks and duplicates.

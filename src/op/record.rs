@@ -7,7 +7,7 @@
 //!   without a field of their own.
 //! - A provenance name (`origin`, `offset`, …) is the property if the event has one, because ingest overwrites the
 //!   column. So is `event_time` if the record has a `server_timestamp`, which then is the event time.
-//! - A property without a field is left out, and counted: the schema defines what its readers want.
+//! - A property without a field is omitted and counted, because the schema defines what its readers need.
 //!
 //! A value that does not fit its field is the fault of its event, with the path to the field.
 
@@ -18,15 +18,11 @@ use crate::error::{Error, Result};
 use crate::json::guide::{Guide, UNMARKED};
 use crate::json::text::unescape;
 use crate::json::walk::guided;
-use crate::kind::event::{COLUMNS, column};
+use crate::kind::event::{COLUMNS, PROVENANCE, column};
 use crate::kind::rows::{Cell, RowColumns};
 use arrow::array::RecordBatch;
 use std::borrow::Cow;
 use std::collections::HashMap;
-
-/// Columns that evt fills, not the producer.
-const PROVENANCE: [usize; 6] =
-    [column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME, column::INGESTED_AT, column::SCHEMA_ID];
 
 /// Encodes events as records of one schema.
 pub struct RecordEncoder {
@@ -76,7 +72,7 @@ enum Origin {
 impl RecordEncoder {
     /// Prepares an encoder for a schema.
     ///
-    /// Errors: exit status 78 if it is not a record, or not one that an event could be.
+    /// Errors: exit status 78 if it is not a record, or not one that can represent an event.
     pub fn try_new(schema: &Schema) -> Result<Self> {
         let encoder = Encoder::try_new(schema)?;
         let what = schema.describe(schema.root());
@@ -241,7 +237,7 @@ impl Plan<'_> {
 
     fn column(&mut self, member: &RecordField, column: usize) -> Result<()> {
         let (class, what, way_out) = match column {
-            column::EVENT_ID => (ValueClass::Uuid, "a uuid", ""),
+            column::EVENT_ID => (ValueClass::Uuid, "a UUID", ""),
             column::CLIENT_TIMESTAMP | column::SERVER_TIMESTAMP => {
                 (ValueClass::Instant, "an instant", "; use timestamp-millis, timestamp-micros or string")
             }

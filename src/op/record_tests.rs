@@ -5,7 +5,7 @@ use crate::avro::decode::Decoder;
 use crate::avro::parse_schema;
 use crate::format::test_data::cases;
 use crate::json::text::write_string;
-use crate::mapping::{Mapped, Mapper, Options, RecordPosition, Stamper, TimeFrom};
+use crate::mapping::{Mapped, Mapper, Options, Record, RecordMeta, Stamper, TimeFrom};
 use crate::time::{EARLIEST, LATEST, format_instant};
 use arrow::array::AsArray;
 use proptest::prelude::*;
@@ -30,8 +30,9 @@ fn rows(texts: &[impl AsRef<str>]) -> RecordBatch {
     let partition = stamper.partition("t", "0");
     let mut mapper = Mapper::new(Options { time: TimeFrom::Optional, ..Options::default() }).unwrap();
     for (offset, text) in (0..).zip(texts) {
-        let place = RecordPosition { raw: b"raw", offset, partition, now: NOW, judged: false, arrival: None };
-        let outcome = mapper.record(text.as_ref(), place, &mut stamper).unwrap();
+        let meta = RecordMeta::of_file("t", partition).at(offset);
+        let record = Record { text: text.as_ref(), raw: b"raw", meta, now: NOW, is_judged: false };
+        let outcome = mapper.record(record, &mut stamper).unwrap();
         assert!(matches!(outcome, Mapped::Row), "{}: {outcome:?}", text.as_ref());
     }
     mapper.batch(&mut stamper, None).unwrap().unwrap()
@@ -213,7 +214,7 @@ fn a_schema_that_no_event_has_a_place_in_is_refused_at_once() {
         refusal(long)
             .contains("client_timestamp: an instant cannot be written as null or long (64 bits); use timestamp-millis")
     );
-    assert!(refusal(r#"{"name":"event_id","type":"bytes"}"#).contains("event_id: a uuid cannot be written as bytes"));
+    assert!(refusal(r#"{"name":"event_id","type":"bytes"}"#).contains("event_id: a UUID cannot be written as bytes"));
     assert!(refusal(r#"{"name":"user_id","type":"long"}"#).contains("user_id: a string cannot be written as long"));
     assert!(refusal(r#"{"name":"properties","type":"string"}"#).contains("properties: an object cannot be"));
     let twice = r#"{"name":"a","type":"int"},{"name":"properties","type":{"type":"record","name":"P","fields":[{"name":"a","type":"int"}]}}"#;

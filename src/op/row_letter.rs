@@ -8,9 +8,9 @@ use crate::kind::headers::{self, Headers};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
-/// Shows `take` the letter of a row of `batch`: its raw record where the batch has it, else the row as JSON. `headers` are those of
-/// the record; none where the row itself has them. The second argument of `take` says whether the row has a position; a metric goes
-/// by its name.
+/// Calls `take` with the dead letter of a row of `batch`: its payload is the raw record if the batch has it, else the
+/// row as JSON. `headers` are those of the record; `None` if the row itself has them. The second argument of `take`
+/// says whether the row has a position; a metric has only a name.
 pub fn with_letter<T>(
     batch: &RecordBatch,
     row: usize,
@@ -33,7 +33,7 @@ pub fn with_letter<T>(
         let key = values.normalized_keys()[row];
         Some(values.values().as_string_opt::<i32>()?.value(key).to_owned())
     };
-    // A dead letter's origin is called source_topic; a metric has none and goes by its own name.
+    // A dead letter's origin is called source_topic; a metric has no origin and is identified by its name.
     let name = || Some(batch.column_by_name("metric_name")?.as_string_opt::<i32>()?.value(row).to_owned());
     let origin = text("origin").or_else(|| text("source_topic")).or_else(name).unwrap_or_default();
     let partition = text("partition").unwrap_or_else(|| "0".to_owned());
@@ -47,14 +47,14 @@ pub fn with_letter<T>(
     take(&letter, offsets.is_some())
 }
 
-/// The raw record of a row, where the batch has it.
+/// Returns the raw record of a row, if the batch has it.
 fn raw_of(batch: &RecordBatch, row: usize) -> Option<&[u8]> {
     let column = batch.column_by_name(RAW).filter(|column| column.is_valid(row))?;
     let lent = || column.as_binary_view_opt().map(|lent| lent.value(row));
     column.as_binary_opt::<i32>().map(|copied| copied.value(row)).or_else(lent)
 }
 
-/// The row as one line of JSON, properties byte for byte.
+/// Returns the row as one line of JSON, properties byte for byte.
 fn row_text(batch: &RecordBatch, row: usize) -> Result<String> {
     let mut text = String::new();
     // Without the columns that a stage added for itself.

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::parse::bytes::{Cursor, Number};
 use crate::time::{DAY, EARLIEST, LATEST};
 
-/// Appends a number to the saved form of an aggregate.
+/// Appends a number to a saved form.
 pub fn put_u64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
@@ -88,25 +88,25 @@ impl<'a> Reader<'a> {
         self.le()
     }
 
-    /// Reads an edge of a window (µs): within the calendar or a window's length beyond it, so that arithmetic cannot
-    /// overflow.
+    /// Reads the start or end of a window (µs): within the calendar or a window's length beyond it, so that arithmetic
+    /// cannot overflow.
     pub fn instant(&mut self) -> Result<i64> {
         let beyond = 1_000 * 366 * DAY;
         let value = self.number()?;
         let known = (EARLIEST - beyond..=LATEST + beyond).contains(&value);
-        known.then_some(value).ok_or_else(|| Error::corrupt("a snapshot names an instant beyond the calendar"))
+        known.then_some(value).ok_or_else(|| Error::corrupt("snapshot: an instant is outside the years 1 to 9999"))
     }
 
     /// Reads a number of rows below 2^48, so that sums cannot overflow.
     pub fn rows(&mut self) -> Result<u64> {
         let rows = u64::try_from(self.number()?).ok().filter(|rows| *rows < 1 << 48);
-        rows.ok_or_else(|| Error::corrupt("a snapshot counts more rows than there can be"))
+        rows.ok_or_else(|| Error::corrupt("snapshot: a number of rows is out of range"))
     }
 
     /// Reads a pane number, with room for later ones.
     pub fn pane(&mut self) -> Result<u32> {
         let pane = i32::try_from(self.number()?).ok().and_then(|pane| u32::try_from(pane).ok());
-        pane.ok_or_else(|| Error::corrupt("a snapshot counts more firings than there can be"))
+        pane.ok_or_else(|| Error::corrupt("snapshot: a number of panes is out of range"))
     }
 
     /// Reads a length or a count, at most the number of bytes left.
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
         usize::try_from(value)
             .ok()
             .filter(|count| *count <= self.0.rest().len())
-            .ok_or_else(|| Error::corrupt("a snapshot counts more than it holds"))
+            .ok_or_else(|| Error::corrupt("snapshot: a count exceeds the remaining bytes"))
     }
 
     /// Reads an optional number.
@@ -133,7 +133,7 @@ impl<'a> Reader<'a> {
     pub fn at_most(&mut self, max: u64) -> Result<usize> {
         match self.le::<u64>()? {
             value if value <= max => Ok(value as usize),
-            value => Err(Error::corrupt(format!("a snapshot names {value}, beyond {max}"))),
+            value => Err(Error::corrupt(format!("snapshot: expected a number up to {max}, found {value}"))),
         }
     }
 
@@ -145,18 +145,18 @@ impl<'a> Reader<'a> {
 
     /// Reads text after its length.
     pub fn text(&mut self) -> Result<String> {
-        String::from_utf8(self.bytes()?.to_vec()).map_err(|_| Error::corrupt("a snapshot holds text that is not UTF-8"))
+        String::from_utf8(self.bytes()?.to_vec()).map_err(|_| Error::corrupt("snapshot: invalid UTF-8"))
     }
 
     /// Checks that everything was read.
     ///
     /// Errors: exit status 65 if bytes are left.
     pub fn finish(self) -> Result<()> {
-        if self.0.rest().is_empty() { Ok(()) } else { Err(Error::corrupt("a snapshot holds more than its state")) }
+        if self.0.rest().is_empty() { Ok(()) } else { Err(Error::corrupt("snapshot: bytes after the state")) }
     }
 }
 
 #[cold]
 fn cut_short() -> Error {
-    Error::corrupt("a snapshot is cut short")
+    Error::corrupt("snapshot: truncated")
 }

@@ -1,7 +1,7 @@
 //! Dead letters of a stage: written to `--dlq`, or reported and counted as dropped.
 //!
-//! Letters of the source (records that could not become rows) and letters of the stage (rows that it or an output rejected) are
-//! buffered and written together. An output that is not open yet is opened by the first row or by a full buffer.
+//! The stage buffers and writes two kinds of letters together: letters of the source (records that could not become rows),
+//! and letters of the stage (rows that it or an output rejected). The first row or a full buffer opens the output.
 
 use super::{Output, OutputReport};
 use crate::console::Faulty;
@@ -9,7 +9,7 @@ use crate::counts::Counts;
 use crate::error::Result;
 use crate::frame::End;
 use crate::ingest::Dead;
-use crate::kafka::produce::Bounced;
+use crate::kafka::produce::RejectedRecord;
 use crate::kind::dead::{ErrorType, Fault, Letter, column};
 use crate::kind::headers::Headers;
 use crate::kind::letters::Builder;
@@ -34,7 +34,7 @@ const REPORT_EVERY: i64 = 60_000_000;
 pub type Opening = Box<dyn FnOnce() -> Result<Output>>;
 
 /// Where letters are written.
-enum Outlet {
+enum LetterOutput {
     /// No output: they are dropped.
     Nowhere,
     /// An output that is opened by the first row, or when the buffer is full.
@@ -48,25 +48,25 @@ enum Outlet {
 /// The output of a stage's faulty records.
 pub struct DeadLetters {
     run: Rc<Run>,
-    outlet: Outlet,
-    held: Held,
+    outlet: LetterOutput,
+    held: LetterBuffer,
     /// Builds letters of the stage; they follow the batches in `held`.
     builder: Builder,
-    /// Faulty records that were reported, or would have been below the limit.
+    /// Number of faulty records for the limit of `--report`, reported or not.
     reported: u64,
     /// Time of the next line about faulty records (µs).
     next_report: i64,
     /// Letters that the output rejected even after truncation.
-    lost: Lost,
+    lost: LostLetters,
     counts: BTreeMap<ErrorType, u64>,
     /// Letters of records that the source could not make rows of, without those that still wait in `hold`.
     from_source: u64,
-    hold: Option<Hold>,
+    hold: Option<WaitingLetters>,
 }
 
 /// The buffer of letters that will be written together.
 #[derive(Default)]
-struct Held {
+struct LetterBuffer {
     batches: Vec<RecordBatch>,
     /// Letters in `batches` and in the builder.
     rows: usize,
@@ -78,14 +78,14 @@ struct Held {
 
 /// Letters that could not be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
+pub struct LostLetters {
     /// Of records that the stage found faulty.
     pub of_stage: u64,
     /// Of rows that an output rejected.
     pub of_outputs: u64,
 }
 
-impl Lost {
+impl LostLetters {
     /// Returns the number of all of them.
     pub fn total(&self) -> u64 {
         self.of_stage + self.of_outputs
@@ -93,7 +93,7 @@ impl Lost {
 }
 
 /// Letters of the source that wait until the operator has processed the rows before them.
-struct Hold {
+struct WaitingLetters {
     /// Letters before row number `end` are released.
     end: u64,
     /// Waiting letters, each with the number of rows before it.
@@ -106,7 +106,7 @@ struct Reported<'a> {
     message: &'a str,
     origin: &'a str,
     partition: &'a str,
-    /// `None` if the record has no position, only a name.
+    /// `None` if the record has a name instead of a position.
     offset: Option<i64>,
     has_headers: bool,
 }
@@ -158,12 +158,12 @@ impl DeadLetters {
         let counts = BTreeMap::new();
         Self {
             run,
-            outlet: opening.map_or(Outlet::Nowhere, Outlet::Unopened),
-            held: Held::default(),
+            outlet: opening.map_or(LetterOutput::Nowhere, LetterOutput::Unopened),
+            held: LetterBuffer::default(),
             builder,
             reported: 0,
             next_report: i64::MIN,
-            lost: Lost::default(),
+            lost: LostLetters::default(),
             counts,
             from_source: 0,
             hold: None,
@@ -172,27 +172,27 @@ impl DeadLetters {
 
     /// Opens the output, if there is one that is not open yet.
     pub fn open(&mut self) -> Result<()> {
-        self.outlet = match std::mem::replace(&mut self.outlet, Outlet::Nowhere) {
-            Outlet::Unopened(open) => Outlet::Open(Box::new(open()?)),
+        self.outlet = match std::mem::replace(&mut self.outlet, LetterOutput::Nowhere) {
+            LetterOutput::Unopened(open) => LetterOutput::Open(Box::new(open()?)),
             other => other,
         };
         Ok(())
     }
 
     fn output(&mut self) -> Option<&mut Output> {
-        if let Outlet::Open(output) = &mut self.outlet { Some(output) } else { None }
+        if let LetterOutput::Open(output) = &mut self.outlet { Some(output) } else { None }
     }
 
     /// Drops an output that was not opened, so that its buffered letters are never written: the run fails with a usage error.
     pub fn discard(&mut self) {
-        if let Outlet::Unopened(_) = self.outlet {
-            self.outlet = Outlet::Nowhere;
+        if let LetterOutput::Unopened(_) = self.outlet {
+            self.outlet = LetterOutput::Nowhere;
         }
     }
 
     /// Whether letters are written; if not, their records count as `dropped`.
     pub fn is_written(&self) -> bool {
-        !matches!(self.outlet, Outlet::Nowhere)
+        !matches!(self.outlet, LetterOutput::Nowhere)
     }
 
     /// Returns the number of letters so far.
@@ -201,7 +201,7 @@ impl DeadLetters {
     }
 
     /// Returns the numbers of letters that could not be written.
-    pub fn lost(&self) -> Lost {
+    pub fn lost(&self) -> LostLetters {
         self.lost
     }
 
@@ -212,7 +212,7 @@ impl DeadLetters {
 
     /// Makes letters of the source wait until [`DeadLetters::release_before`] releases them.
     pub fn hold(&mut self) {
-        self.hold = Some(Hold { end: 0, waiting: VecDeque::new() });
+        self.hold = Some(WaitingLetters { end: 0, waiting: VecDeque::new() });
     }
 
     /// Returns the number of letters of the source, without those that wait.
@@ -317,14 +317,15 @@ impl DeadLetters {
     }
 
     /// Adds the letter of a row that an output accepted and its brokers rejected later.
-    pub fn push_bounced(&mut self, bounced: &Bounced) -> Result<()> {
-        let Bounced { row, fault, payload, key, headers, topic } = bounced;
-        let headers = headers.is_some().then_some(bounced as &dyn Headers);
+    pub fn push_rejected(&mut self, rejected: &RejectedRecord) -> Result<()> {
+        let RejectedRecord { row, fault, record, topic } = rejected;
+        let headers = record.headers.is_some().then_some(record as &dyn Headers);
         if let Some(row) = row {
             return with_letter(row, 0, fault, headers, |letter, has_position| self.push(letter, has_position));
         }
-        let (key, origin, partition) = (key.as_deref(), topic.as_str(), "0");
-        let letter = Letter { payload, key, headers, arrived_at: None, fault, origin, partition, offset: 0 };
+        let (key, origin, partition) = (record.key.as_deref(), topic.as_str(), "0");
+        let letter =
+            Letter { payload: &record.value, key, headers, arrived_at: None, fault, origin, partition, offset: 0 };
         self.push(&letter, false)
     }
 
@@ -366,14 +367,14 @@ impl DeadLetters {
     pub fn tick(&mut self) -> Result<()> {
         self.flush_due()?;
         self.output().map_or(Ok(()), Output::tick)?;
-        self.take_bounced();
+        self.take_rejected();
         Ok(())
     }
 
     /// Writes the buffer if its oldest letter has waited for [`Run::LINGER`]. Letters are not written one by one, because a batch of
     /// one letter costs as much as a hundred rows. Does nothing before the output is open.
     pub fn flush_due(&mut self) -> Result<()> {
-        let is_held = matches!(self.outlet, Outlet::Unopened(_));
+        let is_held = matches!(self.outlet, LetterOutput::Unopened(_));
         if !is_held
             && self.held.since.is_some_and(|since| self.run.clock.monotonic().saturating_sub(since) >= Run::LINGER)
         {
@@ -391,7 +392,7 @@ impl DeadLetters {
         }
         self.open()?;
         let held = std::mem::take(&mut self.held).batches;
-        let Outlet::Open(output) = &mut self.outlet else { return Ok(()) };
+        let LetterOutput::Open(output) = &mut self.outlet else { return Ok(()) };
         let letters = match held.as_slice() {
             [letters] => letters.clone(),
             several => concat_batches(&several[0].schema(), several)?,
@@ -399,14 +400,13 @@ impl DeadLetters {
         let refused = output.write(&letters)?;
         output.flush()?;
         refused.iter().for_each(|rejected| self.lose(&rejected.fault, is_of_output(&letters, rejected.row)));
-        self.take_bounced();
+        self.take_rejected();
         Ok(())
     }
 
     /// Counts the letters that brokers rejected even after truncation.
-    fn take_bounced(&mut self) {
-        let bounced = self.output().map_or(vec![], Output::bounced);
-        for lost in &bounced {
+    fn take_rejected(&mut self) {
+        for lost in self.output().map_or(vec![], Output::take_rejected) {
             self.lose(&lost.fault, lost.row.as_ref().is_some_and(|letter| is_of_output(letter, 0)));
         }
     }
@@ -427,7 +427,7 @@ impl DeadLetters {
     pub fn settle(&mut self) -> Result<()> {
         self.flush()?;
         self.output().map_or(Ok(()), Output::settle)?;
-        self.take_bounced();
+        self.take_rejected();
         Ok(())
     }
 
@@ -438,7 +438,9 @@ impl DeadLetters {
         if !self.is_written() {
             return Ok(None);
         }
-        let Outlet::Open(output) = std::mem::replace(&mut self.outlet, Outlet::Ended) else { return Ok(None) };
+        let LetterOutput::Open(output) = std::mem::replace(&mut self.outlet, LetterOutput::Ended) else {
+            return Ok(None);
+        };
         if self.lost.total() > 1 {
             let (name, lost) = (output.name(), self.lost.total());
             self.run.console.warn(format!("{name}: {lost} dead letters cannot be written and are dropped"));
@@ -456,7 +458,7 @@ impl DeadLetters {
 /// Writes the buffered letters of a run that ends with an error.
 impl Drop for DeadLetters {
     fn drop(&mut self) {
-        // The error that ended the run is the one to report.
+        // The run reports the error that ended it, not this one.
         let _ = self.flush();
     }
 }

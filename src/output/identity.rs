@@ -10,7 +10,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// The identity of an input or output. Devices, sockets and terminals have none: a run cannot read there what it wrote.
+/// The identity of an input or output. Devices, sockets and terminals have none, because a run cannot read from them what
+/// it wrote to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// An existing file or FIFO: device and inode, equal for all links to it.
@@ -64,12 +65,12 @@ impl Identity {
 
 /// The identities of the inputs and outputs of a run.
 #[derive(Default)]
-pub struct Named {
+pub struct Identities {
     inputs: Vec<Identity>,
     outputs: Vec<Identity>,
 }
 
-impl Named {
+impl Identities {
     /// Creates it with the inputs of a run and no outputs.
     pub fn inputs(inputs: &[Uri]) -> Self {
         Self { inputs: inputs.iter().flat_map(Identity::of_input).collect(), outputs: vec![] }

@@ -1,16 +1,17 @@
 //! Outputs: frames to a pipe, a format to a file, rows to a store or a topic.
 //!
 //! ```text
-//! URI, OutputSpec ─► Checked ─open─► Output ─finish─► OutputReport
+//! URI, OutputSpec ─► OutputPlan ─open─► Output ─finish─► OutputReport
 //!                                      │ rows, control messages
 //!                                      ├─► frames, text ─► Plain: standard output, appended file, NAME.part
 //!                                      ├─► store ────────► rejected rows, at once
-//!                                      └─► topic ────────► rejected rows, at once or later (Output::bounced)
+//!                                      └─► topic ────────► rejected rows, at once or later (Output::take_rejected)
 //! ```
 //!
-//! A text file is appended to: each batch is written under one lock, and an incomplete last line is removed first. Any other file
-//! is written as `NAME.part` and renamed to `NAME` at the proven end. If the source was stopped before its end, an existing file
-//! is not replaced; it and the part both remain. If an output is dropped without [`Output::finish`], its part is deleted.
+//! An output appends to a text file: it removes an incomplete last line first, and writes each batch under one lock. It
+//! writes any other file as `NAME.part`, and renames that to `NAME` at the proven end. If a signal stopped the source
+//! before its end, the output does not replace an existing file: the file and the part both remain. Dropping an output
+//! without [`Output::finish`] deletes its part.
 
 pub mod dead_letters;
 mod file;
@@ -23,9 +24,9 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions, Format, Notes};
 use crate::frame::{Control, Encoder as FrameEncoder, End, How};
-use crate::kafka::produce::body::form;
+use crate::kafka::produce::format::form;
 use crate::kafka::produce::limit::{Limit, RowLimit};
-use crate::kafka::produce::{Bounced, KafkaOutput, row_limit};
+use crate::kafka::produce::{KafkaOutput, RejectedRecord};
 use crate::kind::Kind;
 use crate::kind::dead::{self, Rejected};
 use crate::kind::event::has_raw;
@@ -49,16 +50,16 @@ use std::rc::Rc;
 
 /// An output that was checked and is not open yet: nothing has been created or written.
 ///
-/// The schema is known only with the first rows, perhaps after hours. The check finds an output that cannot be written before that.
-pub struct Checked {
+/// The schema is known only with the first rows, perhaps after hours. The check reports an unusable output before that.
+pub struct OutputPlan {
     name: String,
-    place: Place,
+    place: Destination,
     spec: OutputSpec,
     first: Option<String>,
 }
 
 /// What the URI of an output names.
-enum Place {
+enum Destination {
     Null,
     Standard(&'static Format),
     File(PathBuf, &'static Format),
@@ -66,38 +67,38 @@ enum Place {
     Kafka(Box<Address>, Limit),
 }
 
-impl Place {
+impl Destination {
     /// Whether it is on a server.
     fn is_remote(&self) -> bool {
         match self {
-            Place::Null | Place::Standard(_) | Place::File(..) => false,
-            Place::Store(store, _) => store.is_remote,
-            Place::Kafka(..) => true,
+            Destination::Null | Destination::Standard(_) | Destination::File(..) => false,
+            Destination::Store(store, _) => store.is_remote,
+            Destination::Kafka(..) => true,
         }
     }
 }
 
-impl Checked {
-    /// Checks that the URI `text` names an output that could be written now. Contacts no server: see [`Checked::ask`].
+impl OutputPlan {
+    /// Checks that the URI `text` names an output that could be written now. Contacts no server: see [`OutputPlan::ask`].
     /// Errors: exit status 2 if it is not an output, or a file that must not be replaced.
     pub fn try_new(text: impl AsRef<OsStr>, spec: &OutputSpec, run: &Run) -> Result<Self> {
         let uri = Uri::parse(text)?;
         let name = uri.to_string();
         let mut first = None;
         let place = match uri {
-            Uri::Null => Place::Null,
-            Uri::Standard => Place::Standard(standard_format(spec, &run.io)?),
+            Uri::Null => Destination::Null,
+            Uri::Standard => Destination::Standard(standard_format(spec, &run.io)?),
             Uri::File(path) => {
                 let format = written(spec.file_format(&path, &name)?)?;
                 let path = identity::target(&path);
                 Plain::check(&path, format, spec.overwrite)?;
-                Place::File(path, format)
+                Destination::File(path, format)
             }
             Uri::Kafka(mut address) => {
                 address.options.form = Some(form(&address, spec.format)?);
                 KafkaOutput::check(&address)?;
                 let limit = Limit::new(&address, run);
-                Place::Kafka(address, limit)
+                Destination::Kafka(address, limit)
             }
             Uri::Http(_) => {
                 return Err(Error::usage(format!("{name}: an input of evt-ingest, not an output")));
@@ -106,18 +107,19 @@ impl Checked {
                 if !store.is_remote {
                     first = (store.check)(&location)?;
                 }
-                Place::Store(store, location)
+                Destination::Store(store, location)
             }
         };
         Ok(Self { name, place, spec: spec.clone(), first })
     }
 
-    /// Asks the brokers or the store's server whether rows could be written now. Retries if the server is unavailable.
+    /// Checks with the brokers or the store's server that rows can be written now. Retries if the server is
+    /// unavailable.
     pub fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
         self.show_server(&run.metrics);
         match &self.place {
-            Place::Kafka(address, _) => KafkaOutput::ask(address, run)?,
-            Place::Store(store, location) if store.is_remote => self.first = (store.check)(location)?,
+            Destination::Kafka(address, _) => KafkaOutput::ask(address, run)?,
+            Destination::Store(store, location) if store.is_remote => self.first = (store.check)(location)?,
             _ => {}
         }
         Ok(self)
@@ -126,8 +128,8 @@ impl Checked {
     /// Retries an unavailable server without a limit, unless the URI sets one. For runs whose input is stored meanwhile.
     pub fn without_limit(mut self) -> Self {
         match &mut self.place {
-            Place::Kafka(address, _) => address.options.set_without_limit(),
-            Place::Store(store, location) if store.is_remote => {
+            Destination::Kafka(address, _) => address.options.set_without_limit(),
+            Destination::Store(store, location) if store.is_remote => {
                 location.options.entry("retry".to_owned()).or_insert_with(|| FOREVER.to_owned());
             }
             _ => {}
@@ -137,7 +139,7 @@ impl Checked {
 
     /// Whether it is standard output and that is a terminal.
     pub fn is_terminal(&self) -> bool {
-        matches!(self.place, Place::Standard(_)) && std::io::stdout().is_terminal()
+        matches!(self.place, Destination::Standard(_)) && std::io::stdout().is_terminal()
     }
 
     /// Returns its URI as the user gave it, without secrets.
@@ -154,55 +156,55 @@ impl Checked {
     /// kind of row.
     pub fn identity(&self) -> Option<Identity> {
         match &self.place {
-            Place::Null | Place::Store(..) => None,
-            Place::Standard(_) => Some(Identity::of_output()),
-            Place::File(path, _) => Identity::of_path(path),
-            Place::Kafka(address, _) => Some(Identity::of_topic(&address.brokers, address.topics.first()?)),
+            Destination::Null | Destination::Store(..) => None,
+            Destination::Standard(_) => Some(Identity::of_output()),
+            Destination::File(path, _) => Identity::of_path(path),
+            Destination::Kafka(address, _) => Some(Identity::of_topic(&address.brokers, address.topics.first()?)),
         }
     }
 
     /// Returns the format of a file or of standard output; `None` for a store or a topic.
     pub fn format(&self) -> Option<&'static Format> {
         match &self.place {
-            Place::Standard(format) | Place::File(_, format) => Some(format),
-            Place::Null | Place::Store(..) | Place::Kafka(..) => None,
+            Destination::Standard(format) | Destination::File(_, format) => Some(format),
+            Destination::Null | Destination::Store(..) | Destination::Kafka(..) => None,
         }
     }
 
     /// Whether its format writes raw records, so that rows need the column `raw`.
     pub fn asks_raw(&self) -> bool {
-        matches!(&self.place, Place::Standard(format) | Place::File(_, format) if format.is_raw)
+        matches!(&self.place, Destination::Standard(format) | Destination::File(_, format) if format.is_raw)
     }
 
     /// Whether it can write the headers of records with their rows.
     pub fn takes_headers(&self) -> bool {
-        matches!(&self.place, Place::Kafka(address, _) if address.options.form != Some(Form::Frames))
+        matches!(&self.place, Destination::Kafka(address, _) if address.options.form != Some(Form::Frames))
     }
 
     /// Whether it can make rows durable before the run ends ([`Output::settle`]), so that a source may commit its position.
     pub fn acknowledges(&self) -> bool {
         match &self.place {
-            Place::Null | Place::Kafka(..) => true,
-            Place::Standard(_) => false,
-            Place::File(path, format) => is_appended(path, format, self.spec.overwrite),
-            Place::Store(store, _) => store.acknowledges,
+            Destination::Null | Destination::Kafka(..) => true,
+            Destination::Standard(_) => false,
+            Destination::File(path, format) => is_appended(path, format, self.spec.overwrite),
+            Destination::Store(store, _) => store.acknowledges,
         }
     }
 
     /// Whether it replaces the rows of other runs at the end, so that the source must be bounded.
     pub fn replaces(&self) -> bool {
-        matches!(&self.place, Place::Store(store, location) if (store.replaces)(location))
+        matches!(&self.place, Destination::Store(store, location) if (store.replaces)(location))
     }
 
     /// Whether it is a topic of frames. Its control frames describe all partitions of the source, so one run must read them all.
     pub fn is_framed(&self) -> bool {
-        matches!(&self.place, Place::Kafka(address, _) if address.options.form == Some(Form::Frames))
+        matches!(&self.place, Destination::Kafka(address, _) if address.options.form == Some(Form::Frames))
     }
 
     /// Returns the limit of the size of a row; `None` if there is none.
     pub fn row_limit(&self) -> Option<RowLimit> {
         match &self.place {
-            Place::Kafka(address, limit) => Some(row_limit(address, limit)),
+            Destination::Kafka(address, limit) => Some(RowLimit::new(address, limit)),
             _ => None,
         }
     }
@@ -210,7 +212,7 @@ impl Checked {
     /// Sets its metrics before it is open: no row is written, and its server has not answered yet.
     pub fn show(&self, metrics: &Metrics) {
         let outcomes = match &self.place {
-            Place::Store(..) => SinkCounts::default().outcomes().map(|(outcome, _)| outcome).to_vec(),
+            Destination::Store(..) => SinkCounts::default().outcomes().map(|(outcome, _)| outcome).to_vec(),
             _ => vec!["written"],
         };
         outcomes.iter().for_each(|outcome| metrics.set(&metrics::SINK_ROWS, &[&self.name, outcome], 0.0));
@@ -230,19 +232,20 @@ impl Checked {
         let up = Up::new(&run.metrics, &name);
         let is_remote = place.is_remote();
         let sink = match place {
-            Place::Null => Target::Null,
-            Place::Standard(format) => {
-                encoded(Plain::Standard(run.io.stdout()?), format, schema, (&spec, &run.console))?
+            Destination::Null => Target::Null,
+            Destination::Standard(format) => {
+                encoded(Plain::Standard(run.io.stdout()?), format, schema, &spec, &run.console)?
             }
-            Place::File(path, format) => {
+            Destination::File(path, format) => {
                 let file = Plain::create(path, format, spec.overwrite, run)?;
-                encoded(file, format, schema, (&spec, &run.console))?
+                encoded(file, format, schema, &spec, &run.console)?
             }
-            Place::Kafka(address, limit) => {
+            Destination::Kafka(address, limit) => {
                 Target::Kafka(Box::new(KafkaOutput::open(&address, (limit, up.clone()), schema, run)?))
             }
-            Place::Store(store, location) => {
-                let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: rows of no known kind")))?;
+            Destination::Store(store, location) => {
+                let kind =
+                    Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: expected rows of a known kind")))?;
                 if !store.kinds.contains(&kind) {
                     return Err(store.other_kind(kind, &name));
                 }
@@ -256,7 +259,15 @@ impl Checked {
             up.set(true);
         }
         let own_headers = headers::is_in(schema);
-        Ok(Output { name, sink, rows: 0, own_headers, metrics: run.metrics.clone(), clock: run.clock.clone() })
+        Ok(Output {
+            name,
+            sink,
+            rows: 0,
+            rejected: 0,
+            own_headers,
+            metrics: run.metrics.clone(),
+            clock: run.clock.clone(),
+        })
     }
 }
 
@@ -279,8 +290,8 @@ pub fn given_up(error: Error, name: &str, outcome: &str) -> Error {
 
 fn open_options(run: &Run, up: Up) -> OpenOptions {
     let (pipeline, clock) = (run.pipeline.clone(), run.clock.clone());
-    let (run, console) = (run.id.clone(), run.console.clone());
-    OpenOptions { up, pipeline, run, epochs: false, clock: std::sync::Arc::new(move || clock.now()), console }
+    let (run, console, disk) = (run.id.clone(), run.console.clone(), run.io.disk());
+    OpenOptions { up, pipeline, run, epochs: false, clock: std::sync::Arc::new(move || clock.now()), console, disk }
 }
 
 /// Returns the header of a file in a text format; empty if the format has none.
@@ -296,14 +307,15 @@ fn encoded(
     mut file: Plain,
     format: &'static Format,
     schema: &SchemaRef,
-    (spec, console): (&OutputSpec, &Console),
+    spec: &OutputSpec,
+    console: &Console,
 ) -> Result<Target> {
     let Some(open) = format.output else {
         let (encoder, head) = FrameEncoder::new(schema.clone());
         file.write(&[&head])?;
         return Ok(Target::Frames { encoder, file });
     };
-    let mut begin = |schema: &SchemaRef| file.begin(|| beginning(open, schema, spec), (format.is_json, console));
+    let mut begin = |schema: &SchemaRef| file.begin(|| beginning(open, schema, spec), format.is_json, console);
     let (mut append, mut narrow) = (false, None);
     if format.appendable {
         append = match begin(schema) {
@@ -320,19 +332,19 @@ fn encoded(
     if let Some(columns) = narrow {
         let name = file.name();
         console.say(format!("{name}: the header has no original_length; dead letters are appended without it"));
-        encoder = Box::new(Narrow { encoder, columns });
+        encoder = Box::new(NarrowEncoder { encoder, columns });
     }
     let control = spec.control && format.notes == Some(Notes::Json);
     Ok(Target::Encoded { format, encoder, file, buffer: vec![], control })
 }
 
 /// Encodes only the first `columns` columns, for a file whose header has no others.
-struct Narrow {
+struct NarrowEncoder {
     encoder: Box<dyn format::Encoder>,
     columns: usize,
 }
 
-impl format::Encoder for Narrow {
+impl format::Encoder for NarrowEncoder {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
         self.encoder.encode(&batch.project(&Vec::from_iter(0..self.columns))?, out)
     }
@@ -351,6 +363,8 @@ pub struct Output {
     name: String,
     sink: Target,
     rows: u64,
+    /// Rows that the output rejected, at once or later.
+    rejected: u64,
     /// Whether headers are a column of the rows' own kind; if not, the stage added them.
     own_headers: bool,
     metrics: Metrics,
@@ -373,7 +387,7 @@ pub struct OutputReport {
     pub name: String,
     /// Rows passed to the output, including those that it rejected.
     pub rows: u64,
-    /// Counts of the rows by fate; `None` for a file or standard output.
+    /// Counts of the rows by outcome; `None` for a file or standard output.
     pub counts: Option<SinkCounts>,
     /// `appended`, `new`, `replaced` or `not replaced` for a file; a store's own remark.
     pub remark: Option<String>,
@@ -404,12 +418,16 @@ impl Output {
             Some(bare) => self.write_rows(bare, headers::HeaderRows::of(batch))?,
         };
         self.metrics.blocked("output", self.clock.monotonic().saturating_sub(start));
+        self.rejected += refused.len() as u64;
         Ok(refused)
     }
 
     /// Returns the rows that brokers have rejected since the last call, after [`Output::write`] accepted them.
-    pub fn bounced(&mut self) -> Vec<Bounced> {
-        if let Target::Kafka(topic) = &mut self.sink { topic.bounced() } else { vec![] }
+    pub fn take_rejected(&mut self) -> Vec<RejectedRecord> {
+        let Target::Kafka(topic) = &mut self.sink else { return vec![] };
+        let rejected = topic.take_rejected();
+        self.rejected += rejected.len() as u64;
+        rejected
     }
 
     /// Waits until the brokers have acknowledged or rejected every row.
@@ -417,12 +435,12 @@ impl Output {
         if let Target::Kafka(topic) = &mut self.sink { topic.settle() } else { Ok(()) }
     }
 
-    /// Returns the number of rows passed to [`Output::write`] so far.
-    pub fn rows(&self) -> u64 {
-        self.rows
+    /// Returns the number of rows passed to [`Output::write`] so far, without those that the output rejected.
+    pub fn accepted_rows(&self) -> u64 {
+        self.rows - self.rejected
     }
 
-    /// Returns the counts of a store's rows by fate; `None` for other outputs.
+    /// Returns the counts of a store's rows by outcome; `None` for other outputs.
     pub fn fates(&self) -> Option<SinkCounts> {
         match &self.sink {
             Target::Store { sink, .. } => Some(sink.counts()),
@@ -502,7 +520,7 @@ impl Output {
         written
     }
 
-    /// Makes every row so far durable, if the output can ([`Checked::acknowledges`]).
+    /// Makes every row so far durable, if the output can ([`OutputPlan::acknowledges`]).
     pub fn settle(&mut self) -> Result<()> {
         self.flush()?;
         match &mut self.sink {
@@ -563,3 +581,8 @@ impl Output {
         Ok(report)
     }
 }
+
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ pub struct OutputSpec {
 impl OutputSpec {
     /// Returns the format of a file. Errors: exit status 2 if the extension is misleading, or unknown where the default is frames.
     pub(super) fn file_format(&self, path: &Path, name: &str) -> Result<&'static Format> {
-        // The name of a FIFO or a device says nothing of a format.
+        // The name of a FIFO or a device does not determine a format.
         let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
         if let Some(wrong) = format::misnomer(path).filter(|_| !is_special) {
             return Err(Error::usage(wrong));

@@ -193,7 +193,7 @@ impl Schemas for Directory {
             return Ok(Lookup::Unknown);
         }
         let known = self.known.get(name);
-        if let Some(known) = known.filter(|known| known.versions.iter().map(|v| v.number).eq(numbers.iter().copied())) {
+        if let Some(known) = known.filter(|known| known.has_versions(&numbers)) {
             return Ok(Lookup::Found(known.clone()));
         }
         let kept = |number: u32| known.and_then(|known| known.version(number).cloned());

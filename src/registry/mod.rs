@@ -137,6 +137,11 @@ impl Subject {
         self.versions.iter().find(|version| version.number == number)
     }
 
+    /// Whether its versions are these numbers, in order.
+    pub fn has_versions(&self, numbers: &[u32]) -> bool {
+        self.versions.iter().map(|version| version.number).eq(numbers.iter().copied())
+    }
+
     /// Returns the latest version.
     pub fn latest(&self) -> Option<&Version> {
         self.versions.last()

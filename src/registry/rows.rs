@@ -83,7 +83,7 @@ impl AvroRows {
     /// Errors: exit status 78 if the rows cannot be written with it, 2 if rows of this kind only have their own schema.
     pub fn open(target: Target<'_>, schema: &SchemaRef, console: &Console) -> Result<Self> {
         let topic = target.topic;
-        let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{topic}: rows of no known kind")))?;
+        let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{topic}: expected rows of a known kind")))?;
         let own = RowEncoder::try_new(schema, Some(NAMESPACE))?;
         let mut registry = place::server_only(target.schemas, console)?;
         let (id, form, name) = match target.schema_id {
@@ -102,7 +102,8 @@ impl AvroRows {
         Ok(Self { form, name, head, written: 0, told: [false; 2] })
     }
 
-    /// Encodes the rows of a batch without their heads; a fault for each row that does not fit the schema.
+    /// Encodes the rows of a batch, without the id of the schema; returns a fault for each row that does not fit the
+    /// schema.
     pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<std::result::Result<Bytes, Fault>>> {
         let records = match &mut self.form {
             Form::Own(rows) => return Ok(rows.encode(batch)?.iter().map(Ok).collect()),

@@ -1,8 +1,9 @@
-//! Standard input and output of a run, and the faults of its disk: those of the process, or simulated ones.
+//! Standard input, standard output and the disk of a run: those of the process, or simulated ones.
 
 use super::standard;
 use crate::error::Result;
 use crate::stop::{Stop, Woken};
+use crate::store::disk::Disk;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read, Write};
@@ -40,7 +41,7 @@ pub enum Io {
         stdin: Pipe,
         /// Standard output.
         stdout: Pipe,
-        /// What the disk does.
+        /// The disk, which may fail.
         disk: Disk,
     },
 }
@@ -148,47 +149,6 @@ impl ByteStream for Pipe {
 
     fn file(&self) -> Option<&File> {
         None
-    }
-}
-
-/// The disk of a run. In a simulation one of its operations fails, and so do all after it.
-#[derive(Clone, Debug, Default)]
-pub struct Disk(Option<Arc<Mutex<DiskFault>>>);
-
-/// When a simulated disk is full.
-#[derive(Debug)]
-struct DiskFault {
-    /// Operations that still succeed.
-    left: u64,
-    /// How many bytes of the write that fails are written.
-    torn: usize,
-}
-
-impl Disk {
-    /// Makes a disk of which `left` operations succeed. The first write that fails writes `torn` bytes at most.
-    pub fn failing_after(left: u64, torn: usize) -> Self {
-        Self(Some(Arc::new(Mutex::new(DiskFault { left, torn }))))
-    }
-
-    /// Whether an operation has failed.
-    pub fn has_failed(&self) -> bool {
-        self.0.as_ref().is_some_and(|fault| lock(fault).left == 0)
-    }
-
-    /// Begins an operation that writes `length` bytes; returns how many of them are written before it fails, if it does.
-    pub fn begin(&self, length: usize) -> Option<usize> {
-        let mut fault = lock(self.0.as_ref()?);
-        if fault.left > 1 {
-            fault.left -= 1;
-            return None;
-        }
-        fault.left = 0;
-        Some(std::mem::take(&mut fault.torn).min(length))
-    }
-
-    /// Begins an operation that writes nothing. Errors: no space is left.
-    pub fn check(&self) -> std::io::Result<()> {
-        self.begin(0).map_or(Ok(()), |_| Err(ErrorKind::StorageFull.into()))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// librdkafka may still deliver errors queued during an outage, and brokers that start may fail again. Errors that arrive
 /// within this time after its end do not begin a new outage at once.
 const ECHO: Duration = Duration::from_secs(15);
-/// They begin one after they have persisted this long: longer than an idle client needs to get its next statistics.
+/// Errors begin an outage after they have persisted this long: longer than an idle client needs to get its next statistics.
 const STANDS: Duration = Duration::from_secs(7);
 
 /// The outages of a run, by broker list. The first client that notices one reports it, and the first that gets an answer
@@ -22,7 +22,7 @@ struct Outage {
     state: State,
 }
 
-/// Whether an outage lasts, and since when.
+/// Whether an outage is in progress, and since when.
 #[derive(Clone, Copy)]
 enum State {
     Since(Instant),

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
 use crate::frame::{Control, End, How, WATERMARK_KEY};
 use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
-use crate::input::follow::watch::LOOK_EVERY;
+use crate::input::follow::watch::POLL_INTERVAL;
 use crate::input::spool::Shutdown;
 use crate::input::{Input, InputEnd, Lag, Step};
 use crate::kafka::range::ReadMode;
@@ -25,18 +25,18 @@ use crate::uri::Uri;
 use crate::uri::kafka::Form;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use named::Named;
 use open::Opener;
 pub use options::SourceOptions;
+use partitions::ReportedPartitions;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-mod named;
 mod open;
 mod options;
 mod origin;
+mod partitions;
 
 /// The result of polling a source.
 pub enum Polled {
@@ -68,8 +68,8 @@ pub struct Source {
     idle_turns: usize,
     /// The monotonic time since which nothing could be read.
     idle_since: Option<Duration>,
-    /// The partitions that the inputs have named.
-    named: Named,
+    /// The partitions that the inputs have reported.
+    reported: ReportedPartitions,
     ingest: Ingest,
     /// Detects properties that have the name of a column in an expression.
     shadows: Shadows,
@@ -91,10 +91,10 @@ impl Source {
             // Records of a topic get new stamps: those they carry are in order per original partition, which topics interleave.
             mapping.provenance = mapping::Provenance::Overwrite;
         }
-        // evt-ingest makes events of all records, whatever their field names.
+        // evt-ingest makes events of all records, without regard to their field names.
         let kind = options.kind.or(options.raw_only.then_some(Kind::Event));
         let shadows = Shadows::new(options.filter.as_ref().map_or(0, Filter::columns));
-        let ingest = Ingest::new(run.clone(), mapping, options.filter.take(), (options.control, kind))?;
+        let ingest = Ingest::new(run.clone(), mapping, options.filter.take(), options.control, kind)?;
         let mut source = Self {
             opener: Opener::new(inputs, options, run.clone())?,
             run,
@@ -103,7 +103,7 @@ impl Source {
             ended: vec![],
             idle_turns: 0,
             idle_since: None,
-            named: Named::default(),
+            reported: ReportedPartitions::default(),
             ingest,
             shadows,
             failure: None,
@@ -113,6 +113,8 @@ impl Source {
         };
         origin::check(inputs, &source.opener.options, &source.ingest, &source.run)?;
         source.announce(inputs)?;
+        let generated = source.opener.options.generated.take();
+        source.running.extend(generated.map(|input| Running { number: 0, input }));
         // All inputs exist, so the service is ready; the first record may follow hours later. An HTTP server is ready when it listens.
         if !inputs.iter().any(|input| matches!(input, Uri::Http(_))) {
             source.run.service.ready();
@@ -203,12 +205,17 @@ impl Source {
         self.schema().metadata().contains_key(WATERMARK_KEY)
     }
 
+    /// Returns how the tool reads topics.
+    pub fn read_mode(&self) -> ReadMode {
+        self.opener.options.read_mode
+    }
+
     /// Whether every input had a proof of its end.
     pub fn is_proven(&self) -> bool {
         self.is_proven
     }
 
-    /// Returns the counts of records read, by fate within the source.
+    /// Returns the counts of records read, by outcome within the source.
     pub fn counts(&self) -> Counts {
         self.ingest.counts()
     }
@@ -236,7 +243,7 @@ impl Source {
 
     /// Whether two inputs reported the same partition. In one stream of both, the partition's stream time goes back.
     pub fn repeats_partitions(&self) -> bool {
-        self.named.is_repeated()
+        self.reported.is_repeated()
     }
 
     /// Returns the next item, or does one step of reading. Does not block. The end is the last item.
@@ -267,15 +274,16 @@ impl Source {
         match self.running.make_contiguous() {
             [] => Ok(()),
             [one] => one.input.wait(timeout),
-            _ => self.run.stop.sleep(timeout.min(LOOK_EVERY)).map(|_| ()),
+            _ => self.run.stop.sleep(timeout.min(POLL_INTERVAL)).map(|_| ()),
         }
     }
 
-    /// Returns the item for the stage; `None` for a watermark of an input that is not the last one, which may not speak for the others.
+    /// Returns the item for the stage; `None` for a watermark of an input that is not the last one, because it does not
+    /// apply to the other inputs.
     fn take(&mut self, sent: Sent) -> Option<Sent> {
         match &sent.item {
             Item::Batch(batch) => self.warn_of_shadows(batch),
-            Item::Control(Control::Progress(progress)) => self.named.learn(&progress.partitions),
+            Item::Control(Control::Progress(progress)) => self.reported.learn(&progress.partitions),
             Item::Control(Control::Watermark(_)) if !self.is_last() => return None,
             _ => {}
         }
@@ -342,7 +350,7 @@ impl Source {
             return Ok(Polled::Waiting(due));
         }
         self.idle_since = Some(now);
-        self.ingest.rest()?;
+        self.ingest.flush_idle()?;
         self.ingest.idle();
         Ok(Polled::Progress)
     }
@@ -358,7 +366,7 @@ impl Source {
         Ok(())
     }
 
-    /// Tells the ingest which input is the current one.
+    /// Passes the number of the current input to the ingest.
     fn turn_to_first(&mut self) {
         let rest = self.rest();
         if let Some(Running { number, input }) = self.running.front() {
@@ -439,3 +447,5 @@ impl Source {
 
 #[cfg(test)]
 mod spool_tests;
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::input::follow::watch::Watch;
 use crate::input::spool::{ORIGIN, Shutdown, SpoolInput};
 use crate::input::unopened::UnopenedInput;
 use crate::kafka::group;
-use crate::kafka::input::{KafkaInput, endless};
+use crate::kafka::input::KafkaInput;
 use crate::kafka::range::ReadMode;
 use crate::run::Run;
 use crate::spool::{self, SpoolReader};
@@ -67,7 +67,7 @@ impl Opener {
 
     /// Whether topics of frames are not read yet: the partitions in their frames are not known.
     pub(super) fn has_framed_topics(&self) -> bool {
-        self.topics.iter().any(|input| input.is_framed())
+        self.topics.iter().any(|input| input.reports_partitions())
     }
 
     /// Opens the next input; `is_last` if none follows.
@@ -100,7 +100,7 @@ impl Opener {
     fn begin_topics(&mut self, is_last: bool) -> Result<Box<dyn Input>> {
         let input = self.topics.pop_front().ok_or_else(|| Error::broken("topics were not announced"))?;
         match input.is_endless() && !is_last {
-            true => Err(endless(&input.name())),
+            true => Err(input.endless()),
             false => Ok(input),
         }
     }
@@ -110,11 +110,11 @@ impl Opener {
         let Some(options) = self.options.http.take() else {
             return Err(Error::usage(format!("{uri}: a listener requires evt-ingest")));
         };
-        let Some(promise) = &self.options.promise else {
+        let Some(policy) = &self.options.ack_policy else {
             return Err(Error::broken(format!("{uri}: no acknowledgement policy")));
         };
-        let (keeper, reader) = spool::open(promise, &self.run)?;
-        let server = Server::open(*options, keeper, &self.run)?;
+        let (log, reader) = spool::open(policy, &self.run)?;
+        let server = Server::open(*options, log, &self.run)?;
         self.run.service.ready();
         Ok(self.spool(reader, Box::new(move || server.drain()), ingest))
     }

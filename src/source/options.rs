@@ -3,12 +3,13 @@
 use crate::expr::Filter;
 use crate::format::Format;
 use crate::http;
+use crate::input::Input;
 use crate::input::unopened::ReadOptions;
 use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
-use crate::mapping::{self, Lean};
-use crate::spool::promise::{Keeping, Promise};
+use crate::mapping::{self, Projection};
+use crate::spool::ack::{AckFlags, AckPolicy};
 use crate::uri::Uri;
 
 /// Settings of a source.
@@ -20,11 +21,11 @@ pub struct SourceOptions {
     pub format: Option<&'static Format>,
     /// `--kind`.
     pub kind: Option<Kind>,
-    /// Whether the stage may make a dead letter of a row. The letter needs the raw record, so with `--dlq` rows keep it within the
+    /// Whether the operator may call `Collector::dead`. The letter needs the raw record, so with `--dlq` rows keep it within the
     /// stage (`KeepRaw::Within`).
     pub shows_records: bool,
     /// The columns that the stage reads if only raw records are written; the mapping may leave out the others.
-    pub raw_lean: Option<Lean>,
+    pub raw_lean: Option<Projection>,
     /// `--origin`: the origin of all records, instead of one from the input's name.
     pub origin: Option<String>,
     /// `--partitions`: the names of all partitions, if a flag maps the partition.
@@ -44,13 +45,17 @@ pub struct SourceOptions {
     /// Whether and how offsets of a consumer group are committed.
     pub commit_mode: CommitMode,
     /// The flags for storing and acknowledging HTTP requests.
-    pub keeping: Keeping,
+    pub ack_flags: AckFlags,
     /// What must hold an HTTP request before it is acknowledged, if an input or a flag needs it.
-    pub promise: Option<Promise>,
+    pub ack_policy: Option<AckPolicy>,
     /// The options of the HTTP server, if there is one (evt-ingest).
     pub http: Option<Box<http::Options>>,
-    /// Whether an input that fails first gives the rows before the failure (evt-view).
+    /// The input of a tool that makes its own records (evt-gen).
+    pub generated: Option<Box<dyn Input>>,
+    /// Whether the source returns the rows before a failure of an input first, then the error (evt-view).
     pub salvage: bool,
+    /// Whether the operator is made when the first rows are known, even if their schema is known before (evt-view).
+    pub needs_rows: bool,
     /// Whether dead letters wait until the rows before them have been processed (`--head` of evt-view).
     pub holds_letters: bool,
 }

@@ -18,7 +18,7 @@ use crate::uri::Uri;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// The first record of an input is searched for in this many bytes.
+/// Number of bytes in which the check looks for the first record of an input.
 const FIRST_BYTES: usize = 64 << 10;
 
 /// Checks that no two raw inputs have the same origin: their events would have the same positions, and could get the same ids.

@@ -1,4 +1,5 @@
-//! Tests of a source that reads a spool: fates of records, restart after a crash, stop, and acknowledgement after output.
+//! Tests of a source that reads a spool: outcomes of records, restart after a crash, stop, and acknowledgement after
+//! output.
 
 use super::*;
 use crate::clock::{Clock, SimulatedClock};
@@ -10,11 +11,11 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
 use crate::mapping::{self, Provenance};
 use crate::output::dead_letters::DeadLetters;
-use crate::output::{Checked, OutputSpec};
+use crate::output::{OutputPlan, OutputSpec};
+use crate::spool::ack::AckPolicy;
+use crate::spool::dir::SpoolLimits;
 use crate::spool::open;
-use crate::spool::promise::Promise;
-use crate::spool::request::{Answer, Keeper, Record, Request};
-use crate::spool::shelf::Bounds;
+use crate::spool::request::{Answer, Record, RecordFate, Request, RequestLog, Responder};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::path::Path;
@@ -60,7 +61,7 @@ impl Bench {
             control: false,
             encode: EncodeOptions::default(),
         };
-        let output = Checked::try_new(letters.as_os_str(), &spec, run).unwrap();
+        let output = OutputPlan::try_new(letters.as_os_str(), &spec, run).unwrap();
         let of_run = run.clone();
         let opening = Box::new(move || output.open(&Kind::Dead.schema(), &of_run));
         let mut dead = DeadLetters::new(run.clone(), Some(opening));
@@ -108,24 +109,24 @@ fn record(id: u8, fault: Option<&str>) -> Record {
         "{{{own_id}\"source\":\"web\",\"event_type\":\"click\",\"server_timestamp\":\"2030-01-01T00:00:00Z\"}}"
     );
     Record {
-        payload: payload.into_bytes(),
+        payload: payload.into(),
         source: "web".into(),
         event_id: (id > 0).then_some([id; 16]),
-        fault: fault.map(|message| Fault::new(ErrorType::ParseError, message)),
+        fate: fault.map_or(RecordFate::New, |why| RecordFate::Rejected(Fault::new(ErrorType::ParseError, why))),
     }
 }
 
 /// Sends a request that arrived at `at` (µs); returns where its answer arrives.
-fn ask(keeper: &Arc<dyn Keeper>, at: i64, records: Vec<Record>) -> Receiver<Answer> {
+fn append(log: &Arc<dyn RequestLog>, at: i64, records: Vec<Record>) -> Receiver<Answer> {
     let (send, answer) = channel();
     let headers = vec![("traceparent".to_owned(), "00-ab".to_owned())];
-    let request = Request { arrived_at: at, token: "t".into(), headers, once: None, records };
-    keeper.keep(request, Box::new(move |answer| drop(send.send(answer))));
+    let request = Request { arrived_at: at, token: "t".into(), headers, key: None, records };
+    log.append(request, Responder::new(move |answer| drop(send.send(answer))));
     answer
 }
 
-fn spool(dir: &Path) -> Promise {
-    Promise::Spool { dir: dir.join("spool"), bounds: Bounds { bytes: 1 << 20, dedup: Some(60 * SECOND) } }
+fn spool(dir: &Path) -> AckPolicy {
+    AckPolicy::Spool { dir: dir.join("spool"), limits: SpoolLimits { bytes: 1 << 20, dedup: Some(60 * SECOND) } }
 }
 
 /// Opens the spool that the last run left.
@@ -143,12 +144,12 @@ fn left(dir: &Path, run: &Rc<Run>) -> SpoolReader {
 fn every_record_has_one_fate_and_arrival_is_its_server_timestamp() {
     let dir = tempfile::tempdir().unwrap();
     let run = run();
-    let (keeper, reader) = open(&spool(dir.path()), &run).unwrap();
+    let (log, reader) = open(&spool(dir.path()), &run).unwrap();
     let letters = dir.path().join("dead.jsonl");
     let records = vec![record(1, None), record(1, None), record(0, Some("not JSON")), record(0, None)];
-    let answers = [ask(&keeper, 7 * SECOND, records), ask(&keeper, 9 * SECOND, vec![record(2, None), record(1, None)])];
-    answers.iter().for_each(|answer| assert!(matches!(answer.recv().unwrap(), Answer::Kept(_))));
-    drop(keeper);
+    let answers = [append(&log, 7 * SECOND, records), append(&log, 9 * SECOND, vec![record(2, None), record(1, None)])];
+    answers.iter().for_each(|answer| assert!(matches!(answer.recv().unwrap(), Answer::Stored(_))));
+    drop(log);
     let (batches, counts) = Bench::new(reader, &letters, &run).finish();
     assert_eq!(counts, Counts { taken: 6, out: 3, duplicate: 2, dead: 1, ..Counts::default() });
     counts.check().unwrap();
@@ -172,21 +173,21 @@ fn what_was_in_flight_at_a_crash_comes_again_under_the_same_ids_and_nothing_else
     let dir = tempfile::tempdir().unwrap();
     let run = run();
     let letters = dir.path().join("dead.jsonl");
-    let (keeper, reader) = open(&spool(dir.path()), &run).unwrap();
+    let (log, reader) = open(&spool(dir.path()), &run).unwrap();
     let mut bench = Bench::new(reader, &letters, &run);
-    let kept = |answer: Receiver<Answer>| assert!(matches!(answer.recv().unwrap(), Answer::Kept(_)));
-    kept(ask(&keeper, SECOND, vec![record(0, None), record(3, None)]));
+    let stored = |answer: Receiver<Answer>| assert!(matches!(answer.recv().unwrap(), Answer::Stored(_)));
+    stored(append(&log, SECOND, vec![record(0, None), record(3, None)]));
     while bench.settled == 0 {
         bench.turn();
     }
-    kept(ask(&keeper, 2 * SECOND, vec![record(0, None)]));
+    stored(append(&log, 2 * SECOND, vec![record(0, None)]));
     while bench.batches.len() < 2 {
         bench.turn();
     }
     // Neither commit nor end, as after a kill.
     let ids = |batch: &RecordBatch| batch.column(column::EVENT_ID).clone();
     let first = ids(&bench.batches[1]);
-    drop((keeper, bench));
+    drop((log, bench));
     let (batches, counts) = Bench::new(left(dir.path(), &run), &letters, &run).finish();
     assert_eq!((counts.taken, counts.out, batches.len()), (1, 1, 1));
     assert_eq!(&ids(&batches[0]), &first);
@@ -200,13 +201,13 @@ fn a_run_that_is_told_to_stop_leaves_what_would_take_too_long_for_the_next_one()
     let clock = SimulatedClock::at(100 * SECOND);
     let run = at(Clock::Simulated(clock.clone()));
     let letters = dir.path().join("dead.jsonl");
-    let (keeper, reader) = open(&spool(dir.path()), &run).unwrap();
-    let kept = |answer: Receiver<Answer>| assert!(matches!(answer.recv().unwrap(), Answer::Kept(_)));
+    let (log, reader) = open(&spool(dir.path()), &run).unwrap();
+    let stored = |answer: Receiver<Answer>| assert!(matches!(answer.recv().unwrap(), Answer::Stored(_)));
     // One more than one step of the input reads.
-    let answers: Vec<_> = (0..1025).map(|_| ask(&keeper, SECOND, vec![record(0, None)])).collect();
-    answers.into_iter().for_each(kept);
-    drop(keeper);
-    while reader.end().is_none() {
+    let answers: Vec<_> = (0..1025).map(|_| append(&log, SECOND, vec![record(0, None)])).collect();
+    answers.into_iter().for_each(stored);
+    drop(log);
+    while !reader.entries.end().is_final {
         std::thread::yield_now();
     }
     let mut bench = Bench::new(reader, &letters, &run);
@@ -226,23 +227,23 @@ fn a_run_that_is_told_to_stop_leaves_what_would_take_too_long_for_the_next_one()
 fn clients_hear_of_it_when_the_outputs_have_their_events_or_dead_letters() {
     let dir = tempfile::tempdir().unwrap();
     let run = run();
-    let (keeper, reader) = open(&Promise::Output, &run).unwrap();
+    let (log, reader) = open(&AckPolicy::Output, &run).unwrap();
     let mut bench = Bench::new(reader, &dir.path().join("dead.jsonl"), &run);
-    let first = ask(&keeper, SECOND, vec![record(0, Some("all of it is faulty"))]);
+    let first = append(&log, SECOND, vec![record(0, Some("all of it is faulty"))]);
     let heard = |bench: &mut Bench, answer: Receiver<Answer>| loop {
         if let Ok(answer) = answer.try_recv() {
             break answer;
         }
         bench.turn();
     };
-    assert!(matches!(heard(&mut bench, first), Answer::Kept(_)));
-    let second = ask(&keeper, SECOND, vec![record(0, None)]);
-    let Answer::Kept(kept) = heard(&mut bench, second) else { panic!("it is kept") };
-    assert_eq!(kept.offset, 100 * SECOND + 1, "offsets begin with the time of the start");
+    assert!(matches!(heard(&mut bench, first), Answer::Stored(_)));
+    let second = append(&log, SECOND, vec![record(0, None)]);
+    let Answer::Stored(entry) = heard(&mut bench, second) else { panic!("it is stored") };
+    assert_eq!(entry.offset, 100 * SECOND + 1, "offsets begin with the time of the start");
     assert_eq!((bench.settled, bench.batches.len()), (1, 1));
-    let last = ask(&keeper, SECOND, vec![record(0, None)]);
-    drop(keeper);
+    let last = append(&log, SECOND, vec![record(0, None)]);
+    drop(log);
     let (_, counts) = bench.finish();
     assert_eq!((counts.taken, counts.out, counts.dead), (3, 2, 1));
-    assert!(matches!(last.recv().unwrap(), Answer::Kept(_)), "what came last is settled at the end");
+    assert!(matches!(last.recv().unwrap(), Answer::Stored(_)), "what came last is settled at the end");
 }

@@ -1,237 +1,169 @@
-//! Keeps requests in memory: a bounded queue of entries, acknowledged at once or when the outputs have them.
+//! A spool in memory: requests are acknowledged at once, or when the outputs have them.
 
-use super::entry::{self, BODY_MAX, Entry, Spot, size_max};
-use super::inlet::{Inlet, Pace};
-use super::queue::{Bell, Done};
-use super::request::{Answer, Keeper, RecordFate, Request};
-use super::shelf::{KEYS_WINDOW, Position};
+use super::dedup::{Earlier, IdempotencyKeys, KEYS_WINDOW};
+use super::dir::{Position, StoredEnd};
+use super::entry::{BODY_MAX, size_max};
+use super::queue::{QUEUE_BYTES, Waker};
+use super::reader::{EntrySource, Pace, SpoolReader};
+use super::request::{Answer, Entry, Request, RequestLog, Responder};
 use crate::error::{Error, Result};
-use ahash::AHashMap;
 use std::collections::VecDeque;
-use std::os::unix::net::UnixStream;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Maximum bytes of entries that wait for the outputs.
-const QUEUE_BYTES: usize = 64 << 20;
 /// Maximum bytes of requests remembered by `Idempotency-Key`; the oldest is dropped for a new one.
 const KEYS_BYTES: usize = 16 << 20;
-/// The seed of all entries. It need not be random: the entries never leave the process.
-const SEED: u64 = 0;
-
-/// A request that is kept.
-struct Held {
-    /// The offset after its last record.
-    end: i64,
-    bytes: Arc<Vec<u8>>,
-}
 
 /// A client whose answer waits for the outputs.
 struct Waiting {
+    /// The offset after the last record that it waits for.
     end: i64,
+    /// Bytes of its request.
     size: usize,
-    done: Done,
+    responder: Responder,
     answer: Answer,
 }
 
-/// A key and the size of its request.
-struct Used {
-    at: i64,
-    key: (String, String),
-    size: usize,
-}
-
 /// The state under the lock.
-#[derive(Default)]
 struct State {
     next: i64,
     /// Requests not read yet.
-    held: VecDeque<Held>,
+    queue: VecDeque<Arc<Entry>>,
     waiting: Vec<Waiting>,
-    /// Everything before this offset is safe in the outputs.
+    /// Everything before this offset is safe in the outputs, if answers wait for them.
     settled: i64,
     /// Bytes of requests that are not read yet, or whose client waits.
     bytes: usize,
-    keys: AHashMap<(String, String), Arc<Vec<u8>>>,
-    order: VecDeque<Used>,
-    keys_bytes: usize,
-    closed: bool,
+    keys: IdempotencyKeys<Arc<Entry>>,
+    is_closed: bool,
 }
 
 /// The state that both ends share.
-struct Store {
+struct Shared {
     state: Mutex<State>,
-    bell: Bell,
+    waker: Waker,
     /// Whether answers wait for the outputs.
     waits: bool,
 }
 
-impl Store {
+impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The HTTP server's end.
-pub struct Memory(Arc<Store>);
+/// The writing end.
+pub struct MemoryLog(Arc<Shared>);
 
-/// The reading end.
-pub struct MemoryInlet {
-    store: Arc<Store>,
-    bell: UnixStream,
-    start: i64,
-    current: Arc<Vec<u8>>,
+/// The entries for the reading end.
+struct MemoryEntries(Arc<Shared>);
+
+/// Makes both ends of a spool in memory. The first record has offset `start`, the current time: ids are derived from
+/// offsets, so offsets must not repeat those of earlier runs, which are stored nowhere. With `waits`, clients get their
+/// answers once the outputs have their requests, otherwise at once.
+pub fn open(start: i64, waits: bool) -> Result<(MemoryLog, SpoolReader)> {
+    let (waker, wakeups) = Waker::new().map_err(|error| Error::io("a pair of sockets", &error))?;
+    let state = State {
+        next: start,
+        queue: VecDeque::new(),
+        waiting: vec![],
+        settled: start,
+        bytes: 0,
+        keys: IdempotencyKeys::new(KEYS_WINDOW, KEYS_BYTES, RandomState::new().hash_one(0)),
+        is_closed: false,
+    };
+    let shared = Arc::new(Shared { state: Mutex::new(state), waker, waits });
+    let pace = if waits { Pace::Eager } else { Pace::Never };
+    let start = Position { offset: start, stream_time: None };
+    let entries = Box::new(MemoryEntries(shared.clone()));
+    Ok((MemoryLog(shared), SpoolReader { wakeups, start, pace, entries }))
 }
 
-/// Makes both ends of a queue. The first record has offset `start`, which is the clock: no disk remembers the offsets of
-/// earlier runs, and none may repeat because ids are derived from them. `waits` says whether requests are acknowledged once the
-/// outputs have them, or at once.
-pub fn open(start: i64, waits: bool) -> Result<(Memory, MemoryInlet)> {
-    let (bell, listen) = Bell::new().map_err(|error| Error::io("a pair of sockets", &error))?;
-    let state = State { next: start, settled: start, ..State::default() };
-    let store = Arc::new(Store { state: Mutex::new(state), bell, waits });
-    Ok((Memory(store.clone()), MemoryInlet { store, bell: listen, start, current: Arc::default() }))
-}
-
-impl Keeper for Memory {
-    fn keep(&self, request: Request, done: Box<dyn FnOnce(Answer) + Send>) {
-        let (store, done) = (&self.0, Done::new(done));
-        let mut state = store.state();
-        if let Some((answer, end)) = state.repeated(&request) {
-            if end > state.settled && store.waits {
-                return state.waiting.push(Waiting { end, size: 0, done, answer });
+impl RequestLog for MemoryLog {
+    fn append(&self, request: Request, responder: Responder) {
+        let Self(shared) = self;
+        let mut state = shared.state();
+        let (size, was_empty) = (size_max(&request), state.queue.is_empty());
+        let (answer, end, size) = match state.keys.find(&request) {
+            Some(Earlier { is_same, place }) => {
+                let end = place.end();
+                (if is_same { Answer::Repeated(place) } else { Answer::Conflict }, end, 0)
             }
-            drop(state);
-            return done.answer(answer);
-        }
-        let size = size_max(&request);
-        if state.closed || size > BODY_MAX || state.bytes > 0 && state.bytes + size > QUEUE_BYTES {
-            let why = if state.closed { "shutting down" } else { "too many requests wait for the outputs" };
-            drop(state);
-            return done.refuse(why);
-        }
-        let was_empty = state.held.is_empty();
-        let (answer, end, size) = state.hold(&request);
-        if store.waits {
-            state.waiting.push(Waiting { end, size, done, answer });
+            None if state.is_closed || size > BODY_MAX || state.bytes > 0 && state.bytes + size > QUEUE_BYTES => {
+                let why = if state.is_closed { "shutting down" } else { "too many requests wait for the outputs" };
+                drop(state);
+                return responder.refuse(why);
+            }
+            None => {
+                let entry = state.store(request, size);
+                let end = entry.end();
+                (Answer::Stored(entry), end, size)
+            }
+        };
+        if shared.waits && end > state.settled {
+            state.waiting.push(Waiting { end, size, responder, answer });
             drop(state);
         } else {
             drop(state);
-            done.answer(answer);
+            responder.answer(answer);
         }
         if was_empty {
-            store.bell.ring();
+            shared.waker.wake();
         }
     }
 }
 
-impl Drop for Memory {
+impl Drop for MemoryLog {
     fn drop(&mut self) {
-        self.0.state().closed = true;
-        self.0.bell.ring();
+        self.0.state().is_closed = true;
+        self.0.waker.wake();
     }
 }
 
 impl State {
-    /// Returns the answer to a request whose key was used before, and the end offset of the earlier request.
-    fn repeated(&mut self, request: &Request) -> Option<(Answer, i64)> {
-        let (key, body) = request.once.as_ref()?;
-        while self.order.front().is_some_and(|used| used.at.saturating_add(KEYS_WINDOW) <= request.arrived_at) {
-            self.forget();
-        }
-        let bytes = self.keys.get(&(request.token.clone(), key.clone()))?;
-        let entry = entry::read(bytes, SEED)?;
-        let answer = match entry.once {
-            Some((_, known)) if known == *body => Answer::Repeated(Box::new(entry.request()), entry.kept()),
-            _ => Answer::Conflict,
-        };
-        Some((answer, entry.end()))
-    }
-
-    fn forget(&mut self) {
-        if let Some(used) = self.order.pop_front() {
-            self.keys.remove(&used.key);
-            self.keys_bytes -= used.size;
-        }
-    }
-
-    /// Keeps a request; returns its answer, its end offset and its size.
-    fn hold(&mut self, request: &Request) -> (Answer, i64, usize) {
-        let fate = |record: &super::request::Record| record.fault.clone().map_or(RecordFate::New, RecordFate::Rejected);
-        let fates: Vec<RecordFate> = request.records.iter().map(fate).collect();
-        let mut bytes = Vec::with_capacity(size_max(request));
-        let size = entry::encode(&mut bytes, Spot { seed: SEED, safe: 0, offset: self.next }, request, &fates);
-        bytes.shrink_to_fit();
-        let (bytes, offset) = (Arc::new(bytes), self.next);
-        self.next += fates.len() as i64;
-        if let Some((key, _)) = &request.once {
-            let key = (request.token.clone(), key.clone());
-            self.keys.insert(key.clone(), bytes.clone());
-            self.order.push_back(Used { at: request.arrived_at, key, size });
-            self.keys_bytes += size;
-            while self.keys_bytes > KEYS_BYTES {
-                self.forget();
-            }
-        }
+    fn store(&mut self, request: Request, size: usize) -> Arc<Entry> {
+        let entry = Arc::new(Entry { safe: 0, offset: self.next, request });
+        self.next = entry.end();
         self.bytes += size;
-        self.held.push_back(Held { end: self.next, bytes });
-        (Answer::Kept(super::request::Kept { offset, fates }), self.next, size)
+        self.keys.enter(&entry.request, size, entry.clone());
+        self.queue.push_back(entry.clone());
+        entry
     }
 }
 
-impl Inlet for MemoryInlet {
-    fn next(&mut self) -> Result<Option<Entry<'_>>> {
-        let mut state = self.store.state();
-        let Some(held) = state.held.pop_front() else { return Ok(None) };
-        if !self.store.waits {
-            state.bytes -= held.bytes.len();
-            state.settled = held.end;
+impl EntrySource for MemoryEntries {
+    fn next(&mut self) -> Result<Option<Arc<Entry>>> {
+        let mut state = self.0.state();
+        let entry = state.queue.pop_front();
+        if let Some(entry) = entry.as_ref().filter(|_| !self.0.waits) {
+            state.bytes -= size_max(&entry.request);
         }
-        drop(state);
-        self.current = held.bytes;
-        entry::read(&self.current, SEED).map(Some).ok_or_else(|| Error::broken("an entry in memory cannot be read"))
+        Ok(entry)
     }
 
-    fn end(&self) -> Option<i64> {
-        let state = self.store.state();
-        state.closed.then_some(state.next)
-    }
-
-    fn kept(&self) -> i64 {
-        self.store.state().next
-    }
-
-    fn bell(&self) -> &UnixStream {
-        &self.bell
-    }
-
-    fn start(&self) -> Position {
-        Position { offset: self.start, stream_time: None }
-    }
-
-    fn pace(&self) -> Pace {
-        if self.store.waits { Pace::Eager } else { Pace::Never }
+    fn end(&self) -> StoredEnd {
+        let state = self.0.state();
+        StoredEnd { offset: state.next, is_final: state.is_closed }
     }
 
     fn settle(&mut self, position: Position) -> Result<()> {
-        let mut state = self.store.state();
+        let mut state = self.0.state();
         state.settled = position.offset;
-        let (safe, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.waiting).into_iter().partition(|waiting| waiting.end <= position.offset);
-        state.waiting = waiting;
+        let safe: Vec<Waiting> = state.waiting.extract_if(.., |waiting| waiting.end <= position.offset).collect();
         state.bytes -= safe.iter().map(|waiting| waiting.size).sum::<usize>();
         drop(state);
-        safe.into_iter().for_each(|waiting| waiting.done.answer(waiting.answer));
+        safe.into_iter().for_each(|waiting| waiting.responder.answer(waiting.answer));
         Ok(())
     }
 }
 
 /// Dropping the reading end answers waiting clients with `shutting down` and refuses further requests.
-impl Drop for MemoryInlet {
+impl Drop for MemoryEntries {
     fn drop(&mut self) {
-        let mut state = self.store.state();
-        state.closed = true;
+        let mut state = self.0.state();
+        state.is_closed = true;
+        state.queue.clear();
         let waiting = std::mem::take(&mut state.waiting);
-        state.held.clear();
         drop(state);
         drop(waiting);
     }

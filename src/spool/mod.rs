@@ -1,43 +1,44 @@
 //! The spool: keeps acknowledged requests on disk until the outputs have their records; or in memory without `--spool`.
 //!
 //! ```text
-//! HTTP server ─► Keeper::keep ─► queue ─► writer ─► segments (DIR/*.log) ─► Inlet::next ─► stage ─► outputs
-//!                answer ◄──────────────── after fdatasync                       │
-//!                position, removal of segments ◄── Inlet::settle ◄──────────────┘
+//! HTTP server ─► RequestLog::append ─► queue ─► writer ─► segments (DIR/*.log) ─► SpoolReader ─► stage ─► outputs
+//!                answer ◄────────────────────── after fdatasync                       │
+//!                position, removal of segments ◄──── EntrySource::settle ◄────────────┘
 //! ```
 //!
-//! The HTTP server passes each request to a [`request::Keeper`], on any thread; the stage reads them in order from an
-//! [`inlet::Inlet`] and reports the position up to which its outputs are safe. [`open`] makes both ends. docs/decisions/040
+//! The HTTP server passes each request to a [`request::RequestLog`], on any thread; the stage reads them in order from a
+//! [`SpoolReader`] and reports the position up to which its outputs are safe. [`open`] makes both ends. docs/decisions/040
 //! describes the files.
 //!
-//! [`request`] holds the types of both ends, [`promise`] what an acknowledgement promises. On disk: `queue` is the bounded
-//! queue to the `writer`, which judges duplicates by `known`; [`entry`] and `segment` are the formats of entries and files,
-//! [`shelf`] is the directory, `recover` reads it at the start, and [`inlet`] is the reading end. `memory` replaces all of
-//! these without a disk.
+//! [`request`] holds the types of both ends, [`ack`] the policy that decides when a request is acknowledged. On disk:
+//! `queue` is the bounded queue to the `writer`, which detects duplicates with `dedup`; [`entry`] and `segment` are the
+//! formats of entries and files, [`dir`] is the directory, `recover` reads it at the start, and [`reader`] is the reading
+//! end. `memory` is both ends without a disk.
 
+pub mod ack;
+mod dedup;
+pub mod dir;
 pub mod entry;
-pub mod inlet;
-mod known;
 mod memory;
-pub mod promise;
 mod queue;
+pub mod reader;
 mod recover;
 pub mod request;
 mod segment;
-pub mod shelf;
 mod writer;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
-use inlet::{Inlet, Log};
-use promise::Promise;
-use queue::{Bell, Entrance, Exit, Queue};
-use request::Keeper;
-use shelf::{Bounds, Shelf};
+use ack::AckPolicy;
+use dir::{SpoolDir, SpoolLimits};
+use queue::{SpoolLog, Waker};
+pub use reader::SpoolReader;
+use reader::{DirEntries, Pace};
+use request::RequestLog;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use writer::{Create, Voice, Writer};
+use writer::{Create, Writer};
 
 /// How long to wait for another run's lock: the system may release the lock of a killed process late.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -46,47 +47,43 @@ const LOCK_SILENCE: Duration = Duration::from_secs(1);
 /// Interval between attempts to lock.
 const LOCK_TRIED: Duration = Duration::from_millis(50);
 
-/// The reading end of a spool.
-pub type SpoolReader = Box<dyn Inlet>;
-
-/// Opens both ends of the spool that `promise` needs. The reading end ends once every reference to the keeper is dropped and
-/// everything it kept has been read. Errors: exit status 75 if another run has the spool, 65 if the spool is damaged.
-pub fn open(promise: &Promise, run: &Run) -> Result<(Arc<dyn Keeper>, SpoolReader)> {
-    match promise {
-        Promise::Spool { dir, bounds } => on_disk(dir, *bounds, run, writer::create),
-        Promise::Output | Promise::Memory => {
-            let (keeper, inlet) = memory::open(run.clock.now(), *promise == Promise::Output)?;
-            Ok((Arc::new(keeper), Box::new(inlet)))
+/// Opens both ends of the spool that `policy` needs. The reading end ends once every reference to the log is dropped and
+/// everything in it has been read. Errors: exit status 75 if another run has the spool, 65 if the spool is damaged.
+pub fn open(policy: &AckPolicy, run: &Run) -> Result<(Arc<dyn RequestLog>, SpoolReader)> {
+    match policy {
+        AckPolicy::Spool { dir, limits } => on_disk(dir, *limits, run, writer::create),
+        AckPolicy::Output | AckPolicy::Memory => {
+            let (log, reader) = memory::open(run.clock.now(), *policy == AckPolicy::Output)?;
+            Ok((Arc::new(log), reader))
         }
     }
 }
 
-fn on_disk(dir: &Path, bounds: Bounds, run: &Run, create: Create) -> Result<(Arc<dyn Keeper>, SpoolReader)> {
-    let shelf = Arc::new(claim(dir, bounds, run)?);
-    let (bell, listen) = Bell::new().map_err(|error| Error::io("a pair of sockets", &error))?;
-    let (console, clock) = (run.console.clone(), run.clock.clone());
-    let voice = Voice { console, clock: clock.clone(), bell };
-    let mut writer = Writer::new(shelf.clone(), 0, voice, create);
-    let start = recover::recover(&shelf, &mut writer, &run.console)?;
-    let queue = Arc::new(Queue::default());
-    let (entrance, exit) = (Entrance { queue: queue.clone(), dir: shelf.dir().to_owned() }, Exit(queue));
-    let spawned = std::thread::Builder::new().name("spool".into()).spawn(move || writer.run(&exit.0));
+fn on_disk(path: &Path, limits: SpoolLimits, run: &Run, create: Create) -> Result<(Arc<dyn RequestLog>, SpoolReader)> {
+    let dir = Arc::new(lock(path, limits, run)?);
+    let (waker, wakeups) = Waker::new().map_err(|error| Error::io("a pair of sockets", &error))?;
+    let mut writer = Writer::new(dir.clone(), run.for_thread(), waker, create);
+    let start = recover::recover(&dir, &mut writer, &run.console)?;
+    let (log, queue) = SpoolLog::new(path.to_owned());
+    let spawned = std::thread::Builder::new().name("spool".into()).spawn(move || writer.run(&queue));
     spawned.map_err(|error| Error::io("the thread that writes the spool", &error))?;
-    Ok((Arc::new(entrance), Box::new(Log::new(shelf, listen, clock, start))))
+    let entries = Box::new(DirEntries::new(dir, run.clock.clone(), start.offset));
+    Ok((Arc::new(log), SpoolReader { wakeups, start, pace: Pace::Relaxed, entries }))
 }
 
-/// Locks the directory. Errors: exit status 75 if another run keeps the lock.
-fn claim(dir: &Path, bounds: Bounds, run: &Run) -> Result<Shelf> {
-    let (start, mut said) = (Instant::now(), false);
+/// Opens and locks the directory. Errors: exit status 75 if another run keeps the lock.
+fn lock(path: &Path, limits: SpoolLimits, run: &Run) -> Result<SpoolDir> {
+    let (start, mut is_reported) = (Instant::now(), false);
     loop {
-        let error = match Shelf::open(dir, bounds, &run.metrics) {
+        let error = match SpoolDir::open(path, limits, &run.metrics) {
             Err(error) if error.kind() == ErrorKind::Fenced => error,
             opened => return opened,
         };
-        if start.elapsed() >= LOCK_WAIT || run.stop.signal().is_some() {
+        let waited = start.elapsed();
+        if waited >= LOCK_WAIT || run.stop.signal().is_some() {
             return Err(error);
         }
-        if start.elapsed() >= LOCK_SILENCE && !std::mem::replace(&mut said, true) {
+        if waited >= LOCK_SILENCE && !std::mem::replace(&mut is_reported, true) {
             run.console.say(format!("{error}; waiting for the lock"));
         }
         run.stop.sleep(LOCK_TRIED)?;

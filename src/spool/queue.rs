@@ -1,169 +1,85 @@
 //! The bounded queue of requests between the HTTP server and the writer of the spool.
 
 use super::entry::size_max;
-use super::request::{Answer, Keeper, Request};
+use super::request::{Request, RequestLog, Responder};
 use crate::store::room;
-use std::collections::VecDeque;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// Maximum bytes of queued requests.
-const QUEUE_BYTES: usize = 64 << 20;
-/// Maximum bytes of requests that are written and synced together.
+/// Maximum bytes of unanswered requests.
+pub const QUEUE_BYTES: usize = 64 << 20;
+/// The writer ends a group of requests, which it syncs together, at this many bytes.
 const GROUP_BYTES: usize = 8 << 20;
 
-/// The callback of a request. If it is dropped without an answer, the answer is `shutting down`.
-pub struct Done(Option<Box<dyn FnOnce(Answer) + Send>>);
-
-impl Done {
-    /// Wraps a callback.
-    pub fn new(done: Box<dyn FnOnce(Answer) + Send>) -> Self {
-        Self(Some(done))
-    }
-
-    /// Sends the answer.
-    pub fn answer(mut self, answer: Answer) {
-        if let Some(done) = self.0.take() {
-            done(answer);
-        }
-    }
-
-    /// Answers that the request cannot be made durable now.
-    pub fn refuse(self, why: impl Into<String>) {
-        self.answer(Answer::Unavailable(why.into()));
-    }
-}
-
-impl Drop for Done {
-    fn drop(&mut self) {
-        if let Some(done) = self.0.take() {
-            done(Answer::Unavailable("shutting down".into()));
-        }
-    }
-}
-
-/// A queued request.
-pub struct Asked {
+/// A request in the queue. If the writer ends first, it drops the request, which answers the client.
+pub struct QueuedRequest {
     /// The request.
     pub request: Request,
     /// An upper bound of its size in bytes.
     pub size: usize,
-    /// Receives the answer.
-    pub done: Done,
+    /// Sends its answer.
+    pub responder: Responder,
 }
 
-/// The queued requests; the bytes of all unanswered requests, queued or being written; and whether the queue is closed.
-#[derive(Default)]
-struct State {
-    asked: VecDeque<Asked>,
-    bytes: usize,
-    closed: bool,
+/// The writing end of a spool on disk: passes requests to its writer, which ends when this is dropped.
+pub struct SpoolLog {
+    sender: Sender<QueuedRequest>,
+    /// Bytes of all unanswered requests, queued or being written.
+    bytes: Arc<AtomicUsize>,
+    dir: PathBuf,
 }
 
-/// The queue of requests. It has no thread; a condition variable wakes the writer.
-#[derive(Default)]
-pub struct Queue {
-    state: Mutex<State>,
-    filled: Condvar,
-}
-
-impl Queue {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl SpoolLog {
+    /// Makes the writing end of the spool in `dir`, and the queue that its writer takes requests from.
+    pub fn new(dir: PathBuf) -> (Self, Receiver<QueuedRequest>) {
+        let (sender, receiver) = channel();
+        (Self { sender, bytes: Arc::default(), dir }, receiver)
     }
+}
 
-    /// Moves the next requests into `group`, at most [`GROUP_BYTES`] of them, and waits for the first. Returns false once the
-    /// queue is closed and empty.
-    pub fn take(&self, group: &mut Vec<Asked>) -> bool {
-        let mut state = self.state();
-        while state.asked.is_empty() {
-            if state.closed {
-                return false;
-            }
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+impl RequestLog for SpoolLog {
+    fn append(&self, request: Request, responder: Responder) {
+        let size = size_max(&request);
+        let reserved = |bytes: usize| (bytes == 0 || bytes + size <= QUEUE_BYTES).then_some(bytes + size);
+        if self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, reserved).is_err() {
+            return responder.refuse("too many requests are waiting to be written");
         }
-        let mut bytes = 0;
-        while let Some(asked) = state.asked.pop_front_if(|asked| bytes == 0 || bytes + asked.size <= GROUP_BYTES) {
-            bytes += asked.size;
-            group.push(asked);
-        }
-        true
+        let bytes = self.bytes.clone();
+        let responder = Responder::new(move |answer| {
+            bytes.fetch_sub(size, Ordering::Relaxed);
+            responder.answer(answer);
+        });
+        // If the writer has ended, the request is dropped here and thereby answered.
+        let _ = self.sender.send(QueuedRequest { request, size, responder });
     }
 
-    /// Notes that requests of this many bytes have been answered.
-    pub fn answered(&self, bytes: usize) {
-        let mut state = self.state();
-        state.bytes = state.bytes.saturating_sub(bytes);
-    }
-
-    /// Closes the queue: it accepts no more requests.
-    pub fn close(&self) {
-        self.state().closed = true;
-        self.filled.notify_all();
-    }
-
-    /// Closes the queue and answers the waiting requests with `shutting down`.
-    pub fn abandon(&self) {
-        self.close();
-        let waiting = std::mem::take(&mut self.state().asked);
-        drop(waiting);
-    }
-
-    fn push(&self, asked: Asked) {
-        let mut state = self.state();
-        let full = state.bytes > 0 && state.bytes + asked.size > QUEUE_BYTES;
-        if state.closed || full {
-            drop(state);
-            let why = if full { "too many requests are waiting to be written" } else { "shutting down" };
-            return asked.done.refuse(why);
-        }
-        state.bytes += asked.size;
-        state.asked.push_back(asked);
-        drop(state);
-        self.filled.notify_one();
-    }
-}
-
-/// The HTTP server's end of the queue, which is closed when this is dropped.
-pub struct Entrance {
-    /// The queue.
-    pub queue: Arc<Queue>,
-    /// The directory of the spool.
-    pub dir: PathBuf,
-}
-
-impl Keeper for Entrance {
-    fn keep(&self, request: Request, done: Box<dyn FnOnce(Answer) + Send>) {
-        self.queue.push(Asked { size: size_max(&request), request, done: Done::new(done) });
-    }
-
-    fn has_room(&self) -> bool {
+    fn has_space(&self) -> bool {
         room::is_left(&self.dir)
     }
 }
 
-impl Drop for Entrance {
-    fn drop(&mut self) {
-        self.queue.close();
+/// Waits for the next requests and takes a group of them; `None` once the other end is dropped and the queue is empty.
+pub fn take_group(queue: &Receiver<QueuedRequest>) -> Option<Vec<QueuedRequest>> {
+    let mut group = vec![queue.recv().ok()?];
+    let mut bytes = group[0].size;
+    while bytes < GROUP_BYTES
+        && let Ok(next) = queue.try_recv()
+    {
+        bytes += next.size;
+        group.push(next);
     }
+    Some(group)
 }
 
-/// The writer's end of the queue. If the writer ends for any reason, waiting requests are answered.
-pub struct Exit(pub Arc<Queue>);
+/// Wakes the reading end by a socket, so that one `poll` can wait for entries and for signals.
+pub struct Waker(UnixStream);
 
-impl Drop for Exit {
-    fn drop(&mut self) {
-        self.0.abandon();
-    }
-}
-
-/// The waker of the reading end: a socket, so that one `poll` can wait for it and for signals.
-pub struct Bell(UnixStream);
-
-impl Bell {
-    /// Makes a bell and the socket that it wakes.
+impl Waker {
+    /// Makes a waker, and the socket that becomes readable.
     pub fn new() -> std::io::Result<(Self, UnixStream)> {
         let (write, read) = UnixStream::pair()?;
         write.set_nonblocking(true)?;
@@ -172,7 +88,7 @@ impl Bell {
     }
 
     /// Makes the socket readable. If its buffer is full it is readable already.
-    pub fn ring(&self) {
+    pub fn wake(&self) {
         let _ = (&self.0).write(&[1]);
     }
 }

@@ -1,8 +1,10 @@
 //! The interface between the HTTP server and the spool: requests, and the answers to them.
 
 use crate::kind::dead::Fault;
+use bytes::Bytes;
+use std::sync::Arc;
 
-/// One HTTP request: its records, with the verdicts of the HTTP server.
+/// One HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// When it arrived (µs, UTC): the `server_timestamp` of its records.
@@ -11,68 +13,135 @@ pub struct Request {
     pub token: String,
     /// Headers that are passed on with every record (`traceparent`, `tracestate`, `x-request-id`), in lower case.
     pub headers: Vec<(String, String)>,
-    /// The client's `Idempotency-Key` and a hash of the whole body.
-    pub once: Option<(String, u128)>,
+    /// Its `Idempotency-Key`.
+    pub key: Option<IdempotencyKey>,
     /// Its records, in order.
     pub records: Vec<Record>,
+}
+
+/// The `Idempotency-Key` of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The value of the header.
+    pub text: String,
+    /// A hash of the whole body.
+    pub body: u128,
 }
 
 /// One record of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its bytes as received: JSON text of one event, or bytes that could not be parsed.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
     /// Its `source`; empty if it has none.
     pub source: String,
     /// Its `event_id`; if absent, one is derived from the record's offset.
     pub event_id: Option<[u8; 16]>,
-    /// Why it is refused, if so: it becomes a dead letter instead of an event.
-    pub fault: Option<Fault>,
+    /// Its outcome: the HTTP server rejects records, and the spool finds duplicates.
+    pub fate: RecordFate,
 }
 
-/// The fate of a record.
+/// The outcome of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecordFate {
-    /// It is kept and becomes an event.
+    /// It becomes an event.
     New,
-    /// The same event was kept before: it is counted, and not passed on.
+    /// The same event was stored before: it is counted, and not passed on.
     Duplicate,
-    /// It becomes a dead letter: it was refused, or its `event_id` was used before for another payload.
+    /// It becomes a dead letter: it is invalid, or its `event_id` was used before for another payload.
     Rejected(Fault),
 }
 
-/// A request that is kept.
+impl Record {
+    /// Makes a new record without a source and an id.
+    pub fn new(payload: Bytes) -> Self {
+        Self { payload, source: String::new(), event_id: None, fate: RecordFate::New }
+    }
+
+    /// Makes a rejected record.
+    #[cold]
+    pub fn rejected(payload: Bytes, fault: Fault) -> Self {
+        Self { fate: RecordFate::Rejected(fault), ..Self::new(payload) }
+    }
+
+    /// Returns why it is rejected, if it is.
+    pub fn fault(&self) -> Option<&Fault> {
+        if let RecordFate::Rejected(fault) = &self.fate { Some(fault) } else { None }
+    }
+}
+
+/// A stored request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct Entry {
+    /// The byte of its segment up to which everything was durable when it was written; 0 in memory.
+    pub safe: u64,
     /// The offset of its first record; the others follow consecutively.
     pub offset: i64,
-    /// The fate of each record.
-    pub fates: Vec<RecordFate>,
+    /// The request, with the final outcomes of its records.
+    pub request: Request,
+}
+
+impl Entry {
+    /// Returns the offset after its last record.
+    pub fn end(&self) -> i64 {
+        // The cast is exact: a request has fewer than 2^32 records.
+        self.offset + self.request.records.len() as i64
+    }
 }
 
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is kept as safely as the promise says.
-    Kept(Kept),
-    /// Its `Idempotency-Key` was used before with the same body: the earlier request and its outcome.
-    Repeated(Box<Request>, Kept),
+    /// It is stored as the acknowledgement policy requires.
+    Stored(Arc<Entry>),
+    /// Its `Idempotency-Key` was used before with the same body, by this request.
+    Repeated(Arc<Entry>),
     /// Its `Idempotency-Key` was used before with another body.
     Conflict,
-    /// It can never be kept, for this reason. No part of it is kept.
+    /// It can never be stored, for this reason. No part of it is stored.
     TooLarge(String),
-    /// It cannot be kept at present, for this reason. No part of it is kept.
+    /// It cannot be stored at present, for this reason. No part of it is stored.
     Unavailable(String),
 }
 
-/// What keeps requests before they are acknowledged: the spool, or memory if that suffices.
-pub trait Keeper: Send + Sync + 'static {
-    /// Takes a request and calls `done`, on any thread, once it is as safe as promised. Either all of it is kept or nothing. It
-    /// does not block: if too many requests are in progress it answers [`Answer::Unavailable`].
-    fn keep(&self, request: Request, done: Box<dyn FnOnce(Answer) + Send>);
+/// Sends the answer to a request, from any thread. If it is dropped without an answer, the answer is `shutting down`.
+pub struct Responder(Option<Box<dyn FnOnce(Answer) + Send>>);
+
+impl Responder {
+    /// Makes a responder that calls `send`.
+    pub fn new(send: impl FnOnce(Answer) + Send + 'static) -> Self {
+        Self(Some(Box::new(send)))
+    }
+
+    /// Sends the answer.
+    pub fn answer(mut self, answer: Answer) {
+        if let Some(send) = self.0.take() {
+            send(answer);
+        }
+    }
+
+    /// Answers that the request cannot be stored now.
+    pub fn refuse(self, why: impl Into<String>) {
+        self.answer(Answer::Unavailable(why.into()));
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if let Some(send) = self.0.take() {
+            send(Answer::Unavailable("shutting down".into()));
+        }
+    }
+}
+
+/// The writing end of a spool: stores requests before they are acknowledged.
+pub trait RequestLog: Send + Sync + 'static {
+    /// Stores a request, and answers once it is stored as the acknowledgement policy requires. It stores all records of the
+    /// request or none. It does not block: if too many requests are in progress, it answers [`Answer::Unavailable`].
+    fn append(&self, request: Request, responder: Responder);
 
     /// Whether there is space for another request.
-    fn has_room(&self) -> bool {
+    fn has_space(&self) -> bool {
         true
     }
 }

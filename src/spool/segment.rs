@@ -7,10 +7,11 @@
 //! Its name is the offset of its first record. It ends where the next segment begins: bytes after the last entry before that
 //! offset are the remains of a failed write.
 
-use super::entry::{self, Entry, EntrySpan};
+use super::entry::{self, EntrySpan};
+use super::request::Entry;
 use crate::error::{Error, Result};
 use std::fs::File;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
@@ -41,17 +42,28 @@ pub fn first_of(path: &Path) -> Option<i64> {
     (name.len() == 20).then(|| name.parse().ok()).flatten()
 }
 
+/// Returns the conversion of an I/O error of this file.
+pub fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
+    |error| Error::io(path.display().to_string(), &error)
+}
+
+/// Makes the error of a damaged segment.
+#[cold]
+pub fn damage(path: &Path, byte: u64, what: impl Into<String>) -> Error {
+    Error::corrupt(what).at(format!("{}: byte {byte}", path.display()))
+}
+
 /// An append-only file; tests replace it by faulty ones.
-pub trait Medium: Send {
+pub trait SegmentFile: Send {
     /// Appends all of `bytes`.
     fn append(&mut self, bytes: &[u8]) -> std::io::Result<()>;
     /// Makes all written bytes durable.
     fn sync(&mut self) -> std::io::Result<()>;
     /// Truncates the file to this many bytes.
-    fn cut(&mut self, length: u64) -> std::io::Result<()>;
+    fn truncate(&mut self, length: u64) -> std::io::Result<()>;
 }
 
-impl Medium for File {
+impl SegmentFile for File {
     fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.write_all(bytes)
     }
@@ -60,7 +72,7 @@ impl Medium for File {
         self.sync_data()
     }
 
-    fn cut(&mut self, length: u64) -> std::io::Result<()> {
+    fn truncate(&mut self, length: u64) -> std::io::Result<()> {
         self.set_len(length)?;
         self.seek(SeekFrom::Start(length)).map(|_| ())
     }
@@ -68,7 +80,7 @@ impl Medium for File {
 
 /// Makes the header of a new segment, with a random seed that clients cannot predict.
 pub fn header(first: i64) -> ([u8; HEADER as usize], u64) {
-    let seed = RandomState::new().build_hasher().finish();
+    let seed = RandomState::new().hash_one(0);
     let mut header = [0; HEADER as usize];
     header[..8].copy_from_slice(&MAGIC);
     header[8..16].copy_from_slice(&seed.to_le_bytes());
@@ -86,7 +98,7 @@ fn read_header(header: &[u8; HEADER as usize]) -> Option<(u64, i64)> {
 }
 
 /// A segment being read.
-pub struct Entries {
+pub struct SegmentReader {
     file: File,
     path: PathBuf,
     /// The seed of its entries.
@@ -101,26 +113,25 @@ pub struct Entries {
 }
 
 /// The next item of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Apparently an entry of this many bytes; [`Entries::take`] verifies it.
-    Entry(usize),
+    /// An entry.
+    Entry(Entry),
     /// Nothing up to the limit.
     Nothing,
-    /// Bytes that are not an entry.
+    /// Bytes that are not an entry; they are not consumed.
     Damaged,
 }
 
-impl Entries {
+impl SegmentReader {
     /// Opens a segment; `None` if its header is damaged.
     pub fn open(path: &Path) -> Result<Option<Self>> {
-        let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
-        let mut file = File::open(path).map_err(failed)?;
+        let mut file = File::open(path).map_err(failed(path))?;
         let mut header = [0; HEADER as usize];
         match file.read_exact(&mut header) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(failed(path)(error)),
         }
         let Some((seed, first)) = read_header(&header) else { return Ok(None) };
         let (path, buffer) = (path.to_owned(), vec![0; READ_BYTES]);
@@ -130,11 +141,7 @@ impl Entries {
     /// Continues at a byte.
     pub fn seek(&mut self, byte: u64) -> Result<()> {
         (self.start, self.end, self.at) = (0, 0, byte);
-        self.file.seek(SeekFrom::Start(byte)).map_err(|error| self.failed(&error)).map(|_| ())
-    }
-
-    fn failed(&self, error: &std::io::Error) -> Error {
-        Error::io(self.path.display().to_string(), error)
+        self.file.seek(SeekFrom::Start(byte)).map_err(failed(&self.path)).map(|_| ())
     }
 
     /// Returns the byte that is read next.
@@ -142,16 +149,22 @@ impl Entries {
         self.at
     }
 
-    /// Determines what follows, up to byte `limit`.
+    /// Reads what follows, up to byte `limit`.
     pub fn next(&mut self, limit: u64) -> Result<Next> {
         loop {
-            let have = self.end - self.start;
+            let bytes = &self.buffer[self.start..self.end];
+            let have = bytes.len();
             let left = usize::try_from(limit.saturating_sub(self.at)).unwrap_or(usize::MAX);
-            match entry::span(&self.buffer[self.start..self.end]) {
+            match entry::span(bytes) {
                 _ if left == 0 => return Ok(Next::Nothing),
                 EntrySpan::Damaged => return Ok(Next::Damaged),
                 EntrySpan::Entry(length) if length > left => return Ok(Next::Damaged),
-                EntrySpan::Entry(length) if length <= have => return Ok(Next::Entry(length)),
+                EntrySpan::Entry(length) if length <= have => {
+                    let Some(entry) = entry::read(bytes, self.seed) else { return Ok(Next::Damaged) };
+                    self.start += length;
+                    self.at += length as u64;
+                    return Ok(Next::Entry(entry));
+                }
                 EntrySpan::Short if have >= left => return Ok(Next::Damaged),
                 EntrySpan::Entry(length) => self.fill(length.max(READ_BYTES).min(left), left)?,
                 EntrySpan::Short => self.fill(READ_BYTES.min(left), left)?,
@@ -161,15 +174,6 @@ impl Entries {
                 return Ok(Next::Damaged);
             }
         }
-    }
-
-    /// Reads the next entry, of this many bytes; `None` if it is damaged.
-    pub fn take(&mut self, length: usize) -> Option<Entry<'_>> {
-        let bytes = self.buffer.get(self.start..self.start + length)?;
-        let entry = entry::read(bytes, self.seed)?;
-        self.start += length;
-        self.at += length as u64;
-        Some(entry)
     }
 
     /// Reads until `wanted` bytes are in the buffer, or the file ends; never more than `most`, because bytes after the limit
@@ -189,7 +193,7 @@ impl Entries {
                 Ok(0) => break,
                 Ok(count) => self.end += count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.failed(&error)),
+                Err(error) => return Err(failed(&self.path)(error)),
             }
         }
         Ok(())
@@ -200,7 +204,7 @@ impl Entries {
     pub fn is_damage(&mut self, damaged: u64) -> Result<bool> {
         self.seek(damaged)?;
         let mut rest = vec![];
-        self.file.read_to_end(&mut rest).map_err(|error| self.failed(&error))?;
+        self.file.read_to_end(&mut rest).map_err(failed(&self.path))?;
         let marks = memchr::memmem::find_iter(&rest, &entry::MARK);
         let mut found = marks.filter_map(|at| entry::read(&rest[at..], self.seed));
         Ok(found.any(|entry| entry.safe > damaged))

@@ -1,9 +1,8 @@
 //! Both ends of the spool without a server: clients on threads, the reading end in the test.
 
-use super::promise::Promise;
-use super::request::{Answer, Keeper, Record, RecordFate, Request};
-use super::segment::{Medium, path};
-use super::shelf::{Bounds, Position, Segment};
+use super::dir::{Position, Segment};
+use super::request::{Answer, Entry, IdempotencyKey, Record, RecordFate, Request, Responder};
+use super::segment::{Next, SegmentFile, SegmentReader, path};
 use super::*;
 use crate::clock::Clock;
 use crate::error::ErrorKind;
@@ -17,7 +16,7 @@ fn run() -> Run {
 /// Makes a record with this number as its id; number 0 has no id.
 fn record(id: u8, payload: &str) -> Record {
     let event_id = (id > 0).then_some([id; 16]);
-    Record { payload: payload.into(), source: "web".into(), event_id, fault: None }
+    Record { source: "web".into(), event_id, ..Record::new(payload.to_owned().into()) }
 }
 
 fn request(at: i64, records: Vec<Record>) -> Request {
@@ -25,7 +24,7 @@ fn request(at: i64, records: Vec<Record>) -> Request {
         arrived_at: at,
         token: "t".into(),
         headers: vec![("x-request-id".into(), "7".into())],
-        once: None,
+        key: None,
         records,
     }
 }
@@ -34,46 +33,49 @@ fn one(at: i64, id: u8, payload: &str) -> Request {
     request(at, vec![record(id, payload)])
 }
 
-fn ask(keeper: &Arc<dyn Keeper>, request: Request) -> Receiver<Answer> {
+fn append(log: &Arc<dyn RequestLog>, request: Request) -> Receiver<Answer> {
     let (send, answer) = channel();
-    keeper.keep(request, Box::new(move |answer| send.send(answer).expect("the test waits")));
+    log.append(request, Responder::new(move |answer| send.send(answer).expect("the test waits")));
     answer
 }
 
-fn answer(keeper: &Arc<dyn Keeper>, request: Request) -> Answer {
-    ask(keeper, request).recv().expect("an answer")
+fn answer(log: &Arc<dyn RequestLog>, request: Request) -> Answer {
+    append(log, request).recv().expect("an answer")
 }
 
-/// Returns the offset of a kept request and the fates of its records.
-fn kept(answer: Answer) -> (i64, Vec<RecordFate>) {
+fn stored(answer: Answer) -> Arc<Entry> {
     match answer {
-        Answer::Kept(kept) => (kept.offset, kept.fates),
+        Answer::Stored(entry) => entry,
         other => panic!("{other:?}"),
     }
 }
 
-fn spool(dir: &Path) -> Promise {
-    Promise::Spool { dir: dir.to_owned(), bounds: Bounds { bytes: 1 << 20, dedup: None } }
+fn fates(entry: &Entry) -> Vec<RecordFate> {
+    entry.request.records.iter().map(|record| record.fate.clone()).collect()
 }
 
-fn with_dedup(dir: &Path, window: i64) -> Promise {
-    Promise::Spool { dir: dir.to_owned(), bounds: Bounds { bytes: 1 << 20, dedup: Some(window) } }
+fn spool(dir: &Path) -> AckPolicy {
+    AckPolicy::Spool { dir: dir.to_owned(), limits: SpoolLimits { bytes: 1 << 20, dedup: None } }
+}
+
+fn with_dedup(dir: &Path, window: i64) -> AckPolicy {
+    AckPolicy::Spool { dir: dir.to_owned(), limits: SpoolLimits { bytes: 1 << 20, dedup: Some(window) } }
 }
 
 /// Returns the payloads and offsets of all entries at present.
 fn read(reader: &mut SpoolReader) -> Vec<(i64, String)> {
     let mut all = vec![];
-    while let Some(entry) = reader.next().expect("it is whole") {
-        let payload = |payload: &[u8]| String::from_utf8_lossy(payload).into_owned();
-        all.extend((entry.offset..).zip(entry.records().map(|seen| payload(seen.payload))));
+    while let Some(entry) = reader.entries.next().expect("it is whole") {
+        let payload = |record: &Record| String::from_utf8_lossy(&record.payload).into_owned();
+        all.extend((entry.offset..).zip(entry.request.records.iter().map(payload)));
     }
     all
 }
 
 /// Waits until the writer has written everything.
-fn drained(keeper: Arc<dyn Keeper>, reader: &SpoolReader) {
-    drop(keeper);
-    while reader.end().is_none() {
+fn drained(log: Arc<dyn RequestLog>, reader: &SpoolReader) {
+    drop(log);
+    while !reader.entries.end().is_final {
         std::thread::yield_now();
     }
 }
@@ -81,12 +83,14 @@ fn drained(keeper: Arc<dyn Keeper>, reader: &SpoolReader) {
 #[test]
 fn what_is_acknowledged_is_read_in_order_and_again_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let (keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+    let (log, mut reader) = open(&spool(dir.path()), &run()).unwrap();
     let clients: Vec<_> = (0..4)
         .map(|client| {
-            let keeper = keeper.clone();
+            let log = log.clone();
             std::thread::spawn(move || {
-                (0..50).map(|n| (kept(answer(&keeper, one(n, 0, &format!("{client}/{n}")))).0, n)).collect::<Vec<_>>()
+                (0..50)
+                    .map(|n| (stored(answer(&log, one(n, 0, &format!("{client}/{n}")))).offset, n))
+                    .collect::<Vec<_>>()
             })
         })
         .collect();
@@ -97,65 +101,65 @@ fn what_is_acknowledged_is_read_in_order_and_again_after_a_restart() {
     told.sort();
     assert_eq!(told.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
     assert_eq!(read(&mut reader), told);
-    drained(keeper, &reader);
+    drained(log, &reader);
     drop(reader);
-    let (_keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+    let (_log, mut reader) = open(&spool(dir.path()), &run()).unwrap();
     assert_eq!(read(&mut reader), told, "nothing was settled");
 }
 
 #[test]
 fn a_second_run_is_refused_while_the_first_has_the_spool() {
     let dir = tempfile::tempdir().unwrap();
-    let (keeper, reader) = open(&spool(dir.path()), &run()).unwrap();
-    let bounds = Bounds { bytes: 1 << 20, dedup: None };
-    let refused = Shelf::open(dir.path(), bounds, &run().metrics);
+    let (log, reader) = open(&spool(dir.path()), &run()).unwrap();
+    let limits = SpoolLimits { bytes: 1 << 20, dedup: None };
+    let refused = SpoolDir::open(dir.path(), limits, &run().metrics);
     assert_eq!(refused.err().unwrap().kind(), ErrorKind::Fenced);
-    drained(keeper, &reader);
+    drained(log, &reader);
 }
 
 #[test]
 fn a_new_position_takes_no_room_of_the_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let (keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+    let (log, mut reader) = open(&spool(dir.path()), &run()).unwrap();
     let mut files = std::collections::BTreeSet::new();
     for n in 0..5 {
-        kept(answer(&keeper, one(n, 0, "{}")));
-        reader.settle(Position { offset: n + 1, stream_time: None }).unwrap();
+        stored(answer(&log, one(n, 0, "{}")));
+        reader.entries.settle(Position { offset: n + 1, stream_time: None }).unwrap();
         let inode =
             |name: &str| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(dir.path().join(name)).unwrap());
         files.extend([inode("position"), inode("position.new")]);
     }
     assert!(files.len() <= 3, "the first has none before it, each other one the room of the one before the last");
-    drained(keeper, &reader);
+    drained(log, &reader);
 }
 
 #[test]
 fn a_restart_begins_where_the_outputs_are() {
     let dir = tempfile::tempdir().unwrap();
-    let (keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+    let (log, mut reader) = open(&spool(dir.path()), &run()).unwrap();
     for n in 0..10 {
-        kept(answer(&keeper, one(n, 0, "{}")));
+        stored(answer(&log, one(n, 0, "{}")));
     }
-    reader.settle(Position { offset: 7, stream_time: Some(1_000_001) }).unwrap();
-    drained(keeper, &reader);
+    reader.entries.settle(Position { offset: 7, stream_time: Some(1_000_001) }).unwrap();
+    drained(log, &reader);
     drop(reader);
-    let (keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
-    assert_eq!(reader.start(), Position { offset: 7, stream_time: Some(1_000_001) });
+    let (log, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+    assert_eq!(reader.start, Position { offset: 7, stream_time: Some(1_000_001) });
     assert_eq!(read(&mut reader).len(), 10, "what was settled is passed over by who reads");
-    assert_eq!(kept(answer(&keeper, one(11, 0, "{}"))).0, 10);
+    assert_eq!(stored(answer(&log, one(11, 0, "{}"))).offset, 10);
     assert_eq!(read(&mut reader), [(10, "{}".to_owned())]);
 }
 
 #[test]
 fn segments_go_when_the_outputs_have_them_and_not_before() {
     let dir = tempfile::tempdir().unwrap();
-    let promise = Promise::Spool { dir: dir.path().into(), bounds: Bounds { bytes: 64 << 10, dedup: None } };
-    let (keeper, mut reader) = open(&promise, &run()).unwrap();
+    let policy = AckPolicy::Spool { dir: dir.path().into(), limits: SpoolLimits { bytes: 64 << 10, dedup: None } };
+    let (log, mut reader) = open(&policy, &run()).unwrap();
     let large = "x".repeat(1000);
     let mut count = 0;
     let why = loop {
-        match answer(&keeper, one(0, 0, &large)) {
-            Answer::Kept(_) => count += 1,
+        match answer(&log, one(0, 0, &large)) {
+            Answer::Stored(_) => count += 1,
             Answer::Unavailable(why) => break why,
             other => panic!("{other:?}"),
         }
@@ -167,12 +171,12 @@ fn segments_go_when_the_outputs_have_them_and_not_before() {
         std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
     };
     assert!(used() <= 65 << 10, "{}", used());
-    reader.settle(Position { offset: count as i64 / 2, stream_time: None }).unwrap();
+    reader.entries.settle(Position { offset: count as i64 / 2, stream_time: None }).unwrap();
     assert!((20 << 10..45 << 10).contains(&used()), "{}", used());
-    kept(answer(&keeper, one(0, 0, &large)));
-    drained(keeper, &reader);
+    stored(answer(&log, one(0, 0, &large)));
+    drained(log, &reader);
     drop(reader);
-    let (_keeper, mut reader) = open(&promise, &run()).unwrap();
+    let (_log, mut reader) = open(&policy, &run()).unwrap();
     let rest = read(&mut reader);
     assert!(rest[0].0 <= count as i64 / 2 && rest[0].0 > 0, "{}", rest[0].0);
     assert_eq!(rest.last().unwrap().0, count as i64);
@@ -182,31 +186,32 @@ fn segments_go_when_the_outputs_have_them_and_not_before() {
 #[test]
 fn two_threads_that_remove_segments_forget_none_that_is_there() {
     let dir = tempfile::tempdir().unwrap();
-    let shelf = Shelf::open(dir.path(), Bounds { bytes: 1 << 20, dedup: None }, &run().metrics).unwrap();
+    let limits = SpoolLimits { bytes: 1 << 20, dedup: None };
+    let spool = SpoolDir::open(dir.path(), limits, &run().metrics).unwrap();
     let count = 200;
     for first in 0..count {
         std::fs::write(path(dir.path(), first), "").unwrap();
-        shelf.begin(Segment { first, bytes: 1, newest: 0, keyed: false });
+        spool.begin(Segment { first, bytes: 1, newest: 0, keyed: false });
     }
-    shelf.settled(count / 2);
+    spool.set_settled(count / 2);
     std::thread::scope(|scope| {
         (0..2).for_each(|_| {
-            scope.spawn(|| shelf.trim(0, true).unwrap());
+            scope.spawn(|| spool.trim(0, true).unwrap());
         });
     });
-    assert_eq!(shelf.found().unwrap(), (count / 2..count).collect::<Vec<_>>());
-    assert_eq!(shelf.bytes(), (count - count / 2) as u64);
+    assert_eq!(spool.found().unwrap(), (count / 2..count).collect::<Vec<_>>());
+    assert_eq!(spool.bytes(), (count - count / 2) as u64);
 }
 
 /// Makes a spool of three acknowledged requests in one segment; returns it and the bytes at which they end.
 fn three(dir: &Path) -> Vec<u64> {
-    let (keeper, reader) = open(&spool(dir), &run()).unwrap();
+    let (log, reader) = open(&spool(dir), &run()).unwrap();
     let mut ends = vec![];
     for n in 1..4 {
-        kept(answer(&keeper, one(n, n as u8, &format!("payload {n}"))));
+        stored(answer(&log, one(n, n as u8, &format!("payload {n}"))));
         ends.push(std::fs::metadata(path(dir, 0)).unwrap().len());
     }
-    drained(keeper, &reader);
+    drained(log, &reader);
     ends
 }
 
@@ -218,14 +223,14 @@ fn a_spool_cut_at_any_byte_keeps_its_whole_entries_and_goes_on() {
     for cut in 0..=whole.len() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(path(dir.path(), 0), &whole[..cut]).unwrap();
-        let (keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+        let (log, mut reader) = open(&spool(dir.path()), &run()).unwrap();
         let left = ends.iter().filter(|end| **end <= cut as u64).count();
         assert_eq!(read(&mut reader).len(), left, "cut at {cut}");
-        assert_eq!(kept(answer(&keeper, one(9, 9, "more"))).0, left as i64);
+        assert_eq!(stored(answer(&log, one(9, 9, "more"))).offset, left as i64);
         assert_eq!(read(&mut reader), [(left as i64, "more".to_owned())]);
-        drained(keeper, &reader);
+        drained(log, &reader);
         drop(reader);
-        let (_keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+        let (_log, mut reader) = open(&spool(dir.path()), &run()).unwrap();
         assert_eq!(read(&mut reader).len(), left + 1, "cut at {cut}");
     }
 }
@@ -254,79 +259,81 @@ fn a_changed_byte_before_whole_entries_is_damage_and_in_the_last_entry_a_torn_wr
 #[test]
 fn a_missing_segment_is_damage() {
     let dir = tempfile::tempdir().unwrap();
-    let promise = Promise::Spool { dir: dir.path().into(), bounds: Bounds { bytes: 64 << 10, dedup: None } };
-    let (keeper, mut reader) = open(&promise, &run()).unwrap();
+    let policy = AckPolicy::Spool { dir: dir.path().into(), limits: SpoolLimits { bytes: 64 << 10, dedup: None } };
+    let (log, mut reader) = open(&policy, &run()).unwrap();
     for _ in 0..30 {
-        kept(answer(&keeper, one(0, 0, &"x".repeat(1000))));
+        stored(answer(&log, one(0, 0, &"x".repeat(1000))));
     }
     let all = read(&mut reader);
-    drained(keeper, &reader);
+    drained(log, &reader);
     drop(reader);
     let mut segments: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     segments.retain(|path| path.extension().is_some());
     segments.sort();
     assert!(segments.len() > 3 && all.len() == 30);
     std::fs::remove_file(&segments[1]).unwrap();
-    let error = open(&promise, &run()).err().unwrap();
+    let error = open(&policy, &run()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }
 
 #[test]
 fn a_repeat_is_a_duplicate_within_the_window_and_another_payload_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let promise = with_dedup(dir.path(), 100);
-    let (keeper, reader) = open(&promise, &run()).unwrap();
-    let fates = |keeper: &Arc<dyn Keeper>, request| kept(answer(keeper, request)).1;
+    let policy = with_dedup(dir.path(), 100);
+    let (log, reader) = open(&policy, &run()).unwrap();
+    let fates = |log: &Arc<dyn RequestLog>, request| fates(&stored(answer(log, request)));
     assert_eq!(
-        fates(&keeper, request(0, vec![record(1, "a"), record(1, "a"), record(2, "b")])),
+        fates(&log, request(0, vec![record(1, "a"), record(1, "a"), record(2, "b")])),
         [RecordFate::New, RecordFate::Duplicate, RecordFate::New]
     );
-    assert_eq!(fates(&keeper, one(50, 1, "a")), [RecordFate::Duplicate]);
-    let other = fates(&keeper, one(50, 1, "c"));
+    assert_eq!(fates(&log, one(50, 1, "a")), [RecordFate::Duplicate]);
+    let other = fates(&log, one(50, 1, "c"));
     assert!(matches!(&other[..], [RecordFate::Rejected(fault)] if fault.message.starts_with("id_reused")), "{other:?}");
-    assert_eq!(fates(&keeper, Request { token: "u".into(), ..one(50, 1, "c") }), [RecordFate::New], "another client");
-    drained(keeper, &reader);
+    assert_eq!(fates(&log, Request { token: "u".into(), ..one(50, 1, "c") }), [RecordFate::New], "another client");
+    drained(log, &reader);
     drop(reader);
-    let (keeper, _reader) = open(&promise, &run()).unwrap();
-    assert_eq!(fates(&keeper, one(99, 2, "b")), [RecordFate::Duplicate], "known after a restart");
-    assert_eq!(fates(&keeper, one(100, 1, "c")), [RecordFate::New], "the window has moved on");
+    let (log, _reader) = open(&policy, &run()).unwrap();
+    assert_eq!(fates(&log, one(99, 2, "b")), [RecordFate::Duplicate], "known after a restart");
+    assert_eq!(fates(&log, one(100, 1, "c")), [RecordFate::New], "the window has moved on");
 }
 
 #[test]
 fn a_key_gives_the_stored_answer_again_and_refuses_another_body() {
     let dir = tempfile::tempdir().unwrap();
-    for promise in [spool(dir.path()), Promise::Memory] {
-        let keyed = |body, payload| Request { once: Some(("k".into(), body)), ..one(0, 1, payload) };
-        let (keeper, reader) = open(&promise, &run()).unwrap();
-        let first = ask(&keeper, keyed(1, "a"));
-        let second = ask(&keeper, keyed(1, "a"));
-        let Answer::Kept(first) = first.recv().unwrap() else { panic!("it is new") };
-        assert_eq!(second.recv().unwrap(), Answer::Repeated(Box::new(keyed(1, "a")), first.clone()));
-        assert_eq!(answer(&keeper, keyed(2, "b")), Answer::Conflict);
-        drained(keeper, &reader);
+    for policy in [spool(dir.path()), AckPolicy::Memory] {
+        let keyed =
+            |body, payload| Request { key: Some(IdempotencyKey { text: "k".into(), body }), ..one(0, 1, payload) };
+        let (log, reader) = open(&policy, &run()).unwrap();
+        let first = append(&log, keyed(1, "a"));
+        let second = append(&log, keyed(1, "a"));
+        let first = stored(first.recv().unwrap());
+        assert_eq!(first.request, keyed(1, "a"));
+        assert_eq!(second.recv().unwrap(), Answer::Repeated(first.clone()));
+        assert_eq!(answer(&log, keyed(2, "b")), Answer::Conflict);
+        drained(log, &reader);
         drop(reader);
-        if promise != Promise::Memory {
-            let (keeper, _reader) = open(&promise, &run()).unwrap();
-            assert_eq!(answer(&keeper, keyed(1, "a")), Answer::Repeated(Box::new(keyed(1, "a")), first));
+        if policy != AckPolicy::Memory {
+            let (log, _reader) = open(&policy, &run()).unwrap();
+            assert_eq!(answer(&log, keyed(1, "a")), Answer::Repeated(first));
         }
     }
 }
 
 #[test]
 fn clients_wait_for_the_outputs_where_they_acknowledge() {
-    let (keeper, mut reader) = open(&Promise::Output, &run()).unwrap();
-    let waiting = [ask(&keeper, one(0, 0, "a")), ask(&keeper, request(0, vec![record(0, "b"), record(0, "c")]))];
+    let (log, mut reader) = open(&AckPolicy::Output, &run()).unwrap();
+    let waiting = [append(&log, one(0, 0, "a")), append(&log, request(0, vec![record(0, "b"), record(0, "c")]))];
     assert_eq!(read(&mut reader).len(), 3);
     assert!(waiting[0].try_recv().is_err());
-    reader.settle(Position { offset: 1, stream_time: None }).unwrap();
-    assert_eq!(kept(waiting[0].try_recv().unwrap()).0, 0);
+    reader.entries.settle(Position { offset: 1, stream_time: None }).unwrap();
+    assert_eq!(stored(waiting[0].try_recv().unwrap()).offset, 0);
     assert!(waiting[1].try_recv().is_err(), "its last record is not safe");
-    reader.settle(Position { offset: 3, stream_time: None }).unwrap();
-    assert_eq!(kept(waiting[1].try_recv().unwrap()).0, 1);
-    let lost = ask(&keeper, one(0, 0, "d"));
+    reader.entries.settle(Position { offset: 3, stream_time: None }).unwrap();
+    assert_eq!(stored(waiting[1].try_recv().unwrap()).offset, 1);
+    let lost = append(&log, one(0, 0, "d"));
     drop(reader);
     assert!(matches!(lost.recv().unwrap(), Answer::Unavailable(_)), "the run has ended");
-    assert!(matches!(answer(&keeper, one(0, 0, "e")), Answer::Unavailable(_)));
+    assert!(matches!(answer(&log, one(0, 0, "e")), Answer::Unavailable(_)));
 }
 
 #[test]
@@ -337,32 +344,29 @@ fn a_reader_never_takes_in_what_is_not_durable_yet() {
     let mut durable = header.to_vec();
     let entry = |offset: i64, payload: &str| {
         let mut bytes = vec![];
-        let spot = entry::Spot { seed, safe: 0, offset };
-        entry::encode(&mut bytes, spot, &one(0, 0, payload), &[RecordFate::New]);
+        entry::encode(&mut bytes, seed, &Entry { safe: 0, offset, request: one(0, 0, payload) });
         bytes
     };
     durable.extend(entry(0, "first"));
     std::fs::write(&path, [&durable[..], &entry(1, "cut off again")].concat()).unwrap();
-    let mut entries = segment::Entries::open(&path).unwrap().unwrap();
-    let take = |entries: &mut segment::Entries, limit: usize| match entries.next(limit as u64).unwrap() {
-        segment::Next::Entry(length) => {
-            entries.take(length).map(|entry| entry.records().map(|seen| seen.payload.to_vec()).collect::<Vec<_>>())
-        }
+    let mut segment = SegmentReader::open(&path).unwrap().unwrap();
+    let mut payload = |limit: usize| match segment.next(limit as u64).unwrap() {
+        Next::Entry(entry) => Some(entry.request.records[0].payload.clone()),
         _ => None,
     };
-    assert_eq!(take(&mut entries, durable.len()), Some(vec![b"first".to_vec()]));
-    assert_eq!(take(&mut entries, durable.len()), None);
+    assert_eq!(payload(durable.len()).unwrap(), "first");
+    assert_eq!(payload(durable.len()), None);
     durable.extend(entry(1, "written later"));
     std::fs::write(&path, &durable).unwrap();
-    assert_eq!(take(&mut entries, durable.len()), Some(vec![b"written later".to_vec()]));
+    assert_eq!(payload(durable.len()).unwrap(), "written later");
 }
 
 static SHARED: AtomicU32 = AtomicU32::new(0);
 
 /// A file that counts its syncs.
-struct Counting(Box<dyn Medium>);
+struct Counting(Box<dyn SegmentFile>);
 
-impl Medium for Counting {
+impl SegmentFile for Counting {
     fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.0.append(bytes)
     }
@@ -372,8 +376,8 @@ impl Medium for Counting {
         self.0.sync()
     }
 
-    fn cut(&mut self, length: u64) -> std::io::Result<()> {
-        self.0.cut(length)
+    fn truncate(&mut self, length: u64) -> std::io::Result<()> {
+        self.0.truncate(length)
     }
 }
 
@@ -381,10 +385,10 @@ impl Medium for Counting {
 fn requests_that_wait_together_share_one_sync() {
     let dir = tempfile::tempdir().unwrap();
     let counting: Create = |path| Ok(Box::new(Counting(writer::create(path)?)));
-    let bounds = Bounds { bytes: 1 << 30, dedup: None };
-    let (keeper, mut reader) = on_disk(dir.path(), bounds, &run(), counting).unwrap();
-    let waiting: Vec<_> = (0..10_000).map(|n| ask(&keeper, one(n, 0, "{\"source\":\"web\"}"))).collect();
-    waiting.into_iter().for_each(|answer| drop(kept(answer.recv().unwrap())));
+    let limits = SpoolLimits { bytes: 1 << 30, dedup: None };
+    let (log, mut reader) = on_disk(dir.path(), limits, &run(), counting).unwrap();
+    let waiting: Vec<_> = (0..10_000).map(|n| append(&log, one(n, 0, "{\"source\":\"web\"}"))).collect();
+    waiting.into_iter().for_each(|answer| drop(stored(answer.recv().unwrap())));
     assert_eq!(read(&mut reader).len(), 10_000);
     assert!(SHARED.load(Ordering::Relaxed) < 1000, "{} syncs", SHARED.load(Ordering::Relaxed));
 }
@@ -392,9 +396,9 @@ fn requests_that_wait_together_share_one_sync() {
 static SYNCS: AtomicU32 = AtomicU32::new(0);
 
 /// A file that fails every third sync and cuts every fifth write short.
-struct Failing(Box<dyn Medium>);
+struct Failing(Box<dyn SegmentFile>);
 
-impl Medium for Failing {
+impl SegmentFile for Failing {
     fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         if SYNCS.fetch_add(1, Ordering::Relaxed) % 5 == 4 {
             self.0.append(&bytes[..bytes.len() / 2])?;
@@ -410,10 +414,10 @@ impl Medium for Failing {
         }
     }
 
-    fn cut(&mut self, length: u64) -> std::io::Result<()> {
-        // A file that cannot be written often cannot be truncated either.
+    fn truncate(&mut self, length: u64) -> std::io::Result<()> {
+        // A disk on which a write fails often fails to truncate, too.
         if SYNCS.load(Ordering::Relaxed).is_multiple_of(2) {
-            self.0.cut(length)
+            self.0.truncate(length)
         } else {
             Err(std::io::ErrorKind::StorageFull.into())
         }
@@ -425,29 +429,29 @@ fn what_could_not_be_made_durable_is_never_acknowledged_and_what_was_is_there() 
     let dir = tempfile::tempdir().unwrap();
     let failing: Create = |path| Ok(Box::new(Failing(writer::create(path)?)));
     // At any time as many ids expire as are added.
-    let bounds = Bounds { bytes: 1 << 20, dedup: Some(3) };
-    let (keeper, mut reader) = on_disk(dir.path(), bounds, &run(), failing).unwrap();
+    let limits = SpoolLimits { bytes: 1 << 20, dedup: Some(3) };
+    let (log, mut reader) = on_disk(dir.path(), limits, &run(), failing).unwrap();
     let mut acknowledged = vec![];
     let mut asked = 0;
     for n in 0..200u8 {
         let mut ask = || {
             asked += 1;
-            answer(&keeper, one(asked, n + 1, &n.to_string()))
+            answer(&log, one(asked, n + 1, &n.to_string()))
         };
-        let kept = std::iter::repeat_with(&mut ask).find_map(|answer| match answer {
-            Answer::Kept(kept) => Some(kept),
+        let entry = std::iter::repeat_with(&mut ask).find_map(|answer| match answer {
+            Answer::Stored(entry) => Some(entry),
             Answer::Unavailable(_) => None,
             other => panic!("{other:?}"),
         });
-        let kept = kept.expect("it is requested until it is kept");
-        assert_eq!(kept.fates, [RecordFate::New], "{n}: what was refused is not known");
-        acknowledged.push((kept.offset, n.to_string()));
+        let entry = entry.expect("it is requested until it is stored");
+        assert_eq!(fates(&entry), [RecordFate::New], "{n}: what was refused is not known");
+        acknowledged.push((entry.offset, n.to_string()));
     }
     assert!(asked > 220, "{asked}");
     assert_eq!(read(&mut reader), acknowledged);
-    drained(keeper, &reader);
+    drained(log, &reader);
     drop(reader);
-    let (_keeper, mut reader) = open(&Promise::Spool { dir: dir.path().into(), bounds }, &run()).unwrap();
+    let (_log, mut reader) = open(&AckPolicy::Spool { dir: dir.path().into(), limits }, &run()).unwrap();
     let found = read(&mut reader);
     assert_eq!(found[..acknowledged.len()], acknowledged[..]);
 }

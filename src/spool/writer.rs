@@ -1,31 +1,33 @@
 //! The writer of the spool, on its own thread: it takes the queued requests as a group, writes them, syncs once and answers all
 //! of them.
 //!
-//! Nothing is acknowledged before `fdatasync` has succeeded. If a write fails, the writer truncates it and refuses the whole
-//! group. If `fdatasync` fails, the contents of the disk are unknown: the segment ends where it was last durable, and the next
-//! request begins another one.
+//! The writer acknowledges nothing before `fdatasync` has succeeded. If a write fails, the writer truncates it and refuses
+//! the whole group. If `fdatasync` fails, the contents of the disk are unknown: the segment ends at its last durable byte,
+//! and the next request begins another segment.
 
-use super::entry::{self, BODY_MAX, Entry, Spot};
-use super::known::{IdempotencyKeys, Ids};
-use super::queue::{Asked, Bell, Done, Queue};
-use super::request::{Answer, Kept, RecordFate, Request};
-use super::segment::{self, Entries, HEADER, Medium, Next, SegmentOffset};
-use super::shelf::{self, KEYS_WINDOW, Segment, Shelf};
-use crate::clock::Clock;
-use crate::console::Console;
-use crate::error::{Error, Result};
+use super::dedup::{DedupWindow, Earlier, IdempotencyKeys, KEYS_WINDOW};
+use super::dir::{self, Segment, SpoolDir};
+use super::entry::{self, BODY_MAX};
+use super::queue::{QueuedRequest, Waker, take_group};
+use super::request::{Answer, Entry, RecordFate, Request, Responder};
+use super::segment::{self, HEADER, Next, SegmentFile, SegmentOffset, SegmentReader, failed};
+use crate::error::Result;
+use crate::run::Run;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 
 /// Minimum and maximum size of a full segment in bytes.
 const SEGMENT_BYTES: (u64, u64) = (4 << 10, 64 << 20);
+/// Maximum number of remembered keys; the oldest is dropped for a new one.
+const KEYS_MAX: usize = 1 << 20;
 
 /// Creates a file to append to.
-pub type Create = fn(&Path) -> std::io::Result<Box<dyn Medium>>;
+pub type Create = fn(&Path) -> std::io::Result<Box<dyn SegmentFile>>;
 
 /// Creates a file on disk.
-pub fn create(path: &Path) -> std::io::Result<Box<dyn Medium>> {
+pub fn create(path: &Path) -> std::io::Result<Box<dyn SegmentFile>> {
     // An earlier run that failed here may have left a file with nothing acknowledged in it.
     Ok(Box::new(File::options().write(true).create(true).truncate(true).open(path)?))
 }
@@ -33,7 +35,7 @@ pub fn create(path: &Path) -> std::io::Result<Box<dyn Medium>> {
 /// The segment being written.
 pub struct Tail {
     /// Its file.
-    pub medium: Box<dyn Medium>,
+    pub file: Box<dyn SegmentFile>,
     /// The offset of its first record.
     pub first: i64,
     /// Its seed.
@@ -42,287 +44,227 @@ pub struct Tail {
     pub bytes: u64,
 }
 
-/// What the writer needs of the run.
-pub struct Voice {
-    /// Writes messages.
-    pub console: Console,
-    /// The run's clock.
-    pub clock: Clock,
-    /// Wakes the reading end.
-    pub bell: Bell,
-}
-
 /// The writer of a spool.
 pub struct Writer {
-    shelf: Arc<Shelf>,
-    voice: Voice,
+    dir: Arc<SpoolDir>,
+    run: Run,
+    waker: Waker,
     create: Create,
     /// `None` before the first write, and after one that failed.
-    tail: Option<Tail>,
+    pub tail: Option<Tail>,
     /// The offset of the next record.
-    next: i64,
-    ids: Option<Ids>,
-    keys: IdempotencyKeys,
+    pub next: i64,
+    dedup: Option<DedupWindow>,
+    keys: IdempotencyKeys<SegmentOffset>,
     buffer: Vec<u8>,
     /// Whether the last write failed, which has been reported.
-    troubled: bool,
+    is_failing: bool,
 }
 
 /// The answer to a request, once its group is durable.
 enum Outcome {
-    Kept(Kept),
+    Answered(Answer),
+    /// It repeats the request that is stored at this position.
     Repeated(SegmentOffset),
-    Conflict,
-    TooLarge(String),
-    Refused(String),
 }
 
-/// A group of requests being written.
-#[derive(Default)]
-struct Group {
-    outcomes: Vec<(Outcome, Done)>,
-    /// Keys of its requests, which are dropped if the write fails.
-    keyed: Vec<(String, String)>,
-    newest: i64,
-    tried_to_trim: bool,
+impl Outcome {
+    /// Returns the request, if it is stored with this group.
+    fn stored(&self) -> Option<&Request> {
+        if let Self::Answered(Answer::Stored(entry)) = self { Some(&entry.request) } else { None }
+    }
 }
 
 impl Writer {
-    /// Begins with offset `next`, after the segments on the shelf.
-    pub fn new(shelf: Arc<Shelf>, next: i64, voice: Voice, create: Create) -> Self {
-        let (_, seed) = segment::header(next);
-        let dedup = shelf.bounds().dedup;
+    /// Begins without entries.
+    pub fn new(dir: Arc<SpoolDir>, run: Run, waker: Waker, create: Create) -> Self {
+        let (_, seed) = segment::header(0);
+        let window = dir.limits.dedup;
         Self {
-            ids: dedup.map(|window| Ids::new(window, seed)),
-            keys: IdempotencyKeys::new(dedup.unwrap_or(KEYS_WINDOW), seed),
-            shelf,
-            voice,
+            dedup: window.map(|window| DedupWindow::new(window, seed)),
+            keys: IdempotencyKeys::new(window.unwrap_or(KEYS_WINDOW), KEYS_MAX, seed),
+            dir,
+            run,
+            waker,
             create,
             tail: None,
-            next,
+            next: 0,
             buffer: vec![],
-            troubled: false,
+            is_failing: false,
         }
     }
 
     /// Remembers an entry that was read back.
-    pub fn learn(&mut self, entry: &Entry<'_>, place: SegmentOffset) {
-        if let Some(ids) = &mut self.ids {
-            ids.learn(entry);
+    pub fn learn(&mut self, entry: &Entry, place: SegmentOffset) {
+        if let Some(dedup) = &mut self.dedup {
+            dedup.learn(&entry.request);
         }
-        if let Some(once) = entry.once {
-            self.keys.enter(entry.token, once, entry.arrived_at, place);
-        }
-        self.next = entry.end();
-    }
-
-    /// Sets the offset of the next record.
-    pub fn set_next(&mut self, next: i64) {
-        self.next = next;
-    }
-
-    /// Continues a segment.
-    pub fn resume(&mut self, tail: Tail) {
-        self.tail = Some(tail);
+        self.keys.enter(&entry.request, 1, place);
     }
 
     /// Writes requests until the queue is closed.
-    pub fn run(mut self, queue: &Queue) {
-        let mut asked = vec![];
-        while queue.take(&mut asked) {
-            let bytes = asked.iter().map(|asked| asked.size).sum();
-            self.group(asked.drain(..));
-            queue.answered(bytes);
-            self.voice.bell.ring();
+    pub fn run(mut self, queue: &Receiver<QueuedRequest>) {
+        while let Some(requests) = take_group(queue) {
+            self.write_group(requests);
+            self.waker.wake();
         }
     }
 
     /// Makes a group durable and answers its requests.
-    fn group(&mut self, asked: impl Iterator<Item = Asked>) {
+    fn write_group(&mut self, requests: Vec<QueuedRequest>) {
         self.buffer.clear();
         let before = self.next;
         let rolled = self.roll();
-        let mut group = Group { newest: i64::MIN, ..Group::default() };
-        for Asked { request, size, done } in asked {
-            let outcome = match &rolled {
-                Ok(()) => self.place(&request, size, &mut group),
-                Err(error) => Outcome::Refused(error.to_string()),
-            };
-            group.outcomes.push((outcome, done));
-        }
-        let written = rolled.and_then(|()| self.write(&group));
-        self.tell(&written);
+        let place = |QueuedRequest { request, size, responder }| (self.place(request, size), responder);
+        let outcomes: Vec<(Outcome, Responder)> = requests.into_iter().map(place).collect();
+        let stored = outcomes.iter().filter_map(|(outcome, _)| outcome.stored());
+        let written = rolled.and_then(|()| self.write(stored.clone()));
+        self.report(&written);
         if let Err(error) = written {
             self.next = before;
-            if let Some(ids) = &mut self.ids {
-                ids.forget();
-            }
-            group.keyed.iter().for_each(|(token, key)| self.keys.forget(token, key));
+            self.dedup.iter_mut().for_each(DedupWindow::forget);
+            stored.for_each(|request| self.keys.forget(request));
             let why = error.to_string();
-            return group.outcomes.into_iter().for_each(|(_, done)| done.refuse(why.clone()));
+            return outcomes.into_iter().for_each(|(_, responder)| responder.refuse(why.clone()));
         }
-        if let Some(ids) = &mut self.ids {
-            ids.settle();
-        }
-        for (outcome, done) in group.outcomes {
-            done.answer(match outcome {
-                Outcome::Kept(kept) => Answer::Kept(kept),
-                Outcome::Conflict => Answer::Conflict,
-                Outcome::TooLarge(why) => Answer::TooLarge(why),
-                Outcome::Refused(why) => Answer::Unavailable(why),
+        self.dedup.iter_mut().for_each(DedupWindow::settle);
+        for (outcome, responder) in outcomes {
+            responder.answer(match outcome {
+                Outcome::Answered(answer) => answer,
                 Outcome::Repeated(place) => self.repeat(place),
             });
         }
     }
 
-    /// Judges a request and encodes its entry into the buffer.
-    fn place(&mut self, request: &Request, size: usize, group: &mut Group) -> Outcome {
-        let Some(tail) = &self.tail else { return Outcome::Refused("no segment is open".into()) };
-        let place = SegmentOffset { segment: tail.first, byte: tail.bytes + self.buffer.len() as u64 };
-        let spot = Spot { seed: tail.seed, safe: tail.bytes, offset: self.next };
-        if let Some(used) = self.keys.find(request) {
-            let is_there = self.shelf.segment(used.place.segment).0.is_some_and(|s| s.first == used.place.segment);
-            match request.once.as_ref().is_some_and(|(_, body)| *body == used.body) {
-                _ if !is_there => {}
-                true => return Outcome::Repeated(used.place),
-                false => return Outcome::Conflict,
-            }
+    /// Detects whether a request or one of its records is a repetition, and encodes its entry into the buffer.
+    fn place(&mut self, mut request: Request, size: usize) -> Outcome {
+        let Some(Tail { first, seed, bytes: safe, .. }) = self.tail else {
+            return Outcome::Answered(Answer::Unavailable("no segment is open".into()));
+        };
+        match self.keys.find(&request).filter(|earlier| self.dir.has(earlier.place.segment)) {
+            Some(Earlier { is_same: true, place }) => return Outcome::Repeated(place),
+            Some(Earlier { is_same: false, .. }) => return Outcome::Answered(Answer::Conflict),
+            None => {}
         }
         if request.records.is_empty() {
-            return Outcome::Kept(Kept { offset: self.next, fates: vec![] });
+            return Outcome::Answered(Answer::Stored(Arc::new(Entry { safe, offset: self.next, request })));
         }
-        if let Some(why) = self.too_large(size) {
-            return Outcome::TooLarge(why);
+        if let Some(refusal) = self.refusal(&request, size) {
+            return Outcome::Answered(refusal);
         }
-        if let Some(why) = self.no_room(request, size, group) {
-            return Outcome::Refused(why);
-        }
-        let fates = self.judge(request);
-        entry::encode(&mut self.buffer, spot, request, &fates);
-        if let Some((key, body)) = &request.once {
-            self.keys.enter(&request.token, (key, *body), request.arrived_at, place);
-            group.keyed.push((request.token.clone(), key.clone()));
-        }
-        group.newest = group.newest.max(request.arrived_at);
-        // The cast is exact: an entry has more bytes than records.
-        self.next += fates.len() as i64;
-        Outcome::Kept(Kept { offset: spot.offset, fates })
-    }
-
-    /// Returns why a request can never be kept, if so.
-    fn too_large(&self, size: usize) -> Option<String> {
-        let max = self.shelf.bounds().bytes.min(BODY_MAX as u64);
-        (size as u64 > max)
-            .then(|| format!("the request takes {size} bytes in the spool, more than {max} (--spool-max)"))
-    }
-
-    /// Returns why a request cannot be kept at present, if so.
-    fn no_room(&mut self, request: &Request, size: usize, group: &mut Group) -> Option<String> {
-        let count = request.records.iter().filter(|record| record.event_id.is_some()).count();
-        if let Some(ids) = &mut self.ids {
-            ids.expire(request.arrived_at);
-            if !ids.has_room(count) {
-                return Some("too many events within --dedup".into());
+        if let Some(dedup) = &mut self.dedup {
+            for record in request.records.iter_mut().filter(|record| record.fate == RecordFate::New) {
+                record.fate = dedup.judge(&request.token, record, request.arrived_at);
             }
         }
-        let max = self.shelf.bounds().bytes;
-        let wanted = (self.buffer.len() + size) as u64;
-        if self.shelf.bytes() + wanted > max && !std::mem::replace(&mut group.tried_to_trim, true) {
-            // An error does not matter: the size is compared again below.
-            let _ = self.shelf.trim(self.voice.clock.now().max(request.arrived_at), true);
+        let place = SegmentOffset { segment: first, byte: safe + self.buffer.len() as u64 };
+        self.keys.enter(&request, 1, place);
+        let entry = Entry { safe, offset: self.next, request };
+        entry::encode(&mut self.buffer, seed, &entry);
+        self.next = entry.end();
+        Outcome::Answered(Answer::Stored(Arc::new(entry)))
+    }
+
+    /// Returns the answer to a request that cannot be stored, if it cannot.
+    fn refusal(&mut self, request: &Request, size: usize) -> Option<Answer> {
+        let spool_max = self.dir.limits.bytes;
+        let max = spool_max.min(BODY_MAX as u64);
+        if size as u64 > max {
+            let why = format!("the request takes {size} bytes in the spool, more than {max} (--spool-max)");
+            return Some(Answer::TooLarge(why));
         }
-        if self.shelf.bytes() + wanted <= max {
+        if let Some(dedup) = &mut self.dedup {
+            dedup.expire(request.arrived_at);
+            if !dedup.has_space(request.records.iter().filter(|record| record.event_id.is_some()).count()) {
+                return Some(Answer::Unavailable("too many events within --dedup".into()));
+            }
+        }
+        let wanted = (self.buffer.len() + size) as u64;
+        let has_space = || self.dir.bytes() + wanted <= spool_max;
+        if has_space() {
+            return None;
+        }
+        // An error does not matter: the size is compared again.
+        let _ = self.dir.trim(self.run.clock.now().max(request.arrived_at), true);
+        if has_space() {
             return None;
         }
         // Without --dedup everything that the outputs have was removed.
-        let why = match (self.shelf.is_settled(), &self.ids) {
+        let why = match (self.dir.is_settled(), &self.dedup) {
             (false, _) => ": its records are waiting for the outputs",
             (true, Some(_)) => ", mostly with records kept for --dedup",
             (true, None) => "",
         };
-        Some(format!("the spool is full (--spool-max){why}"))
-    }
-
-    fn judge(&mut self, request: &Request) -> Vec<RecordFate> {
-        let (token, now) = (&request.token, request.arrived_at);
-        let ids = &mut self.ids;
-        let fate = |record: &super::request::Record| match (&record.fault, ids.as_mut()) {
-            (Some(fault), _) => RecordFate::Rejected(fault.clone()),
-            (None, Some(ids)) => ids.judge(token, record, now),
-            (None, None) => RecordFate::New,
-        };
-        request.records.iter().map(fate).collect()
+        Some(Answer::Unavailable(format!("the spool is full (--spool-max){why}")))
     }
 
     /// Begins another segment if the last one is full or was abandoned.
     fn roll(&mut self) -> Result<()> {
         let (least, most) = SEGMENT_BYTES;
-        let full = (self.shelf.bounds().bytes / 16).clamp(least, most);
+        let full = (self.dir.limits.bytes / 16).clamp(least, most);
         if self.tail.as_ref().is_some_and(|tail| tail.bytes < full) {
             return Ok(());
         }
-        let path = segment::path(self.shelf.dir(), self.next);
-        let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
-        let (header, seed) = segment::header(self.next);
-        let mut medium = (self.create)(&path).map_err(failed)?;
-        medium.append(&header).and_then(|()| medium.sync()).map_err(failed)?;
-        shelf::sync(self.shelf.dir())?;
-        self.tail = Some(Tail { medium, first: self.next, seed, bytes: HEADER });
-        self.shelf.begin(Segment { first: self.next, bytes: HEADER, newest: i64::MIN, keyed: false });
+        let first = self.next;
+        let path = segment::path(&self.dir.path, first);
+        let (header, seed) = segment::header(first);
+        let mut file = (self.create)(&path).map_err(failed(&path))?;
+        file.append(&header).and_then(|()| file.sync()).map_err(failed(&path))?;
+        dir::sync(&self.dir.path)?;
+        self.tail = Some(Tail { file, first, seed, bytes: HEADER });
+        self.dir.begin(Segment { first, bytes: HEADER, newest: i64::MIN, keyed: false });
         Ok(())
     }
 
-    /// Writes the buffer and syncs it; truncates a write that failed.
-    fn write(&mut self, group: &Group) -> Result<()> {
+    /// Writes the buffer with the entries of these requests and syncs it; truncates a write that failed.
+    fn write<'a>(&mut self, stored: impl Iterator<Item = &'a Request> + Clone) -> Result<()> {
         let Some(tail) = self.tail.as_mut().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
-        let path = segment::path(self.shelf.dir(), tail.first);
-        let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
-        if let Err(error) = tail.medium.append(&self.buffer) {
-            if tail.medium.cut(tail.bytes).is_err() {
+        let path = segment::path(&self.dir.path, tail.first);
+        if let Err(error) = tail.file.append(&self.buffer) {
+            if tail.file.truncate(tail.bytes).is_err() {
                 self.tail = None;
             }
-            return Err(failed(error));
+            return Err(failed(&path)(error));
         }
-        if let Err(error) = tail.medium.sync() {
+        if let Err(error) = tail.file.sync() {
             // The kernel may treat the lost pages as written from now on, so this file is not written to again. If it cannot be
             // truncated, the remains lie after the first offset of the next segment and are ignored.
-            let _ = tail.medium.cut(tail.bytes);
+            let _ = tail.file.truncate(tail.bytes);
             self.tail = None;
-            return Err(failed(error));
+            return Err(failed(&path)(error));
         }
         tail.bytes += self.buffer.len() as u64;
-        self.shelf.grow(tail.bytes, group.newest, !group.keyed.is_empty());
-        self.shelf.set_kept(self.next);
+        let newest = stored.clone().map(|request| request.arrived_at).max().unwrap_or(i64::MIN);
+        self.dir.grow(tail.bytes, newest, stored.into_iter().any(|request| request.key.is_some()));
+        self.dir.set_end(self.next);
         Ok(())
     }
 
     /// Reports the first failure, and the first success after it.
-    fn tell(&mut self, written: &Result<()>) {
+    fn report(&mut self, written: &Result<()>) {
+        let console = &self.run.console;
         match written {
-            Err(error) if !self.troubled => {
-                self.voice.console.say(format!("{error}; requests are rejected until writing succeeds"));
+            Err(error) if !self.is_failing => {
+                console.say(format!("{error}; requests are rejected until writing succeeds"));
             }
-            Ok(()) if self.troubled => {
-                self.voice.console.say(format!("{}: writing again", self.shelf.dir().display()));
-            }
+            Ok(()) if self.is_failing => console.say(format!("{}: writing again", self.dir.path.display())),
             _ => {}
         }
-        self.troubled = written.is_err();
+        self.is_failing = written.is_err();
     }
 
     /// Reads the request at a place, for the answer to a repeated request.
     fn repeat(&self, place: SegmentOffset) -> Answer {
-        let read = || -> Result<Option<Answer>> {
-            let path = segment::path(self.shelf.dir(), place.segment);
-            let Some(mut entries) = Entries::open(&path)? else { return Ok(None) };
-            entries.seek(place.byte)?;
-            let Next::Entry(length) = entries.next(u64::MAX)? else { return Ok(None) };
-            let answer = |entry: Entry<'_>| Answer::Repeated(Box::new(entry.request()), entry.kept());
-            Ok(entries.take(length).map(answer))
+        let read = || -> Result<Option<Next>> {
+            let Some(mut reader) = SegmentReader::open(&segment::path(&self.dir.path, place.segment))? else {
+                return Ok(None);
+            };
+            reader.seek(place.byte)?;
+            reader.next(u64::MAX).map(Some)
         };
         match read() {
-            Ok(Some(answer)) => answer,
-            Ok(None) => Answer::Unavailable("the stored answer cannot be read".into()),
+            Ok(Some(Next::Entry(entry))) => Answer::Repeated(Arc::new(entry)),
+            Ok(_) => Answer::Unavailable("the stored answer cannot be read".into()),
             Err(error) => Answer::Unavailable(error.to_string()),
         }
     }
@@ -330,7 +272,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.shelf.close(self.next);
-        self.voice.bell.ring();
+        self.dir.close();
+        self.waker.wake();
     }
 }

@@ -22,9 +22,10 @@ use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{End, How, PIPELINE_KEY, STAGES_KEY};
 use crate::ingest::{Item, Sent};
+use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::metrics;
-use crate::output::Output;
+use crate::output::OutputPlan;
 use crate::run::Run;
 use crate::source::{Polled, Source};
 use crate::time::SECOND;
@@ -51,15 +52,17 @@ pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
 }
 
-/// What is known when the operator is made.
-pub struct Learned<'a> {
+/// The facts from which a tool makes its operator.
+pub struct SourceInfo<'a> {
     /// The source; its schema and kind are final.
     pub source: &'a mut Source,
     /// The first rows; `None` if the schema was known before them, or if there are none.
     pub first: Option<&'a RecordBatch>,
+    /// The outputs of rows, which are not open yet.
+    pub outputs: &'a [OutputPlan],
 }
 
-impl Learned<'_> {
+impl SourceInfo<'_> {
     /// Checks that the rows are of `kind`. Errors: exit status 2 with the message `why`, if they are not.
     pub fn expect(&self, kind: Kind, why: &str) -> Result<()> {
         match self.source.kind() {
@@ -70,19 +73,19 @@ impl Learned<'_> {
 }
 
 /// An operator and its outputs.
-pub struct Started {
+pub struct OperatorSetup {
     /// The operator.
     pub operator: Box<dyn Operator>,
     /// The schema of the rows it writes.
     pub schema: SchemaRef,
-    /// The side output of late rows.
-    pub side: Option<Output>,
+    /// The schema of the rows of the side output.
+    pub side: Option<SchemaRef>,
     /// Whether it writes a report at the end instead of rows, so that the terminal is free for a progress line.
     pub is_report: bool,
 }
 
 /// Makes the operator once the rows are known.
-pub type Start = Box<dyn FnOnce(Learned<'_>) -> Result<Started>>;
+pub type Start = Box<dyn FnOnce(SourceInfo<'_>) -> Result<OperatorSetup>>;
 
 /// Settings of a stage.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +103,7 @@ pub struct StageOptions {
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Something was done; step again at once.
+    /// The step made progress; step again at once.
     Ready,
     /// There is no input. Wait for it, and step again after this time at the latest.
     Waiting(Duration),
@@ -127,7 +130,7 @@ pub struct Stage {
     phase: Phase,
     /// Items that were read before the operator was made.
     ahead: VecDeque<Sent>,
-    /// The fates of rows so far; those of records that became no rows are in the source.
+    /// The counts of rows by outcome so far. The source counts records that became no rows.
     counts: Counts,
     /// The largest stream time so far (µs), for the metric.
     stream_time: Option<i64>,
@@ -215,7 +218,14 @@ impl Stage {
         let Phase::Learning(start) = std::mem::replace(&mut self.phase, Phase::Ended(0)) else {
             return Err(Error::broken("a stage starts twice"));
         };
-        let Started { operator, schema, side, is_report } = start(Learned { source: &mut self.source, first })?;
+        let learned = SourceInfo { source: &mut self.source, first, outputs: &self.outputs.checked };
+        let OperatorSetup { mut operator, schema, side, is_report } = start(learned)?;
+        if self.source.read_mode() == ReadMode::Commit && !operator.snapshot().is_empty() {
+            return Err(Error::broken(
+                "an operator with state reads topics as ReadMode::Stateful: a restart would lose its state",
+            ));
+        }
+        let side = side.map(|schema| stamped(&schema, &self.run));
         self.outputs.open(stamped(&schema, &self.run), side, self.source.counts().taken)?;
         if is_report {
             self.outputs.progress = ProgressLine::new(&self.run, self.options.quiet);
@@ -292,7 +302,7 @@ impl Stage {
         }
     }
 
-    /// Adds the fates of rows, and the dead rows since the last call.
+    /// Adds these counts of rows, and the dead rows since the last call.
     fn count(&mut self, fates: &Counts) {
         self.counts.add(fates);
         self.counts.add(&std::mem::take(&mut self.outputs.dead_rows));
@@ -349,8 +359,8 @@ impl Stage {
         Ok(Progress::Ended(end.verdict))
     }
 
-    /// Returns the fates so far, including those of records that became no rows. At an early end only the records before the last row
-    /// count.
+    /// Returns the counts by outcome so far, including records that became no rows. At an early end only the records before
+    /// the last row count.
     fn with_lost(&self, is_early: bool) -> Counts {
         let mut lost = self.source.counts();
         if is_early {
@@ -380,7 +390,7 @@ impl Stage {
         }
     }
 
-    /// Sets the metric of records by fate.
+    /// Sets the metric of records by outcome.
     fn set_counts(&self, counts: &Counts) {
         let metrics = &self.run.metrics;
         for (outcome, records) in counts.outcomes() {

@@ -15,8 +15,9 @@ use std::time::Duration;
 
 /// Processes the rows of one stage.
 pub trait Operator {
-    /// Processes a batch of input number `input`; returns the fates of its rows, without the dead ones, which [`Collector::dead`]
-    /// counts.
+    /// Processes a batch of input number `input`, which is part of the identity of a partition (decision 068). Returns the counts of
+    /// its rows: `taken` is all of them, and each has one fate. Rows given to [`Collector::dead`] are not in `dead`: the stage counts
+    /// them.
     fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts>;
 
     /// Processes a control message other than an end. Passes it on by default.
@@ -24,12 +25,12 @@ pub trait Operator {
         out.control(&message)
     }
 
-    /// Does time-driven work. Called if no record has come for a while, or before a commit.
+    /// Does time-driven work. The stage calls it if no record has arrived for some time, or before a commit.
     fn on_idle(&mut self, _out: &mut dyn Collector) -> Result<()> {
         Ok(())
     }
 
-    /// Emits the remaining results at the end of the input; returns the fates of rows that had none before.
+    /// Emits the remaining results at the end of the input; returns the counts of rows that have had no outcome before.
     fn on_end(&mut self, _end: &InputEnded, _out: &mut dyn Collector) -> Result<Counts> {
         Ok(Counts::default())
     }
@@ -107,7 +108,7 @@ pub trait Collector {
     /// Returns the monotonic time.
     fn elapsed(&self) -> Duration;
 
-    /// Whether a signal asks the run to stop.
+    /// Whether a signal has requested that the run stop.
     fn is_stopping(&self) -> bool;
 
     /// Returns the metrics of the run.

@@ -8,23 +8,26 @@ use crate::counts::{Counts, SinkCounts};
 use crate::error::Result;
 use crate::format::Format;
 use crate::frame::{Control, End, Progress};
-use crate::kafka::produce::Bounced;
+use crate::kafka::produce::RejectedRecord;
 use crate::kind::dead::Fault;
 use crate::kind::dead::Rejected;
 use crate::metrics::{self, Metrics};
 use crate::output::dead_letters::DeadLetters;
-use crate::output::{Checked, Output, OutputReport, given_up};
+use crate::output::{Output, OutputPlan, OutputReport, given_up};
 use crate::run::Run;
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The outputs of a stage.
 pub struct Outputs {
     run: Rc<Run>,
     /// The outputs before [`Outputs::open`].
-    checked: Vec<Checked>,
+    pub(super) checked: Vec<OutputPlan>,
+    /// The side output before [`Outputs::open`].
+    checked_side: Option<OutputPlan>,
     /// The outputs after [`Outputs::open`].
     outputs: Vec<Output>,
     /// The side output of late rows.
@@ -62,18 +65,25 @@ pub struct EndReport {
 
 impl Outputs {
     /// Makes the outputs of a stage; none is open yet.
-    pub fn new(run: Rc<Run>, checked: Vec<Checked>, dead: DeadLetters, schema: SchemaRef, quiet: bool) -> Self {
+    pub fn new(
+        run: Rc<Run>,
+        checked: Vec<OutputPlan>,
+        side: Option<OutputPlan>,
+        dead: DeadLetters,
+        quiet: bool,
+    ) -> Self {
         // A progress line between rows on the same terminal would garble both.
-        let shows_rows = checked.iter().any(Checked::is_terminal);
+        let shows_rows = checked.iter().any(OutputPlan::is_terminal);
         let progress = ProgressLine::new(&run, quiet || shows_rows);
         Self {
             run,
             checked,
+            checked_side: side,
             outputs: vec![],
             side: None,
             side_rows: 0,
             dead,
-            schema,
+            schema: Arc::new(Schema::empty()),
             progress,
             repeats_partitions: false,
             dead_rows: Counts::default(),
@@ -83,9 +93,12 @@ impl Outputs {
         }
     }
 
-    /// Opens the outputs for rows of `schema`; `taken` rows have been read.
-    pub fn open(&mut self, schema: SchemaRef, side: Option<Output>, taken: u64) -> Result<()> {
-        (self.schema, self.side) = (schema, side);
+    /// Opens the outputs for rows of `schema`, and the side output for rows of `side`; `taken` rows have been read.
+    pub fn open(&mut self, schema: SchemaRef, side: Option<SchemaRef>, taken: u64) -> Result<()> {
+        self.schema = schema;
+        if let Some((checked, schema)) = self.checked_side.take().zip(side) {
+            self.side = Some(checked.open(&schema, &self.run)?);
+        }
         let outcome = match taken {
             0 => "nothing is written".to_owned(),
             rows => format!("none of the {rows} rows that were read is counted as written"),
@@ -101,25 +114,25 @@ impl Outputs {
     /// Does the time-driven work of all outputs.
     pub fn tick(&mut self) -> Result<()> {
         self.outputs.iter_mut().chain(&mut self.side).try_for_each(Output::tick)?;
-        self.take_bounced()?;
+        self.take_rejected()?;
         self.dead.tick()
     }
 
     /// Makes every row and dead letter so far durable.
     pub fn settle(&mut self) -> Result<()> {
         self.outputs.iter_mut().chain(&mut self.side).try_for_each(Output::settle)?;
-        self.take_bounced()?;
+        self.take_rejected()?;
         self.dead.settle()
     }
 
     /// Makes dead letters of rows that outputs accepted and their brokers rejected later.
-    fn take_bounced(&mut self) -> Result<()> {
-        let bounced: Vec<Bounced> = self.outputs.iter_mut().flat_map(Output::bounced).collect();
-        let of_side = self.side.as_mut().map_or(vec![], Output::bounced);
+    fn take_rejected(&mut self) -> Result<()> {
+        let rejected: Vec<RejectedRecord> = self.outputs.iter_mut().flat_map(Output::take_rejected).collect();
+        let of_side = self.side.as_mut().map_or(vec![], Output::take_rejected);
         self.side_rows -= of_side.len() as u64;
-        for bounced in bounced.iter().chain(&of_side) {
+        for record in rejected.iter().chain(&of_side) {
             self.refused += 1;
-            self.dead.push_bounced(bounced)?;
+            self.dead.push_rejected(record)?;
         }
         Ok(())
     }
@@ -127,7 +140,7 @@ impl Outputs {
     /// Waits until every row is accepted or rejected, and makes dead letters of those that brokers rejected.
     pub fn conclude(&mut self) -> Result<()> {
         self.outputs.iter_mut().chain(&mut self.side).try_for_each(Output::conclude)?;
-        self.take_bounced()?;
+        self.take_rejected()?;
         self.dead.settle()
     }
 
@@ -136,15 +149,16 @@ impl Outputs {
     pub fn finish(&mut self, end: &mut End) -> Result<Vec<OutputReport>> {
         if let Some(side) = self.side.take() {
             let report = side.finish(end)?;
-            self.tell_notices(&report, end);
+            self.report_notices(&report, end);
         }
-        // The output of a lost dead letter is not known, so it counts with the first one that rejected rows.
+        // The stage does not track which output rejected the row of a lost dead letter, so the first output that rejected
+        // rows counts it.
         self.lost_rows = self.dead.lost().of_outputs;
         let outputs = std::mem::take(&mut self.outputs).into_iter().enumerate();
         let (stores, streams): (Vec<_>, Vec<_>) = outputs.partition(|(_, output)| output.fates().is_some());
         let mut reports = self.finish_each(stores, end)?;
         if let Some(report) = self.dead.finish(end)? {
-            self.tell_notices(&report, end);
+            self.report_notices(&report, end);
         }
         reports.extend(self.finish_each(streams, end)?);
         reports.sort_by_key(|(position, _)| *position);
@@ -167,14 +181,14 @@ impl Outputs {
                     self.set_fates(&report.name, counts);
                 }
             }
-            self.tell_notices(&report, end);
+            self.report_notices(&report, end);
             reports.push((position, report));
         }
         Ok(reports)
     }
 
     /// Prints the notices of an output, even without a summary, and updates the verdict.
-    fn tell_notices(&self, report: &OutputReport, end: &mut End) {
+    fn report_notices(&self, report: &OutputReport, end: &mut End) {
         for notice in &report.notices {
             self.run.console.warn(format!("{}: {}", report.name, notice.text));
             end.verdict = end.verdict.max(u8::from(notice.fails));
@@ -191,7 +205,11 @@ impl Outputs {
                     }
                     self.set_fates(output.name(), &counts);
                 }
-                None => self.run.metrics.set(&metrics::SINK_ROWS, &[output.name(), "written"], output.rows() as f64),
+                None => self.run.metrics.set(
+                    &metrics::SINK_ROWS,
+                    &[output.name(), "written"],
+                    output.accepted_rows() as f64,
+                ),
             }
         }
         for (error_type, letters) in self.dead.by_type() {
@@ -199,7 +217,7 @@ impl Outputs {
         }
     }
 
-    /// Sets the metric of an output's rows by fate.
+    /// Sets the metric of an output's rows by outcome.
     fn set_fates(&self, output: &str, counts: &SinkCounts) {
         for (outcome, rows) in counts.outcomes() {
             self.run.metrics.set(&metrics::SINK_ROWS, &[output, outcome], rows as f64);
@@ -220,7 +238,7 @@ impl Collector for Outputs {
                 self.dead.push_row(batch, rejected.row, &rejected.fault)?;
             }
         }
-        self.take_bounced()
+        self.take_rejected()
     }
 
     fn schema(&self) -> SchemaRef {

@@ -55,7 +55,7 @@ impl ProgressLine {
     /// Shows the progress of the source.
     pub fn progress(&mut self, progress: &Progress) {
         let Some(bar) = &self.bar else { return };
-        // Inputs report in turn, some without a total: the bar keeps the last one.
+        // Inputs report in turns, some of them without a total: the bar keeps the last total.
         let Some(total) = progress.bytes_total.filter(|total| *total > 0) else { return };
         if bar.length() != Some(total) {
             bar.set_style(style("{bar:30} {percent}% {bytes}/{total_bytes} eta {eta} {msg}"));

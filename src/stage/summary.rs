@@ -1,6 +1,6 @@
 //! The report of a stage at its end: warnings, notes, a line of counts on stderr, and the counts as JSON for `--stats`.
 //!
-//! The line has the counts by fate, the dead letters by type, the result of each output, and how the input ended.
+//! The line has the counts by outcome, the dead letters by type, the result of each output, and how the input ended.
 
 use super::outputs::EndReport;
 use crate::clock::Clock;
@@ -20,7 +20,7 @@ pub struct Summary<'a> {
     pub source: &'a Source,
     /// The output of faulty records.
     pub dead: &'a DeadLetters,
-    /// Counts of the records read, by fate.
+    /// Counts of the records read, by outcome.
     pub counts: &'a Counts,
     /// The operator's report.
     pub report: &'a EndReport,
@@ -105,6 +105,6 @@ impl Summary<'_> {
 
 /// Returns the result of an output, with its name; empty if there is nothing to say.
 fn describe(report: &OutputReport) -> String {
-    let told: Vec<String> = report.counts.iter().map(ToString::to_string).chain(report.remark.clone()).collect();
-    if told.is_empty() { String::new() } else { format!("; {}: {}", report.name, told.join(", ")) }
+    let parts: Vec<String> = report.counts.iter().map(ToString::to_string).chain(report.remark.clone()).collect();
+    if parts.is_empty() { String::new() } else { format!("; {}: {}", report.name, parts.join(", ")) }
 }

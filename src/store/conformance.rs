@@ -1,5 +1,6 @@
 //! One test suite for every store in [`ALL`]: `prepare`, `commit`, `finish`, kills and replays.
 
+use super::disk::Disk;
 use super::sample::{Pane, as_text, events, metrics, rows, scattered};
 use super::{ALL, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store};
 use crate::console::{Colour, Console};
@@ -19,6 +20,7 @@ pub struct Bench {
     /// Removed with the bench.
     _directory: TempDir,
     pub location: Location,
+    pub disk: Disk,
 }
 
 impl Bench {
@@ -26,7 +28,12 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(store.scheme).display().to_string();
         let scheme = store.scheme.to_owned();
-        Self { store, _directory: directory, location: Location { scheme, path, ..Location::default() } }
+        Self {
+            store,
+            _directory: directory,
+            location: Location { scheme, path, ..Location::default() },
+            disk: Disk::default(),
+        }
     }
 
     /// Makes a bench on a server; `None` without a server, which is reported, and an error in CI.
@@ -66,6 +73,7 @@ impl Bench {
             epochs,
             clock: Arc::new(|| super::sample::START),
             console: Console::new("test", Colour::Off),
+            disk: self.disk.clone(),
         };
         (self.store.open)(&self.location, &options)
     }
@@ -269,7 +277,7 @@ fn an_instant_no_reader_can_hold_comes_back_and_the_other_rows_stay() {
         let mut sink = bench.open();
         let refused = sink.write(Kind::Event, &batch).unwrap();
         assert_eq!(refused.iter().map(|refused| refused.row).collect::<Vec<_>>(), [1]);
-        assert_eq!(refused[0].fault.message, "event_time lies outside the years 1 to 9999");
+        assert_eq!(refused[0].fault.message, "event_time is outside the years 1 to 9999");
         law(&*sink, 3);
         assert_eq!(sink.finish().unwrap().counts.dead, 1);
         assert_eq!(bench.table(Kind::Event).len(), 2);
@@ -365,6 +373,7 @@ fn fill_up(path: &str) {
         epochs: false,
         clock,
         console,
+        disk: Disk::default(),
     };
     let mut sink = (store.open)(&location, &options).unwrap();
     let events = scattered(30_000, 1);

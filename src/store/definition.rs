@@ -10,6 +10,16 @@ use std::fmt;
 /// Batches that are read back.
 pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
 
+/// Returns the batches that `next` yields up to the end or the first error.
+pub fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>> + 'static) -> Batches {
+    let mut is_over = false;
+    Box::new(std::iter::from_fn(move || {
+        let batch = if is_over { Ok(None) } else { next() };
+        is_over = !matches!(batch, Ok(Some(_)));
+        batch.transpose()
+    }))
+}
+
 /// Tables of a store with the number of rows in each.
 pub type Tables = Vec<(String, u64)>;
 

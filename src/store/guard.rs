@@ -1,11 +1,12 @@
 //! The guard of stored metrics: decides which row of a natural key stays.
 //!
-//! The state of a key is the greatest (`revision`, `rows`, retracted) seen. A row replaces one of an equal or smaller version;
-//! a retraction removes the row of its version or of a smaller one; a row whose retraction this run has seen is refused. So any
-//! order and any repetition of one run's rows lead to the same table. Retractions of other runs are not remembered: their
-//! versions describe other data.
+//! The state of a key is the greatest (`revision`, `rows`, retracted) seen. A row replaces one of an equal or smaller
+//! version; a retraction removes the row of its version or of a smaller one; a row whose retraction this run has seen
+//! is refused. So any order and any repetition of one run's rows lead to the same table. Retractions of other runs have
+//! no effect, because their versions describe other data.
 
 use crate::counts::SinkCounts;
+use crate::kind::metric::MetricColumns;
 use crate::store::Notice;
 use ahash::{AHashMap, AHashSet};
 
@@ -25,6 +26,14 @@ pub struct Stored {
     pub version: Version,
     /// Its value.
     pub value: Option<f64>,
+}
+
+impl Stored {
+    /// Returns the row to store from a row of a batch.
+    pub fn of(columns: &MetricColumns<'_>, row: usize) -> Self {
+        let version = Version { revision: columns.revisions.value(row), rows: columns.rows.value(row) };
+        Self { version, value: columns.value(row) }
+    }
 }
 
 /// The outcome of one row.
@@ -94,13 +103,13 @@ impl RowFate {
     }
 }
 
-/// Maximum number of remembered keys whose last row was refused, about 40 MB.
+/// Maximum number of keys kept whose last row was refused, about 40 MB.
 const REFUSED_MAX: usize = 1 << 20;
-/// Maximum number of these remembered by name, and of bytes of a name.
+/// Maximum number of these keys kept with their name, and maximum bytes of a name.
 const NAMED_MAX: usize = 1 << 10;
 const NAME_MAX: usize = 512;
 
-/// Rows with different event counts that this run met: a sign that two runs wrote parts of one window.
+/// Stored rows with other event counts than the rows of this run: a sign that two runs wrote parts of one window.
 #[derive(Default)]
 pub struct Overlap {
     /// Number of replaced rows of other runs; `first` describes the first of them.

@@ -23,8 +23,12 @@ impl Location {
     pub fn check_options(&self, scheme: &str, known: &[&str]) -> Result<()> {
         match self.options.keys().find(|name| !known.contains(&name.as_str())) {
             None => Ok(()),
-            Some(name) if known.is_empty() => Err(Error::usage(format!("{scheme}: takes no options, not '{name}'"))),
-            Some(name) => Err(Error::usage(format!("{scheme}: unknown option '{name}': one of {}", known.join(" ")))),
+            Some(name) if known.is_empty() => {
+                Err(Error::usage(format!("{scheme}: expected no options, found '{name}'")))
+            }
+            Some(name) => {
+                Err(Error::usage(format!("{scheme}: unknown option '{name}'; expected one of {}", known.join(" "))))
+            }
         }
     }
 }

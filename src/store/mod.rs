@@ -14,12 +14,12 @@
 //! - `definition` is the row of a store in [`ALL`], `sink` the interface of an open output, `location` its URI.
 //! - [`rows`] prepares batches (columns, keys, days), [`cells`] and [`nested`] convert their values.
 //! - [`guard`] decides which metric row stays, [`repeat`] finds events stored with other content.
-//! - [`remote`] holds timeouts and retries of servers, [`durable`] syncs directories, [`room`] checks what can be written.
+//! - [`remote`] holds timeouts and retries of servers, [`disk`] changes and syncs files, [`room`] checks what can be written.
 //! - `conformance` tests all stores with the rows of `sample`.
 
 pub mod cells;
 mod definition;
-pub mod durable;
+pub mod disk;
 pub mod guard;
 mod lake;
 mod location;
@@ -33,7 +33,7 @@ pub mod rows;
 mod sink;
 mod sqlite;
 
-pub use definition::{Batches, Store, Tables};
+pub use definition::{Batches, Store, Tables, batches};
 pub use location::Location;
 pub use sink::{Epoch, Notice, OpenOptions, Sink, SinkOutcome};
 

@@ -1,6 +1,7 @@
 //! Nested values as JSON text (headers and lists of names), for stores with flat cells.
 
 use crate::error::{Error, Result};
+use crate::kind::values::HeaderList;
 use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +39,7 @@ pub fn headers_json(entries: &StructArray) -> Result<String> {
 }
 
 /// Parses a JSON array of headers, in order; `None` for any other text.
-pub fn parse_headers(text: &str) -> Option<Vec<(String, Option<Vec<u8>>)>> {
+pub fn parse_headers(text: &str) -> Option<HeaderList> {
     let headers: Vec<Header> = serde_json::from_str(text).ok()?;
     let pair = |header: Header| {
         let hex = header.value_hex.map(|hex| unhex(&hex).ok_or(())).transpose().ok()?;

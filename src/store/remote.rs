@@ -99,6 +99,14 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// Adds the place of a permanent failure.
+    pub fn at(self, place: impl FnOnce() -> String) -> Self {
+        match self {
+            Self::Lasting(error) => Self::Lasting(error.at(place())),
+            passing => passing,
+        }
+    }
+
     /// Converts it to the error of a request that is not retried.
     pub fn into_error(self, shown: &str) -> Error {
         match self {

@@ -1,6 +1,7 @@
 //! Repeated events: whether the row of a stored key has the same content. Other content is a conflict.
 
 use super::sink::Notice;
+use crate::json::number::Decimal;
 use crate::kind::Kind;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -70,25 +71,7 @@ pub fn is_same_json(left: &str, right: &str) -> bool {
             let text = |text| serde_json::from_str::<String>(text).ok();
             text(left).zip(text(right)).is_some_and(|(left, right)| left == right)
         }
-        _ => decimal(left).zip(decimal(right)).is_some_and(|(left, right)| left == right),
-    }
-}
-
-/// Splits a JSON number into its sign, its digits without zeros at both ends, and the power of ten of the last digit.
-fn decimal(number: &str) -> Option<(bool, String, i64)> {
-    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
-    let (is_negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = [whole, fraction].concat();
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let significant = digits.trim_end_matches('0');
-    let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
-    let last = exponent.parse::<i64>().ok()?.checked_sub(i64::try_from(fraction.len()).ok()?)?.checked_add(zeros)?;
-    match significant.trim_start_matches('0') {
-        "" => Some((false, String::new(), 0)),
-        significant => Some((is_negative, significant.to_owned(), last)),
+        _ => Decimal::parse(left).zip(Decimal::parse(right)).is_some_and(|(left, right)| left == right),
     }
 }
 

@@ -1,16 +1,19 @@
 //! Prepares batches for every store: the columns of the kind in order, keys, days, and rows that no store can hold.
 
+use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
-use crate::kind::metric::metric_id;
+use crate::kind::metric::{MetricColumns, metric_id};
 use crate::time::{DAY, format_instant, is_in_calendar};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray,
     TimestampMicrosecondArray, new_null_array,
 };
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, FieldRef, Int32Type, Int64Type, TimestampMicrosecondType};
+use std::fmt::Display;
+use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Returns the columns that identify a row of a kind, by which a replay finds it. Neither a position nor an id suffices:
@@ -25,14 +28,32 @@ pub fn key_columns(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// Returns the instant column whose day a row is filed under.
-pub fn day_column(kind: Kind) -> &'static str {
+/// Returns the primary key of a kind's table. A letter's payload is in it as a digest.
+pub fn table_key(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Event | Kind::Late => "event_time",
-        Kind::Metric => "window_start",
-        Kind::Dead => "failed_at",
-        Kind::Alert => "since",
+        Kind::Dead => &["stage", "source_topic", "partition", "offset", "payload_hash"],
+        kind => key_columns(kind),
     }
+}
+
+/// Returns the columns of a kind that its table has: a stored metric is never a retracted one.
+pub fn table_fields(kind: Kind) -> Vec<FieldRef> {
+    let is_stored = |field: &&FieldRef| kind != Kind::Metric || field.name() != "retracted";
+    kind.schema().fields().iter().filter(is_stored).cloned().collect()
+}
+
+/// Makes a batch of the columns of a kind's table. Errors: exit status 65 if they do not fit; `shown` names the store.
+pub fn from_table(kind: Kind, mut columns: Vec<ArrayRef>, shown: impl Display) -> Result<RecordBatch> {
+    if kind == Kind::Metric {
+        columns.push(Arc::new(BooleanArray::from(vec![false; columns[0].len()])));
+    }
+    let foreign = |error| Error::corrupt(format!("{shown}: rows that evt did not write")).because(error);
+    RecordBatch::try_new(kind.schema(), columns).map_err(foreign)
+}
+
+/// Returns a list of SQL identifiers.
+pub fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    names.into_iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the kind's columns of `batch`, in order, with the kind's schema; columns that a stage added are dropped. A missing
@@ -53,28 +74,64 @@ pub fn align(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
-/// Splits off the rows that no store can hold: those with an instant outside the years 1 to 9999, and metrics whose id is not
-/// derived from their key, which could merge two metrics.
-pub fn split_unfit(kind: Kind, batch: RecordBatch) -> Result<(RecordBatch, Vec<Rejected>)> {
-    let mut refused = if kind == Kind::Metric { foreign_ids(&batch)? } else { Vec::new() };
-    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        let Some(instants) = column.as_primitive_opt::<TimestampMicrosecondType>() else { continue };
-        if instants.values().iter().all(|micros| is_in_calendar(*micros)) {
-            continue;
-        }
-        for (row, micros) in instants.iter().enumerate() {
-            if micros.is_some_and(|micros| !is_in_calendar(micros)) {
-                let message = format!("{} lies outside the years 1 to 9999", field.name());
-                refused.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
+/// The rows of a batch that a store can hold, and those that it refuses.
+pub struct FitRows {
+    /// The rows, aligned to their kind.
+    pub batch: RecordBatch,
+    /// For each of them its index in the batch as received.
+    places: Vec<usize>,
+    /// The refused rows, by their index in the batch as received.
+    refused: Vec<Rejected>,
+}
+
+impl FitRows {
+    /// Aligns a batch, and refuses the rows that no store can hold: those with an instant outside the years 1 to 9999, and
+    /// metrics whose id is not derived from their key, which could merge two metrics.
+    pub fn of(kind: Kind, batch: &RecordBatch) -> Result<Self> {
+        let batch = align(kind, batch)?;
+        let mut unfit = if kind == Kind::Metric { foreign_ids(&batch)? } else { Vec::new() };
+        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+            let Some(instants) = column.as_primitive_opt::<TimestampMicrosecondType>() else { continue };
+            if instants.values().iter().all(|micros| is_in_calendar(*micros)) {
+                continue;
+            }
+            for (row, micros) in instants.iter().enumerate() {
+                if micros.is_some_and(|micros| !is_in_calendar(micros)) {
+                    let message = format!("{} is outside the years 1 to 9999", field.name());
+                    unfit.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
+                }
             }
         }
+        let mut fit = Self { places: (0..batch.num_rows()).collect(), batch, refused: Vec::new() };
+        fit.remove(unfit)?;
+        Ok(fit)
     }
-    if refused.is_empty() {
-        return Ok((batch, refused));
+
+    /// Refuses rows of `batch` and removes them from it. Of several faults of a row the first counts.
+    pub fn remove(&mut self, mut rejected: Vec<Rejected>) -> Result<()> {
+        rejected.sort_by_key(|rejected| rejected.row);
+        rejected.dedup_by_key(|rejected| rejected.row);
+        self.batch = without(&self.batch, &rejected)?;
+        for Rejected { row, fault } in rejected.into_iter().rev() {
+            self.refused.push(Rejected { row: self.places.remove(row), fault });
+        }
+        Ok(())
     }
-    refused.sort_by_key(|refused| refused.row);
-    refused.dedup_by_key(|refused| refused.row);
-    Ok((without(&batch, &refused)?, refused))
+
+    /// Refuses a row of `batch`, which keeps it.
+    pub fn refuse(&mut self, Rejected { row, fault }: Rejected) -> Result<()> {
+        let row = *self.places.get(row).ok_or_else(|| Error::broken("a row without a place"))?;
+        self.refused.push(Rejected { row, fault });
+        Ok(())
+    }
+
+    /// Counts the refused rows as dead and returns them in order.
+    pub fn finish(mut self, counts: &mut SinkCounts) -> Vec<Rejected> {
+        counts.taken += self.refused.len() as u64;
+        counts.dead += self.refused.len() as u64;
+        self.refused.sort_by_key(|refused| refused.row);
+        self.refused
+    }
 }
 
 /// Returns the rows of `batch` without the refused ones.
@@ -89,19 +146,9 @@ pub fn without(batch: &RecordBatch, refused: &[Rejected]) -> Result<RecordBatch>
     Ok(filter_record_batch(batch, &BooleanArray::from(keep))?)
 }
 
-/// Returns, for each row that [`split_unfit`] kept of `rows`, its index before the split: later refusals are reported by that
-/// index.
-pub fn places_of_fit(rows: usize, refused: &[Rejected]) -> Vec<usize> {
-    (0..rows).filter(|row| refused.binary_search_by_key(row, |refused| refused.row).is_err()).collect()
-}
-
 /// Returns the metrics whose id is not derived from their key.
 fn foreign_ids(batch: &RecordBatch) -> Result<Vec<Rejected>> {
-    let ids = column(batch, "metric_id")?.as_fixed_size_binary();
-    let names = column(batch, "metric_name")?.as_string::<i32>();
-    let starts = column(batch, "window_start")?.as_primitive::<TimestampMicrosecondType>();
-    let ends = column(batch, "window_end")?.as_primitive::<TimestampMicrosecondType>();
-    let dimensions = column(batch, "dimensions")?.as_string::<i32>();
+    let MetricColumns { ids, names, starts, ends, dimensions, .. } = MetricColumns::try_new(batch)?;
     let id = |row| metric_id(names.value(row), starts.value(row), ends.value(row), dimensions.value(row));
     let foreign = (0..batch.num_rows()).filter(|row| ids.value(*row) != id(*row));
     let fault = |row| {
@@ -117,18 +164,13 @@ fn foreign_ids(batch: &RecordBatch) -> Result<Vec<Rejected>> {
 
 /// Returns the day of each row of `batch`, since 1970.
 pub fn days(kind: Kind, batch: &RecordBatch) -> Result<Vec<i64>> {
-    let instants: &TimestampMicrosecondArray = column(batch, day_column(kind))?.as_primitive();
+    let instants: &TimestampMicrosecondArray = column(batch, kind.time_column())?.as_primitive();
     Ok(instants.values().iter().map(|micros| micros.div_euclid(DAY)).collect())
 }
 
 /// Returns the column `name`. Errors: exit status 70 if it is missing, which [`align`] rules out.
 pub fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
     batch.column_by_name(name).ok_or_else(|| Error::broken(format!("a batch has no column '{name}'")))
-}
-
-/// Returns the id of a row.
-pub fn id(ids: &FixedSizeBinaryArray, row: usize) -> Result<[u8; 16]> {
-    ids.value(row).try_into().map_err(|_| Error::broken("an id that has not 16 bytes"))
 }
 
 /// Feeds the keys of `batch`, in order, to `digest`.

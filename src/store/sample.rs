@@ -48,7 +48,7 @@ pub fn rows(kind: Kind, from: i64, to: i64) -> RecordBatch {
     }
 }
 
-/// Events `from..to` at lines 1, 2, … of `origin`; another `from` stands for another day's file.
+/// Events `from..to` at lines 1, 2, … of `origin`; another `from` represents the file of another day.
 pub fn events(origin: &str, from: i64, to: i64) -> RecordBatch {
     batch(Kind::Event, event_columns(from, to, origin, from))
 }

@@ -2,11 +2,13 @@
 
 use crate::console::Console;
 use crate::counts::SinkCounts;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::metrics::Up;
+use crate::store::disk::Disk;
 use arrow::array::RecordBatch;
+use std::fmt::Display;
 use std::sync::Arc;
 
 /// The identity of a checkpoint's epoch: run, then number within the run.
@@ -16,6 +18,19 @@ pub struct Epoch {
     pub run: u64,
     /// Its number in that run, from 1.
     pub number: u64,
+}
+
+impl Epoch {
+    /// Makes the error of a run that commits after a newer one, `newer`.
+    pub fn replaced_by(self, newer: u64, shown: impl Display) -> Error {
+        Error::new(ErrorKind::Fenced, format!("{shown}: run {} was replaced by run {newer}", self.run))
+    }
+
+    /// Returns run and number as SQL has them. Errors: exit status 70 if one is too large.
+    pub fn signed(self) -> Result<(i64, i64)> {
+        let signed = |number: u64| i64::try_from(number).map_err(|_| Error::broken(format!("epoch number {number}")));
+        Ok((signed(self.run)?, signed(self.number)?))
+    }
 }
 
 /// An open output of one run. If it is dropped without [`Sink::finish`] it leaves nothing that looks complete. Rows that a
@@ -92,4 +107,6 @@ pub struct OpenOptions {
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// Writes messages during the run, such as outages of a server.
     pub console: Console,
+    /// The disk of a store that is a directory of files.
+    pub disk: Disk,
 }

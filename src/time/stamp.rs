@@ -23,10 +23,16 @@ impl Stamp {
     /// Appends the instant `micros` (µs) as [`write_instant`] does.
     #[inline]
     pub fn write(&mut self, out: &mut String, micros: i64) {
+        out.push_str(self.text(micros));
+    }
+
+    /// Returns the text of the instant `micros` (µs).
+    #[inline]
+    pub fn text(&mut self, micros: i64) -> &str {
         if micros != self.micros {
             self.update(micros);
         }
-        out.push_str(&self.text);
+        &self.text
     }
 
     /// Appends an instant in ticks of `unit`; one beyond the range of microseconds is written as the bare count.

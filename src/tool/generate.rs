@@ -2,20 +2,24 @@
 //! Rust.)
 
 use crate::cli::Tool;
-use crate::cli::args::{CommonArgs, parse_count, parse_share};
-use crate::cli::check::Findings;
+use crate::cli::args::{CommonArgs, StageArgs, parse_count, parse_share};
+use crate::cli::check::CheckReport;
+use crate::cli::open::{open, pass};
+use crate::cli::resolve::StageSpec;
 use crate::error::{Error, Result};
 use crate::generate::truth::{Rules, TimeField, Truth, TruthDimension};
 use crate::generate::{Generator, Options};
-use crate::output::identity::{Identity, Named};
+use crate::input::Input;
+use crate::input::generated::{GeneratedInput, TruthFile};
+use crate::output::identity::{Identities, Identity};
 use crate::run::Run;
-use crate::run::standard;
+use crate::source::SourceOptions;
+use crate::stage::Stage;
 use crate::store::room;
 use crate::time::{parse_duration, parse_instant};
 use clap::Args as ClapArgs;
 use clap::{Parser, ValueEnum};
-use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// Generate events from a seed, as JSON lines
@@ -100,32 +104,19 @@ impl Tool for Args {
         ),
     ];
 
-    fn common(&self) -> &CommonArgs {
-        &self.common
+    fn run(self, run: &Rc<Run>) -> Result<u8> {
+        self.stage(run)?.run()
     }
 
-    fn run(self, run: Rc<Run>) -> Result<u8> {
-        let stop = || run.stop.signal().is_some();
-        let options = self.options();
-        if self.common.check {
-            return self.check(&run);
+    fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
+        findings.take(Generator::new(self.options()));
+        if let Some(path) = &self.truth {
+            findings.take(Truth::new(self.rules()));
+            if findings.take(check_truth(path)).is_some() {
+                findings.ready(path.display());
+            }
         }
-        run.service.ready();
-        let mut out = standard::output()?;
-        let Some(path) = &self.truth else {
-            write(options, &mut out, &stop, None)?;
-            return Ok(0);
-        };
-        let shown = path.display().to_string();
-        let failed = |error: std::io::Error| Error::io(shown.clone(), &error);
-        let mut named = Named::default();
-        named.output("-", Some(Identity::of_output()))?;
-        named.output(&shown, Identity::of_path(path))?;
-        room::for_file(path).map_err(failed)?;
-        let mut truth = vec![];
-        write(options, &mut out, &stop, Some((self.rules(), &mut truth)))?;
-        std::fs::write(path, truth).map_err(failed)?;
-        Ok(0)
+        findings.stage(StageSpec::new(&StageArgs::without_input(self.common)), None);
     }
 }
 
@@ -179,18 +170,19 @@ struct RuleArgs {
 }
 
 impl Args {
-    /// `--check`: checks that options and rules are in range, and that the truth file can be written.
-    fn check(&self, run: &Rc<Run>) -> Result<u8> {
-        let mut findings = Findings::new(run);
-        findings.take(Generator::new(self.options()));
-        if let Some(path) = &self.truth {
-            findings.take(Truth::new(self.rules()));
-            let room = room::for_file(path).map_err(|error| Error::io(path.display().to_string(), &error));
-            if findings.take(room).is_some() {
-                findings.ready(path.display());
+    /// Opens the stage. Errors: exit status 2 if an option or a rule is out of range.
+    pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
+        let generator = Generator::new(self.options())?;
+        let truth = match self.truth.clone() {
+            Some(path) => {
+                check_truth(&path)?;
+                Some(TruthFile { truth: Truth::new(self.rules())?, path })
             }
-        }
-        findings.tell()
+            None => None,
+        };
+        let generated: Box<dyn Input> = Box::new(GeneratedInput::new(generator, truth));
+        let options = SourceOptions { generated: Some(generated), ..SourceOptions::default() };
+        open(StageSpec::new(&StageArgs::without_input(self.common)), options, run, Box::new(pass))
     }
 
     /// Returns the options of the generator.
@@ -238,54 +230,13 @@ impl Args {
     }
 }
 
-/// Bytes that are buffered before a write.
-const CHUNK_BYTES: usize = 1 << 16;
-
-/// Writes the records to `out` as JSON lines and, once all are generated, the expected results as JSON to `truth`. When
-/// `stop` returns true, it ends after a whole line, and the expected results are those of the lines written.
-///
-/// Errors: exit status 2 if an option or a rule is out of range, before anything is written.
-pub fn write(
-    options: Options,
-    out: &mut dyn Write,
-    stop: &dyn Fn() -> bool,
-    truth: Option<(Rules, &mut dyn Write)>,
-) -> Result<()> {
-    let mut generator = Generator::new(options)?;
-    let mut truth = match truth {
-        Some((rules, target)) => Some((Truth::new(rules)?, target)),
-        None => None,
-    };
-    let mut chunk = Vec::with_capacity(CHUNK_BYTES + (1 << 12));
-    let mut start = 0;
-    while let Some(made) = generator.next(&mut chunk) {
-        chunk.push(b'\n');
-        if let Some((truth, _)) = &mut truth {
-            truth.record(&made, (chunk.len() - start) as u64);
-        }
-        if chunk.len() >= CHUNK_BYTES {
-            out.write_all(&chunk).map_err(|error| Error::io("events", &error))?;
-            chunk.clear();
-            if stop() {
-                break;
-            }
-        }
-        start = chunk.len();
-    }
-    out.write_all(&chunk).and_then(|()| out.flush()).map_err(|error| Error::io("events", &error))?;
-    match truth {
-        Some((truth, target)) => write_truth(truth, target),
-        None => Ok(()),
-    }
-}
-
-fn write_truth(truth: Truth, target: &mut dyn Write) -> Result<()> {
-    let text = serde_json::to_string_pretty(&truth.finish()?).map_err(|error| Error::broken("truth").because(error))?;
-    target
-        .write_all(text.as_bytes())
-        .and_then(|()| target.write_all(b"\n"))
-        .and_then(|()| target.flush())
-        .map_err(|error| Error::io("truth", &error))
+/// Checks that the truth can be written at `path`, and that standard output is another file.
+fn check_truth(path: &Path) -> Result<()> {
+    let shown = path.display().to_string();
+    let mut named = Identities::default();
+    named.output("-", Some(Identity::of_output()))?;
+    named.output(&shown, Identity::of_path(path))?;
+    room::for_file(path).map_err(|error| Error::io(shown, &error))
 }
 
 fn table(text: &str) -> Result<u32, String> {
@@ -308,6 +259,12 @@ fn time_field(text: &str) -> Result<TimeField> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
+    use crate::error::ErrorKind;
+    use crate::run::io::{Io, Pipe};
+    use crate::store::disk::Disk;
+    use std::io::Read;
+
     fn parse(flags: &[&str]) -> Option<Args> {
         Args::try_parse_from(["evt-gen"].iter().chain(flags)).ok()
     }
@@ -331,24 +288,42 @@ mod tests {
         assert!(parse(&["--size", "1h"]).is_none(), "a rule without a truth would do nothing");
     }
 
+    /// Runs the tool on pipes in memory; returns what it writes.
+    fn run(flags: &[&str]) -> Result<Vec<u8>> {
+        let mut stdout = Pipe::default();
+        let io = Io::Simulated { stdin: Pipe::default(), stdout: stdout.clone(), disk: Disk::default() };
+        let run = Rc::new(Run { io, ..Run::unwatched("evt-gen", Clock::System) });
+        let status = parse(&[flags, &["-q"]].concat()).unwrap().stage(&run)?.run()?;
+        assert_eq!(status, 0);
+        stdout.close();
+        let mut lines = vec![];
+        stdout.read_to_end(&mut lines).unwrap();
+        Ok(lines)
+    }
+
     #[test]
-    fn lines_and_truth_agree_in_number() {
-        let options = Options { events: 1000, late: 0.1, malformed: 0.1, too_large: 0.001, ..Options::default() };
-        let (mut lines, mut truth) = (vec![], vec![]);
-        write(options.clone(), &mut lines, &|| false, Some((Rules::default(), &mut truth))).unwrap();
-        let truth: serde_json::Value = serde_json::from_slice(&truth).unwrap();
-        assert_eq!(truth["records"], lines.iter().filter(|byte| **byte == b'\n').count());
+    fn the_stage_writes_the_bytes_of_the_generator_and_their_truth() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("truth.json");
+        let flags = ["--events", "1k", "--late", "0.1", "--malformed", "0.1", "--too-large", "0.001"];
+        let mut generator = Generator::new(parse(&flags).unwrap().options()).unwrap();
+        let mut wanted = vec![];
+        while generator.next(&mut wanted).is_some() {
+            wanted.push(b'\n');
+        }
+        let lines = run(&[&flags[..], &["--truth", path.to_str().unwrap()]].concat()).unwrap();
+        assert!(lines == wanted && run(&flags).unwrap() == wanted, "the truth changes no byte");
+        let truth: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        assert_eq!(truth["records"], 1000);
         assert_eq!(truth["bytes"], lines.len());
-        let mut alone = vec![];
-        write(options, &mut alone, &|| false, None).unwrap();
-        assert!(alone == lines, "the truth changes no byte");
+        assert!(run(&["--events", "0"]).unwrap().is_empty());
     }
 
     #[test]
     fn nothing_is_written_when_a_rule_is_wrong() {
-        let mut lines = vec![];
-        let rules = Rules { size: 0, ..Rules::default() };
-        assert!(write(Options::default(), &mut lines, &|| false, Some((rules, &mut vec![]))).is_err());
-        assert!(lines.is_empty());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("truth.json");
+        let error = run(&["--truth", path.to_str().unwrap(), "--size", "0s"]).unwrap_err();
+        assert_eq!((error.kind(), path.exists()), (ErrorKind::Usage, false));
     }
 }

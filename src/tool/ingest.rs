@@ -1,12 +1,12 @@
 //! evt-ingest: raw records in, stamped events out.
 
-use crate::cli::Tool;
-use crate::cli::args::{CommonArgs, StageArgs};
-use crate::cli::check::Findings;
+use crate::cli::ack::AckArgs;
+use crate::cli::args::StageArgs;
+use crate::cli::check::CheckReport;
 use crate::cli::http::{HttpArgs, over_http};
-use crate::cli::keep::KeepArgs;
-use crate::cli::look::FRAMES;
 use crate::cli::open::{open, pass};
+use crate::cli::resolve::StageSpec;
+use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
 use crate::expr::Filter;
 use crate::kind::Kind;
@@ -34,7 +34,7 @@ pub struct Args {
     #[command(flatten)]
     http: HttpArgs,
     #[command(flatten)]
-    keep: KeepArgs,
+    ack: AckArgs,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -53,9 +53,11 @@ impl Tool for Args {
         ("Keep the records that fail.", "evt-ingest events.jsonl --dlq dead.jsonl --to events.parquet"),
     ];
 
-    fn common(&self) -> &CommonArgs {
-        &self.stage.common
-    }
+    const UNIT: Option<Unit> = Some(Unit {
+        after: "",
+        args: "'kafka://localhost:9092/raw?group=evt-ingest' --to 'kafka://localhost:9092/events?format=frames'",
+        settings: "",
+    });
 
     fn waits_at_terminal(&self) -> bool {
         self.stage.waits_at_terminal()
@@ -65,25 +67,30 @@ impl Tool for Args {
         self.listener().is_ok_and(|listener| listener.is_some())
     }
 
-    fn run(self, run: Rc<Run>) -> Result<u8> {
-        if self.stage.common.check {
-            return self.check(&run);
+    fn run(self, run: &Rc<Run>) -> Result<u8> {
+        self.stage(run)?.run()
+    }
+
+    fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
+        let options = findings.take(self.source(run));
+        if options.as_ref().is_some_and(|options| options.http.is_some()) {
+            self.http.check(findings);
         }
-        self.stage(&run)?.run()
+        findings.stage(StageSpec::new(&self.stage), options.as_ref());
     }
 }
 
 impl Args {
     /// Opens the stage.
     pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
-        Ok(open(&self.stage, self.source(run)?, FRAMES, run)?.stage(Box::new(pass)))
+        open(StageSpec::new(&self.stage), self.source(run)?, run, Box::new(pass))
     }
 
     fn source(&self, run: &Run) -> Result<SourceOptions> {
         let mut mapping = self.stage.map.options(Provenance::Overwrite)?;
         mapping.keep_raw = if self.keep_raw { KeepRaw::Column } else { KeepRaw::No };
         let filter = self.filter.as_deref().map(|text| Filter::new(text, &Kind::Event.schema())).transpose()?;
-        let keeping = self.keep.keeping();
+        let ack_flags = self.ack.flags();
         let listener = self.listener()?;
         if listener.is_some() {
             mapping = over_http(mapping);
@@ -93,17 +100,7 @@ impl Args {
             None => self.http.check_unused().map(|()| None)?,
         };
         let source = self.stage.source(mapping)?;
-        Ok(SourceOptions { follow: self.follow, raw_only: true, filter, headers: true, keeping, http, ..source })
-    }
-
-    /// `--check`.
-    fn check(&self, run: &Rc<Run>) -> Result<u8> {
-        let mut findings = Findings::new(run);
-        let options = findings.take(self.source(run));
-        if options.as_ref().is_some_and(|options| options.http.is_some()) {
-            self.http.check(&mut findings);
-        }
-        findings.stage(&self.stage, FRAMES, options.as_ref(), None)
+        Ok(SourceOptions { follow: self.follow, raw_only: true, filter, headers: true, ack_flags, http, ..source })
     }
 
     /// Returns the address it listens at, if an HTTP server is its input.

@@ -1,4 +1,4 @@
-//! Late rows of evt-window: written to `--late`, or lost, which is reported and makes the verdict 1.
+//! Late rows: evt-window writes them to `--late`, or reports them as lost and exits with status 1.
 
 use crate::error::Result;
 use crate::kind::dead::Rejected;

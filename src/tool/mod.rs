@@ -1,5 +1,5 @@
-//! The tools: flags, options and `run`, one file each. Each implements [`Tool`](crate::cli::Tool): `run` turns the flags into
-//! options and gives a [`Stage`](crate::stage::Stage) its operator (evt-gen and evt-schema need no stage).
+//! The tools: flags, options and `run`, one file each, and the table of all. Each implements [`Tool`]: `run` turns the flags into
+//! options and gives a [`Stage`](crate::stage::Stage) its operator (evt-schema needs no stage).
 //!
 //! - `ingest.rs`, `validate.rs`, `window.rs`, `sink.rs`, `view.rs`, `schema.rs`, `generate.rs`: evt-ingest and the
 //!   others by name (evt-gen is `generate.rs`).
@@ -14,3 +14,23 @@ mod stall;
 pub mod validate;
 pub mod view;
 pub mod window;
+
+use crate::cli::{self, Tool, ToolRow};
+use std::process::ExitCode;
+
+/// Every tool, in the order of evt(7). The keys of a configuration file, man pages, completions, tested examples and systemd
+/// units come from here.
+pub const ALL: &[ToolRow] = &[
+    ToolRow::of::<ingest::Args>(),
+    ToolRow::of::<validate::Args>(),
+    ToolRow::of::<window::Args>(),
+    ToolRow::of::<sink::Args>(),
+    ToolRow::of::<view::Args>(),
+    ToolRow::of::<schema::Args>(),
+    ToolRow::of::<generate::Args>(),
+];
+
+/// Runs the process of a tool.
+pub fn main<T: Tool>() -> ExitCode {
+    cli::main::<T>(ALL)
+}

@@ -4,7 +4,7 @@ use crate::avro::compat::{Level, check_level};
 use crate::avro::{Schema, parse_schema};
 use crate::cli::Tool;
 use crate::cli::args::CommonArgs;
-use crate::cli::check::Findings;
+use crate::cli::check::CheckReport;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics;
 use crate::registry::directory::read_schema;
@@ -97,15 +97,8 @@ impl Tool for Args {
         ("List subjects and versions.", "evt-schema list --schemas schemas"),
     ];
 
-    fn common(&self) -> &CommonArgs {
-        &self.common
-    }
-
-    fn run(self, run: Rc<Run>) -> Result<u8> {
-        if self.common.check {
-            return self.action.check(&run);
-        }
-        let verdict = self.act(&run)?;
+    fn run(self, run: &Rc<Run>) -> Result<u8> {
+        let verdict = self.act(run)?;
         if let Some(path) = &self.common.stats {
             let stats = serde_json::json!({
                 "tool": Self::NAME,
@@ -117,13 +110,10 @@ impl Tool for Args {
         }
         Ok(verdict)
     }
-}
 
-impl Action {
-    /// `--check`: checks that the schemas exist and can be read; registers nothing.
-    fn check(&self, run: &Rc<Run>) -> Result<u8> {
-        let mut findings = Findings::new(run);
-        let files: Vec<&String> = match self {
+    /// Checks that the schemas exist and can be read; registers nothing.
+    fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
+        let files: Vec<&String> = match &self.action {
             Action::Check { new, against, .. } => std::iter::once(new).chain(against).collect(),
             Action::Register { new, .. } => vec![new],
             Action::List { .. } | Action::Show { .. } => vec![],
@@ -133,7 +123,7 @@ impl Action {
                 findings.ready(file);
             }
         }
-        let schemas = match self {
+        let schemas = match &self.action {
             Action::Check { schemas, .. } => schemas.as_ref(),
             Action::Register { schemas, .. } | Action::List { schemas } | Action::Show { schemas, .. } => Some(schemas),
         };
@@ -141,7 +131,6 @@ impl Action {
             findings.take(place::check_plain(schemas));
             findings.schemas(schemas);
         }
-        findings.tell()
     }
 }
 
@@ -151,16 +140,16 @@ impl Args {
         let open = |schemas: &str| place::open_plain(schemas, &run.console);
         match &self.action {
             Action::Check { new, subject: Some(subject), schemas: Some(schemas), level, .. } => {
-                check_subject(run, new, (subject, *level), open(schemas)?.as_mut())
+                check_subject(run, new, subject, *level, open(schemas)?.as_mut())
             }
             Action::Check { new, against, level, .. } => check(run, new, against, level.unwrap_or_default()),
-            Action::Register { new, subject, schemas } => self.register(run, (new, subject), open(schemas)?.as_mut()),
+            Action::Register { new, subject, schemas } => self.register(run, new, subject, open(schemas)?.as_mut()),
             Action::List { schemas } => list(open(schemas)?.as_mut()),
-            Action::Show { subject, number, schemas } => show(subject, *number, (schemas, open(schemas)?.as_mut())),
+            Action::Show { subject, number, schemas } => show(subject, *number, schemas, open(schemas)?.as_mut()),
         }
     }
 
-    fn register(&self, run: &Run, (new, subject): (&str, &str), registry: &mut dyn Registry) -> Result<u8> {
+    fn register(&self, run: &Run, new: &str, subject: &str, registry: &mut dyn Registry) -> Result<u8> {
         let text = read(new)?;
         match registry.register(subject, &text).map_err(|error| error.at(new))? {
             Registration::Added(number) => print(&format!("{subject} {number}\n"))?,
@@ -195,17 +184,12 @@ fn check(run: &Run, new: &str, against: &[String], level: Level) -> Result<u8> {
 }
 
 /// Checks a schema against the registered versions: evt's verdict, and the registry's own if it has one.
-fn check_subject(
-    run: &Run,
-    new: &str,
-    (subject, level): (&str, Option<Level>),
-    registry: &mut dyn Registry,
-) -> Result<u8> {
+fn check_subject(run: &Run, new: &str, subject: &str, level: Option<Level>, registry: &mut dyn Registry) -> Result<u8> {
     let text = read(new)?;
     let schema = parse_schema(&text).map_err(|error| error.at(new))?;
     let found = found(subject, registry)?;
     let versions = found.as_ref().map_or(&[][..], |found| &found.versions);
-    // The registry checks by its own level, so it is asked only if no other is given.
+    // The registry checks by its own level, so evt queries its verdict only without `--level`.
     let (asked, level) = (level.is_none(), level.map_or_else(|| registry.level(subject), Ok)?);
     let conflicts = conflicts(&schema, versions, level);
     for (number, conflict) in &conflicts {
@@ -230,24 +214,19 @@ fn list(registry: &mut dyn Registry) -> Result<u8> {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{subject} {} {}", registry.level(&subject)?.name(), versions.join(" "));
     }
-    print(&out)?;
-    Ok(0)
+    print(&out).map(|()| 0)
 }
 
-fn show(subject: &str, number: Option<u32>, (schemas, registry): (&str, &mut dyn Registry)) -> Result<u8> {
-    let Some(subject_found) = found(subject, registry)? else {
-        return Err(Error::config(format!("{}: unknown subject {subject}", place::name(schemas)?)));
+fn show(subject: &str, number: Option<u32>, schemas: &str, registry: &mut dyn Registry) -> Result<u8> {
+    let name = place::name(schemas)?;
+    let unknown = |what: &str| Error::config(format!("{name}: unknown {what} {subject}"));
+    let found = found(subject, registry)?.ok_or_else(|| unknown("subject"))?;
+    let version = match number {
+        Some(number) => found.version(number),
+        None => found.latest(),
     };
-    let found = match number {
-        Some(number) => subject_found.version(number),
-        None => subject_found.latest(),
-    };
-    let Some(found) = found else {
-        return Err(Error::config(format!("{}: unknown version of {subject}", place::name(schemas)?)));
-    };
-    print(found.text.trim_end())?;
-    print("\n")?;
-    Ok(0)
+    let version = version.ok_or_else(|| unknown("version of"))?;
+    print(&format!("{}\n", version.text.trim_end())).map(|()| 0)
 }
 
 fn found(subject: &str, registry: &mut dyn Registry) -> Result<Option<Arc<Subject>>> {

@@ -1,10 +1,10 @@
 //! evt-sink: rows into stores and files.
 
-use crate::cli::Tool;
-use crate::cli::args::{CommonArgs, StageArgs};
-use crate::cli::check::Findings;
-use crate::cli::look::FRAMES;
+use crate::cli::args::StageArgs;
+use crate::cli::check::CheckReport;
 use crate::cli::open::{open, pass};
+use crate::cli::resolve::StageSpec;
+use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
 use crate::mapping::Provenance;
 use crate::run::Run;
@@ -49,33 +49,37 @@ impl Tool for Args {
         ("Write one Parquet file.", "evt-ingest events.jsonl | evt-sink --to events.parquet"),
     ];
 
-    fn common(&self) -> &CommonArgs {
-        &self.stage.common
-    }
+    const UNIT: Option<Unit> = Some(Unit {
+        after: "evt-window.service redis.service postgresql.service",
+        args: "'kafka://localhost:9092/metrics?format=frames&group=evt-sink'",
+        settings: "# systemctl edit evt-sink sets another path; systemd-creds encrypt keeps the file encrypted.\n\
+                   LoadCredential=postgres:/etc/evt/postgres.password\n",
+    });
 
     fn waits_at_terminal(&self) -> bool {
         !self.list && self.stage.waits_at_terminal()
     }
 
-    fn run(mut self, run: Rc<Run>) -> Result<u8> {
+    fn run(self, run: &Rc<Run>) -> Result<u8> {
         if self.list {
             let lines = store::ALL.iter().map(|store| format!("{}:  {}\n", store.scheme, store.about));
             return print(&lines.collect::<String>()).map(|()| 0);
         }
-        if self.stage.common.check {
-            return self.check(&run);
-        }
-        if let Some(ttl) = self.ttl.take() {
-            self.expire_after(&ttl)?;
-        }
-        self.stage(&run)?.run()
+        self.stage(run)?.run()
+    }
+
+    fn check(mut self, _run: &Rc<Run>, findings: &mut CheckReport) {
+        findings.take(self.expire());
+        let options = findings.take(self.source());
+        findings.stage(StageSpec::new(&self.stage), options.as_ref());
     }
 }
 
 impl Args {
     /// Opens the stage.
-    pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
-        Ok(open(&self.stage, self.source()?, FRAMES, run)?.stage(Box::new(pass)))
+    pub fn stage(mut self, run: &Rc<Run>) -> Result<Stage> {
+        self.expire()?;
+        open(StageSpec::new(&self.stage), self.source()?, run, Box::new(pass))
     }
 
     fn source(&self) -> Result<SourceOptions> {
@@ -83,18 +87,9 @@ impl Args {
         Ok(SourceOptions { headers: true, ..source })
     }
 
-    /// `--check`.
-    fn check(mut self, run: &Rc<Run>) -> Result<u8> {
-        let mut findings = Findings::new(run);
-        if let Some(ttl) = self.ttl.take() {
-            findings.take(self.expire_after(&ttl));
-        }
-        let options = findings.take(self.source());
-        findings.stage(&self.stage, FRAMES, options.as_ref(), None)
-    }
-
-    /// Adds `?ttl=` to the outputs that support it and do not set one.
-    fn expire_after(&mut self, ttl: &str) -> Result<()> {
+    /// `--ttl`: adds `?ttl=` to the outputs that support it and do not set one.
+    fn expire(&mut self) -> Result<()> {
+        let Some(ttl) = &self.ttl else { return Ok(()) };
         parse_duration(ttl)?;
         let mut takes = false;
         for text in &mut self.stage.output.to {

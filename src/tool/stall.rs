@@ -1,7 +1,7 @@
 //! Finds what holds the watermark back in processing time: idle partitions, and a watermark that does not advance.
 //!
-//! None of it decides what is late. `--idle-after` excludes an idle partition from the minimum; this depends on timing
-//! and is opt-in. A watermark that has not advanced for a minute is only reported, with remedies.
+//! The monitor does not decide which rows are late. `--idle-after` excludes an idle partition from the minimum; this
+//! depends on timing and is opt-in. A watermark that has not advanced for a minute is only reported, with remedies.
 
 use crate::op::window::watermark::Watermark;
 use crate::time::{MINUTE, format_duration};
@@ -10,10 +10,10 @@ use std::collections::HashMap;
 /// Interval of checks for idle partitions (µs).
 const EVERY: i64 = 100_000;
 
-/// Watches the partitions of one run. It does not read the clock: the caller says what time it is.
+/// Watches the partitions of one run. It does not read the clock: the caller passes the time.
 pub struct StallMonitor {
     idle_after: Option<i64>,
-    /// When idle partitions are looked for next.
+    /// The time of the next check for idle partitions.
     next: i64,
     /// Stream time of each partition when it last advanced, and the processing time of that.
     moved: HashMap<usize, (Option<i64>, i64)>,

@@ -1,24 +1,26 @@
 //! evt-validate: checks events against their envelope and the schemas of their subjects, and drops duplicates.
 
-use crate::cli::Tool;
-use crate::cli::args::{CommonArgs, StageArgs, duration};
-use crate::cli::check::Findings;
-use crate::cli::look::FRAMES;
+use crate::cli::args::StageArgs;
+use crate::cli::check::CheckReport;
 use crate::cli::open::open;
+use crate::cli::resolve::StageSpec;
+use crate::cli::{Tool, Unit};
 use crate::counts::Counts;
 use crate::error::Result;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::kind::event::{DISTINCT, RAW, column, lent_raw_field};
-use crate::mapping::{Lean, Provenance, TimeFrom};
+use crate::mapping::{Projection, Provenance, TimeFrom};
 use crate::op::dedup::{self, Dedup};
 use crate::op::validate::{Options, SubjectOf, Validator};
+use crate::output::OutputPlan;
 use crate::registry::{Registry, place};
 use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
-use crate::stage::{Learned, Stage, Started};
+use crate::stage::{OperatorSetup, SourceInfo, Stage};
+use crate::time::parse_duration;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Schema;
@@ -34,12 +36,12 @@ pub struct Args {
     schemas: Option<String>,
     /// Take the subject from a column or path, or use TEXT for all events (=TEXT)
     #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type", help_heading = "Schemas")]
-    subject: String,
+    subject: SubjectOf,
     /// Reject properties that the schema does not define
     #[arg(long, help_heading = "Schemas")]
     no_extra_fields: bool,
     /// Drop an event whose event_id occurred in its partition within this much stream time
-    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Schemas")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Schemas")]
     dedup: Option<i64>,
     #[command(flatten)]
     stage: StageArgs,
@@ -67,19 +69,24 @@ impl Tool for Args {
         ("Drop duplicates of the last hour.", "evt-ingest events.jsonl | evt-validate --dedup 1h -o jsonl"),
     ];
 
-    fn common(&self) -> &CommonArgs {
-        &self.stage.common
-    }
+    const UNIT: Option<Unit> = Some(Unit {
+        after: "evt-ingest.service",
+        args: "'kafka://localhost:9092/events?format=frames&group=evt-validate' --to 'kafka://localhost:9092/valid?format=frames'",
+        settings: "",
+    });
 
     fn waits_at_terminal(&self) -> bool {
         self.stage.waits_at_terminal()
     }
 
-    fn run(self, run: Rc<Run>) -> Result<u8> {
-        if self.stage.common.check {
-            return self.check(&run);
-        }
-        self.stage(&run)?.run()
+    fn run(self, run: &Rc<Run>) -> Result<u8> {
+        self.stage(run)?.run()
+    }
+
+    fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
+        let options = findings.take(self.source());
+        self.schemas.iter().for_each(|schemas| findings.schemas(schemas));
+        findings.stage(StageSpec::new(&self.stage), options.as_ref());
     }
 }
 
@@ -88,26 +95,25 @@ impl Args {
     pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
         let options = self.source()?;
         let schemas = self.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
-        let opened = open(&self.stage, options, FRAMES, run)?;
-        let writes_raw_alone = opened.writes_raw_alone();
-        let start = move |learned: Learned<'_>| {
+        let start = move |learned: SourceInfo<'_>| {
             learned.expect(Kind::Event, "expected events")?;
             let schema = learned.source.schema();
+            let writes_raw_alone = learned.outputs.iter().all(OutputPlan::asks_raw);
             let lent = if writes_raw_alone { None } else { lent_raw(&schema) };
             let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != lent).collect();
             let schema = Arc::new(schema.project(&names)?);
-            let validator = Validator::new(self.validator_options());
+            let validator = Validator::new(Options { subject: self.subject, closed: self.no_extra_fields });
             let dedup = self.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
             let operator = Box::new(Validate { validator, schemas, dedup, writes_raw_alone });
-            Ok(Started { operator, schema, side: None, is_report: false })
+            Ok(OperatorSetup { operator, schema, side: None, is_report: false })
         };
-        Ok(opened.stage(Box::new(start)))
+        open(StageSpec::new(&self.stage), options, run, Box::new(start))
     }
 
     fn source(&self) -> Result<SourceOptions> {
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         if mapping.time == TimeFrom::Default && self.stage.output.to.iter().all(|to| to == "null:") {
-            // Validation alone needs no time.
+            // evt-validate writes no rows, so it needs no event time.
             mapping.time = TimeFrom::Optional;
         }
         mapping.distinct = self.schemas.is_some();
@@ -115,27 +121,9 @@ impl Args {
         let read_mode = if self.dedup.is_some() { ReadMode::Stateful } else { ReadMode::Commit };
         // All columns, because any may be a field of some schema; columns with few values are dictionaries, checked by
         // value.
-        let raw_lean = Some(Lean { columns: u32::MAX, coded: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
+        let raw_lean = Some(Projection { columns: u32::MAX, coded: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
         let shows_records = self.schemas.is_some();
         Ok(SourceOptions { read_mode, headers: true, raw_lean, shows_records, ..self.stage.source(mapping)? })
-    }
-
-    /// `--check`.
-    fn check(&self, run: &Rc<Run>) -> Result<u8> {
-        let mut findings = Findings::new(run);
-        let options = findings.take(self.source());
-        self.schemas.iter().for_each(|schemas| findings.schemas(schemas));
-        findings.stage(&self.stage, FRAMES, options.as_ref(), None)
-    }
-
-    fn validator_options(&self) -> Options {
-        let subject = match self.subject.strip_prefix('=') {
-            Some(text) => SubjectOf::Fixed(text.to_owned()),
-            None => SubjectOf::Column(self.subject.clone()),
-        };
-        let mut options = Options::default();
-        (options.subject, options.closed) = (subject, self.no_extra_fields);
-        options
     }
 }
 

@@ -1,10 +1,10 @@
 //! evt-view: shows, filters, converts and counts the rows of any stream, file or store.
 
 use crate::cli::Tool;
-use crate::cli::args::{self, CommonArgs, StageArgs, duration, parse_count};
-use crate::cli::check::Findings;
-use crate::cli::look::{Usual, check_outputs};
+use crate::cli::args::{self, StageArgs, parse_count};
+use crate::cli::check::CheckReport;
 use crate::cli::open::open;
+use crate::cli::resolve::{DefaultFormats, StageSpec, check_outputs};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::expr::Filter;
@@ -14,12 +14,14 @@ use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::mapping::{Provenance, TimeFrom};
+use crate::output::OutputPlan;
 use crate::run::Run;
 use crate::source::{Source, SourceOptions};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::stage::progress::terminal_width;
-use crate::stage::{Learned, Started, always_null};
+use crate::stage::{OperatorSetup, SourceInfo, always_null};
 use crate::store::Tables;
+use crate::time::parse_duration;
 use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
 use crate::view::describe::Describe;
@@ -38,7 +40,7 @@ use std::time::Duration;
 /// Maximum rows of `--tail`.
 const TAIL_MAX: u64 = 1_000_000;
 /// The default formats. Control lines are the tool's own.
-const LOOK: Usual = Usual { pipe: &jsonl::FORMAT, terminal: &table::FORMAT, control: false };
+const FORMATS: DefaultFormats = DefaultFormats { pipe: &jsonl::FORMAT, terminal: &table::FORMAT, control: false };
 /// A batch with fewer rows means that no more were available, so a table shows the rows it has held back.
 const LULL_ROWS: usize = 256;
 /// Maximum time that rows are held back while others arrive.
@@ -73,7 +75,7 @@ struct ChoiceArgs {
     #[arg(long, value_name = "INSTANT")]
     until: Option<String>,
     /// Show rows of the last DURATION, like --since now-DURATION
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "since")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "since")]
     last: Option<i64>,
     /// Show the first N rows, then stop reading
     #[arg(long, value_name = "N", value_parser = parse_count)]
@@ -124,33 +126,41 @@ impl Tool for Args {
         ),
     ];
 
-    fn common(&self) -> &CommonArgs {
-        &self.stage.common
-    }
-
     fn waits_at_terminal(&self) -> bool {
         self.stage.waits_at_terminal()
     }
 
-    fn run(mut self, run: Rc<Run>) -> Result<u8> {
-        if self.stage.common.check {
-            return Findings::new(&run).stage(&self.stage, LOOK, Some(&SourceOptions::default()), None);
-        }
-        self.name_letters()?;
+    fn run(mut self, run: &Rc<Run>) -> Result<u8> {
         if let Some(tables) = self.tables()? {
-            return self.list(&tables, &run);
+            let letters = Kind::Dead.table();
+            if !self.asks_letters() || tables.iter().all(|(name, _)| *name != letters) {
+                return self.list(&tables, run);
+            }
+            let input = &mut self.stage.input.inputs[0];
+            let sign = if input.as_encoded_bytes().contains(&b'?') { '&' } else { '?' };
+            input.push(format!("{sign}table={letters}"));
         }
         let span = self.span(run.clock.now())?;
-        let opened = open(&self.stage, self.source_options()?, LOOK, &run)?.with_first_rows();
-        let formats = opened.formats();
-        opened.stage(Box::new(move |learned| self.start(learned, span, &formats))).run()
+        let args = Rc::new(self);
+        let of_start = args.clone();
+        let start = move |learned: SourceInfo<'_>| of_start.start(learned, span);
+        open(args.stage_spec(), args.source_options()?, run, Box::new(start))?.run()
+    }
+
+    fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
+        findings.stage(self.stage_spec(), Some(&SourceOptions::default()));
     }
 }
 
 impl Args {
+    fn stage_spec(&self) -> StageSpec<'_> {
+        StageSpec { formats: FORMATS, ..StageSpec::new(&self.stage) }
+    }
+
     /// Makes the operator once the first rows are known.
-    fn start(&self, learned: Learned<'_>, span: Span, formats: &[&Format]) -> Result<Started> {
-        let Learned { source, first } = learned;
+    fn start(&self, learned: SourceInfo<'_>, span: Span) -> Result<OperatorSetup> {
+        let SourceInfo { source, first, outputs } = learned;
+        let formats: Vec<&Format> = outputs.iter().filter_map(OutputPlan::format).collect();
         let (schema, kind) = (source.schema(), source.kind());
         let untimed = kind == Kind::Event && first.is_some_and(|first| !selection::has_time(first));
         let filter = self.choice.filter.as_deref().map(|text| Filter::new(text, &schema)).transpose()?;
@@ -187,20 +197,13 @@ impl Args {
             live: std::io::stdout().is_terminal(),
             flushed: Duration::ZERO,
         };
-        Ok(Started { operator: Box::new(operator), schema, side: None, is_report: !is_rows })
+        Ok(OperatorSetup { operator: Box::new(operator), schema, side: None, is_report: !is_rows })
     }
 
-    /// Selects the table of dead letters in a store with several tables, if dead letters are requested.
-    fn name_letters(&mut self) -> Result<()> {
+    /// Whether a flag requests dead letters, so that their table of a store with several tables is read.
+    fn asks_letters(&self) -> bool {
         let format = self.stage.output.output_format.as_deref().and_then(|name| format::by_name(name).ok());
-        let asks = self.show.summary || format.is_some_and(|format| format.is_raw);
-        let letters = Kind::Dead.table();
-        if asks && self.tables()?.is_some_and(|tables| tables.iter().any(|(name, _)| *name == letters)) {
-            let input = &mut self.stage.input.inputs[0];
-            let sign = if input.as_encoded_bytes().contains(&b'?') { '&' } else { '?' };
-            input.push(format!("{sign}table={letters}"));
-        }
-        Ok(())
+        self.show.summary || format.is_some_and(|format| format.is_raw)
     }
 
     /// Returns the tables of the one store that is the input, if none of them is named.
@@ -220,7 +223,7 @@ impl Args {
         let names: ArrayRef = Arc::new(tables.iter().map(|(name, _)| Some(name)).collect::<StringArray>());
         let counts = tables.iter().map(|(_, rows)| i64::try_from(*rows).ok());
         let batch = RecordBatch::try_new(schema.clone(), vec![names, Arc::new(counts.collect::<Int64Array>())])?;
-        for checked in check_outputs(&self.stage, LOOK, run)? {
+        for checked in check_outputs(&self.stage, FORMATS, run)? {
             let mut output = checked.ask(run)?.open(&schema, run)?;
             output.write(&batch)?;
             output.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 })?;
@@ -241,7 +244,7 @@ impl Args {
     fn source_options(&self) -> Result<SourceOptions> {
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         if mapping.time == TimeFrom::Default {
-            // Viewing needs no time.
+            // evt-view needs no event time.
             mapping.time = TimeFrom::Untimed;
         }
         let read_mode = if self.follow { ReadMode::Tail } else { ReadMode::Bounded };
@@ -251,6 +254,7 @@ impl Args {
             salvage: true,
             read_mode,
             holds_letters,
+            needs_rows: true,
             ..self.stage.source(mapping)?
         })
     }
@@ -306,13 +310,13 @@ struct Chosen {
     excerpt: Excerpt,
 }
 
-/// The rows of a batch that are looked at, up to the last one that is shown.
+/// The rows of a batch that evt-view examines, up to the last one that it shows.
 struct Choice {
-    /// How many.
+    /// The number of examined rows.
     rows: usize,
-    /// Those among them that are inside of the time range and cannot be judged or written.
+    /// Examined rows within the time range for which a condition cannot be evaluated, or that cannot be written.
     faulty: Vec<Rejected>,
-    /// Those that are shown now.
+    /// Rows that are shown now.
     shown: Option<RecordBatch>,
 }
 
@@ -346,9 +350,9 @@ impl Chosen {
 struct View {
     chosen: Chosen,
     show: Show,
-    /// Whether the first rows have no time.
+    /// Whether the first rows have no event time.
     untimed: bool,
-    /// Rows that were looked at; those among them that were shown, and those that cannot be judged or written.
+    /// The numbers of examined rows, of those shown, and of those that cannot be evaluated or written.
     looked_at: u64,
     shown: u64,
     faulty: u64,
@@ -365,7 +369,7 @@ struct View {
 impl Operator for View {
     fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
         let Choice { rows, faulty, shown } = self.chosen.take(&batch)?;
-        // Letters after the last row shown are held: nobody looks at what they stand for.
+        // Dead letters after the last examined row stay held, because evt-view does not examine their records.
         out.release_letters(self.looked_at + rows as u64)?;
         for Rejected { row, fault } in &faulty {
             out.dead(&batch, *row, fault)?;
@@ -381,10 +385,10 @@ impl Operator for View {
             self.flushed = out.elapsed();
         }
         if !self.chosen.excerpt.is_full() {
-            // The next row will be looked at, and so are letters before it.
+            // The next row will be examined, so the dead letters before it are released.
             out.release_letters(self.looked_at + 1)?;
         }
-        // Which rows are left out is known at the end: --tail shows the last ones there.
+        // The number of omitted rows is known only at the end, where --tail shows the last rows.
         Ok(Counts { taken: rows as u64, out: self.shown - before, ..Counts::default() })
     }
 

@@ -2,11 +2,11 @@
 
 use super::late::Late;
 use super::stall::StallMonitor;
-use crate::cli::Tool;
-use crate::cli::args::{CommonArgs, StageArgs, duration};
-use crate::cli::check::Findings;
-use crate::cli::look::{FRAMES, check_side};
-use crate::cli::open::open_beside;
+use crate::cli::args::StageArgs;
+use crate::cli::check::CheckReport;
+use crate::cli::open::open;
+use crate::cli::resolve::StageSpec;
+use crate::cli::{Tool, Unit};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::frame::{Control, How, Progress, State};
@@ -14,19 +14,18 @@ use crate::kafka::range::ReadMode;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::has_raw;
 use crate::kind::{Kind, metric};
-use crate::mapping::{Lean, Provenance};
+use crate::mapping::{self, Projection, Provenance};
 use crate::metrics;
 use crate::op::window::metric::Emit;
 use crate::op::window::spec::{self, Inline, Spec};
 use crate::op::window::watermark;
 use crate::op::window::{MetricCounts, Options, Outcome, Window};
-use crate::output::Checked;
 use crate::run::Run;
 use crate::run::standard::print;
 use crate::source::SourceOptions;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
-use crate::stage::{Learned, Stage, Started, stamped};
-use crate::time::SECOND;
+use crate::stage::{OperatorSetup, SourceInfo, Stage};
+use crate::time::{SECOND, parse_duration};
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
 use clap::{Parser, ValueEnum};
@@ -59,7 +58,7 @@ pub struct Args {
 }
 
 /// One metric on the command line.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Metrics")]
 struct InlineArgs {
     /// Compute the aggregate EXPR (repeatable) [default: count(*)]
@@ -72,24 +71,24 @@ struct InlineArgs {
     #[arg(long = "where", value_name = "EXPR")]
     filter: Option<String>,
     /// Set the length of a window
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     size: Option<i64>,
     /// Start a window every DURATION [default: --size, tumbling windows]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     slide: Option<i64>,
     /// Use session windows that end after DURATION without an event of their key
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     gap: Option<i64>,
     /// Accept events until the watermark is this far past the end of a window [default: 0s]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     lateness: Option<i64>,
     /// Shift the start of all windows by DURATION, which may be negative
-    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_hyphen_values = true)]
     align: Option<i64>,
 }
 
 /// When windows fire.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Time")]
 struct WatermarkArgs {
     /// Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input
@@ -102,27 +101,20 @@ struct WatermarkArgs {
     #[arg(long, value_name = "WHAT")]
     at_end: Option<AtEnd>,
     /// Exclude a partition from the watermark once it is idle this long; results then depend on timing
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     idle_after: Option<i64>,
     /// Accept partitions that appear after windows have closed; their rows may be late, and results depend on timing
     #[arg(long, value_name = "HOW")]
     new_partitions: Option<NewPartitions>,
 }
 
-/// How far an event may be behind its partition's stream time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Disorder {
-    /// This far (µs).
-    Within(i64),
-    /// Any distance.
-    All,
-}
+/// How far an event may be behind its partition's stream time (µs); any distance with `None`.
+#[derive(Clone, Copy, Debug)]
+struct Disorder(Option<i64>);
 
 fn disorder(text: &str) -> Result<Disorder> {
-    match text {
-        "all" => Ok(Disorder::All),
-        _ => duration(text).map(Disorder::Within),
-    }
+    let bound = if text == "all" { None } else { Some(parse_duration(text)?) };
+    Ok(Disorder(bound))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -144,16 +136,8 @@ enum NewPartitions {
 
 impl Args {
     fn spec(&self) -> Result<Spec> {
-        let inline = Inline {
-            aggregates: self.inline.agg.clone(),
-            by: self.inline.by.clone(),
-            filter: self.inline.filter.clone(),
-            size: self.inline.size,
-            slide: self.inline.slide,
-            gap: self.inline.gap,
-            lateness: self.inline.lateness,
-            align: self.inline.align,
-        };
+        let InlineArgs { agg: aggregates, by, filter, size, slide, gap, lateness, align } = self.inline.clone();
+        let inline = Inline { aggregates, by, filter, size, slide, gap, lateness, align };
         match &self.metrics {
             None => spec::inline(&inline),
             Some(_) if !inline.is_empty() => {
@@ -164,19 +148,6 @@ impl Args {
                 spec::file(&text).map_err(|error| error.at(path.clone()))
             }
         }
-    }
-
-    /// `--check`, which also explains the metrics.
-    fn check(&self, run: &Rc<Run>) -> Result<u8> {
-        let mut findings = Findings::new(run);
-        if let Some(spec) = findings.take(self.spec()) {
-            print(&spec.explain())?;
-        }
-        findings.take(self.check_whole());
-        findings.take(self.check_end(run));
-        let source = |mapping| Ok(SourceOptions { read_mode: ReadMode::Stateful, ..self.stage.source(mapping)? });
-        let options = findings.take(self.stage.map.options(Provenance::Keep).and_then(source));
-        findings.stage(&self.stage, FRAMES, options.as_ref(), self.late.as_deref())
     }
 
     /// Refuses a part of a topic without `--allow-partition-subset`: two runs over parts would overwrite each other's rows of the
@@ -195,7 +166,7 @@ impl Args {
 
     /// Checks that the input has an end, and that nothing else makes a watermark, if windows wait for the end.
     fn check_end(&self, run: &Run) -> Result<()> {
-        if self.watermark.out_of_orderness != Disorder::All {
+        if self.watermark.out_of_orderness.0.is_some() {
             return Ok(());
         }
         let why = "--out-of-orderness all waits for the end of the input";
@@ -215,25 +186,6 @@ impl Args {
             run.console.say(format!("{why}; no window fires before"));
         }
         Ok(())
-    }
-
-    /// Returns why a row is late although its own bound would have kept it.
-    fn why_not_waited_for(&self) -> &'static str {
-        match self.watermark.idle_after.is_some() || self.watermark.new_partitions.is_some() {
-            true => "because a partition was idle or new",
-            false => "because the stream time of their partition went back",
-        }
-    }
-
-    fn watermark(&self, explicit: bool) -> watermark::Options {
-        watermark::Options {
-            out_of_orderness: match self.watermark.out_of_orderness {
-                Disorder::Within(bound) => Some(bound),
-                Disorder::All => None,
-            },
-            explicit,
-            new_partitions: self.watermark.new_partitions.is_some(),
-        }
     }
 }
 
@@ -260,19 +212,30 @@ impl Tool for Args {
         ("Check and explain a metrics file.", "evt-window -m metrics.toml --check"),
     ];
 
-    fn common(&self) -> &CommonArgs {
-        &self.stage.common
-    }
+    const UNIT: Option<Unit> = Some(Unit {
+        after: "evt-validate.service",
+        args: "'kafka://localhost:9092/valid?format=frames&group=evt-window' --to 'kafka://localhost:9092/metrics?format=frames'",
+        settings: "",
+    });
 
     fn waits_at_terminal(&self) -> bool {
         self.stage.waits_at_terminal()
     }
 
-    fn run(self, run: Rc<Run>) -> Result<u8> {
-        if self.stage.common.check {
-            return self.check(&run);
+    fn run(self, run: &Rc<Run>) -> Result<u8> {
+        self.stage(run)?.run()
+    }
+
+    /// Also explains the metrics.
+    fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
+        if let Some(spec) = findings.take(self.spec()) {
+            findings.take(print(&spec.explain()));
         }
-        self.stage(&run)?.run()
+        findings.take(self.check_whole());
+        findings.take(self.check_end(run));
+        let mapping = self.stage.map.options(Provenance::Keep);
+        let options = findings.take(mapping.and_then(|mapping| self.source(mapping)));
+        findings.stage(self.stage_spec(), options.as_ref());
     }
 }
 
@@ -286,57 +249,59 @@ impl Args {
         let lean = self.late.is_none() && self.stage.output.dlq.is_none();
         let (texts, coded) = spec.leaves.texts();
         mapping.coded = coded;
-        mapping.lean = lean.then(|| Lean { columns: spec.leaves.columns(), coded: texts });
-        let late = self.late.as_deref().map(|text| check_side(text, run)?.ask(run)).transpose()?;
+        mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
         self.check_whole()?;
         self.check_end(run)?;
-        // A row that a metric cannot read becomes a dead letter with its record.
-        let options =
-            SourceOptions { read_mode: ReadMode::Stateful, shows_records: true, ..self.stage.source(mapping)? };
-        let opened = open_beside(late.as_ref(), &self.stage, options, FRAMES, run)?;
-        let run = run.clone();
-        Ok(opened.stage(Box::new(move |learned| self.start(learned, spec, late, &run))))
+        let (args, now) = (Rc::new(self), run.clock.now());
+        let of_start = args.clone();
+        let start = move |learned: SourceInfo<'_>| of_start.start(learned, spec, now);
+        open(args.stage_spec(), args.source(mapping)?, run, Box::new(start))
     }
 
-    /// Makes the operator once the rows are known, and opens `--late` for them.
-    fn start(&self, learned: Learned<'_>, spec: Spec, late: Option<Checked>, run: &Rc<Run>) -> Result<Started> {
+    fn stage_spec(&self) -> StageSpec<'_> {
+        StageSpec { side: self.late.as_deref(), ..StageSpec::new(&self.stage) }
+    }
+
+    fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
+        // A row that a metric cannot read becomes a dead letter with its record.
+        Ok(SourceOptions { read_mode: ReadMode::Stateful, shows_records: true, ..self.stage.source(mapping)? })
+    }
+
+    /// Makes the operator once the rows are known; `now` is the time of the clock.
+    fn start(&self, learned: SourceInfo<'_>, spec: Spec, now: i64) -> Result<OperatorSetup> {
         learned.expect(Kind::Event, "expected events")?;
-        let Learned { source, .. } = learned;
+        let SourceInfo { source, .. } = learned;
         source.set_named(spec.leaves.columns());
-        let rows = stamped(&Kind::Late.schema_with(has_raw(&source.schema())), run);
-        let side = late.map(|late| late.open(&rows, run)).transpose()?;
+        let side = Some(Kind::Late.schema_with(has_raw(&source.schema())));
+        let WatermarkArgs { out_of_orderness, emit, at_end, idle_after, new_partitions } = self.watermark;
         let explicit = source.is_explicit();
-        if explicit && self.watermark.out_of_orderness == Disorder::All {
+        if explicit && out_of_orderness.0.is_none() {
             return Err(Error::usage("--out-of-orderness all excludes an input with watermarks"));
         }
+        let watermark = watermark::Options {
+            out_of_orderness: out_of_orderness.0,
+            explicit,
+            new_partitions: new_partitions.is_some(),
+        };
+        // Why a row is late although its own bound would have kept it.
+        let why = match idle_after.is_some() || new_partitions.is_some() {
+            true => "because a partition was idle or new",
+            false => "because the stream time of their partition went back",
+        };
+        let emit = if emit == EmitArg::Final { Emit::Final } else { Emit::Panes };
         let operator = Windows {
-            window: Window::new(Options {
-                leaves: spec.leaves,
-                metrics: spec.metrics,
-                watermark: self.watermark(explicit),
-                emit: if self.watermark.emit == EmitArg::Final { Emit::Final } else { Emit::Panes },
-            }),
-            stall: StallMonitor::new(self.watermark.idle_after, run.clock.now()),
-            late: Late::new(self.late_partial, self.why_not_waited_for()),
+            window: Window::new(Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit }),
+            stall: StallMonitor::new(idle_after, now),
+            late: Late::new(self.late_partial, why),
             results: Results::default(),
             seen: 0,
-            options: WindowsOptions {
-                at_end: self.watermark.at_end,
-                strict: self.stage.common.strict,
-                quiet: self.stage.common.quiet,
-            },
+            at_end,
+            strict: self.stage.common.strict,
+            quiet: self.stage.common.quiet,
             has_told_stop: false,
         };
-        Ok(Started { operator: Box::new(operator), schema: Kind::Metric.schema(), side, is_report: false })
+        Ok(OperatorSetup { operator: Box::new(operator), schema: Kind::Metric.schema(), side, is_report: false })
     }
-}
-
-/// Flags that matter to the operator itself.
-#[derive(Clone, Copy)]
-struct WindowsOptions {
-    at_end: Option<AtEnd>,
-    strict: bool,
-    quiet: bool,
 }
 
 /// The operator of evt-window: windows, late rows, and reports about a watermark that does not advance.
@@ -347,8 +312,10 @@ struct Windows {
     results: Results,
     /// Rows that were not dead.
     seen: u64,
-    options: WindowsOptions,
-    /// Whether it was said that reading goes on after a signal.
+    at_end: Option<AtEnd>,
+    strict: bool,
+    quiet: bool,
+    /// Whether the message that reading continues after a signal has been printed.
     has_told_stop: bool,
 }
 
@@ -386,7 +353,7 @@ impl Operator for Windows {
         }
     }
 
-    /// Does what is due by the clock: idle partitions and reports.
+    /// Does the time-driven work: marks idle partitions and prints reports.
     fn on_idle(&mut self, out: &mut dyn Collector) -> Result<()> {
         let now = out.now();
         let explicit = self.window.watermark().is_explicit();
@@ -399,7 +366,7 @@ impl Operator for Windows {
         if let Some(line) = if out.has_side() { None } else { self.late.due(now, explicit) } {
             out.report(Message::Warning(line));
         }
-        if out.is_stopping() && !std::mem::replace(&mut self.has_told_stop, true) && !self.options.quiet {
+        if out.is_stopping() && !std::mem::replace(&mut self.has_told_stop, true) && !self.quiet {
             out.report(Message::Info("stopping; reading up to the end that the first stage sends".to_owned()));
         }
         self.fire(out)?;
@@ -408,7 +375,7 @@ impl Operator for Windows {
     }
 
     fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
-        let fires = match self.options.at_end {
+        let fires = match self.at_end {
             None => ended.end.how == How::Exhausted,
             Some(at_end) => at_end == AtEnd::Fire,
         };
@@ -426,7 +393,7 @@ impl Operator for Windows {
         self.report(out);
         out.detail("held", held.into());
         out.detail("late_rows", out.side_rows().into());
-        if self.late.is_any() && (!out.has_side() || self.options.strict) {
+        if self.late.is_any() && (!out.has_side() || self.strict) {
             out.set_verdict(1);
         }
         Ok(Counts::default())
@@ -516,7 +483,7 @@ fn note(name: &str, counts: MetricCounts, with_late: bool) -> Option<String> {
     (!told.is_empty()).then(|| format!("{name}: {}", told.join(", ")))
 }
 
-/// Result rows that are not written yet.
+/// Result rows that wait to be written.
 #[derive(Default)]
 struct Results {
     rows: metric::Builder,

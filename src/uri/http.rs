@@ -50,16 +50,16 @@ mod tests {
 
     #[test]
     fn a_listener_has_a_host_and_a_port_and_no_path() {
-        let told = |text: &str| {
+        let shown = |text: &str| {
             let (scheme, rest) = text.split_once(':').unwrap();
             Address::parse(scheme, rest).map(|address| address.to_string())
         };
-        assert_eq!(told("http://127.0.0.1:8080/").unwrap(), "http://127.0.0.1:8080");
-        assert_eq!(told("https://[::1]:0").unwrap(), "https://[::1]:0");
+        assert_eq!(shown("http://127.0.0.1:8080/").unwrap(), "http://127.0.0.1:8080");
+        assert_eq!(shown("https://[::1]:0").unwrap(), "https://[::1]:0");
         for text in
             ["http:", "http://", "http://host", "http://:80", "http://h:x", "http://h:1/v1", "http://u@h:1", "http:h:1"]
         {
-            assert!(told(text).is_err(), "{text}");
+            assert!(shown(text).is_err(), "{text}");
         }
     }
 }

@@ -2,7 +2,6 @@
 //! bounded.
 
 use super::disorder::{self, Disorder, share};
-use super::excerpt::time_column;
 use crate::error::Result;
 use crate::expr::Leaves;
 use crate::json::text::unescape;
@@ -111,7 +110,7 @@ pub struct Describe {
 }
 
 impl Describe {
-    /// Creates a describer for batches of `schema`, which has the kind `kind`; `timed` tells whether rows have times of
+    /// Creates a describer for batches of `schema`, which has the kind `kind`; `timed` says whether rows have times of
     /// their own.
     pub fn try_new(kind: Kind, schema: &Schema, timed: bool) -> Result<Self> {
         let names = schema.fields().iter().map(|field| field.name().clone());
@@ -141,7 +140,7 @@ impl Describe {
         for (column, array) in self.columns.iter_mut().zip(batch.columns()) {
             column.nulls += array.logical_null_count() as u64;
         }
-        let times = batch.column_by_name(time_column(self.kind)).filter(|_| self.timed);
+        let times = batch.column_by_name(self.kind.time_column()).filter(|_| self.timed);
         if let Some(times) = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>())
             && let (Some(first), Some(last)) = (min(times), max(times))
         {
@@ -165,7 +164,7 @@ impl Describe {
         Description {
             kind: self.kind.name(),
             rows,
-            time: self.times.map(|(first, last)| range(time_column(self.kind), first, last, rows)),
+            time: self.times.map(|(first, last)| range(self.kind.time_column(), first, last, rows)),
             disorder: self.disorder.map(Disorder::finish),
             columns,
             paths: self.paths.map(|paths| paths.finish(rows)),

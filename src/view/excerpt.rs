@@ -7,16 +7,6 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::VecDeque;
 
-/// Returns the name of the time column by which rows of a kind are selected and described.
-pub fn time_column(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Event | Kind::Late => "event_time",
-        Kind::Metric => "window_start",
-        Kind::Dead => "failed_at",
-        Kind::Alert => "since",
-    }
-}
-
 /// A half-open time span (µs); an absent end is unbounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -27,12 +17,12 @@ pub struct Span {
 }
 
 impl Span {
-    /// Returns which rows of a batch of `kind` lie in the span; `None` if all do because the span is unbounded.
+    /// Returns which rows of a batch of `kind` are in the span; `None` if all do because the span is unbounded.
     pub fn keep(self, kind: Kind, batch: &RecordBatch) -> Option<BooleanArray> {
         if self == Self::default() {
             return None;
         }
-        let times = batch.column_by_name(time_column(kind))?.as_primitive_opt::<TimestampMicrosecondType>()?;
+        let times = batch.column_by_name(kind.time_column())?.as_primitive_opt::<TimestampMicrosecondType>()?;
         let inside =
             |time: i64| self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|end| time < end);
         Some((0..times.len()).map(|row| Some(times.is_valid(row) && inside(times.value(row)))).collect())

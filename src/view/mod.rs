@@ -1,4 +1,4 @@
-//! What evt-view shows: which rows, and summaries of them. No I/O: rows in, rows or text out.
+//! The output of evt-view: selected rows, and summaries of rows. No I/O: rows in, rows or text out.
 
 pub mod control_text;
 pub mod dead_summary;

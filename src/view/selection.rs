@@ -7,7 +7,7 @@
 
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
-use crate::json::walk::members;
+use crate::json::walk::{last_member, members};
 use crate::kind::{Kind, SELECTION_KEY, event, holds_json, json, metric};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
@@ -21,6 +21,14 @@ pub struct Name {
     pub label: String,
     /// The parts of the path.
     pub parts: Vec<String>,
+}
+
+impl Name {
+    /// Returns the name of a column.
+    fn column(name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self { label: name.clone(), parts: vec![name] }
+    }
 }
 
 /// The source of a selected column.
@@ -112,14 +120,7 @@ fn value_at<'a>(object: &'a str, parts: &[String]) -> Option<&'a str> {
         if !value.starts_with('{') {
             return None;
         }
-        let mut found = None;
-        members(value, |key, value| {
-            if unescape(key) == *part {
-                found = Some(value);
-            }
-            true
-        });
-        value = found?;
+        value = last_member(value, part)?;
     }
     Some(value)
 }
@@ -129,13 +130,13 @@ fn value_at<'a>(object: &'a str, parts: &[String]) -> Option<&'a str> {
 /// Errors: exit status 2 if a name is empty or a quote is not closed.
 pub fn parse_names(text: &str) -> Result<Vec<Name>> {
     let mut names = vec![];
-    let mut name = Name { label: String::new(), parts: vec![String::new()] };
+    let mut name = Name::column("");
     let mut quoted = false;
     for c in text.chars() {
         match c {
             '"' => quoted = !quoted,
             ',' if !quoted => {
-                names.push(std::mem::replace(&mut name, Name { label: String::new(), parts: vec![String::new()] }));
+                names.push(std::mem::replace(&mut name, Name::column("")));
                 continue;
             }
             '.' if !quoted => name.parts.push(String::new()),
@@ -152,7 +153,7 @@ pub fn parse_names(text: &str) -> Result<Vec<Name>> {
     Ok(names)
 }
 
-/// Which fields were defaults in all records, so that showing them tells nothing.
+/// The fields that were defaults in all records, so that the table omits them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unsaid {
     /// Its `source`.
@@ -163,24 +164,18 @@ pub struct Unsaid {
 
 /// Returns the columns of a kind's table on a terminal, chosen by its first rows.
 pub fn default_names(kind: Kind, first: &RecordBatch, unsaid: Unsaid) -> Vec<Name> {
-    let column = |name: &&str| Name { label: (*name).to_owned(), parts: vec![(*name).to_owned()] };
-    match kind {
-        Kind::Event => event_names(first, unsaid),
-        Kind::Late => {
-            let names = ["event_time", "source", "event_type", "user_id", "lateness_ms", "late_for", "properties"];
-            names.iter().map(column).collect()
-        }
+    let names: &[&str] = match kind {
+        Kind::Event => return event_names(first, unsaid),
+        Kind::Late => &["event_time", "source", "event_type", "user_id", "lateness_ms", "late_for", "properties"],
         Kind::Metric => {
-            let mut names = vec!["window_start", "window_end", "metric_name", "dimensions", "value", "rows"];
-            names.extend(metric::COLUMNS[metric::column::REVISION..].iter().filter(|name| is_telling(first, name)));
-            names.iter().map(column).collect()
+            let names = ["window_start", "window_end", "metric_name", "dimensions", "value", "rows"];
+            let telling = metric::COLUMNS[metric::column::REVISION..].iter().filter(|name| is_telling(first, name));
+            return names.iter().chain(telling).map(|name| Name::column(*name)).collect();
         }
-        Kind::Dead => {
-            let names = ["failed_at", "error_type", "source_topic", "offset", "error_message", "original_payload"];
-            names.iter().map(column).collect()
-        }
-        Kind::Alert => crate::kind::alert::COLUMNS.iter().map(column).collect(),
-    }
+        Kind::Dead => &["failed_at", "error_type", "source_topic", "offset", "error_message", "original_payload"],
+        Kind::Alert => &crate::kind::alert::COLUMNS,
+    };
+    names.iter().map(|name| Name::column(*name)).collect()
 }
 
 /// Whether a number or flag is not zero in some row.
@@ -199,14 +194,12 @@ fn event_names(first: &RecordBatch, unsaid: Unsaid) -> Vec<Name> {
         ("user_id", has_user),
         ("properties", !unsaid.event_type),
     ];
-    let shown = shown.iter().filter(|(_, shown)| *shown);
-    let mut names: Vec<Name> =
-        shown.map(|(name, _)| Name { label: (*name).to_owned(), parts: vec![(*name).to_owned()] }).collect();
+    let mut names: Vec<Name> = shown.iter().filter(|(_, shown)| *shown).map(|(name, _)| Name::column(*name)).collect();
     if unsaid.event_type {
         names.extend(property_names(first));
     }
     if names.is_empty() {
-        names.push(Name { label: "properties".to_owned(), parts: vec!["properties".to_owned()] });
+        names.push(Name::column("properties"));
     }
     names
 }

@@ -1,4 +1,4 @@
-//! A real broker for tests: what lies in its topics, read and written without evt, and one that can be killed.
+//! A real broker for tests: reads and writes its topics without evt. Also a broker that a test can kill.
 
 use crate::harness::{Dir, eventually, in_ci};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -18,10 +18,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-/// What a client says of brokers that may be back at once.
+/// Errors of a client for brokers that may be available again soon.
 const PASSING: [RDKafkaErrorCode; 2] = [RDKafkaErrorCode::BrokerTransportFailure, RDKafkaErrorCode::AllBrokersDown];
 
-/// How long an answer is waited for.
+/// Timeout of one request.
 pub const ANSWER: Duration = Duration::from_secs(30);
 
 /// A broker, and a directory for one test.
@@ -31,7 +31,7 @@ pub struct Bench {
     pub dir: Dir,
 }
 
-/// A record as it lies in a topic.
+/// A record as a topic stores it.
 #[derive(Debug, PartialEq)]
 pub struct Record {
     pub partition: i32,
@@ -41,7 +41,7 @@ pub struct Record {
 }
 
 impl Bench {
-    /// None, said once, where there is no broker; in CI there must be one.
+    /// Returns `None`, with one message, if there is no broker. CI requires one.
     pub fn new(name: &str) -> Option<Self> {
         let Ok(brokers) = std::env::var("EVT_KAFKA") else {
             assert!(!in_ci(), "EVT_KAFKA must name a broker in CI (scripts/services)");
@@ -58,7 +58,7 @@ impl Bench {
         config
     }
 
-    /// Makes a topic; its full name.
+    /// Creates a topic; returns its full name.
     pub fn topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
         let topic = format!("{}-{name}", self.prefix);
         let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
@@ -71,7 +71,7 @@ impl Bench {
         made.into_iter().for_each(|made| {
             made.expect("the topic is made");
         });
-        // It is made when the controller says so; a broker under load hears of it later.
+        // The controller confirms the topic, but a broker under load may receive its metadata later.
         let led = || {
             let metadata = admin.inner().fetch_metadata(Some(&topic), ANSWER).ok()?;
             let found = metadata.topics().first()?.partitions();
@@ -111,14 +111,14 @@ impl Bench {
         let (mut records, mut ended, mut silences, start) = (vec![], 0, 0, Instant::now());
         while ended < count {
             let Some(polled) = consumer.poll(ANSWER) else {
-                // A broker that was killed has its log to look through first.
+                // A broker that was killed recovers its log first.
                 silences += 1;
                 assert!(silences < 5, "a broker that answers");
                 continue;
             };
             match polled {
                 Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
-                // One of several may be gone; one under load may let a connection go.
+                // One of several brokers may be down; a broker under load may close a connection.
                 Err(error) if error.rdkafka_error_code().is_some_and(|code| PASSING.contains(&code)) => {
                     assert!(start.elapsed() < ANSWER * 5, "brokers that are there: {error}");
                 }
@@ -139,13 +139,13 @@ impl Bench {
         records
     }
 
-    /// What a group has committed: offset and metadata, by partition.
+    /// Returns the commits of a group: offset and metadata, by partition.
     pub fn committed(&self, group: &str, topic: &str, count: i32) -> Vec<(Option<i64>, String)> {
         let consumer: BaseConsumer = self.config().set("group.id", group).create().expect("a client");
         let mut list = TopicPartitionList::new();
         list.add_partition_range(topic, 0, count - 1);
         let mut found = None;
-        // A coordinator that has just been chosen loads its groups first.
+        // A coordinator that was just elected loads its groups first.
         eventually("the group's coordinator answers", || {
             found = consumer.committed_offsets(list.clone(), ANSWER).ok();
             found.is_some()
@@ -162,7 +162,7 @@ impl Bench {
     }
 }
 
-/// How many lines a file has; none where it is not there.
+/// Returns the number of lines of a file; 0 if it does not exist.
 pub fn lines(dir: &Dir, name: &str) -> usize {
     std::fs::read(dir.path(name)).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count())
 }
@@ -185,7 +185,7 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Asks a tool to stop; its status and what it said.
+/// Stops a tool by a signal; returns its status and its messages.
 pub fn stopped(mut child: Child) -> (i32, String) {
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
@@ -195,10 +195,10 @@ pub fn stopped(mut child: Child) -> (i32, String) {
     (status, said)
 }
 
-/// A broker, or another server, of one test's own, so that it can be killed; gone with it.
+/// A broker or another server for one test only, which may kill it. Dropping this ends the server.
 pub struct Broker {
     pub state: std::path::PathBuf,
-    /// As `scripts/services` calls it: `kafka`, or `kafka3` for three of them.
+    /// Its name in `scripts/services`: `kafka`, or `kafka3` for three brokers.
     pub name: &'static str,
 }
 
@@ -210,7 +210,7 @@ impl Broker {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Starts it; its address.
+    /// Starts it; returns its address.
     pub fn start(&self) -> String {
         self.services(&["start", self.name]);
         let env = self.services(&["env", self.name]);

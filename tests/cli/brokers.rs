@@ -1,4 +1,4 @@
-//! Brokers that are killed, that ask who is there, and readers that do not keep up with them.
+//! Brokers that are killed or require authentication, and readers that are slower than brokers.
 
 use crate::broker::{Bench, Broker, lines, stopped};
 use crate::harness::{eventually, in_ci, status};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::io::{Read, Write};
 use std::process::Stdio;
 
-/// One of three brokers is killed under a run that writes, another under one that reads: nothing is lost, nothing comes twice.
+/// One of three brokers is killed while a run writes, another while a run reads: no record is lost or repeated.
 #[test]
 fn one_of_three_brokers_may_die_under_load() {
     let Some(mut bench) = Bench::new("three") else { return };
@@ -51,7 +51,7 @@ fn one_of_three_brokers_may_die_under_load() {
     assert_eq!(total, 120_000, "{said}");
 }
 
-/// A broker that asks for a password, over TLS: the settings stand in a file, and a wrong password is said at once.
+/// A broker that requires a password over TLS: a file has the settings, and evt reports a wrong password at once.
 #[test]
 fn passwords_and_certificates_stand_in_a_file() {
     let Some(mut bench) = Bench::new("secure") else { return };
@@ -84,7 +84,7 @@ fn passwords_and_certificates_stand_in_a_file() {
     }
 }
 
-/// A reader whose own reader stands still holds no more than its bounds, however much there is to read.
+/// A stage whose reader has stalled buffers no more than its limits, however long the topic is.
 #[test]
 fn memory_does_not_grow_where_nobody_takes_what_is_read() {
     let Some(bench) = Bench::new("stalled") else { return };

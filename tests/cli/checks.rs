@@ -1,16 +1,16 @@
-//! `--check` names everything that is wrong at once, and ends soon where servers are away.
+//! `--check` reports all faults at once, and ends soon if servers are unavailable.
 
 use crate::broker::Bench;
 use crate::harness::Dir;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-/// The faults on stderr: lines of servers that are waited for are none.
+/// Returns the faults on stderr, without the lines about servers that are still retried.
 fn faults(said: &str) -> Vec<&str> {
     said.lines().filter(|line| !line.contains("retrying")).collect()
 }
 
-/// One server after another they would take more than a minute.
+/// Checked one after another, the servers would take more than a minute.
 #[test]
 fn every_fault_has_a_line_and_servers_that_are_away_are_asked_at_the_same_time() {
     let dir = Dir::new("check-all");
@@ -41,7 +41,7 @@ fn every_fault_has_a_line_and_servers_that_are_away_are_asked_at_the_same_time()
     }
 }
 
-/// Whatever kind of fault comes first.
+/// The order of the faults does not matter.
 #[test]
 fn faults_of_flags_files_and_servers_are_listed_together_and_the_worst_is_the_exit_status() {
     let dir = Dir::new("check-worst");
@@ -114,7 +114,7 @@ fn each_missing_topic_of_one_address_is_named() {
     assert!(run.text().starts_with(&format!("{several}: ready\n")), "{run}");
 }
 
-/// Root may write to every directory, and this file system still makes no files.
+/// Root may write to every directory, but this file system does not permit new files.
 #[test]
 fn a_spool_that_cannot_be_made_is_not_ready() {
     let dir = Dir::new("check-spool");

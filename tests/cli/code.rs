@@ -184,7 +184,7 @@ impl Code {
     }
 }
 
-/// All files that `from` imports, directly or not: `from` itself only if it stands in a cycle.
+/// All files that `from` imports, directly or not: `from` itself only if it is part of a cycle.
 fn reachable<'a>(imports: &'a BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet<&'a str> {
     let mut found: BTreeSet<&str> = BTreeSet::new();
     let mut waiting: Vec<&str> = vec![from];

@@ -1,4 +1,4 @@
-//! Schema compatibility: verdicts that two other implementations agree on, through `evt-schema check`.
+//! Schema compatibility: `evt-schema check` returns the verdicts on which two other implementations agree.
 
 use crate::harness::{Dir, Run, cases};
 use serde_json::Value;

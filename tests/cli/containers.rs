@@ -1,4 +1,4 @@
-//! Avro and Parquet files of many programs: their rows, or one clear line.
+//! Avro and Parquet files of many programs: evt reads their rows, or reports one clear error.
 
 use crate::harness::{Dir, ROOT, ask, cases, data, python};
 use serde_json::Value;
@@ -7,7 +7,7 @@ fn assert_files(folder: &str, count: &str, may_fail: impl Fn(&Value) -> bool) {
     let Some(root) = data(folder) else { return };
     let dir = Dir::new("containers");
     let mut failed = vec![];
-    // A note says that the file is of no container format at all.
+    // A case with a note has a file that is of no container format: skip it.
     for case in cases(&format!("{folder}/expected.jsonl")).iter().filter(|case| case["note"].is_null()) {
         let file = case["file"].as_str().expect("a file");
         let path = root.join(file);
@@ -66,7 +66,7 @@ fn a_file_cut_within_its_magic_or_of_another_version_is_one_clear_line() {
     let dir = Dir::new("magic");
     let mut heads: Vec<Vec<u8>> = (1..8).map(|end| b"Obj\x01\x04\x14avro"[..end].to_vec()).collect();
     heads.extend([0, 2, 0xff].map(|version| vec![b'O', b'b', b'j', version, 1, 2, 3, 4]));
-    // What programs wrote before there was a version.
+    // Programs wrote such a header before the format had a version.
     let older = data("avro/share/test/data/test.avro12").map(|path| std::fs::read(path).expect("the data is complete"));
     if let Some(older) = older {
         heads.extend((0..=8).chain([older.len()]).map(|end| older[..end].to_vec()));
@@ -76,7 +76,7 @@ fn a_file_cut_within_its_magic_or_of_another_version_is_one_clear_line() {
         for args in [&["head.avro"][..], &["head.avro", "-f", "avro"]] {
             let run = dir.run("evt-ingest", args).ends_with(65).stays_calm();
             assert_eq!(run.stderr().lines().count(), 1, "{head:?}: {run}");
-            let told = [": the file is torn\n", "head.avro: no Avro object container file"];
+            let told = [": the file is torn\n", "head.avro: expected an Avro object container file"];
             assert!(told.iter().any(|told| run.stderr().contains(told)), "{head:?}: {run}");
         }
     }
@@ -155,5 +155,5 @@ fn gzip_that_a_tape_padded_with_zeros_is_whole() {
     assert_eq!(run.rows().len(), 1);
     dir.shell("echo x >> in.jsonl.gz").succeeds();
     let run = dir.run("evt-ingest", &["in.jsonl.gz", "-o", "jsonl", "-q"]).ends_with(65);
-    assert!(run.stderr().contains("corrupt gzip data: bytes after the padding"), "{run}");
+    assert!(run.stderr().contains("corrupt gzip data: expected zero padding, found other bytes"), "{run}");
 }

@@ -1,4 +1,4 @@
-//! Stages that are killed, and pipes that are told to stop, at places drawn from a seed: `EVT_SEED` sets another.
+//! Stages that are killed and pipes that are stopped, at positions that a seed determines; `EVT_SEED` sets another one.
 
 use crate::harness::{Dir, Draws, ROOT, ask, eventually, listens, python, status};
 use rusqlite::Connection;
@@ -10,12 +10,12 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Stdio};
 
-/// Dead letters of two stages in one database: each waits for the other, on a machine that may have much else to do.
+/// Two stages write dead letters into one database: each waits for the other's lock, on a machine that may be under load.
 const DEAD: &str = "sqlite:dead.db?wait=2m";
-/// The clock of every run, so that what is stored twice is the same to the last column.
+/// The clock of every run, so that two runs store equal rows in all columns.
 const NOW: &str = "2026-02-01T00:00:00Z";
 const GEN: &str = "--seed 5 --rate 10 --late 0.01 --duplicates 0.01 --malformed 0.005 --invalid 0.003 -q";
-/// Only `latency` waits for late rows: a window of any other metric is fired once, whole.
+/// Only `latency` waits for late rows: a window of any other metric fires once, complete.
 const METRICS: &str = r#"
 [defaults]
 size = "1m"
@@ -37,7 +37,7 @@ slide = "1m"
 /// The stages of a pipe, each with its flags.
 type Stages = Vec<(&'static str, Vec<String>)>;
 
-/// The whole pipe, into two stores, with what is dead and late in two more.
+/// The whole pipe into two stores, with dead letters and late rows in two more.
 fn spine() -> Stages {
     let schemas = format!("{ROOT}/examples/schemas");
     let stages: [(&str, &[&str]); 4] = [
@@ -72,7 +72,7 @@ struct Pipe {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
-        // Where a test has failed: nobody else would end them.
+        // If a test has failed, the processes are still running.
         self.stages.iter_mut().for_each(|stage| drop(stage.kill().and_then(|()| stage.wait())));
     }
 }
@@ -107,7 +107,7 @@ impl Pipe {
         Self { stages: running, cut, from: from.expect("a link is cut"), to }
     }
 
-    /// Hands on `bytes` of the cut link, or all there are.
+    /// Forwards `bytes` bytes of the cut link, or all of them.
     fn pass(&mut self, mut bytes: u64) {
         let mut buffer = vec![0; 64 << 10];
         while bytes > 0 {
@@ -121,15 +121,15 @@ impl Pipe {
         }
     }
 
-    /// Kills the stage behind the cut link, then lets both its ends go; how all stages ended.
+    /// Kills the stage after the cut link, then closes both ends of the link; returns how all stages ended.
     fn kill(mut self) -> Vec<i32> {
         kill_process(Pid::from_child(&self.stages[self.cut]), Signal::KILL).expect("it is our child");
-        // Only when it is dead: the end of the link must not look like an end to it.
+        // Close the link only after the stage is dead: it must not take the closed link for an end of input.
         self.stages[self.cut].wait().expect("it ends");
         self.ends()
     }
 
-    /// Lets both ends of the cut link go; how all stages ended.
+    /// Closes both ends of the cut link; returns how all stages ended.
     fn ends(mut self) -> Vec<i32> {
         self.to = None;
         self.from = Box::new(std::io::empty());
@@ -142,7 +142,7 @@ impl Pipe {
             .collect()
     }
 
-    /// What all stages said so far.
+    /// Returns the messages of all stages so far.
     fn said(dir: &Dir, stages: &Stages) -> String {
         stages
             .iter()
@@ -151,7 +151,7 @@ impl Pipe {
     }
 }
 
-/// A pipe on an input: what an undisturbed run of it comes to, and how many bytes go through each link.
+/// A pipe and its input: the results of an undisturbed run, and the number of bytes through each link.
 struct Scene {
     calm: Dir,
     stages: Stages,
@@ -184,7 +184,7 @@ impl Scene {
         Self::run(dir, &self.stages, &self.calm.path("in.jsonl"), 1);
     }
 
-    /// A run whose stage `victim` is killed when `bytes` have gone into it.
+    /// Runs the pipe and kills stage `victim` after it has received `bytes` bytes.
     fn killed(&self, victim: usize, bytes: u64) -> Dir {
         let dir = Dir::new("killed");
         let mut pipe = Pipe::start(&dir, &self.stages, &self.calm.path("in.jsonl"), victim);
@@ -194,7 +194,7 @@ impl Scene {
         assert!(!told.contains("panicked"), "{told}");
         assert_eq!(ends[victim], 137, "{told}");
         assert!(ends[victim + 1..].iter().all(|end| *end == 65), "{told}");
-        // Who writes to a dead reader dies of it; who had written all before is done.
+        // A stage that writes to a dead reader ends by SIGPIPE; a stage that had written everything before ends normally.
         assert!(ends[..victim].iter().all(|end| [0, 141].contains(end)), "{told}");
         for (tool, _) in &self.stages[victim + 1..] {
             let said = String::from_utf8(dir.bytes(&format!("{tool}.said"))).expect("our messages are UTF-8");
@@ -204,7 +204,7 @@ impl Scene {
     }
 }
 
-/// Every row of a table but for the run that wrote it, by SQLite itself; the file must be whole.
+/// Returns every row of a table without its run id, read by SQLite itself. The file must be intact.
 fn table(dir: &Dir, file: &str, table: &str) -> BTreeSet<String> {
     if !dir.path(file).exists() {
         return BTreeSet::new();
@@ -228,13 +228,14 @@ fn strings(db: &Connection, query: &str, argument: &str) -> Vec<String> {
     rows.map(|row| row.expect("text")).collect()
 }
 
-/// The whole files of a lake with their bytes.
+/// The complete files of a lake with their bytes.
 fn lake(dir: &Dir, name: &str) -> BTreeSet<(String, Vec<u8>)> {
     let run = dir.shell(&format!("if [ -d {name} ]; then find {name} -name '*.parquet'; fi")).succeeds();
     run.text().lines().map(|file| (file.to_owned(), dir.bytes(file))).collect()
 }
 
-/// Metrics that a run which did not end has stored: of each window all, but for those that late rows may still correct.
+/// Checks the metrics that an aborted run has stored: all metrics of each window, without those that late rows may still
+/// correct.
 fn assert_none_early(seen: &BTreeSet<String>, all: &BTreeSet<String>, told: &str) {
     let early: Vec<_> = seen.difference(all).filter(|row| !row.contains(" 'latency' ")).collect();
     assert!(early.is_empty(), "{told}: {early:?}");
@@ -298,7 +299,7 @@ fn raw_events_and_dead_letters_survive_a_kill_and_a_lake_never_shows_a_torn_file
     ask(&torn, &python, "whole.py", &["."]);
 }
 
-/// How many whole files a lake shows, while it is being written.
+/// The number of complete files in a lake while a run writes it.
 fn shown(dir: &Dir, name: &str) -> usize {
     let days = std::fs::read_dir(dir.path(name)).into_iter().flatten().flatten();
     let files = days.flat_map(|day| std::fs::read_dir(day.path()).into_iter().flatten().flatten());
@@ -330,7 +331,7 @@ fn a_sink_killed_while_its_files_appear_leaves_whole_ones_and_the_next_run_adds_
         eventually("files appear", || shown(&dir, "raw") >= files_min);
         let ends = pipe.kill();
         let told = format!("{draws}: at {files_min} files: {ends:?} {}", Pipe::said(&dir, &stages));
-        // It may have been faster.
+        // The stage may have ended before the kill.
         assert!([0, 137].contains(&ends[1]), "{told}");
         killed += usize::from(ends[1] == 137);
         let seen = lake(&dir, "raw");
@@ -346,13 +347,13 @@ fn a_sink_killed_while_its_files_appear_leaves_whole_ones_and_the_next_run_adds_
     ask(&torn, &python, "whole.py", &["."]);
 }
 
-/// A number in what a stage wrote by `--stats`.
+/// Returns a number of the `--stats` of a stage.
 fn stat(dir: &Dir, tool: &str, path: &str) -> u64 {
     let stats = dir.rows(&format!("{tool}.json")).remove(0);
     stats.pointer(path).and_then(serde_json::Value::as_u64).unwrap_or_else(|| panic!("{tool}: no {path} in {stats}"))
 }
 
-/// The law of counts, within each stage and from one to the next.
+/// Checks the law of counts, within each stage and from one stage to the next.
 fn assert_counts_add_up(dir: &Dir, stages: &Stages, told: &str) {
     let mut sent = None;
     for (tool, _) in stages {

@@ -1,7 +1,6 @@
-//! What README and man pages show is run as it stands.
+//! Runs the examples of README and man pages unchanged.
 
 use crate::harness::{Dir, ROOT, in_ci};
-use evt::cli::Tool;
 use evt::tool;
 use std::path::Path;
 
@@ -38,13 +37,13 @@ fn stage(faulty: bool) -> Dir {
     dir
 }
 
-/// Whether this machine lacks what a line needs beside evt.
+/// Whether this machine lacks a program that a line needs besides evt.
 fn is_missing(line: &str) -> bool {
     line.contains("pyarrow") && std::env::var_os("EVT_PYTHON").is_none()
 }
 
-/// The line with the servers of this machine in place of those it speaks of; none where one is missing, which in CI is
-/// wrong.
+/// Returns the line with the servers of this machine instead of those in the example; `None` if one is missing, which is an
+/// error in CI.
 fn on_servers(line: &str) -> Option<String> {
     let mut line = line.to_owned();
     for (told, variable) in [
@@ -74,7 +73,7 @@ fn run(told: &str, line: &str) {
     let dir = stage(faulty);
     let python = std::env::var("EVT_PYTHON").unwrap_or_default();
     let bin = Path::new(&python).parent().unwrap_or(Path::new("")).display();
-    // Every stage must do well; one whose reader has seen enough (--head) dies of that.
+    // Every stage must succeed, but a stage whose reader has all its rows (--head) ends by SIGPIPE.
     let check = "for status in ${PIPESTATUS[@]}; do [[ $status == 0 || $status == 141 ]] || exit $status; done";
     let run = dir.shell(&format!("set +o pipefail; PATH={bin}:$PATH; {line}\n{check}")).stays_calm();
     assert_eq!(run.status(), i32::from(faulty), "{told}\n{run}");
@@ -100,21 +99,10 @@ fn every_one_liner_of_the_readme_works_as_written() {
     assert_eq!(lines, 10, "ten one-liners");
 }
 
-fn examples<T: Tool>() -> impl Iterator<Item = (String, &'static str)> {
-    T::EXAMPLES.iter().map(|(told, line)| (format!("{}: {told}", T::NAME), *line))
-}
-
 #[test]
 fn every_example_of_a_man_page_works_as_written() {
-    let all = examples::<tool::ingest::Args>()
-        .chain(examples::<tool::validate::Args>())
-        .chain(examples::<tool::window::Args>())
-        .chain(examples::<tool::sink::Args>())
-        .chain(examples::<tool::view::Args>())
-        .chain(examples::<tool::schema::Args>())
-        .chain(examples::<tool::generate::Args>());
-    for (told, line) in all {
-        run(&told, line);
+    for tool in tool::ALL {
+        tool.examples.iter().for_each(|(told, line)| run(&format!("{}: {told}", tool.name), line));
     }
 }
 
@@ -140,7 +128,7 @@ fn the_daily_jobs_of_the_manual_count_each_event_once_whatever_the_pieces() {
     ))
     .succeeds();
     let metrics = || dir.shell("evt-view -q 'sqlite:metrics.db?table=aggregated_metrics' -o jsonl").succeeds().rows();
-    // Both once more: a job that is repeated changes nothing and says nothing.
+    // A repetition of both jobs changes nothing and prints nothing.
     for _ in 0..2 {
         assert_eq!(dir.shell(pieces).succeeds().stderr(), "");
         assert_eq!(dir.shell(day).succeeds().stderr(), "");
@@ -151,7 +139,7 @@ fn the_daily_jobs_of_the_manual_count_each_event_once_whatever_the_pieces() {
     let events = dir.rows("all.jsonl").iter().filter(|row| day_of(row)).count();
     assert!(events > 1000 && events < 2900, "{events} of the day");
     assert_eq!(counted, i64::try_from(events).expect("few"));
-    // Piece by piece the windows that lie in both lose one.
+    // Run one after the other, the pieces lose a part of the windows that they share.
     let wrong = "for piece in morning evening; do evt-window -q $piece.jsonl --size 1h --out-of-orderness all \
                  | evt-sink -q --to sqlite:wrong.db; echo $?; done";
     let run = dir.shell(wrong).succeeds();

@@ -1,4 +1,4 @@
-//! A front door of its own for each test, and a client that writes what it likes.
+//! An HTTP server for one test, and a client that may send any bytes.
 
 use crate::harness::{Dir, eventually, status};
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,11 +15,11 @@ pub struct Door {
     /// `HOST:PORT`.
     pub host: String,
     said: Arc<Mutex<String>>,
-    /// Who hears what it says, to its end.
+    /// The thread that reads its stderr to the end.
     hearing: Option<JoinHandle<()>>,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
@@ -39,7 +39,7 @@ impl Response {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Reads one from the whole of what came.
+    /// Parses a response from all received bytes.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n")?;
@@ -49,7 +49,7 @@ impl Response {
 }
 
 impl Door {
-    /// Starts it on a port of its own and waits until it says that it listens.
+    /// Starts a server on a free port, and waits until it reports that it listens.
     pub fn open(dir: &Dir, args: &[&str]) -> Self {
         Self::at(dir, "http://127.0.0.1:0", args)
     }
@@ -59,7 +59,7 @@ impl Door {
         Self::start(dir, address, args).listening()
     }
 
-    /// Starts it, whether it will listen or not.
+    /// Starts a server, without waiting until it listens.
     pub fn start(dir: &Dir, address: &str, args: &[&str]) -> Self {
         let mut command = dir.command("evt-ingest", &[&[address], args].concat());
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
@@ -73,7 +73,7 @@ impl Door {
         Self { child, host: String::new(), said, hearing: Some(hearing) }
     }
 
-    /// Waits until it says that it listens.
+    /// Waits until it reports that it listens.
     pub fn listening(mut self) -> Self {
         self.hears("listening on ");
         let said = self.said();
@@ -82,12 +82,12 @@ impl Door {
         self
     }
 
-    /// What it said so far.
+    /// Returns its messages so far.
     pub fn said(&self) -> String {
         self.said.lock().expect("no panic").clone()
     }
 
-    /// Waits until it says this.
+    /// Waits for this message.
     #[track_caller]
     pub fn hears(&mut self, what: &str) {
         let (said, child) = (self.said.clone(), &mut self.child);
@@ -99,15 +99,15 @@ impl Door {
         });
     }
 
-    /// A connection to it.
+    /// Connects to it.
     pub fn connect(&self) -> TcpStream {
         TcpStream::connect(&self.host).expect("it listens")
     }
 
-    /// Sends bytes on a connection of their own and reads to its end; none where nothing came back.
+    /// Sends bytes on a new connection and reads it to its end; returns `None` if there was no response.
     pub fn raw(&self, bytes: &[u8]) -> Option<Response> {
         let mut stream = self.connect();
-        // A door that has refused may have closed already.
+        // A server that has rejected the request may have closed the connection already.
         let _ = stream.write_all(bytes);
         read(&mut stream)
     }
@@ -144,7 +144,7 @@ impl Door {
         kill_process(pid, signal).expect("it runs");
     }
 
-    /// Waits for its end: its status and all it said.
+    /// Waits for its end; returns its status and all its messages.
     pub fn wait(mut self) -> (i32, String) {
         let ended = status(self.child.wait().expect("it ends"));
         self.hearing.take().expect("it is waited for once").join().expect("no panic");
@@ -163,7 +163,7 @@ impl Door {
 
 impl Drop for Door {
     fn drop(&mut self) {
-        // A test that fails leaves it running otherwise.
+        // Otherwise a failed test would leave it running.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -180,7 +180,7 @@ pub fn request(headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
 /// Reads to the end of a connection.
 pub fn read(stream: &mut TcpStream) -> Option<Response> {
     let mut bytes = vec![];
-    // Whoever was refused may find the connection reset behind the answer.
+    // After the response to a rejected request, the server may reset the connection.
     let _ = stream.read_to_end(&mut bytes);
     Response::parse(&bytes)
 }

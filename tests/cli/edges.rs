@@ -1,4 +1,5 @@
-//! The whole, over real servers: HTTP, Kafka, the registry, Redis and Postgres, each seen by its own clients too.
+//! The whole pipeline over real servers (HTTP, Kafka, a registry, Redis and Postgres), checked by the clients of each
+//! server.
 
 use crate::broker::{Bench, Broker};
 use crate::door::{Door, event};
@@ -6,10 +7,10 @@ use crate::harness::{Dir, ROOT, ask, eventually, in_ci, python};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A metric's row for each of these.
+/// A metric with two dimensions.
 const METRICS: &str = "[[metric]]\nname = \"events\"\nby = [\"event_type\", \"source\"]\nsize = \"1m\"\n";
 
-/// All servers and clients, and topics of one test's own.
+/// All servers and clients, and topics for one test only.
 pub struct Edges {
     pub bench: Bench,
     pub registry: String,
@@ -19,7 +20,7 @@ pub struct Edges {
 }
 
 impl Edges {
-    /// None, said once, where one of them is missing; in CI none may be.
+    /// Returns `None`, with one message, if one of them is missing. CI requires all.
     fn new(name: &str) -> Option<Self> {
         let server = |variable: &str| {
             let found = std::env::var(variable).ok();
@@ -35,7 +36,7 @@ impl Edges {
         Some(Self { bench, registry, redis, postgres, python: python()? })
     }
 
-    /// Subjects of one test's own: the schemas of an event type stand under PREFIX-TYPE.
+    /// Subjects for one test only: an event type has its schemas under PREFIX-TYPE.
     pub fn register(&self) -> String {
         for number in ["1", "2"] {
             for entry in std::fs::read_dir(format!("{ROOT}/examples/schemas")).expect("it is there") {
@@ -69,7 +70,7 @@ impl Edges {
         metrics(self.bench.dir.run("psql", &args).succeeds().rows())
     }
 
-    /// The metrics in Redis, by redis-cli: each key below the prefix that is a window's.
+    /// The metrics in Redis, by redis-cli: each key of a window below the prefix.
     pub fn redis_cli(&self, prefix: &str) -> Metrics {
         let script = r#"redis-cli -u "$0" --scan --pattern "$1*/*" | sed 's/.*/HMGET & window_end dimensions value/' \
             | redis-cli -u "$0""#;
@@ -85,7 +86,7 @@ impl Edges {
     }
 }
 
-/// What each window and each set of dimensions comes to.
+/// The result of each window and set of dimensions.
 pub type Metrics = BTreeMap<String, u64>;
 
 pub fn metrics(rows: Vec<Value>) -> Metrics {
@@ -110,13 +111,13 @@ pub fn counts<const N: usize>(dir: &Dir, file: &str, names: [&str; N]) -> [u64; 
     names.map(|name| stats["counts"][name].as_u64().unwrap_or_else(|| panic!("{name}: {stats}")))
 }
 
-/// Posts a file through the front door, in batches over one connection: what it was answered.
+/// Posts a file to the HTTP server in batches over one connection; returns the answers.
 pub fn post(edges: &Edges, door: &Door, file: &str) -> Value {
     let url = format!("http://{}", door.host);
     parsed(ask(&edges.bench.dir, &edges.python, "post.py", &[&url, file, "1000"]).stdout())
 }
 
-/// From the topic through validation and windows into both stores; what pyarrow sees of the frames between.
+/// From the topic through validation and windows into both stores; pyarrow reads the frames in between.
 fn downstream(edges: &Edges, (events, invalid, late): (&str, &str, &str), schemas: &str) -> Metrics {
     let (bench, prefix) = (&edges.bench, &edges.bench.prefix);
     let from = bench.uri(events, &format!("?format=avro&end=latest&schemas={}", edges.registry));
@@ -170,7 +171,8 @@ fn events_over_http_and_kafka_come_to_the_truth_in_every_store_and_for_every_cli
     assert_law(&edges, [&events, &dead, &invalid, &late], &answered, &seen);
 }
 
-/// Nothing is lost or made between any two places: what was sent, answered, kept in each topic and counted by each stage.
+/// No event is lost or added between any two places: the numbers sent, answered, stored in each topic and counted by each
+/// stage agree.
 fn assert_law(edges: &Edges, [events, dead, invalid, late]: [&str; 4], answered: &Value, seen: &Value) {
     let dir = &edges.bench.dir;
     let truth = parsed(&dir.bytes("truth.json"));
@@ -207,7 +209,8 @@ fn assert_law(edges: &Edges, [events, dead, invalid, late]: [&str; 4], answered:
     }
 }
 
-/// Clients go on posting while there is no broker: the spool takes it, and Kafka has it all soon after it is back.
+/// Clients go on posting while no broker is available: the spool stores the events, and Kafka has all of them soon after
+/// its return.
 #[test]
 fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_an_answer() {
     let (Some(mut bench), Some(python)) = (Bench::new("outage"), python()) else { return };
@@ -244,7 +247,7 @@ fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_
     }
     assert!(said.lines().count() < 12, "{said}");
 
-    // A door opens while its Kafka is away, keeps what comes, and leaves it to the next one.
+    // A server starts while Kafka is unavailable, spools events, and leaves them to the next run.
     broker.services(&["kill", "kafka"]);
     let flags = ["--spool", "spool", "--to", &to, "--dlq", &dlq];
     for number in [1, 2] {

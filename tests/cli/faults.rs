@@ -1,12 +1,12 @@
-//! Machines that fail: a disk that fills up, what may not be read or written, and the same input on two days.
+//! Faults of the machine: a full disk, missing permissions; and the same input on two days.
 
 use crate::harness::{Dir, Run, ask, eventually, in_ci, python, status};
 use serde_json::Value;
 use std::fs::File;
 
-/// More than fits, whatever the format.
+/// More bytes than fit on the disk, in any format.
 const EVENTS: &str = "evt-gen --events 20k --seed 3 -q > in.jsonl; evt-ingest in.jsonl --origin in -q > in.frames";
-/// Every way to write, each below `small/`.
+/// Every kind of output, each below `small/`.
 const WRITERS: [&str; 9] = [
     "evt-sink in.frames -q --to small/out.jsonl",
     "evt-sink in.frames -q --to small/out.csv",
@@ -19,20 +19,20 @@ const WRITERS: [&str; 9] = [
     "evt-window in.frames --size 1s --by user_id -q --to small/out.jsonl",
 ];
 
-/// One line that says what went wrong, with the status of failed I/O.
+/// Asserts one line that names the fault, and the exit status of failed I/O.
 #[track_caller]
 fn one_line(run: Run, told: &str) {
     let run = run.ends_with(74).stays_calm();
     assert!(run.stderr().to_lowercase().contains(told) && run.stderr().lines().count() == 1, "{run}");
 }
 
-/// Nothing below `small/` looks whole that is not, and nothing unfinished is left to fill the disk.
+/// Asserts that no incomplete file below `small/` looks complete, and that no unfinished file still fills the disk.
 fn assert_nothing_looks_whole(dir: &Dir, line: &str) {
     let found = dir.shell("find small -type f").succeeds().text();
     for file in found.lines() {
         match file.rsplit_once('.').map_or("", |(_, extension)| extension) {
             "db-wal" | "db-shm" | "" => {}
-            // A line is there as a whole or not at all; rows() reads every one.
+            // A line is complete or absent; rows() parses every line.
             "jsonl" => drop(dir.rows(file)),
             "csv" => assert!(dir.bytes(file).is_empty() || dir.bytes(file).ends_with(b"\n"), "{line}: {file} is cut"),
             "db" => {
@@ -56,7 +56,7 @@ fn a_file_that_may_not_grow_is_one_clear_line_and_nothing_looks_whole() {
     dir.shell(EVENTS).succeeds();
     for line in WRITERS {
         dir.shell("rm -rf small; mkdir small").succeeds();
-        // Where the signal is ignored the write itself fails.
+        // If the process ignores SIGXFSZ, the write fails.
         let run = dir.shell(&format!("trap '' XFSZ; ulimit -f 200; exec {line}"));
         one_line(run, if line.contains("sqlite") { "cannot write" } else { "file too large" });
         assert_nothing_looks_whole(&dir, line);
@@ -75,7 +75,7 @@ fn a_full_disk_is_one_clear_line_and_nothing_looks_whole() {
         return;
     }
     for line in WRITERS {
-        // The file system is gone with its namespace: what is on it is taken out first.
+        // The file system ends with its namespace, so its files are copied out first.
         dir.shell("rm -rf taken").succeeds();
         let all = format!("{mount} && {{ {line}; status=$?; cp -r small taken; exit $status; }}");
         let run = dir.run("unshare", &["-rm", "bash", "-c", &all]);
@@ -86,7 +86,7 @@ fn a_full_disk_is_one_clear_line_and_nothing_looks_whole() {
     }
 }
 
-/// `/readyz` is asked before any request has failed.
+/// The test queries `/readyz` before any request has failed.
 #[test]
 fn a_door_that_starts_on_a_full_disk_is_not_ready() {
     let dir = Dir::new("disk-door");
@@ -137,7 +137,7 @@ fn a_full_device_on_standard_output_a_directory_and_a_missing_file_are_one_clear
     }
 }
 
-/// What comes before a command so that permissions hold for it: root is above them by its capabilities.
+/// The prefix of a command that makes permissions apply to it: root bypasses them by its capabilities.
 fn unprivileged(dir: &Dir) -> Option<&'static str> {
     dir.shell("echo > secret; chmod 000 secret").succeeds();
     for before in ["", "setpriv --bounding-set=-all --inh-caps=-all "] {
@@ -183,7 +183,7 @@ fn what_may_not_be_read_or_written_is_one_clear_line() {
     dir.shell("chmod -R u+w closed").succeeds();
 }
 
-/// Events without ids; some lines stand in both days' files, at other places.
+/// Events without ids; the files of both days share some lines, at different positions.
 fn day(numbers: std::ops::Range<u32>) -> String {
     let line = |n: u32| {
         let (minute, second) = (n / 60 % 60, n % 60);
@@ -192,7 +192,7 @@ fn day(numbers: std::ops::Range<u32>) -> String {
     numbers.map(line).chain(["broken\n".to_owned()]).collect()
 }
 
-/// Each row's key and what it holds, by evt-view, without what the run that wrote it stamped on it.
+/// The key and the values of each row, by evt-view, without the columns that identify its run.
 fn rows(dir: &Dir, store: &str) -> Vec<String> {
     let run = dir.run("evt-view", &[store, "-q", "--columns", "event_id,partition,offset,n"]).succeeds();
     let mut rows: Vec<String> = run.text().lines().map(str::to_owned).collect();

@@ -1,4 +1,4 @@
-//! Output files: what is appended to, what a killed writer left, what exists already, what cannot be written.
+//! Output files: appending, the remains of a killed writer, existing files, and files that cannot be written.
 
 use crate::harness::{Dir, eventually};
 use rustix::process::{Pid, Signal, kill_process};
@@ -37,7 +37,7 @@ fn a_csv_file_torn_anywhere_is_cut_at_its_last_whole_record() {
             kept <= 3 && numbers[..kept].iter().copied().eq(0..kept as u64) && numbers[kept] == 9,
             "{cut}: {numbers:?}"
         );
-        // All that is gone is what had no end, and it is said.
+        // The run has removed only the incomplete line, and reports that.
         let added = dir.bytes("out.csv").len() - (cut - said_to_be_cut(&run.stderr()));
         assert!(
             dir.bytes("out.csv")[..dir.bytes("out.csv").len() - added] == whole[..cut - said_to_be_cut(&run.stderr())],
@@ -47,7 +47,7 @@ fn a_csv_file_torn_anywhere_is_cut_at_its_last_whole_record() {
     }
 }
 
-/// The bytes that a run says it has cut.
+/// The number of bytes that a run reports as removed.
 fn said_to_be_cut(stderr: &str) -> usize {
     let said = stderr.split_once(" bytes of a torn last line").map(|(before, _)| before.rsplit(' ').next());
     said.flatten().map_or(0, |count| count.parse().expect("a number"))
@@ -67,7 +67,7 @@ fn rows_are_not_put_below_a_header_of_other_columns() {
     }
 }
 
-/// What evt writes it reads, CSV too: properties are an object there.
+/// evt reads what it writes, also CSV, where properties are a JSON object.
 #[test]
 fn events_come_back_from_csv_as_they_were() {
     let dir = Dir::new("files_csv_back");
@@ -179,7 +179,7 @@ fn a_writer_that_goes_on_with_a_renamed_file_is_read_until_it_is_told() {
     std::fs::rename(dir.path("log"), dir.path("log.1")).expect("writable");
     dir.write("log", line(4));
     eventually("the file that took the name is read at once", || numbers() == [1, 4]);
-    // Each line is written when the one before has been read: long after another file had the name.
+    // The test writes each line after evt has read the one before: long after another file got the name.
     for n in 2..4 {
         writer.write_all(line(n).as_bytes()).expect("writable");
         eventually("what comes to the renamed file is read", || numbers().last() == Some(&u64::from(n)));

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// The time between two rotations.
 const APART: Duration = Duration::from_millis(200);
 
-/// evt-ingest that follows names, and who writes to them.
+/// evt-ingest that follows names, and the writers of these files.
 struct Scene {
     dir: Dir,
     run: Child,
@@ -33,7 +33,7 @@ impl Scene {
         OpenOptions::new().append(true).create(true).open(self.dir.path(name)).expect("writable")
     }
 
-    /// One line, in one piece or in two.
+    /// Writes one line, in one piece or in two.
     fn line(&mut self, file: &mut File) {
         self.written += 1;
         let line = format!("{{\"t\":\"2026-01-01T00:00:00Z\",\"n\":{}}}\n", self.written);
@@ -50,7 +50,7 @@ impl Scene {
         std::fs::read(self.dir.path("out.jsonl")).map_or(0, |text| memchr::memchr_iter(b'\n', &text).count() as u64)
     }
 
-    /// Every line came once, under an offset of its own.
+    /// Asserts that evt has read every line once, each with its own offset.
     fn ends(mut self) {
         eventually("all lines are read", || self.lines() >= self.written);
         kill_process(Pid::from_child(&self.run), Signal::TERM).expect("it runs");
@@ -68,7 +68,7 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        // It has ended where the test has not failed.
+        // Unless the test has failed, it has ended already.
         let _ = self.run.kill();
         let _ = self.run.wait();
     }
@@ -80,7 +80,7 @@ fn watches(process: &Child) -> bool {
     files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok()).any(|to| to.ends_with("anon_inode:inotify"))
 }
 
-/// What is done to the name of a log.
+/// An operation on the name of a log.
 fn rotate(scene: &mut Scene, name: &str, writer: &File, step: u64) {
     let path = |suffix: &str| scene.dir.path(&format!("{name}{suffix}"));
     let renamed = |from: &str, to: &str| std::fs::rename(path(from), path(to)).expect("writable");
@@ -100,7 +100,7 @@ fn rotate(scene: &mut Scene, name: &str, writer: &File, step: u64) {
     }
 }
 
-/// Two logs, and writers that go on with a renamed file for a while.
+/// Two logs, and writers that keep writing to a renamed file for some time.
 fn script(name: &str, draws: Draws) {
     let names = ["a.log", "b.log"];
     let mut scene = Scene::new(name, &names, draws);
@@ -166,7 +166,7 @@ fn a_reader_that_is_held_up_loses_no_generation() {
     eventually("the pipe is there", || dir.path("pipe").exists());
     let pad = "x".repeat(1000);
     let mut written = 0;
-    // More than a pipe holds, so that evt-ingest waits in writing while the name changes hands.
+    // More bytes than a pipe holds, so that evt-ingest blocks in a write while another file gets the name.
     for generation in 0..4 {
         let mut file = OpenOptions::new().append(true).create(true).open(dir.path("app.log")).expect("writable");
         for _ in 0..500 {
@@ -203,7 +203,7 @@ fn a_file_that_was_gone_before_it_could_be_opened_is_told_and_changes_the_verdic
     let dir = Dir::new("gone");
     dir.write("app.log", "");
     dir.write("line", "{\"t\":\"2026-01-01T00:00:00Z\"}\n");
-    // While evt-ingest does not run, a file comes and goes.
+    // While evt-ingest does not run, a file gets the name and loses it.
     let mut ingest = dir.command("evt-ingest", &["--follow", "app.log", "-f", "jsonl", "--time", "t"]);
     let stdout = File::create(dir.path("out.arrows")).expect("writable");
     let stderr = File::create(dir.path("said")).expect("writable");

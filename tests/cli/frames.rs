@@ -1,4 +1,4 @@
-//! Streams: other readers see what evt wrote, and a cut stream is never a clean end.
+//! Streams of frames: other programs read what evt wrote, and a truncated stream is never a clean end.
 
 use crate::harness::{Dir, ROOT, ask, python};
 use std::ffi::OsStr;
@@ -89,7 +89,7 @@ fn every_stream_that_was_kept_shows_the_rows_it_always_showed() {
     let dir = Dir::new("kept");
     for file in kept("valid") {
         let path = file.display().to_string();
-        // The stream with every control message says in its end that a stage before had a no.
+        // The end of the stream with every control message holds a failing verdict of an earlier stage.
         let status = i32::from(path.ends_with("control.frames"));
         let args = ["-q", "--control", "-o", "jsonl", "--origin", "in", "--now", "2026-02-01T00:00:00Z"];
         let run = dir.run("evt-view", &[&[path.as_str()], &args[..]].concat()).ends_with(status);
@@ -112,7 +112,7 @@ fn every_torn_stream_that_was_kept_is_torn() {
     }
 }
 
-/// What is said of each corrupt stream; a count that does not fit is not the reader's input but a broken invariant.
+/// The message for each corrupt stream. A wrong count is a violated invariant, not invalid input.
 const CORRUPT: [(&str, i32, &str); 12] = [
     ("body", 65, "frame 7 (byte 3712): message cannot be decoded"),
     ("bytes-after-the-end", 65, "frame 9 (byte 9280): bytes after the end of the stream"),
@@ -155,7 +155,7 @@ fn a_stream_of_a_newer_evt_is_refused() {
     let version = memchr::memmem::find(&bytes, b"\x01\0\0\x001\0").expect("it says its version");
     bytes[version + 4] = b'2';
     let run = dir.feed("evt-sink", &["--to", "null:"], &bytes).ends_with(78).stays_calm();
-    let told = "made by a newer evt: expected frames of version 1, found 2";
+    let told = "written by a newer evt: expected frames of version 1, found 2";
     assert!(run.stderr().contains(told) && run.stderr().lines().count() == 1, "{run}");
 }
 

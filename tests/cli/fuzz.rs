@@ -1,4 +1,4 @@
-//! The bodies of the fuzz targets over their seeds and mutations of those: what a fuzzer runs for hours is alive.
+//! Runs the bodies of the fuzz targets over their seeds and mutations of these, so that the targets keep working.
 
 #[path = "../../fuzz/src/lib.rs"]
 pub mod targets;
@@ -40,7 +40,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     paths.into_iter().map(read).collect()
 }
 
-/// Some bytes changed, cut, doubled, or taken from another seed.
+/// Changes, removes or repeats some bytes, or takes them from another seed.
 fn mutate(seeds: &[(String, Vec<u8>)], random: &mut Random) -> Vec<u8> {
     let mut bytes = seeds[random.below(seeds.len())].1.clone();
     for _ in 0..=random.below(4) {
@@ -64,7 +64,7 @@ fn mutate(seeds: &[(String, Vec<u8>)], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// Runs a body on an input; a panic is told with the input that made it.
+/// Runs a body on an input; reports a panic with the input that caused it.
 fn run(body: targets::Body, name: &str, input: &[u8], faults: &mut Vec<String>) {
     if std::panic::catch_unwind(|| body(input)).is_err() {
         faults.push(format!("{name}: fails on {:?}", String::from_utf8_lossy(input)));

@@ -17,8 +17,8 @@ use evt::frame::{Control, Encoder, End, How, Progress};
 use evt::kind::dead::{ErrorType, Fault};
 use evt::op::dedup::Dedup;
 use evt::op::window::Window;
-use evt::spool::entry::{HEAD, Spot, encode};
-use evt::spool::request::{Record, RecordFate, Request};
+use evt::spool::entry::{HEAD, encode};
+use evt::spool::request::{Entry, IdempotencyKey, Record, RecordFate, Request};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -108,15 +108,16 @@ fn file(batch: &RecordBatch, compression: Option<CompressionType>) -> Vec<u8> {
     writer.into_inner().expect("bytes")
 }
 
-/// A stream or file of packed buffers, the first of which claims to unpack to far more than there is memory.
+/// A stream or file of compressed buffers, the first of which claims to decompress to far more than the memory of any
+/// machine.
 fn boastful(mut packed: Vec<u8>) -> Vec<u8> {
-    // What stands before the first LZ4 frame is its length.
+    // The bytes before the first LZ4 frame are its length.
     let at = packed.windows(4).position(|bytes| bytes == [4, 0x22, 0x4d, 0x18]).expect("an LZ4 frame");
     packed[at - 8..at].copy_from_slice(&(1i64 << 50).to_le_bytes());
     packed
 }
 
-/// No column, and rows without end.
+/// A batch without columns that claims a huge number of rows.
 fn endless() -> RecordBatch {
     let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(1 << 50));
     let schema = Arc::new(arrow::datatypes::Schema::empty());
@@ -200,27 +201,26 @@ fn states() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
-/// The body of an entry of the spool with one record of each fate.
+/// The body of an entry of the spool with one record of each outcome.
 fn request() -> Vec<u8> {
     let fault = Fault::new(ErrorType::ParseError, "byte 1: no value");
     let other = Fault::new(ErrorType::EnvelopeError, "id_reused");
-    let fates =
-        [RecordFate::New, RecordFate::Duplicate, RecordFate::Rejected(fault.clone()), RecordFate::Rejected(other)];
-    let record = |fate: &RecordFate| Record {
-        payload: b"{\"a\":1}".to_vec(),
+    let fates = [RecordFate::New, RecordFate::Duplicate, RecordFate::Rejected(fault), RecordFate::Rejected(other)];
+    let record = |fate: RecordFate| Record {
+        payload: "{\"a\":1}".into(),
         source: "web".to_owned(),
         event_id: Some([7; 16]),
-        fault: Some(fault.clone()).filter(|fault| *fate == RecordFate::Rejected(fault.clone())),
+        fate,
     };
     let request = Request {
         arrived_at: 1_700_000_000_000_000,
         token: "shop".to_owned(),
         headers: vec![("x-request-id".to_owned(), "7".to_owned())],
-        once: Some(("key".to_owned(), 1 << 100)),
-        records: fates.iter().map(record).collect(),
+        key: Some(IdempotencyKey { text: "key".to_owned(), body: 1 << 100 }),
+        records: fates.map(record).to_vec(),
     };
     let mut bytes = vec![];
-    encode(&mut bytes, Spot { seed: 0, safe: 32, offset: 5 }, &request, &fates);
+    encode(&mut bytes, 0, &Entry { safe: 32, offset: 5, request });
     bytes.split_off(HEAD)
 }
 

@@ -1,4 +1,4 @@
-//! Groups and positions on a real broker: what restarts, rebalances, kills and new partitions leave unchanged.
+//! Groups and positions on a real broker: restarts, rebalances, kills and new partitions do not change results.
 
 use crate::broker::{ANSWER, Bench, lines, stopped, wait};
 use crate::harness::eventually;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Child;
 
-/// The rows of a file by their place; a place that occurs twice has the same row twice, but for when it was read.
+/// The rows of a file by position. If a position occurs twice, both rows are equal but for the time of reading.
 fn by_place(rows: Vec<Value>) -> BTreeMap<(String, i64), Value> {
     let mut places = BTreeMap::new();
     for mut row in rows {
@@ -29,8 +29,8 @@ fn killed(mut child: Child) {
     child.kill().and_then(|()| child.wait()).expect("it runs");
 }
 
-/// The same topic, read in one go, and by members that come, go and are killed: each row has the same stream time, and so the
-/// late ones and the metrics are the same to the byte.
+/// One run reads a topic, and so do members that join, leave and are killed. Each row has the same stream time both times,
+/// so late rows and metrics are the same to the byte.
 #[test]
 fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
     let Some(bench) = Bench::new("interrupted") else { return };
@@ -51,7 +51,7 @@ fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
     eventually("some of it is written", || lines(dir, "a.jsonl") > 8_000);
     killed(first);
     let second = start("b.jsonl");
-    // The first may have committed all that there was: the second shall have rows of its own before it is killed.
+    // The first member may have committed all records: the second one must have rows of its own before it is killed.
     produce("ac");
     eventually("the second takes over and commits", || lines(dir, "b.jsonl") > 0 && committed() >= 24_000);
     let third = start("c.jsonl");
@@ -68,7 +68,7 @@ fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
     let whole = bench.uri(&topic, "?end=latest");
     dir.run("evt-ingest", &[whole.as_str(), "-q", "--to", "whole.jsonl"]).succeeds();
     let rows = |name: &&str| {
-        // A line that a kill cut short stands for a record that was not committed: another has read it again.
+        // A line that a kill has truncated belongs to a record that was not committed: another member has read it again.
         let bytes = dir.bytes(name);
         let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         dir.write(name, &bytes[..end]);
@@ -89,7 +89,7 @@ fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
     assert!(dir.bytes("one.metrics") == dir.bytes("many.metrics"), "the metrics differ");
 }
 
-/// A member that has read nothing yet has nothing to settle: it hands partitions over at once.
+/// A member that has read no record releases revoked partitions at once.
 #[test]
 fn members_of_a_group_share_a_topic_in_which_nothing_is_yet() {
     let Some(bench) = Bench::new("idle") else { return };
@@ -112,7 +112,7 @@ fn members_of_a_group_share_a_topic_in_which_nothing_is_yet() {
     assert!(!said.contains("took too long"), "{said}");
 }
 
-/// Partitions that a topic gets while it is read are read from their start, also where `start=latest` holds for the others.
+/// A run reads partitions that a topic gets meanwhile from their start, even if it reads the others from `start=latest`.
 #[test]
 fn partitions_that_a_topic_gets_are_read_from_their_start() {
     let Some(bench) = Bench::new("growing") else { return };
@@ -143,7 +143,7 @@ fn partitions_that_a_topic_gets_are_read_from_their_start() {
     }
 }
 
-/// Offsets that hold no record end a range as well: markers of transactions, records that were aborted, what is still open.
+/// A range may end at offsets without a record: markers of transactions, aborted records, open transactions.
 #[test]
 fn a_range_ends_where_its_last_offsets_are_no_records() {
     let Some(bench) = Bench::new("markers") else { return };
@@ -173,7 +173,7 @@ fn a_range_ends_where_its_last_offsets_are_no_records() {
     }
 }
 
-/// What compaction took is no gap: a run begins, goes on and ends on offsets that are no more, and tombstones are no events.
+/// Compacted offsets are no gap: a run may begin, continue and end at such offsets. Tombstones are no events.
 #[test]
 fn offsets_that_compaction_took_are_no_gap() {
     let Some(bench) = Bench::new("compacted") else { return };
@@ -188,7 +188,7 @@ fn offsets_that_compaction_took_are_no_gap() {
     let keyed = |n: usize| {
         let (key, value) = (format!("k{}", n % 3), event(n, "s"));
         let record = BaseRecord::to(topic.as_str()).partition(0).key(key.as_bytes());
-        // The last of k1 says that it is gone.
+        // The last record of k1 is a tombstone.
         if n == 10 { bench.produce([record]) } else { bench.produce([record.payload(value.as_bytes())]) }
     };
     (0..12).for_each(keyed);
@@ -214,7 +214,7 @@ fn offsets_that_compaction_took_are_no_gap() {
     }
 }
 
-/// Deletes a topic and makes it anew, with other records.
+/// Deletes a topic and creates it again, with other records.
 fn make_anew(bench: &Bench, topic: &str, records: std::ops::Range<usize>) {
     let admin: AdminClient<DefaultClientContext> = bench.config().create().expect("a client");
     let deleted = wait(admin.delete_topics(&[topic], &AdminOptions::new())).expect("an answer");
@@ -230,7 +230,7 @@ fn make_anew(bench: &Bench, topic: &str, records: std::ops::Range<usize>) {
     bench.produce(events.iter().map(|value| record(topic, 0, value)));
 }
 
-/// A group that stands behind the end of a topic that was made anew: the run ends, or reads all of it, as new as it is.
+/// The position of a group is after the end of a topic that was created again: the run ends, or reads all of the new topic.
 #[test]
 fn a_topic_made_anew_is_read_from_its_start_where_gaps_are_no_end() {
     let Some(bench) = Bench::new("anew") else { return };
@@ -242,7 +242,7 @@ fn a_topic_made_anew_is_read_from_its_start_where_gaps_are_no_end() {
     let stands = bench.committed(&group, &topic, 1)[0].clone();
     assert_eq!(stands.0, Some(50));
     make_anew(&bench, &topic, 0..20);
-    // A broker forgets what groups have committed of a topic that goes; who mirrors offsets does not.
+    // A broker drops the commits of groups with a deleted topic; a program that mirrors offsets does not.
     let member: BaseConsumer = bench.config().set("group.id", &group).create().expect("a client");
     let mut list = TopicPartitionList::new();
     let mut element = list.add_partition(&topic, 0);
@@ -262,7 +262,7 @@ fn a_topic_made_anew_is_read_from_its_start_where_gaps_are_no_end() {
     assert_eq!(bench.committed(&group, &topic, 1)[0].0, Some(20));
 }
 
-/// The same under a run that goes on.
+/// The same during a run.
 #[test]
 fn what_goes_while_a_run_waits_is_a_gap_that_it_reads_over() {
     let Some(bench) = Bench::new("under") else { return };
@@ -280,7 +280,7 @@ fn what_goes_while_a_run_waits_is_a_gap_that_it_reads_over() {
     assert_eq!(rows[50]["stream_time"], rows[50]["event_time"], "{said}");
 }
 
-/// What is left to read is told by partition, in records and in seconds.
+/// A run reports its lag by partition, in records and in seconds.
 #[test]
 fn the_lag_is_told_by_partition() {
     let Some(bench) = Bench::new("lag") else { return };
@@ -297,7 +297,7 @@ fn the_lag_is_told_by_partition() {
     assert_eq!(lag[1]["seconds"], 0.0, "{stats}");
 }
 
-/// Where a flag maps rows onto other partitions, an offset's stream time is none of theirs.
+/// If a flag maps rows to other partitions, the stream time of an offset is not that of these partitions.
 #[test]
 fn a_group_keeps_no_stream_time_of_mapped_partitions() {
     let Some(bench) = Bench::new("mapped") else { return };
@@ -307,12 +307,12 @@ fn a_group_keeps_no_stream_time_of_mapped_partitions() {
     assert!(refused.stderr().contains("stream time"), "{refused}");
 }
 
-/// Records that wait to be judged by those after them are left, unjudged, to the run that goes on.
+/// A run does not commit records held by `--max-future`: the next run reads and checks them.
 #[test]
 fn records_that_wait_for_others_are_left_to_the_run_that_goes_on() {
     let Some(bench) = Bench::new("waiting") else { return };
     let (topic, group) = (bench.topic("t", 1, &[]), format!("{}-g", bench.prefix));
-    // Without a server_timestamp nobody knows when they arrived.
+    // Without a server_timestamp their arrival is unknown.
     let events: Vec<String> = (0..50).map(|n| event(n, "s").replace("server_timestamp", "event_time")).collect();
     bench.produce(events.iter().map(|value| record(&topic, 0, value)).chain([record(&topic, 0, "not json")]));
     let outputs = ["--max-future", "1h", "--dlq", "dead.jsonl", "--to", "out.jsonl"];

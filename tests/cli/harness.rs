@@ -1,4 +1,4 @@
-//! A directory of its own for each test, commands that tell everything when they fail, and the data tests may need.
+//! A directory for each test, commands whose failures show all their output, and data for tests.
 
 #[path = "../../src/in_ci.rs"]
 mod in_ci;
@@ -20,9 +20,15 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// The checkout.
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// Where the binaries are.
+/// The directory of the binaries.
 pub fn bin_dir() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_evt-ingest")).parent().expect("a binary lies in a directory").to_owned()
+}
+
+/// The tools that read rows.
+pub fn row_tools() -> impl Iterator<Item = &'static str> {
+    let reads_rows = |tool: &evt::cli::ToolRow| (tool.command)().get_arguments().any(|arg| arg.get_id() == "inputs");
+    evt::tool::ALL.iter().filter(move |tool| reads_rows(tool)).map(|tool| tool.name)
 }
 
 /// A directory of one test; removed unless the test fails.
@@ -52,7 +58,7 @@ impl Dir {
         std::fs::write(path, bytes).expect("writable");
     }
 
-    /// The bytes of a file; a test asks for what must be there.
+    /// The bytes of a file, which must exist.
     pub fn bytes(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{}/{name}: {error}", self.path.display()))
     }
@@ -104,7 +110,7 @@ impl Dir {
 impl Drop for Dir {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            // What is left is only litter below target/.
+            // A remaining directory below target/ is harmless.
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }
@@ -121,7 +127,7 @@ fn told(command: &Command) -> String {
     format!("cd {}; {} {}", dir.display(), command.get_program().to_string_lossy(), args.join(" "))
 }
 
-/// A command that has ended; it shows itself whole.
+/// A command that has ended; its `Display` shows all of its output.
 pub struct Run {
     told: String,
     output: Output,
@@ -134,20 +140,20 @@ impl Run {
         Self { told: told(command), output }
     }
 
-    /// Asserts how it ended: a signal n is 128 + n, as in a shell.
+    /// Asserts its exit status: 128 + n for signal n, as in a shell.
     #[track_caller]
     pub fn ends_with(self, status: i32) -> Self {
         assert_eq!(self.status(), status, "{self}");
         self
     }
 
-    /// Asserts that it went well.
+    /// Asserts that it succeeded.
     #[track_caller]
     pub fn succeeds(self) -> Self {
         self.ends_with(0)
     }
 
-    /// How it ended.
+    /// Its exit status.
     pub fn status(&self) -> i32 {
         status(self.output.status)
     }
@@ -172,7 +178,7 @@ impl Run {
         String::from_utf8_lossy(&self.output.stderr).into_owned()
     }
 
-    /// Asserts that it was no crash: no panic, no backtrace, no death by a signal.
+    /// Asserts that it did not crash: no panic, no backtrace, not ended by a signal.
     #[track_caller]
     pub fn stays_calm(self) -> Self {
         let stderr = self.stderr();
@@ -182,7 +188,7 @@ impl Run {
     }
 }
 
-/// How a process ended: a signal n is 128 + n.
+/// Returns the exit status of a process: 128 + n for signal n.
 pub fn status(status: std::process::ExitStatus) -> i32 {
     status.code().or(status.signal().map(|signal| 128 + signal)).expect("it has ended")
 }
@@ -200,7 +206,7 @@ fn rows(bytes: &[u8]) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
-/// The path of third-party data. None, said once, where there is none; in CI it must be there.
+/// The path of third-party data. `None`, with one message, if it is missing; CI requires it.
 pub fn data(name: &str) -> Option<PathBuf> {
     needed("EVT_DATA", "the third-party data").map(|dir| Path::new(&dir).join(name))
 }
@@ -224,14 +230,14 @@ pub fn cases(name: &str) -> Vec<Value> {
     data(name).map_or(vec![], |path| rows(&std::fs::read(path).expect("the data is complete")))
 }
 
-/// Draws from a seed; shows itself as what repeats them.
+/// Random draws from a seed; its `Display` is the setting that repeats them.
 pub struct Draws {
     seed: u64,
     drawn: u64,
 }
 
 impl Draws {
-    /// The draws of `EVT_SEED`, or of the seed that every run has.
+    /// Makes the draws of `EVT_SEED`, or of the fixed default seed.
     pub fn new() -> Self {
         let seed = std::env::var("EVT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
         Self::of(seed)
@@ -255,7 +261,7 @@ impl fmt::Display for Draws {
     }
 }
 
-/// Waits until something holds; a minute is for ever.
+/// Waits until a condition holds, at most a minute.
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -265,7 +271,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Whether a process would notice SIGINT and SIGTERM.
+/// Whether a process handles SIGINT and SIGTERM.
 pub fn listens(process: &Child) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it runs");
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("Linux says so");

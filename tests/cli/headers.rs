@@ -1,4 +1,4 @@
-//! Headers on their way: from a request or a record to the records and dead letters that come of it, and nowhere else.
+//! Headers of a request or record: evt passes them to the records and dead letters made of it, and to no others.
 
 use crate::broker::{Bench, Record, stopped};
 use crate::door::{Door, Response, event};
@@ -16,21 +16,21 @@ const PARENTS: [&str; 2] = [
     "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
 ];
 
-/// The two names of a request, as headers have them.
+/// The two ids of a request, as in headers.
 type Names = Vec<(String, String)>;
 
 fn names(parent: &str, id: &str) -> Names {
     vec![("traceparent".to_owned(), parent.to_owned()), ("x-request-id".to_owned(), id.to_owned())]
 }
 
-/// Those that were answered.
+/// The ids in the response.
 fn answered(response: &Response) -> Names {
     assert_eq!(response.status, 200, "{response:?}");
     let header = |name| response.header(name).expect("it is answered");
     names(header("traceparent"), header("x-request-id"))
 }
 
-/// All headers of a record, which are text.
+/// All headers of a record; their values are text.
 fn carried(record: &Record) -> Names {
     let text = |value: &Option<Vec<u8>>| String::from_utf8(value.clone().expect("a value")).expect("text");
     record.headers.iter().map(|(name, value)| (name.clone(), text(value))).collect()
@@ -48,7 +48,7 @@ fn lines(numbers: std::ops::Range<usize>) -> String {
     numbers.map(|number| event(number, "s") + "\n").collect()
 }
 
-/// Posts lines of events with these names.
+/// Posts lines of events with these ids.
 fn post(door: &Door, (parent, id): (&str, &str), body: &str) -> Names {
     let headers = [("content-type", "application/x-ndjson"), ("traceparent", parent), ("x-request-id", id)];
     answered(&door.post(&headers, body.as_bytes()))
@@ -119,7 +119,7 @@ fn what_comes_again_after_a_kill_has_the_headers_it_had() {
     eventually("all are there", || bench.records(&topic).len() == 100);
     door.signal(Signal::KILL);
     assert_eq!(door.wait().0, 128 + 9);
-    // As if it had been killed before it could note that the topic has them.
+    // As after a kill before the run has saved the position.
     let noted = bench.dir.path("spool/position");
     assert!(std::fs::remove_file(&noted).is_ok() || !noted.exists());
     let door = Door::open(&bench.dir, &flags);
@@ -133,7 +133,7 @@ fn what_comes_again_after_a_kill_has_the_headers_it_had() {
 /// Headers as a record has them.
 type Pairs = Vec<(String, Option<Vec<u8>>)>;
 
-/// Headers of a record that pass, and such that speak of a value which is another one behind the stage.
+/// Headers of a record that a stage forwards, and headers that describe the input value and are wrong for the output value.
 fn given() -> (OwnedHeaders, Pairs) {
     let pass: [(&str, Option<&[u8]>); 5] = [
         ("traceparent", Some(PARENTS[0].as_bytes())),
@@ -159,7 +159,7 @@ fn headers_of_a_record_go_with_it_from_topic_to_topic() {
     let Some(bench) = Bench::new("headers-topics") else { return };
     let [from, ingested, validated, sunk] = ["from", "a", "b", "c"].map(|name| bench.topic(name, 1, &[]));
     let (headers, pass) = given();
-    // Without an arrival that is a fact each waits for the hundred that follow.
+    // Without an arrival time from the broker, evt holds each record until a hundred more have followed.
     let event = |number| crate::kafka::event(number, "s").replace("server_timestamp", "client_timestamp");
     let events: Vec<String> = (0..300).map(event).collect();
     bench.produce(events.iter().enumerate().map(|(number, event)| {
@@ -190,10 +190,10 @@ fn a_row_that_becomes_a_dead_letter_shows_the_headers_of_its_record() {
     let Some(bench) = Bench::new("headers-letters") else { return };
     let topic = bench.topic("t", 1, &[]);
     let to = bench.uri(&topic, "?rdkafka.message.max.bytes=1500");
-    // Another output holds any event: the front door takes what the topic refuses.
+    // Another output takes events of any size, so the server accepts events that are too large for the topic.
     let wrong = r#"{"source":"s","event_type":"t","n":"seven"}"#;
     let large = format!(r#"{{"source":"s","event_type":"t","n":7,"x":"{}"}}"#, "x".repeat(3000));
-    // With the headers that come with it, and without them not.
+    // It is too large with its headers, and fits without them.
     let heavy = format!(r#"{{"source":"s","event_type":"t","n":7,"x":"{}"}}"#, "x".repeat(900));
     let state = format!("a={}", "x".repeat(510));
     for (name, to) in [("topic.jsonl", to.as_str()), ("file.jsonl", "out.jsonl")] {

@@ -1,4 +1,4 @@
-//! The front door: what goes in, what is answered, what comes out.
+//! The HTTP server: requests, responses and events.
 
 use crate::door::{Door, Response, event, request};
 use crate::harness::{Dir, Run, data, eventually};
@@ -75,7 +75,7 @@ fn partial_success_is_success_and_each_error_is_told_by_its_index() {
     assert_eq!(dir.rows("out.jsonl").len(), 1);
 }
 
-/// Headers, a body, and the status it gets.
+/// A request (headers and body), and the status of its response.
 type Case<'a> = (&'a [(&'a str, &'a str)], &'a [u8], u16);
 
 #[test]
@@ -116,7 +116,8 @@ fn what_cannot_be_taken_has_its_status() {
     assert_eq!(door.get("/v1/events").header("allow"), Some("POST"));
     assert_eq!(door.get("/v2").status, 404);
     assert_eq!((door.get("/healthz").status, door.get("/readyz").status), (200, 200));
-    // Who has read to the end may be faster than those who count: the stage behind the door, and ends of connections.
+    // A client may read its response before the server counts the end of the connection, and before the next stage counts
+    // the event.
     for line in [
         r#"evt_http_events_total{outcome="accepted"} 1"#,
         r#"evt_http_events_total{outcome="rejected"} 5"#,
@@ -243,7 +244,7 @@ fn the_json_suite_is_judged_as_it_should_be_and_kept_byte_for_byte() {
     for (name, document) in &documents {
         let body = [br#"{"source":"s","event_type":"t","properties":{"x":"#, &document[..], b"}}"].concat();
         let response = door.post(&[JSON], &body);
-        // A number is its text, however large: what a reader makes of it is the reader's.
+        // evt keeps the text of a number, however large; a reader may round it.
         let good = ["y_", "i_number", "number_"].iter().any(|start| name.starts_with(start));
         match (response.status, good, name.starts_with("n_")) {
             (200, _, false) => kept.push([br#"{"x":"#, &document[..], b"}"].concat()),
@@ -256,7 +257,7 @@ fn the_json_suite_is_judged_as_it_should_be_and_kept_byte_for_byte() {
     let lines: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
     assert_eq!(lines.len(), kept.len());
     for (line, document) in lines.iter().zip(&kept) {
-        // A row is a line: line breaks between tokens become blanks.
+        // A row is one line, so evt replaces line breaks between tokens by blanks.
         let wanted: Vec<u8> =
             document.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect();
         assert!(memchr::memmem::find(line, &wanted).is_some(), "{}", String::from_utf8_lossy(document));
@@ -275,7 +276,7 @@ fn schemas_refuse_at_the_edge() {
     let told: Vec<_> =
         response.json()["errors"].as_array().expect("errors").iter().map(|e| e["error_type"].clone()).collect();
     assert_eq!(told, ["SchemaValidationError", "UnknownSchemaError"]);
-    // A schema that comes later counts without a restart.
+    // The server uses a schema that is added later without a restart.
     dir.write("schemas/u/1.avsc", r#"{"type":"record","name":"u","fields":[]}"#);
     assert_eq!(door.json(other).status, 200);
     assert_eq!(door.json(wrong).status, 422);
@@ -283,7 +284,7 @@ fn schemas_refuse_at_the_edge() {
     assert_eq!((dir.rows("out.jsonl").len(), dir.rows("dead.jsonl").len()), (2, 3));
 }
 
-/// A record of the schema [`CLICK`], as Avro writes it, behind an id.
+/// A record of the schema [`CLICK`] in Avro, after its schema id.
 fn avro(id: u32, event_type: &str, n: u8) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).expect("short") << 1], text.as_bytes()].concat();
     [&[0][..], &id.to_be_bytes(), &text("ios"), &text(event_type), &[n << 1]].concat()
@@ -292,7 +293,7 @@ fn avro(id: u32, event_type: &str, n: u8) -> Vec<u8> {
 const CLICK: &str = r#"{"type":"record","name":"click","fields":[{"name":"source","type":"string"},{"name":"event_type","type":"string"},{"name":"n","type":"long"}]}"#;
 const AVRO: (&str, &str) = ("content-type", "application/vnd.confluent.avro");
 
-/// What a door does whose schemas are those of the registry at `base`, which has [`CLICK`] as `event_type` under `id`.
+/// Checks a server with the schemas of the registry at `base`, which has [`CLICK`] as `event_type` under `id`.
 fn avro_is_taken(dir: &Dir, base: &str, (id, event_type): (u32, &str)) {
     let door = Door::open(dir, &[&KEEP[..], &["--schemas", base]].concat());
     let mut sent = vec![];
@@ -366,7 +367,7 @@ fn a_signal_lets_requests_under_way_finish_and_nobody_else_in() {
     let whole = request(&[JSON], event(1, "s").as_bytes());
     let (first, rest) = whole.split_at(whole.len() - 10);
     let mut stream = door.connect();
-    // Without a word that all of the head was read the request might not be under way yet.
+    // `100 Continue` shows that the server has read the whole head, so the request is in progress.
     let head = first.len() - (event(1, "s").len() - 10);
     let (head, body) = first.split_at(head);
     let head = String::from_utf8(head.to_vec()).expect("ASCII").replace("connection: close", "expect: 100-continue");
@@ -380,7 +381,7 @@ fn a_signal_lets_requests_under_way_finish_and_nobody_else_in() {
     let mut byte = [0];
     idle.read_exact(&mut byte).expect("an answer");
     door.signal(Signal::TERM);
-    // A connection without a request is closed; by then nobody listens.
+    // The server closes a connection without a request. By then it no longer listens.
     let mut left = vec![];
     idle.read_to_end(&mut left).expect("it is closed");
     eventually("nobody listens", || std::net::TcpStream::connect(&door.host).is_err());
@@ -401,9 +402,9 @@ fn an_idempotency_key_has_the_stored_answer_and_another_body_is_refused() {
     let first = post(1);
     assert_eq!(first.status, 200);
     assert_eq!((post(1).body, post(2).status), (first.body, 422));
-    // The same event without a key is a duplicate: acknowledged, counted, not passed on.
+    // The same event without a key is a duplicate: the server acknowledges and counts it, and does not pass it on.
     assert_eq!(door.json(&event(1, "s")).json()["accepted"], json!(1));
-    // So is one whose answer is given again, though it is no record of the run.
+    // The server also counts a repeated request as duplicate, although it is no record of the run.
     assert!(door.get("/metrics").body.contains(r#"outcome="duplicate"} 2"#));
     let said = door.stop();
     assert!(said.contains("duplicate 1"), "{said}");

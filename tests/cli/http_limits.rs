@@ -1,4 +1,4 @@
-//! The front door under attack: what is bounded stays bounded, and who may not come in stays out.
+//! The HTTP server under attack: its limits hold, and it rejects clients without a valid token.
 
 use crate::door::{Door, Response, event, read, request};
 use crate::harness::{Dir, Run, eventually};
@@ -87,7 +87,7 @@ fn a_request_that_two_readers_could_cut_differently_is_refused() {
         let once = response.is_some_and(|response| !response.body.contains("HTTP/1.1"));
         assert!(once, "{headers:?}: more than one answer");
     }
-    // Of two framings chunks count, and nothing behind them is a request.
+    // If a request has both framings, the server uses the chunks and takes no bytes after them as a request.
     let chunks = format!("{length:x}\r\n{body}\r\n0\r\n\r\n{smuggled}");
     for both in ["content-length: 5\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 5"] {
         let text = format!("POST /v1/events HTTP/1.1\r\nhost: h\r\n{both}\r\n\r\n{chunks}");
@@ -126,7 +126,7 @@ fn slow_clients_are_let_go() {
     door.stop();
 }
 
-/// A client that never reads its answers is let go once nothing more fits.
+/// The server closes the connection of a client that never reads its answers, once the buffers are full.
 #[test]
 fn a_client_that_does_not_read_is_let_go() {
     let dir = Dir::new("http-unread");
@@ -253,7 +253,7 @@ fn the_rate_of_all_holds_for_everybody() {
 #[test]
 fn a_full_spool_puts_requests_off_and_says_so_at_readyz() {
     let dir = Dir::new("http-full");
-    // The outputs are asked once a second what they have: two of these do not fit in between.
+    // The run settles its outputs once a second: two of these requests do not fit in between.
     let door =
         Door::open(&dir, &["--spool", "spool", "--spool-max", "64KiB", "--to", "out.jsonl", "--dlq", "dead.jsonl"]);
     let body = format!(r#"{{"source":"s","event_type":"t","x":"{}"}}"#, "x".repeat(40 << 10));
@@ -277,7 +277,7 @@ fn a_full_spool_puts_requests_off_and_says_so_at_readyz() {
     assert_eq!(dir.rows("out.jsonl").len(), kept + 1);
 }
 
-/// The answer to an event over TLS, where the certificate is one that `trusted` names.
+/// Posts an event over TLS; returns the answer if the certificate is in `trusted`.
 fn post_over_tls(dir: &Dir, door: &Door, trusted: &str, number: usize) -> Option<Response> {
     let args =
         ["s_client", "-quiet", "-verify_return_error", "-CAfile", trusted, "-verify_ip", "127.0.0.1", "-connect"];
@@ -285,7 +285,7 @@ fn post_over_tls(dir: &Dir, door: &Door, trusted: &str, number: usize) -> Option
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("openssl is there");
     let mut stdin = child.stdin.take().expect("it is piped");
-    // A client that does not trust the door has gone.
+    // A client that does not trust the certificate has disconnected.
     let _ = stdin.write_all(&request(&[JSON], event(number, "s").as_bytes()));
     let mut answer = vec![];
     child.stdout.take().expect("it is piped").read_to_end(&mut answer).expect("it ends");
@@ -317,7 +317,7 @@ fn a_renewed_certificate_needs_a_hangup_and_no_restart() {
     door.hears("cert.pem: certificate reloaded");
     assert_eq!(post_over_tls(&dir, &door, "cert.pem", 2).map(|response| response.status), Some(200));
     assert!(post_over_tls(&dir, &door, "old.pem", 3).is_none());
-    // One that is none changes nothing.
+    // An invalid certificate file does not replace the old certificate.
     dir.shell("cp cert.pem good.pem; echo junk > cert.pem").succeeds();
     door.signal(Signal::HUP);
     door.hears("reload failed, the certificate is unchanged");
@@ -331,7 +331,7 @@ fn tls_is_spoken_with_a_certificate() {
     let dir = Dir::new("http-tls");
     let door = open_tls(&dir);
     assert_eq!(post_over_tls(&dir, &door, "cert.pem", 1).map(|response| response.status), Some(200));
-    // Plain HTTP is no handshake.
+    // Plain HTTP is not a TLS handshake.
     let plain = door.raw(b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n");
     assert!(plain.is_none(), "{plain:?}");
     door.stop();

@@ -1,4 +1,4 @@
-//! The front door and the rules of HTTP/1.1: hosts, heads, bodies that are announced, clients that stop writing; and SIGHUP.
+//! The HTTP server and the rules of HTTP/1.1: hosts, heads, expected bodies, clients that stop writing; and SIGHUP.
 
 use crate::broker::{Bench, Broker};
 use crate::door::{Door, Response, event, read, request};
@@ -73,7 +73,7 @@ fn a_body_that_is_announced_and_too_large_is_not_asked_for() {
     door.stop();
 }
 
-/// What is left of the body when the chunks are gone is still packed.
+/// Without the chunk framing the body is still compressed.
 #[test]
 fn a_coding_of_the_transfer_other_than_chunked_is_not_implemented() {
     let dir = Dir::new("rules_transfer");
@@ -138,7 +138,7 @@ fn an_output_that_is_away_is_seen_in_the_first_scrape() {
     }
 }
 
-/// A door whose output is on a server of the test's own, which is killed and started again.
+/// A server whose output is a PostgreSQL of this test, which the test kills and starts again.
 fn watch_outage(dir: &Dir, server: &Broker, to: &str) {
     let spool = format!("{}-spool", server.name);
     let door = Door::open(dir, &["-q", "--spool", &spool, "--to", to, "--dlq", "null:"]);
@@ -151,7 +151,7 @@ fn watch_outage(dir: &Dir, server: &Broker, to: &str) {
     server.services(&["kill", server.name]);
     let mut number = 0;
     eventually("the output is away", || {
-        // A store receives no request until there is a row for it.
+        // evt sends no request to a store before the first row.
         number += 1;
         assert_eq!(door.json(&event(number, "a")).status, 200);
         is_up("0")
@@ -164,7 +164,7 @@ fn watch_outage(dir: &Dir, server: &Broker, to: &str) {
 #[test]
 fn an_output_that_goes_and_comes_back_is_seen_in_the_metrics() {
     let Some(mut bench) = Bench::new("rules_up") else { return };
-    // Where PostgreSQL's own user may go, which runs it for root.
+    // A directory that PostgreSQL's own user may enter: root cannot run PostgreSQL.
     let state = std::env::temp_dir().join(format!("evt-rules-up-{}", std::process::id()));
     let [kafka, postgres] = ["kafka", "postgres"].map(|name| Broker { state: state.clone(), name });
     bench.brokers = kafka.start();

@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 const TOOLS: [&str; 4] = ["pyarrow", "bare", "duckdb", "polars"];
 
-/// Events of two partitions in `event.arrows` and `event.parquet`, their metrics in `metric.arrows` and
-/// `metric.parquet`, and what a store has of both, as JSON lines.
+/// Events of two partitions in `event.arrows` and `event.parquet`, their metrics in `metric.arrows` and `metric.parquet`,
+/// and the rows of both in a store, as JSON lines.
 fn sample(dir: &Dir) {
     let window = "evt-window event.arrows -q --size 10s --by event_type --late null:";
     for line in [
@@ -23,7 +23,7 @@ fn sample(dir: &Dir) {
     }
 }
 
-/// What SQLite has of the rows of a file, in its order, in `to`.
+/// Writes the rows of a file to SQLite, and reads them back in its order into `to`.
 fn stored(dir: &Dir, kind: &str, from: &str, to: &str) -> String {
     let table = if kind == "event" { "raw_events" } else { "aggregated_metrics" };
     let run = dir.run("evt-sink", &[from, "--to", &format!("sqlite:{to}.db")]).succeeds();
@@ -93,7 +93,7 @@ fn a_stream_with_control_messages_and_without_an_end_is_torn() {
     let Some(python) = python() else { return };
     let dir = Dir::new("torn_filter");
     dir.shell("evt-gen --events 300 --seed 11 -q | evt-ingest -q > whole.arrows").succeeds();
-    // The bytes up to evt.end, and Arrow's marker.
+    // The bytes up to the `end` frame, then Arrow's marker.
     let whole = dir.bytes("whole.arrows");
     let end = memchr::memmem::rfind(&whole, b"evt.end").expect("it has an end");
     let frame = memchr::memmem::rfind(&whole[..end], &[0xff; 4]).expect("a frame starts with its mark");

@@ -30,17 +30,17 @@ fn line(document: &[u8]) -> Vec<u8> {
     [HEAD, document, b"}}"].concat()
 }
 
-/// What became of each document: the event's properties, or the dead letter's payload.
+/// The result of each document: the event's properties, or the dead letter's payload.
 enum Fate {
     Event(Vec<u8>),
     Dead(String, Vec<u8>),
 }
 
 fn fate(dir: &Dir, document: &[u8]) -> Fate {
-    // A clean first line: a first record without a time ends the run.
+    // The first line is valid, because a first record without a time ends the run.
     dir.write("in.jsonl", [&line(b"1")[..], b"\n", &line(document), b"\n"].concat());
     for name in ["dead.jsonl", "out.jsonl"] {
-        // Left by the document before.
+        // From the previous document.
         let _ = std::fs::remove_file(dir.path(name));
     }
     let args = ["in.jsonl", "-q", "-o", "jsonl", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
@@ -59,7 +59,7 @@ fn fate(dir: &Dir, document: &[u8]) -> Fate {
     Fate::Dead(dead[0]["error_type"].as_str().expect("a type").to_owned(), payload)
 }
 
-/// The text of `properties` in a line that evt wrote: what stands between the two names around it.
+/// Returns the text of `properties` in a line of evt: the text between the two names around it.
 fn properties(row: &[u8]) -> Vec<u8> {
     let find = |needle: &[u8]| memchr::memmem::find(row, needle).expect("an event has it");
     row[find(b"\"properties\":") + 13..memchr::memmem::rfind(row, b",\"server_timestamp\":").expect("it has")].to_vec()
@@ -101,7 +101,7 @@ fn what_must_be_accepted_is_kept_byte_for_byte_and_what_must_not_is_a_dead_lette
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Records of a topic may hold line breaks: between tokens they are blanks, within a string they are no JSON.
+/// Records of a topic may hold line breaks: evt reads them as blanks between tokens; in a string they are invalid JSON.
 #[test]
 fn a_topic_takes_what_is_json_and_nothing_else() {
     let Some(bench) = Bench::new("topic-json") else { return };
@@ -116,7 +116,7 @@ fn a_topic_takes_what_is_json_and_nothing_else() {
     let from = bench.uri(&topic, "?end=latest");
     let outputs = ["-q", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
     bench.dir.run("evt-ingest", &[&[from.as_str()][..], &outputs].concat()).succeeds();
-    // Not every number of the suite is one for the parser of this test.
+    // The parser of this test does not accept every number of the suite.
     let offsets = |name: &str| -> Vec<usize> {
         let text = String::from_utf8(bench.dir.bytes(name)).expect("text");
         let offset = |line: &str| {

@@ -1,4 +1,4 @@
-//! Kafka, against a real broker: `EVT_KAFKA` names it (`scripts/services`), each test has topics of its own.
+//! Kafka with a real broker: `EVT_KAFKA` names it (`scripts/services`). Each test has its own topics.
 
 use crate::broker::{ANSWER, Bench, Broker, lines, stopped, wait};
 use crate::harness::{Run, eventually};
@@ -12,7 +12,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use serde_json::Value;
 use std::io::Read;
 
-/// Records are fetched by evt itself, and by librdkafka where a setting says how that shall be done.
+/// evt fetches records itself, or through librdkafka if a setting concerns fetching.
 const WAYS: [&str; 2] = ["", "?rdkafka.fetch.min.bytes=1"];
 
 pub fn event(number: usize, source: &str) -> String {
@@ -32,7 +32,7 @@ pub fn numbers(run: &Run) -> Vec<u64> {
     numbers
 }
 
-/// Generated events with late, dead and duplicate ones, through a topic or not: the same windows.
+/// Generated events, some late, dead or duplicate, give the same windows with and without a topic in between.
 #[test]
 fn a_topic_between_two_stages_changes_no_result() {
     let Some(bench) = Bench::new("between") else { return };
@@ -82,7 +82,7 @@ fn a_range_begins_and_ends_where_the_options_say() {
     let Some(bench) = Bench::new("range") else { return };
     let topic = bench.topic("t", 2, &[]);
     let events: Vec<String> = (0..20).map(|n| event(n, "s")).collect();
-    // The broker refuses what lies in the future, and keeps what is a few minutes old.
+    // The broker rejects timestamps in the future, and accepts those a few minutes old.
     let base = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis()
         as i64
         - 600_000;
@@ -133,7 +133,7 @@ fn offsets_lost_to_retention_end_the_run_unless_told_otherwise() {
     assert!(beyond.stderr().contains("the partition ends at offset 10, before 99"), "{beyond}");
 }
 
-/// Offsets that transactions and compaction skip are no gaps; what was aborted is not read.
+/// Offsets that transactions and compaction skip are no gaps; evt does not read aborted records.
 #[test]
 fn offsets_that_transactions_take_are_no_gap() {
     let Some(bench) = Bench::new("transactions") else { return };
@@ -160,7 +160,7 @@ fn offsets_that_transactions_take_are_no_gap() {
     }
 }
 
-/// Batches of records as producers pack them, with keys and headers: however they are fetched they are the same.
+/// Batches in each compression of producers, with keys and headers: both ways of fetching return the same records.
 #[test]
 fn records_that_are_packed_in_any_way_are_read() {
     let Some(bench) = Bench::new("packed") else { return };
@@ -194,8 +194,8 @@ fn records_that_are_packed_in_any_way_are_read() {
     }
 }
 
-/// A dead letter on a topic has the record's bytes, key and headers, tells Kafka Connect's tools what happened, and is
-/// read back as it was.
+/// A dead letter on a topic has the record's bytes, key and headers, and the error headers of Kafka Connect. evt reads it
+/// back unchanged.
 #[test]
 fn dead_letters_keep_payload_key_headers_and_arrival() {
     let Some(bench) = Bench::new("letters") else { return };
@@ -252,7 +252,7 @@ fn dead_letters_keep_payload_key_headers_and_arrival() {
     assert_eq!(file, topic_rows, "{direct}");
 }
 
-/// A record without a time of its own has Kafka's.
+/// A record without a time field gets Kafka's timestamp.
 #[test]
 fn a_record_without_a_time_has_that_of_kafka() {
     let Some(bench) = Bench::new("time") else { return };
@@ -265,7 +265,7 @@ fn a_record_without_a_time_has_that_of_kafka() {
     assert_eq!((&rows[0]["source"], &rows[0]["properties"]["a"]), (&topic.as_str().into(), &1.into()));
 }
 
-/// A run that is stopped commits what its outputs have; the next goes on there, with the stream time it had.
+/// A stopped run commits the position of its outputs; the next run continues there, with the same stream time.
 #[test]
 fn a_restart_goes_on_where_the_group_stands_and_calls_the_same_events_late() {
     let Some(bench) = Bench::new("restart") else { return };
@@ -291,7 +291,7 @@ fn a_restart_goes_on_where_the_group_stands_and_calls_the_same_events_late() {
     assert_eq!(bench.committed(&group, &topic, 2)[0].0, Some(100), "into a pipe nothing is committed");
 }
 
-/// Two members share the partitions; one that leaves hands over where it stands: nothing is lost, nothing comes twice.
+/// Two members share the partitions. One that leaves commits its positions first: no record is lost or repeated.
 #[test]
 fn members_of_a_group_hand_partitions_over() {
     let Some(bench) = Bench::new("members") else { return };
@@ -391,8 +391,8 @@ fn what_is_not_there_is_said_before_anything_is_read() {
         .succeeds();
 }
 
-/// A broker killed and started again under a run that writes, then one that stands still under a run that reads: nothing is
-/// lost, nothing comes twice, and each is said in a line.
+/// A broker is killed and restarted while a run writes, then paused while a run reads: no record is lost or repeated, and
+/// evt reports each outage in a line.
 #[test]
 fn a_broker_that_dies_or_stands_still_loses_nothing() {
     let Some(mut bench) = Bench::new("outage") else { return };
@@ -440,7 +440,7 @@ fn a_broker_that_dies_or_stands_still_loses_nothing() {
     assert_eq!(total, 60_001, "{said}");
 }
 
-/// Brokers that stay away end a run, and what they did not acknowledge is not counted as written.
+/// Brokers that remain unreachable end a run, and messages without acknowledgement do not count as written.
 #[test]
 fn a_broker_that_stays_away_is_an_error_in_the_end() {
     let Some(mut bench) = Bench::new("away") else { return };
@@ -461,7 +461,7 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     let (mut hasty, mut patient) =
         (reads("?wait=2s", "hasty.jsonl"), reads("?rdkafka.statistics.interval.ms=200", "patient.jsonl"));
     eventually("both read", || lines(&bench.dir, "hasty.jsonl") + lines(&bench.dir, "patient.jsonl") == 2);
-    // Two members share a topic of one partition: one of them reads nothing, and has to notice all the same.
+    // Two members share a topic of one partition: the one that reads nothing must detect the outage, too.
     let mut members = ["one.jsonl", "other.jsonl"].map(|out| reads("?group=g&wait=2s", out));
     let client: BaseConsumer = bench.config().set("group.id", "test").create().expect("a client");
     eventually("both are members", || {
@@ -493,7 +493,7 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     patient.kill().and_then(|()| patient.wait()).expect("it runs");
 }
 
-/// Two independent clients see what was written, and what they write is read.
+/// Two independent clients read what evt wrote, and evt reads what they write.
 #[test]
 fn other_clients_read_and_write_the_same_topics() {
     let Some(bench) = Bench::new("clients") else { return };
@@ -517,8 +517,8 @@ fn other_clients_read_and_write_the_same_topics() {
     assert_eq!(numbers(&read), [7, 8]);
 }
 
-/// Stopped in the middle, a run commits what its outputs have: the next one goes on there, and no record comes twice. Killed, it
-/// repeats what was not committed, and loses nothing.
+/// A run that is stopped in the middle commits the position of its outputs: the next run continues there, and no record is
+/// repeated. After a kill the next run repeats uncommitted records, and no record is lost.
 #[test]
 fn a_run_that_is_stopped_or_killed_in_the_middle_loses_nothing() {
     let Some(bench) = Bench::new("middle") else { return };

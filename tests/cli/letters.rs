@@ -1,10 +1,10 @@
-//! Dead letters that are cut, and the column that says so.
+//! Truncated dead letters, and the column that shows the original length.
 
 use crate::harness::{Dir, ROOT};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-/// A letter that is cut and one that is whole, in `dead.jsonl`.
+/// A truncated dead letter and a complete one, in `dead.jsonl`.
 fn letters(name: &str) -> Dir {
     let dir = Dir::new(name);
     dir.write("in.jsonl", format!("{{\"a\":\"{}\"}}\nbroken\n", "x".repeat(1992)));
@@ -35,7 +35,7 @@ fn a_cut_letter_has_the_length_of_its_record_in_every_format_and_store() {
     }
 }
 
-/// Letters of an evt that knew no such column are read, and its files and tables go on.
+/// evt reads dead letters of an older version without this column, and appends to its files and tables.
 #[test]
 fn letters_without_the_column_stand_beside_those_that_have_it() {
     let dir = letters("letters_older");

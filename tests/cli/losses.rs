@@ -1,11 +1,11 @@
-//! No run that lost, dropped, replaced or refused a row exits 0 without a line on stderr, with `-q` or without, unless a flag
-//! says that it is intended.
+//! No run that lost, dropped, replaced or refused a row exits 0 without a line on stderr, with `-q` or without, unless a
+//! flag shows that the loss is intended.
 
 use crate::harness::{Dir, Run};
 use crate::servers;
 use serde_json::Value;
 
-/// Three events: the last one is late for its window by an hour and 30 seconds of patience.
+/// Three events: the last one is late for its window by an hour, with an out-of-orderness of 30 seconds.
 const LATE: &str =
     "{\"t\":\"2026-01-01T00:10:00Z\"}\n{\"t\":\"2026-01-01T02:00:00Z\"}\n{\"t\":\"2026-01-01T00:00:00Z\"}\n";
 
@@ -13,7 +13,7 @@ fn event(time: &str) -> String {
     format!("{{\"t\":\"2026-01-01T{time}Z\"}}\n")
 }
 
-/// The lines that evt-window said of late rows.
+/// The messages of evt-window about late rows.
 fn said(run: &Run) -> Vec<String> {
     run.stderr().lines().filter(|line| line.contains(" late")).map(str::to_owned).collect()
 }
@@ -82,7 +82,7 @@ fn rows_late_because_a_partition_was_idle_are_lost() {
     let row = |partition: &str, hour: u32| format!("{{\"t\":\"2026-01-01T{hour:02}:00:00Z\",\"p\":\"{partition}\"}}\n");
     dir.write("a.jsonl", row("a", 2) + &row("a", 5));
     dir.write("b.jsonl", row("b", 0));
-    // The window of a fires when b has been let go; only then b begins.
+    // The window of partition a fires when b has become idle; only then the test writes the records of b.
     let line = "mkfifo in; (evt-ingest in -f jsonl --time t --field partition=p --partitions a,b -q \
                 | evt-window --size 1h --idle-after 1ms -q -o jsonl > out.jsonl) & pipe=$!; exec 3> in; cat a.jsonl >&3; \
                 until [[ -s out.jsonl ]]; do sleep 0.02; done; cat b.jsonl >&3; exec 3>&-; wait $pipe";
@@ -100,14 +100,14 @@ fn out_of_orderness_all_loses_no_row_and_fires_at_the_end() {
     let run = dir.shell(&format!("{} in.jsonl", window("-q -o jsonl"))).succeeds();
     let rows: Vec<_> = run.rows().iter().map(|row| row["rows"].as_i64().unwrap()).collect();
     assert_eq!((rows, run.stderr()), (vec![2, 1], String::new()));
-    // A file on standard input has an end; behind a pipe it may be far away, which is said once.
+    // A file on standard input has an end. A pipe may end much later, which evt-window reports once.
     let waits = "waits for the end of the input; no window fires before";
     let read = dir.shell(&format!("{} < in.jsonl", window("-o jsonl -f jsonl"))).succeeds();
     assert!(!read.stderr().contains(waits), "{read}");
     let piped = dir.shell(&format!("cat in.jsonl | {}", window("-o jsonl -f jsonl"))).succeeds();
     assert_eq!(piped.stderr().matches(waits).count(), 1, "{piped}");
     assert_eq!(piped.rows().len(), 2);
-    // Nothing else may make a watermark, and there must be an end.
+    // The input must have no other source of watermarks, and must have an end.
     for (flags, told) in [
         ("--idle-after 1m in.jsonl", "--idle-after"),
         ("--control in.jsonl", "--control"),
@@ -223,8 +223,8 @@ fn rows_refused_for_a_greater_revision_are_only_counted() {
     }
 }
 
-/// A way to lose a row: the line of shell, in which `QUIET` stands for `-q` or nothing, its exit status, and what it says of
-/// the loss; nothing where a flag says that it is intended.
+/// A way to lose a row: the shell command (`QUIET` becomes `-q` or nothing), its exit status, and its message about the
+/// loss; no message if a flag shows that the loss is intended.
 struct Loss {
     line: &'static str,
     status: i32,
@@ -253,7 +253,7 @@ const LOSSES: [Loss; 42] = [
     loss("evt-ingest QUIET fields.csv --time t --to null:", 1, "ParseError"),
     loss("evt-ingest QUIET access.log -f clf --to null:", 1, "ParseError"),
     loss("evt-ingest QUIET faulty.jsonl --time t | evt-sink QUIET --to null:", 1, "faulty.jsonl:2: ParseError"),
-    // Events that a stage refuses.
+    // Events that a stage rejects.
     loss("evt-validate QUIET invalid.jsonl --schemas schemas --to null:", 1, "SchemaValidationError"),
     loss("evt-validate QUIET invalid.jsonl --schemas schemas --to null: --dlq dead.jsonl", 0, ""),
     loss("evt-window QUIET texts.jsonl --time t --size 1h --agg 'max(v)' --to null:", 1, "AggregationError"),
@@ -270,10 +270,10 @@ const LOSSES: [Loss; 42] = [
     loss("evt-window QUIET late.jsonl --time t --size 4h --slide 1h --late null: --to null:", 0, ""),
     loss("evt-window QUIET late.jsonl --time t --size 1h --out-of-orderness all --to null:", 0, ""),
     loss("evt-window QUIET one.jsonl --time t --size 1h --at-end hold --to null:", 1, "1 open windows held"),
-    // Streams that are cut.
+    // Truncated streams.
     loss("head -c 2000 whole.frames | evt-window QUIET --size 1h --to null:", 65, "torn stream"),
     loss("head -c 60 packed.jsonl.gz | evt-ingest QUIET - -f jsonl --time t --to null:", 65, "gzip"),
-    // Rows that a store refuses or replaces.
+    // Rows that a store rejects or replaces.
     loss("evt-sink QUIET foreign.jsonl --to sqlite:foreign.db", 1, "SinkError"),
     loss("evt-sink QUIET foreign.jsonl --to sqlite:foreign.db --dlq dead.jsonl", 0, ""),
     loss("evt-sink QUIET foreign.jsonl --to sqlite:foreign.db --dlq dead.jsonl --strict", 1, ""),
@@ -416,7 +416,7 @@ fn an_event_that_is_stored_with_other_content_is_a_conflict_and_a_repetition_is_
             let named = (1..=3).any(|first| refused.stderr().ends_with(&told(conflicts, first)));
             assert!(named && (conflicts > 1 || refused.stderr().ends_with(&told(1, first))), "{refused}");
         }
-        // Another event at the same place is another row: a day's standard input has the positions of the day before.
+        // Another event at the same position is a new row, because standard input has the same positions on every day.
         assert_eq!((run("new.jsonl").succeeds().stderr(), fates()), (String::new(), [1, 0, 0]), "{store}");
         assert_eq!((run("first.jsonl").succeeds().stderr(), fates()), (String::new(), [0, 3, 0]), "{store}");
     }
@@ -436,7 +436,7 @@ fn an_event_without_a_time_is_no_conflict_in_the_next_run() {
     }
 }
 
-/// The verdict of a stage stands in the end of its stream, also where only its dead letters make it no.
+/// The end of a stage's stream holds its verdict, even if only dead letters make the verdict fail.
 #[test]
 fn the_next_stage_knows_that_dead_letters_could_not_be_written() {
     let dir = Dir::new("letters-refused");

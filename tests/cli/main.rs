@@ -1,4 +1,4 @@
-//! Tests through the binaries: what a user types, what comes out.
+//! Tests of the binaries: command lines and their output.
 #![forbid(unsafe_code)]
 
 mod broker;

@@ -1,11 +1,10 @@
-//! Man pages and completions: made from the flags themselves and from `man/about/`; `EVT_BLESS=1` writes them.
+//! Man pages and completions, made from the flags and from `man/about/`; `EVT_BLESS=1` writes them.
 //!
 //! A page is NAME, SYNOPSIS and OPTIONS from clap, DESCRIPTION from `man/about/TOOL`, EXAMPLES from the tool, EXIT STATUS
 //! from one table for all. Pages of sections 5 and 7 are written by hand; what they list is compared with the code.
 
 use crate::harness::{Dir, ROOT};
-use clap::{Command, CommandFactory};
-use evt::cli::Tool;
+use evt::cli::ToolRow;
 use evt::tool;
 use std::path::Path;
 
@@ -25,32 +24,8 @@ const STATUSES: [(u8, &str); 9] = [
     (78, "A configuration, metric or schema file is wrong."),
 ];
 
-/// One tool as the pages need it.
-struct Page {
-    name: &'static str,
-    command: Command,
-    examples: &'static [(&'static str, &'static str)],
-}
-
-fn page<T: Tool + CommandFactory>() -> Page {
-    // Sizes of this terminal must not shape a page.
-    Page { name: T::NAME, command: evt::cli::command::<T>(), examples: T::EXAMPLES }
-}
-
-fn pages() -> Vec<Page> {
-    vec![
-        page::<tool::ingest::Args>(),
-        page::<tool::validate::Args>(),
-        page::<tool::window::Args>(),
-        page::<tool::sink::Args>(),
-        page::<tool::view::Args>(),
-        page::<tool::schema::Args>(),
-        page::<tool::generate::Args>(),
-    ]
-}
-
-/// Compares a committed file with what it should be, or writes it.
-fn assert_file(name: &str, wanted: &[u8]) {
+/// Compares a committed file with its expected text, or writes it.
+pub fn assert_file(name: &str, wanted: &[u8]) {
     let path = Path::new(ROOT).join(name);
     if std::env::var_os("EVT_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().expect("it lies in a directory")).expect("writable");
@@ -58,10 +33,10 @@ fn assert_file(name: &str, wanted: &[u8]) {
         return;
     }
     let found = std::fs::read(&path).unwrap_or_default();
-    assert!(found == wanted, "{name} is behind the code: EVT_BLESS=1 cargo test --release --test cli man");
+    assert!(found == wanted, "{name} is behind the code: EVT_BLESS=1 cargo test --test cli -- man:: services::");
 }
 
-/// Text for roff: no request by chance, hyphens that can be searched and pasted.
+/// Escapes text for roff: no line becomes a request by accident, and hyphens can be searched and pasted.
 fn roff(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     match text.starts_with(['.', '\'']) {
@@ -70,24 +45,25 @@ fn roff(text: &str) -> String {
     }
 }
 
-fn render(page: &Page) -> String {
-    let man = clap_mangen::Man::new(page.command.clone());
+fn render(tool: &ToolRow) -> String {
+    let command = (tool.command)();
+    let man = clap_mangen::Man::new(command.clone());
     let mut out = vec![];
     man.render_name_section(&mut out).expect("a vector takes it");
     man.render_synopsis_section(&mut out).expect("a vector takes it");
     let mut text = format!(
         ".TH {} 1 \"\" \"evt {}\" \"evt manual\"\n{}",
-        page.name,
+        tool.name,
         env!("CARGO_PKG_VERSION"),
         String::from_utf8(out).expect("roff is text")
     );
     text.push_str(".SH DESCRIPTION\n");
-    let about = Path::new(ROOT).join("man/about").join(page.name);
+    let about = Path::new(ROOT).join("man/about").join(tool.name);
     text.push_str(&std::fs::read_to_string(&about).unwrap_or_else(|error| panic!("{}: {error}", about.display())));
     let mut out = vec![];
     man.render_options_section(&mut out).expect("a vector takes it");
-    for action in page.command.get_subcommands().filter(|action| action.get_name() != "help") {
-        let title = format!(".SH {} {}\n", page.name, action.get_name()).to_uppercase();
+    for action in command.get_subcommands().filter(|action| action.get_name() != "help") {
+        let title = format!(".SH {} {}\n", tool.name, action.get_name()).to_uppercase();
         out.extend(title.into_bytes());
         out.extend(format!("{}.\n", roff(&action.get_about().map(ToString::to_string).unwrap_or_default())).bytes());
         let mut of_action = vec![];
@@ -95,12 +71,12 @@ fn render(page: &Page) -> String {
         out.extend(String::from_utf8(of_action).expect("roff is text").replace(".SH OPTIONS\n", "").bytes());
     }
     text.push_str(&String::from_utf8(out).expect("roff is text"));
-    text.push_str(&endings(page));
+    text.push_str(&endings(tool));
     text
 }
 
-/// What follows the options: environment, exit status, examples, other pages.
-fn endings(page: &Page) -> String {
+/// The sections after the options: environment, exit status, examples, other pages.
+fn endings(tool: &ToolRow) -> String {
     let mut text = ".SH ENVIRONMENT\nEvery flag \\fB\\-\\-some\\-flag\\fR can be set by the variable \\fBEVT_SOME_FLAG\\fR or in the file of --config. The flag takes precedence over the variable, and the variable over the file (evt(7), CONFIGURATION).\n".replace("--config", "\\-\\-config");
     text.push_str(".SH EXIT STATUS\n");
     for (status, meaning) in STATUSES {
@@ -109,14 +85,11 @@ fn endings(page: &Page) -> String {
     text.push_str(
         ".PP\nA caught signal ends the tool as the signal itself would, after everything is flushed.\n.SH EXAMPLES\n",
     );
-    for (told, line) in page.examples {
+    for (told, line) in tool.examples {
         text.push_str(&format!("{}\n.PP\n.RS 4\n.nf\n{}\n.fi\n.RE\n.PP\n", roff(told), roff(line)));
     }
-    let others: Vec<String> = pages()
-        .iter()
-        .filter(|other| other.name != page.name)
-        .map(|other| format!("\\fB{}\\fR(1)", roff(other.name)))
-        .collect();
+    let others = tool::ALL.iter().filter(|other| other.name != tool.name);
+    let others: Vec<String> = others.map(|other| format!("\\fB{}\\fR(1)", roff(other.name))).collect();
     let hand = ["evt(7)", "evt-frame(5)", "evt-metrics(5)", "evt-registry(5)"];
     let hand = hand.map(|name| {
         name.split_once('(').map_or(String::new(), |(name, rest)| format!("\\fB{}\\fR({rest}", roff(name)))
@@ -127,23 +100,23 @@ fn endings(page: &Page) -> String {
 
 #[test]
 fn every_page_says_what_its_tool_does_today() {
-    for page in pages() {
-        assert_file(&format!("man/{}.1", page.name), render(&page).as_bytes());
+    for tool in tool::ALL {
+        assert_file(&format!("man/{}.1", tool.name), render(tool).as_bytes());
     }
 }
 
 #[test]
 fn every_completion_knows_the_flags_of_today() {
     use clap_complete::Shell;
-    for page in pages() {
-        for (shell, name) in [
-            (Shell::Bash, format!("bash/{}", page.name)),
-            (Shell::Zsh, format!("zsh/_{}", page.name)),
-            (Shell::Fish, format!("fish/{}.fish", page.name)),
+    for ToolRow { name, command, .. } in tool::ALL {
+        for (shell, file) in [
+            (Shell::Bash, format!("bash/{name}")),
+            (Shell::Zsh, format!("zsh/_{name}")),
+            (Shell::Fish, format!("fish/{name}.fish")),
         ] {
             let mut out = vec![];
-            clap_complete::generate(shell, &mut page.command.clone(), page.name, &mut out);
-            assert_file(&format!("completions/{name}"), &out);
+            clap_complete::generate(shell, &mut command(), *name, &mut out);
+            assert_file(&format!("completions/{file}"), &out);
         }
     }
 }
@@ -152,16 +125,16 @@ fn every_completion_knows_the_flags_of_today() {
 fn every_flag_of_help_stands_in_the_page_and_every_page_has_its_sections() {
     let dir = Dir::new("help");
     let flag = regex::Regex::new(r"--[a-z][a-z-]+").expect("a pattern");
-    for page in pages() {
-        let help = dir.run(page.name, &["--help"]).succeeds().text();
-        let text = read(&format!("man/{}.1", page.name)).replace("\\-", "-");
+    for ToolRow { name, .. } in tool::ALL {
+        let help = dir.run(name, &["--help"]).succeeds().text();
+        let text = read(&format!("man/{name}.1")).replace("\\-", "-");
         for found in flag.find_iter(&help) {
-            assert!(text.contains(found.as_str()), "{}: the page knows no {}", page.name, found.as_str());
+            assert!(text.contains(found.as_str()), "{name}: the page knows no {}", found.as_str());
         }
         for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"] {
-            assert!(text.contains(&format!(".SH {section}\n")), "{}: no {section}", page.name);
+            assert!(text.contains(&format!(".SH {section}\n")), "{name}: no {section}");
         }
-        assert!(dir.run(page.name, &["--version"]).succeeds().text().contains(env!("CARGO_PKG_VERSION")));
+        assert!(dir.run(name, &["--version"]).succeeds().text().contains(env!("CARGO_PKG_VERSION")));
     }
 }
 
@@ -176,9 +149,13 @@ fn plain(name: &str) -> String {
 }
 
 #[test]
-fn the_page_of_words_lists_every_exit_status_kind_fault_and_store() {
+fn the_page_of_words_lists_every_tool_exit_status_kind_fault_and_store() {
     use evt::ErrorKind;
     let text = plain("man/evt.7");
+    for tool in tool::ALL {
+        assert!(text.contains(&format!(".TP\n.BR {} (1)\n", tool.name)), "evt(7) does not know {}", tool.name);
+        assert!(read("README.md").contains(&format!(" {} ", tool.name)), "the README does not know {}", tool.name);
+    }
     for (status, meaning) in STATUSES {
         assert!(text.contains(&format!(".TP\n.B {status}\n{meaning}")), "evt(7) does not say what {status} is");
     }

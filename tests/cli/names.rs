@@ -1,11 +1,11 @@
-//! Names: of fields that are stamps elsewhere, and of columns that are properties too.
+//! Names of fields that are stamps in rows of evt, and names of columns that are also properties.
 
-use crate::harness::{Dir, Run};
+use crate::harness::{Dir, Run, row_tools};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// Records with some of the six names, and one that carries stamps.
+/// Records with some of the six names of stamps, and one record with all of them.
 const RECORDS: &str = r#"{"t":"2026-01-01T00:00:00Z","offset":100,"partition":"a"}
 {"t":"2026-01-01T00:00:01Z","topic":"x","partition":3,"offset":7,"ts":5}
 {"t":"2026-01-01T00:00:02Z","origin":"web","ingested_at":"now","schema_id":"s"}
@@ -65,12 +65,12 @@ fn a_row_that_carries_stamps_keeps_them_without_those_that_may_be_absent() {
         let seen = run(&dir, &format!("evt-view {file} -q -o jsonl"));
         let stamps: Vec<_> = seen.rows().iter().map(|row| [row["origin"].clone(), row["offset"].clone()]).collect();
         assert_eq!(stamps, [[json!("o"), json!(1)], [json!("o"), json!(2)]], "{seen}");
-        // The stream was an hour further on: a window of a minute counts neither.
+        // The stream time is an hour later, so a window of one minute counts neither event.
         let late = run(&dir, &format!("evt-window {file} --size 1m -q -o jsonl --late late.jsonl"));
         assert_eq!((late.rows().len(), dir.rows("late.jsonl").len()), (0, 2), "{late}");
         std::fs::remove_file(dir.path("late.jsonl")).expect("it was written");
     }
-    // A partition that a flag maps is not carried: the rows are stamped by their own event times.
+    // A flag maps the partition, so evt ignores the stamps of the records and stamps the rows by their event times.
     let mapped = run(&dir, "evt-window s.jsonl --size 1m --set partition=x -q -o jsonl");
     assert_eq!(mapped.rows()[0]["value"], 2.0, "{mapped}");
 }
@@ -150,7 +150,7 @@ fn a_file_has_one_origin_and_the_same_ids_however_its_path_is_typed() {
         origins(&run(&dir, "cd logs && evt-ingest a.jsonl -q -o jsonl --origin logs/a.jsonl")),
         ["logs/a.jsonl"]
     );
-    // Each ends its own partition: windows of the first fire though the second has not begun.
+    // Each input ends its own partition: windows of the first fire before the second one begins.
     dir.write("b.jsonl", "{\"server_timestamp\":\"2026-01-01T00:00:00Z\"}\n");
     let both = run(&dir, "evt-ingest ./logs/a.jsonl.gz ./b.jsonl -q | evt-view --control -q -o jsonl");
     let ended = |line: &&str| line.contains("logs/a.jsonl\"") && line.contains("ended");
@@ -198,7 +198,7 @@ fn a_file_name_of_any_bytes_is_an_input_or_an_output_of_every_tool() {
         .expect("writable");
     let flag = |flag: &str| OsStr::new(flag).to_owned();
     let args = [input.clone(), flag("-q"), flag("--to"), output.clone(), flag("--dlq"), dead.clone()];
-    for tool in ["evt-ingest", "evt-validate", "evt-sink", "evt-view", "evt-window"] {
+    for tool in row_tools() {
         let mut args = args.to_vec();
         if tool == "evt-window" {
             let late = [&b"file:"[..], b"late\xff.jsonl"].concat();
@@ -224,9 +224,9 @@ fn a_file_name_of_any_bytes_is_an_input_or_an_output_of_every_tool() {
 #[test]
 fn a_flag_that_is_no_name_of_a_file_and_not_utf_8_is_refused() {
     let dir = Dir::new("flags");
-    for tool in ["evt-ingest", "evt-validate", "evt-sink", "evt-view", "evt-window", "evt-schema", "evt-gen"] {
+    for tool in evt::tool::ALL {
         for flag in [&b"--pipeline=\xff"[..], b"--config=\xff", b"--log-format=\xff", b"--stats=\xff", b"--\xff"] {
-            let run = dir.run(tool, &[OsStr::from_bytes(flag)]).ends_with(2).stays_calm();
+            let run = dir.run(tool.name, &[OsStr::from_bytes(flag)]).ends_with(2).stays_calm();
             assert_eq!(run.stderr().lines().count(), 1, "{run}");
         }
     }

@@ -1,4 +1,4 @@
-//! Real data against other programs: DuckDB, fastavro and SQLite's own shell count the same.
+//! Real data compared with other programs: DuckDB, fastavro and SQLite's own shell return the same counts.
 
 use crate::harness::{Dir, Run, ask, data, python};
 use std::collections::BTreeMap;
@@ -63,7 +63,7 @@ fn by_repo(text: &[u8]) -> BTreeMap<&[u8], Vec<&[u8]>> {
     repos
 }
 
-/// The lines of all repos, a few of each in turn: `n` of the nth.
+/// The lines of all repos in turns, `n` lines of the nth repo at a time.
 fn interleaved<'a>(repos: &BTreeMap<&[u8], Vec<&'a [u8]>>) -> Vec<&'a [u8]> {
     let mut rest: Vec<&[&[u8]]> = repos.values().map(Vec::as_slice).collect();
     let mut lines = vec![];
@@ -77,7 +77,7 @@ fn interleaved<'a>(repos: &BTreeMap<&[u8], Vec<&'a [u8]>>) -> Vec<&'a [u8]> {
     lines
 }
 
-/// The late rows in an order of their own, without what says where in the file they stood.
+/// The late rows, sorted, without their positions in the file.
 fn late_rows(dir: &Dir, name: &str) -> Vec<Vec<u8>> {
     let bytes = dir.bytes(&format!("{name}.late.jsonl"));
     let mut rows: Vec<Vec<u8>> = bytes.split(|byte| *byte == b'\n').filter(|row| !row.is_empty()).map(bare).collect();
@@ -111,7 +111,7 @@ fn one_bad_clock_does_not_make_a_day_of_edits_late() {
 fn an_access_log_that_is_scrambled_within_a_minute_loses_nothing_with_a_minute_of_patience() {
     let Some(log) = data("events/apache_access_10k.log.gz") else { return };
     let dir = Dir::new("log");
-    // Ten seconds: where windows end with the minute, nothing is late whatever the patience.
+    // Windows of ten seconds: with windows of a minute, no row would be late at any out-of-orderness.
     let counted = |bound: &str| {
         let line = format!(
             "evt-ingest {} -f clf | evt-window --size 10s --by status --out-of-orderness {bound} --late null: -o jsonl",
@@ -140,7 +140,7 @@ fn retail_invoices_of_167_files_in_any_order_equal_duckdb() {
     let days = std::fs::read_dir(dir.path("by-day")).expect("it was unpacked");
     let mut days: Vec<PathBuf> = days.map(|day| day.expect("a file").path()).collect();
     assert_eq!(days.len(), 167);
-    // Some order that is neither the calendar's nor its reverse.
+    // An order that is neither ascending nor descending by date.
     days.sort_by_key(|day| xxhash_rust::xxh3::xxh3_64(day.file_name().expect("a name").as_encoded_bytes()));
     let names: Vec<String> = days.iter().map(|day| day.display().to_string()).collect();
     let pipe = format!(
@@ -181,7 +181,7 @@ fn percentiles_are_the_values_of_the_ranks_that_duckdb_takes() {
     let dir = Dir::new("quantiles");
     let shares = ["0.01", "0.07", "0.25", "0.29", "0.5", "0.57", "0.9", "0.99", "0.999", "1.0"];
     for count in [1, 2, 3, 7, 10, 99, 100, 101, 400] {
-        // Neighbours lie further apart than an answer may lie from the exact one.
+        // The distance of neighbouring values is larger than the permitted error of the result.
         let line = |n: i32| format!("{{\"t\":\"2026-01-01T00:00:00Z\",\"v\":{}}}\n", 1.05f64.powi(n));
         dir.write("v.jsonl", (0..count).map(line).collect::<String>());
         let wanted: Vec<f64> = {

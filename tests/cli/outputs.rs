@@ -1,4 +1,4 @@
-//! Outputs that cannot be written, found before any input is waited for; inputs and outputs that are closed or shared.
+//! evt reports unusable outputs before it waits for input. Also inputs and outputs that are closed or shared.
 
 use crate::harness::{Dir, eventually, listens, status};
 use rustix::process::{Pid, Signal, kill_process};
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 
-/// Starts a tool whose standard input stays open; one that waits for it after all is ended after a minute (124).
+/// Starts a tool whose standard input stays open; ends it after a minute (status 124) if it waits for input.
 fn start(dir: &Dir, tool: &str, args: &[&str]) -> Child {
     let all: Vec<&str> = ["60", tool].iter().chain(args).copied().collect();
     let mut command = dir.command("timeout", &all);
@@ -269,7 +269,7 @@ fn the_place_of_all_dead_letters_is_shared_by_stages_and_can_be_read() {
     let looked = looked.ends_with(1);
     assert!(looked.rows().len() == 1 && looked.stderr().contains("dead.jsonl:2: ParseError"), "{looked}");
     assert_eq!(dir.bytes("dead.jsonl").iter().filter(|byte| **byte == b'\n').count(), 2, "nothing was added");
-    // A container has one writer, here a first stage that is still running.
+    // A container has one writer at a time, here a first stage that is still running.
     for place in ["dead.parquet", "parquet:dead"] {
         let mut first = start(&dir, "evt-ingest", &["-q", "-f", "jsonl", "--to", "-", "--dlq", place]);
         let mut stdin = first.stdin.take().expect("it is piped");
@@ -310,7 +310,7 @@ fn a_fifo_that_nobody_writes_or_reads_can_be_told_to_stop() {
     }
 }
 
-/// Long ones span what is read at once, short ones stand in their views, and what is left out is a hole between its neighbours.
+/// Long values exceed one read, views hold short values inline, and an omitted value leaves a gap between its neighbours.
 #[test]
 fn records_pass_byte_for_byte_however_they_are_read() {
     let dir = Dir::new("raw");
@@ -388,7 +388,7 @@ fn a_csv_without_rows_has_its_header() {
     }
     let run = dir.shell(&format!("{window} -o csv | evt-view -f csv --kind metric -o jsonl")).succeeds();
     assert_eq!(run.text(), "");
-    // Rows of a later run stand below the same header.
+    // A later run appends its rows below the same header.
     dir.shell("evt-window in.jsonl --size 1h -q --to out.csv").succeeds();
     assert_eq!(String::from_utf8_lossy(&dir.bytes("out.csv")).lines().count(), 2);
 }

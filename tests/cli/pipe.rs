@@ -1,4 +1,4 @@
-//! Pipes of several stages: a reader that leaves, a verdict that travels.
+//! Pipes of several stages: a reader that closes its end, and a verdict that passes from stage to stage.
 
 use crate::harness::Dir;
 use std::io::{Read, Write};
@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// Rows wait for a batch to fill for a moment only, also where others come steadily and far more slowly than that.
+/// Rows wait only a short time for a full batch, even if further rows arrive steadily at longer intervals.
 #[test]
 fn rows_are_handed_on_though_others_keep_coming() {
     let dir = Dir::new("steadily");
@@ -49,7 +49,7 @@ fn a_stage_whose_reader_leaves_dies_of_sigpipe_whatever_its_parent_ignores() {
 fn the_worst_verdict_of_the_stages_reaches_the_last_one() {
     let dir = Dir::new("verdict");
     dir.shell("evt-gen --events 1k --malformed 0.1 --seed 1 -q > in.jsonl").succeeds();
-    // Without pipefail: sh sees the last stage alone.
+    // Without pipefail, sh returns only the status of the last stage.
     let run = dir.shell(
         "set +o pipefail; evt-ingest in.jsonl -q --report 0 | evt-validate -q | evt-window --size 1m -q --to null:",
     );

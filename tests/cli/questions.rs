@@ -1,4 +1,4 @@
-//! The front door and the questions it has for a registry of schemas.
+//! The HTTP server and its queries to a schema registry.
 
 use crate::door::{Door, Response, read, request};
 use crate::harness::{Dir, eventually};
@@ -8,7 +8,7 @@ use std::io::Write;
 use std::net::TcpStream;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
-/// Questions on their way at the most.
+/// Maximum number of concurrent queries.
 const QUESTIONS_MAX: usize = 64;
 
 /// A registry whose every subject `click…` has the schema V1, with a subject that is no Avro.
@@ -31,7 +31,7 @@ fn event(event_type: &str, more: &str) -> String {
     format!(r#"{{"source":"s","event_type":"{event_type}"{more}}}"#)
 }
 
-/// Sends a request whose answer is read later.
+/// Sends a request; the test reads its answer later.
 fn send(door: &Door, event_type: &str) -> TcpStream {
     let mut stream = door.connect();
     let body = event(event_type, r#","page":"/""#);
@@ -43,7 +43,7 @@ fn is_put_off(response: &Response) -> bool {
     response.status == 503 && response.header("retry-after").is_some()
 }
 
-/// The places are those of questions: what is known needs none.
+/// The limit counts queries: a request whose schemas are cached needs no query.
 #[test]
 fn a_silent_registry_keeps_nobody_out_whose_type_is_known_and_is_told_at_readyz() {
     let (dir, small) = (Dir::new("questions-silent"), clicks());
@@ -94,7 +94,7 @@ fn requests_of_one_type_wait_for_one_answer() {
     assert_eq!(dir.rows("out.jsonl").len(), 2 * QUESTIONS_MAX);
 }
 
-/// A place comes back when the registry is given up, not when `retry=` is over.
+/// A query frees its slot when the server gives up on the registry, not only after `retry=`.
 #[test]
 fn a_question_that_is_not_answered_fails_after_one_attempt_and_its_place_is_free() {
     let (dir, small) = (Dir::new("questions-late"), clicks());

@@ -1,4 +1,4 @@
-//! Raw records that rows bring along: through files, windows and other programs.
+//! Raw records in the rows' column `raw`: through files, windows and other programs.
 
 use crate::harness::{Dir, ROOT, ask, python};
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 /// Files that evt writes and reads back.
 const FORMATS: [&str; 6] = ["jsonl", "csv", "tsv", "avro", "parquet", "frames"];
 
-/// Records whose spelling no mapping keeps, in `in.jsonl`, and their events with them in `in.frames`.
+/// Writes records whose spelling a mapping does not keep to `in.jsonl`, and their events with raw records to `in.frames`.
 fn sample(name: &str) -> (Dir, String) {
     let dir = Dir::new(name);
     let mut records = String::new();
@@ -149,7 +149,7 @@ fn late_rows_bring_their_records_and_are_replayed() {
     let replayed = dir.shell(replay).succeeds().rows();
     assert_eq!(replayed.len(), 60);
     assert!(replayed.iter().all(|row| row["origin"] == "repaired"));
-    // Without records there are none to be written.
+    // Rows without raw records have none to write.
     dir.shell("evt-ingest in.jsonl -q | evt-window --size 10s --to null: -q --late bare.jsonl").succeeds();
     let run = dir.run("evt-view", &["bare.jsonl", "-q", "-o", "raw"]).ends_with(2);
     assert!(run.stderr().contains("--keep-raw"), "{run}");

@@ -1,4 +1,4 @@
-//! Events written to a topic as records of a schema that its readers have already: through Kafka, with a real registry.
+//! Events written to a topic in a schema that its readers already use, through Kafka and a real registry.
 
 use crate::broker::Bench;
 use crate::harness::{Run, ask, python};
@@ -63,7 +63,7 @@ impl Topic {
         self.bench.dir.shell(&format!("{line} --to '{to}'"))
     }
 
-    /// Rows without what ingest, or Kafka, says of its own.
+    /// Rows without the columns that evt-ingest or Kafka adds.
     fn rows(&self, args: &[&str]) -> Vec<Value> {
         let args = [args, &["-q", "--time", "client_timestamp", "-o", "jsonl"]].concat();
         let mut rows = self.bench.dir.run("evt-ingest", &args).succeeds().rows();

@@ -1,5 +1,5 @@
-//! Registries of schemas behind HTTP: a real one (`EVT_REGISTRY`, `scripts/services`), and small ones of the tests' own
-//! that say what a real one says rarely.
+//! Schema registries over HTTP: a real one (`EVT_REGISTRY`, `scripts/services`), and fakes for answers that a real one
+//! gives rarely.
 
 use crate::broker::Bench;
 use crate::harness::{Dir, ask, cases, in_ci, python};
@@ -17,7 +17,7 @@ pub const V2: &str = r#"{"type":"record","name":"click","fields":[{"name":"event
 pub const BAD: &str =
     r#"{"type":"record","name":"click","fields":[{"name":"event_type","type":"string"},{"name":"page","type":"int"}]}"#;
 
-/// The real registry; none, said once, where there is none: in CI there must be one.
+/// The real registry; `None`, with one message, if there is none. CI requires one.
 pub fn registry() -> Option<String> {
     let found = std::env::var("EVT_REGISTRY").ok();
     if found.is_none() {
@@ -27,12 +27,12 @@ pub fn registry() -> Option<String> {
     found
 }
 
-/// A name that no other test has.
+/// A unique name.
 pub fn unique(name: &str) -> String {
     format!("{name}-{}", std::process::id())
 }
 
-/// Asks the registry without evt.
+/// Sends a request to the registry without evt.
 pub fn say(base: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let request = ureq::http::Request::builder().method(method).uri(format!("{base}{path}"));
@@ -44,25 +44,25 @@ pub fn say(base: &str, method: &str, path: &str, body: Option<Value>) -> (u16, V
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
-/// Registers a schema without evt; its id.
+/// Registers a schema without evt; returns its id.
 pub fn put(base: &str, subject: &str, schema: &str) -> u32 {
     let (status, body) = say(base, "POST", &format!("/subjects/{subject}/versions"), Some(json!({ "schema": schema })));
     assert_eq!(status, 200, "{body}");
     u32::try_from(body["id"].as_u64().expect("an id")).expect("an id")
 }
 
-/// What a request was.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub path: String,
     authorization: Option<String>,
 }
 
-/// A registry of a test's own: answers by path, and remembers what it was asked.
+/// A fake registry: answers by path, and records its requests.
 pub struct Small {
     pub base: String,
     asked: Arc<Mutex<Vec<Asked>>>,
-    /// Connections that wait for an answer, while it gives none.
+    /// Connections that wait for an answer while it is paused.
     held: Arc<Mutex<Option<Vec<TcpStream>>>>,
     release: mpsc::Sender<TcpStream>,
 }
@@ -93,17 +93,17 @@ impl Small {
         Self { base, asked, held, release }
     }
 
-    /// From here on it accepts connections and answers nothing.
+    /// Pauses: it accepts connections and does not answer.
     pub fn mute(&self) {
         self.held.lock().expect("no panic").get_or_insert_default();
     }
 
-    /// How many connections wait for an answer.
+    /// Returns the number of connections that wait for an answer.
     pub fn waiting(&self) -> usize {
         self.held.lock().expect("no panic").as_ref().map_or(0, Vec::len)
     }
 
-    /// Answers all that wait, and goes on answering.
+    /// Answers all waiting connections, and resumes.
     pub fn unmute(&self) {
         for stream in self.held.lock().expect("no panic").take().into_iter().flatten() {
             self.release.send(stream).expect("it serves");
@@ -166,7 +166,7 @@ fn events(properties: &[&str]) -> String {
     properties.iter().enumerate().map(|one| event(one) + "\n").collect()
 }
 
-/// A path that is not a registry's knows no subject either: that is no verdict on events.
+/// A path that is not a registry has no subjects either: evt must not reject events for that.
 #[test]
 fn a_wrong_base_path_ends_the_run_instead_of_calling_every_schema_unknown() {
     let small = Small::new(|asked| (404, if asked.path.len() > 30 { json!(null) } else { json!({"error_code": 404}) }));
@@ -232,7 +232,7 @@ fn evt_and_a_real_registry_give_the_same_verdict_but_for_what_is_named_here() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Whether the schema may follow, and whether it is one of those that it would follow.
+/// Whether the schema may follow the others, and whether it is one of them.
 fn verdict(new: &Value, history: &[Value], level: &str) -> (bool, bool) {
     let parse = |value: &Value| parse_schema(&value.to_string()).expect("a schema");
     let (new, history): (Schema, Vec<Schema>) = (parse(new), history.iter().map(parse).collect());
@@ -241,7 +241,7 @@ fn verdict(new: &Value, history: &[Value], level: &str) -> (bool, bool) {
     (check_level(&new, &history.iter().collect::<Vec<_>>(), level).is_empty(), known)
 }
 
-/// The registry's verdict, and whether it takes the schema.
+/// The registry's verdict, and whether it registers the schema.
 fn their_verdict(base: &str, subject: &str, (new, history, level): (&Value, &[Value], &str)) -> (bool, bool) {
     let config = |level: &str| {
         let (status, body) = say(base, "PUT", &format!("/config/{subject}"), Some(json!({ "compatibility": level })));
@@ -251,8 +251,8 @@ fn their_verdict(base: &str, subject: &str, (new, history, level): (&Value, &[Va
     history.iter().for_each(|old| _ = put(base, subject, &old.to_string()));
     config(level);
     let new = || Some(json!({ "schema": new.to_string() }));
-    // Asked without a version Apicurio judges by all of them at any level; Confluent's own by the last one unless the
-    // level is transitive. evt asks for what both understand alike.
+    // Without a version, Apicurio checks against all versions at any level, and Confluent's registry against the last one
+    // unless the level is transitive. evt uses a request that means the same to both.
     let latest = if level.ends_with("_TRANSITIVE") { "" } else { "/latest" };
     let judged = match say(base, "POST", &format!("/compatibility/subjects/{subject}/versions{latest}"), new()) {
         (200, body) => body["is_compatible"].as_bool().expect("a verdict"),
@@ -290,7 +290,7 @@ fn events_are_validated_by_the_versions_of_a_real_registry_and_by_a_new_one_with
     assert!(dir.rows("all.jsonl").iter().all(|row| row["error_type"] == "UnknownSchemaError"));
 }
 
-/// Events name their type as they like: none of it ends the run, here as with a directory.
+/// Events may have any event type: no name ends the run, with a registry as with a directory.
 #[test]
 fn a_type_that_no_registry_can_have_is_unknown() {
     let Some(base) = registry() else { return };
@@ -322,7 +322,7 @@ fn a_version_that_is_not_there_is_named_without_the_secrets_of_the_address() {
     }
 }
 
-/// What is no schema for its length alone is not read to its end.
+/// evt does not read an answer to its end if it is too long for a schema.
 #[test]
 fn a_schema_file_without_end_is_refused() {
     let dir = Dir::new("endless_schema");
@@ -381,7 +381,7 @@ fn a_schema_that_is_none_is_named_with_subject_and_version() {
     let (dir, small) = (Dir::new("syntax"), clicks(&[V1, r#"{"type":"record","name":"click""#]));
     dir.write("events.jsonl", events(&[r#""page":"/""#]));
     let run = dir.run("evt-validate", &["events.jsonl", "--schemas", &small.base, "-o", "jsonl"]).ends_with(78);
-    assert!(run.stderr().contains("subject 'click' version 2: schema: no JSON"), "{run}");
+    assert!(run.stderr().contains("subject 'click' version 2: schema: invalid JSON"), "{run}");
 }
 
 #[test]
@@ -562,7 +562,7 @@ fn rows_go_under_a_schema_that_is_theirs_or_nowhere() {
     assert_eq!(bench.records(&topic).len(), 2);
 }
 
-/// In a topic's URI the options of the registry are escaped: a `%3F` that is forgotten makes them a part of its host.
+/// In a topic's URI the options of the registry are escaped: without the `%3F` they become a part of its host.
 #[test]
 fn options_of_a_registry_behind_no_question_mark_are_refused_at_once() {
     let dir = Dir::new("no_question_mark");

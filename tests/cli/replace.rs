@@ -1,4 +1,4 @@
-//! What replaces a file or the days of a lake: at a proven end, whole, or not at all.
+//! Replacing a file or the days of a lake: at a proven end, completely or not at all.
 
 use crate::harness::{Dir, Draws, ROOT, Run, bin_dir, eventually, listens, python, status};
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,7 +12,7 @@ fn lines(count: usize) -> String {
     (0..count).map(line).collect()
 }
 
-/// A run that reads a pipe whose writer stays.
+/// A run that reads a pipe whose writer keeps it open.
 struct Waiting {
     run: Child,
     input: ChildStdin,
@@ -23,7 +23,7 @@ impl Waiting {
     fn after(dir: &Dir, outputs: &[&str], count: usize) -> Self {
         let mut args = vec!["-q", "-", "-f", "jsonl", "--time", "t"];
         args.extend(outputs);
-        // Outputs are written in the order of the command line: what the last one has, all have.
+        // evt writes the outputs in the order of the command line, so all outputs have the rows of the last one.
         args.extend(["--to", "seen.jsonl"]);
         let mut command = dir.command("evt-ingest", &args);
         let mut run =
@@ -36,7 +36,7 @@ impl Waiting {
         Self { run, input }
     }
 
-    /// Ends it by a signal; what it said on stderr.
+    /// Ends it by a signal; returns its stderr.
     fn stopped(self, signal: Signal) -> String {
         eventually("it listens", || listens(&self.run));
         kill_process(Pid::from_child(&self.run), signal).expect("it is our child");
@@ -65,7 +65,7 @@ fn a_stopped_run_replaces_no_file_and_leaves_what_it_read_in_a_whole_part() {
         assert!(said.trim_end().ends_with(&format!("{name}.part")), "{said}");
         let part = dir.run("evt-view", &["-q", &format!("{name}.part"), "-o", "jsonl"]).succeeds();
         assert_eq!(part.rows().len(), 40, "{name}: {part}");
-        // The next whole run begins the part anew, and nothing of the stopped one is left.
+        // The next complete run overwrites the part, and no row of the stopped run remains.
         dir.write("new.jsonl", lines(70));
         dir.run("evt-ingest", &[&["-q", "new.jsonl", "--time", "t"], &overwrite[..]].concat()).succeeds();
         assert_eq!(dir.run("evt-view", &["-q", name, "-o", "jsonl"]).succeeds().rows().len(), 70, "{name}");
@@ -130,7 +130,7 @@ fn days_are_not_replaced_from_an_input_without_an_end() {
     dir.run("evt-sink", &["kafka://127.0.0.1:1/events?end=latest&wait=1s", "--to", lake]).ends_with(69);
 }
 
-/// Runs a tool whose calls of one sort fail. None, said once, where there is no Python.
+/// Runs a tool in which one kind of system call fails. Returns `None`, with one message, without Python.
 fn refusing(dir: &Dir, sort: &str, tool: &str, args: &[&str]) -> Option<Run> {
     let script = format!("{ROOT}/tests/oracle/refuse.py");
     let tool = bin_dir().join(tool).display().to_string();
@@ -148,7 +148,7 @@ fn a_new_file_is_not_done_before_its_name_is_on_disk() {
         let Some(run) = refusing(&dir, "fsync", "evt-ingest", &args) else { return };
         let run = run.ends_with(74);
         assert!(run.stderr().contains(output[1]), "{run}");
-        // With a name on disk already nothing needs fsync.
+        // A name that is on disk already needs no fsync.
         dir.write(output[1], "");
         dir.run("evt-ingest", &args);
         let again = refusing(&dir, "fsync", "evt-ingest", &args).expect("it is there");
@@ -191,7 +191,7 @@ fn a_straggler_of_the_day_before_does_not_wipe_that_day() {
                 d1.jsonl: 3 before, 0 after (shrink=ok replaces it anyway)\n";
     assert_eq!(run.stderr(), said);
     assert_eq!(rows_of_lake(&dir), 3, "a day of the run that loses nothing stays with the others");
-    // Another file of as many rows is no better; the same file, grown, is the day anew.
+    // Another file with as many rows may not replace the day; the same file with more rows may.
     assert!(replaced(&dir, "d3.jsonl", &hours([14, 15, 16]), "").ends_with(1).stderr().contains("rows of d1.jsonl"));
     let fewer = replaced(&dir, "d1.jsonl", &hours([11, 12, 13])[..60], "").ends_with(1);
     assert!(fewer.stderr().contains("would have 2; rows of d1.jsonl: 3 before, 2 after (shrink=ok"), "{fewer}");
@@ -242,7 +242,7 @@ fn windows_of_a_part_of_their_events_do_not_replace_whole_windows_of_the_same_ke
     };
     window("all.jsonl", "").succeeds();
     assert_eq!(counts(), [60, 60, 60]);
-    // Every window has a row, but the second one counts fewer events.
+    // Every window has a row, but the second window has fewer events.
     let is_left = |at: &usize| !(70..90).contains(at);
     let all = lines(180);
     let part = all.split_inclusive('\n').enumerate().filter(|(at, _)| is_left(at)).map(|(_, line)| line);
@@ -259,7 +259,7 @@ fn windows_of_a_part_of_their_events_do_not_replace_whole_windows_of_the_same_ke
     assert_eq!(counts(), [60, 60, 60]);
     assert_eq!(window("part.jsonl", "&shrink=ok").succeeds().stderr(), "");
     assert_eq!(counts(), [60, 40, 60]);
-    // More events are the window anew.
+    // A row with more events may replace that of its window.
     window("all.jsonl", "").succeeds();
     assert_eq!(counts(), [60, 60, 60]);
 }
@@ -309,7 +309,7 @@ fn a_second_piece_through_standard_input_does_not_wipe_the_first() {
     }
     ingest(30, "--origin piece", "&shrink=ok").succeeds();
     assert_eq!(rows_of_lake(&dir), 30);
-    // With a name it is the same input, also behind another stage.
+    // With --origin it is the same input, also after another stage.
     ingest(40, "--origin piece", "").succeeds();
     assert_eq!(rows_of_lake(&dir), 40);
     let behind =
@@ -371,7 +371,7 @@ fn a_reader_of_a_day_that_is_replaced_sees_one_version_of_it() {
     assert_eq!(left.len(), 1, "{left:?}");
 }
 
-/// The whole files of each day.
+/// The complete files of each day.
 fn days(dir: &Dir) -> BTreeMap<String, BTreeSet<(String, Vec<u8>)>> {
     let files = dir.shell("cd lake && find date=* -name '*.parquet'").succeeds().text();
     let mut days: BTreeMap<String, BTreeSet<(String, Vec<u8>)>> = BTreeMap::new();
@@ -416,7 +416,7 @@ fn a_run_that_is_killed_while_it_replaces_days_leaves_each_day_whole_and_the_nex
             1 => is_new(chosen),
             _ => manifest().contains("\"exchanged\":true"),
         };
-        // Without a pause: what is waited for lasts milliseconds.
+        // Poll without a pause, because the exchange takes only milliseconds.
         while !holds() && run.try_wait().expect("it is our child").is_none() {
             std::hint::spin_loop();
         }
@@ -427,7 +427,7 @@ fn a_run_that_is_killed_while_it_replaces_days_leaves_each_day_whole_and_the_nex
         let count = |version: &BTreeMap<_, _>| seen.iter().filter(|(day, files)| version[*day] == **files).count();
         assert_eq!(count(old) + count(new), DAYS, "{draws}: a day is of no version");
         halfway += usize::from(count(old) > 0 && count(new) > 0);
-        // Any run finishes it, whatever it writes; then a whole one finds nothing to do.
+        // The next run of any kind completes the exchange; a complete run after it has none to complete.
         let left = !manifest().is_empty();
         let next = Run::of(&mut ingest("none.jsonl", "parquet:lake")).succeeds();
         assert_eq!(next.stderr().contains("finished the replacement of 150 days"), left, "{next}");

@@ -1,4 +1,4 @@
-//! Records read by another schema than their writer's: against fastavro, and through Kafka with a real registry.
+//! Records read with another schema than their writer's: compared with fastavro, and through Kafka with a real registry.
 
 use crate::broker::Bench;
 use crate::harness::{Dir, ask, data, python};
@@ -9,10 +9,10 @@ use evt::avro::parse_schema;
 use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 
-/// Pairs of schemas drawn, with four values each.
+/// Number of random pairs of schemas, with four values each.
 const PAIRS: &str = "1500";
 
-/// What evt makes of a record.
+/// The result of evt for a record.
 fn read(case: &Value) -> Result<Value, String> {
     let schema = |side: &str| parse_schema(&case[side].to_string()).expect("a schema");
     let (writer, reader) = (schema("writer"), schema("reader"));
@@ -59,7 +59,7 @@ fn drawn_pairs_and_those_of_the_collection_are_read_as_fastavro_reads_them() {
         match (read(case), case.get("expected")) {
             (Ok(ours), Some(theirs)) if same(&ours, theirs) => alike += 1,
             (Err(_), None) => refused += 1,
-            // fastavro finds out when it gets there, and not at all where a list is empty.
+            // fastavro detects the mismatch only when it reads the value, and never in an empty list.
             (Err(_), Some(_)) if case["compatible"] == false => refused += 1,
             (ours, _) => wrong.push(format!("seed {seed}: {case}: {ours:?}")),
         }
@@ -72,7 +72,7 @@ fn drawn_pairs_and_those_of_the_collection_are_read_as_fastavro_reads_them() {
 const NULLABLE: &str = r#"{"type":"record","name":"click","fields":[{"name":"event_type","type":"string"},{"name":"page","type":["null","string"]}]}"#;
 const V3: &str = r#"{"type":"record","name":"click","fields":[{"name":"event_type","type":"string"},{"name":"url","aliases":["page"],"type":"string"},{"name":"n","type":"double","default":0.5}]}"#;
 
-/// A topic with these records, and the reading of it.
+/// Writes these records to a topic and reads them with evt.
 struct Topic {
     bench: Bench,
     base: String,
@@ -180,7 +180,7 @@ fn records_that_the_reader_cannot_read_are_kept_with_both_schemas_and_the_rest_g
          as string"
     );
     let unplaced =
-        format!("byte 13: schema id {nullable}: the reader's schema has no place for this branch of a union");
+        format!("byte 13: schema id {nullable}: the reader's schema cannot represent this branch of a union");
     let unresolved = (Some("UnknownSchemaError"), Some(unresolved.as_str()));
     assert_eq!(said, [unresolved, (Some("SchemaValidationError"), Some(unplaced.as_str())), unresolved]);
 }

@@ -1,4 +1,4 @@
-//! Every server behind the whole pipe goes away and comes back while events flow: the stores hold the truth all the same.
+//! Every server of the whole pipe stops and restarts while events flow: the stores have the expected results nevertheless.
 
 use crate::broker::{Bench, Broker};
 use crate::door::Door;
@@ -11,12 +11,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-/// Windows that are many, so that the stores are written all the time.
+/// Many windows, so that the run writes to the stores all the time.
 const METRICS: &str = "[[metric]]\nname = \"events\"\nby = [\"event_type\", \"source\"]\nsize = \"5s\"\n";
-/// How much goes from the validation into the windows at a time: 90 seconds of event time, a seventh of the whole. The
-/// first ends among events of types whose schemas are known by then, the second behind the first of others.
+/// Size of a portion from the validation to the windows: 90 seconds of event time, a seventh of all. The first portion ends
+/// among events whose schemas are cached by then, the second after the first event of another type.
 const PORTION: u64 = 2560 * 1024;
-/// What may come beside the memory that a tool has while nothing is wrong (KiB).
+/// Maximum growth of a tool's memory during outages (KiB).
 const MEMORY: u64 = 32 * 1024;
 
 /// A tool in the middle of a pipe, which writes its diagnostics to a file.
@@ -37,7 +37,7 @@ impl<'a> Stage<'a> {
         String::from_utf8_lossy(&self.dir.bytes(&format!("{}.log", self.name))).into_owned()
     }
 
-    /// How many lines hold all of these words.
+    /// Returns the number of lines that contain all of these words.
     fn lines(&self, words: &[&str]) -> usize {
         self.said().lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
     }
@@ -47,7 +47,7 @@ impl<'a> Stage<'a> {
         eventually(&format!("{} says {words:?}", self.name), || self.lines(words) > 0);
     }
 
-    /// Memory it has (KiB).
+    /// Its memory (KiB).
     fn resident(&self) -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
         let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says so");
@@ -62,13 +62,13 @@ impl<'a> Stage<'a> {
 
 impl Drop for Stage<'_> {
     fn drop(&mut self) {
-        // A test that fails leaves it running otherwise.
+        // Otherwise a failed test would leave it running.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Between two stages: lets portions through, so that what a test breaks breaks in the middle.
+/// A gate between two stages that passes portions, so that the test can stop a server in the middle of the stream.
 struct Gate {
     portions: Sender<u64>,
     /// Comes to what was left when the gate was opened for good.
@@ -97,7 +97,8 @@ impl Gate {
     }
 }
 
-/// A server goes, `stage` misses it when more comes, it comes back, and the stage notices.
+/// Stops a server, waits until `stage` reports the outage with the next portion, restarts it, and waits until the stage
+/// reports that.
 fn outage(server: &Broker, gate: &Gate, (stage, address): (&Stage, &str)) {
     server.services(&["kill", server.name]);
     gate.pass();
@@ -106,7 +107,7 @@ fn outage(server: &Broker, gate: &Gate, (stage, address): (&Stage, &str)) {
     stage.hears(&[address, "available again after"]);
 }
 
-/// All events over HTTP into a topic: first those of four types, then those of eight. What the generator says of them.
+/// Posts all events into a topic: first those of four types, then those of eight. Returns the generator's expected results.
 fn fill(edges: &Edges, (events, dead): (&str, &str)) -> Metrics {
     let (bench, mut wanted) = (&edges.bench, Metrics::new());
     let to = bench.uri(events, &format!("?format=avro&schemas={}", edges.registry));
@@ -130,7 +131,7 @@ fn fill(edges: &Edges, (events, dead): (&str, &str)) -> Metrics {
 #[test]
 fn servers_that_go_and_come_back_under_the_whole_pipe_leave_the_truth_in_every_store() {
     let (Some(bench), Some(python)) = (Bench::new("restarts"), python()) else { return };
-    // Where PostgreSQL's own user may go, which runs it for root.
+    // A directory that PostgreSQL's own user may enter: root cannot run PostgreSQL.
     let state = std::env::temp_dir().join(format!("evt-{}", bench.prefix));
     let [registry, redis, postgres] =
         ["registry", "redis", "postgres"].map(|name| Broker { state: state.clone(), name });

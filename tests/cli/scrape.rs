@@ -1,8 +1,8 @@
-//! What Prometheus reads: the names that are served, those of the table and those of evt(7) are the same.
+//! Metrics for Prometheus: the served names, those of the table and those of evt(7) are the same.
 
 use crate::broker::Bench;
 use crate::door::{Door, event, read};
-use crate::harness::{Dir, ROOT, eventually};
+use crate::harness::{Dir, ROOT, eventually, row_tools};
 use crate::kafka::record;
 use crate::services::{EVENT, Running};
 use evt::metrics::{self, Definition, Shape};
@@ -53,7 +53,7 @@ fn sampled(definition: &Definition) -> Vec<String> {
     }
 }
 
-/// Compares what was served with a table: names, types, labels. What has samples is noted in `seen`.
+/// Compares the served metrics with a table: names, types, labels. Adds metrics with samples to `seen`.
 fn compare(text: &str, table: &[&'static Definition], seen: &mut BTreeSet<&'static str>) {
     let label = regex::Regex::new(r#"(\w+)="(?:[^"\\]|\\.)*""#).expect("a pattern");
     let samples = samples(text);
@@ -68,7 +68,7 @@ fn compare(text: &str, table: &[&'static Definition], seen: &mut BTreeSet<&'stat
         assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
         let line = format!("# HELP {} {}", definition.name, definition.about);
         assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
-        // A bucket has its bound for a label besides.
+        // A bucket has its bound as a further label.
         for found in sampled(definition).iter().take(2).filter_map(|name| samples.get(name)).flatten() {
             let names: Vec<&str> =
                 label.captures_iter(found).filter_map(|found| Some(found.get(1)?.as_str())).collect();
@@ -107,7 +107,7 @@ fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
         ("evt-window", &["--size", "1m", "--dlq", "dead.jsonl"][..]),
         ("evt-sink", &["--to", "sqlite:x.db"][..]),
     ]);
-    for tool in ["evt-ingest", "evt-validate", "evt-window", "evt-sink", "evt-view"] {
+    for tool in row_tools() {
         let mut args = vec!["-f", "jsonl", "--prometheus", "127.0.0.1:0"];
         args.extend(more.get(tool).copied().unwrap_or_default());
         let mut running = Running::new(&mut dir.command(tool, &args));
@@ -118,7 +118,7 @@ fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
             let text = scrape(&address);
             samples(&text).contains_key("evt_events_total") && value(&text, &taken) == 3.0
         });
-        // Its next wait for input has begun when it has counted: the time is known when that wait ends.
+        // When the count appears, the next wait for input has begun; its time is counted when it ends.
         let text = scrape(&address);
         compare(&text, &metrics::STAGE, &mut seen);
         assert_eq!(value(&text, "evt_dead_letters_total{error_type=\"ParseError\"}"), 1.0);
@@ -129,7 +129,7 @@ fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
         let wanted = if tool == "evt-window" { 0 } else { 1 };
         assert_eq!(running.end(), wanted, "{tool}: a record was dropped");
     }
-    // What only a topic has.
+    // Metrics of topics only.
     match Bench::new("scrape-topic") {
         Some(bench) => scrape_topic(&bench, &mut seen),
         None => seen.extend(["evt_consumer_lag_records", "evt_consumer_lag_seconds", "evt_output_up"]),
@@ -140,7 +140,7 @@ fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
     }
 }
 
-/// A front door shows what is its own besides, and how large its spool is.
+/// An HTTP server also exposes its own metrics and the size of its spool.
 fn scrape_door(seen: &mut BTreeSet<&'static str>) {
     let dir = Dir::new("scrape-door");
     let door = Door::open(&dir, &["--spool", "spool", "--to", "out.jsonl", "--head-timeout", "200ms"]);
@@ -165,7 +165,7 @@ fn scrape_door(seen: &mut BTreeSet<&'static str>) {
     door.stop();
 }
 
-/// How far a run is behind, while it reads and once it has read all.
+/// The lag of a run, while it reads and once it has read all records.
 fn scrape_topic(bench: &Bench, seen: &mut BTreeSet<&'static str>) {
     let topic = bench.topic("t", 2, &[]);
     let from = bench.uri(&topic, "?rdkafka.statistics.interval.ms=100");

@@ -1,10 +1,10 @@
-//! Redis and Postgres through the binaries: what their own clients see, what a restart in the middle of a write leaves.
+//! Redis and Postgres through the binaries: rows as their own clients read them, and restarts in the middle of a write.
 
 use crate::harness::{Dir, ROOT, Run, in_ci};
 use serde_json::Value;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The URI of a server; none where there is none, which is said, and in CI wrong.
+/// The URI of a server; `None`, with one message, if there is none. CI requires one.
 fn server(variable: &str) -> Option<String> {
     let found = std::env::var(variable).ok();
     if found.is_none() {
@@ -14,19 +14,19 @@ fn server(variable: &str) -> Option<String> {
     found
 }
 
-/// A name nobody else uses on the server.
+/// A unique name on the server.
 fn room() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("evt_cli_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A prefix of its own in Redis, and the whole output.
+/// A unique prefix in Redis, and the URI of the output.
 pub fn redis() -> Option<(String, String, String)> {
     let (uri, room) = (server("EVT_REDIS")?, room());
     Some((format!("{uri}?prefix={room}:"), uri, format!("{room}:")))
 }
 
-/// A schema of its own in Postgres.
+/// A unique schema in Postgres.
 pub fn postgres() -> Option<(String, String, String)> {
     let (uri, room) = (server("EVT_POSTGRES")?, room());
     Some((format!("{uri}?schema={room}"), uri, room))
@@ -62,7 +62,7 @@ fn nasty(dir: &Dir) -> Vec<Value> {
     sorted(dir.run("evt-view", &["-q", "-o", "jsonl", "metrics.arrows"]).succeeds())
 }
 
-/// Rows without what tells two runs apart, in an order of their own.
+/// Rows, sorted, without the columns that differ between two runs.
 fn sorted(run: Run) -> Vec<Value> {
     let mut rows = run.rows();
     rows.sort_by_key(Value::to_string);
@@ -178,13 +178,13 @@ fn values_postgres_cannot_hold_become_dead_letters_and_the_others_stay() {
     assert_eq!(psql(&dir, &uri, &schema, "SELECT count(properties::jsonb) FROM raw_events"), "2\n");
 }
 
-/// There is no other place for a dead letter: Postgres holds every one, whatever its texts are.
+/// Postgres must store every dead letter, with any texts, because a letter that it rejects is lost.
 #[test]
 fn dead_letters_go_into_postgres_whatever_names_they_have() {
     let Some((output, uri, schema)) = postgres() else { return };
     let dir = Dir::new("letters_of_any_name");
     let time = r#""server_timestamp":"2024-01-15T10:00:00Z""#;
-    // Nothing that packs well: an index takes what is short once packed.
+    // The text must not compress well, because an index accepts a long value that is short when compressed.
     let long: String = (0..3000_u32).filter_map(|n| char::from_u32(0x4e00 + n * 7919 % 20_000)).collect();
     let events: String = [r"a\u0000b", &long]
         .iter()
@@ -228,7 +228,7 @@ fn a_wrong_password_and_an_absent_server_are_said_at_once_without_secrets() {
     }
 }
 
-/// Half of the rows are written, the servers are killed, the other half comes, the servers come back.
+/// The servers are killed after half of the rows and restarted after the other half.
 const OUTAGE: &str = r#"
 set -euo pipefail
 services() { "$SERVICES" "$@" >&2; }

@@ -1,13 +1,12 @@
-//! What a service needs of every tool: configuration, JSON on stderr, secrets, checks, a manager that is told.
+//! Tools as services: configuration, JSON on stderr, secrets, checks, notification of the service manager.
 
 use crate::harness::{Dir, ROOT, bin_dir, eventually, in_ci, status};
-use clap::CommandFactory;
-use evt::cli::{Tool, command, config::NO_SETTINGS};
+use crate::man::assert_file;
+use evt::cli::{ToolRow, Unit};
 use evt::tool;
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixDatagram;
@@ -18,41 +17,7 @@ use std::process::{Child, Command, Stdio};
 pub const EVENT: &str =
     r#"{"event_id":"00000000-0000-4000-8000-000000000001","event_type":"t","server_timestamp":"2024-01-15T10:00:01Z"}"#;
 
-fn flags<T: Tool + CommandFactory>() -> (&'static str, BTreeSet<String>) {
-    let command = command::<T>();
-    let all = std::iter::once(&command).chain(command.get_subcommands()).flat_map(clap::Command::get_arguments);
-    let names = all.filter_map(|arg| arg.get_long()).filter(|name| !NO_SETTINGS.contains(name));
-    (T::NAME, names.map(str::to_owned).collect())
-}
-
-fn tools() -> Vec<(&'static str, BTreeSet<String>)> {
-    vec![
-        flags::<tool::generate::Args>(),
-        flags::<tool::ingest::Args>(),
-        flags::<tool::schema::Args>(),
-        flags::<tool::sink::Args>(),
-        flags::<tool::validate::Args>(),
-        flags::<tool::view::Args>(),
-        flags::<tool::window::Args>(),
-    ]
-}
-
-#[test]
-fn the_list_of_settings_is_that_of_the_flags() {
-    let line = |(tool, flags): (&str, BTreeSet<String>)| {
-        format!("{tool}: {}\n", flags.into_iter().collect::<Vec<_>>().join(" "))
-    };
-    let wanted: String = tools().into_iter().map(line).collect();
-    let path = Path::new(ROOT).join("src/cli/flags.txt");
-    if std::env::var_os("EVT_BLESS").is_some() {
-        std::fs::write(path, wanted).expect("writable");
-        return;
-    }
-    let found = std::fs::read_to_string(path).expect("it is there");
-    assert_eq!(found, wanted, "EVT_BLESS=1 cargo test --release --test cli services");
-}
-
-/// Runs a tool that goes on until its input ends, and gives the lines of its stderr as they come.
+/// Runs a tool until its input ends; passes on the lines of its stderr as they arrive.
 pub struct Running {
     pub child: Child,
     stderr: BufReader<std::process::ChildStderr>,
@@ -76,7 +41,7 @@ impl Running {
         line
     }
 
-    /// The address that it says it serves.
+    /// The address that it reports.
     pub fn address(&mut self) -> String {
         let line = self.line();
         let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
@@ -219,7 +184,7 @@ fn what_a_placeholder_stands_for_is_used_and_never_shown() {
         assert!(run.stderr().contains(input), "{run}");
         assert_eq!(run.rows()[0]["origin"], input);
     }
-    // Errors too, those of the system and of clients.
+    // Also errors, of the system and of clients.
     for (uri, exit) in [
         (format!("{place}/x/y.jsonl"), 74),
         (format!("redis://u:{place}@127.0.0.1:1/0"), 69),
@@ -257,7 +222,7 @@ fn schemas_are_named_by_placeholders_too() {
     assert!(run.stderr().contains("dead 1"), "{run}");
     assert!(validate("{env:EVT_TEST_PLACE}/none", &[]).ends_with(78).stderr().contains("{env:EVT_TEST_PLACE}/none"));
     assert!(validate("{env:EVT_NOT_THERE}", &[]).ends_with(78).stderr().contains("EVT_NOT_THERE is not set"));
-    // What is no syntax in a URL stays so: the host is that behind the last @.
+    // The host follows the last @, so URL syntax in the password is part of the password.
     let run = validate("http://u:{file:secret}@127.0.0.1:1?timeout=1s&retry=1s", &["--check"]).ends_with(69);
     assert!(run.stderr().contains("127.0.0.1:1"), "{run}");
     let list = ["list", "--schemas", "http://u:{file:secret}@127.0.0.1:1?timeout=1s&retry=1s"];
@@ -357,7 +322,7 @@ fn a_manager_hears_when_the_service_is_ready_and_when_it_stops() {
     let mut running = Running::new(command.env("NOTIFY_SOCKET", dir.path("notify")));
     let mut heard = String::new();
     let mut buffer = [0; 4096];
-    // Ready before the first record has come.
+    // The service is ready before the first record arrives.
     while !heard.contains("READY=1\n") {
         let count = socket.recv(&mut buffer).expect("it tells");
         heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
@@ -375,6 +340,19 @@ fn a_manager_hears_when_the_service_is_ready_and_when_it_stops() {
         heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
     }
     assert_eq!(running.end(), 143);
+}
+
+#[test]
+fn every_tool_that_is_a_service_has_its_unit() {
+    let template = std::fs::read_to_string(Path::new(ROOT).join("systemd/unit.template")).expect("it is there");
+    for ToolRow { name, unit, command, .. } in tool::ALL {
+        let Some(Unit { after, args, settings }) = unit else { continue };
+        let about = command().get_about().map(ToString::to_string).unwrap_or_default();
+        let fields =
+            [("{tool}", *name), ("{about}", &about), ("{after}", after), ("{args}", args), ("{settings}", settings)];
+        let text = fields.iter().fold(template.clone(), |text, (field, value)| text.replace(field, value));
+        assert_file(&format!("systemd/{name}.service"), text.as_bytes());
+    }
 }
 
 #[test]
@@ -403,7 +381,7 @@ fn the_units_are_what_systemd_takes() {
         ] {
             assert!(text.contains(line), "{name}: no {line}");
         }
-        // It looks whether programs are there: these are.
+        // systemd-analyze checks that the programs exist.
         dir.write(&name, text.replace("/usr/local/bin/", &format!("{}/", bin_dir().display())));
         names.push(name);
     }
@@ -418,13 +396,13 @@ fn the_units_are_what_systemd_takes() {
 fn the_configuration_of_the_units_is_one() {
     let dir = Dir::new("unit-config");
     let config = format!("{ROOT}/systemd/evt.toml");
-    for (tool, _) in tools() {
-        // Help needs no server; what the file says is checked before.
-        dir.run(tool, &["--config", &config, "--help"]).succeeds();
+    for tool in tool::ALL {
+        // Help needs no server; evt checks the settings file first.
+        dir.run(tool.name, &["--config", &config, "--help"]).succeeds();
     }
 }
 
-/// The line of shell of a unit; what stands below `/etc/evt` is in `etc`.
+/// The shell command of a unit; `etc` replaces `/etc/evt`.
 fn shell_line(unit: &str, etc: &Path) -> String {
     let text = std::fs::read_to_string(Path::new(ROOT).join("systemd").join(unit)).expect("it is there");
     let line = text.lines().find_map(|line| line.strip_prefix("ExecStart=/bin/bash -o pipefail -c '"));
@@ -466,7 +444,7 @@ fn the_shell_of_the_pipeline_outlives_its_stages_when_all_are_stopped() {
         let store = Connection::open_with_flags(dir.path("out.db"), OpenFlags::SQLITE_OPEN_READ_ONLY);
         store.is_ok_and(|store| store.query_row(count, [], |row| row.get::<_, i64>(0)).is_ok_and(|n| n > 0))
     });
-    // While another holds the store its stage cannot write what it is given, and so cannot end.
+    // While another process locks the store, the stage cannot write its rows and so cannot end.
     let other = Connection::open(dir.path("out.db")).expect("it opens");
     other.execute_batch("BEGIN IMMEDIATE").expect("nobody writes for long");
     raw.write_all(rest).expect("all but a pipe's worth of it is read");

@@ -1,5 +1,6 @@
-//! Any sequence of requests up to the limits of the front door, while its outputs come and go and it is killed itself: it
-//! answers afterwards, and every acknowledged event has arrived. `EVT_SIEGE=10000` says how many requests; `EVT_SEED` which.
+//! Random requests up to the limits of the HTTP server, while its outputs fail and return and it is killed itself. It
+//! answers afterwards, and every acknowledged event is in the outputs. `EVT_SIEGE=10000` sets the number of requests,
+//! `EVT_SEED` the seed.
 
 use crate::broker::{Bench, Broker};
 use crate::door::{Door, Response, read};
@@ -11,16 +12,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// How long outputs that are back may take to catch up.
+/// Maximum time that outputs need to catch up after their return.
 const CATCH_UP: Duration = Duration::from_secs(180);
-/// Requests during one outage, at the least and at the most.
+/// Minimum and maximum number of requests during one outage.
 const OUTAGE: (usize, usize) = (5, 300);
-/// A spool that an outage fills.
+/// Size of a spool that an outage fills.
 const SPOOL_MAX: &str = "2MiB";
-/// Requests with a key that may come again.
+/// Maximum number of requests with a key that may be repeated.
 const KEYS_HELD: usize = 50;
 
-/// The ids of events by their source, which only one event has.
+/// The ids of events by their source; every event has its own source.
 type Events = BTreeMap<String, Vec<String>>;
 
 /// A request with a key, and its answer.
@@ -30,14 +31,14 @@ struct Keyed {
     answer: (u16, String),
 }
 
-/// Sends requests and judges the answers.
+/// Sends requests and checks the answers.
 struct Client {
     generator: Generator,
-    /// Whether the spool is so small that it may be full, and keys go first.
+    /// Whether the spool is so small that it may be full, and drops keys first.
     is_small: bool,
-    /// The ids that were answered.
+    /// The ids in answers.
     acknowledged: BTreeMap<String, BTreeSet<String>>,
-    /// How often each event was kept, or may have been.
+    /// How often each event has been stored, at most.
     kept: BTreeMap<String, usize>,
     rejected: usize,
     keyed: Vec<Keyed>,
@@ -61,7 +62,7 @@ impl Client {
         *self.answers.entry(what.to_owned()).or_default() += 1;
     }
 
-    /// Sends a new request, or one again; its status.
+    /// Sends a new or a repeated request; returns the status.
     fn step(&mut self, door: &Door) -> u16 {
         if !self.keyed.is_empty() && self.generator.once_in(6) {
             return self.repeat(door);
@@ -88,7 +89,7 @@ impl Client {
         });
     }
 
-    /// Sends a request again under its key, or another one under it.
+    /// Sends a request again with its key, or another request with that key.
     fn repeat(&mut self, door: &Door) -> u16 {
         let at = self.generator.below(self.keyed.len());
         let Keyed { content, key, answer: stored } = &self.keyed[at];
@@ -103,7 +104,7 @@ impl Client {
             false if (answer.status, &answer.body) == (stored.0, &stored.1) => {
                 self.count("repeated");
                 if self.is_small {
-                    // The same ids are the same answer, whether the key was known or not.
+                    // The ids in the answer are the same, whether the server remembered the key or not.
                     self.keep(&request.content);
                 }
             }
@@ -114,7 +115,7 @@ impl Client {
         answer.status
     }
 
-    /// Compares an answer with what must become of the request, and notes what was acknowledged.
+    /// Compares an answer with the expected outcome of the request, and records the acknowledged events.
     fn judge(&mut self, request: &Request, answer: &Response) {
         let told = answer.json();
         let draws = &self.generator.draws;
@@ -159,14 +160,14 @@ impl Client {
         }
     }
 
-    /// All events of it may be kept once more.
+    /// The server may store all of its events once more.
     fn keep(&mut self, content: &Content) {
         for source in content.records.iter().filter_map(|record| record.source.as_ref()) {
             *self.kept.entry(source.clone()).or_default() += 1;
         }
     }
 
-    /// Sends a request again that had no answer: nobody knows whether it was kept.
+    /// Repeats a request without an answer, which the server may have stored.
     fn send_again(&mut self, request: Request, door: &Door) {
         self.keep(&request.content);
         let again = self.generator.dress(request.content, request.key);
@@ -174,7 +175,7 @@ impl Client {
     }
 }
 
-/// A front door, its outputs, and servers that go and come back.
+/// An HTTP server, its outputs, and the servers behind them, which stop and restart.
 struct Siege<'a> {
     name: &'a str,
     dir: &'a Dir,
@@ -185,20 +186,20 @@ struct Siege<'a> {
     servers: Vec<&'a Broker>,
     spool_max: Option<&'a str>,
     requests: usize,
-    /// How often the door is killed, about.
+    /// The approximate number of kills of the HTTP server.
     kills: usize,
 }
 
-/// A server that is away.
+/// A stopped server.
 struct Outage<'a> {
     server: &'a Broker,
     way_back: &'static str,
-    /// Requests until it comes back.
+    /// The number of requests until it restarts.
     left: usize,
     until_full: bool,
 }
 
-/// What was done to a door.
+/// The numbers of kills and outages so far.
 #[derive(Default, Debug)]
 struct Blows {
     outages: usize,
@@ -216,7 +217,7 @@ impl Siege<'_> {
         Door::open(self.dir, &args)
     }
 
-    /// Waits until the door knows what the topic holds.
+    /// Waits until the server has opened the topic, and so has its size limit.
     fn wait_for_topic(&self, door: &Door) {
         let Some([events, _]) = &self.topics else { return };
         let is_open = |line: &str| {
@@ -225,15 +226,15 @@ impl Siege<'_> {
         eventually("the topic is open", || door.get("/metrics").body.lines().any(is_open));
     }
 
-    /// Requests from the beginning of one outage to that of the next.
+    /// Number of requests from the beginning of one outage to that of the next.
     fn gap(&self) -> usize {
         (self.requests / (2 * self.servers.len() + self.requests / 250).max(1)).max(2)
     }
 
-    /// Takes the next server away.
+    /// Stops the next server.
     fn begin(&self, blows: &mut Blows, client: &mut Client) -> Outage<'_> {
         let server = self.servers[blows.outages % self.servers.len()];
-        // Both ways for each of the servers.
+        // Each server in both ways.
         let is_kill = (blows.outages / self.servers.len() + blows.outages % self.servers.len()) % 2 == 1;
         let (down, way_back) = if is_kill { ("kill", "start") } else { ("pause", "resume") };
         server.services(&[down, server.name]);
@@ -243,11 +244,11 @@ impl Siege<'_> {
         Outage { server, way_back, left: left.min(self.gap() - 1), until_full }
     }
 
-    /// Kills the door while it has a request, or right behind its answer, and opens it again.
+    /// Kills the HTTP server during a request, or right after its answer, and restarts it.
     fn kill(&self, client: &mut Client, door: Door) -> Door {
         let request = client.generator.request();
         let mut stream = door.connect();
-        // A door that refuses it may have closed already.
+        // A server that rejects the request may have closed the connection already.
         let _ = stream.write_all(&request.wire());
         let before = client.generator.once_in(2).then(|| read(&mut stream)).flatten();
         door.signal(Signal::KILL);
@@ -262,7 +263,7 @@ impl Siege<'_> {
         door
     }
 
-    /// Sends all requests; the door, with all its servers there.
+    /// Sends all requests; returns the HTTP server, with all servers available.
     fn run(&self, client: &mut Client) -> (Door, Blows) {
         let (mut door, mut blows, mut outage) = (self.open(), Blows::default(), None);
         self.wait_for_topic(&door);
@@ -293,7 +294,7 @@ impl Siege<'_> {
         (door, blows)
     }
 
-    /// What an output holds.
+    /// The rows of an output.
     fn rows(&self, output: &str) -> Events {
         let mut events = Events::new();
         let mut add = |row: &Value| {
@@ -313,7 +314,7 @@ impl Siege<'_> {
         events
     }
 
-    /// The types of errors of dead letters, and their beginnings: those of rows that an output refused begin with the row.
+    /// Error types and payload starts of dead letters. The letter of a row that an output rejected begins with the row.
     fn letters(&self) -> Vec<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let Some(([_, dead], bench)) = self.topics.as_ref().zip(self.bench) else {
@@ -331,14 +332,14 @@ impl Siege<'_> {
         bench.records(dead).into_iter().map(letter).collect()
     }
 
-    /// The ids of acknowledged events that the topic refused.
+    /// The ids of acknowledged events that the topic rejected.
     fn refused(&self) -> BTreeSet<String> {
         let letters = self.letters().into_iter().filter(|(error, _)| error == "SinkError");
         let id = |row: &str| Some(row.strip_prefix("{\"event_id\":\"")?.get(..36)?.to_owned());
         letters.map(|(_, row)| id(&row).expect("an id")).collect()
     }
 
-    /// Waits until the topic has all that was acknowledged.
+    /// Waits until the topic has all acknowledged events.
     fn wait_for_events(&self, client: &Client) {
         let Some(topic) = self.outputs.iter().find(|output| output.starts_with("kafka:")) else { return };
         let start = Instant::now();
@@ -357,7 +358,8 @@ impl Siege<'_> {
         }
     }
 
-    /// Every acknowledged event is in every output, under its id, and nothing that was refused; repeats are of kills.
+    /// Asserts that every acknowledged event is in every output with its id, that no rejected event is, and that only kills
+    /// cause repetitions.
     fn check(&self, client: &Client, kills: usize) {
         let refused = self.refused();
         assert!(self.outputs.len() > 1 || refused.is_empty(), "{}: acknowledged and refused: {refused:?}", self.name);
@@ -388,7 +390,7 @@ impl Siege<'_> {
         assert!((client.rejected..=most).contains(&dead), "{}: {dead} letters of {}", self.name, client.rejected);
     }
 
-    /// Besieges it; what is not as it has to be fails.
+    /// Sends all requests under faults, and checks the outputs.
     fn lay(&self, row_max: Option<usize>) {
         let (start, mut client) = (Instant::now(), Client::new(row_max, self.spool_max.is_some()));
         let (door, blows) = self.run(&mut client);
@@ -407,7 +409,7 @@ impl Siege<'_> {
             start.elapsed()
         );
         self.check(&client, blows.kills);
-        // What a small spool answers to a key depends on whether it has forgotten it.
+        // The answer of a small spool to a repeated key depends on whether it has dropped the key.
         let last = if self.spool_max.is_some() { "503" } else { "conflict" };
         let wanted = ["200", "400", "413", "422", "431", "repeated", last];
         assert!(wanted.iter().all(|answer| answers.contains_key(*answer)), "{answers:?}");
@@ -420,12 +422,12 @@ fn requests() -> usize {
     std::env::var("EVT_SIEGE").ok().and_then(|count| count.parse().ok()).unwrap_or(400)
 }
 
-/// How often a door is killed in so many requests.
+/// Returns the number of kills for this many requests.
 fn kills(requests: usize) -> usize {
     5 + requests / 500
 }
 
-/// Nothing else keeps events out of its files: each key is remembered, whatever is killed.
+/// These outputs accept every event, and the spool has no small limit: the server remembers each key across kills.
 #[test]
 fn the_front_door_survives_any_sequence_of_requests_while_it_is_killed() {
     let dir = Dir::new("siege-kills");
@@ -449,7 +451,7 @@ fn the_front_door_survives_any_sequence_of_requests_while_it_is_killed() {
 #[test]
 fn the_front_door_survives_any_sequence_of_requests_while_its_outputs_come_and_go() {
     let Some(mut bench) = Bench::new("siege") else { return };
-    // Where PostgreSQL's own user may go, which runs it for root.
+    // A directory that PostgreSQL's own user may enter: root cannot run PostgreSQL.
     let state = std::env::temp_dir().join(format!("evt-{}", bench.prefix));
     let [kafka, postgres] = ["kafka", "postgres"].map(|name| Broker { state: state.clone(), name });
     kafka.services(&["start", "kafka", "postgres"]);

@@ -1,4 +1,4 @@
-//! Requests at random for a front door, with sizes around each of its limits, and what must become of each.
+//! Random requests for an HTTP server, with sizes around each of its limits, and the expected outcome of each.
 
 use crate::harness::Draws;
 use std::io::Read;
@@ -10,37 +10,37 @@ pub const TOPIC_MAX: usize = 48_000;
 const HEAD_MAX: usize = 64 << 10;
 const KEY_MAX: usize = 255;
 const TRACESTATE_MAX: usize = 512;
-/// Sizes around which bodies are drawn, and how far around.
+/// Body sizes are random around these sizes, within this distance.
 const AROUND: [usize; 5] = [1_500, 20_000, TOPIC_MAX, RECORD_MAX, BODY_MAX];
 const SPREAD: usize = 3_000;
-/// What a row has more than its record, at most.
+/// Maximum bytes of a row beyond those of its record.
 const ROW_MORE: usize = 2_000;
-/// What the event that is made of a CloudEvent has more or less than it, at most.
+/// Maximum difference in bytes between a CloudEvent and the event made of it.
 const CLOUD_MORE: usize = 100;
-/// What the front door does not count of a head: versions, colons, line breaks.
+/// Bytes of a head that the server does not count: versions, colons, line breaks.
 const HEAD_UNCOUNTED: usize = 16;
 
-/// What must become of a record.
+/// The expected outcome of a record.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fate {
     Accepted,
-    /// With this error type.
+    /// Rejected with this error type.
     Rejected(&'static str),
-    /// So close to a limit that it may be accepted or too large.
+    /// Accepted or too large, because its size is close to a limit.
     Unsure,
 }
 
 /// One record of a request.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Unique; none where the record is no event.
+    /// Unique; `None` if the record is no event.
     pub source: Option<String>,
-    /// The id that it names, where that is a UUID.
+    /// Its id, if that is a UUID.
     pub id: Option<String>,
     pub fate: Fate,
 }
 
-/// What a request says, however it is sent.
+/// The content of a request, without its encoding.
 #[derive(Clone, Debug)]
 pub struct Content {
     kind: &'static str,
@@ -48,15 +48,15 @@ pub struct Content {
     pub records: Vec<Record>,
 }
 
-/// A request as it is sent.
+/// An encoded request.
 pub struct Request {
     head: String,
     body: Vec<u8>,
     pub content: Content,
     pub key: Option<String>,
-    /// Statuses with which the whole of it may be refused.
+    /// Statuses with which the server may reject the whole request.
     pub refusals: Vec<u16>,
-    /// Whether one of them must come.
+    /// Whether the server must answer with one of them.
     pub is_refused: bool,
 }
 
@@ -89,7 +89,7 @@ impl Request {
         self.is_refused = true;
     }
 
-    /// Adds headers until the head has about so many bytes.
+    /// Adds headers until the head has about this many bytes.
     fn pad(&mut self, bytes: usize) {
         let frame = "x-filler: \r\n".len();
         while let Some(missing) = bytes.checked_sub(self.head.len() + 2 + frame) {
@@ -106,7 +106,7 @@ impl Request {
 /// Makes requests.
 pub struct Generator {
     pub draws: Draws,
-    /// The largest row that some output holds.
+    /// The largest row that any output accepts.
     pub row_max: Option<usize>,
     made: usize,
     keys: usize,
@@ -121,7 +121,7 @@ impl Generator {
         self.draws.below(end as u64) as usize
     }
 
-    /// Whether something happens that happens once in `times`.
+    /// Returns true once in `times` calls, at random.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -130,14 +130,14 @@ impl Generator {
         (size + self.below(spread)).saturating_sub(spread / 2)
     }
 
-    /// A request; the first time that it is sent.
+    /// Makes a new request.
     pub fn request(&mut self) -> Request {
         let content = self.content();
         let key = self.once_in(5).then(|| self.key());
         self.dress(content, key)
     }
 
-    /// A request of one small event, without a draw: how many are sent is a matter of time.
+    /// Makes a request of one small event without a random draw, because the number of these requests depends on timing.
     pub fn small(&mut self) -> Request {
         self.made += 1;
         let source = format!("s{}", self.made);
@@ -155,7 +155,7 @@ impl Generator {
         format!("{:0length$}", self.keys)
     }
 
-    /// What must become of an event of so many bytes, of which the row's record may have `more` or less.
+    /// The expected outcome of an event of this many bytes; its row's record may have up to `more` bytes more or less.
     fn fate(&self, bytes: usize, more: usize) -> Fate {
         let row_max = self.row_max.unwrap_or(usize::MAX);
         if bytes > RECORD_MAX.min(row_max) + more {
@@ -167,7 +167,7 @@ impl Generator {
         }
     }
 
-    /// Text that makes something of so many bytes out of `head` and `tail`; some of it is longer where it is written.
+    /// Text between `head` and `tail` that brings the total to this many bytes; some characters are longer when escaped.
     fn fill(&mut self, bytes: usize, head: &str, tail: &str) -> String {
         let filler = ["x", "ü", "\\\"", "\\u00e9"][self.below(4)];
         let missing = bytes.saturating_sub(head.len() + tail.len());
@@ -198,7 +198,7 @@ impl Generator {
         (text, Record { source: Some(source), id: is_named.then_some(id), fate })
     }
 
-    /// No event.
+    /// A record that is no event.
     fn defect(&mut self, bytes: usize) -> (String, Record) {
         let (text, error) = match self.below(2) {
             0 => ("x".repeat(bytes.max(1)), "ParseError"),
@@ -208,14 +208,14 @@ impl Generator {
         (text, Record { source: None, id: None, fate: Fate::Rejected(error) })
     }
 
-    /// One after the other, about so many bytes together.
+    /// Several records, about this many bytes together.
     fn several(&mut self, most: usize, one: fn(&mut Self, usize) -> (String, Record)) -> (Vec<String>, Vec<Record>) {
         let (count, bytes) = (1 + self.below(most), AROUND[self.below(AROUND.len())]);
         let bytes = self.near(bytes, SPREAD);
         (0..count).map(|_| one(self, bytes / count)).unzip()
     }
 
-    /// What a request says.
+    /// Makes the content of a request.
     pub fn content(&mut self) -> Content {
         let size = AROUND[self.below(AROUND.len())];
         let size = self.near(size, SPREAD);
@@ -250,7 +250,7 @@ impl Generator {
         }
     }
 
-    /// Sends a content in one of the ways that there are.
+    /// Encodes a content in a random form.
     pub fn dress(&mut self, content: Content, key: Option<String>) -> Request {
         let mut request = Request::new(content, key);
         if let Some(key) = request.key.clone() {
@@ -275,7 +275,7 @@ impl Generator {
         request
     }
 
-    /// Packs a body; now and then its end is missing.
+    /// Compresses a body; sometimes truncates it.
     fn pack(&mut self, request: &mut Request) {
         let gzip = |bytes: &[u8]| {
             let mut packed = vec![];
@@ -297,7 +297,7 @@ impl Generator {
         request.add("content-encoding", name);
     }
 
-    /// Says how long the body is, or sends it in chunks.
+    /// Adds the content length, or sends the body in chunks.
     fn frame(&mut self, request: &mut Request) {
         if !self.once_in(6) {
             return request.add_length();

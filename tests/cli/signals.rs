@@ -1,4 +1,5 @@
-//! The first signal while a server is away: the run ends soon, says what was not written, and nothing of it is lost.
+//! The first signal while a server is unavailable: the run ends soon, reports the unwritten rows, and the next run writes
+//! them.
 
 use crate::broker::{Bench, Broker, Record, lines};
 use crate::door::{Door, event, read, request};
@@ -14,12 +15,13 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a run may go on after its first signal: far more than it takes, far less than it waits for a server (5 minutes).
+/// Maximum time from the first signal to the end: far more than a run needs, far less than its wait for a server (5
+/// minutes).
 const SOON: Duration = Duration::from_secs(20);
-/// The same behind a pipe.
+/// The same for a stage that reads a pipe.
 const SOON_BEHIND_PIPE: Duration = Duration::from_secs(60);
 
-/// A tool whose diagnostics go to a file.
+/// A tool that writes its diagnostics to a file.
 struct Tool<'a> {
     dir: &'a Dir,
     log: String,
@@ -60,7 +62,7 @@ impl<'a> Tool<'a> {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it runs");
     }
 
-    /// Asks it to stop; it must die of that signal within `limit`. What it said.
+    /// Stops it by a signal, which must end it within `limit`; returns its messages.
     #[track_caller]
     fn stops_within(mut self, limit: Duration) -> String {
         let start = Instant::now();
@@ -75,7 +77,7 @@ impl<'a> Tool<'a> {
 
 impl Drop for Tool<'_> {
     fn drop(&mut self) {
-        // A test that fails leaves it running otherwise.
+        // Otherwise a failed test would leave it running.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -149,7 +151,7 @@ fn a_run_that_waits_for_a_silent_server_ends_at_a_signal() {
     }
 }
 
-/// With a broker that is paused, then with one that is killed: what was acknowledged comes out of the next run.
+/// With a broker that is paused, then with one that is killed: the next run writes all acknowledged events.
 #[test]
 fn a_door_whose_broker_is_away_closes_at_once_and_loses_nothing() {
     let Some(mut bench) = Bench::new("door_stopped") else { return };
@@ -172,8 +174,8 @@ fn a_door_whose_broker_is_away_closes_at_once_and_loses_nothing() {
         assert_eq!(ended, 143, "{said}");
         assert!(start.elapsed() < SOON, "{:?}: {said}", start.elapsed());
         assert!(said.contains("messages were not acknowledged and are not counted as written"), "{said}");
-        // The first one may be in the topic without having been settled yet.
-        // So may those of the round before.
+        // The first event may be in the topic although the run has not settled it. This also holds for those of the round
+        // before.
         let left = |count: usize| {
             said.contains(&format!("evt-ingest: {count} records remain in the spool for the next run\n"))
         };
@@ -186,7 +188,7 @@ fn a_door_whose_broker_is_away_closes_at_once_and_loses_nothing() {
     door.stop();
 }
 
-/// Without a spool nobody has been told that it is kept.
+/// Without a spool no client has received an acknowledgement.
 #[test]
 fn a_door_that_acknowledges_by_its_output_says_how_many_records_have_no_answer() {
     let Some(mut bench) = Bench::new("unanswered") else { return };
@@ -208,7 +210,7 @@ fn a_door_that_acknowledges_by_its_output_says_how_many_records_have_no_answer()
     assert!(said.contains(line), "{said}");
 }
 
-/// While its stage loop waits for the output, too.
+/// The same while the stage loop waits for the output.
 #[test]
 fn a_door_refuses_connections_while_it_still_waits_for_its_broker() {
     let dir = Dir::new("door_closes");
@@ -227,7 +229,8 @@ fn a_door_refuses_connections_while_it_still_waits_for_its_broker() {
     assert!(said.contains("evt-ingest: 1 records remain in the spool for the next run\n"), "{said}");
 }
 
-/// A balancer asks again and again on one connection. While the output is away the spool takes requests: that is ready.
+/// A load balancer sends repeated queries on one connection. The server is ready while its output is unavailable, because
+/// the spool accepts requests.
 #[test]
 fn a_kept_connection_hears_that_the_door_is_not_ready_once_it_was_asked_to_stop() {
     let dir = Dir::new("door_ready");
@@ -240,7 +243,7 @@ fn a_kept_connection_hears_that_the_door_is_not_ready_once_it_was_asked_to_stop(
     for _ in 0..3 {
         assert_eq!(next(&mut kept, "GET /readyz HTTP/1.1\r\nhost: h\r\n\r\n"), Some(200));
     }
-    // The first request of this one is under way when the signal comes.
+    // The first request of this server is in progress when the signal arrives.
     begun.write_all(b"GET /readyz HTTP/1.1\r\n").expect("it reads");
     door.signal(Signal::TERM);
     eventually("it listens no more", || TcpStream::connect(&door.host).is_err());
@@ -250,7 +253,7 @@ fn a_kept_connection_hears_that_the_door_is_not_ready_once_it_was_asked_to_stop(
     assert_eq!(door.wait().0, 143);
 }
 
-/// Sends (the rest of) a request and reads the status of its answer; none where the connection is closed.
+/// Sends (the rest of) a request; returns the status of its answer, or `None` if the connection is closed.
 fn next(stream: &mut TcpStream, text: &str) -> Option<u16> {
     stream.write_all(text.as_bytes()).ok()?;
     let mut head = vec![];
@@ -265,7 +268,7 @@ fn next(stream: &mut TcpStream, text: &str) -> Option<u16> {
     head.split(' ').nth(1)?.parse().ok()
 }
 
-/// The spool waits for what is away, and for nothing else.
+/// The server starts with a spool while outputs are unavailable, but reports every other fault.
 #[test]
 fn a_door_with_a_spool_whose_output_refuses_it_ends_with_78_and_keeps_what_it_took() {
     let dir = Dir::new("door_refused");
@@ -336,7 +339,7 @@ fn metrics(dir: &Dir) -> Vec<u8> {
     dir.bytes("metrics.arrows")
 }
 
-/// Stores of a test's own.
+/// Stores of one test.
 struct Stores {
     redis: Broker,
     postgres: Broker,
@@ -345,7 +348,7 @@ struct Stores {
 
 impl Stores {
     fn start(prefix: &str) -> Self {
-        // Where PostgreSQL's own user may go, which runs it for root.
+        // A directory that PostgreSQL's own user may enter: root cannot run PostgreSQL.
         let state = std::env::temp_dir().join(format!("evt-{prefix}"));
         let [redis, postgres] = ["redis", "postgres"].map(|name| Broker { state: state.clone(), name });
         redis.services(&["start", "redis", "postgres"]);
@@ -353,7 +356,7 @@ impl Stores {
         Self { redis, postgres, addresses }
     }
 
-    /// Outputs with nothing in them yet, and what reads them back.
+    /// Empty outputs, and the inputs that read them back.
     fn place(&self, name: &str) -> ([String; 2], [String; 2]) {
         let [redis, postgres] = &self.addresses;
         let outputs = [format!("{redis}?prefix={name}:"), format!("{postgres}?schema={name}")];
@@ -362,13 +365,13 @@ impl Stores {
     }
 }
 
-/// Rows that can be read; none where there is nothing yet.
+/// The rows that can be read; none if the table does not exist yet.
 fn rows(dir: &Dir, input: &str) -> usize {
     let run = dir.run("evt-view", &["-q", "-o", "jsonl", input]);
     if run.status() == 0 { run.rows().len() } else { 0 }
 }
 
-/// It answered when the run began, and is away when the first rows have come.
+/// The server was available when the run began, and is unavailable when the first rows arrive.
 #[test]
 fn a_run_whose_store_is_away_when_it_is_opened_says_how_many_rows_are_not_written() {
     let Some(bench) = Bench::new("never_opened") else { return };
@@ -379,7 +382,7 @@ fn a_run_whose_store_is_away_when_it_is_opened_says_how_many_rows_are_not_writte
     command.env("NOTIFY_SOCKET", dir.path("notify"));
     let mut tool = Tool::of(dir, "evt-ingest", command);
     let mut stdin = tool.stdin();
-    // Ready: its server has answered.
+    // The stage is ready, so its server has answered.
     let mut told = [0; 4096];
     while !manager.recv(&mut told).is_ok_and(|count| told[..count].starts_with(b"READY=1")) {}
     stores.postgres.services(&["kill", "postgres"]);
@@ -406,7 +409,7 @@ fn a_sink_behind_a_pipe_ends_torn_or_goes_on_where_its_store_comes_back() {
         eventually("the first rows are written", || inputs.iter().all(|input| rows(dir, input) > 0));
         server.services(&["kill", server.name]);
         let rest = rest.to_vec();
-        // Its reader may stop before it has all.
+        // Its reader may stop before it has read all rows.
         let writer = std::thread::spawn(move || stdin.write_all(&rest));
         tool.hears("retrying");
         if comes_back {
@@ -462,7 +465,7 @@ fn two_signals_at_once_are_one_request_and_the_file_gets_its_name() {
         eventually("it has opened its output", || dir.path(&format!("{name}.part")).exists());
         let pid = Pid::from_child(&run);
         for _ in 0..2 {
-            // The first may have ended it.
+            // The first signal may have ended it.
             let _ = kill_process(pid, Signal::TERM);
             std::thread::yield_now();
         }

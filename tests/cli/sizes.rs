@@ -4,7 +4,7 @@ use crate::broker::{Bench, Record};
 use crate::door::{Door, event};
 use serde_json::{Value, json};
 
-/// An event with a number whose record has about so many bytes.
+/// An event with a number; its record has about this many bytes.
 fn sized(number: usize, bytes: usize) -> String {
     let event = event(number, "web");
     format!("{},\"filler\":\"{}\"}}", &event[..event.len() - 1], "x".repeat(bytes.saturating_sub(event.len() + 13)))
@@ -34,7 +34,7 @@ fn a_letter_that_does_not_fit_its_topic_is_cut_and_the_front_door_goes_on() {
     let args = ["-q", "--spool", "spool", "--to", &to, "--dlq", &dlq];
     let junk = "x".repeat(1_400_000);
     for round in 1..=2 {
-        // The second run finds the first one's letters behind it.
+        // The second run appends to the letters of the first one.
         let door = Door::open(&bench.dir, &args);
         assert_eq!(door.json(&junk).status, 422);
         assert_eq!(door.json(&event(round, "web")).status, 200);
@@ -52,7 +52,7 @@ fn a_letter_that_does_not_fit_its_topic_is_cut_and_the_front_door_goes_on() {
     assert_eq!(shown.succeeds().rows(), vec![json!({"original_length": 1_400_000}); 2]);
 }
 
-/// What is left of this record is an event, which the record was not.
+/// The record is no event, but the part that is left of it is one.
 #[test]
 fn a_letter_that_was_cut_is_not_read_again_as_a_whole_record() {
     let Some(bench) = Bench::new("sizes_again") else { return };
@@ -79,7 +79,7 @@ fn an_event_that_no_output_can_hold_is_refused_by_itself_at_the_door() {
     let small = bench.uri(&topic, "");
     let door = Door::open(&bench.dir, &["-q", "--spool", "spool", "--to", &small, "--dlq", "dead.jsonl"]);
     assert_eq!(door.json(&sized(1, 100)).status, 200);
-    // What the topic takes is known once it is open: an event has come through.
+    // The output knows the limit of the topic once it is open, which the first event shows.
     crate::harness::eventually("the first event is there", || !bench.records(&topic).is_empty());
     let refused = door.json(&sized(2, 30_000));
     assert_eq!(
@@ -97,7 +97,7 @@ fn an_event_that_no_output_can_hold_is_refused_by_itself_at_the_door() {
         letters.iter().all(|letter| letter["error_type"] == "TooLargeError" && letter["original_length"].is_null())
     );
 
-    // One output holds it: the other one refuses its row.
+    // One output accepts the event; the other one rejects its row.
     let both = ["-q", "--spool", "both", "--to", &small, "--to", "all.jsonl", "--dlq", "refused.jsonl"];
     let door = Door::open(&bench.dir, &both);
     assert_eq!(door.json(&sized(5, 30_000)).status, 200);
@@ -109,7 +109,7 @@ fn an_event_that_no_output_can_hold_is_refused_by_itself_at_the_door() {
     assert_eq!(numbers(&bench.records(&topic)), [1, 4, 6]);
 }
 
-/// The user's own `message.max.bytes` leaves the judgement to the broker.
+/// With the user's `message.max.bytes`, only the broker checks the size.
 #[test]
 fn records_of_a_batch_that_brokers_find_too_large_are_judged_one_by_one() {
     let Some(bench) = Bench::new("sizes_broker") else { return };
@@ -147,7 +147,7 @@ fn records_of_a_batch_that_brokers_find_too_large_are_judged_one_by_one() {
     dir.run("evt-ingest", &["in.jsonl", "-q", "--time", "arrival", "--to", &to]).ends_with(1);
 }
 
-/// Brokers refuse what the limit that was learned lets through: the letter is made of the message that came back.
+/// Brokers reject a record within the limit that evt queried before: evt makes the letter of the returned message.
 #[test]
 fn a_letter_of_what_brokers_refused_has_the_headers_of_its_record() {
     let Some(bench) = Bench::new("sizes_headers") else { return };

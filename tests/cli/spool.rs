@@ -1,5 +1,5 @@
-//! Who has an acknowledged event: what cannot be promised is refused before anything is read, and what was promised
-//! survives any kill.
+//! The spool: evt refuses an acknowledgement policy that its outputs cannot meet before it reads, and acknowledged events
+//! survive any kill.
 
 use crate::broker::Bench;
 use crate::door::{Door, event, read, request};
@@ -39,7 +39,7 @@ const CLIENTS: usize = 3;
 /// Events of a request.
 const BATCH: usize = 7;
 
-/// What was asked of all doors together; events and requests go by their first event's number.
+/// The requests to all runs of the server; the number of a request is that of its first event.
 #[derive(Default)]
 struct Load {
     next: AtomicUsize,
@@ -51,8 +51,8 @@ impl Load {
         self.next.fetch_add(BATCH, Ordering::Relaxed)
     }
 
-    /// Posts until nobody answers, beginning with what nobody has answered yet; the requests that were acknowledged,
-    /// and the one that was under way.
+    /// Posts until the server is gone, beginning with the unanswered requests. Returns the acknowledged requests, and the
+    /// one in progress.
     fn post(&self, door: &Door, mut first: usize) -> (Vec<usize>, usize) {
         let mut kept = vec![];
         loop {
@@ -69,32 +69,32 @@ impl Load {
                     self.acknowledged.fetch_add(1, Ordering::Relaxed);
                     first = self.number();
                 }
-                // The spool is full: nothing of it is kept.
+                // The spool is full: it stores no part of the request.
                 Some(status) => assert_eq!(status, 503),
             }
         }
     }
 }
 
-/// The offset in the spool before which the outputs are known to have everything.
+/// The saved position: the outputs have everything before this offset of the spool.
 fn position(dir: &Dir) -> i64 {
     let text = std::fs::read_to_string(dir.path("spool/position")).unwrap_or_else(|_| r#"{"offset":0}"#.into());
     let saved: Value = serde_json::from_str(&text).expect("it is whole at any time");
     saved["offset"].as_i64().expect("an offset")
 }
 
-/// What came of all the kills.
+/// The results of all runs.
 #[derive(Default)]
 struct Told {
     /// Requests that were acknowledged.
     kept: BTreeSet<usize>,
-    /// The doors at which each request was made.
+    /// The runs of the server to which each request was sent.
     asked: BTreeMap<usize, Vec<usize>>,
-    /// What [`position`] said behind each kill.
+    /// The [`position`] after each kill.
     positions: Vec<i64>,
 }
 
-/// Opens a door, kills it under load, and again; the last one is stopped with nothing left in its spool.
+/// Starts the server, kills it under load, and repeats this; stops the last run once its spool is empty.
 fn kill_again_and_again(dir: &Dir, [to, dlq]: [&str; 2], draws: &mut Draws) -> Told {
     let flags = ["--spool", "spool", "--spool-max", "4MiB", "--to", to, "--dlq", dlq];
     let (load, mut told) = (Load::default(), Told::default());
@@ -128,8 +128,8 @@ fn kill_again_and_again(dir: &Dir, [to, dlq]: [&str; 2], draws: &mut Draws) -> T
     told
 }
 
-/// Every event that was acknowledged is among the rows. One is there again only where it was in flight at a kill: asked
-/// for again by a client that had no answer, or not yet known to be in the output.
+/// Asserts that every acknowledged event is among the rows. Only an event in flight at a kill is repeated: a client without
+/// an answer has sent it again, or the run had not saved the position after it.
 fn assert_kept(told: &Told, rows: &[Value], draws: &Draws) {
     let mut copies: BTreeMap<usize, BTreeMap<i64, usize>> = BTreeMap::new();
     for row in rows {
@@ -187,7 +187,8 @@ fn a_run_waits_a_moment_for_the_one_that_has_its_spool_and_no_longer() {
     assert_eq!(said.matches("another run has locked this spool").count(), 1, "{said}");
 }
 
-/// Segments stay for `--dedup` long after their records are out: damage there costs no record, and the message says so.
+/// `--dedup` keeps segments long after the outputs have their records: damage there loses no record, and the message states
+/// that.
 #[test]
 fn damage_in_a_segment_that_is_delivered_names_a_way_on() {
     let dir = Dir::new("delivered");
@@ -216,7 +217,7 @@ fn damage_in_a_segment_that_is_delivered_names_a_way_on() {
     assert_eq!(dir.rows("out.jsonl").len(), 61);
 }
 
-/// Clients that come while there is no room have the writer look for some; the outputs remove segments at the same time.
+/// Requests to a full spool make the writer remove segments while the stage removes segments, too.
 #[test]
 fn a_spool_that_is_full_again_and_again_loses_nothing_and_opens_again() {
     let dir = Dir::new("spool-full");

@@ -1,5 +1,6 @@
-//! Snapshots that were saved once are restored for ever: `testdata/state/vN` keeps their bytes.
+//! Every later version restores the snapshots of earlier ones: `testdata/state/vN` has their bytes.
 
+use crate::fuzz::targets::snapshot::METRICS;
 use crate::harness::ROOT;
 use arrow::array::RecordBatch;
 use evt::frame::{Control, Decoder, Frame, Progress};
@@ -11,12 +12,12 @@ use evt::time::SECOND;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Rows handed over at once, so that a cut falls between many batches.
+/// Rows per batch: few, so that the saved state lies between many batches.
 const BATCH_ROWS: usize = 20;
-/// After how many rows the state was saved.
+/// The number of rows before the saved state.
 const CUT: usize = 160;
 
-/// What was saved of a run over the events of a version, and what the rest of the run came to.
+/// The saved state of a run over the events of a version, and the results of the rest of the run.
 #[derive(PartialEq)]
 struct Saved {
     /// The windows' snapshot, then the result rows after it, one a line.
@@ -43,6 +44,11 @@ impl Version {
         String::from_utf8(self.bytes(name)).expect("it is text")
     }
 
+    /// Whether its state has been saved. A directory that is being added has only events and metrics.
+    fn is_saved(&self) -> bool {
+        self.0.join("window.state").exists()
+    }
+
     fn saved(&self) -> Saved {
         Saved {
             window: (self.bytes("window.state"), self.text("window.rows")),
@@ -50,7 +56,7 @@ impl Version {
         }
     }
 
-    /// Writes what is not there yet; nothing that was kept is ever written again.
+    /// Writes missing files; never overwrites an existing one.
     fn bless(&self, inputs: &Self, saved: &Saved) {
         if self.0 != inputs.0 {
             std::fs::create_dir(&self.0).expect("a new version");
@@ -80,7 +86,7 @@ impl Version {
         dedup::Options::new(20 * SECOND)
     }
 
-    /// The events in small batches, and what the stream says of its partitions.
+    /// The events in small batches, and the control messages about partitions.
     fn events(&self) -> (Vec<RecordBatch>, Vec<Progress>) {
         let (mut batches, mut told) = (vec![], vec![]);
         let bytes = self.bytes("events.frames");
@@ -105,11 +111,11 @@ impl Version {
     }
 }
 
-/// Goes on from this state over these batches, to the end; the rows.
+/// Continues from this state over these batches to the end; returns the rows.
 fn results(mut window: Window, batches: &[RecordBatch], end: &[Progress]) -> String {
     let mut rows = String::new();
     let mut emit = |row: &Row<'_>| {
-        let Row { name, start, end, dimensions, value, rows: count, pane, retracted } = row;
+        let Row { name, start, end, dimensions, value, rows: count, revision: _, pane, retracted } = row;
         writeln!(rows, "{name} {start} {end} {dimensions} {value:?} {count} {pane} {retracted}").expect("a string");
         Ok(())
     };
@@ -127,11 +133,11 @@ fn kept(mut dedup: Dedup, batches: &[RecordBatch]) -> String {
     digits.map(|keep| if keep == Some(true) { '1' } else { '0' }).collect()
 }
 
-/// What today's code saves after the first rows of these events, and what it then comes to.
+/// The state that the present code saves after the first rows of these events, and the results after it.
 fn today(version: &Version) -> Saved {
     let (batches, told) = version.events();
     let (first, rest) = batches.split_at(CUT / BATCH_ROWS);
-    // What is told before the first row is which partitions there are.
+    // The control messages before the first row announce the partitions.
     let (begin, end) = told.split_at(told.len() - 1);
     let mut window = Window::new(version.options());
     begin.iter().for_each(|progress| window.on_progress(progress).expect("partitions"));
@@ -148,7 +154,7 @@ fn today(version: &Version) -> Saved {
 
 #[test]
 fn every_snapshot_ever_saved_is_restored_and_goes_on_to_the_same_results() {
-    for version in Version::all() {
+    for version in Version::all().into_iter().filter(Version::is_saved) {
         let (batches, told) = version.events();
         let rest = &batches[CUT / BATCH_ROWS..];
         let saved = version.saved();
@@ -165,7 +171,8 @@ fn a_saved_form_that_has_changed_has_a_new_version() {
     let last = all.last().expect("a version is kept");
     let now = today(last);
     let bless = std::env::var_os("EVT_BLESS").is_some();
-    if bless && !last.0.join("window.state").exists() {
+    if !last.is_saved() {
+        assert!(bless, "{} has no saved state: EVT_BLESS=1 saves it", last.0.display());
         return last.bless(last, &now);
     }
     let then = last.saved();
@@ -174,17 +181,41 @@ fn a_saved_form_that_has_changed_has_a_new_version() {
     }
     let same = |now: &[u8], then: &[u8]| now == then || now[0] != then[0];
     let numbered = same(&now.window.0, &then.window.0) && same(&now.dedup.0, &then.dedup.0);
-    assert!(numbered, "a saved form has changed, but not its first byte, which says how to read it");
+    assert!(
+        numbered,
+        "a saved form has changed, but not its version, its first byte (VERSION in src/op/window/mod.rs, src/op/dedup.rs). If {} was \
+         edited, restore it: CONTRIBUTING.md says how to add an aggregate",
+        last.0.display()
+    );
     assert!(now.window.1 == then.window.1 && now.dedup.1 == then.dedup.1, "the results have changed");
     assert!(bless, "a saved form has a new version: EVT_BLESS=1 keeps a snapshot of it beside the older ones");
     Version(last.0.with_file_name(format!("v{}", all.len() + 1))).bless(last, &now);
 }
 
 #[test]
+fn every_aggregate_has_a_saved_state_and_a_fuzz_target() {
+    let all = Version::all();
+    let last = all.last().expect("a version is kept");
+    for aggregate in evt::op::aggregate::ALL {
+        let call = format!("{}(", aggregate.name);
+        assert!(
+            last.text("metrics.toml").contains(&call) || call == "count(",
+            "{}/metrics.toml has no {}: CONTRIBUTING.md says how to add an aggregate",
+            last.0.display(),
+            aggregate.name
+        );
+        assert!(METRICS.contains(&call), "METRICS of fuzz/src/snapshot.rs has no {}", aggregate.name);
+    }
+}
+
+#[test]
 fn a_snapshot_that_is_cut_or_longer_is_refused() {
-    for version in Version::all() {
+    let saved = Version::all().into_iter().filter(Version::is_saved);
+    // Every cut of the last version, and some of those before it.
+    for (age, version) in saved.rev().enumerate() {
+        let step = if age == 0 { 1 } else { 97 };
         let saved = version.saved();
-        for end in 0..saved.window.0.len() {
+        for end in (0..saved.window.0.len()).step_by(step) {
             assert!(Window::restore(version.options(), &saved.window.0[..end]).is_err(), "cut at {end}");
         }
         for end in 0..saved.dedup.0.len() {

@@ -7,11 +7,11 @@ use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// The event times of texts, in µs text form; none where a text was refused with a TimestampError.
+/// The event times of texts, in µs text form; `None` if evt rejected a text with a TimestampError.
 fn times(texts: &[&str]) -> Vec<Option<String>> {
     let dir = Dir::new("time");
     let line = |at: &&str| json!({"event_type": "t", "at": at, "server_timestamp": "2024-01-15T10:00:00Z"}).to_string();
-    // A clean first line: a first record without a time ends the run.
+    // The first line is valid, because a first record without a time ends the run.
     let lines: String = std::iter::once(&"2024-01-15T10:00:00Z").chain(texts).map(|at| line(at) + "\n").collect();
     dir.write("in.jsonl", lines);
     let args = ["in.jsonl", "--time", "at", "-q", "-o", "jsonl", "--dlq", "dead.jsonl"];
@@ -48,7 +48,7 @@ fn every_text_of_the_standard_is_the_instant_it_says_or_a_dead_letter() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Texts on which the suite and evt differ: it demands that a leap second is 23:59 UTC, evt reads every `:60`.
+/// Texts on which the suite and evt differ: the suite requires a leap second at 23:59 UTC, evt reads every `:60`.
 fn differs(text: &str) -> bool {
     text.contains(":60")
 }
@@ -72,13 +72,13 @@ fn micros(text: &str) -> i64 {
     chrono::DateTime::parse_from_rfc3339(text).expect("an instant").timestamp_micros()
 }
 
-/// Texts of RFC 3339 that lie outside the years 1 to 9999 in UTC.
+/// Texts of RFC 3339 outside of the years 1 to 9999 in UTC.
 const BEYOND: [&str; 3] = ["0001-01-01T00:00:00+01:00", "0000-06-01T00:00:00Z", "9999-12-31T23:59:59-00:01"];
 /// The same as numbers, for containers.
 const BEYOND_MICROS: [i64; 3] = [-62_135_596_800_000_001, -62_150_000_000_000_000, 253_402_300_800_000_000];
 const GOOD_MICROS: i64 = 1_705_312_800_000_000;
 
-/// Three letters of one type from `input`, whether it is read by one stage or by two; what is written is read again.
+/// `input` gives three letters of one type with one stage or two; evt reads its output again.
 #[track_caller]
 fn three_are_dead(dir: &Dir, input: &str) {
     let one = dir.run("evt-window", &[&input.split(' ').collect::<Vec<_>>()[..], &ONE_STAGE].concat());
@@ -190,7 +190,7 @@ fn an_instant_outside_the_calendar_is_a_dead_letter_of_a_topic() {
     assert_letters(&bench.dir, &run);
 }
 
-/// Windows at both ends of the calendar, as they stand in text, in frames and in SQLite.
+/// Windows at both ends of the calendar, in text, in frames and in SQLite.
 #[test]
 fn a_window_that_reaches_beyond_the_calendar_is_cut_there_and_stored_like_any_other() {
     let dir = Dir::new("edges-of-time");
@@ -247,7 +247,7 @@ fn a_time_that_needs_a_flag_is_reported_with_the_flag_that_reads_it() {
     assert!(run.stderr().contains("other text needs --time-format\n"), "{run}");
 }
 
-/// What is not in the text must not be read into it.
+/// evt must not assume a part of a time that the text does not have.
 #[test]
 fn a_time_format_without_minutes_keeps_the_hour_and_one_with_half_an_hour_of_day_is_a_fault() {
     let dir = Dir::new("partial");
@@ -291,7 +291,7 @@ fn a_day_or_a_time_of_day_that_does_not_exist_is_told_as_that() {
         dir.write("in.jsonl", format!("{{\"t\":\"{text}\"}}\n"));
         let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "null:"]).ends_with(1);
         let said =
-            format!("TimestampError: t: expected an RFC 3339 instant, found \"{text}\"; there is no such {part}\n");
+            format!("TimestampError: t: expected an RFC 3339 instant, found \"{text}\"; this {part} does not exist\n");
         assert!(run.stderr().contains(&said), "{run}");
     }
 }

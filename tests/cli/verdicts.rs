@@ -1,4 +1,4 @@
-//! The verdict on a record is the same however it came to evt-validate, and wherever in the record the fault stands.
+//! evt-validate returns the same verdict on a record from any input, and for a fault at any place in the record.
 
 use crate::harness::Dir;
 use serde_json::Value;
@@ -27,8 +27,8 @@ const MEMBERS: [(&str, &str, bool); 14] = [
     (r#""x":"no field""#, "", true),
 ];
 
-/// Records of up to seven members in any order, and whether each is right by the schema: every member that is a field, and
-/// the two that must be there.
+/// Records of up to seven members in any order, and whether each is valid: every member that is a field is valid, and both
+/// required fields exist.
 fn records(count: u64) -> (String, Vec<bool>) {
     let (mut text, mut verdicts, mut state) = (String::new(), vec![], 7u64);
     let mut random = |below: usize| {
@@ -74,7 +74,7 @@ fn a_name_that_comes_twice_is_judged_each_time_from_a_file_and_from_frames() {
     let right = (1..).zip(&verdicts).filter(|(_, right)| **right).map(|(line, _)| Value::from(line));
     assert_eq!(passed, right.collect::<Vec<_>>());
     assert_eq!(passed.len() + refused.len(), verdicts.len());
-    // A stage that reads records itself keeps them as they were, whatever it writes.
+    // A stage that reads records itself keeps them unchanged, with any output format.
     let wrong = text.lines().zip(&verdicts).filter(|(_, right)| !**right).map(|(line, _)| Value::from(line));
     let kept = dir.rows("dead.jsonl").into_iter().map(|mut letter| letter["original_payload"].take());
     assert!(kept.eq(wrong), "records are kept byte for byte");

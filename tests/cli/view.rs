@@ -276,7 +276,7 @@ fn no_progress_line_stands_between_rows_on_a_terminal() {
     let mut slow = std::fs::OpenOptions::new().write(true).open(dir.path("slow")).expect("the tool reads it");
     let lines = dir.bytes("in.jsonl");
     let start = Instant::now();
-    // A progress line would be drawn after a fifth of a second.
+    // evt would draw a progress line after a fifth of a second.
     let mut lines = lines.split_inclusive(|byte| *byte == b'\n').cycle();
     while start.elapsed() < Duration::from_secs(1) {
         slow.write_all(lines.next().expect("there are lines")).expect("the tool reads it");

@@ -1,14 +1,14 @@
-//! Windows driven by hand: cases of other engines, as facts, through `--control`.
+//! Windows with explicit watermarks (`--control`): test cases of other engines.
 
 use crate::harness::{Dir, Run, cases};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Cases that lie outside the years RFC 3339 can write.
+/// Cases outside of the years of RFC 3339.
 const BEYOND_THE_CALENDAR: [&str; 0] = [];
 
-/// (key, start, end) → value: what an upserting store holds in the end.
+/// (key, start, end) → value: the final rows of a store that upserts.
 type Results = BTreeMap<(String, i64, i64), f64>;
 
 #[test]
@@ -74,7 +74,7 @@ fn flags(window: &Value) -> Vec<String> {
     flags
 }
 
-/// What a store that upserts and applies retractions would hold.
+/// The rows of a store that upserts and applies retractions.
 fn results(run: &Run) -> Results {
     let mut results = Results::new();
     for row in run.rows() {
@@ -136,11 +136,11 @@ fn windows_fire_before_the_end_once_every_partition_that_was_named_has_begun() {
     };
     dir.write("in.jsonl", (0..60).map(line).collect::<String>());
     dir.shell("evt-ingest in.jsonl --field partition=shard --partitions a,b -q > in.frames").succeeds();
-    // Without its end nothing fires that would not have fired before it.
+    // Without the end of the input, only the windows that the watermark has passed fire.
     let frames = dir.bytes("in.frames");
     let cut = memchr::memmem::rfind(&frames, b"evt.progress").expect("the partitions end");
     let run = dir.feed("evt-window", &["--size", "1m", "-o", "jsonl", "-q"], &frames[..cut]).ends_with(65);
-    // The slower of both is at 10:58, half a minute of patience behind it ends 57 minutes.
+    // The slower of both is at 10:58. With an out-of-orderness of half a minute, the watermark has passed 57 minutes.
     assert_eq!(run.rows().len(), 57, "{run}");
 }
 
@@ -245,7 +245,7 @@ fn windows_fire_during_the_last_input_though_an_earlier_one_had_its_partition() 
     let dir = Dir::new("last-input");
     two_days(&dir);
     for first in ["1.frames", "1.jsonl"] {
-        // Without its end nothing fires that would not have fired before it.
+        // Without the end of the input, only the windows that the watermark has passed fire.
         let frames = dir.bytes("2.frames");
         let cut = memchr::memmem::rfind(&frames, b"evt.progress").expect("the partitions end");
         let flags = [first, "-", "--size", "10s", "-o", "jsonl", "-q"];
@@ -301,7 +301,7 @@ fn the_99th_percentile_of_two_values_is_the_greater_one() {
     }
 }
 
-/// One event a second of one key, in order or scrambled within the patience.
+/// One event per second of one key, in order or shuffled within the out-of-orderness.
 fn seconds(count: usize, scrambled: bool) -> String {
     let mut seconds: Vec<usize> = (0..count).collect();
     if scrambled {

@@ -18,12 +18,12 @@ pub struct Input {
 }
 
 impl Input {
-    /// Makes 20 to 150 lines.
-    pub fn random(random: &mut Random) -> Self {
+    /// Makes 20 to 150 lines; the ids of their events begin at `first`.
+    pub fn random(random: &mut Random, first: u64) -> Self {
         let mut input = Self { bytes: vec![], lines: vec![] };
         let (mut now, mut ranges): (i64, Vec<Range<usize>>) = (START, vec![]);
         let mut stream_time = i64::MIN;
-        for number in 0..20 + random.below(130) {
+        for number in first..first + 20 + random.below(130) {
             now += random.below(20) as i64 * SECOND / 2;
             let start = input.bytes.len();
             match random.below(100) {

@@ -1,4 +1,4 @@
-//! A pipe of stages in one process, and what may happen to it.
+//! A pipe of stages in one process, and the faults of a run.
 
 use crate::events::Input;
 use clap::Parser;
@@ -8,10 +8,12 @@ use evt::console::{Colour, Console};
 use evt::error::Result;
 use evt::generate::random::Random;
 use evt::run::Run;
-use evt::run::io::{Disk, Io, Pipe};
+use evt::run::io::{Io, Pipe};
 use evt::stage::{Progress, Stage};
 use evt::stop::Stop;
+use evt::store::disk::{Disk, DiskFault};
 use evt::tool::{ingest, sink, validate, window};
+use rustix::io::Errno;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -19,6 +21,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SECOND: i64 = 1_000_000;
+/// A file of frames whose records come from the same origin and partition as those of the pipe.
+const ARCHIVE: &str = "archive.frames";
 /// Steps after which a run hangs.
 const STEPS_MAX: u64 = 100_000;
 
@@ -29,10 +33,14 @@ pub struct Shape {
     /// `--out-of-orderness`, in seconds.
     bound: i64,
     session: bool,
+    /// Whether the second stage reads [`ARCHIVE`] before its pipe.
+    reads_archive: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tool {
+    /// evt-ingest into [`ARCHIVE`].
+    Archive,
     Ingest,
     Validate,
     Window,
@@ -49,7 +57,17 @@ impl Shape {
             3 => vec![Ingest, Validate, Window],
             _ => vec![Ingest, Validate, Window, Sink],
         };
-        Self { tools, bound: 10 + random.below(40) as i64, session: random.below(4) == 0 }
+        let (bound, session) = (10 + random.below(40) as i64, random.below(4) == 0);
+        Self { tools, bound, session, reads_archive: random.below(4) == 0 }
+    }
+
+    /// One stage that writes [`ARCHIVE`].
+    pub fn of_archive() -> Self {
+        Self { tools: vec![Tool::Archive], bound: 0, session: false, reads_archive: false }
+    }
+
+    pub fn reads_archive(&self) -> bool {
+        self.reads_archive
     }
 
     /// How far windows fire behind stream time (µs).
@@ -62,6 +80,12 @@ impl Shape {
         let mut args = vec!["evt".to_owned(), "--dlq".to_owned(), file(&format!("dead{at}.jsonl"))];
         let mut add = |more: &[&str]| args.extend(more.iter().map(|&arg| arg.to_owned()));
         match self.tools[at] {
+            Tool::Archive => {
+                let (letters, archive) = (file("archive.dead"), file(ARCHIVE));
+                return ["evt", "-f", "jsonl", "--origin", "in", "--dlq", &letters, "--to", &archive]
+                    .map(Into::into)
+                    .into();
+            }
             Tool::Ingest => add(&["-f", "jsonl", "--origin", "in"]),
             Tool::Validate => add(&["--dedup", "1h"]),
             Tool::Window => {
@@ -71,6 +95,9 @@ impl Shape {
                 add(&["--late", &file("late.jsonl")]);
             }
             Tool::Sink => {}
+        }
+        if at == 1 && self.reads_archive {
+            add(&[&file(ARCHIVE), "-"]);
         }
         if at + 1 == self.tools.len() {
             add(&["--to", &file("out.jsonl"), "--to", &file("whole.parquet")]);
@@ -82,7 +109,7 @@ impl Shape {
 
     fn name(&self, at: usize) -> &'static str {
         match self.tools[at] {
-            Tool::Ingest => "evt-ingest",
+            Tool::Archive | Tool::Ingest => "evt-ingest",
             Tool::Validate => "evt-validate",
             Tool::Window => "evt-window",
             Tool::Sink => "evt-sink",
@@ -92,7 +119,7 @@ impl Shape {
     fn open(&self, at: usize, dir: &Path, run: &Rc<Run>) -> Result<Stage> {
         let args = self.args(at, dir);
         match self.tools[at] {
-            Tool::Ingest => ingest::Args::try_parse_from(args).expect("flags").stage(run),
+            Tool::Archive | Tool::Ingest => ingest::Args::try_parse_from(args).expect("flags").stage(run),
             Tool::Validate => validate::Args::try_parse_from(args).expect("flags").stage(run),
             Tool::Window => window::Args::try_parse_from(args).expect("flags").stage(run),
             Tool::Sink => sink::Args::try_parse_from(args).expect("flags").stage(run),
@@ -100,20 +127,20 @@ impl Shape {
     }
 }
 
-/// What happens to a run, beside delays.
+/// The faults of a run, besides delays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disturbance {
     None,
-    /// All stages get a signal after so many steps.
+    /// All stages get a signal after this many steps.
     Signal {
         after: u64,
     },
-    /// A stage is killed after so many steps.
+    /// A stage is killed after this many steps.
     Kill {
         stage: usize,
         after: u64,
     },
-    /// The disk of the last stage fails after so many operations.
+    /// The disk of the last stage fails after this many operations.
     Disk {
         after: u64,
         torn: usize,
@@ -134,7 +161,9 @@ impl Disturbance {
     /// The disk of the last stage.
     pub fn disk(self) -> Disk {
         match self {
-            Disturbance::Disk { after, torn } => Disk::failing_after(after, torn),
+            Disturbance::Disk { after, torn } => {
+                Disk::failing(DiskFault { after, torn, errno: Errno::NOSPC, is_lasting: true })
+            }
             _ => Disk::default(),
         }
     }
@@ -160,7 +189,7 @@ pub enum Status {
 struct Node {
     stage: Option<Stage>,
     status: Option<Status>,
-    /// What the stage before this one has written, and what this one can read.
+    /// The bytes that the stage before this one has written, and those that this one can read.
     inlet: Pipe,
     stdin: Pipe,
     stdout: Pipe,
@@ -268,7 +297,7 @@ impl Pipeline {
         }
     }
 
-    /// A process is gone: its pipe is closed, and those that write to it die when they write on.
+    /// Ends a process: closes its pipes, so that a stage that writes to it ends at its next write.
     fn end(&mut self, at: usize, status: Status) {
         let node = &mut self.nodes[at];
         node.stage = None;
@@ -306,7 +335,7 @@ impl Ended {
         self.0.nodes.iter().filter_map(|node| node.status).collect()
     }
 
-    /// What the stages said.
+    /// The messages of the stages.
     pub fn messages(&self) -> String {
         self.0.nodes.iter().map(|node| node.console.lock().expect("a console").clone()).collect()
     }
@@ -325,7 +354,7 @@ impl Ended {
     pub fn proves_end(&self, shape: &Shape) -> bool {
         let before = shape.tools.iter().take_while(|tool| **tool != Tool::Window).count();
         let has_ended = |status: &Status| matches!(status, Status::Ended(_));
-        // A signal that comes when the source has read its end changes nothing; its summary says so.
+        // A signal after the source has read its end changes nothing; the summary shows that the end was read.
         let is_stopped = self.0.nodes[0].console.lock().expect("a console").contains("; stopped");
         !is_stopped && self.statuses()[..before].iter().all(has_ended)
     }
@@ -337,6 +366,14 @@ impl Ended {
 
     pub fn last_stage_has_ended(&self) -> bool {
         matches!(self.statuses().last(), Some(Status::Ended(_)))
+    }
+
+    /// Whether the last stage got the whole input and failed with an I/O error.
+    pub fn last_stage_alone_failed(&self) -> bool {
+        let statuses = self.statuses();
+        let before = &statuses[..statuses.len() - 1];
+        before.iter().all(|status| matches!(status, Status::Ended(_)))
+            && statuses.last() == Some(&Status::Failed(ErrorKind::Io))
     }
 
     /// Whether the file that appears at a proven end is there.

@@ -1,4 +1,4 @@
-//! What a pipe leaves in its files.
+//! The results of a pipe in its files.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +59,10 @@ impl Results {
             }
         }
         for row in lines(&dir.join("late.jsonl")) {
-            assert!(results.late.insert(position(&row)), "a late event is written twice: {row}");
+            assert!(
+                results.late.insert(position(&row) + &row["event_id"].to_string()),
+                "a late event is written twice: {row}"
+            );
         }
         results
     }
@@ -76,7 +79,7 @@ impl Results {
         assert_eq!(self.late, expected.late, "{context}: late events");
     }
 
-    /// Asserts that nothing is there that is not among the results of the whole input.
+    /// Asserts that every result is among the results of the whole input.
     pub fn assert_part_of(&self, expected: &Self, context: &str) {
         for (key, metric) in &self.metrics {
             let whole = expected.metrics.get(key);
@@ -84,7 +87,7 @@ impl Results {
         }
         assert!(self.events.is_subset(&expected.events), "{context}: events");
         assert!(self.late.is_subset(&expected.late), "{context}: late events");
-        // The last line of a torn input may be cut: it is a dead letter that a whole input has not.
+        // The last line of a torn input may be truncated: it is then a dead letter that the whole input does not have.
         let own: Vec<_> = self.dead.difference(&expected.dead).collect();
         assert!(own.len() <= 1, "{context}: dead letters {own:?}");
     }

@@ -95,7 +95,7 @@ struct Header {
 impl Header {
     fn read(source: &mut Source) -> Result<Self> {
         if source.bytes(4)? != MAGIC {
-            return Err(Error::corrupt("no Avro object container file: it does not start with Obj and 1"));
+            return Err(Error::corrupt("expected an Avro object container file, which starts with Obj and the byte 1"));
         }
         let (mut schema, mut codec, mut kind) = (None, None, None);
         loop {
@@ -116,7 +116,8 @@ impl Header {
                 }
             }
         }
-        let schema = schema.ok_or_else(|| Error::corrupt("the Avro header has no schema in UTF-8"))?;
+        let schema =
+            schema.ok_or_else(|| Error::corrupt("expected a schema in UTF-8 in the Avro header, found none"))?;
         Ok(Self { schema, codec, kind, sync: source.bytes(16)? })
     }
 }
@@ -147,8 +148,8 @@ impl Codec {
             "snappy" => Self::Snappy,
             "zstandard" => Self::Zstandard,
             other => {
-                let known = "null, deflate, snappy and zstandard are";
-                return Err(Error::corrupt(format!("the Avro codec '{other}' is not read: {known}")));
+                let known = "null, deflate, snappy or zstandard";
+                return Err(Error::corrupt(format!("unsupported Avro codec '{other}'; expected {known}")));
             }
         })
     }
@@ -163,7 +164,7 @@ impl Codec {
             }
             Self::Snappy => {
                 let (packed, sum) =
-                    packed.split_last_chunk::<4>().ok_or_else(|| Error::corrupt("a snappy block is cut short"))?;
+                    packed.split_last_chunk::<4>().ok_or_else(|| Error::corrupt("a snappy block is truncated"))?;
                 let wrong = |error| Error::corrupt("a snappy block is corrupt").because(error);
                 if snap::raw::decompress_len(packed).map_err(wrong)? as u64 > BLOCK_MAX {
                     return Err(too_large());
@@ -172,7 +173,7 @@ impl Codec {
                 let mut crc = flate2::Crc::new();
                 crc.update(&bytes);
                 if crc.sum() != u32::from_be_bytes(*sum) {
-                    return Err(Error::corrupt("a snappy block has not the checksum it says"));
+                    return Err(Error::corrupt("a snappy block does not match its checksum"));
                 }
                 Ok(bytes)
             }
@@ -183,12 +184,12 @@ impl Codec {
 fn bounded(decoder: impl Read) -> Result<Vec<u8>> {
     let mut bytes = vec![];
     let read = decoder.take(BLOCK_MAX + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Error::corrupt("a block cannot be unpacked").because(error))?;
+    read.map_err(|error| Error::corrupt("a block cannot be decompressed").because(error))?;
     if bytes.len() as u64 > BLOCK_MAX { Err(too_large()) } else { Ok(bytes) }
 }
 
 fn too_large() -> Error {
-    Error::corrupt(format!("a block unpacks to more than {} MiB", BLOCK_MAX >> 20))
+    Error::corrupt(format!("a block decompresses to more than {} MiB", BLOCK_MAX >> 20))
 }
 
 /// Reads block after block.
@@ -220,7 +221,7 @@ impl Reader {
         self.left = u64::try_from(count)
             .ok()
             .filter(|count| *count <= self.block.len() as u64 + EMPTY_MAX)
-            .ok_or_else(|| Error::corrupt(format!("a block of {} bytes claims {count} records", self.block.len())))?;
+            .ok_or_else(|| Error::corrupt(format!("a block of {} bytes states {count} records", self.block.len())))?;
         Ok(())
     }
 
@@ -240,7 +241,7 @@ impl Reader {
             records.rows.push(Record { raw: 0..0, line: self.records, body });
         }
         if self.left == 0 && self.cursor < self.block.len() {
-            return Err(Error::corrupt("a block holds more bytes than its records"));
+            return Err(Error::corrupt("a block has bytes after its last record"));
         }
         Ok(())
     }
@@ -275,7 +276,7 @@ impl Iterator for Reader {
                 self.ended = true;
                 Some(Err(error.at(format!("block {} (before byte {})", self.blocks, self.source.byte))))
             }
-            // The next call meets the fault again, with no records before it.
+            // The next call returns the fault, because no record precedes it.
             Err(_) => Some(Ok(Rows::Text(records))),
         }
     }

@@ -112,7 +112,7 @@ fn hostile_bytes_end_in_an_error_in_bounded_memory_and_time() {
     let long = [&[0x90, 0x4e][..], &[1; 5_000]].concat();
     assert_eq!(decode(decimal, &long), "a decimal is longer than 4,096 bytes");
     let endless = r#"{"type":"record","name":"r","fields":[{"name":"r","type":"r"}]}"#;
-    assert_eq!(decode(endless, &[]), "values are nested too deep");
+    assert_eq!(decode(endless, &[]), "values are nested too deeply");
     for schema in ["", "7", "\"unknown\"", "{}", r#"{"type":"record","name":"r"}"#, r#"{"type":"fixed","name":"f"}"#] {
         assert!(parse_lenient(schema).is_err(), "{schema}");
     }

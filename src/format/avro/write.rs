@@ -57,7 +57,8 @@ impl RowEncoder {
     pub fn try_new(schema: &Schema, namespace: Option<&str>) -> Result<Self> {
         jsonl::unique_names(schema)?;
         let plain = Arc::new(plain(schema, namespace));
-        let wrong = |error: &dyn std::fmt::Display| Error::usage("these columns have no Avro form").because(error);
+        let wrong =
+            |error: &dyn std::fmt::Display| Error::usage("these columns cannot be written as Avro").because(error);
         let avro = AvroSchema::try_from(plain.as_ref()).map_err(|error| wrong(&error))?;
         let builder = WriterBuilder::new(plain.as_ref().clone());
         let encoder = builder.build_encoder::<AvroBinaryFormat>().map_err(|error| wrong(&error))?;

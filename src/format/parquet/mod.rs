@@ -4,8 +4,8 @@
 //! becomes an error. `footer.rs` and `page.rs` check sizes and counts before the library allocates memory for them. The
 //! writer's settings are measured for events: zstd 1, row groups of 131,072 rows, no dictionary where values do not
 //! repeat (ids, users, properties, payloads, instants), ids uncompressed because they do not compress, instants as
-//! deltas, wide columns without statistics because nobody prunes by them. That is 0.8 CPU-s per million events instead
-//! of 1.15 with the defaults, and 7 % smaller. At most one row group is in memory.
+//! deltas, wide columns without statistics because queries do not prune by them. That is 0.8 CPU-s per million events
+//! instead of 1.15 with the defaults, and 7 % smaller. At most one row group is in memory.
 
 mod footer;
 mod page;
@@ -70,8 +70,9 @@ fn open(mut file: File, limits: Limits) -> Result<Opened> {
     Ok(Opened { schema: own, is_text: false, rows })
 }
 
-/// Checks that column chunks lie inside the file, because the library allocates the memory a chunk claims before it
-/// reads it. Checks that the file counts as many rows as its row groups, because neither count can be preferred.
+/// Checks that column chunks are inside the file, because the library allocates the memory that a chunk declares before
+/// it reads the chunk. Checks that the file states as many rows as its row groups, because it is unknown which number
+/// is right.
 fn check_metadata(metadata: &ParquetMetaData, size: u64) -> Result<()> {
     let rows = metadata.file_metadata().num_rows();
     let grouped = metadata.row_groups().iter().fold(0i64, |sum, group| sum.saturating_add(group.num_rows()));
@@ -123,7 +124,7 @@ struct Writer {
 impl Writer {
     fn try_new(schema: &SchemaRef) -> Result<Self> {
         let writer = ArrowWriter::try_new(vec![], schema.clone(), Some(writer_properties(schema)));
-        let wrong = |error| Error::usage("these columns have no Parquet form").because(error);
+        let wrong = |error| Error::usage("these columns cannot be written as Parquet").because(error);
         Ok(Self { writer: writer.map_err(wrong)? })
     }
 }

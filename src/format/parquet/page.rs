@@ -135,7 +135,7 @@ impl Reader {
                 return Ok(Some(header));
             }
             if length >= room {
-                return Err(ParquetError::General("a page without a header".to_owned()));
+                return Err(ParquetError::General("a page has no header".to_owned()));
             }
             length *= 8;
         }

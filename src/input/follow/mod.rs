@@ -5,9 +5,11 @@
 //!                                                                                      turns: which file is next
 //! ```
 //!
-//! A followed name is one partition. The files are read in the order in which they took the name, and line numbers continue from
-//! one file to the next. A file that has lost the name stays open as long as writers append to it.
+//! A followed name is one partition. The input reads the files in the order in which they took the name, and line numbers
+//! continue from one file to the next. A file that has lost the name stays open as long as writers append to it.
 
+#[cfg(test)]
+mod input_tests;
 mod name;
 #[cfg(test)]
 mod tests;
@@ -25,15 +27,15 @@ use crate::run::Run;
 use std::rc::Rc;
 use std::time::Duration;
 use turns::Turns;
-use watch::{LOOK_EVERY, Watch};
+use watch::{POLL_INTERVAL, Watch};
 
 pub use name::FileId;
 
-/// The name must have no file for this long before that is reported: during a rotation it has none for a moment.
+/// The input reports that a name has no file only after this time: during a rotation it has none for a moment.
 const GONE: Duration = Duration::from_secs(1);
 
 /// How the files of a followed name are read.
-pub struct Reading {
+pub struct TextOptions {
     /// Makes the splitter that finds the records of one file.
     pub splitter: fn() -> Box<dyn Splitter>,
     /// Whether the format is JSON lines.
@@ -56,7 +58,7 @@ pub struct WatchedFile {
 pub struct FollowedInput {
     run: Rc<Run>,
     watch: Watch,
-    reading: Reading,
+    reading: TextOptions,
     /// The open files, at the same indices as in `turns`.
     files: Vec<TextInput>,
     turns: Turns,
@@ -67,16 +69,16 @@ pub struct FollowedInput {
     /// When following began, on the run's monotonic clock.
     began: Duration,
     /// Whether it has been reported that no file has the name.
-    told_gone: bool,
+    has_reported_gone: bool,
     /// Whether it has been reported that too many files are open.
-    told_full: bool,
+    has_reported_full: bool,
     /// The number of files that lost the name before they could be opened.
     missed: u64,
 }
 
 impl FollowedInput {
     /// Makes an input that follows a name, beginning with its first file.
-    pub fn new(run: Rc<Run>, watched: WatchedFile, reading: Reading) -> Self {
+    pub fn new(run: Rc<Run>, watched: WatchedFile, reading: TextOptions) -> Self {
         let WatchedFile { watch, id, bytes } = watched;
         let began = run.clock.monotonic();
         let mut follow = Self {
@@ -88,8 +90,8 @@ impl FollowedInput {
             last: 0,
             lines: 0,
             began,
-            told_gone: false,
-            told_full: false,
+            has_reported_gone: false,
+            has_reported_full: false,
             missed: 0,
         };
         follow.push(id, bytes);
@@ -97,8 +99,8 @@ impl FollowedInput {
     }
 
     fn push(&mut self, id: FileId, bytes: Bytes) {
-        let splitter = ((self.reading.splitter)(), self.reading.json);
-        self.files.push(TextInput::new(bytes, splitter, self.reading.partition));
+        let TextOptions { splitter, json, partition } = self.reading;
+        self.files.push(TextInput::new(bytes, splitter(), json, partition));
         self.turns.push(id);
     }
 
@@ -134,10 +136,10 @@ impl FollowedInput {
             self.run.console.say(format!("{name}: the new file cannot be opened yet: {refusal}"));
         }
         let is_gone = gone.is_some_and(|since| since.elapsed() >= GONE);
-        if is_gone && !std::mem::replace(&mut self.told_gone, is_gone) {
+        if is_gone && !std::mem::replace(&mut self.has_reported_gone, is_gone) {
             self.run.console.say(format!("{name}: deleted; waiting for a new file"));
         }
-        self.told_gone &= gone.is_some();
+        self.has_reported_gone &= gone.is_some();
         Ok(())
     }
 
@@ -166,7 +168,7 @@ impl FollowedInput {
         while self.files.len() > 1 {
             let (owner, is_full) = self.watch.with(|watched| (watched.name.owner(), watched.name.is_full()));
             let Some(at) = self.turns.to_close(owner, self.elapsed(), is_full) else { return Ok(()) };
-            if is_full && !std::mem::replace(&mut self.told_full, true) {
+            if is_full && !std::mem::replace(&mut self.has_reported_full, true) {
                 let (name, files) = (self.bytes().name(), self.files.len());
                 self.run.console.say(format!("{name}: {files} renamed files are open; closing the oldest ones early"));
             }
@@ -193,7 +195,7 @@ impl Input for FollowedInput {
             match chunk {
                 Chunk::Bytes(_) => {
                     self.last = at;
-                    self.turns.came(at);
+                    self.turns.found_bytes(at);
                     return Ok(Step::More);
                 }
                 Chunk::Stopped => return Ok(Step::Stopped),
@@ -206,7 +208,7 @@ impl Input for FollowedInput {
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<()> {
-        self.run.stop.sleep(timeout.min(LOOK_EVERY)).map(|_| ())
+        self.run.stop.sleep(timeout.min(POLL_INTERVAL)).map(|_| ())
     }
 
     fn progress(&self) -> ByteProgress {

@@ -1,7 +1,7 @@
 //! The state of a followed name: the file that has it, the open files that had it, and the number of files that were gone before
 //! they could be opened.
 //!
-//! The caller passes the directory, so that nothing here accesses files or a clock.
+//! The caller passes the directory, so that this module accesses neither files nor a clock.
 
 use std::collections::VecDeque;
 use std::io::Result;
@@ -86,9 +86,9 @@ impl<F> Name<F> {
         self.last_change = Some(change);
     }
 
-    /// Opens the file that has the name, if it is not open yet. `is_told`: the directory reports every change, so that a file that
-    /// arrived and left between two calls is counted as missed.
-    pub fn look(&mut self, directory: &mut impl Directory<File = F>, is_told: bool) -> Result<()> {
+    /// Opens the file that has the name, if it is not open yet. `is_notified`: the directory reports every change, so this
+    /// also counts files as missed that got and lost the name between two calls.
+    pub fn look(&mut self, directory: &mut impl Directory<File = F>, is_notified: bool) -> Result<()> {
         if self.held.len() >= HELD_MAX {
             return Ok(());
         }
@@ -112,7 +112,7 @@ impl<F> Name<F> {
         self.last_change = None;
         self.missed += u64::try_from(self.unopened).unwrap_or(0);
         // A file may be opened before the directory reports its arrival; that holds for at most one file.
-        self.unopened = if is_told { self.unopened.clamp(-1, 0) } else { 0 };
+        self.unopened = if is_notified { self.unopened.clamp(-1, 0) } else { 0 };
         Ok(())
     }
 

@@ -59,13 +59,13 @@ struct Reader {
 }
 
 impl Reader {
-    fn watch(&mut self, disk: &mut Disk, is_told: bool) {
+    fn watch(&mut self, disk: &mut Disk, is_notified: bool) {
         for change in std::mem::take(&mut disk.changes) {
-            if is_told {
+            if is_notified {
                 self.name.note(change);
             }
         }
-        self.name.look(disk, is_told).expect("the disk is sound");
+        self.name.look(disk, is_notified).expect("the disk is sound");
     }
 
     /// Reads until all files are at their end, at most `most` lines of a file at once; then closes quiet files.
@@ -80,7 +80,7 @@ impl Reader {
             self.lines.extend((read..end).map(|line| (file, line)));
             self.open[at].1 = end;
             match end > read {
-                true => self.turns.came(at),
+                true => self.turns.found_bytes(at),
                 false => self.turns.ended(at, now),
             }
         }
@@ -131,7 +131,7 @@ impl Script {
         self.rotated = now;
     }
 
-    fn run(mut self, is_told: bool) -> Reader {
+    fn run(mut self, is_notified: bool) -> Reader {
         let (end, mut busy) = (40_000, 0);
         let after = (end..end + 2 * QUIET.as_millis() as u64).step_by(1_000);
         for now in (0..end).step_by(STEP as usize).chain(after) {
@@ -146,8 +146,8 @@ impl Script {
                 }
             }
             // The thread is notified of changes, or checks every 100 ms; the reader may be busy for seconds.
-            if is_told || now.is_multiple_of(100) {
-                self.reader.watch(&mut self.disk, is_told);
+            if is_notified || now.is_multiple_of(100) {
+                self.reader.watch(&mut self.disk, is_notified);
             }
             if now >= busy && now.is_multiple_of(100) {
                 self.reader.read(&self.disk, Duration::from_millis(now), 1 + self.random.below(50) as u32);

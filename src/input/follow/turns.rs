@@ -1,8 +1,8 @@
 //! Decides which file of a followed name is read next, and when a file is closed.
 //!
-//! Reading of a file begins once the file before it has been read to its end. From then on both are read in turns, because
-//! writers may still append to either. A round ends once every such file is at its end, or as soon as one has new bytes. The
-//! caller passes the time.
+//! The input begins a file once it has read the file before it to its end. From then on it reads both in turns, because
+//! writers may still append to either. A round ends once every such file is at its end, or as soon as one has new bytes.
+//! The caller passes the time.
 
 use super::name::FileId;
 use std::time::Duration;
@@ -16,7 +16,7 @@ struct Turn {
     /// Whether it has been read to its end at least once.
     ended: bool,
     /// Whether it was found at its end in this round.
-    looked: bool,
+    at_end: bool,
     /// Since when it has been at its end; `None` if it had new bytes at the last read.
     quiet: Option<Duration>,
 }
@@ -32,13 +32,13 @@ pub struct Turns {
 impl Turns {
     /// Adds a file that took the name.
     pub fn push(&mut self, id: FileId) {
-        self.files.push(Turn { id, ended: false, looked: false, quiet: None });
+        self.files.push(Turn { id, ended: false, at_end: false, quiet: None });
     }
 
     /// Returns the index of the file to read next; `None` if all are at their end, which ends the round.
     pub fn next(&mut self) -> Option<usize> {
         let begun = self.files.iter().position(|file| !file.ended).map_or(self.files.len(), |first| first + 1);
-        let next = (0..begun).map(|step| (self.cursor + step) % begun).find(|at| !self.files[*at].looked);
+        let next = (0..begun).map(|step| (self.cursor + step) % begun).find(|at| !self.files[*at].at_end);
         if next.is_none() {
             self.end_round();
         }
@@ -47,20 +47,20 @@ impl Turns {
 
     /// Notes that bytes were read from a file, which ends the round. The file keeps the turn until it has been at its end once;
     /// after that, the next file gets the turn.
-    pub fn came(&mut self, at: usize) {
+    pub fn found_bytes(&mut self, at: usize) {
         self.files[at].quiet = None;
         self.cursor = if self.files[at].ended { at + 1 } else { at };
         self.end_round();
     }
 
     fn end_round(&mut self) {
-        self.files.iter_mut().for_each(|file| file.looked = false);
+        self.files.iter_mut().for_each(|file| file.at_end = false);
     }
 
     /// Notes that a file was found at its end.
     pub fn ended(&mut self, at: usize, now: Duration) {
         let file = &mut self.files[at];
-        (file.ended, file.looked) = (true, true);
+        (file.ended, file.at_end) = (true, true);
         file.quiet.get_or_insert(now);
     }
 

@@ -20,18 +20,18 @@ use std::time::Duration;
 use std::time::Instant;
 
 /// Interval between two checks of a name, and of a file at its end.
-pub const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A followed name, shared with the thread that watches it.
 #[derive(Clone)]
 pub struct Watch {
-    names: Arc<Mutex<Vec<Watched>>>,
+    names: Arc<Mutex<Vec<WatchedName>>>,
     /// The index of the name in `names`.
     number: usize,
 }
 
 /// The state of a followed name, which the thread updates.
-pub struct Watched {
+pub struct WatchedName {
     /// The files of the name.
     pub name: Name<File>,
     /// Why the file of the name could not be opened; the reader takes it and reports it.
@@ -48,7 +48,7 @@ pub struct Watched {
     is_forgotten: bool,
 }
 
-impl Watched {
+impl WatchedName {
     fn new(path: &Path) -> Self {
         let file_name = path.file_name().unwrap_or_default().to_owned();
         Self {
@@ -82,8 +82,8 @@ impl Watched {
     }
 
     fn look_once(&mut self) {
-        let is_told = self.watch.is_some();
-        match self.name.look(&mut Place(&self.path), is_told) {
+        let is_notified = self.watch.is_some();
+        match self.name.look(&mut NamedPath(&self.path), is_notified) {
             Ok(()) => self.is_refused = false,
             Err(error) if !std::mem::replace(&mut self.is_refused, true) => self.refusal = Some(error),
             Err(_) => {}
@@ -109,9 +109,9 @@ impl Watched {
 }
 
 /// A path as a [`Directory`] that holds its last component.
-struct Place<'a>(&'a Path);
+struct NamedPath<'a>(&'a Path);
 
-impl Directory for Place<'_> {
+impl Directory for NamedPath<'_> {
     type File = File;
 
     fn id(&mut self) -> std::io::Result<Option<FileId>> {
@@ -144,7 +144,7 @@ fn found<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
 impl Watch {
     /// Opens the files that have these names now, and starts the thread that watches the names. Returns one watch per path.
     pub fn start(paths: &[PathBuf]) -> Result<Vec<Self>> {
-        let mut names: Vec<_> = paths.iter().map(|path| Watched::new(path)).collect();
+        let mut names: Vec<_> = paths.iter().map(|path| WatchedName::new(path)).collect();
         // Without inotify the names are only checked every 100 ms.
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
         names.iter_mut().for_each(|name| name.look(inotify.as_ref()));
@@ -157,11 +157,11 @@ impl Watch {
     }
 
     /// Calls `act` with the state of the name, under the lock.
-    pub fn with<T>(&self, act: impl FnOnce(&mut Watched) -> T) -> T {
+    pub fn with<T>(&self, act: impl FnOnce(&mut WatchedName) -> T) -> T {
         act(&mut lock(&self.names)[self.number])
     }
 
-    /// Stops watching the name: its file is not followed, because it is a pipe or not text.
+    /// Stops watching the name. The input does not follow its file, because the file is a pipe or not text.
     pub fn end(&self) {
         self.with(|watched| {
             watched.is_forgotten = true;
@@ -170,15 +170,15 @@ impl Watch {
     }
 }
 
-fn lock(names: &Mutex<Vec<Watched>>) -> MutexGuard<'_, Vec<Watched>> {
+fn lock(names: &Mutex<Vec<WatchedName>>) -> MutexGuard<'_, Vec<WatchedName>> {
     names.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for a change, at most [`LOOK_EVERY`], then checks every name; returns false once all readers are dropped.
-fn look_again(watched: &Weak<Mutex<Vec<Watched>>>, inotify: Option<&OwnedFd>) -> bool {
+/// Waits for a change, at most [`POLL_INTERVAL`], then checks every name; returns false once all readers are dropped.
+fn look_again(watched: &Weak<Mutex<Vec<WatchedName>>>, inotify: Option<&OwnedFd>) -> bool {
     let mut fds: Vec<_> = inotify.iter().map(|inotify| PollFd::new(*inotify, PollFlags::IN)).collect();
     // An error does not matter: if a signal interrupts the wait, the names are only checked earlier.
-    let _ = poll(&mut fds, Timespec::try_from(LOOK_EVERY).ok().as_ref());
+    let _ = poll(&mut fds, Timespec::try_from(POLL_INTERVAL).ok().as_ref());
     let Some(names) = watched.upgrade() else { return false };
     let mut names = lock(&names);
     if let Some(inotify) = inotify {
@@ -189,7 +189,7 @@ fn look_again(watched: &Weak<Mutex<Vec<Watched>>>, inotify: Option<&OwnedFd>) ->
 }
 
 /// Reads the pending inotify events and applies them to the names.
-fn note_changes(inotify: &OwnedFd, names: &mut [Watched]) {
+fn note_changes(inotify: &OwnedFd, names: &mut [WatchedName]) {
     let mut buffer = [MaybeUninit::uninit(); 8 << 10];
     let mut changes = inotify::Reader::new(inotify, &mut buffer);
     // The reader returns EAGAIN once all events have been read.

@@ -3,9 +3,12 @@
 //! Source: the message format of Apache Kafka (kafka.apache.org/documentation/#messageformat). Records are views of the
 //! received or the decompressed bytes: nothing is copied.
 
-use super::wire::Cursor;
+use super::unpack;
 use crate::error::{Error, Result};
+use crate::kafka::source::Message;
 use crate::kind::headers::Headers;
+use crate::mapping::Arrival;
+use crate::parse::bytes::Cursor;
 use std::collections::HashSet;
 
 /// Bytes of the header of a batch.
@@ -16,6 +19,12 @@ const BEFORE_LENGTH: usize = 12;
 const BEFORE_CHECKED: usize = 21;
 /// The supported format; older ones come from brokers before 0.11.
 const FORMAT: i8 = 2;
+
+/// Bits of a batch's attributes.
+const COMPRESSION: i16 = 0x07;
+const LOG_APPEND_TIME: i16 = 0x08;
+const TRANSACTIONAL: i16 = 0x10;
+const CONTROL: i16 = 0x20;
 
 /// The header of a batch, and its unparsed records.
 #[derive(Clone, Copy, Debug)]
@@ -30,78 +39,89 @@ pub struct Batch<'a> {
     max_time: i64,
     producer: i64,
     count: i32,
+    /// Its size in bytes.
+    pub size: usize,
     /// Its records, compressed or not.
     pub body: &'a [u8],
 }
 
-/// The result of looking for a batch at the start of some bytes.
-pub enum Found<'a> {
-    /// A batch, and its size in bytes.
-    Batch(Batch<'a>, usize),
-    /// A batch that is cut off: the answer was full.
-    Cut,
-    /// A batch of an older format.
-    Old,
-}
-
 impl<'a> Batch<'a> {
-    /// Reads the batch that `records` begin with; `checks` enables the checksum. Errors: exit status 65 if it is corrupt.
-    pub fn first(records: &'a [u8], checks: bool) -> Result<Found<'a>> {
-        let Some(&head) = records.first_chunk::<HEAD>() else { return Ok(Found::Cut) };
-        let mut cursor = Cursor(&head);
+    /// Reads the batch that `records` begin with; `None` if it is cut off, because the answer was full. `checks` enables the
+    /// checksum. Errors: exit status 65 if it is corrupt, or in a form that is not supported.
+    pub fn first(records: &'a [u8], checks: bool) -> Result<Option<Self>> {
+        let Some(&head) = records.first_chunk::<HEAD>() else { return Ok(None) };
+        let mut cursor = Cursor::new(&head);
         let mut read = || {
-            let (base, length, _epoch, format) = (cursor.i64()?, cursor.i32()?, cursor.i32()?, cursor.i8()?);
-            let (checksum, attributes, last) = (cursor.u32()?, cursor.i16()?, cursor.i32()?);
-            let (base_time, max_time, producer) = (cursor.i64()?, cursor.i64()?, cursor.i64()?);
-            let (_epoch, _sequence, count) = (cursor.i16()?, cursor.i32()?, cursor.i32()?);
-            let last = base.checked_add(last.into())?;
-            let batch = Self { base, last, attributes, base_time, max_time, producer, count, body: &[] };
-            Some((batch, length, format, checksum))
+            let (base, length, _epoch) = (cursor.be()?, cursor.be::<i32>()?, cursor.be::<i32>()?);
+            let (format, checksum, attributes) = (cursor.be::<i8>()?, cursor.be::<u32>()?, cursor.be()?);
+            let last = i64::checked_add(base, cursor.be::<i32>()?.into())?;
+            let (base_time, max_time, producer) = (cursor.be()?, cursor.be()?, cursor.be()?);
+            let (_epoch, _sequence, count) = (cursor.be::<i16>()?, cursor.be::<i32>()?, cursor.be()?);
+            let size = usize::try_from(length).ok()?.checked_add(BEFORE_LENGTH)?;
+            let batch = Self { base, last, attributes, base_time, max_time, producer, count, size, body: &[] };
+            Some((batch, format, checksum))
         };
-        let Some((batch, length, format, checksum)) = read() else { return Err(broken(0, "invalid offsets")) };
+        let Some((batch, format, checksum)) = read() else { return Err(broken(0, "invalid length or offsets")) };
         if format != FORMAT {
-            return Ok(Found::Old);
+            return Err(broken(batch.base, "a format before Kafka 0.11"));
         }
-        let whole = usize::try_from(length).ok().and_then(|length| length.checked_add(BEFORE_LENGTH));
-        let Some(whole) = whole.filter(|whole| *whole >= HEAD && batch.last >= batch.base && batch.base >= 0) else {
+        if batch.size < HEAD || batch.last < batch.base || batch.base < 0 {
             return Err(broken(batch.base, "invalid length or offsets"));
-        };
-        let Some(bytes) = records.get(..whole) else { return Ok(Found::Cut) };
+        }
+        if batch.compression() > unpack::LAST {
+            return Err(broken(batch.base, "unknown compression"));
+        }
+        let Some(bytes) = records.get(..batch.size) else { return Ok(None) };
         if checks && crc32c::crc32c(&bytes[BEFORE_CHECKED..]) != checksum {
             return Err(broken(batch.base, "checksum mismatch"));
         }
-        Ok(Found::Batch(Self { body: &bytes[HEAD..], ..batch }, whole))
+        Ok(Some(Self { body: &bytes[HEAD..], ..batch }))
     }
 
-    /// Returns its compression: 0 for none, else a number that [`super::unpack`] knows.
-    pub fn packing(&self) -> i16 {
-        self.attributes & 0x07
-    }
-
-    fn is_transactional(&self) -> bool {
-        self.attributes & 0x10 != 0
-    }
-
-    fn is_control(&self) -> bool {
-        self.attributes & 0x20 != 0
+    /// Returns its compression: 0 for none, else a number that [`unpack`](unpack::unpack) accepts.
+    pub fn compression(&self) -> i16 {
+        self.attributes & COMPRESSION
     }
 
     /// Returns its records. `body` is the batch's own record bytes, decompressed if necessary.
     pub fn records<'b>(&self, body: &'b [u8]) -> BatchRecords<'b> {
-        let is_fact = self.attributes & 0x08 != 0;
+        let is_fact = self.attributes & LOG_APPEND_TIME != 0;
         let (base, base_time) = (self.base, if is_fact { self.max_time } else { self.base_time });
-        BatchRecords { rest: Cursor(body), left: self.count, base, base_time, is_fact }
+        BatchRecords { rest: Cursor::new(body), left: self.count, base, base_time, is_fact }
     }
 }
 
 /// Returns the offset after the whole batches in `records`; `None` if there is no whole batch.
 pub fn next_offset(mut records: &[u8]) -> Result<Option<i64>> {
     let mut next = None;
-    while let Found::Batch(batch, length) = Batch::first(records, false)? {
+    while let Some(batch) = Batch::first(records, false)? {
         next = Some(batch.last.saturating_add(1));
-        records = &records[length..];
+        records = &records[batch.size..];
     }
     Ok(next)
+}
+
+/// Reads a zigzag number of variable length; `None` if too few bytes are left.
+#[inline]
+fn varint(cursor: &mut Cursor<'_>) -> Option<i64> {
+    let mut value = 0_u64;
+    for (at, byte) in cursor.rest().iter().enumerate().take(10) {
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if *byte < 0x80 {
+            cursor.take(at + 1)?;
+            return Some((value >> 1).cast_signed() ^ -((value & 1).cast_signed()));
+        }
+    }
+    None
+}
+
+/// Reads bytes after their length of variable length; the inner `None` stands for a negative length, which is null.
+#[inline]
+fn sized_bytes<'a>(cursor: &mut Cursor<'a>) -> Option<Option<&'a [u8]>> {
+    match varint(cursor)? {
+        length @ 0.. => cursor.take(usize::try_from(length).ok()?).map(Some),
+        _ => Some(None),
+    }
 }
 
 #[cold]
@@ -114,10 +134,8 @@ fn broken(base: i64, why: &str) -> Error {
 pub struct Record<'a> {
     /// Its offset.
     pub offset: i64,
-    /// Its timestamp (ms since 1970); negative if there is none.
-    pub time: i64,
-    /// Whether the broker set the timestamp.
-    pub is_fact: bool,
+    /// When it arrived in Kafka.
+    pub arrival: Option<Arrival>,
     /// Its key.
     pub key: Option<&'a [u8]>,
     /// Its payload; `None` is a tombstone.
@@ -135,20 +153,20 @@ pub struct RecordHeaders<'a> {
 
 impl<'a> RecordHeaders<'a> {
     fn check(count: i64, bytes: &'a [u8]) -> Option<Self> {
-        let mut cursor = Cursor(bytes);
+        let mut cursor = Cursor::new(bytes);
         for _ in 0..count {
-            cursor.bytes()??;
-            cursor.bytes()?;
+            sized_bytes(&mut cursor)??;
+            sized_bytes(&mut cursor)?;
         }
-        (count >= 0 && cursor.0.is_empty()).then_some(Self { count, bytes })
+        (count >= 0 && cursor.rest().is_empty()).then_some(Self { count, bytes })
     }
 }
 
 impl Headers for RecordHeaders<'_> {
     fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
-        let mut cursor = Cursor(self.bytes);
+        let mut cursor = Cursor::new(self.bytes);
         for _ in 0..self.count {
-            let (Some(Some(name)), Some(value)) = (cursor.bytes(), cursor.bytes()) else { return };
+            let (Some(Some(name)), Some(value)) = (sized_bytes(&mut cursor), sized_bytes(&mut cursor)) else { return };
             // Brokers accept header names that are not UTF-8: such a header is skipped.
             if let Ok(name) = str::from_utf8(name) {
                 show(name, value);
@@ -168,26 +186,16 @@ pub struct BatchRecords<'a> {
 }
 
 impl<'a> BatchRecords<'a> {
-    /// Returns the number of records left, by the count in the header.
-    pub fn left(&self) -> usize {
-        usize::try_from(self.left).unwrap_or(0)
-    }
-
-    /// Returns the same records at another place in memory.
-    pub fn of(self, body: &[u8]) -> BatchRecords<'_> {
-        let Self { left, base, base_time, is_fact, .. } = self;
-        BatchRecords { rest: Cursor(body), left, base, base_time, is_fact }
-    }
-
     #[inline]
     fn read(&mut self) -> Option<Record<'a>> {
-        let mut record = Cursor(self.rest.bytes()??);
-        let (_attributes, time, offset) = (record.i8()?, record.varint()?, record.varint()?);
-        let (key, value, headers) = (record.bytes()?, record.bytes()?, record.varint()?);
+        let mut record = Cursor::new(sized_bytes(&mut self.rest)??);
+        let _attributes = record.be::<i8>()?;
+        let (time, offset) = (varint(&mut record)?, varint(&mut record)?);
+        let (key, value, count) = (sized_bytes(&mut record)?, sized_bytes(&mut record)?, varint(&mut record)?);
         let time = if self.is_fact { self.base_time } else { self.base_time.checked_add(time)? };
         let offset = self.base.checked_add(offset)?;
-        let headers = RecordHeaders::check(headers, record.0)?;
-        Some(Record { offset, time, is_fact: self.is_fact, key, value, headers })
+        let headers = RecordHeaders::check(count, record.rest())?;
+        Some(Record { offset, arrival: Message::arrival(time, self.is_fact), key, value, headers })
     }
 }
 
@@ -197,14 +205,13 @@ impl<'a> Iterator for BatchRecords<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.left <= 0 {
-            let is_whole = std::mem::take(&mut self.rest.0).is_empty();
+            let is_whole = std::mem::replace(&mut self.rest, Cursor::new(&[])).rest().is_empty();
             return (!is_whole).then(|| Err(broken(self.base, "bytes after the last record")));
         }
         self.left -= 1;
         let record = self.read();
         if record.is_none() {
-            self.left = 0;
-            self.rest.0 = &[];
+            (self.left, self.rest) = (0, Cursor::new(&[]));
         }
         Some(record.ok_or_else(|| broken(self.base, "a record does not have its stated length")))
     }
@@ -233,13 +240,13 @@ impl Aborted {
         while let Some((_, producer)) = self.coming.pop_if(|(first, _)| *first <= batch.last) {
             self.open.insert(producer);
         }
-        if batch.is_control() {
+        if batch.attributes & CONTROL != 0 {
             if is_abort(batch.records(body)) {
                 self.open.remove(&batch.producer);
             }
             return true;
         }
-        batch.is_transactional() && self.open.contains(&batch.producer)
+        batch.attributes & TRANSACTIONAL != 0 && self.open.contains(&batch.producer)
     }
 }
 
@@ -305,20 +312,38 @@ pub(super) mod tests {
 
     fn one(bytes: &[u8]) -> Batch<'_> {
         match Batch::first(bytes, true).unwrap() {
-            Found::Batch(batch, length) if length == bytes.len() => batch,
+            Some(batch) if batch.size == bytes.len() => batch,
             _ => panic!("no batch of {} bytes", bytes.len()),
         }
+    }
+
+    #[test]
+    fn a_number_of_variable_length_ends_where_it_says() {
+        for (bytes, value) in [
+            (&[0x00][..], 0),
+            (&[0x01], -1),
+            (&[0x02], 1),
+            (&[0xac, 0x02], 150),
+            (&[0xfe, 0xff, 0xff, 0xff, 0x0f], i64::from(i32::MAX)),
+            (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], i64::MIN),
+        ] {
+            let mut cursor = Cursor::new(bytes);
+            assert_eq!((varint(&mut cursor), cursor.rest().len()), (Some(value), 0), "{bytes:x?}");
+            assert_eq!(varint(&mut Cursor::new(&bytes[..bytes.len() - 1])), None, "{bytes:x?} cut");
+        }
+        assert_eq!(varint(&mut Cursor::new(&[0x80; 11])), None);
     }
 
     #[test]
     fn records_have_offset_time_key_value_and_headers() {
         let bytes = batch((40, 9), (0, -1), 2, &body(&[(0, 5, Some("a")), (7, -3, None)]));
         let batch = one(&bytes);
-        assert_eq!((batch.base, batch.last, batch.packing()), (40, 49, 0));
+        assert_eq!((batch.base, batch.last, batch.compression()), (40, 49, 0));
         let records: Vec<Record<'_>> = batch.records(batch.body).collect::<Result<_>>().unwrap();
-        let seen: Vec<_> = records.iter().map(|record| (record.offset, record.time, record.value)).collect();
-        assert_eq!(seen, [(40, 1005, Some(b"a".as_slice())), (47, 997, None)]);
-        assert!(records.iter().all(|record| record.key == Some(b"\0\0\0\0key") && !record.is_fact));
+        let seen: Vec<_> = records.iter().map(|record| (record.offset, record.arrival, record.value)).collect();
+        let at = |at: i64| Some(Arrival { at, is_fact: false });
+        assert_eq!(seen, [(40, at(1_005_000), Some(b"a".as_slice())), (47, at(997_000), None)]);
+        assert!(records.iter().all(|record| record.key == Some(b"\0\0\0\0key")));
         let mut headers = vec![];
         records[0].headers.each(&mut |name, value| headers.push((name.to_owned(), value.map(<[u8]>::to_vec))));
         assert_eq!(headers, [("name".to_owned(), None)]);
@@ -328,27 +353,29 @@ pub(super) mod tests {
     fn a_broker_that_stamps_records_gives_all_of_a_batch_one_time() {
         let bytes = batch((0, 1), (0x08, -1), 2, &body(&[(0, 5, Some("a")), (1, 6, Some("b"))]));
         let batch = one(&bytes);
-        let times: Vec<_> =
-            batch.records(batch.body).map(|record| record.map(|it| (it.time, it.is_fact)).unwrap()).collect();
-        assert_eq!(times, [(9000, true), (9000, true)]);
+        let arrivals: Vec<_> = batch.records(batch.body).map(|record| record.unwrap().arrival).collect();
+        assert_eq!(arrivals, [Some(Arrival { at: 9_000_000, is_fact: true }); 2]);
     }
 
     #[test]
     fn a_batch_is_whole_or_cut_or_broken() {
         let bytes = batch((3, 1), (0, -1), 2, &body(&[(0, 0, Some("a")), (1, 0, Some("b"))]));
         for length in 0..bytes.len() {
-            assert!(matches!(Batch::first(&bytes[..length], true).unwrap(), Found::Cut), "{length}");
+            assert!(Batch::first(&bytes[..length], true).unwrap().is_none(), "{length}");
         }
         // The checksum does not cover offset, length, epoch and format.
         for at in BEFORE_CHECKED - 4..bytes.len() {
             let mut wrong = bytes.clone();
             wrong[at] ^= 0x10;
-            let error = Batch::first(&wrong, true).err().expect("a checksum");
+            let error = Batch::first(&wrong, true).expect_err("a checksum");
             assert!(error.to_string().contains("offset 3"), "{at}: {error}");
         }
-        let mut old = bytes.clone();
-        old[16] = 1;
-        assert!(matches!(Batch::first(&old, true).unwrap(), Found::Old));
+        for (at, value, why) in [(16, 1, "a format before Kafka 0.11"), (22, 5, "unknown compression")] {
+            let mut other = bytes.clone();
+            other[at] = value;
+            let error = next_offset(&other).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+        }
         let mut two = bytes.clone();
         two.extend(batch((5, 4), (0, -1), 0, &[]));
         assert_eq!(next_offset(&two).unwrap(), Some(10));

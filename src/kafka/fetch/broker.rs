@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long a connection may be silent after a request before it counts as lost.
 const SILENCE: Duration = Duration::from_secs(30);
+/// A connection that was not served for this long restarts its silence timeout.
+const UNSERVED: Duration = Duration::from_secs(1);
 /// Shortest and longest pause between attempts to connect.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 /// Maximum size of an answer in bytes: the same as librdkafka's.
@@ -43,8 +45,8 @@ pub trait Network {
     /// Returns the time.
     fn now(&self) -> Instant;
 
-    /// Begins to connect; `None` if that is not possible now.
-    fn connect(&self, host: &str, port: u16) -> Option<Receiver<Connected>>;
+    /// Begins to connect. The channel closes without a result if that is not possible now.
+    fn connect(&self, host: &str, port: u16) -> Receiver<Connected>;
 
     /// Waits until a connection can be read or written, or `timeout` has passed.
     fn wait(&self, interests: &mut [PollFd<'_>], timeout: Duration);
@@ -59,13 +61,14 @@ impl Network for Tcp {
     }
 
     /// Name resolution and distant hosts take time: connects on a thread of its own.
-    fn connect(&self, host: &str, port: u16) -> Option<Receiver<Connected>> {
+    fn connect(&self, host: &str, port: u16) -> Receiver<Connected> {
         let (sender, receiver) = sync_channel(1);
         let host = host.to_owned();
-        let spawned = std::thread::Builder::new().name("connect".into()).spawn(move || {
+        // Without a thread the sender is dropped, which closes the channel.
+        let _ = std::thread::Builder::new().name("connect".into()).spawn(move || {
             let _ = sender.send(connect(&host, port));
         });
-        spawned.is_ok().then_some(receiver)
+        receiver
     }
 
     fn wait(&self, interests: &mut [PollFd<'_>], timeout: Duration) {
@@ -75,20 +78,24 @@ impl Network for Tcp {
     }
 }
 
-/// A whole answer: its buffer and its size. The buffer may be longer, so that it can be reused.
-pub struct Response(Vec<u8>, usize);
+/// A whole answer.
+pub struct Response {
+    /// The answer; the buffer may be longer, so that it can be reused.
+    buffer: Vec<u8>,
+    size: usize,
+    /// The generation that [`Broker::ask`] got with the request.
+    pub generation: u64,
+}
 
 impl Response {
     /// Returns its body.
     pub fn body(&self) -> &[u8] {
-        &self.0[HEAD..self.1]
+        &self.buffer[HEAD..self.size]
     }
 }
 
 /// A change of a connection.
 pub enum BrokerEvent {
-    /// The connection is ready for requests.
-    Ready,
     /// An answer has arrived.
     Answer(Response),
     /// The connection is lost or cannot be made, for this reason.
@@ -109,7 +116,8 @@ enum Link {
 enum Request {
     Nothing,
     Versions,
-    Records,
+    /// A fetch, with the generation that its caller passed.
+    Records(u64),
 }
 
 /// The connection to one broker.
@@ -117,12 +125,13 @@ pub struct Broker {
     host: String,
     port: u16,
     link: Link,
-    asked: Request,
+    unanswered: Request,
     /// The request, and how many of its bytes have been sent.
     request: (Vec<u8>, usize),
     /// The answer including its length field, and how many of its bytes have been received.
     incoming: (Vec<u8>, usize),
     correlation: i32,
+    served_at: Instant,
     /// When the last byte was received, or the request was sent.
     quiet_since: Instant,
     /// The time of the next attempt to connect.
@@ -137,10 +146,11 @@ impl Broker {
             host: host.to_owned(),
             port,
             link: Link::Down,
-            asked: Request::Nothing,
+            unanswered: Request::Nothing,
             request: (vec![], 0),
             incoming: (vec![], 0),
             correlation: 0,
+            served_at: now,
             quiet_since: now,
             connect_at: now,
             pause: Duration::ZERO,
@@ -154,7 +164,7 @@ impl Broker {
 
     /// Whether a request may be sent.
     pub fn is_free(&self) -> bool {
-        matches!(self.link, Link::Up(_)) && self.asked == Request::Nothing
+        self.is_up() && self.unanswered == Request::Nothing
     }
 
     /// Whether it is connected.
@@ -169,24 +179,22 @@ impl Broker {
 
     /// Begins to connect, if it is disconnected and an attempt is due.
     pub fn connect(&mut self, network: &dyn Network, now: Instant) {
-        if matches!(self.link, Link::Down)
-            && now >= self.connect_at
-            && let Some(receiver) = network.connect(&self.host, self.port)
-        {
-            self.link = Link::Connecting(receiver);
+        if matches!(self.link, Link::Down) && now >= self.connect_at {
+            self.link = Link::Connecting(network.connect(&self.host, self.port));
         }
     }
 
-    /// Sends a fetch request; `make` gets its correlation id.
-    pub fn ask(&mut self, now: Instant, make: impl FnOnce(i32) -> Vec<u8>) -> Option<BrokerEvent> {
-        self.send(Request::Records, now, make)
+    /// Sends a fetch request; `make` gets its correlation id. `generation` comes back with the answer.
+    pub fn ask(&mut self, now: Instant, generation: u64, make: impl FnOnce(i32) -> Vec<u8>) -> Option<BrokerEvent> {
+        let sent = self.send(Request::Records(generation), now, make);
+        sent.err().map(|error| self.lose(&error, now))
     }
 
-    fn send(&mut self, what: Request, now: Instant, make: impl FnOnce(i32) -> Vec<u8>) -> Option<BrokerEvent> {
+    fn send(&mut self, what: Request, now: Instant, make: impl FnOnce(i32) -> Vec<u8>) -> io::Result<()> {
         self.correlation = self.correlation.wrapping_add(1);
         self.request = (make(self.correlation), 0);
-        (self.asked, self.quiet_since, self.incoming.1) = (what, now, 0);
-        self.write(now)
+        (self.unanswered, self.quiet_since, self.incoming.1) = (what, now, 0);
+        self.write()
     }
 
     /// Returns what to poll its connection for.
@@ -197,112 +205,112 @@ impl Broker {
         Some(PollFd::from_borrowed_fd(descriptor, if unsent { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }))
     }
 
-    /// Restarts the silence timeout, after a time in which the connection was not read.
-    pub fn restart_timeout(&mut self, now: Instant) {
-        self.quiet_since = now;
-    }
-
     /// Advances as far as possible without waiting; `client` is the client id sent to the broker.
     pub fn serve(&mut self, now: Instant, client: &str) -> Option<BrokerEvent> {
-        match &self.link {
-            Link::Down => None,
-            Link::Connecting(receiver) => match receiver.try_recv() {
-                Ok(Ok(stream)) => {
-                    self.link = Link::Up(stream);
-                    self.send(Request::Versions, now, |number| wire::ask_versions(number, client))
-                }
-                Ok(Err(error)) => Some(self.lose(&error.to_string(), now)),
-                Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => Some(self.lose("not connected", now)),
-            },
-            Link::Up(_) => self.write(now).or_else(|| self.read(now)),
+        if now.saturating_duration_since(self.served_at) > UNSERVED {
+            self.quiet_since = now;
         }
+        self.served_at = now;
+        self.advance(now, client).unwrap_or_else(|error| Some(self.lose(&error, now)))
     }
 
-    fn write(&mut self, now: Instant) -> Option<BrokerEvent> {
-        let Link::Up(stream) = &mut self.link else { return None };
+    /// Connects, writes and reads. Errors: the connection is lost.
+    fn advance(&mut self, now: Instant, client: &str) -> io::Result<Option<BrokerEvent>> {
+        match &self.link {
+            Link::Down => return Ok(None),
+            Link::Connecting(receiver) => match receiver.try_recv() {
+                Ok(connected) => {
+                    self.link = Link::Up(connected?);
+                    self.send(Request::Versions, now, |number| wire::ask_versions(number, client))?;
+                }
+                Err(TryRecvError::Empty) => return Ok(None),
+                Err(TryRecvError::Disconnected) => return Err(io::Error::other("not connected")),
+            },
+            Link::Up(_) => self.write()?,
+        }
+        self.read(now)
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let Link::Up(stream) = &mut self.link else { return Ok(()) };
         let (request, sent) = &mut self.request;
         while *sent < request.len() {
             match stream.write(&request[*sent..]) {
                 Ok(count) => *sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Some(self.lose(&error.to_string(), now)),
+                Err(error) => return Err(error),
             }
         }
-        None
+        Ok(())
     }
 
-    fn read(&mut self, now: Instant) -> Option<BrokerEvent> {
+    fn read(&mut self, now: Instant) -> io::Result<Option<BrokerEvent>> {
         loop {
-            let needed = match self.needed() {
-                Ok(needed) => needed,
-                Err(why) => return Some(self.lose(&why, now)),
-            };
+            let needed = self.needed()?;
             let (bytes, filled) = &mut self.incoming;
             if *filled == needed && needed > LENGTH {
-                return Some(self.answered(now));
+                return self.answered();
             }
             if bytes.len() < needed {
                 bytes.resize(needed, 0);
             }
-            let Link::Up(stream) = &mut self.link else { return None };
+            let Link::Up(stream) = &mut self.link else { return Ok(None) };
             match stream.read(&mut bytes[*filled..needed]) {
-                Ok(0) => return Some(self.lose("connection closed", now)),
+                Ok(0) => return Err(io::Error::other("connection closed")),
                 Ok(count) => (*filled, self.quiet_since) = (*filled + count, now),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Some(self.lose(&error.to_string(), now)),
+                Err(error) => return Err(error),
             }
         }
-        let waits = self.asked != Request::Nothing && now.saturating_duration_since(self.quiet_since) > SILENCE;
-        waits.then(|| self.lose("no response", now))
+        match self.unanswered != Request::Nothing && now.saturating_duration_since(self.quiet_since) > SILENCE {
+            true => Err(io::Error::other("no response")),
+            false => Ok(None),
+        }
     }
 
     /// Returns the size of the answer including its length field, or of that field while it is incomplete.
-    fn needed(&self) -> Result<usize, String> {
+    fn needed(&self) -> io::Result<usize> {
         let (bytes, filled) = &self.incoming;
         match bytes.first_chunk::<LENGTH>().filter(|_| *filled >= LENGTH) {
             None => Ok(LENGTH),
             Some(length) => match usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX) {
                 length @ 4..=ANSWER_MAX => Ok(LENGTH + length),
-                length => Err(format!("response of {length} bytes")),
+                length => Err(io::Error::other(format!("response of {length} bytes"))),
             },
         }
     }
 
     /// Handles a whole answer.
-    fn answered(&mut self, now: Instant) -> BrokerEvent {
-        let (bytes, filled) = std::mem::take(&mut self.incoming);
-        let asked = std::mem::replace(&mut self.asked, Request::Nothing);
-        if bytes[LENGTH..HEAD] != self.correlation.to_be_bytes() {
-            return self.lose("response to another request", now);
+    fn answered(&mut self) -> io::Result<Option<BrokerEvent>> {
+        let (buffer, size) = std::mem::take(&mut self.incoming);
+        if buffer[LENGTH..HEAD] != self.correlation.to_be_bytes() {
+            return Err(io::Error::other("response to another request"));
         }
-        let answer = Response(bytes, filled);
-        match asked {
-            Request::Nothing => self.lose("unexpected response", now),
-            Request::Versions => match wire::understands(answer.body()) {
-                Ok(true) => BrokerEvent::Ready,
-                Ok(false) => BrokerEvent::Unsupported,
-                Err(error) => self.lose(&error.to_string(), now),
-            },
-            Request::Records => {
+        match std::mem::replace(&mut self.unanswered, Request::Nothing) {
+            Request::Nothing => Err(io::Error::other("unexpected response")),
+            Request::Versions => {
+                let is_supported = wire::understands(&buffer[HEAD..size]).map_err(io::Error::other)?;
+                Ok((!is_supported).then_some(BrokerEvent::Unsupported))
+            }
+            Request::Records(generation) => {
                 self.pause = Duration::ZERO;
-                BrokerEvent::Answer(answer)
+                Ok(Some(BrokerEvent::Answer(Response { buffer, size, generation })))
             }
         }
     }
 
     /// Takes back the buffer of an answer, for the next one.
     pub fn recycle(&mut self, answer: Response) {
-        if self.incoming.0.is_empty() && answer.0.len() <= KEPT_MAX {
-            self.incoming.0 = answer.0;
+        if self.incoming.0.is_empty() && answer.buffer.len() <= KEPT_MAX {
+            self.incoming.0 = answer.buffer;
         }
     }
 
     /// Drops the connection and schedules the next attempt.
-    fn lose(&mut self, why: &str, now: Instant) -> BrokerEvent {
-        (self.link, self.asked, self.request, self.incoming.1) = (Link::Down, Request::Nothing, (vec![], 0), 0);
+    fn lose(&mut self, why: &io::Error, now: Instant) -> BrokerEvent {
+        (self.link, self.unanswered, self.request, self.incoming.1) = (Link::Down, Request::Nothing, (vec![], 0), 0);
         self.connect_at = now + self.pause;
         self.pause = (self.pause * 2).clamp(PAUSES[0], PAUSES[1]);
         BrokerEvent::Lost(format!("{}:{}: {why}", self.host, self.port))

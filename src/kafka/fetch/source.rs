@@ -1,12 +1,9 @@
 //! The fetcher as a [`RecordSource`].
 
-use super::broker::Tcp;
-use super::{Fetcher, Leaders, Piece};
+use super::Fetcher;
 use crate::error::Result;
-use crate::kafka::position::PartitionId;
-use crate::kafka::source::{Message, RECORDS_PER_POLL, RecordSink, RecordSource, SourceEvent, Start};
-use crate::uri::kafka::Address;
-use std::rc::Rc;
+use crate::kafka::position::{PartitionId, Position};
+use crate::kafka::source::{Message, RecordSink, RecordSource, SourceEvent};
 use std::time::Duration;
 
 /// Number of polls of librdkafka's queue per step. A poll may return nothing although further events wait.
@@ -22,45 +19,9 @@ pub struct FetchSource {
 }
 
 impl FetchSource {
-    /// Makes a source that connects over TCP; `client` is the client id sent to brokers.
-    pub fn new(address: &Address, client: &str, leaders: Rc<dyn Leaders>, library: Box<dyn RecordSource>) -> Self {
-        Self::with(Fetcher::new(address, client, leaders, Box::new(Tcp)), library)
-    }
-
-    /// Makes a source of this fetcher.
-    pub fn with(fetcher: Fetcher, library: Box<dyn RecordSource>) -> Self {
+    /// Makes a source of this fetcher and of librdkafka's source.
+    pub fn new(fetcher: Fetcher, library: Box<dyn RecordSource>) -> Self {
         Self { fetcher, library: Some(library), waited: None }
-    }
-
-    /// Passes pieces of answers to `sink`.
-    fn take_pieces(&mut self, sink: &mut dyn RecordSink) -> Result<SourceEvent> {
-        let mut taken = 0;
-        while taken < RECORDS_PER_POLL {
-            let (id, ended) = match self.fetcher.piece()? {
-                None => break,
-                Some(Piece::Unsupported(why)) => return Ok(SourceEvent::Unsupported(why)),
-                Some(Piece::End { id, next, high }) => (id, sink.read_to(id, next, high)?),
-                Some(Piece::Records { id, name, records }) => {
-                    taken += records.left();
-                    let mut ended = false;
-                    for record in records {
-                        let record = record.map_err(|error| error.at(format!("{name}/{}", id.number)))?;
-                        let arrival = Message::arrival(record.time, record.is_fact);
-                        let (offset, key, value) = (record.offset, record.key, record.value);
-                        let message = Message { offset, key, value, headers: &record.headers, arrival };
-                        ended = sink.record(id, &message)?;
-                        if ended {
-                            break;
-                        }
-                    }
-                    (id, ended)
-                }
-            };
-            if ended {
-                self.fetcher.remove(id);
-            }
-        }
-        Ok(SourceEvent::Records)
     }
 
     /// Returns the next event of librdkafka that concerns the group or the connections. Its partitions are paused, so that their
@@ -77,7 +38,7 @@ impl FetchSource {
 }
 
 impl RecordSource for FetchSource {
-    fn assign(&mut self, starts: &[Start]) -> Result<()> {
+    fn assign(&mut self, starts: &[Position]) -> Result<()> {
         if let Some(library) = &mut self.library {
             library.assign(starts)?;
             library.pause(&starts.iter().map(|start| start.id).collect::<Vec<_>>())?;
@@ -85,7 +46,7 @@ impl RecordSource for FetchSource {
         self.reset(starts)
     }
 
-    fn reset(&mut self, starts: &[Start]) -> Result<()> {
+    fn reset(&mut self, starts: &[Position]) -> Result<()> {
         starts.iter().for_each(|start| self.fetcher.read(*start));
         Ok(())
     }
@@ -108,7 +69,10 @@ impl RecordSource for FetchSource {
             Some(event) => event,
             None => self.fetcher.wait(Duration::ZERO)?,
         };
-        if matches!(event, SourceEvent::Records) { self.take_pieces(sink) } else { Ok(event) }
+        if matches!(event, SourceEvent::Records) {
+            self.fetcher.pass(sink)?;
+        }
+        Ok(event)
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<()> {

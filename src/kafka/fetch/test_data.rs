@@ -2,9 +2,10 @@
 
 use super::batch::tests::{batch, body};
 use super::broker::{Connected, Network, Stream};
-use super::wire::{Cursor, LENGTH};
+use super::wire::LENGTH;
 use super::{Fetcher, Leader, Leaders, Lookup};
 use crate::error::Result;
+use crate::parse::bytes::Cursor;
 use crate::uri::kafka::Address;
 use rustix::event::PollFd;
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ pub struct Log {
     /// Its first and its end offset.
     pub low: i64,
     pub high: i64,
-    /// What the leader answers instead of records.
+    /// The answer of the leader instead of records.
     pub code: i16,
     /// Aborted transactions: producer and first offset.
     pub aborted: Vec<(i64, i64)>,
@@ -82,7 +83,7 @@ pub struct State {
     pub now: Instant,
     pub brokers: BTreeMap<i32, FakeBroker>,
     pub logs: BTreeMap<i32, Log>,
-    /// Whether brokers know the topic.
+    /// Whether the topic exists.
     pub is_known: bool,
     /// The number of fetch requests so far.
     pub requests: usize,
@@ -125,7 +126,7 @@ impl Network for FakeKafka {
         self.state().now
     }
 
-    fn connect(&self, _: &str, port: u16) -> Option<Receiver<Connected>> {
+    fn connect(&self, _: &str, port: u16) -> Receiver<Connected> {
         let (sender, receiver) = sync_channel(1);
         let broker = i32::from(port);
         let connected: Connected = match self.state().brokers[&broker].is_down {
@@ -135,7 +136,7 @@ impl Network for FakeKafka {
             }
         };
         sender.send(connected).unwrap();
-        Some(receiver)
+        receiver
     }
 
     fn wait(&self, _: &mut [PollFd<'_>], timeout: Duration) {
@@ -203,17 +204,18 @@ impl FakeStream {
     /// Returns the answer to a fetch: at once if it has news, else once the request's maximum wait has passed.
     fn fetch(&mut self) -> Option<Vec<u8>> {
         let mut state = self.kafka.state();
-        let mut cursor = Cursor(&self.request[12..]);
-        let client = cursor.i16().unwrap();
+        let mut cursor = Cursor::new(&self.request[12..]);
+        let client: i16 = cursor.be().unwrap();
         cursor.take(client as usize).unwrap();
-        let (_replica, wait) = (cursor.i32(), cursor.i32().unwrap());
+        let (_replica, wait) = (cursor.be::<i32>(), cursor.be::<i32>().unwrap());
         cursor.take(4 + 4 + 1 + 4 + 4).unwrap();
-        assert_eq!((cursor.i32(), cursor.i16()), (Some(1), Some(1)), "one topic with a name of one byte");
+        assert_eq!((cursor.be::<i32>(), cursor.be::<i16>()), (Some(1), Some(1)), "one topic with a name of one byte");
         assert_eq!(cursor.take(1), Some(b"t".as_slice()));
         let (mut partitions, mut has_news) = (vec![], false);
-        let count = cursor.i32().unwrap();
+        let count: i32 = cursor.be().unwrap();
         for _ in 0..count {
-            let (number, _epoch, offset) = (cursor.i32().unwrap(), cursor.i32(), cursor.i64().unwrap());
+            let (number, _epoch) = (cursor.be().unwrap(), cursor.be::<i32>());
+            let offset: i64 = cursor.be().unwrap();
             cursor.take(8 + 4).unwrap();
             let log = &state.logs[&number];
             let code = match log.code {

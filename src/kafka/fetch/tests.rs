@@ -6,7 +6,7 @@ use super::*;
 use crate::kafka::source::{Message, RecordSink, RecordSource, SourceEvent};
 use crate::kafka::test_data::{Call, FakeSource, partition, start};
 
-/// What a source has passed.
+/// The records that a source has passed.
 #[derive(Default)]
 struct Taken {
     records: Vec<(i32, i64, String)>,
@@ -42,7 +42,7 @@ struct Rig {
 impl Rig {
     fn new(leaders: &[i32]) -> Self {
         let (kafka, library) = (FakeKafka::new(leaders), FakeSource::default());
-        let source = FetchSource::with(kafka.fetcher(), Box::new(library.clone()));
+        let source = FetchSource::new(kafka.fetcher(), Box::new(library.clone()));
         Self { kafka, library, source, taken: Taken::default() }
     }
 

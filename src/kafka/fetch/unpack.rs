@@ -6,22 +6,25 @@ use std::io::{self, Read};
 /// Maximum size of a decompressed batch in bytes: as long as librdkafka's longest answer.
 pub const MAX: usize = 100_000_000;
 
+/// The number of the last known compression.
+pub const LAST: i16 = 4;
+
 /// The header that Java's snappy library writes before its blocks: a magic and two versions.
 const SNAPPY_MARK: &[u8] = b"\x82SNAPPY\0";
 const SNAPPY_HEAD: usize = SNAPPY_MARK.len() + 8;
 
-/// Decompresses a batch into `unpacked`, which is emptied first. Returns `Ok(false)` if the compression is unknown. Errors:
-/// exit status 65 if the batch is corrupt or longer than [`MAX`] bytes.
-pub fn unpack(packing: i16, packed: &[u8], unpacked: &mut Vec<u8>) -> Result<bool> {
+/// Decompresses a batch into `unpacked`, which is emptied first. Errors: exit status 65 if the batch is corrupt or longer than
+/// [`MAX`] bytes, or if its compression is unknown.
+pub fn unpack(compression: i16, packed: &[u8], unpacked: &mut Vec<u8>) -> Result<()> {
     unpacked.clear();
-    let done = match packing {
+    let done = match compression {
         1 => read(flate2::read::MultiGzDecoder::new(packed), unpacked),
         2 => snappy(packed, unpacked),
         3 => read(lz4_flex::frame::FrameDecoder::new(packed), unpacked),
-        4 => zstd::stream::read::Decoder::new(packed).and_then(|decoder| read(decoder, unpacked)),
-        _ => return Ok(false),
+        LAST => zstd::stream::read::Decoder::new(packed).and_then(|decoder| read(decoder, unpacked)),
+        _ => Err(io::Error::other("unknown compression")),
     };
-    done.map(|()| true).map_err(|error| Error::corrupt("a batch of records cannot be decompressed").because(error))
+    done.map_err(|error| Error::corrupt("a batch of records cannot be decompressed").because(error))
 }
 
 fn read(decoder: impl Read, unpacked: &mut Vec<u8>) -> io::Result<()> {
@@ -88,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn every_packing_comes_back_and_is_refused_when_it_is_cut() {
+    fn every_compression_comes_back_and_is_refused_when_it_is_cut() {
         let text = b"some text, some text, some text".repeat(50);
         let all = [
             (1, gzip(&text)),
@@ -98,23 +101,23 @@ mod tests {
             (4, zstd::encode_all(text.as_slice(), 1).unwrap()),
         ];
         let mut unpacked = vec![1, 2, 3];
-        for (packing, packed) in all {
-            assert!(unpack(packing, &packed, &mut unpacked).unwrap(), "{packing}");
-            assert!(unpacked == text, "{packing}");
-            let cut = unpack(packing, &packed[..packed.len() - 9], &mut unpacked);
-            assert!(cut.is_err(), "{packing}: {} bytes", unpacked.len());
+        for (compression, packed) in all {
+            unpack(compression, &packed, &mut unpacked).unwrap();
+            assert!(unpacked == text, "{compression}");
+            let cut = unpack(compression, &packed[..packed.len() - 9], &mut unpacked);
+            assert!(cut.is_err(), "{compression}: {} bytes", unpacked.len());
         }
-        assert!(!unpack(5, &text, &mut unpacked).unwrap());
+        assert!(unpack(5, &text, &mut unpacked).is_err());
     }
 
     #[test]
     fn a_batch_that_grows_without_end_is_refused_before_it_has() {
         let zeros = vec![0; MAX + 1];
         let mut unpacked = vec![];
-        for (packing, packed) in
+        for (compression, packed) in
             [(1, gzip(&zeros)), (3, lz4(&zeros)), (4, zstd::encode_all(zeros.as_slice(), 1).unwrap())]
         {
-            let error = unpack(packing, &packed, &mut unpacked).unwrap_err();
+            let error = unpack(compression, &packed, &mut unpacked).unwrap_err();
             assert!(error.to_string().contains("more than"), "{error}");
         }
         let half = vec![0; MAX / 2 + 1];

@@ -7,7 +7,7 @@
 mod raw;
 mod text;
 
-use super::options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Lean};
+use super::options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Projection};
 use super::stamp::Stamper;
 use crate::error::Result;
 use crate::kind::Kind;
@@ -51,7 +51,7 @@ pub(super) struct Row<'a> {
 pub(super) struct Builder {
     schema: SchemaRef,
     /// Bits of the columns that are filled; the others are blank.
-    asked: u32,
+    filled: u32,
     event_id: FixedSizeBinaryBuilder,
     source: Text,
     event_type: Text,
@@ -74,12 +74,12 @@ pub(super) struct Builder {
 
 /// Returns the schema of events, with the column of raw records that `keep_raw` implies.
 pub fn schema(keep_raw: KeepRaw) -> SchemaRef {
-    Beside { raw: keep_raw, ..Beside::default() }.schema()
+    ExtraColumns { raw: keep_raw, ..ExtraColumns::default() }.schema()
 }
 
 /// The columns after an event's own, in their order.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Beside<'a> {
+pub(super) struct ExtraColumns<'a> {
     /// The raw record.
     pub(super) raw: KeepRaw,
     /// Watched properties.
@@ -90,7 +90,7 @@ pub(super) struct Beside<'a> {
     pub(super) headers: bool,
 }
 
-impl Beside<'_> {
+impl ExtraColumns<'_> {
     fn schema(&self) -> SchemaRef {
         let schema = Kind::Event.schema();
         let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
@@ -107,10 +107,10 @@ impl Beside<'_> {
 
 impl Builder {
     /// Creates an empty builder; `coded` has a bit for each watched property that has few values.
-    pub(super) fn new(beside: Beside<'_>, coded: u32, lean: Option<Lean>) -> Self {
+    pub(super) fn new(beside: ExtraColumns<'_>, coded: u32, lean: Option<Projection>) -> Self {
         let text = |index: usize| Text::new(lean.is_some_and(|lean| lean.coded & lean.columns & (1 << index) != 0));
         Self {
-            asked: lean.map_or(u32::MAX, |lean| lean.columns),
+            filled: lean.map_or(u32::MAX, |lean| lean.columns),
             schema: beside.schema(),
             event_id: FixedSizeBinaryBuilder::with_capacity(BATCH_ROWS, 16),
             source: text(column::SOURCE),
@@ -138,35 +138,35 @@ impl Builder {
     }
 
     #[inline(always)]
-    fn asks(&self, column: usize) -> bool {
-        self.asked & (1 << column) != 0
+    fn fills(&self, column: usize) -> bool {
+        self.filled & (1 << column) != 0
     }
 
     #[inline]
     pub(super) fn push(&mut self, row: &Row<'_>) -> Result<()> {
-        if self.asks(column::EVENT_ID) {
+        if self.fills(column::EVENT_ID) {
             self.event_id.append_value(row.event_id)?;
         }
-        if self.asks(column::SOURCE) {
+        if self.fills(column::SOURCE) {
             self.source.push(Some(row.source));
         }
-        if self.asks(column::EVENT_TYPE) {
+        if self.fills(column::EVENT_TYPE) {
             self.event_type.push(Some(row.event_type));
         }
-        if self.asks(column::USER_ID) {
+        if self.fills(column::USER_ID) {
             self.user_id.append_option(row.user_id);
         }
-        if self.asks(column::PROPERTIES) {
+        if self.fills(column::PROPERTIES) {
             self.properties.append_value(row.properties);
             self.bytes += row.properties.len() + 64;
         }
-        if self.asks(column::CLIENT_TIMESTAMP) {
+        if self.fills(column::CLIENT_TIMESTAMP) {
             self.client_timestamp.append_option(row.client_timestamp);
         }
-        if self.asks(column::SERVER_TIMESTAMP) {
+        if self.fills(column::SERVER_TIMESTAMP) {
             self.server_timestamp.append_option(row.server_timestamp);
         }
-        if self.asks(column::SCHEMA_ID) {
+        if self.fills(column::SCHEMA_ID) {
             self.schema_id.append_option(row.schema_id);
         }
         self.ingested_at.push(row.ingested_at);
@@ -199,7 +199,7 @@ impl Builder {
 
     /// Adds the headers of the last row, if the batch has a column for them.
     #[inline]
-    pub(super) fn wrap(&mut self, headers: Option<&dyn Headers>) -> Result<()> {
+    pub(super) fn push_headers(&mut self, headers: Option<&dyn Headers>) -> Result<()> {
         if let Some(column) = &mut self.headers {
             self.bytes += column.push(headers)?;
         }
@@ -310,7 +310,7 @@ pub(super) struct Unstamped {
     schema: SchemaRef,
     /// In the order of [`UNSTAMPED_COLUMNS`].
     columns: Vec<ArrayRef>,
-    /// The columns of [`Beside`], in its order.
+    /// The columns of [`ExtraColumns`], in its order.
     extra: Vec<ArrayRef>,
     event_times: Vec<i64>,
     partitions: Vec<u32>,

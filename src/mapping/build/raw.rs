@@ -14,12 +14,12 @@ pub(super) enum Raw {
     /// A copy of each record.
     Copied(BinaryBuilder),
     /// A view of each record.
-    Lent(Lent),
+    LentRecords(LentRecords),
 }
 
 /// Records as ranges of lent read buffers; a record outside the current one is copied.
 #[derive(Default)]
-pub(super) struct Lent {
+pub(super) struct LentRecords {
     views: BinaryViewBuilder,
     /// The buffer that is lent now.
     block: Option<Buffer>,
@@ -31,7 +31,7 @@ impl Raw {
     pub(super) fn new(keep: KeepRaw) -> Option<Self> {
         match keep {
             KeepRaw::No => None,
-            KeepRaw::Within => Some(Raw::Lent(Lent::default())),
+            KeepRaw::Within => Some(Raw::LentRecords(LentRecords::default())),
             KeepRaw::Column | KeepRaw::Brought => Some(Raw::Copied(BinaryBuilder::new())),
         }
     }
@@ -53,8 +53,8 @@ impl Raw {
                 column.append_option(raw);
                 Ok(raw.map_or(0, <[u8]>::len))
             }
-            (Raw::Lent(lent), Some(raw)) => lent.push(raw),
-            (Raw::Lent(lent), None) => {
+            (Raw::LentRecords(lent), Some(raw)) => lent.push(raw),
+            (Raw::LentRecords(lent), None) => {
                 lent.views.append_null();
                 Ok(0)
             }
@@ -63,7 +63,7 @@ impl Raw {
 
     /// Sets the buffer that the next records are ranges of; with `None` they are copied.
     pub(super) fn lend(&mut self, block: Option<Buffer>) {
-        if let Raw::Lent(lent) = self {
+        if let Raw::LentRecords(lent) = self {
             (lent.block, lent.number) = (block, None);
         }
     }
@@ -71,7 +71,7 @@ impl Raw {
     pub(super) fn finish(&mut self) -> ArrayRef {
         match self {
             Raw::Copied(column) => Arc::new(taken(column)),
-            Raw::Lent(lent) => {
+            Raw::LentRecords(lent) => {
                 lent.number = None;
                 Arc::new(lent.views.finish())
             }
@@ -79,7 +79,7 @@ impl Raw {
     }
 }
 
-impl Lent {
+impl LentRecords {
     #[inline]
     fn push(&mut self, raw: &[u8]) -> Result<usize> {
         let Some((block, start)) = self.block.as_ref().and_then(|block| Some((block, place(block, raw)?))) else {

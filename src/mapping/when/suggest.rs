@@ -26,8 +26,8 @@ fn visit(object: &str, prefix: &str, depth: u32, found: &mut Vec<String>) {
     });
 }
 
-/// Returns the flags, beside `--time`, with which a value reads as a time; `None` if no flags do. A number must lie
-/// between 1990 and 2100.
+/// Returns the flags, beside `--time`, with which a value reads as a time; `None` if no flags do. A number must be an
+/// instant between 1990 and 2100.
 pub(super) fn flags(value: Value<'_>) -> Option<String> {
     match value {
         Value::Plain(text) if parse_instant(text).is_some() => Some(String::new()),
@@ -37,7 +37,7 @@ pub(super) fn flags(value: Value<'_>) -> Option<String> {
     }
 }
 
-/// Returns the first unit in which a number lies between 1990 and 2100.
+/// Returns the first unit in which a number is an instant between 1990 and 2100.
 fn unit_of(number: &str) -> Option<&'static str> {
     let value: f64 = number.parse().ok()?;
     let (from, to) = (20.0 * 365.25, 130.0 * 365.25);

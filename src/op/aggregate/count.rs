@@ -19,7 +19,7 @@ pub(super) const COUNT: Definition = Definition {
     args: &[Want::Presence],
     least: 1,
     quantile: false,
-    create: Slots::<Count>::create,
+    create: Slots::<Count<false>>::create,
 };
 
 /// `rate(*)`, `rate(x)`.
@@ -27,17 +27,15 @@ pub(super) const RATE: Definition = Definition {
     name: "rate",
     usage: "rate(*) or rate(x)",
     about: "count per second of the window, rounded once",
-    create: Slots::<Rate>::create,
+    create: Slots::<Count<true>>::create,
     ..COUNT
 };
 
+/// A number of rows; with `RATE` its result is per second of the window.
 #[derive(Default)]
-struct Count(u64);
+struct Count<const RATE: bool>(u64);
 
-#[derive(Default)]
-struct Rate(Count);
-
-impl Accumulator for Count {
+impl<const RATE: bool> Accumulator for Count<RATE> {
     fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
         match args.first() {
             Some(arg) => each_present(arg, slots, rows, |slot, _| states[slot].0 += 1),
@@ -49,8 +47,12 @@ impl Accumulator for Count {
         self.0 += other.0;
     }
 
-    fn result(&self, _: Asked) -> Option<f64> {
-        Some(self.0 as f64)
+    fn result(&self, asked: Asked) -> Option<f64> {
+        if !RATE {
+            return Some(self.0 as f64);
+        }
+        let micros = u64::try_from(asked.window_micros).ok().filter(|micros| *micros > 0)?;
+        Some(exact::round(&(BigInt::from(self.0) * SECOND), micros, 0))
     }
 
     fn save(&self, out: &mut Vec<u8>) {
@@ -59,31 +61,5 @@ impl Accumulator for Count {
 
     fn load(reader: &mut Reader<'_>) -> Result<Self> {
         reader.rows().map(Self)
-    }
-}
-
-impl Accumulator for Rate {
-    fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
-        match args.first() {
-            Some(arg) => each_present(arg, slots, rows, |slot, _| states[slot].0.0 += 1),
-            None => slots.iter().for_each(|slot| states[*slot as usize].0.0 += 1),
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        self.0.merge(&other.0);
-    }
-
-    fn result(&self, asked: Asked) -> Option<f64> {
-        let micros = u64::try_from(asked.window_micros).ok().filter(|micros| *micros > 0)?;
-        Some(exact::round(&(BigInt::from(self.0.0) * SECOND), micros, 0))
-    }
-
-    fn save(&self, out: &mut Vec<u8>) {
-        self.0.save(out);
-    }
-
-    fn load(reader: &mut Reader<'_>) -> Result<Self> {
-        Count::load(reader).map(Self)
     }
 }

@@ -1,7 +1,7 @@
 //! approx_distinct: HyperLogLog with 4,096 registers.
 //!
-//! The top 12 bits of a text's hash (xxh3, 64 bits, seed 0; fixed for ever) select a register. The register holds the
-//! greatest rank it has seen: leading zeros of the other 52 bits, plus one. Registers are maxima, so the state is a
+//! The top 12 bits of a text's hash (xxh3, 64 bits, seed 0; these never change) select a register. The register holds
+//! the greatest rank it has seen: leading zeros of the other 52 bits, plus one. Registers are maxima, so the state is a
 //! function of the set of texts. Up to [`SPARSE_MAX`] registers in use are a sorted list; more are one byte each.
 //!
 //! Estimator: the improved raw estimator of O. Ertl, "New cardinality estimation algorithms for HyperLogLog sketches"
@@ -236,6 +236,6 @@ impl Accumulator for Distinct {
                 && list.iter().all(|entry| ((entry >> 8) as usize) < REGISTERS && ranked(entry.to_le_bytes()[0]));
             right.then_some(Self::Sparse(list))
         };
-        state.ok_or_else(|| Error::corrupt("saved approx_distinct holds no registers of HyperLogLog"))
+        state.ok_or_else(|| Error::corrupt("saved approx_distinct: invalid HyperLogLog registers"))
     }
 }

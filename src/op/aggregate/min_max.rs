@@ -58,7 +58,7 @@ impl<const GREATEST: bool> Accumulator for Extreme<GREATEST> {
     }
 
     fn load(reader: &mut Reader<'_>) -> Result<Self> {
-        let some = reader.byte()? == 1;
+        let some = reader.flag()?;
         let value: f64 = reader.le()?;
         Ok(Self(some.then_some(value)))
     }

@@ -8,7 +8,6 @@
 //! holds the states of one metric by slot, so a batch costs one dynamic call; `slots.rs` builds it from the
 //! `Accumulator` that each aggregate's file implements. `exact.rs` has exact sums, `quantile.rs` ranks.
 
-mod avg;
 mod count;
 mod definition;
 mod distinct;
@@ -30,7 +29,7 @@ use crate::expr::{Expr, Leaves, Node, literal_number, parse_call, refused, witho
 pub const ALL: &[&Definition] = &[
     &count::COUNT,
     &sum::SUM,
-    &avg::AVG,
+    &sum::AVG,
     &min_max::MIN,
     &min_max::MAX,
     &stddev::STDDEV,
@@ -60,7 +59,7 @@ impl Call {
         &self.args
     }
 
-    /// Returns the text without blanks, which is the default name of the metric.
+    /// Returns the text without spaces, which is the default name of the metric.
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -35,7 +35,7 @@ pub(super) const APPROX_PERCENTILE: Definition = Definition {
 /// Bits of the mantissa that separate bins.
 const STEP_BITS: u32 = 6;
 const CUT_BITS: u32 = 52 - STEP_BITS;
-/// The offset that makes the bin of the least subnormal 1: after scaling, 54 powers of two lie below the exponent
+/// The offset that makes the bin of the least subnormal 1: after scaling, 54 powers of two are below the exponent
 /// field's 0.
 const OFFSET: i32 = (SCALE_BITS << STEP_BITS) + 1;
 /// Subnormal doubles are multiplied by 2^54, which is exact.

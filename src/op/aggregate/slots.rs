@@ -31,9 +31,9 @@ pub(super) trait Accumulator: Default + 'static {
     fn heap(&self) -> usize {
         0
     }
-    /// Saves the state, after the version byte.
+    /// Saves the state. The same values in any order and any splits give the same bytes. [`Slots`] writes the version before it.
     fn save(&self, out: &mut Vec<u8>);
-    /// Restores a saved state.
+    /// Restores a saved state. Errors: exit status 65 if [`Accumulator::save`] cannot have written the bytes.
     fn load(reader: &mut Reader<'_>) -> Result<Self>;
 }
 
@@ -90,7 +90,7 @@ impl<A: Accumulator> Aggregate for Slots<A> {
         let mut reader = Reader::new(bytes);
         let version = reader.byte()?;
         if version != VERSION {
-            return Err(Error::corrupt(format!("a saved aggregate has version {version}, not {VERSION}")));
+            return Err(Error::corrupt(format!("saved aggregate: expected version {VERSION}, found {version}")));
         }
         let state = A::load(&mut reader)?;
         reader.finish()?;

@@ -1,4 +1,4 @@
-//! sum: exact, rounded once.
+//! sum and avg: exact, rounded once.
 
 use super::definition::Definition;
 use super::exact::{Exact, UNIT, round};
@@ -17,7 +17,16 @@ pub(super) const SUM: Definition = Definition {
     args: &[Want::Kind(ValueKind::Number)],
     least: 1,
     quantile: false,
-    create: Slots::<Sum>::create,
+    create: Slots::<Sum<false>>::create,
+};
+
+/// `avg(x)`.
+pub(super) const AVG: Definition = Definition {
+    name: "avg",
+    usage: "avg(x)",
+    about: "exact sum divided by the count, rounded once",
+    create: Slots::<Sum<true>>::create,
+    ..SUM
 };
 
 /// Which infinities and NaN have been added.
@@ -61,17 +70,17 @@ impl Specials {
     }
 }
 
-/// An exact sum and its number of values.
+/// An exact sum and its number of values; with `MEAN` its result is the mean.
 #[derive(Debug, Default)]
-pub(super) struct Sum {
+struct Sum<const MEAN: bool> {
     exact: Exact,
     count: u64,
     specials: Specials,
 }
 
-impl Sum {
+impl<const MEAN: bool> Sum<MEAN> {
     #[inline(always)]
-    pub(super) fn push(&mut self, value: f64) {
+    fn push(&mut self, value: f64) {
         self.count += 1;
         if value.is_finite() {
             self.exact.add(value);
@@ -79,26 +88,9 @@ impl Sum {
             self.specials.note(value);
         }
     }
-
-    /// Returns the sum divided by `divisor`, rounded once; `None` if there is no value.
-    fn divided(&self, divisor: u64) -> Option<f64> {
-        if self.count == 0 {
-            return None;
-        }
-        if let Some(sum) = self.specials.sum() {
-            return Some(sum);
-        }
-        let (total, shift) = self.exact.total();
-        Some(round(&total, divisor, UNIT + shift))
-    }
-
-    /// Returns the mean, rounded once.
-    pub(super) fn mean(&self) -> Option<f64> {
-        self.divided(self.count)
-    }
 }
 
-impl Accumulator for Sum {
+impl<const MEAN: bool> Accumulator for Sum<MEAN> {
     fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
         each_number(states, slots, rows, args, Self::push);
     }
@@ -110,7 +102,14 @@ impl Accumulator for Sum {
     }
 
     fn result(&self, _: Asked) -> Option<f64> {
-        self.divided(1)
+        if self.count == 0 {
+            return None;
+        }
+        if let Some(sum) = self.specials.sum() {
+            return Some(sum);
+        }
+        let (total, shift) = self.exact.total();
+        Some(round(&total, if MEAN { self.count } else { 1 }, UNIT + shift))
     }
 
     fn heap(&self) -> usize {

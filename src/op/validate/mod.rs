@@ -23,14 +23,15 @@ pub mod walk;
 use self::fields::CheckId;
 use self::fields::{Field, Fields};
 use self::walk::{Check, Checks, Explain, FaultReport, Quiet, WalkStep};
-use self::walk::{excerpt, is_required, is_string, missing};
+use self::walk::{compile_field, is_required, is_string, missing};
+use crate::avro::Scalar;
 use crate::avro::schema::AvroType;
 use crate::error::{Error, Result};
 use crate::json::scan::{at, skip_space};
-use crate::json::text::unescape;
+use crate::json::text::{excerpt, unescape};
 use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault, Rejected};
-use crate::kind::event::{self, column};
+use crate::kind::event::{self, PROVENANCE, column};
 use crate::kind::rows::{Cell, RowColumns, View};
 use crate::registry::{Lookup, Schemas, Subject, Version};
 use arrow::array::{Array, Int64Array, Int64Builder, RecordBatch};
@@ -43,10 +44,6 @@ const SUBJECTS_MAX: usize = 4096;
 /// Maximum number of dictionary values that are checked ahead of the rows.
 const CODES_MAX: usize = 256;
 
-/// Columns that evt fills, not the producer.
-const PROVENANCE: [usize; 6] =
-    [column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME, column::INGESTED_AT, column::SCHEMA_ID];
-
 /// How the subject of an event is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubjectOf {
@@ -56,9 +53,18 @@ pub enum SubjectOf {
     Fixed(String),
 }
 
+impl From<&str> for SubjectOf {
+    /// Reads a flag: `=TEXT`, or a column or path.
+    fn from(text: &str) -> Self {
+        match text.strip_prefix('=') {
+            Some(text) => Self::Fixed(text.to_owned()),
+            None => Self::Column(text.to_owned()),
+        }
+    }
+}
+
 /// How events are validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Options {
     /// How the subject is found; the column `event_type` by default.
     pub subject: SubjectOf,
@@ -124,16 +130,17 @@ impl Validator {
         let rows = RowColumns::new(batch)?;
         let mut schema_ids = Int64Builder::with_capacity(batch.num_rows());
         let mut faults = vec![];
-        let whence = Whence::new(&options.subject);
+        let source = SubjectSource::new(&options.subject);
         known.begin();
         for row in 0..batch.num_rows() {
-            let code = whence.code(&rows, row);
-            if let Some(id) = code.and_then(|code| known.id_by_code(code, (&rows, row))) {
+            let code = source.code(&rows, row);
+            let event = EventRow { columns: &rows, row };
+            if let Some(id) = code.and_then(|code| known.id_by_code(code, event)) {
                 schema_ids.append_value(id);
                 continue;
             }
-            let verdict = match whence.subject(&rows, row) {
-                Some(name) => known.judge(&name, code, (&rows, row), schemas)?,
+            let verdict = match source.subject(&rows, row) {
+                Some(name) => known.judge(&name, code, event, schemas)?,
                 None => Err(nameless(&options.subject)),
             };
             match verdict {
@@ -159,7 +166,7 @@ impl Known {
     /// Returns the id of the version that accepts the row, if the subject name with this code was looked up in this
     /// batch.
     #[inline]
-    fn id_by_code(&mut self, code: usize, row: At<'_>) -> Option<i64> {
+    fn id_by_code(&mut self, code: usize, row: EventRow<'_>) -> Option<i64> {
         let at = (*self.by_code.get(code)?)?;
         self.compiled[at].id_of(row, self.batch, &mut self.quiet)
     }
@@ -171,7 +178,7 @@ impl Known {
         &mut self,
         name: &str,
         code: Option<usize>,
-        row: At<'_>,
+        row: EventRow<'_>,
         schemas: &mut dyn Schemas,
     ) -> Result<Result<i64, Fault>> {
         let verdict = self.judge_by_name(name, row, schemas)?;
@@ -183,7 +190,12 @@ impl Known {
     }
 
     #[inline]
-    fn judge_by_name(&mut self, name: &str, row: At<'_>, schemas: &mut dyn Schemas) -> Result<Result<i64, Fault>> {
+    fn judge_by_name(
+        &mut self,
+        name: &str,
+        row: EventRow<'_>,
+        schemas: &mut dyn Schemas,
+    ) -> Result<Result<i64, Fault>> {
         if let Some(id) = self.id_of(name, row) {
             return Ok(Ok(id));
         }
@@ -202,7 +214,7 @@ impl Known {
     }
 
     #[inline]
-    fn id_of(&mut self, name: &str, row: At<'_>) -> Option<i64> {
+    fn id_of(&mut self, name: &str, row: EventRow<'_>) -> Option<i64> {
         let at = *self.index.get(name)?;
         self.compiled[at].id_of(row, self.batch, &mut self.quiet)
     }
@@ -265,13 +277,13 @@ fn nameless(of: &SubjectOf) -> Fault {
 }
 
 /// Where the subject of a row is read from.
-enum Whence<'a> {
+enum SubjectSource<'a> {
     Fixed(&'a str),
     Column(usize),
     Property(&'a str),
 }
 
-impl<'a> Whence<'a> {
+impl<'a> SubjectSource<'a> {
     fn new(of: &'a SubjectOf) -> Self {
         match of {
             SubjectOf::Fixed(name) => Self::Fixed(name),
@@ -331,10 +343,10 @@ fn property<'a>(object: &'a str, path: &str) -> Option<Cow<'a, str>> {
 impl Compiled {
     /// Returns the id of the latest version that accepts the row.
     #[inline]
-    fn id_of(&mut self, row: At<'_>, batch: u64, quiet: &mut Quiet) -> Option<i64> {
+    fn id_of(&mut self, row: EventRow<'_>, batch: u64, quiet: &mut Quiet) -> Option<i64> {
         for plan in &mut self.plans {
             if plan.batch != batch {
-                plan.prepare(row.0, batch);
+                plan.prepare(row.columns, batch);
             }
             quiet.begin();
             if plan.walk(row, quiet) {
@@ -346,7 +358,7 @@ impl Compiled {
 
     /// Returns the fault of the row against the latest version.
     #[cold]
-    fn fault_of(&self, row: At<'_>) -> Fault {
+    fn fault_of(&self, row: EventRow<'_>) -> Fault {
         let mut report = Explain::default();
         if let Some(plan) = self.plans.first() {
             plan.walk(row, &mut report);
@@ -361,8 +373,8 @@ struct Plan {
     checks: Checks,
     /// Fields that are columns.
     columns: Vec<ColumnField>,
-    /// Those of them that some row of the current batch may fail. What a column's type and its lack of NULL prove is
-    /// not checked row by row.
+    /// The columns that some row of the current batch may violate. If a column's type and the absence of NULL prove a
+    /// check for the whole batch, it is not repeated row by row.
     doubtful: Vec<Doubtful>,
     /// The number of that batch.
     batch: u64,
@@ -401,16 +413,11 @@ impl Plan {
         };
         let checks = Checks::new(schema, closed);
         let (mut columns, mut properties, mut whole) = (vec![], vec![], None);
-        let plain = |field: &crate::avro::schema::Field| Field {
-            name: field.name.clone(),
-            check: checks.of(field.node),
-            required: is_required(schema, field),
-        };
         for field in fields {
             let required = field.default.is_none();
             match (event::COLUMNS.iter().position(|name| *name == field.name), &schema.node(field.node).avro_type) {
                 (Some(column::PROPERTIES), AvroType::Record { fields, .. }) if required => {
-                    properties.extend(fields.iter().map(plain));
+                    properties.extend(fields.iter().map(|field| compile_field(schema, field)));
                 }
                 (Some(column::PROPERTIES), _) => {
                     let check = checks.of(field.node);
@@ -420,7 +427,7 @@ impl Plan {
                     let check = checks.of(field.node);
                     columns.push(ColumnField { column, check, required: is_required(schema, field) });
                 }
-                _ => properties.push(plain(field)),
+                _ => properties.push(compile_field(schema, field)),
             }
         }
         let mut names = HashSet::new();
@@ -469,7 +476,7 @@ impl Plan {
 
     fn takes_any_text(&self, id: CheckId) -> bool {
         match self.checks.get(id) {
-            Check::Text => true,
+            Check::Scalar(Scalar::String) => true,
             Check::Union(union) => union.branches().iter().any(|branch| self.takes_any_text(*branch)),
             _ => false,
         }
@@ -477,7 +484,8 @@ impl Plan {
 
     /// Whether the row passes, as far as `report` continues the walk.
     #[inline]
-    fn walk<R: FaultReport>(&self, (rows, row): At<'_>, report: &mut R) -> bool {
+    fn walk<R: FaultReport>(&self, event: EventRow<'_>, report: &mut R) -> bool {
+        let EventRow { columns: rows, row } = event;
         let passes = |field: &ColumnField, report: &mut R| self.column(field, rows.cell(field.column, row), report);
         let going = match R::QUIET {
             true => self.doubtful.iter().all(|doubtful| {
@@ -492,7 +500,7 @@ impl Plan {
         }
         let (text, distinct) = (rows.properties(row), rows.is_distinct(row));
         report.enter(WalkStep::Name(event::COLUMNS[column::PROPERTIES]));
-        let absent = |field: &Field, report: &mut R| self.absent(field, (rows, row), report);
+        let absent = |field: &Field, report: &mut R| self.absent(field, event, report);
         let going = self.whole.as_ref().is_none_or(|whole| self.whole(whole, text, report))
             && (self.properties.is_trivial() || self.checks.record(&self.properties, text, distinct, report, absent));
         report.leave();
@@ -515,9 +523,9 @@ impl Plan {
 
     /// Checks a required property that is absent: falls back on the provenance column of its name.
     #[cold]
-    fn absent<R: FaultReport>(&self, field: &Field, (rows, row): At<'_>, report: &mut R) -> bool {
+    fn absent<R: FaultReport>(&self, field: &Field, event: EventRow<'_>, report: &mut R) -> bool {
         let column = PROVENANCE.into_iter().find(|column| event::COLUMNS[*column] == field.name);
-        match column.map(|column| rows.cell(column, row)) {
+        match column.map(|column| event.columns.cell(column, event.row)) {
             None | Some(Cell::None) => missing(report),
             Some(cell) => {
                 self.takes(field.check, cell) || report.fault(|| self.checks.mismatch(field.check, &shown(cell)))
@@ -535,17 +543,19 @@ impl Plan {
     /// so every text and number type accepts it.
     #[inline]
     fn takes(&self, id: CheckId, cell: Cell<'_>) -> bool {
-        use Check::{Bytes, Double, Fixed, Float, Int, LocalTimestamp, Long, Text, Timestamp, Union, Uuid};
+        use Scalar::{Bytes, Double, Float, Int, LocalTimestamp, Long, String, Timestamp, Uuid, UuidText};
         match (self.checks.get(id), cell) {
-            (Union(union), cell) => union.branches().iter().any(|branch| self.takes(*branch, cell)),
+            (Check::Union(union), cell) => union.branches().iter().any(|branch| self.takes(*branch, cell)),
             (check, Cell::Text(content)) => is_string(check, content),
-            (check, Cell::Instant(_)) => {
-                matches!(check, Text | Int | Long | Float | Double | Timestamp | LocalTimestamp)
+            (Check::Scalar(scalar), Cell::Instant(_)) => {
+                matches!(scalar, String | Int | Long | Float | Double | Timestamp(_) | LocalTimestamp(_))
             }
-            (Int, Cell::Number(n)) => i32::try_from(n).is_ok(),
-            (check, Cell::Number(_)) => matches!(check, Long | Float | Double),
-            (check, Cell::Uuid(_)) => matches!(check, Text | Uuid | Bytes | Fixed(16)),
-            (_, Cell::None) => false,
+            (Check::Scalar(Int), Cell::Number(n)) => i32::try_from(n).is_ok(),
+            (Check::Scalar(scalar), Cell::Number(_)) => matches!(scalar, Long | Float | Double),
+            (Check::Scalar(scalar), Cell::Uuid(_)) => {
+                matches!(scalar, String | UuidText | Uuid | Bytes(None | Some(16)))
+            }
+            _ => false,
         }
     }
 }
@@ -558,12 +568,16 @@ fn shown(cell: Cell<'_>) -> String {
         Cell::Text(text) => format!("string \"{}\"", excerpt(text)),
         Cell::Number(n) => format!("number {n}"),
         Cell::Instant(_) => "an instant".to_owned(),
-        Cell::Uuid(_) => "a uuid".to_owned(),
+        Cell::Uuid(_) => "a UUID".to_owned(),
     }
 }
 
-/// A row of a batch.
-type At<'a> = (&'a RowColumns<'a>, usize);
+/// A row of a batch of events.
+#[derive(Clone, Copy)]
+struct EventRow<'a> {
+    columns: &'a RowColumns<'a>,
+    row: usize,
+}
 
 #[cfg(test)]
 mod tests;

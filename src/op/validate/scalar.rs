@@ -177,10 +177,10 @@ pub fn is_bytes(text: &str) -> bool {
 
 /// Whether `text` encodes exactly `size` bytes: in base64, as evt writes Avro's bytes, or in Avro's JSON encoding. No
 /// text is both, because base64 is longer than its bytes.
-pub fn is_fixed(text: &str, size: u64) -> bool {
-    is_bytes(text) && text.chars().count() as u64 == size
-        || text.len() as u64 == size.div_ceil(3).saturating_mul(4)
-            && base64::decode(text).is_some_and(|bytes| bytes.len() as u64 == size)
+pub fn is_fixed(text: &str, size: usize) -> bool {
+    is_bytes(text) && text.chars().count() == size
+        || text.len() == size.div_ceil(3).saturating_mul(4)
+            && base64::decode(text).is_some_and(|bytes| bytes.len() == size)
 }
 
 /// Whether `text` is a duration as evt writes Avro's twelve bytes, or encodes these bytes.

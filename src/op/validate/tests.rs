@@ -139,7 +139,7 @@ fn each_fault_of_a_column_says_what_it_holds() {
             Some("u"),
             r#"user_id: expected uuid, found string "u""#,
         ),
-        ("event_id", "\"long\"", None, "event_id: expected long (64 bits), found a uuid"),
+        ("event_id", "\"long\"", None, "event_id: expected long (64 bits), found a UUID"),
         ("client_timestamp", "\"long\"", None, "client_timestamp: missing"),
         ("server_timestamp", "\"boolean\"", None, "server_timestamp: expected boolean, found an instant"),
         ("server_timestamp", r#"{"type":"long","logicalType":"timestamp-micros"}"#, None, ""),

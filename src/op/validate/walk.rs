@@ -6,18 +6,13 @@
 
 use super::fields::{CheckId, Field, Fields, Met, is_escaped};
 use super::scalar;
-use crate::avro::schema::{AvroType, Logical, NodeId, Schema};
+use crate::avro::Scalar;
+use crate::avro::schema::{self, AvroType, NodeId, Schema, Unit, describe_symbols};
 use crate::json::guide::UNMARKED;
 use crate::json::number::parse_special;
-use crate::json::scan::{at, skip_space, value_end};
-use crate::json::text::{is_text, unescape};
-use crate::json::walk::{guided, members, string_content};
+use crate::json::text::{excerpt, is_text, unescape};
+use crate::json::walk::{guided, items, members, string_content};
 use std::collections::BTreeMap;
-
-/// Longest excerpt of a value in a message, in characters.
-const EXCERPT_CHARS_MAX: usize = 60;
-/// Maximum number of enum symbols in a message.
-const SYMBOLS_MAX: usize = 8;
 
 /// A compiled schema.
 pub struct Checks {
@@ -27,38 +22,8 @@ pub struct Checks {
 
 /// The check of one type.
 pub enum Check {
-    /// `null`.
-    Null,
-    /// `true` or `false`.
-    Boolean,
-    /// An integer of 32 bits.
-    Int,
-    /// An integer of 64 bits.
-    Long,
-    /// A number within the range of a float.
-    Float,
-    /// A number within the range of a double.
-    Double,
-    /// A string.
-    Text,
-    /// A string whose characters encode bytes.
-    Bytes,
-    /// A string that encodes this many bytes.
-    Fixed(u64),
-    /// Months, days and milliseconds.
-    Duration,
-    /// A decimal number, as a number or in a string: precision, scale.
-    Decimal(u32, u32),
-    /// A UUID in a string.
-    Uuid,
-    /// An ISO date, or days.
-    Date,
-    /// A time of day, or a number.
-    TimeOfDay(bool),
-    /// An RFC 3339 instant, or a number.
-    Timestamp,
-    /// A date and time without a zone, or a number.
-    LocalTimestamp,
+    /// A type that contains no other.
+    Scalar(Scalar),
     /// One of these strings.
     Symbols(Vec<String>),
     /// An array of values of one type.
@@ -106,8 +71,8 @@ pub trait FaultReport {
 /// Stops at the first fault. For one walk only, because it caches places in the walk's text.
 #[derive(Default)]
 pub struct Quiet {
-    /// Verdicts of ambiguous unions, so that nested records of several types cost no more than the product of types and
-    /// places, not two to the depth.
+    /// Verdicts of ambiguous unions, so that the time for nested records of several types is bounded by the product of
+    /// types and places, and is not exponential in their depth.
     verdicts: BTreeMap<(usize, usize), bool>,
 }
 
@@ -191,15 +156,6 @@ impl FaultReport for Explain {
     }
 }
 
-/// Returns the start of a text that may be long or contain control characters.
-pub fn excerpt(text: &str) -> String {
-    let mut out: String = text.chars().take(EXCERPT_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if text.chars().nth(EXCERPT_CHARS_MAX).is_some() {
-        out.push('…');
-    }
-    out
-}
-
 impl Union {
     /// Returns the checks of its branches.
     pub fn branches(&self) -> &[CheckId] {
@@ -226,7 +182,7 @@ impl Checks {
     /// Whether the check at `id` takes null.
     pub fn takes_null(&self, id: CheckId) -> bool {
         match self.get(id) {
-            Check::Null => true,
+            Check::Scalar(Scalar::Null) => true,
             Check::Union(union) => union.takes_null,
             _ => false,
         }
@@ -272,7 +228,7 @@ impl Checks {
                 met.insert(slot);
                 left -= 1;
                 let check = fields.list[slot].check;
-                if member.plain && matches!(self.get(check), Check::Text) {
+                if member.plain && matches!(self.get(check), Check::Scalar(Scalar::String)) {
                     return left > 0;
                 }
                 report.enter(WalkStep::Name(member.key()));
@@ -311,23 +267,14 @@ impl Checks {
     }
 
     fn array<R: FaultReport>(&self, item: CheckId, text: &str, report: &mut R) -> bool {
-        let bytes = text.as_bytes();
-        let mut p = skip_space(bytes, 1);
-        for n in 0.. {
-            let Some(end) = value_end(bytes, p, 0) else { break };
-            report.enter(WalkStep::Item(n));
-            let going = text.get(p..end).is_none_or(|value| self.value(item, value, report));
+        let mut going = true;
+        items(text, |number, value| {
+            report.enter(WalkStep::Item(number));
+            going = self.value(item, value, report);
             report.leave();
-            if !going {
-                return false;
-            }
-            p = skip_space(bytes, end);
-            if at(bytes, p) != b',' {
-                break;
-            }
-            p = skip_space(bytes, p + 1);
-        }
-        true
+            going
+        });
+        going
     }
 
     /// Whether some branch of the union at `id` accepts the value.
@@ -370,45 +317,23 @@ impl Checks {
     }
 
     fn expected(&self, id: CheckId) -> String {
-        let word = match self.get(id) {
-            Check::Null => "null",
-            Check::Boolean => "boolean",
-            Check::Int => "int (32 bits)",
-            Check::Long => "long (64 bits)",
-            Check::Float => "float",
-            Check::Double => "double",
-            Check::Text => "string",
-            Check::Bytes => "bytes (base64, or characters up to U+00FF)",
-            Check::Fixed(size) => {
-                return format!("fixed (base64 of {size} bytes, or {size} characters up to U+00FF)");
+        match self.get(id) {
+            Check::Scalar(Scalar::Bytes(None)) => "bytes (base64, or characters up to U+00FF)".to_owned(),
+            Check::Scalar(Scalar::Bytes(Some(size))) => {
+                format!("fixed (base64 of {size} bytes, or {size} characters up to U+00FF)")
             }
-            Check::Duration => "duration (PnMnDTn.nnnS)",
-            Check::Decimal(precision, scale) => return format!("decimal({precision}, {scale})"),
-            Check::Uuid => "uuid",
-            Check::Date => "date (YYYY-MM-DD or days since 1970)",
-            Check::TimeOfDay(_) => "time (HH:MM:SS or a whole number)",
-            Check::Timestamp => "timestamp (RFC 3339 or a whole number)",
-            Check::LocalTimestamp => "local timestamp (RFC 3339 or a whole number)",
-            Check::Symbols(symbols) => return expected_symbols(symbols),
-            Check::Array(_) => "array",
-            Check::Map(_) => "map (an object)",
-            Check::Record(_) => "record (an object)",
-            Check::Union(union) => return self.expected_any(union),
-        };
-        word.to_owned()
+            Check::Scalar(scalar) => scalar.to_string(),
+            Check::Symbols(symbols) => describe_symbols(symbols.iter().map(String::as_str)),
+            Check::Array(_) => "array".to_owned(),
+            Check::Map(_) => "map (an object)".to_owned(),
+            Check::Record(_) => "record (an object)".to_owned(),
+            Check::Union(union) => self.expected_any(union),
+        }
     }
 
     fn expected_any(&self, union: &Union) -> String {
         let words: Vec<String> = union.branches.iter().map(|branch| self.expected(*branch)).collect();
         words.join(" or ")
-    }
-}
-
-fn expected_symbols(symbols: &[String]) -> String {
-    let named = symbols.iter().take(SYMBOLS_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match symbols.len().saturating_sub(SYMBOLS_MAX) {
-        0 => format!("one of {named}"),
-        more => format!("one of {named} and {more} more"),
     }
 }
 
@@ -442,41 +367,48 @@ fn is_scalar(check: &Check, text: &str) -> bool {
 /// Whether a string with this content passes.
 #[inline]
 pub fn is_string(check: &Check, content: &str) -> bool {
-    match check {
-        Check::Text => true,
-        Check::Symbols(symbols) => symbols.iter().any(|symbol| symbol == content),
-        Check::Bytes => scalar::is_bytes(content),
-        Check::Fixed(size) => scalar::is_fixed(content, *size),
-        Check::Duration => scalar::is_duration(content),
-        Check::Float | Check::Double => parse_special(content).is_some(),
-        Check::Decimal(precision, scale) => scalar::is_decimal(content, *precision, *scale),
-        Check::Uuid => scalar::is_uuid(content),
-        Check::Date => scalar::is_date(content),
-        Check::TimeOfDay(_) => scalar::is_time_of_day(content),
-        Check::Timestamp => scalar::is_instant(content),
-        Check::LocalTimestamp => scalar::is_local_time(content),
-        _ => false,
+    let scalar = match check {
+        Check::Scalar(scalar) => scalar,
+        Check::Symbols(symbols) => return symbols.iter().any(|symbol| symbol == content),
+        _ => return false,
+    };
+    match scalar {
+        Scalar::String => true,
+        Scalar::Bytes(None) => scalar::is_bytes(content),
+        Scalar::Bytes(Some(size)) => scalar::is_fixed(content, *size),
+        Scalar::Duration => scalar::is_duration(content),
+        Scalar::Float | Scalar::Double => parse_special(content).is_some(),
+        Scalar::Decimal { precision, scale, .. } => scalar::is_decimal(content, *precision, *scale),
+        Scalar::UuidText | Scalar::Uuid => scalar::is_uuid(content),
+        Scalar::Date => scalar::is_date(content),
+        Scalar::Time(_) => scalar::is_time_of_day(content),
+        Scalar::Timestamp(_) => scalar::is_instant(content),
+        Scalar::LocalTimestamp(_) => scalar::is_local_time(content),
+        Scalar::Null | Scalar::Boolean | Scalar::Int | Scalar::Long => false,
     }
 }
 
 /// Whether a number, `true`, `false` or `null` passes.
 #[inline]
 pub fn is_bare(check: &Check, text: &str) -> bool {
-    match check {
-        Check::Null => text == "null",
-        Check::Boolean => text == "true" || text == "false",
-        Check::Int | Check::Date | Check::TimeOfDay(false) => scalar::is_int(text),
-        Check::Long | Check::Timestamp | Check::LocalTimestamp | Check::TimeOfDay(true) => scalar::is_long(text),
-        Check::Float => scalar::is_float(text),
-        Check::Double => scalar::is_double(text),
-        Check::Decimal(precision, scale) => scalar::is_number(text) && scalar::is_decimal(text, *precision, *scale),
+    let Check::Scalar(scalar) = check else { return false };
+    match scalar {
+        Scalar::Null => text == "null",
+        Scalar::Boolean => text == "true" || text == "false",
+        Scalar::Int | Scalar::Date | Scalar::Time(Unit::Millis) => scalar::is_int(text),
+        Scalar::Long | Scalar::Timestamp(_) | Scalar::LocalTimestamp(_) | Scalar::Time(_) => scalar::is_long(text),
+        Scalar::Float => scalar::is_float(text),
+        Scalar::Double => scalar::is_double(text),
+        Scalar::Decimal { precision, scale, .. } => {
+            scalar::is_number(text) && scalar::is_decimal(text, *precision, *scale)
+        }
         _ => false,
     }
 }
 
 /// Whether a field is required: it has no default and does not take null, because null is left out of records read from
 /// Avro.
-pub fn is_required(schema: &Schema, field: &crate::avro::schema::Field) -> bool {
+pub fn is_required(schema: &Schema, field: &schema::Field) -> bool {
     let is_null = |id: &NodeId| matches!(schema.node(*id).avro_type, AvroType::Null);
     let takes_null = match &schema.node(field.node).avro_type {
         AvroType::Union(branches) => branches.iter().any(is_null),
@@ -485,30 +417,14 @@ pub fn is_required(schema: &Schema, field: &crate::avro::schema::Field) -> bool 
     field.default.is_none() && !takes_null
 }
 
+/// Compiles a field of a record.
+pub fn compile_field(schema: &Schema, field: &schema::Field) -> Field {
+    Field { name: field.name.clone(), check: CheckId(field.node.index()), required: is_required(schema, field) }
+}
+
 fn compile(schema: &Schema, id: NodeId, closed: bool) -> Check {
-    let node = schema.node(id);
-    if let Some(logical) = node.logical {
-        return match logical {
-            Logical::Decimal { precision, scale } => Check::Decimal(precision, scale),
-            Logical::Uuid => Check::Uuid,
-            Logical::Date => Check::Date,
-            Logical::Time(_) => Check::TimeOfDay(matches!(node.avro_type, AvroType::Long)),
-            Logical::Timestamp(_) => Check::Timestamp,
-            Logical::LocalTimestamp(_) => Check::LocalTimestamp,
-            Logical::Duration => Check::Duration,
-        };
-    }
-    let check = |id: &NodeId| CheckId(id.index());
+    let (node, check) = (schema.node(id), |id: &NodeId| CheckId(id.index()));
     match &node.avro_type {
-        AvroType::Null => Check::Null,
-        AvroType::Boolean => Check::Boolean,
-        AvroType::Int => Check::Int,
-        AvroType::Long => Check::Long,
-        AvroType::Float => Check::Float,
-        AvroType::Double => Check::Double,
-        AvroType::Bytes => Check::Bytes,
-        AvroType::String => Check::Text,
-        AvroType::Fixed { size, .. } => Check::Fixed(*size),
         AvroType::Enum { symbols, .. } => Check::Symbols(symbols.clone()),
         AvroType::Array(item) => Check::Array(check(item)),
         AvroType::Map(value) => Check::Map(check(value)),
@@ -521,13 +437,10 @@ fn compile(schema: &Schema, id: NodeId, closed: bool) -> Check {
             Check::Union(Union { branches: branches.iter().map(check).collect(), takes_null, ambiguous })
         }
         AvroType::Record { fields, .. } => {
-            let field = |field: &crate::avro::schema::Field| Field {
-                name: field.name.clone(),
-                check: check(&field.node),
-                required: is_required(schema, field),
-            };
-            Check::Record(Fields::new(fields.iter().map(field).collect(), closed))
+            let fields = fields.iter().map(|field| compile_field(schema, field)).collect();
+            Check::Record(Fields::new(fields, closed))
         }
+        _ => Check::Scalar(Scalar::of(node).unwrap_or(Scalar::Null)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sets of window ends, kept as runs: a slice lies in a run of consecutive windows, so that many ends take one entry.
+//! Sets of window ends, kept as runs: a slice is in a run of consecutive windows, so that many ends take one entry.
 
 use std::collections::BTreeMap;
 

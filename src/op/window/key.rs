@@ -149,7 +149,7 @@ impl Keys {
     pub fn restore(&mut self, key: &[u8]) -> Result<u32> {
         let values = values_of(key);
         if !is_key(key, &values) {
-            return Err(Error::corrupt("a snapshot holds a key that is none"));
+            return Err(Error::corrupt("snapshot: invalid key"));
         }
         let hash = self.hash(&values);
         Ok(match self.ids.find(hash, |id| *self.entries[*id as usize].key == *key) {

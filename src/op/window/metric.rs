@@ -61,7 +61,7 @@ pub struct Metric {
 }
 
 impl Shape {
-    /// Returns the windows of a row at `time`, or `None` if it lies in no window (a slide greater than the size leaves
+    /// Returns the windows of a row at `time`, or `None` if it is in no window (a slide greater than the size leaves
     /// gaps).
     pub fn windows_of(size: i64, slide: i64, align: i64, time: i64) -> Option<WindowSpan> {
         let last_start = (time - align).div_euclid(slide) * slide + align;
@@ -78,14 +78,14 @@ impl Shape {
     }
 }
 
-/// The windows that a row lies in.
+/// The windows that contain a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowSpan {
     /// End of the first.
     pub first_end: i64,
     /// End of the last.
     pub last_end: i64,
-    /// Start of the slice: the rows from here on lie in the same windows.
+    /// Start of the slice: all rows of a slice are in the same windows.
     pub slice: i64,
 }
 

@@ -9,7 +9,7 @@
 //!
 //! - `spec.rs`, `metric.rs`: the metrics as written, and resolved.
 //! - `watermark.rs`: the watermark from the partitions' stream times.
-//! - `running.rs`: one metric with its state; `outcome.rs`: the fate of each row.
+//! - `running.rs`: one metric with its state; `outcome.rs`: the outcome of each row.
 //! - `slice.rs`, `tree.rs`, `ends.rs`: tumbling and sliding windows; `session.rs`: session windows.
 //! - `key.rs`, `slots.rs`: the tuples of dimensions, and the accumulators.
 
@@ -145,7 +145,7 @@ impl Window {
         self.running
             .iter()
             .map(|running| match &running.windows {
-                Windows::Slices(slices, cut) => slices.held(*cut),
+                Windows::Slices(slices, spec) => slices.held(*spec),
                 Windows::Sessions(sessions, _) => sessions.held(),
             })
             .sum()
@@ -243,7 +243,7 @@ impl Window {
         for (place, index) in self.order.iter().enumerate() {
             let delay = self.delay(*index);
             let ends = match &mut self.running[*index].windows {
-                Windows::Slices(slices, cut) => slices.due(watermark, delay, *cut),
+                Windows::Slices(slices, spec) => slices.due(watermark, delay, *spec),
                 Windows::Sessions(sessions, _) => sessions.due(watermark, delay),
             };
             due.extend(ends.into_iter().map(|end| (end.saturating_add(delay), end, place)));
@@ -255,7 +255,7 @@ impl Window {
         for running in &mut self.running {
             let keys = &mut self.groups[running.group].keys;
             match &mut running.windows {
-                Windows::Slices(slices, cut) => slices.close(watermark, *cut, keys, &mut running.slots),
+                Windows::Slices(slices, spec) => slices.close(watermark, *spec, keys, &mut running.slots),
                 Windows::Sessions(sessions, rule) => sessions.close(watermark, *rule, keys, &mut running.slots),
             }
         }
@@ -284,11 +284,11 @@ impl Window {
             text
         };
         match &mut running.windows {
-            Windows::Slices(slices, cut) => {
+            Windows::Slices(slices, spec) => {
                 // Windows that end later will fire, and so may all windows that rows can still reach.
-                slices.join(end.min(watermark.saturating_sub(cut.lateness)), *cut, keys, &mut running.slots);
-                for fired in slices.fire(end, *cut, &mut running.slots) {
-                    rows.push((dimensions(keys, fired.key), end - cut.size, false, fired));
+                slices.join(end.min(watermark.saturating_sub(spec.lateness)), *spec, keys, &mut running.slots);
+                for fired in slices.fire(end, *spec, &mut running.slots) {
+                    rows.push((dimensions(keys, fired.key), end - spec.size, false, fired));
                 }
             }
             Windows::Sessions(sessions, _) => {
@@ -311,10 +311,10 @@ impl Window {
             }
             let (name, start, retracted) = (metric.name.as_str(), *start, *retracted);
             let (value, rows, pane) = (fired.value, fired.rows, fired.pane);
-            // A window that reaches beyond the calendar is cut there. No window is longer than the calendar, so only
-            // one of its edges is cut, and the other still separates it from its neighbours.
+            // A window that extends beyond the calendar is truncated there. No window is longer than the calendar, so
+            // only one of its ends is truncated, and the other still distinguishes it from its neighbours.
             let (start, end) = (start.max(EARLIEST), end.min(LATEST));
-            emit(&Row { name, start, end, dimensions, value, rows, pane, retracted })?;
+            emit(&Row { name, start, end, dimensions, value, rows, revision: 0, pane, retracted })?;
         }
         Ok(())
     }
@@ -341,7 +341,7 @@ impl Window {
             out.optional(*since);
             let mut state = Writer::default();
             match windows {
-                Windows::Slices(slices, cut) => slices.snapshot(*cut, keys, slots, &mut state),
+                Windows::Slices(slices, spec) => slices.snapshot(*spec, keys, slots, &mut state),
                 Windows::Sessions(sessions, _) => sessions.snapshot(keys, slots, &mut state),
             }
             out.bytes(&state.finish());
@@ -362,11 +362,11 @@ impl Window {
         let mut saved = Reader::new(bytes);
         let version = saved.byte()?;
         if version != VERSION && version != WITHOUT_INPUTS {
-            return Err(Error::corrupt("a snapshot of windows of another version"));
+            return Err(Error::corrupt("snapshot of windows: unknown version"));
         }
         let mut restored = Self::new(options);
         if saved.text()? != restored.fingerprint() {
-            return Err(Error::config("the state was made with another --out-of-orderness or --emit"));
+            return Err(Error::config("snapshot of windows: saved with another --out-of-orderness or --emit"));
         }
         restored.watermark = Watermark::restore(restored.options.watermark, version == VERSION, &mut saved)?;
         restored.fired = saved.optional()?;
@@ -379,7 +379,7 @@ impl Window {
             let keys = &mut restored.groups[*group].keys;
             let mut state = Reader::new(state);
             match windows {
-                Windows::Slices(slices, cut) => *slices = Slices::restore(*cut, keys, slots, &mut state)?,
+                Windows::Slices(slices, spec) => *slices = Slices::restore(*spec, keys, slots, &mut state)?,
                 Windows::Sessions(sessions, _) => *sessions = Sessions::restore(keys, slots, &mut state)?,
             }
             state.finish()?;

@@ -4,7 +4,7 @@ use super::key::Keys;
 use super::metric::{Metric, Shape, WindowSpan};
 use super::outcome::{LateRow, Outcome, RowRef};
 use super::session::{Rule, Sessions};
-use super::slice::{Cut, Placement, Slices};
+use super::slice::{Placement, Slices, WindowSpec};
 use super::slots::Slots;
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::BooleanBuffer;
@@ -16,7 +16,7 @@ pub struct MetricCounts {
     pub counted: u64,
     /// Rows too late for all of its windows.
     pub late: u64,
-    /// Rows that its `where` rejected or that lie in no window.
+    /// Rows that its `where` rejected or that are in no window.
     pub filtered: u64,
     /// Of the counted, those too late for some of their windows.
     pub half_late: u64,
@@ -31,7 +31,7 @@ pub struct MetricCounts {
 
 /// The windows of one metric.
 pub(super) enum Windows {
-    Slices(Slices, Cut),
+    Slices(Slices, WindowSpec),
     Sessions(Sessions, Rule),
 }
 
@@ -60,7 +60,7 @@ impl Running {
     pub(super) fn new(metric: &Metric, group: usize) -> Self {
         let windows = match metric.shape {
             Shape::Sliding { size, slide, align } => {
-                Windows::Slices(Slices::default(), Cut { size, slide, align, lateness: metric.lateness })
+                Windows::Slices(Slices::default(), WindowSpec { size, slide, align, lateness: metric.lateness })
             }
             Shape::Session { gap } => Windows::Sessions(Sessions::default(), Rule { gap, lateness: metric.lateness }),
         };
@@ -139,14 +139,14 @@ struct CachedSlice {
 impl CachedSlice {
     const NOTHING: Self = Self { start: 0, width: 0, open: i64::MIN };
 
-    fn new(span: WindowSpan, first_end: i64, cut: Cut, fired: Option<i64>) -> Self {
+    fn new(span: WindowSpan, first_end: i64, spec: WindowSpec, fired: Option<i64>) -> Self {
         // If the slide divides the size, a slice reaches from a start to its first end.
-        let even = cut.size % cut.slide == 0 && first_end == span.first_end;
+        let even = spec.size % spec.slide == 0 && first_end == span.first_end;
         if !even || fired.is_some_and(|fired| first_end <= fired) {
             return Self::NOTHING;
         }
         let width = u64::try_from(span.first_end - span.slice).unwrap_or(0);
-        Self { start: span.slice, width, open: first_end.saturating_add(cut.lateness) }
+        Self { start: span.slice, width, open: first_end.saturating_add(spec.lateness) }
     }
 
     #[inline(always)]
@@ -162,7 +162,7 @@ enum Fate {
     Slot(u32, Option<i64>),
     /// It is too late; the times at which the first and the last of its windows close.
     Late { first: i64, last: i64 },
-    /// It lies in no window.
+    /// The row is in no window.
     Outside,
 }
 
@@ -190,19 +190,19 @@ impl Running {
         self.slots.flush(&view.args);
     }
 
-    /// Adds all rows at once if they lie in one slice, count for its first window, and belong to no window that has
+    /// Adds all rows at once if they are in one slice, count for its first window, and belong to no window that has
     /// fired. Returns whether it did.
     fn together(&mut self, bounds: &Bounds, group: &mut Group, outcome: &mut Outcome) -> bool {
         let Group { keys, ids, .. } = group;
         if ids.is_empty() {
             return true;
         }
-        let Windows::Slices(slices, cut) = &mut self.windows else { return false };
+        let Windows::Slices(slices, spec) = &mut self.windows else { return false };
         let Extent { least, greatest, stream } = bounds.extent;
         let bound = stream.saturating_sub(bounds.out_of_orderness).max(bounds.closed.unwrap_or(i64::MIN));
-        let Some(span) = Shape::windows_of(cut.size, cut.slide, cut.align, least) else { return false };
+        let Some(span) = Shape::windows_of(spec.size, spec.slide, spec.align, least) else { return false };
         let first_end = span.first_end;
-        let slice = CachedSlice::new(span, first_end, *cut, bounds.fired);
+        let slice = CachedSlice::new(span, first_end, *spec, bounds.fired);
         if !slice.holds(least, bound) || !slice.holds(greatest, bound) {
             return false;
         }
@@ -212,7 +212,7 @@ impl Running {
         while done < ids.len() {
             done += slices.cached_slots(span.slice, first_end, &ids[done..], &mut found[done..]);
             if let (Some(&key), Some(found)) = (ids.get(done), found.get_mut(done)) {
-                *found = slices.slot(Placement { key, span, first_end }, bounds.fired, *cut, keys, &mut self.slots);
+                *found = slices.slot(Placement { key, span, first_end }, bounds.fired, *spec, keys, &mut self.slots);
                 done += 1;
             }
         }
@@ -284,15 +284,17 @@ impl Running {
     ) -> Fate {
         let RowRef { key, time, bound, .. } = coming;
         match &mut self.windows {
-            Windows::Slices(slices, cut) => {
-                let Some(span) = Shape::windows_of(cut.size, cut.slide, cut.align, time) else { return Fate::Outside };
-                let Some(first_end) = first_seen(span, *cut, bound) else {
-                    let closes = |end: i64| end.saturating_add(cut.lateness);
+            Windows::Slices(slices, spec) => {
+                let Some(span) = Shape::windows_of(spec.size, spec.slide, spec.align, time) else {
+                    return Fate::Outside;
+                };
+                let Some(first_end) = first_seen(span, *spec, bound) else {
+                    let closes = |end: i64| end.saturating_add(spec.lateness);
                     return Fate::Late { first: closes(span.first_end), last: closes(span.last_end) };
                 };
-                *cached = CachedSlice::new(span, first_end, *cut, fired);
-                let slot = slices.slot(Placement { key, span, first_end }, fired, *cut, keys, &mut self.slots);
-                let missed = (first_end > span.first_end).then(|| span.first_end.saturating_add(cut.lateness));
+                *cached = CachedSlice::new(span, first_end, *spec, fired);
+                let slot = slices.slot(Placement { key, span, first_end }, fired, *spec, keys, &mut self.slots);
+                let missed = (first_end > span.first_end).then(|| span.first_end.saturating_add(spec.lateness));
                 Fate::Slot(slot, missed)
             }
             Windows::Sessions(sessions, rule) => {
@@ -322,8 +324,8 @@ impl Running {
 
 /// Returns the end of the first window of `span` that a row with this bound counts for.
 #[inline]
-fn first_seen(span: WindowSpan, cut: Cut, bound: i64) -> Option<i64> {
-    let open = |end: i64| bound < end.saturating_add(cut.lateness);
+fn first_seen(span: WindowSpan, spec: WindowSpec, bound: i64) -> Option<i64> {
+    let open = |end: i64| bound < end.saturating_add(spec.lateness);
     if open(span.first_end) {
         return Some(span.first_end);
     }
@@ -331,6 +333,6 @@ fn first_seen(span: WindowSpan, cut: Cut, bound: i64) -> Option<i64> {
         return None;
     }
     // The first end after bound − lateness, in steps of one slide from the first end.
-    let beyond = bound.saturating_sub(cut.lateness) - span.first_end;
-    Some(span.first_end + (beyond.div_euclid(cut.slide) + 1) * cut.slide)
+    let beyond = bound.saturating_sub(spec.lateness) - span.first_end;
+    Some(span.first_end + (beyond.div_euclid(spec.slide) + 1) * spec.slide)
 }

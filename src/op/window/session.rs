@@ -2,7 +2,7 @@
 //!
 //! For a row, a session is alive iff the row's bound (stream time − out-of-orderness) < end + lateness. A row merges
 //! with alive sessions only, and is late iff the merged session would not be alive. A merge retracts the panes that the
-//! merged sessions have fired. The results depend on the partitions' contents alone only if each key lies in one
+//! merged sessions have fired. The results depend on the partitions' contents alone only if each key occurs in one
 //! partition.
 
 use super::key::Keys;
@@ -298,8 +298,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Bounds rise and fall, as when a key lies in several partitions. So sessions overlap others that were closed
-        /// for one row and are alive for the next.
+        /// Bounds rise and fall, as when a key occurs in several partitions. So sessions overlap others that were
+        /// closed for one row and are alive for the next.
         #[test]
         fn sessions_found_by_their_ends_are_those_that_a_list_finds(
             rows in prop::collection::vec((0i64..120, -10i64..110), 1..80), gap in 1i64..12, lateness in 0i64..8,

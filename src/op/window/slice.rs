@@ -1,6 +1,6 @@
 //! Tumbling and sliding windows over slices.
 //!
-//! A slice is a span of event time whose rows lie in the same windows. A window is the sum of its slices, so a row is
+//! A slice is a span of event time whose rows are in the same windows. A window is the sum of its slices, so a row is
 //! added once however much windows overlap. A row that is too late for the first of its windows still counts for the
 //! others. Each slice therefore has one accumulator per key and per first window end that counts the row. A slice
 //! without its first windows (a half slice) joins the whole slice, which all windows include, as soon as none of the
@@ -128,7 +128,7 @@ pub struct Slices {
 
 /// The size, slide, shift and lateness of a metric's windows.
 #[derive(Clone, Copy, Debug)]
-pub struct Cut {
+pub struct WindowSpec {
     /// Length of a window (µs).
     pub size: i64,
     /// Distance between two starts (µs).
@@ -139,7 +139,7 @@ pub struct Cut {
     pub lateness: i64,
 }
 
-impl Cut {
+impl WindowSpec {
     /// Returns the distance from a start to the window end inside its slide (µs); 0 if ends coincide with starts.
     fn edge(self) -> i64 {
         self.size % self.slide
@@ -165,11 +165,11 @@ impl Cut {
     }
 }
 
-impl Leaves for (&BTreeMap<SliceId, Slice>, Cut) {
+impl Leaves for (&BTreeMap<SliceId, Slice>, WindowSpec) {
     fn parts(&self, number: i64) -> Vec<Part> {
-        let (slices, cut) = self;
-        let start = cut.start(number);
-        let whole = cut.first_end(start).and_then(|first_end| slices.get(&(start, first_end)));
+        let (slices, spec) = self;
+        let start = spec.start(number);
+        let whole = spec.first_end(start).and_then(|first_end| slices.get(&(start, first_end)));
         let mut parts: Vec<Part> =
             whole.into_iter().flat_map(|slice| slice.slots.iter()).map(|(key, slot)| Part::lent(key, slot)).collect();
         parts.sort_unstable_by_key(|part| part.key);
@@ -177,8 +177,8 @@ impl Leaves for (&BTreeMap<SliceId, Slice>, Cut) {
     }
 
     fn is_empty(&self, numbers: Range<i64>) -> bool {
-        let (slices, cut) = self;
-        slices.range((cut.start(numbers.start), i64::MIN)..(cut.start(numbers.end), i64::MIN)).next().is_none()
+        let (slices, spec) = self;
+        slices.range((spec.start(numbers.start), i64::MIN)..(spec.start(numbers.end), i64::MIN)).next().is_none()
     }
 }
 
@@ -202,11 +202,18 @@ impl Placement {
 impl Slices {
     /// Returns the slot of a row; `fired` is the watermark up to which windows have fired.
     #[inline]
-    pub fn slot(&mut self, place: Placement, fired: Option<i64>, cut: Cut, keys: &mut Keys, slots: &mut Slots) -> u32 {
+    pub fn slot(
+        &mut self,
+        place: Placement,
+        fired: Option<i64>,
+        spec: WindowSpec,
+        keys: &mut Keys,
+        slots: &mut Slots,
+    ) -> u32 {
         let Placement { key, span, first_end } = place;
         if fired.is_some_and(|fired| first_end <= fired) {
-            self.mark_dirty(first_end, span.last_end.min(fired.unwrap_or(i64::MIN)), key, cut.slide);
-            self.tree.forget(cut.number(span.slice), slots);
+            self.mark_dirty(first_end, span.last_end.min(fired.unwrap_or(i64::MIN)), key, spec.slide);
+            self.tree.forget(spec.number(span.slice), slots);
         }
         if let Some((last, known)) = &self.last
             && *last == place.id()
@@ -214,7 +221,7 @@ impl Slices {
         {
             return slot;
         }
-        self.find(place, cut, keys, slots)
+        self.find(place, spec, keys, slots)
     }
 
     /// Returns the slot of a key in the slice of the last row, if it has one there.
@@ -238,12 +245,12 @@ impl Slices {
     }
 
     #[inline(never)]
-    fn find(&mut self, place: Placement, cut: Cut, keys: &mut Keys, slots: &mut Slots) -> u32 {
+    fn find(&mut self, place: Placement, spec: WindowSpec, keys: &mut Keys, slots: &mut Slots) -> u32 {
         let (Placement { key, span, .. }, id) = (place, place.id());
         if self.last.as_ref().is_none_or(|(last, _)| *last != id) {
             self.put_back();
             if !self.slices.contains_key(&id) {
-                self.wait_for(id.1, span.last_end, cut.slide);
+                self.wait_for(id.1, span.last_end, spec.slide);
                 if id.1 > span.first_end {
                     self.halves.insert((id.1, id.0));
                 }
@@ -299,10 +306,10 @@ impl Slices {
     }
 
     /// Returns the ends of the windows that are due at `watermark`, in ascending order.
-    pub fn due(&mut self, watermark: i64, delay: i64, cut: Cut) -> Vec<i64> {
+    pub fn due(&mut self, watermark: i64, delay: i64, spec: WindowSpec) -> Vec<i64> {
         self.put_back();
         let mut due: Vec<i64> =
-            self.waiting.iter(cut.slide).take_while(|end| end.saturating_add(delay) <= watermark).collect();
+            self.waiting.iter(spec.slide).take_while(|end| end.saturating_add(delay) <= watermark).collect();
         due.extend(self.fired.iter().filter(|(_, refire)| !refire.dirty.is_empty()).map(|(end, _)| *end));
         due.sort_unstable();
         due.dedup();
@@ -310,24 +317,24 @@ impl Slices {
     }
 
     /// Returns the result rows of the window that ends at `end`: all keys the first time, later only the changed keys.
-    pub fn fire(&mut self, end: i64, cut: Cut, slots: &mut Slots) -> Vec<Fired> {
+    pub fn fire(&mut self, end: i64, spec: WindowSpec, slots: &mut Slots) -> Vec<Fired> {
         self.put_back();
-        let first = self.waiting.remove(end, cut.slide);
+        let first = self.waiting.remove(end, spec.slide);
         let dirty = self.fired.get_mut(&end).map(|refire| std::mem::take(&mut refire.dirty)).unwrap_or_default();
         let asked: Option<Vec<u32>> = (!first).then(|| dirty.into_iter().collect());
-        let sums = self.sums(end, asked.as_deref(), cut, slots);
+        let sums = self.sums(end, asked.as_deref(), spec, slots);
         let refire = self.fired.entry(end).or_default();
         let mut rows = Vec::with_capacity(sums.len());
         for (key, sum) in sums {
             let pane = refire.panes.entry(key).and_modify(|pane| *pane += 1).or_insert(0);
-            rows.push(Fired { key, value: slots.result(sum.slot, cut.size), rows: slots.rows(sum.slot), pane: *pane });
+            rows.push(Fired { key, value: slots.result(sum.slot, spec.size), rows: slots.rows(sum.slot), pane: *pane });
             sum.free(slots);
         }
         rows
     }
 
     /// Returns the state of each key, or of those in `asked`, in the window that ends at `end`.
-    fn sums(&mut self, end: i64, asked: Option<&[u32]>, cut: Cut, slots: &mut Slots) -> BTreeMap<u32, Part> {
+    fn sums(&mut self, end: i64, asked: Option<&[u32]>, spec: WindowSpec, slots: &mut Slots) -> BTreeMap<u32, Part> {
         let Self { slices, halves, tree, .. } = self;
         let mut sums: BTreeMap<u32, Part> = BTreeMap::new();
         let mut add = |key: u32, slot: u32, slots: &mut Slots| {
@@ -337,15 +344,15 @@ impl Slices {
         let mut add_slice = |slice: &Slice, slots: &mut Slots| {
             slice.slots.iter().filter(|(key, _)| is_asked(key)).for_each(|(key, slot)| add(key, slot, slots));
         };
-        let within = slices.range((end - cut.size, i64::MIN)..(end, i64::MIN));
+        let within = slices.range((end - spec.size, i64::MIN)..(end, i64::MIN));
         if within.clone().nth(FEW).is_none() {
             within.filter(|((_, first_end), _)| *first_end <= end).for_each(|(_, slice)| add_slice(slice, slots));
             return sums;
         }
-        for (first_end, start) in halves.range(..=(end, i64::MAX)).filter(|(_, start)| *start >= end - cut.size) {
+        for (first_end, start) in halves.range(..=(end, i64::MAX)).filter(|(_, start)| *start >= end - spec.size) {
             slices.get(&(*start, *first_end)).into_iter().for_each(|slice| add_slice(slice, slots));
         }
-        let (mut within, leaves) = (within.map(|((start, _), _)| cut.number(*start)), (&*slices, cut));
+        let (mut within, leaves) = (within.map(|((start, _), _)| spec.number(*start)), (&*slices, spec));
         let low = within.next().unwrap_or_default();
         for place in Tree::cover(low..within.next_back().unwrap_or(low) + 1) {
             tree.each(place, asked, &leaves, slots, |part, slots| add(part.key, part.slot, slots));
@@ -354,13 +361,13 @@ impl Slices {
     }
 
     /// Joins half slices to the whole ones if only windows that end before `least` exclude them; those fire no more.
-    pub fn join(&mut self, least: i64, cut: Cut, keys: &mut Keys, slots: &mut Slots) {
+    pub fn join(&mut self, least: i64, spec: WindowSpec, keys: &mut Keys, slots: &mut Slots) {
         self.put_back();
         while let Some((first_end, start)) = self.halves.first().copied().filter(|(first_end, _)| *first_end <= least) {
             self.halves.pop_first();
             let Some(half) = self.slices.remove(&(start, first_end)) else { continue };
-            self.tree.forget(cut.number(start), slots);
-            let id = (start, cut.first_end(start).unwrap_or(first_end));
+            self.tree.forget(spec.number(start), slots);
+            let id = (start, spec.first_end(start).unwrap_or(first_end));
             let whole = self.slices.entry(id).or_insert(Slice { last_end: half.last_end, slots: SlotMap::default() });
             for (key, slot) in half.slots.iter() {
                 match whole.slots.get(key) {
@@ -376,19 +383,19 @@ impl Slices {
     }
 
     /// Drops the state that no later row can reach.
-    pub fn close(&mut self, watermark: i64, cut: Cut, keys: &mut Keys, slots: &mut Slots) {
+    pub fn close(&mut self, watermark: i64, spec: WindowSpec, keys: &mut Keys, slots: &mut Slots) {
         self.put_back();
-        let reachable = |end: i64| end.saturating_add(cut.lateness) > watermark;
+        let reachable = |end: i64| end.saturating_add(spec.lateness) > watermark;
         self.fired.retain(|end, _| reachable(*end));
         // A slice's last end is less than its start + slide + size, so slices from there on are all reachable.
-        let beyond = watermark.saturating_sub(cut.lateness);
+        let beyond = watermark.saturating_sub(spec.lateness);
         // Last ends are in the order of the starts.
         let old = self.slices.range(..(beyond, i64::MAX)).take_while(|(_, slice)| !reachable(slice.last_end));
         let gone: Vec<SliceId> = old.map(|(id, _)| *id).collect();
         for id in gone {
             let Some(slice) = self.slices.remove(&id) else { continue };
             self.halves.remove(&(id.1, id.0));
-            self.tree.forget(cut.number(id.0), slots);
+            self.tree.forget(spec.number(id.0), slots);
             for (key, slot) in slice.slots.iter() {
                 slots.free(slot);
                 keys.release(key);
@@ -397,14 +404,14 @@ impl Slices {
     }
 
     /// Returns the number of windows that hold rows and have not fired.
-    pub fn held(&self, cut: Cut) -> u64 {
-        self.waiting.len(cut.slide) as u64
+    pub fn held(&self, spec: WindowSpec) -> u64 {
+        self.waiting.len(spec.slide) as u64
     }
 
     /// Saves the state: slices in order, keys by their bytes.
-    pub fn snapshot(&mut self, cut: Cut, keys: &Keys, slots: &Slots, out: &mut Writer) {
+    pub fn snapshot(&mut self, spec: WindowSpec, keys: &Keys, slots: &Slots, out: &mut Writer) {
         self.put_back();
-        // The half slices follow from the cut, and the tree from the slices.
+        // The half slices follow from the spec, and the tree from the slices.
         let Slices { slices, halves: _, tree: _, waiting, fired, last: _ } = &*self;
         out.count(slices.len());
         for ((start, first_end), Slice { last_end, slots: known }) in slices {
@@ -418,8 +425,8 @@ impl Slices {
                 slots.save(slot, out);
             }
         }
-        out.count(waiting.len(cut.slide));
-        waiting.iter(cut.slide).for_each(|end| out.number(end));
+        out.count(waiting.len(spec.slide));
+        waiting.iter(spec.slide).for_each(|end| out.number(end));
         out.count(fired.len());
         for (end, Refire { panes, dirty }) in fired {
             out.number(*end);
@@ -436,7 +443,7 @@ impl Slices {
     }
 
     /// Restores the state that [`Slices::snapshot`] saved.
-    pub fn restore(cut: Cut, keys: &mut Keys, slots: &mut Slots, saved: &mut Reader<'_>) -> Result<Self> {
+    pub fn restore(spec: WindowSpec, keys: &mut Keys, slots: &mut Slots, saved: &mut Reader<'_>) -> Result<Self> {
         let mut restored = Self::default();
         for _ in 0..saved.count()? {
             let (start, first_end, last_end) = (saved.instant()?, saved.instant()?, saved.instant()?);
@@ -446,17 +453,17 @@ impl Slices {
                 keys.retain(key);
                 known.insert(key, slots.load(saved)?);
             }
-            if cut.first_end(start).is_some_and(|whole| whole < first_end) {
+            if spec.first_end(start).is_some_and(|whole| whole < first_end) {
                 restored.halves.insert((first_end, start));
             }
             restored.slices.insert((start, first_end), Slice { last_end, slots: known });
         }
         for _ in 0..saved.count()? {
             let end = saved.instant()?;
-            if (end - cut.size - cut.align) % cut.slide != 0 {
-                return Err(Error::corrupt("a snapshot names a window that is none"));
+            if (end - spec.size - spec.align) % spec.slide != 0 {
+                return Err(Error::corrupt("snapshot: invalid window"));
             }
-            restored.waiting.insert(end, end, cut.slide);
+            restored.waiting.insert(end, end, spec.slide);
         }
         for _ in 0..saved.count()? {
             let end = saved.instant()?;

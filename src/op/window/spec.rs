@@ -103,8 +103,8 @@ pub fn file(text: &str) -> Result<Spec> {
     Ok(spec)
 }
 
-/// Fills a metric's missing keys from the defaults. A metric with a size or a gap of its own takes no shape from them,
-/// and sessions take no shift.
+/// Fills a metric's missing keys from the defaults. A metric with a size or a gap of its own ignores the size, slide
+/// and gap of the defaults, and sessions ignore their shift.
 fn fill(metric: &MetricSpec, defaults: &MetricSpec) -> MetricSpec {
     let own = metric.clone();
     let shaped = own.size.is_some() || own.gap.is_some();

@@ -52,7 +52,7 @@ pub(super) trait Leaves {
 /// A node: its level and its index there.
 type Place = (u32, i64);
 
-/// No node sums more than 2^18 slices, because an event lies in at most 100,000 windows.
+/// No node sums more than 2^18 slices, because an event is in at most 100,000 windows.
 const LEVEL_MAX: u32 = 18;
 
 /// The nodes built so far, each with its parts in the order of keys.

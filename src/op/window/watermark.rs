@@ -1,8 +1,8 @@
 //! The watermark: W promises that no event with event time < W will follow.
 //!
 //! W = minimum over live partitions of stream time − out-of-orderness; it never decreases. It exists only when every
-//! partition is known and has begun. An ended partition leaves the minimum. W decides when windows fire and when state
-//! is dropped, never which rows are late: a row's own stream time decides that.
+//! partition is known and has begun. An ended partition is excluded from the minimum. W decides when windows fire and
+//! when state is dropped, never which rows are late: a row's own stream time decides that.
 //!
 //! The same (origin, partition) in two inputs is two partitions: the end of one says nothing about the other.
 
@@ -136,7 +136,7 @@ impl Watermark {
         self.advance();
     }
 
-    /// Returns the live partition that holds W back, if any: the slowest, or one that has not begun.
+    /// Returns the live partition that determines W, if any: the slowest, or one that has not begun.
     pub fn slowest(&self) -> Option<(&str, &str)> {
         let live = self.state.partitions.iter().filter(|partition| partition.state == State::Live);
         let slowest = live.min_by_key(|partition| partition.stream_time)?;
@@ -184,7 +184,7 @@ impl Watermark {
                 let of_state = self.state.partitions.iter().filter(move |partition| partition.state == state);
                 of_state.map(|partition| partition.stream_time)
             };
-            // If all are idle, none holds W back and the furthest one decides.
+            // If all are idle, the partition with the greatest stream time determines W.
             let least = times(State::Live).min().or_else(|| times(State::Idle).max()).flatten();
             self.raise(least.map(|stream_time| stream_time.saturating_sub(bound)));
         }
@@ -213,14 +213,14 @@ impl Watermark {
         }
     }
 
-    /// Restores the state that [`Watermark::snapshot`] saved. `has_inputs` tells whether partitions have an input
-    /// number, which older snapshots lack.
+    /// Restores the state that [`Watermark::snapshot`] saved. `has_inputs` says whether partitions have an input
+    /// number, which older snapshots do not have.
     pub fn restore(options: Options, has_inputs: bool, saved: &mut Reader<'_>) -> Result<Self> {
         let (complete, watermark) = (saved.flag()?, saved.optional()?);
         let mut restored = Self::new(options);
         for at in 0..saved.count()? {
             let input = if has_inputs { saved.number()? } else { 0 };
-            let input = u32::try_from(input).map_err(|_| Error::corrupt("a snapshot names an input that cannot be"))?;
+            let input = u32::try_from(input).map_err(|_| Error::corrupt("snapshot: invalid number of an input"))?;
             let (origin, name, stream_time) = (saved.text()?, saved.text()?, saved.optional()?);
             let state = match saved.byte()? {
                 0 => State::Live,

@@ -126,7 +126,7 @@ pub struct Confluent {
     strategy: Option<Strategy>,
     topic: Option<String>,
     /// Until when no requests are sent, and why.
-    away: Mutex<Option<(Instant, Arc<str>)>>,
+    away: Mutex<Option<(Instant, String)>>,
     subjects: Cache<String, Lookup>,
     schemas: Cache<Key, Found>,
 }
@@ -143,8 +143,16 @@ fn other_type(body: &Value) -> Option<&str> {
     body.get("schemaType").and_then(Value::as_str).filter(|name| *name != "AVRO")
 }
 
-/// An answer, or the reason why there is none and the run does not wait.
-type Asked<T> = Result<std::result::Result<T, Arc<str>>>;
+/// An answer; [`Trouble::Passing`] if the registry is unavailable and the run does not wait for it.
+type Asked<T> = std::result::Result<T, Trouble>;
+
+/// Returns the result of a lookup in an unavailable registry, made by `away`, or the failure.
+fn unless_away<T>(trouble: Trouble, away: impl FnOnce(Arc<str>) -> T) -> Result<T> {
+    match trouble {
+        Trouble::Passing(cause) => Ok(away(cause.into())),
+        Trouble::Lasting(error) => Err(error),
+    }
+}
 
 impl Confluent {
     /// Opens the registry at an address without a request.
@@ -226,30 +234,31 @@ impl Confluent {
             Key::Id(id) => format!("/schemas/ids/{id}"),
             Key::Guid(guid) => format!("/schemas/guids/{}", uuid::Uuid::from_bytes(guid)),
         };
-        match self.get(&path)? {
-            Err(cause) => Ok(Found::Away(cause)),
-            Ok(None) => Ok(Found::Unknown),
-            Ok(Some(body)) => match self.text(&body) {
-                Ok(Ok(text)) => Ok(Found::Schema(text)),
-                Ok(Err(cause)) => Ok(Found::Away(cause)),
-                // An unusable schema is the fault of the records that refer to it.
-                Err(error) if error.kind() == ErrorKind::Config => Ok(Found::Useless(error.to_string().into())),
-                Err(error) => Err(error),
-            },
+        let text = match self.get(&path) {
+            Ok(Some(body)) => self.text(&body),
+            Ok(None) => return Ok(Found::Unknown),
+            Err(trouble) => return unless_away(trouble, Found::Away),
+        };
+        match text {
+            Ok(text) => Ok(Found::Schema(text)),
+            // An unusable schema is the fault of the records that refer to it.
+            Err(Trouble::Lasting(error)) if error.kind() == ErrorKind::Config => {
+                Ok(Found::Useless(error.to_string().into()))
+            }
+            Err(trouble) => unless_away(trouble, Found::Away),
         }
     }
 
     /// Returns the text of a fetched schema, with its references written in.
     fn text(&self, body: &Value) -> Asked<Arc<str>> {
-        let Some(text) = body.get("schema").and_then(Value::as_str) else {
-            return Err(Error::config("the response has no schema"));
-        };
+        let text = body.get("schema").and_then(Value::as_str);
+        let text = text.ok_or_else(|| Error::config("the response has no schema"))?;
         if let Some(other) = other_type(body) {
-            return Err(Error::config(format!("expected an Avro schema, found type {other}")));
+            return Err(Error::config(format!("expected an Avro schema, found type {other}")).into());
         }
         let mut open = Reference::all(body)?;
         if open.is_empty() {
-            return Ok(Ok(text.into()));
+            return Ok(text.into());
         }
         let mut known: BTreeMap<Reference, String> = BTreeMap::new();
         while let Some(reference) = open.pop() {
@@ -257,19 +266,15 @@ impl Confluent {
                 continue;
             }
             if known.len() == REFERENCES_MAX {
-                return Err(Error::config(format!("more than {REFERENCES_MAX} references")));
+                return Err(Error::config(format!("more than {REFERENCES_MAX} references")).into());
             }
             let path = format!("/subjects/{}/versions/{}", escaped(&reference.subject), reference.version);
-            let body = match self.get(&path)? {
-                Err(cause) => return Ok(Err(cause)),
-                Ok(None) => return Err(Error::config(format!("missing reference {reference}"))),
-                Ok(Some(body)) => body,
-            };
+            let body = self.get(&path)?.ok_or_else(|| Error::config(format!("missing reference {reference}")))?;
             let text = body.get("schema").and_then(Value::as_str).unwrap_or_default().to_owned();
             open.extend(Reference::all(&body)?);
             known.insert(reference, text);
         }
-        inlined(text, known.values().map(String::as_str)).map(|text| Ok(text.into()))
+        Ok(inlined(text, known.values().map(String::as_str))?.into())
     }
 
     /// Returns `subject=`, if set.
@@ -287,30 +292,34 @@ impl Confluent {
         if !can_be_subject(name) {
             return Ok(Lookup::Unknown);
         }
-        let numbers = match self.get(&format!("/subjects/{}/versions", escaped(name)))? {
-            Err(cause) => return Ok(Lookup::Away(cause)),
-            Ok(None) => return Ok(Lookup::Unknown),
-            Ok(Some(body)) => body,
-        };
+        self.versions(name, known).or_else(|trouble| unless_away(trouble, Lookup::Away))
+    }
+
+    fn versions(&self, name: &str, known: Option<&Lookup>) -> Asked<Lookup> {
+        let path = format!("/subjects/{}/versions", escaped(name));
+        let Some(numbers) = self.get(&path)? else { return Ok(Lookup::Unknown) };
         let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
         let numbers: Option<Vec<u32>> = numbers.as_array().and_then(|list| list.iter().map(number).collect());
         let mut numbers = numbers.ok_or_else(|| self.nonsense(&format!("versions of subject '{name}'")))?;
         numbers.sort_unstable();
         let known = if let Some(Lookup::Found(subject)) = known { Some(subject) } else { None };
-        if let Some(known) = known.filter(|known| known.versions.iter().map(|v| v.number).eq(numbers.iter().copied())) {
+        if let Some(known) = known.filter(|known| known.has_versions(&numbers)) {
             return Ok(Lookup::Found(known.clone()));
         }
         let mut versions = vec![];
         for number in numbers {
-            match known.and_then(|known| known.version(number)) {
-                Some(version) => versions.push(version.clone()),
-                None => match self.fetch_version(name, number)? {
-                    Err(unread) => return Ok(unread),
-                    // Deleted since it was listed.
-                    Ok(None) => {}
-                    Ok(Some(version)) => versions.push(version),
-                },
+            if let Some(version) = known.and_then(|known| known.version(number)) {
+                versions.push(version.clone());
+                continue;
             }
+            // A version may have been deleted since it was listed.
+            let Some(body) = self.get(&format!("{path}/{number}"))? else { continue };
+            if let Some(other) = other_type(&body) {
+                let why = format!("version {number}: expected an Avro schema, found type {other}");
+                return Ok(Lookup::Useless(why.into()));
+            }
+            let place = || format!("{}: subject '{name}' version {number}", self.shown);
+            versions.push(self.version(number, &body).map_err(|trouble| trouble.at(place))?);
         }
         if versions.is_empty() {
             return Ok(Lookup::Unknown);
@@ -318,52 +327,37 @@ impl Confluent {
         Ok(Lookup::Found(Arc::new(Subject { name: name.to_owned(), versions })))
     }
 
-    /// Fetches a version of a subject; `None` if it does not exist; or returns how the lookup of the subject ends.
-    fn fetch_version(&self, name: &str, number: u32) -> Result<std::result::Result<Option<Version>, Lookup>> {
-        let at = |error: Error| error.at(format!("{}: subject '{name}' version {number}", self.shown));
-        let body = match self.get(&format!("/subjects/{}/versions/{number}", escaped(name)))? {
-            Err(cause) => return Ok(Err(Lookup::Away(cause))),
-            Ok(None) => return Ok(Ok(None)),
-            Ok(Some(body)) => body,
-        };
-        if let Some(other) = other_type(&body) {
-            let why = format!("version {number}: expected an Avro schema, found type {other}");
-            return Ok(Err(Lookup::Useless(why.into())));
-        }
+    /// Reads a fetched version of a subject.
+    fn version(&self, number: u32, body: &Value) -> Asked<Version> {
         let id = body.get("id").and_then(Value::as_i64);
-        let id = id.ok_or_else(|| at(Error::config("the response has no id")))?;
-        let text = match self.text(&body).map_err(at)? {
-            Err(cause) => return Ok(Err(Lookup::Away(cause))),
-            Ok(text) => text,
-        };
-        let schema = Arc::new(parse_schema(&text).map_err(at)?);
-        Ok(Ok(Some(Version { number, id, schema, text })))
+        let id = id.ok_or_else(|| Error::config("the response has no id"))?;
+        let text = self.text(body)?;
+        let schema = Arc::new(parse_schema(&text)?);
+        Ok(Version { number, id, schema, text })
     }
 
     /// Fetches the JSON at a path; `None` if there is nothing.
     fn get(&self, path: &str) -> Asked<Option<Value>> {
-        let answer = match self.ask(Method::GET, path, None)? {
-            Err(cause) => return Ok(Err(cause)),
-            Ok(answer) => answer,
-        };
+        let answer = self.ask(Method::GET, path, None)?;
         match answer.status {
             // Not every registry supports GUIDs. Any other 404 must have an error code, or the base path is wrong.
-            404 if answer.names_unknown() || path.starts_with("/schemas/guids/") => Ok(Ok(None)),
-            _ if answer.is_good() => Ok(Ok(Some(answer.body))),
-            _ => Err(self.refused(path, &answer)),
+            404 if answer.names_unknown() || path.starts_with("/schemas/guids/") => Ok(None),
+            _ if answer.is_good() => Ok(Some(answer.body)),
+            _ => Err(self.refused(path, &answer).into()),
         }
     }
 
     /// Sends a request, with retries as `retry=` and `down=` say.
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Asked<RegistryResponse> {
-        let attempt = || self.http.ask(method.clone(), path, body).map_err(|trouble| self.named(trouble));
+        let named = |trouble: Trouble| trouble.at(|| self.shown.clone());
+        let attempt = || self.http.ask(method.clone(), path, body).map_err(named);
         match self.absence {
-            Absence::Wait => return self.persistence.run(attempt).map(Ok),
-            Absence::Fail => return attempt().map(Ok).map_err(|trouble| trouble.into_error(&self.shown)),
+            Absence::Wait => return Ok(self.persistence.run(attempt)?),
+            Absence::Fail => return Ok(attempt().map_err(|trouble| trouble.into_error(&self.shown))?),
             Absence::Dead => {}
         }
         if let Some((_, cause)) = held(&self.away).as_ref().filter(|(until, _)| Instant::now() < *until) {
-            return Ok(Err(cause.clone()));
+            return Err(Trouble::Passing(cause.clone()));
         }
         let asked = attempt();
         let mut away = held(&self.away);
@@ -372,31 +366,27 @@ impl Confluent {
                 if away.take().is_some() {
                     self.console.say(format!("{}: available again", self.shown));
                 }
-                Ok(Ok(answer))
+                Ok(answer)
             }
-            Err(Trouble::Lasting(error)) => Err(error),
+            Err(Trouble::Lasting(error)) => Err(error.into()),
             Err(Trouble::Passing(cause)) => {
                 if away.is_none() {
                     let line = format!("{}: {cause}: events that need it become dead letters (?down=)", self.shown);
                     self.console.say(line);
                 }
-                let cause: Arc<str> = format!("{}: {cause}", self.shown).into();
+                let cause = format!("{}: {cause}", self.shown);
                 *away = Some((Instant::now() + AWAY, cause.clone()));
-                Ok(Err(cause))
+                Err(Trouble::Passing(cause))
             }
-        }
-    }
-
-    fn named(&self, trouble: Trouble) -> Trouble {
-        match trouble {
-            Trouble::Lasting(error) => Trouble::Lasting(error.at(&self.shown)),
-            passing => passing,
         }
     }
 
     /// Sends a request for a command: an unavailable registry is an error whatever `down=` says.
     fn answered(&self, method: Method, path: &str, body: Option<&Value>) -> Result<RegistryResponse> {
-        self.ask(method, path, body)?.map_err(|cause| Error::new(ErrorKind::Unavailable, cause.as_ref()))
+        self.ask(method, path, body).map_err(|trouble| match trouble {
+            Trouble::Passing(cause) => Error::new(ErrorKind::Unavailable, cause),
+            Trouble::Lasting(error) => error,
+        })
     }
 
     #[cold]
@@ -444,9 +434,7 @@ impl Confluent {
             _ => Err(self.refused(&path, &answer)),
         }
     }
-}
 
-impl Confluent {
     /// Returns the subject of events with this name.
     fn subject_of<'a>(&self, name: &'a str) -> Result<Cow<'a, str>> {
         match self.strategy {
@@ -522,9 +510,8 @@ impl Registry for Arc<Confluent> {
             // There is no version that it must follow.
             None if answer.status == 404 => Ok(Some(vec![])),
             Some(false) => {
-                let said = answer.body.get("messages").and_then(Value::as_array);
-                let said = said.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
-                let mut said: Vec<String> = said.collect();
+                let said = answer.body.get("messages").and_then(Value::as_array).into_iter().flatten();
+                let mut said: Vec<String> = said.filter_map(Value::as_str).map(str::to_owned).collect();
                 if said.is_empty() {
                     said.push("not compatible (the registry gives no reason)".to_owned());
                 }

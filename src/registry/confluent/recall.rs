@@ -1,7 +1,7 @@
-//! Cached knowledge of a registry without requests, and the questions that remain.
+//! Look-ups in the cache of a registry, and the questions to the registry that remain.
 //!
-//! A caller that may not wait judges with a [`Recall`]. If something is missing, its verdict does not count: it asks
-//! the questions, adds the answers, and judges again.
+//! A caller that must not wait validates with a [`Recall`]. If the cache lacks something, the caller discards the
+//! verdict, sends the questions to the registry, adds the answers, and validates again.
 
 use super::{Confluent, Found, Key, can_be_subject};
 use crate::error::Result;
@@ -16,7 +16,7 @@ pub enum Question {
     Subject(String),
     /// The schema with this key.
     Schema(Key),
-    /// Whether it answers at all.
+    /// Whether the registry answers.
     Check,
 }
 
@@ -48,7 +48,7 @@ pub struct Recall {
     subjects: HashMap<String, Lookup>,
     schemas: HashMap<Key, Found>,
     lacking: BTreeSet<Question>,
-    /// Subjects that may have a new version since their fetch: they prove events valid, not invalid.
+    /// Subjects that may have a new version since their fetch: they can accept events, but not reject them.
     old: BTreeSet<String>,
     /// Whether a schema has refused an event.
     refused: bool,

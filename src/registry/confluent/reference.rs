@@ -31,6 +31,6 @@ impl Reference {
             Some(Reference { subject: value.get("subject")?.as_str()?.to_owned(), version })
         };
         let all: Option<Vec<Reference>> = list.and_then(|list| list.iter().map(reference).collect());
-        all.ok_or_else(|| Error::config("its references are not a list of subjects and versions"))
+        all.ok_or_else(|| Error::config("expected a list of subjects and versions as references"))
     }
 }

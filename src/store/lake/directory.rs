@@ -10,14 +10,14 @@
 //! ```
 //!
 //! A part is synced, then renamed into place, then the directories are synced: a file exists completely or not at all. Parts
-//! that belong to no prepared epoch are useless: a run that fails removes them, or the next run if it was killed.
+//! that belong to no prepared epoch and unfinished JSON files are useless: a run that fails removes them, or the next run if it was
+//! killed.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::lake::disk::{
-    EXTENSION, day_name, entries, failed, is_whole, read_json, remove_if_there, sync_each, write_json,
-};
+use crate::store::disk::{Disk, DiskFile};
+use crate::store::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is_whole, read_json};
 use crate::store::lake::exchange::{Exchange, Staged, remove_trials};
-use crate::store::{Epoch, Location, durable, room};
+use crate::store::{Epoch, Location, room};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,9 +68,9 @@ pub enum Published {
 
 /// A lake open for writing; it is locked until this is dropped.
 pub struct Lake {
-    root: PathBuf,
+    dir: LakeDir,
     /// Keeps the lock.
-    _lock: File,
+    _lock: DiskFile,
     pipeline: String,
     next_part: u64,
     /// Number of days whose exchange a killed run had begun and this one completed.
@@ -84,27 +84,30 @@ impl Drop for Lake {
     fn drop(&mut self) {
         // The next run removes what is left.
         let _ = self.remove_orphans();
-        let _ = Exchange::left(&self.root);
+        let _ = Exchange::left(&self.dir);
     }
 }
 
 impl Lake {
     /// Opens or creates the directory, locks it, and completes or removes what a killed run left. Errors: exit status 75 if
     /// another run has it.
-    pub fn open(root: &Path, pipeline: &str) -> Result<Self> {
-        let hidden = root.join(".evt");
-        durable::create_directories(&hidden).map_err(|e| failed(root, "cannot make the directory", &e))?;
-        let path = hidden.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    pub fn open(root: &Path, pipeline: &str, disk: Disk) -> Result<Self> {
+        let dir = LakeDir { root: root.to_owned(), disk };
+        let (hidden, path) = (root.join(".evt"), dir.hidden("lock"));
+        dir.disk.create_directories(&hidden).map_err(|e| failed(root, "cannot make the directory", &e))?;
+        let lock = dir.disk.open(&path, OpenOptions::new().create(true).truncate(false).write(true));
         let lock = lock.map_err(|e| failed(&path, "cannot open", &e))?;
-        take_lock(&lock, root)?;
+        take_lock(&lock.file, root)?;
         remove_trials(&hidden);
-        let left = Exchange::left(root)?;
+        let left = Exchange::left(&dir)?;
         let finished = left.as_ref().map_or(0, Exchange::days);
         left.map_or(Ok(()), Exchange::finish)?;
         let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
-        let lake =
-            Self { root: root.to_owned(), _lock: lock, pipeline, next_part: 0, finished, dirty: BTreeSet::new() };
+        let lake = Self { dir, _lock: lock, pipeline, next_part: 0, finished, dirty: BTreeSet::new() };
+        if let Some(epoch) = lake.committed()? {
+            // A run that failed after it had recorded its commit leaves the parts recorded, too.
+            lake.dir.remove(&lake.manifest(epoch), fs::remove_file)?;
+        }
         lake.remove_orphans()?;
         Ok(lake)
     }
@@ -123,20 +126,15 @@ impl Lake {
 
     /// Returns the directory.
     pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    fn hidden(&self, name: &str) -> PathBuf {
-        self.root.join(".evt").join(name)
+        &self.dir.root
     }
 
     fn remove_orphans(&self) -> Result<()> {
-        let hidden = self.root.join(".evt");
         let mut parts = Vec::new();
         let mut prepared = BTreeSet::new();
-        for entry in entries(&hidden)? {
+        for entry in entries(&self.dir.root.join(".evt"))? {
             match entry.extension().and_then(|extension| extension.to_str()) {
-                Some("part") => parts.push(entry),
+                Some("part" | "new") => parts.push(entry),
                 Some("prepared") => {
                     let parts: Option<Vec<LakePart>> = read_json(&entry)?;
                     prepared.extend(parts.into_iter().flatten().map(|part| part.part));
@@ -147,19 +145,19 @@ impl Lake {
         for part in parts {
             let name = part.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if !prepared.contains(name) {
-                fs::remove_file(&part).map_err(|e| failed(&part, "cannot remove", &e))?;
+                self.dir.remove(&part, fs::remove_file)?;
             }
         }
         Ok(())
     }
 
     /// Creates a part; returns its name and file.
-    pub fn create_part(&mut self) -> Result<(String, File)> {
+    pub fn create_part(&mut self) -> Result<(String, DiskFile)> {
         loop {
             let name = format!("{}.part", self.next_part);
             self.next_part += 1;
-            let path = self.hidden(&name);
-            match OpenOptions::new().create_new(true).write(true).open(&path) {
+            let path = self.dir.hidden(&name);
+            match self.dir.disk.open(&path, OpenOptions::new().create_new(true).write(true)) {
                 Ok(file) => return Ok((name, file)),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(failed(&path, "cannot create", &error)),
@@ -169,7 +167,7 @@ impl Lake {
 
     /// Returns the directory of a day.
     pub fn day(&self, day: i64) -> PathBuf {
-        self.root.join(day_name(day))
+        self.dir.root.join(day_name(day))
     }
 
     /// Returns the path of a complete file.
@@ -186,19 +184,19 @@ impl Lake {
 
     /// Renames a part to its final name. A part that no longer exists has been published.
     pub fn publish(&mut self, part: &LakePart) -> Result<Published> {
-        let from = self.hidden(&part.part);
+        let from = self.dir.hidden(&part.part);
         let target = self.file(part.day, &part.name);
         let there = target.exists();
         if there && (!part.replace || !from.exists()) {
-            remove_if_there(&from)?;
+            self.dir.remove(&from, fs::remove_file)?;
             return Ok(Published::Present);
         }
         let directory = self.day(part.day);
         if !directory.exists() {
-            fs::create_dir(&directory).map_err(|e| failed(&directory, "cannot make the directory", &e))?;
-            self.dirty.insert(self.root.clone());
+            self.dir.create_dir(&directory)?;
+            self.dirty.insert(self.dir.root.clone());
         }
-        fs::rename(&from, &target).map_err(|e| failed(&target, "cannot rename into place", &e))?;
+        self.dir.rename(&from, &target)?;
         self.dirty.insert(directory);
         Ok(if there { Published::Replaced } else { Published::New })
     }
@@ -210,12 +208,12 @@ impl Lake {
 
     /// Replaces each day by its parts, which must be synced; a day without parts becomes empty.
     pub fn replace(&self, days: &BTreeMap<i64, Vec<LakePart>>) -> Result<()> {
-        let mut staged = Staged::new(&self.root)?;
+        let mut staged = Staged::new(&self.dir)?;
         for (day, parts) in days {
             let version = staged.add(*day)?;
             for part in parts {
-                let (from, to) = (self.hidden(&part.part), version.join(format!("{}.{EXTENSION}", part.name)));
-                fs::rename(&from, &to).map_err(|e| failed(&to, "cannot rename into place", &e))?;
+                let to = version.join(format!("{}.{EXTENSION}", part.name));
+                self.dir.rename(&self.dir.hidden(&part.part), &to)?;
             }
         }
         staged.begin()?.finish()
@@ -224,42 +222,42 @@ impl Lake {
     /// Makes the bytes of `parts` durable before they are renamed. Parts whose rows exist already are not needed.
     pub fn sync_parts(&self, parts: &[LakePart]) -> Result<()> {
         let new = parts.iter().filter(|part| part.replace || !self.file(part.day, &part.name).exists());
-        sync_each(&self.root, new.map(|part| self.hidden(&part.part)).collect())
+        self.dir.sync_each(&Vec::from_iter(new.map(|part| self.dir.hidden(&part.part))))
     }
 
     /// Makes renames and removals durable.
     pub fn sync_names(&mut self) -> Result<()> {
-        sync_each(&self.root, std::mem::take(&mut self.dirty).into_iter().collect())
+        self.dir.sync_each(&Vec::from_iter(std::mem::take(&mut self.dirty)))
     }
 
     /// Records `parts` as those of `epoch`.
     pub fn write_prepared(&self, epoch: Epoch, parts: &[LakePart]) -> Result<()> {
-        self.write_json(&self.manifest(epoch), &parts)
+        self.dir.write_json(&self.manifest(epoch), &parts)
     }
 
     /// Returns the parts prepared for `epoch`, by this process or by one that died.
     pub fn prepared(&self, epoch: Epoch) -> Result<Vec<LakePart>> {
-        Ok(read_json(&self.hidden(&self.manifest(epoch)))?.unwrap_or_default())
+        Ok(read_json(&self.manifest(epoch))?.unwrap_or_default())
     }
 
-    fn manifest(&self, epoch: Epoch) -> String {
-        format!("{}-{}-{}.prepared", self.pipeline, epoch.run, epoch.number)
+    fn manifest(&self, epoch: Epoch) -> PathBuf {
+        self.dir.hidden(&format!("{}-{}-{}.prepared", self.pipeline, epoch.run, epoch.number))
+    }
+
+    fn last_committed(&self) -> PathBuf {
+        self.dir.hidden(&format!("{}.committed", self.pipeline))
     }
 
     /// Records that `epoch` is committed.
     pub fn write_committed(&self, epoch: Epoch) -> Result<()> {
-        self.write_json(&format!("{}.committed", self.pipeline), &(epoch.run, epoch.number))?;
-        remove_if_there(&self.hidden(&self.manifest(epoch)))
+        self.dir.write_json(&self.last_committed(), &(epoch.run, epoch.number))?;
+        self.dir.remove(&self.manifest(epoch), fs::remove_file)
     }
 
     /// Returns the last epoch committed.
     pub fn committed(&self) -> Result<Option<Epoch>> {
-        let found: Option<(u64, u64)> = read_json(&self.hidden(&format!("{}.committed", self.pipeline)))?;
+        let found: Option<(u64, u64)> = read_json(&self.last_committed())?;
         Ok(found.map(|(run, number)| Epoch { run, number }))
-    }
-
-    fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
-        write_json(&self.hidden(name), value)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Directories and files of a lake: names, listings, JSON files, syncs.
 
 use crate::error::{Error, Result};
-use crate::store::durable;
+use crate::store::disk::Disk;
 use crate::time::calendar::civil_from_days;
 use rustix::fs::syncfs;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -14,17 +14,64 @@ const SYNC_SINGLY: usize = 8;
 /// Extension of complete files.
 pub const EXTENSION: &str = "parquet";
 
-/// Writes a JSON file atomically: to a file beside it, which is synced and renamed.
-pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let beside = path.with_added_extension("new");
-    let write = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(&serde_json::to_vec(value)?)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        durable::sync_name(path)
-    };
-    write().map_err(|e| failed(path, "cannot write", &e))
+/// The directory of a lake on its disk. Errors name the path.
+#[derive(Clone, Debug)]
+pub struct LakeDir {
+    /// The directory.
+    pub root: PathBuf,
+    /// The disk it is on.
+    pub disk: Disk,
+}
+
+impl LakeDir {
+    /// Returns a path in the hidden directory.
+    pub fn hidden(&self, name: &str) -> PathBuf {
+        self.root.join(".evt").join(name)
+    }
+
+    /// Creates a directory.
+    pub fn create_dir(&self, path: &Path) -> Result<()> {
+        self.disk.change(|| fs::create_dir(path)).map_err(|e| failed(path, "cannot make the directory", &e))
+    }
+
+    /// Renames a file or directory.
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.disk.change(|| fs::rename(from, to)).map_err(|e| failed(to, "cannot rename into place", &e))
+    }
+
+    /// Removes a file or directory by `remove`; it need not exist.
+    pub fn remove<'a>(&self, path: &'a Path, remove: fn(&'a Path) -> std::io::Result<()>) -> Result<()> {
+        match self.disk.free(|| remove(path)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(path, "cannot remove", &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a JSON file atomically: to a file beside it, which is synced and renamed.
+    pub fn write_json<T: Serialize>(&self, path: &Path, value: &T) -> Result<()> {
+        let beside = path.with_added_extension("new");
+        let write = || {
+            let mut file = self.disk.open(&beside, OpenOptions::new().write(true).create(true).truncate(true))?;
+            file.write_all(&serde_json::to_vec(value)?)?;
+            file.sync()?;
+            self.disk.change(|| fs::rename(&beside, path))?;
+            self.disk.sync_name(path)
+        };
+        write().map_err(|e| failed(path, "cannot write", &e))
+    }
+
+    /// Syncs files or directories: one by one or, if there are many, with the whole file system at once. Ten years of days are
+    /// thousands of files, and one sync for each would take minutes.
+    pub fn sync_each(&self, paths: &[PathBuf]) -> Result<()> {
+        let sync = |path: &Path, sync: fn(File) -> std::io::Result<()>| {
+            let synced = self.disk.change(|| sync(File::open(path)?));
+            synced.map_err(|e| failed(path, "cannot sync", &e))
+        };
+        match paths.len() {
+            0..=SYNC_SINGLY => paths.iter().try_for_each(|path| sync(path, |file| file.sync_all())),
+            _ => sync(&self.root, |file| Ok(syncfs(file)?)),
+        }
+    }
 }
 
 /// Returns the directories of a lake's days, in order; none if there is no such lake.
@@ -59,7 +106,7 @@ pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Reads what [`write_json`] wrote, if it exists.
+/// Reads what [`LakeDir::write_json`] wrote, if it exists.
 pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -67,30 +114,6 @@ pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
         Err(error) => return Err(failed(path, "cannot read", &error)),
     };
     serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::corrupt(path.display().to_string()).because(e))
-}
-
-/// Removes a file, which need not exist.
-pub fn remove_if_there(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(path, "cannot remove", &error)),
-        _ => Ok(()),
-    }
-}
-
-/// Syncs files or directories of the lake: one by one or, if there are many, with the whole file system at once. Ten years of
-/// days are thousands of files, and one sync for each would take minutes.
-pub fn sync_each(root: &Path, paths: Vec<PathBuf>) -> Result<()> {
-    if paths.len() <= SYNC_SINGLY {
-        return paths.iter().try_for_each(|path| sync(path));
-    }
-    let failed = |e: std::io::Error| failed(root, "cannot sync", &e);
-    let root = File::open(root).map_err(failed)?;
-    syncfs(&root).map_err(|e| failed(e.into()))
-}
-
-/// Syncs one file or directory.
-pub fn sync(path: &Path) -> Result<()> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(|e| failed(path, "cannot sync", &e))
 }
 
 /// Makes an I/O error of the lake.

@@ -6,30 +6,31 @@
 //! DIR/.evt/exchange.json               the manifest: the days that are being exchanged
 //! ```
 //!
-//! 1. The new versions are filled, marked and synced.
-//! 2. The manifest is written and synced. From here on the exchange will be completed: by this run or, if it is killed, by
-//!    the next run that opens the lake.
-//! 3. Each day and its new version are exchanged in one call (renameat2 with RENAME_EXCHANGE); a new day is renamed into
-//!    place. A version under `next` without a mark is an old one, so its day is done. All names are synced.
-//! 4. The manifest is rewritten: all days are exchanged.
-//! 5. The old versions and then the marks are removed, and that is synced; the manifest is removed last.
+//! 1. The run fills, marks and syncs the new versions.
+//! 2. It writes and syncs the manifest. From here on this run will complete the exchange or, if it is killed, the next run
+//!    that opens the lake.
+//! 3. It exchanges each day and its new version in one call (renameat2 with RENAME_EXCHANGE), or renames a new day into
+//!    place. A version under `next` without a mark is an old one, so its day is done. It syncs all names.
+//! 4. It rewrites the manifest, which now states that all days are exchanged.
+//! 5. It removes the old versions, then the marks, and syncs that. It removes the manifest last.
 //!
 //! Each step may be repeated. A reader that lists a day gets one version of it.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::durable;
-use crate::store::lake::disk::{
-    day_name, entries, failed, is_whole, read_json, remove_if_there, sync_each, write_json,
-};
+use crate::store::lake::disk::{LakeDir, day_name, entries, failed, is_whole, read_json};
 use crate::store::room;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
+/// The hidden directory of new versions.
+const NEXT: &str = "next";
+/// The hidden file with the manifest.
+const MANIFEST: &str = "exchange.json";
 /// The name of the mark of a new version.
 const MARK: &str = ".new";
 /// Prefix of a directory in which an exchange is tried.
@@ -47,7 +48,7 @@ struct Manifest {
 /// An exchange in progress, which is done in steps.
 #[derive(Debug)]
 pub struct Exchange {
-    root: PathBuf,
+    dir: LakeDir,
     manifest: Manifest,
     /// Number of days done in the present half (exchange or removal).
     done: usize,
@@ -55,7 +56,7 @@ pub struct Exchange {
 
 /// New versions that are not in a manifest yet.
 pub struct Staged {
-    root: PathBuf,
+    dir: LakeDir,
     days: Vec<i64>,
     /// Paths to sync before the manifest is written.
     unsynced: Vec<PathBuf>,
@@ -63,18 +64,19 @@ pub struct Staged {
 
 impl Staged {
     /// Begins without days.
-    pub fn new(root: &Path) -> Result<Self> {
-        let staged = Self { root: root.to_owned(), days: vec![], unsynced: vec![next(root)] };
-        fs::create_dir(next(root)).map_err(|e| failed(&next(root), "cannot make the directory", &e))?;
-        Ok(staged)
+    pub fn new(dir: &LakeDir) -> Result<Self> {
+        let next = dir.hidden(NEXT);
+        dir.create_dir(&next)?;
+        Ok(Self { dir: dir.clone(), days: vec![], unsynced: vec![next] })
     }
 
     /// Creates the empty directory of the new version of `day`.
     pub fn add(&mut self, day: i64) -> Result<PathBuf> {
-        let version = next(&self.root).join(day_name(day));
-        fs::create_dir(&version).map_err(|e| failed(&version, "cannot make the directory", &e))?;
+        let version = self.dir.hidden(NEXT).join(day_name(day));
+        self.dir.create_dir(&version)?;
         let mark = version.join(MARK);
-        File::create(&mark).map_err(|e| failed(&mark, "cannot create", &e))?;
+        let created = self.dir.disk.open(&mark, OpenOptions::new().write(true).create(true));
+        created.map_err(|e| failed(&mark, "cannot create", &e))?;
         self.days.push(day);
         self.unsynced.extend([mark, version.clone()]);
         Ok(version)
@@ -82,9 +84,9 @@ impl Staged {
 
     /// Syncs all versions and writes the manifest.
     pub fn begin(self) -> Result<Exchange> {
-        let Self { root, days, unsynced } = self;
-        sync_each(&root, unsynced)?;
-        let exchange = Exchange { root, manifest: Manifest { exchanged: false, days }, done: 0 };
+        let Self { dir, days, unsynced } = self;
+        dir.sync_each(&unsynced)?;
+        let exchange = Exchange { dir, manifest: Manifest { exchanged: false, days }, done: 0 };
         exchange.write_manifest()?;
         Ok(exchange)
     }
@@ -92,16 +94,11 @@ impl Staged {
 
 impl Exchange {
     /// Returns the exchange that a killed run has begun, if there is one; removes versions without a manifest.
-    pub fn left(root: &Path) -> Result<Option<Self>> {
-        if let Some(manifest) = read_json(&manifest_path(root))? {
-            return Ok(Some(Self { root: root.to_owned(), manifest, done: 0 }));
+    pub fn left(dir: &LakeDir) -> Result<Option<Self>> {
+        if let Some(manifest) = read_json(&dir.hidden(MANIFEST))? {
+            return Ok(Some(Self { dir: dir.clone(), manifest, done: 0 }));
         }
-        match fs::remove_dir_all(next(root)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(failed(&next(root), "cannot remove", &error))
-            }
-            _ => Ok(None),
-        }
+        dir.remove(&dir.hidden(NEXT), fs::remove_dir_all).map(|()| None)
     }
 
     /// Returns the number of its days.
@@ -122,7 +119,7 @@ impl Exchange {
             (Some(day), false) => self.exchange(day)?,
             (Some(day), true) => self.tidy(day)?,
             (None, false) => {
-                sync_each(&self.root, vec![self.root.clone(), next(&self.root)])?;
+                self.dir.sync_each(&[self.dir.root.clone(), self.dir.hidden(NEXT)])?;
                 (self.manifest.exchanged, self.done) = (true, 0);
                 return self.write_manifest().map(|()| true);
             }
@@ -137,8 +134,10 @@ impl Exchange {
         if !version.join(MARK).exists() {
             return Ok(());
         }
-        let renamed = if place.exists() { exchange(&version, &place) } else { fs::rename(&version, &place) };
-        renamed.map_err(|e| failed(&place, "cannot exchange", &e))
+        if !place.exists() {
+            return self.dir.rename(&version, &place);
+        }
+        self.dir.disk.change(|| exchange(&version, &place)).map_err(|e| failed(&place, "cannot exchange", &e))
     }
 
     /// Removes the old version of a day, then the mark. Files that are not the lake's are moved to the new version.
@@ -146,41 +145,33 @@ impl Exchange {
         let (place, version) = self.paths(day);
         for path in entries(&version)? {
             if is_whole(&path) {
-                remove_if_there(&path)?;
+                self.dir.remove(&path, fs::remove_file)?;
             } else if let Some(name) = path.file_name() {
-                fs::rename(&path, place.join(name)).map_err(|e| failed(&path, "cannot move back", &e))?;
+                self.dir.rename(&path, &place.join(name))?;
             }
         }
-        if version.exists() {
-            fs::remove_dir(&version).map_err(|e| failed(&version, "cannot remove", &e))?;
-        }
-        remove_if_there(&place.join(MARK))?;
-        if place.exists() && entries(&place)?.is_empty() {
-            fs::remove_dir(&place).map_err(|e| failed(&place, "cannot remove", &e))?;
-        }
-        Ok(())
+        self.dir.remove(&version, fs::remove_dir)?;
+        self.dir.remove(&place.join(MARK), fs::remove_file)?;
+        if entries(&place)?.is_empty() { self.dir.remove(&place, fs::remove_dir) } else { Ok(()) }
     }
 
     fn end(&self) -> Result<()> {
         // A mark that reappeared after a power failure would make an old version look new.
         let places = self.manifest.days.iter().map(|day| self.paths(*day).0).filter(|place| place.exists());
-        sync_each(&self.root, places.chain([self.root.clone()]).collect())?;
-        remove_if_there(&manifest_path(&self.root))?;
-        let next = next(&self.root);
-        if next.exists() {
-            fs::remove_dir(&next).map_err(|e| failed(&next, "cannot remove", &e))?;
-        }
-        let hidden = hidden(&self.root);
-        durable::sync_directory(&hidden).map_err(|e| failed(&hidden, "cannot sync", &e))
+        self.dir.sync_each(&Vec::from_iter(places.chain([self.dir.root.clone()])))?;
+        self.dir.remove(&self.dir.hidden(MANIFEST), fs::remove_file)?;
+        self.dir.remove(&self.dir.hidden(NEXT), fs::remove_dir)?;
+        let hidden = hidden(&self.dir.root);
+        self.dir.disk.sync_directory(&hidden).map_err(|e| failed(&hidden, "cannot sync", &e))
     }
 
     fn paths(&self, day: i64) -> (PathBuf, PathBuf) {
         let name = day_name(day);
-        (self.root.join(&name), next(&self.root).join(name))
+        (self.dir.root.join(&name), self.dir.hidden(NEXT).join(name))
     }
 
     fn write_manifest(&self) -> Result<()> {
-        write_json(&manifest_path(&self.root), &self.manifest)
+        self.dir.write_json(&self.dir.hidden(MANIFEST), &self.manifest)
     }
 }
 
@@ -225,7 +216,7 @@ impl Trial {
             };
             // If directories cannot be locked, no run removes any.
             let is_taken = flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK);
-            // Before the lock, another run may have removed it as left over.
+            // Before this run locked it, another run may have removed it as the directory of a killed run.
             if !is_taken && directory.path().exists() {
                 return Ok(Self { directory, _lock: lock });
             }
@@ -252,19 +243,16 @@ fn hidden(root: &Path) -> PathBuf {
     root.join(".evt")
 }
 
-fn next(root: &Path) -> PathBuf {
-    hidden(root).join("next")
-}
-
-fn manifest_path(root: &Path) -> PathBuf {
-    hidden(root).join("exchange.json")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::disk::Disk;
     use crate::store::lake::directory::Lake;
     use std::collections::BTreeMap;
+
+    fn lake(root: &Path) -> LakeDir {
+        LakeDir { root: root.to_owned(), disk: Disk::default() }
+    }
 
     /// Every file and directory below `root` with its text, except the lock.
     fn tree(root: &Path) -> BTreeMap<String, Option<String>> {
@@ -312,7 +300,7 @@ mod tests {
         write(root, "date=1970-01-03/c.parquet", "old");
         write(root, "date=1970-01-05/d.parquet", "d");
         write(root, "date=1970-01-06/e.parquet", "e");
-        let mut staged = Staged::new(root).unwrap();
+        let mut staged = Staged::new(&lake(root)).unwrap();
         for (day, names) in [(1, &["n"][..]), (2, &["c"]), (3, &["f", "g"]), (4, &[])] {
             let version = staged.add(day).unwrap();
             names.iter().for_each(|name| fs::write(version.join(format!("{name}.parquet")), "new").unwrap());
@@ -350,10 +338,10 @@ mod tests {
             for again in 0..=12 {
                 let image = tempfile::tempdir().unwrap();
                 copy(directory.path(), image.path());
-                if let Some(mut left) = Exchange::left(image.path()).unwrap() {
+                if let Some(mut left) = Exchange::left(&lake(image.path())).unwrap() {
                     let _ = (0..again).any(|_| !left.step().unwrap());
                 }
-                drop(Lake::open(image.path(), "p").unwrap());
+                drop(Lake::open(image.path(), "p", Disk::default()).unwrap());
                 assert_eq!(tree(image.path()), expected(), "killed after {killed} and then {again} steps");
             }
             if is_over {
@@ -370,7 +358,7 @@ mod tests {
         drop(staged(directory.path()));
         let mut before = tree(directory.path());
         before.retain(|name, _| !name.starts_with(".evt/"));
-        drop(Lake::open(directory.path(), "p").unwrap());
+        drop(Lake::open(directory.path(), "p", Disk::default()).unwrap());
         assert_eq!(tree(directory.path()), before);
     }
 

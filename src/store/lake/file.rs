@@ -1,8 +1,8 @@
 //! Writes rows to one file per day, which stays open until it is rolled, has to make room, or the run ends.
 //!
-//! The bytes of every file are a function of the rows alone, not of the division into batches: rows are gathered into steps of
-//! some megabytes, and decisions are made only between two steps. So a run that is killed and restarted writes the same files
-//! as an undisturbed one.
+//! The bytes of every file are a function of the rows alone, not of the division into batches: rows are gathered into steps
+//! of some megabytes, and decisions are made only between two steps. So a run that is killed and restarted writes the same
+//! files as one that is not killed.
 //!
 //! Days with many rows in a step go directly to their file. Scattered rows (of a stream far out of order) are held back until
 //! there are many of them; then the days with the most rows are written first, so that ten years of days do not lead to ten
@@ -10,6 +10,7 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::store::disk::DiskFile;
 use crate::store::lake::directory::{Lake, LakePart};
 use crate::store::lake::disk::failed;
 use crate::store::rows;
@@ -22,7 +23,6 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -69,7 +69,7 @@ pub struct Writing {
     kind: Kind,
     day: i64,
     part: String,
-    writer: ArrowWriter<File>,
+    writer: ArrowWriter<DiskFile>,
     digest: Xxh3,
     rows: u64,
     last_write: u64,

@@ -4,6 +4,7 @@
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
+use crate::kind::metric::MetricColumns;
 use crate::store::guard::{Overlap, RowFate, Stored, Version, judge_retraction, judge_row};
 use crate::store::lake::directory::{Lake, LakePart};
 use crate::store::lake::file::Writing;
@@ -11,10 +12,9 @@ use crate::store::lake::read as lake_read;
 use crate::store::rows;
 use crate::time::{DAY, format_instant};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
-    StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
@@ -58,18 +58,17 @@ struct Entry {
 #[derive(Default)]
 pub struct Results {
     entries: HashMap<Id, Entry>,
-    /// Metric names, shared by their rows.
-    names: HashMap<Box<str>, Arc<str>>,
+    names: Names,
     /// Rows with other event counts than those of this run.
     pub overlap: Overlap,
 }
 
 impl Results {
-    /// Applies rows in order and counts their fates within this run. Errors: exit status 74 if there are too many keys.
+    /// Applies rows in order and counts them by outcome within this run. Errors: exit status 74 if there are too many keys.
     pub fn apply(&mut self, batch: &RecordBatch, counts: &mut SinkCounts) -> Result<()> {
-        let columns = Columns::try_new(batch)?;
+        let columns = MetricColumns::try_new(batch)?;
         for row in 0..batch.num_rows() {
-            let stored = columns.stored(row);
+            let stored = Stored::of(&columns, row);
             let entry = self.entries.entry(columns.id(row)?).or_default();
             let there = entry.row.as_ref().map(|row| row.stored);
             let fate = if columns.retracted.value(row) {
@@ -79,7 +78,7 @@ impl Results {
                 judge_row(there, entry.taken_back, stored)
             };
             match fate {
-                RowFate::Inserted | RowFate::Updated => entry.row = Some(columns.row(row, &mut self.names)?),
+                RowFate::Inserted | RowFate::Updated => entry.row = Some(row_of(&columns, row, &mut self.names)?),
                 RowFate::Deleted => entry.row = None,
                 RowFate::Unchanged | RowFate::Stale | RowFate::Outnumbered => {}
             }
@@ -93,8 +92,8 @@ impl Results {
         Ok(())
     }
 
-    /// Writes one part per day and drops the rows. If the lake has a file of the same keys (a repetition or a backfill), the
-    /// guard decides row by row, unless `replace` says that the run replaces the day.
+    /// Writes one part per day and drops the rows. If the lake has a file of the same keys (a repetition or a backfill),
+    /// the guard decides row by row, unless the run replaces the day (`replace`).
     pub fn finish(&mut self, lake: &mut Lake, replace: bool, counts: &mut SinkCounts) -> Result<Vec<LakePart>> {
         let mut days: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
         for row in std::mem::take(&mut self.entries).into_values().filter_map(|entry| entry.row) {
@@ -130,9 +129,9 @@ impl Results {
         let mut names = HashMap::new();
         for batch in lake_read::batches(path, Kind::Metric)? {
             let batch = batch?;
-            let columns = Columns::try_new(&batch)?;
+            let columns = MetricColumns::try_new(&batch)?;
             for row in 0..batch.num_rows() {
-                let row = columns.row(row, &mut names)?;
+                let row = row_of(&columns, row, &mut names)?;
                 stored.insert(row.id, row);
             }
         }
@@ -140,7 +139,7 @@ impl Results {
         for row in rows {
             let there = stored.remove(&row.id);
             let fate = judge_row(there.as_ref().map(|there| there.stored), None, row.stored);
-            // The row was counted as inserted within the run: replace that by its fate in the lake.
+            // The row was counted as inserted within the run: replace that by its outcome in the lake.
             counts.taken -= 1;
             counts.inserted -= 1;
             fate.count_in(counts);
@@ -168,69 +167,24 @@ fn name_of(batch: &RecordBatch) -> Result<String> {
     Ok(super::file::name(&digest))
 }
 
-/// The columns of a batch of metrics.
-struct Columns<'a> {
-    ids: &'a FixedSizeBinaryArray,
-    names: &'a StringArray,
-    starts: &'a TimestampMicrosecondArray,
-    ends: &'a TimestampMicrosecondArray,
-    dimensions: &'a StringArray,
-    values: &'a Float64Array,
-    rows: &'a Int64Array,
-    revisions: &'a Int32Array,
-    panes: &'a Int32Array,
-    retracted: &'a BooleanArray,
-}
+/// Shares names of metrics between their rows.
+type Names = HashMap<Box<str>, Arc<str>>;
 
-impl<'a> Columns<'a> {
-    fn try_new(batch: &'a RecordBatch) -> Result<Self> {
-        Ok(Self {
-            ids: rows::column(batch, "metric_id")?.as_fixed_size_binary(),
-            names: rows::column(batch, "metric_name")?.as_string(),
-            starts: rows::column(batch, "window_start")?.as_primitive::<TimestampMicrosecondType>(),
-            ends: rows::column(batch, "window_end")?.as_primitive::<TimestampMicrosecondType>(),
-            dimensions: rows::column(batch, "dimensions")?.as_string(),
-            values: rows::column(batch, "value")?.as_primitive::<Float64Type>(),
-            rows: rows::column(batch, "rows")?.as_primitive::<Int64Type>(),
-            revisions: rows::column(batch, "revision")?.as_primitive::<Int32Type>(),
-            panes: rows::column(batch, "pane")?.as_primitive::<Int32Type>(),
-            retracted: rows::column(batch, "retracted")?.as_boolean(),
-        })
-    }
-
-    fn id(&self, row: usize) -> Result<Id> {
-        rows::id(self.ids, row)
-    }
-
-    /// Returns the key for messages: name, start of the window, dimensions.
-    fn key(&self, row: usize) -> String {
-        let start = format_instant(self.starts.value(row));
-        format!("{} {start} {}", self.names.value(row), self.dimensions.value(row))
-    }
-
-    fn stored(&self, row: usize) -> Stored {
-        Stored {
-            version: Version { revision: self.revisions.value(row), rows: self.rows.value(row) },
-            value: self.values.is_valid(row).then(|| self.values.value(row)),
-        }
-    }
-
-    fn row(&self, row: usize, names: &mut HashMap<Box<str>, Arc<str>>) -> Result<Row> {
-        let name = self.names.value(row);
-        let name = match names.get(name) {
-            Some(known) => known.clone(),
-            None => names.entry(name.into()).or_insert_with(|| name.into()).clone(),
-        };
-        Ok(Row {
-            id: self.id(row)?,
-            name,
-            start: self.starts.value(row),
-            end: self.ends.value(row),
-            dimensions: self.dimensions.value(row).into(),
-            stored: self.stored(row),
-            pane: self.panes.value(row),
-        })
-    }
+fn row_of(columns: &MetricColumns<'_>, row: usize, names: &mut Names) -> Result<Row> {
+    let name = columns.names.value(row);
+    let name = match names.get(name) {
+        Some(known) => known.clone(),
+        None => names.entry(name.into()).or_insert_with(|| name.into()).clone(),
+    };
+    Ok(Row {
+        id: columns.id(row)?,
+        name,
+        start: columns.starts.value(row),
+        end: columns.ends.value(row),
+        dimensions: columns.dimensions.value(row).into(),
+        stored: Stored::of(columns, row),
+        pane: columns.panes.value(row),
+    })
 }
 
 fn to_batch(rows: &[Row]) -> Result<RecordBatch> {

@@ -9,8 +9,8 @@
 //! Files appear at the proven end, when rolled (`?roll=128MiB,10m`: by size, which a repeated run repeats, or by age, which it
 //! does not), or at the commit of an epoch. A file with the same keys as an existing one changes nothing.
 //!
-//! With `?mode=replace` nothing appears before the proven end, even if files are rolled. Then all days that the run touches are
-//! judged together (module `replace`), and exchanged for versions that hold only the run's rows (module `exchange`).
+//! With `?mode=replace` no file appears before the proven end, even if files are rolled. At that end the module `replace`
+//! checks all days of the run together, and `exchange` exchanges them for versions that hold only the run's rows.
 //!
 //! `directory` is the lake's directory with its lock, parts and epochs, `disk` its files and syncs, `file` writes Parquet
 //! files, `metric` collects metrics, and `read` reads a lake back.
@@ -24,7 +24,7 @@ mod read;
 mod replace;
 
 use crate::counts::SinkCounts;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::parse::size;
@@ -33,6 +33,7 @@ use crate::store::lake::file::{Roll, Stream};
 use crate::store::lake::metric::Results;
 use crate::store::lake::read::{self as lake_read, Day};
 use crate::store::lake::replace::{Brought, Loss};
+use crate::store::rows::FitRows;
 use crate::store::{Epoch, Location, Notice, OpenOptions, Sink, SinkOutcome, Store, rows};
 use crate::time::parse_duration;
 use arrow::array::RecordBatch;
@@ -83,7 +84,7 @@ struct Parquet {
 
 /// The state of `mode=replace`.
 struct Replace {
-    /// `shrink=ok`: days are replaced without judging them.
+    /// `shrink=ok`: the run replaces days without comparing them.
     may_shrink: bool,
     brought: Brought,
     /// The days of the run's rows, retracted ones included.
@@ -103,7 +104,9 @@ impl Plan {
         let replace = match location.options.get("mode").map(String::as_str) {
             None | Some("append") => false,
             Some("replace") => true,
-            Some(other) => return Err(Error::usage(format!("parquet: mode={other}: expected append or replace"))),
+            Some(other) => {
+                return Err(Error::usage(format!("parquet: mode: expected append or replace, found '{other}'")));
+            }
         };
         let may_shrink = match location.options.get("shrink").map(String::as_str) {
             None => false,
@@ -132,7 +135,7 @@ impl Parquet {
             let why = "mode=replace excludes checkpoints, because it tracks the files of one run only";
             return Err(Error::usage(format!("parquet:{}: {why}", root.display())));
         }
-        let lake = Lake::open(&root, &options.pipeline)?;
+        let lake = Lake::open(&root, &options.pipeline, options.disk.clone())?;
         let kind = lake_read::kind_of(&root)?;
         let replace = replace.then(|| Replace { may_shrink, brought: Brought::default(), touched: BTreeSet::new() });
         Ok(Self {
@@ -273,23 +276,23 @@ impl Parquet {
 impl Sink for Parquet {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         lake_read::check_kind(self.lake.root(), *self.kind.get_or_insert(kind), kind)?;
-        let (fit, refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
+        let fit = FitRows::of(kind, batch)?;
+        let batch = &fit.batch;
         if let Some(replace) = &mut self.replace {
-            replace.brought.take(kind, &fit)?;
-            let mut days = rows::days(kind, &fit)?;
+            replace.brought.take(kind, batch)?;
+            let mut days = rows::days(kind, batch)?;
             days.dedup();
             replace.touched.extend(days);
         }
         if kind == Kind::Metric {
-            self.results.apply(&fit, &mut self.counts)?;
+            self.results.apply(batch, &mut self.counts)?;
         } else {
             let stream = self.stream.get_or_insert_with(|| Stream::new(kind, self.roll.unwrap_or_default()));
-            self.parts.extend(stream.push(&mut self.lake, &fit, (self.options.clock)())?);
-            self.counts.taken += fit.num_rows() as u64;
-            self.counts.inserted += fit.num_rows() as u64;
+            self.parts.extend(stream.push(&mut self.lake, batch, (self.options.clock)())?);
+            self.counts.taken += batch.num_rows() as u64;
+            self.counts.inserted += batch.num_rows() as u64;
         }
-        self.counts.taken += refused.len() as u64;
-        self.counts.dead += refused.len() as u64;
+        let refused = fit.finish(&mut self.counts);
         self.publish_rolled()?;
         Ok(refused)
     }
@@ -313,11 +316,7 @@ impl Sink for Parquet {
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         if let Some(done) = self.committed()? {
             if done.run > epoch.run {
-                let message = format!("run {} was replaced by run {}", epoch.run, done.run);
-                return Err(Error::new(
-                    ErrorKind::Fenced,
-                    format!("parquet:{}: {message}", self.lake.root().display()),
-                ));
+                return Err(epoch.replaced_by(done.run, format!("parquet:{}", self.lake.root().display())));
             }
             if done >= epoch {
                 return Ok(());
@@ -371,5 +370,7 @@ fn parse_roll(text: &str) -> Result<Roll> {
     Ok(roll)
 }
 
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 mod tests;

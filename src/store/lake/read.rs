@@ -1,7 +1,7 @@
 //! Reads a lake back: files in order of day and name, rows in the order they were written.
 //!
-//! A day is listed when its turn comes, and read from the directory that was listed: a run that replaces the day puts another
-//! directory in its place.
+//! The reader lists a day when it gets to it, and reads the files from the directory that it listed: a run that replaces
+//! the day puts another directory in its place.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;

@@ -1,9 +1,9 @@
 //! `?mode=replace`: decides which days a run may replace.
 //!
-//! A day is replaced as a whole, so a run that read only a part of its rows would lose the others. Before anything is replaced,
-//! each day is compared with its new version: no origin may lose rows. Days with rows of standard input are never replaced,
-//! because every standard input has the same origin. Kinds without an origin are compared by key: the run must have each key,
-//! with at least as many events or a greater revision. `shrink=ok` skips the comparison.
+//! A day is replaced as a whole, so a run that read only a part of its rows would lose the others. Before the run replaces
+//! a day, it compares each day with its new version: no origin may lose rows. It never replaces days with rows of standard
+//! input, because every standard input has the same origin. It compares kinds without an origin by key: the run must have
+//! each key, with at least as many events or a greater revision. `shrink=ok` skips the comparison.
 //!
 //! Only the compared columns of files are read, one batch at a time.
 

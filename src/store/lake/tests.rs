@@ -16,7 +16,7 @@ fn bench() -> Bench {
 }
 
 /// Reads every file in the lake except the lock.
-fn contents(bench: &Bench) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn contents(bench: &Bench) -> BTreeMap<String, Vec<u8>> {
     let root = Path::new(&bench.location.path);
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(root).unwrap().map(Result::unwrap) {
@@ -54,7 +54,7 @@ fn parts(batches: &[RecordBatch]) -> Vec<(i64, String, Vec<u8>)> {
         row_group_bytes: 100 << 10,
     };
     let directory = tempfile::tempdir().unwrap();
-    let mut lake = Lake::open(directory.path(), "p").unwrap();
+    let mut lake = Lake::open(directory.path(), "p", crate::store::disk::Disk::default()).unwrap();
     let roll = Roll { bytes: Some(100 << 10), age: None };
     let mut stream = Stream::new(Kind::Event, roll).with_limits(limits);
     let mut finished = Vec::new();
@@ -118,6 +118,7 @@ fn files_rolled_by_age_appear_without_an_end() {
         epochs: false,
         clock: Arc::new(move || reading.load(std::sync::atomic::Ordering::Relaxed)),
         console: crate::console::Console::new("test", crate::console::Colour::Off),
+        disk: crate::store::disk::Disk::default(),
     };
     let mut sink = (STORE.open)(&bench.location, &options).unwrap();
     for (now, visible) in [(0, 0), (59, 0), (60, 30), (61, 30), (121, 50)] {

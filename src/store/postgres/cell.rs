@@ -4,17 +4,14 @@ use crate::error::{Error, Result};
 use crate::expr;
 use crate::json::text::unescape;
 use crate::json::walk::members;
+use crate::kind::values::{CellValue, read_optional};
 use crate::store::cells::{Cells, word};
 use crate::store::nested::{headers_json, parse_headers};
 use crate::time::SECOND;
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int32Builder,
-    Int64Builder, ListBuilder, MapBuilder, MapFieldNames, StringBuilder, StringDictionaryBuilder,
-    TimestampMicrosecondBuilder,
-};
-use arrow::datatypes::{DataType, Field, Int32Type};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field};
 use bytes::{BufMut, Bytes, BytesMut};
-use std::sync::Arc;
+use std::borrow::Cow;
 
 /// 2000-01-01T00:00:00Z, the epoch of PostgreSQL's timestamps.
 const POSTGRES_EPOCH: i64 = 946_684_800 * SECOND;
@@ -75,6 +72,12 @@ impl<'a> Cell<'a> {
     }
 }
 
+/// Wraps the first `count` columns of a batch.
+pub fn cells_of(batch: &RecordBatch, count: usize) -> Result<Vec<Cell<'_>>> {
+    let names = batch.schema_ref().fields().iter().map(|field| field.name());
+    names.zip(batch.columns()).take(count).map(|(name, array)| Cell::try_new(name, array)).collect()
+}
+
 /// Encodes a length.
 fn length(bytes: usize) -> Result<i32> {
     i32::try_from(bytes).map_err(|_| Error::broken("a value of more than 2 GiB"))
@@ -86,7 +89,7 @@ pub struct CopyText {
 }
 
 impl CopyText {
-    /// Begins with the header.
+    /// Creates an encoder that begins with the header of COPY.
     pub fn new(room: usize) -> Self {
         let mut buffer = BytesMut::with_capacity(room);
         buffer.put_slice(b"PGCOPY\n\xff\r\n\0");
@@ -160,116 +163,33 @@ fn has_nul(object: &str) -> bool {
     found
 }
 
-/// A column under construction from the binary values of a result.
-pub enum Column {
-    /// UUID.
-    Id(FixedSizeBinaryBuilder),
-    /// TEXT or JSON.
-    Text(StringBuilder),
-    /// JSONB.
-    Object(StringBuilder),
-    /// TEXT, as a dictionary.
-    Word(StringDictionaryBuilder<Int32Type>),
-    /// TIMESTAMPTZ.
-    Instant(TimestampMicrosecondBuilder),
-    /// BIGINT.
-    Long(Int64Builder),
-    /// INTEGER.
-    Whole(Int32Builder),
-    /// DOUBLE PRECISION.
-    Real(Float64Builder),
-    /// BOOLEAN.
-    Flag(BooleanBuilder),
-    /// BYTEA.
-    Bytes(BinaryBuilder),
-    /// TEXT[].
-    Names(ListBuilder<StringBuilder>),
-    /// JSON.
-    Headers(MapBuilder<StringBuilder, BinaryBuilder>),
-}
-
-impl Column {
-    /// Begins a column for `field`. Errors: exit status 70 for a type that no kind has.
-    pub fn try_new(field: &Field) -> Result<Self> {
-        Ok(match field.data_type() {
-            DataType::FixedSizeBinary(16) => Self::Id(FixedSizeBinaryBuilder::new(16)),
-            DataType::Utf8 if field.name() == "dimensions" => Self::Object(StringBuilder::new()),
-            DataType::Utf8 => Self::Text(StringBuilder::new()),
-            DataType::Dictionary(_, _) => Self::Word(StringDictionaryBuilder::new()),
-            DataType::Timestamp(_, _) => Self::Instant(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
-            DataType::Int64 => Self::Long(Int64Builder::new()),
-            DataType::Int32 => Self::Whole(Int32Builder::new()),
-            DataType::Float64 => Self::Real(Float64Builder::new()),
-            DataType::Boolean => Self::Flag(BooleanBuilder::new()),
-            DataType::Binary => Self::Bytes(BinaryBuilder::new()),
-            DataType::List(item) => Self::Names(ListBuilder::new(StringBuilder::new()).with_field(item.clone())),
-            DataType::Map(_, _) => {
-                let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
-                Self::Headers(MapBuilder::new(Some(names), StringBuilder::new(), BinaryBuilder::new()))
-            }
-            other => return Err(Error::broken(format!("no cell is of type {other}"))),
-        })
-    }
-
-    /// Appends a value; `None` if it is not of the column's type.
-    pub fn push(&mut self, value: Option<&[u8]>) -> Option<()> {
-        let text = |bytes| std::str::from_utf8(bytes).ok();
-        match self {
-            Self::Id(ids) => ids.append_value(value?).ok()?,
-            Self::Text(texts) => texts.append_option(each(value, text)?),
-            Self::Object(texts) => {
-                let object = each(value, |bytes| canonical_dimensions(text(bytes.strip_prefix(&[JSONB_VERSION])?)?))?;
-                texts.append_option(object);
-            }
-            Self::Word(words) => words.append_option(each(value, text)?),
-            Self::Instant(instants) => {
-                instants.append_option(each(value, |bytes| long(bytes)?.checked_add(POSTGRES_EPOCH))?);
-            }
-            Self::Long(numbers) => numbers.append_option(each(value, long)?),
-            Self::Whole(numbers) => {
-                numbers.append_option(each(value, |bytes| Some(i32::from_be_bytes(bytes.try_into().ok()?)))?);
-            }
-            Self::Real(numbers) => {
-                numbers.append_option(each(value, |bytes| Some(f64::from_be_bytes(bytes.try_into().ok()?)))?);
-            }
-            Self::Flag(flags) => flags.append_option(each(value, |bytes| Some(*bytes.first()? != 0))?),
-            Self::Bytes(values) => values.append_option(value),
-            Self::Names(lists) => {
-                names(value?)?.into_iter().for_each(|name| lists.values().append_value(name));
-                lists.append(true);
-            }
-            Self::Headers(maps) => {
-                for (key, value) in each(value, |bytes| parse_headers(text(bytes)?))?.into_iter().flatten() {
-                    maps.keys().append_value(key);
-                    maps.values().append_option(value);
-                }
-                maps.append(value.is_some()).ok()?;
-            }
+/// Reads a value of a result in the binary format; `None` if it is not of the type of `field`.
+pub fn read<'a>(field: &Field, value: Option<&'a [u8]>) -> Option<CellValue<'a>> {
+    let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).ok();
+    let owned = |bytes| text(bytes).map(Cow::Borrowed);
+    Some(match field.data_type() {
+        DataType::FixedSizeBinary(16) => CellValue::Id(read_optional(value, |bytes| bytes.try_into().ok())?),
+        DataType::Utf8 if field.name() == "dimensions" => {
+            let object = |bytes: &'a [u8]| canonical_dimensions(text(bytes.strip_prefix(&[JSONB_VERSION])?)?);
+            CellValue::Text(read_optional(value, object)?.map(Cow::Owned))
         }
-        Some(())
-    }
-
-    /// Returns the column and begins an empty one.
-    pub fn finish(&mut self) -> ArrayRef {
-        match self {
-            Self::Id(builder) => Arc::new(builder.finish()),
-            Self::Text(builder) | Self::Object(builder) => Arc::new(builder.finish()),
-            Self::Word(builder) => Arc::new(builder.finish()),
-            Self::Instant(builder) => Arc::new(builder.finish()),
-            Self::Long(builder) => Arc::new(builder.finish()),
-            Self::Whole(builder) => Arc::new(builder.finish()),
-            Self::Real(builder) => Arc::new(builder.finish()),
-            Self::Flag(builder) => Arc::new(builder.finish()),
-            Self::Bytes(builder) => Arc::new(builder.finish()),
-            Self::Names(builder) => Arc::new(builder.finish()),
-            Self::Headers(builder) => Arc::new(builder.finish()),
+        DataType::Utf8 | DataType::Dictionary(_, _) => CellValue::Text(read_optional(value, owned)?),
+        DataType::Timestamp(_, _) => {
+            CellValue::Instant(read_optional(value, |bytes| long(bytes)?.checked_add(POSTGRES_EPOCH))?)
         }
-    }
-}
-
-/// Applies `read` to a value that is not NULL; `None` if it is of another type.
-fn each<'a, T>(value: Option<&'a [u8]>, read: impl FnOnce(&'a [u8]) -> Option<T>) -> Option<Option<T>> {
-    value.map_or(Some(None), |bytes| read(bytes).map(Some))
+        DataType::Int64 => CellValue::Long(read_optional(value, long)?),
+        DataType::Int32 => {
+            CellValue::Int(read_optional(value, |bytes| Some(i32::from_be_bytes(bytes.try_into().ok()?)))?)
+        }
+        DataType::Float64 => {
+            CellValue::Double(read_optional(value, |bytes| Some(f64::from_be_bytes(bytes.try_into().ok()?)))?)
+        }
+        DataType::Boolean => CellValue::Bool(read_optional(value, |bytes| Some(*bytes.first()? != 0))?),
+        DataType::Binary => CellValue::Bytes(value.map(Cow::Borrowed)),
+        DataType::List(_) => CellValue::Names(read_optional(value, names)?),
+        DataType::Map(_, _) => CellValue::Headers(read_optional(value, |bytes| parse_headers(text(bytes)?))?),
+        _ => return None,
+    })
 }
 
 fn long(bytes: &[u8]) -> Option<i64> {
@@ -277,7 +197,7 @@ fn long(bytes: &[u8]) -> Option<i64> {
 }
 
 /// Decodes an array of texts with one dimension or none.
-fn names(bytes: &[u8]) -> Option<Vec<&str>> {
+fn names(bytes: &[u8]) -> Option<Vec<String>> {
     let whole = |at: usize| Some(i32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?));
     if whole(0)? == 0 {
         return Some(Vec::new());
@@ -287,7 +207,7 @@ fn names(bytes: &[u8]) -> Option<Vec<&str>> {
     let mut at = 20_usize;
     for _ in 0..count {
         let end = (at + 4).checked_add(usize::try_from(whole(at)?).ok()?)?;
-        names.push(std::str::from_utf8(bytes.get(at + 4..end)?).ok()?);
+        names.push(String::from_utf8(bytes.get(at + 4..end)?.to_vec()).ok()?);
         at = end;
     }
     Some(names)

@@ -46,14 +46,14 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
-impl Failure {
-    /// Converts it for a statement that does not concern rows.
-    pub fn into_trouble(self) -> Trouble {
-        match self {
-            Self::Data(cause) | Self::Raced(cause) => {
-                Trouble::Lasting(Error::new(ErrorKind::Io, "refused").because(cause))
+/// Converts the failure of a statement that does not concern rows.
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Data(cause) | Failure::Raced(cause) => {
+                Self::Lasting(Error::new(ErrorKind::Io, "refused").because(cause))
             }
-            Self::Trouble(trouble) => trouble,
+            Failure::Trouble(trouble) => trouble,
         }
     }
 }
@@ -103,8 +103,13 @@ fn classify_connection(error: &tokio_postgres::Error) -> Trouble {
     }
 }
 
+/// The options of its URIs.
+pub const OPTIONS: [&str; 7] = ["table", "schema", "sslmode", "sslrootcert", "connect", "timeout", "retry"];
+
 /// A server, its connection settings and its timeouts.
 pub struct PostgresServer {
+    /// The URI without secrets.
+    pub shown: String,
     config: Config,
     tls: Option<MakeRustlsConnect>,
     /// Its timeouts.
@@ -115,6 +120,7 @@ pub struct PostgresServer {
 impl PostgresServer {
     /// Parses a location. Errors: exit status 2 if it names no server, 78 if certificates cannot be read.
     pub fn try_new(location: &Location) -> Result<Self> {
+        location.check_options(&location.scheme, &OPTIONS)?;
         let patience = Patience::try_new(location)?;
         let mut config: Config = format!("postgres://{}", location.path).parse().map_err(|_| {
             Error::usage(format!("{location}: expected postgres://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE"))
@@ -135,7 +141,8 @@ impl PostgresServer {
         };
         config.ssl_mode(if tls { SslMode::Require } else { SslMode::Disable });
         let tls = if tls { Some(tls_config(location)?) } else { None };
-        Ok(Self { config, tls, patience, schema: location.options.get("schema").cloned() })
+        let (shown, schema) = (location.to_string(), location.options.get("schema").cloned());
+        Ok(Self { shown, config, tls, patience, schema })
     }
 
     /// Connects and authenticates.
@@ -159,11 +166,15 @@ impl PostgresServer {
             };
             bounded(waited, async { Ok(connect.await?) }).await
         });
-        let client = client.map_err(Failure::into_trouble)?;
-        let mut link = Link { client, statements: RefCell::default(), runtime, patience: self.patience };
+        let mut link = Link { client: client?, statements: RefCell::default(), runtime, patience: self.patience };
         let settings = self.settings();
-        link.run(async |link| Ok(link.client.batch_execute(&settings).await?)).map_err(Failure::into_trouble)?;
+        link.run(async |link| Ok(link.client.batch_execute(&settings).await?))?;
         Ok(link)
+    }
+
+    /// Converts the failure of a single attempt.
+    pub fn failed(&self, trouble: impl Into<Trouble>) -> Error {
+        trouble.into().at(|| self.shown.clone()).into_error(&self.shown)
     }
 
     /// Returns the settings of a session. The server must end a statement that this process no longer waits for, so that its

@@ -2,18 +2,13 @@
 //! stored, and then new rows are copied in and others updated or deleted, all in one transaction.
 
 use crate::error::Result;
-use crate::kind::metric::column;
+use crate::kind::metric::{MetricColumns, column};
 use crate::store::guard::{RowFate, Stored, Version, judge_retraction, judge_row};
-use crate::store::postgres::cell::{Cell, CopyText, instant_bytes};
+use crate::store::postgres::cell::{CopyText, cells_of, instant_bytes};
 use crate::store::postgres::link::{Failure, Link};
 use crate::store::postgres::write::copy_in;
-use crate::store::rows;
-use crate::time::format_instant;
 use ahash::AHashMap;
-use arrow::array::{
-    Array, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
-};
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::array::RecordBatch;
 use bytes::BytesMut;
 use std::error::Error as StdError;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
@@ -92,68 +87,31 @@ pub struct WrittenMetrics {
     pub replaced: Vec<(usize, i64)>,
 }
 
-/// The columns that the guard compares.
-pub struct Columns<'a> {
+/// A batch of metrics.
+pub struct MetricBatch<'a> {
     batch: &'a RecordBatch,
-    ids: &'a FixedSizeBinaryArray,
-    values: &'a Float64Array,
-    rows: &'a Int64Array,
-    revisions: &'a Int32Array,
-    panes: &'a Int32Array,
-    retracted: &'a BooleanArray,
+    /// Its columns.
+    pub columns: MetricColumns<'a>,
 }
 
-impl<'a> Columns<'a> {
+impl<'a> MetricBatch<'a> {
     /// Takes the columns of `batch`.
     pub fn try_new(batch: &'a RecordBatch) -> Result<Self> {
-        Ok(Self {
-            batch,
-            ids: rows::column(batch, "metric_id")?.as_fixed_size_binary(),
-            values: rows::column(batch, "value")?.as_primitive::<Float64Type>(),
-            rows: rows::column(batch, "rows")?.as_primitive::<Int64Type>(),
-            revisions: rows::column(batch, "revision")?.as_primitive::<Int32Type>(),
-            panes: rows::column(batch, "pane")?.as_primitive::<Int32Type>(),
-            retracted: rows::column(batch, "retracted")?.as_boolean(),
-        })
+        Ok(Self { batch, columns: MetricColumns::try_new(batch)? })
     }
 
-    /// Whether any row is a retraction.
-    pub fn retract(&self) -> bool {
-        self.retracted.true_count() > 0
+    /// Returns the ids of the rows in ascending order, each once.
+    fn distinct_ids(&self) -> Result<Vec<Id>> {
+        let ids = (0..self.batch.num_rows()).map(|row| self.columns.id(row).map(Id));
+        let mut ids = ids.collect::<Result<Vec<_>>>()?;
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
     }
 
     /// Whether all rows have different keys.
-    pub fn differ(&self) -> bool {
-        let mut ids: Vec<&[u8]> = (0..self.ids.len()).map(|row| self.ids.value(row)).collect();
-        ids.sort_unstable();
-        ids.windows(2).all(|pair| pair[0] != pair[1])
-    }
-
-    /// Returns the number of events in a row.
-    pub fn rows_of(&self, row: usize) -> i64 {
-        self.rows.value(row)
-    }
-
-    /// Returns the key for messages: name, start of the window, dimensions.
-    pub fn key(&self, row: usize) -> String {
-        let text = |column: usize| self.batch.column(column).as_string::<i32>().value(row);
-        let starts = self.batch.column(column::WINDOW_START).as_primitive::<TimestampMicrosecondType>();
-        let start = format_instant(starts.value(row));
-        format!("{} {start} {}", text(column::METRIC_NAME), text(column::DIMENSIONS))
-    }
-
-    /// Returns the id of the metric.
-    pub fn id(&self, row: usize) -> Result<[u8; 16]> {
-        rows::id(self.ids, row)
-    }
-
-    fn value(&self, row: usize) -> Option<f64> {
-        self.values.is_valid(row).then(|| self.values.value(row))
-    }
-
-    fn stored(&self, row: usize) -> Stored {
-        let version = Version { revision: self.revisions.value(row), rows: self.rows.value(row) };
-        Stored { version, value: self.value(row) }
+    pub fn has_distinct_keys(&self) -> Result<bool> {
+        Ok(self.distinct_ids()?.len() == self.batch.num_rows())
     }
 }
 
@@ -171,26 +129,27 @@ struct Key {
 }
 
 /// Writes a batch whose keys are expected to be new, with one COPY. A stored key is a conflict, [`Failure::Raced`].
-pub async fn write_new(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result<WrittenMetrics, Failure> {
-    let rows: Vec<usize> = (0..columns.batch.num_rows()).collect();
-    insert(link, columns, writer, &rows).await?;
+pub async fn write_new(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<WrittenMetrics, Failure> {
+    let rows: Vec<usize> = (0..batch.batch.num_rows()).collect();
+    insert(link, batch, writer, &rows).await?;
     Ok(WrittenMetrics { fates: vec![RowFate::Inserted; rows.len()], replaced: Vec::new() })
 }
 
 /// Writes a batch in the present transaction.
-pub async fn write(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result<WrittenMetrics, Failure> {
-    let mut keys = look(link, columns, writer).await?;
+pub async fn write(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<WrittenMetrics, Failure> {
+    let mut keys = look(link, batch, writer).await?;
     let mut written = WrittenMetrics::default();
-    for row in 0..columns.batch.num_rows() {
-        let key = keys.entry(columns.id(row).map(Id)?).or_default();
-        let fate = if columns.retracted.value(row) {
-            take_back(key, columns.stored(row).version)
+    for row in 0..batch.batch.num_rows() {
+        let key = keys.entry(batch.columns.id(row).map(Id)?).or_default();
+        let stored = Stored::of(&batch.columns, row);
+        let fate = if batch.columns.retracted.value(row) {
+            take_back(key, stored.version)
         } else {
-            put(key, columns.stored(row), row, &mut written)
+            put(key, stored, row, &mut written)
         };
         written.fates.push(fate);
     }
-    apply(link, columns, writer, &keys).await?;
+    apply(link, batch, writer, &keys).await?;
     Ok(written)
 }
 
@@ -220,11 +179,8 @@ fn take_back(key: &mut Key, version: Version) -> RowFate {
 }
 
 /// Reads and locks the stored rows of the batch's keys.
-async fn look(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result<AHashMap<Id, Key>, Failure> {
-    let rows = columns.batch.num_rows();
-    let mut ids = (0..rows).map(|row| columns.id(row).map(Id)).collect::<Result<Vec<_>>>()?;
-    ids.sort_unstable();
-    ids.dedup();
+async fn look(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<AHashMap<Id, Key>, Failure> {
+    let ids = batch.distinct_ids()?;
     let mut keys: AHashMap<Id, Key> = AHashMap::with_capacity(ids.len());
     let select = link.prepare(SELECT).await?;
     for row in link.client.query(&select, &[&ids, &writer.run]).await? {
@@ -245,19 +201,19 @@ async fn look(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result
 /// Applies the changes in `keys` to the tables.
 async fn apply(
     link: &Link,
-    columns: &Columns<'_>,
+    batch: &MetricBatch<'_>,
     writer: &Writer<'_>,
     keys: &AHashMap<Id, Key>,
 ) -> Result<(), Failure> {
     let mut inserted: Vec<usize> = keys.values().filter(|key| !key.was).filter_map(|key| key.from).collect();
     inserted.sort_unstable();
     if !inserted.is_empty() {
-        insert(link, columns, writer, &inserted).await?;
+        insert(link, batch, writer, &inserted).await?;
     }
     let mut updated: Vec<usize> = keys.values().filter(|key| key.was).filter_map(|key| key.from).collect();
     updated.sort_unstable();
     if !updated.is_empty() {
-        update(link, columns, writer, &updated).await?;
+        update(link, batch, writer, &updated).await?;
     }
     let deleted = keys.iter().filter(|(_, key)| key.was && key.now.is_none());
     let deleted: Vec<Id> = deleted.map(|(id, _)| *id).collect();
@@ -277,11 +233,9 @@ async fn apply(
     Ok(())
 }
 
-async fn insert(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<(), Failure> {
-    let schema = columns.batch.schema();
-    let stored = schema.fields().iter().zip(columns.batch.columns()).take(column::RETRACTED);
-    let cells = stored.map(|(field, array)| Cell::try_new(field.name(), array)).collect::<Result<Vec<_>>>()?;
-    let mut text = CopyText::new(columns.batch.get_array_memory_size());
+async fn insert(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<(), Failure> {
+    let cells = cells_of(batch.batch, column::RETRACTED)?;
+    let mut text = CopyText::new(batch.batch.get_array_memory_size());
     let now = instant_bytes(writer.now);
     for row in rows {
         text.row(&cells, *row, &[writer.run.as_bytes(), &now])?;
@@ -289,7 +243,8 @@ async fn insert(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>, rows: &
     copy_in(link, INSERT, text).await
 }
 
-async fn update(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<(), Failure> {
+async fn update(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<(), Failure> {
+    let columns = &batch.columns;
     let ids = rows.iter().map(|row| columns.id(*row).map(Id)).collect::<Result<Vec<_>>>()?;
     let values: Vec<Option<f64>> = rows.iter().map(|row| columns.value(*row)).collect();
     let counts: Vec<i64> = rows.iter().map(|row| columns.rows.value(*row)).collect();

@@ -10,10 +10,9 @@
 //! Durability depends on the server: a transaction is acknowledged once it is on disk, unless `synchronous_commit` says
 //! otherwise.
 //!
-//! `address` parses the URI, `link` is the connection, `schema` migrates the tables, `cell` converts values, `write` writes
+//! `link` is the connection, `schema` migrates the tables, `cell` converts values, `write` writes
 //! rows and `metric` those under the guard, `read` reads them back.
 
-mod address;
 mod cell;
 mod link;
 mod metric;
@@ -22,19 +21,19 @@ mod schema;
 mod write;
 
 use crate::counts::SinkCounts;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::store::guard::Overlap;
-use crate::store::postgres::address::{OPTIONS, PostgresAddress};
-use crate::store::postgres::link::{Failure, Link};
-use crate::store::postgres::metric::{Columns, Writer, WrittenMetrics};
+use crate::store::postgres::link::{Failure, Link, OPTIONS, PostgresServer};
+use crate::store::postgres::metric::{MetricBatch, Writer, WrittenMetrics};
 use crate::store::postgres::read as postgres_read;
 use crate::store::postgres::schema as postgres_schema;
-use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, split_unholdable};
+use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, unholdable};
 use crate::store::remote::{Persistence, Trouble};
 use crate::store::repeat::Conflicts;
-use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, rows};
+use crate::store::rows::FitRows;
+use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store};
 use arrow::array::RecordBatch;
 
 /// The row in [`super::ALL`].
@@ -60,10 +59,10 @@ const RACES_MAX: u32 = 10;
 
 /// Checks that the server accepts the user; returns the pending migrations.
 fn check(location: &Location) -> Result<Option<String>> {
-    let address = PostgresAddress::try_new(location)?;
-    let mut link = address.server.connect().map_err(|trouble| address.failed(trouble))?;
+    let server = PostgresServer::try_new(location)?;
+    let mut link = server.connect().map_err(|trouble| server.failed(trouble))?;
     let pending = link.run(postgres_schema::pending);
-    let pending = pending.map_err(|failure| address.failed(failure.into_trouble()))?;
+    let pending = pending.map_err(|failure| server.failed(failure))?;
     match postgres_schema::names(&pending) {
         none if none.is_empty() => Ok(None),
         steps => Ok(Some(format!("pending migrations: {steps}"))),
@@ -72,7 +71,7 @@ fn check(location: &Location) -> Result<Option<String>> {
 
 /// An open output in PostgreSQL.
 struct Postgres {
-    address: PostgresAddress,
+    server: PostgresServer,
     persistence: Persistence,
     link: Option<Link>,
     options: OpenOptions,
@@ -107,11 +106,11 @@ impl Guess {
 
 impl Postgres {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
-        let address = PostgresAddress::try_new(location)?;
-        let persistence = Persistence::new(address.shown.clone(), address.server.patience, options.console.clone());
+        let server = PostgresServer::try_new(location)?;
+        let persistence = Persistence::new(server.shown.clone(), server.patience, options.console.clone());
         let persistence = persistence.saying(options.up.clone());
         let mut sink = Self {
-            address,
+            server,
             persistence,
             link: None,
             options: options.clone(),
@@ -127,13 +126,13 @@ impl Postgres {
 
     /// Runs `work` with a connection, and again with a new one if the connection is lost.
     fn with_link<T>(&mut self, mut work: impl FnMut(&mut Link) -> Result<T, Trouble>) -> Result<T> {
-        let Self { address, persistence, link, .. } = self;
+        let Self { server, persistence, link, .. } = self;
         let done = persistence.run(|| {
             let mut open = match link.take() {
                 Some(open) => open,
                 None => {
-                    let mut open = address.server.connect()?;
-                    postgres_schema::migrate(&mut open, &address.server)?;
+                    let mut open = server.connect()?;
+                    postgres_schema::migrate(&mut open, server)?;
                     open
                 }
             };
@@ -141,7 +140,7 @@ impl Postgres {
             *link = Some(open);
             Ok(done)
         });
-        done.map_err(|error| if error.kind() == ErrorKind::Unavailable { error } else { error.at(&address.shown) })
+        done.map_err(|error| if error.kind() == ErrorKind::Unavailable { error } else { error.at(&server.shown) })
     }
 
     /// Writes `batch`, halving it if a row cannot be held. Returns the refused rows, their indices counted from `from`.
@@ -168,20 +167,9 @@ impl Postgres {
         if kind == Kind::Metric {
             return self.try_metrics(batch);
         }
-        let mut new = self.guess.is_new();
-        let guessed = new;
-        let written = self.with_link(|link| {
-            if new {
-                match link.run(async |link| insert_new(link, kind, batch).await) {
-                    Err(Failure::Raced(_)) => new = false,
-                    other => return held(other),
-                }
-            }
-            persist(link, async |link| insert_once(link, kind, batch).await)
-        })?;
-        if guessed {
-            self.guess.was(new);
-        }
+        let is_new = self.guess.is_new();
+        let insert = async |link: &Link| insert_new(link, kind, batch).await;
+        let written = self.write_guessed(is_new, insert, async |link| insert_once(link, kind, batch).await)?;
         Ok(written.map(|written| {
             self.counts = self.counts.plus(&written.counts);
             self.conflicts.add(written.counts.conflict, || written.conflict.unwrap_or_default());
@@ -189,24 +177,14 @@ impl Postgres {
     }
 
     fn try_metrics(&mut self, batch: &RecordBatch) -> Result<Result<(), String>> {
-        let columns = Columns::try_new(batch)?;
-        self.retracts |= columns.retract();
+        let batch = MetricBatch::try_new(batch)?;
+        let columns = &batch.columns;
+        self.retracts |= columns.retracted.true_count() > 0;
         let (run, now, retracts) = (self.options.run.clone(), (self.options.clock)(), self.retracts);
         let writer = Writer { run: &run, now, retracts };
-        let mut new = !retracts && columns.differ() && self.guess.is_new();
-        let guessed = new;
-        let written = self.with_link(|link| {
-            if new {
-                match link.run(async |link| metric::write_new(link, &columns, &writer).await) {
-                    Err(Failure::Raced(_)) => new = false,
-                    other => return held(other),
-                }
-            }
-            persist(link, async |link| metric::write(link, &columns, &writer).await)
-        })?;
-        if guessed {
-            self.guess.was(new);
-        }
+        let is_new = !retracts && batch.has_distinct_keys()? && self.guess.is_new();
+        let insert = async |link: &Link| metric::write_new(link, &batch, &writer).await;
+        let written = self.write_guessed(is_new, insert, async |link| metric::write(link, &batch, &writer).await)?;
         let WrittenMetrics { fates, replaced } = match written {
             Ok(written) => written,
             Err(cause) => return Ok(Err(cause)),
@@ -216,32 +194,52 @@ impl Postgres {
             self.overlap.judged(columns.id(row)?, fate, || columns.key(row));
         }
         for (row, before) in replaced {
-            self.overlap.replaced(|| columns.key(row), before, columns.rows_of(row));
+            self.overlap.replaced(|| columns.key(row), before, columns.rows.value(row));
         }
         Ok(Ok(()))
+    }
+
+    /// Runs `insert` if the rows are predicted to be new, and `write` in a transaction if they are not.
+    fn write_guessed<T>(
+        &mut self,
+        is_new: bool,
+        insert: impl AsyncFn(&Link) -> Result<T, Failure>,
+        write: impl AsyncFn(&Link) -> Result<T, Failure>,
+    ) -> Result<Result<T, String>> {
+        let mut inserts = is_new;
+        let written = self.with_link(|link| {
+            if inserts {
+                match link.run(&insert) {
+                    Err(Failure::Raced(_)) => inserts = false,
+                    other => return held(other),
+                }
+            }
+            persist(link, &write)
+        })?;
+        if is_new {
+            self.guess.was(inserts);
+        }
+        Ok(written)
     }
 
     /// Runs `statement` with pipeline, run, number and time.
     fn record(&mut self, statement: &str, epoch: Epoch) -> Result<()> {
         let (pipeline, now) = (self.options.pipeline.clone(), (self.options.clock)());
-        let (run, number) = (signed(epoch.run)?, signed(epoch.number)?);
+        let (run, number) = epoch.signed()?;
         self.with_link(|link| {
-            let done = link.run(async |link| {
+            link.run(async |link| {
                 let statement = link.prepare(statement).await?;
                 Ok(link.client.execute(&statement, &[&pipeline, &run, &number, &now]).await?)
-            });
-            done.map(|_| ()).map_err(Failure::into_trouble)
+            })?;
+            Ok(())
         })
     }
 }
 
 /// Runs `work` in a transaction, again after a conflict with another run's transaction.
-fn persist<T>(
-    link: &mut Link,
-    mut work: impl AsyncFnMut(&Link) -> Result<T, Failure>,
-) -> Result<Result<T, String>, Trouble> {
+fn persist<T>(link: &mut Link, work: impl AsyncFn(&Link) -> Result<T, Failure>) -> Result<Result<T, String>, Trouble> {
     for _ in 0..RACES_MAX {
-        match link.transact(&mut work) {
+        match link.transact(&work) {
             Err(Failure::Raced(_)) => {}
             other => return held(other),
         }
@@ -260,30 +258,19 @@ fn held<T>(done: Result<T, Failure>) -> Result<Result<T, String>, Trouble> {
 
 impl Sink for Postgres {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
-        let (fit, mut refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
-        let places = rows::places_of_fit(batch.num_rows(), &refused);
-        let place = |row: usize| places.get(row).copied().ok_or_else(|| Error::broken("a row without a place"));
-        let fit = if kind == Kind::Dead { holdable_letters(&fit)? } else { fit };
-        let unholdable = split_unholdable(kind, &fit)?;
-        let held = rows::without(&fit, &unholdable)?;
-        let held_places = rows::places_of_fit(fit.num_rows(), &unholdable);
-        for Rejected { row, fault } in unholdable {
-            refused.push(Rejected { row: place(row)?, fault });
+        let mut fit = FitRows::of(kind, batch)?;
+        if kind == Kind::Dead {
+            fit.batch = holdable_letters(&fit.batch)?;
         }
-        for from in (0..held.num_rows()).step_by(ROWS_MAX) {
-            let piece = held.slice(from, ROWS_MAX.min(held.num_rows() - from));
+        fit.remove(unholdable(kind, &fit.batch)?)?;
+        for from in (0..fit.batch.num_rows()).step_by(ROWS_MAX) {
+            let piece = fit.batch.slice(from, ROWS_MAX.min(fit.batch.num_rows() - from));
             for (row, cause) in self.write_piece(kind, &piece, from)? {
-                let row = held_places.get(row).copied().ok_or_else(|| Error::broken("a row without a place"))?;
-                refused.push(Rejected {
-                    row: place(row)?,
-                    fault: Fault::new(ErrorType::SinkError, format!("Postgres: {cause}")),
-                });
+                let fault = Fault::new(ErrorType::SinkError, format!("Postgres: {cause}"));
+                fit.refuse(Rejected { row, fault })?;
             }
         }
-        refused.sort_by_key(|refused| refused.row);
-        self.counts.taken += refused.len() as u64;
-        self.counts.dead += refused.len() as u64;
-        Ok(refused)
+        Ok(fit.finish(&mut self.counts))
     }
 
     fn prepare(&mut self, epoch: Epoch) -> Result<()> {
@@ -307,20 +294,15 @@ impl Sink for Postgres {
         )?;
         match self.committed()?.filter(|done| done.run > epoch.run) {
             None => Ok(()),
-            Some(newer) => {
-                let message = format!("{}: run {} was replaced by run {}", self.address.shown, epoch.run, newer.run);
-                Err(Error::new(ErrorKind::Fenced, message))
-            }
+            Some(newer) => Err(epoch.replaced_by(newer.run, &self.server.shown)),
         }
     }
 
     fn committed(&mut self) -> Result<Option<Epoch>> {
         let pipeline = self.options.pipeline.clone();
         let sql = "SELECT run, epoch FROM pipeline_checkpoints WHERE pipeline = $1 AND run IS NOT NULL";
-        let found = self.with_link(|link| {
-            let row = link.run(async |link| Ok(link.client.query_opt(sql, &[&pipeline]).await?));
-            row.map_err(Failure::into_trouble)
-        })?;
+        let found =
+            self.with_link(|link| Ok(link.run(async |link| Ok(link.client.query_opt(sql, &[&pipeline]).await?))?))?;
         let Some(row) = found else { return Ok(None) };
         let number = |index: usize| u64::try_from(row.get::<_, i64>(index)).unwrap_or(0);
         Ok(Some(Epoch { run: number(0), number: number(1) }))
@@ -333,18 +315,11 @@ impl Sink for Postgres {
     fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
         if self.retracts {
             let run = self.options.run.clone();
-            self.with_link(|link| {
-                let done = link.run(async |link| Ok(link.client.execute(metric::FORGET, &[&run]).await?));
-                done.map(|_| ()).map_err(Failure::into_trouble)
-            })?;
+            self.with_link(|link| Ok(link.run(async |link| Ok(link.client.execute(metric::FORGET, &[&run]).await?))?))?;
         }
         let notices = self.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
         Ok(SinkOutcome { counts: self.counts, notices, ..SinkOutcome::default() })
     }
-}
-
-fn signed(number: u64) -> Result<i64> {
-    i64::try_from(number).map_err(|_| Error::broken(format!("epoch number {number}")))
 }
 
 #[cfg(test)]

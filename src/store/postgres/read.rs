@@ -2,40 +2,39 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::store::postgres::address::PostgresAddress;
-use crate::store::postgres::cell::Column;
-use crate::store::postgres::link::{Failure, Link};
+use crate::kind::values::ColumnBuilder;
+use crate::store::postgres::cell::read as read_cell;
+use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
-use crate::store::{Batches, Location, Tables, rows};
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use crate::store::{Batches, Location, Tables, batches, rows};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{Field, FieldRef};
 use futures_util::StreamExt;
 use std::error::Error as StdError;
 use std::pin::Pin;
-use std::sync::Arc;
 use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Row, RowStream};
 
 /// Maximum rows of a batch.
 const PAGE: usize = 2048;
 
-fn open(location: &Location) -> Result<(PostgresAddress, Link)> {
-    let address = PostgresAddress::try_new(location)?;
-    let mut link = address.server.connect().map_err(|trouble| address.failed(trouble))?;
-    let pending = link.run(schema::pending).map_err(|failure| address.failed(failure.into_trouble()))?;
+fn open(location: &Location) -> Result<(PostgresServer, Link)> {
+    let server = PostgresServer::try_new(location)?;
+    let mut link = server.connect().map_err(|trouble| server.failed(trouble))?;
+    let pending = link.run(schema::pending).map_err(|failure| server.failed(failure))?;
     match schema::names(&pending) {
-        none if none.is_empty() => Ok((address, link)),
-        steps => Err(Error::usage(format!("{}: missing migrations {steps}; run evt-sink first", address.shown))),
+        none if none.is_empty() => Ok((server, link)),
+        steps => Err(Error::usage(format!("{}: missing migrations {steps}; run evt-sink first", server.shown))),
     }
 }
 
 /// Returns every kind's table and its number of rows.
 pub fn tables(location: &Location) -> Result<Tables> {
-    let (address, mut link) = open(location)?;
+    let (server, mut link) = open(location)?;
     let count = |kind: Kind| {
         let sql = format!("SELECT count(*) FROM {}", kind.table());
         let rows = link.run(async |link| Ok(link.client.query_one(&sql, &[]).await?.get::<_, i64>(0)));
-        let rows = rows.map_err(|failure| address.failed(failure.into_trouble()))?;
+        let rows = rows.map_err(|failure| server.failed(failure))?;
         Ok((kind.table().to_owned(), u64::try_from(rows).unwrap_or(0)))
     };
     Kind::ALL.into_iter().map(count).collect()
@@ -43,26 +42,19 @@ pub fn tables(location: &Location) -> Result<Tables> {
 
 /// Reads the rows of `kind`, as they are when reading begins.
 pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
-    let (address, mut link) = open(location)?;
-    let schema = kind.schema();
-    let metric = kind == Kind::Metric;
-    let names = schema.fields().iter().map(|field| field.name().as_str());
-    let stored: Vec<&str> = names.filter(|name| !(metric && *name == "retracted")).collect();
-    let quoted = |names: &[&str]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
-    let key = match kind {
-        Kind::Dead => &["stage", "source_topic", "partition", "offset", "payload_hash"],
-        kind => rows::key_columns(kind),
-    };
-    let sql = format!("SELECT {} FROM {} ORDER BY {}", quoted(&stored), kind.table(), quoted(key));
+    let (server, mut link) = open(location)?;
+    let fields = rows::table_fields(kind);
+    let stored = rows::quoted(fields.iter().map(|field| field.name().as_str()));
+    let key = rows::quoted(rows::table_key(kind).iter().copied());
+    let sql = format!("SELECT {stored} FROM {} ORDER BY {key}", kind.table());
     let begin = link.run(async |link| {
         // A reader may pause between two batches, which must not end the statement.
         link.client.batch_execute("SET statement_timeout = 0").await?;
         Ok(link.client.query_raw(&sql, Vec::<i32>::new()).await?)
     });
-    let stream = Box::pin(begin.map_err(|failure| address.failed(failure.into_trouble()))?);
-    let columns = schema.fields().iter().filter(|field| !(metric && field.name() == "retracted"));
-    let columns = columns.map(|field| Column::try_new(field)).collect::<Result<Vec<_>>>()?;
-    Ok(Box::new(Pages { address, stream, link, columns, schema, done: false }))
+    let stream = Box::pin(begin.map_err(|failure| server.failed(failure))?);
+    let mut pages = Pages { server, stream, link, kind, fields, is_over: false };
+    Ok(batches(move || pages.batch()))
 }
 
 /// The bytes of a value of any type.
@@ -80,12 +72,13 @@ impl<'a> FromSql<'a> for Raw<'a> {
 
 /// The rows of one table, page by page.
 struct Pages {
-    address: PostgresAddress,
+    server: PostgresServer,
     stream: Pin<Box<RowStream>>,
     link: Link,
-    columns: Vec<Column>,
-    schema: SchemaRef,
-    done: bool,
+    kind: Kind,
+    fields: Vec<FieldRef>,
+    /// Whether the stream has ended; it must not be polled again.
+    is_over: bool,
 }
 
 impl Pages {
@@ -102,47 +95,28 @@ impl Pages {
             }
             Ok(rows)
         });
-        rows.map_err(|failure: Failure| self.address.failed(failure.into_trouble()))
+        rows.map_err(|failure: Failure| self.server.failed(failure))
     }
 
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
-        let rows = self.page()?;
-        self.done = rows.len() < PAGE;
+        let rows = if self.is_over { vec![] } else { self.page()? };
+        self.is_over = rows.len() < PAGE;
         if rows.is_empty() {
             return Ok(None);
         }
-        for row in &rows {
-            for (index, column) in self.columns.iter_mut().enumerate() {
-                let value: Option<Raw<'_>> = row.try_get(index).ok().flatten();
-                column.push(value.map(|raw| raw.0)).ok_or_else(|| {
-                    let name = row.columns().get(index).map_or("", |column| column.name());
-                    Error::corrupt(format!("{}: column '{name}' has a value evt did not write", self.address.shown))
-                })?;
-            }
-        }
-        let mut stored = self.columns.iter_mut();
-        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
-        for field in self.schema.fields() {
-            arrays.push(match field.name().as_str() {
-                "retracted" => Arc::new(BooleanArray::from(vec![false; rows.len()])),
-                _ => stored.next().ok_or_else(|| Error::broken("a column too few"))?.finish(),
-            });
-        }
-        let foreign = || format!("{}: rows that evt did not write", self.address.shown);
-        let batch = RecordBatch::try_new(self.schema.clone(), arrays);
-        batch.map(Some).map_err(|error| Error::corrupt(foreign()).because(error))
+        let columns = self.fields.iter().enumerate().map(|(index, field)| self.column(field, &rows, index));
+        rows::from_table(self.kind, columns.collect::<Result<_>>()?, &self.server.shown).map(Some)
     }
-}
 
-impl Iterator for Pages {
-    type Item = Result<RecordBatch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let batch = self.batch();
-        self.done |= batch.is_err();
-        batch.transpose()
+    /// Builds the column at `index` of the rows.
+    fn column(&self, field: &Field, rows: &[Row], index: usize) -> Result<ArrayRef> {
+        let mut column = ColumnBuilder::new(field);
+        let built = rows.iter().try_for_each(|row| {
+            let value: Option<Raw<'_>> = row.try_get(index).ok().flatten();
+            column.append(read_cell(field, value.map(|raw| raw.0))?)
+        });
+        let (shown, name) = (&self.server.shown, field.name());
+        let foreign = || Error::corrupt(format!("{shown}: column '{name}' has a value evt did not write"));
+        built.ok_or_else(foreign).map(|()| column.finish())
     }
 }

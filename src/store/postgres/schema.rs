@@ -48,10 +48,10 @@ pub fn names(steps: &[&Migration]) -> String {
 
 /// Does the pending migrations.
 pub fn migrate(link: &mut Link, server: &PostgresServer) -> Result<(), Trouble> {
-    if link.run(pending).map_err(Failure::into_trouble)?.is_empty() {
+    if link.run(pending)?.is_empty() {
         return Ok(());
     }
-    let done = link.transact(async |link| {
+    link.transact(async |link| {
         link.client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
         if let Some(schema) = server.schema() {
             link.client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}")).await?;
@@ -63,6 +63,6 @@ pub fn migrate(link: &mut Link, server: &PostgresServer) -> Result<(), Trouble> 
             link.client.execute("INSERT INTO evt_migrations VALUES ($1, now())", &[&step.name]).await?;
         }
         Ok(())
-    });
-    done.map_err(Failure::into_trouble)
+    })?;
+    Ok(())
 }

@@ -8,8 +8,8 @@ use arrow::array::{ArrayRef, StringArray};
 use std::sync::Arc;
 
 fn sql(bench: &Bench, sql: &str) -> Vec<String> {
-    let address = PostgresAddress::try_new(&bench.location).unwrap();
-    let mut link = address.server.connect().ok().unwrap();
+    let server = PostgresServer::try_new(&bench.location).unwrap();
+    let mut link = server.connect().ok().unwrap();
     let rows = link.run(async |link| Ok(link.client.simple_query(sql).await?)).ok().unwrap();
     let first = |message: &tokio_postgres::SimpleQueryMessage| match message {
         tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
@@ -23,8 +23,15 @@ fn what_a_run_has_taken_back_stays_so_though_its_connection_ends() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
     let console = crate::console::Console::new("test", crate::console::Colour::Off);
     let (pipeline, run) = ("p".to_owned(), "run".to_owned());
-    let options =
-        OpenOptions { up: crate::metrics::Up::default(), pipeline, run, epochs: false, clock: Arc::new(|| 0), console };
+    let options = OpenOptions {
+        up: crate::metrics::Up::default(),
+        pipeline,
+        run,
+        epochs: false,
+        clock: Arc::new(|| 0),
+        console,
+        disk: Default::default(),
+    };
     let mut sink = Box::new(Postgres::open(&bench.location, &options).unwrap());
     sink.write(Kind::Metric, &metrics(&[(3, 0, 5, false), (4, 0, 5, false)])).unwrap();
     sink.write(Kind::Metric, &metrics(&[(3, 0, 5, true)])).unwrap();

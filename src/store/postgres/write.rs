@@ -4,8 +4,7 @@ use crate::counts::SinkCounts;
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::dead::{self, ErrorType, Fault, Rejected};
-use crate::store::guard::RowFate;
-use crate::store::postgres::cell::{Cell, CopyText, canonical_dimensions};
+use crate::store::postgres::cell::{Cell, CopyText, canonical_dimensions, cells_of};
 use crate::store::postgres::link::{Failure, Link};
 use crate::store::repeat::{CONTENT, has_content};
 use crate::store::rows;
@@ -25,7 +24,7 @@ pub async fn copy_in(link: &Link, sql: &str, text: CopyText) -> Result<(), Failu
 }
 
 /// Returns the rows with values that PostgreSQL cannot hold, as far as they are known here; the server refuses others.
-pub fn split_unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
+pub fn unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
     let schema = batch.schema();
     let mut refused = Vec::new();
     for (field, array) in schema.fields().iter().zip(batch.columns()) {
@@ -45,15 +44,13 @@ pub fn split_unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>
             }
         }
     }
-    refused.sort_by_key(|refused| refused.row);
-    refused.dedup_by_key(|refused| refused.row);
     Ok(refused)
 }
 
 /// The text columns of a letter's key, and the maximum bytes of a text there: an index entry of PostgreSQL holds 2,704 bytes in
 /// all.
-const WHENCE: [&str; 3] = ["stage", "source_topic", "partition"];
-const WHENCE_MAX: usize = 600;
+const POSITION: [&str; 3] = ["stage", "source_topic", "partition"];
+const POSITION_MAX: usize = 600;
 
 /// Changes dead letters so that PostgreSQL can hold all of them, because there is no other output for them: NUL in a text
 /// becomes `\u0000`, and a key text that is too long is cut and ends in its hash. Payload, key and headers stay as they are.
@@ -61,7 +58,7 @@ pub fn holdable_letters(letters: &RecordBatch) -> Result<RecordBatch> {
     let schema = letters.schema();
     let mut columns = letters.columns().to_vec();
     for (field, column) in schema.fields().iter().zip(&mut columns) {
-        let max = if WHENCE.contains(&field.name().as_str()) { WHENCE_MAX } else { usize::MAX };
+        let max = if POSITION.contains(&field.name().as_str()) { POSITION_MAX } else { usize::MAX };
         let coded = column.as_any_dictionary_opt();
         let texts = coded.map_or(&*column, |coded| coded.values());
         let Some(texts) = texts.as_string_opt::<i32>() else { continue };
@@ -85,12 +82,8 @@ fn holdable(text: &str, max: usize) -> String {
 
 /// Returns the quoted names of the columns that rows are copied into.
 fn columns(kind: Kind, batch: &RecordBatch) -> String {
-    let schema = batch.schema();
-    let mut names: Vec<String> = schema.fields().iter().map(|field| format!("\"{}\"", field.name())).collect();
-    if kind == Kind::Dead {
-        names.push("payload_hash".to_owned());
-    }
-    names.join(", ")
+    let digest = (kind == Kind::Dead).then_some("payload_hash");
+    rows::quoted(batch.schema_ref().fields().iter().map(|field| field.name().as_str()).chain(digest))
 }
 
 /// The outcome of a batch.
@@ -135,55 +128,45 @@ pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result
         format!("INSERT INTO {table} ({names}) SELECT {names} FROM {incoming} ON CONFLICT DO NOTHING")
     };
     let insert = link.prepare(&insert).await?;
-    let (mut counts, mut conflict) = (SinkCounts::default(), None);
-    let mut add = |fate: RowFate, rows: usize| (0..rows).for_each(|_| fate.count_in(&mut counts));
-    let rows = batch.num_rows();
+    let rows = batch.num_rows() as u64;
+    let (mut counts, mut conflict) = (SinkCounts { taken: rows, ..SinkCounts::default() }, None);
     if kind == Kind::Dead {
         let changed = link.client.query(&insert, &[]).await?;
-        let inserted = changed.iter().filter(|row| row.get::<_, bool>(0)).count();
-        add(RowFate::Inserted, inserted);
-        add(RowFate::Updated, changed.len() - inserted);
-        add(RowFate::Unchanged, rows - changed.len());
+        counts.inserted = changed.iter().filter(|row| row.get::<_, bool>(0)).count() as u64;
+        counts.updated = changed.len() as u64 - counts.inserted;
     } else {
-        let inserted = usize::try_from(link.client.execute(&insert, &[]).await?).unwrap_or(rows);
-        add(RowFate::Inserted, inserted);
-        let mut conflicts = 0;
-        if inserted < rows && has_content(kind) {
-            (conflicts, conflict) = conflicts_of(link, kind, &incoming).await?;
+        counts.inserted = link.client.execute(&insert, &[]).await?;
+        if counts.inserted < rows && has_content(kind) {
+            (counts.conflict, conflict) = conflicts_of(link, kind, &incoming).await?;
         }
-        add(RowFate::Unchanged, (rows - inserted).saturating_sub(conflicts));
-        counts.add_conflicts(conflicts as u64);
     }
+    counts.unchanged = rows - counts.inserted - counts.updated - counts.conflict;
     Ok(WriteOutcome { counts, conflict })
 }
 
 /// Counts the rows of the table `incoming` that differ from the stored row of their key, and returns one of them. Properties
 /// are compared as text first, because most repetitions are equal byte for byte.
-async fn conflicts_of(link: &Link, kind: Kind, incoming: &str) -> Result<(usize, Option<String>), Failure> {
-    let key: Vec<String> = rows::key_columns(kind).iter().map(|name| format!("\"{name}\"")).collect();
+async fn conflicts_of(link: &Link, kind: Kind, incoming: &str) -> Result<(u64, Option<String>), Failure> {
+    let (table, key) = (kind.table(), rows::quoted(rows::key_columns(kind).iter().copied()));
     let plain = CONTENT.iter().filter(|name| !matches!(**name, "properties" | "event_time"));
     let differ: Vec<String> = plain.map(|name| format!("old.{name} IS DISTINCT FROM new.{name}")).collect();
+    let differ = differ.join(" OR ");
     let sql = format!(
         r#"SELECT count(*) OVER (), format('%s at %s/%s@%s', event_id, origin, "partition", "offset")
-        FROM {incoming} AS new JOIN {} AS old USING ({})
-        WHERE {}
+        FROM {incoming} AS new JOIN {table} AS old USING ({key})
+        WHERE {differ}
             OR old.event_time <> new.event_time
                 AND (old.event_time <> old.ingested_at OR new.event_time <> new.ingested_at)
             OR old.properties::text <> new.properties::text AND old.properties::jsonb <> new.properties::jsonb
-        LIMIT 1"#,
-        kind.table(),
-        key.join(", "),
-        differ.join(" OR ")
+        LIMIT 1"#
     );
     let select = link.prepare(&sql).await?;
     let Some(found) = link.client.query_opt(&select, &[]).await? else { return Ok((0, None)) };
-    Ok((usize::try_from(found.get::<_, i64>(0)).unwrap_or(usize::MAX), Some(found.get(1))))
+    Ok((u64::try_from(found.get::<_, i64>(0)).unwrap_or(0), Some(found.get(1))))
 }
 
 fn copy_text(kind: Kind, batch: &RecordBatch) -> Result<CopyText> {
-    let schema = batch.schema();
-    let columns = schema.fields().iter().zip(batch.columns());
-    let cells = columns.map(|(field, array)| Cell::try_new(field.name(), array)).collect::<Result<Vec<_>>>()?;
+    let cells = cells_of(batch, batch.num_columns())?;
     let mut text = CopyText::new(batch.get_array_memory_size());
     for row in 0..batch.num_rows() {
         if kind == Kind::Dead {

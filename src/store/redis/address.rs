@@ -19,8 +19,6 @@ pub struct RedisAddress {
     pub keys: RedisKeys,
     /// Time to live of a row (ms).
     pub ttl: i64,
-    /// The URI without secrets.
-    pub shown: String,
 }
 
 impl RedisAddress {
@@ -33,14 +31,9 @@ impl RedisAddress {
         }
         let prefix = location.options.get("prefix").cloned().unwrap_or_default();
         if prefix.contains(['{', '}']) {
-            let message = format!("{location}: prefix: braces would be the hash tag of every key");
+            let message = format!("{location}: prefix: expected no braces; they would be the hash tag of every key");
             return Err(Error::usage(message));
         }
-        Ok(Self {
-            server: RedisServer::try_new(location)?,
-            keys: RedisKeys { prefix },
-            ttl,
-            shown: location.to_string(),
-        })
+        Ok(Self { server: RedisServer::try_new(location)?, keys: RedisKeys { prefix }, ttl })
     }
 }

@@ -25,15 +25,17 @@ mod wire;
 mod write;
 
 use crate::counts::SinkCounts;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
+use crate::kind::metric::MetricColumns;
 use crate::store::guard::Overlap;
 use crate::store::redis::address::{OPTIONS, RedisAddress};
 use crate::store::redis::read as redis_read;
-use crate::store::redis::write::{Columns, Session};
+use crate::store::redis::write::{MetricBatch, Session};
 use crate::store::remote::{Persistence, Trouble};
-use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, rows};
+use crate::store::rows::FitRows;
+use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store};
 use crate::time::format_instant;
 use ::redis::Value;
 use arrow::array::RecordBatch;
@@ -57,7 +59,7 @@ pub static STORE: Store = Store {
 /// Checks that the server answers and accepts the user.
 fn check(location: &Location) -> Result<Option<String>> {
     let address = RedisAddress::try_new(location)?;
-    let alone = |trouble: Trouble| trouble.into_error(&address.shown);
+    let alone = |trouble: Trouble| trouble.into_error(&address.server.shown);
     address.server.connect().and_then(|mut wire| wire.call(&["PING"])).map_err(alone)?;
     Ok(None)
 }
@@ -77,7 +79,8 @@ struct Redis {
 impl Redis {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let address = RedisAddress::try_new(location)?;
-        let persistence = Persistence::new(address.shown.clone(), address.server.patience(), options.console.clone());
+        let persistence =
+            Persistence::new(address.server.shown.clone(), address.server.patience, options.console.clone());
         let persistence = persistence.saying(options.up.clone());
         let (counts, overlap) = (SinkCounts::default(), Overlap::default());
         let options = options.clone();
@@ -111,33 +114,29 @@ impl Redis {
 impl Sink for Redis {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         if kind != Kind::Metric {
-            return Err(STORE.other_kind(kind, &self.address.shown));
+            return Err(STORE.other_kind(kind, &self.address.server.shown));
         }
-        let (fit, mut refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
-        let places = rows::places_of_fit(batch.num_rows(), &refused);
-        let columns = Columns::try_new(&fit, &self.options)?;
-        self.retracts |= columns.has_retractions();
-        let (retracts, mut fates) = (self.retracts, Vec::with_capacity(columns.len()));
-        self.with_session(|address, session| session.send(address, &columns, retracts, &mut fates))?;
+        let mut fit = FitRows::of(kind, batch)?;
+        let rows = fit.batch.clone();
+        let columns = MetricColumns::try_new(&rows)?;
+        self.retracts |= columns.retracted.true_count() > 0;
+        let (run, updated_at) = (self.options.run.clone(), format_instant((self.options.clock)()));
+        let batch = MetricBatch { columns, run: &run, updated_at, retracts: self.retracts };
+        let (columns, mut fates) = (&batch.columns, Vec::with_capacity(rows.num_rows()));
+        self.with_session(|address, session| session.send(address, &batch, &mut fates))?;
         for (row, fate) in fates.into_iter().enumerate() {
             match fate {
                 Ok(write::Done { fate, rows_before }) => {
                     fate.count_in(&mut self.counts);
                     self.overlap.judged(columns.id(row)?, fate, || columns.key(row));
                     if let Some(before) = rows_before {
-                        self.overlap.replaced(|| columns.key(row), before, columns.rows_of(row));
+                        self.overlap.replaced(|| columns.key(row), before, columns.rows.value(row));
                     }
                 }
-                Err(fault) => {
-                    let row = places.get(row).copied().ok_or_else(|| Error::broken("a row without a place"))?;
-                    refused.push(Rejected { row, fault });
-                }
+                Err(fault) => fit.refuse(Rejected { row, fault })?,
             }
         }
-        refused.sort_by_key(|refused| refused.row);
-        self.counts.taken += refused.len() as u64;
-        self.counts.dead += refused.len() as u64;
-        Ok(refused)
+        Ok(fit.finish(&mut self.counts))
     }
 
     fn prepare(&mut self, epoch: Epoch) -> Result<()> {
@@ -152,10 +151,7 @@ impl Sink for Redis {
         let words = [epoch.run.to_string(), epoch.number.to_string(), format_instant((self.options.clock)())];
         match self.with_session(|_, session| session.commit(&key, &words))? {
             Value::Int(0) => Ok(()),
-            Value::Int(newer) => {
-                let message = format!("{}: run {} was replaced by run {newer}", self.address.shown, epoch.run);
-                Err(Error::new(ErrorKind::Fenced, message))
-            }
+            Value::Int(newer) => Err(epoch.replaced_by(newer.unsigned_abs(), &self.address.server.shown)),
             _ => Err(Error::broken("commit.lua answers with a number")),
         }
     }

@@ -2,18 +2,15 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::kind::metric::metric_id;
+use crate::kind::metric;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::key;
 use crate::store::redis::wire::{Pipe, Refusal, Wire, refused, text};
 use crate::store::remote::Trouble;
-use crate::store::{Batches, Location, Tables};
+use crate::store::{Batches, Location, Tables, batches};
 use crate::time::parse_instant;
 use ::redis::Value;
-use arrow::array::{
-    ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
-};
+use arrow::array::RecordBatch;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -36,7 +33,8 @@ pub fn tables(location: &Location) -> Result<Tables> {
 pub fn read(location: &Location, _: Kind) -> Result<Batches> {
     let mut reader = Reader::open(location)?;
     let names = reader.names()?.into();
-    Ok(Box::new(Pages { reader, names, series: VecDeque::new(), windows: VecDeque::new(), done: false }))
+    let mut pages = Pages { reader, names, series: VecDeque::new(), windows: VecDeque::new() };
+    Ok(batches(move || pages.batch()))
 }
 
 /// One series: the metric, its dimensions, and the key of its windows.
@@ -63,12 +61,12 @@ impl Reader {
             let now = wire.clock()?.now().to_string();
             Ok((wire, now))
         };
-        let (wire, now) = open().map_err(|trouble: Trouble| trouble.into_error(&address.shown))?;
+        let (wire, now) = open().map_err(|trouble: Trouble| trouble.into_error(&address.server.shown))?;
         Ok(Self { address, wire, now })
     }
 
     fn failed(&self, trouble: Trouble) -> Error {
-        trouble.into_error(&self.address.shown)
+        trouble.into_error(&self.address.server.shown)
     }
 
     /// Returns the members of an index that have not expired, sorted.
@@ -86,7 +84,7 @@ impl Reader {
     }
 
     fn foreign(&self, what: &str) -> Error {
-        Error::corrupt(format!("{}: {what} has a value that evt did not write", self.address.shown))
+        Error::corrupt(format!("{}: {what} has a value that evt did not write", self.address.server.shown))
     }
 
     fn names(&mut self) -> Result<Vec<String>> {
@@ -113,7 +111,7 @@ impl Reader {
         let mut pipe = Pipe::default();
         keys.iter().for_each(|key| command(key, &self.now, &mut pipe));
         let answers = self.wire.ask(&pipe).map_err(|trouble| self.failed(trouble))?;
-        let shown = &self.address.shown;
+        let shown = &self.address.server.shown;
         let failed = |refusal: Refusal| refused(shown, &refusal).into_error(shown);
         answers.into_iter().map(|answer| answer.map_err(failed)).collect()
     }
@@ -149,7 +147,6 @@ struct Pages {
     names: VecDeque<String>,
     series: VecDeque<Series>,
     windows: VecDeque<Window>,
-    done: bool,
 }
 
 impl Pages {
@@ -178,79 +175,38 @@ impl Pages {
                 pipe.push(&["HMGET", key, value, rows, revision, pane, window_end, dimensions]);
             };
             let answers = self.reader.each(&keys, get)?;
-            let mut rows = Vec::with_capacity(next.len());
-            for ((address, answer), key) in next.into_iter().zip(&answers).zip(&keys) {
+            let mut rows = metric::Builder::default();
+            for ((window, answer), key) in next.iter().zip(&answers).zip(&keys) {
                 let Value::Array(fields) = answer else { return Err(self.reader.wire.strange("HMGET")) };
                 if fields.iter().all(|field| *field == Value::Nil) {
                     // It has expired since the index was read.
                     continue;
                 }
-                rows.push((address, Fields::read(fields).ok_or_else(|| self.reader.foreign(key))?));
+                rows.push(&read_row(window, fields).ok_or_else(|| self.reader.foreign(key))?)?;
             }
             if !rows.is_empty() {
-                return to_batch(&rows).map(Some);
+                return rows.finish(Kind::Metric.schema()).map(Some);
             }
         }
         Ok(None)
     }
 }
 
-/// The fields of a row's hash.
-struct Fields {
-    value: Option<f64>,
-    rows: i64,
-    revision: i32,
-    pane: i32,
-}
-
-impl Fields {
-    fn read(fields: &[Value]) -> Option<Self> {
-        let [value, rows, revision, pane, window_end, dimensions] = fields else { return None };
-        // A hash without these fields was not written by evt.
-        parse_instant(text(window_end)?)?;
-        text(dimensions)?;
-        let value = match value {
-            Value::Nil => None,
-            value => Some(text(value)?.parse().ok()?),
-        };
-        let (rows, revision) = (text(rows)?.parse().ok()?, text(revision)?.parse().ok()?);
-        Some(Self { value, rows, revision, pane: text(pane)?.parse().ok()? })
-    }
-}
-
-fn to_batch(rows: &[(Window, Fields)]) -> Result<RecordBatch> {
-    let id = |((series, (start, end)), _): &(Window, Fields)| metric_id(&series.name, *start, *end, &series.dimensions);
-    let instants = |of: fn((i64, i64)) -> i64| -> ArrayRef {
-        let instants = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|((_, window), _)| of(*window)));
-        Arc::new(instants.with_timezone("UTC"))
-    };
-    let texts = |of: fn(&Series) -> &str| -> ArrayRef {
-        Arc::new(StringArray::from_iter_values(rows.iter().map(|((series, _), _)| of(series))))
-    };
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(FixedSizeBinaryArray::try_from_iter(rows.iter().map(id))?),
-        texts(|series| &series.name),
-        instants(|(start, _)| start),
-        instants(|(_, end)| end),
-        texts(|series| &series.dimensions),
-        Arc::new(rows.iter().map(|(_, fields)| fields.value).collect::<Float64Array>()),
-        Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, fields)| fields.rows))),
-        Arc::new(Int32Array::from_iter_values(rows.iter().map(|(_, fields)| fields.revision))),
-        Arc::new(Int32Array::from_iter_values(rows.iter().map(|(_, fields)| fields.pane))),
-        Arc::new(BooleanArray::from(vec![false; rows.len()])),
-    ];
-    Ok(RecordBatch::try_new(Kind::Metric.schema(), columns)?)
-}
-
-impl Iterator for Pages {
-    type Item = Result<RecordBatch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let batch = self.batch();
-        self.done = !matches!(batch, Ok(Some(_)));
-        batch.transpose()
-    }
+/// Reads the hash of a row.
+fn read_row<'a>((series, (start, end)): &'a Window, fields: &[Value]) -> Option<metric::Row<'a>> {
+    let [value, rows, revision, pane, window_end, dimensions] = fields else { return None };
+    // A hash without these fields was not written by evt.
+    parse_instant(text(window_end)?)?;
+    text(dimensions)?;
+    Some(metric::Row {
+        name: &series.name,
+        start: *start,
+        end: *end,
+        dimensions: &series.dimensions,
+        value: if *value == Value::Nil { None } else { Some(text(value)?.parse().ok()?) },
+        rows: text(rows)?.parse::<i64>().ok()?.cast_unsigned(),
+        revision: text(revision)?.parse().ok()?,
+        pane: text(pane)?.parse::<i32>().ok()?.cast_unsigned(),
+        retracted: false,
+    })
 }

@@ -2,6 +2,7 @@
 
 use super::wire::Wire;
 use super::*;
+use crate::ErrorKind;
 use crate::store::conformance::Bench;
 use crate::store::sample::{as_text, metrics, rows};
 use crate::time::HOUR;

@@ -77,8 +77,10 @@ impl Refusal {
 /// A server and its timeouts.
 pub struct RedisServer {
     client: Client,
-    patience: Patience,
-    shown: String,
+    /// Its timeouts.
+    pub patience: Patience,
+    /// The URI without secrets.
+    pub shown: String,
 }
 
 impl RedisServer {
@@ -90,24 +92,18 @@ impl RedisServer {
                 .because(error.category())
         };
         let uri = format!("{}://{}", location.scheme, location.path);
-        let certificates = match location.options.get("ca") {
-            None => None,
-            Some(path) => {
-                Some(std::fs::read(path).map_err(|e| Error::config(format!("{location}: ca={path}")).because(e))?)
-            }
+        let read = |path: &String| {
+            std::fs::read(path).map_err(|error| Error::config(format!("{location}: ca={path}")).because(error))
         };
-        if location.scheme == "redis" {
-            return Ok(Self { client: Client::open(uri).map_err(wrong)?, patience, shown: location.to_string() });
-        }
-        use_ring();
-        let tls = TlsCertificates { client_tls: None::<ClientTlsConfig>, root_cert: certificates };
-        let client = Client::build_with_tls(uri, tls).map_err(wrong)?;
-        Ok(Self { client, patience, shown: location.to_string() })
-    }
-
-    /// Returns its timeouts.
-    pub fn patience(&self) -> Patience {
-        self.patience
+        let certificates = location.options.get("ca").map(read).transpose()?;
+        let client = if location.scheme == "redis" {
+            Client::open(uri)
+        } else {
+            use_ring();
+            let tls = TlsCertificates { client_tls: None::<ClientTlsConfig>, root_cert: certificates };
+            Client::build_with_tls(uri, tls)
+        };
+        Ok(Self { client: client.map_err(wrong)?, patience, shown: location.to_string() })
     }
 
     /// Connects and authenticates.

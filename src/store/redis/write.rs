@@ -2,22 +2,17 @@
 
 use crate::error::{Error, Result};
 use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::metric::MetricColumns;
 use crate::store::guard::RowFate;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::key;
 use crate::store::redis::wire::{Answer, Pipe, RedisServer, Refusal, ServerClock, Wire, refused, text};
 use crate::store::remote::Trouble;
-use crate::store::{OpenOptions, rows};
-use crate::time::{format_instant, write_instant};
+use crate::time::format_instant;
 use ::redis::Value;
 use ahash::AHashMap;
-use arrow::array::{
-    Array, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
-};
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::array::Array;
 use std::collections::VecDeque;
-use std::fmt::Write;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Maximum rows in a pipeline.
@@ -27,81 +22,28 @@ const DEPTH: usize = 128;
 const UNDER_WAY: usize = 4;
 /// A pipeline that reaches this many bytes ends with fewer rows.
 const BYTES_MAX: usize = 4 << 20;
-/// Maximum number of series whose index entries are remembered as written; beyond it they are written again.
+/// Maximum number of series whose index entries are known to be written; beyond it they are written again.
 const SERIES_MAX: usize = 1 << 18;
 /// The largest count of a script, whose numbers are float64.
 const ROWS_MAX: i64 = 1 << 53;
 
-/// The columns of a batch.
-pub struct Columns<'a> {
-    ids: &'a FixedSizeBinaryArray,
-    names: &'a StringArray,
-    starts: &'a TimestampMicrosecondArray,
-    ends: &'a TimestampMicrosecondArray,
-    dimensions: &'a StringArray,
-    values: &'a Float64Array,
-    rows: &'a Int64Array,
-    revisions: &'a Int32Array,
-    panes: &'a Int32Array,
-    retracted: &'a BooleanArray,
-    run: String,
-    updated_at: String,
+/// A batch of metrics, written by a run.
+pub struct MetricBatch<'a> {
+    /// Its columns.
+    pub columns: MetricColumns<'a>,
+    /// The name of the run.
+    pub run: &'a str,
+    /// When it writes the batch, as text.
+    pub updated_at: String,
+    /// Whether it has retracted rows.
+    pub retracts: bool,
 }
 
-impl<'a> Columns<'a> {
-    /// Takes the columns of `batch`, written by the run of `options` now.
-    pub fn try_new(batch: &'a RecordBatch, options: &OpenOptions) -> Result<Self> {
-        let column = |name: &str| rows::column(batch, name);
-        Ok(Self {
-            ids: column("metric_id")?.as_fixed_size_binary(),
-            names: column("metric_name")?.as_string(),
-            starts: column("window_start")?.as_primitive::<TimestampMicrosecondType>(),
-            ends: column("window_end")?.as_primitive::<TimestampMicrosecondType>(),
-            dimensions: column("dimensions")?.as_string(),
-            values: column("value")?.as_primitive::<Float64Type>(),
-            rows: column("rows")?.as_primitive::<Int64Type>(),
-            revisions: column("revision")?.as_primitive::<Int32Type>(),
-            panes: column("pane")?.as_primitive::<Int32Type>(),
-            retracted: column("retracted")?.as_boolean(),
-            run: options.run.clone(),
-            updated_at: format_instant((options.clock)()),
-        })
-    }
-
-    /// Returns the number of rows.
-    pub fn len(&self) -> usize {
-        self.names.len()
-    }
-
-    /// Whether one of the rows is a retraction.
-    pub fn has_retractions(&self) -> bool {
-        self.retracted.true_count() > 0
-    }
-
-    /// Returns the id of the metric.
-    pub fn id(&self, row: usize) -> Result<[u8; 16]> {
-        rows::id(self.ids, row)
-    }
-
-    /// Returns the number of events in a row.
-    pub fn rows_of(&self, row: usize) -> i64 {
-        self.rows.value(row)
-    }
-
-    /// Returns the key for messages: name, start of the window, dimensions.
-    pub fn key(&self, row: usize) -> String {
-        let start = format_instant(self.starts.value(row));
-        format!("{} {start} {}", self.names.value(row), self.dimensions.value(row))
-    }
-
-    /// Formats the value; NULL is empty, and the two zeros are one.
-    fn write_value(&self, row: usize, out: &mut String) {
-        out.clear();
-        if self.values.is_valid(row) {
-            let value = self.values.value(row);
-            // Writing to a String cannot fail.
-            _ = write!(out, "{:?}", if value == 0.0 { 0.0 } else { value });
-        }
+impl MetricBatch<'_> {
+    /// Formats a value; NULL is empty, and the two zeros are one.
+    fn value(&self, row: usize) -> String {
+        let value = self.columns.value(row);
+        value.map_or_else(String::new, |value| format!("{:?}", if value == 0.0 { 0.0 } else { value }))
     }
 }
 
@@ -164,15 +106,14 @@ impl Session {
     pub fn send(
         &mut self,
         address: &RedisAddress,
-        columns: &Columns<'_>,
-        retracts: bool,
+        batch: &MetricBatch<'_>,
         fates: &mut Vec<Result<Done, Fault>>,
     ) -> Result<(), Trouble> {
-        let mut sent = fates.len();
+        let (mut sent, rows) = (fates.len(), batch.columns.ids.len());
         let mut under_way = VecDeque::with_capacity(UNDER_WAY);
         loop {
-            while sent < columns.len() && under_way.len() < UNDER_WAY {
-                let packed = self.pack(address, columns, sent, retracts);
+            while sent < rows && under_way.len() < UNDER_WAY {
+                let packed = self.pack(address, batch, sent);
                 sent += packed.len();
                 self.wire.send(&self.pipe)?;
                 under_way.push_back((packed, self.pipe.len()));
@@ -184,11 +125,11 @@ impl Session {
     }
 
     /// Packs rows from `from` on into the pipe; returns the position of each row's command.
-    fn pack(&mut self, address: &RedisAddress, columns: &Columns<'_>, from: usize, retracts: bool) -> Packed {
+    fn pack(&mut self, address: &RedisAddress, batch: &MetricBatch<'_>, from: usize) -> Packed {
         self.pipe.clear();
+        let columns = &batch.columns;
         let mut packed = Vec::with_capacity(DEPTH);
-        let mut value = String::new();
-        for row in from..columns.len().min(from + DEPTH) {
+        for row in from..columns.ids.len().min(from + DEPTH) {
             if self.pipe.bytes() >= BYTES_MAX && row > from {
                 break;
             }
@@ -198,8 +139,7 @@ impl Session {
             }
             let series = self.index(address, columns, row);
             packed.push(Some(self.pipe.len()));
-            columns.write_value(row, &mut value);
-            self.row(address, columns, row, &RowWords { series: &series, value: &value, retracts });
+            self.row(address, batch, row, &series);
         }
         packed
     }
@@ -218,7 +158,7 @@ impl Session {
             if let Err(refusal) = answer
                 && !(of_row(index) && is_about_a_row(refusal))
             {
-                return Err(refused(&address.shown, refusal));
+                return Err(refused(&address.server.shown, refusal));
             }
         }
         for index in packed {
@@ -231,7 +171,7 @@ impl Session {
     }
 
     /// Returns the key of the row's series; adds the commands that renew its index entries, if due.
-    fn index(&mut self, address: &RedisAddress, columns: &Columns<'_>, row: usize) -> String {
+    fn index(&mut self, address: &RedisAddress, columns: &MetricColumns<'_>, row: usize) -> String {
         let (name, dimensions) = (columns.names.value(row), columns.dimensions.value(row));
         let hash = key::hash(dimensions);
         let windows = address.keys.windows(name, &hash);
@@ -268,23 +208,22 @@ impl Session {
     }
 
     /// Adds the command of one row.
-    fn row(&mut self, address: &RedisAddress, columns: &Columns<'_>, row: usize, words: &RowWords<'_>) {
+    fn row(&mut self, address: &RedisAddress, batch: &MetricBatch<'_>, row: usize, series: &str) {
+        let (columns, run) = (&batch.columns, batch.run);
         let (start, end) = (columns.starts.value(row), columns.ends.value(row));
         let window = key::window(start, end);
-        let key = format!("{}:{window}", words.series);
+        let key = format!("{series}:{window}");
         let gone = format!("{key}:gone");
         let (ttl, rows) = (address.ttl.to_string(), columns.rows.value(row).to_string());
         let revision = columns.revisions.value(row).to_string();
-        let (series, run) = (words.series, &columns.run);
         if columns.retracted.value(row) {
             let script = &self.scripts.take_back;
             self.pipe.push(&["EVALSHA", script, "3", &key, &gone, series, run, &revision, &rows, &ttl, &window]);
             return;
         }
-        let mut window_end = String::new();
-        write_instant(&mut window_end, end);
+        let (value, window_end) = (batch.value(row), format_instant(end));
         let ends = self.clock.now().saturating_add(address.ttl).to_string();
-        let (retracts, dimensions) = (if words.retracts { "1" } else { "0" }, columns.dimensions.value(row));
+        let (retracts, dimensions) = (if batch.retracts { "1" } else { "0" }, columns.dimensions.value(row));
         let pane = columns.panes.value(row).to_string();
         self.pipe.push(&[
             "EVALSHA",
@@ -296,7 +235,7 @@ impl Session {
             run,
             &revision,
             &rows,
-            words.value,
+            &value,
             retracts,
             &ttl,
             &ends,
@@ -304,16 +243,9 @@ impl Session {
             dimensions,
             &window_end,
             &pane,
-            &columns.updated_at,
+            &batch.updated_at,
         ]);
     }
-}
-
-/// Arguments of a row's command that the caller computed.
-struct RowWords<'a> {
-    series: &'a str,
-    value: &'a str,
-    retracts: bool,
 }
 
 /// Whether a refusal concerns only this row: another program owns its key.
@@ -322,19 +254,19 @@ fn is_about_a_row(refusal: &Refusal) -> bool {
 }
 
 fn read_fate(answer: &Answer) -> Result<Result<Done, Fault>> {
-    let done = |fate| Ok(Ok(Done { fate, rows_before: None }));
-    match answer {
-        Err(refusal) => Ok(Err(Fault::new(ErrorType::SinkError, format!("Redis: {}", refusal.text)))),
-        Ok(Value::Int(0)) => done(RowFate::Inserted),
-        Ok(Value::Int(1)) => done(RowFate::Updated),
-        Ok(Value::Int(2)) => done(RowFate::Unchanged),
-        Ok(Value::Int(3)) => done(RowFate::Deleted),
-        Ok(Value::Int(4)) => done(RowFate::Stale),
-        Ok(Value::Int(5)) => done(RowFate::Outnumbered),
+    let fate = match answer {
+        Err(refusal) => return Ok(Err(Fault::new(ErrorType::SinkError, format!("Redis: {}", refusal.text)))),
         Ok(Value::Array(before)) => {
             let rows_before = before.first().and_then(text).and_then(|rows| rows.parse().ok());
-            Ok(Ok(Done { fate: RowFate::Updated, rows_before }))
+            return Ok(Ok(Done { fate: RowFate::Updated, rows_before }));
         }
-        Ok(_) => Err(Error::broken("put.lua answers with a number")),
-    }
+        Ok(Value::Int(0)) => RowFate::Inserted,
+        Ok(Value::Int(1)) => RowFate::Updated,
+        Ok(Value::Int(2)) => RowFate::Unchanged,
+        Ok(Value::Int(3)) => RowFate::Deleted,
+        Ok(Value::Int(4)) => RowFate::Stale,
+        Ok(Value::Int(5)) => RowFate::Outnumbered,
+        Ok(_) => return Err(Error::broken("put.lua answers with a number")),
+    };
+    Ok(Ok(Done { fate, rows_before: None }))
 }

@@ -1,18 +1,16 @@
 //! Converts cells: a column of a batch to SQLite parameters, and a page of rows to columns.
 
 use crate::error::{Error, Result};
+use crate::json::text::write_uuid;
+use crate::kind::values::{CellValue, ColumnBuilder, read_optional};
 use crate::store::cells::{Cells, word};
 use crate::store::nested::{headers_json, names_json, parse_headers, parse_names};
 use crate::time::{Parser, write_instant};
-use arrow::array::{
-    ArrayRef, BinaryArray, BinaryBuilder, BooleanArray, FixedSizeBinaryBuilder, Float64Array, Int32Array, Int64Array,
-    ListBuilder, MapBuilder, MapFieldNames, StringArray, StringBuilder, StringDictionaryBuilder,
-    TimestampMicrosecondArray,
-};
-use arrow::datatypes::{DataType, Field, Int32Type};
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Field};
 use rusqlite::Statement;
 use rusqlite::types::{Null, Value, ValueRef};
-use std::sync::Arc;
+use std::borrow::Cow;
 use uuid::Uuid;
 
 /// Binds the cell of `row` to parameter `index`; `text` is scratch space. Ids are hyphenated text, instants RFC 3339, NaN is
@@ -58,8 +56,7 @@ fn bound(result: rusqlite::Result<()>) -> Result<()> {
 /// Formats an id as hyphenated text.
 pub fn write_id<'a>(id: &[u8], text: &'a mut String) -> &'a str {
     text.clear();
-    let mut buffer = Uuid::encode_buffer();
-    text.push_str(Uuid::from_slice(id).unwrap_or_default().hyphenated().encode_lower(&mut buffer));
+    write_uuid(text, id);
     text
 }
 
@@ -75,50 +72,31 @@ pub fn real(value: ValueRef<'_>) -> Option<f64> {
 
 /// Builds the column `field` from the values of its rows. Errors: exit status 65 for a value that evt does not write.
 pub fn to_array(field: &Field, values: &[Value]) -> Result<ArrayRef> {
+    let (mut column, mut parser) = (ColumnBuilder::new(field), Parser::default());
+    let built = values.iter().try_for_each(|value| column.append(read(field.data_type(), value, &mut parser)?));
     let foreign = || Error::corrupt(format!("column '{}' has a value evt did not write", field.name()));
-    build(field.data_type(), values).ok_or_else(foreign)
+    built.ok_or_else(foreign).map(|()| column.finish())
 }
 
-fn build(data_type: &DataType, values: &[Value]) -> Option<ArrayRef> {
+/// Reads a value; `None` if it is not of the type.
+fn read<'a>(data_type: &DataType, value: &'a Value, parser: &mut Parser) -> Option<CellValue<'a>> {
+    let value = Some(value).filter(|value| **value != Value::Null);
     Some(match data_type {
         DataType::FixedSizeBinary(16) => {
-            let mut ids = FixedSizeBinaryBuilder::with_capacity(values.len(), 16);
-            for value in values {
-                ids.append_value(Uuid::try_parse(text(value)?).ok()?.as_bytes()).ok()?;
-            }
-            Arc::new(ids.finish())
+            let id = |value| Uuid::try_parse(text(value)?).ok().map(Uuid::into_bytes);
+            CellValue::Id(read_optional(value, id)?)
         }
-        DataType::Utf8 => Arc::new(each(values, text)?.into_iter().collect::<StringArray>()),
-        DataType::Dictionary(_, _) => {
-            let mut words = StringDictionaryBuilder::<Int32Type>::new();
-            each(values, text)?.into_iter().for_each(|word| words.append_option(word));
-            Arc::new(words.finish())
-        }
-        DataType::Timestamp(_, _) => {
-            let mut parser = Parser::default();
-            let instants = each(values, |value| parser.parse(text(value)?))?;
-            Arc::new(instants.into_iter().collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
-        }
-        DataType::Int64 => Arc::new(each(values, whole)?.into_iter().collect::<Int64Array>()),
-        DataType::Int32 => {
-            Arc::new(each(values, |value| i32::try_from(whole(value)?).ok())?.into_iter().collect::<Int32Array>())
-        }
-        DataType::Float64 => {
-            Arc::new(each(values, |value| real(ValueRef::from(value)))?.into_iter().collect::<Float64Array>())
-        }
-        DataType::Boolean => {
-            Arc::new(each(values, |value| Some(whole(value)? != 0))?.into_iter().collect::<BooleanArray>())
-        }
-        DataType::Binary => Arc::new(each(values, bytes)?.into_iter().collect::<BinaryArray>()),
-        DataType::List(item) => names_array(item, values)?,
-        DataType::Map(_, _) => headers_array(values)?,
+        DataType::Utf8 | DataType::Dictionary(_, _) => CellValue::Text(read_optional(value, text)?.map(Cow::Borrowed)),
+        DataType::Timestamp(_, _) => CellValue::Instant(read_optional(value, |value| parser.parse(text(value)?))?),
+        DataType::Int64 => CellValue::Long(read_optional(value, whole)?),
+        DataType::Int32 => CellValue::Int(read_optional(value, |value| i32::try_from(whole(value)?).ok())?),
+        DataType::Float64 => CellValue::Double(read_optional(value, |value| real(ValueRef::from(value)))?),
+        DataType::Boolean => CellValue::Bool(read_optional(value, |value| Some(whole(value)? != 0))?),
+        DataType::Binary => CellValue::Bytes(read_optional(value, bytes)?.map(Cow::Borrowed)),
+        DataType::List(_) => CellValue::Names(read_optional(value, |value| parse_names(text(value)?))?),
+        DataType::Map(_, _) => CellValue::Headers(read_optional(value, |value| parse_headers(text(value)?))?),
         _ => return None,
     })
-}
-
-/// Applies `read` to every value except NULL; `None` if a value is of another type.
-fn each<'a, T>(values: &'a [Value], mut read: impl FnMut(&'a Value) -> Option<T>) -> Option<Vec<Option<T>>> {
-    values.iter().map(|value| if *value == Value::Null { Some(None) } else { read(value).map(Some) }).collect()
 }
 
 fn text(value: &Value) -> Option<&str> {
@@ -135,30 +113,4 @@ fn bytes(value: &Value) -> Option<&[u8]> {
         Value::Blob(bytes) => Some(bytes),
         _ => None,
     }
-}
-
-fn names_array(item: &Arc<Field>, values: &[Value]) -> Option<ArrayRef> {
-    let mut lists = ListBuilder::new(StringBuilder::new()).with_field(item.clone());
-    for value in values {
-        parse_names(text(value)?)?.iter().for_each(|name| lists.values().append_value(name));
-        lists.append(true);
-    }
-    Some(Arc::new(lists.finish()))
-}
-
-fn headers_array(values: &[Value]) -> Option<ArrayRef> {
-    let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
-    let mut maps = MapBuilder::new(Some(names), StringBuilder::new(), BinaryBuilder::new());
-    for value in values {
-        if *value == Value::Null {
-            maps.append(false).ok()?;
-            continue;
-        }
-        for (key, value) in parse_headers(text(value)?)? {
-            maps.keys().append_value(key);
-            maps.values().append_option(value);
-        }
-        maps.append(true).ok()?;
-    }
-    Some(Arc::new(maps.finish()))
 }

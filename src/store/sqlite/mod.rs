@@ -21,16 +21,17 @@ mod schema;
 mod write;
 
 use crate::counts::SinkCounts;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::store::guard::Overlap;
 use crate::store::repeat::Conflicts;
+use crate::store::rows::FitRows;
 use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile};
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, insert_once};
-use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, room, rows};
+use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, room};
 use crate::time::format_instant;
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
@@ -111,7 +112,7 @@ impl Sqlite {
     fn record(&mut self, statement: &str, epoch: Epoch) -> Result<()> {
         let failed = |e: rusqlite::Error| self.file.failed("cannot record the epoch", &e);
         let now = format_instant((self.options.clock)());
-        let (run, number) = (signed(epoch.run)?, signed(epoch.number)?);
+        let (run, number) = epoch.signed()?;
         self.db.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
         self.db.execute(statement, (&self.options.pipeline, run, number, now)).map_err(failed)?;
         self.db.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)
@@ -120,20 +121,20 @@ impl Sqlite {
 
 impl Sink for Sqlite {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
-        let (fit, refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
+        let fit = FitRows::of(kind, batch)?;
         let Self { file, db, options, counts, overlap, conflicts, retracts } = self;
         let failed = |e: rusqlite::Error| file.failed("cannot write", &e);
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let mut sum = *counts;
         if kind == Kind::Metric {
-            Metrics::new(&tx, &options.run, overlap, retracts).and_then(|mut metrics| metrics.write(&fit, &mut sum))
+            Metrics::new(&tx, &options.run, overlap, retracts)
+                .and_then(|mut metrics| metrics.write(&fit.batch, &mut sum))
         } else {
-            insert_once(&tx, kind, &fit, &mut sum, conflicts)
+            insert_once(&tx, kind, &fit.batch, &mut sum, conflicts)
         }
         .map_err(|e| e.into_error(file))?;
         tx.commit().map_err(failed)?;
-        sum.taken += refused.len() as u64;
-        sum.dead += refused.len() as u64;
+        let refused = fit.finish(&mut sum);
         *counts = sum;
         Ok(refused)
     }
@@ -155,8 +156,7 @@ impl Sink for Sqlite {
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         if let Some(newer) = self.committed()?.filter(|done| done.run > epoch.run) {
-            let message = format!("{}: run {} was replaced by run {}", self.file, epoch.run, newer.run);
-            return Err(Error::new(ErrorKind::Fenced, message));
+            return Err(epoch.replaced_by(newer.run, &self.file));
         }
         self.record(
             "INSERT INTO pipeline_checkpoints (pipeline, run, epoch, committed_at) VALUES (?1, ?2, ?3, ?4)
@@ -196,10 +196,6 @@ impl Sink for Sqlite {
         let notices = self.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
         Ok(SinkOutcome { counts: self.counts, notices, ..SinkOutcome::default() })
     }
-}
-
-fn signed(number: u64) -> Result<i64> {
-    i64::try_from(number).map_err(|_| Error::broken(format!("epoch number {number}")))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::kind::metric::column;
+use crate::kind::metric::{MetricColumns, column};
 use crate::store::cells::Cells;
 use crate::store::guard::{Overlap, RowFate, Stored, Version, judge_retraction, judge_row};
 use crate::store::repeat::{Conflicts, has_content};
@@ -11,21 +11,16 @@ use crate::store::rows;
 use crate::store::sqlite::cell::{bind, real, write_id};
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::repeat::Repeats;
-use crate::time::format_instant;
-use arrow::array::{
-    Array, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
-};
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::array::{Array, AsArray, BinaryArray, RecordBatch};
 use rusqlite::{CachedStatement, OptionalExtension, Transaction};
 use std::ops::RangeInclusive;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Returns `INSERT INTO table (columns) VALUES (?1, …)`, which ignores rows whose key exists.
 fn insert_sql(kind: Kind, names: &[&str]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
     let marks: Vec<String> = (1..=names.len()).map(|index| format!("?{index}")).collect();
-    let (names, marks) = (quoted.join(", "), marks.join(", "));
-    format!("INSERT INTO {} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", kind.table())
+    let (table, names, marks) = (kind.table(), rows::quoted(names.iter().copied()), marks.join(", "));
+    format!("INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING")
 }
 
 /// Updates a letter whose replay failed again. The parameters are those of the insert.
@@ -85,7 +80,7 @@ pub fn insert_once(
 /// The cells of a batch, followed by the digest of a letter's payload.
 struct Record<'a> {
     cells: Vec<Cells<'a>>,
-    payloads: Option<&'a arrow::array::BinaryArray>,
+    payloads: Option<&'a BinaryArray>,
     text: String,
 }
 
@@ -145,37 +140,13 @@ pub struct Metrics<'a> {
     text: String,
 }
 
-/// The columns of a batch: as cells, and those that the guard compares.
-struct Columns<'a> {
-    batch: &'a RecordBatch,
+/// A batch of metrics: its stored columns as cells, and all of them by name.
+struct MetricBatch<'a> {
     cells: Vec<Cells<'a>>,
-    ids: &'a FixedSizeBinaryArray,
-    values: &'a Float64Array,
-    rows: &'a Int64Array,
-    revisions: &'a Int32Array,
-    retracted: &'a BooleanArray,
+    columns: MetricColumns<'a>,
 }
 
-impl<'a> Columns<'a> {
-    fn try_new(batch: &'a RecordBatch) -> Result<Self> {
-        Ok(Self {
-            batch,
-            cells: batch.columns().iter().take(STORED_COLUMNS).map(Cells::try_new).collect::<Result<_>>()?,
-            ids: rows::column(batch, "metric_id")?.as_fixed_size_binary(),
-            values: rows::column(batch, "value")?.as_primitive::<Float64Type>(),
-            rows: rows::column(batch, "rows")?.as_primitive::<Int64Type>(),
-            revisions: rows::column(batch, "revision")?.as_primitive::<Int32Type>(),
-            retracted: rows::column(batch, "retracted")?.as_boolean(),
-        })
-    }
-
-    fn row(&self, row: usize) -> Stored {
-        Stored {
-            version: Version { revision: self.revisions.value(row), rows: self.rows.value(row) },
-            value: self.values.is_valid(row).then(|| self.values.value(row)),
-        }
-    }
-
+impl MetricBatch<'_> {
     /// Binds the parameters `which`. Parameters count from 1, so each is the cell before its number.
     fn bind(
         &self,
@@ -190,18 +161,6 @@ impl<'a> Columns<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Returns the key for messages: name, start of the window, dimensions.
-    fn key(&self, row: usize) -> String {
-        let text = |column: usize| self.batch.column(column).as_string::<i32>().value(row);
-        let starts = self.batch.column(column::WINDOW_START).as_primitive::<TimestampMicrosecondType>();
-        let start = format_instant(starts.value(row));
-        format!("{} {start} {}", text(column::METRIC_NAME), text(column::DIMENSIONS))
-    }
-
-    fn id(&self, row: usize, text: &mut String) {
-        write_id(self.ids.value(row), text);
     }
 }
 
@@ -220,19 +179,21 @@ impl<'a> Metrics<'a> {
 
     /// Applies the rows in order.
     pub fn write(&mut self, batch: &RecordBatch, counts: &mut SinkCounts) -> Result<(), Failure> {
-        let columns = Columns::try_new(batch)?;
-        for row in 0..batch.num_rows() {
+        let cells = batch.columns().iter().take(STORED_COLUMNS).map(Cells::try_new).collect::<Result<_>>()?;
+        let batch = MetricBatch { cells, columns: MetricColumns::try_new(batch)? };
+        let columns = &batch.columns;
+        for row in 0..columns.ids.len() {
             let take_back = columns.retracted.value(row);
-            let fate = if take_back { self.take_back(&columns, row)? } else { self.put(&columns, row)? };
-            self.overlap.judged(rows::id(columns.ids, row)?, fate, || columns.key(row));
+            let fate = if take_back { self.take_back(&batch, row)? } else { self.put(&batch, row)? };
+            self.overlap.judged(columns.id(row)?, fate, || columns.key(row));
             fate.count_in(counts);
         }
         Ok(())
     }
 
     /// Returns the stored row of the key, and whether this run wrote it.
-    fn stored(&mut self, columns: &Columns<'_>, row: usize) -> Result<Option<(Stored, bool)>, Failure> {
-        columns.bind(KEY, row, &mut self.select, &mut self.text)?;
+    fn stored(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<Option<(Stored, bool)>, Failure> {
+        batch.bind(KEY, row, &mut self.select, &mut self.text)?;
         self.select.raw_bind_parameter(RUN, self.run)?;
         let mut found = self.select.raw_query();
         let Some(row) = found.next()? else { return Ok(None) };
@@ -240,44 +201,44 @@ impl<'a> Metrics<'a> {
         Ok(Some((Stored { version, value: real(row.get_ref(2)?) }, row.get(3)?)))
     }
 
-    fn taken_back(&mut self, columns: &Columns<'_>, row: usize) -> Result<Option<Version>, Failure> {
+    fn taken_back(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<Option<Version>, Failure> {
         if !*self.retracts {
             return Ok(None);
         }
-        columns.id(row, &mut self.text);
+        write_id(batch.columns.ids.value(row), &mut self.text);
         let mut select = self.tx.prepare_cached(SELECT_TAKEN_BACK)?;
         let found = select.query_row([&self.text], |row| Ok(Version { revision: row.get(0)?, rows: row.get(1)? }));
         Ok(found.optional()?)
     }
 
-    fn take_back(&mut self, columns: &Columns<'_>, row: usize) -> Result<RowFate, Failure> {
-        let version = columns.row(row).version;
-        let fate = judge_retraction(self.stored(columns, row)?.map(|(stored, _)| stored), version);
+    fn take_back(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<RowFate, Failure> {
+        let version = Stored::of(&batch.columns, row).version;
+        let fate = judge_retraction(self.stored(batch, row)?.map(|(stored, _)| stored), version);
         if fate == RowFate::Deleted {
             let mut delete = self.tx.prepare_cached(DELETE)?;
-            columns.bind(KEY, row, &mut delete, &mut self.text)?;
+            batch.bind(KEY, row, &mut delete, &mut self.text)?;
             delete.raw_execute()?;
         }
-        columns.id(row, &mut self.text);
+        write_id(batch.columns.ids.value(row), &mut self.text);
         self.tx.prepare_cached(TAKE_BACK)?.execute((&self.text, version.revision, version.rows))?;
         *self.retracts = true;
         Ok(fate)
     }
 
-    fn put(&mut self, columns: &Columns<'_>, row: usize) -> Result<RowFate, Failure> {
-        let new = columns.row(row);
-        let there = self.stored(columns, row)?;
-        let fate = judge_row(there.map(|(stored, _)| stored), self.taken_back(columns, row)?, new);
+    fn put(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<RowFate, Failure> {
+        let new = Stored::of(&batch.columns, row);
+        let there = self.stored(batch, row)?;
+        let fate = judge_row(there.map(|(stored, _)| stored), self.taken_back(batch, row)?, new);
         let statement = match fate {
             RowFate::Inserted => &mut self.insert,
             RowFate::Updated => &mut self.update,
             _ => return Ok(fate),
         };
-        columns.bind(1..=STORED_COLUMNS, row, statement, &mut self.text)?;
+        batch.bind(1..=STORED_COLUMNS, row, statement, &mut self.text)?;
         statement.raw_bind_parameter(RUN, self.run)?;
         statement.raw_execute()?;
         if let Some((old, false)) = there {
-            self.overlap.replaced(|| columns.key(row), old.version.rows, new.version.rows);
+            self.overlap.replaced(|| batch.columns.key(row), old.version.rows, new.version.rows);
         }
         Ok(fate)
     }

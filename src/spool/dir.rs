@@ -8,7 +8,8 @@
 //!                                can still be emptied
 //! ```
 
-use super::segment;
+use super::dedup::KEYS_WINDOW;
+use super::segment::{self, failed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Metrics, SPOOL};
 use crate::store::room;
@@ -20,9 +21,6 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// How long an `Idempotency-Key` is remembered without `--dedup` (µs).
-pub const KEYS_WINDOW: i64 = 24 * 3600 * 1_000_000;
 
 /// One segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +44,15 @@ pub struct Position {
     pub stream_time: Option<i64>,
 }
 
+/// The end of the stored records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredEnd {
+    /// The offset after the last record.
+    pub offset: i64,
+    /// Whether no more records can be added.
+    pub is_final: bool,
+}
+
 /// Size of every position in bytes, so that each one can overwrite an older one in place.
 const POSITION_BYTES: usize = 128;
 
@@ -58,29 +65,28 @@ struct Saved {
 
 /// The limits of a spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
+pub struct SpoolLimits {
     /// Bytes of all segments (`--spool-max`).
     pub bytes: u64,
     /// The window of `--dedup` (µs).
     pub dedup: Option<i64>,
 }
 
-/// Creates a directory and its missing parents. It syncs the name of each, also of one that an earlier run created before it
-/// died.
-fn create_synced(dir: &Path) -> std::io::Result<()> {
-    let parent = match dir.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => return Ok(()),
-    };
-    let is_new = match fs::create_dir(dir) {
+/// Creates a directory and its missing parents. It syncs the name of each, even of an existing one, because the run that
+/// created it may have been killed before its sync.
+fn create_synced(path: &Path) -> std::io::Result<()> {
+    let parent = room::parent(path);
+    if parent == path {
+        return Ok(());
+    }
+    let is_new = match fs::create_dir(path) {
         Ok(()) => true,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             create_synced(parent)?;
-            fs::create_dir(dir)?;
+            fs::create_dir(path)?;
             true
         }
-        Err(_) if dir.is_dir() => false,
+        Err(_) if path.is_dir() => false,
         Err(error) => return Err(error),
     };
     match File::open(parent).and_then(|parent| parent.sync_all()) {
@@ -91,9 +97,11 @@ fn create_synced(dir: &Path) -> std::io::Result<()> {
 }
 
 /// The directory of a spool, locked.
-pub struct Shelf {
-    dir: PathBuf,
-    bounds: Bounds,
+pub struct SpoolDir {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its limits.
+    pub limits: SpoolLimits,
     metrics: Metrics,
     state: Mutex<State>,
     _lock: File,
@@ -103,47 +111,37 @@ pub struct Shelf {
 #[derive(Default)]
 struct State {
     segments: VecDeque<Segment>,
+    /// Everything before this offset is safe in the outputs.
     settled: i64,
     /// The offset after the last durable record.
-    kept: i64,
-    /// The offset after the last record, once no more will be written.
-    end: Option<i64>,
+    end: i64,
+    /// Whether no more will be written.
+    is_closed: bool,
 }
 
-impl Shelf {
+impl SpoolDir {
     /// Checks that a spool could be opened; leaves nothing behind. Errors: exit status 75 if another run has it.
-    pub fn check(dir: &Path) -> Result<()> {
-        let failed = |error: std::io::Error| Error::io(dir.display().to_string(), &error);
-        room::for_directory(dir).and_then(|()| room::try_directory(dir)).map_err(failed)?;
-        match File::options().write(true).open(dir.join("lock")) {
-            Ok(lock) => claim(&lock, dir),
+    pub fn check(path: &Path) -> Result<()> {
+        room::for_directory(path).and_then(|()| room::try_directory(path)).map_err(failed(path))?;
+        match File::options().write(true).open(path.join("lock")) {
+            Ok(lock) => claim(&lock, path),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(failed(path)(error)),
         }
     }
 
     /// Creates the directory if it does not exist, and locks it; its size is shown in `metrics`. Errors: exit status 75 if
     /// another run has it.
-    pub fn open(dir: &Path, bounds: Bounds, metrics: &Metrics) -> Result<Self> {
-        let failed = |error: std::io::Error| Error::io(dir.display().to_string(), &error);
-        create_synced(dir).map_err(failed)?;
-        let lock = File::options().write(true).create(true).truncate(false).open(dir.join("lock")).map_err(failed)?;
-        claim(&lock, dir)?;
+    pub fn open(path: &Path, limits: SpoolLimits, metrics: &Metrics) -> Result<Self> {
+        create_synced(path).map_err(failed(path))?;
+        let lock = File::options().write(true).create(true).truncate(false).open(path.join("lock"));
+        let lock = lock.map_err(failed(path))?;
+        claim(&lock, path)?;
         let metrics = metrics.clone();
-        let shelf = Self { dir: dir.to_owned(), bounds, metrics, state: Mutex::default(), _lock: lock };
-        shelf.reserve();
-        shelf.show();
-        Ok(shelf)
-    }
-
-    /// Returns its path.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Returns its limits.
-    pub fn bounds(&self) -> Bounds {
-        self.bounds
+        let dir = Self { path: path.to_owned(), limits, metrics, state: Mutex::default(), _lock: lock };
+        dir.reserve();
+        dir.show();
+        Ok(dir)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -153,10 +151,9 @@ impl Shelf {
 
     /// Returns the first offsets of the segments on disk, in order.
     pub fn found(&self) -> Result<Vec<i64>> {
-        let failed = |error: std::io::Error| Error::io(self.dir.display().to_string(), &error);
         let mut found = vec![];
-        for entry in fs::read_dir(&self.dir).map_err(failed)? {
-            found.extend(segment::first_of(&entry.map_err(failed)?.path()));
+        for entry in fs::read_dir(&self.path).map_err(failed(&self.path))? {
+            found.extend(segment::first_of(&entry.map_err(failed(&self.path))?.path()));
         }
         found.sort_unstable();
         Ok(found)
@@ -165,18 +162,15 @@ impl Shelf {
     /// Returns the position of the outputs when the last run ended; `None` in a new spool. Errors: exit status 65 if the file
     /// is damaged.
     pub fn position(&self) -> Result<Option<Position>> {
-        let path = self.dir.join("position");
+        let path = self.path.join("position");
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io(path.display().to_string(), &error)),
+            Err(error) => return Err(failed(&path)(error)),
         };
-        let position = serde_json::from_str(&text).ok().and_then(|saved: Saved| {
-            let stream_time = match &saved.stream_time {
-                None => None,
-                Some(text) => Some(parse_instant(text)?),
-            };
-            Some(Position { offset: saved.offset, stream_time })
+        let position = serde_json::from_str(&text).ok().and_then(|Saved { offset, stream_time }| {
+            let stream_time = stream_time.map(|text| parse_instant(&text).ok_or(())).transpose().ok()?;
+            Some(Position { offset, stream_time })
         });
         let damaged = || {
             Error::corrupt("invalid position file; without this file all records are read again")
@@ -188,7 +182,7 @@ impl Shelf {
     /// Saves the position up to which the outputs are safe, and removes the segments that are no longer needed.
     pub fn settle(&self, position: Position, now: i64) -> Result<()> {
         let saved = Saved { offset: position.offset, stream_time: position.stream_time.map(format_instant) };
-        let (path, beside) = (self.dir.join("position"), self.dir.join("position.new"));
+        let (path, beside) = (self.path.join("position"), self.path.join("position.new"));
         let text = format!("{:POSITION_BYTES$}", serde_json::json!(saved).to_string());
         let replace = || match renameat_with(CWD, &beside, CWD, &path, RenameFlags::EXCHANGE) {
             Ok(()) => Ok(()),
@@ -196,45 +190,49 @@ impl Shelf {
             Err(_) => fs::rename(&beside, &path).map(|()| self.reserve()),
         };
         let written = overwrite(&beside, &text).and_then(|()| replace());
-        written.map_err(|error| Error::io(path.display().to_string(), &error))?;
-        sync(&self.dir)?;
-        self.settled(position.offset);
+        written.map_err(failed(&path))?;
+        sync(&self.path)?;
+        self.set_settled(position.offset);
         self.trim(now, false)
     }
 
     /// Allocates the space of the next position. If this fails, a position is still written when there is space.
     fn reserve(&self) {
-        let _ = overwrite(&self.dir.join("position.new"), &" ".repeat(POSITION_BYTES));
+        let _ = overwrite(&self.path.join("position.new"), &" ".repeat(POSITION_BYTES));
     }
 
     /// Sets the offset before which the outputs are safe, without saving it.
-    pub fn settled(&self, offset: i64) {
+    pub fn set_settled(&self, offset: i64) {
         self.state().settled = offset;
     }
 
-    /// Sets the offset before which records are durable.
-    pub fn set_kept(&self, offset: i64) {
-        self.state().kept = offset;
+    /// Sets the offset after the last durable record.
+    pub fn set_end(&self, offset: i64) {
+        self.state().end = offset;
     }
 
-    /// Returns the offset after the last durable record.
-    pub fn kept(&self) -> i64 {
-        self.state().kept
+    /// Notes that no more will be written.
+    pub fn close(&self) {
+        self.state().is_closed = true;
+    }
+
+    /// Returns the end of the durable records.
+    pub fn end(&self) -> StoredEnd {
+        let state = self.state();
+        StoredEnd { offset: state.end, is_final: state.is_closed }
     }
 
     /// Removes segments from the front that are no longer needed. If space is `wanted`, this includes those needed only for
     /// `Idempotency-Key`.
     pub fn trim(&self, now: i64, wanted: bool) -> Result<()> {
         while let Some(first) = self.removable(now, wanted) {
-            let path = segment::path(&self.dir, first);
+            let path = segment::path(&self.path, first);
             match fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io(path.display().to_string(), &error));
-                }
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&path)(error)),
                 _ => {}
             }
             // Sync after each one: the remaining segments never have a gap.
-            sync(&self.dir)?;
+            sync(&self.path)?;
             // The writer and the stage may remove the same segment concurrently.
             self.state().segments.pop_front_if(|segment| segment.first == first);
             self.show();
@@ -247,7 +245,7 @@ impl Shelf {
         let state = self.state();
         let (segment, next) = (state.segments.front()?, state.segments.get(1)?);
         let past = |window: i64| segment.newest.saturating_add(window) <= now;
-        let is_past = match self.bounds.dedup {
+        let is_past = match self.limits.dedup {
             Some(window) => past(window),
             None => !segment.keyed || wanted || past(KEYS_WINDOW),
         };
@@ -297,32 +295,27 @@ impl Shelf {
         (state.segments.get(at).copied(), state.segments.get(at + 1).copied())
     }
 
+    /// Whether the segment with this first offset exists.
+    pub fn has(&self, first: i64) -> bool {
+        self.segment(first).0.is_some_and(|segment| segment.first == first)
+    }
+
     /// Returns the first offset of the segment that contains this offset, or will.
-    pub fn holding(&self, offset: i64) -> Option<i64> {
+    pub fn segment_of(&self, offset: i64) -> Option<i64> {
         let state = self.state();
         let after = state.segments.partition_point(|segment| segment.first <= offset);
         state.segments.get(after.saturating_sub(1)).map(|segment| segment.first)
     }
-
-    /// Notes that no more will be written; `end` is the offset after the last record.
-    pub fn close(&self, end: i64) {
-        self.state().end = Some(end);
-    }
-
-    /// Returns the offset after the last record, once no more will be written.
-    pub fn end(&self) -> Option<i64> {
-        self.state().end
-    }
 }
 
 /// Locks a spool until `lock` is closed.
-fn claim(lock: &File, dir: &Path) -> Result<()> {
+fn claim(lock: &File, path: &Path) -> Result<()> {
     match flock(lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Error::new(ErrorKind::Fenced, format!("{}: another run has locked this spool", dir.display())))
+            Err(Error::new(ErrorKind::Fenced, format!("{}: another run has locked this spool", path.display())))
         }
-        Err(errno) => Err(Error::io(dir.display().to_string(), &errno.into())),
+        Err(errno) => Err(failed(path)(errno.into())),
     }
 }
 
@@ -335,6 +328,5 @@ fn overwrite(path: &Path, text: &str) -> std::io::Result<()> {
 
 /// Makes the entries of a directory durable.
 pub fn sync(dir: &Path) -> Result<()> {
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(|error| Error::io(dir.display().to_string(), &error))
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))
 }

@@ -14,27 +14,28 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 /// Maximum number of concurrent queries.
-const QUESTIONS_MAX: usize = 64;
+const QUERIES_MAX: usize = 64;
 /// The registry counts as unreachable if a query has been open this long and none has been answered since it began.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// Why a query has no answer.
 #[derive(Clone, Debug)]
-pub enum Unanswered {
+pub enum QueryError {
     /// There are too many concurrent queries.
     Busy,
     /// The registry is unreachable, or its answer is invalid.
     Failed(Arc<Error>),
     /// The deadline has passed.
-    Late,
+    Timeout,
 }
 
-type Outcome = Result<Recalled, Unanswered>;
+type Outcome = Result<Recalled, QueryError>;
 
 /// The queries of a server to its registry.
 #[derive(Clone)]
-pub struct Questions {
-    registry: Arc<Confluent>,
+pub struct RegistryQueries {
+    /// The registry.
+    pub registry: Arc<Confluent>,
     state: Arc<Mutex<State>>,
 }
 
@@ -54,28 +55,23 @@ struct Open {
     outcome: watch::Receiver<Option<Outcome>>,
 }
 
-impl Questions {
+impl RegistryQueries {
     /// Begins without queries.
     pub fn new(registry: Arc<Confluent>) -> Self {
         Self { registry, state: Arc::default() }
     }
 
-    /// Returns the registry.
-    pub fn registry(&self) -> Arc<Confluent> {
-        self.registry.clone()
-    }
-
     /// Sends a query, or waits for the answer of the same query of another request, until `deadline`.
     pub async fn ask(&self, question: &Question, deadline: Instant) -> Outcome {
-        let mut outcome = self.join(question).ok_or(Unanswered::Busy)?;
+        let mut outcome = self.join(question).ok_or(QueryError::Busy)?;
         let answered = outcome.wait_for(Option::is_some);
         match timeout_at(deadline, answered).await {
-            Ok(Ok(outcome)) => outcome.clone().unwrap_or(Err(Unanswered::Late)),
-            _ => Err(Unanswered::Late),
+            Ok(Ok(outcome)) => outcome.clone().unwrap_or(Err(QueryError::Timeout)),
+            _ => Err(QueryError::Timeout),
         }
     }
 
-    /// Whether the registry answers. If not, sends a query that finds out when it does.
+    /// Whether the registry answers. If not, sends a query that detects when the registry is reachable again.
     pub fn is_answered(&self) -> bool {
         let is_silent = {
             let state = self.state();
@@ -101,17 +97,17 @@ impl Questions {
             return Some(open.outcome.clone());
         }
         // The check of the registry is exempt from the limit.
-        if state.open.len() >= QUESTIONS_MAX && *question != Question::Check {
+        if state.open.len() >= QUERIES_MAX && *question != Question::Check {
             return None;
         }
         let (sender, outcome) = watch::channel(None);
         state.open.insert(question.clone(), Open { since: Instant::now(), outcome: outcome.clone() });
         drop(state);
-        let (questions, question) = (self.clone(), question.clone());
+        let (queries, question) = (self.clone(), question.clone());
         spawn_blocking(move || {
-            let answer = question.ask(&questions.registry);
-            questions.note(&question, &answer);
-            let outcome = answer.map_err(|error| Unanswered::Failed(Arc::new(error)));
+            let answer = question.ask(&queries.registry);
+            queries.note(&question, &answer);
+            let outcome = answer.map_err(|error| QueryError::Failed(Arc::new(error)));
             sender.send_replace(Some(outcome));
         });
         Some(outcome)

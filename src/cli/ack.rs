@@ -1,8 +1,8 @@
 //! Flags for when a request is acknowledged and where it is stored until then.
 
-use super::args::duration;
 use crate::parse::size;
-use crate::spool::promise::{Ack, Keeping};
+use crate::spool::ack::{Ack, AckFlags};
+use crate::time::parse_duration;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
@@ -15,10 +15,10 @@ pub enum AckArg {
     Memory,
 }
 
-/// How requests are kept until the outputs have their events.
+/// How requests are stored until the outputs have their events.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Acknowledgement")]
-pub struct KeepArgs {
+pub struct AckArgs {
     /// Store requests in DIR and acknowledge them once they are on disk
     #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
@@ -26,20 +26,20 @@ pub struct KeepArgs {
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     spool_max: Option<u64>,
     /// Treat an event whose event_id arrives again within this time as a duplicate
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     dedup: Option<i64>,
     /// Choose when to acknowledge events without a spool [default: output]
     #[arg(long, value_name = "WHEN")]
     ack: Option<AckArg>,
 }
 
-impl KeepArgs {
-    /// Returns the options of the source.
-    pub fn keeping(&self) -> Keeping {
+impl AckArgs {
+    /// Returns the flags for the source.
+    pub fn flags(&self) -> AckFlags {
         let ack = self.ack.map(|ack| match ack {
             AckArg::Output => Ack::Output,
             AckArg::Memory => Ack::Memory,
         });
-        Keeping { spool: self.spool.clone(), spool_max: self.spool_max, dedup: self.dedup, ack }
+        AckFlags { spool: self.spool.clone(), spool_max: self.spool_max, dedup: self.dedup, ack }
     }
 }

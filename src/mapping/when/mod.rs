@@ -160,7 +160,7 @@ impl When {
         if let Value::Plain(text) | Value::Escaped(text) = value
             && let Some(part) = missing_part(text)
         {
-            return format!("; there is no such {part}");
+            return format!("; this {part} does not exist");
         }
         let is_number = match value {
             Value::Other(text) => self.unit.is_none() && !text.starts_with(['{', '[', 't', 'f']),

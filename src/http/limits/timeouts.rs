@@ -1,9 +1,9 @@
-//! Time limits of one connection: how long it may be idle, send a head, or leave an answer unread.
+//! Timeouts of one connection: how long it may be idle, send a head, or leave an answer unread.
 //!
-//! Hyper has one limit for the first two. But an idle keep-alive connection of a minute is normal, and a head that takes ten
-//! seconds is an attack.
+//! Hyper has one timeout for the first two, and none for the third. But a keep-alive connection may well be idle for a
+//! minute, while a head that takes ten seconds is an attack.
 
-use super::meter::Meter;
+use super::metrics::HttpMetrics;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// Maximum bytes of a head, and of one read.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Time limits of a connection.
+
+/// Timeouts of a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct ConnectionTimeouts {
     /// Between two requests.
     pub idle: Duration,
     /// From the first byte of a head to its last, and for the client to read each part of an answer.
@@ -49,32 +50,32 @@ impl Phase {
     }
 }
 
-/// The byte stream of a connection, with time limits.
-pub struct Watched<S> {
+/// The byte stream of a connection, with timeouts.
+pub struct TimedStream<S> {
     stream: S,
     phase: Phase,
-    patience: Patience,
-    meter: Meter,
+    timeouts: ConnectionTimeouts,
+    metrics: HttpMetrics,
     /// The state that the read timer was set for; it is set again when the state changes.
     timed: Option<u8>,
     reading: Pin<Box<Sleep>>,
     writing: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Watched<S> {
+impl<S> TimedStream<S> {
     /// Wraps a stream.
-    pub fn new(stream: S, phase: Phase, patience: Patience, meter: Meter) -> Self {
-        let reading = Box::pin(sleep_until(Instant::now() + patience.idle));
-        Self { stream, phase, patience, meter, timed: None, reading, writing: None }
+    pub fn new(stream: S, phase: Phase, timeouts: ConnectionTimeouts, metrics: HttpMetrics) -> Self {
+        let reading = Box::pin(sleep(timeouts.idle));
+        Self { stream, phase, timeouts, metrics, timed: None, reading, writing: None }
     }
 
-    fn late(&self, reason: &str) -> io::Error {
-        self.meter.refused_connection(reason);
+    fn timed_out(&self, reason: &str) -> io::Error {
+        self.metrics.refused_connection(reason);
         io::ErrorKind::TimedOut.into()
     }
 
-    /// Handles a read without data: fails if its time is over.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+    /// Handles a read without data: fails after its timeout.
+    fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let phase = self.phase.get();
         let (wait, reason) = match phase {
             // The deadline of the request applies.
@@ -82,14 +83,14 @@ impl<S> Watched<S> {
                 self.timed = None;
                 return Poll::Pending;
             }
-            HEAD => (self.patience.head, "slow_head"),
-            _ => (self.patience.idle, "idle"),
+            HEAD => (self.timeouts.head, "slow_head"),
+            _ => (self.timeouts.idle, "idle"),
         };
         if self.timed != Some(phase) {
             self.timed = Some(phase);
             self.reading.as_mut().reset(Instant::now() + wait);
         }
-        self.reading.as_mut().poll(cx).map(|()| self.late(reason))
+        self.reading.as_mut().poll(cx).map(|()| self.timed_out(reason))
     }
 
     fn poll_written<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -97,21 +98,17 @@ impl<S> Watched<S> {
             self.writing = None;
             return done;
         }
-        let wait = self.patience.head;
-        let timer = self.writing.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + wait)));
-        match timer.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(self.late("slow_reader"))),
-            Poll::Pending => Poll::Pending,
-        }
+        let timer = self.writing.get_or_insert_with(|| Box::pin(sleep(self.timeouts.head)));
+        timer.as_mut().poll(cx).map(|()| Err(self.timed_out("slow_reader")))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if read.is_pending() {
-            return self.poll_patience(cx).map(Err);
+            return self.poll_timeout(cx).map(Err);
         }
         if buffer.filled().len() > before {
             // These bytes begin a head; during a request they belong to its body.
@@ -121,7 +118,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.poll_written(cx, written)
@@ -135,18 +132,5 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
         self.poll_written(cx, shut)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.poll_written(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

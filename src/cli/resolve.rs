@@ -1,0 +1,258 @@
+//! Resolves the inputs and outputs of a stage before anything is opened, and checks that they fit each other.
+
+use super::args::StageArgs;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{self, EncodeOptions, Format, jsonl};
+use crate::input::bytes as input;
+use crate::kafka::group::CommitMode;
+use crate::kafka::range::ReadMode;
+use crate::output::identity::{Identities, Identity};
+use crate::output::{OutputPlan, OutputSpec, given_up};
+use crate::run::Run;
+use crate::source::SourceOptions;
+use crate::spool::ack::AckPolicy;
+use crate::stage::progress::terminal_width;
+use crate::store::room;
+use crate::uri::Uri;
+use crate::uri::kafka::Form;
+use std::ffi::OsStr;
+use std::io::IsTerminal;
+use std::rc::Rc;
+
+/// The formats that a tool writes by default.
+#[derive(Clone, Copy)]
+pub struct DefaultFormats {
+    /// To a pipe, or to a file whose name implies no format.
+    pub pipe: &'static Format,
+    /// To a terminal.
+    pub terminal: &'static Format,
+    /// Whether `--control` makes the outputs write control lines.
+    pub control: bool,
+}
+
+/// The default of stages: frames to the next stage.
+const FRAMES: DefaultFormats =
+    DefaultFormats { pipe: &format::frames::FORMAT, terminal: &jsonl::FORMAT, control: true };
+
+/// The inputs and outputs of a tool.
+#[derive(Clone, Copy)]
+pub struct StageSpec<'a> {
+    /// Those of the flags that tools share.
+    pub args: &'a StageArgs,
+    /// The formats of the outputs.
+    pub formats: DefaultFormats,
+    /// One more output.
+    pub side: Option<&'a OsStr>,
+}
+
+impl<'a> StageSpec<'a> {
+    /// Names the inputs and outputs of a tool that writes frames.
+    pub fn new(args: &'a StageArgs) -> Self {
+        Self { args, formats: FRAMES, side: None }
+    }
+}
+
+/// Returns how the outputs of `--to` are written.
+fn output_spec(args: &StageArgs, formats: DefaultFormats) -> Result<OutputSpec> {
+    let StageArgs { input, output, common, .. } = args;
+    let color = common.color.is_on(std::io::stdout().is_terminal());
+    Ok(OutputSpec {
+        format: output.output_format.as_deref().map(format::by_name).transpose()?,
+        terminal_format: formats.terminal,
+        pipe_format: formats.pipe,
+        overwrite: output.overwrite,
+        control: input.control && formats.control,
+        encode: EncodeOptions { width: terminal_width(), color, ..EncodeOptions::default() },
+    })
+}
+
+/// Checks the outputs of `--to` without opening them; all are checked before anything is read.
+pub fn check_outputs(args: &StageArgs, formats: DefaultFormats, run: &Run) -> Result<Vec<OutputPlan>> {
+    let spec = output_spec(args, formats)?;
+    args.output.to.iter().map(|text| OutputPlan::try_new(text, &spec, run)).collect()
+}
+
+/// Checks a side output: dead letters or late events. JSON lines unless its name implies another format.
+fn check_side(text: &OsStr, run: &Run) -> Result<OutputPlan> {
+    let spec = OutputSpec {
+        format: None,
+        terminal_format: &jsonl::FORMAT,
+        pipe_format: &jsonl::FORMAT,
+        overwrite: false,
+        control: false,
+        encode: EncodeOptions::default(),
+    };
+    OutputPlan::try_new(text, &spec, run)
+}
+
+/// Whether the environment or a configuration sets the dead-letter output, for every stage of a pipe and for later readers
+/// of that output.
+fn is_of_every_stage(args: &StageArgs, run: &Run) -> bool {
+    run.letters == args.output.dlq
+}
+
+/// Adds a remedy to the error if two stages of a pipe write one container.
+pub fn alone(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Fenced => error.because("stages can share a dead-letter output only as JSONL, CSV or SQLite"),
+        _ => error,
+    }
+}
+
+/// The faults of a command line, in the order in which they were found.
+#[derive(Default)]
+pub struct Faults(pub Vec<Error>);
+
+impl Faults {
+    /// Returns the value, or keeps the error as a fault.
+    pub fn take<T>(&mut self, found: Result<T>) -> Option<T> {
+        found.map_err(|error| self.0.push(error)).ok()
+    }
+}
+
+impl From<Error> for Faults {
+    fn from(error: Error) -> Self {
+        Self(vec![error])
+    }
+}
+
+/// The resolved inputs and outputs of a stage.
+pub struct Resolved {
+    /// Inputs, in the order of the command line.
+    pub inputs: Vec<Uri>,
+    /// Outputs, in that order.
+    pub checked: Vec<OutputPlan>,
+    /// The output of dead letters.
+    pub dlq: Option<OutputPlan>,
+    /// The side output of the tool.
+    pub side: Option<OutputPlan>,
+    /// The faults of the others.
+    pub faults: Faults,
+}
+
+impl Resolved {
+    /// Returns it if there is no fault, else the first fault.
+    pub fn sound(mut self) -> Result<Self> {
+        match self.faults.0.is_empty() {
+            true => Ok(self),
+            false => Err(self.faults.0.swap_remove(0)),
+        }
+    }
+
+    /// Removes the default limit of the wait for servers of outputs.
+    pub fn without_limit(mut self) -> Self {
+        self.checked = self.checked.into_iter().map(OutputPlan::without_limit).collect();
+        self.dlq = self.dlq.map(OutputPlan::without_limit);
+        self
+    }
+
+    /// Checks with the servers of the outputs that rows can be written.
+    pub fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
+        let ask = |output: OutputPlan| {
+            let name = output.name().to_owned();
+            output.ask(run).map_err(|error| match run.stop.signal() {
+                Some(_) => given_up(error, &name, "stopped: nothing was read or written"),
+                None => error,
+            })
+        };
+        self.side = self.side.map(ask).transpose()?;
+        self.checked = self.checked.into_iter().map(ask).collect::<Result<_>>()?;
+        self.dlq = self.dlq.map(ask).transpose()?;
+        Ok(self)
+    }
+
+    /// Returns the outputs of rows and of dead letters, which hold what the stage has read.
+    fn outputs(&self) -> impl Iterator<Item = &OutputPlan> + Clone {
+        self.checked.iter().chain(&self.dlq)
+    }
+
+    /// Returns the acknowledgement policy, if the inputs include an HTTP server or its flags are set.
+    pub fn ack_policy(&self, options: &SourceOptions) -> Result<Option<AckPolicy>> {
+        if !options.ack_flags.is_given() && options.http.is_none() {
+            return Ok(None);
+        }
+        let pipe = self.outputs().find(|output| !output.acknowledges());
+        let policy = options.ack_flags.policy(pipe.map(OutputPlan::name))?;
+        match options.http {
+            None if !self.inputs.is_empty() => {
+                Err(Error::usage("--spool, --dedup and --ack require an input http://ADDR:PORT"))
+            }
+            _ => Ok(Some(policy)),
+        }
+    }
+
+    /// Returns whether and how offsets of a consumer group are committed.
+    pub fn commit_mode(&self) -> CommitMode {
+        match self.outputs().all(OutputPlan::acknowledges) {
+            false => CommitMode::None,
+            true if self.outputs().any(OutputPlan::is_framed) => CommitMode::Assign,
+            true => CommitMode::Subscribe,
+        }
+    }
+
+    /// Whether rows carry the headers of their records: an input has headers, and either an output supports them or a
+    /// filter may make a dead letter of a row, which shows them.
+    pub fn brings_headers(&self, has_filter: bool) -> bool {
+        let has_some = |input: &Uri| match input {
+            Uri::Http(_) => true,
+            Uri::Kafka(address) => address.options.form != Some(Form::Frames),
+            _ => false,
+        };
+        self.inputs.iter().any(has_some) && (has_filter || self.checked.iter().any(OutputPlan::takes_headers))
+    }
+
+    /// Checks that inputs end if an output needs it.
+    ///
+    /// Errors: exit status 2 if an output replaces rows at the end of the input and an input has none.
+    pub fn check_ends(&self, options: &SourceOptions) -> Result<()> {
+        let is_endless = |input: &&Uri| match input {
+            Uri::Http(_) => true,
+            Uri::File(_) => options.follow,
+            Uri::Kafka(address) => match options.read_mode {
+                ReadMode::Bounded => false,
+                ReadMode::Tail => true,
+                ReadMode::Commit | ReadMode::Stateful => address.options.end.is_none(),
+            },
+            Uri::Standard | Uri::Null | Uri::Store(..) => false,
+        };
+        let output = self.outputs().chain(&self.side).find(|output| output.replaces());
+        match (output, self.inputs.iter().find(is_endless)) {
+            (Some(output), Some(input)) => Err(Error::usage(format!(
+                "{}: replaced only at the end of the input, but {input} has no end (set end= for a topic)",
+                output.name()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Resolves every input and output and checks that no two of them are the same; opens and creates nothing, and contacts no
+/// server.
+pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
+    let StageSpec { args, formats, side } = spec;
+    let (common, mut faults) = (&args.common, Faults::default());
+    let side = side.and_then(|text| faults.take(check_side(text, run)));
+    let spec = faults.take(output_spec(args, formats));
+    let outputs = spec.iter().flat_map(|spec| args.output.to.iter().map(|text| OutputPlan::try_new(text, spec, run)));
+    let checked = Vec::from_iter(outputs.filter_map(|output| faults.take(output)));
+    let dlq = args.output.dlq.as_deref().map(|text| check_side(text, run).map_err(alone));
+    let dlq = dlq.and_then(|dlq| faults.take(dlq));
+    let written = common.stats.iter().cloned().chain(common.prometheus_file());
+    for path in written.clone() {
+        faults.take(room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error)));
+    }
+    let inputs = args.input.inputs.iter().filter_map(|text| faults.take(Uri::parse(text)));
+    let inputs = Vec::from_iter(inputs);
+    let mut named = Identities::inputs(&inputs);
+    let readable = |input: &Uri| faults.take(input::check(input, follow)).is_some();
+    let inputs = Vec::from_iter(inputs.into_iter().filter(readable));
+    // If dead letters are the input, a dead-letter output shared by the pipe is not used for this stage's own.
+    let dlq = dlq.filter(|dlq| !(is_of_every_stage(args, run) && named.is_input(dlq.identity().as_ref())));
+    for output in checked.iter().chain(&dlq).chain(&side) {
+        faults.take(named.output(output.name(), output.identity()));
+    }
+    for path in written {
+        faults.take(named.output(&path, Identity::of_path(path.as_ref())));
+    }
+    Resolved { inputs, checked, dlq, side, faults }
+}

@@ -1,0 +1,82 @@
+//! The trait of tools (flags and work), and the rows of the table of tools.
+
+use super::check::CheckReport;
+use crate::error::Result;
+use crate::run::Run;
+use clap::{Arg, Command, Parser};
+use std::rc::Rc;
+
+/// A tool: its flags, and what it does.
+pub trait Tool: Parser {
+    /// The tool's name, `evt-…`.
+    const NAME: &'static str;
+    /// EXAMPLES of the man page; each line is tested.
+    const EXAMPLES: &'static [(&'static str, &'static str)];
+    /// Its systemd unit, if it runs as a service.
+    const UNIT: Option<Unit> = None;
+
+    /// Whether the tool would wait for input typed at a terminal.
+    fn waits_at_terminal(&self) -> bool {
+        false
+    }
+
+    /// Whether it shows its metrics itself, even without `--prometheus`.
+    fn shows_metrics(&self) -> bool {
+        false
+    }
+
+    /// Runs the tool; returns the exit status, or the error that ended the run.
+    fn run(self, run: &Rc<Run>) -> Result<u8>;
+
+    /// `--check`: adds to `findings` what a run would open, and the faults of the flags.
+    fn check(self, run: &Rc<Run>, findings: &mut CheckReport);
+}
+
+/// The parts of `systemd/evt-NAME.service` that differ between tools; `systemd/unit.template` has the rest.
+#[derive(Clone, Copy)]
+pub struct Unit {
+    /// The units that start before it.
+    pub after: &'static str,
+    /// The arguments of the tool.
+    pub args: &'static str,
+    /// Further lines of its section `[Service]`.
+    pub settings: &'static str,
+}
+
+/// A row of the table of tools (`tool::ALL`). It refers to the flags of the tool and not to its work, so a binary that reads the
+/// table contains the flags of all tools and the work of one.
+pub struct ToolRow {
+    /// The tool's name, `evt-…`.
+    pub name: &'static str,
+    /// EXAMPLES of the man page.
+    pub examples: &'static [(&'static str, &'static str)],
+    /// Its systemd unit, if it runs as a service.
+    pub unit: Option<Unit>,
+    /// Makes its command.
+    pub command: fn() -> Command,
+}
+
+impl ToolRow {
+    /// Makes the row of a tool.
+    pub const fn of<T: Tool>() -> Self {
+        Self { name: T::NAME, examples: T::EXAMPLES, unit: T::UNIT, command: command::<T> }
+    }
+}
+
+/// Returns the command of a tool, every flag with its environment variable; a flag overrides `EVT_FLAG`.
+pub fn command<T: Tool>() -> Command {
+    let with_variable = |arg: Arg| match arg.get_long().map(variable) {
+        Some(variable) => arg.env(variable).hide_env(true),
+        None => arg,
+    };
+    let command = T::command().name(T::NAME).bin_name(T::NAME).version(env!("CARGO_PKG_VERSION"));
+    // Flags of every tool may precede or follow the subcommand.
+    let has_actions = command.has_subcommands();
+    let everywhere = |arg: Arg| if has_actions && arg.get_long().is_some() { arg.global(true) } else { arg };
+    command.mut_args(|arg| everywhere(with_variable(arg))).mut_subcommands(|action| action.mut_args(with_variable))
+}
+
+/// Returns the environment variable of a flag.
+pub(super) fn variable(long: &str) -> String {
+    format!("EVT_{}", long.to_uppercase().replace('-', "_"))
+}

@@ -1,0 +1,322 @@
+//! Validates the records of a request before the server stores it, with the mapping and the validation of the stages.
+//!
+//! The stage loop accepts every event that the server accepts, because both use the same [`Mapper`] with the same options.
+//! Only the stage loop derives the id of a record without one, from its offset. [`split`] splits a body into its records.
+
+pub mod split;
+
+use crate::error::{Error, Result};
+use crate::format::jsonl::one_line;
+use crate::json::text::write_string;
+use crate::kafka::produce::limit::RowLimit;
+use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::mapping::{self, Arrival, Mapped, Mapper, RecordMeta, Stamper};
+use crate::op::validate::Validator;
+use crate::registry::Schemas;
+use crate::registry::confluent::Confluent;
+use crate::registry::confluent::recall::Recall;
+use crate::registry::wire::Wire;
+use crate::spool::request::{Record, RecordFate};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Makes a validator of schemas and the schemas of a directory; no schemas if a registry has them.
+pub type OpenSchemas = dyn Fn() -> Result<(Validator, Option<Box<dyn Schemas + Send>>)> + Send + Sync;
+
+/// Validates the records of one request at a time.
+pub struct RequestValidator {
+    mapper: Mapper,
+    stamper: Stamper,
+    partition: u32,
+    validator: Option<Validator>,
+    schemas: Option<Box<dyn Schemas + Send>>,
+    wire: Option<Wire>,
+    record_max: usize,
+    size_check: Option<SizeCheck>,
+    /// Indices of the records that are rows of the present batch.
+    rows: Vec<usize>,
+}
+
+/// The options of the validation.
+pub struct ValidationOptions {
+    /// The mapping of the stage.
+    pub mapping: mapping::Options,
+    /// The origin of the records.
+    pub origin: String,
+    /// `--max-record`.
+    pub record_max: usize,
+    /// The size limits of the outputs; empty if some output takes events of any size.
+    pub limits: Vec<RowLimit>,
+    /// The mapping that makes rows as they are written, for their size.
+    pub whole: mapping::Options,
+    /// `--schemas`.
+    pub schemas: Option<Box<OpenSchemas>>,
+    /// The registry, if `--schemas` names one. It has the schemas of Avro bodies; the validation never waits for it.
+    pub registry: Option<Arc<Confluent>>,
+}
+
+/// The partition of records received over HTTP.
+pub const PARTITION: &str = "0";
+
+impl RequestValidator {
+    /// Makes a validator. Errors: schemas that cannot be opened.
+    pub fn new(options: &ValidationOptions) -> Result<Self> {
+        let (validator, schemas) = options.schemas.as_ref().map(|open| open()).transpose()?.unzip();
+        let mut stamper = Stamper::default();
+        let partition = stamper.partition(&options.origin, PARTITION);
+        Ok(Self {
+            mapper: Mapper::new(options.mapping.clone())?,
+            stamper,
+            partition,
+            validator,
+            schemas: schemas.flatten(),
+            wire: options.registry.clone().map(Wire::new),
+            record_max: options.record_max,
+            size_check: (!options.limits.is_empty()).then(|| SizeCheck::new(options)).transpose()?,
+            rows: vec![],
+        })
+    }
+
+    /// Sets the number of bytes of headers that are passed on with each record of the following requests.
+    pub fn set_headers(&mut self, bytes: usize) {
+        if let Some(check) = &mut self.size_check {
+            check.headers = bytes;
+        }
+    }
+
+    /// Validates a request that is one Avro record after its schema id. A rejected record keeps its bytes as received. The
+    /// result does not count if `recall` lacks an answer of the registry.
+    pub fn validate_avro(&mut self, body: &Bytes, now: i64, recall: &mut Recall) -> Result<Vec<Record>> {
+        let record = match self.wire.as_mut().map(|wire| wire.recalled(body, recall)).transpose()? {
+            Some(Some(Ok(text))) => Record::new(Bytes::copy_from_slice(text.as_bytes())),
+            Some(Some(Err(fault))) => Record::rejected(body.clone(), fault),
+            Some(None) => return Ok(vec![]),
+            None => return Err(Error::broken("Avro without a registry")),
+        };
+        let mut records = self.validate(vec![record], now, Some(recall))?;
+        for record in records.iter_mut().filter(|record| record.fault().is_some()) {
+            record.payload = body.clone();
+            self.truncate(record);
+        }
+        Ok(records)
+    }
+
+    /// Validates the records of a request that arrived at `now` (µs). `recall` holds the answers of the registry, if it has the
+    /// schemas; the result does not count if one is missing. Errors: only a schema that cannot be loaded.
+    pub fn validate(
+        &mut self,
+        mut records: Vec<Record>,
+        now: i64,
+        mut recall: Option<&mut Recall>,
+    ) -> Result<Vec<Record>> {
+        for index in 0..records.len() {
+            let before = self.mapper.rows();
+            self.record(&mut records[index], now)?;
+            if self.mapper.rows() > before {
+                self.rows.push(index);
+            }
+            if self.mapper.is_full() {
+                self.check_schemas(&mut records, recall.as_deref_mut())?;
+            }
+        }
+        if self.validator.is_some() {
+            self.check_schemas(&mut records, recall)?;
+        }
+        self.rows.clear();
+        Ok(records)
+    }
+
+    /// Validates one record of the request.
+    fn record(&mut self, record: &mut Record, now: i64) -> Result<()> {
+        if record.fault().is_none()
+            && let Some(fault) = self.fault(&record.payload, now)?
+        {
+            record.fate = RecordFate::Rejected(fault);
+        }
+        if record.fault().is_some() {
+            self.truncate(record);
+        } else if let Some((id, named, source)) = self.mapper.last() {
+            record.source.push_str(source);
+            record.event_id = named.then_some(id);
+        }
+        if !record.payload.is_unique() {
+            // A part of the body would keep all of it in memory.
+            record.payload = Bytes::copy_from_slice(&record.payload);
+        }
+        Ok(())
+    }
+
+    /// Maps a record to a row; returns its fault if it is not an event, or too large.
+    fn fault(&mut self, payload: &[u8], now: i64) -> Result<Option<Fault>> {
+        let (length, limit) = (payload.len(), self.record_max);
+        if length > limit {
+            let message = format!("the record has {length} bytes (--max-record {limit}); the payload is truncated");
+            return Ok(Some(Fault::new(ErrorType::TooLargeError, message)));
+        }
+        match (self.map(payload, now)?, &mut self.size_check) {
+            (None, Some(check)) => check.fault(payload, now),
+            (fault, _) => Ok(fault),
+        }
+    }
+
+    /// Truncates the payload of a rejected record to `--max-record` bytes.
+    fn truncate(&self, record: &mut Record) {
+        let length = record.payload.len();
+        if let RecordFate::Rejected(fault) = &mut record.fate
+            && length > self.record_max
+        {
+            record.payload = Bytes::copy_from_slice(&record.payload[..self.record_max]);
+            fault.original_length = Some(length as u64);
+        }
+    }
+
+    /// Maps a record to a row; returns its fault if it is not an event.
+    fn map(&mut self, payload: &[u8], now: i64) -> Result<Option<Fault>> {
+        let text = match one_line(payload) {
+            Ok(text) => text,
+            Err(fault) => return Ok(Some(fault)),
+        };
+        let record = arriving(&text, payload, self.partition, now);
+        Ok(match self.mapper.record(record, &mut self.stamper)? {
+            Mapped::Row => None,
+            Mapped::Dead(fault) => Some(fault),
+            Mapped::NoTime => Some(Fault::new(ErrorType::TimestampError, "missing event time (--time)")),
+            // The arrival is known, so the mapper does not hold the record back.
+            Mapped::Pending(_) => None,
+        })
+    }
+
+    /// Takes the rows from the mapper and validates each by its schema, if there are schemas.
+    fn check_schemas(&mut self, records: &mut [Record], recall: Option<&mut Recall>) -> Result<()> {
+        let rows = std::mem::take(&mut self.rows);
+        let Some(batch) = self.mapper.batch(&mut self.stamper, None)? else { return Ok(()) };
+        let Some(validator) = &mut self.validator else { return Ok(()) };
+        let faults = match (recall, &mut self.schemas) {
+            (Some(recall), _) => {
+                let faults = validator.check(&batch, recall)?.faults;
+                if !faults.is_empty() {
+                    recall.refused();
+                }
+                faults
+            }
+            (None, Some(schemas)) => validator.check(&batch, schemas.as_mut())?.faults,
+            (None, None) => return Ok(()),
+        };
+        for Rejected { row, fault } in faults {
+            let record = rows.get(row).and_then(|index| records.get_mut(*index));
+            // A row of an event that is too large is in the batch, too.
+            if let Some(record) = record.filter(|record| record.fault().is_none()) {
+                record.fate = RecordFate::Rejected(fault);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A check of events against the size limits of the outputs.
+struct SizeCheck {
+    limits: Vec<RowLimit>,
+    mapper: Mapper,
+    stamper: Stamper,
+    partition: u32,
+    headers: usize,
+}
+
+impl SizeCheck {
+    fn new(options: &ValidationOptions) -> Result<Self> {
+        let mut stamper = Stamper::default();
+        let partition = stamper.partition(&options.origin, PARTITION);
+        let (limits, mapper) = (options.limits.clone(), Mapper::new(options.whole.clone())?);
+        Ok(Self { limits, mapper, stamper, partition, headers: 0 })
+    }
+
+    /// Checks an event; returns the fault if no output can hold it. The row is made and measured only if its size may exceed
+    /// the limits: each byte of a record occurs in its row at most a few times.
+    fn fault(&mut self, payload: &[u8], now: i64) -> Result<Option<Fault>> {
+        let most = self.limits.iter().map(RowLimit::bytes).max().unwrap_or(usize::MAX);
+        if payload.len().saturating_mul(TIMES_MAX).saturating_add(self.headers + BESIDE_MAX) <= most {
+            return Ok(None);
+        }
+        let Ok(text) = one_line(payload) else { return Ok(None) };
+        self.mapper.record(arriving(&text, payload, self.partition, now), &mut self.stamper)?;
+        let Some(row) = self.mapper.batch(&mut self.stamper, None)?.filter(|row| row.num_rows() == 1) else {
+            return Ok(None);
+        };
+        let mut least = None;
+        for limit in &self.limits {
+            let (size, bytes) = (limit.size(&row, self.headers)?, limit.bytes());
+            if size <= bytes {
+                return Ok(None);
+            }
+            least = least.max(Some((bytes, size)));
+        }
+        Ok(least.map(|(bytes, size)| {
+            let message = format!("the event takes {size} bytes in the output, limit {bytes} (max.message.bytes)");
+            Fault::new(ErrorType::TooLargeError, message)
+        }))
+    }
+}
+
+/// Returns a record that arrives now.
+fn arriving<'a>(text: &'a str, raw: &'a [u8], partition: u32, now: i64) -> mapping::Record<'a> {
+    let arrival = Some(Arrival { at: now, is_fact: true });
+    let meta = RecordMeta { arrival, ..RecordMeta::of_file("", partition) };
+    mapping::Record { text, raw, meta, now, is_judged: false }
+}
+
+/// Maximum number of times that the bytes of a record occur in its row: as properties, raw, and as columns and key.
+const TIMES_MAX: usize = 8;
+/// Maximum bytes of a row that do not come from the record: instants, ids, constants of flags.
+const BESIDE_MAX: usize = 16 << 10;
+
+/// Makes the fault of a record whose source its token is not for.
+#[cold]
+pub fn wrong_source(source: &str, token: &str) -> Fault {
+    let mut shown = String::new();
+    write_string(&mut shown, &source.chars().take(64).collect::<String>());
+    Fault::new(ErrorType::EnvelopeError, format!("source: {shown} is not allowed for the token '{token}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::kafka::produce::limit::Limit;
+    use crate::op::validate;
+    use crate::registry::place;
+    use crate::run::Run;
+    use crate::uri::Uri;
+
+    #[test]
+    fn an_event_that_is_too_large_does_not_shift_the_faults_of_schemas() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("known")).unwrap();
+        std::fs::write(dir.path().join("known/1.avsc"), r#"{"type":"record","name":"r","fields":[]}"#).unwrap();
+        let schemas = dir.path().to_str().unwrap().to_owned();
+        let open = move || -> Result<(Validator, Option<Box<dyn Schemas + Send>>)> {
+            Ok((Validator::new(validate::Options::default()), Some(Box::new(place::directory(&schemas)?))))
+        };
+        let mut run = Run::unwatched("evt-ingest", Clock::Fixed(0));
+        run.kafka.push(("message.max.bytes".to_owned(), "20000".to_owned()));
+        let Ok(Uri::Kafka(address)) = Uri::parse("kafka://host/topic") else { panic!("an address") };
+        let mapping = mapping::Options { stamped_at_arrival: true, ..mapping::Options::default() };
+        let mut validator = RequestValidator::new(&ValidationOptions {
+            mapping: mapping.clone(),
+            origin: "http".to_owned(),
+            record_max: 1 << 20,
+            limits: vec![RowLimit::new(&address, &Limit::new(&address, &run))],
+            whole: mapping,
+            schemas: Some(Box::new(open)),
+            registry: None,
+        })
+        .unwrap();
+        let event = |event_type: &str, text: &str| {
+            let event = format!(r#"{{"source":"s","event_type":"{event_type}","a":"{text}"}}"#);
+            Record::new(event.into())
+        };
+        let records = vec![event("known", &"x".repeat(30_000)), event("unknown", ""), event("known", "")];
+        let records = validator.validate(records, 0, None).unwrap();
+        let faults: Vec<_> = records.iter().map(|record| record.fault().map(|fault| fault.error_type)).collect();
+        assert_eq!(faults, [Some(ErrorType::TooLargeError), Some(ErrorType::UnknownSchemaError), None]);
+    }
+}

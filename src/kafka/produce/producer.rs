@@ -1,0 +1,214 @@
+//! The producer of one topic: queues records and waits for their acknowledgement.
+
+use super::record::ProducerRecord;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::client::{self, Context, Topics};
+use crate::kafka::health::Health;
+use crate::metrics::Up;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How long to poll a full queue, or for acknowledgements, before the brokers' health is checked again.
+const POLL_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// The producer of one topic.
+pub(super) struct TopicProducer {
+    /// The topic, the only one of its address.
+    pub topics: Topics,
+    client: BaseProducer<Context>,
+    health: Health,
+    up: Up,
+    /// Rows of the present batch that are not in the queue yet, for messages.
+    pub unsent: usize,
+}
+
+impl TopicProducer {
+    /// Makes a producer with these settings of sizes; it connects with the first request.
+    pub fn new(topics: &Topics, up: Up, sizes: &[(&str, String)]) -> Result<Self> {
+        let (client, health) = (create(topics, sizes)?, Health::new(topics));
+        Ok(Self { topics: topics.clone(), client, health, up, unsent: 0 })
+    }
+
+    /// Replaces the client by one with these settings of sizes. Every record must be acknowledged.
+    pub fn set_sizes(&mut self, sizes: &[(&str, String)]) -> Result<()> {
+        self.client = create(&self.topics, sizes)?;
+        Ok(())
+    }
+
+    /// Returns the number of partitions of the topic, and waits for brokers for at most `limit`. Errors: exit status 2 if the
+    /// topic does not exist.
+    pub fn partition_count(&self, limit: Option<Duration>) -> Result<i32> {
+        let Topics { address, .. } = &self.topics;
+        let topic = self.topics.name(0);
+        let context = self.client.context();
+        let drain = || {
+            (0..client::EVENTS).for_each(|_| self.client.poll(Duration::ZERO));
+            context.notes(|notes| notes.error.take()).into_iter().collect()
+        };
+        let count = |timeout| client::count(self.client.client(), topic, timeout);
+        let missing = || Error::usage(format!("{address}: topic {topic} does not exist or may not be written"));
+        self.topics.ask(context, limit, drain, count)?.ok_or_else(missing)
+    }
+
+    /// Takes the records that brokers refused because their batch was too large.
+    pub fn take_returned(&self) -> VecDeque<ProducerRecord<'static>> {
+        self.client.context().notes(|notes| std::mem::take(&mut notes.returned))
+    }
+
+    /// Whether brokers refused records because their batch was too large.
+    pub fn has_returned(&self) -> bool {
+        self.client.context().notes(|notes| !notes.returned.is_empty())
+    }
+
+    /// Queues a record; waits while the queue is full.
+    pub fn queue(&self, record: ProducerRecord<'_>) -> Result<()> {
+        let ProducerRecord { partition, key, value, headers } = record;
+        let mut record = BaseRecord::to(self.topics.name(0)).payload(&*value);
+        (record.partition, record.key, record.headers) = (partition, key.as_deref(), headers);
+        let mut wait = None;
+        loop {
+            let (error, back) = match self.client.send(record) {
+                Ok(()) => return Ok(()),
+                Err(failed) => failed,
+            };
+            if error.rdkafka_error_code() != Some(Code::QueueFull) {
+                return Err(client::failed(&self.topics.address, "a record cannot be sent", &error));
+            }
+            record = back;
+            self.client.poll(POLL_TIMEOUT);
+            self.update_health()?;
+            let wait = wait.get_or_insert_with(|| self.topics.run.stop.server_wait());
+            wait.left(self.client.in_flight_count());
+            if wait.is_over() {
+                return Err(self.stopped());
+            }
+        }
+    }
+
+    /// Acts on errors and statistics that librdkafka has reported. Errors: a permanent error ends the run.
+    fn update_health(&self) -> Result<()> {
+        let (error, stats) = self.client.context().notes(|notes| (notes.error.take(), notes.stats.take()));
+        if let Some(code) = error {
+            if !client::is_transient(code) {
+                return Err(client::failed(&self.topics.address, "writing failed", &KafkaError::Global(code)));
+            }
+            self.health.note_error(code);
+        }
+        if stats.is_some_and(|stats| stats.is_up) {
+            self.health.note_success();
+        }
+        self.health.report();
+        self.up.set(self.health.is_up());
+        Ok(())
+    }
+
+    /// Processes librdkafka's events. Errors: exit status 69 if a record was not delivered.
+    pub fn check(&self) -> Result<()> {
+        self.client.poll(Duration::ZERO);
+        self.update_health()?;
+        let context = self.client.context();
+        let Some(failure) = context.notes(|notes| notes.failure) else { return Ok(()) };
+        let (topic, partition, lost) = (self.topics.name(0), failure.partition, failure.records);
+        let message =
+            format!("{topic}/{partition}: {lost} messages were not acknowledged and are not counted as written");
+        let cause = match failure.code {
+            Code::MessageTimedOut => context.cause().unwrap_or_else(|| client::describe(failure.code)),
+            code => client::describe(code),
+        };
+        Err(Error::new(ErrorKind::Unavailable, message).because(cause))
+    }
+
+    /// Waits until every record is acknowledged or returned.
+    pub fn flush(&self) -> Result<()> {
+        // The number in flight includes pending errors and statistics, which do not prove a reachable broker. A flush
+        // considers only records.
+        let has_records = self.client.flush(Duration::ZERO).is_err();
+        let mut wait = self.topics.run.stop.server_wait();
+        // librdkafka fails a record after `wait=`; this limit covers records that it would never report.
+        let limit = self.topics.address.options.wait.limit(true).map(|limit| limit * 2);
+        while self.client.in_flight_count() > 0 {
+            // The flush sends now instead of waiting for further records.
+            let _ = self.client.flush(POLL_TIMEOUT);
+            // A flush without records does not process pending errors and statistics: the check does.
+            self.check()?;
+            let now = self.client.in_flight_count();
+            wait.left(now);
+            if now > 0 && wait.is_over() {
+                return Err(self.stopped());
+            }
+            if limit.is_some_and(|limit| wait.idle() > limit) {
+                let message = format!("{}: {now} messages were not acknowledged", self.topics.address);
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+        }
+        self.check()?;
+        if has_records {
+            self.health.note_success();
+        }
+        Ok(())
+    }
+
+    /// Makes the error of a wait for acknowledgements that a signal ended.
+    #[cold]
+    fn stopped(&self) -> Error {
+        let unsent = match self.unsent {
+            0 => String::new(),
+            rows => format!(", {rows} rows were not sent"),
+        };
+        let message = format!(
+            "{}: stopped: {} messages were not acknowledged and are not counted as written{unsent}",
+            self.topics.address,
+            self.client.in_flight_count()
+        );
+        let cause = self.client.context().cause().unwrap_or_else(|| "no broker responds".to_owned());
+        Error::new(ErrorKind::Unavailable, message).because(cause)
+    }
+}
+
+fn create(topics: &Topics, sizes: &[(&str, String)]) -> Result<BaseProducer<Context>> {
+    // 0 means no limit.
+    let limit = topics.address.options.wait.limit(true);
+    let timeout = limit.map_or(0, |limit| limit.as_millis().clamp(1000, i32::MAX as u128)).to_string();
+    let settings = [
+        ("enable.idempotence", "true"),
+        ("acks", "all"),
+        // A record that is no longer in flight is acknowledged, so that reports of successes add nothing. They cost a third of
+        // the work.
+        ("delivery.report.only.error", "true"),
+        ("message.timeout.ms", timeout.as_str()),
+        // Bounds the memory of the queue behind slow brokers.
+        ("queue.buffering.max.kbytes", "65536"),
+        ("queue.buffering.max.messages", "200000"),
+        // Java's partitioner: a key goes to the same partition as from a Java producer.
+        ("partitioner", "murmur2_random"),
+    ];
+    let sizes = sizes.iter().map(|(name, value)| (*name, value.as_str()));
+    topics.create(&settings.into_iter().chain(sizes).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::run::Run;
+    use crate::uri::kafka::Address;
+    use std::rc::Rc;
+
+    #[test]
+    fn pending_events_without_an_acknowledgement_do_not_end_an_outage() {
+        let run = Rc::new(Run::unwatched("evt-test", Clock::System));
+        let address = Address::parse("//127.0.0.1:1/t?rdkafka.statistics.interval.ms=50").unwrap();
+        let producer = TopicProducer::new(&Topics::new(&address, &run), Up::default(), &[]).unwrap();
+        while producer.health.is_up() {
+            producer.client.poll(POLL_TIMEOUT);
+            producer.check().unwrap();
+        }
+        // A success soon after the outage began would not end it.
+        run.stop.sleep(Duration::from_millis(1200)).unwrap();
+        assert!(producer.client.in_flight_count() > 0, "errors and statistics are pending");
+        producer.flush().unwrap();
+        assert!(!producer.health.is_up());
+    }
+}

@@ -1,0 +1,56 @@
+//! The metadata that an input has about a record, besides its text.
+
+use crate::kind::headers::Headers;
+
+/// When a record arrived where it is read from (a topic, the HTTP server). It replaces a missing time of the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The instant (µs).
+    pub at: i64,
+    /// Whether the clock of a server set it (such as Kafka's log append time); otherwise the sender's clock did.
+    pub is_fact: bool,
+}
+
+/// The position of a record, and the metadata around its payload.
+#[derive(Clone, Copy)]
+pub struct RecordMeta<'a> {
+    /// The input's name, for messages.
+    pub input: &'a str,
+    /// Its partition if the record does not name one: a number of the [`Stamper`](super::Stamper).
+    pub partition: u32,
+    /// Its number in its partition; a file's line.
+    pub offset: i64,
+    /// Its key, on a topic.
+    pub key: Option<&'a [u8]>,
+    /// Its headers, on a topic or in an HTTP request.
+    pub headers: Option<&'a dyn Headers>,
+    /// When it arrived where it is read from, if that place records it.
+    pub arrival: Option<Arrival>,
+}
+
+impl<'a> RecordMeta<'a> {
+    /// Returns the metadata of the records of a file or pipe; the offset is that of the first one.
+    pub fn of_file(input: &'a str, partition: u32) -> Self {
+        Self { input, partition, offset: 0, key: None, headers: None, arrival: None }
+    }
+
+    /// Returns the metadata with another offset.
+    pub fn at(self, offset: i64) -> Self {
+        Self { offset, ..self }
+    }
+}
+
+/// A record to map.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    /// Its JSON text.
+    pub text: &'a str,
+    /// Its exact bytes.
+    pub raw: &'a [u8],
+    /// Its position and metadata.
+    pub meta: RecordMeta<'a>,
+    /// When it is read (µs).
+    pub now: i64,
+    /// Whether `--max-future` has already passed it.
+    pub is_judged: bool,
+}

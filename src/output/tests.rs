@@ -1,0 +1,121 @@
+//! Tests of outputs to files: appending, parts, headers, and ends.
+
+use super::*;
+use crate::clock::Clock;
+use crate::format::{by_extension, frames, jsonl};
+use crate::kind::dead::{ErrorType, Fault, Letter};
+use crate::kind::letters::Builder;
+use crate::run::io::{Io, Pipe};
+use crate::store::disk::Disk;
+use std::path::Path;
+
+fn run(disk: Disk) -> Rc<Run> {
+    let io = Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk };
+    Rc::new(Run { io, ..Run::unwatched("evt-sink", Clock::Fixed(0)) })
+}
+
+fn spec(format: &'static Format) -> OutputSpec {
+    OutputSpec {
+        format: Some(format),
+        terminal_format: format,
+        pipe_format: format,
+        overwrite: false,
+        control: false,
+        encode: EncodeOptions::default(),
+    }
+}
+
+fn csv() -> &'static Format {
+    by_extension("a.csv").expect("a format")
+}
+
+/// A batch of one dead letter.
+fn letter(payload: &str) -> RecordBatch {
+    let mut builder = Builder::new("evt-sink", "host");
+    let fault = Fault::new(ErrorType::ParseError, "a message");
+    let letter = Letter {
+        payload: payload.as_bytes(),
+        key: None,
+        headers: None,
+        arrived_at: None,
+        fault: &fault,
+        origin: "f",
+        partition: "0",
+        offset: 1,
+    };
+    builder.push(&letter, 0).unwrap();
+    builder.finish().unwrap()
+}
+
+fn open(path: &Path, spec: &OutputSpec, disk: Disk) -> Result<Output> {
+    let run = run(disk);
+    OutputPlan::try_new(path, spec, &run)?.open(&Kind::Dead.schema(), &run)
+}
+
+fn end(how: How) -> End {
+    End { how, rows: 0, verdict: 0 }
+}
+
+/// Writes one letter to `path` and ends the output.
+fn write(path: &Path, spec: &OutputSpec, payload: &str, how: How) -> Result<OutputReport> {
+    let mut output = open(path, spec, Disk::default())?;
+    output.write(&letter(payload))?;
+    output.finish(&end(how))
+}
+
+#[test]
+fn text_is_appended_to_and_an_incomplete_last_line_is_removed_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dead.jsonl");
+    write(&path, &spec(&jsonl::FORMAT), "first", How::Exhausted).unwrap();
+    let whole = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{whole}{{\"torn\":")).unwrap();
+    write(&path, &spec(&jsonl::FORMAT), "second", How::Stopped).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with(&whole) && !text.contains("torn"), "{text}");
+    assert_eq!(text.lines().count(), 2);
+}
+
+#[test]
+fn a_file_of_another_header_is_not_appended_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dead.csv");
+    std::fs::write(&path, "a,b,c\n1,2,3\n").unwrap();
+    let error = write(&path, &spec(csv()), "x", How::Exhausted).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "a,b,c\n1,2,3\n");
+}
+
+#[test]
+fn a_header_of_an_older_version_gets_rows_without_the_new_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dead.csv");
+    write(&path, &spec(csv()), "first", How::Exhausted).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let older: String = text.lines().map(|line| format!("{}\n", line.rsplit_once(',').unwrap().0)).collect();
+    std::fs::write(&path, &older).unwrap();
+    write(&path, &spec(csv()), "second", How::Exhausted).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let counts: Vec<_> = text.lines().map(|line| line.matches(',').count()).collect();
+    assert!(text.starts_with(&older) && text.contains("second"), "{text}");
+    assert!(counts.iter().all(|count| *count == counts[0]), "{text}");
+}
+
+#[test]
+fn a_part_gets_its_name_only_at_an_exhausted_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, part) = (dir.path().join("dead.frames"), dir.path().join("dead.frames.part"));
+    drop(open(&path, &spec(&frames::FORMAT), Disk::default()).unwrap());
+    assert!(!path.exists() && !part.exists(), "a dropped output removes its part");
+    write(&path, &spec(&frames::FORMAT), "first", How::Exhausted).unwrap();
+    let first = std::fs::read(&path).unwrap();
+    let error = write(&path, &spec(&frames::FORMAT), "second", How::Exhausted).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Usage, "not without --overwrite");
+    let overwrite = OutputSpec { overwrite: true, ..spec(&frames::FORMAT) };
+    let report = write(&path, &overwrite, "second", How::Stopped).unwrap();
+    assert!(report.notices.iter().any(|notice| notice.fails), "a stopped run says that it replaces nothing");
+    assert_eq!(std::fs::read(&path).unwrap(), first);
+    assert!(part.exists());
+    write(&path, &overwrite, "third", How::Exhausted).unwrap();
+    assert!(std::fs::read(&path).unwrap() != first && !part.exists());
+}

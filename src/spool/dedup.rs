@@ -1,0 +1,172 @@
+//! Detects repeated events by their id, and repeated requests by their `Idempotency-Key`, within a time window.
+
+use super::request::{Record, RecordFate, Request};
+use crate::kind::dead::{ErrorType, Fault};
+use ahash::AHashMap;
+use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
+
+/// Maximum number of remembered events. Further events are refused until the window moves on.
+const IDS_MAX: usize = 8 << 20;
+/// How long an `Idempotency-Key` is remembered without `--dedup` (µs).
+pub const KEYS_WINDOW: i64 = 24 * 3600 * 1_000_000;
+
+/// The events of a window by (token, source, event_id), with a hash of their payload.
+pub struct DedupWindow {
+    window: i64,
+    /// Random, so that clients cannot construct ids that collide.
+    seed: u64,
+    payloads: AHashMap<u128, u64>,
+    order: VecDeque<(i64, u128)>,
+    /// The number of durable elements of `order`; the others belong to the group that is being written.
+    durable: usize,
+    scratch: Vec<u8>,
+}
+
+impl DedupWindow {
+    /// Remembers ids for a window of this many µs.
+    pub fn new(window: i64, seed: u64) -> Self {
+        Self { window, seed, payloads: AHashMap::new(), order: VecDeque::new(), durable: 0, scratch: vec![] }
+    }
+
+    /// Drops ids older than the window.
+    pub fn expire(&mut self, now: i64) {
+        while self.durable > 0 && self.order.front().is_some_and(|(at, _)| at.saturating_add(self.window) <= now) {
+            if let Some((_, key)) = self.order.pop_front() {
+                self.payloads.remove(&key);
+            }
+            self.durable -= 1;
+        }
+    }
+
+    /// Whether this many more ids fit.
+    pub fn has_space(&self, count: usize) -> bool {
+        self.payloads.len() + count <= IDS_MAX
+    }
+
+    /// Returns the outcome of a record that arrived at `now` (new, repeated, or a reused id), and remembers its id.
+    pub fn judge(&mut self, token: &str, record: &Record, now: i64) -> RecordFate {
+        let Some(id) = record.event_id else { return RecordFate::New };
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&id);
+        self.scratch.extend_from_slice(&token.len().to_le_bytes());
+        self.scratch.extend_from_slice(token.as_bytes());
+        self.scratch.extend_from_slice(record.source.as_bytes());
+        let key = xxh3_128_with_seed(&self.scratch, self.seed);
+        let payload = xxh3_64_with_seed(&record.payload, self.seed);
+        match self.payloads.entry(key) {
+            Entry::Vacant(unknown) => {
+                unknown.insert(payload);
+                self.order.push_back((now, key));
+                RecordFate::New
+            }
+            Entry::Occupied(known) if *known.get() == payload => RecordFate::Duplicate,
+            Entry::Occupied(_) => {
+                let id = uuid::Uuid::from_bytes(id);
+                let message = format!("id_reused: event_id {id} was sent before with another payload");
+                RecordFate::Rejected(Fault::new(ErrorType::EnvelopeError, message))
+            }
+        }
+    }
+
+    /// Marks all ids as durable.
+    pub fn settle(&mut self) {
+        self.durable = self.order.len();
+    }
+
+    /// Drops the ids that are not durable, because their write failed.
+    pub fn forget(&mut self) {
+        for (_, key) in self.order.drain(self.durable..) {
+            self.payloads.remove(&key);
+        }
+    }
+
+    /// Remembers the ids of a request that was read back.
+    pub fn learn(&mut self, request: &Request) {
+        for record in request.records.iter().filter(|record| record.fate == RecordFate::New) {
+            self.judge(&request.token, record, request.arrived_at);
+        }
+        self.settle();
+        self.expire(request.arrived_at);
+    }
+}
+
+/// An earlier request with the same key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Earlier<T> {
+    /// Whether it had the same body.
+    pub is_same: bool,
+    /// Where it is stored.
+    pub place: T,
+}
+
+/// The requests of a window by (token, `Idempotency-Key`); `T` is where a request is stored.
+pub struct IdempotencyKeys<T> {
+    window: i64,
+    /// Maximum weight of all requests; the oldest is dropped for a new one.
+    weight_max: usize,
+    weight: usize,
+    seed: u64,
+    /// The hash of the body that a key was used for, and the place of the request.
+    known: AHashMap<u128, (u128, T)>,
+    order: VecDeque<Used>,
+}
+
+/// A use of a key, by its hash.
+struct Used {
+    at: i64,
+    key: u128,
+    weight: usize,
+}
+
+impl<T: Clone> IdempotencyKeys<T> {
+    /// Remembers keys for a window of this many µs, and requests up to this weight.
+    pub fn new(window: i64, weight_max: usize, seed: u64) -> Self {
+        Self { window, weight_max, weight: 0, seed, known: AHashMap::new(), order: VecDeque::new() }
+    }
+
+    /// Returns the hash of a request's key, if it has one, and that of its body.
+    fn key(&self, request: &Request) -> Option<(u128, u128)> {
+        let key = request.key.as_ref()?;
+        let token = xxh3_64_with_seed(request.token.as_bytes(), self.seed);
+        Some((xxh3_128_with_seed(key.text.as_bytes(), token), key.body))
+    }
+
+    /// Returns the earlier request with the key of this request.
+    pub fn find(&mut self, request: &Request) -> Option<Earlier<T>> {
+        let (key, body) = self.key(request)?;
+        while self.order.front().is_some_and(|used| used.at.saturating_add(self.window) <= request.arrived_at) {
+            self.pop();
+        }
+        let (known, place) = self.known.get(&key)?;
+        Some(Earlier { is_same: *known == body, place: place.clone() })
+    }
+
+    fn pop(&mut self) {
+        if let Some(used) = self.order.pop_front() {
+            self.known.remove(&used.key);
+            self.weight -= used.weight;
+        }
+    }
+
+    /// Remembers the key of a request, if it has one.
+    pub fn enter(&mut self, request: &Request, weight: usize, place: T) {
+        let Some((key, body)) = self.key(request) else { return };
+        if self.known.insert(key, (body, place)).is_none() {
+            self.order.push_back(Used { at: request.arrived_at, key, weight });
+            self.weight += weight;
+        }
+        while self.weight > self.weight_max {
+            self.pop();
+        }
+    }
+
+    /// Drops the key of a request that could not be written.
+    pub fn forget(&mut self, request: &Request) {
+        // Its old element in `order` stays, so a key that is used again may expire early.
+        if let Some((key, _)) = self.key(request) {
+            self.known.remove(&key);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The reading end of a spool: returns entries in order, including those just written, and takes the position up to which the
+//! outputs are safe.
+
+use super::dir::{Position, SpoolDir, StoredEnd};
+use super::request::Entry;
+use super::segment::{self, HEADER, Next, SegmentReader, damage};
+use crate::clock::Clock;
+use crate::error::Result;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+/// When the stage must flush its outputs and report their position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Never: nothing depends on it.
+    Never,
+    /// From time to time: the records are on disk.
+    Relaxed,
+    /// At once: clients wait for their answers.
+    Eager,
+}
+
+/// Entries on disk or in memory.
+pub trait EntrySource {
+    /// Returns the next entry; `None` if there is none at present.
+    fn next(&mut self) -> Result<Option<Arc<Entry>>>;
+    /// Returns the end of the stored records.
+    fn end(&self) -> StoredEnd;
+    /// Notes that the outputs have everything before `position`.
+    fn settle(&mut self, position: Position) -> Result<()>;
+}
+
+/// The reading end of a spool.
+pub struct SpoolReader {
+    /// The socket that becomes readable when there may be new entries. [`SpoolReader::clear`] it before reading entries.
+    pub wakeups: UnixStream,
+    /// The position of the outputs when the run began. Entries before that offset may be returned again.
+    pub start: Position,
+    /// When the stage must flush its outputs.
+    pub pace: Pace,
+    /// The entries.
+    pub entries: Box<dyn EntrySource>,
+}
+
+impl SpoolReader {
+    /// Empties the socket.
+    pub fn clear(&self) {
+        let mut bytes = [0; 64];
+        while (&self.wakeups).read(&mut bytes).is_ok_and(|count| count == bytes.len()) {}
+    }
+}
+
+/// The entries of a spool on disk.
+pub struct DirEntries {
+    dir: Arc<SpoolDir>,
+    clock: Clock,
+    /// The first offset of the segment that is read.
+    first: i64,
+    open: Option<SegmentReader>,
+}
+
+impl DirEntries {
+    /// Reads from `offset` on.
+    pub fn new(dir: Arc<SpoolDir>, clock: Clock, offset: i64) -> Self {
+        let first = dir.segment_of(offset).unwrap_or(offset);
+        Self { dir, clock, first, open: None }
+    }
+}
+
+impl EntrySource for DirEntries {
+    fn next(&mut self) -> Result<Option<Arc<Entry>>> {
+        loop {
+            let (Some(segment), following) = self.dir.segment(self.first) else { return Ok(None) };
+            if segment.first != self.first {
+                (self.first, self.open) = (segment.first, None);
+            }
+            let damaged = |byte| damage(&segment::path(&self.dir.path, segment.first), byte, "damaged entry");
+            // An empty segment may still be replaced by one with another seed.
+            if self.open.is_none() && segment.bytes > HEADER {
+                let reader = SegmentReader::open(&segment::path(&self.dir.path, segment.first))?;
+                self.open = Some(reader.ok_or_else(|| damaged(0))?);
+            }
+            let next = match &mut self.open {
+                None => Next::Nothing,
+                Some(reader) => match reader.next(segment.bytes)? {
+                    Next::Damaged => return Err(damaged(reader.byte())),
+                    next => next,
+                },
+            };
+            match (next, following) {
+                (Next::Entry(entry), _) => return Ok(Some(Arc::new(entry))),
+                (_, None) => return Ok(None),
+                (_, Some(following)) => (self.first, self.open) = (following.first, None),
+            }
+        }
+    }
+
+    fn end(&self) -> StoredEnd {
+        self.dir.end()
+    }
+
+    fn settle(&mut self, position: Position) -> Result<()> {
+        self.dir.settle(position, self.clock.now())
+    }
+}

@@ -1,0 +1,199 @@
+//! The disk of a run: every operation that changes files, and that makes them durable. A simulated disk fails at one of them.
+//!
+//! After a power failure a synced file is only found if the directory with its name was synced too.
+
+use super::room;
+use rustix::fs::syncfs;
+use rustix::io::Errno;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Error, ErrorKind, IoSlice, Result, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The disk of a run. Clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct Disk(Option<Arc<Mutex<Simulated>>>);
+
+/// A fault of a simulated disk.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskFault {
+    /// The number of operations before the one that fails.
+    pub after: u64,
+    /// How many bytes that operation writes before it fails, if it is a write.
+    pub torn: usize,
+    /// Its error. `NOSPC` is a full disk, where removals and truncations succeed.
+    pub errno: Errno,
+    /// Whether all later operations fail too.
+    pub is_lasting: bool,
+}
+
+#[derive(Debug)]
+struct Simulated {
+    fault: DiskFault,
+    has_failed: bool,
+}
+
+impl Disk {
+    /// Makes a disk with this fault.
+    pub fn failing(fault: DiskFault) -> Self {
+        Self(Some(Arc::new(Mutex::new(Simulated { fault, has_failed: false }))))
+    }
+
+    /// Whether an operation has failed.
+    #[cfg(test)]
+    pub fn has_failed(&self) -> bool {
+        self.0.as_ref().is_some_and(|disk| lock(disk).has_failed)
+    }
+
+    /// Begins an operation. If it fails, returns how many bytes it writes before, and the error.
+    fn begin(&self) -> Option<(usize, Error)> {
+        let mut disk = lock(self.0.as_ref()?);
+        if disk.fault.after > 0 {
+            disk.fault.after -= 1;
+            return None;
+        }
+        let DiskFault { torn, errno, is_lasting, .. } = disk.fault;
+        match std::mem::replace(&mut disk.has_failed, true) {
+            false => Some((torn, errno.into())),
+            true => is_lasting.then(|| (0, errno.into())),
+        }
+    }
+
+    /// Does an operation that changes files.
+    pub fn change<T>(&self, operation: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.begin() {
+            Some((_, error)) => Err(error),
+            None => operation(),
+        }
+    }
+
+    /// Does an operation that frees space: a removal or a truncation.
+    pub fn free<T>(&self, operation: impl FnOnce() -> Result<T>) -> Result<T> {
+        let is_full = self.0.as_ref().is_some_and(|disk| lock(disk).fault.errno == Errno::NOSPC);
+        if is_full { operation() } else { self.change(operation) }
+    }
+
+    /// Opens a file, which the options may create.
+    pub fn open(&self, path: &Path, options: &OpenOptions) -> Result<DiskFile> {
+        self.change(|| options.open(path)).map(|file| self.file(file))
+    }
+
+    /// Returns an open file as one of this disk.
+    pub fn file(&self, file: File) -> DiskFile {
+        DiskFile { file, disk: self.clone() }
+    }
+
+    /// Makes the entries of `directory` durable.
+    pub fn sync_directory(&self, directory: &Path) -> Result<()> {
+        match self.change(|| File::open(directory)?.sync_all()) {
+            // This file system cannot sync a directory.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+            synced => synced,
+        }
+    }
+
+    /// Makes the name of the existing `path` durable.
+    pub fn sync_name(&self, path: &Path) -> Result<()> {
+        match self.sync_directory(room::parent(path)) {
+            // A directory may be writable but not readable: sync its whole file system instead.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(syncfs(File::open(path)?)?),
+            synced => synced,
+        }
+    }
+
+    /// Creates the directory `path` and its missing parents, and makes their names durable.
+    pub fn create_directories(&self, path: &Path) -> Result<()> {
+        match self.change(|| fs::create_dir(path)) {
+            Ok(()) => self.sync_name(path),
+            Err(error) if error.kind() == ErrorKind::NotFound && path != room::parent(path) => {
+                self.create_directories(room::parent(path))?;
+                self.create_directories(path)
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// An open file on a disk.
+#[derive(Debug)]
+pub struct DiskFile {
+    /// The file, to be read and locked.
+    pub file: File,
+    /// Its disk.
+    pub disk: Disk,
+}
+
+impl DiskFile {
+    /// Makes the bytes and the metadata durable.
+    pub fn sync(&self) -> Result<()> {
+        self.disk.change(|| self.file.sync_all())
+    }
+
+    /// Makes the bytes durable.
+    pub fn sync_data(&self) -> Result<()> {
+        self.disk.change(|| self.file.sync_data())
+    }
+
+    /// Truncates the file.
+    pub fn truncate(&self, length: u64) -> Result<()> {
+        self.disk.free(|| self.file.set_len(length))
+    }
+}
+
+impl Write for DiskFile {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> Result<usize> {
+        let Some((torn, error)) = self.disk.begin() else { return self.file.write_vectored(slices) };
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(torn).collect();
+        self.file.write_all(&bytes)?;
+        Err(error)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn lock(disk: &Mutex<Simulated>) -> MutexGuard<'_, Simulated> {
+    disk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_missing_level_is_made_and_one_that_is_there_stays() {
+        let (root, disk) = (tempfile::tempdir().unwrap(), Disk::default());
+        let deep = root.path().join("a/b/c");
+        disk.create_directories(&deep).unwrap();
+        disk.create_directories(&deep).unwrap();
+        assert!(deep.is_dir());
+        fs::write(root.path().join("file"), "").unwrap();
+        assert!(disk.create_directories(&root.path().join("file")).is_err());
+        assert!(disk.create_directories(&root.path().join("file/below")).is_err());
+        disk.sync_name(&root.path().join("file")).unwrap();
+        assert_eq!(disk.sync_directory(&root.path().join("none")).err().unwrap().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_simulated_fault_tears_one_write_and_a_full_disk_can_be_freed() {
+        let root = tempfile::tempdir().unwrap();
+        for (errno, is_lasting) in [(Errno::NOSPC, false), (Errno::NOSPC, true), (Errno::IO, false), (Errno::IO, true)]
+        {
+            let disk = Disk::failing(DiskFault { after: 2, torn: 3, errno, is_lasting });
+            let path = root.path().join("file");
+            let mut file = disk.open(&path, OpenOptions::new().create(true).append(true)).unwrap();
+            file.write_all(b"whole ").unwrap();
+            assert_eq!(file.write_all(b"torn").unwrap_err().raw_os_error(), Some(errno.raw_os_error()));
+            assert!(disk.has_failed() && fs::read(&path).unwrap() == b"whole tor");
+            assert_eq!(file.truncate(0).is_err(), is_lasting && errno == Errno::IO);
+            assert_eq!(file.sync().is_err(), is_lasting);
+            fs::remove_file(&path).unwrap();
+        }
+    }
+}
