@@ -90,7 +90,7 @@ impl Kind {
             Kind::Event | Kind::Late => "event_time",
             Kind::Metric => "window_start",
             Kind::Dead => "failed_at",
-            Kind::Alert => "since",
+            Kind::Alert => "at",
         }
     }
 

@@ -24,7 +24,7 @@ pub fn key_columns(kind: Kind) -> &'static [&'static str] {
         Kind::Metric => &["metric_name", "window_start", "window_end", "dimensions"],
         Kind::Dead => &["stage", "source_topic", "partition", "offset", "original_payload"],
         Kind::Late => &["origin", "partition", "offset", "event_id", "late_for"],
-        Kind::Alert => &["rule", "window_start", "window_end", "state"],
+        Kind::Alert => &["alert_id", "state"],
     }
 }
 
