@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod alert;
 pub mod avro;
 pub mod cli;
 pub mod clock;
@@ -34,6 +35,7 @@ pub mod kafka;
 pub mod kind;
 pub mod mapping;
 pub mod metrics;
+pub mod notify;
 pub mod op;
 pub mod output;
 pub mod parse;

@@ -5,6 +5,7 @@
 //!   others by name (evt-gen is `generate.rs`).
 //! - `late.rs`, `stall.rs`: the late rows of evt-window, and partitions that hold its watermark back.
 
+pub mod alert;
 pub mod generate;
 pub mod ingest;
 mod late;
@@ -25,6 +26,7 @@ pub const ALL: &[ToolRow] = &[
     ToolRow::of::<validate::Args>(),
     ToolRow::of::<window::Args>(),
     ToolRow::of::<sink::Args>(),
+    ToolRow::of::<alert::Args>(),
     ToolRow::of::<view::Args>(),
     ToolRow::of::<schema::Args>(),
     ToolRow::of::<generate::Args>(),

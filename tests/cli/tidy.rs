@@ -35,7 +35,7 @@ const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "
 const LAYERS: [&[&str]; 10] = [
     &["error", "counts", "parse", "ratio", "time", "json", "kind"],
     &["avro"],
-    &["format", "frame", "expr", "mapping", "op", "view", "generate"],
+    &["format", "frame", "expr", "mapping", "op", "view", "generate", "alert"],
     &["clock", "secret", "console", "metrics", "service", "stop", "registry", "store"],
     &["run"],
     &["uri"],
