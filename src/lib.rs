@@ -25,6 +25,7 @@ pub mod format;
 pub mod frame;
 pub mod generate;
 pub mod http;
+pub mod https;
 #[cfg(test)]
 mod in_ci;
 pub mod ingest;
@@ -34,6 +35,7 @@ pub mod kafka;
 pub mod kind;
 pub mod mapping;
 pub mod metrics;
+pub mod notify;
 pub mod op;
 pub mod output;
 pub mod parse;
