@@ -26,6 +26,7 @@ pub mod format;
 pub mod frame;
 pub mod generate;
 pub mod http;
+pub mod https;
 #[cfg(test)]
 mod in_ci;
 pub mod ingest;

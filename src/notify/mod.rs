@@ -15,7 +15,7 @@
 //! ```text
 //! let channels = Channels::read(path)?;              // --check stops here; rules name channels: channels.has(name)
 //! outbox::create_tables(&db)?;                       // with the other tables of the state
-//! let sender = Sender::start(channels, state_path, SenderOptions { clock, console })?;
+//! let sender = Sender::start(channels, state_path, &console)?;
 //! loop {
 //!     let tx = db.transaction()?;
 //!     outbox::enqueue(&tx, channel, &alert)?;        // each transition; and what still fires once the clock has caught up
@@ -29,5 +29,6 @@
 pub mod channel;
 pub mod channels;
 pub mod outbox;
+pub mod pace;
 pub mod sender;
 mod settings;

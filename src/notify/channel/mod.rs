@@ -88,6 +88,8 @@ pub fn cut(text: &str, max: usize) -> String {
 pub enum Attempt {
     /// The receiver has accepted the notification.
     Sent,
+    /// It has accepted the notification, but not for everybody; the text says for whom it did not.
+    SentInPart(String),
     /// The receiver refused it for good, for this cause.
     Refused(String),
     /// It may succeed later.
