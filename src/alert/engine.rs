@@ -3,7 +3,7 @@
 use super::rule::{Derived, Measure, RuleDefinition};
 use super::running::{Instant, RunningRule, Transition, all_rows};
 use super::series::{Arrival, EventSeries, Expressions, RowTimes};
-use super::view::{Changes, WindowView};
+use super::view::{Changes, GroupValue, WindowView};
 use crate::error::Result;
 use crate::expr::{LeafBatch, Leaves};
 use crate::kind::Kind;
@@ -45,6 +45,17 @@ pub struct RowsTaken {
     pub filtered: u64,
     /// Rows with a value of the wrong type, with the message.
     pub wrong: Vec<(usize, String)>,
+}
+
+/// An alert that fires.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FiringAlert {
+    /// The name of its rule.
+    pub rule: String,
+    /// Its dimensions as canonical JSON.
+    pub dimensions: String,
+    /// Since when its condition holds (µs).
+    pub since: i64,
 }
 
 /// The state of all rules.
@@ -95,6 +106,24 @@ impl AlertEngine {
     /// Returns the rules.
     pub fn rules(&self) -> impl Iterator<Item = &RuleDefinition> {
         self.rules.iter().map(|rule| &rule.definition)
+    }
+
+    /// Returns the alerts that fire, in order.
+    pub fn firing_alerts(&self) -> Vec<FiringAlert> {
+        let of = |rule: &RunningRule| {
+            let groups = &self.views[rule.view].groups;
+            let firing = rule.active.iter().filter(|(_, active)| active.firing.is_some());
+            let firing = firing.filter_map(|(key, active)| Some((groups.get(key)?, active.since)));
+            let alert = |(group, since): (&GroupValue, i64)| FiringAlert {
+                rule: rule.definition.rule.name.clone(),
+                dimensions: group.dimensions.clone(),
+                since: since * SECOND,
+            };
+            firing.map(alert).collect::<Vec<_>>()
+        };
+        let mut alerts: Vec<FiringAlert> = self.rules.iter().flat_map(of).collect();
+        alerts.sort();
+        alerts
     }
 
     /// Returns the number of alerts that fire.

@@ -49,7 +49,7 @@ impl Condition {
 
     /// Returns the short word.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(condition, ..)| *condition == self).map_or("", |(_, short, _)| short)
+        Self::ALL.iter().find(|(condition, ..)| *condition == self).map_or("", |(_, short, _)| *short)
     }
 
     /// Whether `value` is a breach of `threshold`. NaN is one of no condition but `ne`.
@@ -245,7 +245,9 @@ fn measure(fields: &mut RuleFields, metrics: Option<&[NamedMetric]>) -> Result<M
         }
         (Some(name), _) => {
             let why = "has its own aggregate, where, by and input";
-            return Err(Error::config(format!("metric_name: {name} {why}; expected metric_name alone, or these fields")));
+            return Err(Error::config(format!(
+                "metric_name: {name} {why}; expected metric_name alone, or these fields"
+            )));
         }
         (None, Some(aggregate)) => (aggregate, filter, by),
         (None, None) => return Err(Error::config("expected metric_name or aggregate")),
@@ -278,7 +280,8 @@ fn metric<'a>(name: &str, metrics: Option<&'a [NamedMetric]>) -> Result<&'a Name
 
 fn policy(fields: &mut RuleFields, measure: &Measure) -> Result<Policy> {
     let condition = fields.text("condition")?.map(|name| {
-        let unknown = || Error::config(format!("condition: expected gt lt ge le eq ne or GREATER_THAN …, found '{name}'"));
+        let unknown =
+            || Error::config(format!("condition: expected gt lt ge le eq ne or GREATER_THAN …, found '{name}'"));
         Condition::from_name(&name).ok_or_else(unknown)
     });
     let (condition, threshold) = (condition.transpose()?, fields.number("threshold")?);
@@ -287,7 +290,11 @@ fn policy(fields: &mut RuleFields, measure: &Measure) -> Result<Policy> {
             // `lt` means that the value is too small, so its limit is negative.
             let z = fields.z().unwrap_or(f64::NAN);
             let is_low = matches!(condition, Some(Condition::Lt | Condition::Le));
-            let z = if is_low && z > 0.0 { -z } else { z };
+            let z = match condition {
+                None => z.abs(),
+                Some(_) if is_low => -z.abs(),
+                Some(_) => z,
+            };
             if found.is_some_and(|found| found != z) {
                 return Err(Error::config("threshold: anomaly has its own, z"));
             }

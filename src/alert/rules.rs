@@ -109,7 +109,9 @@ mod tests {
 
     #[test]
     fn a_rule_reads_back_as_written() {
-        for more in ["", "share_of = 'event'\n", "compare = '2m'\n", "labels = { team = 'shop' }\nsummary = '{source}'\n"] {
+        for more in
+            ["", "share_of = 'event'\n", "compare = '2m'\n", "labels = { team = 'shop' }\nsummary = '{source}'\n"]
+        {
             let set = set(&format!("{GOOD}{more}"));
             assert!(set.bad.is_empty(), "{:?}", set.bad);
             let Value::Object(fields) = set.rules[0].to_fields() else { panic!("an object") };

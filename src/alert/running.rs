@@ -246,13 +246,7 @@ impl RunningRule {
         }
     }
 
-    fn transition(
-        &self,
-        group: &GroupValue,
-        change: AlertChange,
-        seen: Seen,
-        at: Instant,
-    ) -> Transition {
+    fn transition(&self, group: &GroupValue, change: AlertChange, seen: Seen, at: Instant) -> Transition {
         let Seen { value, since } = seen;
         let RuleDefinition { rule, measure, channels, summary, policy, .. } = &self.definition;
         let values = SummaryValues {

@@ -15,7 +15,7 @@ use crate::op::window::metric::Dimension;
 use crate::op::window::slots::Slots;
 use crate::op::window::tree::{Leaves as TreeLeaves, Part, Tree};
 use ahash::AHashMap;
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -156,9 +156,8 @@ impl EventSeries {
         let Expressions { call, filter, by, .. } = &self.expressions;
         let rows = batch.num_rows();
         let truth = filter.as_ref().map(|filter| filter.eval(batch)).transpose()?;
-        let passes = |row: usize| {
-            truth.as_ref().is_none_or(|truth| truth.is_valid(row) && truth.as_boolean().value(row))
-        };
+        let passes =
+            |row: usize| truth.as_ref().is_none_or(|truth| truth.is_valid(row) && truth.as_boolean().value(row));
         let mut outcome = SeriesOutcome {
             counted: vec![false; rows],
             passed: (0..rows).map(passes).collect(),

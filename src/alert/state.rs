@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_condition_must_hold_at_every_instant_of_for() {
-        let values = [Some(6.0), Some(6.0), Some(4.0), Some(6.0), Some(6.0), Some(6.0)].map(|value: Option<f64>| value);
+        let values = [Some(6.0), Some(6.0), Some(4.0), Some(6.0), Some(6.0), Some(6.0)];
         assert_eq!(run(&policy(2, 0), &values), [(5, FIRES)]);
         assert_eq!(run(&policy(0, 0), &[Some(6.0), None, Some(6.0)]), [(0, FIRES), (1, RESOLVES), (2, FIRES)]);
     }

@@ -88,7 +88,8 @@ impl WindowView {
         let empty = series.empty_value(window);
         let mut groups = BTreeMap::new();
         if by.is_empty() {
-            let only = GroupValue { value: empty, last: i64::MIN, dimensions: "{}".to_owned(), ..GroupValue::default() };
+            let only =
+                GroupValue { value: empty, last: i64::MIN, dimensions: "{}".to_owned(), ..GroupValue::default() };
             groups.insert(series.key_of(&[])?, only);
         }
         let expiry = BTreeMap::new();

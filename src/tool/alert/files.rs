@@ -2,8 +2,8 @@
 //! unpacked.
 
 use crate::error::{Error, Result};
-use crate::input::bytes;
 use crate::format::unpack::Unpacked;
+use crate::input::bytes;
 use std::fs::File;
 use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
@@ -44,9 +44,10 @@ pub fn identify(path: &Path, name: &str, known: &[FileMark], ratio_max: u64) -> 
     let failed = |error: &std::io::Error| Error::io(name, error);
     let file = bytes::open(path).map_err(|error| failed(&error))?;
     let found = scan(file, known, ratio_max).map_err(|error| error.at(name))?;
-    let same = known.iter().zip(&found.tails).filter(|(mark, tail)| {
-        found.head.starts_with(&mark.head) && **tail == Some(mark.tail_hash)
-    });
+    let same = known
+        .iter()
+        .zip(&found.tails)
+        .filter(|(mark, tail)| found.head.starts_with(&mark.head) && **tail == Some(mark.tail_hash));
     // Of several files that begin alike, the one that was read furthest.
     let same = same.max_by_key(|(mark, _)| (mark.length, mark.name == name)).map(|(mark, _)| mark);
     if same.is_none() {
@@ -132,9 +133,8 @@ mod tests {
     fn a_file_is_known_by_its_content() {
         let dir = tempfile::tempdir().unwrap();
         let bytes: Vec<u8> = (0..20_000u32).flat_map(u32::to_le_bytes).collect();
-        let identify = |name: &str, bytes: &[u8], known: &[FileMark]| {
-            identify(&file(dir.path(), name, bytes), name, known, 1000)
-        };
+        let identify =
+            |name: &str, bytes: &[u8], known: &[FileMark]| identify(&file(dir.path(), name, bytes), name, known, 1000);
         let first = identify("a", &bytes[..50_000], &[]).unwrap().mark;
         let first = FileMark { last_offset: 17, ..first };
         let known = [first.clone()];

@@ -8,8 +8,10 @@ use crate::op::window::spec;
 use crate::store::{self, Location, Store};
 use crate::uri::Uri;
 use serde_json::{Map, Value};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use uuid::Uuid;
 
 /// Where rules are read from.
 pub enum RuleSource {
@@ -95,7 +97,10 @@ fn of_row(mut row: Map<String, Value>) -> RuleText {
 }
 
 /// Replaces rules that became bad by their former definitions; returns those that are bad now.
-pub fn keep_former<'a>(set: RuleSet, former: impl Iterator<Item = &'a RuleDefinition>) -> (Vec<RuleDefinition>, Vec<BadRule>) {
+pub fn keep_former<'a>(
+    set: RuleSet,
+    former: impl Iterator<Item = &'a RuleDefinition>,
+) -> (Vec<RuleDefinition>, Vec<BadRule>) {
     let RuleSet { mut rules, bad } = set;
     for rule in former {
         let is_bad = bad.iter().any(|bad| bad.name == rule.rule.name || bad.name == rule.rule.rule_id.to_string());
@@ -106,7 +111,7 @@ pub fn keep_former<'a>(set: RuleSet, former: impl Iterator<Item = &'a RuleDefini
     (rules, bad)
 }
 
-/// Returns the differences between two sets of rules.
+/// Returns the differences between the rules that are evaluated and those that were read.
 pub fn edits(old: &[RuleDefinition], new: &[RuleDefinition]) -> Vec<RuleEdit> {
     let edit = |rule: &RuleDefinition, change, with: bool| RuleEdit {
         rule_id: rule.rule.rule_id.to_string(),
@@ -114,13 +119,16 @@ pub fn edits(old: &[RuleDefinition], new: &[RuleDefinition]) -> Vec<RuleEdit> {
         change,
         definition: with.then(|| rule.to_fields().to_string()),
     };
-    let by_id = |rules: &[RuleDefinition]| -> std::collections::HashMap<_, usize> {
+    let by_id = |rules: &[RuleDefinition]| -> HashMap<Uuid, usize> {
         rules.iter().enumerate().map(|(at, rule)| (rule.rule.rule_id, at)).collect()
     };
     let (old_ids, new_ids) = (by_id(old), by_id(new));
-    let mut edits: Vec<RuleEdit> =
-        old.iter().filter(|rule| !new_ids.contains_key(&rule.rule.rule_id)).map(|rule| edit(rule, "removed", false)).collect();
-    for rule in new {
+    let mut edits: Vec<RuleEdit> = old
+        .iter()
+        .filter(|rule| !new_ids.contains_key(&rule.rule.rule_id))
+        .map(|rule| edit(rule, "removed", false))
+        .collect();
+    for rule in new.iter().filter(|rule| rule.is_enabled || old_ids.contains_key(&rule.rule.rule_id)) {
         match old_ids.get(&rule.rule.rule_id) {
             None => edits.push(edit(rule, "added", true)),
             Some(at) if old[*at] != *rule => edits.push(edit(rule, "changed", true)),

@@ -11,6 +11,7 @@ mod files;
 mod load;
 mod run;
 mod state;
+mod testing;
 
 use self::feed::Feed;
 use self::files::{FileMark, identify};
@@ -38,8 +39,8 @@ use crate::stage::outputs::Outputs;
 use crate::stage::stamped;
 use crate::time::{MINUTE, parse_duration};
 use crate::uri::Uri;
-use crate::uri::kafka::{Address, Bound, Form};
-use clap::Parser;
+use crate::uri::kafka::{Bound, Form};
+use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -52,7 +53,10 @@ const SEND_LIMIT: Duration = Duration::from_secs(10);
 
 /// Fire alerts by rules over events
 #[derive(Parser, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
     /// Read the rules from a TOML or JSON file, or a table: sqlite:PATH?table=NAME, postgres://HOST/DATABASE?table=NAME
     #[arg(long, value_name = "FILE|URI", help_heading = "Rules")]
     rules: Option<OsString>,
@@ -78,6 +82,19 @@ pub struct Args {
     stage: StageArgs,
 }
 
+#[derive(Subcommand, Debug)]
+enum Action {
+    /// Run unit tests of rules: series of rows, and the alerts that fire at instants; exit with status 1 and the differences if one fails
+    Test {
+        /// Test the rules of this file or table
+        #[arg(value_name = "RULES")]
+        rules: OsString,
+        /// Read tests from these files
+        #[arg(value_name = "TESTS", required = true)]
+        tests: Vec<PathBuf>,
+    },
+}
+
 /// Alerts are few and people read them, so they are JSON lines wherever they go.
 const FORMATS: DefaultFormats = DefaultFormats { pipe: &jsonl::FORMAT, terminal: &jsonl::FORMAT, control: false };
 
@@ -88,6 +105,7 @@ impl Tool for Args {
             "In a job of cron: exit with status 1 if a rule fired or still fires, print nothing if none.",
             "evt-alert --once --rules rules.toml --state alerts.db events.jsonl",
         ),
+        ("Run unit tests of rules.", "evt-alert test rules.toml rules_test.toml"),
     ];
 
     const UNIT: Option<Unit> = Some(Unit {
@@ -97,14 +115,20 @@ impl Tool for Args {
     });
 
     fn waits_at_terminal(&self) -> bool {
-        self.stage.waits_at_terminal()
+        self.action.is_none() && self.stage.waits_at_terminal()
     }
 
     fn run(self, run: &Rc<Run>) -> Result<u8> {
-        self.open(run)?.run()
+        match &self.action {
+            Some(Action::Test { rules, tests }) => {
+                let loader = RuleLoader::new(rules, self.metrics.as_deref())?;
+                testing::run(&loader, tests, self.stage.common.quiet).map(|passed| u8::from(!passed))
+            }
+            None => self.open(run)?.run(),
+        }
     }
 
-    fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
+    fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
         if let Some(loader) = findings.take(self.loader())
             && let Some(set) = findings.take(loader.load())
         {
@@ -114,7 +138,7 @@ impl Tool for Args {
         if let Some(path) = &self.notify {
             findings.take(Channels::read(path));
         }
-        findings.take(self.check_inputs(run));
+        findings.take(self.check_inputs());
         let options = findings.take(self.source());
         findings.stage(self.spec(), options.as_ref());
     }
@@ -142,7 +166,7 @@ impl Args {
     }
 
     /// Checks that the state can hold the positions of the inputs, and that a job of cron ends.
-    fn check_inputs(&self, _run: &Rc<Run>) -> Result<()> {
+    fn check_inputs(&self) -> Result<()> {
         for uri in self.stage.input.uris()? {
             let Uri::Kafka(address) = &uri else { continue };
             if self.once && address.options.end.is_none() {
@@ -160,7 +184,7 @@ impl Args {
     fn open(&self, run: &Rc<Run>) -> Result<AlertRun> {
         let loader = self.loader()?;
         let channels = self.notify.as_deref().map(Channels::read).transpose()?;
-        self.check_inputs(run)?;
+        self.check_inputs()?;
         let resolved = resolve(self.spec(), false, run).sound()?.ask(run)?;
         let commit_mode = match resolved.commit_mode() {
             CommitMode::None => CommitMode::None,
@@ -173,6 +197,7 @@ impl Args {
             Some(saved) => snapshot::restore(options, &saved)?,
             None => AlertEngine::new(options),
         };
+        let names = channels.iter().flat_map(Channels::names).map(str::to_owned).collect();
         let sender = match (channels, self.state.as_deref()) {
             (Some(channels), Some(path)) => Some(Sender::start(channels, path, &run.console)?),
             _ => None,
@@ -188,7 +213,7 @@ impl Args {
         let refresh = Duration::from_micros(self.refresh.unsigned_abs());
         let services = Services { run: run.clone(), state, sender, refresh, is_once: self.once };
         let (is_quiet, is_strict, stats) = (common.quiet, common.strict, common.stats.clone());
-        let options = RunOptions { is_quiet, is_strict, stats, send_limit: SEND_LIMIT };
+        let options = RunOptions { is_quiet, is_strict, stats, channels: names, send_limit: SEND_LIMIT };
         let mut alerts = AlertRun::new(options, loader, engine, outputs, services);
         for (number, uri) in (0..).zip(&inputs) {
             let feed = self.feed(Numbered { number, uri }, &known, commit_mode, &mut alerts)?;
@@ -222,7 +247,10 @@ impl Args {
         let mut opened = uri.clone();
         if let Uri::Kafka(address) = &mut opened {
             let kept = alerts.kept(address, options.origin.as_deref())?;
-            self.keep(address, kept);
+            // The positions of the state count, whatever the group has committed.
+            if !kept.is_empty() {
+                address.options.start = Some(Bound::Kept(kept));
+            }
             if self.state.is_none() {
                 options.commit_mode = CommitMode::None;
             }
@@ -236,12 +264,6 @@ impl Args {
         Ok(feed)
     }
 
-    /// Lets a topic begin at the positions of the state, whatever the group has committed.
-    fn keep(&self, address: &mut Address, kept: Vec<(i32, i64, Option<i64>)>) {
-        if !kept.is_empty() {
-            address.options.start = Some(Bound::Kept(kept));
-        }
-    }
 }
 
 /// An input and its number on the command line.

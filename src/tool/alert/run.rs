@@ -22,7 +22,7 @@ use crate::stage::operator::Collector;
 use crate::stage::outputs::Outputs;
 use crate::time::format_instant;
 use crate::uri::kafka::Address;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ pub struct RunOptions {
     pub is_strict: bool,
     /// `--stats`.
     pub stats: Option<String>,
+    /// The names of the channels.
+    pub channels: BTreeSet<String>,
     /// How long the end of a run waits for channels.
     pub send_limit: Duration,
 }
@@ -62,8 +64,6 @@ pub struct AlertRun {
     run: Rc<Run>,
     options: RunOptions,
     loader: RuleLoader,
-    /// All rules as read last, also disabled ones.
-    rules: Vec<RuleDefinition>,
     engine: AlertEngine,
     clock: AlertClock,
     feeds: Vec<Feed>,
@@ -86,12 +86,20 @@ pub struct RunProgress {
     is_dirty: bool,
     /// Rules that were reported as bad, with the reason.
     bad: BTreeMap<String, String>,
+    /// Messages about channels that no file defines.
+    unknown: BTreeSet<String>,
     how: Option<How>,
 }
 
 impl AlertRun {
     /// Makes a run from its parts.
-    pub fn new(options: RunOptions, loader: RuleLoader, engine: AlertEngine, outputs: Outputs, services: Services) -> Self {
+    pub fn new(
+        options: RunOptions,
+        loader: RuleLoader,
+        engine: AlertEngine,
+        outputs: Outputs,
+        services: Services,
+    ) -> Self {
         let clock = AlertClock::new(engine.clock());
         let run = services.run.clone();
         let progress = RunProgress { refreshed: run.clock.monotonic(), ..RunProgress::default() };
@@ -99,7 +107,6 @@ impl AlertRun {
             run,
             options,
             loader,
-            rules: vec![],
             engine,
             clock,
             feeds: vec![],
@@ -198,7 +205,7 @@ impl AlertRun {
         let now = self.run.clock.monotonic();
         let Self { engine, clock, positions, outputs, run, .. } = self;
         let before = self.feeds[at].counts.taken;
-        let step = self.feeds[at].step(&mut Intake { engine, clock, positions, outputs, run, now })?;
+        let step = self.feeds[at].step(&mut Intake { engine, clock, positions, outputs, run: &**run, now })?;
         self.progress.is_dirty |= self.feeds[at].counts.taken != before;
         Ok(step)
     }
@@ -235,10 +242,7 @@ impl AlertRun {
                 return Ok(());
             }
         };
-        let former: Vec<RuleDefinition> = match is_start {
-            true => self.engine.rules().cloned().collect(),
-            false => self.rules.clone(),
-        };
+        let former: Vec<RuleDefinition> = self.engine.rules().cloned().collect();
         let (rules, bad) = load::keep_former(set, former.iter());
         let mut reported = BTreeMap::new();
         for one in &bad {
@@ -254,18 +258,20 @@ impl AlertRun {
         if is_start && rules.is_empty() {
             return Err(Error::config("expected at least one rule that can be used"));
         }
+        for rule in &rules {
+            for channel in rule.channels.iter().filter(|channel| !self.options.channels.contains(*channel)) {
+                let line = format!("rule {}: channel {channel} is not defined (--notify)", rule.rule.name);
+                if self.progress.unknown.insert(line.clone()) {
+                    self.run.console.warn(line);
+                }
+            }
+        }
         let edits = load::edits(&former, &rules);
-        if edits.is_empty() && !is_start {
+        if edits.is_empty() {
             return Ok(());
         }
-        if !edits.is_empty() {
-            let transitions = self.engine.set_rules(rules.clone(), self.run.clock.now())?;
-            self.progress.is_dirty = true;
-            // Rules of the start are no edits of a run without a state.
-            self.commit(&transitions, &edits)?;
-        }
-        self.rules = rules;
-        Ok(())
+        let transitions = self.engine.set_rules(rules, self.run.clock.now())?;
+        self.commit(&transitions, &edits)
     }
 
     fn is_commit_due(&self, now: Duration) -> bool {

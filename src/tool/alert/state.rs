@@ -208,7 +208,10 @@ fn store(tx: &rusqlite::Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&ru
     execute("INSERT OR REPLACE INTO engine VALUES (1, ?1, ?2, ?3)", params![snapshot, clock, format_instant(now)])?;
     for ((_, topic, partition), position) in positions {
         let TopicPosition { next, stream_time } = position;
-        execute("INSERT OR REPLACE INTO positions VALUES (?1, ?2, ?3, ?4)", params![topic, partition, next, stream_time])?;
+        execute(
+            "INSERT OR REPLACE INTO positions VALUES (?1, ?2, ?3, ?4)",
+            params![topic, partition, next, stream_time],
+        )?;
     }
     for file in files {
         let FileMark { id, name, head, tail_hash, length, last_offset } = &*file;
