@@ -235,12 +235,14 @@ impl Args {
         let mut options = SourceOptions { commit_mode, ..self.source()? };
         let name = uri.to_string();
         let mark = match uri {
-            Uri::File(path) if self.state.is_some() => {
+            // What is no file has no position, and reading it would take its rows.
+            Uri::File(path) if self.state.is_some() && path.is_file() => {
                 let found = identify(path, &name, known, run.ratio_max)?;
                 if let Some(former) = &found.former_name {
                     run.console.say(format!("{name}: the same content as {former}, read as the same file"));
                 }
-                Some(found.mark)
+                // An empty file is like every other one.
+                Some(found.mark).filter(|mark| mark.length > 0)
             }
             _ => None,
         };

@@ -8,6 +8,7 @@ use crate::alert::engine::AlertEngine;
 use crate::alert::rule::RuleDefinition;
 use crate::alert::running::{Transition, TransitionUse};
 use crate::alert::snapshot;
+use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::format::row;
@@ -80,6 +81,7 @@ pub struct RunProgress {
     committed: Duration,
     commit_took: Duration,
     refreshed: Duration,
+    shown: Duration,
     fired: u64,
     resolved: u64,
     /// Whether anything has changed since the last commit.
@@ -184,6 +186,10 @@ impl AlertRun {
         if self.is_commit_due(now) {
             self.commit(&[], &[])?;
         }
+        if now.saturating_sub(self.progress.shown) >= Run::TICK {
+            self.progress.shown = now;
+            self.show();
+        }
         self.commit_offsets()?;
         if has_read { Ok(()) } else { self.wait(wait) }
     }
@@ -272,6 +278,40 @@ impl AlertRun {
         }
         let transitions = self.engine.set_rules(rules, self.run.clock.now())?;
         self.commit(&transitions, &edits)
+    }
+
+    /// Returns the counts of rows by outcome.
+    fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for feed in &self.feeds {
+            counts.add(&feed.counts);
+            counts.add_lost(&feed.source.counts());
+        }
+        let lost = if self.outputs.dead.is_written() { self.outputs.dead.lost().of_stage } else { counts.dead };
+        let lost = lost.min(counts.dead);
+        counts.dead -= lost;
+        counts.dropped += lost;
+        counts
+    }
+
+    /// Sets the metrics and the status of the service manager.
+    fn show(&self) {
+        let run = &self.run;
+        if run.stop.signal().is_some() {
+            run.service.stopping();
+        }
+        run.service.status(|| format!("{}; firing {}", self.counts(), self.engine.firing()));
+        if !run.metrics.is_on() {
+            return;
+        }
+        for (outcome, records) in self.counts().outcomes() {
+            run.metrics.set(&metrics::EVENTS, &[run.console.tool(), outcome], records as f64);
+        }
+        self.outputs.set_metrics();
+        let now = Clock::System.now();
+        let lags: Vec<_> = self.feeds.iter().flat_map(|feed| feed.source.lag(now)).collect();
+        run.metrics
+            .set_consumer_lag(lags.iter().map(|lag| (lag.topic.as_str(), lag.partition, lag.records, lag.seconds)));
     }
 
     fn is_commit_due(&self, now: Duration) -> bool {
@@ -368,16 +408,9 @@ impl AlertRun {
     /// Ends the outputs, reports, and returns the exit status.
     fn finish(mut self) -> Result<u8> {
         self.outputs.conclude()?;
-        let mut counts = Counts::default();
-        for feed in &self.feeds {
-            counts.add(&feed.counts);
-            counts.add_lost(&feed.source.counts());
-        }
-        let lost = if self.outputs.dead.is_written() { self.outputs.dead.lost().of_stage } else { counts.dead };
-        let lost = lost.min(counts.dead);
-        counts.dead -= lost;
-        counts.dropped += lost;
+        let counts = self.counts();
         counts.check()?;
+        self.show();
         // Faulty records were reported; in a run of cron only alerts decide the status.
         let verdict = match self.services.is_once {
             true => self.progress.fired > 0 || self.engine.firing() > 0,
