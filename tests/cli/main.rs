@@ -3,6 +3,7 @@
 
 mod broker;
 mod brokers;
+mod channels;
 mod checks;
 mod code;
 mod compat;
@@ -28,13 +29,16 @@ mod json;
 mod kafka;
 mod letters;
 mod losses;
+mod mail;
 mod man;
 mod names;
+mod notify;
 mod oracle;
 mod outputs;
 mod pipe;
 mod questions;
 mod raw;
+mod receivers;
 mod records;
 mod registry;
 mod replace;
