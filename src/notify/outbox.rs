@@ -73,7 +73,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-
     /// Returns the word in the column `outcome`.
     pub fn name(self) -> &'static str {
         match self {
@@ -218,10 +217,7 @@ impl Outbox {
         let failed = |error: rusqlite::Error| failed("cannot read the outbox", &error);
         let mut statement = self.db.prepare_cached(query).map_err(failed)?;
         let mut rows = statement.query(params![self.channel, now]).map_err(failed)?;
-        let Some(row) = rows.next().map_err(failed)? else {
-            drop(rows);
-            return self.later();
-        };
+        let Some(row) = rows.next().map_err(failed)? else { return self.later() };
         let text: String = row.get(1).map_err(failed)?;
         let due = Due {
             id: row.get(0).map_err(failed)?,
@@ -252,7 +248,8 @@ impl Outbox {
     /// Stores a failed attempt.
     pub fn retry(&self, due: &Due, retry: &Retry<'_>) -> Result<()> {
         let Retry { tried_at, due_at, cause, is_unclear } = *retry;
-        let update = "UPDATE outbox SET attempts = attempts + 1, tried_at = coalesce(tried_at, ?2), due_at = ?3, cause = ?4,
+        let update =
+            "UPDATE outbox SET attempts = attempts + 1, tried_at = coalesce(tried_at, ?2), due_at = ?3, cause = ?4,
                       is_unclear = is_unclear OR ?5 WHERE id = ?1";
         self.execute(update, params![due.id, tried_at, due_at, cause, is_unclear]).map(drop)
     }

@@ -14,23 +14,73 @@ fn a_fault_of_the_file_names_its_line_its_channel_and_its_key() {
         ("[chanel]\n".to_owned(), "channels.toml:1: unknown key 'chanel'; expected [[channel]]"),
         ("[[channel]]\nrouting_key = \"abc".to_owned(), "channels.toml:2: expected TOML with [[channel]]"),
         ("[[channel]]\ntype = \"slack\"\n".to_owned(), "channels.toml:1: channel: name: missing"),
-        (format!("{good}type = \"pager\"\n"), "channels.toml:3: channel 'a': type: expected one of pagerduty slack webhook smtp exec, found 'pager'"),
+        (
+            format!("{good}type = \"pager\"\n"),
+            "channels.toml:3: channel 'a': type: expected one of pagerduty slack webhook smtp exec, found 'pager'",
+        ),
         (format!("{good}type = \"pagerduty\"\n"), "channels.toml:1: channel 'a': routing_key: missing"),
-        (format!("{good}type = \"pagerduty\"\nrouting_key = \"abc\"\n"), "channels.toml:4: channel 'a': routing_key: expected the 32 letters and digits of an Events API v2 key"),
-        (format!("{good}type = \"pagerduty\"\nrouting_key = \"{{env:EVT_NO_SUCH_KEY}}\"\n"), "channels.toml:4: channel 'a': routing_key: {env:EVT_NO_SUCH_KEY}: the variable EVT_NO_SUCH_KEY is not set"),
-        (format!("{good}type = \"pagerduty\"\n{key}timout = \"3s\"\n"), "channels.toml:5: channel 'a': unknown key 'timout'; did you mean timeout?"),
-        (format!("{good}type = \"pagerduty\"\n{key}headers = {{}}\n"), "channels.toml:5: channel 'a': unknown key 'headers'; expected one of ca name rate retry routing_key source timeout type url"),
-        (format!("{good}type = \"pagerduty\"\n{key}rate = \"5 per hour\"\n"), "channels.toml:5: channel 'a': rate: expected COUNT/s, COUNT/m or COUNT/h, found '5 per hour'"),
-        (format!("{good}type = \"webhook\"\nurl = \"hooks.example.org\"\n"), "channels.toml:4: channel 'a': url: expected http://HOST[:PORT][/PATH] or https://…"),
-        (format!("{good}type = \"webhook\"\nurl = \"http://h\"\nheaders = {{ \"a b\" = \"c\" }}\n"), "channels.toml:5: channel 'a': headers: a b: not the name of a header"),
-        (format!("{good}type = \"webhook\"\nurl = \"http://h\"\ntimeout = \"0s\"\n"), "channels.toml:5: channel 'a': timeout: expected a duration longer than 0, found '0s'"),
-        (format!("{good}type = \"webhook\"\nurl = \"http://h\"\ntimeout = 3\n"), "channels.toml:5: channel 'a': timeout: expected a string"),
-        (format!("{good}type = \"smtp\"\nserver = \"m:0\"\nfrom = \"a@b.c\"\nto = \"d@e.f\"\n"), "channels.toml:4: channel 'a': server: expected HOST[:PORT]"),
-        (format!("{good}type = \"smtp\"\nserver = \"m\"\nfrom = \"a@b.c\"\nto = []\n"), "channels.toml:6: channel 'a': to: expected at least one address"),
-        (format!("{good}type = \"smtp\"\nserver = \"m\"\nuser = \"u\"\nfrom = \"a@b.c\"\nto = \"d@e.f\"\n"), "channels.toml:1: channel 'a': password: missing: user requires it"),
-        (format!("{good}type = \"smtp\"\nserver = \"m\"\nuser = \"u\"\npassword = \"long-secret\"\ntls = \"none\"\nfrom = \"a@b.c\"\nto = \"d@e.f\"\n"), "channels.toml:7: channel 'a': tls: expected starttls or tls: a password is not sent in plain text"),
-        (format!("{good}type = \"exec\"\n"), "channels.toml:1: channel 'a': command: expected the program and its arguments"),
-        (format!("{good}type = \"exec\"\ncommand = \"true\"\n{good}type = \"exec\"\ncommand = \"true\"\n"), "channels.toml:5: channel 'a': duplicate name"),
+        (
+            format!("{good}type = \"pagerduty\"\nrouting_key = \"abc\"\n"),
+            "channels.toml:4: channel 'a': routing_key: expected the 32 letters and digits of an Events API v2 key",
+        ),
+        (
+            format!("{good}type = \"pagerduty\"\nrouting_key = \"{{env:EVT_NO_SUCH_KEY}}\"\n"),
+            "channels.toml:4: channel 'a': routing_key: {env:EVT_NO_SUCH_KEY}: the variable EVT_NO_SUCH_KEY is not set",
+        ),
+        (
+            format!("{good}type = \"pagerduty\"\n{key}timout = \"3s\"\n"),
+            "channels.toml:5: channel 'a': unknown key 'timout'; did you mean timeout?",
+        ),
+        (
+            format!("{good}type = \"pagerduty\"\n{key}headers = {{}}\n"),
+            "channels.toml:5: channel 'a': unknown key 'headers'; expected one of ca name rate retry routing_key source timeout type url",
+        ),
+        (
+            format!("{good}type = \"pagerduty\"\n{key}rate = \"5 per hour\"\n"),
+            "channels.toml:5: channel 'a': rate: expected COUNT/s, COUNT/m or COUNT/h, found '5 per hour'",
+        ),
+        (
+            format!("{good}type = \"webhook\"\nurl = \"hooks.example.org\"\n"),
+            "channels.toml:4: channel 'a': url: expected http://HOST[:PORT][/PATH] or https://…",
+        ),
+        (
+            format!("{good}type = \"webhook\"\nurl = \"http://h\"\nheaders = {{ \"a b\" = \"c\" }}\n"),
+            "channels.toml:5: channel 'a': headers: a b: not the name of a header",
+        ),
+        (
+            format!("{good}type = \"webhook\"\nurl = \"http://h\"\ntimeout = \"0s\"\n"),
+            "channels.toml:5: channel 'a': timeout: expected a duration longer than 0, found '0s'",
+        ),
+        (
+            format!("{good}type = \"webhook\"\nurl = \"http://h\"\ntimeout = 3\n"),
+            "channels.toml:5: channel 'a': timeout: expected a string",
+        ),
+        (
+            format!("{good}type = \"smtp\"\nserver = \"m:0\"\nfrom = \"a@b.c\"\nto = \"d@e.f\"\n"),
+            "channels.toml:4: channel 'a': server: expected HOST[:PORT]",
+        ),
+        (
+            format!("{good}type = \"smtp\"\nserver = \"m\"\nfrom = \"a@b.c\"\nto = []\n"),
+            "channels.toml:6: channel 'a': to: expected at least one address",
+        ),
+        (
+            format!("{good}type = \"smtp\"\nserver = \"m\"\nuser = \"u\"\nfrom = \"a@b.c\"\nto = \"d@e.f\"\n"),
+            "channels.toml:1: channel 'a': password: missing: user requires it",
+        ),
+        (
+            format!(
+                "{good}type = \"smtp\"\nserver = \"m\"\nuser = \"u\"\npassword = \"long-secret\"\ntls = \"none\"\nfrom = \"a@b.c\"\nto = \"d@e.f\"\n"
+            ),
+            "channels.toml:7: channel 'a': tls: expected starttls or tls: a password is not sent in plain text",
+        ),
+        (
+            format!("{good}type = \"exec\"\n"),
+            "channels.toml:1: channel 'a': command: expected the program and its arguments",
+        ),
+        (
+            format!("{good}type = \"exec\"\ncommand = \"true\"\n{good}type = \"exec\"\ncommand = \"true\"\n"),
+            "channels.toml:5: channel 'a': duplicate name",
+        ),
     ] {
         dir.write("channels.toml", &text);
         let error = Channels::read(&dir.path("channels.toml")).err().unwrap_or_else(|| panic!("valid: {text}"));
@@ -49,7 +99,9 @@ fn a_fault_of_the_file_names_its_line_its_channel_and_its_key() {
 fn the_example_is_valid() {
     let dir = Dir::new("example");
     let text = std::fs::read_to_string(format!("{}/examples/alerts/channels.toml", ROOT)).expect("it is there");
-    let text = text.replace("{env:PAGERDUTY_ROUTING_KEY}", &"k".repeat(32)).replace("{env:SLACK_WEBHOOK_URL}", "https://hooks.slack.com/services/T/B/x");
+    let text = text
+        .replace("{env:PAGERDUTY_ROUTING_KEY}", &"k".repeat(32))
+        .replace("{env:SLACK_WEBHOOK_URL}", "https://hooks.slack.com/services/T/B/x");
     dir.write("channels.toml", text.replace("{env:STATUS_TOKEN}", "t").replace("{env:SMTP_PASSWORD}", "p"));
     let channels = Channels::read(&dir.path("channels.toml")).expect("valid");
     assert_eq!(channels.names().collect::<Vec<_>>(), ["oncall", "team", "status-page", "mail", "log"]);
@@ -57,7 +109,8 @@ fn the_example_is_valid() {
 
 #[test]
 fn the_manual_lists_every_key() {
-    let (dir, page) = (Dir::new("keys"), std::fs::read_to_string(format!("{ROOT}/man/evt-channels.5")).expect("it is there"));
+    let (dir, page) =
+        (Dir::new("keys"), std::fs::read_to_string(format!("{ROOT}/man/evt-channels.5")).expect("it is there"));
     let address = "from = \"a@b.c\"\nto = \"d@e.f\"\n";
     for (name, settings) in [
         ("pagerduty", "routing_key = \"0123456789abcdef0123456789abcdef\"\n".to_owned()),

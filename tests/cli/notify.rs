@@ -119,7 +119,11 @@ fn events_of_pagerduty_have_its_published_shape() {
     let receiver = Receiver::new(|posted, _| pagerduty(posted));
     let mut state = State::new("pagerduty");
     let plain = firing("errors", 0);
-    let long = Alert { summary: "😀<&>\n".repeat(2000), dimensions: json!({ "k": "x".repeat(600_000) }).to_string(), ..firing("a", 1) };
+    let long = Alert {
+        summary: "😀<&>\n".repeat(2000),
+        dimensions: json!({ "k": "x".repeat(600_000) }).to_string(),
+        ..firing("a", 1)
+    };
     let rule = AlertRule { severity: "whatever".to_owned(), threshold: None, ..(*plain.rule).clone() };
     let odd = Alert { rule: Arc::new(rule), value: Some(f64::NAN), summary: String::new(), ..firing("errors", 2) };
     state.enqueue("oncall", &[plain.clone(), resolved(&plain), long.clone(), resolved(&long), odd]);
@@ -148,7 +152,11 @@ fn messages_to_slack_have_its_published_shape() {
     let receiver = Receiver::new(|posted, _| slack(posted));
     let mut state = State::new("slack");
     let plain = firing("errors", 0);
-    let long = Alert { summary: "&<>😀".repeat(2000), dimensions: json!({ "k": "&".repeat(9000) }).to_string(), ..firing("a", 1) };
+    let long = Alert {
+        summary: "&<>😀".repeat(2000),
+        dimensions: json!({ "k": "&".repeat(9000) }).to_string(),
+        ..firing("a", 1)
+    };
     state.enqueue("team", &[plain.clone(), resolved(&plain), long.clone(), resolved(&long)]);
     let url = format!("{}/services/T000/B000/secretsecret", receiver.base);
     let counts = state.deliver(&format!("[[channel]]\nname = \"team\"\ntype = \"slack\"\nurl = \"{url}\"\n"));
@@ -223,7 +231,9 @@ fn a_receiver_that_hangs_delays_no_other_channel() {
     let mut state = State::new("hangs");
     let channel = |name: &str, receiver: &Receiver| {
         let url = &receiver.base;
-        format!("[[channel]]\nname = \"{name}\"\ntype = \"webhook\"\nurl = \"{url}\"\ntimeout = \"200ms\"\nrate = \"1000/s\"\n")
+        format!(
+            "[[channel]]\nname = \"{name}\"\ntype = \"webhook\"\nurl = \"{url}\"\ntimeout = \"200ms\"\nrate = \"1000/s\"\n"
+        )
     };
     let sender = state.sender(&(channel("a", &hangs) + &channel("b", &works)));
     for n in 0..20 {
@@ -261,7 +271,8 @@ fn a_refusal_is_reported_and_blocks_nothing_and_its_resolve_is_not_sent() {
         bad.id()
     );
     assert_eq!(said, line);
-    let cause: String = state.db.query_row("SELECT cause FROM outbox WHERE cause IS NOT NULL", [], |row| row.get(0)).expect("one");
+    let cause: String =
+        state.db.query_row("SELECT cause FROM outbox WHERE cause IS NOT NULL", [], |row| row.get(0)).expect("one");
     assert!(!cause.contains("token-that"), "{cause}");
     assert_eq!(state.enqueue("hook", &[resolved(&bad)]), [Enqueued::NoPage]);
 }
@@ -299,7 +310,8 @@ fn what_never_arrives_is_given_up_after_the_time_of_its_channel() {
         let alert = firing("errors", 0);
         state.enqueue("hook", &[alert.clone(), resolved(&alert)]);
         let more = "timeout = \"100ms\"\nretry = \"300ms\"\n";
-        let counts = state.deliver(&format!("[[channel]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"{url}\"\n{more}"));
+        let counts =
+            state.deliver(&format!("[[channel]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"{url}\"\n{more}"));
         assert_eq!(state.outcomes(), ["firing expired", resolve], "{}", state.said());
         assert_eq!((counts["hook"].sent, counts["hook"].due), (0, 0));
         let said = state.said();
@@ -368,9 +380,17 @@ fn a_command_receives_the_row_and_its_status_decides() {
         ),
     );
     let script = state.dir.path("page.sh");
-    let more = format!("env = {{ PAGER = \"p1\" }}\ntimeout = \"3s\"\nretry = \"5s\"\ncommand = [\"sh\", \"{}\"]", script.display());
+    let more = format!(
+        "env = {{ PAGER = \"p1\" }}\ntimeout = \"3s\"\nretry = \"5s\"\ncommand = [\"sh\", \"{}\"]",
+        script.display()
+    );
     let counts = state.deliver(&format!("[[channel]]\nname = \"log\"\ntype = \"exec\"\n{more}\n"));
-    assert_eq!(state.outcomes(), ["firing sent", "firing refused", "firing sent", "firing expired"], "{}", state.said());
+    assert_eq!(
+        state.outcomes(),
+        ["firing sent", "firing refused", "firing sent", "firing expired"],
+        "{}",
+        state.said()
+    );
     assert_eq!((counts["log"].sent, counts["log"].refused, counts["log"].expired), (2, 1, 1));
     let text = String::from_utf8(state.dir.bytes("out.jsonl")).expect("text");
     let line = text.lines().next().expect("one");
@@ -461,7 +481,10 @@ fn an_outcome_that_cannot_be_stored_is_stored_before_the_next_attempt() {
     let receiver = Receiver::new(|_, _| Reply::Status(200));
     let mut state = State::new("locked");
     state.enqueue("hook", &[firing("errors", 0)]);
-    state.db.execute_batch("CREATE TRIGGER full BEFORE UPDATE ON outbox BEGIN SELECT RAISE(ABORT, 'disk full'); END").expect("a trigger");
+    state
+        .db
+        .execute_batch("CREATE TRIGGER full BEFORE UPDATE ON outbox BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        .expect("a trigger");
     let sender = state.sender(&webhook(&receiver, ""));
     eventually("it is reported", || state.said().contains("cannot write the outbox: disk full: retrying"));
     state.enqueue("hook", &[firing("errors", 1)]);

@@ -50,7 +50,7 @@ const PURE: [&str; 13] =
     ["counts", "parse", "ratio", "time", "json", "kind", "avro", "frame", "expr", "mapping", "op", "view", "generate"];
 
 /// Crates that only these files name.
-const CLIENTS: [(&str, &str); 12] = [
+const CLIENTS: [(&str, &str); 13] = [
     ("rusqlite::", "src/store/sqlite|src/notify/outbox.rs"),
     ("rdkafka::", "src/kafka/"),
     ("redis::Connection", "src/store/redis/"),
@@ -59,6 +59,7 @@ const CLIENTS: [(&str, &str); 12] = [
     ("prometheus_client::", "src/metrics.rs|src/http/"),
     ("sd_notify::", "src/service.rs"),
     ("ureq::", "src/https.rs|src/registry/confluent/|src/notify/channel/"),
+    ("lettre::", "src/notify/channel/smtp.rs"),
     ("hyper::", "src/http/|src/cli/prometheus.rs"),
     ("sqlparser::", "src/expr/"),
     ("indicatif::", "src/stage/|src/console.rs"),
