@@ -50,7 +50,7 @@ class Handler:
 
 def login(server, session, envelope, mechanism, data):
     right = (data.login, data.password) == (b"alerts", b"s3cret-of-mail")
-    return AuthResult(success=right)
+    return AuthResult(success=right, handled=False)
 
 
 def smtp():
