@@ -85,7 +85,10 @@ fn a_fault_names_the_column_and_what_it_should_be() {
         "'value': expected a number, found 1e400"
     );
     assert_eq!(fault_of(r#"{"team":"shop"}"#, "7").message, "'labels': expected a JSON object, found 7");
-    assert_eq!(fault_of(r#""00000000-0000-0000-0000-000000000001""#, r#""1""#).message, "'alert_id': expected a UUID, found \"1\"");
+    assert_eq!(
+        fault_of(r#""00000000-0000-0000-0000-000000000001""#, r#""1""#).message,
+        "'alert_id': expected a UUID, found \"1\""
+    );
     assert_eq!(fault_of("}", "").error_type, ErrorType::ParseError);
     assert_eq!(Builder::new(Kind::Alert).push("[]").unwrap_err().message, "expected a JSON object");
 }

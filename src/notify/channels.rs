@@ -48,8 +48,8 @@ impl Channels {
     /// Errors: exit status 78, with the line and the key: an unknown key, a missing secret, an invalid address or value.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Error::config(Error::io(&name, &error).to_string()))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Error::config(Error::io(&name, &error).to_string()))?;
         Self::parse(Document { name: &name, text: &text })
     }
 

@@ -137,7 +137,7 @@ impl Sender {
     pub fn finish(self, limit: Duration) -> Result<BTreeMap<String, ChannelCounts>> {
         let deadline = Instant::now() + limit;
         self.shared.progress().is_closing = true;
-        self.shared.changed.notify_all();
+        self.wake();
         let ended = (0..self.threads).take_while(|_| {
             let rest = deadline.saturating_duration_since(Instant::now());
             self.ended.recv_timeout(rest).is_ok()
@@ -245,10 +245,7 @@ impl Worker {
 
     /// Sleeps for `time`, or until something changes after `wakes` was read.
     fn sleep(&self, wakes: u64, time: Duration) {
-        let is_closing = self.shared.progress().is_closing;
-        let is_unchanged = |progress: &mut Progress| {
-            progress.wakes == wakes && progress.is_closing == is_closing && !progress.is_over
-        };
+        let is_unchanged = |progress: &mut Progress| progress.wakes == wakes && !progress.is_over;
         _ = self.shared.changed.wait_timeout_while(self.shared.progress(), time, is_unchanged);
     }
 
@@ -371,7 +368,8 @@ impl Worker {
                 self.console.warn(format!("channel '{name}': {which}: {why}"));
             }
             lost if lost == NAMED_MAX + 1 => {
-                self.console.warn(format!("channel '{name}': more than {NAMED_MAX} are lost; further ones are counted"));
+                self.console
+                    .warn(format!("channel '{name}': more than {NAMED_MAX} are lost; further ones are counted"));
             }
             _ => {}
         }

@@ -3,6 +3,7 @@
 //!
 //! - `ingest.rs`, `validate.rs`, `window.rs`, `sink.rs`, `view.rs`, `schema.rs`, `generate.rs`: evt-ingest and the
 //!   others by name (evt-gen is `generate.rs`).
+//! - `alert/`: evt-alert, which has a loop of its own because its inputs may be of different kinds.
 //! - `late.rs`, `stall.rs`: the late rows of evt-window, and partitions that hold its watermark back.
 
 pub mod alert;

@@ -51,7 +51,7 @@ const PURE: [&str; 14] = [
 ];
 
 /// Crates that only these files name.
-const CLIENTS: [(&str, &str); 12] = [
+const CLIENTS: [(&str, &str); 13] = [
     ("rusqlite::", "src/store/sqlite|src/notify/outbox.rs|src/tool/alert/state.rs"),
     ("rdkafka::", "src/kafka/"),
     ("redis::Connection", "src/store/redis/"),
@@ -60,6 +60,7 @@ const CLIENTS: [(&str, &str); 12] = [
     ("prometheus_client::", "src/metrics.rs|src/http/"),
     ("sd_notify::", "src/service.rs"),
     ("ureq::", "src/https.rs|src/registry/confluent/|src/notify/channel/"),
+    ("lettre::", "src/notify/channel/smtp.rs"),
     ("hyper::", "src/http/|src/cli/prometheus.rs"),
     ("sqlparser::", "src/expr/"),
     ("indicatif::", "src/stage/|src/console.rs"),

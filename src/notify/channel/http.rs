@@ -4,12 +4,15 @@
 //! be unclear.
 
 use super::{Attempt, Notification, one_line};
+use crate::clock::Clock;
 use crate::error::Result;
 use crate::https;
 use crate::notify::settings::Settings;
 use crate::store::remote::rounded;
+use crate::time::SECOND;
+use chrono::DateTime;
 use std::io::Read;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use ureq::tls::TlsConfig;
@@ -126,7 +129,7 @@ fn classify(status: u16, headers: &HeaderMap, body: &[u8]) -> Attempt {
     match status {
         408 | 425 | 429 | 500.. => {
             let is_busy = matches!(status, 429 | 502 | 503 | 504);
-            let after = if is_busy { retry_after(headers, SystemTime::now()) } else { None };
+            let after = if is_busy { retry_after(headers, Clock::System.now()) } else { None };
             Attempt::Failed { cause, after, is_unclear: status >= 500, is_of_receiver: is_busy }
         }
         // A redirect is not followed: another server's answer would count as this one's.
@@ -135,19 +138,19 @@ fn classify(status: u16, headers: &HeaderMap, body: &[u8]) -> Attempt {
     }
 }
 
-/// Returns the wait that `Retry-After` states: seconds, or an HTTP date after `now`.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+/// Returns the wait that `Retry-After` states: seconds, or an HTTP date after `now` (µs).
+fn retry_after(headers: &HeaderMap, now: i64) -> Option<Duration> {
     let text = headers.get("retry-after")?.to_str().ok()?.trim();
-    match text.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default()),
-    }
+    let seconds = match text.parse() {
+        Ok(seconds) => seconds,
+        Err(_) => (DateTime::parse_from_rfc2822(text).ok()?.timestamp() - now / SECOND).max(0),
+    };
+    u64::try_from(seconds).ok().map(Duration::from_secs)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::UNIX_EPOCH;
 
     #[test]
     fn an_answer_is_final_or_may_succeed_later() {
@@ -168,7 +171,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        let now = UNIX_EPOCH + Duration::from_secs(784_111_767);
+        let now = 784_111_767 * SECOND;
         let after = |text: &str| {
             let headers = HeaderMap::from_iter([(HeaderName::from_static("retry-after"), text.parse().unwrap())]);
             retry_after(&headers, now)

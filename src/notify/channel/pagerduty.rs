@@ -45,7 +45,9 @@ impl PagerDuty {
         }
         let details: Value = match notification.row.len() {
             ..=DETAILS_MAX => serde_json::from_str(&notification.row).unwrap_or_default(),
-            _ => Value::Object(notification.facts().into_iter().map(|(k, v)| (k.to_owned(), cut(&v, 1024).into())).collect()),
+            _ => Value::Object(
+                notification.facts().into_iter().map(|(k, v)| (k.to_owned(), cut(&v, 1024).into())).collect(),
+            ),
         };
         json!({
             "routing_key": routing_key,

@@ -120,7 +120,8 @@ fn alerts_without_ids_keep_their_columns() {
     );
     bench.run(Kind::Alert, &[rows(Kind::Alert, 0, 10)]);
     assert_eq!(check(&bench.location).unwrap(), None);
-    let old = "SELECT right(alert_id::text, 2) || ' ' || right(rule_id::text, 2) || ' ' || rule || ' ' || state || ' ' ||
+    let old =
+        "SELECT right(alert_id::text, 2) || ' ' || right(rule_id::text, 2) || ' ' || rule || ' ' || state || ' ' ||
         coalesce(value::text, '-') || ' ' || to_char(at AT TIME ZONE 'UTC', 'HH24:MI') FROM alerts
         WHERE alert_id::text LIKE '00000000-%' ORDER BY 1";
     assert_eq!(

@@ -109,7 +109,9 @@ fn put(session: &mut Session, address: &RedisAddress, rows: &[AlertRow]) -> Resu
                 Err(Fault::new(ErrorType::SinkError, format!("Redis: {}", refusal.text)))
             }
             Err(refusal) => return Err(refused(&address.server.shown, &refusal)),
-            Ok(answer) => Ok(read_answer(&answer).ok_or_else(|| Error::broken("put_alert.lua answers with two values"))?),
+            Ok(answer) => {
+                Ok(read_answer(&answer).ok_or_else(|| Error::broken("put_alert.lua answers with two values"))?)
+            }
         });
     }
     Ok(states)

@@ -243,7 +243,8 @@ mod tests {
         for step in &MIGRATIONS[..version] {
             db.execute_batch(step).unwrap();
         }
-        let table = format!("CREATE TABLE evt_schema (version INTEGER NOT NULL); INSERT INTO evt_schema VALUES ({version})");
+        let table =
+            format!("CREATE TABLE evt_schema (version INTEGER NOT NULL); INSERT INTO evt_schema VALUES ({version})");
         db.execute_batch(&table).unwrap();
         (dir, file, db)
     }
