@@ -140,7 +140,7 @@ impl StateFile {
 
     /// Returns the positions of a topic by partition.
     pub fn positions(&self, topic: &str) -> Result<BTreeMap<String, TopicPosition>> {
-        let read = || {
+        let read = || -> rusqlite::Result<BTreeMap<String, TopicPosition>> {
             let sql = "SELECT \"partition\", next_offset, stream_time FROM positions WHERE topic = ?1";
             let mut statement = self.db.prepare(sql)?;
             let rows = statement.query_map([topic], |row| {
@@ -148,12 +148,12 @@ impl StateFile {
             })?;
             rows.collect()
         };
-        read().map_err(|error: rusqlite::Error| self.failed("cannot read the positions", &error))
+        read().map_err(|error| self.failed("cannot read the positions", &error))
     }
 
     /// Returns the files that were read.
     pub fn files(&self) -> Result<Vec<FileMark>> {
-        let read = || {
+        let read = || -> rusqlite::Result<Vec<FileMark>> {
             let sql = "SELECT id, name, head, tail_hash, length, last_offset FROM files ORDER BY id";
             let mut statement = self.db.prepare(sql)?;
             let rows = statement.query_map([], |row| {
@@ -168,18 +168,18 @@ impl StateFile {
             })?;
             rows.collect()
         };
-        read().map_err(|error: rusqlite::Error| self.failed("cannot read the files", &error))
+        read().map_err(|error| self.failed("cannot read the files", &error))
     }
 
     /// Returns the rows that no output has confirmed, with the number of the last one.
     pub fn unconfirmed(&self) -> Result<(i64, Vec<String>)> {
-        let read = || {
+        let read = || -> rusqlite::Result<(i64, Vec<String>)> {
             let mut statement = self.db.prepare("SELECT id, alert FROM unconfirmed ORDER BY id")?;
             let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             let rows: Vec<(i64, String)> = rows.collect::<rusqlite::Result<_>>()?;
             Ok((rows.last().map_or(0, |(id, _)| *id), rows.into_iter().map(|(_, alert)| alert).collect()))
         };
-        read().map_err(|error: rusqlite::Error| self.failed("cannot read the rows", &error))
+        read().map_err(|error| self.failed("cannot read the rows", &error))
     }
 
     /// Forgets rows that every output has confirmed, up to number `last`.
