@@ -25,3 +25,6 @@ pub mod snapshot;
 mod state;
 mod summary;
 mod view;
+
+#[cfg(test)]
+mod tests;
