@@ -3,6 +3,8 @@
 //! A partition that is read to its end holds C for [`HOLD`]. Where none holds it, C runs on at wall speed. A partition that has
 //! ended does not hold C. C never goes back, and does not exist before every partition has begun, has ended or was quiet for
 //! [`HOLD`].
+//!
+//! After a restart without new rows C goes on from where it stood, as if the process had run all the time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,12 +42,27 @@ struct ClockPartition {
 pub struct AlertClock {
     partitions: BTreeMap<PartitionKey, ClockPartition>,
     clock: Option<i64>,
+    /// The monotonic time at which the clock stood where an earlier run stopped, if it had run on; dropped with the first row.
+    stood: Option<StoodAt>,
+    /// Since when the clock runs on, and from where.
+    runs_since: Option<(Duration, i64)>,
+}
+
+/// Where the clock stood, and how long before the start of the run.
+#[derive(Clone, Copy, Debug)]
+pub struct StoodAt {
+    /// The clock (µs).
+    pub clock: i64,
+    /// The wall time (µs) that had passed since then when the run started.
+    pub passed: i64,
+    /// The monotonic time at the start of the run.
+    pub start: Duration,
 }
 
 impl AlertClock {
-    /// Makes a clock that begins at `clock` (µs), where an earlier run stopped.
-    pub fn new(clock: Option<i64>) -> Self {
-        Self { partitions: BTreeMap::new(), clock }
+    /// Makes a clock that begins where an earlier run stopped.
+    pub fn new(stood: Option<StoodAt>) -> Self {
+        Self { clock: stood.map(|stood| stood.clock), stood, ..Self::default() }
     }
 
     fn partition(&mut self, key: PartitionKey) -> &mut ClockPartition {
@@ -69,6 +86,7 @@ impl AlertClock {
     /// Notes rows of a partition, up to this stream time (µs). `is_cut`: rows before the first one were not read. Returns the
     /// stream time of the partition.
     pub fn rows(&mut self, key: PartitionKey, first: i64, last: i64, is_cut: bool) -> i64 {
+        self.stood = None;
         let partition = self.partition(key);
         partition.first.get_or_insert((first, is_cut));
         partition.quiet_since = None;
@@ -116,13 +134,27 @@ impl AlertClock {
             (true, _) => None,
             (false, Some(least)) => Some(least),
             (false, None) if are_all_ended => greatest,
-            (false, None) => {
-                let ran = released.map_or(0, |since| now.saturating_sub(since).as_micros());
-                greatest.map(|greatest| greatest.saturating_add(i64::try_from(ran).unwrap_or(i64::MAX)))
-            }
+            (false, None) => self.run_on(greatest, released.unwrap_or(now), now),
         };
+        if least.is_some() || is_unknown {
+            self.runs_since = None;
+        }
         self.clock = self.clock.max(clock);
         self.clock
+    }
+
+    /// Returns the clock while every partition is quiet, since `released`.
+    fn run_on(&mut self, greatest: Option<i64>, released: Duration, now: Duration) -> Option<i64> {
+        let micros = |since: Duration| i64::try_from(now.saturating_sub(since).as_micros()).unwrap_or(i64::MAX);
+        if let Some(StoodAt { clock, passed, start }) = self.stood {
+            return Some(clock.saturating_add(passed.max(0)).saturating_add(micros(start)));
+        }
+        let (since, from) = match self.runs_since {
+            Some(running) => running,
+            None => (released, self.clock.max(greatest)?),
+        };
+        self.runs_since = Some((since, from));
+        Some(from.saturating_add(micros(since)))
     }
 
     /// Returns the instant (µs) since which rows are known: the first row of all partitions, but no row before the first one of
@@ -166,8 +198,22 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_ran_on_goes_on_after_a_restart() {
+        let stood = StoodAt { clock: 7_000_000, passed: 60_000_000, start: at(1) };
+        let mut clock = AlertClock::new(Some(stood));
+        clock.announce(key("0"), Some(2));
+        clock.read(key("0"), ReadState::AtEnd, at(2));
+        assert_eq!(clock.get(at(3)), Some(7_000_000));
+        assert_eq!(clock.get(at(4)), Some(70_000_000));
+        clock.rows(key("0"), 60_000_000, 60_000_000, false);
+        assert_eq!(clock.get(at(5)), Some(70_000_000), "a row behind the clock does not set it back");
+        clock.read(key("0"), ReadState::AtEnd, at(6));
+        assert_eq!(clock.get(at(9)), Some(71_000_000), "it runs on from where it stood");
+    }
+
+    #[test]
     fn a_partition_that_has_ended_does_not_hold_the_clock() {
-        let mut clock = AlertClock::new(Some(5));
+        let mut clock = AlertClock::new(Some(StoodAt { clock: 5, passed: 0, start: at(0) }));
         clock.rows(key("0"), 10, 50, false);
         clock.rows(key("1"), 10, 20, false);
         clock.read(key("1"), ReadState::Ended, at(0));

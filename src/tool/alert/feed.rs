@@ -46,6 +46,8 @@ pub struct Intake<'a> {
     pub outputs: &'a mut Outputs,
     /// The run.
     pub run: &'a Run,
+    /// Whether inputs may be quiet without having ended; a job of cron waits for their ends.
+    pub is_live: bool,
     /// The monotonic time.
     pub now: Duration,
 }
@@ -89,14 +91,14 @@ impl Feed {
 
     /// Reads a step.
     pub fn step(&mut self, to: &mut Intake<'_>) -> Result<FeedStep> {
-        if self.is_topic && self.lag_at.is_none_or(|at| to.now.saturating_sub(at) >= LAG_INTERVAL) {
+        if to.is_live && self.is_topic && self.lag_at.is_none_or(|at| to.now.saturating_sub(at) >= LAG_INTERVAL) {
             self.lag_at = Some(to.now);
             self.compare_ends(to);
         }
         match self.source.poll()? {
             Polled::Progress => Ok(FeedStep::More),
             Polled::Waiting(time) => {
-                if !self.is_topic {
+                if to.is_live && !self.is_topic {
                     for key in to.clock.of_input(self.number) {
                         to.clock.read(key, ReadState::AtEnd, to.now);
                     }
@@ -140,9 +142,12 @@ impl Feed {
             Item::Idle => to.outputs.dead.flush()?,
             Item::End(end) => {
                 self.is_ended = true;
-                to.clock.withdraw(&self.key);
-                for key in to.clock.of_input(self.number) {
-                    to.clock.read(key, ReadState::Ended, to.now);
+                // What a stopped run has not read yet holds the clock: the next run reads it.
+                if end.how == How::Exhausted {
+                    to.clock.withdraw(&self.key);
+                    for key in to.clock.of_input(self.number) {
+                        to.clock.read(key, ReadState::Ended, to.now);
+                    }
                 }
                 return Ok(FeedStep::Ended(end.how));
             }

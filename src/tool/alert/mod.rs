@@ -211,7 +211,8 @@ impl Args {
         let common = &self.stage.common;
         let outputs = Outputs::new(run.clone(), checked, None, DeadLetters::new(run.clone(), opening), common.quiet);
         let refresh = Duration::from_micros(self.refresh.unsigned_abs());
-        let services = Services { run: run.clone(), state, sender, refresh, is_once: self.once };
+        let saved_at = state.as_ref().map(StateFile::saved_at).transpose()?.flatten();
+        let services = Services { run: run.clone(), state, saved_at, sender, refresh, is_once: self.once };
         let (is_quiet, is_strict, stats) = (common.quiet, common.strict, common.stats.clone());
         let options = RunOptions { is_quiet, is_strict, stats, channels: names, send_limit: SEND_LIMIT };
         let mut alerts = AlertRun::new(options, loader, engine, outputs, services);
@@ -246,19 +247,24 @@ impl Args {
             }
             _ => None,
         };
-        let mut opened = uri.clone();
+        let (mut opened, mut positions) = (uri.clone(), vec![]);
         if let Uri::Kafka(address) = &mut opened {
             let kept = alerts.kept(address, options.origin.as_deref())?;
             // The positions of the state count, whatever the group has committed.
             if !kept.is_empty() {
-                address.options.start = Some(Bound::Kept(kept));
+                address.options.start = Some(Bound::Kept(kept.clone()));
             }
+            positions = kept;
             if self.state.is_none() {
                 options.commit_mode = CommitMode::None;
             }
         }
         let is_topic = matches!(uri, Uri::Kafka(_));
         let source = Source::open(std::slice::from_ref(&opened), options, run)?;
+        let origin = self.stage.map.origin.clone().or(topic_of(uri)).unwrap_or_default();
+        for (partition, _, stream_time) in positions {
+            alerts.clock().announce((number, origin.clone(), partition.to_string()), stream_time);
+        }
         let mut feed = Feed::new(source, number, name, is_topic, alerts.clock());
         if let Some(mark) = mark {
             feed.resume(mark);
@@ -266,6 +272,14 @@ impl Args {
         Ok(feed)
     }
 
+}
+
+/// Returns the topic of an input that is one.
+fn topic_of(uri: &Uri) -> Option<String> {
+    match uri {
+        Uri::Kafka(address) => address.topics.first().cloned(),
+        _ => None,
+    }
 }
 
 /// An input and its number on the command line.

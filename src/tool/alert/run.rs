@@ -3,7 +3,7 @@
 use super::feed::{Feed, FeedStep, Intake};
 use super::load::{self, RuleLoader};
 use super::state::{Commit, RuleEdit, StateFile, TopicPosition};
-use crate::alert::clock::{AlertClock, PartitionKey};
+use crate::alert::clock::{AlertClock, PartitionKey, StoodAt};
 use crate::alert::engine::AlertEngine;
 use crate::alert::rule::RuleDefinition;
 use crate::alert::running::{Transition, TransitionUse};
@@ -38,6 +38,8 @@ pub struct Services {
     pub run: Rc<Run>,
     /// The state file.
     pub state: Option<StateFile>,
+    /// The wall time (µs) at which the state was stored.
+    pub saved_at: Option<i64>,
     /// The threads that send notifications.
     pub sender: Option<Sender>,
     /// Re-reads the rules so often.
@@ -102,8 +104,13 @@ impl AlertRun {
         outputs: Outputs,
         services: Services,
     ) -> Self {
-        let clock = AlertClock::new(engine.clock());
         let run = services.run.clone();
+        let stood = engine.clock().zip(services.saved_at).map(|(clock, saved_at)| StoodAt {
+            clock,
+            passed: run.clock.now() - saved_at,
+            start: run.clock.monotonic(),
+        });
+        let clock = AlertClock::new(stood);
         let progress = RunProgress { refreshed: run.clock.monotonic(), ..RunProgress::default() };
         Self {
             run,
@@ -153,7 +160,9 @@ impl AlertRun {
         while self.feeds.iter().any(|feed| !feed.is_ended) {
             self.step()?;
         }
-        self.advance()?;
+        if self.progress.how != Some(How::Stopped) {
+            self.advance()?;
+        }
         self.commit(&[], &[])?;
         self.finish()
     }
@@ -211,7 +220,9 @@ impl AlertRun {
         let now = self.run.clock.monotonic();
         let Self { engine, clock, positions, outputs, run, .. } = self;
         let before = self.feeds[at].counts.taken;
-        let step = self.feeds[at].step(&mut Intake { engine, clock, positions, outputs, run: &**run, now })?;
+        let is_live = !self.services.is_once;
+        let mut intake = Intake { engine, clock, positions, outputs, run: &**run, is_live, now };
+        let step = self.feeds[at].step(&mut intake)?;
         self.progress.is_dirty |= self.feeds[at].counts.taken != before;
         Ok(step)
     }

@@ -7,7 +7,7 @@ use crate::alert::running::{Transition, TransitionUse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::alert::Alert;
 use crate::notify::outbox;
-use crate::time::format_instant;
+use crate::time::{format_instant, parse_instant};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeMap;
@@ -136,6 +136,13 @@ impl StateFile {
     pub fn snapshot(&self) -> Result<Option<Vec<u8>>> {
         let found = self.db.query_row("SELECT snapshot FROM engine", [], |row| row.get(0)).optional();
         found.map_err(|error| self.failed("cannot read the snapshot", &error))
+    }
+
+    /// Returns the wall time (µs) at which the state was stored; `None` in a new file.
+    pub fn saved_at(&self) -> Result<Option<i64>> {
+        let found = self.db.query_row("SELECT saved_at FROM engine", [], |row| row.get::<_, String>(0)).optional();
+        let found = found.map_err(|error| self.failed("cannot read the state", &error))?;
+        Ok(found.as_deref().and_then(parse_instant))
     }
 
     /// Returns the positions of a topic by partition.
