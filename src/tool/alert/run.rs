@@ -56,7 +56,7 @@ pub struct RunOptions {
     pub is_strict: bool,
     /// `--stats`.
     pub stats: Option<String>,
-    /// The names of the channels.
+    /// The names of the channels; none without `--notify`.
     pub channels: BTreeSet<String>,
     /// How long the end of a run waits for channels.
     pub send_limit: Duration,
@@ -221,7 +221,7 @@ impl AlertRun {
         let Self { engine, clock, positions, outputs, run, .. } = self;
         let before = self.feeds[at].counts.taken;
         let is_live = !self.services.is_once;
-        let mut intake = Intake { engine, clock, positions, outputs, run: &**run, is_live, now };
+        let mut intake = Intake { engine, clock, positions, outputs, run, is_live, now };
         let step = self.feeds[at].step(&mut intake)?;
         self.progress.is_dirty |= self.feeds[at].counts.taken != before;
         Ok(step)
@@ -275,7 +275,7 @@ impl AlertRun {
         if is_start && rules.is_empty() {
             return Err(Error::config("expected at least one rule that can be used"));
         }
-        for rule in &rules {
+        for rule in rules.iter().filter(|_| !self.options.channels.is_empty()) {
             for channel in rule.channels.iter().filter(|channel| !self.options.channels.contains(*channel)) {
                 let line = format!("rule {}: channel {channel} is not defined (--notify)", rule.rule.name);
                 if self.progress.unknown.insert(line.clone()) {
@@ -341,6 +341,7 @@ impl AlertRun {
                 clock: self.engine.clock(),
                 now: self.run.clock.now(),
                 positions: &self.positions,
+                channels: &self.options.channels,
                 files: &mut marks,
                 transitions,
                 edits,

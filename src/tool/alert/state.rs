@@ -10,7 +10,7 @@ use crate::notify::outbox;
 use crate::time::{format_instant, parse_instant};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use rustix::fs::{FlockOperation, flock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -89,6 +89,8 @@ pub struct Commit<'a> {
     pub positions: &'a BTreeMap<PartitionKey, TopicPosition>,
     /// Files that were read.
     pub files: &'a mut [FileMark],
+    /// The channels of this run. What is for other channels is not kept.
+    pub channels: &'a BTreeSet<String>,
     /// Rows and pages.
     pub transitions: &'a [Transition],
     /// Changed rules, and the instant (µs) from which they hold.
@@ -207,7 +209,7 @@ impl StateFile {
 
 /// Executes the statements of a commit.
 fn store(tx: &rusqlite::Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Error) -> Error) -> Result<()> {
-    let Commit { snapshot, clock, now, positions, files, transitions, edits } = commit;
+    let Commit { snapshot, clock, now, positions, files, channels: known, transitions, edits } = commit;
     let clock = clock.map(format_instant);
     let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
         tx.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(|error| failed(&error))
@@ -242,7 +244,7 @@ fn store(tx: &rusqlite::Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&ru
         if *purpose == TransitionUse::Row {
             execute("INSERT INTO unconfirmed (alert) VALUES (?1)", params![outbox::json(alert)?])?;
         }
-        for channel in channels {
+        for channel in channels.iter().filter(|channel| known.contains(*channel)) {
             match purpose {
                 TransitionUse::Row => outbox::enqueue(tx, channel, alert)?,
                 TransitionUse::Page => outbox::enqueue(tx, channel, &Alert { caught_up: false, ..alert.clone() })?,
