@@ -110,8 +110,8 @@ impl Tool for Args {
 
     const UNIT: Option<Unit> = Some(Unit {
         after: "evt-validate.service",
-        args: "'kafka://localhost:9092/events?group=evt-alert' --rules /etc/evt/rules.toml --state /var/lib/evt/alerts.db --to 'kafka://localhost:9092/alerts'",
-        settings: "",
+        args: "'kafka://localhost:9092/events?group=evt-alert' --rules /etc/evt/rules.toml --state /var/lib/evt-alert/alerts.db --to 'kafka://localhost:9092/alerts'",
+        settings: "StateDirectory=evt-alert\n",
     });
 
     fn waits_at_terminal(&self) -> bool {
