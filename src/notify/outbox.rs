@@ -278,3 +278,7 @@ impl Outbox {
         self.db.prepare_cached(sql).map_err(failed)?.execute(values).map_err(failed)
     }
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;
