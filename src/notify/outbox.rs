@@ -106,7 +106,7 @@ pub fn enqueue_repeat(tx: &Transaction, channel: &str, alert: &Alert) -> Result<
                  WHERE channel = ?1 AND alert_id = ?2 AND state = 'firing' HAVING count(*) > 0";
     let found = tx.query_row(query, params![channel, alert.id().to_string()], |row| Ok((row.get(0)?, row.get(1)?)));
     match found.optional().map_err(|error| failed("cannot read the outbox", &error))? {
-        Some((last, false)) => insert(tx, channel, alert, i64::wrapping_add(last, 1)),
+        Some((last, false)) => insert(tx, channel, alert, last + 1),
         _ => Ok(Enqueued::NoPage),
     }
 }
@@ -278,3 +278,7 @@ impl Outbox {
         self.db.prepare_cached(sql).map_err(failed)?.execute(values).map_err(failed)
     }
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;
