@@ -15,7 +15,7 @@ use crate::run::Run;
 use crate::source::{Polled, Source};
 use crate::stage::operator::Collector;
 use crate::stage::outputs::Outputs;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::collections::BTreeMap;
 use std::time::Duration;
