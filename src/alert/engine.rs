@@ -288,11 +288,11 @@ impl AlertEngine {
         let created = self.read_to.map(grid_end);
         for definition in definitions.into_iter().filter(|definition| definition.is_enabled) {
             let measure = definition.measure.clone();
-            let view = self.place(&measure, &mut series, &mut views, &old_identities)?;
+            let view = self.view_of(&measure, &mut series, &mut views, &old_identities)?;
             let count = match measure.derived {
                 Derived::ShareOf(kind) => {
                     let all = all_rows(kind, measure.window);
-                    Some(self.place(&all, &mut series, &mut views, &old_identities)?)
+                    Some(self.view_of(&all, &mut series, &mut views, &old_identities)?)
                 }
                 _ => None,
             };
@@ -333,7 +333,7 @@ impl AlertEngine {
     }
 
     /// Returns the number of the view of a measure: one that exists, one of `views`, or a new one.
-    fn place(
+    fn view_of(
         &mut self,
         measure: &Measure,
         series: &mut Vec<EventSeries>,

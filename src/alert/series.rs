@@ -285,8 +285,8 @@ impl EventSeries {
         newest.into_iter().map(|(key, slice)| Arrival { key, slice }).collect()
     }
 
-    /// Returns value and rows of the asked groups over the slices in `numbers`; keys without rows are left out.
-    pub fn sums(&mut self, numbers: Range<i64>, asked: &[u32]) -> BTreeMap<u32, (Option<f64>, u64)> {
+    /// Returns value and rows of the groups in `keys` (ascending) over the slices in `numbers`; those without rows are left out.
+    pub fn sums(&mut self, numbers: Range<i64>, keys: &[u32]) -> BTreeMap<u32, (Option<f64>, u64)> {
         let micros = (numbers.end - numbers.start) * crate::time::SECOND;
         let Self { slices, tree, slots, .. } = self;
         let mut sums: BTreeMap<u32, Part> = BTreeMap::new();
@@ -296,13 +296,13 @@ impl EventSeries {
         let within = slices.range(numbers.clone());
         if within.clone().nth(FEW).is_none() {
             for (_, cell) in within {
-                let found = asked.iter().filter_map(|key| cell.get(key).map(|slot| (*key, *slot)));
+                let found = keys.iter().filter_map(|key| cell.get(key).map(|slot| (*key, *slot)));
                 found.for_each(|(key, slot)| add(key, slot, slots));
             }
         } else {
             let leaves = &*slices;
-            for place in Tree::cover(numbers) {
-                tree.each(place, Some(asked), &leaves, slots, |part, slots| add(part.key, part.slot, slots));
+            for node in Tree::cover(numbers) {
+                tree.each(node, Some(keys), &leaves, slots, |part, slots| add(part.key, part.slot, slots));
             }
         }
         let read = |(key, sum): (u32, Part)| {

@@ -59,7 +59,7 @@ fn once(dir: &Dir, args: &[&str]) -> Run {
 }
 
 /// The transitions in rows: `rule state reason at since`, with seconds of the story.
-fn told(rows: &[Value]) -> Vec<String> {
+fn transitions(rows: &[Value]) -> Vec<String> {
     let seconds = |row: &Value, name: &str| {
         let instant = evt::time::parse_instant(row[name].as_str().expect("an instant")).expect("an instant");
         (instant - 1_767_607_200_000_000) / 1_000_000
@@ -80,7 +80,10 @@ fn an_error_burst_fires_and_resolves() {
     dir.write("in.jsonl", lines(&[views, errors]));
     dir.write("rules.json", rules(&[rule(&json!({"where": "event_type = 'error'", "threshold": 20}))]));
     let run = once(&dir, &["in.jsonl"]).ends_with(1);
-    assert_eq!(told(&run.rows()), ["r firing condition at 125 since 125", "r resolved condition at 216 since 125"]);
+    assert_eq!(
+        transitions(&run.rows()),
+        ["r firing condition at 125 since 125", "r resolved condition at 216 since 125"]
+    );
     let row = &run.rows()[0];
     assert_eq!((row["value"].as_f64(), row["threshold"].as_f64()), (Some(25.0), Some(20.0)));
     assert_eq!((&row["window_start"], &row["window_end"]), (&json!(at(65.0)), &json!(at(125.0))));
@@ -97,7 +100,10 @@ fn silence_fires_when_the_window_is_empty() {
     let silence = rule(&json!({"condition": "lt", "threshold": 1, "keep_firing_for": 0}));
     dir.write("rules.json", rules(&[silence]));
     let run = once(&dir, &["in.jsonl"]).ends_with(1);
-    assert_eq!(told(&run.rows()), ["r firing condition at 160 since 160", "r resolved condition at 300 since 160"]);
+    assert_eq!(
+        transitions(&run.rows()),
+        ["r firing condition at 160 since 160", "r resolved condition at 300 since 160"]
+    );
 }
 
 #[test]
@@ -119,7 +125,7 @@ fn silence_is_noticed_while_nothing_arrives() {
     });
     // The partition is held for two seconds, then the window must become empty at wall speed.
     assert!(start.elapsed() >= Duration::from_secs(3), "{:?}", start.elapsed());
-    assert_eq!(told(&dir.rows("out.jsonl")), ["r firing condition at 17 since 17"]);
+    assert_eq!(transitions(&dir.rows("out.jsonl")), ["r firing condition at 17 since 17"]);
     drop(stdin);
     assert!(child.wait().expect("it ends").success());
 }
@@ -133,7 +139,7 @@ fn a_slow_leak_fires_once_it_was_too_high_for_long_enough() {
     let fields = json!({"aggregate": "max(heap)", "threshold": 90, "window_seconds": 10, "for": "30s"});
     dir.write("rules.json", rules(&[rule(&fields)]));
     let run = once(&dir, &["in.jsonl"]).ends_with(1);
-    assert_eq!(told(&run.rows()), ["r firing condition at 931 since 901"]);
+    assert_eq!(transitions(&run.rows()), ["r firing condition at 931 since 901"]);
 }
 
 #[test]
@@ -150,7 +156,10 @@ fn a_flapping_value_is_one_alert() {
     dir.write("rules.json", rules(&[rule(&fields)]));
     let run = once(&dir, &["in.jsonl"]).ends_with(1);
     // The last burst ends at 389; at 391 three errors are in the window.
-    assert_eq!(told(&run.rows()), ["r firing condition at 103 since 103", "r resolved condition at 421 since 103"]);
+    assert_eq!(
+        transitions(&run.rows()),
+        ["r firing condition at 103 since 103", "r resolved condition at 421 since 103"]
+    );
     let eager =
         rule(&json!({"where": "event_type = 'error'", "threshold": 3, "window_seconds": 5, "keep_firing_for": 0}));
     dir.write("rules.json", rules(&[eager]));
@@ -163,7 +172,7 @@ fn a_restart_in_the_middle_of_for_changes_nothing() {
     let all = lines(&[series(0.0, 300.0, 0.5, &json!({}))]);
     dir.write("rules.json", rules(&[rule(&json!({"threshold": 10, "window_seconds": 10, "for": "60s"}))]));
     dir.write("in.jsonl", &all);
-    let whole = told(&once(&dir, &["in.jsonl"]).ends_with(1).rows());
+    let whole = transitions(&once(&dir, &["in.jsonl"]).ends_with(1).rows());
     assert_eq!(whole, ["r firing condition at 70 since 10"]);
     let (mut found, mut end) = (vec![], 0);
     // Five runs: the condition begins to hold in the first one, and the alert fires in a later one.
@@ -173,7 +182,7 @@ fn a_restart_in_the_middle_of_for_changes_nothing() {
         let run = once(&dir, &["--state", "alerts.db", "in.jsonl"]);
         let firing = part >= 141;
         assert_eq!(run.status(), i32::from(firing || !found.is_empty()), "{part}: {run}");
-        found.extend(told(&run.rows()));
+        found.extend(transitions(&run.rows()));
     }
     assert_eq!(found, whole);
     // Once more without new lines: nothing is evaluated again, but the alert still fires.
@@ -213,7 +222,10 @@ fn a_backlog_of_an_hour_takes_less_than_a_minute_and_pages_nobody() {
     let start = Instant::now();
     let run = once(&dir, &["--state", "alerts.db", "--notify", "channels.toml", "in.jsonl"]).ends_with(1);
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
-    assert_eq!(told(&run.rows()), ["r firing condition at 1010 since 1010", "r resolved condition at 1180 since 1010"]);
+    assert_eq!(
+        transitions(&run.rows()),
+        ["r firing condition at 1010 since 1010", "r resolved condition at 1180 since 1010"]
+    );
     assert!(run.rows().iter().all(|row| row["caught_up"] == json!(true)), "{run}");
     let count = |sql: &str| {
         let db = Connection::open(dir.path("alerts.db")).expect("it is a database");
@@ -260,7 +272,7 @@ fn a_rule_that_is_deleted_disabled_or_changed_while_it_fires_is_resolved() {
         dir.write("rules.json", rules(&[other.clone(), rule(&json!({"threshold": 10}))]));
         dir.write("in.jsonl", &all);
         let run = once(&dir, &["--state", "alerts.db", "in.jsonl"]).ends_with(1);
-        assert_eq!(told(&run.rows()), ["r firing condition at 60 since 60"]);
+        assert_eq!(transitions(&run.rows()), ["r firing condition at 60 since 60"]);
         let edited = edit.map(|edit| {
             let mut fields = rule(&json!({"threshold": 10}));
             edit.as_object().expect("an object").iter().for_each(|(name, value)| fields[name] = value.clone());
@@ -272,7 +284,7 @@ fn a_rule_that_is_deleted_disabled_or_changed_while_it_fires_is_resolved() {
             "" => vec![],
             reason => vec![format!("r resolved {reason} at 199 since 60")],
         };
-        assert_eq!(told(&run.rows()), wanted, "{run}");
+        assert_eq!(transitions(&run.rows()), wanted, "{run}");
         assert_eq!(run.status(), i32::from(reason.is_empty()), "{run}");
     }
 }
@@ -290,7 +302,7 @@ fn a_correction_that_arrives_late_resolves() {
     let run = once(&dir, &["in.jsonl"]).ends_with(1);
     // At 140 the payments of (80, 140] are 19. The correction comes after the event of second 150, so it counts from there on.
     let wanted = ["r firing condition at 140 since 140", "r resolved condition at 150 since 140"];
-    assert_eq!(told(&run.rows()), wanted);
+    assert_eq!(transitions(&run.rows()), wanted);
 }
 
 #[test]
@@ -318,7 +330,7 @@ fn a_bad_rule_is_named_and_the_others_go_on() {
     let named = |name: &str, metric: &str| json!({"name": name, "metric_name": metric, "condition": "gt", "threshold": 5, "window_seconds": 10});
     dir.write("rules.json", rules(&[named("a", "sessions"), named("b", "nothing"), named("c", "views")]));
     let run = once(&dir, &["-m", "metrics.toml", "in.jsonl"]).ends_with(1);
-    assert_eq!(told(&run.rows()), ["c firing condition at 10 since 10"]);
+    assert_eq!(transitions(&run.rows()), ["c firing condition at 10 since 10"]);
     assert!(run.stderr().contains("rule a: metric_name: sessions has session windows"), "{run}");
     assert!(run.stderr().contains("rule b: metric_name: the metrics file has no metric 'nothing'"), "{run}");
     once(&dir, &["in.jsonl"]).ends_with(78);

@@ -72,6 +72,8 @@ pub struct Feed {
     lag_at: Option<Duration>,
     /// The key of the whole input, which holds the clock until the partitions are known.
     key: PartitionKey,
+    /// Whether the rows have no stamps, so that the whole input is one partition.
+    is_whole: bool,
 }
 
 impl Feed {
@@ -79,8 +81,19 @@ impl Feed {
     pub fn new(source: Source, number: u32, name: String, is_topic: bool, clock: &mut AlertClock) -> Self {
         let key = (number, name.clone(), String::new());
         clock.announce(key.clone(), None);
-        let counts = Counts::default();
-        Self { number, name, source, mark: None, skip_to: -1, is_topic, is_ended: false, counts, lag_at: None, key }
+        Self {
+            number,
+            name,
+            source,
+            mark: None,
+            skip_to: -1,
+            is_topic,
+            is_ended: false,
+            counts: Counts::default(),
+            lag_at: None,
+            key,
+            is_whole: false,
+        }
     }
 
     /// Continues a file after the rows that an earlier run has evaluated.
@@ -114,6 +127,11 @@ impl Feed {
         // While brokers do not answer, nobody knows the ends.
         let is_known = !to.run.outages.is_any();
         let lags = self.source.lag(0);
+        if self.is_whole {
+            let is_at_end = is_known && lags.iter().all(|lag| lag.records == 0);
+            let state = if is_at_end { ReadState::AtEnd } else { ReadState::Behind };
+            return to.clock.read(self.key.clone(), state, to.now);
+        }
         if !lags.is_empty() {
             to.clock.withdraw(&self.key);
         }
@@ -126,6 +144,8 @@ impl Feed {
     fn take(&mut self, item: Item, to: &mut Intake<'_>) -> Result<FeedStep> {
         match item {
             Item::Batch(batch) => self.rows(batch, to)?,
+            // Rows without stamps belong to no partition that the source reports.
+            Item::Control(Control::Progress(_)) if self.source.kind() != Kind::Event => {}
             Item::Control(Control::Progress(progress)) => {
                 for partition in progress.partitions {
                     to.clock.withdraw(&self.key);
@@ -156,7 +176,6 @@ impl Feed {
     }
 
     fn rows(&mut self, batch: RecordBatch, to: &mut Intake<'_>) -> Result<()> {
-        to.clock.withdraw(&self.key);
         let kind = self.source.kind();
         if let Some(leaves) = to.engine.leaves(kind) {
             self.source.set_named(leaves.columns());
@@ -173,6 +192,7 @@ impl Feed {
     }
 
     fn events(&mut self, batch: RecordBatch, to: &mut Intake<'_>) -> Result<()> {
+        to.clock.withdraw(&self.key);
         let batch = self.skip_known(batch)?;
         if batch.num_rows() == 0 {
             return Ok(());
@@ -226,15 +246,19 @@ impl Feed {
     fn others(&mut self, batch: &RecordBatch, kind: Kind, time: &str, to: &mut Intake<'_>) -> Result<()> {
         let times = batch.column_by_name(time).ok_or_else(|| Error::corrupt(format!("{}: no {time}", self.name)))?;
         let times = instants(times)?.to_vec();
-        let key = (self.number, self.name.clone(), "0".to_owned());
-        let mut latest = to.clock.stream_time(&key).unwrap_or(i64::MIN);
+        if !std::mem::replace(&mut self.is_whole, true) {
+            for key in to.clock.of_input(self.number) {
+                to.clock.withdraw(&key);
+            }
+        }
+        let mut latest = to.clock.stream_time(&self.key).unwrap_or(i64::MIN);
         let mut stream_times = Vec::with_capacity(times.len());
         for time in &times {
             latest = latest.max(*time);
             stream_times.push(latest);
         }
         if let (Some(first), Some(last)) = (stream_times.first(), stream_times.last()) {
-            to.clock.rows(key, *first, *last, false);
+            to.clock.rows(self.key.clone(), *first, *last, false);
         }
         self.add(kind, batch, [&times, &stream_times], to)
     }
