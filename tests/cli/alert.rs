@@ -9,13 +9,13 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// Returns the instant so many seconds after 2026-01-05T10:00:00Z.
-fn at(seconds: f64) -> String {
+pub fn at(seconds: f64) -> String {
     let micros = (seconds * 1e6).round() as i64;
     evt::time::format_instant(1_767_607_200_000_000 + micros)
 }
 
 /// One event as a line.
-fn event(seconds: f64, fields: &Value) -> String {
+pub fn event(seconds: f64, fields: &Value) -> String {
     let mut event = json!({"source": "web", "event_type": "view", "server_timestamp": at(seconds)});
     for (name, value) in fields.as_object().expect("an object") {
         event[name] = value.clone();
@@ -24,25 +24,25 @@ fn event(seconds: f64, fields: &Value) -> String {
 }
 
 /// Events every `every` seconds from `from` to before `to`.
-fn series(from: f64, to: f64, every: f64, fields: &Value) -> Vec<(f64, String)> {
+pub fn series(from: f64, to: f64, every: f64, fields: &Value) -> Vec<(f64, String)> {
     let count = ((to - from) / every).round() as usize;
     (0..count).map(|n| from + n as f64 * every).map(|time| (time, event(time, fields))).collect()
 }
 
 /// The lines of several series in the order of their times.
-fn lines(series: &[Vec<(f64, String)>]) -> String {
+pub fn lines(series: &[Vec<(f64, String)>]) -> String {
     let mut all: Vec<&(f64, String)> = series.iter().flatten().collect();
     all.sort_by(|a, b| a.0.total_cmp(&b.0));
     all.into_iter().map(|(_, line)| line.as_str()).collect()
 }
 
 /// Rules as a file.
-fn rules(rules: &[Value]) -> String {
+pub fn rules(rules: &[Value]) -> String {
     json!({ "rule": rules }).to_string()
 }
 
 /// A rule with defaults.
-fn rule(fields: &Value) -> Value {
+pub fn rule(fields: &Value) -> Value {
     let mut rule =
         json!({"name": "r", "aggregate": "count(*)", "condition": "gt", "threshold": 0, "window_seconds": 60});
     for (name, value) in fields.as_object().expect("an object") {
@@ -52,14 +52,14 @@ fn rule(fields: &Value) -> Value {
 }
 
 /// Runs evt-alert once; returns the run and its rows as (rule, dimensions, state, reason, seconds, since).
-fn once(dir: &Dir, args: &[&str]) -> Run {
+pub fn once(dir: &Dir, args: &[&str]) -> Run {
     let mut all = vec!["--once", "--rules", "rules.json"];
     all.extend(args);
     dir.run("evt-alert", &all).stays_calm()
 }
 
 /// The transitions in rows: `rule state reason at since`, with seconds of the story.
-fn transitions(rows: &[Value]) -> Vec<String> {
+pub fn transitions(rows: &[Value]) -> Vec<String> {
     let seconds = |row: &Value, name: &str| {
         let instant = evt::time::parse_instant(row[name].as_str().expect("an instant")).expect("an instant");
         (instant - 1_767_607_200_000_000) / 1_000_000

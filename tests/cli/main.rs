@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod alert;
+mod alert_inputs;
 mod broker;
 mod brokers;
 mod channels;
