@@ -1,6 +1,5 @@
 //! The fields of a rule as a file or a table row has them: names with JSON values.
 
-use super::rule::Derived;
 use crate::error::{Error, Result};
 use crate::time::{SECOND, parse_duration};
 use serde_json::{Map, Value};
@@ -16,8 +15,10 @@ pub struct RuleFields {
 
 /// The table `anomaly` of a rule.
 pub struct AnomalyFields {
-    baseline: i64,
-    min: usize,
+    /// How far back earlier windows reach (seconds).
+    pub baseline: i64,
+    /// Least number of earlier windows.
+    pub min: usize,
 }
 
 fn expected(name: &str, what: &str, found: &Value) -> Error {
@@ -146,8 +147,10 @@ impl RuleFields {
 }
 
 impl AnomalyFields {
-    /// Checks that the baseline has room for `min` windows.
-    pub fn derived(self, window: i64, span_max: i64) -> Result<Derived> {
+    /// Checks that the baseline has room for `min` windows of so many seconds.
+    ///
+    /// Errors: exit status 78 if not, or if it is longer than `span_max`.
+    pub fn checked(self, window: i64, span_max: i64) -> Result<Self> {
         let Self { baseline, min } = self;
         let windows = baseline / window;
         if baseline > span_max || i64::try_from(min).is_ok_and(|min| min > windows) {
@@ -155,6 +158,6 @@ impl AnomalyFields {
                 "anomaly: baseline {baseline}s has {windows} windows of {window}s, min is {min}; the longest baseline is {span_max}s"
             )));
         }
-        Ok(Derived::Anomaly { baseline, min })
+        Ok(self)
     }
 }

@@ -1,6 +1,6 @@
 //! One rule: what it measures, when its value is a breach, and what its alerts say.
 
-use super::fields::RuleFields;
+use super::fields::{AnomalyFields, RuleFields};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::alert::AlertRule;
@@ -256,7 +256,8 @@ fn measure(fields: &mut RuleFields, metrics: Option<&[NamedMetric]>) -> Result<M
     let window = window.ok_or_else(|| Error::config("expected window_seconds"))?;
     let share = fields.text("share_of")?.map(|name| kind_of(&name, "share_of").map(Derived::ShareOf)).transpose()?;
     let compare = fields.seconds("compare", 1..=SPAN_MAX)?.map(Derived::Compare);
-    let anomaly = fields.anomaly()?.map(|anomaly| anomaly.derived(window, SPAN_MAX)).transpose()?;
+    let anomaly = fields.anomaly()?.map(|anomaly| anomaly.checked(window, SPAN_MAX)).transpose()?;
+    let anomaly = anomaly.map(|AnomalyFields { baseline, min }| Derived::Anomaly { baseline, min });
     let mut derived = [share, compare, anomaly].into_iter().flatten();
     let first = derived.next().unwrap_or(Derived::Plain);
     if derived.next().is_some() {
