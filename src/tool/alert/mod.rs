@@ -132,7 +132,9 @@ impl Tool for Args {
         if let Some(loader) = findings.take(self.loader())
             && let Some(set) = findings.take(loader.load())
         {
-            set.bad.into_iter().for_each(|bad| _ = findings.take::<()>(Err(bad.error.at(format!("rule {}", bad.name)))));
+            set.bad
+                .into_iter()
+                .for_each(|bad| _ = findings.take::<()>(Err(bad.error.at(format!("rule {}", bad.name)))));
             set.rules.iter().for_each(|rule| findings.ready(format!("rule {}", rule.rule.name)));
         }
         if let Some(path) = &self.notify {
@@ -271,7 +273,6 @@ impl Args {
         }
         Ok(feed)
     }
-
 }
 
 /// Returns the topic of an input that is one.

@@ -23,6 +23,7 @@ use crate::stage::operator::Collector;
 use crate::stage::outputs::Outputs;
 use crate::time::format_instant;
 use crate::uri::kafka::Address;
+use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -370,7 +371,13 @@ impl AlertRun {
         self.progress.fired += firing;
         self.progress.resolved += alerts.len() as u64 - firing;
         let batch = alert::batch(alerts.iter().copied())?;
-        self.outputs.rows(&batch)?;
+        self.emit(&batch)
+    }
+
+    /// Writes rows with the schema of the outputs, and forgets them once they are durable.
+    fn emit(&mut self, rows: &RecordBatch) -> Result<()> {
+        let rows = RecordBatch::try_new(self.outputs.schema(), rows.columns().to_vec())?;
+        self.outputs.rows(&rows)?;
         self.outputs.flush()?;
         self.confirm()
     }
@@ -399,9 +406,7 @@ impl AlertRun {
             builder.push(alert).map_err(|fault| unreadable().because(fault.message))?;
         }
         let batch = builder.finish()?;
-        self.outputs.rows(&batch)?;
-        self.outputs.flush()?;
-        self.confirm()
+        self.emit(&batch)
     }
 
     /// Commits the offsets of topics, which only shows them: the positions are in the state.
