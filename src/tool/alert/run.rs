@@ -89,6 +89,8 @@ pub struct RunProgress {
     resolved: u64,
     /// Whether anything has changed since the last commit.
     is_dirty: bool,
+    /// Transitions that are not stored yet.
+    waiting: Vec<Transition>,
     /// Rules that were reported as bad, with the reason.
     bad: BTreeMap<String, String>,
     /// Messages about channels that no file defines.
@@ -164,7 +166,7 @@ impl AlertRun {
         if self.progress.how != Some(How::Stopped) {
             self.advance()?;
         }
-        self.commit(&[], &[])?;
+        self.commit(&[])?;
         self.finish()
     }
 
@@ -194,7 +196,7 @@ impl AlertRun {
             self.replace_rules(false)?;
         }
         if self.is_commit_due(now) {
-            self.commit(&[], &[])?;
+            self.commit(&[])?;
         }
         if now.saturating_sub(self.progress.shown) >= Run::TICK {
             self.progress.shown = now;
@@ -246,7 +248,10 @@ impl AlertRun {
         let before = self.engine.evaluated();
         let transitions = self.engine.advance(clock, self.run.clock.now());
         self.progress.is_dirty |= self.engine.evaluated() != before;
-        if transitions.is_empty() { Ok(()) } else { self.commit(&transitions, &[]) }
+        self.progress.waiting.extend(transitions);
+        // Alerts of the past page nobody, so a backlog stores many of them at once.
+        let is_due = |one: &Transition| self.services.state.is_none() || !one.alert.caught_up;
+        if self.progress.waiting.iter().any(is_due) { self.commit(&[]) } else { Ok(()) }
     }
 
     /// Reads the rules; resolves what fires for rules that are gone. Errors, at the start of a run: exit status 78 if no rule is
@@ -289,7 +294,8 @@ impl AlertRun {
             return Ok(());
         }
         let transitions = self.engine.set_rules(rules, self.run.clock.now())?;
-        self.commit(&transitions, &edits)
+        self.progress.waiting.extend(transitions);
+        self.commit(&edits)
     }
 
     /// Returns the counts of rows by outcome.
@@ -332,9 +338,10 @@ impl AlertRun {
         *is_dirty && self.services.state.is_some() && now.saturating_sub(*committed) >= interval
     }
 
-    /// Stores the state, then writes the rows.
-    fn commit(&mut self, transitions: &[Transition], edits: &[RuleEdit]) -> Result<()> {
+    /// Stores the state with the transitions that wait, then writes their rows.
+    fn commit(&mut self, edits: &[RuleEdit]) -> Result<()> {
         let start = self.run.clock.monotonic();
+        let transitions = std::mem::take(&mut self.progress.waiting);
         let mut marks: Vec<_> = self.feeds.iter().filter_map(|feed| feed.mark.clone()).collect();
         if let Some(state) = &mut self.services.state {
             state.commit(Commit {
@@ -344,7 +351,7 @@ impl AlertRun {
                 positions: &self.positions,
                 channels: &self.options.channels,
                 files: &mut marks,
-                transitions,
+                transitions: &transitions,
                 edits,
             })?;
         }
@@ -358,7 +365,7 @@ impl AlertRun {
         if let Some(sender) = self.services.sender.as_ref().filter(|_| !transitions.is_empty()) {
             sender.wake();
         }
-        self.write(transitions)
+        self.write(&transitions)
     }
 
     fn write(&mut self, transitions: &[Transition]) -> Result<()> {
@@ -414,7 +421,7 @@ impl AlertRun {
         for at in 0..self.feeds.len() {
             if self.feeds[at].source.can_commit() {
                 if self.progress.is_dirty {
-                    self.commit(&[], &[])?;
+                    self.commit(&[])?;
                 }
                 self.feeds[at].source.commit()?;
             }
