@@ -15,7 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::jsonl::Objects;
 use crate::format::row::Builder;
 use crate::kind::Kind;
-use crate::kind::alert::{self, Alert, AlertState};
+use crate::kind::alert::{Alert, AlertState};
+use crate::kind::alerts;
 use crate::notify::channel::Notification;
 use crate::time::DAY;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, params};
@@ -130,7 +131,7 @@ fn insert(tx: &Transaction, channel: &str, alert: &Alert, repeat: i64) -> Result
 
 /// Returns the row of an alert as JSON, as in every JSONL output.
 pub fn json(alert: &Alert) -> Result<String> {
-    let (batch, mut text) = (alert::batch([alert])?, String::new());
+    let (batch, mut text) = (alerts::batch([alert])?, String::new());
     Objects::try_new(&batch)?.write(0, &mut text);
     Ok(text)
 }
@@ -139,7 +140,7 @@ pub fn json(alert: &Alert) -> Result<String> {
 fn parse(row: &str) -> Result<Alert> {
     let mut builder = Builder::new(Kind::Alert);
     builder.push(row).map_err(|fault| Error::corrupt("outbox: not the row of an alert").because(fault.message))?;
-    alert::read(&builder.finish()?)?.pop().ok_or_else(|| Error::broken("a row without an alert"))
+    alerts::read(&builder.finish()?)?.pop().ok_or_else(|| Error::broken("a row without an alert"))
 }
 
 fn failed(what: &str, error: &rusqlite::Error) -> Error {
