@@ -1,6 +1,7 @@
 //! Tests of the binaries: command lines and their output.
 #![forbid(unsafe_code)]
 
+mod alert_rows;
 mod broker;
 mod brokers;
 mod channels;
