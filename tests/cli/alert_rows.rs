@@ -61,7 +61,7 @@ fn check(dir: &Dir, to: &str, from: &str) {
 #[test]
 fn every_format_and_local_store_holds_alerts() {
     let dir = alerts("alerts");
-    for file in ["out.jsonl", "out.csv", "out.tsv", "out.avro", "out.parquet", "out.arrow", "out.frames"] {
+    for file in ["out.jsonl", "out.csv", "out.tsv", "out.avro", "out.parquet", "out.frames"] {
         check(&dir, file, file);
     }
     check(&dir, "sqlite:alerts.db", "sqlite:alerts.db?table=alerts");
