@@ -3,7 +3,7 @@
 //!
 //! Strict: every column must have its type, and no other names are allowed. A fault concerns only its row. A value may
 //! be a string even if its type is another (CSV has only strings); `NAME_base64` has the bytes of `NAME`; a missing
-//! text of a dead letter or an alert that may be empty is empty, because CSV cannot distinguish the two.
+//! text of a dead letter that may be empty is empty, because CSV cannot distinguish the two.
 
 use crate::error::Result;
 use crate::expr::canonical_dimensions;
@@ -44,9 +44,8 @@ pub fn names_of(object: &str) -> Vec<Cow<'_, str>> {
     names
 }
 
-/// Texts of a dead letter or an alert that may be empty.
-const MAY_BE_EMPTY: [&str; 7] =
-    ["original_payload", "error_message", "source_topic", "partition", "producer_host", "severity", "summary"];
+/// Texts of a dead letter that may be empty.
+const MAY_BE_EMPTY: [&str; 5] = ["original_payload", "error_message", "source_topic", "partition", "producer_host"];
 
 /// Builds batches of one schema, row by row.
 pub struct Builder {

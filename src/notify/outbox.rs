@@ -15,7 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::jsonl::Objects;
 use crate::format::row::Builder;
 use crate::kind::Kind;
-use crate::kind::alert::{self, Alert, AlertState};
+use crate::kind::alert::{Alert, AlertState};
+use crate::kind::alerts;
 use crate::notify::channel::Notification;
 use crate::time::DAY;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, params};
@@ -91,7 +92,7 @@ pub fn create_tables(db: &Connection) -> Result<()> {
 
 /// Adds the notification of an alert's transition to a channel, unless it is no page (see the module). Errors: exit status 74,
 /// or 75 if another run holds the lock.
-pub fn enqueue(tx: &Transaction, channel: &str, alert: &Alert) -> Result<Enqueued> {
+pub fn enqueue(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enqueued> {
     let is_page = match alert.state {
         AlertState::Firing => !alert.caught_up,
         AlertState::Resolved => was_paged(tx, channel, alert)?,
@@ -101,10 +102,11 @@ pub fn enqueue(tx: &Transaction, channel: &str, alert: &Alert) -> Result<Enqueue
 
 /// Adds one more notification of an alert that still fires, unless the last one is still due or the first one was no page.
 /// Errors: as [`enqueue`].
-pub fn enqueue_repeat(tx: &Transaction, channel: &str, alert: &Alert) -> Result<Enqueued> {
+pub fn enqueue_repeat(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enqueued> {
     let query = "SELECT max(repeat), max(outcome IS NULL) FROM outbox
                  WHERE channel = ?1 AND alert_id = ?2 AND state = 'firing' HAVING count(*) > 0";
-    let found = tx.query_row(query, params![channel, alert.id().to_string()], |row| Ok((row.get(0)?, row.get(1)?)));
+    let found: rusqlite::Result<(i64, bool)> =
+        tx.query_row(query, params![channel, alert.id().to_string()], |row| Ok((row.get(0)?, row.get(1)?)));
     match found.optional().map_err(|error| failed("cannot read the outbox", &error))? {
         Some((last, false)) => insert(tx, channel, alert, last + 1),
         _ => Ok(Enqueued::NoPage),
@@ -119,7 +121,7 @@ fn was_paged(db: &Connection, channel: &str, alert: &Alert) -> Result<bool> {
     found.map_err(|error| failed("cannot read the outbox", &error))
 }
 
-fn insert(tx: &Transaction, channel: &str, alert: &Alert, repeat: i64) -> Result<Enqueued> {
+fn insert(tx: &Transaction<'_>, channel: &str, alert: &Alert, repeat: i64) -> Result<Enqueued> {
     let row = json(alert)?;
     let values = params![channel, alert.id().to_string(), alert.state.name(), repeat, row];
     let insert = "INSERT INTO outbox (channel, alert_id, state, repeat, alert) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -130,7 +132,7 @@ fn insert(tx: &Transaction, channel: &str, alert: &Alert, repeat: i64) -> Result
 
 /// Returns the row of an alert as JSON, as in every JSONL output.
 pub fn json(alert: &Alert) -> Result<String> {
-    let (batch, mut text) = (alert::batch([alert])?, String::new());
+    let (batch, mut text) = (alerts::batch([alert])?, String::new());
     Objects::try_new(&batch)?.write(0, &mut text);
     Ok(text)
 }
@@ -139,7 +141,7 @@ pub fn json(alert: &Alert) -> Result<String> {
 fn parse(row: &str) -> Result<Alert> {
     let mut builder = Builder::new(Kind::Alert);
     builder.push(row).map_err(|fault| Error::corrupt("outbox: not the row of an alert").because(fault.message))?;
-    alert::read(&builder.finish()?)?.pop().ok_or_else(|| Error::broken("a row without an alert"))
+    alerts::read(&builder.finish()?)?.pop().ok_or_else(|| Error::broken("a row without an alert"))
 }
 
 fn failed(what: &str, error: &rusqlite::Error) -> Error {
@@ -167,6 +169,8 @@ pub struct Due {
 pub enum Next {
     /// This notification is due.
     Due(Box<Due>),
+    /// The row of one is not that of an alert (exit status 65), for example because a newer evt wrote it. It is refused now.
+    Unreadable(Error),
     /// One is due at this time (µs, wall time), none before.
     Later(i64),
     /// Nothing.
@@ -219,10 +223,18 @@ impl Outbox {
         let mut statement = self.db.prepare_cached(query).map_err(failed)?;
         let mut rows = statement.query(params![self.channel, now]).map_err(failed)?;
         let Some(row) = rows.next().map_err(failed)? else { return self.later() };
-        let text: String = row.get(1).map_err(failed)?;
+        let (id, text): (i64, String) = (row.get(0).map_err(failed)?, row.get(1).map_err(failed)?);
+        let alert = match parse(&text) {
+            Ok(alert) => alert,
+            Err(error) => {
+                let refuse = "UPDATE outbox SET outcome = 'refused', done_at = ?2, cause = ?3 WHERE id = ?1";
+                self.execute(refuse, params![id, now, error.to_string()])?;
+                return Ok(Next::Unreadable(error));
+            }
+        };
         let due = Due {
-            id: row.get(0).map_err(failed)?,
-            notification: Notification { alert: parse(&text)?, row: text, repeat: row.get(2).map_err(failed)? },
+            id,
+            notification: Notification { alert, row: text, repeat: row.get(2).map_err(failed)? },
             attempts: row.get(3).map_err(failed)?,
             tried_at: row.get(4).map_err(failed)?,
             is_moot: row.get(5).map_err(failed)?,

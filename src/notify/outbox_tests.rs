@@ -129,7 +129,8 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    // Each case commits some twenty transactions to a disk.
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 48, ..ProptestConfig::default() })]
     #[test]
     fn the_outbox_is_a_list_with_an_order_per_alert(actions in prop::collection::vec(action(), 1..60)) {
         let dir = tempfile::tempdir().unwrap();
@@ -219,4 +220,23 @@ fn notifications_of_an_alert_that_ended_a_week_ago_are_deleted() {
     assert_eq!(rows(), 3, "seven days have not passed");
     outbox.prune(8 * DAY + 1).unwrap();
     assert_eq!(rows(), 1, "the other alert still fires");
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_refused_and_blocks_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let mut db = Connection::open(&path).unwrap();
+    create_tables(&db).unwrap();
+    let outbox = Outbox::open(&path, "c").unwrap();
+    let tx = db.transaction().unwrap();
+    for n in 0..2 {
+        enqueue(&tx, "c", &alert(n, AlertState::Firing, false)).unwrap();
+    }
+    tx.execute("UPDATE outbox SET alert = '{\"a_column_of_tomorrow\":1}' WHERE id = 1", []).unwrap();
+    tx.commit().unwrap();
+    let Next::Unreadable(error) = outbox.next(0).unwrap() else { panic!("a foreign row") };
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let Next::Due(due) = outbox.next(0).unwrap() else { panic!("the other one") };
+    assert_eq!(due.id, 2);
 }

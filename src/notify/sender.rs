@@ -2,9 +2,8 @@
 //!
 //! A failed attempt is repeated after a pause with full jitter, for as long as the channel allows; the last one is made at the
 //! end of that time. The time begins with the first attempt of a run, so that a machine that starts without its network loses
-//! nothing. A receiver that is away or busy pauses its whole channel, while a
-//! notification that fails alone is retried beside the others. A thread that cannot read or write the outbox reports it and
-//! goes on: the notifications are still there.
+//! nothing. A receiver that is away or busy pauses its whole channel, while a notification that fails alone is retried beside the
+//! others. A thread that cannot read or write the outbox reports it and goes on: the notifications are still there.
 
 use crate::clock::Clock;
 use crate::console::Console;
@@ -264,6 +263,11 @@ impl Worker {
         let now = Clock::System.now();
         let due = match self.outbox.next(now)? {
             Next::Due(due) => due,
+            Next::Unreadable(error) => {
+                self.count(|counts| counts.refused += 1);
+                self.console.warn(format!("channel '{}': a notification is lost: {error}", self.channel.name));
+                return Ok(Step::Again);
+            }
             Next::Later(at) => return Ok(Step::Wait(micros(at - now))),
             Next::Idle => return Ok(Step::Idle),
         };

@@ -2,7 +2,8 @@
 //! store.
 
 use crate::kind::Kind;
-use crate::kind::alert::{self, Alert, AlertReason, AlertRule, AlertState, rule_id};
+use crate::kind::alert::{Alert, AlertReason, AlertRule, AlertState, rule_id};
+use crate::kind::alerts;
 use crate::kind::metric::metric_id;
 use crate::time::{DAY, HOUR};
 use arrow::array::{
@@ -157,7 +158,7 @@ fn alert_columns(from: i64, to: i64) -> Vec<ArrayRef> {
             caught_up: n % 7 == 0,
         }
     };
-    alert::batch(&(from..to).map(alert).collect::<Vec<_>>()).unwrap().columns().to_vec()
+    alerts::batch(&(from..to).map(alert).collect::<Vec<_>>()).unwrap().columns().to_vec()
 }
 
 /// Makes metric rows; their values take every form of a float.

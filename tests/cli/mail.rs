@@ -10,7 +10,7 @@ use std::process::{Child, Stdio};
 
 /// The mail server, and its port.
 fn mail_server(dir: &Dir, python: &str, certificate: &[&str]) -> (Child, String) {
-    let script = format!("{}/tests/oracle/mail.py", ROOT);
+    let script = format!("{ROOT}/tests/oracle/mail.py");
     let args = [&[script.as_str(), "mail.jsonl"], certificate].concat();
     let mut server = dir.command(python, &args).stdout(Stdio::piped()).spawn().expect("python runs");
     let mut port = String::new();

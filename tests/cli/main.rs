@@ -3,6 +3,7 @@
 
 mod alert;
 mod alert_inputs;
+mod alert_rows;
 mod broker;
 mod brokers;
 mod channels;
