@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod alert;
 pub mod avro;
 pub mod cli;
 pub mod clock;
@@ -25,6 +26,7 @@ pub mod format;
 pub mod frame;
 pub mod generate;
 pub mod http;
+pub mod https;
 #[cfg(test)]
 mod in_ci;
 pub mod ingest;
@@ -34,6 +36,7 @@ pub mod kafka;
 pub mod kind;
 pub mod mapping;
 pub mod metrics;
+pub mod notify;
 pub mod op;
 pub mod output;
 pub mod parse;

@@ -90,6 +90,14 @@ fn of_file(path: &str) -> Result<String> {
     Ok(trimmed.unwrap_or(&text).to_owned())
 }
 
+/// Makes a value that a file has literally a secret: output shows `{NAME}` in its place.
+pub fn remember(name: &str, value: &str) {
+    let mut revealed = revealed();
+    if !revealed.known.iter().any(|known| known.value == value) {
+        revealed.known.push(Known { placeholder: format!("{{{name}}}"), value: value.to_owned() });
+    }
+}
+
 fn mark(placeholder: &str, value: String) -> String {
     let mut revealed = revealed();
     let found = revealed.known.iter().position(|known| known.placeholder == placeholder && known.value == value);
@@ -197,6 +205,13 @@ mod tests {
         assert_eq!(hide(&concealed), shown);
         assert_eq!(hide("cannot reach u:p@ss/w?rd&x=1@host/db"), format!("cannot reach {shown}"));
         assert_eq!(super::shown("u:p%40ss%2Fw%3Frd%26x%3D1@host/db"), shown);
+    }
+
+    #[test]
+    fn a_literal_secret_is_never_shown() {
+        remember("routing_key", "literal-of-a-file");
+        remember("password", "literal-of-a-file");
+        assert_eq!(hide("refused literal-of-a-file"), "refused {routing_key}");
     }
 
     #[test]

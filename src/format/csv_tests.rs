@@ -106,14 +106,17 @@ fn a_header_that_is_too_long_ends_the_run() {
 
 #[test]
 fn what_is_structure_stands_between_quotes() {
-    let alert = r#"{"rule":"a,\"b\"\n","state":"firing","value":0.5,"window_start":"2024-01-15T10:00:00Z","window_end":"2024-01-15T10:01:00Z","since":"2024-01-15T10:00:00Z"}"#;
+    let alert = r#"{"alert_id":"00000000-0000-0000-0000-000000000001","rule_id":"00000000-0000-0000-0000-000000000002","rule":"a,\"b\"\n","dimensions":{"country":"DE"},"severity":"critical","state":"firing","reason":"condition","value":0.5,"window_start":"2024-01-15T10:00:00Z","window_end":"2024-01-15T10:01:00Z","since":"2024-01-15T10:01:00Z","at":"2024-01-15T10:02:00Z","labels":{"team":"shop"},"summary":"s","caught_up":false}"#;
     let batch = build(Kind::Alert, &[alert.to_owned()]);
     let csv = String::from_utf8(encode(&CSV, std::slice::from_ref(&batch))).unwrap();
     assert_eq!(
         csv,
-        "rule,state,value,window_start,window_end,since\n\"a,\"\"b\"\"\n\",firing,0.5,2024-01-15T10:00:00.000000Z,\
-         2024-01-15T10:01:00.000000Z,2024-01-15T10:00:00.000000Z\n"
+        "alert_id,rule_id,rule,dimensions,severity,state,reason,value,threshold,window_start,window_end,since,at,labels,\
+         summary,caught_up\n00000000-0000-0000-0000-000000000001,00000000-0000-0000-0000-000000000002,\
+         \"a,\"\"b\"\"\n\",\"{\"\"country\"\":\"\"DE\"\"}\",critical,firing,condition,0.5,,\
+         2024-01-15T10:00:00.000000Z,2024-01-15T10:01:00.000000Z,2024-01-15T10:01:00.000000Z,\
+         2024-01-15T10:02:00.000000Z,\"{\"\"team\"\":\"\"shop\"\"}\",s,false\n"
     );
     let tsv = String::from_utf8(encode(&TSV, &[batch])).unwrap();
-    assert!(tsv.starts_with("rule\tstate\tvalue"));
+    assert!(tsv.starts_with("alert_id\trule_id\trule\t"));
 }

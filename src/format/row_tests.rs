@@ -66,7 +66,7 @@ proptest! {
     }
 }
 
-const ALERT: &str = r#"{"rule":"r","state":"firing","window_start":"2024-01-15T10:00:00Z","window_end":"2024-01-15T10:01:00Z","since":"2024-01-15T10:00:00Z"}"#;
+const ALERT: &str = r#"{"alert_id":"00000000-0000-0000-0000-000000000001","rule_id":"00000000-0000-0000-0000-000000000002","rule":"r","dimensions":{"country":"DE"},"severity":"critical","state":"firing","reason":"condition","window_start":"2024-01-15T10:00:00Z","window_end":"2024-01-15T10:01:00Z","since":"2024-01-15T10:01:00Z","at":"2024-01-15T10:02:00Z","labels":{"team":"shop"},"summary":"s","caught_up":false}"#;
 
 fn fault_of(from: &str, to: &str) -> Fault {
     Builder::new(Kind::Alert).push(&ALERT.replace(from, to)).unwrap_err()
@@ -76,13 +76,18 @@ fn fault_of(from: &str, to: &str) -> Fault {
 fn a_fault_names_the_column_and_what_it_should_be() {
     Builder::new(Kind::Alert).push(ALERT).unwrap();
     assert_eq!(fault_of(r#""rule":"r","#, "").message, "'rule': missing");
-    assert_eq!(fault_of(r#""r""#, "7").message, "'rule': expected a string, found 7");
+    assert_eq!(fault_of(r#":"r""#, ":7").message, "'rule': expected a string, found 7");
     assert_eq!(fault_of("2024-01-15T10:01:00Z", "soon").error_type, ErrorType::TimestampError);
     assert_eq!(fault_of(r#""rule""#, r#""x":1,"rule""#).message, "'x': unknown column of this kind");
     assert_eq!(fault_of(r#""rule""#, r#""rule":"q","rule""#).message, "'rule': duplicate column");
     assert_eq!(
         fault_of(r#""rule":"r""#, r#""rule":"r","value":1e400"#).message,
         "'value': expected a number, found 1e400"
+    );
+    assert_eq!(fault_of(r#"{"team":"shop"}"#, "7").message, "'labels': expected a JSON object, found 7");
+    assert_eq!(
+        fault_of(r#""00000000-0000-0000-0000-000000000001""#, r#""1""#).message,
+        "'alert_id': expected a UUID, found \"1\""
     );
     assert_eq!(fault_of("}", "").error_type, ErrorType::ParseError);
     assert_eq!(Builder::new(Kind::Alert).push("[]").unwrap_err().message, "expected a JSON object");

@@ -218,15 +218,29 @@ pub fn rows(kind: Kind) -> BoxedStrategy<Vec<String>> {
                 format!("{{{event},\"late_for\":[{names}],\"lateness_ms\":{ms},\"partial\":{partial}}}")
             })
             .boxed(),
-        Kind::Alert => (hard_text(), number(), instant(), instant(), instant())
-            .prop_map(|(rule, value, start, end, since)| {
-                let rule = quoted(&rule);
-                let windows = format!("\"window_start\":{start},\"window_end\":{end},\"since\":{since}");
-                format!("{{\"rule\":{rule},\"state\":\"firing\",\"value\":{value},{windows}}}")
-            })
-            .boxed(),
+        Kind::Alert => alert().boxed(),
     };
     prop::collection::vec(row, 1..6).boxed()
+}
+
+fn alert() -> impl Strategy<Value = String> {
+    let some = |name: &'static str| {
+        prop_oneof![Just(String::new()), number().prop_map(move |number| format!("\"{name}\":{number},"))]
+    };
+    let names = (uuid(), uuid(), hard_text(), object(), hard_text());
+    let numbers = (some("value"), some("threshold"), any::<bool>());
+    (names, numbers, [instant(), instant(), instant(), instant()], object(), hard_text()).prop_map(
+        |(names, (value, threshold, caught_up), [start, end, since, at], labels, summary)| {
+            let (id, rule_id, rule, dimensions, severity) = names;
+            let [rule, severity, summary] = [rule, severity, summary].map(|text| quoted(&text));
+            format!(
+                "{{\"alert_id\":{id},\"rule_id\":{rule_id},\"rule\":{rule},\"dimensions\":{dimensions},\
+                 \"severity\":{severity},\"state\":\"firing\",\"reason\":\"rule gone\",{value}{threshold}\
+                 \"window_start\":{start},\"window_end\":{end},\"since\":{since},\"at\":{at},\
+                 \"labels\":{labels},\"summary\":{summary},\"caught_up\":{caught_up}}}"
+            )
+        },
+    )
 }
 
 fn metric() -> impl Strategy<Value = String> {

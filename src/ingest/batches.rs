@@ -6,7 +6,7 @@ use crate::console::Console;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::kind::event::{self, RAW};
-use crate::kind::{Kind, letters};
+use crate::kind::{Kind, older};
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, SchemaRef};
 
@@ -62,7 +62,7 @@ impl Batches {
                 }
                 self.conform(batch, kind, has_raw, |message| console.warn(format!("{name}: {message}")))
             }
-            Some(Kind::Dead) => Ok(letters::widened(batch)?),
+            Some(Kind::Dead | Kind::Alert) => older::widened(batch),
             _ => Ok(batch),
         }
     }

@@ -9,7 +9,7 @@ use crate::format::{jsonl, row};
 use crate::frame::{Control, Decoder, End, Finish, Frame, How};
 use crate::ingest::{ByteProgress, Ingest};
 use crate::kind::event::RAW;
-use crate::kind::{Kind, letters};
+use crate::kind::{Kind, older};
 use crate::mapping::RecordMeta;
 use crate::run::Run;
 use arrow::array::RecordBatch;
@@ -119,7 +119,7 @@ impl FrameInput {
         let heeds_signals = self.raw_only || bytes.is_plain_file();
         bytes.set_heeds_signals(heeds_signals);
         self.run.stop.set_behind_pipe(!heeds_signals);
-        let schema = letters::widened_schema(schema);
+        let schema = older::widened_schema(schema);
         self.rows = match own_kind(&schema) {
             None => Rows::Foreign(Pieces::new(ingest.run().line_max())),
             Some(_) => {

@@ -98,6 +98,10 @@ pub fn offset_of(bound: &Bound, number: i32, extent: Extent, at_instant: Option<
         Bound::Latest => Some(extent.high),
         Bound::Instant(_) => Some(at_instant.unwrap_or(extent.high)),
         Bound::Offsets(offsets) => offsets.iter().find(|(partition, _)| *partition == number).map(|(_, at)| *at),
+        Bound::Kept(kept) => {
+            let found = kept.iter().find(|(partition, ..)| *partition == number);
+            Some(found.map_or(extent.low, |(_, at, _)| *at))
+        }
     }
 }
 

@@ -137,12 +137,17 @@ pub fn resolve(
     let ends = end.map(|end| offsets(cluster, &end, cursors)).transpose()?;
     let committed = match (read_mode, &options.group) {
         (ReadMode::Bounded | ReadMode::Tail, _) | (_, None) => vec![],
+        _ if matches!(start, Bound::Kept(_)) => vec![],
         (_, Some(_)) => cluster.committed(&ids(cursors))?,
     };
     for (at, cursor) in cursors.iter_mut().enumerate() {
         cursor.end = ends.as_ref().map(|ends| ends[at].unwrap_or(cursor.extent.high).min(cursor.extent.high));
         let committed = committed.iter().find(|position| position.id == cursor.id);
-        cursor.stream_time = committed.and_then(|position| position.stream_time);
+        let kept = match &start {
+            Bound::Kept(kept) => kept.iter().find(|(number, ..)| *number == cursor.id.number).and_then(|(.., time)| *time),
+            _ => None,
+        };
+        cursor.stream_time = committed.and_then(|position| position.stream_time).or(kept);
         cursor.next = match committed {
             Some(position) => position.offset,
             None if cursor.is_new => cursor.extent.low,

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Control, Frame, Progress};
 use crate::ingest::Ingest;
 use crate::kind::dead::{ErrorType, Fault};
-use crate::kind::{Kind, letters};
+use crate::kind::{Kind, older};
 use crate::mapping::{RecordMeta, Stamper};
 use crate::registry::place;
 use crate::registry::wire::{self, Wire};
@@ -230,7 +230,7 @@ impl PayloadDecoder {
         ingest: &mut Ingest,
     ) -> Result<()> {
         match frame {
-            Frame::Schema(schema) => ingest.take_schema(letters::widened_schema(&schema), &self.name),
+            Frame::Schema(schema) => ingest.take_schema(older::widened_schema(&schema), &self.name),
             Frame::Batch(batch) => ingest.batch(batch, &self.name),
             Frame::Control(Control::Progress(progress)) => {
                 let partitions = self.progress.apply(id, progress);

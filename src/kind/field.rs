@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 /// Whether a column of evt's kinds is text with a JSON object.
 pub fn holds_json(field: &Field) -> bool {
-    matches!(field.name().as_str(), "properties" | "dimensions") && *field.data_type() == DataType::Utf8
+    matches!(field.name().as_str(), "properties" | "dimensions" | "labels") && *field.data_type() == DataType::Utf8
 }
 
 /// Whether a column of any program has JSON objects as text, by its name, or JSON values, by its extension.
@@ -16,7 +16,7 @@ pub fn claims_json(field: &Field) -> bool {
 
 /// Whether a column of any program is an evt id, by its name.
 pub fn is_id(field: &Field) -> bool {
-    matches!(field.name().as_str(), "event_id" | "metric_id")
+    matches!(field.name().as_str(), "event_id" | "metric_id" | "alert_id" | "rule_id")
 }
 
 /// Returns a column of JSON values as text, which Arrow readers recognise.

@@ -1,14 +1,14 @@
-//! Batches of dead letters: builds them, truncates them to a size, and completes those of older versions.
+//! Batches of dead letters: builds them, and truncates them to a size.
 
 use super::Kind;
-use super::dead::{Letter, column, fields};
+use super::dead::{Letter, column};
 use super::headers::{self, Headers as _};
 use crate::error::Result;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int32Builder, Int64Array, Int64Builder, RecordBatch,
     StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder, new_null_array,
 };
-use arrow::datatypes::{DataType, Int32Type, Schema, SchemaRef};
+use arrow::datatypes::Int32Type;
 use std::sync::Arc;
 
 /// Removes `excess` bytes from a dead letter, the one row of a batch: from its payload, then its headers, then its key.
@@ -42,26 +42,6 @@ pub fn cut(letter: &RecordBatch, excess: usize) -> Result<Option<RecordBatch>> {
         columns[column::ORIGINAL_LENGTH] = Arc::new(Int64Array::from(vec![length]));
     }
     Ok(Some(RecordBatch::try_new(letter.schema(), columns)?))
-}
-
-/// Adds the column `original_length` to dead letters written before it existed.
-pub fn widened(letters: RecordBatch) -> Result<RecordBatch> {
-    if letters.num_columns() != column::ORIGINAL_LENGTH {
-        return Ok(letters);
-    }
-    let schema = widened_schema(letters.schema_ref());
-    let mut columns = letters.columns().to_vec();
-    columns.push(new_null_array(&DataType::Int64, letters.num_rows()));
-    Ok(RecordBatch::try_new(schema, columns)?)
-}
-
-/// Adds that column to the schema of such dead letters.
-pub fn widened_schema(schema: &SchemaRef) -> SchemaRef {
-    if Kind::of(schema) != Some(Kind::Dead) || schema.fields().len() != column::ORIGINAL_LENGTH {
-        return schema.clone();
-    }
-    let fields = schema.fields().iter().cloned().chain(fields().pop().map(Arc::new));
-    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
 /// Builds batches of dead letters of one stage.

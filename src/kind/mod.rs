@@ -5,11 +5,13 @@
 //!
 //! - `event.rs`, `metric.rs`, `dead.rs`, `late.rs`, `alert.rs`: the columns of each kind; `field.rs`: their types.
 //! - `rows.rs`: typed access to the rows of a batch of events.
-//! - `letters.rs`: builds batches of dead letters; `headers.rs`: record headers as columns.
+//! - `alerts.rs`: batches of alerts; `letters.rs`: batches of dead letters; `headers.rs`: record headers as columns.
+//! - `older.rs`: rows of older versions, with fewer columns.
 //! - `values.rs`: builds columns from single values.
 //! - `shadow.rs`: warns of properties that have the name of a column.
 
 pub mod alert;
+pub mod alerts;
 pub mod dead;
 pub mod event;
 mod field;
@@ -17,6 +19,7 @@ pub mod headers;
 pub mod late;
 pub mod letters;
 pub mod metric;
+pub mod older;
 pub mod rows;
 pub mod shadow;
 pub mod values;

@@ -50,6 +50,11 @@ impl Outages {
         (number, true)
     }
 
+    /// Whether some brokers do not answer.
+    pub fn is_any(&self) -> bool {
+        self.0.borrow().values().any(|outage| matches!(outage.state, State::Since(_)))
+    }
+
     /// Notes that a client in outage `number` has an answer. Returns the length of the outage if the client must report its
     /// end.
     pub fn end(&self, brokers: &str, number: u64, now: Instant) -> Option<Duration> {

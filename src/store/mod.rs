@@ -33,6 +33,7 @@ pub mod rows;
 mod sink;
 mod sqlite;
 
+use crate::error::{Error, Result};
 pub use definition::{Batches, Store, Tables, batches};
 pub use location::Location;
 pub use sink::{Epoch, Notice, OpenOptions, Sink, SinkOutcome};
@@ -40,6 +41,17 @@ pub use sink::{Epoch, Notice, OpenOptions, Sink, SinkOutcome};
 /// Returns the store with this scheme.
 pub fn by_scheme(scheme: &str) -> Option<&'static Store> {
     ALL.iter().copied().find(|store| store.scheme == scheme || store.also.contains(&scheme))
+}
+
+/// Reads the rules of evt-alert from the table that `?table=` names; each row has a field for each column.
+///
+/// Errors: exit status 2 for a store without such tables, 69, 74, 75 or 78 if the table cannot be read.
+pub fn rules(store: &Store, location: &Location) -> Result<Vec<serde_json::Map<String, serde_json::Value>>> {
+    match store.scheme {
+        scheme if scheme == sqlite::STORE.scheme => sqlite::rules::read(location),
+        scheme if scheme == postgres::STORE.scheme => postgres::rules::read(location),
+        scheme => Err(Error::usage(format!("{location}: expected rules in a file, sqlite: or postgres:, found {scheme}"))),
+    }
 }
 
 /// Every store: adding one is one file and one row here.

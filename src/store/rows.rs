@@ -3,6 +3,7 @@
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::kind::alerts;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::metric::{MetricColumns, metric_id};
 use crate::time::{DAY, format_instant, is_in_calendar};
@@ -24,7 +25,7 @@ pub fn key_columns(kind: Kind) -> &'static [&'static str] {
         Kind::Metric => &["metric_name", "window_start", "window_end", "dimensions"],
         Kind::Dead => &["stage", "source_topic", "partition", "offset", "original_payload"],
         Kind::Late => &["origin", "partition", "offset", "event_id", "late_for"],
-        Kind::Alert => &["rule", "window_start", "window_end", "state"],
+        Kind::Alert => &["alert_id", "state"],
     }
 }
 
@@ -89,6 +90,7 @@ impl FitRows {
     /// metrics whose id is not derived from their key, which could merge two metrics.
     pub fn of(kind: Kind, batch: &RecordBatch) -> Result<Self> {
         let batch = align(kind, batch)?;
+        let batch = if kind == Kind::Alert { alerts::completed(&batch)? } else { batch };
         let mut unfit = if kind == Kind::Metric { foreign_ids(&batch)? } else { Vec::new() };
         for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
             let Some(instants) = column.as_primitive_opt::<TimestampMicrosecondType>() else { continue };

@@ -2,6 +2,8 @@
 //! store.
 
 use crate::kind::Kind;
+use crate::kind::alert::{Alert, AlertReason, AlertRule, AlertState, rule_id};
+use crate::kind::alerts;
 use crate::kind::metric::metric_id;
 use crate::time::{DAY, HOUR};
 use arrow::array::{
@@ -131,15 +133,32 @@ fn dead_columns(from: i64, to: i64) -> Vec<ArrayRef> {
 }
 
 fn alert_columns(from: i64, to: i64) -> Vec<ArrayRef> {
-    let numbers = || from..to;
-    vec![
-        Arc::new(StringArray::from_iter_values(numbers().map(|n| format!("rule {}", n % 2)))),
-        Arc::new(StringArray::from_iter_values(numbers().map(|n| if n % 3 == 0 { "firing" } else { "resolved" }))),
-        Arc::new(numbers().map(|n| (n % 4 != 0).then_some(n as f64 / 3.0)).collect::<Float64Array>()),
-        instants(numbers().map(|n| Some(START + n * HOUR))),
-        instants(numbers().map(|n| Some(START + n * HOUR + HOUR))),
-        instants(numbers().map(|n| Some(START + n * HOUR + HOUR))),
-    ]
+    let alert = |n: i64| {
+        // Every third alert is still firing; the others have both rows.
+        let (of_five, state) = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)][(n % 5) as usize];
+        let (n, state) = (n / 5 * 3 + of_five, AlertState::ALL[state]);
+        let labels = (n % 2 == 1).then(|| ("team".to_owned(), format!("a \"{n}\"")));
+        Alert {
+            rule: Arc::new(AlertRule {
+                rule_id: rule_id(&format!("rule {}", n % 2)),
+                name: format!("rule {}", n % 2),
+                severity: "warning".to_owned(),
+                threshold: (n % 5 != 0).then_some(n as f64),
+                labels: labels.into_iter().collect(),
+            }),
+            dimensions: if n % 3 == 0 { "{}".to_owned() } else { format!(r#"{{"country":"{n}"}}"#) },
+            state,
+            reason: AlertReason::ALL[(n % 6) as usize],
+            value: (n % 4 != 0).then_some(n as f64 / 3.0),
+            window_start: START + n * HOUR,
+            window_end: START + n * HOUR + HOUR,
+            since: START + n * HOUR,
+            at: START + n * HOUR + if state == AlertState::Firing { 0 } else { HOUR / 2 },
+            summary: format!("value of {n}"),
+            caught_up: n % 7 == 0,
+        }
+    };
+    alerts::batch(&(from..to).map(alert).collect::<Vec<_>>()).unwrap().columns().to_vec()
 }
 
 /// Makes metric rows; their values take every form of a float.

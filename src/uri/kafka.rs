@@ -31,6 +31,9 @@ pub enum Bound {
     Instant(String),
     /// These offsets, by partition.
     Offsets(Vec<(i32, i64)>),
+    /// What the tool itself has kept of an earlier run, whatever the group has committed: the next offset and the stream time
+    /// (µs) by partition. A partition without them is read from its start.
+    Kept(Vec<(i32, i64, Option<i64>)>),
 }
 
 /// The parsed options.
@@ -201,7 +204,7 @@ impl Options {
             "key" => self.key = Some(value.to_owned()),
             "start" => self.start = Some(bound(value)?),
             "end" => match bound(value)? {
-                Bound::Earliest => return Err(wrong("expected latest, an instant or offsets")),
+                Bound::Earliest | Bound::Kept(_) => return Err(wrong("expected latest, an instant or offsets")),
                 end => self.end = Some(end),
             },
             "partitions" => self.partitions = Some(partitions(value).ok_or_else(|| wrong("expected 0,1,2"))?),

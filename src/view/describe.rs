@@ -118,14 +118,14 @@ impl Describe {
         let disorder = (timed && matches!(kind, Kind::Event | Kind::Late)).then(Disorder::try_new).transpose()?;
         let paths = match kind {
             Kind::Event | Kind::Late => Some(PathCounts::new("properties")),
-            Kind::Metric => Some(PathCounts::new("dimensions")),
-            Kind::Dead | Kind::Alert => None,
+            Kind::Metric | Kind::Alert => Some(PathCounts::new("dimensions")),
+            Kind::Dead => None,
         };
         let words: &[&'static str] = match kind {
             Kind::Event | Kind::Late => &["source", "event_type", "user_id"],
             Kind::Metric => &["metric_name", "dimensions"],
             Kind::Dead => &["error_type", "source_topic", "stage"],
-            Kind::Alert => &["rule", "state"],
+            Kind::Alert => &["rule", "state", "severity", "reason"],
         };
         let values = words.iter().map(|column| ValueCounts::try_new(column)).collect::<Result<_>>()?;
         Ok(Self { kind, timed, rows: 0, columns, times: None, disorder, paths, values })

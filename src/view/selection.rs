@@ -83,8 +83,9 @@ impl Selection {
 }
 
 fn choose(parts: &[String], schema: &Schema) -> Result<Chosen> {
-    let object = schema.fields().iter().position(|field| holds_json(field));
     let (first, rest) = parts.split_first().ok_or_else(|| Error::usage("--columns: expected a name"))?;
+    let named = schema.index_of(first).ok().filter(|index| holds_json(schema.field(*index)));
+    let object = named.or_else(|| schema.fields().iter().position(|field| holds_json(field)));
     if let (Some(object), false) = (object, rest.is_empty())
         && schema.field(object).name() == first
     {
@@ -173,7 +174,7 @@ pub fn default_names(kind: Kind, first: &RecordBatch, unsaid: Unsaid) -> Vec<Nam
             return names.iter().chain(telling).map(|name| Name::column(*name)).collect();
         }
         Kind::Dead => &["failed_at", "error_type", "source_topic", "offset", "error_message", "original_payload"],
-        Kind::Alert => &crate::kind::alert::COLUMNS,
+        Kind::Alert => &["at", "state", "severity", "rule", "dimensions", "value", "threshold", "reason", "summary"],
     };
     names.iter().map(|name| Name::column(*name)).collect()
 }

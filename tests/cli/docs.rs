@@ -15,7 +15,8 @@ fn stage(faulty: bool) -> Dir {
     let faults = if faulty { "--malformed 0.01 --invalid 0.01" } else { "--late 0.01" };
     // Events whose time has a second name, and whose schemas are those of the demo.
     dir.shell(&format!(
-        "cp -r {examples}/schemas {examples}/metrics.toml . && cp schemas/click/1.avsc old.avsc \
+        "cp -r {examples}/schemas {examples}/metrics.toml {examples}/alerts/rules*.toml . \
+         && cp schemas/click/1.avsc old.avsc \
          && evt-gen --events 3k --seed 7 --rate 20 {faults} -q \
          | sed -E 's/\"server_timestamp\":(\"[^\"]*\")\\}}$/\"server_timestamp\":\\1,\"created_at\":\\1}}/' > events.jsonl \
          && sed 's/\"name\":\"page\"/\"name\":\"added\",\"type\":\"int\",\"default\":0}},{{\"name\":\"page\"/' old.avsc > new.avsc \

@@ -1,8 +1,12 @@
 //! Tests of the binaries: command lines and their output.
 #![forbid(unsafe_code)]
 
+mod alert;
+mod alert_inputs;
+mod alert_rows;
 mod broker;
 mod brokers;
+mod channels;
 mod checks;
 mod code;
 mod compat;
@@ -28,13 +32,16 @@ mod json;
 mod kafka;
 mod letters;
 mod losses;
+mod mail;
 mod man;
 mod names;
+mod notify;
 mod oracle;
 mod outputs;
 mod pipe;
 mod questions;
 mod raw;
+mod receivers;
 mod records;
 mod registry;
 mod replace;

@@ -32,11 +32,12 @@ const TABLES: [&str; 4] = ["src/format", "src/kind", "src/op/aggregate", "src/to
 const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "types"];
 
 /// Modules from the bottom to the top; each may import its own layer and those before it.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["error", "counts", "parse", "ratio", "time", "json", "kind"],
     &["avro"],
-    &["format", "frame", "expr", "mapping", "op", "view", "generate"],
-    &["clock", "secret", "console", "metrics", "service", "stop", "registry", "store"],
+    &["format", "frame", "expr", "mapping", "op", "view", "generate", "alert"],
+    &["clock", "secret", "console", "metrics", "service", "stop", "https", "registry", "store"],
+    &["notify"],
     &["run"],
     &["uri"],
     &["http", "ingest", "input", "kafka", "output", "source", "spool"],
@@ -45,19 +46,21 @@ const LAYERS: [&[&str]; 10] = [
     &["tool"],
 ];
 /// Modules that use no I/O and no clock. (A format decodes a file that its caller opened.)
-const PURE: [&str; 13] =
-    ["counts", "parse", "ratio", "time", "json", "kind", "avro", "frame", "expr", "mapping", "op", "view", "generate"];
+const PURE: [&str; 14] = [
+    "counts", "parse", "ratio", "time", "json", "kind", "avro", "frame", "expr", "mapping", "op", "view", "generate", "alert",
+];
 
 /// Crates that only these files name.
-const CLIENTS: [(&str, &str); 12] = [
-    ("rusqlite::", "src/store/sqlite"),
+const CLIENTS: [(&str, &str); 13] = [
+    ("rusqlite::", "src/store/sqlite|src/notify/outbox.rs|src/tool/alert/state.rs"),
     ("rdkafka::", "src/kafka/"),
     ("redis::Connection", "src/store/redis/"),
     ("tokio_postgres::", "src/store/postgres/"),
     ("tokio::", "src/store/postgres/|src/cli/prometheus.rs|src/http/"),
     ("prometheus_client::", "src/metrics.rs|src/http/"),
     ("sd_notify::", "src/service.rs"),
-    ("ureq::", "src/registry/confluent/"),
+    ("ureq::", "src/https.rs|src/registry/confluent/|src/notify/channel/"),
+    ("lettre::", "src/notify/channel/smtp.rs"),
     ("hyper::", "src/http/|src/cli/prometheus.rs"),
     ("sqlparser::", "src/expr/"),
     ("indicatif::", "src/stage/|src/console.rs"),

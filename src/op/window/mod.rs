@@ -22,7 +22,7 @@ pub mod session;
 pub mod slice;
 pub mod slots;
 pub mod spec;
-mod tree;
+pub(crate) mod tree;
 pub mod watermark;
 
 use self::key::Keys;

@@ -11,20 +11,20 @@ use std::ops::Range;
 
 /// A key's state in a node or a slice: a slot of its own, or the slot of the only slice below that has the key.
 #[derive(Clone, Copy)]
-pub(super) struct Part {
-    pub(super) key: u32,
-    pub(super) slot: u32,
+pub(crate) struct Part {
+    pub(crate) key: u32,
+    pub(crate) slot: u32,
     own: bool,
 }
 
 impl Part {
     /// Creates a part that refers to a slot owned elsewhere.
-    pub(super) fn lent(key: u32, slot: u32) -> Self {
+    pub(crate) fn lent(key: u32, slot: u32) -> Self {
         Self { key, slot, own: false }
     }
 
     /// Adds the state of another slot.
-    pub(super) fn add(&mut self, slot: u32, slots: &mut Slots) {
+    pub(crate) fn add(&mut self, slot: u32, slots: &mut Slots) {
         if !self.own {
             let sum = slots.claim();
             slots.merge(sum, self.slot);
@@ -34,7 +34,7 @@ impl Part {
     }
 
     /// Frees its slot if it owns it.
-    pub(super) fn free(self, slots: &mut Slots) {
+    pub(crate) fn free(self, slots: &mut Slots) {
         if self.own {
             slots.free(self.slot);
         }
@@ -42,7 +42,7 @@ impl Part {
 }
 
 /// Access to the slices below the nodes.
-pub(super) trait Leaves {
+pub(crate) trait Leaves {
     /// Returns the parts of a slice, in the order of keys.
     fn parts(&self, number: i64) -> Vec<Part>;
     /// Whether there is no slice among these.
@@ -57,13 +57,13 @@ const LEVEL_MAX: u32 = 18;
 
 /// The nodes built so far, each with its parts in the order of keys.
 #[derive(Default)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     nodes: AHashMap<Place, Vec<Part>>,
 }
 
 impl Tree {
     /// Returns the nodes and slices (level 0) that sum up these slices, the largest first.
-    pub(super) fn cover(numbers: Range<i64>) -> Vec<Place> {
+    pub(crate) fn cover(numbers: Range<i64>) -> Vec<Place> {
         let Range { start: mut low, end: mut high } = numbers;
         let mut places = vec![];
         let mut level = 0;
@@ -87,7 +87,7 @@ impl Tree {
     }
 
     /// Calls `f` for each part of a place, or for those of the keys in `asked`.
-    pub(super) fn each(
+    pub(crate) fn each(
         &mut self,
         place: Place,
         asked: Option<&[u32]>,
@@ -133,7 +133,7 @@ impl Tree {
     }
 
     /// Removes the nodes above a slice that changes or is dropped.
-    pub(super) fn forget(&mut self, number: i64, slots: &mut Slots) {
+    pub(crate) fn forget(&mut self, number: i64, slots: &mut Slots) {
         if self.nodes.is_empty() {
             return;
         }

@@ -1,18 +1,19 @@
 //! Sends requests to a registry: every wait and every answer is bounded, and failures are classified by their remedy.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::https;
 use crate::json::base64;
 use crate::parse::query::unescaped;
 use crate::stop::Stop;
 use crate::store::Location;
-use crate::store::remote::{Patience, Trouble, rounded, use_ring};
+use crate::store::remote::{Patience, Trouble, rounded};
 use serde_json::Value;
 use std::io::Read;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{Method, Request, Response};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::TlsConfig;
 
 /// Maximum bytes of a decompressed answer: a schema is at most 1 MiB, six times as much if JSON escapes all of it.
 const BODY_MAX: u64 = 8 << 20;
@@ -179,26 +180,11 @@ fn basic(who: &str, location: &Location) -> Result<String> {
     Ok(text)
 }
 
-/// Configures TLS with the machine's certificates, or those of `?ca=`.
+/// Configures TLS. Plain HTTP reads no certificates.
 fn tls(location: &Location) -> Result<TlsConfig> {
-    use_ring();
-    let certificates = match location.options.get("ca") {
-        None => {
-            let native =
-                if location.scheme == "https" { rustls_native_certs::load_native_certs().certs } else { vec![] };
-            native.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect()
-        }
-        Some(path) => {
-            let wrong = || Error::config(format!("{location}: ca={path}"));
-            let bytes = std::fs::read(path).map_err(|error| wrong().because(error))?;
-            let items = parse_pem(&bytes).collect::<Result<Vec<_>, _>>().map_err(|error| wrong().because(error))?;
-            let certificate = |item| if let PemItem::Certificate(one) = item { Some(one) } else { None };
-            let found: Vec<_> = items.into_iter().filter_map(certificate).collect();
-            match found.is_empty() {
-                true => return Err(wrong().because("expected a PEM certificate")),
-                false => found,
-            }
-        }
-    };
-    Ok(TlsConfig::builder().root_certs(RootCerts::new_with_certs(&certificates)).build())
+    let ca = location.options.get("ca").map(String::as_str);
+    match (ca, location.scheme.as_str()) {
+        (None, "http") => Ok(TlsConfig::default()),
+        _ => https::tls(ca).map_err(|error| error.at(location.to_string())),
+    }
 }

@@ -17,6 +17,7 @@ mod cell;
 mod link;
 mod metric;
 mod read;
+pub mod rules;
 mod schema;
 mod write;
 

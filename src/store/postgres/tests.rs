@@ -80,7 +80,7 @@ fn keys_the_index_cannot_hold_come_back_and_the_others_stay() {
 fn tables_of_a_newer_evt_are_left_alone_and_pending_steps_are_named() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
     let pending = check(&bench.location).unwrap().unwrap();
-    assert!(pending.starts_with("pending migrations: 001_metrics, ") && pending.ends_with("006_letter_lengths"));
+    assert!(pending.starts_with("pending migrations: 001_metrics, ") && pending.ends_with("007_alerts"));
     assert_eq!((STORE.tables)(&bench.location).err().unwrap().kind(), ErrorKind::Usage, "looking makes no tables");
     bench.run(Kind::Event, &[]);
     assert_eq!(check(&bench.location).unwrap(), None);
@@ -90,6 +90,45 @@ fn tables_of_a_newer_evt_are_left_alone_and_pending_steps_are_named() {
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("newer evt (migration 999_future)"), "{error}");
     }
+}
+
+#[test]
+fn alerts_without_ids_keep_their_columns() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    let schema = bench.location.options["schema"].clone();
+    let steps = [
+        ("001_metrics", include_str!("migrations/001_metrics.sql")),
+        ("002_events", include_str!("migrations/002_events.sql")),
+        ("003_dead_letters", include_str!("migrations/003_dead_letters.sql")),
+        ("004_alerts", include_str!("migrations/004_alerts.sql")),
+        ("005_checkpoints", include_str!("migrations/005_checkpoints.sql")),
+        ("006_letter_lengths", include_str!("migrations/006_letter_lengths.sql")),
+    ];
+    sql(&bench, &format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
+    sql(&bench, "CREATE TABLE evt_migrations (name TEXT PRIMARY KEY, taken_at TIMESTAMPTZ NOT NULL)");
+    for (name, step) in steps {
+        sql(&bench, step);
+        sql(&bench, &format!("INSERT INTO evt_migrations VALUES ('{name}', now())"));
+    }
+    sql(
+        &bench,
+        "INSERT INTO alerts VALUES
+            ('r', 'firing', 0.5, '2024-01-15T10:00:00Z', '2024-01-15T10:01:00Z', '2024-01-15T10:01:00Z'),
+            ('r', 'resolved', NULL, '2024-01-15T10:05:00Z', '2024-01-15T10:06:00Z', '2024-01-15T10:01:00Z'),
+            ('r', 'firing', 'NaN', '2024-01-15T10:02:00Z', '2024-01-15T10:03:00Z', '2024-01-15T10:01:00Z'),
+            ('q', 'firing', 1, '2024-01-15T10:00:00Z', '2024-01-15T10:01:00Z', '2024-01-15T10:01:00Z')",
+    );
+    bench.run(Kind::Alert, &[rows(Kind::Alert, 0, 10)]);
+    assert_eq!(check(&bench.location).unwrap(), None);
+    let old =
+        "SELECT right(alert_id::text, 2) || ' ' || right(rule_id::text, 2) || ' ' || rule || ' ' || state || ' ' ||
+        coalesce(value::text, '-') || ' ' || to_char(at AT TIME ZONE 'UTC', 'HH24:MI') FROM alerts
+        WHERE alert_id::text LIKE '00000000-%' ORDER BY 1";
+    assert_eq!(
+        sql(&bench, old),
+        ["01 01 q firing 1 10:01", "02 02 r firing 0.5 10:01", "02 02 r resolved - 10:06", "03 02 r firing NaN 10:03"]
+    );
+    assert_eq!(bench.table(Kind::Alert).len(), 14);
 }
 
 #[test]

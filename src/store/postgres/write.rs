@@ -34,7 +34,7 @@ pub fn unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
             refused.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
         }
     }
-    if kind == Kind::Metric {
+    if matches!(kind, Kind::Metric | Kind::Alert) {
         let dimensions = rows::column(batch, "dimensions")?.as_string::<i32>();
         for row in 0..batch.num_rows() {
             let text = dimensions.value(row);

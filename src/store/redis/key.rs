@@ -6,6 +6,9 @@
 //! metric:{NAME:HASH}                  sorted set: windows of a series, START/END
 //! metric:{NAME}                       sorted set: series of a metric, HASH:DIMENSIONS
 //! metric:names                        sorted set: names of metrics
+//! alert:{RULE_ID}:ALERT_ID            hash: the last row of an alert by column; both as JSON in `firing` and `resolved`
+//! alert:firing                        set: keys of the alerts that fire
+//! alert:index                         sorted set: keys of all alerts
 //! pipeline:NAME                       hash: the last epoch of a pipeline
 //! ```
 //!
@@ -88,6 +91,21 @@ impl RedisKeys {
         key.push_str(hash);
         key.push('}');
         key
+    }
+
+    /// Returns the key of an alert.
+    pub fn alert(&self, rule_id: &str, alert_id: &str) -> String {
+        format!("{}alert:{{{rule_id}}}:{alert_id}", self.prefix)
+    }
+
+    /// Returns the key of the set of the alerts that fire.
+    pub fn firing(&self) -> String {
+        format!("{}alert:firing", self.prefix)
+    }
+
+    /// Returns the key of the index of all alerts.
+    pub fn alerts(&self) -> String {
+        format!("{}alert:index", self.prefix)
     }
 
     /// Returns the key of the last epoch of `pipeline`.

@@ -1,4 +1,5 @@
-//! `redis://HOST/DATABASE`: metrics for dashboards, each a hash that expires, visible at once, guarded by its version.
+//! `redis://HOST/DATABASE`: metrics and alerts for dashboards, each a hash that expires, visible at once. Metrics are guarded by
+//! their version, alerts by their state.
 //!
 //! A script on the server writes each row, so that no other writer can interfere between its read and its write. It follows
 //! [`super::guard`]; a retraction leaves a tombstone beside the row. Scripts are sent in pipelines of bounded depth. If a
@@ -15,10 +16,11 @@
 //!
 //! Durability depends on the server (`appendfsync`): an epoch is recorded, not synced.
 //!
-//! `address` parses the URI, `wire` is the connection, `key` names keys, `write` sends rows, `read` reads metrics back; `*.lua`
-//! are the scripts on the server.
+//! `address` parses the URI, `wire` is the connection, `key` names keys, `write` sends metrics and `alert` alerts, `read` reads
+//! both back; `*.lua` are the scripts on the server.
 
 mod address;
+mod alert;
 mod key;
 mod read;
 mod wire;
@@ -44,9 +46,9 @@ use arrow::array::RecordBatch;
 pub static STORE: Store = Store {
     scheme: "redis",
     also: &["rediss"],
-    about: "redis://HOST/DATABASE: metrics as hashes that expire, visible at once, guarded by their keys (rediss: TLS)",
+    about: "redis://HOST/DATABASE: metrics and alerts as hashes that expire, visible at once, guarded by their keys (rediss: TLS)",
     options: &OPTIONS,
-    kinds: &[Kind::Metric],
+    kinds: &[Kind::Metric, Kind::Alert],
     is_remote: true,
     acknowledges: true,
     replaces: |_| false,
@@ -106,17 +108,8 @@ impl Redis {
         })
     }
 
-    fn pipeline(&self) -> String {
-        self.address.keys.pipeline(&self.options.pipeline)
-    }
-}
-
-impl Sink for Redis {
-    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
-        if kind != Kind::Metric {
-            return Err(STORE.other_kind(kind, &self.address.server.shown));
-        }
-        let mut fit = FitRows::of(kind, batch)?;
+    fn write_metrics(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
+        let mut fit = FitRows::of(Kind::Metric, batch)?;
         let rows = fit.batch.clone();
         let columns = MetricColumns::try_new(&rows)?;
         self.retracts |= columns.retracted.true_count() > 0;
@@ -137,6 +130,33 @@ impl Sink for Redis {
             }
         }
         Ok(fit.finish(&mut self.counts))
+    }
+
+    fn write_alerts(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
+        let mut fit = FitRows::of(Kind::Alert, batch)?;
+        let (rows, mut fates) = (alert::rows(&self.address, &fit.batch)?, Vec::with_capacity(batch.num_rows()));
+        self.with_session(|address, session| alert::send(session, address, &rows, &mut fates))?;
+        for (row, fate) in fates.into_iter().enumerate() {
+            match fate {
+                Ok(done) => done.fate.count_in(&mut self.counts),
+                Err(fault) => fit.refuse(Rejected { row, fault })?,
+            }
+        }
+        Ok(fit.finish(&mut self.counts))
+    }
+
+    fn pipeline(&self) -> String {
+        self.address.keys.pipeline(&self.options.pipeline)
+    }
+}
+
+impl Sink for Redis {
+    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
+        match kind {
+            Kind::Metric => self.write_metrics(batch),
+            Kind::Alert => self.write_alerts(batch),
+            _ => Err(STORE.other_kind(kind, &self.address.server.shown)),
+        }
     }
 
     fn prepare(&mut self, epoch: Epoch) -> Result<()> {

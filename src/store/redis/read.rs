@@ -1,9 +1,10 @@
-//! Reads metrics back: from names to series to windows to rows, without SCAN.
+//! Reads metrics back, from names to series to windows to rows, and alerts from their index; without SCAN.
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric;
 use crate::store::redis::address::RedisAddress;
+use crate::store::redis::alert;
 use crate::store::redis::key;
 use crate::store::redis::wire::{Pipe, Refusal, Wire, refused, text};
 use crate::store::remote::Trouble;
@@ -17,7 +18,8 @@ use std::sync::Arc;
 /// Rows per request, and maximum rows of a batch.
 const PAGE: usize = 1024;
 
-/// Counts the metrics.
+/// Counts the metrics, and the alerts if there are some: most databases have none, and a URI without a table then means the
+/// metrics.
 pub fn tables(location: &Location) -> Result<Tables> {
     let mut reader = Reader::open(location)?;
     let mut rows = 0;
@@ -26,12 +28,28 @@ pub fn tables(location: &Location) -> Result<Tables> {
             rows += reader.count(page)?;
         }
     }
-    Ok(vec![(Kind::Metric.table().to_owned(), rows)])
+    let mut tables = vec![(Kind::Metric.table().to_owned(), rows)];
+    let mut alerts = 0;
+    for page in reader.alerts()?.chunks(PAGE) {
+        alerts += reader.alert_rows(page)?.num_rows() as u64;
+    }
+    if alerts > 0 {
+        tables.push((Kind::Alert.table().to_owned(), alerts));
+    }
+    Ok(tables)
 }
 
-/// Reads the metrics by name, dimensions and window. Rows that expire or are written meanwhile may be included or not.
-pub fn read(location: &Location, _: Kind) -> Result<Batches> {
+/// Reads the metrics by name, dimensions and window, or the alerts by their keys. Rows that expire or are written meanwhile may
+/// be included or not.
+pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
     let mut reader = Reader::open(location)?;
+    if kind == Kind::Alert {
+        let mut keys = VecDeque::from(reader.alerts()?);
+        return Ok(batches(move || {
+            let page: Vec<String> = keys.drain(..keys.len().min(PAGE)).collect();
+            if page.is_empty() { Ok(None) } else { reader.alert_rows(&page).map(Some) }
+        }));
+    }
     let names = reader.names()?.into();
     let mut pages = Pages { reader, names, series: VecDeque::new(), windows: VecDeque::new() };
     Ok(batches(move || pages.batch()))
@@ -104,6 +122,18 @@ impl Reader {
         }
         series.sort_unstable_by(|left, right| left.dimensions.cmp(&right.dimensions));
         Ok(series)
+    }
+
+    /// Returns the keys of the alerts.
+    fn alerts(&mut self) -> Result<Vec<String>> {
+        let key = self.address.keys.alerts();
+        self.members(&key)
+    }
+
+    /// Reads the rows of alerts that have not expired since the index was read.
+    fn alert_rows(&mut self, keys: &[String]) -> Result<RecordBatch> {
+        let answers = self.each(keys, |key, _, pipe| alert::fields(key, pipe))?;
+        alert::read(&answers).map_err(|error| error.at(self.address.server.shown.clone()))
     }
 
     /// Sends one command for each of `keys`; returns the answers.

@@ -105,3 +105,40 @@ fn options_that_make_no_sense_are_exit_2() {
         bench.location = before;
     }
 }
+
+#[test]
+fn an_alert_is_in_the_set_while_it_fires_and_shows_its_last_row() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    // Rows 0 and 1 are both rows of one alert; rows 2 and 4 are the firings of two others.
+    let all = rows(Kind::Alert, 0, 5);
+    let (address, mut wire) = wire(&bench);
+    let found = crate::kind::alerts::read(&all).unwrap();
+    let key = |row: usize| address.keys.alert(&found[row].rule.rule_id.to_string(), &found[row].id().to_string());
+    let set = |wire: &mut Wire| {
+        let Value::Array(keys) = ask(wire, &["SMEMBERS", &address.keys.firing()]) else { panic!("a set") };
+        let mut keys: Vec<String> = keys.iter().filter_map(super::wire::text).map(str::to_owned).collect();
+        keys.sort();
+        keys
+    };
+    let sorted = |mut keys: Vec<String>| {
+        keys.sort();
+        keys
+    };
+    let run = |row: usize| bench.run(Kind::Alert, &[all.slice(row, 1)]).counts;
+    assert_eq!((run(0).inserted, run(4).inserted), (1, 1));
+    assert_eq!(set(&mut wire), sorted(vec![key(0), key(4)]));
+    assert_eq!(run(1).inserted, 1);
+    assert_eq!(set(&mut wire), [key(4)]);
+    // A replay: the older row does not come back.
+    assert_eq!(run(0).unchanged, 1);
+    let state = ask(&mut wire, &["HGET", &key(0), "state"]);
+    assert_eq!(super::wire::text(&state), Some("resolved"));
+    assert_eq!(set(&mut wire), [key(4)]);
+    // An alert that has expired leaves the set with the next run.
+    ask(&mut wire, &["DEL", &key(4)]);
+    assert_eq!(run(2).inserted, 1);
+    assert_eq!(set(&mut wire), [key(2)]);
+    let Value::Int(left) = ask(&mut wire, &["PTTL", &address.keys.firing()]) else { panic!("a time") };
+    assert!(left > 48 * 3600 * 1000, "{left}");
+    assert_eq!(bench.table(Kind::Alert), as_text(&[all.slice(0, 3)]));
+}

@@ -56,11 +56,16 @@ pub struct Done {
 }
 
 /// The SHA-1 names of the scripts on the server.
-struct Scripts {
+pub struct Scripts {
     put: String,
     take_back: String,
-    index: String,
+    /// Adds a member to an index.
+    pub index: String,
     commit: String,
+    /// Writes a row of an alert.
+    pub put_alert: String,
+    /// Adds an alert to the set of those that fire, or removes it.
+    pub firing: String,
 }
 
 /// For each row the number of commands of the pipe before its own; `None` if the row cannot be sent.
@@ -70,7 +75,8 @@ type Packed = Vec<Option<usize>>;
 pub struct Session {
     /// The connection.
     pub wire: Wire,
-    scripts: Scripts,
+    /// The scripts on its server.
+    pub scripts: Scripts,
     clock: ServerClock,
     /// For digests of index keys: when the entry that leads to the key must be renewed (ms).
     indexed: AHashMap<u128, i64>,
@@ -90,6 +96,8 @@ impl Session {
             take_back: load(include_str!("take_back.lua"))?,
             index: load(include_str!("index.lua"))?,
             commit: load(include_str!("commit.lua"))?,
+            put_alert: load(include_str!("put_alert.lua"))?,
+            firing: load(include_str!("firing.lua"))?,
         };
         let clock = wire.clock()?;
         Ok(Self { wire, scripts, clock, indexed: AHashMap::new(), pipe: Pipe::default() })
@@ -249,7 +257,7 @@ impl Session {
 }
 
 /// Whether a refusal concerns only this row: another program owns its key.
-fn is_about_a_row(refusal: &Refusal) -> bool {
+pub fn is_about_a_row(refusal: &Refusal) -> bool {
     refusal.code == "SAMEKEY" || refusal.text.contains("WRONGTYPE")
 }
 

@@ -17,6 +17,7 @@ mod failure;
 mod file;
 mod read;
 mod repeat;
+pub mod rules;
 mod schema;
 mod write;
 

@@ -67,7 +67,8 @@ impl Pages {
         if self.kind == Kind::Dead && self.version < sqlite_schema::WITH_LETTER_LENGTHS {
             stored = stored.replacen("\"original_length\"", "NULL", 1);
         }
-        format!("SELECT {stored}, {key} FROM {} {behind} ORDER BY {key} LIMIT {PAGE}", self.kind.table())
+        let relation = sqlite_schema::relation(self.kind, self.version);
+        format!("SELECT {stored}, {key} FROM {relation} {behind} ORDER BY {key} LIMIT {PAGE}")
     }
 
     /// Reads the values of the next rows by column, followed by the key.

@@ -13,6 +13,24 @@ use crate::kind::Kind;
 use crate::store::sqlite::file::SqliteFile;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
+/// Selects the alerts of versions before [`WITH_ALERT_IDS`] from `$table` with the columns of today. These rows name neither
+/// their alert nor their rule by an id, so both are numbered, as UUIDs of version 8; the nth firing and the nth resolve with the
+/// same rule and `since` are one alert.
+macro_rules! old_alerts {
+    ($table:literal) => {
+        concat!(
+            r#"SELECT
+    printf('00000000-0000-8000-8000-%012x', dense_rank() OVER (ORDER BY rule, since, n)) AS alert_id,
+    printf('00000000-0000-8000-9000-%012x', dense_rank() OVER (ORDER BY rule)) AS rule_id,
+    rule, '{}' AS dimensions, 'unknown' AS severity, state, 'condition' AS reason, value, NULL AS threshold,
+    window_start, window_end, since, window_end AS at, '{}' AS labels, '' AS summary, 0 AS caught_up
+FROM (SELECT *, row_number() OVER (PARTITION BY rule, since, state ORDER BY window_start, window_end) AS n FROM "#,
+            $table,
+            ")"
+        )
+    };
+}
+
 /// One migration per version: entry n leads from version n to n + 1. An entry is never changed once released.
 const MIGRATIONS: &[&str] = &[
     r#"
@@ -103,10 +121,48 @@ CREATE TABLE pipeline_checkpoints (
 ) WITHOUT ROWID;
 "#,
     "ALTER TABLE dead_letters ADD COLUMN original_length INTEGER;",
+    concat!(
+        r#"
+ALTER TABLE alerts RENAME TO old_alerts;
+CREATE TABLE alerts (
+    alert_id TEXT NOT NULL,
+    rule_id TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    dimensions TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    value REAL,
+    threshold REAL,
+    window_start TEXT NOT NULL,
+    window_end TEXT NOT NULL,
+    since TEXT NOT NULL,
+    at TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    summary TEXT NOT NULL,
+    caught_up INTEGER NOT NULL,
+    PRIMARY KEY (alert_id, state)
+) WITHOUT ROWID;
+CREATE INDEX alerts_at ON alerts (at);
+INSERT INTO alerts "#,
+        old_alerts!("old_alerts"),
+        ";\nDROP TABLE old_alerts;"
+    ),
 ];
 
 /// The first version in which letters have a column `original_length`.
 pub const WITH_LETTER_LENGTHS: i64 = 2;
+
+/// The first version in which alerts have an id.
+const WITH_ALERT_IDS: i64 = 3;
+
+/// Returns what a reader selects rows of `kind` from, in tables of `version`: a table, or a query with the columns of today.
+pub fn relation(kind: Kind, version: i64) -> &'static str {
+    match kind {
+        Kind::Alert if version < WITH_ALERT_IDS => concat!("(", old_alerts!("alerts"), ")"),
+        kind => kind.table(),
+    }
+}
 
 /// The present version, stored in `evt_schema`.
 const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -170,5 +226,78 @@ pub fn version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> {
     match known {
         None => Ok(None),
         Some(()) => db.query_row("SELECT version FROM evt_schema", [], |row| row.get(0)).optional().map_err(failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes the tables of an older version.
+    fn old(version: usize) -> (tempfile::TempDir, SqliteFile, Connection) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("old.db").display().to_string();
+        let location = crate::store::Location { path, ..Default::default() };
+        let file = SqliteFile::try_new(&location).unwrap();
+        let db = Connection::open(file.path()).unwrap();
+        for step in &MIGRATIONS[..version] {
+            db.execute_batch(step).unwrap();
+        }
+        let table =
+            format!("CREATE TABLE evt_schema (version INTEGER NOT NULL); INSERT INTO evt_schema VALUES ({version})");
+        db.execute_batch(&table).unwrap();
+        (dir, file, db)
+    }
+
+    fn rows(db: &Connection, sql: &str) -> Vec<String> {
+        let mut statement = db.prepare(sql).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn alerts_without_ids_keep_their_columns_and_are_read_before_the_migration_as_after_it() {
+        let (_dir, file, mut db) = old(2);
+        db.execute_batch(
+            "INSERT INTO alerts VALUES
+                ('r', 'firing', 0.5, '2024-01-15T10:00:00.000000Z', '2024-01-15T10:01:00.000000Z', '2024-01-15T10:01:00.000000Z'),
+                ('r', 'resolved', NULL, '2024-01-15T10:05:00.000000Z', '2024-01-15T10:06:00.000000Z', '2024-01-15T10:01:00.000000Z'),
+                ('r', 'firing', 'NaN', '2024-01-15T10:02:00.000000Z', '2024-01-15T10:03:00.000000Z', '2024-01-15T10:01:00.000000Z'),
+                ('q', 'firing', 1, '2024-01-15T10:00:00.000000Z', '2024-01-15T10:01:00.000000Z', '2024-01-15T10:01:00.000000Z')",
+        )
+        .unwrap();
+        let path = file.path().display().to_string();
+        let location = crate::store::Location { path, scheme: "sqlite".to_owned(), ..Default::default() };
+        let read = || {
+            let batches = crate::store::sqlite::STORE.read;
+            let batches: Vec<_> = batches(&location, Kind::Alert).unwrap().map(Result::unwrap).collect();
+            crate::store::sample::as_text(&batches)
+        };
+        let before = read();
+        migrate(&mut db, &file).unwrap();
+        assert_eq!(version(&db, &file).unwrap(), Some(VERSION));
+        let keys = "SELECT substr(alert_id, -2) || ' ' || substr(rule_id, -2) || ' ' || rule || ' ' || state || ' ' ||
+            coalesce(value, '-') || ' ' || substr(window_end, 12, 5) || ' ' || substr(at, 12, 5) FROM alerts ORDER BY 1";
+        assert_eq!(
+            rows(&db, keys),
+            [
+                "01 01 q firing 1.0 10:01 10:01",
+                "02 02 r firing 0.5 10:01 10:01",
+                "02 02 r resolved - 10:06 10:06",
+                "03 02 r firing NaN 10:03 10:03",
+            ]
+        );
+        assert_eq!(read(), before);
+        assert_eq!(rows(&db, "SELECT name FROM sqlite_schema WHERE name LIKE 'old%'"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn new_tables_and_migrated_ones_are_the_same() {
+        let (_dir, file, mut db) = old(1);
+        migrate(&mut db, &file).unwrap();
+        let (_other, fresh, mut empty) = old(0);
+        empty.execute_batch("DROP TABLE evt_schema").unwrap();
+        migrate(&mut empty, &fresh).unwrap();
+        let schema = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name";
+        assert_eq!(rows(&db, schema), rows(&empty, schema));
     }
 }

@@ -1,0 +1,368 @@
+//! The engine: rows in, transitions of alerts out.
+
+use super::rule::{Derived, Measure, RuleDefinition};
+use super::running::{Instant, RunningRule, Transition, all_rows};
+use super::series::{Arrival, EventSeries, Expressions, RowTimes};
+use super::view::{Changes, GroupValue, WindowView};
+use crate::error::Result;
+use crate::expr::{LeafBatch, Leaves};
+use crate::kind::Kind;
+use crate::kind::alert::AlertReason;
+use crate::time::SECOND;
+use arrow::array::RecordBatch;
+use std::collections::{BTreeMap, HashMap};
+use uuid::Uuid;
+
+/// Limits and rules of time.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineOptions {
+    /// Maximum number of groups of a series.
+    pub max_groups: usize,
+    /// Whether rows behind the alert clock are left out, as in a run over files. Else they count from the next instant on.
+    pub drops_behind: bool,
+}
+
+/// The rows of a batch with their times (µs).
+pub struct TimedRows<'a> {
+    /// The kind of the rows.
+    pub kind: Kind,
+    /// The rows.
+    pub batch: &'a RecordBatch,
+    /// The event time of each row.
+    pub event_times: &'a [i64],
+    /// The stream time of each row: the greatest event time of its partition so far.
+    pub stream_times: &'a [i64],
+}
+
+/// What became of the rows of a batch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct RowsTaken {
+    /// Rows that some rule counts.
+    pub counted: u64,
+    /// Rows that are behind every window that would count them.
+    pub late: u64,
+    /// Rows that no rule counts.
+    pub filtered: u64,
+    /// Rows with a value of the wrong type, with the message.
+    pub wrong: Vec<(usize, String)>,
+}
+
+/// An alert that fires.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FiringAlert {
+    /// The name of its rule.
+    pub rule: String,
+    /// Its dimensions as canonical JSON.
+    pub dimensions: String,
+    /// Since when its condition holds (µs).
+    pub since: i64,
+}
+
+/// The state of all rules.
+pub struct AlertEngine {
+    pub(super) options: EngineOptions,
+    leaves: BTreeMap<Kind, Leaves>,
+    pub(super) series: Vec<EventSeries>,
+    pub(super) views: Vec<WindowView>,
+    pub(super) rules: Vec<RunningRule>,
+    /// The last instant of the grid that was evaluated (s); `None` before the alert clock exists.
+    pub(super) evaluated: Option<i64>,
+    /// The last instant at which something could change.
+    pub(super) stepped: i64,
+    /// The greatest stream time of all rows (µs).
+    pub(super) read_to: Option<i64>,
+}
+
+/// Returns the first instant of the grid (s) at or after `micros`.
+pub fn grid_end(micros: i64) -> i64 {
+    micros.div_euclid(SECOND) + i64::from(micros.rem_euclid(SECOND) > 0)
+}
+
+impl AlertEngine {
+    /// Makes an engine without rules.
+    pub fn new(options: EngineOptions) -> Self {
+        Self {
+            options,
+            leaves: BTreeMap::new(),
+            series: vec![],
+            views: vec![],
+            rules: vec![],
+            evaluated: None,
+            stepped: i64::MIN / 4,
+            read_to: None,
+        }
+    }
+
+    /// Returns the last instant (s) that was evaluated.
+    pub fn evaluated(&self) -> Option<i64> {
+        self.evaluated
+    }
+
+    /// Returns the alert clock at least (µs): the last instant that was evaluated.
+    pub fn clock(&self) -> Option<i64> {
+        self.evaluated.map(|g| g * SECOND)
+    }
+
+    /// Returns the rules.
+    pub fn rules(&self) -> impl Iterator<Item = &RuleDefinition> {
+        self.rules.iter().map(|rule| &rule.definition)
+    }
+
+    /// Returns the alerts that fire, in order.
+    pub fn firing_alerts(&self) -> Vec<FiringAlert> {
+        let of = |rule: &RunningRule| {
+            let groups = &self.views[rule.view].groups;
+            let firing = rule.active.iter().filter(|(_, active)| active.firing.is_some());
+            let firing = firing.filter_map(|(key, active)| Some((groups.get(key)?, active.since)));
+            let alert = |(group, since): (&GroupValue, i64)| FiringAlert {
+                rule: rule.definition.rule.name.clone(),
+                dimensions: group.dimensions.clone(),
+                since: since * SECOND,
+            };
+            firing.map(alert).collect::<Vec<_>>()
+        };
+        let mut alerts: Vec<FiringAlert> = self.rules.iter().flat_map(of).collect();
+        alerts.sort();
+        alerts
+    }
+
+    /// Returns the number of alerts that fire.
+    pub fn firing(&self) -> usize {
+        self.rules.iter().map(RunningRule::firing).sum()
+    }
+
+    /// Returns pairs of a rule and the rows that it left out, because their groups were too many.
+    pub fn refused(&self) -> Vec<(&str, u64)> {
+        let of = |rule: &RunningRule| self.series[self.views[rule.view].series].refused;
+        let refused = self.rules.iter().map(|rule| (rule.definition.rule.name.as_str(), of(rule)));
+        refused.filter(|(_, rows)| *rows > 0).collect()
+    }
+
+    /// Returns the names that the expressions read from rows of a kind.
+    pub fn leaves(&self, kind: Kind) -> Option<&Leaves> {
+        self.leaves.get(&kind)
+    }
+
+    /// Adds rows. Rows that count for an instant that was evaluated count from the next one on, or are left out.
+    pub fn add(&mut self, rows: &TimedRows<'_>) -> Result<RowsTaken> {
+        let count = rows.batch.num_rows();
+        self.read_to = self.read_to.max(rows.stream_times.iter().copied().max());
+        let times = self.times(rows);
+        let mut taken = RowsTaken::default();
+        let Some(leaves) = self.leaves.get(&rows.kind) else {
+            taken.filtered = count as u64;
+            return Ok(taken);
+        };
+        let batch = LeafBatch::read(leaves, rows.batch)?;
+        let (mut counted, mut passed) = (vec![false; count], vec![false; count]);
+        let mut wrong: BTreeMap<usize, String> = BTreeMap::new();
+        for series in self.series.iter_mut().filter(|series| series.kind == rows.kind) {
+            let outcome = series.add(&batch, &times, self.options.max_groups)?;
+            counted.iter_mut().zip(outcome.counted).for_each(|(sum, one)| *sum |= one);
+            passed.iter_mut().zip(outcome.passed).for_each(|(sum, one)| *sum |= one);
+            for (row, message) in outcome.wrong {
+                wrong.entry(row).or_insert(message);
+            }
+        }
+        for row in (0..count).filter(|row| !wrong.contains_key(row)) {
+            match (counted[row], passed[row]) {
+                (true, _) => taken.counted += 1,
+                (false, true) if times.counts_from[row] == i64::MAX || self.is_behind(&times, row, rows.kind) => {
+                    taken.late += 1;
+                }
+                (false, _) => taken.filtered += 1,
+            }
+        }
+        taken.wrong = wrong.into_iter().collect();
+        Ok(taken)
+    }
+
+    /// Whether no window contains the row at the first instant that would count it.
+    fn is_behind(&self, times: &RowTimes, row: usize, kind: Kind) -> bool {
+        let longest = self.series.iter().filter(|series| series.kind == kind).map(|series| series.length).max();
+        longest.is_some_and(|longest| times.slices[row] <= times.counts_from[row] - longest)
+    }
+
+    fn times(&self, rows: &TimedRows<'_>) -> RowTimes {
+        let from = |micros: &i64| {
+            let own = grid_end(*micros);
+            match self.evaluated {
+                Some(g) if own <= g && self.options.drops_behind => i64::MAX,
+                Some(g) => own.max(g + 1),
+                None => own,
+            }
+        };
+        let slices = rows.event_times.iter().map(|micros| grid_end(*micros)).collect();
+        RowTimes { slices, counts_from: rows.stream_times.iter().map(from).collect() }
+    }
+
+    /// Begins to evaluate: rows before `start` (µs) may be unknown. Does nothing if it has begun.
+    pub fn begin(&mut self, start: i64) {
+        if self.evaluated.is_some() {
+            return;
+        }
+        let start = grid_end(start);
+        self.evaluated = Some(start);
+        self.stepped = start;
+        self.rules.iter_mut().for_each(|rule| rule.begin(start));
+    }
+
+    /// Evaluates every instant before `clock` (µs); `now` is the wall time (µs), which decides what is a page.
+    pub fn advance(&mut self, clock: i64, now: i64) -> Vec<Transition> {
+        let (mut transitions, Some(evaluated)) = (vec![], self.evaluated) else { return vec![] };
+        // g < clock
+        let last = (clock - 1).div_euclid(SECOND);
+        let mut at = evaluated;
+        while let Some(g) = self.next(at).filter(|g| *g <= last) {
+            self.evaluate(g, now, &mut transitions);
+            at = g;
+        }
+        if last > evaluated {
+            self.evaluated = Some(last);
+            let at = Instant { g: last, now };
+            self.rules.iter_mut().for_each(|rule| rule.page_waiting(&self.views, at, &mut transitions));
+        }
+        transitions
+    }
+
+    /// Returns the first instant after `g` at which anything may change.
+    fn next(&self, g: i64) -> Option<i64> {
+        let arrivals = self.series.iter().filter_map(EventSeries::next_arrival);
+        let views = self.views.iter().filter_map(|view| view.next(&self.series[view.series], self.stepped));
+        let rules = self.rules.iter().filter_map(|rule| rule.next(g));
+        arrivals.chain(views).chain(rules).min().map(|next| next.max(g + 1))
+    }
+
+    fn evaluate(&mut self, g: i64, now: i64, transitions: &mut Vec<Transition>) {
+        self.evaluated = Some(g);
+        let arrivals: Vec<Vec<Arrival>> = self.series.iter_mut().map(|series| series.arrive(g)).collect();
+        let mut changes: Vec<Changes> = vec![];
+        for view in &mut self.views {
+            let series = &mut self.series[view.series];
+            changes.push(view.evaluate(series, &arrivals[view.series], self.stepped, g));
+        }
+        let first = transitions.len();
+        for rule in &mut self.rules {
+            rule.evaluate(&self.views, &changes[rule.view], Instant { g, now }, transitions);
+        }
+        let order = |one: &Transition| (one.alert.rule.name.clone(), one.alert.dimensions.clone());
+        transitions[first..].sort_by_key(order);
+        self.series.iter_mut().for_each(|series| series.prune(g));
+        self.stepped = g;
+    }
+
+    /// Replaces the rules from the next instant on. What fires for a rule that is deleted, disabled or measures something else
+    /// is resolved; a rule whose measure is the same keeps its state.
+    ///
+    /// Errors: exit status 78 if an expression is wrong, which [`super::rules::resolve`] has excluded.
+    pub fn set_rules(&mut self, definitions: Vec<RuleDefinition>, now: i64) -> Result<Vec<Transition>> {
+        let mut transitions = vec![];
+        let at = Instant { g: self.evaluated.map_or(0, |g| g + 1), now };
+        let mut old = std::mem::take(&mut self.rules);
+        let new: HashMap<Uuid, &RuleDefinition> = definitions.iter().map(|new| (new.rule.rule_id, new)).collect();
+        for rule in &mut old {
+            let reason = match new.get(&rule.definition.rule.rule_id) {
+                None => Some(AlertReason::RuleGone),
+                Some(new) if !new.is_enabled => Some(AlertReason::Disabled),
+                Some(new) if new.measure != rule.definition.measure => Some(AlertReason::RuleChanged),
+                Some(_) => None,
+            };
+            if let Some(reason) = reason {
+                rule.resolve_all(&self.views, reason, at, &mut transitions);
+            }
+        }
+        let old = old.into_iter().map(|rule| (rule.definition.rule.rule_id, rule)).collect();
+        self.rebuild(definitions, old)?;
+        Ok(transitions)
+    }
+
+    /// Makes series, views and rules; those of `old` rules keep their state.
+    pub(super) fn rebuild(
+        &mut self,
+        definitions: Vec<RuleDefinition>,
+        mut old: HashMap<Uuid, RunningRule>,
+    ) -> Result<()> {
+        let (mut series, mut views) = (std::mem::take(&mut self.series), std::mem::take(&mut self.views));
+        let old_identities: Vec<String> = series.iter().map(|series| series.identity.clone()).collect();
+        self.leaves.clear();
+        let created = self.read_to.map(grid_end);
+        for definition in definitions.into_iter().filter(|definition| definition.is_enabled) {
+            let measure = definition.measure.clone();
+            let view = self.view_of(&measure, &mut series, &mut views, &old_identities)?;
+            let count = match measure.derived {
+                Derived::ShareOf(kind) => {
+                    let all = all_rows(kind, measure.window);
+                    Some(self.view_of(&all, &mut series, &mut views, &old_identities)?)
+                }
+                _ => None,
+            };
+            let known = old.remove(&definition.rule.rule_id).filter(|known| known.definition.measure == measure);
+            let mut rule = match known {
+                Some(known) => known.redefined(definition, view, count),
+                None => RunningRule::new(definition, view, count, created),
+            };
+            if let (None, Some(evaluated)) = (rule.start, self.evaluated) {
+                rule.begin(evaluated);
+            }
+            self.rules.push(rule);
+        }
+        for view in views {
+            let identity = &old_identities[view.series];
+            if let Some(series) = self.series.iter_mut().find(|series| series.identity == *identity) {
+                view.close(series);
+            }
+        }
+        self.measure_spans();
+        Ok(())
+    }
+
+    /// Sets how long views keep earlier values, and series keep slices.
+    fn measure_spans(&mut self) {
+        for view in 0..self.views.len() {
+            let of_view = self.rules.iter().filter(|rule| rule.view == view);
+            let span = of_view.map(|rule| rule.definition.measure.derived.span()).max().unwrap_or(0);
+            self.views[view].set_span(span, self.evaluated.unwrap_or(i64::MIN / 4));
+        }
+        for series in &mut self.series {
+            series.length = 0;
+        }
+        for view in &self.views {
+            let length = &mut self.series[view.series].length;
+            *length = view.window.max(*length);
+        }
+    }
+
+    /// Returns the number of the view of a measure: one that exists, one of `views`, or a new one.
+    fn view_of(
+        &mut self,
+        measure: &Measure,
+        series: &mut Vec<EventSeries>,
+        views: &mut Vec<WindowView>,
+        old: &[String],
+    ) -> Result<usize> {
+        let identity = Expressions::identity(measure);
+        let number = match self.series.iter().position(|one| one.identity == identity) {
+            Some(number) => number,
+            None => {
+                let leaves = self.leaves.entry(measure.input).or_insert_with(|| Leaves::new(&measure.input.schema()));
+                let known = series.iter().position(|one| one.identity == identity).map(|at| series.swap_remove(at));
+                self.series.push(match known {
+                    Some(known) => known.with(Expressions::parse(measure, leaves)?),
+                    None => EventSeries::new(measure, leaves)?,
+                });
+                self.series.len() - 1
+            }
+        };
+        let is_it = |view: &WindowView| view.series == number && view.window == measure.window;
+        if let Some(view) = self.views.iter().position(is_it) {
+            return Ok(view);
+        }
+        let was_it = |view: &WindowView| old[view.series] == identity && view.window == measure.window;
+        let view = match views.iter().position(was_it).map(|at| views.swap_remove(at)) {
+            Some(known) => known.of_series(number),
+            None => WindowView::new(number, &mut self.series[number], measure.window)?,
+        };
+        self.views.push(view);
+        Ok(self.views.len() - 1)
+    }
+}

@@ -1,0 +1,330 @@
+//! A rule with the states of its groups, and the transitions that it makes.
+
+use super::rule::{Derived, Measure, RuleDefinition};
+use super::state::{ActiveAlert, AlertChange, Observed, step};
+use super::summary::{SummaryValues, render};
+use super::view::{Changes, GroupValue, WindowView};
+use crate::kind::Kind;
+use crate::kind::alert::{Alert, AlertReason, AlertState};
+use crate::time::{MINUTE, SECOND};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A firing that is so far behind the wall time (µs) is no page.
+pub const PAGE_MAX: i64 = 5 * MINUTE;
+
+/// What a transition is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransitionUse {
+    /// A row, and a page of each channel unless the alert is `caught_up`.
+    Row,
+    /// A page of an alert whose firing was none.
+    Page,
+    /// One more page of an alert that fires.
+    Repeat,
+}
+
+/// A change of an alert, or a page that is due.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// The alert.
+    pub alert: Alert,
+    /// The channels of its rule.
+    pub channels: Vec<String>,
+    /// What it is for.
+    pub purpose: TransitionUse,
+}
+
+/// An instant of the grid (s), and the wall time (µs) at which it is evaluated.
+#[derive(Clone, Copy, Debug)]
+pub struct Instant {
+    /// The instant.
+    pub g: i64,
+    /// The wall time.
+    pub now: i64,
+}
+
+impl Instant {
+    /// Whether the alert clock is so far behind that a firing is no page.
+    fn is_catching_up(self) -> bool {
+        self.now.saturating_sub(self.g.saturating_mul(SECOND)) > PAGE_MAX
+    }
+}
+
+impl Derived {
+    /// Returns how long earlier values are needed (seconds).
+    pub fn span(self) -> i64 {
+        match self {
+            Self::Plain | Self::ShareOf(_) => 0,
+            Self::Compare(before) => before,
+            Self::Anomaly { baseline, .. } => baseline,
+        }
+    }
+}
+
+/// Returns the measure that counts all rows of a kind.
+pub fn all_rows(kind: Kind, window: i64) -> Measure {
+    let aggregate = "count(*)".to_owned();
+    Measure { input: kind, aggregate, filter: None, by: vec![], window, derived: Derived::Plain }
+}
+
+/// A rule and the states of its groups.
+pub struct RunningRule {
+    /// The rule.
+    pub definition: RuleDefinition,
+    /// The number of its view.
+    pub view: usize,
+    /// The number of the view with the count of all rows, for `share_of`.
+    pub count: Option<usize>,
+    /// The instant since which rows are known; `None` before the alert clock exists.
+    pub start: Option<i64>,
+    /// The greatest stream time of the rows before the rule existed, on the grid.
+    created: Option<i64>,
+    /// Whether an instant was evaluated with the present policy.
+    is_started: bool,
+    /// Groups whose condition holds or whose alert fires.
+    pub(super) active: BTreeMap<u32, ActiveAlert>,
+}
+
+impl RunningRule {
+    /// Makes a rule without state. Rows up to `created` were read before the rule existed.
+    pub fn new(definition: RuleDefinition, view: usize, count: Option<usize>, created: Option<i64>) -> Self {
+        Self { definition, view, count, start: None, created, is_started: false, active: BTreeMap::new() }
+    }
+
+    /// Returns the rule with another definition of the same measure. Every group is evaluated anew if its policy differs.
+    pub fn redefined(self, definition: RuleDefinition, view: usize, count: Option<usize>) -> Self {
+        let is_started = self.is_started && definition.policy == self.definition.policy;
+        Self { definition, view, count, is_started, ..self }
+    }
+
+    /// Sets the instant since which rows are known.
+    pub fn begin(&mut self, start: i64) {
+        self.start = Some(self.created.map_or(start, |created| created.max(start)));
+    }
+
+    /// Returns the number of alerts that fire.
+    pub fn firing(&self) -> usize {
+        self.active.values().filter(|active| active.firing.is_some()).count()
+    }
+
+    /// Returns the first instant whose window has been seen whole.
+    fn first(&self) -> Option<i64> {
+        Some(self.start? + self.definition.measure.window)
+    }
+
+    /// Returns the first instant after `g` at which its states may change without a change of a value.
+    pub fn next(&self, g: i64) -> Option<i64> {
+        let first = self.first().filter(|_| !self.is_started);
+        let (policy, repeat) = (&self.definition.policy, self.definition.repeat);
+        let timers = self.active.values().filter_map(|active| active.timer(policy, repeat));
+        first.into_iter().chain(timers).min().map(|next| next.max(g + 1))
+    }
+
+    /// Evaluates an instant.
+    pub fn evaluate(
+        &mut self,
+        views: &[WindowView],
+        changes: &Changes,
+        at: Instant,
+        transitions: &mut Vec<Transition>,
+    ) {
+        for (key, group) in &changes.gone {
+            if let Some(active) = self.active.remove(key).filter(|active| active.firing.is_some()) {
+                let observed = Seen { value: None, since: active.since };
+                let change = AlertChange::Resolves(AlertReason::GroupGone);
+                transitions.push(self.transition(group, change, observed, at));
+            }
+        }
+        let Some(start) = self.start.filter(|_| self.first().is_some_and(|first| at.g >= first)) else { return };
+        let view = &views[self.view];
+        let all = !std::mem::replace(&mut self.is_started, true) || self.definition.measure.derived != Derived::Plain;
+        if !all && self.active.is_empty() {
+            // The common case: nothing is active, and few values have changed.
+            let policy = &self.definition.policy;
+            let quiet = |key: &u32| match view.groups.get(key) {
+                Some(group) => !policy.is_breach(group.value, false) && !(policy.no_data && group.rows == 0),
+                None => true,
+            };
+            if changes.changed.iter().all(quiet) {
+                return;
+            }
+        }
+        let keys: BTreeSet<u32> = match all {
+            true => view.groups.keys().copied().collect(),
+            false => changes.changed.iter().chain(self.active.keys()).copied().collect(),
+        };
+        for key in keys {
+            let Some(group) = view.groups.get(&key) else { continue };
+            // A group is known to a rule by a row that the rule has seen.
+            if group.last > start || view.by.is_empty() {
+                let value = self.value(views, group, at.g);
+                self.step(key, group, value, at, transitions);
+            }
+        }
+    }
+
+    /// Advances one group.
+    fn step(
+        &mut self,
+        key: u32,
+        group: &GroupValue,
+        value: Option<f64>,
+        at: Instant,
+        transitions: &mut Vec<Transition>,
+    ) {
+        let mut active = self.active.remove(&key);
+        let since = active.as_ref().map_or(at.g, |active| active.since);
+        let change = step(&self.definition.policy, &mut active, Observed::new(value, group), at.g);
+        if let Some(change) = change {
+            transitions.push(self.transition(group, change, Seen { value, since }, at));
+        }
+        if let Some(firing) = active.as_mut().and_then(|active| active.firing.as_mut()) {
+            match (firing.notified_at, self.definition.repeat) {
+                (None, _) if change.is_some() && !at.is_catching_up() => firing.notified_at = Some(at.g),
+                (Some(last), Some(repeat)) if at.g - last >= repeat && !at.is_catching_up() => {
+                    firing.notified_at = Some(at.g);
+                    let fires = AlertChange::Fires(firing.reason);
+                    let repeated = self.transition(group, fires, Seen { value, since }, at);
+                    transitions.push(Transition { purpose: TransitionUse::Repeat, ..repeated });
+                }
+                _ => {}
+            }
+        }
+        if let Some(active) = active {
+            self.active.insert(key, active);
+        }
+    }
+
+    /// Pages what fires and was no page, once the alert clock has caught up.
+    pub fn page_waiting(&mut self, views: &[WindowView], at: Instant, transitions: &mut Vec<Transition>) {
+        if self.active.is_empty() || at.is_catching_up() {
+            return;
+        }
+        let mut active = std::mem::take(&mut self.active);
+        for (key, state) in &mut active {
+            let (since, Some(group)) = (state.since, views[self.view].groups.get(key)) else { continue };
+            let Some(firing) = state.firing.as_mut().filter(|firing| firing.notified_at.is_none()) else { continue };
+            firing.notified_at = Some(at.g);
+            let fires = AlertChange::Fires(firing.reason);
+            let value = self.value(views, group, at.g);
+            let page = self.transition(group, fires, Seen { value, since }, at);
+            transitions.push(Transition { purpose: TransitionUse::Page, ..page });
+        }
+        self.active = active;
+    }
+
+    /// Resolves every alert.
+    pub fn resolve_all(
+        &mut self,
+        views: &[WindowView],
+        reason: AlertReason,
+        at: Instant,
+        transitions: &mut Vec<Transition>,
+    ) {
+        for (key, active) in std::mem::take(&mut self.active) {
+            let group = views[self.view].groups.get(&key).filter(|_| active.firing.is_some());
+            let Some(group) = group else { continue };
+            let observed = Seen { value: self.value(views, group, at.g - 1), since: active.since };
+            transitions.push(self.transition(group, AlertChange::Resolves(reason), observed, at));
+        }
+    }
+
+    /// Returns the value of the rule for a group.
+    fn value(&self, views: &[WindowView], group: &GroupValue, g: i64) -> Option<f64> {
+        let first = self.first()?;
+        let before = |before: i64| if g - before >= first { group.at(g - before) } else { None };
+        let by = |divisor: Option<f64>| Some(group.value? / divisor.filter(|divisor| *divisor != 0.0)?);
+        match self.definition.measure.derived {
+            Derived::Plain => group.value,
+            Derived::ShareOf(_) => by(views[self.count?].groups.values().next()?.value),
+            Derived::Compare(span) => by(before(span)),
+            Derived::Anomaly { baseline, min } => {
+                let window = self.definition.measure.window;
+                let values: Vec<f64> = (1..=baseline / window).filter_map(|i| before(i * window)).collect();
+                z_score(group.value?, &values, min)
+            }
+        }
+    }
+
+    fn transition(&self, group: &GroupValue, change: AlertChange, seen: Seen, at: Instant) -> Transition {
+        let Seen { value, since } = seen;
+        let RuleDefinition { rule, measure, channels, summary, policy, .. } = &self.definition;
+        let values = SummaryValues {
+            rule: &rule.name,
+            value,
+            threshold: policy.threshold,
+            severity: &rule.severity,
+            window: measure.window,
+            dimensions: &group.dimensions,
+            by: &measure.by,
+            values: &group.values,
+        };
+        let (state, reason) = match change {
+            AlertChange::Fires(reason) => (AlertState::Firing, reason),
+            AlertChange::Resolves(reason) => (AlertState::Resolved, reason),
+        };
+        let alert = Alert {
+            rule: rule.clone(),
+            dimensions: group.dimensions.clone(),
+            state,
+            reason,
+            value,
+            window_start: (at.g - measure.window) * SECOND,
+            window_end: at.g * SECOND,
+            since: since * SECOND,
+            at: at.g * SECOND,
+            summary: render(summary, &values),
+            caught_up: at.is_catching_up(),
+        };
+        Transition { alert, channels: channels.clone(), purpose: TransitionUse::Row }
+    }
+
+    /// Returns what a snapshot keeps beside the definition and the active groups.
+    pub(super) fn times(&self) -> RuleTimes {
+        RuleTimes { start: self.start, created: self.created, is_started: self.is_started }
+    }
+
+    /// Sets what [`RunningRule::times`] returned.
+    pub(super) fn set_times(&mut self, times: RuleTimes) {
+        let RuleTimes { start, created, is_started } = times;
+        (self.start, self.created, self.is_started) = (start, created, is_started);
+    }
+}
+
+/// The value of a group, and since when its condition holds.
+#[derive(Clone, Copy)]
+struct Seen {
+    value: Option<f64>,
+    since: i64,
+}
+
+/// Since when a rule is evaluated.
+pub(super) struct RuleTimes {
+    pub(super) start: Option<i64>,
+    pub(super) created: Option<i64>,
+    pub(super) is_started: bool,
+}
+
+/// Returns how many standard deviations `value` is from the mean of earlier ones; `None` if these are fewer than `min` or all
+/// equal.
+fn z_score(value: f64, earlier: &[f64], min: usize) -> Option<f64> {
+    if earlier.len() < min || earlier.len() < 2 {
+        return None;
+    }
+    let count = earlier.len() as f64;
+    let mean = earlier.iter().sum::<f64>() / count;
+    let variance = earlier.iter().map(|one| (one - mean) * (one - mean)).sum::<f64>() / (count - 1.0);
+    (variance > 0.0).then(|| (value - mean) / variance.sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_baseline_without_variance_or_with_few_windows_has_no_score() {
+        assert_eq!(z_score(5.0, &[1.0, 1.0, 1.0], 2), None);
+        assert_eq!(z_score(5.0, &[1.0, 2.0], 3), None);
+        assert_eq!(z_score(5.0, &[1.0, 2.0, 3.0], 3), Some(3.0));
+    }
+}

@@ -1,0 +1,398 @@
+//! A series: the rows of one kind that pass one filter, as accumulators by second of event time and by group.
+//!
+//! Seconds are numbered by their end: slice k has the rows with k − 1 s < event time ≤ k. A row counts for the instants from
+//! `counts_from` on, so it waits in [`EventSeries::pending`] until the first of them is evaluated. All rules with the same
+//! input, aggregate, filter and dimensions share a series, whatever their windows.
+
+use super::rule::Measure;
+use crate::error::{Error, Result};
+use crate::expr::{Dimension as DimensionValues, Expr, LeafBatch, Leaves, ValueKind, Want};
+use crate::kind::Kind;
+use crate::op::aggregate::{self, Call};
+use crate::op::snapshot::{Reader, Writer};
+use crate::op::window::key::Keys;
+use crate::op::window::metric::Dimension;
+use crate::op::window::slots::Slots;
+use crate::op::window::tree::{Leaves as TreeLeaves, Part, Tree};
+use ahash::AHashMap;
+use arrow::array::{Array, ArrayRef, AsArray};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// The parsed expressions of a series.
+pub struct Expressions {
+    /// The aggregate.
+    pub call: Call,
+    /// The filter.
+    pub filter: Option<Expr>,
+    /// The dimensions.
+    pub by: Vec<Dimension>,
+}
+
+impl Expressions {
+    /// Parses the expressions of a measure; their leaves are added to those of its kind.
+    ///
+    /// Errors: exit status 78 with the expression that is wrong.
+    pub fn parse(measure: &Measure, leaves: &mut Leaves) -> Result<Self> {
+        let call = aggregate::parse(&measure.aggregate, leaves)?;
+        let filter = measure.filter.as_deref();
+        let filter = filter.map(|text| Expr::parse(text, Want::Kind(ValueKind::Bool), leaves)).transpose()?;
+        let mut by: Vec<Dimension> = vec![];
+        for name in &measure.by {
+            if by.iter().any(|other| other.name == *name) {
+                return Err(Error::config(format!("by: duplicate dimension {name}")));
+            }
+            by.push(Dimension { name: name.clone(), expr: Expr::parse(name, Want::Dimension, leaves)? });
+        }
+        Ok(Self { call, filter, by })
+    }
+
+    /// Returns the text that is the same for all rules that share a series.
+    pub fn identity(measure: &Measure) -> String {
+        let Measure { input, aggregate, filter, by, .. } = measure;
+        let (filter, input) = (filter.as_deref().unwrap_or(""), input.name());
+        format!("{input}\0{aggregate}\0{filter}\0{}", by.join("\0"))
+    }
+}
+
+/// The slots of one second, by the number of the group's key.
+type Cell = AHashMap<u32, u32>;
+
+/// The times of the rows of a batch, in seconds of the grid.
+pub struct RowTimes {
+    /// The slice of each row.
+    pub slices: Vec<i64>,
+    /// The first instant for which each row counts.
+    pub counts_from: Vec<i64>,
+}
+
+/// How many rows of a batch a series took, and which it could not read.
+#[derive(Default)]
+pub struct SeriesOutcome {
+    /// Whether each row is in a window that is still to be evaluated.
+    pub counted: Vec<bool>,
+    /// Whether each row passed the filter.
+    pub passed: Vec<bool>,
+    /// Rows with a value of the wrong type, with the message.
+    pub wrong: Vec<(usize, String)>,
+}
+
+/// A group that got rows: its key, and its newest slice with a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The number of its key.
+    pub key: u32,
+    /// The newest slice.
+    pub slice: i64,
+}
+
+/// The state of a series.
+pub struct EventSeries {
+    /// [`Expressions::identity`].
+    pub identity: String,
+    /// The kind of its rows.
+    pub kind: Kind,
+    /// Its expressions.
+    pub expressions: Expressions,
+    slots: Slots,
+    keys: Keys,
+    ids: Vec<u32>,
+    /// Cells by (first instant that counts them, slice).
+    pending: BTreeMap<(i64, i64), Cell>,
+    slices: BTreeMap<i64, Cell>,
+    tree: Tree,
+    /// The longest window of its rules (seconds).
+    pub length: i64,
+    /// Number of references to each group's key.
+    groups: AHashMap<u32, u64>,
+    /// Rows of groups beyond the limit.
+    pub refused: u64,
+}
+
+impl TreeLeaves for &BTreeMap<i64, Cell> {
+    fn parts(&self, number: i64) -> Vec<Part> {
+        let cell = self.get(&number);
+        let mut parts: Vec<Part> = cell.into_iter().flatten().map(|(key, slot)| Part::lent(*key, *slot)).collect();
+        parts.sort_unstable_by_key(|part| part.key);
+        parts
+    }
+
+    fn is_empty(&self, numbers: Range<i64>) -> bool {
+        self.range(numbers).next().is_none()
+    }
+}
+
+/// A window of at most this many slices is summed from them directly.
+const FEW: usize = 8;
+
+impl EventSeries {
+    /// Makes a series without rows.
+    pub fn new(measure: &Measure, leaves: &mut Leaves) -> Result<Self> {
+        let expressions = Expressions::parse(measure, leaves)?;
+        let slots = Slots::new(expressions.call.create());
+        Ok(Self {
+            identity: Expressions::identity(measure),
+            kind: measure.input,
+            expressions,
+            slots,
+            keys: Keys::default(),
+            ids: vec![],
+            pending: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            tree: Tree::default(),
+            length: 0,
+            groups: AHashMap::new(),
+            refused: 0,
+        })
+    }
+
+    /// Returns the series with its expressions parsed anew, over other leaves.
+    pub fn with(self, expressions: Expressions) -> Self {
+        Self { expressions, ..self }
+    }
+
+    /// Adds the rows of a batch. Groups beyond `max_groups` are left out, and their rows counted.
+    pub fn add(&mut self, batch: &LeafBatch, times: &RowTimes, max_groups: usize) -> Result<SeriesOutcome> {
+        let Expressions { call, filter, by, .. } = &self.expressions;
+        let rows = batch.num_rows();
+        let truth = filter.as_ref().map(|filter| filter.eval(batch)).transpose()?;
+        let passes =
+            |row: usize| truth.as_ref().is_none_or(|truth| truth.is_valid(row) && truth.as_boolean().value(row));
+        let mut outcome = SeriesOutcome {
+            counted: vec![false; rows],
+            passed: (0..rows).map(passes).collect(),
+            wrong: self.expressions.wrong(batch, &passes),
+        };
+        outcome.wrong.iter().for_each(|(row, _)| outcome.passed[*row] = false);
+        let values: Vec<DimensionValues> = by.iter().map(|by| by.expr.dimension(batch)).collect::<Result<_>>()?;
+        let args: Vec<ArrayRef> = call.args().iter().map(|arg| arg.eval(batch)).collect::<Result<_>>()?;
+        let mut ids = std::mem::take(&mut self.ids);
+        self.keys.ids(&values, rows, &mut ids)?;
+        self.slots.reserve(rows);
+        let mut row = 0;
+        while row < rows {
+            let id = (times.counts_from[row], times.slices[row]);
+            let same = |row: &usize| (times.counts_from[*row], times.slices[*row]) == id;
+            let end = (row..rows).find(|row| !same(row)).unwrap_or(rows);
+            // A row counts if its slice is in the longest window at the first instant that counts it.
+            if id.1 > id.0 - self.length && outcome.passed[row..end].contains(&true) {
+                let mut cell = self.pending.remove(&id).unwrap_or_default();
+                for row in (row..end).filter(|row| outcome.passed[*row]) {
+                    if let Some(slot) = self.slot(ids[row], &mut cell, max_groups) {
+                        self.slots.add(slot, row as u32);
+                        outcome.counted[row] = true;
+                    }
+                }
+                if !cell.is_empty() {
+                    self.pending.insert(id, cell);
+                }
+            }
+            row = end;
+        }
+        self.slots.flush(&args);
+        self.keys.sweep();
+        self.ids = ids;
+        Ok(outcome)
+    }
+
+    /// Returns the slot of a group in a cell; `None` if the group is one too many.
+    fn slot(&mut self, key: u32, cell: &mut Cell, max_groups: usize) -> Option<u32> {
+        if let Some(slot) = cell.get(&key) {
+            return Some(*slot);
+        }
+        if !self.groups.contains_key(&key) && self.groups.len() >= max_groups {
+            self.refused += 1;
+            return None;
+        }
+        self.retain(key);
+        let slot = self.slots.claim();
+        cell.insert(key, slot);
+        Some(slot)
+    }
+
+    /// Counts one more reference to a group.
+    pub fn retain(&mut self, key: u32) {
+        self.keys.retain(key);
+        *self.groups.entry(key).or_default() += 1;
+    }
+
+    /// Counts one reference to a group less; forgets the group with the last one.
+    pub fn release(&mut self, key: u32) {
+        self.keys.release(key);
+        if let Some(uses) = self.groups.get_mut(&key) {
+            *uses -= 1;
+            if *uses == 0 {
+                self.groups.remove(&key);
+            }
+        }
+    }
+
+    /// Returns the key of the group with these values, which it retains.
+    pub fn key_of(&mut self, bytes: &[u8]) -> Result<u32> {
+        let key = self.keys.restore(bytes)?;
+        self.retain(key);
+        self.keys.sweep();
+        Ok(key)
+    }
+
+    /// Returns the bytes of a group's key.
+    pub fn key_bytes(&self, key: u32) -> &[u8] {
+        self.keys.bytes_of(key)
+    }
+
+    /// Returns the values of a group's dimensions.
+    pub fn values(&self, key: u32) -> Vec<Option<String>> {
+        self.keys.values(key).into_iter().map(|value| value.map(str::to_owned)).collect()
+    }
+
+    /// Returns the first instant at which rows that wait begin to count.
+    pub fn next_arrival(&self) -> Option<i64> {
+        self.pending.keys().next().map(|(from, _)| *from)
+    }
+
+    /// Returns the first slice after `number` that has rows.
+    pub fn slice_after(&self, number: i64) -> Option<i64> {
+        self.slices.range(number + 1..).next().map(|(slice, _)| *slice)
+    }
+
+    /// Returns the groups of the slices in `numbers`.
+    pub fn groups_of(&self, numbers: Range<i64>) -> impl Iterator<Item = u32> {
+        self.slices.range(numbers).flat_map(|(_, cell)| cell.keys().copied())
+    }
+
+    /// Lets the rows count that count from instant `g` on; returns their groups.
+    pub fn arrive(&mut self, g: i64) -> Vec<Arrival> {
+        let mut newest: BTreeMap<u32, i64> = BTreeMap::new();
+        while let Some(entry) = self.pending.first_entry().filter(|entry| entry.key().0 <= g) {
+            let ((_, slice), cell) = entry.remove_entry();
+            self.tree.forget(slice, &mut self.slots);
+            let into = self.slices.entry(slice).or_default();
+            for (key, slot) in cell {
+                let known = newest.entry(key).or_insert(slice);
+                *known = slice.max(*known);
+                match into.get(&key) {
+                    None => _ = into.insert(key, slot),
+                    Some(sum) => {
+                        self.slots.merge(*sum, slot);
+                        self.slots.free(slot);
+                        // Another slot of the group remains, so this is not the last reference.
+                        self.keys.release(key);
+                        self.groups.entry(key).and_modify(|uses| *uses -= 1);
+                    }
+                }
+            }
+        }
+        newest.into_iter().map(|(key, slice)| Arrival { key, slice }).collect()
+    }
+
+    /// Returns value and rows of the groups in `keys` (ascending) over the slices in `numbers`; those without rows are left out.
+    pub fn sums(&mut self, numbers: Range<i64>, keys: &[u32]) -> BTreeMap<u32, (Option<f64>, u64)> {
+        let micros = (numbers.end - numbers.start) * crate::time::SECOND;
+        let Self { slices, tree, slots, .. } = self;
+        let mut sums: BTreeMap<u32, Part> = BTreeMap::new();
+        let mut add = |key: u32, slot: u32, slots: &mut Slots| {
+            sums.entry(key).and_modify(|sum| sum.add(slot, slots)).or_insert(Part::lent(key, slot));
+        };
+        let within = slices.range(numbers.clone());
+        if within.clone().nth(FEW).is_none() {
+            for (_, cell) in within {
+                let found = keys.iter().filter_map(|key| cell.get(key).map(|slot| (*key, *slot)));
+                found.for_each(|(key, slot)| add(key, slot, slots));
+            }
+        } else {
+            let leaves = &*slices;
+            for node in Tree::cover(numbers) {
+                tree.each(node, Some(keys), &leaves, slots, |part, slots| add(part.key, part.slot, slots));
+            }
+        }
+        let read = |(key, sum): (u32, Part)| {
+            let found = (slots.result(sum.slot, micros), slots.rows(sum.slot));
+            sum.free(slots);
+            (key, found)
+        };
+        sums.into_iter().map(read).collect()
+    }
+
+    /// Returns the value of a window of so many seconds without rows.
+    pub fn empty_value(&mut self, window: i64) -> Option<f64> {
+        let slot = self.slots.claim();
+        let value = self.slots.result(slot, window * crate::time::SECOND);
+        self.slots.free(slot);
+        value
+    }
+
+    /// Drops the slices that have left every window at instant `g`.
+    pub fn prune(&mut self, g: i64) {
+        while let Some(entry) = self.slices.first_entry().filter(|entry| *entry.key() <= g - self.length) {
+            let (slice, cell) = entry.remove_entry();
+            self.tree.forget(slice, &mut self.slots);
+            for (key, slot) in cell {
+                self.slots.free(slot);
+                self.release(key);
+            }
+        }
+    }
+
+    /// Returns the number of groups.
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Saves the rows.
+    pub fn save(&self, out: &mut Writer) {
+        out.text(&self.identity);
+        out.number(self.refused.try_into().unwrap_or(i64::MAX));
+        let cells = self.pending.iter().map(|((from, slice), cell)| (*from, *slice, cell));
+        let slices = self.slices.iter().map(|(slice, cell)| (i64::MIN, *slice, cell));
+        out.count(self.pending.len() + self.slices.len());
+        for (from, slice, cell) in cells.chain(slices) {
+            out.number(from);
+            out.number(slice);
+            out.count(cell.len());
+            for (key, slot) in cell {
+                out.bytes(self.keys.bytes_of(*key));
+                self.slots.save(*slot, out);
+            }
+        }
+    }
+
+    /// Restores rows that [`EventSeries::save`] saved after the identity.
+    pub fn load(&mut self, saved: &mut Reader<'_>) -> Result<()> {
+        self.refused = saved.number()?.unsigned_abs();
+        for _ in 0..saved.count()? {
+            let (from, slice) = (saved.number()?, saved.number()?);
+            let mut cell = Cell::default();
+            for _ in 0..saved.count()? {
+                let key = self.keys.restore(saved.bytes()?)?;
+                self.retain(key);
+                cell.insert(key, self.slots.load(saved)?);
+            }
+            match from {
+                i64::MIN => _ = self.slices.insert(slice, cell),
+                from => _ = self.pending.insert((from, slice), cell),
+            }
+        }
+        self.keys.sweep();
+        Ok(())
+    }
+}
+
+impl Expressions {
+    /// Returns the rows in which a leaf has the wrong type: one of the filter in any row, others in rows that pass it.
+    fn wrong(&self, batch: &LeafBatch, passes: &dyn Fn(usize) -> bool) -> Vec<(usize, String)> {
+        if batch.is_right() {
+            return vec![];
+        }
+        let mut found: BTreeMap<usize, String> = BTreeMap::new();
+        let of_filter = self.filter.iter().flat_map(|filter| filter.wrong(batch)).map(|wrong| (wrong, true));
+        let rest = self.by.iter().map(|by| &by.expr).chain(self.call.args());
+        let rest = rest.flat_map(|expr| expr.wrong(batch)).map(|wrong| (wrong, false));
+        for (wrong, is_of_filter) in of_filter.chain(rest) {
+            let row = wrong.row() as usize;
+            if is_of_filter || passes(row) {
+                found.entry(row).or_insert_with(|| wrong.message());
+            }
+        }
+        found.into_iter().collect()
+    }
+}

@@ -1,0 +1,218 @@
+//! The engine gives the same alerts however its rows are cut into batches, and after a restart at every instant.
+
+use super::engine::{AlertEngine, EngineOptions, TimedRows};
+use super::rules::{of_toml, resolve};
+use super::running::{Transition, TransitionUse};
+use super::snapshot;
+use crate::format::row;
+use crate::kind::Kind;
+use crate::kind::alert::{Alert, AlertReason, AlertState};
+use crate::time::{SECOND, format_instant};
+use proptest::prelude::*;
+use serde_json::json;
+
+const START: i64 = 1_767_225_600 * SECOND;
+
+const RULES: &str = "
+[[rule]]
+name = 'count'
+aggregate = 'count(*)'
+by = ['source']
+condition = 'gt'
+threshold = 3
+window_seconds = 5
+for = 2
+keep_firing_for = 3
+
+[[rule]]
+name = 'silence'
+aggregate = 'count(*)'
+condition = 'lt'
+threshold = 1
+window_seconds = 3
+keep_firing_for = 0
+
+[[rule]]
+name = 'sum'
+aggregate = 'sum(amount)'
+where = 'amount > 1'
+by = ['source']
+condition = 'ge'
+threshold = 9
+window_seconds = 5
+no_data = true
+
+[[rule]]
+name = 'drop'
+aggregate = 'count(*)'
+condition = 'lt'
+threshold = 0.6
+compare = 4
+window_seconds = 3
+
+[[rule]]
+name = 'score'
+aggregate = 'max(amount)'
+condition = 'gt'
+window_seconds = 2
+anomaly = { z = 1, baseline = 20, min = 3 }
+
+[[rule]]
+name = 'share'
+aggregate = 'count(*)'
+where = 'amount > 4'
+share_of = 'event'
+condition = 'gt'
+threshold = 0.5
+window_seconds = 4
+";
+
+const OPTIONS: EngineOptions = EngineOptions { max_groups: 100, drops_behind: false };
+
+/// A row: its event time and its stream time (µs after the start), its amount and its source.
+#[derive(Clone, Debug)]
+struct Event {
+    time: i64,
+    stream_time: i64,
+    amount: u8,
+    source: &'static str,
+}
+
+fn engine(rules: &str) -> AlertEngine {
+    let set = resolve(of_toml(rules).unwrap(), None);
+    assert!(set.bad.is_empty(), "{:?}", set.bad);
+    let mut engine = AlertEngine::new(OPTIONS);
+    engine.set_rules(set.rules, START).unwrap();
+    engine
+}
+
+fn add(engine: &mut AlertEngine, events: &[Event]) {
+    let mut rows = row::Builder::new(Kind::Event);
+    for (offset, event) in events.iter().enumerate() {
+        let now = format_instant(START + event.time);
+        let row = json!({
+            "event_id": uuid::Uuid::from_u128(offset as u128).to_string(), "source": event.source, "event_type": "t",
+            "properties": {"amount": event.amount}, "ingested_at": now, "event_time": now, "origin": "o", "partition": "0",
+            "offset": offset, "stream_time": format_instant(START + event.stream_time),
+        });
+        rows.push(&row.to_string()).map_err(|fault| fault.message).unwrap();
+    }
+    let event_times: Vec<i64> = events.iter().map(|event| START + event.time).collect();
+    let stream_times: Vec<i64> = events.iter().map(|event| START + event.stream_time).collect();
+    let batch = rows.finish().unwrap();
+    let rows = TimedRows { kind: Kind::Event, batch: &batch, event_times: &event_times, stream_times: &stream_times };
+    let taken = engine.add(&rows).unwrap();
+    assert_eq!(taken.counted + taken.late + taken.filtered, events.len() as u64);
+}
+
+/// Runs to the end of the events; `cut` decides after each event whether it ends a batch, and `restarts` whether the engine is
+/// restored then.
+fn run(events: &[Event], cut: impl Fn(usize) -> bool, restarts: bool) -> Vec<Alert> {
+    let mut engine = engine(RULES);
+    let (mut from, mut alerts) = (0, vec![]);
+    for at in 1..=events.len() {
+        if at < events.len() && !cut(at) {
+            continue;
+        }
+        add(&mut engine, &events[from..at]);
+        from = at;
+        engine.begin(START + events[0].stream_time);
+        let clock = START + events[at - 1].stream_time;
+        alerts.extend(engine.advance(clock, clock).into_iter().map(|transition| transition.alert));
+        if restarts {
+            let saved = snapshot::save(&engine);
+            engine = snapshot::restore(OPTIONS, &saved).unwrap();
+        }
+    }
+    alerts
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let one = (0i64..2_500_000, 0i64..6_000_000, prop::bool::weighted(0.2), 0u8..6, prop::bool::ANY);
+    prop::collection::vec(one, 1..80).prop_map(|steps| {
+        let mut now = 0;
+        let event = |(step, late, is_late, amount, is_web): (i64, i64, bool, u8, bool)| {
+            now += step;
+            let time = if is_late { (now - late).max(0) } else { now };
+            Event { time, stream_time: now, amount, source: if is_web { "web" } else { "ios" } }
+        };
+        steps.into_iter().map(event).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn alerts_depend_neither_on_batches_nor_on_restarts(events in events(), cuts in prop::collection::vec(any::<bool>(), 80)) {
+        let whole = run(&events, |_| false, false);
+        prop_assert_eq!(&run(&events, |at| cuts[at], false), &whole);
+        prop_assert_eq!(&run(&events, |_| true, true), &whole);
+    }
+}
+
+/// Events of one source every second.
+fn steady(seconds: std::ops::Range<i64>) -> Vec<Event> {
+    let at = |second: i64| Event { time: second * SECOND, stream_time: second * SECOND, amount: 5, source: "web" };
+    seconds.map(at).collect()
+}
+
+fn states(transitions: &[Transition]) -> Vec<(i64, AlertState, AlertReason, TransitionUse)> {
+    let line = |one: &Transition| ((one.alert.at - START) / SECOND, one.alert.state, one.alert.reason, one.purpose);
+    transitions.iter().map(line).collect()
+}
+
+#[test]
+fn what_fired_far_behind_the_wall_clock_is_a_page_once_the_clock_has_caught_up() {
+    let rule = "[[rule]]\nname = 'r'\naggregate = 'count(*)'\ncondition = 'gt'\nthreshold = 3\nwindow_seconds = 5\nrepeat = 60\n";
+    let mut engine = engine(rule);
+    add(&mut engine, &steady(0..1000));
+    engine.begin(START);
+    let now = START + 1000 * SECOND;
+    let behind = engine.advance(START + 600 * SECOND, now);
+    assert_eq!(states(&behind), [(5, AlertState::Firing, AlertReason::Condition, TransitionUse::Row)]);
+    assert!(behind[0].alert.caught_up);
+    let page = engine.advance(START + 710 * SECOND, now);
+    assert_eq!(states(&page), [(709, AlertState::Firing, AlertReason::Condition, TransitionUse::Page)]);
+    let repeats = engine.advance(START + 900 * SECOND, now);
+    let wanted = [769, 829, 889].map(|at| (at, AlertState::Firing, AlertReason::Condition, TransitionUse::Repeat));
+    assert_eq!(states(&repeats), wanted);
+}
+
+#[test]
+fn a_rule_is_evaluated_once_its_window_has_been_seen_whole_since_its_edit() {
+    let rule = |window: i64, threshold: i64| {
+        format!(
+            "[[rule]]\nname = 'r'\naggregate = 'count(*)'\ncondition = 'gt'\nthreshold = {threshold}\nwindow_seconds = {window}\n"
+        )
+    };
+    let mut engine = engine(&rule(10, 5));
+    add(&mut engine, &steady(0..100));
+    engine.begin(START);
+    let first = engine.advance(START + 50 * SECOND, START);
+    assert_eq!(states(&first), [(10, AlertState::Firing, AlertReason::Condition, TransitionUse::Row)]);
+    // The rows up to 99 s were read before the edit.
+    let set = resolve(of_toml(&rule(20, 5)).unwrap(), None);
+    let edited = engine.set_rules(set.rules, START).unwrap();
+    assert_eq!(states(&edited), [(50, AlertState::Resolved, AlertReason::RuleChanged, TransitionUse::Row)]);
+    add(&mut engine, &steady(100..200));
+    let second = engine.advance(START + 200 * SECOND, START);
+    assert_eq!(states(&second), [(119, AlertState::Firing, AlertReason::Condition, TransitionUse::Row)]);
+    // Another threshold keeps the state, and is applied at the next instant.
+    let set = resolve(of_toml(&rule(20, 50)).unwrap(), None);
+    assert!(engine.set_rules(set.rules, START).unwrap().is_empty());
+    add(&mut engine, &steady(200..300));
+    let third = engine.advance(START + 300 * SECOND, START);
+    assert_eq!(states(&third), [(230, AlertState::Resolved, AlertReason::Condition, TransitionUse::Row)]);
+}
+
+#[test]
+fn an_instant_at_which_nothing_changes_costs_nothing() {
+    let mut engine = engine(RULES);
+    let far = 40 * 366 * 86_400 * SECOND;
+    add(&mut engine, &[steady(0..10), vec![Event { time: far, stream_time: far, amount: 1, source: "web" }]].concat());
+    engine.begin(START);
+    let transitions = engine.advance(START + far, START + far);
+    assert!(transitions.iter().any(|one| one.alert.reason == AlertReason::GroupGone), "{transitions:?}");
+    assert_eq!(engine.clock(), Some(START + far - SECOND));
+}

@@ -1,0 +1,243 @@
+//! A view: the values of a series over one window, by group. Rules with the same series and window share it.
+
+use super::series::{Arrival, EventSeries};
+use crate::error::Result;
+use crate::expr::write_dimensions;
+use crate::op::snapshot::{Reader, Writer};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// A group is gone when it had no row in so many windows.
+pub const WINDOWS_KNOWN: i64 = 10;
+
+/// The value of one group.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GroupValue {
+    /// The value; `None` is NULL.
+    pub value: Option<f64>,
+    /// Rows in the window.
+    pub rows: u64,
+    /// The newest slice with a row; `i64::MIN` if there was none.
+    pub last: i64,
+    /// The dimensions as canonical JSON.
+    pub dimensions: String,
+    /// The values of the dimensions.
+    pub values: Vec<Option<String>>,
+    /// Earlier values, each from its instant on.
+    history: VecDeque<(i64, Option<f64>)>,
+}
+
+impl GroupValue {
+    /// Returns the value at an earlier instant, as it was evaluated then.
+    pub fn at(&self, g: i64) -> Option<f64> {
+        let after = self.history.partition_point(|(from, _)| *from <= g);
+        self.history.get(after.checked_sub(1)?)?.1
+    }
+
+    /// Sets the value at instant `g`; returns whether it changed. `span` is how long earlier values are needed.
+    fn set(&mut self, value: Option<f64>, g: i64, span: i64) -> bool {
+        let same = |a: Option<f64>, b: Option<f64>| a.map(f64::to_bits) == b.map(f64::to_bits);
+        let is_new = !same(self.value, value);
+        self.value = value;
+        if span > 0 && (is_new || self.history.is_empty()) {
+            self.history.push_back((g, value));
+        }
+        is_new
+    }
+
+    /// Drops the values that are older than `span` at instant `g`.
+    fn forget(&mut self, g: i64, span: i64) {
+        while self.history.get(1).is_some_and(|(from, _)| *from <= g - span) {
+            self.history.pop_front();
+        }
+    }
+}
+
+/// What changed at an instant.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Groups whose value or rows may have changed, ascending.
+    pub changed: Vec<u32>,
+    /// Groups that are gone.
+    pub gone: Vec<(u32, GroupValue)>,
+}
+
+/// The values of one series over one window.
+pub struct WindowView {
+    /// The number of its series.
+    pub series: usize,
+    /// Length of the window (seconds).
+    pub window: i64,
+    /// The groups with rows in the last [`WINDOWS_KNOWN`] windows; the group without dimensions is always among them.
+    pub groups: BTreeMap<u32, GroupValue>,
+    /// The names of the dimensions.
+    pub by: Vec<String>,
+    /// How long earlier values are needed (seconds).
+    pub span: i64,
+    /// Groups that may be gone, by the instant.
+    expiry: BTreeMap<i64, Vec<u32>>,
+    /// The value of a window without rows.
+    empty: Option<f64>,
+    /// The last instant at which a value changed.
+    changed_at: i64,
+}
+
+impl WindowView {
+    /// Makes a view of series number `number`.
+    pub fn new(number: usize, series: &mut EventSeries, window: i64) -> Result<Self> {
+        let by: Vec<String> = series.expressions.by.iter().map(|by| by.name.clone()).collect();
+        let empty = series.empty_value(window);
+        let mut groups = BTreeMap::new();
+        if by.is_empty() {
+            let only =
+                GroupValue { value: empty, last: i64::MIN, dimensions: "{}".to_owned(), ..GroupValue::default() };
+            groups.insert(series.key_of(&[])?, only);
+        }
+        let expiry = BTreeMap::new();
+        Ok(Self { series: number, window, groups, by, span: 0, expiry, empty, changed_at: i64::MIN })
+    }
+
+    /// Returns the view as one of series number `number`.
+    pub fn of_series(self, number: usize) -> Self {
+        Self { series: number, ..self }
+    }
+
+    /// Keeps earlier values for `span` seconds from instant `g` on.
+    pub fn set_span(&mut self, span: i64, g: i64) {
+        self.span = span;
+        if span == 0 {
+            return self.groups.values_mut().for_each(|group| group.history.clear());
+        }
+        for group in self.groups.values_mut().filter(|group| group.history.is_empty()) {
+            group.history.push_back((g, group.value));
+        }
+    }
+
+    /// Releases its groups.
+    pub fn close(&self, series: &mut EventSeries) {
+        self.groups.keys().for_each(|key| series.release(*key));
+    }
+
+    /// Returns the first instant after `g` at which something may change.
+    pub fn next(&self, series: &EventSeries, g: i64) -> Option<i64> {
+        let leaves = series.slice_after(g - self.window).map(|slice| slice + self.window);
+        let gone = self.expiry.keys().next().copied();
+        // While earlier values differ, values derived from them may change at every instant.
+        let derived = (self.span > 0 && self.changed_at.saturating_add(self.span) >= g).then_some(g + 1);
+        [leaves, gone, derived].into_iter().flatten().min()
+    }
+
+    /// Evaluates instant `g`; `previous` is the one that was evaluated before.
+    pub fn evaluate(&mut self, series: &mut EventSeries, arrivals: &[Arrival], previous: i64, g: i64) -> Changes {
+        let mut changed: BTreeSet<u32> = BTreeSet::new();
+        for Arrival { key, slice } in arrivals {
+            if self.arrive(series, *key, *slice, g) {
+                changed.insert(*key);
+            }
+        }
+        // Everything older than the window leaves it, also if instants were passed over.
+        let left = series.groups_of(previous.saturating_sub(self.window).saturating_add(1)..g - self.window + 1);
+        changed.extend(left.filter(|key| self.groups.contains_key(key)));
+        let changed: Vec<u32> = changed.into_iter().collect();
+        let sums = series.sums(g - self.window + 1..g + 1, &changed);
+        for key in &changed {
+            let (value, rows) = sums.get(key).copied().unwrap_or((self.empty, 0));
+            let Some(group) = self.groups.get_mut(key) else { continue };
+            group.rows = rows;
+            if group.set(value, g, self.span) {
+                self.changed_at = g;
+            }
+            group.forget(g, self.span);
+        }
+        Changes { changed, gone: self.expire(series, g) }
+    }
+
+    /// Notes rows of a group; returns whether the group is known.
+    fn arrive(&mut self, series: &mut EventSeries, key: u32, slice: i64, g: i64) -> bool {
+        let known_for = WINDOWS_KNOWN * self.window;
+        if let Some(group) = self.groups.get_mut(&key) {
+            group.last = group.last.max(slice);
+            return true;
+        }
+        if slice <= g - known_for {
+            return false;
+        }
+        series.retain(key);
+        let values = series.values(key);
+        let names: Vec<&str> = self.by.iter().map(String::as_str).collect();
+        let texts: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
+        let mut dimensions = String::new();
+        write_dimensions(&names, &texts, &mut dimensions);
+        self.groups.insert(key, GroupValue { last: slice, dimensions, values, ..GroupValue::default() });
+        self.expiry.entry(slice + known_for).or_default().push(key);
+        true
+    }
+
+    /// Removes the groups that had no row in [`WINDOWS_KNOWN`] windows.
+    fn expire(&mut self, series: &mut EventSeries, g: i64) -> Vec<(u32, GroupValue)> {
+        let mut gone = vec![];
+        while let Some(entry) = self.expiry.first_entry().filter(|entry| *entry.key() <= g) {
+            for key in entry.remove() {
+                let Some(group) = self.groups.get(&key) else { continue };
+                let until = group.last + WINDOWS_KNOWN * self.window;
+                if until > g {
+                    self.expiry.entry(until).or_default().push(key);
+                } else if let Some(group) = self.groups.remove(&key) {
+                    self.changed_at = g;
+                    series.release(key);
+                    gone.push((key, group));
+                }
+            }
+        }
+        gone
+    }
+
+    /// Saves the groups.
+    pub fn save(&self, series: &EventSeries, out: &mut Writer) {
+        out.text(&series.identity);
+        out.number(self.window);
+        out.number(self.changed_at);
+        out.count(self.groups.len());
+        for (key, group) in &self.groups {
+            out.bytes(series.key_bytes(*key));
+            put_value(out, group.value);
+            out.number(group.rows.try_into().unwrap_or(i64::MAX));
+            out.number(group.last);
+            out.count(group.history.len());
+            for (from, value) in &group.history {
+                out.number(*from);
+                put_value(out, *value);
+            }
+        }
+    }
+
+    /// Restores groups that [`WindowView::save`] saved after identity and window.
+    pub fn load(&mut self, series: &mut EventSeries, saved: &mut Reader<'_>) -> Result<()> {
+        self.changed_at = saved.number()?;
+        for _ in 0..saved.count()? {
+            let key = series.key_of(saved.bytes()?)?;
+            let (value, rows, last) = (take_value(saved)?, saved.rows()?, saved.number()?);
+            if !self.by.is_empty() {
+                self.arrive(series, key, last, i64::MIN / 2);
+            }
+            series.release(key);
+            let mut history = VecDeque::new();
+            for _ in 0..saved.count()? {
+                history.push_back((saved.number()?, take_value(saved)?));
+            }
+            if let Some(group) = self.groups.get_mut(&key) {
+                (group.value, group.rows, group.last, group.history) = (value, rows, last, history);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Saves an optional value.
+pub fn put_value(out: &mut Writer, value: Option<f64>) {
+    out.optional(value.map(|value| i64::from_ne_bytes(value.to_bits().to_ne_bytes())));
+}
+
+/// Reads a value that [`put_value`] saved.
+pub fn take_value(saved: &mut Reader<'_>) -> Result<Option<f64>> {
+    Ok(saved.optional()?.map(|bits| f64::from_bits(u64::from_ne_bytes(bits.to_ne_bytes()))))
+}

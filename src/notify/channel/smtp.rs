@@ -1,0 +1,258 @@
+//! Mail over SMTP: one message to all recipients, its `Message-ID` is the idempotency key.
+//!
+//! The resolve and repeats refer to the message of the firing, so mail programs show an alert as one thread. Before the text of
+//! the message is sent nothing has been delivered; if the connection is lost afterwards, the attempt is unclear.
+
+use super::{Attempt, Notification, Transport, cut};
+use crate::error::Result;
+use crate::kind::alert::AlertState;
+use crate::notify::settings::Settings;
+use crate::store::remote::{rounded, use_ring};
+use lettre::Address;
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, MessageBuilder};
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::{Certificate, SmtpConnection, TlsParameters, TlsParametersBuilder};
+use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
+use lettre::transport::smtp::extension::ClientId;
+use lettre::transport::smtp::response::Severity;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// Maximum characters of a subject.
+const SUBJECT_MAX: usize = 200;
+/// Ways to authenticate, the first that the server offers is used.
+const MECHANISMS: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
+
+/// How the connection is encrypted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Encryption {
+    /// Plain text, then STARTTLS.
+    StartTls,
+    /// From the beginning.
+    Tls,
+    /// Not at all.
+    None,
+}
+
+/// A mail server and how to log in.
+struct Server {
+    host: String,
+    port: u16,
+    encryption: Encryption,
+    tls: Option<TlsParameters>,
+    credentials: Option<Credentials>,
+    timeout: Duration,
+}
+
+/// A mail server with a sender and recipients.
+pub struct Smtp {
+    server: Arc<Server>,
+    from: Mailbox,
+    to: Vec<Mailbox>,
+}
+
+impl Smtp {
+    /// Reads the channel's settings. Errors: exit status 78.
+    pub fn read(settings: &Settings<'_>, timeout: Duration) -> Result<Self> {
+        let address = |key: &str, text: &str| {
+            let wrong = |error| settings.fault(key, format!("expected NAME <USER@HOST>, found '{text}': {error}"));
+            text.parse::<Mailbox>().map_err(wrong)
+        };
+        let from = address("from", &settings.required("from")?)?;
+        let to = settings.texts("to")?.iter().map(|text| address("to", text)).collect::<Result<Vec<_>>>()?;
+        if to.is_empty() {
+            return Err(settings.fault("to", "expected at least one address"));
+        }
+        Ok(Self { server: Arc::new(server(settings, timeout)?), from, to })
+    }
+
+    /// Returns the text of a message.
+    fn message(&self, notification: &Notification) -> Result<Vec<u8>, String> {
+        let (domain, alert) = (self.from.email.domain(), &notification.alert);
+        let first = format!("<{}.{}@{domain}>", alert.id(), AlertState::Firing.name());
+        let own = format!("<{}@{domain}>", notification.key());
+        let mut builder = MessageBuilder::new()
+            .from(self.from.clone())
+            .subject(cut(&notification.title(), SUBJECT_MAX))
+            .message_id(Some(own.clone()))
+            .header(ContentType::TEXT_PLAIN)
+            // Out-of-office replies are not sent to such a message (RFC 3834).
+            .raw_header(HeaderValue::new(
+                HeaderName::new_from_ascii_str("Auto-Submitted"),
+                "auto-generated".to_owned(),
+            ));
+        if own != first {
+            builder = builder.in_reply_to(first.clone()).references(first);
+        }
+        for to in &self.to {
+            builder = builder.to(to.clone());
+        }
+        let facts = notification.facts().into_iter().map(|(name, fact)| format!("{name}: {fact}\n"));
+        let labels = alert.rule.labels.iter().map(|(name, label)| format!("{name}: {label}\n"));
+        let body: String = std::iter::once(notification.title() + "\n\n").chain(facts).chain(labels).collect();
+        builder.body(body).map(|message| message.formatted()).map_err(|error| error.to_string())
+    }
+}
+
+fn server(settings: &Settings<'_>, timeout: Duration) -> Result<Server> {
+    let encryption = match settings.text("tls")?.as_deref() {
+        None | Some("starttls") => Encryption::StartTls,
+        Some("tls") => Encryption::Tls,
+        Some("none") => Encryption::None,
+        Some(other) => {
+            return Err(settings.fault("tls", format!("expected starttls, tls or none, found '{other}'")));
+        }
+    };
+    let port = match encryption {
+        Encryption::StartTls => 587,
+        Encryption::Tls => 465,
+        Encryption::None => 25,
+    };
+    let name = settings.required("server")?;
+    let (host, port) = match name.rsplit_once(':').filter(|(host, _)| !host.ends_with(':') && !host.is_empty()) {
+        Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0)),
+        None => (name.as_str(), Some(port)),
+    };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let port = port.filter(|_| !host.is_empty() && !host.contains(['/', '@', ' ']));
+    let port = port.ok_or_else(|| settings.fault("server", "expected HOST[:PORT]"))?;
+    let credentials = match (settings.text("user")?, settings.secret("password")?) {
+        (Some(user), Some(password)) => Some(Credentials::new(user, password)),
+        (None, None) => None,
+        (Some(_), None) => return Err(settings.fault("password", "missing: user requires it")),
+        (None, Some(_)) => return Err(settings.fault("user", "missing: password requires it")),
+    };
+    let is_here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    if encryption == Encryption::None && credentials.is_some() && !is_here {
+        return Err(settings.fault("tls", "expected starttls or tls: a password is not sent in plain text"));
+    }
+    let ca = settings.text("ca")?;
+    let tls = (encryption != Encryption::None).then(|| tls(settings, host, ca.as_deref())).transpose()?;
+    Ok(Server { host: host.to_owned(), port, encryption, tls, credentials, timeout })
+}
+
+fn tls(settings: &Settings<'_>, host: &str, ca: Option<&str>) -> Result<TlsParameters> {
+    use_ring();
+    let mut builder = TlsParametersBuilder::new(host.to_owned());
+    if let Some(path) = ca {
+        let bytes = std::fs::read(path).map_err(|error| settings.fault("ca", error))?;
+        let certificate = Certificate::from_pem(&bytes).map_err(|error| settings.fault("ca", error))?;
+        builder = builder.add_root_certificate(certificate);
+    }
+    builder.build_rustls().map_err(|error| settings.fault("ca", error))
+}
+
+/// What went wrong in a conversation with a server.
+enum Failure {
+    /// The server's answer, or none.
+    Smtp(lettre::transport::smtp::Error),
+    /// The server refuses every recipient.
+    Recipients(String),
+    /// The message or the connection cannot be made.
+    Other(String),
+}
+
+impl From<lettre::transport::smtp::Error> for Failure {
+    fn from(error: lettre::transport::smtp::Error) -> Self {
+        Self::Smtp(error)
+    }
+}
+
+/// One message on its way.
+struct Mailing {
+    server: Arc<Server>,
+    from: Address,
+    to: Vec<Address>,
+    message: Vec<u8>,
+    /// Whether the text of the message is being sent.
+    is_sent: Arc<AtomicBool>,
+}
+
+impl Mailing {
+    /// Delivers the message; returns the recipients that were refused.
+    fn deliver(&self) -> Result<Vec<String>, Failure> {
+        let Server { host, port, encryption, tls, credentials, timeout } = &*self.server;
+        let hello = ClientId::default();
+        let at_once = tls.as_ref().filter(|_| *encryption == Encryption::Tls);
+        let mut connection = SmtpConnection::connect((host.as_str(), *port), Some(*timeout), &hello, at_once, None)?;
+        if let (Encryption::StartTls, Some(tls)) = (encryption, tls) {
+            if !connection.can_starttls() {
+                return Err(Failure::Other("the server does not offer STARTTLS (tls=)".to_owned()));
+            }
+            connection.starttls(tls, &hello)?;
+        }
+        if let Some(credentials) = credentials {
+            connection.auth(&MECHANISMS, credentials)?;
+        }
+        connection.command(Mail::new(Some(self.from.clone()), vec![]))?;
+        let mut refused = vec![];
+        for to in &self.to {
+            match connection.command(Rcpt::new(to.clone(), vec![])) {
+                Err(error) if error.is_permanent() => refused.push(format!("{to}: {error}")),
+                answered => _ = answered?,
+            }
+        }
+        if refused.len() == self.to.len() {
+            _ = connection.quit();
+            return Err(Failure::Recipients(refused.join(", ")));
+        }
+        connection.command(Data)?;
+        self.is_sent.store(true, Ordering::Relaxed);
+        connection.message(&self.message)?;
+        // The message is delivered, whatever happens now.
+        _ = connection.quit();
+        Ok(refused)
+    }
+}
+
+impl Transport for Smtp {
+    fn deliver(&mut self, notification: &Notification) -> Attempt {
+        let message = match self.message(notification) {
+            Ok(message) => message,
+            Err(cause) => return Attempt::Refused(cause),
+        };
+        let is_sent = Arc::new(AtomicBool::new(false));
+        let mailing = Mailing {
+            server: self.server.clone(),
+            from: self.from.email.clone(),
+            to: self.to.iter().map(|to| to.email.clone()).collect(),
+            message,
+            is_sent: is_sent.clone(),
+        };
+        // The library bounds each read; a thread that can be abandoned bounds the conversation.
+        let (sender, receiver) = channel();
+        let converse = move || _ = sender.send(mailing.deliver());
+        if let Err(error) = std::thread::Builder::new().name("smtp".to_owned()).spawn(converse) {
+            return Attempt::unreachable(error);
+        }
+        let timeout = self.server.timeout;
+        let is_sent = || is_sent.load(Ordering::Relaxed);
+        match receiver.recv_timeout(timeout) {
+            Ok(Ok(refused)) if refused.is_empty() => Attempt::Sent,
+            Ok(Ok(refused)) => Attempt::SentInPart(refused.join(", ")),
+            Ok(Err(failure)) => classify(failure, is_sent()),
+            Err(_) if is_sent() => Attempt::unclear(format!("no answer for {}", rounded(timeout))),
+            Err(_) => Attempt::unreachable(format!("no answer for {}", rounded(timeout))),
+        }
+    }
+}
+
+/// Classifies a failure: a permanent answer (5xx) is final, anything else may succeed later.
+fn classify(failure: Failure, is_sent: bool) -> Attempt {
+    let error = match failure {
+        Failure::Smtp(error) => error,
+        Failure::Recipients(cause) => return Attempt::Refused(cause),
+        Failure::Other(cause) => return Attempt::unreachable(cause),
+    };
+    let cause = error.to_string();
+    match error.status() {
+        Some(status) if status.severity == Severity::PermanentNegativeCompletion => Attempt::Refused(cause),
+        // An answer says that the message was not accepted.
+        Some(_) => Attempt::unreachable(cause),
+        None if is_sent => Attempt::unclear(cause),
+        None => Attempt::unreachable(cause),
+    }
+}

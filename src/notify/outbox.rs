@@ -1,0 +1,296 @@
+//! The outbox: notifications that are due, and the outcome of those that are done, in the state file of evt-alert.
+//!
+//! [`enqueue`] runs in the transaction of the alert's transition, so a notification exists if and only if its transition is
+//! stored. It decides what is a page:
+//!
+//! - A firing that is `caught_up` is none. Once the alert clock has caught up, the engine calls [`enqueue`] for what still
+//!   fires, with `caught_up` false.
+//! - A resolve is one if and only if the firing of the same alert was one on this channel. The sender decides it again when it
+//!   delivers: a resolve whose firing was refused is skipped.
+//! - A notification is stored once for each (channel, alert, state); [`enqueue_repeat`] adds one to a firing.
+//!
+//! Notifications of one alert and channel are delivered in the order of `id`.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::jsonl::Objects;
+use crate::format::row::Builder;
+use crate::kind::Kind;
+use crate::kind::alert::{Alert, AlertState};
+use crate::kind::alerts;
+use crate::notify::channel::Notification;
+use crate::time::DAY;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, params};
+use std::path::Path;
+use std::time::Duration;
+
+/// The tables. `outcome` is NULL for a notification that is due; `alert` is the row as JSON; `due_at` and `tried_at` (the first
+/// attempt) are wall time in µs; `is_unclear` says that an attempt ended without an answer, so it may have arrived.
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    channel TEXT NOT NULL,
+    alert_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    repeat INTEGER NOT NULL,
+    alert TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    is_unclear INTEGER NOT NULL DEFAULT 0,
+    due_at INTEGER NOT NULL DEFAULT 0,
+    tried_at INTEGER,
+    outcome TEXT,
+    done_at INTEGER,
+    cause TEXT,
+    UNIQUE (channel, alert_id, state, repeat)
+);
+CREATE INDEX IF NOT EXISTS outbox_due ON outbox (channel, id) WHERE outcome IS NULL;";
+
+/// What [`enqueue`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enqueued {
+    /// The notification is in the outbox now.
+    Queued,
+    /// It was there already.
+    Known,
+    /// It is no page: a firing that is `caught_up`, a resolve whose firing was no page, or a repeat of what is still due.
+    NoPage,
+}
+
+/// How long a run waits for the lock of the file.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// How long the notifications of a resolved alert are kept (µs), for people who ask what was sent.
+const KEPT: i64 = 7 * DAY;
+
+/// How a notification ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The receiver has accepted it.
+    Sent,
+    /// The receiver refused it for good.
+    Refused,
+    /// It was retried for as long as the channel allows.
+    Expired,
+    /// A resolve of a firing that never arrived.
+    Skipped,
+}
+
+impl Outcome {
+    /// Returns the word in the column `outcome`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// Creates the tables that do not exist. Errors: exit status 74, or 75 if another run holds the lock.
+pub fn create_tables(db: &Connection) -> Result<()> {
+    db.execute_batch(TABLES).map_err(|error| failed("cannot create the outbox", &error))
+}
+
+/// Adds the notification of an alert's transition to a channel, unless it is no page (see the module). Errors: exit status 74,
+/// or 75 if another run holds the lock.
+pub fn enqueue(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enqueued> {
+    let is_page = match alert.state {
+        AlertState::Firing => !alert.caught_up,
+        AlertState::Resolved => was_paged(tx, channel, alert)?,
+    };
+    if is_page { insert(tx, channel, alert, 0) } else { Ok(Enqueued::NoPage) }
+}
+
+/// Adds one more notification of an alert that still fires, unless the last one is still due or the first one was no page.
+/// Errors: as [`enqueue`].
+pub fn enqueue_repeat(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enqueued> {
+    let query = "SELECT max(repeat), max(outcome IS NULL) FROM outbox
+                 WHERE channel = ?1 AND alert_id = ?2 AND state = 'firing' HAVING count(*) > 0";
+    let found: rusqlite::Result<(i64, bool)> =
+        tx.query_row(query, params![channel, alert.id().to_string()], |row| Ok((row.get(0)?, row.get(1)?)));
+    match found.optional().map_err(|error| failed("cannot read the outbox", &error))? {
+        Some((last, false)) => insert(tx, channel, alert, last + 1),
+        _ => Ok(Enqueued::NoPage),
+    }
+}
+
+/// Whether a firing of this alert is due on this channel or may have arrived there.
+fn was_paged(db: &Connection, channel: &str, alert: &Alert) -> Result<bool> {
+    let query = "SELECT EXISTS (SELECT 1 FROM outbox WHERE channel = ?1 AND alert_id = ?2 AND state = 'firing'
+                 AND (outcome IS NULL OR outcome = 'sent' OR is_unclear))";
+    let found = db.query_row(query, params![channel, alert.id().to_string()], |row| row.get(0));
+    found.map_err(|error| failed("cannot read the outbox", &error))
+}
+
+fn insert(tx: &Transaction<'_>, channel: &str, alert: &Alert, repeat: i64) -> Result<Enqueued> {
+    let row = json(alert)?;
+    let values = params![channel, alert.id().to_string(), alert.state.name(), repeat, row];
+    let insert = "INSERT INTO outbox (channel, alert_id, state, repeat, alert) VALUES (?1, ?2, ?3, ?4, ?5)
+                  ON CONFLICT DO NOTHING";
+    let inserted = tx.execute(insert, values).map_err(|error| failed("cannot write the outbox", &error))?;
+    Ok(if inserted == 1 { Enqueued::Queued } else { Enqueued::Known })
+}
+
+/// Returns the row of an alert as JSON, as in every JSONL output.
+pub fn json(alert: &Alert) -> Result<String> {
+    let (batch, mut text) = (alerts::batch([alert])?, String::new());
+    Objects::try_new(&batch)?.write(0, &mut text);
+    Ok(text)
+}
+
+/// Reads the row of an alert back. Errors: exit status 65 if evt did not write it.
+fn parse(row: &str) -> Result<Alert> {
+    let mut builder = Builder::new(Kind::Alert);
+    builder.push(row).map_err(|fault| Error::corrupt("outbox: not the row of an alert").because(fault.message))?;
+    alerts::read(&builder.finish()?)?.pop().ok_or_else(|| Error::broken("a row without an alert"))
+}
+
+fn failed(what: &str, error: &rusqlite::Error) -> Error {
+    let is_busy = matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked));
+    Error::new(if is_busy { ErrorKind::Fenced } else { ErrorKind::Io }, what).because(error)
+}
+
+/// A notification that is due.
+#[derive(Clone, Debug)]
+pub struct Due {
+    /// Its place in the outbox.
+    pub id: i64,
+    /// The notification.
+    pub notification: Notification,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When the first one began (µs, wall time).
+    pub tried_at: Option<i64>,
+    /// Whether it is a resolve whose firing never arrived.
+    pub is_moot: bool,
+}
+
+/// What a channel has to do.
+#[derive(Debug)]
+pub enum Next {
+    /// This notification is due.
+    Due(Box<Due>),
+    /// The row of one is not that of an alert (exit status 65), for example because a newer evt wrote it. It is refused now.
+    Unreadable(Error),
+    /// One is due at this time (µs, wall time), none before.
+    Later(i64),
+    /// Nothing.
+    Idle,
+}
+
+/// The result of an attempt that may succeed later.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry<'a> {
+    /// When the attempt began (µs, wall time).
+    pub tried_at: i64,
+    /// When the next one is due (µs, wall time).
+    pub due_at: i64,
+    /// Why it failed.
+    pub cause: &'a str,
+    /// Whether the notification may have arrived.
+    pub is_unclear: bool,
+}
+
+/// The outbox as the sender of one channel sees it, on a connection of its own.
+pub struct Outbox {
+    db: Connection,
+    channel: String,
+}
+
+impl Outbox {
+    /// Opens the state file at `path`. Errors: exit status 74.
+    pub fn open(path: &Path, channel: &str) -> Result<Self> {
+        let failed = |error: rusqlite::Error| failed("cannot open the outbox", &error).at(path.display().to_string());
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // SQLite takes `file:…` for a URI only with a flag of its own, and no state file is called `:memory:`.
+        let db = Connection::open_with_flags(path, flags).map_err(failed)?;
+        db.busy_timeout(LOCK_WAIT).map_err(failed)?;
+        Ok(Self { db, channel: channel.to_owned() })
+    }
+
+    /// Returns the oldest notification that is due at `now`. A notification waits for the earlier ones of its alert, however
+    /// long their next attempt takes; those of other alerts do not.
+    pub fn next(&self, now: i64) -> Result<Next> {
+        // The sign keeps the inner query off the index of what is due: an alert has few notifications, the outbox may have many.
+        let query = "
+            SELECT o.id, o.alert, o.repeat, o.attempts, o.tried_at, o.state = 'resolved' AND NOT EXISTS (
+                SELECT 1 FROM outbox AS f WHERE f.channel = o.channel AND f.alert_id = o.alert_id AND f.state = 'firing'
+                AND (f.outcome = 'sent' OR f.is_unclear))
+            FROM outbox AS o WHERE o.channel = ?1 AND o.outcome IS NULL AND o.due_at <= ?2 AND NOT EXISTS (
+                SELECT 1 FROM outbox AS e WHERE e.channel = o.channel AND e.alert_id = o.alert_id
+                AND +e.outcome IS NULL AND e.id < o.id)
+            ORDER BY o.id LIMIT 1";
+        let failed = |error: rusqlite::Error| failed("cannot read the outbox", &error);
+        let mut statement = self.db.prepare_cached(query).map_err(failed)?;
+        let mut rows = statement.query(params![self.channel, now]).map_err(failed)?;
+        let Some(row) = rows.next().map_err(failed)? else { return self.later() };
+        let (id, text): (i64, String) = (row.get(0).map_err(failed)?, row.get(1).map_err(failed)?);
+        let alert = match parse(&text) {
+            Ok(alert) => alert,
+            Err(error) => {
+                let refuse = "UPDATE outbox SET outcome = 'refused', done_at = ?2, cause = ?3 WHERE id = ?1";
+                self.execute(refuse, params![id, now, error.to_string()])?;
+                return Ok(Next::Unreadable(error));
+            }
+        };
+        let due = Due {
+            id,
+            notification: Notification { alert, row: text, repeat: row.get(2).map_err(failed)? },
+            attempts: row.get(3).map_err(failed)?,
+            tried_at: row.get(4).map_err(failed)?,
+            is_moot: row.get(5).map_err(failed)?,
+        };
+        Ok(Next::Due(Box::new(due)))
+    }
+
+    fn later(&self) -> Result<Next> {
+        let query = "SELECT min(due_at) FROM outbox WHERE channel = ?1 AND outcome IS NULL";
+        let first: Option<i64> = self
+            .db
+            .query_row(query, [&self.channel], |row| row.get(0))
+            .map_err(|error| failed("cannot read the outbox", &error))?;
+        Ok(first.map_or(Next::Idle, Next::Later))
+    }
+
+    /// Stores the outcome of a notification, which removes it from what is due.
+    pub fn finish(&self, due: &Due, outcome: Outcome, now: i64, cause: Option<&str>) -> Result<()> {
+        let attempts = due.attempts + u32::from(outcome != Outcome::Skipped);
+        let update = "UPDATE outbox SET outcome = ?2, done_at = ?3, cause = ?4, attempts = ?5 WHERE id = ?1";
+        self.execute(update, params![due.id, outcome.name(), now, cause, attempts]).map(drop)
+    }
+
+    /// Stores a failed attempt.
+    pub fn retry(&self, due: &Due, retry: &Retry<'_>) -> Result<()> {
+        let Retry { tried_at, due_at, cause, is_unclear } = *retry;
+        let update =
+            "UPDATE outbox SET attempts = attempts + 1, tried_at = coalesce(tried_at, ?2), due_at = ?3, cause = ?4,
+                      is_unclear = is_unclear OR ?5 WHERE id = ?1";
+        self.execute(update, params![due.id, tried_at, due_at, cause, is_unclear]).map(drop)
+    }
+
+    /// Returns the number of notifications without an outcome, of every channel that has some.
+    pub fn due_by_channel(&self) -> Result<Vec<(String, u64)>> {
+        let failed = |error: rusqlite::Error| failed("cannot read the outbox", &error);
+        let query = "SELECT channel, count(*) FROM outbox WHERE outcome IS NULL GROUP BY channel ORDER BY channel";
+        let mut statement = self.db.prepare(query).map_err(failed)?;
+        let count = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+        statement.query_map([], count).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
+    }
+
+    /// Deletes the notifications of alerts that ended long ago.
+    pub fn prune(&self, now: i64) -> Result<()> {
+        let delete = "
+            DELETE FROM outbox WHERE channel = ?1 AND done_at < ?2 AND EXISTS (
+                SELECT 1 FROM outbox AS r WHERE r.channel = outbox.channel AND r.alert_id = outbox.alert_id
+                AND r.state = 'resolved' AND r.done_at < ?2)";
+        self.execute(delete, params![self.channel, now - KEPT]).map(drop)
+    }
+
+    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize> {
+        let failed = |error: rusqlite::Error| failed("cannot write the outbox", &error);
+        self.db.prepare_cached(sql).map_err(failed)?.execute(values).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -1,0 +1,242 @@
+use super::*;
+use crate::kind::alert::{AlertReason, AlertRule, rule_id};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The transition of the nth alert.
+fn alert(n: i64, state: AlertState, caught_up: bool) -> Alert {
+    let (labels, name) = (BTreeMap::new(), "r".to_owned());
+    let rule = AlertRule { rule_id: rule_id("r"), name, severity: "info".to_owned(), threshold: None, labels };
+    Alert {
+        rule: Arc::new(rule),
+        dimensions: "{}".to_owned(),
+        state,
+        reason: AlertReason::NoData,
+        value: Some(f64::NEG_INFINITY),
+        window_start: 0,
+        window_end: 1,
+        since: n,
+        at: n + 1,
+        summary: "\"a\"\nb".to_owned(),
+        caught_up,
+    }
+}
+
+/// A step of the engine or of the sender.
+#[derive(Clone, Debug)]
+enum Action {
+    Fire {
+        alert: i64,
+        caught_up: bool,
+    },
+    Repeat(i64),
+    Resolve(i64),
+    /// The sender takes the next notification, and its attempt ends like this.
+    Attempt(End),
+    /// Time passes.
+    Pass(i64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Done(Outcome),
+    /// It is due again after this time.
+    Again {
+        after: i64,
+        is_unclear: bool,
+    },
+    /// The process is killed before it stores the end.
+    Killed,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let end = prop_oneof![
+        4 => Just(End::Done(Outcome::Sent)),
+        1 => Just(End::Done(Outcome::Refused)),
+        1 => Just(End::Done(Outcome::Expired)),
+        2 => (0..5i64, any::<bool>()).prop_map(|(after, is_unclear)| End::Again { after, is_unclear }),
+        1 => Just(End::Killed),
+    ];
+    prop_oneof![
+        3 => (0..4i64, any::<bool>()).prop_map(|(alert, caught_up)| Action::Fire { alert, caught_up }),
+        1 => (0..4i64).prop_map(Action::Repeat),
+        2 => (0..4i64).prop_map(Action::Resolve),
+        6 => end.prop_map(Action::Attempt),
+        2 => (0..4i64).prop_map(Action::Pass),
+    ]
+}
+
+/// A notification of the model.
+#[derive(Clone, Debug)]
+struct Entry {
+    alert: i64,
+    state: AlertState,
+    repeat: i64,
+    due_at: i64,
+    is_unclear: bool,
+    outcome: Option<Outcome>,
+}
+
+/// The outbox of one channel as a list.
+#[derive(Default)]
+struct Model(Vec<Entry>);
+
+impl Model {
+    fn of(&self, alert: i64, state: AlertState) -> impl Iterator<Item = &Entry> {
+        self.0.iter().filter(move |entry| entry.alert == alert && entry.state == state)
+    }
+
+    fn arrived(&self, alert: i64) -> bool {
+        self.of(alert, AlertState::Firing).any(|entry| entry.outcome == Some(Outcome::Sent) || entry.is_unclear)
+    }
+
+    fn add(&mut self, alert: i64, state: AlertState, repeat: i64) -> Enqueued {
+        if self.of(alert, state).any(|entry| entry.repeat == repeat) {
+            return Enqueued::Known;
+        }
+        self.0.push(Entry { alert, state, repeat, due_at: 0, is_unclear: false, outcome: None });
+        Enqueued::Queued
+    }
+
+    fn fire(&mut self, alert: i64, caught_up: bool) -> Enqueued {
+        if caught_up { Enqueued::NoPage } else { self.add(alert, AlertState::Firing, 0) }
+    }
+
+    fn repeat(&mut self, alert: i64) -> Enqueued {
+        let firings: Vec<&Entry> = self.of(alert, AlertState::Firing).collect();
+        match firings.iter().map(|entry| entry.repeat).max() {
+            Some(last) if firings.iter().all(|entry| entry.outcome.is_some()) => {
+                self.add(alert, AlertState::Firing, last + 1)
+            }
+            _ => Enqueued::NoPage,
+        }
+    }
+
+    fn resolve(&mut self, alert: i64) -> Enqueued {
+        let is_due = self.of(alert, AlertState::Firing).any(|entry| entry.outcome.is_none());
+        if is_due || self.arrived(alert) { self.add(alert, AlertState::Resolved, 0) } else { Enqueued::NoPage }
+    }
+
+    /// Returns the index of the notification that is next.
+    fn next(&self, now: i64) -> Option<usize> {
+        let is_first = |at: usize| {
+            let same = |entry: &Entry| entry.alert == self.0[at].alert && entry.outcome.is_none();
+            self.0[..at].iter().all(|entry| !same(entry))
+        };
+        (0..self.0.len()).find(|at| self.0[*at].outcome.is_none() && self.0[*at].due_at <= now && is_first(*at))
+    }
+}
+
+proptest! {
+    // Each case commits some twenty transactions to a disk.
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 48, ..ProptestConfig::default() })]
+    #[test]
+    fn the_outbox_is_a_list_with_an_order_per_alert(actions in prop::collection::vec(action(), 1..60)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        let mut db = Connection::open(&path).unwrap();
+        db.execute_batch("PRAGMA synchronous = OFF").unwrap();
+        create_tables(&db).unwrap();
+        create_tables(&db).unwrap();
+        let (outbox, mut model, mut now) = (Outbox::open(&path, "c").unwrap(), Model::default(), 0);
+        for action in actions {
+            let tx = db.transaction().unwrap();
+            let (found, expected) = match action {
+                Action::Fire { alert: n, caught_up } => {
+                    (enqueue(&tx, "c", &alert(n, AlertState::Firing, caught_up)), model.fire(n, caught_up))
+                }
+                Action::Repeat(n) => (enqueue_repeat(&tx, "c", &alert(n, AlertState::Firing, false)), model.repeat(n)),
+                Action::Resolve(n) => (enqueue(&tx, "c", &alert(n, AlertState::Resolved, true)), model.resolve(n)),
+                Action::Pass(time) => {
+                    now += time;
+                    continue;
+                }
+                Action::Attempt(end) => {
+                    drop(tx);
+                    attempt(&outbox, &mut model, now, end);
+                    continue;
+                }
+            };
+            prop_assert_eq!(found.unwrap(), expected);
+            tx.commit().unwrap();
+        }
+        let due = model.0.iter().filter(|entry| entry.outcome.is_none()).count() as u64;
+        let expected = if due == 0 { vec![] } else { vec![("c".to_owned(), due)] };
+        prop_assert_eq!(outbox.due_by_channel().unwrap(), expected);
+    }
+}
+
+/// Takes the next notification of both, compares them, and ends its attempt.
+fn attempt(outbox: &Outbox, model: &mut Model, now: i64, end: End) {
+    let (found, expected) = (outbox.next(now).unwrap(), model.next(now));
+    let (due, at) = match (found, expected) {
+        (Next::Due(due), Some(at)) => (due, at),
+        (Next::Later(_), None) => return assert!(model.0.iter().any(|entry| entry.outcome.is_none())),
+        (Next::Idle, None) => return assert!(model.0.iter().all(|entry| entry.outcome.is_some())),
+        (found, expected) => panic!("{found:?} {expected:?}"),
+    };
+    let is_moot = model.0[at].state == AlertState::Resolved && !model.arrived(model.0[at].alert);
+    let entry = &mut model.0[at];
+    let notification = &due.notification;
+    assert_eq!(notification.alert, alert(entry.alert, entry.state, entry.state == AlertState::Resolved));
+    assert_eq!((notification.repeat, due.is_moot), (entry.repeat, is_moot));
+    match end {
+        _ if is_moot => {
+            outbox.finish(&due, Outcome::Skipped, now, None).unwrap();
+            entry.outcome = Some(Outcome::Skipped);
+        }
+        End::Done(outcome) => {
+            outbox.finish(&due, outcome, now, Some("why")).unwrap();
+            entry.outcome = Some(outcome);
+        }
+        End::Again { after, is_unclear } => {
+            let due_at = now + after;
+            outbox.retry(&due, &Retry { tried_at: now, due_at, cause: "why", is_unclear }).unwrap();
+            (entry.due_at, entry.is_unclear) = (due_at, entry.is_unclear || is_unclear);
+        }
+        End::Killed => {}
+    }
+}
+
+#[test]
+fn notifications_of_an_alert_that_ended_a_week_ago_are_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let mut db = Connection::open(&path).unwrap();
+    create_tables(&db).unwrap();
+    let outbox = Outbox::open(&path, "c").unwrap();
+    let tx = db.transaction().unwrap();
+    for (n, state) in [(0, AlertState::Firing), (0, AlertState::Resolved), (1, AlertState::Firing)] {
+        assert_eq!(enqueue(&tx, "c", &alert(n, state, false)).unwrap(), Enqueued::Queued);
+    }
+    tx.commit().unwrap();
+    for _ in 0..3 {
+        let Next::Due(due) = outbox.next(0).unwrap() else { panic!("it is due") };
+        outbox.finish(&due, Outcome::Sent, DAY, None).unwrap();
+    }
+    let rows = || db.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, i64>(0)).unwrap();
+    outbox.prune(8 * DAY).unwrap();
+    assert_eq!(rows(), 3, "seven days have not passed");
+    outbox.prune(8 * DAY + 1).unwrap();
+    assert_eq!(rows(), 1, "the other alert still fires");
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_refused_and_blocks_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.db");
+    let mut db = Connection::open(&path).unwrap();
+    create_tables(&db).unwrap();
+    let outbox = Outbox::open(&path, "c").unwrap();
+    let tx = db.transaction().unwrap();
+    for n in 0..2 {
+        enqueue(&tx, "c", &alert(n, AlertState::Firing, false)).unwrap();
+    }
+    tx.execute("UPDATE outbox SET alert = '{\"a_column_of_tomorrow\":1}' WHERE id = 1", []).unwrap();
+    tx.commit().unwrap();
+    let Next::Unreadable(error) = outbox.next(0).unwrap() else { panic!("a foreign row") };
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let Next::Due(due) = outbox.next(0).unwrap() else { panic!("the other one") };
+    assert_eq!(due.id, 2);
+}

@@ -1,0 +1,395 @@
+//! Delivers the outbox: one thread per channel, each on a connection of its own.
+//!
+//! A failed attempt is repeated after a pause with full jitter, for as long as the channel allows; the last one is made at the
+//! end of that time. The time begins with the first attempt of a run, so that a machine that starts without its network loses
+//! nothing. A receiver that is away or busy pauses its whole channel, while a notification that fails alone is retried beside the
+//! others. A thread that cannot read or write the outbox reports it and goes on: the notifications are still there.
+
+use crate::clock::Clock;
+use crate::console::Console;
+use crate::error::{Error, Result};
+use crate::notify::channel::Attempt;
+use crate::notify::channels::{Channel, Channels};
+use crate::notify::outbox::{Due, Next, Outbox, Outcome, Retry};
+use crate::notify::pace::{Limiter, pause};
+use crate::secret;
+use crate::store::remote::rounded;
+use crate::time::{SECOND, format_instant};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The longest sleep of a thread without anything to do.
+const IDLE: Duration = Duration::from_secs(5);
+/// The pause after a failure of the outbox.
+const OUTBOX_PAUSE: Duration = Duration::from_secs(1);
+/// Interval of the deletion of old notifications.
+const PRUNE: Duration = Duration::from_secs(3600);
+/// The longest pause of a channel for one failure, whatever its receiver demands.
+const PAUSE_MAX: Duration = Duration::from_secs(900);
+/// Losses that a channel names one by one; further ones are only counted.
+const NAMED_MAX: u64 = 20;
+
+/// The outcomes of a channel's notifications since the sender started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChannelCounts {
+    /// Notifications that the receiver accepted.
+    pub sent: u64,
+    /// Those that it refused for good.
+    pub refused: u64,
+    /// Those that were retried for as long as the channel allows.
+    pub expired: u64,
+    /// Resolves whose firing never arrived.
+    pub skipped: u64,
+    /// Attempts that failed, but were no refusal.
+    pub failures: u64,
+    /// Notifications that are still due, for the next run.
+    pub due: u64,
+}
+
+impl ChannelCounts {
+    /// Returns the number of notifications that were lost.
+    pub fn lost(&self) -> u64 {
+        self.refused + self.expired
+    }
+}
+
+/// What the threads share with their owner.
+#[derive(Default)]
+struct Shared {
+    progress: Mutex<Progress>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// Grows with each [`Sender::wake`].
+    wakes: u64,
+    /// Whether threads end once nothing is due.
+    is_closing: bool,
+    /// Whether threads end before their next attempt.
+    is_over: bool,
+    counts: BTreeMap<String, ChannelCounts>,
+}
+
+impl Shared {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        // Each change is one assignment or addition, so the data is valid after a panic.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Threads that deliver the outbox.
+pub struct Sender {
+    shared: Arc<Shared>,
+    ended: Receiver<()>,
+    threads: usize,
+    outbox: Outbox,
+}
+
+impl Sender {
+    /// Starts to deliver the outbox of the state file at `state`, whose tables exist.
+    ///
+    /// Errors: exit status 74 if the file cannot be opened or a thread not be started.
+    pub fn start(channels: Channels, state: &Path, console: &Console) -> Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let outbox = Outbox::open(state, "")?;
+        for (name, due) in outbox.due_by_channel()?.iter().filter(|(name, _)| !channels.has(name)) {
+            console.warn(format!("channel '{name}' no longer exists, but {due} notifications are due on it"));
+        }
+        let (end, ended) = channel();
+        let channels = channels.into_vec();
+        let threads = channels.len();
+        for channel in channels {
+            shared.progress().counts.insert(channel.name.clone(), ChannelCounts::default());
+            let outbox = Outbox::open(state, &channel.name)?;
+            let worker = Worker::new(channel, outbox, shared.clone(), console.clone());
+            let (end, name) = (end.clone(), format!("notify-{}", worker.channel.name));
+            let run = move || {
+                worker.run();
+                // The owner is gone if it does not wait.
+                _ = end.send(());
+            };
+            let spawned = std::thread::Builder::new().name(name).spawn(run);
+            spawned.map_err(|error| Error::io("a thread", &error))?;
+        }
+        Ok(Self { shared, ended, threads, outbox })
+    }
+
+    /// Makes the threads look into the outbox: call it after the commit of a transaction with notifications.
+    pub fn wake(&self) {
+        self.shared.progress().wakes += 1;
+        self.shared.changed.notify_all();
+    }
+
+    /// Returns the counts of each channel so far; `due` is 0.
+    pub fn counts(&self) -> BTreeMap<String, ChannelCounts> {
+        self.shared.progress().counts.clone()
+    }
+
+    /// Delivers what is due, with its retries, for at most `limit`; then stops and returns the counts. What is still due stays
+    /// in the file. An attempt that is under way at the limit is abandoned: the next run repeats it under the same key.
+    ///
+    /// Errors: exit status 74 if the file cannot be read.
+    pub fn finish(self, limit: Duration) -> Result<BTreeMap<String, ChannelCounts>> {
+        let deadline = Instant::now() + limit;
+        self.shared.progress().is_closing = true;
+        self.wake();
+        let ended = (0..self.threads).take_while(|_| {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            self.ended.recv_timeout(rest).is_ok()
+        });
+        ended.for_each(drop);
+        let mut counts = self.counts();
+        for (name, due) in self.outbox.due_by_channel()? {
+            counts.entry(name).or_default().due = due;
+        }
+        Ok(counts)
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.shared.progress().is_over = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+/// The thread of one channel.
+struct Worker {
+    channel: Channel,
+    limiter: Limiter,
+    outbox: Outbox,
+    shared: Arc<Shared>,
+    console: Console,
+    /// Failures of the receiver since its last answer to a notification.
+    failures: u32,
+    /// When the first of them was.
+    away_since: Option<Instant>,
+    /// Until when nothing is sent.
+    paused_until: Option<Instant>,
+    pruned_at: Option<Instant>,
+    /// When the thread started (µs, wall time).
+    started_at: i64,
+    /// An attempt whose end could not be stored. It is stored before the next one is made, or a full disk would make an endless
+    /// row of equal notifications.
+    unsaved: Option<Ended>,
+}
+
+/// An attempt that has ended.
+struct Ended {
+    due: Due,
+    attempt: Attempt,
+    /// When it began (µs, wall time).
+    tried_at: i64,
+}
+
+/// What a step of a thread decided.
+enum Step {
+    /// There may be more to do.
+    Again,
+    /// Nothing to do for this long.
+    Wait(Duration),
+    /// Nothing is due, now or later.
+    Idle,
+}
+
+impl Worker {
+    fn new(channel: Channel, outbox: Outbox, shared: Arc<Shared>, console: Console) -> Self {
+        let (limiter, started_at) = (channel.rate.limiter(), Clock::System.now());
+        Self {
+            channel,
+            limiter,
+            outbox,
+            shared,
+            console,
+            failures: 0,
+            away_since: None,
+            paused_until: None,
+            pruned_at: None,
+            started_at,
+            unsaved: None,
+        }
+    }
+
+    fn run(mut self) {
+        let mut is_failing = false;
+        loop {
+            let Progress { wakes, is_closing, is_over, .. } = *self.shared.progress();
+            if is_over {
+                return;
+            }
+            let step = match self.step() {
+                Ok(step) => {
+                    is_failing = false;
+                    step
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut is_failing, true) {
+                        self.console.warn(format!("channel '{}': {error}: retrying", self.channel.name));
+                    }
+                    Step::Wait(OUTBOX_PAUSE)
+                }
+            };
+            match step {
+                Step::Again => {}
+                Step::Idle if is_closing => return,
+                Step::Idle => self.sleep(wakes, IDLE),
+                Step::Wait(time) => self.sleep(wakes, time.min(IDLE)),
+            }
+        }
+    }
+
+    /// Sleeps for `time`, or until something changes after `wakes` was read.
+    fn sleep(&self, wakes: u64, time: Duration) {
+        let is_unchanged = |progress: &mut Progress| progress.wakes == wakes && !progress.is_over;
+        _ = self.shared.changed.wait_timeout_while(self.shared.progress(), time, is_unchanged);
+    }
+
+    fn step(&mut self) -> Result<Step> {
+        if let Some(ended) = self.unsaved.take() {
+            return self.settle(ended);
+        }
+        if self.pruned_at.is_none_or(|at| at.elapsed() > PRUNE) {
+            self.outbox.prune(Clock::System.now())?;
+            self.pruned_at = Some(Instant::now());
+        }
+        let pause = self.paused_until.map(|until| until.saturating_duration_since(Instant::now()));
+        if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
+            return Ok(Step::Wait(pause));
+        }
+        let now = Clock::System.now();
+        let due = match self.outbox.next(now)? {
+            Next::Due(due) => due,
+            Next::Unreadable(error) => {
+                self.count(|counts| counts.refused += 1);
+                self.console.warn(format!("channel '{}': a notification is lost: {error}", self.channel.name));
+                return Ok(Step::Again);
+            }
+            Next::Later(at) => return Ok(Step::Wait(micros(at - now))),
+            Next::Idle => return Ok(Step::Idle),
+        };
+        if due.is_moot {
+            self.outbox.finish(&due, Outcome::Skipped, now, None)?;
+            self.count(|counts| counts.skipped += 1);
+            return Ok(Step::Again);
+        }
+        if let Err(wait) = self.limiter.admit() {
+            return Ok(Step::Wait(wait));
+        }
+        let attempt = self.channel.transport.deliver(&due.notification);
+        self.settle(Ended { due: *due, attempt, tried_at: now })
+    }
+
+    /// Stores how an attempt ended, now or at the next step.
+    fn settle(&mut self, ended: Ended) -> Result<Step> {
+        let stored = self.store(&ended);
+        self.unsaved = if stored.is_err() { Some(ended) } else { None };
+        stored.map(|()| Step::Again)
+    }
+
+    fn store(&mut self, ended: &Ended) -> Result<()> {
+        let Ended { due, attempt, tried_at } = ended;
+        let now = Clock::System.now();
+        match attempt {
+            Attempt::Sent => {
+                self.outbox.finish(due, Outcome::Sent, now, None)?;
+                self.answered();
+                self.count(|counts| counts.sent += 1);
+            }
+            Attempt::SentInPart(refused) => {
+                let refused = secret::hide(refused);
+                self.outbox.finish(due, Outcome::Sent, now, Some(&refused))?;
+                self.answered();
+                self.count(|counts| counts.sent += 1);
+                self.console.warn(format!("channel '{}': refused in part: {refused}", self.channel.name));
+            }
+            Attempt::Refused(cause) => {
+                let cause = secret::hide(cause);
+                self.outbox.finish(due, Outcome::Refused, now, Some(&cause))?;
+                self.answered();
+                self.lose(due, &format!("refused: {cause}"), |counts| counts.refused += 1);
+            }
+            Attempt::Failed { cause, after, is_unclear, is_of_receiver } => {
+                let cause = secret::hide(cause);
+                let wait = self.fail(&cause, *after, *is_of_receiver);
+                let own = pause(due.attempts + 1, &format!("{} {}", std::process::id(), due.id));
+                let begun = due.tried_at.unwrap_or(*tried_at).max(self.started_at);
+                let end = begun + length(self.channel.retry);
+                let due_at = (now + length(own.max(wait))).min(end.max(now));
+                let retry = Retry { tried_at: *tried_at, due_at, cause: &cause, is_unclear: *is_unclear };
+                self.outbox.retry(due, &retry)?;
+                self.count(|counts| counts.failures += 1);
+                if now >= end {
+                    self.outbox.finish(due, Outcome::Expired, now, Some(&cause))?;
+                    let limit = rounded(self.channel.retry);
+                    self.lose(due, &format!("given up after {limit} (retry=): {cause}"), |counts| counts.expired += 1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a failure of an attempt; returns how long the channel pauses for it.
+    fn fail(&mut self, cause: &str, after: Option<Duration>, is_of_receiver: bool) -> Duration {
+        if self.away_since.is_none() {
+            self.away_since = Some(Instant::now());
+            let (name, limit) = (&self.channel.name, rounded(self.channel.retry));
+            self.console.say(format!("channel '{name}': {cause}: retrying for up to {limit} (retry=)"));
+        }
+        if !is_of_receiver {
+            return Duration::ZERO;
+        }
+        self.failures += 1;
+        let seed = format!("{} {}", std::process::id(), self.channel.name);
+        let wait = after.unwrap_or_else(|| pause(self.failures, &seed)).min(PAUSE_MAX);
+        self.paused_until = Some(Instant::now() + wait);
+        wait
+    }
+
+    /// Notes that the receiver has answered a notification for good.
+    fn answered(&mut self) {
+        (self.failures, self.paused_until) = (0, None);
+        if let Some(since) = self.away_since.take() {
+            let waited = rounded(since.elapsed());
+            self.console.say(format!("channel '{}': available again after {waited}", self.channel.name));
+        }
+    }
+
+    /// Counts and reports a notification that will not arrive.
+    fn lose(&self, due: &Due, why: &str, count: impl FnOnce(&mut ChannelCounts)) {
+        let lost = self.count(|counts| {
+            count(counts);
+            counts.lost()
+        });
+        let (alert, name) = (&due.notification.alert, &self.channel.name);
+        let (id, rule, state, since) = (alert.id(), &alert.rule.name, alert.state.name(), format_instant(alert.since));
+        match lost {
+            ..=NAMED_MAX => {
+                let which = format!("{state} of rule '{rule}' {} since {since} (alert {id})", alert.dimensions);
+                self.console.warn(format!("channel '{name}': {which}: {why}"));
+            }
+            lost if lost == NAMED_MAX + 1 => {
+                self.console
+                    .warn(format!("channel '{name}': more than {NAMED_MAX} are lost; further ones are counted"));
+            }
+            _ => {}
+        }
+    }
+
+    fn count<T>(&self, change: impl FnOnce(&mut ChannelCounts) -> T) -> T {
+        change(self.shared.progress().counts.entry(self.channel.name.clone()).or_default())
+    }
+}
+
+/// Converts a duration to microseconds.
+fn length(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
+}
+
+/// Converts microseconds to a duration, at most a minute: the wall clock may be set.
+fn micros(micros: i64) -> Duration {
+    Duration::from_micros(micros.clamp(0, 60 * SECOND).unsigned_abs())
+}

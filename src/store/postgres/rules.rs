@@ -1,0 +1,23 @@
+//! Reads the rules of evt-alert from a table: every column is a field, so a table of other columns works too.
+
+use crate::error::{Error, Result};
+use crate::store::Location;
+use crate::store::postgres::link::PostgresServer;
+use serde_json::{Map, Value};
+
+/// Returns the rows of the table that `?table=` names, as they are now.
+///
+/// Errors: exit status 69 if the server is unavailable, 78 if the table cannot be read.
+pub fn read(location: &Location) -> Result<Vec<Map<String, Value>>> {
+    let server = PostgresServer::try_new(location)?;
+    let table = location.options.get("table").map_or("alert_rules", String::as_str).replace('"', "\"\"");
+    let sql = format!("SELECT row_to_json(rule)::text FROM \"{table}\" AS rule ORDER BY 1");
+    let mut link = server.connect().map_err(|trouble| server.failed(trouble))?;
+    let rows = link.run(async |link| Ok(link.client.query(&sql, &[]).await?));
+    let rows = rows.map_err(|failure| server.failed(failure))?;
+    let rule = |text: String| {
+        let foreign = |error| Error::corrupt(format!("{}: a rule cannot be read", server.shown)).because(error);
+        serde_json::from_str(&text).map_err(foreign)
+    };
+    rows.iter().map(|row| rule(row.get(0))).collect()
+}

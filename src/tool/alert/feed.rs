@@ -1,0 +1,291 @@
+//! One input of evt-alert: its source, the positions of its partitions, and the rows for the engine.
+
+use super::files::FileMark;
+use super::state::TopicPosition;
+use crate::alert::clock::{AlertClock, PartitionKey, ReadState};
+use crate::alert::engine::{AlertEngine, TimedRows};
+use crate::counts::Counts;
+use crate::error::{Error, Result};
+use crate::frame::{Control, How, State};
+use crate::ingest::Item;
+use crate::kind::Kind;
+use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::event::column;
+use crate::run::Run;
+use crate::source::{Polled, Source};
+use crate::stage::operator::Collector;
+use crate::stage::outputs::Outputs;
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How often the ends of topics are compared with what was read.
+const LAG_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How a step of a feed ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedStep {
+    /// There may be more.
+    More,
+    /// Nothing can be read now; try again after this time at the latest.
+    Waiting(Duration),
+    /// The input has ended.
+    Ended(How),
+}
+
+/// Where the rows of a feed go.
+pub struct Intake<'a> {
+    /// The rules.
+    pub engine: &'a mut AlertEngine,
+    /// The alert clock.
+    pub clock: &'a mut AlertClock,
+    /// The positions of topics.
+    pub positions: &'a mut BTreeMap<PartitionKey, TopicPosition>,
+    /// Dead letters.
+    pub outputs: &'a mut Outputs,
+    /// The run.
+    pub run: &'a Run,
+    /// Whether inputs may be quiet without having ended; a job of cron waits for their ends.
+    pub is_live: bool,
+    /// The monotonic time.
+    pub now: Duration,
+}
+
+/// An open input.
+pub struct Feed {
+    /// Its number on the command line.
+    pub number: u32,
+    /// Its name.
+    pub name: String,
+    /// Its source.
+    pub source: Source,
+    /// The file that it reads, if its position is kept.
+    pub mark: Option<FileMark>,
+    /// Rows up to this offset were evaluated by an earlier run.
+    skip_to: i64,
+    is_topic: bool,
+    /// Whether it has ended.
+    pub is_ended: bool,
+    /// Rows by outcome.
+    pub counts: Counts,
+    lag_at: Option<Duration>,
+    /// The key of the whole input, which holds the clock until the partitions are known.
+    key: PartitionKey,
+    /// Whether the rows have no stamps, so that the whole input is one partition.
+    is_whole: bool,
+}
+
+impl Feed {
+    /// Makes the feed of a source, and announces it to the clock.
+    pub fn new(source: Source, number: u32, name: String, is_topic: bool, clock: &mut AlertClock) -> Self {
+        let key = (number, name.clone(), String::new());
+        clock.announce(key.clone(), None);
+        Self {
+            number,
+            name,
+            source,
+            mark: None,
+            skip_to: -1,
+            is_topic,
+            is_ended: false,
+            counts: Counts::default(),
+            lag_at: None,
+            key,
+            is_whole: false,
+        }
+    }
+
+    /// Continues a file after the rows that an earlier run has evaluated.
+    pub fn resume(&mut self, mark: FileMark) {
+        self.skip_to = mark.last_offset;
+        self.mark = Some(mark);
+    }
+
+    /// Reads a step.
+    pub fn step(&mut self, to: &mut Intake<'_>) -> Result<FeedStep> {
+        if to.is_live && self.is_topic && self.lag_at.is_none_or(|at| to.now.saturating_sub(at) >= LAG_INTERVAL) {
+            self.lag_at = Some(to.now);
+            self.compare_ends(to);
+        }
+        match self.source.poll()? {
+            Polled::Progress => Ok(FeedStep::More),
+            Polled::Waiting(time) => {
+                if to.is_live && !self.is_topic {
+                    for key in to.clock.of_input(self.number) {
+                        to.clock.read(key, ReadState::AtEnd, to.now);
+                    }
+                }
+                Ok(FeedStep::Waiting(time))
+            }
+            Polled::Item(sent) => self.take(sent.item, to),
+        }
+    }
+
+    /// Tells the clock which partitions of a topic are read to their end.
+    fn compare_ends(&mut self, to: &mut Intake<'_>) {
+        // While brokers do not answer, nobody knows the ends.
+        let is_known = !to.run.outages.is_any();
+        let lags = self.source.lag(0);
+        if self.is_whole {
+            let is_at_end = is_known && lags.iter().all(|lag| lag.records == 0);
+            let state = if is_at_end { ReadState::AtEnd } else { ReadState::Behind };
+            return to.clock.read(self.key.clone(), state, to.now);
+        }
+        if !lags.is_empty() {
+            to.clock.withdraw(&self.key);
+        }
+        for lag in lags {
+            let state = if lag.records == 0 && is_known { ReadState::AtEnd } else { ReadState::Behind };
+            to.clock.read((self.number, lag.topic, lag.partition.to_string()), state, to.now);
+        }
+    }
+
+    fn take(&mut self, item: Item, to: &mut Intake<'_>) -> Result<FeedStep> {
+        match item {
+            Item::Batch(batch) => self.rows(batch, to)?,
+            // Rows without stamps belong to no partition that the source reports.
+            Item::Control(Control::Progress(_)) if self.source.kind() != Kind::Event => {}
+            Item::Control(Control::Progress(progress)) => {
+                for partition in progress.partitions {
+                    to.clock.withdraw(&self.key);
+                    let key = (self.number, partition.origin, partition.partition);
+                    let is_ended = partition.state == State::Ended;
+                    to.clock.announce(key.clone(), None);
+                    if is_ended {
+                        to.clock.read(key, ReadState::Ended, to.now);
+                    }
+                }
+            }
+            Item::Control(_) => {}
+            Item::Dead(letters) => to.outputs.dead.take(&letters)?,
+            Item::Idle => to.outputs.dead.flush()?,
+            Item::End(end) => {
+                self.is_ended = true;
+                // What a stopped run has not read yet holds the clock: the next run reads it.
+                if end.how == How::Exhausted {
+                    to.clock.withdraw(&self.key);
+                    for key in to.clock.of_input(self.number) {
+                        to.clock.read(key, ReadState::Ended, to.now);
+                    }
+                }
+                return Ok(FeedStep::Ended(end.how));
+            }
+        }
+        Ok(FeedStep::More)
+    }
+
+    fn rows(&mut self, batch: RecordBatch, to: &mut Intake<'_>) -> Result<()> {
+        let kind = self.source.kind();
+        if let Some(leaves) = to.engine.leaves(kind) {
+            self.source.set_named(leaves.columns());
+        }
+        match kind {
+            Kind::Event => self.events(batch, to),
+            Kind::Dead => self.others(&batch, kind, "failed_at", to),
+            Kind::Metric => self.others(&batch, kind, "window_end", to),
+            Kind::Late | Kind::Alert => {
+                let found = kind.name();
+                Err(Error::usage(format!("{}: expected rows of kind event, dead or metric, found {found}", self.name)))
+            }
+        }
+    }
+
+    fn events(&mut self, batch: RecordBatch, to: &mut Intake<'_>) -> Result<()> {
+        to.clock.withdraw(&self.key);
+        let batch = self.skip_known(batch)?;
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
+        if let (Some(mark), Some(last)) = (&mut self.mark, offsets.iter().max()) {
+            mark.last_offset = mark.last_offset.max(*last);
+        }
+        let mut stream_times = instants(batch.column(column::STREAM_TIME))?.to_vec();
+        let (origins, names) = (batch.column(column::ORIGIN), batch.column(column::PARTITION));
+        let (origin_codes, name_codes) = (codes(origins), codes(names));
+        let mut partitions: BTreeMap<(usize, usize), (usize, usize)> = BTreeMap::new();
+        for (row, code) in origin_codes.iter().copied().zip(name_codes.iter().copied()).enumerate() {
+            partitions.entry(code).and_modify(|(_, last)| *last = row).or_insert((row, row));
+        }
+        for ((origin, name), (first, last)) in partitions {
+            let key = (self.number, text(origins, origin), text(names, name));
+            let known = to.clock.stream_time(&key);
+            for row in first..=last {
+                if (origin_codes[row], name_codes[row]) == (origin, name) {
+                    stream_times[row] = known.map_or(stream_times[row], |known| known.max(stream_times[row]));
+                }
+            }
+            let is_cut = self.is_topic && offsets[first] > 0;
+            let stream_time = to.clock.rows(key.clone(), stream_times[first], stream_times[last], is_cut);
+            if self.is_topic {
+                let position = TopicPosition { next: offsets[last] + 1, stream_time: Some(stream_time) };
+                to.positions.insert(key, position);
+            }
+        }
+        let event_times = instants(batch.column(column::EVENT_TIME))?.to_vec();
+        self.add(Kind::Event, &batch, [&event_times, &stream_times], to)
+    }
+
+    /// Leaves out the rows that an earlier run has evaluated.
+    fn skip_known(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
+        if self.skip_to < 0 {
+            return Ok(batch);
+        }
+        let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
+        let keep: Vec<bool> = offsets.iter().map(|offset| *offset > self.skip_to).collect();
+        let known = keep.iter().filter(|keep| !**keep).count() as u64;
+        self.counts.add(&Counts { taken: known, duplicate: known, ..Counts::default() });
+        match known {
+            0 => Ok(batch),
+            _ => Ok(arrow::compute::filter_record_batch(&batch, &keep.into())?),
+        }
+    }
+
+    /// Takes rows without stamps: the whole input is one partition.
+    fn others(&mut self, batch: &RecordBatch, kind: Kind, time: &str, to: &mut Intake<'_>) -> Result<()> {
+        let times = batch.column_by_name(time).ok_or_else(|| Error::corrupt(format!("{}: no {time}", self.name)))?;
+        let times = instants(times)?.to_vec();
+        if !std::mem::replace(&mut self.is_whole, true) {
+            for key in to.clock.of_input(self.number) {
+                to.clock.withdraw(&key);
+            }
+        }
+        let mut latest = to.clock.stream_time(&self.key).unwrap_or(i64::MIN);
+        let mut stream_times = Vec::with_capacity(times.len());
+        for time in &times {
+            latest = latest.max(*time);
+            stream_times.push(latest);
+        }
+        if let (Some(first), Some(last)) = (stream_times.first(), stream_times.last()) {
+            to.clock.rows(self.key.clone(), *first, *last, false);
+        }
+        self.add(kind, batch, [&times, &stream_times], to)
+    }
+
+    fn add(&mut self, kind: Kind, batch: &RecordBatch, times: [&[i64]; 2], to: &mut Intake<'_>) -> Result<()> {
+        let [event_times, stream_times] = times;
+        let taken = to.engine.add(&TimedRows { kind, batch, event_times, stream_times })?;
+        for (row, message) in &taken.wrong {
+            to.outputs.dead(batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
+        }
+        let rows = batch.num_rows() as u64;
+        let (out, late, filtered, dead) = (taken.counted, taken.late, taken.filtered, taken.wrong.len() as u64);
+        self.counts.add(&Counts { taken: rows, out, late, filtered, dead, ..Counts::default() });
+        Ok(())
+    }
+}
+
+fn instants(column: &ArrayRef) -> Result<&[i64]> {
+    let instants = column.as_primitive_opt::<TimestampMicrosecondType>();
+    let instants = instants.ok_or_else(|| Error::broken("a column of instants has another type"))?;
+    Ok(instants.values())
+}
+
+fn codes(column: &ArrayRef) -> Vec<usize> {
+    column.as_any_dictionary().normalized_keys()
+}
+
+fn text(column: &ArrayRef, code: usize) -> String {
+    column.as_any_dictionary().values().as_string::<i32>().value(code).to_owned()
+}

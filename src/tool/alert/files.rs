@@ -1,0 +1,157 @@
+//! Files that an earlier run has read, known by their content: the first 4 KiB, and the last 4 KiB before the position, both
+//! unpacked.
+
+use crate::error::{Error, Result};
+use crate::format::unpack::Unpacked;
+use crate::input::bytes;
+use std::fs::File;
+use std::path::Path;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Bytes that are compared at the start of a file, and before a position.
+const PART: usize = 4 << 10;
+
+/// A file and how far it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileMark {
+    /// The number of its row in the state; `None` before it is stored.
+    pub id: Option<i64>,
+    /// The name under which it was read last.
+    pub name: String,
+    /// Its first bytes, unpacked; at most 4 KiB.
+    pub head: Vec<u8>,
+    /// XXH3 of the last 4 KiB before `length`.
+    pub tail_hash: u64,
+    /// The position: bytes that were read, unpacked.
+    pub length: u64,
+    /// The offset of the last row that was evaluated; -1 before the first one.
+    pub last_offset: i64,
+}
+
+/// What a file is, compared with those that were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownFile {
+    /// The mark of this run.
+    pub mark: FileMark,
+    /// The name under which the same content was read before, if it was another one.
+    pub former_name: Option<String>,
+}
+
+/// Reads a file once and compares it with `known`.
+///
+/// Errors: exit status 65 if it is shorter than its position, 74 if it cannot be read.
+pub fn identify(path: &Path, name: &str, known: &[FileMark], ratio_max: u64) -> Result<KnownFile> {
+    let failed = |error: &std::io::Error| Error::io(name, error);
+    let file = bytes::open(path).map_err(|error| failed(&error))?;
+    let found = scan(file, known, ratio_max).map_err(|error| error.at(name))?;
+    let same = known
+        .iter()
+        .zip(&found.tails)
+        .filter(|(mark, tail)| found.head.starts_with(&mark.head) && **tail == Some(mark.tail_hash));
+    // Of several files that begin alike, the one that was read furthest.
+    let same = same.max_by_key(|(mark, _)| (mark.length, mark.name == name)).map(|(mark, _)| mark);
+    if same.is_none() {
+        let is_shorter = |mark: &&FileMark| {
+            mark.name == name && found.length < mark.length && mark.head.starts_with(&found.head[..])
+        };
+        if let Some(mark) = known.iter().rev().find(is_shorter) {
+            let (length, position) = (found.length, mark.length);
+            return Err(Error::corrupt(format!(
+                "{name}: expected at least {position} bytes, which an earlier run has read, found {length}"
+            )));
+        }
+    }
+    let mark = FileMark {
+        id: same.and_then(|mark| mark.id),
+        name: name.to_owned(),
+        head: found.head,
+        tail_hash: found.tail_hash,
+        length: found.length,
+        last_offset: same.map_or(-1, |mark| mark.last_offset),
+    };
+    let former_name = same.filter(|mark| mark.name != name).map(|mark| mark.name.clone());
+    Ok(KnownFile { mark, former_name })
+}
+
+/// What a scan found.
+struct Scan {
+    head: Vec<u8>,
+    length: u64,
+    tail_hash: u64,
+    /// For each known mark the hash before its position; `None` if the file is shorter.
+    tails: Vec<Option<u64>>,
+}
+
+fn scan(file: File, known: &[FileMark], ratio_max: u64) -> Result<Scan> {
+    let mut reader = Unpacked::new(file, ratio_max);
+    let mut order: Vec<usize> = (0..known.len()).collect();
+    order.sort_by_key(|at| known[*at].length);
+    let mut order = order.into_iter().peekable();
+    let mut found = Scan { head: vec![], length: 0, tail_hash: 0, tails: vec![None; known.len()] };
+    let (mut tail, mut buffer): (Vec<u8>, Vec<u8>) = (vec![], vec![0; 64 << 10]);
+    loop {
+        let read = reader.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        let mut rest = &buffer[..read];
+        let room = PART - found.head.len().min(PART);
+        found.head.extend_from_slice(&rest[..room.min(rest.len())]);
+        while !rest.is_empty() {
+            let next = order.peek().map(|at| known[*at].length.saturating_sub(found.length));
+            let take = next.and_then(|next| usize::try_from(next).ok()).unwrap_or(usize::MAX).min(rest.len());
+            push(&mut tail, &rest[..take]);
+            found.length += take as u64;
+            rest = &rest[take..];
+            while let Some(at) = order.next_if(|at| known[*at].length <= found.length) {
+                found.tails[at] = Some(xxh3_64(&tail));
+            }
+        }
+    }
+    found.tail_hash = xxh3_64(&tail);
+    Ok(found)
+}
+
+/// Keeps the last 4 KiB.
+fn push(tail: &mut Vec<u8>, bytes: &[u8]) {
+    tail.extend_from_slice(&bytes[bytes.len().saturating_sub(PART)..]);
+    tail.drain(..tail.len().saturating_sub(PART));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn file(dir: &Path, name: &str, bytes: &[u8]) -> std::path::PathBuf {
+        let path = dir.join(name);
+        File::create(&path).unwrap().write_all(bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..20_000u32).flat_map(u32::to_le_bytes).collect();
+        let identify =
+            |name: &str, bytes: &[u8], known: &[FileMark]| identify(&file(dir.path(), name, bytes), name, known, 1000);
+        let first = identify("a", &bytes[..50_000], &[]).unwrap().mark;
+        let first = FileMark { last_offset: 17, ..first };
+        let known = [first.clone()];
+        let grown = identify("a", &bytes, &known).unwrap();
+        assert_eq!((grown.mark.last_offset, grown.former_name), (17, None));
+        let renamed = identify("b", &bytes[..50_000], &known).unwrap();
+        assert_eq!((renamed.mark.last_offset, renamed.former_name.as_deref()), (17, Some("a")));
+        let mut gz = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+        gz.write_all(&bytes).unwrap();
+        assert_eq!(identify("a.gz", &gz.finish().unwrap(), &known).unwrap().mark.last_offset, 17);
+        let other = identify("a", &bytes[4..60_000], &known).unwrap();
+        assert_eq!(other.mark.last_offset, -1, "other content under the same name");
+        let mut changed = bytes.clone();
+        changed[49_999] ^= 1;
+        assert_eq!(identify("a", &changed, &known).unwrap().mark.last_offset, -1, "changed before the position");
+        let error = identify("a", &bytes[..40_000], &known).unwrap_err();
+        assert!(error.kind() == crate::ErrorKind::Corrupt, "{error}");
+        assert_eq!(identify("a", b"another start", &known).unwrap().mark.last_offset, -1);
+    }
+}

@@ -1,0 +1,291 @@
+//! evt-alert: raw rows in, alerts of rules out.
+//!
+//! It reads the same topics as evt-window, with positions of its own, so it fires while evt-window stands still.
+//!
+//! - `run.rs`: the loop; `feed.rs`: one input; `load.rs`: rules from files and tables.
+//! - `state.rs`: the state file; `files.rs`: files that are known by their content.
+//! - `testing.rs`: `evt-alert test`.
+
+mod feed;
+mod files;
+mod load;
+mod run;
+mod state;
+mod testing;
+
+use self::feed::Feed;
+use self::files::{FileMark, identify};
+use self::load::RuleLoader;
+use self::run::{AlertRun, RunOptions, Services};
+use self::state::StateFile;
+use crate::alert::engine::{AlertEngine, EngineOptions};
+use crate::alert::snapshot;
+use crate::cli::args::StageArgs;
+use crate::cli::check::CheckReport;
+use crate::cli::resolve::{DefaultFormats, Resolved, StageSpec, alone, resolve};
+use crate::cli::{Tool, Unit};
+use crate::error::{Error, Result};
+use crate::format::jsonl;
+use crate::kafka::group::CommitMode;
+use crate::kafka::range::ReadMode;
+use crate::kind::Kind;
+use crate::mapping::{KeepRaw, Provenance};
+use crate::notify::channels::Channels;
+use crate::notify::sender::Sender;
+use crate::output::dead_letters::{DeadLetters, Opening};
+use crate::run::Run;
+use crate::source::{Source, SourceOptions};
+use crate::stage::outputs::Outputs;
+use crate::stage::stamped;
+use crate::time::{MINUTE, parse_duration};
+use crate::uri::Uri;
+use crate::uri::kafka::{Bound, Form};
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How far an event may be ahead of its arrival without `--max-future`.
+const MAX_FUTURE: i64 = 5 * MINUTE;
+/// How long the end of a run waits for channels.
+const SEND_LIMIT: Duration = Duration::from_secs(10);
+
+/// Fire alerts by rules over events
+#[derive(Parser, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// Read the rules from a TOML or JSON file, or a table: sqlite:PATH?table=NAME, postgres://HOST/DATABASE?table=NAME
+    #[arg(long, value_name = "FILE|URI", help_heading = "Rules")]
+    rules: Option<OsString>,
+    /// Read the metrics that rules name from FILE (evt-metrics(5))
+    #[arg(short, long, value_name = "FILE", help_heading = "Rules")]
+    metrics: Option<String>,
+    /// Read the rules again every DURATION
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration, help_heading = "Rules")]
+    refresh: i64,
+    /// Limit the groups of a rule; rows of further groups are left out and counted
+    #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = "Rules")]
+    max_groups: usize,
+    /// Keep the state, the positions of the inputs and due notifications in FILE
+    #[arg(long, value_name = "FILE", help_heading = "State")]
+    state: Option<PathBuf>,
+    /// Read the inputs to their end, for cron: exit with status 1 if a rule fired or still fires, print nothing if none
+    #[arg(long, help_heading = "State")]
+    once: bool,
+    /// Notify the channels that FILE defines
+    #[arg(long, value_name = "FILE", requires = "state", help_heading = "Output")]
+    notify: Option<PathBuf>,
+    #[command(flatten)]
+    stage: StageArgs,
+}
+
+#[derive(Subcommand, Debug)]
+enum Action {
+    /// Run unit tests of rules: series of rows, and the alerts that fire at instants; exit with status 1 and the differences if one fails
+    Test {
+        /// Test the rules of this file or table
+        #[arg(value_name = "RULES")]
+        rules: OsString,
+        /// Read tests from these files
+        #[arg(value_name = "TESTS", required = true)]
+        tests: Vec<PathBuf>,
+    },
+}
+
+/// Alerts are few and people read them, so they are JSON lines wherever they go.
+const FORMATS: DefaultFormats = DefaultFormats { pipe: &jsonl::FORMAT, terminal: &jsonl::FORMAT, control: false };
+
+impl Tool for Args {
+    const NAME: &'static str = "evt-alert";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        (
+            "In a job of cron: exit with status 1 if a rule fired or still fires, print nothing if none.",
+            "evt-alert --once --rules rules.toml --state alerts.db events.jsonl",
+        ),
+        ("Run unit tests of rules.", "evt-alert test rules.toml rules_test.toml"),
+    ];
+
+    const UNIT: Option<Unit> = Some(Unit {
+        after: "evt-validate.service",
+        args: "'kafka://localhost:9092/events?group=evt-alert' --rules /etc/evt/rules.toml --state /var/lib/evt-alert/alerts.db --to 'kafka://localhost:9092/alerts'",
+        settings: "StateDirectory=evt-alert\n",
+    });
+
+    fn waits_at_terminal(&self) -> bool {
+        self.action.is_none() && self.stage.waits_at_terminal()
+    }
+
+    fn run(self, run: &Rc<Run>) -> Result<u8> {
+        match &self.action {
+            Some(Action::Test { rules, tests }) => {
+                let loader = RuleLoader::new(rules, self.metrics.as_deref())?;
+                testing::run(&loader, tests, self.stage.common.quiet).map(|passed| u8::from(!passed))
+            }
+            None => self.open(run)?.run(),
+        }
+    }
+
+    fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
+        if let Some(loader) = findings.take(self.loader())
+            && let Some(set) = findings.take(loader.load())
+        {
+            set.bad
+                .into_iter()
+                .for_each(|bad| _ = findings.take::<()>(Err(bad.error.at(format!("rule {}", bad.name)))));
+            set.rules.iter().for_each(|rule| findings.ready(format!("rule {}", rule.rule.name)));
+        }
+        if let Some(path) = &self.notify {
+            findings.take(Channels::read(path));
+        }
+        findings.take(self.check_inputs());
+        let options = findings.take(self.source());
+        findings.stage(self.spec(), options.as_ref());
+    }
+}
+
+impl Args {
+    fn spec(&self) -> StageSpec<'_> {
+        StageSpec { formats: FORMATS, ..StageSpec::new(&self.stage) }
+    }
+
+    fn loader(&self) -> Result<RuleLoader> {
+        let rules = self.rules.as_deref().ok_or_else(|| Error::usage("expected --rules FILE or URI"))?;
+        RuleLoader::new(rules, self.metrics.as_deref())
+    }
+
+    /// Returns the options of one source.
+    fn source(&self) -> Result<SourceOptions> {
+        let mut mapping = self.stage.map.options(Provenance::Keep)?;
+        mapping.max_future = mapping.max_future.or(Some(MAX_FUTURE));
+        if self.stage.output.dlq.is_some() {
+            mapping.keep_raw = KeepRaw::Within;
+        }
+        let read_mode = if self.state.is_some() { ReadMode::Commit } else { ReadMode::Stateful };
+        Ok(SourceOptions { read_mode, shows_records: true, ..self.stage.source(mapping)? })
+    }
+
+    /// Checks that the state can hold the positions of the inputs, and that a job of cron ends.
+    fn check_inputs(&self) -> Result<()> {
+        for uri in self.stage.input.uris()? {
+            let Uri::Kafka(address) = &uri else { continue };
+            if self.once && address.options.end.is_none() {
+                return Err(Error::usage(format!("{uri}: --once needs an end (end=latest)")));
+            }
+            if self.state.is_some() && (address.topics.len() > 1 || address.options.form == Some(Form::Frames)) {
+                let why = "--state keeps positions of one topic per input, in json or avro";
+                return Err(Error::usage(format!("{uri}: {why}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the run: checks outputs first, then the state, then the inputs.
+    fn open(&self, run: &Rc<Run>) -> Result<AlertRun> {
+        let loader = self.loader()?;
+        let channels = self.notify.as_deref().map(Channels::read).transpose()?;
+        self.check_inputs()?;
+        let resolved = resolve(self.spec(), false, run).sound()?.ask(run)?;
+        let commit_mode = match resolved.commit_mode() {
+            CommitMode::None => CommitMode::None,
+            CommitMode::Assign | CommitMode::Subscribe => CommitMode::Assign,
+        };
+        let state = self.state.as_deref().map(StateFile::open).transpose()?;
+        let options = EngineOptions { max_groups: self.max_groups, drops_behind: self.once };
+        let saved = state.as_ref().map(StateFile::snapshot).transpose()?.flatten();
+        let engine = match saved {
+            Some(saved) => snapshot::restore(options, &saved)?,
+            None => AlertEngine::new(options),
+        };
+        let names = channels.iter().flat_map(Channels::names).map(str::to_owned).collect();
+        let sender = match (channels, self.state.as_deref()) {
+            (Some(channels), Some(path)) => Some(Sender::start(channels, path, &run.console)?),
+            _ => None,
+        };
+        let known = state.as_ref().map_or(Ok(vec![]), StateFile::files)?;
+        let Resolved { inputs, checked, dlq, .. } = resolved;
+        let opening = dlq.map(|dlq| -> Opening {
+            let run = run.clone();
+            Box::new(move || dlq.open(&stamped(&Kind::Dead.schema(), &run), &run).map_err(alone))
+        });
+        let common = &self.stage.common;
+        let outputs = Outputs::new(run.clone(), checked, None, DeadLetters::new(run.clone(), opening), common.quiet);
+        let refresh = Duration::from_micros(self.refresh.unsigned_abs());
+        let saved_at = state.as_ref().map(StateFile::saved_at).transpose()?.flatten();
+        let services = Services { run: run.clone(), state, saved_at, sender, refresh, is_once: self.once };
+        let (is_quiet, is_strict, stats) = (common.quiet, common.strict, common.stats.clone());
+        let options = RunOptions { is_quiet, is_strict, stats, channels: names, send_limit: SEND_LIMIT };
+        let mut alerts = AlertRun::new(options, loader, engine, outputs, services);
+        for (number, uri) in (0..).zip(&inputs) {
+            let feed = self.feed(Numbered { number, uri }, &known, commit_mode, &mut alerts)?;
+            alerts.push(feed);
+        }
+        Ok(alerts)
+    }
+
+    /// Opens an input; it continues where the state says.
+    fn feed(
+        &self,
+        input: Numbered<'_>,
+        known: &[FileMark],
+        commit_mode: CommitMode,
+        alerts: &mut AlertRun,
+    ) -> Result<Feed> {
+        let Numbered { number, uri } = input;
+        let run = alerts.run_context().clone();
+        let mut options = SourceOptions { commit_mode, ..self.source()? };
+        let name = uri.to_string();
+        let mark = match uri {
+            // What is no file has no position, and reading it would take its rows.
+            Uri::File(path) if self.state.is_some() && path.is_file() => {
+                let found = identify(path, &name, known, run.ratio_max)?;
+                if let Some(former) = &found.former_name {
+                    run.console.say(format!("{name}: the same content as {former}, read as the same file"));
+                }
+                // An empty file is like every other one.
+                Some(found.mark).filter(|mark| mark.length > 0)
+            }
+            _ => None,
+        };
+        let (mut opened, mut positions) = (uri.clone(), vec![]);
+        if let Uri::Kafka(address) = &mut opened {
+            let kept = alerts.kept(address, options.origin.as_deref())?;
+            // The positions of the state count, whatever the group has committed.
+            if !kept.is_empty() {
+                address.options.start = Some(Bound::Kept(kept.clone()));
+            }
+            positions = kept;
+            if self.state.is_none() {
+                options.commit_mode = CommitMode::None;
+            }
+        }
+        let is_topic = matches!(uri, Uri::Kafka(_));
+        let source = Source::open(std::slice::from_ref(&opened), options, run)?;
+        let origin = self.stage.map.origin.clone().or(topic_of(uri)).unwrap_or_default();
+        for (partition, _, stream_time) in positions {
+            alerts.clock().announce((number, origin.clone(), partition.to_string()), stream_time);
+        }
+        let mut feed = Feed::new(source, number, name, is_topic, alerts.clock());
+        if let Some(mark) = mark {
+            feed.resume(mark);
+        }
+        Ok(feed)
+    }
+}
+
+/// Returns the topic of an input that is one.
+fn topic_of(uri: &Uri) -> Option<String> {
+    match uri {
+        Uri::Kafka(address) => address.topics.first().cloned(),
+        _ => None,
+    }
+}
+
+/// An input and its number on the command line.
+#[derive(Clone, Copy)]
+struct Numbered<'a> {
+    number: u32,
+    uri: &'a Uri,
+}

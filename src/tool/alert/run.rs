@@ -1,0 +1,492 @@
+//! The loop of evt-alert: reads the inputs, advances the alert clock, stores the state, and writes rows and notifications.
+
+use super::feed::{Feed, FeedStep, Intake};
+use super::load::{self, RuleLoader};
+use super::state::{Commit, RuleEdit, StateFile, TopicPosition};
+use crate::alert::clock::{AlertClock, PartitionKey, StoodAt};
+use crate::alert::engine::AlertEngine;
+use crate::alert::rule::RuleDefinition;
+use crate::alert::running::{Transition, TransitionUse};
+use crate::alert::snapshot;
+use crate::clock::Clock;
+use crate::counts::Counts;
+use crate::error::{Error, Result};
+use crate::format::row;
+use crate::frame::{End, How};
+use crate::kind::Kind;
+use crate::kind::alert::{self, AlertState};
+use crate::metrics;
+use crate::notify::sender::Sender;
+use crate::output::OutputReport;
+use crate::run::Run;
+use crate::stage::operator::Collector;
+use crate::stage::outputs::Outputs;
+use crate::time::format_instant;
+use crate::uri::kafka::Address;
+use arrow::array::RecordBatch;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Interval between two commits without a transition.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+/// A snapshot takes at most this share of the time: a large state is stored less often.
+const COMMIT_SHARE: u32 = 10;
+
+/// What a run uses beside its inputs and outputs.
+pub struct Services {
+    /// The run.
+    pub run: Rc<Run>,
+    /// The state file.
+    pub state: Option<StateFile>,
+    /// The wall time (µs) at which the state was stored.
+    pub saved_at: Option<i64>,
+    /// The threads that send notifications.
+    pub sender: Option<Sender>,
+    /// Re-reads the rules so often.
+    pub refresh: Duration,
+    /// Whether the run is one of a cron job (`--once`).
+    pub is_once: bool,
+}
+
+/// What the flags say of a run.
+pub struct RunOptions {
+    /// `-q`.
+    pub is_quiet: bool,
+    /// `--strict`.
+    pub is_strict: bool,
+    /// `--stats`.
+    pub stats: Option<String>,
+    /// The names of the channels; none without `--notify`.
+    pub channels: BTreeSet<String>,
+    /// How long the end of a run waits for channels.
+    pub send_limit: Duration,
+}
+
+/// A running evt-alert.
+pub struct AlertRun {
+    run: Rc<Run>,
+    options: RunOptions,
+    loader: RuleLoader,
+    engine: AlertEngine,
+    clock: AlertClock,
+    feeds: Vec<Feed>,
+    positions: BTreeMap<PartitionKey, TopicPosition>,
+    outputs: Outputs,
+    services: Services,
+    progress: RunProgress,
+}
+
+/// What has happened in a run so far.
+#[derive(Default)]
+pub struct RunProgress {
+    /// When the state was stored last, and how long that took, on the monotonic clock.
+    committed: Duration,
+    commit_took: Duration,
+    refreshed: Duration,
+    shown: Duration,
+    fired: u64,
+    resolved: u64,
+    /// Whether anything has changed since the last commit.
+    is_dirty: bool,
+    /// Transitions that are not stored yet.
+    waiting: Vec<Transition>,
+    /// Rules that were reported as bad, with the reason.
+    bad: BTreeMap<String, String>,
+    /// Messages about channels that no file defines.
+    unknown: BTreeSet<String>,
+    how: Option<How>,
+}
+
+impl AlertRun {
+    /// Makes a run from its parts.
+    pub fn new(
+        options: RunOptions,
+        loader: RuleLoader,
+        engine: AlertEngine,
+        outputs: Outputs,
+        services: Services,
+    ) -> Self {
+        let run = services.run.clone();
+        let stood = engine.clock().zip(services.saved_at).map(|(clock, saved_at)| StoodAt {
+            clock,
+            passed: run.clock.now() - saved_at,
+            start: run.clock.monotonic(),
+        });
+        let clock = AlertClock::new(stood);
+        let progress = RunProgress { refreshed: run.clock.monotonic(), ..RunProgress::default() };
+        Self {
+            run,
+            options,
+            loader,
+            engine,
+            clock,
+            feeds: vec![],
+            positions: BTreeMap::new(),
+            outputs,
+            services,
+            progress,
+        }
+    }
+
+    /// Returns the alert clock, to which feeds are announced.
+    pub fn clock(&mut self) -> &mut AlertClock {
+        &mut self.clock
+    }
+
+    /// Returns the context of the run.
+    pub fn run_context(&self) -> &Rc<Run> {
+        &self.run
+    }
+
+    /// Returns the positions that the state has of a topic: partition, next offset, stream time.
+    pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<Vec<(i32, i64, Option<i64>)>> {
+        let (Some(state), [topic]) = (&self.services.state, &address.topics[..]) else { return Ok(vec![]) };
+        let positions = state.positions(origin.unwrap_or(topic))?;
+        let position = |(partition, position): (String, TopicPosition)| {
+            Some((partition.parse().ok()?, position.next, position.stream_time))
+        };
+        Ok(positions.into_iter().filter_map(position).collect())
+    }
+
+    /// Adds an input.
+    pub fn push(&mut self, feed: Feed) {
+        self.feeds.push(feed);
+    }
+
+    /// Runs to the end; returns the exit status.
+    pub fn run(mut self) -> Result<u8> {
+        self.outputs.open(crate::stage::stamped(&Kind::Alert.schema(), &self.run), None, 0)?;
+        self.outputs.dead.open()?;
+        self.write_unconfirmed()?;
+        self.replace_rules(true)?;
+        while self.feeds.iter().any(|feed| !feed.is_ended) {
+            self.step()?;
+        }
+        if self.progress.how != Some(How::Stopped) {
+            self.advance()?;
+        }
+        self.commit(&[])?;
+        self.finish()
+    }
+
+    /// Reads from the input that is furthest behind, and does what is due.
+    fn step(&mut self) -> Result<()> {
+        let mut wait = Run::TICK;
+        let mut has_read = false;
+        for at in self.order() {
+            match self.read(at)? {
+                FeedStep::More => {
+                    has_read = true;
+                    break;
+                }
+                FeedStep::Waiting(time) => wait = wait.min(time.max(Duration::from_millis(1))),
+                FeedStep::Ended(how) => {
+                    self.progress.how = Some(self.progress.how.filter(|how| *how == How::Stopped).unwrap_or(how));
+                    has_read = true;
+                    break;
+                }
+            }
+        }
+        self.advance()?;
+        self.outputs.tick()?;
+        let now = self.run.clock.monotonic();
+        if now.saturating_sub(self.progress.refreshed) >= self.services.refresh && !self.services.is_once {
+            self.progress.refreshed = now;
+            self.replace_rules(false)?;
+        }
+        if self.is_commit_due(now) {
+            self.commit(&[])?;
+        }
+        if now.saturating_sub(self.progress.shown) >= Run::TICK {
+            self.progress.shown = now;
+            self.show();
+        }
+        self.commit_offsets()?;
+        if has_read { Ok(()) } else { self.wait(wait) }
+    }
+
+    /// Returns the open inputs, that with the least stream time first, so that rows wait for few others.
+    fn order(&self) -> Vec<usize> {
+        let least = |feed: &Feed| {
+            let keys = self.clock.of_input(feed.number);
+            keys.iter().filter_map(|key| self.clock.stream_time(key)).min()
+        };
+        let mut open: Vec<usize> = (0..self.feeds.len()).filter(|at| !self.feeds[*at].is_ended).collect();
+        if open.len() > 1 {
+            open.sort_by_key(|at| least(&self.feeds[*at]));
+        }
+        open
+    }
+
+    fn read(&mut self, at: usize) -> Result<FeedStep> {
+        let now = self.run.clock.monotonic();
+        let Self { engine, clock, positions, outputs, run, .. } = self;
+        let before = self.feeds[at].counts.taken;
+        let is_live = !self.services.is_once;
+        let mut intake = Intake { engine, clock, positions, outputs, run, is_live, now };
+        let step = self.feeds[at].step(&mut intake)?;
+        self.progress.is_dirty |= self.feeds[at].counts.taken != before;
+        Ok(step)
+    }
+
+    fn wait(&mut self, time: Duration) -> Result<()> {
+        let mut open = self.feeds.iter_mut().filter(|feed| !feed.is_ended);
+        match (open.next(), open.next()) {
+            (Some(only), None) => only.source.wait(time),
+            (None, _) => Ok(()),
+            _ => self.run.stop.sleep(time.min(Duration::from_millis(20))).map(|_| ()),
+        }
+    }
+
+    /// Evaluates the instants that the alert clock has passed.
+    fn advance(&mut self) -> Result<()> {
+        let Some(clock) = self.clock.get(self.run.clock.monotonic()) else { return Ok(()) };
+        if let Some(start) = self.clock.start().or(self.engine.clock()) {
+            self.engine.begin(start);
+        }
+        let before = self.engine.evaluated();
+        let transitions = self.engine.advance(clock, self.run.clock.now());
+        self.progress.is_dirty |= self.engine.evaluated() != before;
+        self.progress.waiting.extend(transitions);
+        // Alerts of the past page nobody, so a backlog stores many of them at once.
+        let is_due = |one: &Transition| self.services.state.is_none() || !one.alert.caught_up;
+        if self.progress.waiting.iter().any(is_due) { self.commit(&[]) } else { Ok(()) }
+    }
+
+    /// Reads the rules; resolves what fires for rules that are gone. Errors, at the start of a run: exit status 78 if no rule is
+    /// left, and every fault of reading.
+    fn replace_rules(&mut self, is_start: bool) -> Result<()> {
+        let set = match self.loader.load() {
+            Ok(set) => set,
+            Err(error) if is_start => return Err(error),
+            Err(error) => {
+                self.run.console.warn(format!("the rules stay as they are: {error}"));
+                return Ok(());
+            }
+        };
+        let former: Vec<RuleDefinition> = self.engine.rules().cloned().collect();
+        let (rules, bad) = load::keep_former(set, former.iter());
+        let mut reported = BTreeMap::new();
+        for one in &bad {
+            let why = one.error.to_string();
+            let is_kept = rules.iter().any(|rule| rule.rule.name == one.name);
+            let end = if is_kept { " (its former definition stays in use)" } else { "" };
+            if self.progress.bad.get(&one.name) != Some(&why) {
+                self.run.console.warn(format!("rule {}: {why}{end}", one.name));
+            }
+            reported.insert(one.name.clone(), why);
+        }
+        self.progress.bad = reported;
+        if is_start && rules.is_empty() {
+            return Err(Error::config("expected at least one rule that can be used"));
+        }
+        for rule in rules.iter().filter(|_| !self.options.channels.is_empty()) {
+            for channel in rule.channels.iter().filter(|channel| !self.options.channels.contains(*channel)) {
+                let line = format!("rule {}: channel {channel} is not defined (--notify)", rule.rule.name);
+                if self.progress.unknown.insert(line.clone()) {
+                    self.run.console.warn(line);
+                }
+            }
+        }
+        let edits = load::edits(&former, &rules);
+        if edits.is_empty() {
+            return Ok(());
+        }
+        let transitions = self.engine.set_rules(rules, self.run.clock.now())?;
+        self.progress.waiting.extend(transitions);
+        self.commit(&edits)
+    }
+
+    /// Returns the counts of rows by outcome.
+    fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for feed in &self.feeds {
+            counts.add(&feed.counts);
+            counts.add_lost(&feed.source.counts());
+        }
+        let lost = if self.outputs.dead.is_written() { self.outputs.dead.lost().of_stage } else { counts.dead };
+        let lost = lost.min(counts.dead);
+        counts.dead -= lost;
+        counts.dropped += lost;
+        counts
+    }
+
+    /// Sets the metrics and the status of the service manager.
+    fn show(&self) {
+        let run = &self.run;
+        if run.stop.signal().is_some() {
+            run.service.stopping();
+        }
+        run.service.status(|| format!("{}; firing {}", self.counts(), self.engine.firing()));
+        if !run.metrics.is_on() {
+            return;
+        }
+        for (outcome, records) in self.counts().outcomes() {
+            run.metrics.set(&metrics::EVENTS, &[run.console.tool(), outcome], records as f64);
+        }
+        self.outputs.set_metrics();
+        let now = Clock::System.now();
+        let lags: Vec<_> = self.feeds.iter().flat_map(|feed| feed.source.lag(now)).collect();
+        run.metrics
+            .set_consumer_lag(lags.iter().map(|lag| (lag.topic.as_str(), lag.partition, lag.records, lag.seconds)));
+    }
+
+    fn is_commit_due(&self, now: Duration) -> bool {
+        let RunProgress { committed, commit_took, is_dirty, .. } = &self.progress;
+        let interval = COMMIT_INTERVAL.max(*commit_took * COMMIT_SHARE);
+        *is_dirty && self.services.state.is_some() && now.saturating_sub(*committed) >= interval
+    }
+
+    /// Stores the state with the transitions that wait, then writes their rows.
+    fn commit(&mut self, edits: &[RuleEdit]) -> Result<()> {
+        let start = self.run.clock.monotonic();
+        let transitions = std::mem::take(&mut self.progress.waiting);
+        let mut marks: Vec<_> = self.feeds.iter().filter_map(|feed| feed.mark.clone()).collect();
+        if let Some(state) = &mut self.services.state {
+            state.commit(Commit {
+                snapshot: &snapshot::save(&self.engine),
+                clock: self.engine.clock(),
+                now: self.run.clock.now(),
+                positions: &self.positions,
+                channels: &self.options.channels,
+                files: &mut marks,
+                transitions: &transitions,
+                edits,
+            })?;
+        }
+        let mut marks = marks.into_iter();
+        for feed in self.feeds.iter_mut().filter(|feed| feed.mark.is_some()) {
+            feed.mark = marks.next();
+        }
+        let now = self.run.clock.monotonic();
+        (self.progress.committed, self.progress.commit_took) = (now, now.saturating_sub(start));
+        self.progress.is_dirty = false;
+        if let Some(sender) = self.services.sender.as_ref().filter(|_| !transitions.is_empty()) {
+            sender.wake();
+        }
+        self.write(&transitions)
+    }
+
+    fn write(&mut self, transitions: &[Transition]) -> Result<()> {
+        let is_row = |one: &&Transition| one.purpose == TransitionUse::Row;
+        let alerts: Vec<_> = transitions.iter().filter(is_row).map(|one| &one.alert).collect();
+        if alerts.is_empty() {
+            return Ok(());
+        }
+        let firing = alerts.iter().filter(|alert| alert.state == AlertState::Firing).count() as u64;
+        self.progress.fired += firing;
+        self.progress.resolved += alerts.len() as u64 - firing;
+        let batch = alert::batch(alerts.iter().copied())?;
+        self.emit(&batch)
+    }
+
+    /// Writes rows with the schema of the outputs, and forgets them once they are durable.
+    fn emit(&mut self, rows: &RecordBatch) -> Result<()> {
+        let rows = RecordBatch::try_new(self.outputs.schema(), rows.columns().to_vec())?;
+        self.outputs.rows(&rows)?;
+        self.outputs.flush()?;
+        self.confirm()
+    }
+
+    /// Makes the rows durable in the outputs, and forgets them.
+    fn confirm(&mut self) -> Result<()> {
+        let Some(state) = &mut self.services.state else { return Ok(()) };
+        let (last, rows) = state.unconfirmed()?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.outputs.settle()?;
+        state.confirm(last)
+    }
+
+    /// Writes the rows that a killed run had stored and its outputs may not have.
+    fn write_unconfirmed(&mut self) -> Result<()> {
+        let Some(state) = &self.services.state else { return Ok(()) };
+        let (_, rows) = state.unconfirmed()?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut builder = row::Builder::with_schema(Kind::Alert.schema());
+        for alert in &rows {
+            let unreadable = || Error::corrupt("the state has a row that is no alert");
+            builder.push(alert).map_err(|fault| unreadable().because(fault.message))?;
+        }
+        let batch = builder.finish()?;
+        self.emit(&batch)
+    }
+
+    /// Commits the offsets of topics, which only shows them: the positions are in the state.
+    fn commit_offsets(&mut self) -> Result<()> {
+        for at in 0..self.feeds.len() {
+            if self.feeds[at].source.can_commit() {
+                if self.progress.is_dirty {
+                    self.commit(&[])?;
+                }
+                self.feeds[at].source.commit()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the outputs, reports, and returns the exit status.
+    fn finish(mut self) -> Result<u8> {
+        self.outputs.conclude()?;
+        let counts = self.counts();
+        counts.check()?;
+        self.show();
+        // Faulty records were reported; in a run of cron only alerts decide the status.
+        let verdict = match self.services.is_once {
+            true => self.progress.fired > 0 || self.engine.firing() > 0,
+            false => counts.dropped > 0,
+        };
+        let verdict = u8::from(verdict || self.options.is_strict && counts.dead + counts.dropped > 0);
+        let mut end = End { how: self.progress.how.unwrap_or(How::Exhausted), rows: counts.out, verdict };
+        let reports = self.outputs.finish(&mut end)?;
+        for feed in &mut self.feeds {
+            feed.source.commit_end()?;
+        }
+        let channels = match self.services.sender.take() {
+            Some(sender) => sender.finish(self.options.send_limit)?,
+            None => BTreeMap::new(),
+        };
+        for (name, found) in channels.iter().filter(|(_, found)| found.due > 0) {
+            let due = found.due;
+            self.run.console.warn(format!("channel {name}: {due} notifications are due; the next run sends them"));
+        }
+        self.report(&counts, &end, &reports)?;
+        Ok(end.verdict)
+    }
+
+    /// Prints what was left out, and a line of counts unless the run is quiet or one of cron without alerts.
+    fn report(&self, counts: &Counts, end: &End, reports: &[OutputReport]) -> Result<()> {
+        let console = &self.run.console;
+        for (rule, rows) in self.engine.refused() {
+            console.warn(format!("rule {rule}: {rows} rows of groups beyond --max-groups were left out"));
+        }
+        if counts.late > 0 {
+            let late = counts.late;
+            console.warn(format!("{late} rows behind the alert clock were not evaluated"));
+        }
+        let firing = self.engine.firing();
+        let (fired, resolved) = (self.progress.fired, self.progress.resolved);
+        if !self.options.is_quiet && !(self.services.is_once && fired == 0 && firing == 0) {
+            let mut line = format!("{counts}; fired {fired}, resolved {resolved}, firing {firing}");
+            for report in reports {
+                let found = report.counts.as_ref().map(ToString::to_string).or_else(|| report.remark.clone());
+                line.extend(found.map(|found| format!("; {}: {found}", report.name)));
+            }
+            if end.how == How::Stopped {
+                line.push_str("; stopped");
+            }
+            console.say(line);
+        }
+        let Some(path) = &self.options.stats else { return Ok(()) };
+        let stats = serde_json::json!({
+            "tool": console.tool(), "pipeline": self.run.pipeline, "counts": counts, "fired": fired,
+            "resolved": resolved, "firing": firing, "clock": self.engine.clock().map(format_instant),
+            "end": end.how, "verdict": end.verdict, "cpu_seconds": metrics::cpu_seconds(),
+        });
+        std::fs::write(path, format!("{stats}\n")).map_err(|error| Error::io(path, &error))
+    }
+}

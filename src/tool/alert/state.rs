@@ -1,0 +1,266 @@
+//! The state file of evt-alert: a SQLite database with the engine's snapshot, the positions of the inputs, the rows that no output
+//! has confirmed yet, and the outbox of notifications. One transaction changes all of them together.
+
+use super::files::FileMark;
+use crate::alert::clock::PartitionKey;
+use crate::alert::running::{Transition, TransitionUse};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kind::alert::Alert;
+use crate::notify::outbox;
+use crate::time::{format_instant, parse_instant};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rustix::fs::{FlockOperation, flock};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The tables. Instants are RFC 3339 text, for people; numbers that the engine reads back are integers.
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS engine (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    snapshot BLOB NOT NULL,
+    clock TEXT,
+    saved_at TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS positions (
+    topic TEXT NOT NULL,
+    \"partition\" TEXT NOT NULL,
+    next_offset INTEGER NOT NULL,
+    stream_time INTEGER,
+    PRIMARY KEY (topic, \"partition\")
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS files (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    head BLOB NOT NULL,
+    head_hash INTEGER NOT NULL,
+    tail_hash INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    last_offset INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS unconfirmed (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    alert TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS rule_edits (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    effective_from TEXT,
+    rule_id TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    change TEXT NOT NULL,
+    definition TEXT
+);";
+
+/// How long SQLite waits for the sender of notifications, which writes to the same file.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// The position of an input before which every row has been evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicPosition {
+    /// The next offset.
+    pub next: i64,
+    /// The stream time of the partition (µs).
+    pub stream_time: Option<i64>,
+}
+
+/// A change of a rule, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleEdit {
+    /// The rule's id.
+    pub rule_id: String,
+    /// Its name.
+    pub rule: String,
+    /// added, changed or removed.
+    pub change: &'static str,
+    /// The new definition.
+    pub definition: Option<String>,
+}
+
+/// What one transaction stores.
+pub struct Commit<'a> {
+    /// The engine's snapshot.
+    pub snapshot: &'a [u8],
+    /// The alert clock (µs).
+    pub clock: Option<i64>,
+    /// The wall time (µs).
+    pub now: i64,
+    /// Positions of topics.
+    pub positions: &'a BTreeMap<PartitionKey, TopicPosition>,
+    /// Files that were read.
+    pub files: &'a mut [FileMark],
+    /// The channels of this run. What is for other channels is not kept.
+    pub channels: &'a BTreeSet<String>,
+    /// Rows and pages.
+    pub transitions: &'a [Transition],
+    /// Changed rules, and the instant (µs) from which they hold.
+    pub edits: &'a [RuleEdit],
+}
+
+/// An open state file, which only this run uses.
+pub struct StateFile {
+    path: PathBuf,
+    db: Connection,
+    _lock: File,
+}
+
+impl StateFile {
+    /// Opens or creates a state file.
+    ///
+    /// Errors: exit status 75 if another run has it, 74 if it cannot be opened, 65 if it is no database.
+    pub fn open(path: &Path) -> Result<Self> {
+        let name = path.display().to_string();
+        let lock_path = format!("{name}.lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = lock.map_err(|error| Error::io(&lock_path, &error))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(Error::new(ErrorKind::Fenced, format!("{name}: another evt-alert uses this state")));
+            }
+            Err(errno) => return Err(Error::io(&lock_path, &errno.into())),
+        }
+        let db = Connection::open(path).map_err(|error| failed(path, "cannot open the state", &error))?;
+        let prepared = db.busy_timeout(BUSY).and_then(|()| {
+            db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
+            db.execute_batch(TABLES)
+        });
+        prepared.map_err(|error| failed(path, "cannot open the state", &error))?;
+        outbox::create_tables(&db)?;
+        Ok(Self { path: path.to_owned(), db, _lock: lock })
+    }
+
+    fn failed(&self, what: &str, error: &rusqlite::Error) -> Error {
+        failed(&self.path, what, error)
+    }
+
+    /// Returns the engine's snapshot; `None` in a new file.
+    pub fn snapshot(&self) -> Result<Option<Vec<u8>>> {
+        let found = self.db.query_row("SELECT snapshot FROM engine", [], |row| row.get(0)).optional();
+        found.map_err(|error| self.failed("cannot read the snapshot", &error))
+    }
+
+    /// Returns the wall time (µs) at which the state was stored; `None` in a new file.
+    pub fn saved_at(&self) -> Result<Option<i64>> {
+        let found = self.db.query_row("SELECT saved_at FROM engine", [], |row| row.get::<_, String>(0)).optional();
+        let found = found.map_err(|error| self.failed("cannot read the state", &error))?;
+        Ok(found.as_deref().and_then(parse_instant))
+    }
+
+    /// Returns the positions of a topic by partition.
+    pub fn positions(&self, topic: &str) -> Result<BTreeMap<String, TopicPosition>> {
+        let read = || -> rusqlite::Result<BTreeMap<String, TopicPosition>> {
+            let sql = "SELECT \"partition\", next_offset, stream_time FROM positions WHERE topic = ?1";
+            let mut statement = self.db.prepare(sql)?;
+            let rows = statement.query_map([topic], |row| {
+                Ok((row.get(0)?, TopicPosition { next: row.get(1)?, stream_time: row.get(2)? }))
+            })?;
+            rows.collect()
+        };
+        read().map_err(|error| self.failed("cannot read the positions", &error))
+    }
+
+    /// Returns the files that were read.
+    pub fn files(&self) -> Result<Vec<FileMark>> {
+        let read = || -> rusqlite::Result<Vec<FileMark>> {
+            let sql = "SELECT id, name, head, tail_hash, length, last_offset FROM files ORDER BY id";
+            let mut statement = self.db.prepare(sql)?;
+            let rows = statement.query_map([], |row| {
+                Ok(FileMark {
+                    id: Some(row.get(0)?),
+                    name: row.get(1)?,
+                    head: row.get(2)?,
+                    tail_hash: row.get::<_, i64>(3)?.cast_unsigned(),
+                    length: row.get::<_, i64>(4)?.cast_unsigned(),
+                    last_offset: row.get(5)?,
+                })
+            })?;
+            rows.collect()
+        };
+        read().map_err(|error| self.failed("cannot read the files", &error))
+    }
+
+    /// Returns the rows that no output has confirmed, with the number of the last one.
+    pub fn unconfirmed(&self) -> Result<(i64, Vec<String>)> {
+        let read = || -> rusqlite::Result<(i64, Vec<String>)> {
+            let mut statement = self.db.prepare("SELECT id, alert FROM unconfirmed ORDER BY id")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let rows: Vec<(i64, String)> = rows.collect::<rusqlite::Result<_>>()?;
+            Ok((rows.last().map_or(0, |(id, _)| *id), rows.into_iter().map(|(_, alert)| alert).collect()))
+        };
+        read().map_err(|error| self.failed("cannot read the rows", &error))
+    }
+
+    /// Forgets rows that every output has confirmed, up to number `last`.
+    pub fn confirm(&mut self, last: i64) -> Result<()> {
+        let done = self.db.execute("DELETE FROM unconfirmed WHERE id <= ?1", [last]);
+        done.map(|_| ()).map_err(|error| self.failed("cannot confirm rows", &error))
+    }
+
+    /// Stores everything in one transaction.
+    pub fn commit(&mut self, commit: Commit<'_>) -> Result<()> {
+        let path = self.path.clone();
+        let failed = |error: &rusqlite::Error| failed(&path, "cannot store the state", error);
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| failed(&error))?;
+        store(&tx, commit, &failed)?;
+        tx.commit().map_err(|error| failed(&error))
+    }
+}
+
+/// Executes the statements of a commit.
+fn store(tx: &rusqlite::Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Error) -> Error) -> Result<()> {
+    let Commit { snapshot, clock, now, positions, files, channels: known, transitions, edits } = commit;
+    let clock = clock.map(format_instant);
+    let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
+        tx.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(|error| failed(&error))
+    };
+    execute("INSERT OR REPLACE INTO engine VALUES (1, ?1, ?2, ?3)", params![snapshot, clock, format_instant(now)])?;
+    for ((_, topic, partition), position) in positions {
+        let TopicPosition { next, stream_time } = position;
+        execute(
+            "INSERT OR REPLACE INTO positions VALUES (?1, ?2, ?3, ?4)",
+            params![topic, partition, next, stream_time],
+        )?;
+    }
+    for file in files {
+        let FileMark { id, name, head, tail_hash, length, last_offset } = &*file;
+        let (head_hash, tail) = (xxhash_rust::xxh3::xxh3_64(head).cast_signed(), tail_hash.cast_signed());
+        execute(
+            "INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![id, name, head, head_hash, tail, length.cast_signed(), last_offset],
+        )?;
+        if file.id.is_none() {
+            file.id = Some(tx.last_insert_rowid());
+        }
+    }
+    for edit in edits {
+        let RuleEdit { rule_id, rule, change, definition } = edit;
+        execute(
+            "INSERT INTO rule_edits (effective_from, rule_id, rule, change, definition) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![clock, rule_id, rule, change, definition],
+        )?;
+    }
+    for Transition { alert, channels, purpose } in transitions {
+        if *purpose == TransitionUse::Row {
+            execute("INSERT INTO unconfirmed (alert) VALUES (?1)", params![outbox::json(alert)?])?;
+        }
+        for channel in channels.iter().filter(|channel| known.contains(*channel)) {
+            match purpose {
+                TransitionUse::Row => outbox::enqueue(tx, channel, alert)?,
+                TransitionUse::Page => outbox::enqueue(tx, channel, &Alert { caught_up: false, ..alert.clone() })?,
+                TransitionUse::Repeat => outbox::enqueue_repeat(tx, channel, alert)?,
+            };
+        }
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, what: &str, error: &rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode;
+    let kind = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ErrorKind::Fenced,
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ErrorKind::Corrupt,
+        _ => ErrorKind::Io,
+    };
+    Error::new(kind, format!("{}: {what}", path.display())).because(error)
+}

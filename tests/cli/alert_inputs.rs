@@ -1,0 +1,256 @@
+//! evt-alert: where rows and rules come from, and what a killed run leaves.
+
+use crate::alert::{at, event, lines, once, rule, rules, series, transitions};
+use crate::broker::Bench;
+use crate::harness::{Dir, ROOT, eventually};
+use crate::kafka::record;
+use crate::servers::postgres;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::Stdio;
+
+/// One dead letter as a line.
+fn letter(seconds: f64, offset: usize) -> (f64, String) {
+    let letter = json!({
+        "original_payload": "{", "error_type": "ParseError", "error_message": "test", "stage": "evt-ingest",
+        "source_topic": "events", "partition": "0", "offset": offset, "failed_at": at(seconds), "producer_host": "h",
+        "attempts": 1,
+    });
+    (seconds, format!("{letter}\n"))
+}
+
+#[test]
+fn dead_letters_are_a_share_of_the_events_of_another_input() {
+    let dir = Dir::new("alert-letters");
+    dir.write("events.jsonl", lines(&[series(0.0, 900.0, 0.1, &json!({}))]));
+    dir.write("dead.jsonl", lines(&[(0..300).map(|n| letter(400.0 + n as f64, n)).collect()]));
+    let fields = json!({"input": "dead", "share_of": "event", "threshold": 0.01, "window_seconds": 300, "for": "1m"});
+    dir.write("rules.json", rules(&[rule(&fields)]));
+    for inputs in [["events.jsonl", "dead.jsonl"], ["dead.jsonl", "events.jsonl"]] {
+        let run = once(&dir, &inputs).ends_with(1);
+        let wanted = ["r firing condition at 490 since 430"];
+        assert_eq!(transitions(&run.rows())[..1], wanted, "{run}");
+    }
+    // Metrics are an input too; their time is the end of the window.
+    dir.shell("evt-ingest events.jsonl -q | evt-window --size 1m --late null: -q -o jsonl > metrics.jsonl").succeeds();
+    let value = rule(&json!({"input": "metric", "aggregate": "max(value)", "threshold": 599, "window_seconds": 60}));
+    dir.write("rules.json", rules(&[value]));
+    let run = once(&dir, &["metrics.jsonl"]).ends_with(1);
+    assert_eq!(run.rows()[0]["value"], json!(600.0), "{run}");
+}
+
+#[test]
+fn a_file_is_known_by_its_content() {
+    let dir = Dir::new("alert-known");
+    let all = lines(&[series(0.0, 2000.0, 1.0, &json!({}))]);
+    let half = all.match_indices('\n').nth(999).expect("many lines").0 + 1;
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 1000}))]));
+    let stats = |args: &[&str]| -> Value {
+        let mut all = vec!["--state", "alerts.db", "--stats", "stats.json"];
+        all.extend(args);
+        let run = once(&dir, &all).succeeds();
+        let mut stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
+        stats["stderr"] = run.stderr().into();
+        stats
+    };
+    let counts =
+        |stats: &Value| ["in", "out", "duplicate", "late"].map(|name| stats["counts"][name].as_u64().unwrap_or(9));
+    dir.write("a.jsonl", &all[..half]);
+    assert_eq!(counts(&stats(&["a.jsonl"])), [1000, 1000, 0, 0]);
+    // It grew: only the new lines are evaluated.
+    dir.write("a.jsonl", &all);
+    assert_eq!(counts(&stats(&["a.jsonl"])), [2000, 1000, 1000, 0]);
+    // Renamed and compressed it is the same file.
+    dir.shell("gzip -c a.jsonl > b.jsonl.gz").succeeds();
+    let found = stats(&["b.jsonl.gz"]);
+    assert_eq!(counts(&found), [2000, 0, 2000, 0]);
+    assert!(found["stderr"].as_str().is_some_and(|text| text.contains("the same content as a.jsonl")), "{found}");
+    // Another content under the same name is a new file; its rows are behind the clock.
+    dir.write("a.jsonl", lines(&[series(0.5, 1500.5, 1.0, &json!({"n": 1}))]));
+    let found = stats(&["a.jsonl"]);
+    assert_eq!(counts(&found), [1500, 0, 0, 1500]);
+    assert!(found["stderr"].as_str().is_some_and(|text| text.contains("1500 rows behind the alert clock")), "{found}");
+    // A file that was cut has lost rows.
+    let cut: String = lines(&[series(0.5, 500.5, 1.0, &json!({"n": 1}))]);
+    dir.write("a.jsonl", cut);
+    let run = once(&dir, &["--state", "alerts.db", "a.jsonl"]).ends_with(65);
+    assert!(run.stderr().contains("which an earlier run has read"), "{run}");
+}
+
+#[test]
+fn rules_of_a_table_are_read_again_while_events_arrive() {
+    let dir = Dir::new("alert-table");
+    let db = Connection::open(dir.path("rules.db")).expect("it opens");
+    db.execute_batch(
+        "CREATE TABLE alert_rules (rule_id TEXT PRIMARY KEY, name TEXT, metric_name TEXT, condition TEXT, threshold REAL,
+             window_seconds INTEGER, notification_channel TEXT, enabled INTEGER, created_at TEXT, updated_at TEXT, definition TEXT);
+         INSERT INTO alert_rules VALUES ('5a04d119-aec2-5255-979e-7c1ab7bc2ec7', 'views', 'views', 'GREATER_THAN', 5, 10, NULL, 1,
+             '2026-01-01', '2026-01-01', '{\"severity\": \"critical\"}')",
+    )
+    .expect("a table");
+    dir.write("metrics.toml", "[[metric]]\nname = 'views'\nsize = '1h'\n");
+    let args = [
+        "-f",
+        "jsonl",
+        "-q",
+        "--rules",
+        "sqlite:rules.db?table=alert_rules",
+        "-m",
+        "metrics.toml",
+        "--refresh",
+        "1s",
+        "--state",
+        "alerts.db",
+        "--to",
+        "out.jsonl",
+    ];
+    let mut child = dir.command("evt-alert", &args).stdin(Stdio::piped()).spawn().expect("it starts");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    let mut now = 0;
+    let mut give = |count: i32| {
+        let text: String = (now..now + count).map(|second| event(f64::from(second), &json!({}))).collect();
+        now += count;
+        stdin.write_all(text.as_bytes()).expect("it reads");
+    };
+    let written = |text: &str| std::fs::read_to_string(dir.path("out.jsonl")).is_ok_and(|rows| rows.contains(text));
+    give(60);
+    eventually("the rule fires", || written("\"firing\""));
+    db.execute_batch("UPDATE alert_rules SET enabled = 0").expect("it is updated");
+    eventually("the disabled rule is resolved", || written("\"disabled\""));
+    drop(stdin);
+    assert!(child.wait().expect("it ends").success());
+    let rows = dir.rows("out.jsonl");
+    assert_eq!(transitions(&rows)[0], "views firing condition at 10 since 10");
+    assert_eq!(
+        (&rows[0]["severity"], &rows[0]["rule_id"]),
+        (&json!("critical"), &json!("5a04d119-aec2-5255-979e-7c1ab7bc2ec7"))
+    );
+    assert_eq!((rows.len(), &rows[1]["alert_id"]), (2, &rows[0]["alert_id"]));
+    let state = Connection::open(dir.path("alerts.db")).expect("it is a database");
+    let edits: Vec<String> = state
+        .prepare("SELECT change FROM rule_edits ORDER BY id")
+        .and_then(|mut rows| rows.query_map([], |row| row.get(0))?.collect())
+        .expect("it has edits");
+    assert_eq!(edits, ["added", "changed"]);
+}
+
+#[test]
+fn rules_of_postgres_are_those_of_its_table() {
+    let Some((_, uri, schema)) = postgres() else { return };
+    let dir = Dir::new("alert-postgres");
+    let psql =
+        |sql: &str| dir.run("psql", &["--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-c", sql, &uri]).succeeds();
+    dir.write("in.jsonl", lines(&[series(0.0, 100.0, 1.0, &json!({}))]));
+    dir.shell(&format!("evt-ingest in.jsonl -q --to '{uri}?schema={schema}'")).succeeds();
+    psql(&format!(
+        "INSERT INTO {schema}.alert_rules (name, condition, threshold, window_seconds, definition)
+         VALUES ('views', 'GREATER_THAN', 5, 10, '{{\"aggregate\": \"count(*)\"}}')"
+    ));
+    // The table is found by the search path of the connection.
+    psql(&format!("CREATE VIEW public.{schema}_rules AS SELECT * FROM {schema}.alert_rules"));
+    let table = format!("{uri}?table={schema}_rules");
+    let run = dir.run("evt-alert", &["--once", "--rules", &table, "in.jsonl"]).ends_with(1);
+    assert_eq!(transitions(&run.rows()), ["views firing condition at 10 since 10"]);
+    psql(&format!("DROP VIEW public.{schema}_rules"));
+}
+
+#[test]
+fn a_run_that_is_killed_anywhere_loses_and_repeats_no_alert() {
+    let dir = Dir::new("alert-killed");
+    let errors = (0..40).map(|n| 100.0 + 100.0 * f64::from(n));
+    let errors: Vec<_> = errors.map(|from| series(from, from + 20.0, 1.0, &json!({"event_type": "error"}))).collect();
+    let mut all = vec![series(0.0, 5000.0, 0.5, &json!({}))];
+    all.extend(errors);
+    let text = lines(&all);
+    dir.write(
+        "rules.json",
+        rules(&[rule(&json!({"where": "event_type = 'error'", "threshold": 10, "window_seconds": 20}))]),
+    );
+    dir.write("in.jsonl", &text);
+    let whole = transitions(&once(&dir, &["in.jsonl"]).ends_with(1).rows());
+    assert_eq!(whole.len(), 80);
+    let args = ["-q", "--rules", "rules.json", "--state", "alerts.db", "--to", "out.jsonl", "in.jsonl"];
+    let count = || std::fs::read_to_string(dir.path("out.jsonl")).map_or(0, |rows| rows.lines().count());
+    for kill in 1..10 {
+        let mut child = dir.command("evt-alert", &args).spawn().expect("it starts");
+        let before = count();
+        // Killed once it has written some more, or at its end.
+        eventually("it writes or ends", || {
+            count() > before + kill % 3 || child.try_wait().expect("it is ours").is_some()
+        });
+        child.kill().and_then(|()| child.wait()).expect("it is ours");
+    }
+    dir.run("evt-alert", &args).succeeds();
+    let rows = dir.rows("out.jsonl");
+    let keys: BTreeSet<(String, String)> =
+        rows.iter().map(|row| (row["alert_id"].to_string(), row["state"].to_string())).collect();
+    assert_eq!(keys.len(), 80, "{} rows", rows.len());
+    let found: BTreeSet<String> = transitions(&rows).into_iter().collect();
+    assert_eq!(found, whole.into_iter().collect::<BTreeSet<_>>());
+}
+
+#[test]
+fn a_topic_is_continued_where_the_state_says() {
+    let Some(bench) = Bench::new("alert-topic") else { return };
+    let (dir, topic, group) = (&bench.dir, bench.topic("t", 2, &[]), format!("{}-g", bench.prefix));
+    let mut all = vec![series(0.0, 2000.0, 0.5, &json!({}))];
+    all.extend((0..10).map(|n| {
+        let from = 100.0 + 150.0 * f64::from(n);
+        series(from, from + 30.0, 1.0, &json!({"event_type": "error"}))
+    }));
+    let text = lines(&all);
+    let values: Vec<&str> = text.lines().collect();
+    bench.produce(values.iter().enumerate().map(|(n, value)| record(&topic, (n % 2) as i32, value)));
+    dir.write(
+        "rules.json",
+        rules(&[rule(&json!({"where": "event_type = 'error'", "threshold": 10, "window_seconds": 20}))]),
+    );
+    let bounded = bench.uri(&topic, "?end=latest");
+    let whole = transitions(&once(dir, &[&bounded]).ends_with(1).rows());
+    assert_eq!(whole.len(), 20);
+    let from = bench.uri(&topic, &format!("?group={group}&rdkafka.auto.commit.interval.ms=100"));
+    let args = ["-q", "--rules", "rules.json", "--state", "alerts.db", "--to", "out.jsonl", &from];
+    let count = || std::fs::read_to_string(dir.path("out.jsonl")).map_or(0, |rows| rows.lines().count());
+    let mut first = dir.command("evt-alert", &args).spawn().expect("it starts");
+    eventually("it fires", || count() > 3);
+    first.kill().and_then(|()| first.wait()).expect("it runs");
+    let second = bench.start("evt-alert", &args);
+    eventually("everything is evaluated", || {
+        let rows = std::fs::read_to_string(dir.path("out.jsonl")).unwrap_or_default();
+        rows.matches("\"resolved\"").count() >= 10
+    });
+    // The group shows how far the run is.
+    let committed = || bench.committed(&group, &topic, 2).iter().filter_map(|(offset, _)| *offset).sum::<i64>();
+    eventually("the offsets are committed", || committed() == values.len() as i64);
+    crate::broker::stopped(second);
+    let found: BTreeSet<String> = transitions(&dir.rows("out.jsonl")).into_iter().collect();
+    assert_eq!(found, whole.into_iter().collect::<BTreeSet<_>>());
+}
+
+#[test]
+fn groups_beyond_the_limit_are_left_out_and_counted() {
+    let dir = Dir::new("alert-limit");
+    let all: Vec<_> = (0..20).map(|n| series(0.0, 100.0, 1.0, &json!({"user_id": format!("u{n:02}")}))).collect();
+    dir.write("in.jsonl", lines(&all));
+    dir.write("rules.json", rules(&[rule(&json!({"by": ["user_id"], "threshold": 5, "window_seconds": 10}))]));
+    let run = once(&dir, &["--max-groups", "5", "in.jsonl"]).ends_with(1);
+    assert_eq!(run.rows().len(), 5);
+    assert!(run.stderr().contains("rule r: 1500 rows of groups beyond --max-groups were left out"), "{run}");
+    assert_eq!(once(&dir, &["in.jsonl"]).ends_with(1).rows().len(), 20);
+}
+
+#[test]
+fn a_check_names_every_rule_and_every_fault() {
+    let dir = Dir::new("alert-check");
+    dir.write("in.jsonl", event(0.0, &json!({})));
+    let check = |rules: &str| dir.run("evt-alert", &["--check", "--rules", rules, "in.jsonl"]);
+    let run = check(&format!("{ROOT}/examples/alerts/rules.toml")).succeeds();
+    assert!(run.text().contains("rule silence: ready\n") && run.text().contains("in.jsonl: ready\n"), "{run}");
+    dir.write("rules.json", rules(&[rule(&json!({"condition": "over"})), rule(&json!({"name": "b"}))]));
+    let run = check("rules.json").ends_with(78);
+    assert!(run.stderr().contains("rule r: condition: expected gt lt ge le eq ne"), "{run}");
+    dir.run("evt-alert", &["in.jsonl"]).ends_with(2);
+    dir.run("evt-alert", &["--rules", "redis://h", "in.jsonl"]).ends_with(2);
+}
