@@ -70,7 +70,7 @@ impl<'a> Settings<'a> {
         self.text(key)?.ok_or_else(|| self.fault(key, "missing"))
     }
 
-    /// Returns a required text that no output may show, even if the file has it literally. Errors: as [`Settings::text`].
+    /// Returns a text that no output may show, even if the file has it literally. Errors: as [`Settings::text`].
     pub fn secret(&self, key: &'static str) -> Result<Option<String>> {
         let text = self.text(key)?;
         text.iter().for_each(|text| secret::remember(key, text));
