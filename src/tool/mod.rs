@@ -3,11 +3,13 @@
 //!
 //! - `ingest.rs`, `validate.rs`, `window.rs`, `sink.rs`, `view.rs`, `schema.rs`, `generate.rs`: evt-ingest and the
 //!   others by name (evt-gen is `generate.rs`).
+//! - `reconcile/`: evt-reconcile, which opens its inputs itself.
 //! - `late.rs`, `stall.rs`: the late rows of evt-window, and partitions that hold its watermark back.
 
 pub mod generate;
 pub mod ingest;
 mod late;
+pub mod reconcile;
 pub mod schema;
 pub mod sink;
 mod stall;
@@ -27,6 +29,7 @@ pub const ALL: &[ToolRow] = &[
     ToolRow::of::<sink::Args>(),
     ToolRow::of::<view::Args>(),
     ToolRow::of::<schema::Args>(),
+    ToolRow::of::<reconcile::Args>(),
     ToolRow::of::<generate::Args>(),
 ];
 

@@ -35,6 +35,8 @@ mod outputs;
 mod pipe;
 mod questions;
 mod raw;
+mod reconcile;
+mod reconcile_servers;
 mod records;
 mod registry;
 mod replace;
