@@ -3,7 +3,7 @@
 //! Entries that come in order, such as positions of one file or topic, make one run, which costs no comparison at the merge.
 
 use crate::error::{Error, Result};
-use crate::reconcile::entry::Entry;
+use crate::reconcile::entry::RowEntry;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
@@ -19,7 +19,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 /// Takes entries in any order.
 pub struct Sorter {
-    entries: Vec<Entry>,
+    entries: Vec<RowEntry>,
     capacity: usize,
     /// Whether the entries are in order.
     is_sorted: bool,
@@ -33,7 +33,7 @@ struct SortedRuns {
     length: u64,
     runs: Vec<Range<u64>>,
     /// The last entry of the last run.
-    last: Option<Entry>,
+    last: Option<RowEntry>,
 }
 
 impl Default for Sorter {
@@ -50,7 +50,7 @@ impl Sorter {
 
     /// Adds an entry. Errors: exit status 74 if the temporary file cannot be written.
     #[inline]
-    pub fn push(&mut self, entry: Entry) -> Result<()> {
+    pub fn push(&mut self, entry: RowEntry) -> Result<()> {
         if self.entries.len() >= self.capacity {
             self.spill()?;
         }
@@ -77,7 +77,7 @@ impl Sorter {
             }
         };
         let start = disk.length;
-        let mut bytes = Vec::with_capacity(BUFFER_BYTES + Entry::BYTES);
+        let mut bytes = Vec::with_capacity(BUFFER_BYTES + RowEntry::BYTES);
         for entry in &self.entries {
             bytes.extend_from_slice(&entry.encode());
             if bytes.len() >= BUFFER_BYTES {
@@ -104,10 +104,10 @@ impl Sorter {
         }
         self.spill()?;
         let Some(SortedRuns { file, runs, .. }) = self.disk else { return Err(Error::broken("runs without a file")) };
-        let bytes = (MERGE_BYTES / runs.len().max(1)).min(BUFFER_BYTES) / Entry::BYTES * Entry::BYTES;
+        let bytes = (MERGE_BYTES / runs.len().max(1)).min(BUFFER_BYTES) / RowEntry::BYTES * RowEntry::BYTES;
         let mut readers = vec![];
         for run in runs {
-            readers.push(RunReader { rest: run, buffer: vec![], at: 0, size: bytes.max(Entry::BYTES) });
+            readers.push(RunReader { rest: run, buffer: vec![], at: 0, size: bytes.max(RowEntry::BYTES) });
         }
         let mut merge = Merge { file, readers, next: BinaryHeap::new() };
         for run in 0..merge.readers.len() {
@@ -133,14 +133,14 @@ fn failed(error: &std::io::Error) -> Error {
 /// Entries in order.
 pub enum Sorted {
     /// All of them fit into memory.
-    Memory(std::vec::IntoIter<Entry>),
+    Memory(std::vec::IntoIter<RowEntry>),
     /// They are on disk.
     Disk(Merge),
 }
 
 impl Sorted {
     /// Returns the next entry. Errors: exit status 74 if the temporary file cannot be read.
-    pub fn next_entry(&mut self) -> Result<Option<Entry>> {
+    pub fn next_entry(&mut self) -> Result<Option<RowEntry>> {
         match self {
             Self::Memory(entries) => Ok(entries.next()),
             Self::Disk(merge) => merge.pop(),
@@ -153,11 +153,11 @@ pub struct Merge {
     file: File,
     readers: Vec<RunReader>,
     /// The next entry of each run.
-    next: BinaryHeap<Reverse<(Entry, usize)>>,
+    next: BinaryHeap<Reverse<(RowEntry, usize)>>,
 }
 
 impl Merge {
-    fn pop(&mut self) -> Result<Option<Entry>> {
+    fn pop(&mut self) -> Result<Option<RowEntry>> {
         let Some(mut least) = self.next.peek_mut() else { return Ok(None) };
         let Reverse((entry, run)) = *least;
         match self.readers[run].next(&self.file)? {
@@ -189,13 +189,13 @@ struct RunReader {
 
 impl RunReader {
     #[inline]
-    fn next(&mut self, file: &File) -> Result<Option<Entry>> {
+    fn next(&mut self, file: &File) -> Result<Option<RowEntry>> {
         if self.at >= self.buffer.len() && !self.fill(file)? {
             return Ok(None);
         }
         let bytes = self.buffer[self.at..].first_chunk().ok_or_else(|| Error::broken("a run that ends in an entry"))?;
-        self.at += Entry::BYTES;
-        Ok(Some(Entry::decode(bytes)))
+        self.at += RowEntry::BYTES;
+        Ok(Some(RowEntry::decode(bytes)))
     }
 
     fn fill(&mut self, file: &File) -> Result<bool> {
@@ -214,11 +214,11 @@ mod tests {
     use crate::reconcile::entry::Side;
     use proptest::prelude::*;
 
-    fn entry(key: u64) -> Entry {
-        Entry { key: [key, key ^ 7], side: Side::B, flags: 0, other: [key, 1], time: -3, content: 9 }
+    fn entry(key: u64) -> RowEntry {
+        RowEntry { key: [key, key ^ 7], side: Side::B, flags: 0, other: [key, 1], time: -3, content: 9 }
     }
 
-    fn sorted(capacity: usize, keys: &[u64]) -> (Vec<Entry>, usize) {
+    fn sorted(capacity: usize, keys: &[u64]) -> (Vec<RowEntry>, usize) {
         let mut sorter = Sorter::with_capacity(capacity);
         keys.iter().for_each(|key| sorter.push(entry(*key)).unwrap());
         let mut sorted = sorter.finish().unwrap();

@@ -3,7 +3,7 @@
 use ahash::AHashMap;
 
 /// A key of 128 bits: an event_id, or a position.
-pub type Key = [u64; 2];
+pub type RowKey = [u64; 2];
 
 /// The side of a comparison that an entry belongs to. Among entries of one key, those of plus come first and units last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,22 +24,22 @@ pub const IN_PLUS: u8 = 2;
 /// One row of A, B or plus. Entries are ordered by key, side and flags, so that of several units of one key those without flags
 /// are matched first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct RowEntry {
     /// What rows are matched by: the position or the event_id.
-    pub key: Key,
+    pub key: RowKey,
     /// The side of the row.
     pub side: Side,
     /// Facts about a unit: [`IN_FLIGHT`], [`IN_PLUS`]; the outcome of a finding.
     pub flags: u8,
     /// The event_id if the key is a position, else the position.
-    pub other: Key,
-    /// The event time (µs), or [`Entry::NO_TIME`].
+    pub other: RowKey,
+    /// The event time (µs), or [`RowEntry::NO_TIME`].
     pub time: i64,
     /// The hash of the content; 0 if contents are not compared.
     pub content: u64,
 }
 
-impl Entry {
+impl RowEntry {
     /// The time of a record that has none, such as one that cannot be read.
     pub const NO_TIME: i64 = i64::MIN;
     /// The length of an encoded entry (bytes).
@@ -59,14 +59,14 @@ impl Entry {
     pub fn encode(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         let words = [self.key[0], self.key[1], self.other[0], self.other[1], self.time.cast_unsigned(), self.content];
-        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
-            place.copy_from_slice(&word.to_le_bytes());
+        for (target, word) in bytes.chunks_exact_mut(8).zip(words) {
+            target.copy_from_slice(&word.to_le_bytes());
         }
         (bytes[48], bytes[49]) = (self.side as u8, self.flags);
         bytes
     }
 
-    /// Returns the entry that [`Entry::encode`] wrote.
+    /// Returns the entry that [`RowEntry::encode`] wrote.
     pub fn decode(bytes: &[u8; Self::BYTES]) -> Self {
         let word = |at: usize| {
             let mut word = [0; 8];
@@ -91,33 +91,33 @@ impl Entry {
 
 /// A position: the index of a partition in [`PartitionNames`], and an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
+pub struct RowPosition {
     /// The index of the partition.
     pub partition: u32,
     /// The offset, or the line of a file.
     pub offset: i64,
 }
 
-impl Position {
+impl RowPosition {
     /// Returns the position as a key whose order is that of partitions and offsets.
-    pub fn key(self) -> Key {
+    pub fn key(self) -> RowKey {
         [u64::from(self.partition), self.offset.cast_unsigned() ^ 1 << 63]
     }
 
     /// Returns the position of such a key.
-    pub fn of_key([partition, offset]: Key) -> Self {
+    pub fn of_key([partition, offset]: RowKey) -> Self {
         Self { partition: u32::try_from(partition).unwrap_or(u32::MAX), offset: (offset ^ 1 << 63).cast_signed() }
     }
 }
 
 /// Returns the key of a UUID.
-pub fn id_key(id: [u8; 16]) -> Key {
+pub fn id_key(id: [u8; 16]) -> RowKey {
     let id = u128::from_be_bytes(id);
     [(id >> 64) as u64, id as u64]
 }
 
 /// Returns the UUID of its key.
-pub fn id_of_key([high, low]: Key) -> [u8; 16] {
+pub fn id_of_key([high, low]: RowKey) -> [u8; 16] {
     (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
 }
 
@@ -186,11 +186,11 @@ mod tests {
         ) {
             for side in [Side::Plus, Side::B, Side::A] {
                 let entry =
-                    Entry { key: [words[0], words[1]], side, flags, other: [words[2], words[3]], time, content: words[4] };
-                prop_assert_eq!(Entry::decode(&entry.encode()), entry);
+                    RowEntry { key: [words[0], words[1]], side, flags, other: [words[2], words[3]], time, content: words[4] };
+                prop_assert_eq!(RowEntry::decode(&entry.encode()), entry);
             }
-            let [left, right] = [left, right].map(|(partition, offset)| Position { partition, offset });
-            prop_assert_eq!(Position::of_key(left.key()), left);
+            let [left, right] = [left, right].map(|(partition, offset)| RowPosition { partition, offset });
+            prop_assert_eq!(RowPosition::of_key(left.key()), left);
             prop_assert_eq!(left.cmp(&right), left.key().cmp(&right.key()));
             let id = u128::from(words[0]) << 64 | u128::from(words[1]);
             prop_assert_eq!(id_of_key(id_key(id.to_be_bytes())), id.to_be_bytes());

@@ -1,6 +1,6 @@
 //! The outcome of each unit and of each row of B, from entries in the order of their keys.
 
-use super::entry::{Entry, IN_FLIGHT, IN_PLUS, Key, Position, Side};
+use super::entry::{IN_FLIGHT, IN_PLUS, RowEntry, RowKey, RowPosition, Side};
 use crate::error::Result;
 use std::ops::RangeInclusive;
 
@@ -19,7 +19,7 @@ pub enum MatchBy {
 
 /// The outcome of a unit of A, or of a row of B that matches no unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
+pub enum UnitOutcome {
     /// A unit that is in B.
     InB,
     /// A unit that is in B with other content.
@@ -38,7 +38,7 @@ pub enum Outcome {
     Extra,
 }
 
-impl Outcome {
+impl UnitOutcome {
     const ALL: [Self; 8] = [
         Self::InB,
         Self::Different,
@@ -64,28 +64,35 @@ impl Outcome {
 
 /// A unit, or a row of B without a unit, and its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct Finding {
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: UnitOutcome,
     /// The position of the unit, or of the row.
-    pub position: Position,
+    pub position: RowPosition,
     /// Its event_id.
-    pub id: Key,
+    pub id: RowKey,
     /// Its event time (µs), if it has one.
     pub time: Option<i64>,
 }
 
-impl Found {
+impl Finding {
     /// Returns the finding as an entry whose key is the position, so that findings can be sorted.
-    pub fn entry(&self) -> Entry {
-        let time = self.time.unwrap_or(Entry::NO_TIME);
-        Entry { key: self.position.key(), side: Side::A, flags: self.outcome as u8, other: self.id, time, content: 0 }
+    pub fn entry(&self) -> RowEntry {
+        let time = self.time.unwrap_or(RowEntry::NO_TIME);
+        RowEntry {
+            key: self.position.key(),
+            side: Side::A,
+            flags: self.outcome as u8,
+            other: self.id,
+            time,
+            content: 0,
+        }
     }
 
     /// Returns the finding of such an entry.
-    pub fn of_entry(entry: &Entry) -> Self {
-        let outcome = Outcome::ALL.get(usize::from(entry.flags)).copied().unwrap_or(Outcome::InB);
-        Self { outcome, position: Position::of_key(entry.key), id: entry.other, time: entry.time() }
+    pub fn of_entry(entry: &RowEntry) -> Self {
+        let outcome = UnitOutcome::ALL.get(usize::from(entry.flags)).copied().unwrap_or(UnitOutcome::InB);
+        Self { outcome, position: RowPosition::of_key(entry.key), id: entry.other, time: entry.time() }
     }
 }
 
@@ -108,7 +115,7 @@ impl TimeRange {
 
 /// The extent of A: rows of B outside it are not judged.
 #[derive(Clone, Debug, Default)]
-pub struct Extent {
+pub struct UnitExtent {
     /// The first and the last offset of each partition, by its index.
     offsets: Vec<Option<RangeInclusive<i64>>>,
     /// The first and the last event time.
@@ -117,9 +124,9 @@ pub struct Extent {
     pub is_compacted: bool,
 }
 
-impl Extent {
+impl UnitExtent {
     /// Includes a unit.
-    pub fn add(&mut self, position: Position, time: Option<i64>) {
+    pub fn add(&mut self, position: RowPosition, time: Option<i64>) {
         let index = position.partition as usize;
         if self.offsets.len() <= index {
             self.offsets.resize(index + 1, None);
@@ -136,7 +143,7 @@ impl Extent {
     }
 
     /// Whether A would contain the row of B if the row came from A.
-    fn contains(&self, by: MatchBy, position: Position, time: Option<i64>) -> bool {
+    fn contains(&self, by: MatchBy, position: RowPosition, time: Option<i64>) -> bool {
         match by {
             MatchBy::Position => {
                 let offsets = self.offsets.get(position.partition as usize).and_then(Option::as_ref);
@@ -156,7 +163,7 @@ fn widen(range: &mut Option<RangeInclusive<i64>>, value: i64) {
 
 /// How rows are judged.
 #[derive(Clone, Debug, Default)]
-pub struct Rules {
+pub struct JudgeRules {
     /// What they are matched by.
     pub by: MatchBy,
     /// The event times of units, and of rows of B without a unit, that are judged.
@@ -168,21 +175,21 @@ pub struct Rules {
 }
 
 /// Receives findings.
-pub type EachFound<'a> = dyn FnMut(Found) -> Result<()> + 'a;
+pub type EachFound<'a> = dyn FnMut(Finding) -> Result<()> + 'a;
 
 /// Judges entries that come in their order.
 pub struct Judge {
-    rules: Rules,
-    extent: Extent,
-    key: Option<Key>,
+    rules: JudgeRules,
+    extent: UnitExtent,
+    key: Option<RowKey>,
     /// Records of plus with this key that have matched no unit yet.
     plus: u64,
     /// Rows of B with this key that have matched no unit yet.
-    rows: Vec<Entry>,
+    rows: Vec<RowEntry>,
     /// How many more there are: of these only the number and the last one are known.
-    further: (u64, Option<Entry>),
+    further: (u64, Option<RowEntry>),
     /// Units with this key that are not judged yet.
-    units: Vec<Entry>,
+    units: Vec<RowEntry>,
     /// Whether there was a unit with this key.
     has_unit: bool,
     /// Whether there was a row of B with this key.
@@ -195,7 +202,7 @@ pub struct Judge {
 
 impl Judge {
     /// Makes a judge.
-    pub fn new(rules: Rules, extent: Extent) -> Self {
+    pub fn new(rules: JudgeRules, extent: UnitExtent) -> Self {
         Self {
             rules,
             extent,
@@ -212,7 +219,7 @@ impl Judge {
     }
 
     /// Takes the next entry. Findings come in the order of keys.
-    pub fn push(&mut self, entry: Entry, out: &mut EachFound<'_>) -> Result<()> {
+    pub fn push(&mut self, entry: RowEntry, out: &mut EachFound<'_>) -> Result<()> {
         if self.key != Some(entry.key) {
             self.finish(out)?;
             self.key = Some(entry.key);
@@ -241,7 +248,7 @@ impl Judge {
     /// Judges what is held of the last key.
     pub fn finish(&mut self, out: &mut EachFound<'_>) -> Result<()> {
         self.judge_units(out)?;
-        let outcome = if self.has_unit { Outcome::Double } else { Outcome::Extra };
+        let outcome = if self.has_unit { UnitOutcome::Double } else { UnitOutcome::Extra };
         let mut rows = std::mem::take(&mut self.rows);
         for row in &rows {
             self.judge_row(row, outcome, out)?;
@@ -273,14 +280,14 @@ impl Judge {
     }
 
     /// Matches units with rows of B of equal content, and removes both.
-    fn match_equal(&mut self, units: &mut Vec<Entry>, out: &mut EachFound<'_>) -> Result<()> {
+    fn match_equal(&mut self, units: &mut Vec<RowEntry>, out: &mut EachFound<'_>) -> Result<()> {
         let mut kept = 0;
         for at in 0..units.len() {
             let unit = units[at];
             match self.rows.iter().position(|row| row.content == unit.content) {
                 Some(row) => {
                     self.rows.remove(row);
-                    self.judged(&unit, Outcome::InB, out)?;
+                    self.judged(&unit, UnitOutcome::InB, out)?;
                 }
                 None => {
                     units[kept] = unit;
@@ -293,36 +300,36 @@ impl Judge {
     }
 
     /// Passes on the outcome of a unit.
-    fn judged(&mut self, unit: &Entry, outcome: Outcome, out: &mut EachFound<'_>) -> Result<()> {
-        self.matched += u64::from(matches!(outcome, Outcome::InB | Outcome::Different));
+    fn judged(&mut self, unit: &RowEntry, outcome: UnitOutcome, out: &mut EachFound<'_>) -> Result<()> {
+        self.matched += u64::from(matches!(outcome, UnitOutcome::InB | UnitOutcome::Different));
         if self.rules.range.contains(unit.time()) { out(self.found(unit, outcome)) } else { Ok(()) }
     }
 
-    fn outcome(&mut self, unit: &Entry) -> Outcome {
+    fn outcome(&mut self, unit: &RowEntry) -> UnitOutcome {
         if !self.rows.is_empty() {
             let row = self.rows.remove(0);
             let differs = self.rules.compares && row.content != unit.content;
-            return if differs { Outcome::Different } else { Outcome::InB };
+            return if differs { UnitOutcome::Different } else { UnitOutcome::InB };
         }
         if self.further.0 > 0 {
             self.further.0 -= 1;
-            return Outcome::InB;
+            return UnitOutcome::InB;
         }
         if self.plus > 0 {
             self.plus -= 1;
-            return Outcome::InPlus;
+            return UnitOutcome::InPlus;
         }
         match unit.flags {
-            flags if flags & IN_PLUS != 0 => Outcome::InPlus,
-            _ if self.rules.dedup && self.has_row && self.rules.by == MatchBy::Id => Outcome::Duplicate,
-            flags if flags & IN_FLIGHT != 0 => Outcome::InFlight,
-            _ => Outcome::Missing,
+            flags if flags & IN_PLUS != 0 => UnitOutcome::InPlus,
+            _ if self.rules.dedup && self.has_row && self.rules.by == MatchBy::Id => UnitOutcome::Duplicate,
+            flags if flags & IN_FLIGHT != 0 => UnitOutcome::InFlight,
+            _ => UnitOutcome::Missing,
         }
     }
 
-    fn judge_row(&mut self, row: &Entry, outcome: Outcome, out: &mut EachFound<'_>) -> Result<()> {
+    fn judge_row(&mut self, row: &RowEntry, outcome: UnitOutcome, out: &mut EachFound<'_>) -> Result<()> {
         let found = self.found(row, outcome);
-        let is_compacted = self.extent.is_compacted && outcome == Outcome::Extra;
+        let is_compacted = self.extent.is_compacted && outcome == UnitOutcome::Extra;
         if is_compacted || !self.extent.contains(self.rules.by, found.position, found.time) {
             self.not_judged += 1;
             return Ok(());
@@ -330,12 +337,12 @@ impl Judge {
         if self.rules.range.contains(found.time) { out(found) } else { Ok(()) }
     }
 
-    fn found(&self, entry: &Entry, outcome: Outcome) -> Found {
+    fn found(&self, entry: &RowEntry, outcome: UnitOutcome) -> Finding {
         let (position, id) = match self.rules.by {
             MatchBy::Position => (entry.key, entry.other),
             MatchBy::Id => (entry.other, entry.key),
         };
-        Found { outcome, position: Position::of_key(position), id, time: entry.time() }
+        Finding { outcome, position: RowPosition::of_key(position), id, time: entry.time() }
     }
 }
 

@@ -4,7 +4,7 @@
 //! of a window is its result, so an entry has the number of its row until [`result`] has chosen the last one.
 
 use super::content::tagged;
-use super::entry::{Entry, PartitionNames, Position, Side, id_key};
+use super::entry::{PartitionNames, RowEntry, RowPosition, Side, id_key};
 use crate::error::Result;
 use crate::kind::metric::MetricColumns;
 use arrow::array::RecordBatch;
@@ -21,7 +21,7 @@ pub fn rows(
     side: Side,
     first: u64,
     names: &mut PartitionNames,
-    each: &mut dyn FnMut(Entry) -> Result<()>,
+    each: &mut dyn FnMut(RowEntry) -> Result<()>,
 ) -> Result<()> {
     let columns = MetricColumns::try_new(batch)?;
     for row in 0..batch.num_rows() {
@@ -31,11 +31,11 @@ pub fn rows(
         } else {
             names.known_or(name, dimensions, "…")
         };
-        let position = Position { partition, offset: columns.starts.value(row) };
+        let position = RowPosition { partition, offset: columns.starts.value(row) };
         // 0.0 and -0.0 are one value, and so are all NaN.
         let value = columns.value(row).map(|value| if value.is_nan() { f64::NAN } else { value + 0.0 });
         let value = value.map_or(tagged(b'n', b"", 0), |value| tagged(b'v', &value.to_bits().to_le_bytes(), 0));
-        each(Entry {
+        each(RowEntry {
             key: id_key(columns.id(row)?),
             side,
             flags: if columns.retracted.value(row) { RETRACTED } else { 0 },
@@ -49,13 +49,13 @@ pub fn rows(
 
 /// Chooses the result among entries that come in order: the last row of each key and side, unless it retracts.
 #[derive(Default)]
-pub struct Results {
-    last: Option<Entry>,
+pub struct MetricResults {
+    last: Option<RowEntry>,
 }
 
-impl Results {
+impl MetricResults {
     /// Takes the next entry; returns the result of the key and side before it, once it is known.
-    pub fn push(&mut self, entry: Entry) -> Option<Entry> {
+    pub fn push(&mut self, entry: RowEntry) -> Option<RowEntry> {
         match &mut self.last {
             Some(last) if (last.key, last.side) == (entry.key, entry.side) => {
                 if entry.time > last.time {
@@ -68,15 +68,15 @@ impl Results {
     }
 
     /// Returns the result of the last key and side.
-    pub fn finish(self) -> Option<Entry> {
+    pub fn finish(self) -> Option<RowEntry> {
         result(self.last)
     }
 }
 
 /// Returns the entry of a result, with the start of its window as its time.
-fn result(last: Option<Entry>) -> Option<Entry> {
+fn result(last: Option<RowEntry>) -> Option<RowEntry> {
     let last = last.filter(|last| last.flags & RETRACTED == 0)?;
-    Some(Entry { time: Position::of_key(last.other).offset, ..last })
+    Some(RowEntry { time: RowPosition::of_key(last.other).offset, ..last })
 }
 
 #[cfg(test)]
@@ -102,14 +102,14 @@ mod tests {
             builder.push(&row).unwrap();
         }
         let batch = builder.finish(Kind::Metric.schema()).unwrap();
-        let (mut entries, mut results) = (vec![], Results::default());
+        let (mut entries, mut results) = (vec![], MetricResults::default());
         super::rows(&batch, Side::A, 5, &mut PartitionNames::default(), &mut |entry| {
             entries.push(entry);
             Ok(())
         })
         .unwrap();
         entries.sort_unstable();
-        let mut found: Vec<Entry> = entries.into_iter().filter_map(|entry| results.push(entry)).collect();
+        let mut found: Vec<RowEntry> = entries.into_iter().filter_map(|entry| results.push(entry)).collect();
         found.extend(results.finish());
         found.sort_by_key(|entry| entry.time);
         found.iter().map(|entry| (entry.time, entry.content)).collect()

@@ -1,7 +1,7 @@
 //! Compares two sets of rows, A and B: every record of A must be in B or among the records that left on the way ("plus").
 //!
 //! ```text
-//! batches ─► rows ─► Entry ─(sorted by key)─► Judge ─► Found ─(sorted by position)─► Ranges ─► verdict
+//! batches ─► rows ─► RowEntry ─(sorted by key)─► Judge ─► Finding ─(sorted by position)─► Ranges ─► verdict
 //! ```
 //!
 //! A record of A is a unit, also one that cannot be read. Units and rows of B are matched by position (origin, partition, offset)

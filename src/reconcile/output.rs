@@ -1,7 +1,7 @@
 //! The results of a comparison as rows.
 
 use super::entry::{PartitionNames, id_of_key};
-use super::judge::Found;
+use super::judge::Finding;
 use super::ranges::{OffsetRange, RangeCounts};
 use super::rows::id_of_unreadable;
 use crate::error::Result;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 /// What is compared, which decides the names of columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Subject {
+pub enum ComparedRows {
     /// Events by partition and offset.
     #[default]
     Events,
@@ -21,7 +21,7 @@ pub enum Subject {
     Metrics,
 }
 
-impl Subject {
+impl ComparedRows {
     /// Returns the columns of an origin and a partition.
     fn names(self) -> [&'static str; 2] {
         match self {
@@ -35,7 +35,7 @@ impl Subject {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RangeColumns {
     /// What is compared.
-    pub subject: Subject,
+    pub subject: ComparedRows,
     /// `bucket`: the start of the bucket.
     pub bucket: bool,
     /// `duplicate`: units whose event_id is in B from another position.
@@ -67,13 +67,13 @@ fn batch(columns: Vec<(Field, ArrayRef)>) -> Result<RecordBatch> {
 }
 
 /// Returns the column of an offset, which is the start of a window for metrics.
-fn offset(name: &str, subject: Subject, values: impl Iterator<Item = i64>) -> (Field, ArrayRef) {
+fn offset(name: &str, subject: ComparedRows, values: impl Iterator<Item = i64>) -> (Field, ArrayRef) {
     match subject {
-        Subject::Events => {
+        ComparedRows::Events => {
             let values = values.map(Some).collect::<Int64Array>();
             (Field::new(name, DataType::Int64, false), Arc::new(values))
         }
-        Subject::Metrics => instant(name, values.map(Some)),
+        ComparedRows::Metrics => instant(name, values.map(Some)),
     }
 }
 
@@ -91,7 +91,7 @@ pub fn ranges(ranges: &[OffsetRange], names: &PartitionNames, columns: RangeColu
     }
     all.push(offset("from", subject, ranges.iter().map(|range| range.from)));
     all.push(offset("to", subject, ranges.iter().map(|range| range.to)));
-    if subject == Subject::Events {
+    if subject == ComparedRows::Events {
         all.push(instant("since", ranges.iter().map(|range| range.since)));
         all.push(instant("until", ranges.iter().map(|range| range.until)));
     }
@@ -111,27 +111,27 @@ pub fn ranges(ranges: &[OffsetRange], names: &PartitionNames, columns: RangeColu
         count("extra", ranges, |counts| counts.extra),
         count("double", ranges, |counts| counts.double),
     ]);
-    if subject == Subject::Metrics {
+    if subject == ComparedRows::Metrics {
         all.push(count("different", ranges, |counts| counts.different));
     }
     batch(all)
 }
 
 /// Returns the schema of [`faults`].
-pub fn fault_schema(subject: Subject) -> Result<SchemaRef> {
+pub fn fault_schema(subject: ComparedRows) -> Result<SchemaRef> {
     Ok(faults(&[], &PartitionNames::default(), subject)?.schema())
 }
 
 /// Returns one row for each finding that is a fault. The event_id of a record that cannot be read is NULL.
-pub fn faults(found: &[Found], names: &PartitionNames, subject: Subject) -> Result<RecordBatch> {
-    let id = |found: &Found| Uuid::from_bytes(id_of_key(found.id)).to_string();
+pub fn faults(found: &[Finding], names: &PartitionNames, subject: ComparedRows) -> Result<RecordBatch> {
+    let id = |found: &Finding| Uuid::from_bytes(id_of_key(found.id)).to_string();
     let ids: Vec<_> = found.iter().map(|one| (id_of_unreadable(one.position) != one.id).then(|| id(one))).collect();
-    let name = |found: &Found| names.name(found.position.partition);
+    let name = |found: &Finding| names.name(found.position.partition);
     let offsets = found.iter().map(|found| found.position.offset);
     let [origin, partition] = subject.names();
     let (id, at) = match subject {
-        Subject::Events => ("event_id", "offset"),
-        Subject::Metrics => ("metric_id", "window_start"),
+        ComparedRows::Events => ("event_id", "offset"),
+        ComparedRows::Metrics => ("metric_id", "window_start"),
     };
     let mut all = vec![
         text(id, ids.iter().map(Option::as_deref)),
@@ -140,7 +140,7 @@ pub fn faults(found: &[Found], names: &PartitionNames, subject: Subject) -> Resu
         text(partition, found.iter().map(|found| name(found).map(|name| name.partition.as_str()))),
         offset(at, subject, offsets),
     ];
-    if subject == Subject::Events {
+    if subject == ComparedRows::Events {
         all.push(instant("event_time", found.iter().map(|found| found.time)));
     }
     batch(all)

@@ -3,8 +3,8 @@
 //! Findings come in the order of positions. Neighbouring offsets with the same faults are one range, so a range of offsets that is
 //! missing is a row of its own.
 
-use super::judge::{Found, Outcome};
-use super::verdict::Faults;
+use super::judge::{Finding, UnitOutcome};
+use super::verdict::FaultSummary;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -38,20 +38,20 @@ pub struct RangeCounts {
 
 impl RangeCounts {
     /// Counts a finding.
-    pub fn count(&mut self, outcome: Outcome) {
+    pub fn count(&mut self, outcome: UnitOutcome) {
         match outcome {
-            Outcome::Extra => self.extra += 1,
-            Outcome::Double => self.double += 1,
+            UnitOutcome::Extra => self.extra += 1,
+            UnitOutcome::Double => self.double += 1,
             _ => self.a += 1,
         }
         match outcome {
-            Outcome::InB => self.b += 1,
-            Outcome::Different => (self.b, self.different) = (self.b + 1, self.different + 1),
-            Outcome::InPlus => self.plus += 1,
-            Outcome::InFlight => self.in_flight += 1,
-            Outcome::Duplicate => self.duplicate += 1,
-            Outcome::Missing => self.missing += 1,
-            Outcome::Double | Outcome::Extra => self.b += 1,
+            UnitOutcome::InB => self.b += 1,
+            UnitOutcome::Different => (self.b, self.different) = (self.b + 1, self.different + 1),
+            UnitOutcome::InPlus => self.plus += 1,
+            UnitOutcome::InFlight => self.in_flight += 1,
+            UnitOutcome::Duplicate => self.duplicate += 1,
+            UnitOutcome::Missing => self.missing += 1,
+            UnitOutcome::Double | UnitOutcome::Extra => self.b += 1,
         }
     }
 
@@ -101,7 +101,7 @@ pub struct OffsetRange {
 
 impl OffsetRange {
     /// Makes the range of one finding.
-    fn of(found: &Found) -> Self {
+    fn of(found: &Finding) -> Self {
         let mut counts = RangeCounts::default();
         counts.count(found.outcome);
         let (partition, offset) = (found.position.partition, found.position.offset);
@@ -115,6 +115,15 @@ impl OffsetRange {
         self.until = self.until.max(other.until);
         self.counts.add(&other.counts);
     }
+}
+
+/// The ranges of a comparison, and its faults.
+#[derive(Debug, Default)]
+pub struct RangeSummary {
+    /// The ranges by partition and offset or bucket.
+    pub ranges: Vec<OffsetRange>,
+    /// The counts of everything, and the first faults.
+    pub faults: FaultSummary,
 }
 
 /// Collects the ranges of findings.
@@ -132,7 +141,7 @@ pub struct Ranges {
     of_partition: usize,
     buckets: BTreeMap<(u32, Option<i64>), OffsetRange>,
     /// The faults for the verdict.
-    faults: Faults,
+    faults: FaultSummary,
 }
 
 impl Ranges {
@@ -147,17 +156,17 @@ impl Ranges {
             done: vec![],
             of_partition: 0,
             buckets: BTreeMap::new(),
-            faults: Faults::default(),
+            faults: FaultSummary::default(),
         }
     }
 
     /// Counts a finding that is no fault.
-    pub fn count(&mut self, outcome: Outcome) {
+    pub fn count(&mut self, outcome: UnitOutcome) {
         self.faults.total.count(outcome);
     }
 
     /// Adds a finding; its position is at or after that of the one before. Errors: exit status 2 if there are too many buckets.
-    pub fn add(&mut self, found: &Found) -> Result<()> {
+    pub fn add(&mut self, found: &Finding) -> Result<()> {
         let one = OffsetRange::of(found);
         if let Some(length) = self.bucket {
             let bucket = found.time.map(|time| time - time.rem_euclid(length));
@@ -182,14 +191,14 @@ impl Ranges {
         Ok(())
     }
 
-    /// Returns the ranges by partition and offset or bucket, and the faults.
-    pub fn finish(mut self) -> (Vec<OffsetRange>, Faults) {
+    /// Returns the ranges and the faults.
+    pub fn finish(mut self) -> RangeSummary {
         if let Some(offset) = self.offset.take() {
             self.end_offset(offset);
         }
         self.end_range();
         let ranges = if self.bucket.is_some() { self.buckets.into_values().collect() } else { self.done };
-        (ranges, self.faults)
+        RangeSummary { ranges, faults: self.faults }
     }
 
     /// Adds everything that was found at one offset.
@@ -229,15 +238,15 @@ impl Ranges {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reconcile::entry::Position;
-    use Outcome::{Double, Extra, InB, InFlight, InPlus, Missing};
+    use crate::reconcile::entry::RowPosition;
+    use UnitOutcome::{Double, Extra, InB, InFlight, InPlus, Missing};
 
-    fn ranges(bucket: Option<i64>, found: &[(u32, i64, Outcome)]) -> (Vec<OffsetRange>, Faults) {
+    fn ranges(bucket: Option<i64>, found: &[(u32, i64, UnitOutcome)]) -> RangeSummary {
         let mut ranges = Ranges::new(bucket, false);
         for (partition, offset, outcome) in found {
-            let position = Position { partition: *partition, offset: *offset };
+            let position = RowPosition { partition: *partition, offset: *offset };
             let time = (*outcome != InFlight).then_some(offset * 10);
-            ranges.add(&Found { outcome: *outcome, position, id: [0, 0], time }).unwrap();
+            ranges.add(&Finding { outcome: *outcome, position, id: [0, 0], time }).unwrap();
         }
         ranges.finish()
     }
@@ -260,7 +269,7 @@ mod tests {
             (0, 9, Extra),
             (1, 2, InB),
         ];
-        let (found, faults) = ranges(None, &found);
+        let RangeSummary { ranges: found, faults } = ranges(None, &found);
         let expected = [
             (0, 0, 1, [2, 1, 1, 0, 0, 0]),
             (0, 5, 6, [2, 0, 0, 2, 0, 0]),
@@ -277,7 +286,7 @@ mod tests {
     #[test]
     fn buckets_are_those_of_event_time_and_records_without_a_time_have_their_own() {
         let found = [(0, 3, InB), (0, 4, InFlight), (0, 12, Missing), (0, 13, InB), (1, 3, InB)];
-        let (found, faults) = ranges(Some(100), &found);
+        let RangeSummary { ranges: found, faults } = ranges(Some(100), &found);
         let rows: Vec<_> = found.iter().map(|range| (range.partition, range.bucket, range.counts.a)).collect();
         assert_eq!(rows, [(0, None, 1), (0, Some(0), 1), (0, Some(100), 2), (1, Some(0), 1)]);
         assert_eq!(faults.total.missing, 1);
@@ -286,7 +295,7 @@ mod tests {
     #[test]
     fn a_partition_has_a_bounded_number_of_ranges() {
         let every_second: Vec<_> = (0..1000).map(|at| (0, at, if at % 2 == 0 { InB } else { Missing })).collect();
-        let (found, faults) = ranges(None, &every_second);
+        let RangeSummary { ranges: found, faults } = ranges(None, &every_second);
         assert_eq!((found.len(), found[RANGES_MAX - 1].to), (RANGES_MAX, 999));
         assert_eq!(found.iter().map(|range| range.counts.a).sum::<u64>(), 1000);
         assert_eq!(faults.total.missing, 500);

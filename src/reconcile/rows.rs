@@ -1,7 +1,7 @@
 //! Rows of batches of events, late events and dead letters, as far as a comparison needs them.
 
 use super::content;
-use super::entry::{Entry, IN_FLIGHT, Key, PartitionNames, Position, Side, id_key};
+use super::entry::{IN_FLIGHT, PartitionNames, RowEntry, RowKey, RowPosition, Side, id_key};
 use crate::error::{Error, Result};
 use crate::kind::dead;
 use crate::kind::event::{COLUMNS, column};
@@ -28,10 +28,10 @@ pub struct RowOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowFacts {
     /// Its position.
-    pub position: Position,
+    pub position: RowPosition,
     /// Its event_id; a record that cannot be read has a key that no event has.
-    pub id: Key,
-    /// Its event time (µs), or [`Entry::NO_TIME`].
+    pub id: RowKey,
+    /// Its event time (µs), or [`RowEntry::NO_TIME`].
     pub time: i64,
     /// The hash of its content; 0 if it is not requested.
     pub content: u64,
@@ -41,11 +41,11 @@ pub struct RowFacts {
 
 impl RowFacts {
     /// Returns its entry, with its event_id or its position as the key.
-    pub fn entry(&self, side: Side, by_id: bool) -> Entry {
+    pub fn entry(&self, side: Side, by_id: bool) -> RowEntry {
         let Self { position, id, time, content, .. } = *self;
         let flags = if side == Side::A { self.flags } else { 0 };
         let (key, other) = if by_id { (id, position.key()) } else { (position.key(), id) };
-        Entry { key, side, flags, other, time, content }
+        RowEntry { key, side, flags, other, time, content }
     }
 }
 
@@ -71,7 +71,7 @@ pub fn events(
             _ => time,
         };
         each(RowFacts {
-            position: Position { partition: partitions.index(row, names), offset },
+            position: RowPosition { partition: partitions.index(row, names), offset },
             id: id_key(id),
             time,
             content: if options.compares { content::of_event(&rows, row) } else { 0 },
@@ -99,11 +99,11 @@ pub fn letters(
     let arrived = batch.column_by_name(arrived).and_then(|one| one.as_primitive_opt::<TimestampMicrosecondType>());
     for row in 0..batch.num_rows() {
         let arrival = arrived.filter(|column| column.is_valid(row)).map(|column| column.value(row));
-        let position = Position { partition: partitions.index(row, names), offset: offsets.value(row) };
+        let position = RowPosition { partition: partitions.index(row, names), offset: offsets.value(row) };
         each(RowFacts {
             position,
             id: id_of_unreadable(position),
-            time: arrival.unwrap_or(Entry::NO_TIME),
+            time: arrival.unwrap_or(RowEntry::NO_TIME),
             content: 0,
             flags: flags(arrival, options),
         })?;
@@ -117,7 +117,7 @@ fn flags(arrival: Option<i64>, options: RowOptions) -> u8 {
 }
 
 /// Returns the key of a record without an event_id, derived from its position.
-pub fn id_of_unreadable(position: Position) -> Key {
+pub fn id_of_unreadable(position: RowPosition) -> RowKey {
     let [partition, offset] = position.key();
     let hash = xxh3_128(&[b"unreadable".as_slice(), &partition.to_le_bytes(), &offset.to_le_bytes()].concat());
     [(hash >> 64) as u64, hash as u64]

@@ -1,7 +1,7 @@
 //! The verdict of a comparison, and its one line.
 
 use super::entry::PartitionNames;
-use super::output::Subject;
+use super::output::ComparedRows;
 use super::ranges::{OffsetRange, RangeCounts};
 use crate::time::format_instant;
 
@@ -10,7 +10,7 @@ const NAMED_MAX: usize = 3;
 
 /// The faults of a comparison: the counts of everything, and the first faulty ranges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faults {
+pub struct FaultSummary {
     /// The counts of all partitions.
     pub total: RangeCounts,
     /// The first faulty ranges.
@@ -19,7 +19,7 @@ pub struct Faults {
     pub ranges: u64,
 }
 
-impl Faults {
+impl FaultSummary {
     /// Adds a range.
     pub fn add(&mut self, range: &OffsetRange) {
         self.total.add(&range.counts);
@@ -47,7 +47,7 @@ pub struct Shown<'a> {
     /// Their names.
     pub names: &'a PartitionNames,
     /// What is compared.
-    pub subject: Subject,
+    pub subject: ComparedRows,
 }
 
 /// A verdict: whether A is in B, and the line that says it.
@@ -61,9 +61,9 @@ pub struct Verdict {
 
 impl Verdict {
     /// Makes the verdict. `tolerance` is the share of units that may be wrong.
-    pub fn new(faults: &Faults, unjudged: Unjudged, tolerance: f64, shown: Shown<'_>) -> Self {
+    pub fn new(faults: &FaultSummary, unjudged: Unjudged, tolerance: f64, shown: Shown<'_>) -> Self {
         let total = &faults.total;
-        let what = if shown.subject == Subject::Metrics { "results" } else { "records" };
+        let what = if shown.subject == ComparedRows::Metrics { "results" } else { "records" };
         let wrong = total.faults();
         let is_right = wrong == 0 || wrong as f64 <= tolerance * total.a as f64;
         let mut parts = vec![];
@@ -71,7 +71,7 @@ impl Verdict {
             parts.push(format!("all {} {what} are accounted for{}", total.a, outcomes(total)));
         } else {
             parts.push(format!("{} of {} {what}{}", described(total), total.a, outcomes(total)));
-            let named = faults.first.iter().map(|range| place(range, shown.names, shown.subject)).collect::<Vec<_>>();
+            let named = faults.first.iter().map(|range| located(range, shown)).collect::<Vec<_>>();
             parts.push(named.join("; "));
             let further = faults.ranges - faults.first.len() as u64;
             if further > 0 {
@@ -114,18 +114,18 @@ fn described(counts: &RangeCounts) -> String {
 }
 
 /// Returns where the faults of a range are and since when: `events/3@1200 to 1699: 500 missing since …`.
-fn place(range: &OffsetRange, names: &PartitionNames, subject: Subject) -> String {
-    let name = names.name(range.partition);
+fn located(range: &OffsetRange, shown: Shown<'_>) -> String {
+    let name = shown.names.name(range.partition);
     let (origin, partition) = name.map_or(("?", "?"), |name| (name.origin.as_str(), name.partition.as_str()));
     let is_one = range.from == range.to;
     let faults = described(&range.counts);
-    match subject {
-        Subject::Events => {
+    match shown.subject {
+        ComparedRows::Events => {
             let offsets = if is_one { range.from.to_string() } else { format!("{} to {}", range.from, range.to) };
             let since = range.since.map_or(String::new(), |since| format!(" since {}", format_instant(since)));
             format!("{origin}/{partition}@{offsets}: {faults}{since}")
         }
-        Subject::Metrics => {
+        ComparedRows::Metrics => {
             let until = if is_one { String::new() } else { format!(" to {}", format_instant(range.to)) };
             format!("{origin} {partition} {}{until}: {faults}", format_instant(range.from))
         }
@@ -136,10 +136,10 @@ fn place(range: &OffsetRange, names: &PartitionNames, subject: Subject) -> Strin
 mod tests {
     use super::*;
 
-    fn faults(missing: u64) -> (Faults, PartitionNames) {
+    fn faults(missing: u64) -> (FaultSummary, PartitionNames) {
         let mut names = PartitionNames::default();
         names.index("events", "3");
-        let mut faults = Faults::default();
+        let mut faults = FaultSummary::default();
         let counts = RangeCounts { a: 1000 - missing, b: 990 - missing, plus: 10, ..RangeCounts::default() };
         let sound = OffsetRange { partition: 0, bucket: None, from: 0, to: 1999, since: None, until: None, counts };
         faults.add(&sound);
@@ -158,7 +158,7 @@ mod tests {
                 &faults,
                 Unjudged::default(),
                 tolerance,
-                Shown { names: &names, subject: Subject::Events },
+                Shown { names: &names, subject: ComparedRows::Events },
             );
             (verdict.is_right, verdict.line)
         };

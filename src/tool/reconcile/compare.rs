@@ -3,15 +3,15 @@
 use super::args::{Args, ByArg, is_raw_topic};
 use super::join::{Join, Matches};
 use super::read::{Piece, Reading};
-use super::report::Report;
+use super::report::ComparisonReport;
 use crate::error::{Error, Result};
 use crate::kafka::client::Topics;
 use crate::kafka::produce::limit::topic_setting;
 use crate::kind::Kind;
-use crate::reconcile::entry::{Entry, PartitionNames, Position, Side};
-use crate::reconcile::judge::{Extent, MatchBy, Rules};
+use crate::reconcile::entry::{PartitionNames, RowEntry, RowPosition, Side};
+use crate::reconcile::judge::{JudgeRules, MatchBy, UnitExtent};
 use crate::reconcile::metrics;
-use crate::reconcile::output::Subject;
+use crate::reconcile::output::ComparedRows;
 use crate::reconcile::rows::{self, RowFacts, RowOptions};
 use crate::reconcile::verdict::Unjudged;
 use crate::run::Run;
@@ -36,11 +36,11 @@ pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
     } = inputs;
     let is_chosen = by.is_some();
     let by = by.unwrap_or(if taken[1] == 0 { MatchBy::Position } else { MatchBy::Id });
-    let rules = Rules { by, ..rules };
-    let report = Report::new(args, run, names, subject.unwrap_or_default());
+    let rules = JudgeRules { by, ..rules };
+    let report = ComparisonReport::new(args, run, names, subject.unwrap_or_default());
     let join = Join { rules, extent, ids: args.show.ids };
-    let Matches { ranges, not_judged, matched } = match by {
-        _ if subject == Some(Subject::Metrics) => join.metrics(by_id, &report)?,
+    let Matches { summary, not_judged, matched } = match by {
+        _ if subject == Some(ComparedRows::Metrics) => join.metrics(by_id, &report)?,
         MatchBy::Position => join.by_position(by_position, &report)?,
         MatchBy::Id if is_by_id_alone => join.by_id(by_id, &report)?,
         MatchBy::Id => join.positions_then_ids(by_position, by_id, &report)?,
@@ -53,7 +53,7 @@ pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
         )));
     }
     let unjudged = Unjudged { rows: unjudged.rows + not_judged, ..unjudged };
-    report.finish(ranges, unjudged)
+    report.finish(&summary, unjudged)
 }
 
 /// The entries of all inputs, and what was learnt of them.
@@ -62,10 +62,10 @@ struct Inputs<'a> {
     run: &'a Rc<Run>,
     names: PartitionNames,
     options: RowOptions,
-    rules: Rules,
+    rules: JudgeRules,
     /// What A has; `None` before its first row.
-    subject: Option<Subject>,
-    extent: Extent,
+    subject: Option<ComparedRows>,
+    extent: UnitExtent,
     /// The origins of A's units.
     origins: BTreeSet<String>,
     /// What rows are matched by; `None` until a row of B shows it.
@@ -93,9 +93,9 @@ impl<'a> Inputs<'a> {
             run,
             names: PartitionNames::default(),
             options: RowOptions { compares, settled, run_start: now, is_appended: false },
-            rules: Rules { range: args.range(now)?, dedup: compare.dedup, compares, ..Rules::default() },
+            rules: JudgeRules { range: args.range(now)?, dedup: compare.dedup, compares, ..JudgeRules::default() },
             subject: None,
-            extent: Extent::default(),
+            extent: UnitExtent::default(),
             origins: BTreeSet::new(),
             by,
             is_by_id_alone: by == Some(MatchBy::Id) && compare.plus.is_empty(),
@@ -124,7 +124,7 @@ impl<'a> Inputs<'a> {
             match piece {
                 Piece::Rows(Kind::Metric, batch) => return self.metrics(batch, Side::A),
                 Piece::Rows(Kind::Event | Kind::Late, batch) => {
-                    subject.get_or_insert(Subject::Events);
+                    subject.get_or_insert(ComparedRows::Events);
                     rows::events(batch, *options, names, &mut unit)
                 }
                 Piece::Unreadable(letters) => rows::letters(letters, *options, names, &mut unit),
@@ -171,7 +171,7 @@ impl<'a> Inputs<'a> {
         reading.each(&mut |piece| {
             let batch = match piece {
                 Piece::Rows(Kind::Metric, batch) => return self.metrics(batch, Side::B),
-                Piece::Rows(kind @ (Kind::Event | Kind::Late), _) if self.subject == Some(Subject::Metrics) => {
+                Piece::Rows(kind @ (Kind::Event | Kind::Late), _) if self.subject == Some(ComparedRows::Metrics) => {
                     return Err(unlike(kind));
                 }
                 Piece::Rows(Kind::Event | Kind::Late, batch) => batch,
@@ -196,7 +196,7 @@ impl<'a> Inputs<'a> {
 
     /// Adds metrics of A or B. They match by their natural key.
     fn metrics(&mut self, batch: &RecordBatch, side: Side) -> Result<()> {
-        if *self.subject.get_or_insert(Subject::Metrics) != Subject::Metrics {
+        if *self.subject.get_or_insert(ComparedRows::Metrics) != ComparedRows::Metrics {
             return Err(unlike(Kind::Metric));
         }
         if !self.args.compare.plus.is_empty() {
@@ -207,7 +207,7 @@ impl<'a> Inputs<'a> {
         let first = taken[0] + taken[1];
         taken[usize::from(side == Side::B)] += batch.num_rows() as u64;
         metrics::rows(batch, side, first, names, &mut |entry| {
-            let position = Position::of_key(entry.other);
+            let position = RowPosition::of_key(entry.other);
             if side == Side::A {
                 extent.add(position, Some(position.offset));
             }
@@ -233,8 +233,8 @@ impl<'a> Inputs<'a> {
     }
 
     /// Adds a row of B that matches by position, unless A has nothing of its partition.
-    fn row_by_position(&mut self, entry: Entry) -> Result<()> {
-        if self.extent.has_partition(Position::of_key(entry.key).partition) {
+    fn row_by_position(&mut self, entry: RowEntry) -> Result<()> {
+        if self.extent.has_partition(RowPosition::of_key(entry.key).partition) {
             return self.by_position.push(entry);
         }
         self.unjudged.rows += 1;

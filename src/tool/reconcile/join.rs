@@ -1,14 +1,13 @@
 //! Joins sorted entries by position or by event_id, and collects the findings by position.
 
-use super::report::{END, Report};
+use super::report::{ComparisonReport, END};
 use crate::error::Result;
 use crate::output::Output;
-use crate::reconcile::entry::{Entry, IN_PLUS, Key, Side};
-use crate::reconcile::judge::{Extent, Found, Judge, MatchBy, Outcome, Rules};
+use crate::reconcile::entry::{IN_PLUS, RowEntry, RowKey, Side};
+use crate::reconcile::judge::{Finding, Judge, JudgeRules, MatchBy, UnitExtent, UnitOutcome};
 use crate::reconcile::metrics;
 use crate::reconcile::output;
-use crate::reconcile::ranges::{OffsetRange, Ranges};
-use crate::reconcile::verdict::Faults;
+use crate::reconcile::ranges::{RangeSummary, Ranges};
 use crate::sort::{Sorted, Sorter};
 
 /// Rows of `--ids` in a batch.
@@ -17,7 +16,7 @@ const BATCH_ROWS: usize = 2048;
 /// The results of a join.
 pub struct Matches {
     /// The ranges, and the faults.
-    pub ranges: (Vec<OffsetRange>, Faults),
+    pub summary: RangeSummary,
     /// Rows of B that were not judged.
     pub not_judged: u64,
     /// Units that are in B.
@@ -27,16 +26,16 @@ pub struct Matches {
 /// A join of A and B.
 pub struct Join {
     /// How rows are judged.
-    pub rules: Rules,
+    pub rules: JudgeRules,
     /// The extent of A.
-    pub extent: Extent,
+    pub extent: UnitExtent,
     /// `--ids`: each fault is written.
     pub ids: bool,
 }
 
 impl Join {
     /// Joins entries whose key is the position.
-    pub fn by_position(self, sorter: Sorter, report: &Report<'_>) -> Result<Matches> {
+    pub fn by_position(self, sorter: Sorter, report: &ComparisonReport<'_>) -> Result<Matches> {
         let mut results = Results::new(&self, report)?;
         if self.rules.dedup {
             return self.positions_with_duplicates(sorter, results);
@@ -47,7 +46,7 @@ impl Join {
     }
 
     /// Joins entries whose key is the event_id.
-    pub fn by_id(self, sorter: Sorter, report: &Report<'_>) -> Result<Matches> {
+    pub fn by_id(self, sorter: Sorter, report: &ComparisonReport<'_>) -> Result<Matches> {
         let mut results = Results::new(&self, report)?;
         let is_whole = !self.ids;
         let mut judge = Judge::new(self.rules, self.extent);
@@ -66,8 +65,8 @@ impl Join {
     }
 
     /// Joins metrics: the last row of a key is its result.
-    pub fn metrics(self, sorter: Sorter, report: &Report<'_>) -> Result<Matches> {
-        let (mut last, mut results) = (metrics::Results::default(), Sorter::default());
+    pub fn metrics(self, sorter: Sorter, report: &ComparisonReport<'_>) -> Result<Matches> {
+        let (mut last, mut results) = (metrics::MetricResults::default(), Sorter::default());
         let mut sorted = sorter.finish()?;
         while let Some(entry) = sorted.next_entry()? {
             last.push(entry).map_or(Ok(()), |result| results.push(result))?;
@@ -77,9 +76,14 @@ impl Join {
     }
 
     /// Finds the units in plus by position, then joins the units with rows of B by event_id.
-    pub fn positions_then_ids(self, units: Sorter, mut by_id: Sorter, report: &Report<'_>) -> Result<Matches> {
+    pub fn positions_then_ids(
+        self,
+        units: Sorter,
+        mut by_id: Sorter,
+        report: &ComparisonReport<'_>,
+    ) -> Result<Matches> {
         let mut sorted = units.finish()?;
-        let mut plus: Option<(Key, u64)> = None;
+        let mut plus: Option<(RowKey, u64)> = None;
         while let Some(mut entry) = sorted.next_entry()? {
             match &mut plus {
                 Some((key, count)) if *key == entry.key && entry.side == Side::Plus => *count += 1,
@@ -102,9 +106,9 @@ impl Join {
         judge_all(&mut judge, sorter.finish()?, &mut |found| {
             let entry = found.entry();
             match found.outcome {
-                Outcome::Missing | Outcome::InFlight => by_id.push(entry.turned()),
-                Outcome::InB | Outcome::Different => {
-                    by_id.push(Entry { side: Side::B, ..entry.turned() })?;
+                UnitOutcome::Missing | UnitOutcome::InFlight => by_id.push(entry.turned()),
+                UnitOutcome::InB | UnitOutcome::Different => {
+                    by_id.push(RowEntry { side: Side::B, ..entry.turned() })?;
                     by_position.push(entry)
                 }
                 _ => by_position.push(entry),
@@ -117,9 +121,9 @@ impl Join {
                 in_b = Some(entry.key);
                 continue;
             }
-            let found = Found::of_entry(&entry.turned());
-            let outcome = if in_b == Some(entry.key) { Outcome::Duplicate } else { found.outcome };
-            by_position.push(Found { outcome, ..found }.entry())?;
+            let found = Finding::of_entry(&entry.turned());
+            let outcome = if in_b == Some(entry.key) { UnitOutcome::Duplicate } else { found.outcome };
+            by_position.push(Finding { outcome, ..found }.entry())?;
         }
         results.add_all(by_position)?;
         results.finish(&judge)
@@ -127,7 +131,7 @@ impl Join {
 }
 
 /// Judges all entries.
-fn judge_all(judge: &mut Judge, mut sorted: Sorted, out: &mut dyn FnMut(Found) -> Result<()>) -> Result<()> {
+fn judge_all(judge: &mut Judge, mut sorted: Sorted, out: &mut dyn FnMut(Finding) -> Result<()>) -> Result<()> {
     while let Some(entry) = sorted.next_entry()? {
         judge.push(entry, out)?;
     }
@@ -137,22 +141,22 @@ fn judge_all(judge: &mut Judge, mut sorted: Sorted, out: &mut dyn FnMut(Found) -
 /// The findings of a join, by position: their ranges, and with `--ids` the rows of the faults.
 struct Results<'a> {
     ranges: Ranges,
-    report: &'a Report<'a>,
+    report: &'a ComparisonReport<'a>,
     /// Where faults are written.
     output: Option<Output>,
-    /// Faults that are not written yet.
-    faults: Vec<Found>,
+    /// FaultSummary that are not written yet.
+    faults: Vec<Finding>,
 }
 
 impl<'a> Results<'a> {
-    fn new(join: &Join, report: &'a Report<'a>) -> Result<Self> {
+    fn new(join: &Join, report: &'a ComparisonReport<'a>) -> Result<Self> {
         let is_partial = join.ids && join.rules.by == MatchBy::Id;
         let output = if join.ids { Some(report.open(&output::fault_schema(report.subject)?)?) } else { None };
         Ok(Self { ranges: Ranges::new(report.bucket(), is_partial), report, output, faults: vec![] })
     }
 
     /// Adds a finding; positions never go back.
-    fn add(&mut self, found: &Found) -> Result<()> {
+    fn add(&mut self, found: &Finding) -> Result<()> {
         self.ranges.add(found)?;
         if self.output.is_some() && found.outcome.verdict().is_some() {
             self.faults.push(*found);
@@ -167,7 +171,7 @@ impl<'a> Results<'a> {
     fn add_all(&mut self, sorter: Sorter) -> Result<()> {
         let mut sorted = sorter.finish()?;
         while let Some(entry) = sorted.next_entry()? {
-            self.add(&Found::of_entry(&entry))?;
+            self.add(&Finding::of_entry(&entry))?;
         }
         Ok(())
     }
@@ -185,6 +189,6 @@ impl<'a> Results<'a> {
         if let Some(output) = self.output.take() {
             output.finish(&END)?;
         }
-        Ok(Matches { ranges: self.ranges.finish(), not_judged: judge.not_judged, matched: judge.matched })
+        Ok(Matches { summary: self.ranges.finish(), not_judged: judge.not_judged, matched: judge.matched })
     }
 }

@@ -8,9 +8,9 @@ use crate::metrics;
 use crate::output::{Output, OutputPlan, OutputSpec};
 use crate::reconcile::entry::PartitionNames;
 use crate::reconcile::exposition;
-use crate::reconcile::output::{self, RangeColumns, Subject};
-use crate::reconcile::ranges::{OffsetRange, RangeCounts};
-use crate::reconcile::verdict::{Faults, Shown, Unjudged, Verdict};
+use crate::reconcile::output::{self, ComparedRows, RangeColumns};
+use crate::reconcile::ranges::{RangeCounts, RangeSummary};
+use crate::reconcile::verdict::{FaultSummary, Shown, Unjudged, Verdict};
 use crate::run::Run;
 use crate::stage::progress::terminal_width;
 use arrow::array::RecordBatch;
@@ -23,18 +23,18 @@ use std::sync::Arc;
 pub const END: End = End { how: How::Exhausted, rows: 0, verdict: 0 };
 
 /// The report of a comparison.
-pub struct Report<'a> {
+pub struct ComparisonReport<'a> {
     args: &'a Args,
     run: &'a Rc<Run>,
     /// The names of all partitions.
     pub names: PartitionNames,
     /// What is compared.
-    pub subject: Subject,
+    pub subject: ComparedRows,
 }
 
-impl<'a> Report<'a> {
+impl<'a> ComparisonReport<'a> {
     /// Makes the report.
-    pub fn new(args: &'a Args, run: &'a Rc<Run>, names: PartitionNames, subject: Subject) -> Self {
+    pub fn new(args: &'a Args, run: &'a Rc<Run>, names: PartitionNames, subject: ComparedRows) -> Self {
         Self { args, run, names, subject }
     }
 
@@ -52,10 +52,11 @@ impl<'a> Report<'a> {
     }
 
     /// Writes the ranges and the verdict; returns the exit status.
-    pub fn finish(&self, (ranges, faults): (Vec<OffsetRange>, Faults), unjudged: Unjudged) -> Result<u8> {
+    pub fn finish(&self, summary: &RangeSummary, unjudged: Unjudged) -> Result<u8> {
+        let RangeSummary { ranges, faults } = summary;
         let (compare, quiet) = (&self.args.compare, self.args.common.quiet);
         let shown = Shown { names: &self.names, subject: self.subject };
-        let verdict = Verdict::new(&faults, unjudged, compare.tolerance, shown);
+        let verdict = Verdict::new(faults, unjudged, compare.tolerance, shown);
         let columns = RangeColumns {
             subject: self.subject,
             bucket: self.bucket().is_some(),
@@ -63,10 +64,10 @@ impl<'a> Report<'a> {
             in_flight: compare.settle.is_some(),
         };
         if self.args.show.output_format == Some(OutputForm::Prometheus) {
-            let text = exposition::comparison(&ranges, &self.names, &verdict, self.run.clock.now());
+            let text = exposition::comparison(ranges, &self.names, &verdict, self.run.clock.now());
             write_text(self.args, &text, self.run)?;
         } else if !self.args.show.ids && !(quiet && verdict.is_right) {
-            write_rows(self.args, &output::ranges(&ranges, &self.names, columns)?, self.run)?;
+            write_rows(self.args, &output::ranges(ranges, &self.names, columns)?, self.run)?;
         }
         if !verdict.is_right {
             self.run.console.deny(&verdict.line);
@@ -74,12 +75,12 @@ impl<'a> Report<'a> {
             self.run.console.say(&verdict.line);
         }
         let status = u8::from(!verdict.is_right);
-        self.write_stats(&faults, unjudged, status)?;
+        self.write_stats(faults, unjudged, status)?;
         Ok(status)
     }
 
     /// `--stats`: writes the counts of all partitions.
-    fn write_stats(&self, faults: &Faults, unjudged: Unjudged, status: u8) -> Result<()> {
+    fn write_stats(&self, faults: &FaultSummary, unjudged: Unjudged, status: u8) -> Result<()> {
         let Some(path) = &self.args.common.stats else { return Ok(()) };
         let RangeCounts { a, b, plus, missing, extra, double, different, duplicate, in_flight } = faults.total;
         let stats = serde_json::json!({
