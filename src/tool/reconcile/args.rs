@@ -4,7 +4,8 @@ use super::read;
 use crate::cli::args::{self, CommonArgs, MapArgs, parse_share};
 use crate::error::{Error, Result};
 use crate::format;
-use crate::mapping::{self, Provenance, TimeFrom};
+use crate::kind::event::column;
+use crate::mapping::{self, Projection, Provenance, TimeFrom};
 use crate::reconcile::judge::{MatchBy, TimeRange};
 use crate::source::SourceOptions;
 use crate::time::parse_duration;
@@ -159,7 +160,8 @@ impl Args {
     pub fn options_of_a(&self, uri: &Uri) -> Result<SourceOptions> {
         let is_raw_topic = is_raw_topic(uri);
         let provenance = if is_raw_topic { Provenance::Overwrite } else { Provenance::Keep };
-        let mapping = mapping::Options { ingested_at_arrival: is_raw_topic, ..self.map.options(provenance)? };
+        let mapping =
+            mapping::Options { ingested_at_arrival: is_raw_topic, lean: self.lean(), ..self.map.options(provenance)? };
         Ok(SourceOptions {
             mapping,
             format: self.compare.input_format.as_deref().map(format::by_name).transpose()?,
@@ -179,9 +181,16 @@ impl Args {
             when: all.when,
             hash_ids: all.hash_ids,
             provenance: Provenance::Keep,
+            lean: self.lean(),
             ..Default::default()
         };
         Ok(SourceOptions { mapping, ..read::options() })
+    }
+
+    /// Returns the columns of raw records that are read, unless contents are compared.
+    fn lean(&self) -> Option<Projection> {
+        let columns = 1 << column::EVENT_ID | 1 << column::SERVER_TIMESTAMP;
+        (!self.show.ids).then_some(Projection { columns, coded: 0 })
     }
 
     /// Returns A and B. Errors: exit status 2 if one is missing.

@@ -31,29 +31,38 @@ pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
         inputs.read_plus(text)?;
     }
     inputs.read_b(b)?;
-    let Inputs {
-        subject, by_position, by_id, rules, extent, names, origins, taken, unjudged, by, is_by_id_alone, ..
-    } = inputs;
-    let is_chosen = by.is_some();
+    let Inputs { subject, entries, rules, extent, names, origins, taken, unjudged, .. } = inputs;
+    let Entries { by, is_by_id_alone, by_position, by_id } = entries;
+    let foreign = by.is_none() && taken[0] > 0;
     let by = by.unwrap_or(if taken[1] == 0 { MatchBy::Position } else { MatchBy::Id });
-    let rules = JudgeRules { by, ..rules };
     let report = ComparisonReport::new(args, run, names, subject.unwrap_or_default());
-    let join = Join { rules, extent, ids: args.show.ids };
-    let Matches { summary, not_judged, matched } = match by {
+    let refusal = foreign.then(|| {
+        let origins = origins.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        format!(
+            "no row of B has an origin of A ({origins}), and no event_id is in both; set --origin to the origin in B, or \
+             --by position or id"
+        )
+    });
+    let join = Join { rules: JudgeRules { by, ..rules }, extent, ids: args.show.ids, refusal };
+    let Matches { summary, not_judged } = match by {
         _ if subject == Some(ComparedRows::Metrics) => join.metrics(by_id, &report)?,
         MatchBy::Position => join.by_position(by_position, &report)?,
         MatchBy::Id if is_by_id_alone => join.by_id(by_id, &report)?,
         MatchBy::Id => join.positions_then_ids(by_position, by_id, &report)?,
     };
-    if !is_chosen && by == MatchBy::Id && matched == 0 && taken[0] > 0 {
-        let origins = origins.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-        return Err(Error::usage(format!(
-            "no row of B has an origin of A ({origins}), and no event_id is in both; set --origin to the origin in B, or --by \
-             position or id"
-        )));
-    }
-    let unjudged = Unjudged { rows: unjudged.rows + not_judged, ..unjudged };
-    report.finish(&summary, unjudged)
+    report.finish(&summary, Unjudged { rows: unjudged.rows + not_judged, ..unjudged })
+}
+
+/// The entries of all inputs, by what they match by.
+struct Entries {
+    /// What rows are matched by; `None` until a row of B shows it.
+    by: Option<MatchBy>,
+    /// Whether nothing is matched by position.
+    is_by_id_alone: bool,
+    /// Units and records of plus, and rows of B that match by position.
+    by_position: Sorter,
+    /// The other rows of B, metrics, and units if nothing is matched by position.
+    by_id: Sorter,
 }
 
 /// The entries of all inputs, and what was learnt of them.
@@ -68,14 +77,7 @@ struct Inputs<'a> {
     extent: UnitExtent,
     /// The origins of A's units.
     origins: BTreeSet<String>,
-    /// What rows are matched by; `None` until a row of B shows it.
-    by: Option<MatchBy>,
-    /// Whether nothing is matched by position.
-    is_by_id_alone: bool,
-    /// Units and records of plus, and rows of B that match by position.
-    by_position: Sorter,
-    /// The other rows of B, metrics, and units if nothing is matched by position.
-    by_id: Sorter,
+    entries: Entries,
     /// The number of units, and of rows of B.
     taken: [u64; 2],
     unjudged: Unjudged,
@@ -97,10 +99,12 @@ impl<'a> Inputs<'a> {
             subject: None,
             extent: UnitExtent::default(),
             origins: BTreeSet::new(),
-            by,
-            is_by_id_alone: by == Some(MatchBy::Id) && compare.plus.is_empty(),
-            by_position: Sorter::default(),
-            by_id: Sorter::default(),
+            entries: Entries {
+                by,
+                is_by_id_alone: by == Some(MatchBy::Id) && compare.plus.is_empty(),
+                by_position: Sorter::default(),
+                by_id: Sorter::default(),
+            },
             taken: [0, 0],
             unjudged: Unjudged::default(),
         })
@@ -113,10 +117,11 @@ impl<'a> Inputs<'a> {
         let reading = Reading::open(&uri, self.args.options_of_a(&uri)?, self.run, self.args.common.quiet)?;
         self.extent.is_compacted = is_compacted(&uri, self.run)?;
         reading.each(&mut |piece| {
-            let Self { names, options, subject, extent, by_position, by_id, taken, is_by_id_alone, .. } = self;
-            let sorter = if *is_by_id_alone { by_id } else { by_position };
+            let Self { names, options, subject, extent, entries, taken, .. } = self;
+            let by_id = entries.is_by_id_alone;
+            let sorter = if by_id { &mut entries.by_id } else { &mut entries.by_position };
             let mut unit = |facts: RowFacts| {
-                let entry = facts.entry(Side::A, *is_by_id_alone);
+                let entry = facts.entry(Side::A, by_id);
                 extent.add(facts.position, entry.time());
                 taken[0] += 1;
                 sorter.push(entry)
@@ -142,9 +147,9 @@ impl<'a> Inputs<'a> {
         let uri = self.args.uri(text)?;
         let reading = Reading::open(&uri, self.args.options_of_rows()?, self.run, self.args.common.quiet)?;
         reading.each(&mut |piece| {
-            let Self { names, extent, by_position, .. } = self;
+            let Self { names, extent, entries, .. } = self;
             let mut left = |facts: RowFacts| match extent.has_partition(facts.position.partition) {
-                true => by_position.push(facts.entry(Side::Plus, false)),
+                true => entries.by_position.push(facts.entry(Side::Plus, false)),
                 false => Ok(()),
             };
             let options = RowOptions::default();
@@ -202,8 +207,8 @@ impl<'a> Inputs<'a> {
         if !self.args.compare.plus.is_empty() {
             return Err(Error::usage("--plus: expected events in A and B, found metrics"));
         }
-        (self.by, self.rules.compares) = (Some(MatchBy::Id), true);
-        let Self { names, extent, by_id, taken, .. } = self;
+        (self.entries.by, self.rules.compares) = (Some(MatchBy::Id), true);
+        let Self { names, extent, entries, taken, .. } = self;
         let first = taken[0] + taken[1];
         taken[usize::from(side == Side::B)] += batch.num_rows() as u64;
         metrics::rows(batch, side, first, names, &mut |entry| {
@@ -211,7 +216,7 @@ impl<'a> Inputs<'a> {
             if side == Side::A {
                 extent.add(position, Some(position.offset));
             }
-            by_id.push(entry)
+            entries.by_id.push(entry)
         })
     }
 
@@ -219,23 +224,23 @@ impl<'a> Inputs<'a> {
     fn row(&mut self, facts: RowFacts, is_of_a: &[bool]) -> Result<()> {
         self.taken[1] += 1;
         let is_of_a = is_of_a.get(facts.position.partition as usize).copied().unwrap_or_default();
-        if self.by.is_none() && is_of_a {
-            self.by = Some(MatchBy::Position);
-            let mut before = std::mem::take(&mut self.by_id).finish()?;
+        if self.entries.by.is_none() && is_of_a {
+            self.entries.by = Some(MatchBy::Position);
+            let mut before = std::mem::take(&mut self.entries.by_id).finish()?;
             while let Some(entry) = before.next_entry()? {
                 self.row_by_position(entry.turned())?;
             }
         }
-        match self.by {
+        match self.entries.by {
             Some(MatchBy::Position) => self.row_by_position(facts.entry(Side::B, false)),
-            Some(MatchBy::Id) | None => self.by_id.push(facts.entry(Side::B, true)),
+            Some(MatchBy::Id) | None => self.entries.by_id.push(facts.entry(Side::B, true)),
         }
     }
 
     /// Adds a row of B that matches by position, unless A has nothing of its partition.
     fn row_by_position(&mut self, entry: RowEntry) -> Result<()> {
         if self.extent.has_partition(RowPosition::of_key(entry.key).partition) {
-            return self.by_position.push(entry);
+            return self.entries.by_position.push(entry);
         }
         self.unjudged.rows += 1;
         Ok(())

@@ -1,7 +1,7 @@
 //! Joins sorted entries by position or by event_id, and collects the findings by position.
 
 use super::report::{ComparisonReport, END};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output::Output;
 use crate::reconcile::entry::{IN_PLUS, RowEntry, RowKey, Side};
 use crate::reconcile::judge::{Finding, Judge, JudgeRules, MatchBy, UnitExtent, UnitOutcome};
@@ -19,8 +19,6 @@ pub struct Matches {
     pub summary: RangeSummary,
     /// Rows of B that were not judged.
     pub not_judged: u64,
-    /// Units that are in B.
-    pub matched: u64,
 }
 
 /// A join of A and B.
@@ -31,6 +29,8 @@ pub struct Join {
     pub extent: UnitExtent,
     /// `--ids`: each fault is written.
     pub ids: bool,
+    /// Why the comparison is refused if not one unit is in B by its event_id.
+    pub refusal: Option<String>,
 }
 
 impl Join {
@@ -45,7 +45,7 @@ impl Join {
         results.finish(&judge)
     }
 
-    /// Joins entries whose key is the event_id.
+    /// Joins entries whose key is the event_id. Errors: exit status 2 if the comparison is refused.
     pub fn by_id(self, sorter: Sorter, report: &ComparisonReport<'_>) -> Result<Matches> {
         let mut results = Results::new(&self, report)?;
         let is_whole = !self.ids;
@@ -60,6 +60,9 @@ impl Join {
                 Ok(())
             }
         })?;
+        if let Some(refusal) = self.refusal.filter(|_| judge.matched == 0) {
+            return Err(Error::usage(refusal));
+        }
         results.add_all(by_position)?;
         results.finish(&judge)
     }
@@ -189,6 +192,6 @@ impl<'a> Results<'a> {
         if let Some(output) = self.output.take() {
             output.finish(&END)?;
         }
-        Ok(Matches { summary: self.ranges.finish(), not_judged: judge.not_judged, matched: judge.matched })
+        Ok(Matches { summary: self.ranges.finish(), not_judged: judge.not_judged })
     }
 }
