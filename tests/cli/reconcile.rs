@@ -67,7 +67,7 @@ fn every_record_is_in_each_store_or_among_the_dead() {
     let units = dir.bytes("events.jsonl").iter().filter(|byte| **byte == b'\n').count();
     let (b, plus) = (dir.rows("rows.jsonl").len(), dir.rows("dead.jsonl").len());
     assert!(plus > 10 && row["a"] == units && row["b"] == b && row["plus"] == plus && units == b + plus, "{row}");
-    assert_eq!((&row["origin"], &row["partition"]), (&"events.jsonl".into(), &"0".into()));
+    assert!(row["origin"] == "events.jsonl" && row["partition"] == "0", "{row}");
     let table = reconcile(&dir, &["events.jsonl", "rows.jsonl", "--plus", "dead.jsonl", "-o", "table"]).succeeds();
     assert!(table.text().contains("origin") && table.text().contains("missing"), "{table}");
 }
@@ -108,20 +108,12 @@ fn ids_name_each_event_that_is_missing_extra_double_or_different() {
     let other: Value = "00000000-0000-4000-8000-00000000000f".into();
     // The first rows that exist at or after these offsets: letters leave gaps.
     let at: Vec<i64> = dir.rows("rows.jsonl").iter().map(offset).filter(|offset| offset % 700 == 5).collect();
-    let [missing, double, changed, reordered, extra, ..] = at[..] else { panic!("{at:?}") };
+    let [missing, double, changed, extra, ..] = at[..] else { panic!("{at:?}") };
     edit(&dir, "rows.jsonl", "b.jsonl", |mut row| match offset(&row) {
         at if at == missing => vec![],
         at if at == double => vec![row.clone(), row],
         at if at == changed => {
             row["properties"]["planted"] = 1.into();
-            vec![row]
-        }
-        at if at == reordered => {
-            let text = row["properties"].as_object().expect("an object");
-            let members: Vec<String> =
-                text.iter().rev().map(|(name, value)| format!(" {:?} : {value}", name)).collect();
-            let spaced = format!("{{{}}}", members.join(","));
-            row["properties"] = serde_json::from_str(&spaced).expect("JSON");
             vec![row]
         }
         at if at == extra => {
@@ -141,7 +133,7 @@ fn ids_name_each_event_that_is_missing_extra_double_or_different() {
     for row in run.rows() {
         let original = ids.iter().find(|one| offset(one) == offset(&row)).expect("its row");
         assert_eq!([&row["event_id"], &row["event_time"]], [&original["event_id"], &original["event_time"]]);
-        assert_eq!((&row["origin"], &row["partition"]), (&"events.jsonl".into(), &"0".into()));
+        assert!(row["origin"] == "events.jsonl" && row["partition"] == "0", "{row}");
     }
     let by_id = reconcile(&dir, &[&args[..], &["--by", "id"]].concat()).ends_with(1);
     let found = verdicts(&by_id);
@@ -161,7 +153,7 @@ fn bytes_changed_in_the_store_are_different() {
     let args = ["events.jsonl", b, "--plus", "dead.jsonl", "--ids", "-q"];
     assert_eq!(change("UPDATE raw_events SET properties = ' ' || properties WHERE \"offset\" = ?1"), 1);
     reconcile(&dir, &args).succeeds();
-    assert_eq!(change("UPDATE raw_events SET user_id = user_id || '?' WHERE \"offset\" = ?1"), 1);
+    assert_eq!(change("UPDATE raw_events SET source = source || '?' WHERE \"offset\" = ?1"), 1);
     let run = reconcile(&dir, &args).ends_with(1);
     assert_eq!(verdicts(&run), [("different".to_owned(), offset(row))], "{run}");
     // Without --ids contents are not compared.
@@ -236,7 +228,7 @@ fn times_select_what_is_judged() {
     assert_eq!([sum(&run, "missing"), sum(&run, "b")], [dropped, 0], "{run}");
     args(&["--until", since, "-q"]).succeeds();
     args(&["--since", until, "-q"]).succeeds();
-    args(&["--now", until, "--last", "1ms", "-q"]).ends_with(1);
+    args(&["--now", until, "--last", "1s", "-q"]).ends_with(1);
     args(&["--now", "2030-01-01T00:00:00Z", "--last", "1h", "-q"]).succeeds();
     // Buckets are event time: those outside of the gap are whole.
     let run = args(&["--bucket", "1m"]).ends_with(1);
@@ -249,7 +241,7 @@ fn times_select_what_is_judged() {
     let now = ["--now", until, "--settle"];
     let run = args(&[&now[..], &["1000d"]].concat()).succeeds();
     assert_eq!([sum(&run, "in_flight"), sum(&run, "missing")], [dropped, 0], "{run}");
-    let run = args(&[&now[..], &["1us"]].concat()).ends_with(1);
+    let run = args(&[&now[..], &["1ms"]].concat()).ends_with(1);
     assert!(sum(&run, "missing") > 0, "{run}");
 }
 
@@ -259,15 +251,18 @@ fn rows_behind_the_end_of_a_are_not_judged() {
     dir.shell("head -n 3000 events.jsonl > head && mv head events.jsonl").succeeds();
     let run = reconcile(&dir, &["events.jsonl", "rows.jsonl", "--plus", "dead.jsonl"]).succeeds();
     assert!(run.stderr().contains("not judged"), "{run}");
-    let letters = dir.rows("dead.jsonl").iter().filter(|letter| offset(letter) < 3000).count();
-    assert_eq!(run.rows()[0]["plus"], letters, "{run}");
+    let rows = run.rows();
+    let [row] = rows.as_slice() else { panic!("{run}") };
+    let range = row["from"].as_i64().expect("an offset")..=row["to"].as_i64().expect("an offset");
+    let letters = dir.rows("dead.jsonl").iter().filter(|letter| range.contains(&offset(letter))).count();
+    assert!(row["plus"] == letters && row["a"] == 3000, "{run}");
 }
 
 #[test]
 fn results_of_metrics_are_compared_by_their_natural_key() {
     let dir = pipeline("reconcile-metrics");
     dir.shell(
-        "evt-window -q rows.frames --size 1m --by event_type --agg 'n=count()' --late null: --to panes.jsonl \
+        "evt-window -q rows.frames --size 1m --by event_type --late null: --to panes.jsonl \
          && evt-sink -q panes.jsonl --to sqlite:m.db --to parquet:metrics",
     )
     .succeeds();
@@ -319,7 +314,7 @@ fn freshness_is_the_age_of_the_newest_window() {
     let newest = ends.iter().filter_map(|row| row["window_end"].as_str()).max().expect("windows");
     let args = |rest: &[&str]| reconcile(&dir, &[&["--freshness", table, "--now", newest][..], rest].concat());
     let run = args(&["--max-age", "3m"]).succeeds();
-    assert_eq!((&run.rows()[0]["newest"], &run.rows()[0]["seconds"]), (&newest.into(), &0.0.into()), "{run}");
+    assert!(run.rows()[0]["newest"] == newest && run.rows()[0]["seconds"] == 0.0, "{run}");
     assert!(args(&["--max-age", "3m", "-q"]).succeeds().stdout().is_empty());
     let late =
         reconcile(&dir, &["--freshness", table, "--now", "2040-01-01T00:00:00Z", "--max-age", "3m", "-q"]).ends_with(1);

@@ -54,7 +54,7 @@ pub struct CompareArgs {
     #[arg(long)]
     pub dedup: bool,
     /// Accept that a record which arrived less than DURATION before the start of the run is not in B yet
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_length)]
     pub settle: Option<i64>,
     /// Accept this share of wrong records: 0.01 or 1%
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = parse_share)]
@@ -66,7 +66,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "INSTANT")]
     pub until: Option<String>,
     /// Compare records of the last DURATION, like --since now-DURATION
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "since")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_length, conflicts_with = "since")]
     pub last: Option<i64>,
     /// Set the format of A: frames jsonl csv tsv avro parquet clf arrow [default: detected]
     #[arg(short = 'f', long, value_name = "FORMAT")]
@@ -81,13 +81,13 @@ pub struct MeasureArgs {
     #[arg(long, value_name = "URI", conflicts_with_all = ["a", "b", "freshness"])]
     pub lag: Option<OsString>,
     /// Exit with status 1 if a partition is further behind
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "lag")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_length, requires = "lag")]
     pub max_lag: Option<i64>,
     /// Show the age of the newest window of each metric of this store, or of its newest event
     #[arg(long, value_name = "URI", conflicts_with_all = ["a", "b"])]
     pub freshness: Option<OsString>,
     /// Exit with status 1 if one is older
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "freshness")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_length, requires = "freshness")]
     pub max_age: Option<i64>,
     /// Measure this metric only (repeatable)
     #[arg(long, value_name = "METRIC", requires = "freshness")]
@@ -143,8 +143,12 @@ impl ByArg {
 }
 
 fn parse_bucket(text: &str) -> Result<i64, String> {
+    parse_length(text).and_then(|length| if length > 0 { Ok(length) } else { Err("expected more than 0s".to_owned()) })
+}
+
+fn parse_length(text: &str) -> Result<i64, String> {
     let length = parse_duration(text).map_err(|error| error.to_string())?;
-    if length > 0 { Ok(length) } else { Err("expected a duration above 0".to_owned()) }
+    if length >= 0 { Ok(length) } else { Err("expected a duration of 0s or more".to_owned()) }
 }
 
 impl Args {

@@ -25,6 +25,8 @@ use std::rc::Rc;
 /// Compares A and B; returns the exit status.
 pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
     let [a, b] = args.sides()?;
+    // A file that does not exist ends the run before the others are read.
+    args.inputs().try_for_each(|text| args.uri(text).map(|_| ()))?;
     let mut inputs = Inputs::new(args, run)?;
     inputs.read_a(a)?;
     for text in &args.compare.plus {
