@@ -135,7 +135,8 @@ impl<'a> PartitionsOfBatch<'a> {
     fn new(batch: &'a RecordBatch, columns: [&str; 2]) -> Result<Self> {
         let column = |name: &str| {
             let column = batch.column_by_name(name).filter(|column| column.null_count() == 0);
-            let found = column.and_then(|column| column.as_dictionary_opt::<Int32Type>()?.downcast_dict());
+            let found =
+                column.and_then(|column| column.as_dictionary_opt::<Int32Type>()?.downcast_dict::<StringArray>());
             found.ok_or_else(|| Error::corrupt(format!("column '{name}': missing or of another type")))
         };
         let [origins, names] = columns;

@@ -6,6 +6,7 @@ use crate::kafka::{event, record};
 use crate::servers;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 fn reconcile(dir: &Dir, args: &[&str]) -> Run {
     dir.run("evt-reconcile", args).stays_calm()
@@ -100,7 +101,9 @@ fn the_lag_of_a_group_is_the_age_of_its_first_record() {
     let Some(bench) = Bench::new("reconcile-lag") else { return };
     let topic = bench.topic("t", 3, &[]);
     let events: Vec<String> = (0..30).map(|n| event(n, "s")).collect();
-    let base = 1_700_000_000_000;
+    // Retention removes records of last year.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    let base = now - 600_000;
     bench.produce(
         events
             .iter()
@@ -109,12 +112,13 @@ fn the_lag_of_a_group_is_the_age_of_its_first_record() {
     );
     let group = format!("{}-g", bench.prefix);
     let lag = bench.uri(&topic, &format!("?group={group}"));
-    let now = ["--now", "2023-11-14T22:15:20Z"];
+    let now = evt::time::format_instant((base + 120_000) * 1000);
+    let now = ["--now", now.as_str()];
     let run = reconcile(&bench.dir, &["--lag", &lag]).ends_with(1);
     assert!(run.stderr().contains("committed no offset"), "{run}");
     let from = bench.uri(&topic, &format!("?group={group}&end=0:5,1:15,2:0"));
     bench.dir.run("evt-sink", &[&from, "--to", "sqlite:events.db", "-q"]).succeeds();
-    // Record 10 is the first one of partition 0 that is not committed: 2023-11-14T22:13:30Z.
+    // Record 10 is the first one of partition 0 that is not committed.
     let run = reconcile(&bench.dir, &[&["--lag", &lag][..], &now].concat()).succeeds();
     let rows: Vec<[Value; 3]> = run
         .rows()
