@@ -1,8 +1,11 @@
 //! evt-reconcile on files and local stores: planted faults are found exactly and named, and the healthy twin is silent.
 
-use crate::harness::{Dir, Draws, ROOT, Run, ask, data, python};
+use crate::harness::{Dir, Draws, ROOT, Run, ask, data, eventually, listens, python, status};
+use rustix::process::Signal;
 use serde_json::Value;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::Stdio;
 
 /// A file of 5,000 events, some malformed or duplicate, its rows in several stores, and its dead letters.
 fn pipeline(name: &str) -> Dir {
@@ -347,6 +350,41 @@ fn counts_are_written_for_prometheus_too() {
     let text = String::from_utf8(dir.bytes("r.prom")).expect("text");
     assert_eq!(value(&text, "evt_reconcile_right"), 0.0);
     reconcile(&dir, &["events.jsonl", "rows.jsonl", "--ids", "-o", "prometheus"]).ends_with(2);
+}
+
+#[test]
+fn late_rows_have_left_on_the_way() {
+    let dir = Dir::new("reconcile-late");
+    dir.shell(
+        "evt-gen --events 5k --late 0.05 --late-by 10m --seed 3 --rate 10 -q > events.jsonl \
+         && evt-ingest -q events.jsonl --to rows.jsonl \
+         && evt-window -q rows.jsonl --size 10s --late late.jsonl --to null:",
+    )
+    .succeeds();
+    let late: Vec<i64> = dir.rows("late.jsonl").iter().map(offset).collect();
+    assert!(late.len() > 50, "{} late rows", late.len());
+    edit(&dir, "rows.jsonl", "counted.jsonl", |row| if late.contains(&offset(&row)) { vec![] } else { vec![row] });
+    is_right(&dir, &["events.jsonl", "counted.jsonl", "--plus", "late.jsonl"]);
+    let run = reconcile(&dir, &["events.jsonl", "counted.jsonl", "--ids", "-q"]).ends_with(1);
+    let found: Vec<i64> = run.rows().iter().map(offset).collect();
+    assert_eq!(found, late, "{run}");
+}
+
+/// A signal ends a comparison without a verdict.
+#[test]
+fn a_signal_ends_it_without_results() {
+    let dir = pipeline("reconcile-signal");
+    dir.shell("mkfifo a.fifo").succeeds();
+    let mut command = dir.command("evt-reconcile", &["a.fifo", "rows.jsonl"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("it starts");
+    let mut fifo = std::fs::OpenOptions::new().write(true).open(dir.path("a.fifo")).expect("it is read");
+    fifo.write_all(&dir.bytes("events.jsonl")).expect("it is read");
+    eventually("it handles signals", || listens(&child));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((status(output.status), output.stdout.len()), (143, 0), "{}", String::from_utf8_lossy(&output.stderr));
+    drop(fifo);
 }
 
 /// The lines of the manual's crontab, with local files instead of servers: cron passes them to a shell without the backslashes

@@ -2,7 +2,7 @@
 
 use super::args::{Args, OutputForm};
 use super::read::{Piece, Reading};
-use super::report::{write_rows, write_text};
+use super::report::{end, write_rows, write_text};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::event::{COLUMNS, column};
@@ -74,5 +74,5 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
     if let Some(fault) = &fault {
         run.console.deny(fault);
     }
-    Ok(u8::from(fault.is_some()))
+    end(args, fault.is_some(), None, run)
 }

@@ -3,7 +3,7 @@
 //! The time behind is that of the first record that is not committed, so it is read. The group is not joined.
 
 use super::args::{Args, OutputForm};
-use super::report::{write_rows, write_text};
+use super::report::{end, write_rows, write_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client::{Topics, failed, is_transient};
 use crate::kafka::library::Connections;
@@ -60,7 +60,7 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
         run.console.deny(format!(
             "{address}: group {group} has committed no offset: it has not read the topic, or its offsets expired"
         ));
-        return Ok(1);
+        return end(args, true, None, run);
     }
     report(args, &lags, &group, run)
 }
@@ -75,7 +75,7 @@ fn report(args: &Args, lags: &[PartitionLag], group: &str, run: &Rc<Run>) -> Res
     if let Some(fault) = &fault {
         run.console.deny(fault);
     }
-    Ok(u8::from(fault.is_some()))
+    end(args, fault.is_some(), None, run)
 }
 
 /// The first record of each partition that is not committed.

@@ -15,6 +15,7 @@ use crate::run::Run;
 use crate::stage::progress::terminal_width;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use serde_json::Value;
 use std::io::IsTerminal;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -74,28 +75,29 @@ impl<'a> ComparisonReport<'a> {
         } else if !quiet {
             self.run.console.say(&verdict.line);
         }
-        let status = u8::from(!verdict.is_right);
-        self.write_stats(faults, unjudged, status)?;
-        Ok(status)
-    }
-
-    /// `--stats`: writes the counts of all partitions.
-    fn write_stats(&self, faults: &FaultSummary, unjudged: Unjudged, status: u8) -> Result<()> {
-        let Some(path) = &self.args.common.stats else { return Ok(()) };
         let RangeCounts { a, b, plus, missing, extra, double, different, duplicate, in_flight } = faults.total;
+        let counts = serde_json::json!({
+            "a": a, "b": b, "plus": plus, "in_flight": in_flight, "duplicate": duplicate, "missing": missing, "extra": extra,
+            "double": double, "different": different, "not_judged": unjudged.rows, "unreadable": unjudged.unreadable,
+        });
+        end(self.args, !verdict.is_right, Some(counts), self.run)
+    }
+}
+
+/// Writes `--stats`; returns the exit status, which is 1 if something is wrong.
+pub fn end(args: &Args, is_wrong: bool, counts: Option<Value>, run: &Rc<Run>) -> Result<u8> {
+    let verdict = u8::from(is_wrong);
+    if let Some(path) = &args.common.stats {
         let stats = serde_json::json!({
-            "tool": self.run.console.tool(),
-            "pipeline": self.run.pipeline,
-            "verdict": status,
-            "counts": {
-                "a": a, "b": b, "plus": plus, "in_flight": in_flight, "duplicate": duplicate, "missing": missing,
-                "extra": extra, "double": double, "different": different, "not_judged": unjudged.rows,
-                "unreadable": unjudged.unreadable,
-            },
+            "tool": run.console.tool(),
+            "pipeline": run.pipeline,
+            "verdict": verdict,
+            "counts": counts,
             "cpu_seconds": metrics::cpu_seconds(),
         });
-        std::fs::write(path, format!("{stats}\n")).map_err(|error| Error::io(path, &error))
+        std::fs::write(path, format!("{stats}\n")).map_err(|error| Error::io(path, &error))?;
     }
+    Ok(verdict)
 }
 
 /// Opens the output of `--to`.
