@@ -281,22 +281,15 @@ impl Judge {
 
     /// Matches units with rows of B of equal content, and removes both.
     fn match_equal(&mut self, units: &mut Vec<RowEntry>, out: &mut EachFound<'_>) -> Result<()> {
-        let mut kept = 0;
-        for at in 0..units.len() {
-            let unit = units[at];
-            match self.rows.iter().position(|row| row.content == unit.content) {
-                Some(row) => {
-                    self.rows.remove(row);
-                    self.judged(&unit, UnitOutcome::InB, out)?;
-                }
-                None => {
-                    units[kept] = unit;
-                    kept += 1;
-                }
-            }
-        }
-        units.truncate(kept);
-        Ok(())
+        let mut done = Ok(());
+        units.retain(|unit| {
+            let equal = self.rows.iter().position(|row| row.content == unit.content);
+            let Some(row) = equal.filter(|_| done.is_ok()) else { return true };
+            self.rows.remove(row);
+            done = self.judged(unit, UnitOutcome::InB, out);
+            false
+        });
+        done
     }
 
     /// Passes on the outcome of a unit.
@@ -329,8 +322,9 @@ impl Judge {
 
     fn judge_row(&mut self, row: &RowEntry, outcome: UnitOutcome, out: &mut EachFound<'_>) -> Result<()> {
         let found = self.found(row, outcome);
-        let is_compacted = self.extent.is_compacted && outcome == UnitOutcome::Extra;
-        if is_compacted || !self.extent.contains(self.rules.by, found.position, found.time) {
+        // A row without a unit is extra only if A would still have its record.
+        let is_known = !self.extent.is_compacted && self.extent.contains(self.rules.by, found.position, found.time);
+        if outcome == UnitOutcome::Extra && !is_known {
             self.not_judged += 1;
             return Ok(());
         }

@@ -52,7 +52,7 @@ fn a_topic_is_compared_by_its_records_and_not_by_its_offsets() {
     let run = reconcile(dir, &[&a, "parquet:lake"]).ends_with(1);
     assert_eq!([sum(&run, "a"), sum(&run, "missing")], [480, 5], "{run}");
     let db = rusqlite::Connection::open(dir.path("events.db")).expect("a database");
-    let sql = "DELETE FROM raw_events WHERE partition = '1' AND \"offset\" BETWEEN 40 AND 60";
+    let sql = "DELETE FROM raw_events WHERE \"partition\" = '1' AND \"offset\" BETWEEN 40 AND 60";
     let gone = db.execute(sql, []).expect("a change") as u64;
     let run = reconcile(dir, &[&a, "sqlite:events.db?table=raw_events", "--plus", &dlq]).ends_with(1);
     assert_eq!(sum(&run, "missing"), gone, "{run}");
@@ -62,8 +62,8 @@ fn a_topic_is_compared_by_its_records_and_not_by_its_offsets() {
     let part = bench.uri(&topic, "?start=0:50,1:50,2:50&end=0:90,1:90,2:90");
     reconcile(dir, &[&part, "parquet:lake", "--plus", &dlq, "-q"]).succeeds();
     // LogAppendTime or the server_timestamp is the arrival: nothing of 2024 is in flight.
-    let run = reconcile(dir, &[&a, "parquet:lake", "--settle", "10m"]).ends_with(1);
-    assert_eq!(sum(&run, "in_flight"), 5, "letters arrived just now: {run}");
+    let run = reconcile(dir, &[&a, "parquet:lake", "--settle", "10m"]).succeeds();
+    assert_eq!(sum(&run, "in_flight"), 5, "records that cannot be read arrived just now: {run}");
 }
 
 /// What compaction has removed from A is no extra row of B.

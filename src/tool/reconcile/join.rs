@@ -102,7 +102,7 @@ impl Join {
         self.by_id(by_id, report)
     }
 
-    /// Joins by position; looks up the event_ids of the units that are nowhere among those of the rows of B.
+    /// Joins by position; searches the event_ids of the units that are nowhere among those of the rows of B.
     fn positions_with_duplicates(self, sorter: Sorter, mut results: Results<'_>) -> Result<Matches> {
         let mut judge = Judge::new(self.rules, self.extent);
         let (mut by_position, mut by_id) = (Sorter::default(), Sorter::default());
