@@ -66,6 +66,22 @@ fn a_topic_is_compared_by_its_records_and_not_by_its_offsets() {
     assert_eq!(sum(&run, "in_flight"), 5, "records that cannot be read arrived just now: {run}");
 }
 
+/// The broker's time of arrival decides what is in flight, whatever the record says.
+#[test]
+fn what_a_broker_has_just_appended_is_in_flight() {
+    let Some(bench) = Bench::new("reconcile-settle") else { return };
+    let topic = bench.topic("t", 1, &[("message.timestamp.type", "LogAppendTime")]);
+    let events: Vec<String> = (0..3).map(|n| event(n, "s")).collect();
+    bench.produce(events.iter().map(|value| record(&topic, 0, value)));
+    let from = bench.uri(&topic, "?end=0:1");
+    bench.dir.run("evt-sink", &[&from, "--to", "rows.jsonl", "-q"]).succeeds();
+    let a = bench.uri(&topic, "");
+    let run = reconcile(&bench.dir, &[&a, "rows.jsonl", "--settle", "10m"]).succeeds();
+    assert_eq!([sum(&run, "b"), sum(&run, "in_flight"), sum(&run, "missing")], [1, 2, 0], "{run}");
+    let run = reconcile(&bench.dir, &[&a, "rows.jsonl"]).ends_with(1);
+    assert_eq!(sum(&run, "missing"), 2, "{run}");
+}
+
 /// What compaction has removed from A is no extra row of B.
 #[test]
 fn what_compaction_has_removed_is_no_extra_row() {
