@@ -10,7 +10,7 @@ use crate::reconcile::entry::PartitionNames;
 use crate::reconcile::exposition;
 use crate::reconcile::output::{self, ComparedRows, RangeColumns};
 use crate::reconcile::ranges::{RangeCounts, RangeSummary};
-use crate::reconcile::verdict::{FaultSummary, Shown, Unjudged, Verdict};
+use crate::reconcile::verdict::{Shown, Unjudged, Verdict};
 use crate::run::Run;
 use crate::stage::progress::terminal_width;
 use arrow::array::RecordBatch;
