@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Imports point down: [`tool`] → [`cli`] → [`source`], [`output`] → [`http`], [`kafka`], [`spool`], [`input`], [`ingest`] → [`uri`] → [`run`] → [`store`], [`registry`]
-//! (all of these do I/O) → [`view`], [`generate`], [`op`], [`mapping`], [`format`](mod@format), [`avro`], [`frame`], [`kind`], [`expr`], [`json`],
+//! (all of these do I/O) → [`view`], [`generate`], [`reconcile`], [`op`], [`mapping`], [`format`](mod@format), [`avro`], [`frame`], [`kind`], [`expr`], [`json`],
 //! [`time`] (which do none, and read no clock).
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -41,10 +41,12 @@ pub mod op;
 pub mod output;
 pub mod parse;
 pub mod ratio;
+pub mod reconcile;
 pub mod registry;
 pub mod run;
 pub mod secret;
 pub mod service;
+pub mod sort;
 pub mod source;
 pub mod spool;
 pub mod stage;

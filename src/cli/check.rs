@@ -6,6 +6,7 @@ use super::resolve::{Faults, Resolved, StageSpec, resolve};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::check_address;
 use crate::http::{Options, Server};
+use crate::input::bytes as input;
 use crate::kafka::input::KafkaInput;
 use crate::output::OutputPlan;
 use crate::registry::place;
@@ -17,6 +18,7 @@ use crate::spool::dir::SpoolDir;
 use crate::store::remote::rounded;
 use crate::uri::Uri;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -96,6 +98,16 @@ impl CheckReport {
             place::check(&text, &run.console)?;
             Ok(None)
         });
+    }
+
+    /// Checks the inputs of a tool that has no stage.
+    pub fn inputs<'a>(&mut self, texts: impl Iterator<Item = &'a OsString>) {
+        for text in texts {
+            let uri = Uri::parse(text).and_then(|uri| input::check(&uri, false).map(|()| uri));
+            if let Some(uri) = self.take(uri) {
+                self.input(uri);
+            }
+        }
     }
 
     /// Checks that an input can be read: a file exists, a store accepts the connection, topics have partitions.

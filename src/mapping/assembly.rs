@@ -81,10 +81,10 @@ impl<'a> Assembly<'a, '_, '_> {
         }
         let (offset, ingested_at, schema_id) = match self.stamps {
             Some(stamps) => (stamps.offset, stamps.ingested_at.unwrap_or(self.record.now), stamps.schema_id),
-            None if bare => (self.record.meta.offset, self.record.now, None),
+            None if bare => (self.record.meta.offset, self.ingested(), None),
             None => (
                 self.integer(column::OFFSET)?.unwrap_or(self.record.meta.offset),
-                self.instant(column::INGESTED_AT, 0)?.unwrap_or(self.record.now),
+                self.instant(column::INGESTED_AT, 0)?.unwrap_or_else(|| self.ingested()),
                 self.integer(column::SCHEMA_ID)?,
             ),
         };
@@ -154,6 +154,13 @@ impl<'a> Assembly<'a, '_, '_> {
             && !self.plan.options.stamped_at_arrival
             && self.envelope.field(column::EVENT_TIME) != Value::Absent;
         (!own && self.plan.set(column::SERVER_TIMESTAMP).is_none()).then_some(arrival.at)
+    }
+
+    /// Returns the time of reading; or of the arrival, if that is a fact and the options want it.
+    fn ingested(&self) -> i64 {
+        let arrival =
+            self.record.meta.arrival.filter(|arrival| self.plan.options.ingested_at_arrival && arrival.is_fact);
+        arrival.map_or(self.record.now, |arrival| arrival.at)
     }
 
     /// Applies `--max-future`: the record passes, is dead, or waits.

@@ -88,6 +88,8 @@ pub struct Options {
     /// Whether the arrival is the `server_timestamp` whatever the record says; the record's own stays a property
     /// (HTTP).
     pub stamped_at_arrival: bool,
+    /// Whether `ingested_at` is the time at which a broker appended the record, if it is known (evt-reconcile).
+    pub ingested_at_arrival: bool,
     /// Properties that the stage reads: batches get a column for each (`event::watched_field`).
     pub watch: Vec<String>,
     /// A bit per watched property that is read as text and probably has few values: its column is then a dictionary.

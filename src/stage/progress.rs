@@ -18,6 +18,8 @@ pub struct ProgressLine {
     bar: Option<ProgressBar>,
     clock: Clock,
     rows: u64,
+    /// Whether the bar shows the share of rows.
+    is_of_rows: bool,
     /// Monotonic time at which counting began.
     start: Duration,
     /// Monotonic time of the next update.
@@ -31,12 +33,33 @@ impl ProgressLine {
         let bar = watched.then(|| ProgressBar::new_spinner().with_style(style("{spinner} {elapsed} {msg}")));
         run.console.set_progress(bar.clone());
         let start = run.clock.monotonic();
-        Self { bar, clock: run.clock.clone(), rows: 0, start, next: start + EVERY }
+        Self { bar, clock: run.clock.clone(), rows: 0, is_of_rows: false, start, next: start + EVERY }
     }
 
     /// Creates a line that is never drawn, for a tool with its own output on the terminal.
     pub fn hidden() -> Self {
-        Self { bar: None, clock: Clock::System, rows: 0, start: Duration::ZERO, next: Duration::ZERO }
+        Self {
+            bar: None,
+            clock: Clock::System,
+            rows: 0,
+            is_of_rows: false,
+            start: Duration::ZERO,
+            next: Duration::ZERO,
+        }
+    }
+
+    /// Whether the line is drawn.
+    pub fn is_drawn(&self) -> bool {
+        self.bar.is_some()
+    }
+
+    /// Sets the number of rows that are expected, for inputs whose length in bytes is not known.
+    pub fn expect_rows(&mut self, total: u64) {
+        if let Some(bar) = self.bar.as_ref().filter(|_| total > 0) {
+            bar.set_style(style("{bar:30} {percent}% eta {eta} {msg}"));
+            bar.set_length(total);
+            self.is_of_rows = true;
+        }
     }
 
     /// Counts rows, and updates the line if the interval has passed.
@@ -47,6 +70,9 @@ impl ProgressLine {
         if now >= self.next {
             self.next = now + EVERY;
             let rate = self.rows as f64 / now.saturating_sub(self.start).as_secs_f64();
+            if self.is_of_rows {
+                bar.set_position(self.rows);
+            }
             bar.set_message(format!("{} rows, {}/s", HumanCount(self.rows), HumanCount(rate as u64)));
             bar.tick();
         }

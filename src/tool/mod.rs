@@ -4,12 +4,14 @@
 //! - `ingest.rs`, `validate.rs`, `window.rs`, `sink.rs`, `view.rs`, `schema.rs`, `generate.rs`: evt-ingest and the
 //!   others by name (evt-gen is `generate.rs`).
 //! - `alert/`: evt-alert, which has a loop of its own because its inputs may be of different kinds.
+//! - `reconcile/`: evt-reconcile, which opens its inputs itself.
 //! - `late.rs`, `stall.rs`: the late rows of evt-window, and partitions that hold its watermark back.
 
 pub mod alert;
 pub mod generate;
 pub mod ingest;
 mod late;
+pub mod reconcile;
 pub mod schema;
 pub mod sink;
 mod stall;
@@ -30,6 +32,7 @@ pub const ALL: &[ToolRow] = &[
     ToolRow::of::<alert::Args>(),
     ToolRow::of::<view::Args>(),
     ToolRow::of::<schema::Args>(),
+    ToolRow::of::<reconcile::Args>(),
     ToolRow::of::<generate::Args>(),
 ];
 

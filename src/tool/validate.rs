@@ -20,11 +20,13 @@ use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
+use crate::store::rows;
 use crate::time::parse_duration;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::Schema;
 use clap::Parser;
+use std::ffi::OsString;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -43,6 +45,9 @@ pub struct Args {
     /// Drop an event whose event_id occurred in its partition within this much stream time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Schemas")]
     dedup: Option<i64>,
+    /// Write the events that --dedup drops to URI, so that evt-reconcile --plus can account for them
+    #[arg(long, value_name = "URI", requires = "dedup", help_heading = "Output")]
+    duplicates: Option<OsString>,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -66,7 +71,10 @@ impl Tool for Args {
             "Validate against a registry; do not wait while it is unavailable.",
             "evt-ingest events.jsonl | evt-validate --schemas 'http://localhost:8081?down=dead' --dlq dead.jsonl -o jsonl",
         ),
-        ("Drop duplicates of the last hour.", "evt-ingest events.jsonl | evt-validate --dedup 1h -o jsonl"),
+        (
+            "Drop duplicates of the last hour, and keep them in a file.",
+            "evt-ingest events.jsonl | evt-validate --dedup 1h --duplicates duplicates.jsonl -o jsonl",
+        ),
     ];
 
     const UNIT: Option<Unit> = Some(Unit {
@@ -86,7 +94,7 @@ impl Tool for Args {
     fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
         let options = findings.take(self.source());
         self.schemas.iter().for_each(|schemas| findings.schemas(schemas));
-        findings.stage(StageSpec::new(&self.stage), options.as_ref());
+        findings.stage(self.stage_spec(), options.as_ref());
     }
 }
 
@@ -95,6 +103,9 @@ impl Args {
     pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
         let options = self.source()?;
         let schemas = self.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
+        let Self { stage, duplicates, .. } = &self;
+        let (stage, duplicates) = (stage.clone(), duplicates.clone());
+        let spec = StageSpec { side: duplicates.as_deref(), ..StageSpec::new(&stage) };
         let start = move |learned: SourceInfo<'_>| {
             learned.expect(Kind::Event, "expected events")?;
             let schema = learned.source.schema();
@@ -102,12 +113,17 @@ impl Args {
             let lent = if writes_raw_alone { None } else { lent_raw(&schema) };
             let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != lent).collect();
             let schema = Arc::new(schema.project(&names)?);
+            let side = Some(Kind::Event.schema());
             let validator = Validator::new(Options { subject: self.subject, closed: self.no_extra_fields });
             let dedup = self.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
             let operator = Box::new(Validate { validator, schemas, dedup, writes_raw_alone });
-            Ok(OperatorSetup { operator, schema, side: None, is_report: false })
+            Ok(OperatorSetup { operator, schema, side, is_report: false })
         };
-        open(StageSpec::new(&self.stage), options, run, Box::new(start))
+        open(spec, options, run, Box::new(start))
+    }
+
+    fn stage_spec(&self) -> StageSpec<'_> {
+        StageSpec { side: self.duplicates.as_deref(), ..StageSpec::new(&self.stage) }
     }
 
     fn source(&self) -> Result<SourceOptions> {
@@ -144,7 +160,7 @@ struct Validate {
 impl Operator for Validate {
     fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
         let taken = batch.num_rows() as u64;
-        let batch = self.without_repeats(batch)?;
+        let batch = self.without_repeats(batch, out)?;
         let duplicate = taken - batch.num_rows() as u64;
         let batch = self.valid(batch, out)?;
         out.rows(&batch)?;
@@ -170,10 +186,20 @@ impl Operator for Validate {
 }
 
 impl Validate {
-    fn without_repeats(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
+    /// Leaves out repeated rows, and writes them to the side output.
+    fn without_repeats(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<RecordBatch> {
         let Some(dedup) = &mut self.dedup else { return Ok(batch) };
         let keep = dedup.on_batch(&batch)?;
-        if keep.true_count() == batch.num_rows() { Ok(batch) } else { Ok(filter_record_batch(&batch, &keep)?) }
+        if keep.true_count() == batch.num_rows() {
+            return Ok(batch);
+        }
+        if out.has_side() {
+            let repeated = filter_record_batch(&batch, &not(&keep)?)?;
+            for rejected in out.side(&rows::align(Kind::Event, &repeated)?)? {
+                out.rejected(&repeated, &rejected)?;
+            }
+        }
+        Ok(filter_record_batch(&batch, &keep)?)
     }
 
     fn valid(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<RecordBatch> {

@@ -22,7 +22,8 @@ fn stage(faulty: bool) -> Dir {
          && sed 's/\"name\":\"page\"/\"name\":\"added\",\"type\":\"int\",\"default\":0}},{{\"name\":\"page\"/' old.avsc > new.avsc \
          && evt-gen --events 1k --seed 8 --malformed 0.1 -q | evt-ingest --origin in -q --dlq dead.jsonl --to null: \
          && evt-ingest events.jsonl -q --dlq null: | evt-window -m metrics.toml -q --late null: --dlq null: --to all.frames \
-         && evt-sink -q all.frames --to expected.jsonl --to sqlite:metrics.db"
+         && evt-sink -q all.frames --to expected.jsonl --to sqlite:metrics.db \
+         && evt-ingest events.jsonl -q --dlq null: --to sqlite:metrics.db --to valid.parquet"
     ))
     .succeeds();
     let line = |n: usize| {

@@ -42,6 +42,8 @@ mod pipe;
 mod questions;
 mod raw;
 mod receivers;
+mod reconcile;
+mod reconcile_servers;
 mod records;
 mod registry;
 mod replace;

@@ -35,8 +35,8 @@ const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "
 const LAYERS: [&[&str]; 11] = [
     &["error", "counts", "parse", "ratio", "time", "json", "kind"],
     &["avro"],
-    &["format", "frame", "expr", "mapping", "op", "view", "generate", "alert"],
-    &["clock", "secret", "console", "metrics", "service", "stop", "https", "registry", "store"],
+    &["format", "frame", "expr", "mapping", "op", "view", "generate", "alert", "reconcile"],
+    &["clock", "secret", "console", "metrics", "service", "stop", "https", "registry", "sort", "store"],
     &["notify"],
     &["run"],
     &["uri"],
@@ -46,8 +46,22 @@ const LAYERS: [&[&str]; 11] = [
     &["tool"],
 ];
 /// Modules that use no I/O and no clock. (A format decodes a file that its caller opened.)
-const PURE: [&str; 14] = [
-    "counts", "parse", "ratio", "time", "json", "kind", "avro", "frame", "expr", "mapping", "op", "view", "generate", "alert",
+const PURE: [&str; 15] = [
+    "counts",
+    "parse",
+    "ratio",
+    "time",
+    "json",
+    "kind",
+    "avro",
+    "frame",
+    "expr",
+    "mapping",
+    "op",
+    "view",
+    "generate",
+    "alert",
+    "reconcile",
 ];
 
 /// Crates that only these files name.

@@ -59,7 +59,8 @@ impl Limit {
     /// Queries the brokers for the topic's limit and applies it; returns whether it changed. The limit stays if brokers do
     /// not answer or deny the query.
     pub fn learn(&mut self, topics: &Topics) -> Result<bool> {
-        let learned = ask(topics)?.map(|bytes| bytes.min(MOST)).or(self.topic);
+        let found = topic_setting(topics, 0, TOPIC_SETTING)?.and_then(|value| value.parse::<usize>().ok());
+        let learned = found.map(|bytes| bytes.min(MOST)).or(self.topic);
         if let Some(bytes) = learned {
             self.bytes.store(self.setting.unwrap_or(bytes), Ordering::Relaxed);
         }
@@ -93,18 +94,18 @@ impl Limit {
     }
 }
 
-/// Queries the topic's `max.message.bytes`.
-fn ask(topics: &Topics) -> Result<Option<usize>> {
+/// Queries brokers for a setting of a topic; `None` if they do not answer or deny the query.
+pub fn topic_setting(topics: &Topics, topic: usize, name: &str) -> Result<Option<String>> {
     let run = &topics.run;
     let admin: AdminClient<Context> = topics.create(&[])?;
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
-    let resources = [ResourceSpecifier::Topic(topics.name(0))];
+    let resources = [ResourceSpecifier::Topic(topics.name(topic))];
     let mut answer = pin!(admin.describe_configs(&resources, &options));
     let end = run.clock.monotonic() + REQUEST_TIMEOUT;
     while run.clock.monotonic() < end && run.stop.signal().is_none() {
         if let Some(answer) = answer.as_mut().now_or_never() {
             let found = answer.ok().and_then(|topics| topics.into_iter().next()?.ok());
-            return Ok(found.and_then(|topic| topic.get(TOPIC_SETTING)?.value.as_ref()?.parse().ok()));
+            return Ok(found.and_then(|topic| topic.get(name)?.value.clone()));
         }
         run.stop.sleep(POLL_INTERVAL)?;
     }

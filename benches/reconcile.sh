@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# evt-reconcile --ids beside DuckDB's FULL JOIN (threads = 1, memory_limit = 256MB) on two Parquet files of random ids, in
+# alternating runs. EVT_PYTHON names a Python with duckdb (scripts/python).
+#
+#   benches/reconcile.sh [ROUNDS [ROWS]]
+set -euo pipefail
+rounds=${1:-3}
+rows=${2:-10000000}
+root=$(realpath "$(dirname "$0")/..")
+python=${EVT_PYTHON:-$("$root/scripts/python")}
+target=$(realpath "${CARGO_TARGET_DIR:-$root/target}")
+PATH=$target/release:$PATH
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export TMPDIR=$work
+unset EVT_DLQ
+
+"$python" "$root/benches/reconcile.py" prepare "$work" "$rows"
+measure() {
+    echo -n "$1: " >&2
+    "$python" "$root/benches/reconcile.py" measure "${@:2}"
+}
+for ((round = 1; round <= rounds; round++)); do
+    # The faults are planted, so the exit status is 1.
+    measure evt evt-reconcile "$work/a.parquet" "$work/b.parquet" --by id --ids -q -o jsonl | wc -l || true
+    measure duckdb "$python" "$root/benches/reconcile.py" join "$work"
+done

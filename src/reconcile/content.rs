@@ -1,0 +1,141 @@
+//! The hash of an event's content. Two events have the same content if source, event_type, user_id, client_timestamp and event_time
+//! are equal, and properties are the same JSON value: in any order of members and any spelling of strings and numbers.
+
+use crate::json::number::Decimal;
+use crate::json::text::unescape;
+use crate::json::walk::{items, members, string_content};
+use crate::kind::event::column;
+use crate::kind::rows::{Cell, RowColumns};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// The columns that are compared, besides the properties.
+const COLUMNS: [usize; 5] =
+    [column::SOURCE, column::EVENT_TYPE, column::USER_ID, column::CLIENT_TIMESTAMP, column::EVENT_TIME];
+/// Significant digits of a number that is hashed without an allocation.
+const DIGITS: usize = 40;
+
+/// Returns the hash of the content of a row.
+pub fn of_event(rows: &RowColumns<'_>, row: usize) -> u64 {
+    let columns = COLUMNS.iter().fold(0, |hash, column| match rows.cell(*column, row) {
+        Cell::None => tagged(b'n', b"", hash),
+        Cell::Text(text) => tagged(b't', text.as_bytes(), hash),
+        Cell::Number(number) | Cell::Instant(number) => tagged(b'i', &number.to_le_bytes(), hash),
+        Cell::Uuid(id) => tagged(b'u', &id, hash),
+    });
+    of_json(rows.properties(row), columns)
+}
+
+/// Returns the hash of bytes of one type.
+pub fn tagged(tag: u8, bytes: &[u8], seed: u64) -> u64 {
+    xxh3_64_with_seed(bytes, seed.rotate_left(8) ^ u64::from(tag))
+}
+
+/// Returns the hash of a JSON value.
+pub fn of_json(text: &str, seed: u64) -> u64 {
+    match text.trim_ascii_start().as_bytes().first() {
+        Some(b'{') => {
+            // A sum, because members have no order.
+            let mut sum = 0u64;
+            members(text, |key, value| {
+                sum = sum.wrapping_add(tagged(b'm', unescape(key).as_bytes(), of_json(value, 0)));
+                true
+            });
+            tagged(b'o', &sum.to_le_bytes(), seed)
+        }
+        Some(b'[') => {
+            let mut hash = 0;
+            items(text.trim_ascii_start(), |_, value| {
+                hash = of_json(value, hash ^ 1);
+                true
+            });
+            tagged(b'a', &hash.to_le_bytes(), seed)
+        }
+        Some(b'"') => {
+            let content = string_content(text.trim_ascii()).unwrap_or(text);
+            tagged(b's', unescape(content).as_bytes(), seed)
+        }
+        Some(b'-' | b'0'..=b'9') => of_number(text.trim_ascii(), seed),
+        _ => tagged(b'w', text.trim_ascii().as_bytes(), seed),
+    }
+}
+
+/// Returns the hash of a JSON number: of its sign, its significant digits and its exponent.
+fn of_number(text: &str, seed: u64) -> u64 {
+    if text.len() <= DIGITS && !text.contains(['e', 'E']) {
+        let (is_negative, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (mut digits, mut length, mut places, mut is_fraction) = ([0; DIGITS], 0, 0i64, false);
+        for byte in rest.bytes() {
+            match byte {
+                b'.' => is_fraction = true,
+                _ => {
+                    digits[length] = byte;
+                    length += 1;
+                    places += i64::from(is_fraction);
+                }
+            }
+        }
+        let all = &digits[..length];
+        let significant = all.len() - all.iter().rev().take_while(|digit| **digit == b'0').count();
+        let leading = all[..significant].iter().take_while(|digit| **digit == b'0').count();
+        let zeros = (all.len() - significant) as i64;
+        let exponent = if significant == 0 { 0 } else { zeros - places };
+        return hashed(&all[leading..significant], is_negative && significant > 0, exponent, seed);
+    }
+    match Decimal::parse(text) {
+        Some(number) => hashed(number.digits.as_bytes(), number.is_negative, number.exponent, seed),
+        None => tagged(b'w', text.as_bytes(), seed),
+    }
+}
+
+fn hashed(digits: &[u8], is_negative: bool, exponent: i64, seed: u64) -> u64 {
+    let sign = if is_negative { b'-' } else { b'+' };
+    tagged(sign, digits, tagged(b'e', &exponent.to_le_bytes(), seed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::repeat::is_same_json;
+    use proptest::prelude::*;
+
+    #[test]
+    fn json_is_the_same_in_another_order_and_spelling() {
+        for (left, right, same) in [
+            (r#"{"a":1,"b":[1.50,"x"]}"#, r#"{ "b": [1.5, "\u0078"], "a": 1.0 }"#, true),
+            (r#"{"a":1}"#, r#"{"a":2}"#, false),
+            (r#"{"a":1}"#, r#"{"a":1,"b":null}"#, false),
+            (r#"{"a":9007199254740993}"#, r#"{"a":9007199254740992}"#, false),
+            (r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#, false),
+            (r#"{"a":[[1],2]}"#, r#"{"a":[1,[2]]}"#, false),
+            (r#"{"a":[]}"#, r#"{"a":{}}"#, false),
+            (r#"{"a":"1"}"#, r#"{"a":1}"#, false),
+            (r#"{"a":"b"}"#, r#"{"b":"a"}"#, false),
+            (r#"{"a":18446744073709551616}"#, r#"{"a":18446744073709551617}"#, false),
+            (r#"{"a":0.1}"#, r#"{"a":0.10000000000000000001}"#, false),
+            (r#"{"a":1e400}"#, r#"{"a":10e399}"#, true),
+            (r#"{"a":-0.0}"#, r#"{"a":0}"#, true),
+            (r#"{"a":120}"#, r#"{"a":1.2E+2}"#, true),
+            (r#"{"a":0.00120}"#, r#"{"a":1.2e-3}"#, true),
+            (r#"{"a":-1}"#, r#"{"a":1}"#, false),
+            (r#"{"a":10}"#, r#"{"a":1}"#, false),
+            (r#"{"a":true}"#, r#"{"a":false}"#, false),
+            (r#"{"a":{"b":1},"c":2}"#, r#"{"a":{"b":2},"c":1}"#, false),
+        ] {
+            assert_eq!(of_json(left, 7) == of_json(right, 7), same, "{left} {right}");
+            assert_eq!(is_same_json(left, right), same, "the store's comparison: {left} {right}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn numbers_are_hashed_as_the_store_compares_them(
+            left in "-?(0|[1-9][0-9]{0,5})(\\.[0-9]{1,4})?([eE][+-]?[0-3])?",
+            right in "-?(0|[1-9][0-9]{0,2})(\\.[0-9]{1,2})?([eE][+-]?[0-3])?",
+        ) {
+            prop_assert_eq!(of_json(&left, 1) == of_json(&right, 1), is_same_json(&left, &right));
+            let padded = if left.contains(['.', 'e', 'E']) { left.clone() } else { format!("{left}.000") };
+            prop_assert_eq!(of_json(&left, 1), of_json(&padded, 1));
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The outcome of each unit and of each row of B, from entries in the order of their keys.
+
+use super::entry::{IN_FLIGHT, IN_PLUS, RowEntry, RowKey, RowPosition, Side};
+use crate::error::Result;
+use std::ops::RangeInclusive;
+
+/// Entries of one side and key that are held at once. Of more rows of B the contents are not compared.
+const HELD_MAX: usize = 1024;
+
+/// What rows are matched by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MatchBy {
+    /// Origin, partition and offset.
+    #[default]
+    Position,
+    /// The event_id, or the natural key of metrics.
+    Id,
+}
+
+/// The outcome of a unit of A, or of a row of B that matches no unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UnitOutcome {
+    /// A unit that is in B.
+    InB,
+    /// A unit that is in B with other content.
+    Different,
+    /// A unit that is in plus.
+    InPlus,
+    /// A unit that is nowhere yet, and arrived too recently to be judged.
+    InFlight,
+    /// A unit whose event_id is in B from another position of A.
+    Duplicate,
+    /// A unit that is nowhere.
+    Missing,
+    /// A further row of B for a unit that is in B already.
+    Double,
+    /// A row of B without a unit.
+    Extra,
+}
+
+impl UnitOutcome {
+    const ALL: [Self; 8] = [
+        Self::InB,
+        Self::Different,
+        Self::InPlus,
+        Self::InFlight,
+        Self::Duplicate,
+        Self::Missing,
+        Self::Double,
+        Self::Extra,
+    ];
+
+    /// Returns the word in rows of `--ids`, if it is a fault.
+    pub fn verdict(self) -> Option<&'static str> {
+        match self {
+            Self::InB | Self::InPlus | Self::InFlight | Self::Duplicate => None,
+            Self::Different => Some("different"),
+            Self::Missing => Some("missing"),
+            Self::Double => Some("double"),
+            Self::Extra => Some("extra"),
+        }
+    }
+}
+
+/// A unit, or a row of B without a unit, and its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The outcome.
+    pub outcome: UnitOutcome,
+    /// The position of the unit, or of the row.
+    pub position: RowPosition,
+    /// Its event_id.
+    pub id: RowKey,
+    /// Its event time (µs), if it has one.
+    pub time: Option<i64>,
+}
+
+impl Finding {
+    /// Returns the finding as an entry whose key is the position, so that findings can be sorted.
+    pub fn entry(&self) -> RowEntry {
+        let time = self.time.unwrap_or(RowEntry::NO_TIME);
+        RowEntry {
+            key: self.position.key(),
+            side: Side::A,
+            flags: self.outcome as u8,
+            other: self.id,
+            time,
+            content: 0,
+        }
+    }
+
+    /// Returns the finding of such an entry.
+    pub fn of_entry(entry: &RowEntry) -> Self {
+        let outcome = UnitOutcome::ALL.get(usize::from(entry.flags)).copied().unwrap_or(UnitOutcome::InB);
+        Self { outcome, position: RowPosition::of_key(entry.key), id: entry.other, time: entry.time() }
+    }
+}
+
+/// A range of event time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeRange {
+    /// The first instant (µs).
+    pub since: Option<i64>,
+    /// The first instant after it (µs).
+    pub until: Option<i64>,
+}
+
+impl TimeRange {
+    /// Whether a time is in the range. A record without a time is in every range.
+    pub fn contains(&self, time: Option<i64>) -> bool {
+        let Some(time) = time else { return true };
+        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
+    }
+}
+
+/// The extent of A: rows of B outside it are not judged.
+#[derive(Clone, Debug, Default)]
+pub struct UnitExtent {
+    /// The first and the last offset of each partition, by its index.
+    offsets: Vec<Option<RangeInclusive<i64>>>,
+    /// The first and the last event time.
+    times: Option<RangeInclusive<i64>>,
+    /// Whether A may have lost any record to compaction, so that a row without a unit tells nothing.
+    pub is_compacted: bool,
+}
+
+impl UnitExtent {
+    /// Includes a unit.
+    pub fn add(&mut self, position: RowPosition, time: Option<i64>) {
+        let index = position.partition as usize;
+        if self.offsets.len() <= index {
+            self.offsets.resize(index + 1, None);
+        }
+        widen(&mut self.offsets[index], position.offset);
+        if let Some(time) = time {
+            widen(&mut self.times, time);
+        }
+    }
+
+    /// Whether A has units of a partition.
+    pub fn has_partition(&self, partition: u32) -> bool {
+        self.offsets.get(partition as usize).is_some_and(Option::is_some)
+    }
+
+    /// Whether A would contain the row of B if the row came from A.
+    fn contains(&self, by: MatchBy, position: RowPosition, time: Option<i64>) -> bool {
+        match by {
+            MatchBy::Position => {
+                let offsets = self.offsets.get(position.partition as usize).and_then(Option::as_ref);
+                offsets.is_some_and(|offsets| offsets.contains(&position.offset))
+            }
+            MatchBy::Id => self.times.as_ref().is_some_and(|times| time.is_none_or(|time| times.contains(&time))),
+        }
+    }
+}
+
+fn widen(range: &mut Option<RangeInclusive<i64>>, value: i64) {
+    *range = Some(match range.take() {
+        None => value..=value,
+        Some(range) => *range.start().min(&value)..=*range.end().max(&value),
+    });
+}
+
+/// How rows are judged.
+#[derive(Clone, Debug, Default)]
+pub struct JudgeRules {
+    /// What they are matched by.
+    pub by: MatchBy,
+    /// The event times of units, and of rows of B without a unit, that are judged.
+    pub range: TimeRange,
+    /// Whether further units of an event_id that is in B are duplicates, not missing (only by event_id).
+    pub dedup: bool,
+    /// Whether contents are compared.
+    pub compares: bool,
+}
+
+/// Receives findings.
+pub type EachFound<'a> = dyn FnMut(Finding) -> Result<()> + 'a;
+
+/// Judges entries that come in their order.
+pub struct Judge {
+    rules: JudgeRules,
+    extent: UnitExtent,
+    key: Option<RowKey>,
+    /// Records of plus with this key that have matched no unit yet.
+    plus: u64,
+    /// Rows of B with this key that have matched no unit yet.
+    rows: Vec<RowEntry>,
+    /// How many more there are: of these only the number and the last one are known.
+    further: (u64, Option<RowEntry>),
+    /// Units with this key that are not judged yet.
+    units: Vec<RowEntry>,
+    /// Whether there was a unit with this key.
+    has_unit: bool,
+    /// Whether there was a row of B with this key.
+    has_row: bool,
+    /// Rows of B that are not judged, because they are outside of A's extent.
+    pub not_judged: u64,
+    /// Units that are in B, inside the range of time or not.
+    pub matched: u64,
+}
+
+impl Judge {
+    /// Makes a judge.
+    pub fn new(rules: JudgeRules, extent: UnitExtent) -> Self {
+        Self {
+            rules,
+            extent,
+            key: None,
+            plus: 0,
+            rows: vec![],
+            further: (0, None),
+            units: vec![],
+            has_unit: false,
+            has_row: false,
+            not_judged: 0,
+            matched: 0,
+        }
+    }
+
+    /// Takes the next entry. Findings come in the order of keys.
+    pub fn push(&mut self, entry: RowEntry, out: &mut EachFound<'_>) -> Result<()> {
+        if self.key != Some(entry.key) {
+            self.finish(out)?;
+            self.key = Some(entry.key);
+        }
+        match entry.side {
+            Side::Plus => self.plus += 1,
+            Side::B => {
+                self.has_row = true;
+                if self.rows.len() < HELD_MAX {
+                    self.rows.push(entry);
+                } else {
+                    self.further = (self.further.0 + 1, Some(entry));
+                }
+            }
+            Side::A => {
+                self.has_unit = true;
+                self.units.push(entry);
+                if self.units.len() >= HELD_MAX {
+                    self.judge_units(out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what is held of the last key.
+    pub fn finish(&mut self, out: &mut EachFound<'_>) -> Result<()> {
+        self.judge_units(out)?;
+        let outcome = if self.has_unit { UnitOutcome::Double } else { UnitOutcome::Extra };
+        let mut rows = std::mem::take(&mut self.rows);
+        for row in &rows {
+            self.judge_row(row, outcome, out)?;
+        }
+        rows.clear();
+        self.rows = rows;
+        if let (count, Some(row)) = std::mem::take(&mut self.further) {
+            for _ in 0..count {
+                self.judge_row(&row, outcome, out)?;
+            }
+        }
+        (self.plus, self.has_unit, self.has_row) = (0, false, false);
+        Ok(())
+    }
+
+    /// Judges the units that are held: rows of B with equal content are matched first.
+    fn judge_units(&mut self, out: &mut EachFound<'_>) -> Result<()> {
+        let mut units = std::mem::take(&mut self.units);
+        if self.rules.compares && (units.len() > 1 || self.rows.len() > 1) {
+            self.match_equal(&mut units, out)?;
+        }
+        for unit in &units {
+            let outcome = self.outcome(unit);
+            self.judged(unit, outcome, out)?;
+        }
+        units.clear();
+        self.units = units;
+        Ok(())
+    }
+
+    /// Matches units with rows of B of equal content, and removes both.
+    fn match_equal(&mut self, units: &mut Vec<RowEntry>, out: &mut EachFound<'_>) -> Result<()> {
+        let mut done = Ok(());
+        units.retain(|unit| {
+            let equal = self.rows.iter().position(|row| row.content == unit.content);
+            let Some(row) = equal.filter(|_| done.is_ok()) else { return true };
+            self.rows.remove(row);
+            done = self.judged(unit, UnitOutcome::InB, out);
+            false
+        });
+        done
+    }
+
+    /// Passes on the outcome of a unit.
+    fn judged(&mut self, unit: &RowEntry, outcome: UnitOutcome, out: &mut EachFound<'_>) -> Result<()> {
+        self.matched += u64::from(matches!(outcome, UnitOutcome::InB | UnitOutcome::Different));
+        if self.rules.range.contains(unit.time()) { out(self.found(unit, outcome)) } else { Ok(()) }
+    }
+
+    fn outcome(&mut self, unit: &RowEntry) -> UnitOutcome {
+        if !self.rows.is_empty() {
+            let row = self.rows.remove(0);
+            let differs = self.rules.compares && row.content != unit.content;
+            return if differs { UnitOutcome::Different } else { UnitOutcome::InB };
+        }
+        if self.further.0 > 0 {
+            self.further.0 -= 1;
+            return UnitOutcome::InB;
+        }
+        if self.plus > 0 {
+            self.plus -= 1;
+            return UnitOutcome::InPlus;
+        }
+        match unit.flags {
+            flags if flags & IN_PLUS != 0 => UnitOutcome::InPlus,
+            _ if self.rules.dedup && self.has_row && self.rules.by == MatchBy::Id => UnitOutcome::Duplicate,
+            flags if flags & IN_FLIGHT != 0 => UnitOutcome::InFlight,
+            _ => UnitOutcome::Missing,
+        }
+    }
+
+    fn judge_row(&mut self, row: &RowEntry, outcome: UnitOutcome, out: &mut EachFound<'_>) -> Result<()> {
+        let found = self.found(row, outcome);
+        // A row without a unit is extra only if A would still have its record.
+        let is_known = !self.extent.is_compacted && self.extent.contains(self.rules.by, found.position, found.time);
+        if outcome == UnitOutcome::Extra && !is_known {
+            self.not_judged += 1;
+            return Ok(());
+        }
+        if self.rules.range.contains(found.time) { out(found) } else { Ok(()) }
+    }
+
+    fn found(&self, entry: &RowEntry, outcome: UnitOutcome) -> Finding {
+        let (position, id) = match self.rules.by {
+            MatchBy::Position => (entry.key, entry.other),
+            MatchBy::Id => (entry.other, entry.key),
+        };
+        Finding { outcome, position: RowPosition::of_key(position), id, time: entry.time() }
+    }
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

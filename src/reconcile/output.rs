@@ -1,0 +1,147 @@
+//! The results of a comparison as rows.
+
+use super::entry::{PartitionNames, id_of_key};
+use super::judge::Finding;
+use super::ranges::{OffsetRange, RangeCounts};
+use super::rows::id_of_unreadable;
+use crate::error::Result;
+use crate::kind::instant_type;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What is compared, which decides the names of columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ComparedRows {
+    /// Events by partition and offset.
+    #[default]
+    Events,
+    /// Metrics by name, dimensions and start of the window.
+    Metrics,
+}
+
+impl ComparedRows {
+    /// Returns the columns of an origin and a partition.
+    fn names(self) -> [&'static str; 2] {
+        match self {
+            Self::Events => ["origin", "partition"],
+            Self::Metrics => ["metric_name", "dimensions"],
+        }
+    }
+}
+
+/// Which columns the rows of ranges have.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RangeColumns {
+    /// What is compared.
+    pub subject: ComparedRows,
+    /// `bucket`: the start of the bucket.
+    pub bucket: bool,
+    /// `duplicate`: units whose event_id is in B from another position.
+    pub duplicate: bool,
+    /// `in_flight`: units that arrived too recently.
+    pub in_flight: bool,
+}
+
+/// Returns the column of a count.
+fn count(name: &'static str, ranges: &[OffsetRange], of: fn(&RangeCounts) -> u64) -> (Field, ArrayRef) {
+    let values = ranges.iter().map(|range| i64::try_from(of(&range.counts)).ok());
+    (Field::new(name, DataType::Int64, false), Arc::new(values.collect::<Int64Array>()))
+}
+
+/// Returns the column of an instant.
+fn instant(name: &str, values: impl Iterator<Item = Option<i64>>) -> (Field, ArrayRef) {
+    let values = values.collect::<TimestampMicrosecondArray>().with_timezone("UTC");
+    (Field::new(name, instant_type(), true), Arc::new(values))
+}
+
+/// Returns the column of a text.
+fn text<'a>(name: &str, values: impl Iterator<Item = Option<&'a str>>) -> (Field, ArrayRef) {
+    (Field::new(name, DataType::Utf8, true), Arc::new(values.collect::<StringArray>()))
+}
+
+fn batch(columns: Vec<(Field, ArrayRef)>) -> Result<RecordBatch> {
+    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+/// Returns the column of an offset, which is the start of a window for metrics.
+fn offset(name: &str, subject: ComparedRows, values: impl Iterator<Item = i64>) -> (Field, ArrayRef) {
+    match subject {
+        ComparedRows::Events => {
+            let values = values.map(Some).collect::<Int64Array>();
+            (Field::new(name, DataType::Int64, false), Arc::new(values))
+        }
+        ComparedRows::Metrics => instant(name, values.map(Some)),
+    }
+}
+
+/// Returns one row for each range.
+pub fn ranges(ranges: &[OffsetRange], names: &PartitionNames, columns: RangeColumns) -> Result<RecordBatch> {
+    let name = |range: &OffsetRange| names.name(range.partition);
+    let subject = columns.subject;
+    let [origin, partition] = subject.names();
+    let mut all = vec![
+        text(origin, ranges.iter().map(|range| name(range).map(|name| name.origin.as_str()))),
+        text(partition, ranges.iter().map(|range| name(range).map(|name| name.partition.as_str()))),
+    ];
+    if columns.bucket {
+        all.push(instant("bucket", ranges.iter().map(|range| range.bucket)));
+    }
+    all.push(offset("from", subject, ranges.iter().map(|range| range.from)));
+    all.push(offset("to", subject, ranges.iter().map(|range| range.to)));
+    if subject == ComparedRows::Events {
+        all.push(instant("since", ranges.iter().map(|range| range.since)));
+        all.push(instant("until", ranges.iter().map(|range| range.until)));
+    }
+    all.extend([
+        count("a", ranges, |counts| counts.a),
+        count("b", ranges, |counts| counts.b),
+        count("plus", ranges, |counts| counts.plus),
+    ]);
+    if columns.in_flight {
+        all.push(count("in_flight", ranges, |counts| counts.in_flight));
+    }
+    if columns.duplicate {
+        all.push(count("duplicate", ranges, |counts| counts.duplicate));
+    }
+    all.extend([
+        count("missing", ranges, |counts| counts.missing),
+        count("extra", ranges, |counts| counts.extra),
+        count("double", ranges, |counts| counts.double),
+    ]);
+    if subject == ComparedRows::Metrics {
+        all.push(count("different", ranges, |counts| counts.different));
+    }
+    batch(all)
+}
+
+/// Returns the schema of [`faults`].
+pub fn fault_schema(subject: ComparedRows) -> Result<SchemaRef> {
+    Ok(faults(&[], &PartitionNames::default(), subject)?.schema())
+}
+
+/// Returns one row for each finding that is a fault. The event_id of a record that cannot be read is NULL.
+pub fn faults(found: &[Finding], names: &PartitionNames, subject: ComparedRows) -> Result<RecordBatch> {
+    let id = |found: &Finding| Uuid::from_bytes(id_of_key(found.id)).to_string();
+    let ids: Vec<_> = found.iter().map(|one| (id_of_unreadable(one.position) != one.id).then(|| id(one))).collect();
+    let name = |found: &Finding| names.name(found.position.partition);
+    let offsets = found.iter().map(|found| found.position.offset);
+    let [origin, partition] = subject.names();
+    let (id, at) = match subject {
+        ComparedRows::Events => ("event_id", "offset"),
+        ComparedRows::Metrics => ("metric_id", "window_start"),
+    };
+    let mut all = vec![
+        text(id, ids.iter().map(Option::as_deref)),
+        text("verdict", found.iter().map(|found| found.outcome.verdict())),
+        text(origin, found.iter().map(|found| name(found).map(|name| name.origin.as_str()))),
+        text(partition, found.iter().map(|found| name(found).map(|name| name.partition.as_str()))),
+        offset(at, subject, offsets),
+    ];
+    if subject == ComparedRows::Events {
+        all.push(instant("event_time", found.iter().map(|found| found.time)));
+    }
+    batch(all)
+}

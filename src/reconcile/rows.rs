@@ -1,0 +1,161 @@
+//! Rows of batches of events, late events and dead letters, as far as a comparison needs them.
+
+use super::content;
+use super::entry::{IN_FLIGHT, PartitionNames, RowEntry, RowKey, RowPosition, Side, id_key};
+use crate::error::{Error, Result};
+use crate::kind::dead;
+use crate::kind::event::{COLUMNS, column};
+use crate::kind::rows::{Cell, RowColumns};
+use ahash::AHashMap;
+use arrow::array::{Array, AsArray, RecordBatch, StringArray, TypedDictionaryArray};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// What is read of the rows besides their position, id and event time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RowOptions {
+    /// Whether the content is hashed.
+    pub compares: bool,
+    /// A unit that arrived after this instant (µs) is in flight.
+    pub settled: Option<i64>,
+    /// Whether `ingested_at` precedes `server_timestamp` as the arrival: it is the time at which a broker appended the record.
+    pub is_appended: bool,
+    /// The start of the run (µs): a row with a later `ingested_at` was stamped by this run, so that value is no arrival.
+    pub run_start: i64,
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowFacts {
+    /// Its position.
+    pub position: RowPosition,
+    /// Its event_id; a record that cannot be read has a key that no event has.
+    pub id: RowKey,
+    /// Its event time (µs), or [`RowEntry::NO_TIME`].
+    pub time: i64,
+    /// The hash of its content; 0 if it is not requested.
+    pub content: u64,
+    /// Its flags as a unit.
+    pub flags: u8,
+}
+
+impl RowFacts {
+    /// Returns its entry, with its event_id or its position as the key.
+    pub fn entry(&self, side: Side, by_id: bool) -> RowEntry {
+        let Self { position, id, time, content, .. } = *self;
+        let flags = if side == Side::A { self.flags } else { 0 };
+        let (key, other) = if by_id { (id, position.key()) } else { (position.key(), id) };
+        RowEntry { key, side, flags, other, time, content }
+    }
+}
+
+/// Calls `each` for the rows of a batch of events or late events. Errors: exit status 65 if the batch does not hold events.
+pub fn events(
+    batch: &RecordBatch,
+    options: RowOptions,
+    names: &mut PartitionNames,
+    each: &mut dyn FnMut(RowFacts) -> Result<()>,
+) -> Result<()> {
+    let rows = RowColumns::new(batch)?;
+    let mut partitions = PartitionsOfBatch::new(batch, [COLUMNS[column::ORIGIN], COLUMNS[column::PARTITION]])?;
+    for row in 0..batch.num_rows() {
+        let (Cell::Uuid(id), Cell::Instant(time), Cell::Number(offset)) =
+            (rows.cell(column::EVENT_ID, row), rows.cell(column::EVENT_TIME, row), rows.cell(column::OFFSET, row))
+        else {
+            return Err(Error::corrupt("expected events with event_id, event_time and offset"));
+        };
+        let arrival = match (rows.cell(column::SERVER_TIMESTAMP, row), rows.cell(column::INGESTED_AT, row)) {
+            (_, Cell::Instant(appended)) if options.is_appended && appended < options.run_start => appended,
+            (Cell::Instant(stored), _) => stored,
+            (_, Cell::Instant(stored)) if stored < options.run_start => stored,
+            _ => time,
+        };
+        each(RowFacts {
+            position: RowPosition { partition: partitions.index(row, names), offset },
+            id: id_key(id),
+            time,
+            content: if options.compares { content::of_event(&rows, row) } else { 0 },
+            flags: flags(Some(arrival), options),
+        })?;
+    }
+    Ok(())
+}
+
+/// Calls `each` for the rows of a batch of dead letters: records that could not be read. Their time is that of their arrival.
+/// Errors: exit status 65 if the batch does not hold dead letters.
+pub fn letters(
+    batch: &RecordBatch,
+    options: RowOptions,
+    names: &mut PartitionNames,
+    each: &mut dyn FnMut(RowFacts) -> Result<()>,
+) -> Result<()> {
+    let [origin, partition, offset, arrived] =
+        [dead::column::SOURCE_TOPIC, dead::column::PARTITION, dead::column::OFFSET, dead::column::ARRIVED_AT]
+            .map(|column| dead::COLUMNS[column]);
+    let missing = || Error::corrupt("expected dead letters with their positions");
+    let mut partitions = PartitionsOfBatch::new(batch, [origin, partition])?;
+    let offsets = batch.column_by_name(offset).and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let offsets = offsets.ok_or_else(missing)?;
+    let arrived = batch.column_by_name(arrived).and_then(|one| one.as_primitive_opt::<TimestampMicrosecondType>());
+    for row in 0..batch.num_rows() {
+        let arrival = arrived.filter(|column| column.is_valid(row)).map(|column| column.value(row));
+        let position = RowPosition { partition: partitions.index(row, names), offset: offsets.value(row) };
+        each(RowFacts {
+            position,
+            id: id_of_unreadable(position),
+            time: arrival.unwrap_or(RowEntry::NO_TIME),
+            content: 0,
+            flags: flags(arrival, options),
+        })?;
+    }
+    Ok(())
+}
+
+fn flags(arrival: Option<i64>, options: RowOptions) -> u8 {
+    let is_new = options.settled.zip(arrival).is_some_and(|(settled, arrival)| arrival > settled);
+    if is_new { IN_FLIGHT } else { 0 }
+}
+
+/// Returns the key of a record without an event_id, derived from its position.
+pub fn id_of_unreadable(position: RowPosition) -> RowKey {
+    let [partition, offset] = position.key();
+    let hash = xxh3_128(&[b"unreadable".as_slice(), &partition.to_le_bytes(), &offset.to_le_bytes()].concat());
+    [(hash >> 64) as u64, hash as u64]
+}
+
+/// The partitions of the rows of a batch, looked up once for each pair of dictionary codes.
+struct PartitionsOfBatch<'a> {
+    origins: TypedDictionaryArray<'a, Int32Type, StringArray>,
+    names: TypedDictionaryArray<'a, Int32Type, StringArray>,
+    known: AHashMap<[i32; 2], u32>,
+    last: Option<([i32; 2], u32)>,
+}
+
+impl<'a> PartitionsOfBatch<'a> {
+    fn new(batch: &'a RecordBatch, columns: [&str; 2]) -> Result<Self> {
+        let column = |name: &str| {
+            let column = batch.column_by_name(name).filter(|column| column.null_count() == 0);
+            let found =
+                column.and_then(|column| column.as_dictionary_opt::<Int32Type>()?.downcast_dict::<StringArray>());
+            found.ok_or_else(|| Error::corrupt(format!("column '{name}': missing or of another type")))
+        };
+        let [origins, names] = columns;
+        Ok(Self { origins: column(origins)?, names: column(names)?, known: AHashMap::new(), last: None })
+    }
+
+    /// Returns the index of a row's partition in `names`.
+    fn index(&mut self, row: usize, names: &mut PartitionNames) -> u32 {
+        let codes = [self.origins.keys().value(row), self.names.keys().value(row)];
+        if let Some((_, index)) = self.last.filter(|(last, _)| *last == codes) {
+            return index;
+        }
+        let text = |values: &StringArray, code: i32| values.value(code as usize).to_owned();
+        let (origins, partitions) = (self.origins.values(), self.names.values());
+        let index = *self
+            .known
+            .entry(codes)
+            .or_insert_with(|| names.index(&text(origins, codes[0]), &text(partitions, codes[1])));
+        self.last = Some((codes, index));
+        index
+    }
+}

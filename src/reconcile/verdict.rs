@@ -1,0 +1,172 @@
+//! The verdict of a comparison, and its one line.
+
+use super::entry::PartitionNames;
+use super::output::ComparedRows;
+use super::ranges::{OffsetRange, RangeCounts};
+use crate::time::format_instant;
+
+/// Faulty ranges that the line names.
+const NAMED_MAX: usize = 3;
+
+/// The faults of a comparison: the counts of everything, and the first faulty ranges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultSummary {
+    /// The counts of all partitions.
+    pub total: RangeCounts,
+    /// The first faulty ranges.
+    pub first: Vec<OffsetRange>,
+    /// The number of faulty ranges.
+    pub ranges: u64,
+}
+
+impl FaultSummary {
+    /// Adds a range.
+    pub fn add(&mut self, range: &OffsetRange) {
+        self.total.add(&range.counts);
+        if range.counts.faults() > 0 {
+            self.ranges += 1;
+            if self.first.len() < NAMED_MAX {
+                self.first.push(*range);
+            }
+        }
+    }
+}
+
+/// Rows that do not take part in the verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unjudged {
+    /// Rows of B outside of A's extent.
+    pub rows: u64,
+    /// Records of B that cannot be read.
+    pub unreadable: u64,
+}
+
+/// How partitions are named.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// Their names.
+    pub names: &'a PartitionNames,
+    /// What is compared.
+    pub subject: ComparedRows,
+}
+
+/// A verdict: whether A is in B, and the line that says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether the faults are within the tolerance.
+    pub is_right: bool,
+    /// The line.
+    pub line: String,
+}
+
+impl Verdict {
+    /// Makes the verdict. `tolerance` is the share of units that may be wrong.
+    pub fn new(faults: &FaultSummary, unjudged: Unjudged, tolerance: f64, shown: Shown<'_>) -> Self {
+        let total = &faults.total;
+        let what = if shown.subject == ComparedRows::Metrics { "results" } else { "records" };
+        let wrong = total.faults();
+        let is_right = wrong == 0 || wrong as f64 <= tolerance * total.a as f64;
+        let mut parts = vec![];
+        if wrong == 0 {
+            parts.push(format!("all {} {what} are accounted for{}", total.a, outcomes(total)));
+        } else {
+            parts.push(format!("{} of {} {what}{}", described(total), total.a, outcomes(total)));
+            let named = faults.first.iter().map(|range| located(range, shown)).collect::<Vec<_>>();
+            parts.push(named.join("; "));
+            let further = faults.ranges - faults.first.len() as u64;
+            if further > 0 {
+                parts.push(format!("{further} further ranges"));
+            }
+            if is_right {
+                parts.push("within the tolerance".to_owned());
+            }
+        }
+        if unjudged.rows > 0 {
+            parts.push(format!("{} rows of B outside of A's range were not judged", unjudged.rows));
+        }
+        if unjudged.unreadable > 0 {
+            parts.push(format!("{} records of B cannot be read", unjudged.unreadable));
+        }
+        Self { is_right, line: parts.join("; ") }
+    }
+}
+
+/// Returns the outcomes that are no faults.
+fn outcomes(total: &RangeCounts) -> String {
+    let in_b = total.b - total.extra - total.double;
+    let found =
+        [(in_b, "in B"), (total.plus, "in plus"), (total.duplicate, "duplicate"), (total.in_flight, "in flight")];
+    let found: Vec<String> =
+        found.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if found.is_empty() { String::new() } else { format!(" ({})", found.join(", ")) }
+}
+
+/// Returns the faults of counts: `5 missing, 2 extra`.
+fn described(counts: &RangeCounts) -> String {
+    let faults = [
+        (counts.missing, "missing"),
+        (counts.extra, "extra"),
+        (counts.double, "double"),
+        (counts.different, "different"),
+    ];
+    let faults = faults.iter().filter(|(count, _)| *count > 0);
+    faults.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns where the faults of a range are and since when: `events/3@1200 to 1699: 500 missing since …`.
+fn located(range: &OffsetRange, shown: Shown<'_>) -> String {
+    let name = shown.names.name(range.partition);
+    let (origin, partition) = name.map_or(("?", "?"), |name| (name.origin.as_str(), name.partition.as_str()));
+    let is_one = range.from == range.to;
+    let faults = described(&range.counts);
+    match shown.subject {
+        ComparedRows::Events => {
+            let offsets = if is_one { range.from.to_string() } else { format!("{} to {}", range.from, range.to) };
+            let since = range.since.map_or(String::new(), |since| format!(" since {}", format_instant(since)));
+            format!("{origin}/{partition}@{offsets}: {faults}{since}")
+        }
+        ComparedRows::Metrics => {
+            let until = if is_one { String::new() } else { format!(" to {}", format_instant(range.to)) };
+            format!("{origin} {partition} {}{until}: {faults}", format_instant(range.from))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(missing: u64) -> (FaultSummary, PartitionNames) {
+        let mut names = PartitionNames::default();
+        names.index("events", "3");
+        let mut faults = FaultSummary::default();
+        let counts = RangeCounts { a: 1000 - missing, b: 990 - missing, plus: 10, ..RangeCounts::default() };
+        let sound = OffsetRange { partition: 0, bucket: None, from: 0, to: 1999, since: None, until: None, counts };
+        faults.add(&sound);
+        if missing > 0 {
+            let counts = RangeCounts { a: missing, missing, ..RangeCounts::default() };
+            faults.add(&OffsetRange { from: 1200, to: 1204, since: Some(0), counts, ..sound });
+        }
+        (faults, names)
+    }
+
+    #[test]
+    fn the_line_names_what_is_missing_where_and_since_when() {
+        let line = |missing, tolerance| {
+            let (faults, names) = faults(missing);
+            let verdict = Verdict::new(
+                &faults,
+                Unjudged::default(),
+                tolerance,
+                Shown { names: &names, subject: ComparedRows::Events },
+            );
+            (verdict.is_right, verdict.line)
+        };
+        assert_eq!(line(0, 0.0), (true, "all 1000 records are accounted for (990 in B, 10 in plus)".to_owned()));
+        let expected = "5 missing of 1000 records (985 in B, 10 in plus); events/3@1200 to 1204: 5 missing since \
+                        1970-01-01T00:00:00.000000Z";
+        assert_eq!(line(5, 0.0), (false, expected.to_owned()));
+        assert_eq!(line(5, 0.005), (true, format!("{expected}; within the tolerance")));
+        assert!(!line(5, 0.0049).0);
+    }
+}

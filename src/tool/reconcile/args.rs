@@ -1,0 +1,225 @@
+//! The flags of evt-reconcile, and how they read inputs.
+
+use super::read;
+use crate::cli::args::{self, CommonArgs, MapArgs, parse_share};
+use crate::error::{Error, Result};
+use crate::format;
+use crate::kind::event::column;
+use crate::mapping::{self, Projection, Provenance, TimeFrom};
+use crate::reconcile::judge::{MatchBy, TimeRange};
+use crate::source::SourceOptions;
+use crate::time::parse_duration;
+use crate::uri::Uri;
+use crate::uri::kafka::Form;
+use clap::{Parser, ValueEnum};
+use std::ffi::OsString;
+
+/// Prove that every record of A is in B or left on the way
+#[derive(Parser, Debug)]
+pub struct Args {
+    /// Read the records that must be in B: a file, topic, lake or table
+    #[arg(value_name = "A", required_unless_present_any = ["lag", "freshness"])]
+    pub a: Option<OsString>,
+    /// Compare them with these rows, which evt wrote
+    #[arg(value_name = "B", required_unless_present_any = ["lag", "freshness"])]
+    pub b: Option<OsString>,
+    /// What is compared, and how.
+    #[command(flatten)]
+    pub compare: CompareArgs,
+    /// What is measured instead of a comparison.
+    #[command(flatten)]
+    pub measure: MeasureArgs,
+    /// What is written.
+    #[command(flatten)]
+    pub show: ShowArgs,
+    /// How records of A become events.
+    #[command(flatten)]
+    pub map: MapArgs,
+    /// The run.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// What is compared, and how.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Comparison")]
+pub struct CompareArgs {
+    /// Accept records that are here: dead letters, late rows, duplicates (repeatable)
+    #[arg(long, value_name = "URI")]
+    pub plus: Vec<OsString>,
+    /// Match by position (origin, partition, offset) or by event_id [default: by position if rows of B have A's origin]
+    #[arg(long, value_name = "WHAT")]
+    pub by: Option<ByArg>,
+    /// Count a record apart if its event_id is in B from another position of A
+    #[arg(long)]
+    pub dedup: bool,
+    /// Accept that a record which arrived less than DURATION before the start of the run is not in B yet
+    #[arg(long, value_name = "DURATION", value_parser = parse_length)]
+    pub settle: Option<i64>,
+    /// Accept this share of wrong records: 0.01 or 1%
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = parse_share)]
+    pub tolerance: f64,
+    /// Compare records with an event time at or after INSTANT
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// Compare records with an event time before INSTANT
+    #[arg(long, value_name = "INSTANT")]
+    pub until: Option<String>,
+    /// Compare records of the last DURATION, like --since now-DURATION
+    #[arg(long, value_name = "DURATION", value_parser = parse_length, conflicts_with = "since")]
+    pub last: Option<i64>,
+    /// Set the format of A: frames jsonl csv tsv avro parquet clf arrow [default: detected]
+    #[arg(short = 'f', long, value_name = "FORMAT")]
+    pub input_format: Option<String>,
+}
+
+/// What is measured instead of a comparison.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Lag and age")]
+pub struct MeasureArgs {
+    /// Show how far the group of this topic is behind, per partition: kafka://HOST:PORT/TOPIC?group=NAME
+    #[arg(long, value_name = "URI", conflicts_with_all = ["a", "b", "freshness"])]
+    pub lag: Option<OsString>,
+    /// Exit with status 1 if a partition is further behind
+    #[arg(long, value_name = "DURATION", value_parser = parse_length, requires = "lag")]
+    pub max_lag: Option<i64>,
+    /// Show the age of the newest window of each metric of this store, or of its newest event
+    #[arg(long, value_name = "URI", conflicts_with_all = ["a", "b"])]
+    pub freshness: Option<OsString>,
+    /// Exit with status 1 if one is older
+    #[arg(long, value_name = "DURATION", value_parser = parse_length, requires = "freshness")]
+    pub max_age: Option<i64>,
+    /// Measure this metric only (repeatable)
+    #[arg(long, value_name = "METRIC", requires = "freshness")]
+    pub only: Vec<String>,
+}
+
+/// What is written.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct ShowArgs {
+    /// Write one row for each partition and bucket of event time of this length
+    #[arg(long, value_name = "DURATION", value_parser = parse_bucket, conflicts_with = "ids")]
+    pub bucket: Option<i64>,
+    /// Write each event that is missing, extra, double or different; this also compares contents
+    #[arg(long)]
+    pub ids: bool,
+    /// Write the results as table, jsonl or prometheus [default: table on a terminal, else jsonl]
+    #[arg(short = 'o', long, value_name = "FORMAT")]
+    pub output_format: Option<OutputForm>,
+    /// Write the results to FILE, which is replaced; - is standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub to: OsString,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputForm {
+    /// A table.
+    Table,
+    /// JSON lines.
+    Jsonl,
+    /// The text format of Prometheus.
+    Prometheus,
+}
+
+/// What rows are matched by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ByArg {
+    /// Origin, partition and offset.
+    Position,
+    /// The event_id.
+    Id,
+}
+
+impl ByArg {
+    /// Returns what rows are matched by.
+    pub fn key(self) -> MatchBy {
+        match self {
+            Self::Position => MatchBy::Position,
+            Self::Id => MatchBy::Id,
+        }
+    }
+}
+
+fn parse_bucket(text: &str) -> Result<i64, String> {
+    parse_length(text).and_then(|length| if length > 0 { Ok(length) } else { Err("expected more than 0s".to_owned()) })
+}
+
+fn parse_length(text: &str) -> Result<i64, String> {
+    let length = parse_duration(text).map_err(|error| error.to_string())?;
+    if length >= 0 { Ok(length) } else { Err("expected a duration of 0s or more".to_owned()) }
+}
+
+impl Args {
+    /// Returns the range of event time; `now` is the current time (µs).
+    pub fn range(&self, now: i64) -> Result<TimeRange> {
+        let CompareArgs { since, until, last, .. } = &self.compare;
+        let instant =
+            |text: &Option<String>| text.as_deref().map(|text| args::parse_instant_or_now(text, now)).transpose();
+        Ok(TimeRange { since: last.map(|last| now.saturating_sub(last)).or(instant(since)?), until: instant(until)? })
+    }
+
+    /// Returns how A is read: as evt-ingest reads a topic or a raw file; rows that evt wrote keep their stamps.
+    pub fn options_of_a(&self, uri: &Uri) -> Result<SourceOptions> {
+        let is_raw_topic = is_raw_topic(uri);
+        let provenance = if is_raw_topic { Provenance::Overwrite } else { Provenance::Keep };
+        let mapping =
+            mapping::Options { ingested_at_arrival: is_raw_topic, lean: self.lean(), ..self.map.options(provenance)? };
+        Ok(SourceOptions {
+            mapping,
+            format: self.compare.input_format.as_deref().map(format::by_name).transpose()?,
+            origin: self.map.origin.clone(),
+            partitions: self.map.partitions.clone(),
+            ..read::options()
+        })
+    }
+
+    /// Returns how B and the inputs of `--plus` are read. Rows that evt wrote have their stamps; of other rows only the times are
+    /// read by the flags.
+    pub fn options_of_rows(&self) -> Result<SourceOptions> {
+        let all = self.map.options(Provenance::Keep)?;
+        let time = if all.time == TimeFrom::Default { TimeFrom::Untimed } else { all.time };
+        let mapping = mapping::Options {
+            time,
+            when: all.when,
+            hash_ids: all.hash_ids,
+            provenance: Provenance::Keep,
+            lean: self.lean(),
+            ..Default::default()
+        };
+        Ok(SourceOptions { mapping, ..read::options() })
+    }
+
+    /// Returns the columns of raw records that are read, unless contents are compared.
+    fn lean(&self) -> Option<Projection> {
+        let columns = 1 << column::EVENT_ID | 1 << column::SERVER_TIMESTAMP;
+        (!self.show.ids).then_some(Projection { columns, coded: 0 })
+    }
+
+    /// Returns A and B. Errors: exit status 2 if one is missing.
+    pub fn sides(&self) -> Result<[&OsString; 2]> {
+        let sides = self.a.as_ref().zip(self.b.as_ref());
+        sides.map(|(a, b)| [a, b]).ok_or_else(|| Error::usage("expected A and B"))
+    }
+
+    /// Returns all inputs.
+    pub fn inputs(&self) -> impl Iterator<Item = &OsString> {
+        let measured = self.measure.lag.iter().chain(&self.measure.freshness);
+        self.a.iter().chain(&self.b).chain(&self.compare.plus).chain(measured)
+    }
+
+    /// Parses the URI of an input, and checks that a file exists.
+    pub fn uri(&self, text: &OsString) -> Result<Uri> {
+        let uri = Uri::parse(text)?;
+        match uri {
+            Uri::Null | Uri::Http(_) => Err(Error::usage(format!("{uri}: expected a file, topic or store"))),
+            uri => crate::input::bytes::check(&uri, false).map(|()| uri),
+        }
+    }
+}
+
+/// Whether the records of an input get new stamps although they may carry some.
+pub fn is_raw_topic(uri: &Uri) -> bool {
+    matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames))
+}

@@ -1,0 +1,271 @@
+//! Compares A and B: reads A, what left on the way, and B, then judges every unit.
+
+use super::args::{Args, ByArg, is_raw_topic};
+use super::join::{Join, Matches};
+use super::read::{Piece, Reading};
+use super::report::ComparisonReport;
+use crate::error::{Error, Result};
+use crate::kafka::client::Topics;
+use crate::kafka::produce::limit::topic_setting;
+use crate::kind::Kind;
+use crate::reconcile::entry::{PartitionNames, RowEntry, RowPosition, Side};
+use crate::reconcile::judge::{JudgeRules, MatchBy, UnitExtent};
+use crate::reconcile::metrics;
+use crate::reconcile::output::ComparedRows;
+use crate::reconcile::rows::{self, RowFacts, RowOptions};
+use crate::reconcile::verdict::Unjudged;
+use crate::run::Run;
+use crate::sort::Sorter;
+use crate::uri::Uri;
+use arrow::array::RecordBatch;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::rc::Rc;
+
+/// Compares A and B; returns the exit status.
+pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
+    let [a, b] = args.sides()?;
+    // A file that does not exist ends the run before the others are read.
+    args.inputs().try_for_each(|text| args.uri(text).map(|_| ()))?;
+    let mut inputs = Inputs::new(args, run)?;
+    inputs.read_a(a)?;
+    for text in &args.compare.plus {
+        inputs.read_plus(text)?;
+    }
+    inputs.read_b(b)?;
+    let Inputs { subject, entries, rules, extent, names, origins, taken, unjudged, .. } = inputs;
+    let Entries { by, is_by_id_alone, by_position, by_id } = entries;
+    let foreign = by.is_none() && taken[0] > 0;
+    let by = by.unwrap_or(if taken[1] == 0 { MatchBy::Position } else { MatchBy::Id });
+    let report = ComparisonReport::new(args, run, names, subject.unwrap_or_default());
+    let refusal = foreign.then(|| {
+        let origins = origins.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        format!(
+            "no row of B has an origin of A ({origins}), and no event_id is in both; set --origin to the origin in B, or \
+             --by position or id"
+        )
+    });
+    let join = Join { rules: JudgeRules { by, ..rules }, extent, ids: args.show.ids, refusal };
+    let Matches { summary, not_judged } = match by {
+        _ if subject == Some(ComparedRows::Metrics) => join.metrics(by_id, &report)?,
+        MatchBy::Position => join.by_position(by_position, &report)?,
+        MatchBy::Id if is_by_id_alone => join.by_id(by_id, &report)?,
+        MatchBy::Id => join.positions_then_ids(by_position, by_id, &report)?,
+    };
+    report.finish(&summary, Unjudged { rows: unjudged.rows + not_judged, ..unjudged })
+}
+
+/// The entries of all inputs, by what they match by.
+struct Entries {
+    /// What rows are matched by; `None` until a row of B shows it.
+    by: Option<MatchBy>,
+    /// Whether nothing is matched by position.
+    is_by_id_alone: bool,
+    /// Units and records of plus, and rows of B that match by position.
+    by_position: Sorter,
+    /// The other rows of B, metrics, and units if nothing is matched by position.
+    by_id: Sorter,
+}
+
+/// The entries of all inputs, and what was learnt of them.
+struct Inputs<'a> {
+    args: &'a Args,
+    run: &'a Rc<Run>,
+    names: PartitionNames,
+    options: RowOptions,
+    rules: JudgeRules,
+    /// What A has; `None` before its first row.
+    subject: Option<ComparedRows>,
+    extent: UnitExtent,
+    /// The origins of A's units.
+    origins: BTreeSet<String>,
+    entries: Entries,
+    /// The number of units, and of rows of B.
+    taken: [u64; 2],
+    unjudged: Unjudged,
+}
+
+impl<'a> Inputs<'a> {
+    fn new(args: &'a Args, run: &'a Rc<Run>) -> Result<Self> {
+        let now = run.clock.now();
+        let compare = &args.compare;
+        let by = compare.by.map(ByArg::key);
+        let compares = args.show.ids;
+        let settled = compare.settle.map(|settle| now.saturating_sub(settle));
+        Ok(Self {
+            args,
+            run,
+            names: PartitionNames::default(),
+            options: RowOptions { compares, settled, run_start: now, is_appended: false },
+            rules: JudgeRules { range: args.range(now)?, dedup: compare.dedup, compares, ..JudgeRules::default() },
+            subject: None,
+            extent: UnitExtent::default(),
+            origins: BTreeSet::new(),
+            entries: Entries {
+                by,
+                is_by_id_alone: by == Some(MatchBy::Id) && compare.plus.is_empty(),
+                by_position: Sorter::default(),
+                by_id: Sorter::default(),
+            },
+            taken: [0, 0],
+            unjudged: Unjudged::default(),
+        })
+    }
+
+    /// Reads A. Every record is a unit, also one that cannot be read.
+    fn read_a(&mut self, text: &OsString) -> Result<()> {
+        let uri = self.args.uri(text)?;
+        self.options.is_appended = is_raw_topic(&uri);
+        let reading = Reading::open(&uri, self.args.options_of_a(&uri)?, self.run, self.args.common.quiet)?;
+        self.extent.is_compacted = is_compacted(&uri, self.run)?;
+        reading.each(&mut |piece| {
+            let Self { names, options, subject, extent, entries, taken, .. } = self;
+            let by_id = entries.is_by_id_alone;
+            let sorter = if by_id { &mut entries.by_id } else { &mut entries.by_position };
+            let mut unit = |facts: RowFacts| {
+                let entry = facts.entry(Side::A, by_id);
+                extent.add(facts.position, entry.time());
+                taken[0] += 1;
+                sorter.push(entry)
+            };
+            match piece {
+                Piece::Rows(Kind::Metric, batch) => return self.metrics(batch, Side::A),
+                Piece::Rows(Kind::Event | Kind::Late, batch) => {
+                    subject.get_or_insert(ComparedRows::Events);
+                    rows::events(batch, *options, names, &mut unit)
+                }
+                Piece::Unreadable(letters) => rows::letters(letters, *options, names, &mut unit),
+                Piece::Rows(kind, _) => Err(unexpected(kind)),
+            }
+        })?;
+        for index in 0..self.names.len() as u32 {
+            self.origins.extend(self.names.name(index).map(|name| name.origin.clone()));
+        }
+        Ok(())
+    }
+
+    /// Reads records that left on the way. They match by position.
+    fn read_plus(&mut self, text: &OsString) -> Result<()> {
+        let uri = self.args.uri(text)?;
+        let reading = Reading::open(&uri, self.args.options_of_rows()?, self.run, self.args.common.quiet)?;
+        reading.each(&mut |piece| {
+            let Self { names, extent, entries, .. } = self;
+            let mut left = |facts: RowFacts| match extent.has_partition(facts.position.partition) {
+                true => entries.by_position.push(facts.entry(Side::Plus, false)),
+                false => Ok(()),
+            };
+            let options = RowOptions::default();
+            match piece {
+                Piece::Rows(Kind::Event | Kind::Late, batch) => rows::events(batch, options, names, &mut left),
+                Piece::Rows(Kind::Dead, batch) => rows::letters(batch, options, names, &mut left),
+                Piece::Rows(kind, _) => {
+                    let kind = kind.name();
+                    Err(Error::usage(format!("expected dead letters, late rows or events, found rows of kind {kind}")))
+                }
+                Piece::Unreadable(_) => {
+                    Err(Error::corrupt("expected rows that evt wrote, found records that cannot be read"))
+                }
+            }
+        })
+    }
+
+    /// Reads B. Its first row with an origin of A decides that rows are matched by position.
+    fn read_b(&mut self, text: &OsString) -> Result<()> {
+        let uri = self.args.uri(text)?;
+        let reading = Reading::open(&uri, self.args.options_of_rows()?, self.run, self.args.common.quiet)?;
+        // Whether the origin of each partition is one of A's.
+        let mut is_of_a: Vec<bool> = vec![];
+        reading.each(&mut |piece| {
+            let batch = match piece {
+                Piece::Rows(Kind::Metric, batch) => return self.metrics(batch, Side::B),
+                Piece::Rows(kind @ (Kind::Event | Kind::Late), _) if self.subject == Some(ComparedRows::Metrics) => {
+                    return Err(unlike(kind));
+                }
+                Piece::Rows(Kind::Event | Kind::Late, batch) => batch,
+                Piece::Rows(kind, _) => return Err(unexpected(kind)),
+                Piece::Unreadable(letters) => {
+                    self.unjudged.unreadable += letters.num_rows() as u64;
+                    return Ok(());
+                }
+            };
+            let mut facts = vec![];
+            rows::events(batch, self.options, &mut self.names, &mut |one| {
+                facts.push(one);
+                Ok(())
+            })?;
+            let known = is_of_a.len() as u32..self.names.len() as u32;
+            is_of_a.extend(
+                known.map(|index| self.names.name(index).is_some_and(|name| self.origins.contains(&name.origin))),
+            );
+            facts.into_iter().try_for_each(|facts| self.row(facts, &is_of_a))
+        })
+    }
+
+    /// Adds metrics of A or B. They match by their natural key.
+    fn metrics(&mut self, batch: &RecordBatch, side: Side) -> Result<()> {
+        if *self.subject.get_or_insert(ComparedRows::Metrics) != ComparedRows::Metrics {
+            return Err(unlike(Kind::Metric));
+        }
+        if !self.args.compare.plus.is_empty() {
+            return Err(Error::usage("--plus: expected events in A and B, found metrics"));
+        }
+        (self.entries.by, self.rules.compares) = (Some(MatchBy::Id), true);
+        let Self { names, extent, entries, taken, .. } = self;
+        let first = taken[0] + taken[1];
+        taken[usize::from(side == Side::B)] += batch.num_rows() as u64;
+        metrics::rows(batch, side, first, names, &mut |entry| {
+            let position = RowPosition::of_key(entry.other);
+            if side == Side::A {
+                extent.add(position, Some(position.offset));
+            }
+            entries.by_id.push(entry)
+        })
+    }
+
+    /// Adds a row of B.
+    fn row(&mut self, facts: RowFacts, is_of_a: &[bool]) -> Result<()> {
+        self.taken[1] += 1;
+        let is_of_a = is_of_a.get(facts.position.partition as usize).copied().unwrap_or_default();
+        if self.entries.by.is_none() && is_of_a {
+            self.entries.by = Some(MatchBy::Position);
+            let mut before = std::mem::take(&mut self.entries.by_id).finish()?;
+            while let Some(entry) = before.next_entry()? {
+                self.row_by_position(entry.turned())?;
+            }
+        }
+        match self.entries.by {
+            Some(MatchBy::Position) => self.row_by_position(facts.entry(Side::B, false)),
+            Some(MatchBy::Id) | None => self.entries.by_id.push(facts.entry(Side::B, true)),
+        }
+    }
+
+    /// Adds a row of B that matches by position, unless A has nothing of its partition.
+    fn row_by_position(&mut self, entry: RowEntry) -> Result<()> {
+        if self.extent.has_partition(RowPosition::of_key(entry.key).partition) {
+            return self.entries.by_position.push(entry);
+        }
+        self.unjudged.rows += 1;
+        Ok(())
+    }
+}
+
+/// Whether a topic of an input is compacted.
+fn is_compacted(uri: &Uri, run: &Rc<Run>) -> Result<bool> {
+    let Uri::Kafka(address) = uri else { return Ok(false) };
+    let topics = Topics::new(address, run);
+    for topic in 0..address.topics.len() {
+        let policy = topic_setting(&topics, topic, "cleanup.policy")?;
+        if policy.is_some_and(|policy| policy.contains("compact")) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn unlike(kind: Kind) -> Error {
+    Error::usage(format!("expected rows of one kind in A and B, found rows of kind {} too", kind.name()))
+}
+
+fn unexpected(kind: Kind) -> Error {
+    Error::usage(format!("expected events or metrics, found rows of kind {}", kind.name()))
+}

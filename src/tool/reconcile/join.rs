@@ -1,0 +1,197 @@
+//! Joins sorted entries by position or by event_id, and collects the findings by position.
+
+use super::report::{ComparisonReport, END};
+use crate::error::{Error, Result};
+use crate::output::Output;
+use crate::reconcile::entry::{IN_PLUS, RowEntry, RowKey, Side};
+use crate::reconcile::judge::{Finding, Judge, JudgeRules, MatchBy, UnitExtent, UnitOutcome};
+use crate::reconcile::metrics;
+use crate::reconcile::output;
+use crate::reconcile::ranges::{RangeSummary, Ranges};
+use crate::sort::{Sorted, Sorter};
+
+/// Rows of `--ids` in a batch.
+const BATCH_ROWS: usize = 2048;
+
+/// The results of a join.
+pub struct Matches {
+    /// The ranges, and the faults.
+    pub summary: RangeSummary,
+    /// Rows of B that were not judged.
+    pub not_judged: u64,
+}
+
+/// A join of A and B.
+pub struct Join {
+    /// How rows are judged.
+    pub rules: JudgeRules,
+    /// The extent of A.
+    pub extent: UnitExtent,
+    /// `--ids`: each fault is written.
+    pub ids: bool,
+    /// Why the comparison is refused if not one unit is in B by its event_id.
+    pub refusal: Option<String>,
+}
+
+impl Join {
+    /// Joins entries whose key is the position.
+    pub fn by_position(self, sorter: Sorter, report: &ComparisonReport<'_>) -> Result<Matches> {
+        let mut results = Results::new(&self, report)?;
+        if self.rules.dedup {
+            return self.positions_with_duplicates(sorter, results);
+        }
+        let mut judge = Judge::new(self.rules, self.extent);
+        judge_all(&mut judge, sorter.finish()?, &mut |found| results.add(&found))?;
+        results.finish(&judge)
+    }
+
+    /// Joins entries whose key is the event_id. Errors: exit status 2 if the comparison is refused.
+    pub fn by_id(self, sorter: Sorter, report: &ComparisonReport<'_>) -> Result<Matches> {
+        let mut results = Results::new(&self, report)?;
+        let is_whole = !self.ids;
+        let mut judge = Judge::new(self.rules, self.extent);
+        let mut by_position = Sorter::default();
+        judge_all(&mut judge, sorter.finish()?, &mut |found| {
+            // Only faults are written with `--ids`, so only they must be sorted.
+            if is_whole || found.outcome.verdict().is_some() {
+                by_position.push(found.entry())
+            } else {
+                results.ranges.count(found.outcome);
+                Ok(())
+            }
+        })?;
+        if let Some(refusal) = self.refusal.filter(|_| judge.matched == 0) {
+            return Err(Error::usage(refusal));
+        }
+        results.add_all(by_position)?;
+        results.finish(&judge)
+    }
+
+    /// Joins metrics: the last row of a key is its result.
+    pub fn metrics(self, sorter: Sorter, report: &ComparisonReport<'_>) -> Result<Matches> {
+        let (mut last, mut results) = (metrics::MetricResults::default(), Sorter::default());
+        let mut sorted = sorter.finish()?;
+        while let Some(entry) = sorted.next_entry()? {
+            last.push(entry).map_or(Ok(()), |result| results.push(result))?;
+        }
+        last.finish().map_or(Ok(()), |result| results.push(result))?;
+        self.by_id(results, report)
+    }
+
+    /// Finds the units in plus by position, then joins the units with rows of B by event_id.
+    pub fn positions_then_ids(
+        self,
+        units: Sorter,
+        mut by_id: Sorter,
+        report: &ComparisonReport<'_>,
+    ) -> Result<Matches> {
+        let mut sorted = units.finish()?;
+        let mut plus: Option<(RowKey, u64)> = None;
+        while let Some(mut entry) = sorted.next_entry()? {
+            match &mut plus {
+                Some((key, count)) if *key == entry.key && entry.side == Side::Plus => *count += 1,
+                Some((key, count)) if *key == entry.key && *count > 0 => {
+                    *count -= 1;
+                    entry.flags |= IN_PLUS;
+                    by_id.push(entry.turned())?;
+                }
+                plus if entry.side == Side::Plus => *plus = Some((entry.key, 1)),
+                _ => by_id.push(entry.turned())?,
+            }
+        }
+        self.by_id(by_id, report)
+    }
+
+    /// Joins by position; searches the event_ids of the units that are nowhere among those of the rows of B.
+    fn positions_with_duplicates(self, sorter: Sorter, mut results: Results<'_>) -> Result<Matches> {
+        let mut judge = Judge::new(self.rules, self.extent);
+        let (mut by_position, mut by_id) = (Sorter::default(), Sorter::default());
+        judge_all(&mut judge, sorter.finish()?, &mut |found| {
+            let entry = found.entry();
+            match found.outcome {
+                UnitOutcome::Missing | UnitOutcome::InFlight => by_id.push(entry.turned()),
+                UnitOutcome::InB | UnitOutcome::Different => {
+                    by_id.push(RowEntry { side: Side::B, ..entry.turned() })?;
+                    by_position.push(entry)
+                }
+                _ => by_position.push(entry),
+            }
+        })?;
+        let mut sorted = by_id.finish()?;
+        let mut in_b = None;
+        while let Some(entry) = sorted.next_entry()? {
+            if entry.side == Side::B {
+                in_b = Some(entry.key);
+                continue;
+            }
+            let found = Finding::of_entry(&entry.turned());
+            let outcome = if in_b == Some(entry.key) { UnitOutcome::Duplicate } else { found.outcome };
+            by_position.push(Finding { outcome, ..found }.entry())?;
+        }
+        results.add_all(by_position)?;
+        results.finish(&judge)
+    }
+}
+
+/// Judges all entries.
+fn judge_all(judge: &mut Judge, mut sorted: Sorted, out: &mut dyn FnMut(Finding) -> Result<()>) -> Result<()> {
+    while let Some(entry) = sorted.next_entry()? {
+        judge.push(entry, out)?;
+    }
+    judge.finish(out)
+}
+
+/// The findings of a join, by position: their ranges, and with `--ids` the rows of the faults.
+struct Results<'a> {
+    ranges: Ranges,
+    report: &'a ComparisonReport<'a>,
+    /// Where faults are written.
+    output: Option<Output>,
+    /// FaultSummary that are not written yet.
+    faults: Vec<Finding>,
+}
+
+impl<'a> Results<'a> {
+    fn new(join: &Join, report: &'a ComparisonReport<'a>) -> Result<Self> {
+        let is_partial = join.ids && join.rules.by == MatchBy::Id;
+        let output = if join.ids { Some(report.open(&output::fault_schema(report.subject)?)?) } else { None };
+        Ok(Self { ranges: Ranges::new(report.bucket(), is_partial), report, output, faults: vec![] })
+    }
+
+    /// Adds a finding; positions never go back.
+    fn add(&mut self, found: &Finding) -> Result<()> {
+        self.ranges.add(found)?;
+        if self.output.is_some() && found.outcome.verdict().is_some() {
+            self.faults.push(*found);
+            if self.faults.len() >= BATCH_ROWS {
+                self.write()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds findings in any order.
+    fn add_all(&mut self, sorter: Sorter) -> Result<()> {
+        let mut sorted = sorter.finish()?;
+        while let Some(entry) = sorted.next_entry()? {
+            self.add(&Finding::of_entry(&entry))?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<()> {
+        if let Some(output) = &mut self.output {
+            output.write(&output::faults(&self.faults, &self.report.names, self.report.subject)?)?;
+        }
+        self.faults.clear();
+        Ok(())
+    }
+
+    fn finish(mut self, judge: &Judge) -> Result<Matches> {
+        self.write()?;
+        if let Some(output) = self.output.take() {
+            output.finish(&END)?;
+        }
+        Ok(Matches { summary: self.ranges.finish(), not_judged: judge.not_judged })
+    }
+}

@@ -1,0 +1,142 @@
+//! `--lag`: how far a consumer group is behind the end of its topics.
+//!
+//! The time behind is that of the first record that is not committed, so it is read. The group is not joined.
+
+use super::args::{Args, OutputForm};
+use super::report::{end, write_rows, write_text};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::client::{Topics, failed, is_transient};
+use crate::kafka::library::Connections;
+use crate::kafka::position::{ByPartition, PartitionId, Position};
+use crate::kafka::range::{self, PartitionCursor};
+use crate::kafka::source::{Message, RecordSink, RecordSource, SourceEvent};
+use crate::reconcile::measure::{PartitionLag, lag_fault, lag_rows, lag_text};
+use crate::run::Run;
+use crate::uri::Uri;
+use std::ffi::OsString;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long the first records may take, if `wait=` sets no time.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// Measures the lag; returns the exit status.
+pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
+    let uri = Uri::parse(text)?;
+    let Uri::Kafka(address) = &uri else {
+        return Err(Error::usage(format!("--lag: expected kafka://HOST:PORT/TOPIC?group=NAME, found {uri}")));
+    };
+    let Some(group) = address.options.group.clone() else {
+        return Err(Error::usage(format!("--lag: {address}: expected group=NAME")));
+    };
+    let topics = Topics::new(address, run);
+    let Connections { cluster, mut source } = Connections::new(&topics)?;
+    let (mut lags, mut has_committed) = (vec![], false);
+    for topic in 0..topics.address.topics.len() {
+        let mut cursors = range::cursors(&*cluster, address, topic)?;
+        let ids: Vec<PartitionId> = cursors.iter().map(|cursor| cursor.id).collect();
+        let committed = cluster.committed(&ids)?;
+        has_committed |= !committed.is_empty();
+        let committed = |id: PartitionId| committed.iter().find(|position| position.id == id).map(|one| one.offset);
+        for cursor in &mut cursors {
+            cursor.extent = cluster.extent(cursor.id)?;
+            cursor.next = committed(cursor.id).unwrap_or(0).max(cursor.extent.low);
+        }
+        let first = FirstRecords::read(&cursors, &mut source, &topics)?;
+        lags.extend(cursors.iter().map(|cursor| {
+            let found = first.records.get(&cursor.id);
+            let behind = found.and_then(|at| *at).map_or(0, |at| run.clock.now().saturating_sub(at).max(0));
+            PartitionLag {
+                topic: topics.name(topic).to_owned(),
+                partition: cursor.id.number,
+                committed: committed(cursor.id),
+                end: cursor.extent.high,
+                records: if found.is_some() { cursor.extent.high - cursor.next } else { 0 },
+                behind,
+            }
+        }));
+    }
+    if !has_committed {
+        run.console.deny(format!(
+            "{address}: group {group} has committed no offset: it has not read the topic, or its offsets expired"
+        ));
+        return end(args, true, None, run);
+    }
+    report(args, &lags, &group, run)
+}
+
+fn report(args: &Args, lags: &[PartitionLag], group: &str, run: &Rc<Run>) -> Result<u8> {
+    let fault = lag_fault(lags, group, args.measure.max_lag);
+    if args.show.output_format == Some(OutputForm::Prometheus) {
+        write_text(args, &lag_text(lags, group), run)?;
+    } else if fault.is_some() || !args.common.quiet {
+        write_rows(args, &lag_rows(lags)?, run)?;
+    }
+    if let Some(fault) = &fault {
+        run.console.deny(fault);
+    }
+    end(args, fault.is_some(), None, run)
+}
+
+/// The first record of each partition that is not committed.
+struct FirstRecords {
+    /// The timestamps of the records (µs), if they have one.
+    records: ByPartition<Option<i64>>,
+    /// The partitions that are read, with their ends.
+    open: ByPartition<i64>,
+}
+
+impl FirstRecords {
+    /// Reads from the next offset of each cursor until there is a record, or the end. Errors: exit status 69 if brokers do not
+    /// answer in time.
+    fn read(cursors: &[PartitionCursor], source: &mut Box<dyn RecordSource>, topics: &Topics) -> Result<Self> {
+        let unread = cursors.iter().filter(|cursor| cursor.next < cursor.extent.high);
+        let starts: Vec<Position> = unread.map(PartitionCursor::start).collect();
+        let ends = cursors.iter().map(|cursor| (cursor.id, cursor.extent.high));
+        let mut first = Self { records: ByPartition::new(), open: ends.collect() };
+        first.open.retain(|id, _| starts.iter().any(|start| start.id == *id));
+        if starts.is_empty() {
+            return Ok(first);
+        }
+        source.assign(&starts)?;
+        let (run, limit) = (&topics.run, topics.address.options.wait.limit(false).unwrap_or(WAIT));
+        let start = run.clock.monotonic();
+        while !first.open.is_empty() {
+            match source.poll(&mut first)? {
+                SourceEvent::PartitionEnd(number) => first.open.retain(|id, _| id.number != number),
+                SourceEvent::Failed(error) if error.rdkafka_error_code().is_some_and(is_transient) => {}
+                SourceEvent::Failed(error) => return Err(failed(&topics.address, "reading failed", &error)),
+                SourceEvent::Unsupported(why) => {
+                    *source = source.fall_back().ok_or_else(|| Error::corrupt(why))?;
+                    source.reset(&starts)?;
+                }
+                SourceEvent::Records | SourceEvent::OutOfRange => {}
+                SourceEvent::Idle | SourceEvent::Unreachable => source.wait(Run::TICK)?,
+            }
+            if run.stop.signal().is_some() || run.clock.monotonic().saturating_sub(start) > limit {
+                let partitions = first.open.keys().map(|id| topics.partition_name(*id)).collect::<Vec<_>>().join(" ");
+                let message = format!("{}: no record of {partitions} in time", topics.address);
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+        }
+        source.revoke(&starts.iter().map(|start| start.id).collect::<Vec<_>>())?;
+        Ok(first)
+    }
+}
+
+impl RecordSink for FirstRecords {
+    fn record(&mut self, id: PartitionId, message: &Message<'_>) -> Result<bool> {
+        if self.open.remove(&id).is_some_and(|end| message.offset < end) {
+            self.records.insert(id, message.arrival.map(|arrival| arrival.at));
+        }
+        Ok(true)
+    }
+
+    fn read_to(&mut self, id: PartitionId, next: Option<i64>, _high: i64) -> Result<bool> {
+        let is_over = self.open.get(&id).is_none_or(|end| next.is_some_and(|next| next >= *end));
+        if is_over {
+            self.open.remove(&id);
+        }
+        Ok(is_over)
+    }
+}

@@ -1,0 +1,66 @@
+//! evt-reconcile: whether every record of A is in B or among the records that left on the way.
+//!
+//! - `args.rs`: the flags.
+//! - `read.rs`: reads one input from its start to its end.
+//! - `compare.rs`: reads A, B and what left on the way; `join.rs`: joins their entries.
+//! - `lag.rs`: how far a consumer group is behind; `freshness.rs`: how old the newest rows of a store are.
+//! - `report.rs`: writes the results.
+
+mod args;
+mod compare;
+mod freshness;
+mod join;
+mod lag;
+mod read;
+mod report;
+
+pub use self::args::Args;
+
+use crate::cli::Tool;
+use crate::cli::check::CheckReport;
+use crate::error::Result;
+use crate::run::Run;
+use crate::uri::Uri;
+use std::rc::Rc;
+
+impl Tool for Args {
+    const NAME: &'static str = "evt-reconcile";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        (
+            "Prove that every record is in the database or among the dead letters.",
+            "evt-reconcile events.jsonl 'sqlite:metrics.db?table=raw_events' --plus dead.jsonl",
+        ),
+        (
+            "List the events that are missing, extra, double or different.",
+            "evt-reconcile events.jsonl valid.parquet --ids -o jsonl",
+        ),
+        (
+            "Count by hour of event time, and accept up to 1 % of faults.",
+            "evt-reconcile events.jsonl valid.parquet --bucket 1h --tolerance 1% -o table",
+        ),
+        (
+            "Compare the results in two stores.",
+            "evt-reconcile expected.jsonl 'sqlite:metrics.db?table=aggregated_metrics'",
+        ),
+        (
+            "From cron: report metrics whose newest window is older than three minutes; exit status 1.",
+            "evt-reconcile -q --freshness 'sqlite:metrics.db?table=aggregated_metrics' --max-age 3m",
+        ),
+    ];
+
+    fn run(self, run: &Rc<Run>) -> Result<u8> {
+        if let Some(uri) = &self.measure.lag {
+            return lag::measure(&self, uri, run);
+        }
+        if let Some(uri) = &self.measure.freshness {
+            return freshness::measure(&self, uri, run);
+        }
+        compare::compare(&self, run)
+    }
+
+    fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
+        findings.take(self.range(run.clock.now()));
+        findings.take(self.options_of_a(&Uri::Null));
+        findings.inputs(self.inputs());
+    }
+}

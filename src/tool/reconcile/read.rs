@@ -1,0 +1,93 @@
+//! Reads one input from its start to its end, without an operator and without outputs.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::{Control, How};
+use crate::ingest::Item;
+use crate::kafka::range::ReadMode;
+use crate::kind::Kind;
+use crate::run::Run;
+use crate::source::{Polled, Source, SourceOptions};
+use crate::stage::progress::ProgressLine;
+use crate::uri::Uri;
+use arrow::array::RecordBatch;
+use std::rc::Rc;
+
+/// A part of an input.
+pub enum Piece<'a> {
+    /// Rows of a kind.
+    Rows(Kind, &'a RecordBatch),
+    /// Dead letters of the records that this run cannot read.
+    Unreadable(&'a RecordBatch),
+}
+
+/// Returns the options that all inputs share: topics are read up to their present ends.
+pub fn options() -> SourceOptions {
+    SourceOptions { read_mode: ReadMode::Bounded, ..SourceOptions::default() }
+}
+
+/// An open input. The ends of topics are fixed when it is opened.
+pub struct Reading {
+    source: Source,
+    uri: Uri,
+    run: Rc<Run>,
+    quiet: bool,
+}
+
+impl Reading {
+    /// Opens an input.
+    pub fn open(uri: &Uri, options: SourceOptions, run: &Rc<Run>, quiet: bool) -> Result<Self> {
+        let source = Source::open(std::slice::from_ref(uri), options, run.clone())?;
+        Ok(Self { source, uri: uri.clone(), run: run.clone(), quiet })
+    }
+
+    /// Reads the input to its end. Errors: exit status 65 if its end is torn, 2 if its rows are of different kinds; a signal is an
+    /// error too.
+    pub fn each(mut self, each: &mut dyn FnMut(Piece<'_>) -> Result<()>) -> Result<()> {
+        let mut progress = ProgressLine::new(&self.run, self.quiet);
+        if progress.is_drawn() {
+            progress.expect_rows(self.expected().unwrap_or(0));
+        }
+        loop {
+            let item = match self.source.poll()? {
+                Polled::Item(sent) => sent.item,
+                Polled::Progress => continue,
+                Polled::Waiting(timeout) => {
+                    self.source.wait(timeout)?;
+                    continue;
+                }
+            };
+            match item {
+                Item::Batch(batch) => {
+                    progress.rows(batch.num_rows());
+                    let kind = Kind::of(batch.schema_ref()).unwrap_or(Kind::Event);
+                    each(Piece::Rows(kind, &batch)).map_err(|error| error.at(self.uri.to_string()))?;
+                }
+                Item::Dead(dead) => each(Piece::Unreadable(&dead.letters))?,
+                Item::Control(Control::Progress(shown)) => progress.progress(&shown),
+                Item::Control(_) | Item::Idle => {}
+                Item::End(end) => {
+                    return match end.how {
+                        How::Exhausted => Ok(()),
+                        How::Stopped => {
+                            let message = format!("{}: stopped before its end; nothing was compared", self.uri);
+                            Err(Error::new(ErrorKind::Verdict, message))
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    /// Returns the number of rows of a store, or of offsets of a topic, if it is known.
+    fn expected(&self) -> Option<u64> {
+        match &self.uri {
+            Uri::Kafka(_) => Some(self.source.lag(self.run.clock.now()).iter().map(|lag| lag.records).sum()),
+            Uri::Store(store, location) => {
+                let named = location.options.get("table");
+                let tables = (store.tables)(location).ok()?;
+                tables.into_iter().find(|(name, _)| named.is_none_or(|named| named == name)).map(|(_, rows)| rows)
+            }
+            _ => None,
+        }
+    }
+}
