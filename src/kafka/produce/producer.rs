@@ -21,8 +21,9 @@ pub(super) struct TopicProducer {
     client: BaseProducer<Context>,
     health: Health,
     up: Up,
-    /// Whether records were queued, or in flight when an outage began, whose acknowledgement proves a reachable broker.
-    expects_proof: Cell<bool>,
+    /// Whether a record was queued since the last flush, or was in flight when the outage began. Its acknowledgement ends the
+    /// outage.
+    awaits_acknowledgement: Cell<bool>,
     /// Rows of the present batch that are not in the queue yet, for messages.
     pub unsent: usize,
 }
@@ -31,7 +32,7 @@ impl TopicProducer {
     /// Makes a producer with these settings of sizes; it connects with the first request.
     pub fn new(topics: &Topics, up: Up, sizes: &[(&str, String)]) -> Result<Self> {
         let (client, health) = (create(topics, sizes)?, Health::new(topics));
-        Ok(Self { topics: topics.clone(), client, health, up, expects_proof: Cell::new(false), unsent: 0 })
+        Ok(Self { topics: topics.clone(), client, health, up, awaits_acknowledgement: Cell::new(false), unsent: 0 })
     }
 
     /// Replaces the client by one with these settings of sizes. Every record must be acknowledged.
@@ -74,7 +75,7 @@ impl TopicProducer {
         loop {
             let (error, back) = match self.client.send(record) {
                 Ok(()) => {
-                    self.expects_proof.set(true);
+                    self.awaits_acknowledgement.set(true);
                     return Ok(());
                 }
                 Err(failed) => failed,
@@ -104,7 +105,7 @@ impl TopicProducer {
             self.health.note_error(code);
             if was_up && !self.health.is_up() {
                 // Records that were acknowledged before the outage do not end it.
-                self.expects_proof.set(self.has_records_in_flight());
+                self.awaits_acknowledgement.set(self.has_records_in_flight());
             }
         }
         if stats.is_some_and(|stats| stats.is_up) {
@@ -152,8 +153,8 @@ impl TopicProducer {
             }
         }
         self.check()?;
-        // Acknowledgements are not reported, and they may arrive before the flush begins.
-        if self.expects_proof.take() {
+        // librdkafka does not report acknowledgements, and it may receive all of them before the flush begins.
+        if self.awaits_acknowledgement.take() {
             self.health.note_success();
         }
         Ok(())
