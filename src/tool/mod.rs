@@ -3,8 +3,10 @@
 //!
 //! - `ingest.rs`, `validate.rs`, `window.rs`, `sink.rs`, `view.rs`, `schema.rs`, `generate.rs`: evt-ingest and the
 //!   others by name (evt-gen is `generate.rs`).
+//! - `backfill/`: evt-backfill, which corrects the windows of a store and replays dead letters.
 //! - `late.rs`, `stall.rs`: the late rows of evt-window, and partitions that hold its watermark back.
 
+pub mod backfill;
 pub mod generate;
 pub mod ingest;
 mod late;
@@ -25,6 +27,7 @@ pub const ALL: &[ToolRow] = &[
     ToolRow::of::<validate::Args>(),
     ToolRow::of::<window::Args>(),
     ToolRow::of::<sink::Args>(),
+    ToolRow::of::<backfill::Args>(),
     ToolRow::of::<view::Args>(),
     ToolRow::of::<schema::Args>(),
     ToolRow::of::<generate::Args>(),

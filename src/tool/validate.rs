@@ -31,20 +31,28 @@ use std::sync::Arc;
 /// Check events against their schemas
 #[derive(Parser, Debug)]
 pub struct Args {
-    /// Validate against this directory or registry of schemas; without it only the envelope is checked
-    #[arg(long, value_name = "DIR|URL", help_heading = "Schemas")]
-    schemas: Option<String>,
-    /// Take the subject from a column or path, or use TEXT for all events (=TEXT)
-    #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type", help_heading = "Schemas")]
-    subject: SubjectOf,
-    /// Reject properties that the schema does not define
-    #[arg(long, help_heading = "Schemas")]
-    no_extra_fields: bool,
-    /// Drop an event whose event_id occurred in its partition within this much stream time
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Schemas")]
-    dedup: Option<i64>,
+    #[command(flatten)]
+    schema: SchemaArgs,
     #[command(flatten)]
     stage: StageArgs,
+}
+
+/// Flags of the tools that check events against schemas.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Schemas")]
+pub(super) struct SchemaArgs {
+    /// Validate against this directory or registry of schemas; without it only the envelope is checked
+    #[arg(long, value_name = "DIR|URL")]
+    pub schemas: Option<String>,
+    /// Take the subject from a column or path, or use TEXT for all events (=TEXT)
+    #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type")]
+    pub subject: SubjectOf,
+    /// Reject properties that the schema does not define
+    #[arg(long)]
+    pub no_extra_fields: bool,
+    /// Drop an event whose event_id occurred in its partition within this much stream time
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub dedup: Option<i64>,
 }
 
 impl Tool for Args {
@@ -85,7 +93,7 @@ impl Tool for Args {
 
     fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
         let options = findings.take(self.source());
-        self.schemas.iter().for_each(|schemas| findings.schemas(schemas));
+        self.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
         findings.stage(StageSpec::new(&self.stage), options.as_ref());
     }
 }
@@ -94,7 +102,7 @@ impl Args {
     /// Opens the stage.
     pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
         let options = self.source()?;
-        let schemas = self.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
+        let schemas = self.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
         let start = move |learned: SourceInfo<'_>| {
             learned.expect(Kind::Event, "expected events")?;
             let schema = learned.source.schema();
@@ -102,8 +110,8 @@ impl Args {
             let lent = if writes_raw_alone { None } else { lent_raw(&schema) };
             let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != lent).collect();
             let schema = Arc::new(schema.project(&names)?);
-            let validator = Validator::new(Options { subject: self.subject, closed: self.no_extra_fields });
-            let dedup = self.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
+            let validator = Validator::new(Options { subject: self.schema.subject, closed: self.schema.no_extra_fields });
+            let dedup = self.schema.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
             let operator = Box::new(Validate { validator, schemas, dedup, writes_raw_alone });
             Ok(OperatorSetup { operator, schema, side: None, is_report: false })
         };
@@ -116,13 +124,13 @@ impl Args {
             // evt-validate writes no rows, so it needs no event time.
             mapping.time = TimeFrom::Optional;
         }
-        mapping.distinct = self.schemas.is_some();
+        mapping.distinct = self.schema.schemas.is_some();
         // A restart loses the ids that were seen.
-        let read_mode = if self.dedup.is_some() { ReadMode::Stateful } else { ReadMode::Commit };
+        let read_mode = if self.schema.dedup.is_some() { ReadMode::Stateful } else { ReadMode::Commit };
         // All columns, because any may be a field of some schema; columns with few values are dictionaries, checked by
         // value.
         let raw_lean = Some(Projection { columns: u32::MAX, coded: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
-        let shows_records = self.schemas.is_some();
+        let shows_records = self.schema.schemas.is_some();
         Ok(SourceOptions { read_mode, headers: true, raw_lean, shows_records, ..self.stage.source(mapping)? })
     }
 }

@@ -1,0 +1,67 @@
+//! evt-backfill: computes windows again and corrects the rows of a store, or repairs and replays dead letters.
+//!
+//! - `windows.rs`: the correction of windows.
+//! - `replay.rs`: `--dead`, the replay of dead letters.
+
+mod replay;
+mod windows;
+
+use super::validate::SchemaArgs;
+use crate::cli::Tool;
+use crate::cli::args::StageArgs;
+use crate::cli::check::CheckReport;
+use crate::error::Result;
+use crate::run::Run;
+use clap::Parser;
+use replay::ReplayArgs;
+use std::rc::Rc;
+use windows::WindowsArgs;
+
+/// Correct stored windows from raw events, or replay dead letters
+#[derive(Parser, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    windows: WindowsArgs,
+    #[command(flatten)]
+    replay: ReplayArgs,
+    #[command(flatten)]
+    both: BothArgs,
+}
+
+/// Flags of both modes.
+#[derive(clap::Args, Clone, Debug)]
+struct BothArgs {
+    /// Show what would change and write nothing; exit status 1 if anything would
+    #[arg(long, help_heading = "Correction")]
+    dry_run: bool,
+    /// Read at most N events per second
+    #[arg(long, value_name = "N", help_heading = "Correction")]
+    rate: Option<u64>,
+    #[command(flatten)]
+    schema: SchemaArgs,
+    #[command(flatten)]
+    stage: StageArgs,
+}
+
+impl Tool for Args {
+    const NAME: &'static str = "evt-backfill";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[];
+
+    fn waits_at_terminal(&self) -> bool {
+        self.replay.dead.is_none() && self.both.stage.waits_at_terminal()
+    }
+
+    fn run(self, run: &Rc<Run>) -> Result<u8> {
+        match self.replay.dead {
+            Some(_) => replay::run(self.replay, self.both, run),
+            None => windows::run(self.windows, self.both, run),
+        }
+    }
+
+    fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
+        match self.replay.dead {
+            Some(_) => replay::check(self.replay, self.both, run, findings),
+            None => windows::check(self.windows, self.both, run, findings),
+        }
+    }
+}
