@@ -39,6 +39,7 @@ pub mod output;
 pub mod parse;
 pub mod ratio;
 pub mod registry;
+pub mod replay;
 pub mod run;
 pub mod secret;
 pub mod service;

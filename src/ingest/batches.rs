@@ -62,7 +62,7 @@ impl Batches {
                 }
                 self.conform(batch, kind, has_raw, |message| console.warn(format!("{name}: {message}")))
             }
-            Some(Kind::Dead) => Ok(letters::widened(batch)?),
+            Some(Kind::Dead) => letters::completed(batch),
             _ => Ok(batch),
         }
     }

@@ -119,7 +119,7 @@ impl FrameInput {
         let heeds_signals = self.raw_only || bytes.is_plain_file();
         bytes.set_heeds_signals(heeds_signals);
         self.run.stop.set_behind_pipe(!heeds_signals);
-        let schema = letters::widened_schema(schema);
+        let schema = letters::completed_schema(schema);
         self.rows = match own_kind(&schema) {
             None => Rows::Foreign(Pieces::new(ingest.run().line_max())),
             Some(_) => {

@@ -230,7 +230,7 @@ impl PayloadDecoder {
         ingest: &mut Ingest,
     ) -> Result<()> {
         match frame {
-            Frame::Schema(schema) => ingest.take_schema(letters::widened_schema(&schema), &self.name),
+            Frame::Schema(schema) => ingest.take_schema(letters::completed_schema(&schema), &self.name),
             Frame::Batch(batch) => ingest.batch(batch, &self.name),
             Frame::Control(Control::Progress(progress)) => {
                 let partitions = self.progress.apply(id, progress);

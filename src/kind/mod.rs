@@ -4,6 +4,7 @@
 //! `FixedSizeBinary(16)` with the `arrow.uuid` extension; strings are plain `Utf8` (nanoarrow reads no views).
 //!
 //! - `event.rs`, `metric.rs`, `dead.rs`, `late.rs`, `alert.rs`: the columns of each kind; `field.rs`: their types.
+//! - `record_id.rs`: ids that are derived from the position and the bytes of a record.
 //! - `rows.rs`: typed access to the rows of a batch of events.
 //! - `letters.rs`: builds batches of dead letters; `headers.rs`: record headers as columns.
 //! - `values.rs`: builds columns from single values.
@@ -17,6 +18,7 @@ pub mod headers;
 pub mod late;
 pub mod letters;
 pub mod metric;
+pub mod record_id;
 pub mod rows;
 pub mod shadow;
 pub mod values;

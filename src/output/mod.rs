@@ -16,6 +16,7 @@
 pub mod dead_letters;
 mod file;
 pub mod identity;
+pub mod once;
 mod spec;
 
 use crate::clock::Clock;
@@ -320,10 +321,15 @@ fn encoded(
     if format.appendable {
         append = match begin(schema) {
             Err(error) if error.kind() == ErrorKind::Usage && Kind::of(schema) == Some(Kind::Dead) => {
-                // An older version of evt wrote the header, without original_length.
-                let older = dead::column::ORIGINAL_LENGTH;
-                narrow = Some(older);
-                begin(&SchemaRef::new(schema.project(&Vec::from_iter(0..older))?)).map_err(|_| error)?
+                // An older version of evt may have written the header, with fewer columns.
+                let mut begun = Err(error);
+                for older in [dead::column::LETTER_ID, dead::column::ORIGINAL_LENGTH] {
+                    if let Ok(append) = begin(&SchemaRef::new(schema.project(&Vec::from_iter(0..older))?)) {
+                        (narrow, begun) = (Some(older), Ok(append));
+                        break;
+                    }
+                }
+                begun?
             }
             begun => begun?,
         };
@@ -331,7 +337,8 @@ fn encoded(
     let mut encoder = open(schema, &EncodeOptions { append, ..spec.encode.clone() })?;
     if let Some(columns) = narrow {
         let name = file.name();
-        console.say(format!("{name}: the header has no original_length; dead letters are appended without it"));
+        let missing = dead::COLUMNS[columns..].join(" and ");
+        console.say(format!("{name}: the header has no {missing}; dead letters are appended without it"));
         encoder = Box::new(NarrowEncoder { encoder, columns });
     }
     let control = spec.control && format.notes == Some(Notes::Json);

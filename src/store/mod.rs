@@ -33,6 +33,9 @@ pub mod rows;
 mod sink;
 mod sqlite;
 
+use crate::console::Console;
+use crate::error::{Error, Result};
+use crate::replay::ledger::Ledger;
 pub use definition::{Batches, Store, Tables, batches};
 pub use location::Location;
 pub use sink::{Epoch, Notice, OpenOptions, Sink, SinkOutcome};
@@ -40,6 +43,29 @@ pub use sink::{Epoch, Notice, OpenOptions, Sink, SinkOutcome};
 /// Returns the store with this scheme.
 pub fn by_scheme(scheme: &str) -> Option<&'static Store> {
     ALL.iter().copied().find(|store| store.scheme == scheme || store.also.contains(&scheme))
+}
+
+/// Opens the ledger of replays at a location, which is created if it is missing. Errors: exit status 2 for a store that holds no
+/// ledger.
+pub fn open_ledger(store: &Store, location: &Location, console: &Console) -> Result<Box<dyn Ledger>> {
+    match store.scheme {
+        "sqlite" => sqlite::ledger::open(location),
+        "postgres" => postgres::ledger::open(location, console),
+        _ => Err(no_ledger(location)),
+    }
+}
+
+/// Opens the ledger of replays at a location to read it; `None` if there is none. Creates nothing.
+pub fn read_ledger(store: &Store, location: &Location, console: &Console) -> Result<Option<Box<dyn Ledger>>> {
+    match store.scheme {
+        "sqlite" => sqlite::ledger::open_to_read(location),
+        "postgres" => postgres::ledger::open_to_read(location, console),
+        _ => Err(no_ledger(location)),
+    }
+}
+
+fn no_ledger(location: &Location) -> Error {
+    Error::usage(format!("{location}: expected a ledger in sqlite:PATH or postgres://HOST/DATABASE"))
 }
 
 /// Every store: adding one is one file and one row here.

@@ -110,7 +110,8 @@ impl Args {
             let lent = if writes_raw_alone { None } else { lent_raw(&schema) };
             let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != lent).collect();
             let schema = Arc::new(schema.project(&names)?);
-            let validator = Validator::new(Options { subject: self.schema.subject, closed: self.schema.no_extra_fields });
+            let validator =
+                Validator::new(Options { subject: self.schema.subject, closed: self.schema.no_extra_fields });
             let dedup = self.schema.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
             let operator = Box::new(Validate { validator, schemas, dedup, writes_raw_alone });
             Ok(OperatorSetup { operator, schema, side: None, is_report: false })

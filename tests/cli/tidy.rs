@@ -35,7 +35,7 @@ const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "
 const LAYERS: [&[&str]; 10] = [
     &["error", "counts", "parse", "ratio", "time", "json", "kind"],
     &["avro"],
-    &["format", "frame", "expr", "mapping", "op", "view", "generate"],
+    &["format", "frame", "expr", "mapping", "op", "view", "generate", "replay"],
     &["clock", "secret", "console", "metrics", "service", "stop", "registry", "store"],
     &["run"],
     &["uri"],
@@ -45,8 +45,10 @@ const LAYERS: [&[&str]; 10] = [
     &["tool"],
 ];
 /// Modules that use no I/O and no clock. (A format decodes a file that its caller opened.)
-const PURE: [&str; 13] =
-    ["counts", "parse", "ratio", "time", "json", "kind", "avro", "frame", "expr", "mapping", "op", "view", "generate"];
+const PURE: [&str; 14] = [
+    "counts", "parse", "ratio", "time", "json", "kind", "avro", "frame", "expr", "mapping", "op", "view", "generate",
+    "replay",
+];
 
 /// Crates that only these files name.
 const CLIENTS: [(&str, &str); 12] = [

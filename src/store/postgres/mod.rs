@@ -14,6 +14,7 @@
 //! rows and `metric` those under the guard, `read` reads them back.
 
 mod cell;
+pub mod ledger;
 mod link;
 mod metric;
 mod read;

@@ -15,6 +15,7 @@
 mod cell;
 mod failure;
 mod file;
+pub mod ledger;
 mod read;
 mod repeat;
 mod schema;

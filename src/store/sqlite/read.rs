@@ -10,23 +10,24 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::FieldRef;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
+use std::collections::HashSet;
 
 /// Maximum rows of a page and of its batch.
 const PAGE: usize = 2048;
 
-/// Opens the file; returns it with the version of its tables.
-fn open(location: &Location) -> Result<(SqliteFile, Connection, i64)> {
+/// Opens a file that has tables of evt.
+fn open(location: &Location) -> Result<(SqliteFile, Connection)> {
     let file = SqliteFile::try_new(location)?;
     let db = file.connect_to_read()?;
     match sqlite_schema::version(&db, &file)? {
-        Some(version) => Ok((file, db, version)),
+        Some(_) => Ok((file, db)),
         None => Err(Error::usage(format!("{file}: expected tables of evt, found none"))),
     }
 }
 
 /// Returns every kind's table and its number of rows.
 pub fn tables(location: &Location) -> Result<Tables> {
-    let (file, db, _) = open(location)?;
+    let (file, db) = open(location)?;
     let count = |kind: Kind| {
         let sql = format!("SELECT count(*) FROM {}", kind.table());
         let rows = db.query_row(&sql, [], |row| row.get(0)).map_err(|e| file.failed("cannot count", &e))?;
@@ -37,19 +38,34 @@ pub fn tables(location: &Location) -> Result<Tables> {
 
 /// Reads the rows of `kind`, as they are when the first page is read.
 pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
-    let (file, db, version) = open(location)?;
-    db.execute_batch("BEGIN").map_err(|e| file.failed("cannot read", &e))?;
-    let mut pages = Pages { file, db, version, kind, fields: rows::table_fields(kind), last_key: Vec::new() };
+    let (file, db) = open(location)?;
+    let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
+    db.execute_batch("BEGIN").map_err(failed)?;
+    let fields = rows::table_fields(kind);
+    let stored = selected(&db, kind, &fields).map_err(failed)?;
+    let mut pages = Pages { file, db, kind, fields, stored, last_key: Vec::new() };
     Ok(batches(move || pages.batch()))
+}
+
+/// Returns the columns of a kind to select. A column that a table of an older version does not have is NULL.
+fn selected(db: &Connection, kind: Kind, fields: &[FieldRef]) -> rusqlite::Result<String> {
+    let mut statement = db.prepare("SELECT name FROM pragma_table_info(?1)")?;
+    let names: HashSet<String> = statement.query_map([kind.table()], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let column = |field: &FieldRef| match names.contains(field.name()) {
+        true => rows::quoted([field.name().as_str()]),
+        false => "NULL".to_owned(),
+    };
+    Ok(fields.iter().map(column).collect::<Vec<_>>().join(", "))
 }
 
 /// The pages of one table; each begins after the last key of the previous one.
 struct Pages {
     file: SqliteFile,
     db: Connection,
-    version: i64,
     kind: Kind,
     fields: Vec<FieldRef>,
+    /// The selected columns, in SQL.
+    stored: String,
     last_key: Vec<Value>,
 }
 
@@ -57,16 +73,13 @@ impl Pages {
     /// Returns the statement for the next page. The key follows the columns, because the page after it begins there.
     fn sql(&self) -> String {
         let key = rows::quoted(rows::table_key(self.kind).iter().copied());
-        let mut stored = rows::quoted(self.fields.iter().map(|field| field.name().as_str()));
+        let stored = &self.stored;
         let behind = if self.last_key.is_empty() {
             String::new()
         } else {
             let marks: Vec<String> = (1..=self.last_key.len()).map(|index| format!("?{index}")).collect();
             format!("WHERE ({key}) > ({})", marks.join(", "))
         };
-        if self.kind == Kind::Dead && self.version < sqlite_schema::WITH_LETTER_LENGTHS {
-            stored = stored.replacen("\"original_length\"", "NULL", 1);
-        }
         format!("SELECT {stored}, {key} FROM {} {behind} ORDER BY {key} LIMIT {PAGE}", self.kind.table())
     }
 

@@ -103,10 +103,9 @@ CREATE TABLE pipeline_checkpoints (
 ) WITHOUT ROWID;
 "#,
     "ALTER TABLE dead_letters ADD COLUMN original_length INTEGER;",
+    // NULL in older rows: the id is derived when they are read.
+    "ALTER TABLE dead_letters ADD COLUMN letter_id TEXT;",
 ];
-
-/// The first version in which letters have a column `original_length`.
-pub const WITH_LETTER_LENGTHS: i64 = 2;
 
 /// The present version, stored in `evt_schema`.
 const VERSION: i64 = MIGRATIONS.len() as i64;

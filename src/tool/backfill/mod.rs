@@ -1,9 +1,11 @@
 //! evt-backfill: computes windows again and corrects the rows of a store, or repairs and replays dead letters.
 //!
 //! - `windows.rs`: the correction of windows.
-//! - `replay.rs`: `--dead`, the replay of dead letters.
+//! - `replay.rs`: `--dead`, the replay of dead letters; `letters.rs` is its operator, `target.rs` where records go.
 
+mod letters;
 mod replay;
+mod target;
 mod windows;
 
 use super::validate::SchemaArgs;
