@@ -261,7 +261,7 @@ mod tests {
     fn a_letter_keeps_the_id_of_its_whole_payload_and_an_older_one_gets_it_when_read() {
         let fault = Fault::new(ErrorType::ParseError, "why");
         let mut builder = Builder::new("evt-test", "host");
-        for (payload, offset) in [(b"x".as_slice(), 1), (b"x", 2), (b"yy", 1)] {
+        for (payload, offset) in [(b"x".as_slice(), 1), (b"x".as_slice(), 2), (b"yy".as_slice(), 1)] {
             let (key, headers, arrived_at) = (None, None, None);
             let letter =
                 Letter { payload, key, headers, arrived_at, fault: &fault, origin: "o", partition: "0", offset };

@@ -38,6 +38,7 @@ mod raw;
 mod records;
 mod registry;
 mod replace;
+mod replay;
 mod resolution;
 mod restarts;
 mod scrape;

@@ -152,9 +152,18 @@ impl TransactionalTopic {
 
     /// Repeats a request of a transaction until brokers answer. Errors: see [`TransactionalTopic::write`].
     fn request<T>(&self, request: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
-        let fenced = std::cell::Cell::new(false);
-        let answer = self.ask(|timeout| request(timeout).inspect_err(|error| fenced.set(is_fenced(error))));
-        answer.map_err(|error| if fenced.get() { self.taken_over() } else { error })
+        // The error of a transaction that cannot go on; a repetition would not help.
+        let last = std::cell::RefCell::new(None);
+        let answer = self.ask(|timeout| {
+            request(timeout).map_err(|error| match &error {
+                KafkaError::Transaction(cause) if cause.txn_requires_abort() || cause.is_fatal() => {
+                    *last.borrow_mut() = Some(error);
+                    KafkaError::Canceled
+                }
+                _ => error,
+            })
+        });
+        answer.map_err(|error| last.into_inner().map_or(error, |cause| self.failed(&cause)))
     }
 
     fn ask<T>(&self, request: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {

@@ -54,7 +54,7 @@ const LOCK: i64 = i64::from_be_bytes(*b"evt_repl");
 const NO_BATCH: i64 = 0;
 
 const COUNT: &str = "INSERT INTO replay_attempts (event_id, attempts)
-    SELECT event, count(*) FROM unnest($1::uuid[]) AS event GROUP BY event ORDER BY event
+    SELECT event, count(*) FROM unnest($1::text[]::uuid[]) AS event GROUP BY event ORDER BY event
     ON CONFLICT (event_id) DO UPDATE SET attempts = replay_attempts.attempts + excluded.attempts, last_at = now()";
 
 /// Opens a ledger, which is created if it is missing. Errors: exit status 78 if a newer evt made it.
@@ -142,13 +142,14 @@ impl PostgresLedger {
     }
 }
 
-fn uuids(ids: &[Id]) -> Vec<Uuid> {
-    ids.iter().map(|id| Uuid::from_bytes(*id)).collect()
+/// Returns ids as text, which the statements cast: `$1::text[]::uuid[]`.
+fn texts(ids: impl Iterator<Item = Id>) -> Vec<String> {
+    ids.map(|id| Uuid::from_bytes(id).hyphenated().to_string()).collect()
 }
 
 /// Returns the states of letters, each with its batch; letters that are due are missing.
-async fn states(link: &Link, letters: &[Uuid]) -> Result<HashMap<Uuid, (Found, i64)>, Failure> {
-    let select = "SELECT letter_id, done_at IS NOT NULL, batch FROM replay_letters WHERE letter_id = ANY($1)";
+async fn states(link: &Link, letters: &[String]) -> Result<HashMap<String, (Found, i64)>, Failure> {
+    let select = "SELECT letter_id::text, done_at IS NOT NULL, batch FROM replay_letters WHERE letter_id = ANY($1::text[]::uuid[])";
     let rows = link.client.query(&link.prepare(select).await?, &[&letters]).await?;
     let state = |row: &tokio_postgres::Row| if row.get(1) { Found::Done } else { Found::Claimed };
     Ok(rows.iter().map(|row| (row.get(0), (state(row), row.get(2)))).collect())
@@ -173,17 +174,17 @@ async fn claim(link: &Link, writer: Writer<'_>, entries: &[Entry]) -> Result<Opt
             link.client.query_one(new, &[keys[0], keys[1], &writer.target]).await?.get(0)
         }
     };
-    let letters: Vec<Uuid> = entries.iter().map(|entry| Uuid::from_bytes(entry.letter_id)).collect();
-    let events: Vec<Uuid> = entries.iter().map(|entry| Uuid::from_bytes(entry.event_id)).collect();
+    let letters = texts(entries.iter().map(|entry| entry.letter_id));
+    let events = texts(entries.iter().map(|entry| entry.event_id));
     // In the order of ids, so that two runs that claim the same letters do not wait for each other.
     let insert = "INSERT INTO replay_letters (letter_id, event_id, batch)
-        SELECT DISTINCT ON (letter) letter, event, $3 FROM unnest($1::uuid[], $2::uuid[]) AS new (letter, event)
+        SELECT DISTINCT ON (letter) letter, event, $3 FROM unnest($1::text[]::uuid[], $2::text[]::uuid[]) AS new (letter, event)
         ORDER BY letter ON CONFLICT DO NOTHING";
     link.client.execute(&link.prepare(insert).await?, &[&letters, &events, &batch]).await?;
     let (states, mut taken) = (states(link, &letters).await?, std::collections::HashSet::new());
     let found = letters.iter().map(|letter| match states.get(letter) {
         // The second of two equal letters is not claimed again.
-        Some((Found::Claimed, of)) if *of == batch && taken.insert(*letter) => Found::Due,
+        Some((Found::Claimed, of)) if *of == batch && taken.insert(letter.clone()) => Found::Due,
         Some((state, _)) => *state,
         None => Found::Claimed,
     });
@@ -228,8 +229,8 @@ impl Ledger for PostgresLedger {
                 return Ok(());
             }
             let done =
-                "UPDATE replay_letters SET done_at = now() WHERE batch = $1 AND done_at IS NULL RETURNING event_id";
-            let events: Vec<Uuid> = link.client.query(done, &[&batch]).await?.iter().map(|row| row.get(0)).collect();
+                "UPDATE replay_letters SET done_at = now() WHERE batch = $1 AND done_at IS NULL RETURNING event_id::text";
+            let events: Vec<String> = link.client.query(done, &[&batch]).await?.iter().map(|row| row.get(0)).collect();
             link.client.execute(COUNT, &[&events]).await?;
             Ok(())
         })
@@ -244,29 +245,30 @@ impl Ledger for PostgresLedger {
     }
 
     fn states(&mut self, letters: &[Id]) -> Result<Vec<Found>> {
-        let letters = uuids(letters);
+        let letters = texts(letters.iter().copied());
         let found = self.run(async |link| states(link, &letters).await)?;
         Ok(letters.iter().map(|id| found.get(id).map_or(Found::Due, |(state, _)| *state)).collect())
     }
 
     fn mark(&mut self, entries: &[Entry]) -> Result<()> {
-        let letters: Vec<Uuid> = entries.iter().map(|entry| Uuid::from_bytes(entry.letter_id)).collect();
-        let events: Vec<Uuid> = entries.iter().map(|entry| Uuid::from_bytes(entry.event_id)).collect();
+        let letters = texts(entries.iter().map(|entry| entry.letter_id));
+        let events = texts(entries.iter().map(|entry| entry.event_id));
         self.transact(async |link| {
             let insert = "INSERT INTO replay_letters
-                SELECT DISTINCT ON (letter) letter, event, $3, now() FROM unnest($1::uuid[], $2::uuid[]) AS new (letter, event)
-                ORDER BY letter ON CONFLICT DO NOTHING RETURNING event_id";
+                SELECT DISTINCT ON (letter) letter, event, $3, now() FROM unnest($1::text[]::uuid[], $2::text[]::uuid[]) AS new (letter, event)
+                ORDER BY letter ON CONFLICT DO NOTHING RETURNING event_id::text";
             let rows = link.client.query(insert, &[&letters, &events, &NO_BATCH]).await?;
-            let marked: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
+            let marked: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
             link.client.execute(COUNT, &[&marked]).await?;
             Ok(())
         })
     }
 
     fn attempts(&mut self, events: &[Id]) -> Result<Vec<i64>> {
-        let events = uuids(events);
-        let found: HashMap<Uuid, i64> = self.run(async |link| {
-            let select = "SELECT event_id, attempts FROM replay_attempts WHERE event_id = ANY($1)";
+        let events = texts(events.iter().copied());
+        let found: HashMap<String, i64> = self.run(async |link| {
+            let select =
+                "SELECT event_id::text, attempts FROM replay_attempts WHERE event_id = ANY($1::text[]::uuid[])";
             let rows = link.client.query(select, &[&events]).await?;
             Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
         })?;
@@ -274,7 +276,7 @@ impl Ledger for PostgresLedger {
     }
 
     fn count_failed(&mut self, events: &[Id]) -> Result<()> {
-        let events = uuids(events);
+        let events = texts(events.iter().copied());
         self.run(async |link| link.client.execute(COUNT, &[&events]).await.map_err(Failure::from))?;
         Ok(())
     }

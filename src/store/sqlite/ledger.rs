@@ -175,7 +175,8 @@ impl Ledger for SqliteLedger {
                 }
                 Outcome::Done => {
                     let sql = "SELECT event_id FROM replay_letters WHERE batch = ?1 AND done_at IS NULL";
-                    let events = tx.prepare(sql)?.query_map([batch], |row| row.get(0))?;
+                    let mut statement = tx.prepare(sql)?;
+                    let events = statement.query_map([batch], |row| row.get(0))?;
                     let events = events.collect::<rusqlite::Result<Vec<String>>>()?;
                     let done = "UPDATE replay_letters SET done_at = {NOW} WHERE batch = ?1 AND done_at IS NULL";
                     tx.execute(&done.replace("{NOW}", NOW), [batch])?;
