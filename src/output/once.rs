@@ -330,3 +330,173 @@ fn read_line(file: &File, start: u64, length: u64) -> std::io::Result<Vec<u8>> {
 
 /// Bytes that are read at once.
 const BLOCK: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::disk::DiskFault;
+    use std::collections::BTreeSet;
+    use tempfile::TempDir;
+
+    const LEDGER: &str = "0123456789abcdef";
+    const OTHER: &str = "fedcba9876543210";
+
+    fn lines(batch: i64) -> String {
+        (0..3).map(|n| format!("{{\"batch\":{batch},\"n\":{n}}}\n")).collect()
+    }
+
+    struct Bench(TempDir);
+
+    impl Bench {
+        fn new() -> Self {
+            Self(TempDir::new().unwrap())
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.path().join("out.jsonl")
+        }
+
+        fn open(&self, ledger: &str, disk: Disk) -> OnceFile {
+            OnceFile::new(self.path(), ledger, disk)
+        }
+
+        fn text(&self) -> String {
+            std::fs::read_to_string(self.path()).unwrap_or_default()
+        }
+
+        /// The names beside the file.
+        fn beside(&self) -> BTreeSet<String> {
+            let names = std::fs::read_dir(self.0.path()).unwrap();
+            let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.filter(|name| name != "out.jsonl").collect()
+        }
+
+        /// Writes a file and an intent for batch 7, as a killed process left them.
+        fn interrupted(&self, before: &str, after: &str) {
+            std::fs::write(self.path(), format!("{before}{after}")).unwrap();
+            let length = before.len() as u64;
+            let intent = Intent { ledger: LEDGER.to_owned(), batch: 7, length, bytes: lines(7).into_bytes() };
+            self.open(LEDGER, Disk::default()).write_intent(&intent).unwrap();
+        }
+    }
+
+    fn finish(file: &mut OnceFile, open: &[i64]) -> Result<Vec<i64>> {
+        file.lock()?;
+        let found = file.finish_intents(|batch| open.contains(&batch));
+        file.unlock();
+        found
+    }
+
+    #[test]
+    fn whatever_part_of_a_batch_is_in_the_file_the_next_writer_adds_the_rest() {
+        let (whole, before) = (lines(7), "{\"before\":1}\n");
+        for cut in 0..=whole.len() {
+            let bench = Bench::new();
+            bench.interrupted(before, &whole[..cut]);
+            let mut file = bench.open(LEDGER, Disk::default());
+            assert_eq!(finish(&mut file, &[7]).unwrap(), [7]);
+            assert_eq!(bench.text(), format!("{before}{whole}"), "{cut}");
+            file.close().unwrap();
+            assert!(bench.beside().is_empty());
+        }
+    }
+
+    #[test]
+    fn lines_of_other_programs_stay_where_they_are() {
+        let whole = lines(7);
+        let ends: Vec<usize> = memchr::memchr_iter(b'\n', whole.as_bytes()).map(|at| at + 1).collect();
+        for cut in [0, ends[0], ends[1]] {
+            let bench = Bench::new();
+            // The other line begins like one of the batch.
+            let other = "{\"batch\":9}\n";
+            bench.interrupted("", &format!("{}{other}", &whole[..cut]));
+            let mut file = bench.open(LEDGER, Disk::default());
+            assert_eq!(finish(&mut file, &[7]).unwrap(), [7]);
+            assert_eq!(bench.text(), format!("{}{other}{}", &whole[..cut], &whole[cut..]));
+            // A second crash at any point appends nothing twice.
+            assert_eq!(finish(&mut file, &[7]).unwrap(), [7]);
+            assert_eq!(bench.text(), format!("{}{other}{}", &whole[..cut], &whole[cut..]));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_finished_is_corrupt_and_stays_as_it_is() {
+        let whole = lines(7);
+        for (before, after) in [("", format!("{}{{\"other\":1}}\n", &whole[..20])), ("{\"a\":1}\n", String::new())] {
+            let bench = Bench::new();
+            bench.interrupted(before, &after);
+            if after.is_empty() {
+                std::fs::write(bench.path(), "").unwrap();
+            }
+            let (text, beside) = (bench.text(), bench.beside());
+            let mut file = bench.open(LEDGER, Disk::default());
+            assert_eq!(finish(&mut file, &[7]).unwrap_err().kind(), ErrorKind::Corrupt);
+            assert_eq!((bench.text(), bench.beside()), (text, beside));
+        }
+    }
+
+    #[test]
+    fn an_intent_with_any_changed_byte_is_damaged() {
+        let bench = Bench::new();
+        bench.interrupted("", "");
+        let path = bench.open(LEDGER, Disk::default()).own_intent();
+        let intact = std::fs::read(&path).unwrap();
+        for at in 0..intact.len() {
+            let mut damaged = intact.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&path, &damaged).unwrap();
+            let found = finish(&mut bench.open(LEDGER, Disk::default()), &[7]);
+            // The number of bytes and the white space between the members mean nothing.
+            if let Ok(finished) = &found {
+                assert_eq!((finished.as_slice(), bench.text()), ([7].as_slice(), lines(7)), "byte {at}");
+                std::fs::write(bench.path(), "").unwrap();
+            } else {
+                assert_eq!(found.unwrap_err().kind(), ErrorKind::Corrupt, "byte {at}");
+                assert_eq!(bench.text(), "", "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_intent_of_a_closed_batch_is_removed_and_one_of_another_ledger_is_finished_and_left() {
+        let bench = Bench::new();
+        bench.interrupted("", "");
+        assert_eq!(finish(&mut bench.open(LEDGER, Disk::default()), &[]).unwrap(), [0; 0]);
+        assert_eq!((bench.text(), bench.beside().len()), (String::new(), 0));
+
+        bench.interrupted("", &lines(7)[..20]);
+        let mut other = bench.open(OTHER, Disk::default());
+        assert_eq!(finish(&mut other, &[7]).unwrap(), [0; 0]);
+        assert_eq!((bench.text(), bench.beside().len()), (lines(7), 1));
+        other.lock().unwrap();
+        other.append(1, lines(1).as_bytes()).unwrap();
+        other.close().unwrap();
+        other.unlock();
+        assert_eq!(finish(&mut bench.open(LEDGER, Disk::default()), &[7]).unwrap(), [7]);
+        assert_eq!(bench.text(), lines(7) + &lines(1));
+    }
+
+    #[test]
+    fn after_a_fault_of_the_disk_at_any_point_a_batch_is_in_the_file_once() {
+        for after in 0.. {
+            let bench = Bench::new();
+            std::fs::write(bench.path(), "{\"before\":1}\n{\"torn\":").unwrap();
+            let errno = Errno::NOSPC;
+            let disk = Disk::failing(DiskFault { after, torn: 10, errno, is_lasting: true });
+            let mut file = bench.open(LEDGER, disk.clone());
+            let written = file.lock().and_then(|()| file.append(1, lines(1).as_bytes())).and_then(|()| file.close());
+            file.unlock();
+            let mut next = bench.open(LEDGER, Disk::default());
+            let complete = finish(&mut next, &[1]).unwrap();
+            if complete.is_empty() && written.is_err() {
+                next.lock().unwrap();
+                next.append(1, lines(1).as_bytes()).unwrap();
+            }
+            assert_eq!(bench.text(), format!("{{\"before\":1}}\n{}", lines(1)), "fault after {after} operations");
+            if !disk.has_failed() {
+                assert!(after > 5, "{after}");
+                return;
+            }
+        }
+    }
+}

@@ -178,7 +178,7 @@ async fn claim(link: &Link, writer: Writer<'_>, entries: &[Entry]) -> Result<Opt
     let events = texts(entries.iter().map(|entry| entry.event_id));
     // In the order of ids, so that two runs that claim the same letters do not wait for each other.
     let insert = "INSERT INTO replay_letters (letter_id, event_id, batch)
-        SELECT DISTINCT ON (letter) letter, event, $3 FROM unnest($1::text[]::uuid[], $2::text[]::uuid[]) AS new (letter, event)
+        SELECT DISTINCT ON (letter) letter, event, $3::bigint FROM unnest($1::text[]::uuid[], $2::text[]::uuid[]) AS new (letter, event)
         ORDER BY letter ON CONFLICT DO NOTHING";
     link.client.execute(&link.prepare(insert).await?, &[&letters, &events, &batch]).await?;
     let (states, mut taken) = (states(link, &letters).await?, std::collections::HashSet::new());
@@ -255,7 +255,7 @@ impl Ledger for PostgresLedger {
         let events = texts(entries.iter().map(|entry| entry.event_id));
         self.transact(async |link| {
             let insert = "INSERT INTO replay_letters
-                SELECT DISTINCT ON (letter) letter, event, $3, now() FROM unnest($1::text[]::uuid[], $2::text[]::uuid[]) AS new (letter, event)
+                SELECT DISTINCT ON (letter) letter, event, $3::bigint, now() FROM unnest($1::text[]::uuid[], $2::text[]::uuid[]) AS new (letter, event)
                 ORDER BY letter ON CONFLICT DO NOTHING RETURNING event_id::text";
             let rows = link.client.query(insert, &[&letters, &events, &NO_BATCH]).await?;
             let marked: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
