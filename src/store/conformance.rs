@@ -7,6 +7,7 @@ use crate::console::{Colour, Console};
 use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
 use crate::kind::Kind;
+use crate::kind::span::Span;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use proptest::prelude::*;
@@ -95,12 +96,12 @@ impl Bench {
     }
 
     pub fn read(&self, kind: Kind) -> Vec<RecordBatch> {
-        (self.store.read)(&self.location, kind).unwrap().map(Result::unwrap).collect()
+        (self.store.read)(&self.location, kind, Span::default()).unwrap().map(Result::unwrap).collect()
     }
 
     /// Reads the table; empty if there is no table yet.
     pub fn table(&self, kind: Kind) -> Vec<String> {
-        match (self.store.read)(&self.location, kind) {
+        match (self.store.read)(&self.location, kind, Span::default()) {
             Ok(batches) => as_text(&batches.map(Result::unwrap).collect::<Vec<_>>()),
             Err(_) => Vec::new(),
         }

@@ -6,7 +6,7 @@
 //! no effect, because their versions describe other data.
 
 use crate::counts::SinkCounts;
-use crate::kind::metric::MetricColumns;
+use crate::kind::metric::{MetricColumns, same_value};
 use crate::store::Notice;
 use ahash::{AHashMap, AHashSet};
 
@@ -78,15 +78,6 @@ pub fn judge_retraction(stored: Option<Stored>, version: Version) -> RowFate {
 
 fn refused(version: Version, there: Version) -> RowFate {
     if version.revision == there.revision { RowFate::Outnumbered } else { RowFate::Stale }
-}
-
-/// Whether two values are equal. NaN equals NaN, and the two zeros are equal because not every store keeps the sign.
-fn same_value(left: Option<f64>, right: Option<f64>) -> bool {
-    match (left, right) {
-        (Some(left), Some(right)) => left == right || (left.is_nan() && right.is_nan()),
-        (None, None) => true,
-        _ => false,
-    }
 }
 
 impl RowFate {

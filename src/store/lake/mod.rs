@@ -54,6 +54,8 @@ pub static STORE: Store = Store {
     open: |location, options| Ok(Box::new(Parquet::open(location, options)?)),
     tables: lake_read::tables,
     read: lake_read::read,
+    stream_ends: Some(lake_read::stream_ends),
+    corrections: None,
 };
 
 /// The number of files by outcome.

@@ -50,6 +50,8 @@ pub static STORE: Store = Store {
     open: |location, options| Ok(Box::new(Postgres::open(location, options)?)),
     tables: postgres_read::tables,
     read: postgres_read::read,
+    stream_ends: Some(postgres_read::stream_ends),
+    corrections: None,
 };
 
 /// Maximum rows of a transaction.

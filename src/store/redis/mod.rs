@@ -54,6 +54,8 @@ pub static STORE: Store = Store {
     open: |location, options| Ok(Box::new(Redis::open(location, options)?)),
     tables: redis_read::tables,
     read: redis_read::read,
+    stream_ends: None,
+    corrections: None,
 };
 
 /// Checks that the server answers and accepts the user.

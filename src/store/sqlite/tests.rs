@@ -23,7 +23,7 @@ fn a_reader_leaves_no_log_behind_whether_it_ends_or_stops_halfway() {
     bench.run(Kind::Event, &[rows(Kind::Event, 0, 5000)]);
     assert_eq!((STORE.tables)(&bench.location).unwrap().len(), Kind::ALL.len());
     assert_eq!(bench.table(Kind::Event).len(), 5000);
-    (STORE.read)(&bench.location, Kind::Event).unwrap().next().unwrap().unwrap();
+    (STORE.read)(&bench.location, Kind::Event, Default::default()).unwrap().next().unwrap().unwrap();
     let beside = std::path::Path::new(&bench.location.path).parent().unwrap();
     assert_eq!(std::fs::read_dir(beside).unwrap().count(), 1, "the database alone");
 }

@@ -1,8 +1,10 @@
 //! evt-backfill: computes windows again and corrects the rows of a store, or repairs and replays dead letters.
 //!
-//! - `windows.rs`: the correction of windows.
+//! - `windows.rs`: the correction of windows; `operator.rs`: its operator; `late.rs`: its late events.
 //! - `replay.rs`: `--dead`, the replay of dead letters.
 
+mod late;
+mod operator;
 mod replay;
 mod windows;
 
