@@ -81,6 +81,11 @@ impl Claim {
     }
 }
 
+/// Makes the error of a run whose correction another run has resumed or ended.
+pub fn taken_over(id: &str) -> Error {
+    Error::new(ErrorKind::Fenced, format!("another run has taken over correction {id}"))
+}
+
 /// Formats a range for messages.
 pub fn shown_range(range: Span) -> String {
     let instant = |bound: Option<i64>, open: &str| bound.map_or_else(|| open.to_owned(), format_instant);

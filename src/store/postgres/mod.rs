@@ -11,9 +11,10 @@
 //! otherwise.
 //!
 //! `link` is the connection, `schema` migrates the tables, `cell` converts values, `write` writes
-//! rows and `metric` those under the guard, `read` reads them back.
+//! rows and `metric` those under the guard, `read` reads them back, `correct` corrects metrics.
 
 mod cell;
+mod correct;
 mod link;
 mod metric;
 mod read;
@@ -33,7 +34,7 @@ use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, u
 use crate::store::remote::{Persistence, Trouble};
 use crate::store::repeat::Conflicts;
 use crate::store::rows::FitRows;
-use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store};
+use crate::store::{CorrectionStore, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store};
 use arrow::array::RecordBatch;
 
 /// The row in [`super::ALL`].
@@ -51,7 +52,7 @@ pub static STORE: Store = Store {
     tables: postgres_read::tables,
     read: postgres_read::read,
     stream_ends: Some(postgres_read::stream_ends),
-    corrections: None,
+    corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
 };
 
 /// Maximum rows of a transaction.

@@ -1,11 +1,11 @@
 //! Corrects the metrics of a SQLite store: each step is one transaction.
 
 use crate::backfill::{CellKey, CellValue, Difference, LateCell, StoredCell, compare};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::Builder;
 use crate::kind::span::Span;
-use crate::store::correct::{Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Part, Step};
+use crate::store::correct::{Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Part, Step, taken_over};
 use crate::store::guard::Overlap;
 use crate::store::sqlite::Sqlite;
 use crate::store::sqlite::cell::real;
@@ -194,11 +194,6 @@ impl Corrections for SqliteCorrections {
         })?;
         crate::store::Sink::settle(&mut self.sink)
     }
-}
-
-/// Makes the error of a run whose correction another run has resumed or ended.
-fn taken_over(id: &str) -> Error {
-    Error::new(ErrorKind::Fenced, format!("another run has taken over correction {id}"))
 }
 
 /// Writes the changes under the guard.

@@ -89,8 +89,9 @@ pub(super) struct Correct {
     partial: u64,
     /// Cells that no longer count late events.
     taken_out: u64,
-    /// Rows read, for `--rate`.
+    /// Rows read, and the time at which reading began, for `--rate`.
     rows: u64,
+    began: Option<Duration>,
     is_done: bool,
 }
 
@@ -111,16 +112,18 @@ impl Correct {
             partial: 0,
             taken_out: 0,
             rows: 0,
+            began: None,
             is_done: false,
         }
     }
 
     /// Waits until the rows so far are no more than `--rate` permits.
-    fn pace(&mut self, rows: u64, out: &dyn Collector, began: Duration) -> Result<()> {
-        self.rows += rows;
+    fn pace(&mut self, rows: u64, out: &dyn Collector) -> Result<()> {
         let Some(rate) = self.setup.rate.filter(|rate| *rate > 0) else { return Ok(()) };
         let due = Duration::from_secs_f64(self.rows as f64 / rate as f64);
+        let began = *self.began.get_or_insert(out.elapsed());
         let wait = due.saturating_sub(out.elapsed().saturating_sub(began));
+        self.rows += rows;
         self.setup.run.stop.sleep(wait).map(|_| ())
     }
 
@@ -359,7 +362,7 @@ impl Operator for Correct {
     fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
         let taken = batch.num_rows() as u64;
         debug_assert_eq!(Kind::of(batch.schema_ref()).unwrap_or(Kind::Event), Kind::Event);
-        self.pace(taken, out, Duration::ZERO)?;
+        self.pace(taken, out)?;
         let Kept { batch, duplicate } = match &mut self.validate {
             Some(validate) => validate.keep(batch, out)?,
             None => Kept { batch, duplicate: 0 },
