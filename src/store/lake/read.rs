@@ -51,7 +51,22 @@ pub fn read(location: &Location, kind: Kind, span: Span) -> Result<Batches> {
         Some(found) => check_kind(&root, found, kind)?,
         None => return Err(empty(&root)),
     }
-    let days = disk::days(&root)?.into_iter().filter(move |path| is_in(path, span));
+    batches_of_days(&root, kind, span)
+}
+
+/// Reads the rows like [`read`]; none if the lake has no files.
+pub fn read_if_any(root: &Path, kind: Kind, span: Span) -> Result<Batches> {
+    match kind_of(root)? {
+        None => Ok(Box::new(std::iter::empty())),
+        Some(found) => {
+            check_kind(root, found, kind)?;
+            batches_of_days(root, kind, span)
+        }
+    }
+}
+
+fn batches_of_days(root: &Path, kind: Kind, span: Span) -> Result<Batches> {
+    let days = disk::days(root)?.into_iter().filter(move |path| is_in(path, span));
     Ok(Box::new(days.flat_map(move |path| match Day::open(&path).and_then(|day| day.batches(kind)) {
         Ok(batches) => batches,
         Err(error) => Box::new(std::iter::once(Err(error))),
@@ -168,7 +183,7 @@ impl Day {
     }
 
     /// Reads its rows, file after file.
-    fn batches(self, kind: Kind) -> Result<Batches> {
+    pub fn batches(self, kind: Kind) -> Result<Batches> {
         let files = (0..self.files.len()).map(move |at| (self.file(&self.files[at]), self.path.join(&self.files[at])));
         Ok(Box::new(files.flat_map(move |(file, path)| {
             match file.and_then(|(found, builder)| whole_rows(&path, found, kind, builder)) {
