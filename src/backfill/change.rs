@@ -37,9 +37,16 @@ impl Changes {
     /// Makes a batch with this schema.
     pub fn batch(changes: &[Change], schema: SchemaRef) -> Result<RecordBatch> {
         let instants = |of: fn(&Change) -> i64| -> ArrayRef {
-            Arc::new(changes.iter().map(|change| Some(of(change))).collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+            Arc::new(
+                changes
+                    .iter()
+                    .map(|change| Some(of(change)))
+                    .collect::<TimestampMicrosecondArray>()
+                    .with_timezone("UTC"),
+            )
         };
-        let texts = |of: fn(&Change) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(changes.iter().map(of))) };
+        let texts =
+            |of: fn(&Change) -> &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(changes.iter().map(of))) };
         let new_revision = |change: &Change| change.new.map(|_| change.row().revision);
         let columns: Vec<ArrayRef> = vec![
             texts(|change| &change.key.metric),

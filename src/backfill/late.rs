@@ -41,14 +41,14 @@ pub struct LateCells {
 
 /// The windows of one metric: size, slide, shift and lateness (µs).
 #[derive(Clone, Copy)]
-struct Windows {
+struct WindowRule {
     size: i64,
     slide: i64,
     align: i64,
     lateness: i64,
 }
 
-impl Windows {
+impl WindowRule {
     fn of(metric: &Metric) -> Option<Self> {
         match metric.shape {
             Shape::Sliding { size, slide, align } => Some(Self { size, slide, align, lateness: metric.lateness }),
@@ -74,17 +74,17 @@ impl Windows {
 struct MetricCells {
     slots: Slots,
     /// By window end and dimensions.
-    cells: BTreeMap<i64, HashMap<String, Cell>>,
+    cells: BTreeMap<i64, HashMap<String, NamedCell>>,
 }
 
 /// One cell, and the slot of its state once it has counted a row.
-struct Cell {
+struct NamedCell {
     late_until: i64,
     slot: Option<u32>,
 }
 
 /// The rows of a batch as one metric reads them.
-struct Rows<'a> {
+struct EventRows<'a> {
     event_times: &'a [i64],
     stream_times: &'a [i64],
     /// The rows that pass the filter.
@@ -97,7 +97,7 @@ fn instants(batch: &RecordBatch, column: usize) -> &[i64] {
     batch.column(column).as_primitive::<TimestampMicrosecondType>().values()
 }
 
-impl<'a> Rows<'a> {
+impl<'a> EventRows<'a> {
     fn new(metric: &'a Metric, batch: &'a RecordBatch, leaves: &LeafBatch) -> Result<Self> {
         let passed = metric.filter.as_ref().map(|filter| filter.eval(leaves)).transpose()?;
         let dimensions = metric.by.iter().map(|by| by.expr.dimension(leaves)?.rows());
@@ -146,9 +146,9 @@ impl LateCells {
     /// Adds a cell, or raises its `late_until`. Cells of other metrics are ignored.
     pub fn add(&mut self, cell: &LateCell) {
         let at = self.metrics.iter().position(|metric| metric.name == *cell.key.metric);
-        let Some(at) = at.filter(|at| Windows::of(&self.metrics[*at]).is_some()) else { return };
+        let Some(at) = at.filter(|at| WindowRule::of(&self.metrics[*at]).is_some()) else { return };
         let cells = self.cells[at].cells.entry(cell.key.end).or_default();
-        let known = cells.entry(cell.key.dimensions.clone()).or_insert(Cell { late_until: i64::MIN, slot: None });
+        let known = cells.entry(cell.key.dimensions.clone()).or_insert(NamedCell { late_until: i64::MIN, slot: None });
         known.late_until = known.late_until.max(cell.late_until);
     }
 
@@ -178,11 +178,11 @@ impl LateCells {
                 names.as_string::<i32>().iter().flatten().any(|name| name == metric.name)
             };
             let rows: Vec<usize> = (0..batch.num_rows()).filter(of_metric).collect();
-            let Some(windows) = Windows::of(metric) else {
+            let Some(windows) = WindowRule::of(metric) else {
                 self.sessions += rows.len() as u64;
                 continue;
             };
-            let read = Rows::new(metric, batch, &leaves)?;
+            let read = EventRows::new(metric, batch, &leaves)?;
             for row in rows.into_iter().filter(|row| read.passes(*row)) {
                 let stream_time = read.stream_times[row];
                 let bound = stream_time.saturating_sub(self.out_of_orderness);
@@ -204,7 +204,7 @@ impl LateCells {
     pub fn span(&self) -> Option<Span> {
         let mut span: Option<(i64, i64)> = None;
         for (metric, cells) in self.metrics.iter().zip(&self.cells) {
-            let Some(windows) = Windows::of(metric) else { continue };
+            let Some(windows) = WindowRule::of(metric) else { continue };
             let ends = cells.cells.first_key_value().zip(cells.cells.last_key_value());
             let Some(((first, _), (last, _))) = ends else { continue };
             let (since, until) = (first.saturating_sub(windows.size), *last);
@@ -223,8 +223,8 @@ impl LateCells {
         let batch = filter_record_batch(batch, &BooleanArray::from(keep))?;
         let leaves = LeafBatch::read(&self.leaves, &batch)?;
         for (metric, cells) in self.metrics.iter().zip(&mut self.cells) {
-            let Some(windows) = Windows::of(metric).filter(|_| !cells.cells.is_empty()) else { continue };
-            cells.count(windows, &Rows::new(metric, &batch, &leaves)?, self.out_of_orderness);
+            let Some(windows) = WindowRule::of(metric).filter(|_| !cells.cells.is_empty()) else { continue };
+            cells.count(windows, &EventRows::new(metric, &batch, &leaves)?, self.out_of_orderness);
             let args: Vec<ArrayRef> = metric.call.args().iter().map(|arg| arg.eval(&leaves)).collect::<Result<_>>()?;
             cells.slots.flush(&args);
         }
@@ -235,7 +235,7 @@ impl LateCells {
     fn touches(&self, time: i64) -> bool {
         let mut metrics = self.metrics.iter().zip(&self.cells).filter(|(_, cells)| !cells.cells.is_empty());
         metrics.any(|(metric, cells)| {
-            Windows::of(metric).is_some_and(|windows| windows.ends(time).any(|end| cells.cells.contains_key(&end)))
+            WindowRule::of(metric).is_some_and(|windows| windows.ends(time).any(|end| cells.cells.contains_key(&end)))
         })
     }
 
@@ -245,10 +245,10 @@ impl LateCells {
         let mut taken = vec![];
         let metrics = self.metrics.iter().zip(&mut self.cells);
         for (metric, cells) in metrics.filter(|(metric, _)| metric.name == name) {
-            let Some(windows) = Windows::of(metric) else { continue };
+            let Some(windows) = WindowRule::of(metric) else { continue };
             while let Some(first) = cells.cells.first_entry().filter(|first| *first.key() <= end) {
                 let (end, start) = (*first.key(), *first.key() - windows.size);
-                for (dimensions, Cell { late_until, slot }) in first.remove() {
+                for (dimensions, NamedCell { late_until, slot }) in first.remove() {
                     let key = CellKey { end, start, metric: name.into(), dimensions };
                     let content = slot.map(|slot| CellValue {
                         value: cells.slots.result(slot, windows.size),
@@ -265,7 +265,7 @@ impl LateCells {
 
 impl MetricCells {
     /// Counts the rows in the slots of their cells.
-    fn count(&mut self, windows: Windows, rows: &Rows<'_>, out_of_orderness: i64) {
+    fn count(&mut self, windows: WindowRule, rows: &EventRows<'_>, out_of_orderness: i64) {
         for (row, time) in rows.event_times.iter().enumerate().filter(|(row, _)| rows.passes(*row)) {
             let stream_time = rows.stream_times[row];
             let bound = stream_time.saturating_sub(out_of_orderness);

@@ -141,7 +141,7 @@ impl Opener {
         let name = uri.to_string();
         let (kind, rows) = match sorts_stores {
             true => {
-                let (kind, rows) = store.rows(location, span)?;
+                let (kind, rows) = store.rows_within(location, span)?;
                 (kind, sorted(kind, rows)?)
             }
             false => by_day(store, location, span)?,
@@ -155,12 +155,12 @@ impl Opener {
 
 /// Reads the rows of a span. If both of its ends are known, the days are read one after another.
 fn by_day(store: &'static Store, location: &Location, span: Span) -> Result<(Kind, Batches)> {
-    let Span { since: Some(since), until: Some(until) } = span else { return store.rows(location, span) };
+    let Span { since: Some(since), until: Some(until) } = span else { return store.rows_within(location, span) };
     let day = |at: i64| {
         let next = at.div_euclid(DAY).saturating_add(1).saturating_mul(DAY);
         Span { since: Some(at), until: Some(next.min(until)) }
     };
-    let (kind, first) = store.rows(location, day(since))?;
+    let (kind, first) = store.rows_within(location, day(since))?;
     let location = location.clone();
     let starts = std::iter::successors(day(since).until, move |at| day(*at).until).take_while(move |at| *at < until);
     let others = starts.flat_map(move |at| match store.rows_of(kind, &location, day(at)) {

@@ -1,7 +1,7 @@
 //! The definition of a kind of store: its row in the table of stores.
 
-use super::location::Location;
 use super::correct::Corrections;
+use super::location::Location;
 use super::sink::{OpenOptions, Sink};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -37,6 +37,17 @@ pub struct StreamEnd {
     pub stream_time: i64,
 }
 
+/// How a store is read.
+#[derive(Clone, Copy)]
+pub struct StoreReader {
+    /// Returns its tables with their numbers of rows.
+    pub tables: fn(&Location) -> Result<Tables>,
+    /// Reads the rows of one kind, in key order, as batches of the kind's schema. It may return rows outside the span.
+    pub read: fn(&Location, Kind, Span) -> Result<Batches>,
+    /// Returns the greatest stream time of each partition of its events, if it can hold events.
+    pub stream_ends: Option<fn(&Location) -> Result<Vec<StreamEnd>>>,
+}
+
 /// How a store opens its metrics for a correction.
 #[derive(Clone, Copy)]
 pub struct CorrectionStore {
@@ -68,12 +79,8 @@ pub struct Store {
     pub check: fn(&Location) -> Result<Option<String>>,
     /// Opens it for writing.
     pub open: fn(&Location, &OpenOptions) -> Result<Box<dyn Sink>>,
-    /// Returns its tables with their numbers of rows.
-    pub tables: fn(&Location) -> Result<Tables>,
-    /// Reads the rows of one kind, in key order, as batches of the kind's schema. It may leave out rows outside the span.
-    pub read: fn(&Location, Kind, Span) -> Result<Batches>,
-    /// Returns the greatest stream time of each partition of its events, if it can hold events.
-    pub stream_ends: Option<fn(&Location) -> Result<Vec<StreamEnd>>>,
+    /// How it is read.
+    pub reader: StoreReader,
     /// How its metrics are corrected, if they can be.
     pub corrections: Option<CorrectionStore>,
 }
@@ -86,14 +93,19 @@ impl Store {
         Error::usage(format!("{shown}: expected rows of kind {held}, found {kind}"))
     }
 
-    /// Reads the table that `?table=` names; returns its kind, and the rows in the span.
-    pub fn rows(&self, location: &Location, span: Span) -> Result<(Kind, Batches)> {
+    /// Reads the table that `?table=` names; returns its kind and rows.
+    pub fn rows(&self, location: &Location) -> Result<(Kind, Batches)> {
+        self.rows_within(location, Span::default())
+    }
+
+    /// Reads the rows in the span of the table that `?table=` names; returns their kind, too.
+    pub fn rows_within(&self, location: &Location, span: Span) -> Result<(Kind, Batches)> {
         let named = location.options.get("table").map(String::as_str);
         let kinds = || self.kinds.iter().map(|kind| kind.table()).collect::<Vec<_>>().join(" ");
         let kind = match named {
             Some(name) => Kind::ALL.into_iter().find(|kind| kind.table() == name || kind.name() == name),
             // A lake has one kind; in a database the user must name the table.
-            None => match (self.tables)(location)?.as_slice() {
+            None => match (self.reader.tables)(location)?.as_slice() {
                 [(name, _)] => Kind::ALL.into_iter().find(|kind| kind.table() == name),
                 _ => return Err(Error::usage(format!("{location}: choose a table with ?table=NAME: {}", kinds()))),
             },
@@ -107,7 +119,7 @@ impl Store {
 
     /// Reads the rows of `kind` in the span.
     pub fn rows_of(&self, kind: Kind, location: &Location, span: Span) -> Result<Batches> {
-        let rows = (self.read)(location, kind, span)?;
+        let rows = (self.reader.read)(location, kind, span)?;
         if span == Span::default() {
             return Ok(rows);
         }

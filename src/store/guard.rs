@@ -163,7 +163,10 @@ impl Overlap {
             notices.push(Notice { text, fails: false });
         }
         if let Some(first) = &self.first_corrected {
-            let text = format!("kept {} corrected rows (evt-backfill) instead of those of this run, first {first}", self.corrected);
+            let text = format!(
+                "kept {} corrected rows (evt-backfill) instead of those of this run, first {first}",
+                self.corrected
+            );
             notices.push(Notice { text, fails: false });
         }
         let keys = self.refused.len();

@@ -214,7 +214,7 @@ impl Args {
         if location.options.contains_key("table") {
             return Ok(None);
         }
-        Ok(Some((store.tables)(location)?).filter(|tables| tables.len() > 1))
+        Ok(Some((store.reader.tables)(location)?).filter(|tables| tables.len() > 1))
     }
 
     /// Writes the tables and their row counts.

@@ -19,7 +19,8 @@ fn cells(dir: &Dir, store: &str) -> Cells {
 }
 
 fn key(row: &Value) -> String {
-    let [name, start, end] = ["metric_name", "window_start", "window_end"].map(|name| row[name].as_str().expect("text"));
+    let [name, start, end] =
+        ["metric_name", "window_start", "window_end"].map(|name| row[name].as_str().expect("text"));
     format!("{name} {start} {end} {}", row["dimensions"])
 }
 
@@ -177,7 +178,10 @@ fn a_wrong_metric_is_corrected_in_its_range_only_and_revisions_say_so() {
         let stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
         assert_eq!(stats["cells"]["corrected"], revised, "{store}: {stats}");
         assert!(revised > 0 && stats["cells"]["inserted"].as_u64() > Some(0), "{store}: {stats}");
-        assert!(stats["cells"]["retracted"].as_u64() > Some(0) && stats["cells"]["unchanged"].as_u64() > Some(0), "{stats}");
+        assert!(
+            stats["cells"]["retracted"].as_u64() > Some(0) && stats["cells"]["unchanged"].as_u64() > Some(0),
+            "{stats}"
+        );
         // A second run finds nothing, and --only leaves the others.
         let again = dir.shell(&line).succeeds();
         assert!(again.stderr().contains("cells: 0 corrected, 0 inserted, 0 retracted"), "{again}");
@@ -196,8 +200,12 @@ fn one_metric_is_corrected_alone() {
         let wanted = if key.starts_with("latency ") { right.get(&key) } else { before.get(&key) };
         assert_eq!(Some(&cell), wanted, "{key}");
     }
-    let refused = dir.shell("evt-backfill -q events.jsonl -m metrics.toml --only tardiness --to sqlite:m.db").ends_with(2);
-    assert!(refused.stderr().contains("--only: expected one of events, latency, visitors, found tardiness"), "{refused}");
+    let refused =
+        dir.shell("evt-backfill -q events.jsonl -m metrics.toml --only tardiness --to sqlite:m.db").ends_with(2);
+    assert!(
+        refused.stderr().contains("--only: expected one of events, latency, visitors, found tardiness"),
+        "{refused}"
+    );
 }
 
 /// Adds the events of each minute to a pipe of live; waits until the store has its windows.
@@ -216,7 +224,8 @@ fn a_correction_beside_a_live_run_equals_the_right_run_over_everything() {
     let pipe = "evt-ingest -q - -f jsonl --origin in | evt-window -q -m metrics.toml --late null: --new-partitions late \
                 | evt-sink -q --to sqlite:m.db?wait=2m";
     let mut command = dir.command("bash", &["-o", "pipefail", "-c", pipe]);
-    let mut live = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut live =
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
     let mut input = live.stdin.take().expect("it is piped");
     input.write_all((first.join("\n") + "\n").as_bytes()).expect("it reads");
     let range = "--since 2026-01-01T00:00:00Z --until 2026-01-01T00:09:00Z";
@@ -249,7 +258,9 @@ fn late_events_are_counted_once_in_the_windows_that_they_were_late_for() {
         dir.shell(&live).succeeds();
         assert!(dir.rows("late.jsonl").len() > 50);
         let before = cells(&dir, &store);
-        let line = format!("evt-backfill parquet:raw --late-events late.jsonl -m metrics.toml --out-of-orderness 30s --to '{store}'");
+        let line = format!(
+            "evt-backfill parquet:raw --late-events late.jsonl -m metrics.toml --out-of-orderness 30s --to '{store}'"
+        );
         dir.shell(&format!("{line} --dry-run > changes.jsonl")).ends_with(1);
         assert_eq!(cells(&dir, &store), before);
         let said = dir.shell(&line).succeeds();
@@ -296,7 +307,8 @@ fn a_late_event_that_the_input_does_not_hold_stays_pending_until_it_does() {
     let late = dir.rows("late.jsonl");
     let missing = &late[late.len() / 2];
     let id = missing["event_id"].as_str().expect("an id");
-    dir.shell(&format!("evt-view -q events.frames --where \"event_id <> '{id}'\" -o frames --to some.frames")).succeeds();
+    dir.shell(&format!("evt-view -q events.frames --where \"event_id <> '{id}'\" -o frames --to some.frames"))
+        .succeeds();
     let line = "--late-events late.jsonl -m metrics.toml --to sqlite:m.db";
     let said = dir.shell(&format!("evt-backfill some.frames {line}")).ends_with(1);
     assert!(said.stderr().contains("1 late events are pending") && said.stderr().contains(id), "{said}");
@@ -343,7 +355,8 @@ fn only_windows_that_the_input_of_a_store_closes_are_corrected() {
         assert!(got.len() < right.len() && got.iter().all(|(key, cell)| right.get(key) == Some(cell)), "{said}");
         let last = |name: &str| got.keys().filter(|key| key.starts_with(name)).map(|key| key.split(' ').nth(2)).max();
         assert!(last("events ") > last("latency "), "its windows stay open for longer");
-        let bound = format!("evt-backfill {input} -m metrics.toml --closed-before 2026-01-01T00:10:00Z --to sqlite:{name}2.db");
+        let bound =
+            format!("evt-backfill {input} -m metrics.toml --closed-before 2026-01-01T00:10:00Z --to sqlite:{name}2.db");
         dir.shell(&bound).succeeds();
         let got = cells(&dir, &format!("sqlite:{name}2.db"));
         let ends = got.keys().filter(|key| key.starts_with("latency ")).filter_map(|key| key.split(' ').nth(2));
@@ -359,7 +372,8 @@ fn an_overlapping_correction_in_flight_is_refused_and_a_dead_one_is_ended_or_res
         run_live(&dir, "events.jsonl", "wrong.toml", &store);
         let line = format!("evt-backfill -q events.jsonl -m metrics.toml --to '{store}'");
         // It waits for its input until it is killed.
-        let mut command = dir.command("evt-backfill", &["-q", "-", "-f", "jsonl", "-m", "metrics.toml", "--to", &store]);
+        let mut command =
+            dir.command("evt-backfill", &["-q", "-", "-f", "jsonl", "-m", "metrics.toml", "--to", &store]);
         let mut waiting = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         eventually("it is in flight", || {
             let other = format!("evt-backfill -q events.jsonl -m wrong.toml --only events --to '{store}'");
@@ -370,7 +384,10 @@ fn an_overlapping_correction_in_flight_is_refused_and_a_dead_one_is_ended_or_res
         if !store.starts_with("parquet:") {
             let other = format!("evt-backfill -q events.jsonl -m wrong.toml --to '{store}'");
             let refused = dir.shell(&other).ends_with(75);
-            assert!(refused.stderr().contains("is in flight, by") && refused.stderr().contains("--take-over"), "{refused}");
+            assert!(
+                refused.stderr().contains("is in flight, by") && refused.stderr().contains("--take-over"),
+                "{refused}"
+            );
         }
         let said = dir.shell(&line.replace("-q ", "")).succeeds();
         assert!(said.stderr().contains("resuming correction"), "{said}");
@@ -401,7 +418,8 @@ fn a_correction_that_is_killed_at_any_point_ends_equal_after_the_next_run() {
             kills += usize::from(run.try_wait().expect("it is ours").is_none());
             let _ = run.kill();
             run.wait().expect("it ends");
-            let said = dir.shell(&format!("evt-backfill events.jsonl -m metrics.toml --rate 40000 --to '{store}'")).succeeds();
+            let said =
+                dir.shell(&format!("evt-backfill events.jsonl -m metrics.toml --rate 40000 --to '{store}'")).succeeds();
             assert_eq!(cells(&dir, &store), right, "{store} {draws}\n{said}");
         }
         assert!(kills > 0, "{store} {draws}: no run was killed");
@@ -423,7 +441,10 @@ fn flags_that_exclude_each_other_are_refused() {
             "events.jsonl -m metrics.toml --to sqlite:m.db --since 2026-01-02T00:00:00Z --until 2026-01-01T00:00:00Z",
             "expected --since before --until",
         ),
-        ("'sqlite:raw.db?table=raw_events' -m metrics.toml --dedup 1h --to sqlite:m.db", "--dedup requires raw records"),
+        (
+            "'sqlite:raw.db?table=raw_events' -m metrics.toml --dedup 1h --to sqlite:m.db",
+            "--dedup requires raw records",
+        ),
     ];
     for (flags, said) in cases {
         let refused = dir.shell(&format!("evt-backfill {flags}")).ends_with(2);

@@ -47,7 +47,8 @@ const LAYERS: [&[&str]; 11] = [
 ];
 /// Modules that use no I/O and no clock. (A format decodes a file that its caller opened.)
 const PURE: [&str; 14] = [
-    "counts", "parse", "ratio", "time", "json", "kind", "avro", "frame", "expr", "mapping", "op", "view", "generate", "backfill",
+    "counts", "parse", "ratio", "time", "json", "kind", "avro", "frame", "expr", "mapping", "op", "view", "generate",
+    "backfill",
 ];
 
 /// Crates that only these files name.

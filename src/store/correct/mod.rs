@@ -221,7 +221,10 @@ mod tests {
         for other in [claim(0, 10, "b"), claim(9, 20, "a")] {
             let refused = judge(&mine, &other).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Fenced);
-            assert!(refused.to_string().contains("by w on h") && refused.to_string().contains("--take-over"), "{refused}");
+            assert!(
+                refused.to_string().contains("by w on h") && refused.to_string().contains("--take-over"),
+                "{refused}"
+            );
             let forced = Claim { take_over: true, ..mine.clone() };
             assert_eq!(judge(&forced, &other).unwrap().ended, ["1"]);
         }

@@ -12,7 +12,7 @@ use crate::kind::Kind;
 use crate::kind::metric::{Builder, MetricColumns};
 use crate::kind::span::Span;
 use crate::store::correct::{Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Step, taken_over};
-use crate::store::guard::{Stored, judge_row, RowFate};
+use crate::store::guard::{RowFate, Stored, judge_row};
 use crate::store::lake::directory::{Lake, LakePart, root};
 use crate::store::lake::disk::read_json;
 use crate::store::lake::exchange;
@@ -338,9 +338,10 @@ fn stored(root: &Path, step: &Step<'_>) -> Result<BTreeMap<CellKey, StoredCell>>
         let columns = MetricColumns::try_new(&batch)?;
         for row in 0..batch.num_rows() {
             let (metric, start, end) = (columns.names.value(row), columns.starts.value(row), columns.ends.value(row));
-            let of_step = step.parts.iter().any(|part| {
-                part.metric == metric && start >= part.since && end > part.after && end <= part.to
-            });
+            let of_step = step
+                .parts
+                .iter()
+                .any(|part| part.metric == metric && start >= part.since && end > part.after && end <= part.to);
             if !of_step {
                 continue;
             }
@@ -360,8 +361,9 @@ fn stored(root: &Path, step: &Step<'_>) -> Result<BTreeMap<CellKey, StoredCell>>
             }
         }
     }
-    let cell = |Stored { version, value }: Stored| {
-        StoredCell { content: CellValue { value, rows: version.rows }, revision: version.revision }
+    let cell = |Stored { version, value }: Stored| StoredCell {
+        content: CellValue { value, rows: version.rows },
+        revision: version.revision,
     };
     Ok(found.into_iter().map(|(key, stored)| (key, cell(stored))).collect())
 }

@@ -35,7 +35,9 @@ use crate::store::lake::metric::Results;
 use crate::store::lake::read::{self as lake_read, Day};
 use crate::store::lake::replace::{Brought, Loss};
 use crate::store::rows::FitRows;
-use crate::store::{CorrectionStore, Epoch, Location, Notice, OpenOptions, Sink, SinkOutcome, Store, rows};
+use crate::store::{
+    CorrectionStore, Epoch, Location, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader, rows,
+};
 use crate::time::parse_duration;
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,9 +55,7 @@ pub static STORE: Store = Store {
     kinds: &Kind::ALL,
     check: |location| Plan::try_new(location)?.check().map(|()| None),
     open: |location, options| Ok(Box::new(Parquet::open(location, options)?)),
-    tables: lake_read::tables,
-    read: lake_read::read,
-    stream_ends: Some(lake_read::stream_ends),
+    reader: StoreReader { tables: lake_read::tables, read: lake_read::read, stream_ends: Some(lake_read::stream_ends) },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
 };
 

@@ -99,7 +99,9 @@ pub fn stream_ends(location: &Location) -> Result<Vec<StreamEnd>> {
             for (code, time) in codes.zip(times) {
                 greatest.entry(code).and_modify(|known| *known = (*time).max(*known)).or_insert(*time);
             }
-            let text = |column: &dyn AnyDictionaryArray, code: usize| column.values().as_string::<i32>().value(code).to_owned();
+            let text = |column: &dyn AnyDictionaryArray, code: usize| {
+                column.values().as_string::<i32>().value(code).to_owned()
+            };
             for ((origin, name), time) in greatest {
                 let known = ends.entry((text(origins, origin), text(names, name))).or_insert(time);
                 *known = time.max(*known);

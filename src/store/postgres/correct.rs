@@ -6,7 +6,9 @@ use crate::expr::canonical_dimensions;
 use crate::kind::Kind;
 use crate::kind::metric::Builder;
 use crate::kind::span::Span;
-use crate::store::correct::{Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Part, Step, taken_over};
+use crate::store::correct::{
+    Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Part, Step, taken_over,
+};
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::metric::{self, MetricBatch, Writer};
 use crate::store::postgres::{Postgres, persist, schema};

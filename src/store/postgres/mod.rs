@@ -34,7 +34,7 @@ use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, u
 use crate::store::remote::{Persistence, Trouble};
 use crate::store::repeat::Conflicts;
 use crate::store::rows::FitRows;
-use crate::store::{CorrectionStore, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store};
+use crate::store::{CorrectionStore, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader};
 use arrow::array::RecordBatch;
 
 /// The row in [`super::ALL`].
@@ -49,9 +49,11 @@ pub static STORE: Store = Store {
     replaces: |_| false,
     check,
     open: |location, options| Ok(Box::new(Postgres::open(location, options)?)),
-    tables: postgres_read::tables,
-    read: postgres_read::read,
-    stream_ends: Some(postgres_read::stream_ends),
+    reader: StoreReader {
+        tables: postgres_read::tables,
+        read: postgres_read::read,
+        stream_ends: Some(postgres_read::stream_ends),
+    },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
 };
 

@@ -52,8 +52,7 @@ pub fn stream_ends(location: &Location) -> Result<Vec<StreamEnd>> {
         Ok(link.client.query(sql, &[]).await?)
     });
     let rows = rows.map_err(|failure| server.failed(failure))?;
-    let end =
-        |row: &Row| StreamEnd { origin: row.get(0), partition: row.get(1), stream_time: row.get(2) };
+    let end = |row: &Row| StreamEnd { origin: row.get(0), partition: row.get(1), stream_time: row.get(2) };
     Ok(rows.iter().map(end).collect())
 }
 

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::kind::span::Span;
 use crate::kind::metric;
+use crate::kind::span::Span;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::key;
 use crate::store::redis::wire::{Pipe, Refusal, Wire, refused, text};

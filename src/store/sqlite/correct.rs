@@ -5,7 +5,9 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::Builder;
 use crate::kind::span::Span;
-use crate::store::correct::{Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Part, Step, taken_over};
+use crate::store::correct::{
+    Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Part, Step, taken_over,
+};
 use crate::store::guard::Overlap;
 use crate::store::sqlite::Sqlite;
 use crate::store::sqlite::cell::real;
@@ -117,7 +119,8 @@ impl Corrections for SqliteCorrections {
                     let Claim { metrics, range, spec, who, host, reason, .. } = claim;
                     let metrics = serde_json::json!(metrics).to_string();
                     let (since, until) = (range.since.map(format_instant), range.until.map(format_instant));
-                    let insert = "INSERT INTO corrections (id, metrics, since, until, state, who, host, reason, spec, run,
+                    let insert =
+                        "INSERT INTO corrections (id, metrics, since, until, state, who, host, reason, spec, run,
                         started_at, updated_at) VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6, ?7, ?8, ?1, ?9, ?9)";
                     tx.execute(insert, params![run, metrics, since, until, who, host, reason, spec, now])?;
                 }
@@ -300,8 +303,7 @@ fn late_cells(db: &Connection, metrics: &[String]) -> Result<Vec<LateCell>, Fail
 
 fn late_position(db: &Connection, source: &str) -> rusqlite::Result<Option<LatePosition>> {
     let sql = "SELECT \"rows\", last FROM late_positions WHERE source = ?1";
-    let position =
-        |row: &Row<'_>| Ok(LatePosition { rows: row.get::<_, i64>(0)?.cast_unsigned(), last: row.get(1)? });
+    let position = |row: &Row<'_>| Ok(LatePosition { rows: row.get::<_, i64>(0)?.cast_unsigned(), last: row.get(1)? });
     db.query_row(sql, [source], position).optional()
 }
 

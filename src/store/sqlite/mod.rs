@@ -32,7 +32,7 @@ use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile};
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, insert_once};
-use crate::store::{CorrectionStore, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, room};
+use crate::store::{CorrectionStore, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader, room};
 use crate::time::format_instant;
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
@@ -51,9 +51,11 @@ pub static STORE: Store = Store {
     kinds: &Kind::ALL,
     check,
     open: |location, options| Ok(Box::new(Sqlite::open(location, options)?)),
-    tables: sqlite_read::tables,
-    read: sqlite_read::read,
-    stream_ends: Some(sqlite_read::stream_ends),
+    reader: StoreReader {
+        tables: sqlite_read::tables,
+        read: sqlite_read::read,
+        stream_ends: Some(sqlite_read::stream_ends),
+    },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
 };
 

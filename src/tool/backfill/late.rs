@@ -20,7 +20,7 @@ use std::rc::Rc;
 use uuid::Uuid;
 
 /// A late event that the raw input has not held yet.
-struct Pending {
+struct PendingEvent {
     /// Its id and position, for messages.
     name: String,
     /// Its number in the stream of late events.
@@ -33,7 +33,7 @@ pub(super) struct LateInput {
     /// Whether the position in the stream is kept: the run corrects the windows of all of its events.
     keeps_position: bool,
     /// The late events that were not found in the raw input, by the digest of their key.
-    pending: HashMap<u128, Pending>,
+    pending: HashMap<u128, PendingEvent>,
     /// The least and the greatest event time of these (µs).
     times: Option<(i64, i64)>,
     /// The digest of the key of each event after the position, in order.
@@ -97,7 +97,7 @@ impl LateInput {
         for (row, key) in each_key(Kind::Event, batch)?.into_iter().enumerate() {
             if named[row] {
                 let number = self.skipped + self.keys.len() as u64;
-                self.pending.entry(key).or_insert_with(|| Pending { name: name(batch, row), number });
+                self.pending.entry(key).or_insert_with(|| PendingEvent { name: name(batch, row), number });
                 let (least, greatest) = self.times.unwrap_or((times[row], times[row]));
                 self.times = Some((least.min(times[row]), greatest.max(times[row])));
             }

@@ -287,7 +287,9 @@ impl Correct {
         )));
         if self.partial > 0 {
             let partial = self.partial;
-            out.note(Message::Info(format!("{partial} sessions may begin before what was read (--before); not corrected")));
+            out.note(Message::Info(format!(
+                "{partial} sessions may begin before what was read (--before); not corrected"
+            )));
         }
         if self.taken_out > 0 {
             out.note(Message::Info(format!("{} cells no longer count late events", self.taken_out)));
@@ -341,7 +343,8 @@ fn part(metric: &MetricScope, since: Option<i64>, after: i64, watermark: i64) ->
 
 /// Keeps a computed cell that the correction covers.
 fn take(row: &Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey, CellValue>, partial: &mut u64) {
-    let Some(metric) = scope.metric(row.name).filter(|_| scope.range.holds(row.start, row.end) && !row.retracted) else {
+    let Some(metric) = scope.metric(row.name).filter(|_| scope.range.holds(row.start, row.end) && !row.retracted)
+    else {
         return;
     };
     let dimensions = row.dimensions.to_owned();

@@ -154,7 +154,9 @@ impl Target {
     }
 
     fn open(&self, dry_run: bool, run: &Run) -> Result<Box<dyn Corrections>> {
-        let Some(corrections) = self.store.corrections else { return Err(Error::broken("a store without corrections")) };
+        let Some(corrections) = self.store.corrections else {
+            return Err(Error::broken("a store without corrections"));
+        };
         match dry_run {
             true => (corrections.open_to_compare)(&self.location),
             false => {
@@ -184,7 +186,7 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span) -> Result<Order> {
     let mut least: Option<crate::store::StreamEnd> = None;
     for uri in &inputs {
         let Uri::Store(store, location) = uri else { continue };
-        let Some(ends) = store.stream_ends else {
+        let Some(ends) = store.reader.stream_ends else {
             return Err(Error::usage(format!("{uri}: expected a store of events")));
         };
         let ends = ends(location)?;
@@ -232,7 +234,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let progress = claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| late_input.is_none());
     let reading = scope.reading(args.before);
     let order = order(&args, &both, reading)?;
-    let source = source(&args, &mut both, (&spec, &order), reading)?;
+    let source = source(&args, &mut both, &spec, &order, reading)?;
     let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
     let validates = schemas.is_some() || both.schema.dedup.is_some();
     let validate = validates.then(|| Validate::new(both.schema.clone(), schemas));
@@ -271,12 +273,7 @@ fn say_claimed(claimed: &crate::store::correct::Claimed, run: &Run, quiet: bool)
 
 /// Returns the options of the source, and sets the outputs of the stage: the changes of `--dry-run`, and dead letters only if
 /// `--dlq` is given on the command line.
-fn source(
-    args: &WindowsArgs,
-    both: &mut BothArgs,
-    (spec, order): (&Spec, &Order),
-    span: Span,
-) -> Result<SourceOptions> {
+fn source(args: &WindowsArgs, both: &mut BothArgs, spec: &Spec, order: &Order, span: Span) -> Result<SourceOptions> {
     let inputs = both.stage.input.uris()?;
     both.stage.output.to = if both.dry_run { vec!["-".into()] } else { vec![] };
     let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
@@ -311,8 +308,7 @@ fn start(
     let SourceInfo { source, .. } = learned;
     source.set_named(spec.leaves.columns());
     let explicit = source.is_explicit();
-    let watermark =
-        watermark::Options { out_of_orderness: out_of_orderness.0, explicit, new_partitions: false };
+    let watermark = watermark::Options { out_of_orderness: out_of_orderness.0, explicit, new_partitions: false };
     let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Final };
     let is_report = !setup.dry_run;
     let operator = Box::new(Correct::new(Window::new(options), validate, setup));
@@ -330,8 +326,7 @@ pub(super) fn check(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>, findin
     both.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     let stage = both.stage.clone();
     let parts = spec.zip(order);
-    let options = parts.and_then(|(spec, order)| {
-        findings.take(source(&args, &mut both, (&spec, &order), Span::default()))
-    });
+    let options =
+        parts.and_then(|(spec, order)| findings.take(source(&args, &mut both, &spec, &order, Span::default())));
     findings.stage(StageSpec::new(&stage), options.as_ref());
 }
