@@ -273,7 +273,7 @@ impl MetricCells {
             for end in windows.ends(*time) {
                 let Some(cells) = self.cells.get_mut(&end) else { continue };
                 let dimensions = dimensions.get_or_insert_with(|| rows.dimensions(row));
-                let Some(cell) = cells.get_mut(dimensions) else { continue };
+                let Some(cell) = cells.get_mut(dimensions.as_str()) else { continue };
                 if windows.counts(end, bound) || stream_time <= cell.late_until {
                     let slot = *cell.slot.get_or_insert_with(|| self.slots.claim());
                     self.slots.add(slot, row as u32);

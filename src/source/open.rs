@@ -82,7 +82,7 @@ impl Opener {
     /// Opens the next input; `is_last` if none follows.
     pub(super) fn open(&mut self, uri: &Uri, is_last: bool, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         match uri {
-            Uri::Store(store, location) => self.rows(store, location, ingest),
+            Uri::Store(store, location) => self.rows(*store, location, ingest),
             Uri::Kafka(_) => self.begin_topics(is_last),
             Uri::Http(_) => self.listen(uri, ingest),
             _ => self.bytes(uri),
@@ -156,7 +156,7 @@ impl Opener {
 /// Reads the rows of a span. If both of its ends are known, the days are read one after another.
 fn by_day(store: &'static Store, location: &Location, span: Span) -> Result<(Kind, Batches)> {
     let Span { since: Some(since), until: Some(until) } = span else { return store.rows_within(location, span) };
-    let day = |at: i64| {
+    let day = move |at: i64| {
         let next = at.div_euclid(DAY).saturating_add(1).saturating_mul(DAY);
         Span { since: Some(at), until: Some(next.min(until)) }
     };
@@ -179,5 +179,5 @@ fn sorted(kind: Kind, rows: Batches) -> Result<Batches> {
     let all = take_record_batch(&all, &order)?;
     let rows = all.num_rows();
     let pieces = (0..rows).step_by(SORTED_ROWS).map(move |at| Ok(all.slice(at, SORTED_ROWS.min(rows - at))));
-    Ok(Box::new(pieces.collect::<Vec<_>>().into_iter()))
+    Ok(Box::new(pieces.collect::<Vec<Result<RecordBatch>>>().into_iter()))
 }

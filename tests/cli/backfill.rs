@@ -375,6 +375,8 @@ fn an_overlapping_correction_in_flight_is_refused_and_a_dead_one_is_ended_or_res
         let mut command =
             dir.command("evt-backfill", &["-q", "-", "-f", "jsonl", "-m", "metrics.toml", "--to", &store]);
         let mut waiting = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let events = dir.bytes("events.jsonl");
+        waiting.stdin.as_mut().expect("it is piped").write_all(&events[..events.len() / 2]).expect("it reads");
         eventually("it is in flight", || {
             let other = format!("evt-backfill -q events.jsonl -m wrong.toml --only events --to '{store}'");
             matches!(dir.shell(&other).status(), 75)

@@ -1,6 +1,6 @@
 //! Corrects the metrics of a lake: a step replaces each day with a wrong cell by a version that holds one row per key.
 //!
-//! The state of corrections is `.evt/corrections.json`. A correction locks `.evt/correct.lock` for its whole run, and
+//! The state of corrections is `.evt/correct/corrections.json`. A correction locks `.evt/correct.lock` for its whole run, and
 //! `.evt/names.lock`, which live runs also lock for their renames, for each step: it lists and merges the days and exchanges them
 //! before any other run adds a file. The state is written after the exchange. If the run is killed between both, the next one finds
 //! the cells right.
@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The state of the corrections of a lake.
-const STATE: &str = "corrections.json";
+const STATE: &str = "correct/corrections.json";
 
 /// Opens the metrics of a lake for a correction.
 pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Corrections>> {

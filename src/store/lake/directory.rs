@@ -88,8 +88,8 @@ pub struct Lake {
 impl Drop for Lake {
     fn drop(&mut self) {
         // The next run removes what is left.
-        let _ = self.remove_orphans();
         if let Ok(_names) = self.lock_names() {
+            let _ = self.remove_orphans();
             let _ = Exchange::left(&self.dir);
         }
     }
@@ -106,6 +106,7 @@ impl Lake {
         let lock = lock.map_err(|e| failed(&path, "cannot open", &e))?;
         take_lock(&lock.file, root)?;
         remove_trials(&hidden);
+        let names = lock_names(&dir)?;
         let finished = finish_exchange(&dir)?;
         let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
         let lake = Self { dir, _lock: lock, parts: "", pipeline, next_part: 0, finished, dirty: BTreeSet::new() };
@@ -114,6 +115,7 @@ impl Lake {
             lake.dir.remove(&lake.manifest(epoch), fs::remove_file)?;
         }
         lake.remove_orphans()?;
+        drop(names);
         Ok(lake)
     }
 
@@ -125,10 +127,12 @@ impl Lake {
         let lock = dir.disk.open(&path, OpenOptions::new().create(true).truncate(false).write(true));
         let lock = lock.map_err(|e| failed(&path, "cannot open", &e))?;
         take_lock(&lock.file, root)?;
+        let names = lock_names(&dir)?;
         let finished = finish_exchange(&dir)?;
         let (pipeline, dirty) = (String::new(), BTreeSet::new());
         let lake = Self { dir, _lock: lock, parts: "correct/", pipeline, next_part: 0, finished, dirty };
         lake.remove_orphans()?;
+        drop(names);
         Ok(lake)
     }
 
@@ -322,9 +326,8 @@ fn lock_names(dir: &LakeDir) -> Result<NamesLock> {
     }
 }
 
-/// Completes an exchange that a killed run had begun; returns the number of its days.
+/// Completes an exchange that a killed run had begun; returns the number of its days. The caller holds the lock of names.
 fn finish_exchange(dir: &LakeDir) -> Result<usize> {
-    let _names = lock_names(dir)?;
     let left = Exchange::left(dir)?;
     let finished = left.as_ref().map_or(0, Exchange::days);
     left.map_or(Ok(()), Exchange::finish)?;

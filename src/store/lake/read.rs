@@ -96,7 +96,7 @@ pub fn stream_ends(location: &Location) -> Result<Vec<StreamEnd>> {
             let times = rows::column(&batch, STREAM_TIME)?.as_primitive::<TimestampMicrosecondType>().values();
             let mut greatest: BTreeMap<(usize, usize), i64> = BTreeMap::new();
             let codes = origins.normalized_keys().into_iter().zip(names.normalized_keys());
-            for (code, time) in codes.zip(times) {
+            for (code, time) in codes.zip(times.iter()) {
                 greatest.entry(code).and_modify(|known| *known = (*time).max(*known)).or_insert(*time);
             }
             let text = |column: &dyn AnyDictionaryArray, code: usize| {

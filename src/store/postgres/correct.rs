@@ -166,7 +166,6 @@ impl Corrections for PostgresCorrections {
     fn apply(&mut self, step: &Step<'_>) -> Result<Difference> {
         let (now, id, run) = (self.now(), self.id.clone(), self.sink.options.run.clone());
         let micros = (self.sink.options.clock)();
-        self.sink.retracts = true;
         self.transact(async |link| {
             let difference = compare(&step.right, &stored(link, step, "FOR UPDATE").await?);
             write(link, &Writer { run: &run, now: micros, retracts: false }, &difference).await?;

@@ -4,7 +4,7 @@ use super::late::LateInput;
 use crate::backfill::{CellKey, CellValue, Changes, Difference, LateCell, LateCells, MetricScope, Scope};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
-use crate::frame::{Control, How, Progress, State};
+use crate::frame::{Control, How, State};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
@@ -134,8 +134,6 @@ impl Correct {
         let day = least.div_euclid(DAY).saturating_mul(DAY);
         if day > self.day {
             self.day = day;
-            let progress = Progress { partitions: vec![], ..Progress::default() };
-            out.control(&Control::Progress(progress))?;
             self.window.on_promise(day.min(closed));
             self.fire(true, out)?;
         }
@@ -229,8 +227,8 @@ impl Correct {
         };
         right.retain(|key, _| is_of_step(key));
         let covers = |key: &CellKey| scope.covers(key) && (!*only_late || named.contains(key));
-        let (gone, rest) = std::mem::take(without_late).into_iter().partition(|cell| is_of_step(&cell.key));
-        let gone: Vec<LateCell> = gone;
+        let (gone, rest): (Vec<LateCell>, Vec<LateCell>) =
+            std::mem::take(without_late).into_iter().partition(|cell| is_of_step(&cell.key));
         *without_late = rest;
         self.taken_out += gone.len() as u64;
         let without_late = gone.into_iter().map(|cell| cell.key).collect();

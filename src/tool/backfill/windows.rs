@@ -194,7 +194,7 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span) -> Result<Order> {
     }
     let held_by = least.as_ref().map(|end| format!("partition {} of {} ends there", end.partition, end.origin));
     let closed = least.map(|end| end.stream_time.saturating_sub(args.out_of_orderness.0.unwrap_or(0)));
-    let one_lake = |uri: &Uri| matches!(uri, Uri::Store(store, _) if !store.acknowledges);
+    let one_lake = |uri: &Uri| matches!(uri, Uri::Store(store, _) if store.scheme == "parquet");
     let by_day = inputs.len() == 1 && (span.since.is_some() && span.until.is_some() || inputs.iter().all(one_lake));
     Ok(Order::Stores { closed, held_by, by_day })
 }
@@ -228,17 +228,15 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     } else if !args.without_late {
         stored.iter().filter(|cell| scope.covers(&cell.key)).for_each(|cell| late.add(cell));
     }
-    let claimed = corrections.claim(&args.claim(&scope, digest))?;
-    say_claimed(&claimed, run, both.stage.common.quiet);
-    // Late events may name cells before the progress of a correction that did not know them.
-    let progress = claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| late_input.is_none());
+    let claim = args.claim(&scope, digest);
     let reading = scope.reading(args.before);
     let order = order(&args, &both, reading)?;
-    let source = source(&args, &mut both, &spec, &order, reading)?;
+    set_outputs(&mut both, run);
+    let source = source(&args, &both, &spec, &order, reading)?;
     let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
     let validates = schemas.is_some() || both.schema.dedup.is_some();
     let validate = validates.then(|| Validate::new(both.schema.clone(), schemas));
-    let setup = Setup {
+    let mut setup = Setup {
         scope,
         reading,
         order,
@@ -247,13 +245,20 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
         only_late,
         late_input,
         without_late: if args.without_late { stored } else { vec![] },
-        progress,
+        progress: None,
         dry_run: both.dry_run,
         rate: both.rate,
         run: run.clone(),
     };
-    let out_of_orderness = args.out_of_orderness;
-    let start = move |learned: SourceInfo<'_>| start(learned, spec, out_of_orderness, validate, setup);
+    let (out_of_orderness, quiet) = (args.out_of_orderness, both.stage.common.quiet);
+    let start = move |learned: SourceInfo<'_>| {
+        // The inputs can be read, and nothing is compared yet.
+        let claimed = setup.corrections.claim(&claim)?;
+        say_claimed(&claimed, &setup.run, quiet);
+        // Late events may name cells before the progress of a correction that did not know them.
+        setup.progress = claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| setup.late_input.is_none());
+        start(learned, spec, out_of_orderness, validate, setup)
+    };
     let stage = StageSpec { formats: FORMATS, ..StageSpec::new(&both.stage) };
     open(stage, source, run, Box::new(start))
 }
@@ -271,11 +276,18 @@ fn say_claimed(claimed: &crate::store::correct::Claimed, run: &Run, quiet: bool)
     }
 }
 
-/// Returns the options of the source, and sets the outputs of the stage: the changes of `--dry-run`, and dead letters only if
-/// `--dlq` is given on the command line.
-fn source(args: &WindowsArgs, both: &mut BothArgs, spec: &Spec, order: &Order, span: Span) -> Result<SourceOptions> {
+/// Sets the outputs of the stage: the changes of `--dry-run`, and dead letters only if `--dlq` is given on the command line.
+fn set_outputs(both: &mut BothArgs, run: &Run) {
+    let output = &mut both.stage.output;
+    output.to = if both.dry_run { vec!["-".into()] } else { vec![] };
+    let given = output.dlq.take().filter(|dlq| run.letters.as_ref() != Some(dlq));
+    output.dlq = Some(given.unwrap_or_else(|| "null:".into()));
+}
+
+/// Returns the options of the source.
+fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span: Span) -> Result<SourceOptions> {
     let inputs = both.stage.input.uris()?;
-    both.stage.output.to = if both.dry_run { vec!["-".into()] } else { vec![] };
+    let has_letters = both.stage.output.dlq.as_deref().is_some_and(|dlq| dlq != "null:");
     let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
     let provenance = if inputs.iter().any(is_raw) { Provenance::Overwrite } else { Provenance::Keep };
     let mut mapping = both.stage.map.options(provenance)?;
@@ -284,12 +296,12 @@ fn source(args: &WindowsArgs, both: &mut BothArgs, spec: &Spec, order: &Order, s
     let (texts, coded) = spec.leaves.texts();
     mapping.coded = coded;
     let validates = both.schema.schemas.is_some() || both.schema.dedup.is_some();
-    let lean = !validates && both.stage.output.dlq.is_none() && args.late_events.is_none();
+    let lean = !validates && !has_letters && args.late_events.is_none();
     mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
     let has_sessions = spec.metrics.iter().any(|metric| MetricScope::of(metric).is_session());
     Ok(SourceOptions {
         read_mode: ReadMode::Bounded,
-        shows_records: true,
+        shows_records: has_letters,
         span,
         sorts_stores: has_sessions && matches!(order, Order::Stores { .. }),
         ..both.stage.source(mapping)?
@@ -316,7 +328,7 @@ fn start(
 }
 
 /// `--check`: adds the faults of the flags, of the inputs and of the store to `findings`.
-pub(super) fn check(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>, findings: &mut CheckReport) {
+pub(super) fn check(args: WindowsArgs, both: BothArgs, run: &Rc<Run>, findings: &mut CheckReport) {
     let spec = findings.take(args.spec());
     if let Some(spec) = &spec {
         findings.take(args.scope(spec, run.clock.now()));
@@ -324,9 +336,7 @@ pub(super) fn check(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>, findin
     let order = findings.take(order(&args, &both, Span::default()));
     findings.take(Target::of(&both));
     both.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
-    let stage = both.stage.clone();
     let parts = spec.zip(order);
-    let options =
-        parts.and_then(|(spec, order)| findings.take(source(&args, &mut both, &spec, &order, Span::default())));
-    findings.stage(StageSpec::new(&stage), options.as_ref());
+    let options = parts.and_then(|(spec, order)| findings.take(source(&args, &both, &spec, &order, Span::default())));
+    findings.stage(StageSpec::new(&both.stage), options.as_ref());
 }
