@@ -9,12 +9,13 @@
 //! ```
 //!
 //! Imports point down: [`tool`] → [`cli`] → [`source`], [`output`] → [`http`], [`kafka`], [`spool`], [`input`], [`ingest`] → [`uri`] → [`run`] → [`store`], [`registry`]
-//! (all of these do I/O) → [`view`], [`generate`], [`op`], [`mapping`], [`format`](mod@format), [`avro`], [`frame`], [`kind`], [`expr`], [`json`],
+//! (all of these do I/O) → [`backfill`], [`view`], [`generate`], [`op`], [`mapping`], [`format`](mod@format), [`avro`], [`frame`], [`kind`], [`expr`], [`json`],
 //! [`time`] (which do none, and read no clock).
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod avro;
+pub mod backfill;
 pub mod cli;
 pub mod clock;
 pub mod console;

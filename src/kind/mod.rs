@@ -8,6 +8,7 @@
 //! - `rows.rs`: typed access to the rows of a batch of events.
 //! - `letters.rs`: builds batches of dead letters; `headers.rs`: record headers as columns.
 //! - `values.rs`: builds columns from single values.
+//! - `span.rs`: spans of time.
 //! - `shadow.rs`: warns of properties that have the name of a column.
 
 pub mod alert;
@@ -21,6 +22,7 @@ pub mod metric;
 pub mod record_id;
 pub mod rows;
 pub mod shadow;
+pub mod span;
 pub mod values;
 
 pub use field::{claims_json, dictionary_type, holds_json, instant_type, is_id, is_json, json};

@@ -289,7 +289,8 @@ pub fn given_up(error: Error, name: &str, outcome: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format!("{name}: {outcome}")).because(cause)
 }
 
-fn open_options(run: &Run, up: Up) -> OpenOptions {
+/// Returns the options with which a run opens a store.
+pub fn open_options(run: &Run, up: Up) -> OpenOptions {
     let (pipeline, clock) = (run.pipeline.clone(), run.clock.clone());
     let (run, console, disk) = (run.id.clone(), run.console.clone(), run.io.disk());
     OpenOptions { up, pipeline, run, epochs: false, clock: std::sync::Arc::new(move || clock.now()), console, disk }

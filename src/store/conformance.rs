@@ -8,6 +8,7 @@ use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::span::Span;
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -95,12 +96,12 @@ impl Bench {
     }
 
     pub fn read(&self, kind: Kind) -> Vec<RecordBatch> {
-        (self.store.read)(&self.location, kind).unwrap().map(Result::unwrap).collect()
+        (self.store.reader.read)(&self.location, kind, Span::default()).unwrap().map(Result::unwrap).collect()
     }
 
     /// Reads the table; empty if there is no table yet.
     pub fn table(&self, kind: Kind) -> Vec<String> {
-        match (self.store.read)(&self.location, kind) {
+        match (self.store.reader.read)(&self.location, kind, Span::default()) {
             Ok(batches) => as_text(&batches.map(Result::unwrap).collect::<Vec<_>>()),
             Err(_) => Vec::new(),
         }
@@ -154,7 +155,7 @@ fn what_is_written_is_read_back_whatever_the_kind() {
             let read = bench.read(kind);
             assert!(read.iter().all(|batch| batch.schema() == kind.schema()), "{} {kind:?}", bench.store.scheme);
             assert_eq!(as_text(&read), as_text(&written), "{} {kind:?}", bench.store.scheme);
-            let tables = (bench.store.tables)(&bench.location).unwrap();
+            let tables = (bench.store.reader.tables)(&bench.location).unwrap();
             assert!(tables.contains(&(kind.table().to_owned(), N as u64)), "{tables:?}");
         }
     }

@@ -13,11 +13,13 @@
 //! - `sqlite`, `postgres`, `redis` and `lake` are the stores.
 //! - `definition` is the row of a store in [`ALL`], `sink` the interface of an open output, `location` its URI.
 //! - [`rows`] prepares batches (columns, keys, days), [`cells`] and [`nested`] convert their values.
+//! - [`correct`] is the interface of stores whose metrics are corrected.
 //! - [`guard`] decides which metric row stays, [`repeat`] finds events stored with other content.
 //! - [`remote`] holds timeouts and retries of servers, [`disk`] changes and syncs files, [`room`] checks what can be written.
 //! - `conformance` tests all stores with the rows of `sample`.
 
 pub mod cells;
+pub mod correct;
 mod definition;
 pub mod disk;
 pub mod guard;
@@ -36,7 +38,7 @@ mod sqlite;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::replay::ledger::Ledger;
-pub use definition::{Batches, Store, Tables, batches};
+pub use definition::{Batches, CorrectionStore, Store, StoreReader, StreamEnd, Tables, batches};
 pub use location::Location;
 pub use sink::{Epoch, Notice, OpenOptions, Sink, SinkOutcome};
 

@@ -110,10 +110,7 @@ impl Args {
             let lent = if writes_raw_alone { None } else { lent_raw(&schema) };
             let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != lent).collect();
             let schema = Arc::new(schema.project(&names)?);
-            let validator =
-                Validator::new(Options { subject: self.schema.subject, closed: self.schema.no_extra_fields });
-            let dedup = self.schema.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
-            let operator = Box::new(Validate { validator, schemas, dedup, writes_raw_alone });
+            let operator = Box::new(Validate { writes_raw_alone, ..Validate::new(self.schema, schemas) });
             Ok(OperatorSetup { operator, schema, side: None, is_report: false })
         };
         open(StageSpec::new(&self.stage), options, run, Box::new(start))
@@ -142,7 +139,7 @@ fn lent_raw(schema: &Schema) -> Option<usize> {
 }
 
 /// Validates events and leaves out repeated ones.
-struct Validate {
+pub(super) struct Validate {
     validator: Validator,
     schemas: Option<Box<dyn Registry>>,
     dedup: Option<Dedup>,
@@ -153,9 +150,7 @@ struct Validate {
 impl Operator for Validate {
     fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
         let taken = batch.num_rows() as u64;
-        let batch = self.without_repeats(batch)?;
-        let duplicate = taken - batch.num_rows() as u64;
-        let batch = self.valid(batch, out)?;
+        let Kept { batch, duplicate } = self.keep(batch, out)?;
         out.rows(&batch)?;
         Ok(Counts { taken, duplicate, out: batch.num_rows() as u64, ..Counts::default() })
     }
@@ -178,7 +173,30 @@ impl Operator for Validate {
     }
 }
 
+/// The rows of a batch that are valid and new.
+pub(super) struct Kept {
+    /// These rows.
+    pub batch: RecordBatch,
+    /// Number of repeated rows.
+    pub duplicate: u64,
+}
+
 impl Validate {
+    /// Makes the operator of these flags; `schemas` is what `--schemas` names.
+    pub(super) fn new(args: SchemaArgs, schemas: Option<Box<dyn Registry>>) -> Self {
+        let validator = Validator::new(Options { subject: args.subject, closed: args.no_extra_fields });
+        let dedup = args.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
+        Self { validator, schemas, dedup, writes_raw_alone: false }
+    }
+
+    /// Leaves out repeated rows, and makes dead letters of invalid ones.
+    pub(super) fn keep(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<Kept> {
+        let taken = batch.num_rows() as u64;
+        let batch = self.without_repeats(batch)?;
+        let duplicate = taken - batch.num_rows() as u64;
+        Ok(Kept { batch: self.valid(batch, out)?, duplicate })
+    }
+
     fn without_repeats(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
         let Some(dedup) = &mut self.dedup else { return Ok(batch) };
         let keep = dedup.on_batch(&batch)?;

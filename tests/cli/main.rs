@@ -1,6 +1,7 @@
 //! Tests of the binaries: command lines and their output.
 #![forbid(unsafe_code)]
 
+mod backfill;
 mod broker;
 mod brokers;
 mod checks;

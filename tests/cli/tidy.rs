@@ -32,10 +32,11 @@ const TABLES: [&str; 4] = ["src/format", "src/kind", "src/op/aggregate", "src/to
 const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "types"];
 
 /// Modules from the bottom to the top; each may import its own layer and those before it.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["error", "counts", "parse", "ratio", "time", "json", "kind"],
     &["avro"],
     &["format", "frame", "expr", "mapping", "op", "view", "generate", "replay"],
+    &["backfill"],
     &["clock", "secret", "console", "metrics", "service", "stop", "registry", "store"],
     &["run"],
     &["uri"],
@@ -45,9 +46,9 @@ const LAYERS: [&[&str]; 10] = [
     &["tool"],
 ];
 /// Modules that use no I/O and no clock. (A format decodes a file that its caller opened.)
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "counts", "parse", "ratio", "time", "json", "kind", "avro", "frame", "expr", "mapping", "op", "view", "generate",
-    "replay",
+    "backfill", "replay",
 ];
 
 /// Crates that only these files name.

@@ -11,9 +11,10 @@
 //! otherwise.
 //!
 //! `link` is the connection, `schema` migrates the tables, `cell` converts values, `write` writes
-//! rows and `metric` those under the guard, `read` reads them back.
+//! rows and `metric` those under the guard, `read` reads them back, `correct` corrects metrics.
 
 mod cell;
+mod correct;
 pub mod ledger;
 mod link;
 mod metric;
@@ -34,7 +35,7 @@ use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, u
 use crate::store::remote::{Persistence, Trouble};
 use crate::store::repeat::Conflicts;
 use crate::store::rows::FitRows;
-use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store};
+use crate::store::{CorrectionStore, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader};
 use arrow::array::RecordBatch;
 
 /// The row in [`super::ALL`].
@@ -49,8 +50,12 @@ pub static STORE: Store = Store {
     replaces: |_| false,
     check,
     open: |location, options| Ok(Box::new(Postgres::open(location, options)?)),
-    tables: postgres_read::tables,
-    read: postgres_read::read,
+    reader: StoreReader {
+        tables: postgres_read::tables,
+        read: postgres_read::read,
+        stream_ends: Some(postgres_read::stream_ends),
+    },
+    corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
 };
 
 /// Maximum rows of a transaction.

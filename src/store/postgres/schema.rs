@@ -15,14 +15,15 @@ pub struct Migration {
 }
 
 /// All migrations in order. A released one is never changed.
-const MIGRATIONS: [Migration; 7] = [
+const MIGRATIONS: [Migration; 8] = [
     Migration { name: "001_metrics", sql: include_str!("migrations/001_metrics.sql") },
     Migration { name: "002_events", sql: include_str!("migrations/002_events.sql") },
     Migration { name: "003_dead_letters", sql: include_str!("migrations/003_dead_letters.sql") },
     Migration { name: "004_alerts", sql: include_str!("migrations/004_alerts.sql") },
     Migration { name: "005_checkpoints", sql: include_str!("migrations/005_checkpoints.sql") },
     Migration { name: "006_letter_lengths", sql: include_str!("migrations/006_letter_lengths.sql") },
-    Migration { name: "007_letter_ids", sql: include_str!("migrations/007_letter_ids.sql") },
+    Migration { name: "007_corrections", sql: include_str!("migrations/007_corrections.sql") },
+    Migration { name: "008_letter_ids", sql: include_str!("migrations/008_letter_ids.sql") },
 ];
 
 /// The key of the advisory lock: the bytes of `evt_migr`.

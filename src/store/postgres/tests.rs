@@ -81,7 +81,11 @@ fn tables_of_a_newer_evt_are_left_alone_and_pending_steps_are_named() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
     let pending = check(&bench.location).unwrap().unwrap();
     assert!(pending.starts_with("pending migrations: 001_metrics, ") && pending.ends_with("006_letter_lengths"));
-    assert_eq!((STORE.tables)(&bench.location).err().unwrap().kind(), ErrorKind::Usage, "looking makes no tables");
+    assert_eq!(
+        (STORE.reader.tables)(&bench.location).err().unwrap().kind(),
+        ErrorKind::Usage,
+        "looking makes no tables"
+    );
     bench.run(Kind::Event, &[]);
     assert_eq!(check(&bench.location).unwrap(), None);
     sql(&bench, "INSERT INTO evt_migrations VALUES ('999_future', now())");

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric;
+use crate::kind::span::Span;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::key;
 use crate::store::redis::wire::{Pipe, Refusal, Wire, refused, text};
@@ -30,7 +31,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
 }
 
 /// Reads the metrics by name, dimensions and window. Rows that expire or are written meanwhile may be included or not.
-pub fn read(location: &Location, _: Kind) -> Result<Batches> {
+pub fn read(location: &Location, _: Kind, _: Span) -> Result<Batches> {
     let mut reader = Reader::open(location)?;
     let names = reader.names()?.into();
     let mut pages = Pages { reader, names, series: VecDeque::new(), windows: VecDeque::new() };

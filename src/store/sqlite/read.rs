@@ -2,10 +2,12 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::kind::span::Span;
 use crate::store::sqlite::cell as sqlite_cell;
 use crate::store::sqlite::file::SqliteFile;
 use crate::store::sqlite::schema as sqlite_schema;
-use crate::store::{Batches, Location, Tables, batches, rows};
+use crate::store::{Batches, Location, StreamEnd, Tables, batches, rows};
+use crate::time::{EARLIEST, LATEST, format_instant, parse_instant};
 use arrow::array::RecordBatch;
 use arrow::datatypes::FieldRef;
 use rusqlite::types::Value;
@@ -36,14 +38,14 @@ pub fn tables(location: &Location) -> Result<Tables> {
     Kind::ALL.into_iter().map(count).collect()
 }
 
-/// Reads the rows of `kind`, as they are when the first page is read.
-pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
+/// Reads the rows of `kind` in the span, as they are when the first page is read.
+pub fn read(location: &Location, kind: Kind, span: Span) -> Result<Batches> {
     let (file, db) = open(location)?;
     let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
     db.execute_batch("BEGIN").map_err(failed)?;
     let fields = rows::table_fields(kind);
     let stored = selected(&db, kind, &fields).map_err(failed)?;
-    let mut pages = Pages { file, db, kind, fields, stored, last_key: Vec::new() };
+    let mut pages = Pages { file, db, kind, fields, stored, span, last_key: Vec::new() };
     Ok(batches(move || pages.batch()))
 }
 
@@ -58,6 +60,32 @@ fn selected(db: &Connection, kind: Kind, fields: &[FieldRef]) -> rusqlite::Resul
     Ok(fields.iter().map(column).collect::<Vec<_>>().join(", "))
 }
 
+/// Returns the conditions of rows in a span.
+fn within(kind: Kind, span: Span) -> Vec<String> {
+    let bound = |sign: &str, bound: Option<i64>| {
+        let bound = format_instant(bound?.clamp(EARLIEST, LATEST));
+        Some(format!("\"{}\" {sign} '{bound}'", kind.time_column()))
+    };
+    [bound(">=", span.since), bound("<", span.until.filter(|until| *until <= LATEST))].into_iter().flatten().collect()
+}
+
+/// Returns the greatest stream time of each partition of the events.
+pub fn stream_ends(location: &Location) -> Result<Vec<StreamEnd>> {
+    let (file, db) = open(location)?;
+    let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
+    let sql = "SELECT origin, \"partition\", max(stream_time) FROM raw_events GROUP BY 1, 2 ORDER BY 1, 2";
+    let mut select = db.prepare(sql).map_err(failed)?;
+    let mut rows = select.query([]).map_err(failed)?;
+    let mut ends = vec![];
+    while let Some(row) = rows.next().map_err(failed)? {
+        let text = |index: usize| row.get::<_, String>(index).map_err(failed);
+        let foreign = || Error::corrupt(format!("{file}: column 'stream_time' has a value evt did not write"));
+        let stream_time = parse_instant(&text(2)?).ok_or_else(foreign)?;
+        ends.push(StreamEnd { origin: text(0)?, partition: text(1)?, stream_time });
+    }
+    Ok(ends)
+}
+
 /// The pages of one table; each begins after the last key of the previous one.
 struct Pages {
     file: SqliteFile,
@@ -66,6 +94,7 @@ struct Pages {
     fields: Vec<FieldRef>,
     /// The selected columns, in SQL.
     stored: String,
+    span: Span,
     last_key: Vec<Value>,
 }
 
@@ -74,11 +103,14 @@ impl Pages {
     fn sql(&self) -> String {
         let key = rows::quoted(rows::table_key(self.kind).iter().copied());
         let stored = &self.stored;
-        let behind = if self.last_key.is_empty() {
-            String::new()
-        } else {
+        let mut conditions = within(self.kind, self.span);
+        if !self.last_key.is_empty() {
             let marks: Vec<String> = (1..=self.last_key.len()).map(|index| format!("?{index}")).collect();
-            format!("WHERE ({key}) > ({})", marks.join(", "))
+            conditions.push(format!("({key}) > ({})", marks.join(", ")));
+        }
+        let behind = match conditions.is_empty() {
+            true => String::new(),
+            false => format!("WHERE {}", conditions.join(" AND ")),
         };
         format!("SELECT {stored}, {key} FROM {} {behind} ORDER BY {key} LIMIT {PAGE}", self.kind.table())
     }

@@ -103,12 +103,54 @@ CREATE TABLE pipeline_checkpoints (
 ) WITHOUT ROWID;
 "#,
     "ALTER TABLE dead_letters ADD COLUMN original_length INTEGER;",
+    r#"
+CREATE TABLE corrections (
+    id TEXT NOT NULL PRIMARY KEY,
+    metrics TEXT NOT NULL,
+    since TEXT,
+    until TEXT,
+    state TEXT NOT NULL,
+    who TEXT NOT NULL,
+    host TEXT NOT NULL,
+    reason TEXT,
+    spec TEXT NOT NULL,
+    run TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    progress TEXT,
+    inserted INTEGER NOT NULL DEFAULT 0,
+    corrected INTEGER NOT NULL DEFAULT 0,
+    retracted INTEGER NOT NULL DEFAULT 0,
+    unchanged INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE corrected_cells (
+    metric_name TEXT NOT NULL,
+    window_start TEXT NOT NULL,
+    window_end TEXT NOT NULL,
+    dimensions TEXT NOT NULL,
+    late_until TEXT NOT NULL,
+    correction TEXT NOT NULL,
+    PRIMARY KEY (metric_name, window_start, window_end, dimensions)
+) WITHOUT ROWID;
+CREATE TABLE late_positions (
+    source TEXT NOT NULL PRIMARY KEY,
+    "rows" INTEGER NOT NULL,
+    last TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+) WITHOUT ROWID;
+"#,
     // NULL in older rows: the id is derived when they are read.
     "ALTER TABLE dead_letters ADD COLUMN letter_id TEXT;",
 ];
 
+/// The first version with tables of corrections.
+pub const WITH_CORRECTIONS: i64 = 3;
+
 /// The present version, stored in `evt_schema`.
 const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// The tables that hold no rows of a kind.
+const OTHERS: [&str; 4] = ["pipeline_checkpoints", "corrections", "corrected_cells", "late_positions"];
 
 /// Migrates the file to the present version, in one transaction. The version has its own table, because `user_version` belongs
 /// to whichever program shares the file. Errors: exit status 78 if the file has a newer version.
@@ -132,7 +174,7 @@ pub fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<()> {
 /// Checks that no table of another program has the name of one of evt's. Errors: exit status 78.
 pub fn check_tables(db: &Connection, file: &SqliteFile) -> Result<()> {
     let mut names: Vec<String> = Kind::ALL.iter().map(|kind| format!("'{}'", kind.table())).collect();
-    names.push("'pipeline_checkpoints'".to_owned());
+    names.extend(OTHERS.iter().map(|name| format!("'{name}'")));
     let names = names.join(", ");
     // In one statement, because another run may be creating the tables.
     let query = format!(

@@ -1,9 +1,11 @@
 //! evt-backfill: computes windows again and corrects the rows of a store, or repairs and replays dead letters.
 //!
-//! - `windows.rs`: the correction of windows.
-//! - `replay.rs`: `--dead`, the replay of dead letters; `letters.rs` is its operator, `target.rs` where records go.
+//! - `windows.rs`: the correction of windows; `operator.rs`: its operator; `late.rs`: its late events.
+//! - `replay.rs`: `--dead`, the replay of dead letters; `letters.rs`: its operator; `target.rs`: where records go.
 
+mod late;
 mod letters;
+mod operator;
 mod replay;
 mod target;
 mod windows;
@@ -47,7 +49,20 @@ struct BothArgs {
 
 impl Tool for Args {
     const NAME: &'static str = "evt-backfill";
-    const EXAMPLES: &'static [(&'static str, &'static str)] = &[];
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        (
+            "Correct the windows of a database from the events that were read.",
+            "evt-backfill events.jsonl -m metrics.toml --to sqlite:metrics.db",
+        ),
+        (
+            "Count late events in the windows that they were late for.",
+            "evt-ingest -q events.jsonl --to events.frames; evt-window -q -m metrics.toml --late late.jsonl --to null: events.frames; evt-backfill -q events.frames --late-events late.jsonl -m metrics.toml --to sqlite:metrics.db",
+        ),
+        (
+            "Correct an hour of one metric from a lake, in the database that live writes.",
+            "evt-ingest -q events.jsonl --to parquet:raw; evt-backfill parquet:raw -m metrics.toml --only revenue --since 2026-01-01T00:00:00Z --until 2026-01-01T01:00:00Z --to sqlite:metrics.db",
+        ),
+    ];
 
     fn waits_at_terminal(&self) -> bool {
         self.replay.dead.is_none() && self.both.stage.waits_at_terminal()
