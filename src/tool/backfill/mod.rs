@@ -62,6 +62,10 @@ impl Tool for Args {
             "Correct an hour of one metric from a lake, in the database that live writes.",
             "evt-ingest -q events.jsonl --to parquet:raw; evt-backfill parquet:raw -m metrics.toml --only revenue --since 2026-01-01T00:00:00Z --until 2026-01-01T01:00:00Z --to sqlite:metrics.db",
         ),
+        (
+            "Repair dead letters, validate them and replay each once; exit status 1 while some are still faulty.",
+            "evt-backfill --dead dead.jsonl --patch \"set latency_ms = try_cast(latency_ms as double)\" --schemas schemas --ledger sqlite:replay.db --to replayed.jsonl --dlq faulty.jsonl",
+        ),
     ];
 
     fn waits_at_terminal(&self) -> bool {
