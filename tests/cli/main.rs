@@ -42,6 +42,7 @@ mod replace;
 mod replay;
 mod resolution;
 mod restarts;
+mod runbooks;
 mod scrape;
 mod servers;
 mod services;
