@@ -70,10 +70,14 @@ pub(super) fn run(args: ReplayArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8>
     };
     let mut stage = stage;
     stage.output.to = if both.dry_run { vec!["-".into()] } else { vec![] };
-    let status = open(spec(&stage), options, run, Box::new(start))?.run()?;
+    let mut status = open(spec(&stage), options, run, Box::new(start))?.run()?;
     if let Some(target) = replay.borrow_mut().take_target() {
         let how = if run.stop.signal().is_some() { How::Stopped } else { How::Exhausted };
-        target.finish(how)?;
+        let shown = target.shown.clone();
+        for notice in target.finish(how)? {
+            run.console.warn(format!("{shown}: {}", notice.text));
+            status = status.max(u8::from(notice.fails));
+        }
     }
     Ok(status)
 }

@@ -21,6 +21,7 @@ use crate::replay::ledger::{Claim, Entry, Found, Ledger, Outcome, Writer};
 use crate::replay::record::replayed;
 use crate::replay::repair::LetterRows;
 use crate::run::Run;
+use crate::store::Notice;
 use crate::time::MILLISECOND;
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, Form};
@@ -216,12 +217,12 @@ impl Target {
         Ok(Written { found: claim.found, rejected: vec![] })
     }
 
-    /// Ends the target at the end of the run.
-    pub fn finish(self, how: How) -> Result<()> {
-        if let TargetWriter::Other { output, .. } = self.writer {
-            output.finish(&End { how, rows: 0, verdict: 0 })?;
+    /// Ends the target at the end of the run; returns its messages.
+    pub fn finish(self, how: How) -> Result<Vec<Notice>> {
+        match self.writer {
+            TargetWriter::Other { output, .. } => Ok(output.finish(&End { how, rows: 0, verdict: 0 })?.notices),
+            TargetWriter::File(_) | TargetWriter::Topic(_) => Ok(vec![]),
         }
-        Ok(())
     }
 
     /// Whether each record is written exactly once.
