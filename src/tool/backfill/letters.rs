@@ -28,6 +28,8 @@ use std::time::Duration;
 
 /// Maximum number of letters of a batch of the ledger.
 const BATCH: usize = 500;
+/// Batches per second with `--rate`, so that the letters are spread over the second.
+const BATCHES: u64 = 20;
 
 /// Repairs letters, validates them and writes them to the target.
 pub(super) struct Replay {
@@ -106,7 +108,8 @@ impl Replay {
     fn on_letters(&mut self, letters: &RecordBatch, out: &mut dyn Collector) -> Result<Counts> {
         let rows = letters.num_rows();
         let mut counts = Counts { taken: rows as u64, ..Counts::default() };
-        let size = self.rate.map_or(BATCH, |rate| usize::try_from(rate).unwrap_or(BATCH).clamp(1, BATCH));
+        let of_rate = |rate: u64| usize::try_from(rate / BATCHES).unwrap_or(BATCH).clamp(1, BATCH);
+        let size = self.rate.map_or(BATCH, of_rate);
         let mut start = 0;
         while start < rows && !out.is_stopping() {
             let size = size.min(rows - start);
