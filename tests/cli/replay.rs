@@ -241,6 +241,7 @@ fn a_command_line_that_cannot_replay_is_refused() {
         ("--to x.jsonl", 2, "--dead requires --ledger URI"),
         ("--ledger sqlite:l.db", 2, "--dead requires --to URI"),
         ("--ledger sqlite:l.db --to x.parquet", 2, "does not acknowledge rows before the end"),
+        ("--ledger sqlite:l.db --to null:", 2, "does not acknowledge rows before the end"),
         ("--ledger redis://localhost/0 --to x.jsonl", 2, "expected a ledger in sqlite:PATH"),
         ("--ledger sqlite:l.db --to a.jsonl --to b.jsonl", 2, "expected one --to"),
         ("--ledger sqlite:l.db --to dead.jsonl", 2, "dead.jsonl"),

@@ -92,19 +92,20 @@ impl TargetPlan {
         let plan = check_outputs(args, FORMATS, run)?.pop().ok_or_else(|| Error::broken("no output"))?;
         let is_lines = plan.format().is_some_and(|format| format.name == jsonl::FORMAT.name);
         let is_regular = |path: &PathBuf| std::fs::metadata(path).map_or(true, |found| found.is_file());
+        let unacknowledged = || {
+            let why = "does not acknowledge rows before the end; replay to JSON lines, a topic or a database";
+            Err(Error::usage(format!("{}: {why}", plan.name())))
+        };
         match Uri::parse(to)? {
-            Uri::File(path) if is_lines && plan.acknowledges() && is_regular(&path) => {
-                Ok(Self::File(resolved_path(&path)))
+            Uri::Null => unacknowledged(),
+            Uri::File(path) if !is_regular(&path) => unacknowledged(),
+            _ if !plan.acknowledges() => unacknowledged(),
+            Uri::File(path) if is_lines => Ok(Self::File(resolved_path(&path))),
+            Uri::Kafka(address) if form(&address, args_format(args)?)? == Form::Json => Ok(Self::Topic(address)),
+            uri => {
+                let keeps_stamps = matches!(uri, Uri::Store(..) | Uri::Kafka(_));
+                Ok(Self::Other { plan: Box::new(plan), keeps_stamps })
             }
-            Uri::Kafka(address) => match form(&address, args_format(args)?)? {
-                Form::Json => Ok(Self::Topic(address)),
-                _ => Ok(Self::Other { plan: Box::new(plan), keeps_stamps: true }),
-            },
-            _ if !plan.acknowledges() => {
-                let why = "does not acknowledge rows before the end; replay to JSON lines, a topic or a database";
-                Err(Error::usage(format!("{}: {why}", plan.name())))
-            }
-            uri => Ok(Self::Other { plan: Box::new(plan), keeps_stamps: matches!(uri, Uri::Store(..)) }),
         }
     }
 
