@@ -15,7 +15,7 @@ pub type Id = [u8; 16];
 
 /// A letter and the event that replaces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct ReplayEntry {
     /// The letter.
     pub letter_id: Id,
     /// The event.
@@ -35,16 +35,16 @@ pub struct Writer<'a> {
 
 /// The letters that a batch has claimed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct BatchClaim {
     /// The number of the batch; greater than those of all earlier ones. 0 if no letter could be claimed.
     pub batch: i64,
     /// What was found for each letter.
-    pub found: Vec<Found>,
+    pub found: Vec<LetterState>,
 }
 
 /// The state of a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum LetterState {
     /// It was due, and is claimed now if that was requested.
     Due,
     /// It was replayed.
@@ -55,7 +55,7 @@ pub enum Found {
 
 /// How a batch is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum BatchOutcome {
     /// Its records are in the target: its letters are done.
     Done,
     /// None of its records is in the target: its letters are due again.
@@ -77,16 +77,16 @@ pub trait Ledger {
     fn open_batches(&mut self, target: &str) -> Result<Vec<i64>>;
 
     /// Closes a batch; nothing happens if it is closed.
-    fn close(&mut self, batch: i64, outcome: Outcome) -> Result<()>;
+    fn close(&mut self, batch: i64, outcome: BatchOutcome) -> Result<()>;
 
     /// Claims those of the letters that are due for a new batch of the writer's target.
-    fn claim(&mut self, writer: Writer<'_>, entries: &[Entry]) -> Result<Claim>;
+    fn claim(&mut self, writer: Writer<'_>, entries: &[ReplayEntry]) -> Result<BatchClaim>;
 
     /// Returns the states of letters.
-    fn states(&mut self, letters: &[Id]) -> Result<Vec<Found>>;
+    fn states(&mut self, letters: &[Id]) -> Result<Vec<LetterState>>;
 
     /// Marks letters as done that no batch has claimed: for targets that cannot record a batch.
-    fn mark(&mut self, entries: &[Entry]) -> Result<()>;
+    fn mark(&mut self, entries: &[ReplayEntry]) -> Result<()>;
 
     /// Returns how often events have been tried.
     fn attempts(&mut self, events: &[Id]) -> Result<Vec<i64>>;

@@ -4,11 +4,9 @@ use crate::broker::Bench;
 use crate::harness::{Dir, Draws, Run, ask, python, status};
 use crate::servers::postgres;
 use rusqlite::Connection;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Stdio};
-use std::time::Duration;
 
 const SCHEMA: &str = r#"{"type":"record","name":"order","fields":[{"name":"amount","type":"double"}]}"#;
 const PATCH: &str = "set amount = try_cast(amount as double)";
@@ -271,10 +269,17 @@ fn other_outputs_get_letters_at_least_once_and_say_so() {
     assert!(run.stderr().contains("0 replayed"), "{run}");
 }
 
+/// Starts a replay with these further flags.
 fn start(dir: &Dir, args: &[&str]) -> Child {
-    let mut all = vec!["--dead", "dead.jsonl", "--patch", PATCH, "--schemas", "schemas", "--subject", "=order", "-q"];
-    all.extend(args);
-    let mut command = dir.command("evt-backfill", &all);
+    start_in(dir, &[], args)
+}
+
+/// Starts a replay below another program, such as timeout(1).
+fn start_in(dir: &Dir, outer: &[&str], args: &[&str]) -> Child {
+    let own =
+        ["evt-backfill", "--dead", "dead.jsonl", "--patch", PATCH, "--schemas", "schemas", "--subject", "=order", "-q"];
+    let all = [outer, &own, args].concat();
+    let mut command = dir.command(all[0], &all[1..]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts")
 }
 
@@ -282,10 +287,8 @@ fn start(dir: &Dir, args: &[&str]) -> Child {
 fn kill_and_finish(dir: &Dir, draws: &mut Draws, kills: usize, args: &[&str]) {
     let mut killed = 0;
     for _ in 0..kills {
-        let mut child = start(dir, args);
-        // The time is random: no condition is awaited.
-        std::thread::sleep(Duration::from_micros(draws.below(600_000)));
-        let _ = kill_process(Pid::from_child(&child), Signal::KILL);
+        let seconds = format!("{:.6}", 1e-6 * (1 + draws.below(600_000)) as f64);
+        let mut child = start_in(dir, &["timeout", "-s", "KILL", &seconds], args);
         killed += usize::from(status(child.wait().expect("it ends")) == 137);
     }
     assert!(killed > 0, "no replay was killed; {draws}");

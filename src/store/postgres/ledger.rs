@@ -5,7 +5,7 @@
 
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
-use crate::replay::ledger::{Claim, Entry, Found, Id, Ledger, Outcome, Writer};
+use crate::replay::ledger::{BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry, Writer};
 use crate::store::Location;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::remote::Persistence;
@@ -148,15 +148,15 @@ fn texts(ids: impl Iterator<Item = Id>) -> Vec<String> {
 }
 
 /// Returns the states of letters, each with its batch; letters that are due are missing.
-async fn states(link: &Link, letters: &[String]) -> Result<HashMap<String, (Found, i64)>, Failure> {
+async fn states(link: &Link, letters: &[String]) -> Result<HashMap<String, (LetterState, i64)>, Failure> {
     let select = "SELECT letter_id::text, done_at IS NOT NULL, batch FROM replay_letters WHERE letter_id = ANY($1::text[]::uuid[])";
     let rows = link.client.query(&link.prepare(select).await?, &[&letters]).await?;
-    let state = |row: &tokio_postgres::Row| if row.get(1) { Found::Done } else { Found::Claimed };
+    let state = |row: &tokio_postgres::Row| if row.get(1) { LetterState::Done } else { LetterState::Claimed };
     Ok(rows.iter().map(|row| (row.get(0), (state(row), row.get(2)))).collect())
 }
 
 /// Claims letters in the present transaction; `None` if another run owns the target.
-async fn claim(link: &Link, writer: Writer<'_>, entries: &[Entry]) -> Result<Option<Claim>, Failure> {
+async fn claim(link: &Link, writer: Writer<'_>, entries: &[ReplayEntry]) -> Result<Option<BatchClaim>, Failure> {
     // The lock on the row makes a run that takes over wait for this claim.
     let owner = "SELECT owner FROM replay_targets WHERE target = $1 FOR SHARE";
     let owner = link.client.query_opt(owner, &[&writer.target]).await?;
@@ -184,16 +184,16 @@ async fn claim(link: &Link, writer: Writer<'_>, entries: &[Entry]) -> Result<Opt
     let (states, mut taken) = (states(link, &letters).await?, std::collections::HashSet::new());
     let found = letters.iter().map(|letter| match states.get(letter) {
         // The second of two equal letters is not claimed again.
-        Some((Found::Claimed, of)) if *of == batch && taken.insert(letter.clone()) => Found::Due,
+        Some((LetterState::Claimed, of)) if *of == batch && taken.insert(letter.clone()) => LetterState::Due,
         Some((state, _)) => *state,
-        None => Found::Claimed,
+        None => LetterState::Claimed,
     });
-    let found: Vec<Found> = found.collect();
-    if found.contains(&Found::Due) {
-        return Ok(Some(Claim { batch, found }));
+    let found: Vec<LetterState> = found.collect();
+    if found.contains(&LetterState::Due) {
+        return Ok(Some(BatchClaim { batch, found }));
     }
     link.client.execute("DELETE FROM replay_batches WHERE batch = $1", &[&batch]).await?;
-    Ok(Some(Claim { batch: NO_BATCH, found }))
+    Ok(Some(BatchClaim { batch: NO_BATCH, found }))
 }
 
 impl Ledger for PostgresLedger {
@@ -216,14 +216,14 @@ impl Ledger for PostgresLedger {
         })
     }
 
-    fn close(&mut self, batch: i64, outcome: Outcome) -> Result<()> {
+    fn close(&mut self, batch: i64, outcome: BatchOutcome) -> Result<()> {
         self.transact(async |link| {
-            let state = if outcome == Outcome::Done { "done" } else { "void" };
+            let state = if outcome == BatchOutcome::Done { "done" } else { "void" };
             let close = "UPDATE replay_batches SET state = $2, closed_at = now() WHERE batch = $1 AND state = 'open'";
             if link.client.execute(close, &[&batch, &state]).await? == 0 {
                 return Ok(());
             }
-            if outcome == Outcome::Void {
+            if outcome == BatchOutcome::Void {
                 let delete = "DELETE FROM replay_letters WHERE batch = $1 AND done_at IS NULL";
                 link.client.execute(delete, &[&batch]).await?;
                 return Ok(());
@@ -236,7 +236,7 @@ impl Ledger for PostgresLedger {
         })
     }
 
-    fn claim(&mut self, writer: Writer<'_>, entries: &[Entry]) -> Result<Claim> {
+    fn claim(&mut self, writer: Writer<'_>, entries: &[ReplayEntry]) -> Result<BatchClaim> {
         let claimed = self.transact(async |link| claim(link, writer, entries).await)?;
         claimed.ok_or_else(|| {
             let message = format!("{}: another replay has taken over {}", self.server.shown, writer.target);
@@ -244,13 +244,13 @@ impl Ledger for PostgresLedger {
         })
     }
 
-    fn states(&mut self, letters: &[Id]) -> Result<Vec<Found>> {
+    fn states(&mut self, letters: &[Id]) -> Result<Vec<LetterState>> {
         let letters = texts(letters.iter().copied());
         let found = self.run(async |link| states(link, &letters).await)?;
-        Ok(letters.iter().map(|id| found.get(id).map_or(Found::Due, |(state, _)| *state)).collect())
+        Ok(letters.iter().map(|id| found.get(id).map_or(LetterState::Due, |(state, _)| *state)).collect())
     }
 
-    fn mark(&mut self, entries: &[Entry]) -> Result<()> {
+    fn mark(&mut self, entries: &[ReplayEntry]) -> Result<()> {
         let letters = texts(entries.iter().map(|entry| entry.letter_id));
         let events = texts(entries.iter().map(|entry| entry.event_id));
         self.transact(async |link| {

@@ -3,7 +3,7 @@
 //! Every change is a transaction that is synced before it counts: a claim must be durable before its records are written.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::replay::ledger::{Claim, Entry, Found, Id, Ledger, Outcome, Writer};
+use crate::replay::ledger::{BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry, Writer};
 use crate::store::Location;
 use crate::store::sqlite::cell::write_id;
 use crate::store::sqlite::file::SqliteFile;
@@ -133,10 +133,11 @@ fn count(tx: &Transaction<'_>, event_id: &str) -> rusqlite::Result<()> {
 }
 
 /// Returns the state of a letter, and its batch.
-fn state(db: &Connection, letter_id: &str) -> rusqlite::Result<Option<(Found, i64)>> {
+fn state(db: &Connection, letter_id: &str) -> rusqlite::Result<Option<(LetterState, i64)>> {
     let sql = "SELECT done_at IS NOT NULL, batch FROM replay_letters WHERE letter_id = ?1";
-    let read =
-        |row: &rusqlite::Row<'_>| Ok((if row.get(0)? { Found::Done } else { Found::Claimed }, row.get::<_, i64>(1)?));
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok((if row.get(0)? { LetterState::Done } else { LetterState::Claimed }, row.get::<_, i64>(1)?))
+    };
     db.prepare_cached(sql)?.query_row([letter_id], read).optional()
 }
 
@@ -161,19 +162,19 @@ impl Ledger for SqliteLedger {
         found().map_err(|e| self.failed(&e))
     }
 
-    fn close(&mut self, batch: i64, outcome: Outcome) -> Result<()> {
+    fn close(&mut self, batch: i64, outcome: BatchOutcome) -> Result<()> {
         self.transact(|tx| {
-            let state = if outcome == Outcome::Done { "done" } else { "void" };
+            let state = if outcome == BatchOutcome::Done { "done" } else { "void" };
             let close =
                 format!("UPDATE replay_batches SET state = ?2, closed_at = {NOW} WHERE batch = ?1 AND state = 'open'");
             if tx.execute(&close, params![batch, state])? == 0 {
                 return Ok(());
             }
             match outcome {
-                Outcome::Void => {
+                BatchOutcome::Void => {
                     tx.execute("DELETE FROM replay_letters WHERE batch = ?1 AND done_at IS NULL", [batch])?;
                 }
-                Outcome::Done => {
+                BatchOutcome::Done => {
                     let sql = "SELECT event_id FROM replay_letters WHERE batch = ?1 AND done_at IS NULL";
                     let mut statement = tx.prepare(sql)?;
                     let events = statement.query_map([batch], |row| row.get(0))?;
@@ -187,7 +188,7 @@ impl Ledger for SqliteLedger {
         })
     }
 
-    fn claim(&mut self, writer: Writer<'_>, entries: &[Entry]) -> Result<Claim> {
+    fn claim(&mut self, writer: Writer<'_>, entries: &[ReplayEntry]) -> Result<BatchClaim> {
         let claimed = self.transact(|tx| {
             let owner = "SELECT owner FROM replay_targets WHERE target = ?1";
             let owner: Option<String> = tx.query_row(owner, [writer.target], |row| row.get(0)).optional()?;
@@ -206,15 +207,15 @@ impl Ledger for SqliteLedger {
                         let event_id = write_id(&entry.event_id, &mut text);
                         let sql = "INSERT INTO replay_letters (letter_id, event_id, batch) VALUES (?1, ?2, ?3)";
                         tx.prepare_cached(sql)?.execute(params![letter_id, event_id, batch])?;
-                        Found::Due
+                        LetterState::Due
                     }
                 });
             }
-            if found.contains(&Found::Due) {
-                return Ok(Some(Claim { batch, found }));
+            if found.contains(&LetterState::Due) {
+                return Ok(Some(BatchClaim { batch, found }));
             }
             tx.execute("DELETE FROM replay_batches WHERE batch = ?1", [batch])?;
-            Ok(Some(Claim { batch: NO_BATCH, found }))
+            Ok(Some(BatchClaim { batch: NO_BATCH, found }))
         })?;
         claimed.ok_or_else(|| {
             let message = format!("{}: another replay has taken over {}", self.file, writer.target);
@@ -222,16 +223,16 @@ impl Ledger for SqliteLedger {
         })
     }
 
-    fn states(&mut self, letters: &[Id]) -> Result<Vec<Found>> {
+    fn states(&mut self, letters: &[Id]) -> Result<Vec<LetterState>> {
         let mut text = String::new();
         let mut one = |id: &Id| {
             let state = state(&self.db, write_id(id, &mut text))?;
-            Ok(state.map_or(Found::Due, |(state, _)| state))
+            Ok(state.map_or(LetterState::Due, |(state, _)| state))
         };
         letters.iter().map(&mut one).collect::<rusqlite::Result<_>>().map_err(|e| self.failed(&e))
     }
 
-    fn mark(&mut self, entries: &[Entry]) -> Result<()> {
+    fn mark(&mut self, entries: &[ReplayEntry]) -> Result<()> {
         self.transact(|tx| {
             let sql = format!("INSERT INTO replay_letters VALUES (?1, ?2, ?3, {NOW}) ON CONFLICT DO NOTHING");
             let (mut text, mut other) = (String::new(), String::new());

@@ -1,7 +1,7 @@
 //! The operator of a replay: each letter is replayed, was replayed before, is still faulty, or is passed over.
 
 use super::BothArgs;
-use super::target::{Replayed, Target};
+use super::target::{ReplayTarget, Replayed};
 use crate::counts::Counts;
 use crate::error::Result;
 use crate::json::text::write_uuid;
@@ -11,7 +11,7 @@ use crate::kind::dead::{Fault, Rejected};
 use crate::kind::event::column::EVENT_ID;
 use crate::op::validate::{Options, Validator};
 use crate::registry::Registry;
-use crate::replay::ledger::{Entry, Found, Id, Ledger};
+use crate::replay::ledger::{Id, Ledger, LetterState, ReplayEntry};
 use crate::replay::record::replayed;
 use crate::replay::repair::{LetterRows, Repair, Repaired};
 use crate::run::Run;
@@ -38,7 +38,7 @@ pub(super) struct Replay {
     validator: Validator,
     schemas: Option<Box<dyn Registry>>,
     /// `None` with `--dry-run`.
-    target: Option<Target>,
+    target: Option<ReplayTarget>,
     /// With `--dry-run`, that of an earlier replay, if there is one.
     ledger: Option<Box<dyn Ledger>>,
     /// `--rate`: letters per second.
@@ -86,12 +86,12 @@ impl Replay {
     }
 
     /// Adds the target and the ledger.
-    pub fn with(self, target: Option<Target>, ledger: Option<Box<dyn Ledger>>) -> Self {
+    pub fn with(self, target: Option<ReplayTarget>, ledger: Option<Box<dyn Ledger>>) -> Self {
         Self { target, ledger, ..self }
     }
 
     /// Returns the target, to be ended.
-    pub fn take_target(&mut self) -> Option<Target> {
+    pub fn take_target(&mut self) -> Option<ReplayTarget> {
         self.target.take()
     }
 
@@ -159,11 +159,11 @@ impl Replay {
         let ids: Vec<Id> = (0..batch.letters.num_rows()).map(|row| batch.columns.id(row)).collect();
         let found = match &mut self.ledger {
             Some(ledger) => ledger.states(&ids)?,
-            None => vec![Found::Due; ids.len()],
+            None => vec![LetterState::Due; ids.len()],
         };
         let (mut seen, mut due) = (HashSet::new(), vec![]);
         for (row, found) in found.into_iter().enumerate() {
-            batch.shown[row].outcome = if found == Found::Done || !seen.insert(ids[row]) {
+            batch.shown[row].outcome = if found == LetterState::Done || !seen.insert(ids[row]) {
                 counts.duplicate += 1;
                 self.totals.done += 1;
                 "done"
@@ -212,7 +212,7 @@ impl Replay {
                 repaired.faults.extend(
                     written.rejected.iter().map(|one| Rejected { row: rows[one.row], fault: one.fault.clone() }),
                 );
-                let mut found: Vec<Option<Found>> = written.found.into_iter().map(Some).collect();
+                let mut found: Vec<Option<LetterState>> = written.found.into_iter().map(Some).collect();
                 written.rejected.iter().for_each(|one| found[one.row] = None);
                 found
             }
@@ -223,14 +223,16 @@ impl Replay {
                     objects.write(at, batch.shown[*row].record.get_or_insert_default());
                     batch.shown[*row].event_id = Some(entries[at].event_id);
                 }
-                vec![Some(Found::Due); entries.len()]
+                vec![Some(LetterState::Due); entries.len()]
             }
         };
         for found in found.into_iter().flatten() {
             match found {
-                Found::Due => (counts.out, self.totals.replayed) = (counts.out + 1, self.totals.replayed + 1),
-                Found::Done => (counts.duplicate, self.totals.done) = (counts.duplicate + 1, self.totals.done + 1),
-                Found::Claimed => {
+                LetterState::Due => (counts.out, self.totals.replayed) = (counts.out + 1, self.totals.replayed + 1),
+                LetterState::Done => {
+                    (counts.duplicate, self.totals.done) = (counts.duplicate + 1, self.totals.done + 1)
+                }
+                LetterState::Claimed => {
                     (counts.filtered, self.totals.claimed) = (counts.filtered + 1, self.totals.claimed + 1);
                 }
             }
@@ -331,9 +333,9 @@ impl Replay {
 }
 
 /// Returns the ids of letters and of the events that replace them.
-fn entries(batch: &Batch<'_>, events: &RecordBatch, rows: &[usize]) -> Vec<Entry> {
+fn entries(batch: &Batch<'_>, events: &RecordBatch, rows: &[usize]) -> Vec<ReplayEntry> {
     let ids = events.column(EVENT_ID).as_fixed_size_binary();
-    let entry = |(at, row): (usize, &usize)| Entry {
+    let entry = |(at, row): (usize, &usize)| ReplayEntry {
         letter_id: batch.columns.id(*row),
         event_id: ids.value(at).try_into().unwrap_or_default(),
     };

@@ -17,7 +17,7 @@ use crate::kind::headers::Stored;
 use crate::output::identity::target as resolved_path;
 use crate::output::once::OnceFile;
 use crate::output::{Output, OutputPlan};
-use crate::replay::ledger::{Claim, Entry, Found, Ledger, Outcome, Writer};
+use crate::replay::ledger::{BatchClaim, BatchOutcome, Ledger, LetterState, ReplayEntry, Writer};
 use crate::replay::record::replayed;
 use crate::replay::repair::LetterRows;
 use crate::run::Run;
@@ -42,7 +42,7 @@ pub(super) enum TargetPlan {
 }
 
 /// An open target.
-pub(super) struct Target {
+pub(super) struct ReplayTarget {
     /// Its URI.
     pub shown: String,
     /// Its name in the ledger.
@@ -69,13 +69,13 @@ pub(super) struct Replayed<'a> {
     /// For each event, the row of its letter.
     pub rows: &'a [usize],
     /// For each event, its ids.
-    pub entries: &'a [Entry],
+    pub entries: &'a [ReplayEntry],
 }
 
 /// What became of events.
 pub(super) struct Written {
     /// For each event, the state of its letter before.
-    pub found: Vec<Found>,
+    pub found: Vec<LetterState>,
     /// Events that the target refused, by their row.
     pub rejected: Vec<Rejected>,
 }
@@ -110,7 +110,7 @@ impl TargetPlan {
     }
 
     /// Opens the target: closes the batch that a dead run left open.
-    pub fn open(self, shown: &str, ledger: &mut dyn Ledger, run: &Rc<Run>) -> Result<Target> {
+    pub fn open(self, shown: &str, ledger: &mut dyn Ledger, run: &Rc<Run>) -> Result<ReplayTarget> {
         // The id of the run has only its start and its process, which two hosts may share.
         let token = format!("{}-{:016x}", run.id, RandomState::new().build_hasher().finish());
         let identity = match &self {
@@ -134,7 +134,7 @@ impl TargetPlan {
                 let topic = TransactionalTopic::open(&address, ledger.id(), run)?;
                 for batch in ledger.open_batches(&identity)? {
                     let is_written = topic.committed()? == Some(batch);
-                    ledger.close(batch, if is_written { Outcome::Done } else { Outcome::Void })?;
+                    ledger.close(batch, if is_written { BatchOutcome::Done } else { BatchOutcome::Void })?;
                 }
                 TargetWriter::Topic(topic)
             }
@@ -145,7 +145,7 @@ impl TargetPlan {
                 TargetWriter::Other { output: Box::new(plan.ask(run)?.open(&schema, run)?), keeps_stamps }
             }
         };
-        Ok(Target { shown: shown.to_owned(), identity, run: token, claims: 0, writer: opened })
+        Ok(ReplayTarget { shown: shown.to_owned(), identity, run: token, claims: 0, writer: opened })
     }
 }
 
@@ -167,13 +167,13 @@ fn begin_file(file: &mut OnceFile, ledger: &mut dyn Ledger, writer: Writer<'_>) 
     let open = ledger.open_batches(writer.target)?;
     let complete = file.finish_intents(|batch| open.contains(&batch))?;
     for batch in open {
-        let outcome = if complete.contains(&batch) { Outcome::Done } else { Outcome::Void };
+        let outcome = if complete.contains(&batch) { BatchOutcome::Done } else { BatchOutcome::Void };
         ledger.close(batch, outcome)?;
     }
     file.close()
 }
 
-impl Target {
+impl ReplayTarget {
     /// Returns the fault of each event that the target cannot hold, by its row.
     pub fn refused(&self, replayed: &Replayed<'_>) -> Result<Vec<Rejected>> {
         let TargetWriter::Topic(topic) = &self.writer else { return Ok(vec![]) };
@@ -198,7 +198,7 @@ impl Target {
                     let lines = lines_of(replayed.events)?;
                     let due = due(&claim).map(|row| lines[row].clone() + "\n");
                     file.append(claim.batch, due.collect::<String>().as_bytes())?;
-                    ledger.close(claim.batch, Outcome::Done)?;
+                    ledger.close(claim.batch, BatchOutcome::Done)?;
                     file.close()?;
                 }
                 file.unlock();
@@ -210,7 +210,7 @@ impl Target {
                     let (lines, records) = (lines_of(replayed.events)?, Records::new(replayed));
                     let due: Vec<_> = due(&claim).map(|row| records.get(row, lines[row].as_bytes())).collect();
                     topic.write(claim.batch, &due)?;
-                    ledger.close(claim.batch, Outcome::Done)?;
+                    ledger.close(claim.batch, BatchOutcome::Done)?;
                 }
                 claim
             }
@@ -233,8 +233,8 @@ impl Target {
 }
 
 /// Returns the rows of a claim whose letters were due.
-fn due(claim: &Claim) -> impl Iterator<Item = usize> {
-    claim.found.iter().enumerate().filter(|(_, found)| **found == Found::Due).map(|(row, _)| row)
+fn due(claim: &BatchClaim) -> impl Iterator<Item = usize> {
+    claim.found.iter().enumerate().filter(|(_, found)| **found == LetterState::Due).map(|(row, _)| row)
 }
 
 /// Returns the events as lines of JSON, without line ends.
@@ -258,7 +258,7 @@ fn write_other(
 ) -> Result<Written> {
     let letters: Vec<_> = replay.entries.iter().map(|entry| entry.letter_id).collect();
     let found = ledger.states(&letters)?;
-    let due: Vec<usize> = (0..found.len()).filter(|row| found[*row] == Found::Due).collect();
+    let due: Vec<usize> = (0..found.len()).filter(|row| found[*row] == LetterState::Due).collect();
     let indices = arrow::array::UInt32Array::from_iter_values(due.iter().filter_map(|row| u32::try_from(*row).ok()));
     let events = arrow::compute::take_record_batch(replay.events, &indices)?;
     let rejected = output.write(&if keeps_stamps { events } else { replayed(&events)? })?;
