@@ -73,8 +73,8 @@ pub trait Ledger {
     /// Makes `writer` the owner of its target.
     fn own(&mut self, writer: Writer<'_>) -> Result<()>;
 
-    /// Returns the numbers of the open batches of a target.
-    fn open_batches(&mut self, target: &str) -> Result<Vec<i64>>;
+    /// Returns the numbers of the open batches of a target, or of all targets.
+    fn open_batches(&mut self, target: Option<&str>) -> Result<Vec<i64>>;
 
     /// Closes a batch; nothing happens if it is closed.
     fn close(&mut self, batch: i64, outcome: BatchOutcome) -> Result<()>;

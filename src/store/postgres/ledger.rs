@@ -208,8 +208,9 @@ impl Ledger for PostgresLedger {
         Ok(())
     }
 
-    fn open_batches(&mut self, target: &str) -> Result<Vec<i64>> {
-        let sql = "SELECT batch FROM replay_batches WHERE target = $1 AND state = 'open' ORDER BY batch";
+    fn open_batches(&mut self, target: Option<&str>) -> Result<Vec<i64>> {
+        let sql =
+            "SELECT batch FROM replay_batches WHERE state = 'open' AND target = coalesce($1, target) ORDER BY batch";
         self.run(async |link| {
             let rows = link.client.query(sql, &[&target]).await?;
             Ok(rows.iter().map(|row| row.get(0)).collect())

@@ -154,9 +154,10 @@ impl Ledger for SqliteLedger {
         })
     }
 
-    fn open_batches(&mut self, target: &str) -> Result<Vec<i64>> {
+    fn open_batches(&mut self, target: Option<&str>) -> Result<Vec<i64>> {
         let found = || {
-            let sql = "SELECT batch FROM replay_batches WHERE target = ?1 AND state = 'open' ORDER BY batch";
+            let sql = "SELECT batch FROM replay_batches WHERE state = 'open' AND target = coalesce(?1, target)
+                       ORDER BY batch";
             self.db.prepare_cached(sql)?.query_map([target], |row| row.get(0))?.collect()
         };
         found().map_err(|e| self.failed(&e))

@@ -227,15 +227,12 @@ impl Replay {
             }
         };
         for found in found.into_iter().flatten() {
-            match found {
-                LetterState::Due => (counts.out, self.totals.replayed) = (counts.out + 1, self.totals.replayed + 1),
-                LetterState::Done => {
-                    (counts.duplicate, self.totals.done) = (counts.duplicate + 1, self.totals.done + 1)
-                }
-                LetterState::Claimed => {
-                    (counts.filtered, self.totals.claimed) = (counts.filtered + 1, self.totals.claimed + 1);
-                }
-            }
+            let (count, total) = match found {
+                LetterState::Due => (&mut counts.out, &mut self.totals.replayed),
+                LetterState::Done => (&mut counts.duplicate, &mut self.totals.done),
+                LetterState::Claimed => (&mut counts.filtered, &mut self.totals.claimed),
+            };
+            (*count, *total) = (*count + 1, *total + 1);
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::replay::ledger::{BatchClaim, BatchOutcome, Ledger, LetterState, Repla
 use crate::replay::record::replayed;
 use crate::replay::repair::LetterRows;
 use crate::run::Run;
-use crate::store::Notice;
+use crate::store::{Notice, room};
 use crate::time::MILLISECOND;
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, Form};
@@ -115,8 +115,9 @@ impl TargetPlan {
         let token = format!("{}-{:016x}", run.id, RandomState::new().build_hasher().finish());
         let identity = match &self {
             Self::File(path) => {
-                let path = std::path::absolute(path).map_err(|error| Error::io(shown, &error))?;
-                format!("file:{}:{}", Run::host(), path.display())
+                let directory = room::parent(path).canonicalize().map_err(|error| Error::io(shown, &error))?;
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                format!("file:{}:{}/{name}", Run::host(), directory.display())
             }
             Self::Topic(address) => TransactionalTopic::identity(address, run)?,
             Self::Other { .. } => String::new(),
@@ -132,7 +133,7 @@ impl TargetPlan {
             Self::Topic(address) => {
                 ledger.own(writer)?;
                 let topic = TransactionalTopic::open(&address, ledger.id(), run)?;
-                for batch in ledger.open_batches(&identity)? {
+                for batch in ledger.open_batches(Some(&identity))? {
                     let is_written = topic.committed()? == Some(batch);
                     ledger.close(batch, if is_written { BatchOutcome::Done } else { BatchOutcome::Void })?;
                 }
@@ -164,11 +165,13 @@ fn schema_of(keeps_stamps: bool) -> Result<arrow::datatypes::SchemaRef> {
 fn begin_file(file: &mut OnceFile, ledger: &mut dyn Ledger, writer: Writer<'_>) -> Result<()> {
     file.lock()?;
     ledger.own(writer)?;
-    let open = ledger.open_batches(writer.target)?;
-    let complete = file.finish_intents(|batch| open.contains(&batch))?;
-    for batch in open {
-        let outcome = if complete.contains(&batch) { BatchOutcome::Done } else { BatchOutcome::Void };
-        ledger.close(batch, outcome)?;
+    // Another name of the file may have been used to write the batch of an intent.
+    let open = ledger.open_batches(None)?;
+    for batch in file.finish_intents(|batch| open.contains(&batch))? {
+        ledger.close(batch, BatchOutcome::Done)?;
+    }
+    for batch in ledger.open_batches(Some(writer.target))? {
+        ledger.close(batch, BatchOutcome::Void)?;
     }
     file.close()
 }
@@ -259,6 +262,9 @@ fn write_other(
     let letters: Vec<_> = replay.entries.iter().map(|entry| entry.letter_id).collect();
     let found = ledger.states(&letters)?;
     let due: Vec<usize> = (0..found.len()).filter(|row| found[*row] == LetterState::Due).collect();
+    if due.is_empty() {
+        return Ok(Written { found, rejected: vec![] });
+    }
     let indices = arrow::array::UInt32Array::from_iter_values(due.iter().filter_map(|row| u32::try_from(*row).ok()));
     let events = arrow::compute::take_record_batch(replay.events, &indices)?;
     let rejected = output.write(&if keeps_stamps { events } else { replayed(&events)? })?;
