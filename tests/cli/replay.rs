@@ -2,7 +2,7 @@
 
 use crate::broker::Bench;
 use crate::harness::{Dir, Draws, Run, ask, python, status};
-use crate::servers::postgres;
+use crate::servers::{postgres, psql};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -200,6 +200,23 @@ fn a_database_of_an_older_version_is_migrated_and_its_letters_have_ids() {
     assert_eq!(count(&dir, "dead.db", "SELECT count(*) FROM dead_letters WHERE letter_id IS NULL"), 11);
     assert_eq!(read(&dir).len(), expected.len() + 1);
     assert!(read(&dir).is_superset(&expected));
+}
+
+#[test]
+fn a_postgres_database_of_an_older_version_is_migrated_and_its_letters_have_ids() {
+    let Some((output, uri, schema)) = postgres() else { return };
+    let dir = shop("replay-migration-postgres", 30);
+    let store = format!("evt-sink dead.jsonl -q --to '{output}'");
+    dir.shell(&store).succeeds();
+    let older =
+        "ALTER TABLE dead_letters DROP COLUMN letter_id; DELETE FROM evt_migrations WHERE name = '008_letter_ids'";
+    psql(&dir, &uri, &schema, older);
+    // The stored letters are found again: none is inserted twice.
+    dir.shell(&store).succeeds();
+    assert_eq!(psql(&dir, &uri, &schema, "SELECT count(*), count(letter_id) FROM dead_letters"), "11|0\n");
+    let run = dir.shell(&format!("evt-view '{output}&table=dead_letters' --rows -q -o jsonl")).succeeds();
+    let ids = |rows: &[Value]| -> BTreeSet<String> { rows.iter().map(|row| row["letter_id"].to_string()).collect() };
+    assert_eq!(ids(&run.rows()), ids(&dir.rows("dead.jsonl")));
 }
 
 #[test]
