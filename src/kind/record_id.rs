@@ -18,3 +18,19 @@ pub fn made_id(scratch: &mut Vec<u8>, origin: &str, partition: &str, offset: i64
     }
     *Uuid::new_v5(&NAMESPACE, scratch).as_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The expected ids are those of tests/oracle/letter_ids.py.
+    #[test]
+    fn an_id_is_the_one_that_other_programs_derive() {
+        let made = |origin, offset, payload: &[u8]| {
+            Uuid::from_bytes(made_id(&mut vec![b'x'], origin, "0", offset, payload)).to_string()
+        };
+        assert_eq!(made("o", 1, b"yy"), "9f8151d6-5158-53d3-b80b-833891418f2d");
+        assert_eq!(made("in.jsonl", 2, b"\xff\xfe"), "a4d99c9b-45fa-5d75-a195-611701dd3583");
+        assert_eq!(NAMESPACE, Uuid::new_v5(&Uuid::NAMESPACE_DNS, b"evt.event"));
+    }
+}
