@@ -76,4 +76,6 @@ pub const ALL: &[&Store] = &[&sqlite::STORE, &postgres::STORE, &redis::STORE, &l
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod ledger_conformance;
+#[cfg(test)]
 mod sample;

@@ -131,3 +131,12 @@ fn dimensions_that_are_not_canonical_come_back() {
         assert_eq!(canonical.as_deref() == Some(text), held, "{text}");
     }
 }
+
+#[test]
+fn the_ledger_of_replays_does_what_a_naive_one_does() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    let console = crate::console::Console::new("test", crate::console::Colour::Off);
+    assert!(ledger::open_to_read(&bench.location, &console).unwrap().is_none());
+    crate::store::ledger_conformance::check(&mut || ledger::open(&bench.location, &console).unwrap(), 1);
+    assert!(ledger::open_to_read(&bench.location, &console).unwrap().is_some());
+}
