@@ -139,7 +139,7 @@ pub(crate) fn parse_assignments(text: &str) -> Result<Vec<(Vec<String>, Node)>> 
     let assignments = read_with(text, |parser| {
         // `set = 1` assigns to a field of this name.
         if parser.peek_nth_token(1).token != Token::Eq {
-            parser.parse_keyword(Keyword::SET);
+            let _ = parser.parse_keyword(Keyword::SET);
         }
         parser.parse_comma_separated(Parser::parse_assignment)
     })?;
