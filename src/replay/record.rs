@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::kind::SELECTION_KEY;
 use crate::kind::event::column;
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{is_null, nullif};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::HashMap;

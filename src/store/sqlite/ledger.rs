@@ -155,7 +155,7 @@ impl Ledger for SqliteLedger {
     }
 
     fn open_batches(&mut self, target: Option<&str>) -> Result<Vec<i64>> {
-        let found = || {
+        let found = || -> rusqlite::Result<Vec<i64>> {
             let sql = "SELECT batch FROM replay_batches WHERE state = 'open' AND target = coalesce(?1, target)
                        ORDER BY batch";
             self.db.prepare_cached(sql)?.query_map([target], |row| row.get(0))?.collect()

@@ -16,7 +16,7 @@ use crate::replay::record::replayed;
 use crate::replay::repair::{LetterRows, Repair, Repaired};
 use crate::run::Run;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use serde_json::json;
