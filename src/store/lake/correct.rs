@@ -1,7 +1,7 @@
 //! Corrects the metrics of a lake: a step replaces each day with a wrong cell by a version that holds one row per key.
 //!
-//! The state of corrections is `.evt/correct/corrections.json`. A correction locks `.evt/correct.lock` for its whole run, and
-//! `.evt/names.lock`, which live runs also lock for their renames, for each step: it lists and merges the days and exchanges them
+//! The state of corrections is `.evt/correct/corrections.json`. A correction locks that directory for its whole run,
+//! and `.evt`, which live runs also lock for their renames, for each step: it lists and merges the days and exchanges them
 //! before any other run adds a file. The state is written after the exchange. If the run is killed between both, the next one finds
 //! the cells right.
 

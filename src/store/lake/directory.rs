@@ -3,8 +3,8 @@
 //! ```text
 //! DIR/date=2024-01-15/0f3c….parquet    complete files only, named by a digest of their rows' keys
 //! DIR/.evt/lock                        locked (flock) by the writing run; a second one exits with status 75
-//! DIR/.evt/names.lock                  locked by whoever renames files into place or exchanges days, for that moment
-//! DIR/.evt/correct.lock                locked by the run that corrects metrics; its parts are in .evt/correct/
+//! DIR/.evt                             locked by whoever renames files into place or exchanges days, for that moment
+//! DIR/.evt/correct                     locked by the run that corrects metrics; holds its parts
 //! DIR/.evt/NAME.part                   files being written; readers skip the directory, which begins with a dot
 //! DIR/.evt/PIPELINE-RUN-N.prepared     the parts of an epoch that waits for its commit
 //! DIR/.evt/PIPELINE.committed          the last epoch committed
@@ -73,7 +73,7 @@ pub enum Published {
 pub struct Lake {
     dir: LakeDir,
     /// Keeps the lock.
-    _lock: DiskFile,
+    _lock: File,
     /// The directory of its parts below `.evt`, with a slash; empty for `.evt` itself.
     parts: &'static str,
     pipeline: String,
@@ -109,7 +109,7 @@ impl Lake {
         let names = lock_names(&dir)?;
         let finished = finish_exchange(&dir)?;
         let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
-        let lake = Self { dir, _lock: lock, parts: "", pipeline, next_part: 0, finished, dirty: BTreeSet::new() };
+        let lake = Self { dir, _lock: lock.file, parts: "", pipeline, next_part: 0, finished, dirty: BTreeSet::new() };
         if let Some(epoch) = lake.committed()? {
             // A run that failed after it had recorded its commit leaves the parts recorded, too.
             lake.dir.remove(&lake.manifest(epoch), fs::remove_file)?;
@@ -122,11 +122,10 @@ impl Lake {
     /// Opens it to correct metrics, beside a run that writes. Errors: exit status 75 if another run corrects them.
     pub fn open_to_correct(root: &Path, disk: Disk) -> Result<Self> {
         let dir = LakeDir { root: root.to_owned(), disk };
-        let (own, path) = (dir.hidden("correct"), dir.hidden("correct.lock"));
+        let own = dir.hidden("correct");
         dir.disk.create_directories(&own).map_err(|e| failed(root, "cannot make the directory", &e))?;
-        let lock = dir.disk.open(&path, OpenOptions::new().create(true).truncate(false).write(true));
-        let lock = lock.map_err(|e| failed(&path, "cannot open", &e))?;
-        take_lock(&lock.file, root)?;
+        let lock = File::open(&own).map_err(|e| failed(&own, "cannot open", &e))?;
+        take_lock(&lock, root)?;
         let names = lock_names(&dir)?;
         let finished = finish_exchange(&dir)?;
         let (pipeline, dirty) = (String::new(), BTreeSet::new());
@@ -304,7 +303,7 @@ impl Lake {
 /// The right to rename files into place.
 pub struct NamesLock {
     /// Keeps the lock.
-    _lock: DiskFile,
+    _lock: File,
 }
 
 /// How long a run waits for the right to rename files, and the interval of its attempts.
@@ -312,12 +311,11 @@ const NAMES_WAIT: Duration = Duration::from_secs(60);
 const NAMES_INTERVAL: Duration = Duration::from_millis(5);
 
 fn lock_names(dir: &LakeDir) -> Result<NamesLock> {
-    let path = dir.hidden("names.lock");
-    let lock = dir.disk.open(&path, OpenOptions::new().create(true).truncate(false).write(true));
-    let lock = lock.map_err(|e| failed(&path, "cannot open", &e))?;
+    let path = dir.root.join(".evt");
+    let lock = File::open(&path).map_err(|e| failed(&path, "cannot open", &e))?;
     let start = Instant::now();
     loop {
-        match take_lock(&lock.file, &dir.root) {
+        match take_lock(&lock, &dir.root) {
             Err(error) if error.kind() == ErrorKind::Fenced && start.elapsed() < NAMES_WAIT => {
                 std::thread::sleep(NAMES_INTERVAL);
             }
