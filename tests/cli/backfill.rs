@@ -1,5 +1,6 @@
 //! evt-backfill corrects the windows of a store: what it leaves equals one run over the whole input.
 
+use crate::broker::Bench;
 use crate::harness::{Dir, Draws, ROOT, ask, data, eventually, python, status};
 use crate::servers;
 use serde_json::Value;
@@ -426,6 +427,29 @@ fn a_correction_that_is_killed_at_any_point_ends_equal_after_the_next_run() {
         }
         assert!(kills > 0, "{store} {draws}: no run was killed");
     }
+}
+
+#[test]
+fn windows_that_a_topic_closes_equal_those_of_live_and_records_that_are_gone_are_named() {
+    let Some(bench) = Bench::new("backfill") else { return };
+    let (dir, topic) = (&bench.dir, bench.topic("t", 2, &[]));
+    generate(dir);
+    dir.shell(&format!("evt-ingest -q events.jsonl --to '{}'", bench.uri(&topic, "?key=user_id"))).succeeds();
+    let live = format!(
+        "evt-window -q '{}' --time event_time -m metrics.toml --late null: | evt-sink -q --to sqlite:right.db",
+        bench.uri(&topic, "?end=latest")
+    );
+    dir.shell(&live).succeeds();
+    let backfill =
+        format!("evt-backfill '{}' --time event_time -m metrics.toml --to sqlite:m.db", bench.uri(&topic, ""));
+    let said = dir.shell(&backfill).succeeds();
+    let (right, got) = (cells(dir, "sqlite:right.db"), cells(dir, "sqlite:m.db"));
+    assert!(said.stderr().contains("windows that were open at") && !said.stderr().contains("are gone"), "{said}");
+    assert!(got.len() > 100 && got.len() < right.len(), "{} of {}\n{said}", got.len(), right.len());
+    assert!(got.iter().all(|(key, cell)| right.get(key) == Some(cell)), "{said}");
+    let some = backfill.replace(&topic, &format!("{topic}?start=0:5,1:0")).replace("m.db", "some.db");
+    let said = dir.shell(&some).succeeds();
+    assert_eq!(said.stderr().matches("/0@5: the records before are gone").count(), 1, "{said}");
 }
 
 #[test]

@@ -17,9 +17,9 @@ use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::store::correct::{CorrectionCounts, Corrections, Part, Step};
 use crate::time::{DAY, format_instant};
 use crate::tool::validate::{Kept, Validate};
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AnyDictionaryArray, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,6 +43,57 @@ pub(super) enum Order {
         /// Whether the days of event time follow one another.
         by_day: bool,
     },
+}
+
+/// `--rate`.
+struct Pace {
+    rate: Option<u64>,
+    /// Rows read, and the monotonic time at which reading began.
+    rows: u64,
+    began: Option<Duration>,
+}
+
+impl Pace {
+    /// Waits until the rows so far are no more than the rate permits, then counts `rows` more.
+    fn wait(&mut self, rows: u64, run: &Run) -> Result<()> {
+        let Some(rate) = self.rate.filter(|rate| *rate > 0) else { return Ok(()) };
+        let now = run.clock.monotonic();
+        let elapsed = now.saturating_sub(*self.began.get_or_insert(now));
+        let due = Duration::from_secs_f64(self.rows as f64 / rate as f64);
+        self.rows += rows;
+        run.stop.sleep(due.saturating_sub(elapsed)).map(|_| ())
+    }
+}
+
+/// The partitions of topics that have begun.
+#[derive(Default)]
+struct Begun(BTreeSet<(String, String)>);
+
+impl Begun {
+    /// Returns a line for each partition that begins in this batch with another record than its first.
+    fn gaps(&mut self, batch: &RecordBatch) -> Vec<String> {
+        let (origins, names) = (batch.column(column::ORIGIN), batch.column(column::PARTITION));
+        let (origins, names) = (origins.as_any_dictionary(), names.as_any_dictionary());
+        let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
+        let (mut seen, mut lines) = (BTreeSet::new(), vec![]);
+        let codes = origins.normalized_keys().into_iter().zip(names.normalized_keys());
+        for (code, offset) in codes.zip(offsets.iter()) {
+            if !seen.insert(code) {
+                continue;
+            }
+            let text = |column: &dyn AnyDictionaryArray, code: usize| {
+                column.values().as_string::<i32>().value(code).to_owned()
+            };
+            let (origin, name) = (text(origins, code.0), text(names, code.1));
+            let shown = format!("{origin}/{name}@{offset}");
+            if self.0.insert((origin, name)) && *offset > 0 {
+                lines.push(format!(
+                    "{shown}: the records before are gone or not read; its stream time is not known, so rows may count that live called late"
+                ));
+            }
+        }
+        lines
+    }
 }
 
 /// What is corrected, and how.
@@ -69,7 +120,7 @@ pub(super) struct Setup {
     pub dry_run: bool,
     /// `--rate`.
     pub rate: Option<u64>,
-    /// The run, for `--rate`.
+    /// The run.
     pub run: Rc<Run>,
 }
 
@@ -89,9 +140,8 @@ pub(super) struct Correct {
     partial: u64,
     /// Cells that no longer count late events.
     taken_out: u64,
-    /// Rows read, and the time at which reading began, for `--rate`.
-    rows: u64,
-    began: Option<Duration>,
+    pace: Pace,
+    begun: Begun,
     is_done: bool,
 }
 
@@ -101,6 +151,7 @@ impl Correct {
         if matches!(setup.order, Order::Stores { .. }) {
             window.hold();
         }
+        let setup_rate = setup.rate;
         Self {
             window,
             validate,
@@ -111,20 +162,10 @@ impl Correct {
             counts: CorrectionCounts::default(),
             partial: 0,
             taken_out: 0,
-            rows: 0,
-            began: None,
+            pace: Pace { rate: setup_rate, rows: 0, began: None },
+            begun: Begun::default(),
             is_done: false,
         }
-    }
-
-    /// Waits until the rows so far are no more than `--rate` permits.
-    fn pace(&mut self, rows: u64, out: &dyn Collector) -> Result<()> {
-        let Some(rate) = self.setup.rate.filter(|rate| *rate > 0) else { return Ok(()) };
-        let due = Duration::from_secs_f64(self.rows as f64 / rate as f64);
-        let began = *self.began.get_or_insert(out.elapsed());
-        let wait = due.saturating_sub(out.elapsed().saturating_sub(began));
-        self.rows += rows;
-        self.setup.run.stop.sleep(wait).map(|_| ())
     }
 
     /// Raises the watermark to the day of a batch, if the days follow one another.
@@ -363,7 +404,10 @@ impl Operator for Correct {
     fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
         let taken = batch.num_rows() as u64;
         debug_assert_eq!(Kind::of(batch.schema_ref()).unwrap_or(Kind::Event), Kind::Event);
-        self.pace(taken, out)?;
+        self.pace.wait(taken, &self.setup.run)?;
+        if matches!(self.setup.order, Order::Streams { ends: false }) {
+            self.begun.gaps(&batch).into_iter().for_each(|line| out.report(Message::Warning(line)));
+        }
         let Kept { batch, duplicate } = match &mut self.validate {
             Some(validate) => validate.keep(batch, out)?,
             None => Kept { batch, duplicate: 0 },
