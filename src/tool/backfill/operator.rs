@@ -311,6 +311,7 @@ impl Correct {
         }
         if let Some(late) = &self.setup.late_input
             && !self.setup.dry_run
+            && self.setup.late.is_empty()
         {
             late.keep_position(self.setup.corrections.as_mut())?;
         }
@@ -338,6 +339,11 @@ impl Correct {
             let line = format!("{count} late events are pending: the input does not hold them, first {first}");
             out.note(Message::Warning(line));
             out.detail("late_pending", count.into());
+            out.set_verdict(1);
+        }
+        if self.setup.late_input.is_some() && !self.setup.late.is_empty() {
+            let line = "some windows of late events are not closed by the input; the next run tries them again";
+            out.note(Message::Warning(line.to_owned()));
             out.set_verdict(1);
         }
         let sessions = self.setup.late.sessions();

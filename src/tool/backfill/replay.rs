@@ -1,6 +1,6 @@
 //! `--dead`: repairs dead letters, validates them again and replays them.
 
-use super::BothArgs;
+use super::args::BothArgs;
 use crate::cli::check::CheckReport;
 use crate::error::{Error, Result};
 use crate::run::Run;

@@ -1,7 +1,7 @@
 //! The correction of windows: computes the windows of a range again, compares them with the rows of a store, and writes the
 //! differences.
 
-use super::BothArgs;
+use super::args::BothArgs;
 use super::late::LateInput;
 use super::operator::{Correct, Order, Setup};
 use crate::backfill::{Changes, LateCells, MetricScope, Scope};
