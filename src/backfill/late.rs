@@ -282,3 +282,7 @@ impl MetricCells {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "late_tests.rs"]
+mod tests;
