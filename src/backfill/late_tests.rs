@@ -41,7 +41,7 @@ fn batch(events: &[Event]) -> RecordBatch {
 
 /// The windows (start, end) of an instant, in seconds.
 fn windows(time: i64) -> Vec<(i64, i64)> {
-    (-20..200)
+    (-20..1000)
         .step_by(5)
         .map(|start| (start, start + 10))
         .filter(|(start, end)| (*start..*end).contains(&time))

@@ -122,8 +122,8 @@ impl Token {
     }
 
     /// Whether it may send events of this source.
-    pub fn allows(&self, source: &str) -> bool {
-        self.sources.as_ref().is_none_or(|sources| sources.iter().any(|one| one == source))
+    pub fn allows(&self, source: &[u8]) -> bool {
+        self.sources.as_ref().is_none_or(|sources| sources.iter().any(|one| one.as_bytes() == source))
     }
 }
 
@@ -181,9 +181,9 @@ mod tests {
         );
         let tokens = Tokens::parse(&text).unwrap();
         let a = tokens.find(b"test-secret").unwrap();
-        assert_eq!((a.name.as_str(), a.allows("ios"), a.allows("web")), ("a", true, false));
+        assert_eq!((a.name.as_str(), a.allows(b"ios"), a.allows(b"web")), ("a", true, false));
         let b = tokens.find(b"other-secret").unwrap();
-        assert_eq!((b.name.as_str(), b.allows("web")), ("b", true));
+        assert_eq!((b.name.as_str(), b.allows(b"web")), ("b", true));
         assert!(tokens.find(b"test-secre").is_none() && tokens.find(b"").is_none());
     }
 

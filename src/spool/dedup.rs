@@ -52,7 +52,7 @@ impl DedupWindow {
         self.scratch.extend_from_slice(&id);
         self.scratch.extend_from_slice(&token.len().to_le_bytes());
         self.scratch.extend_from_slice(token.as_bytes());
-        self.scratch.extend_from_slice(record.source.as_bytes());
+        self.scratch.extend_from_slice(&record.source);
         let key = xxh3_128_with_seed(&self.scratch, self.seed);
         let payload = xxh3_64_with_seed(&record.payload, self.seed);
         match self.payloads.entry(key) {

@@ -101,7 +101,7 @@ fn put_record(out: &mut Vec<u8>, record: &Record) {
     };
     out.push(fate | if record.event_id.is_some() { HAS_ID } else { 0 });
     put(out, &record.payload);
-    put(out, record.source.as_bytes());
+    put(out, &record.source);
     out.extend_from_slice(record.event_id.as_ref().map_or(&[], |id| &id[..]));
     if let Some(fault) = record.fault() {
         let code = TYPES.iter().position(|known| *known == fault.error_type).unwrap_or(0);
@@ -190,7 +190,8 @@ fn record(body: &Bytes, rest: &mut Cursor<'_>) -> Option<Record> {
     if flags >= HAS_SPOOL_FAULT << 1 {
         return None;
     }
-    let (payload, source) = (body.slice_ref(slice(rest)?), text(rest)?);
+    let payload = body.slice_ref(slice(rest)?);
+    let source = slice(rest).filter(|source| std::str::from_utf8(source).is_ok())?;
     let event_id = if flags & HAS_ID == 0 { None } else { Some(rest.array()?) };
     let has_fault = flags & (HAS_FAULT | HAS_SPOOL_FAULT) != 0;
     let fate = match (flags & FATE, has_fault) {
@@ -199,7 +200,7 @@ fn record(body: &Bytes, rest: &mut Cursor<'_>) -> Option<Record> {
         (2, true) => RecordFate::Rejected(fault(rest)?),
         _ => return None,
     };
-    Some(Record { payload, source, event_id, fate })
+    Some(Record { payload, source: body.slice_ref(source), event_id, fate })
 }
 
 fn fault(rest: &mut Cursor<'_>) -> Option<Fault> {

@@ -10,8 +10,9 @@ fn fault() -> impl Strategy<Value = Fault> {
 
 fn record() -> impl Strategy<Value = Record> {
     let fate = prop_oneof![Just(RecordFate::New), Just(RecordFate::Duplicate), fault().prop_map(RecordFate::Rejected)];
-    (vec(any::<u8>(), 0..60), ".{0,8}", any::<Option<[u8; 16]>>(), fate)
-        .prop_map(|(payload, source, event_id, fate)| Record { payload: payload.into(), source, event_id, fate })
+    (vec(any::<u8>(), 0..60), ".{0,8}", any::<Option<[u8; 16]>>(), fate).prop_map(
+        |(payload, source, event_id, fate)| Record { payload: payload.into(), source: source.into(), event_id, fate },
+    )
 }
 
 prop_compose! {

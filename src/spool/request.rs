@@ -33,8 +33,8 @@ pub struct IdempotencyKey {
 pub struct Record {
     /// Its bytes as received: JSON text of one event, or bytes that could not be parsed.
     pub payload: Bytes,
-    /// Its `source`; empty if it has none.
-    pub source: String,
+    /// Its `source`, UTF-8 text; empty if it has none. Records share buffers, so that a record allocates nothing.
+    pub source: Bytes,
     /// Its `event_id`; if absent, one is derived from the record's offset.
     pub event_id: Option<[u8; 16]>,
     /// Its outcome: the HTTP server rejects records, and the spool finds duplicates.
@@ -55,7 +55,7 @@ pub enum RecordFate {
 impl Record {
     /// Makes a new record without a source and an id.
     pub fn new(payload: Bytes) -> Self {
-        Self { payload, source: String::new(), event_id: None, fate: RecordFate::New }
+        Self { payload, source: Bytes::new(), event_id: None, fate: RecordFate::New }
     }
 
     /// Makes a rejected record.

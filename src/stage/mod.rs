@@ -414,3 +414,6 @@ impl Stage {
 pub fn always_null(name: &str) -> String {
     format!("--where: {name} was NULL in every row; check the name")
 }
+
+#[cfg(test)]
+mod tests;

@@ -486,9 +486,12 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     let read = bench.start("evt-ingest", &[&bench.uri(&topic, ""), "--to", "null:"]);
     let (status, _) = stopped(read);
     assert_eq!(status, 143, "a run that waits for its broker can be stopped");
+    eventually("the outage is reported", || told("patient.jsonl.said").contains("all broker connections are down"));
     broker.start();
     eventually("it is noticed though nothing comes", || {
-        told("patient.jsonl.said").contains("brokers are available again")
+        let said = told("patient.jsonl.said");
+        assert_eq!(patient.try_wait().expect("a status"), None, "{said}");
+        said.contains("brokers are available again")
     });
     patient.kill().and_then(|()| patient.wait()).expect("it runs");
 }

@@ -17,7 +17,7 @@ use crate::registry::confluent::Confluent;
 use crate::registry::confluent::recall::Recall;
 use crate::registry::wire::Wire;
 use crate::spool::request::{Record, RecordFate};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 
 /// Makes a validator of schemas and the schemas of a directory; no schemas if a registry has them.
@@ -35,6 +35,8 @@ pub struct RequestValidator {
     size_check: Option<SizeCheck>,
     /// Indices of the records that are rows of the present batch.
     rows: Vec<usize>,
+    /// The source of the last record that had one.
+    source: Bytes,
 }
 
 /// The options of the validation.
@@ -74,6 +76,7 @@ impl RequestValidator {
             record_max: options.record_max,
             size_check: (!options.limits.is_empty()).then(|| SizeCheck::new(options)).transpose()?,
             rows: vec![],
+            source: Bytes::new(),
         })
     }
 
@@ -123,6 +126,7 @@ impl RequestValidator {
             self.check_schemas(&mut records, recall)?;
         }
         self.rows.clear();
+        detach(&mut records);
         Ok(records)
     }
 
@@ -136,12 +140,12 @@ impl RequestValidator {
         if record.fault().is_some() {
             self.truncate(record);
         } else if let Some((id, named, source)) = self.mapper.last() {
-            record.source.push_str(source);
+            // Most records of a request have the same source.
+            if self.source != source {
+                self.source = Bytes::copy_from_slice(source.as_bytes());
+            }
+            record.source = self.source.clone();
             record.event_id = named.then_some(id);
-        }
-        if !record.payload.is_unique() {
-            // A part of the body would keep all of it in memory.
-            record.payload = Bytes::copy_from_slice(&record.payload);
         }
         Ok(())
     }
@@ -213,6 +217,21 @@ impl RequestValidator {
     }
 }
 
+/// Copies the payloads into one buffer. Slices of the body would keep all of it in memory.
+fn detach(records: &mut [Record]) {
+    if let [record] = records
+        && record.payload.is_unique()
+    {
+        return;
+    }
+    let mut all = BytesMut::with_capacity(records.iter().map(|record| record.payload.len()).sum());
+    records.iter().for_each(|record| all.extend_from_slice(&record.payload));
+    let mut all = all.freeze();
+    for record in records {
+        record.payload = all.split_to(record.payload.len());
+    }
+}
+
 /// A check of events against the size limits of the outputs.
 struct SizeCheck {
     limits: Vec<RowLimit>,
@@ -271,9 +290,9 @@ const BESIDE_MAX: usize = 16 << 10;
 
 /// Makes the fault of a record whose source its token is not for.
 #[cold]
-pub fn wrong_source(source: &str, token: &str) -> Fault {
+pub fn wrong_source(source: &[u8], token: &str) -> Fault {
     let mut shown = String::new();
-    write_string(&mut shown, &source.chars().take(64).collect::<String>());
+    write_string(&mut shown, &String::from_utf8_lossy(source).chars().take(64).collect::<String>());
     Fault::new(ErrorType::EnvelopeError, format!("source: {shown} is not allowed for the token '{token}'"))
 }
 

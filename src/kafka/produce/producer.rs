@@ -7,6 +7,7 @@ use crate::kafka::health::Health;
 use crate::metrics::Up;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(super) struct TopicProducer {
     client: BaseProducer<Context>,
     health: Health,
     up: Up,
+    /// Whether records were queued, or in flight when an outage began, whose acknowledgement proves a reachable broker.
+    expects_proof: Cell<bool>,
     /// Rows of the present batch that are not in the queue yet, for messages.
     pub unsent: usize,
 }
@@ -28,7 +31,7 @@ impl TopicProducer {
     /// Makes a producer with these settings of sizes; it connects with the first request.
     pub fn new(topics: &Topics, up: Up, sizes: &[(&str, String)]) -> Result<Self> {
         let (client, health) = (create(topics, sizes)?, Health::new(topics));
-        Ok(Self { topics: topics.clone(), client, health, up, unsent: 0 })
+        Ok(Self { topics: topics.clone(), client, health, up, expects_proof: Cell::new(false), unsent: 0 })
     }
 
     /// Replaces the client by one with these settings of sizes. Every record must be acknowledged.
@@ -70,7 +73,10 @@ impl TopicProducer {
         let mut wait = None;
         loop {
             let (error, back) = match self.client.send(record) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.expects_proof.set(true);
+                    return Ok(());
+                }
                 Err(failed) => failed,
             };
             if error.rdkafka_error_code() != Some(Code::QueueFull) {
@@ -94,7 +100,12 @@ impl TopicProducer {
             if !client::is_transient(code) {
                 return Err(client::failed(&self.topics.address, "writing failed", &KafkaError::Global(code)));
             }
+            let was_up = self.health.is_up();
             self.health.note_error(code);
+            if was_up && !self.health.is_up() {
+                // Records that were acknowledged before the outage do not end it.
+                self.expects_proof.set(self.has_records_in_flight());
+            }
         }
         if stats.is_some_and(|stats| stats.is_up) {
             self.health.note_success();
@@ -122,9 +133,6 @@ impl TopicProducer {
 
     /// Waits until every record is acknowledged or returned.
     pub fn flush(&self) -> Result<()> {
-        // The number in flight includes pending errors and statistics, which do not prove a reachable broker. A flush
-        // considers only records.
-        let has_records = self.client.flush(Duration::ZERO).is_err();
         let mut wait = self.topics.run.stop.server_wait();
         // librdkafka fails a record after `wait=`; this limit covers records that it would never report.
         let limit = self.topics.address.options.wait.limit(true).map(|limit| limit * 2);
@@ -144,10 +152,17 @@ impl TopicProducer {
             }
         }
         self.check()?;
-        if has_records {
+        // Acknowledgements are not reported, and they may arrive before the flush begins.
+        if self.expects_proof.take() {
             self.health.note_success();
         }
         Ok(())
+    }
+
+    /// Whether a record is in flight. The client's own count includes pending errors and statistics; a flush considers only
+    /// records.
+    fn has_records_in_flight(&self) -> bool {
+        self.client.flush(Duration::ZERO).is_err()
     }
 
     /// Makes the error of a wait for acknowledgements that a signal ended.
@@ -194,19 +209,44 @@ mod tests {
     use crate::clock::Clock;
     use crate::run::Run;
     use crate::uri::kafka::Address;
+    use rdkafka::mocking::MockCluster;
     use std::rc::Rc;
 
-    #[test]
-    fn pending_events_without_an_acknowledgement_do_not_end_an_outage() {
+    /// Makes a producer of a topic, and waits until its brokers have been unreachable for so long that a success ends the outage.
+    fn during_an_outage(address: &str) -> TopicProducer {
         let run = Rc::new(Run::unwatched("evt-test", Clock::System));
-        let address = Address::parse("//127.0.0.1:1/t?rdkafka.statistics.interval.ms=50").unwrap();
+        let address = Address::parse(address).unwrap();
         let producer = TopicProducer::new(&Topics::new(&address, &run), Up::default(), &[]).unwrap();
         while producer.health.is_up() {
             producer.client.poll(POLL_TIMEOUT);
             producer.check().unwrap();
         }
-        // A success soon after the outage began would not end it.
         run.stop.sleep(Duration::from_millis(1200)).unwrap();
+        producer
+    }
+
+    #[test]
+    fn a_record_that_is_acknowledged_before_the_flush_ends_an_outage() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        cluster.broker_down(1).unwrap();
+        let options = "rdkafka.statistics.interval.ms=0&rdkafka.reconnect.backoff.max.ms=200";
+        let producer = during_an_outage(&format!("//{}/t?{options}", cluster.bootstrap_servers()));
+        cluster.broker_up(1).unwrap();
+        let record = ProducerRecord { partition: None, key: None, value: b"x".as_slice().into(), headers: None };
+        producer.queue(record).unwrap();
+        while producer.has_records_in_flight() {
+            producer.client.poll(POLL_TIMEOUT);
+        }
+        producer.check().unwrap();
+        assert!(!producer.health.is_up(), "acknowledgements are not reported");
+        producer.flush().unwrap();
+        assert!(producer.health.is_up());
+    }
+
+    #[test]
+    fn pending_events_without_an_acknowledgement_do_not_end_an_outage() {
+        let producer = during_an_outage("//127.0.0.1:1/t?rdkafka.statistics.interval.ms=50");
         assert!(producer.client.in_flight_count() > 0, "errors and statistics are pending");
         producer.flush().unwrap();
         assert!(!producer.health.is_up());
