@@ -408,8 +408,8 @@ fn a_correction_that_is_killed_at_any_point_ends_equal_after_the_next_run() {
     let mut draws = Draws::new();
     for store in stores("killed") {
         let mut kills = 0;
-        for round in 0..4 {
-            run_live(&dir, "events.jsonl", "wrong.toml", &format!("{store}{}", if round == 0 { "" } else { "" }));
+        for _ in 0..4 {
+            run_live(&dir, "events.jsonl", "wrong.toml", &store);
             let args = ["-q", "events.jsonl", "-m", "metrics.toml", "--rate", "40000", "--to", &store];
             let mut command = dir.command("evt-backfill", &args);
             let mut run = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
