@@ -15,7 +15,7 @@ use crate::kind::Kind;
 use crate::kind::span::Span;
 use crate::mapping::{Projection, Provenance};
 use crate::metrics::Up;
-use crate::op::window::metric::Emit;
+use crate::op::window::metric::{Emit, Metric};
 use crate::op::window::spec::{self, Spec};
 use crate::op::window::{Options, Window, watermark};
 use crate::output::open_options;
@@ -298,7 +298,8 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     let validates = both.schema.schemas.is_some() || both.schema.dedup.is_some();
     let lean = !validates && !has_letters && args.late_events.is_none();
     mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
-    let has_sessions = spec.metrics.iter().any(|metric| MetricScope::of(metric).is_session());
+    let chosen = |metric: &&Metric| args.only.is_empty() || args.only.contains(&metric.name);
+    let has_sessions = spec.metrics.iter().filter(chosen).any(|metric| MetricScope::of(metric).is_session());
     Ok(SourceOptions {
         read_mode: ReadMode::Bounded,
         shows_records: has_letters,
