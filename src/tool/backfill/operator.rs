@@ -11,6 +11,7 @@ use crate::kind::event::column;
 use crate::kind::metric::Row;
 use crate::kind::span::Span;
 use crate::op::window::metric::Shape;
+use crate::op::window::watermark::{self, Watermark};
 use crate::op::window::{Outcome, Window};
 use crate::run::Run;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
@@ -136,22 +137,33 @@ pub(super) struct Correct {
     /// The day whose rows are read (µs).
     day: i64,
     counts: CorrectionCounts,
+    notes: Notes,
+    pace: Pace,
+    begun: Begun,
+    /// The watermark of topics while the windows wait for late events.
+    closing: Option<Watermark>,
+    is_done: bool,
+}
+
+/// Counts for the report at the end.
+#[derive(Default)]
+struct Notes {
     /// Sessions that touch the edge of what was read.
     partial: u64,
     /// Cells that no longer count late events.
     taken_out: u64,
-    pace: Pace,
-    begun: Begun,
-    is_done: bool,
 }
 
 impl Correct {
-    /// Makes the operator.
-    pub fn new(mut window: Window, validate: Option<Validate>, setup: Setup) -> Self {
-        if matches!(setup.order, Order::Stores { .. }) {
+    /// Makes the operator; `options` are those of the watermark of `window`.
+    pub fn new(mut window: Window, validate: Option<Validate>, setup: Setup, options: watermark::Options) -> Self {
+        let has_late = !setup.late.is_empty();
+        // In a stream the late events of a window follow after it has closed.
+        if has_late || matches!(setup.order, Order::Stores { .. }) {
             window.hold();
         }
-        let setup_rate = setup.rate;
+        let is_topic = matches!(setup.order, Order::Streams { ends: false });
+        let rate = setup.rate;
         Self {
             window,
             validate,
@@ -160,10 +172,10 @@ impl Correct {
             right: BTreeMap::new(),
             day: i64::MIN,
             counts: CorrectionCounts::default(),
-            partial: 0,
-            taken_out: 0,
-            pace: Pace { rate: setup_rate, rows: 0, began: None },
+            notes: Notes::default(),
+            pace: Pace { rate, rows: 0, began: None },
             begun: Begun::default(),
+            closing: (has_late && is_topic).then(|| Watermark::new(options)),
             is_done: false,
         }
     }
@@ -200,6 +212,9 @@ impl Correct {
     /// Computes the windows of a batch.
     fn compute(&mut self, batch: &RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
         self.begin_day(event_times(batch), out)?;
+        if let Some(closing) = &mut self.closing {
+            closing.on_batch(batch, input)?;
+        }
         let (inside, outside) = self.inside(batch)?;
         if outside > 0 {
             self.window.on_others(batch, input)?;
@@ -225,12 +240,16 @@ impl Correct {
 
     /// Takes the cells that are complete, and compares them if there are many of them or if `all`.
     fn fire(&mut self, all: bool, out: &mut dyn Collector) -> Result<()> {
-        let Self { window, setup, right, partial, .. } = self;
+        let Self { window, setup, right, notes, .. } = self;
         window.fire(&mut |row| {
-            take(row, &setup.scope, right, partial);
+            take(row, &setup.scope, right, &mut notes.partial);
             Ok(())
         })?;
         let Some(watermark) = self.window.watermark().get() else { return Ok(()) };
+        if watermark <= self.done {
+            // An earlier run has made these cells right.
+            self.right.clear();
+        }
         let far = watermark.saturating_sub(self.done) >= DAY && self.done > i64::MIN;
         if watermark > self.done && (all || far || self.right.len() >= STEP_CELLS) {
             self.step(watermark, out)?;
@@ -271,7 +290,7 @@ impl Correct {
         let (gone, rest): (Vec<LateCell>, Vec<LateCell>) =
             std::mem::take(without_late).into_iter().partition(|cell| is_of_step(&cell.key));
         *without_late = rest;
-        self.taken_out += gone.len() as u64;
+        self.notes.taken_out += gone.len() as u64;
         let without_late = gone.into_iter().map(|cell| cell.key).collect();
         let step = Step { parts, covers: &covers, right, late: kept, without_late, progress: watermark };
         let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };
@@ -294,14 +313,19 @@ impl Correct {
                 return Ok(());
             }
             Order::Streams { ends: true } if !self.is_done => {
-                let Self { window, setup, right, partial, .. } = self;
+                let Self { window, setup, right, notes, .. } = self;
                 window.on_exhausted(&mut |row| {
-                    take(row, &setup.scope, right, partial);
+                    take(row, &setup.scope, right, &mut notes.partial);
                     Ok(())
                 })?;
                 self.step(i64::MAX, out)?;
             }
-            Order::Streams { .. } => self.fire(true, out)?,
+            Order::Streams { .. } => {
+                if let Some(watermark) = self.closing.as_ref().and_then(Watermark::get) {
+                    self.window.on_promise(watermark);
+                }
+                self.fire(true, out)?;
+            }
             Order::Stores { closed, .. } => {
                 if let Some(closed) = *closed {
                     self.window.on_promise(closed);
@@ -325,14 +349,14 @@ impl Correct {
         out.note(Message::Info(format!(
             "cells: {corrected} {would}corrected, {inserted} {would}inserted, {retracted} {would}retracted, {unchanged} right"
         )));
-        if self.partial > 0 {
-            let partial = self.partial;
+        let Notes { partial, taken_out } = self.notes;
+        if partial > 0 {
             out.note(Message::Info(format!(
                 "{partial} sessions may begin before what was read (--before); not corrected"
             )));
         }
-        if self.taken_out > 0 {
-            out.note(Message::Info(format!("{} cells no longer count late events", self.taken_out)));
+        if taken_out > 0 {
+            out.note(Message::Info(format!("{taken_out} cells no longer count late events")));
         }
         self.report_open(out);
         if let Some((count, first)) = self.setup.late_input.as_ref().and_then(LateInput::pending) {
@@ -433,6 +457,9 @@ impl Operator for Correct {
                 }
                 if let Order::Streams { .. } = self.setup.order {
                     self.window.on_progress(&progress)?;
+                }
+                if let Some(closing) = &mut self.closing {
+                    closing.on_progress(&progress)?;
                 }
                 self.fire(false, out)?;
                 out.control(&Control::Progress(progress))
