@@ -153,7 +153,7 @@ impl CorrectionCounts {
     }
 }
 
-/// The place in a stream of late events up to which all are corrected.
+/// The position in a stream of late events up to which all are corrected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LatePosition {
     /// Number of late events.

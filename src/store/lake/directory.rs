@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/date=2024-01-15/0f3c….parquet    complete files only, named by a digest of their rows' keys
 //! DIR/.evt/lock                        locked (flock) by the writing run; a second one exits with status 75
-//! DIR/.evt                             locked by whoever renames files into place or exchanges days, for that moment
+//! DIR/.evt                             locked by a run while it renames complete files or exchanges days
 //! DIR/.evt/correct                     locked by the run that corrects metrics; holds its parts
 //! DIR/.evt/NAME.part                   files being written; readers skip the directory, which begins with a dot
 //! DIR/.evt/PIPELINE-RUN-N.prepared     the parts of an epoch that waits for its commit
@@ -135,7 +135,7 @@ impl Lake {
         Ok(lake)
     }
 
-    /// Waits for the right to rename files into place, and keeps it until the result is dropped. Errors: exit status 75 if another
+    /// Waits for the right to rename complete files, and keeps it until the result is dropped. Errors: exit status 75 if another
     /// run keeps it for long.
     pub fn lock_names(&self) -> Result<NamesLock> {
         lock_names(&self.dir)
@@ -300,7 +300,7 @@ impl Lake {
     }
 }
 
-/// The right to rename files into place.
+/// The right to rename complete files.
 pub struct NamesLock {
     /// Keeps the lock.
     _lock: File,
