@@ -82,7 +82,7 @@ impl Opener {
     /// Opens the next input; `is_last` if none follows.
     pub(super) fn open(&mut self, uri: &Uri, is_last: bool, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         match uri {
-            Uri::Store(store, location) => self.rows(*store, location, ingest),
+            &Uri::Store(store, ref location) => self.rows(store, location, ingest),
             Uri::Kafka(_) => self.begin_topics(is_last),
             Uri::Http(_) => self.listen(uri, ingest),
             _ => self.bytes(uri),

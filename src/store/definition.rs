@@ -123,7 +123,7 @@ impl Store {
         if span == Span::default() {
             return Ok(rows);
         }
-        let inside = move |batch: Result<RecordBatch>| {
+        let inside = move |batch: Result<RecordBatch>| -> Result<RecordBatch> {
             let batch = batch?;
             span.keep(kind, &batch).map_or_else(|| Ok(batch.clone()), |keep| Ok(filter_record_batch(&batch, &keep)?))
         };
