@@ -134,7 +134,7 @@ pub(super) struct Correct {
     right: BTreeMap<CellKey, CellValue>,
     /// The watermark up to which all cells were compared (µs).
     done: i64,
-    /// The day whose rows are read (µs).
+    /// The day whose rows are read, or the first watermark of a stream (µs).
     day: i64,
     counts: CorrectionCounts,
     notes: Notes,
@@ -187,6 +187,10 @@ impl Correct {
         let day = least.div_euclid(DAY).saturating_mul(DAY);
         if day > self.day {
             self.day = day;
+            if let Span { since: Some(since), until: Some(until) } = self.setup.reading {
+                let days = |time: i64| u64::try_from(time.saturating_sub(since) / DAY).unwrap_or(0);
+                out.show_part(days(day), days(until).max(1));
+            }
             self.window.on_promise(day.min(closed));
             self.fire(true, out)?;
         }
@@ -250,7 +254,10 @@ impl Correct {
             // An earlier run has made these cells right.
             self.right.clear();
         }
-        let far = watermark.saturating_sub(self.done) >= DAY && self.done > i64::MIN;
+        if self.day == i64::MIN {
+            self.day = watermark;
+        }
+        let far = watermark.saturating_sub(self.done.max(self.day)) >= DAY;
         if watermark > self.done && (all || far || self.right.len() >= STEP_CELLS) {
             self.step(watermark, out)?;
         }

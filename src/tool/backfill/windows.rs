@@ -167,21 +167,28 @@ impl Target {
     }
 }
 
-/// Returns the order of the rows of the inputs. Errors: exit status 2 if some inputs are stores and others are not.
-fn order(args: &WindowsArgs, both: &BothArgs, span: Span) -> Result<Order> {
+/// Checks the inputs without reading them; returns whether they are stores. Errors: exit status 2 if some are stores and others are
+/// not, or if a flag requires another order of their rows.
+fn check_inputs(both: &BothArgs) -> Result<bool> {
     let inputs = both.stage.input.uris()?;
-    let is_store = |uri: &Uri| matches!(uri, Uri::Store(..));
-    if !inputs.iter().any(is_store) {
-        let ends = !inputs.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
-        return Ok(Order::Streams { ends });
-    }
-    if !inputs.iter().all(is_store) {
+    let stores = inputs.iter().filter(|uri| matches!(uri, Uri::Store(..))).count();
+    if stores > 0 && stores < inputs.len() {
         return Err(Error::usage("expected either stores or files and topics as inputs, found both"));
     }
-    if both.schema.dedup.is_some() {
+    if stores > 0 && both.schema.dedup.is_some() {
         return Err(Error::usage(
             "--dedup requires raw records in the order of their arrival; a store is written behind evt-validate --dedup",
         ));
+    }
+    Ok(stores > 0)
+}
+
+/// Returns the order of the rows of the inputs, whose event time is in `span`.
+fn order(args: &WindowsArgs, both: &BothArgs, span: Span) -> Result<Order> {
+    let inputs = both.stage.input.uris()?;
+    if !check_inputs(both)? {
+        let ends = !inputs.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
+        return Ok(Order::Streams { ends });
     }
     let mut least: Option<crate::store::StreamEnd> = None;
     for uri in &inputs {
@@ -207,6 +214,7 @@ pub(super) fn run(args: WindowsArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8
 /// Opens the stage.
 fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> {
     let (spec, target) = (args.spec()?, Target::of(&both)?);
+    check_inputs(&both)?;
     let digest = args.digest(&spec, &both);
     let mut scope = args.scope(&spec, run.clock.now())?;
     let bound = args.out_of_orderness.0.unwrap_or(i64::MAX);
