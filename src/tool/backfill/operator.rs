@@ -5,7 +5,6 @@ use crate::backfill::{CellKey, CellValue, Changes, Difference, LateCell, LateCel
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::frame::{Control, How, State};
-use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
 use crate::kind::metric::Row;
@@ -440,7 +439,6 @@ fn event_times(batch: &RecordBatch) -> &[i64] {
 impl Operator for Correct {
     fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
         let taken = batch.num_rows() as u64;
-        debug_assert_eq!(Kind::of(batch.schema_ref()).unwrap_or(Kind::Event), Kind::Event);
         self.pace.wait(taken, &self.setup.run)?;
         if matches!(self.setup.order, Order::Streams { ends: false }) {
             self.begun.gaps(&batch).into_iter().for_each(|line| out.report(Message::Warning(line)));
