@@ -35,7 +35,7 @@ pub mod rows;
 mod sink;
 mod sqlite;
 
-pub use definition::{Batches, CorrectionStore, Store, StoreReader, StreamEnd, Tables, batches};
+pub use definition::{Batches, CorrectionStore, Store, StoreReader, StreamEnd, Subset, Tables, batches};
 pub use location::Location;
 pub use sink::{Epoch, Notice, OpenOptions, Sink, SinkOutcome};
 

@@ -5,7 +5,7 @@
 //! before any other run adds a file. The state is written after the exchange. If the run is killed between both, the next one finds
 //! the cells right.
 
-use crate::backfill::{CellKey, CellValue, Difference, LateCell, StoredCell, compare};
+use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, compare};
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -237,7 +237,7 @@ impl LakeCorrections {
             let (mut results, mut counts) = (Results::default(), SinkCounts::default());
             let path = self.lake.day(day);
             if path.exists() {
-                for batch in lake_read::Day::open(&path)?.batches(Kind::Metric)? {
+                for batch in lake_read::Day::open(&path)?.batches(Kind::Metric, None)? {
                     results.apply(&batch?, &mut counts)?;
                 }
             }
@@ -362,7 +362,7 @@ fn stored(root: &Path, step: &Step<'_>) -> Result<BTreeMap<CellKey, StoredCell>>
         }
     }
     let cell = |Stored { version, value }: Stored| StoredCell {
-        content: CellValue { value, rows: version.rows },
+        content: CellContent { value, rows: version.rows },
         revision: version.revision,
     };
     Ok(found.into_iter().map(|(key, stored)| (key, cell(stored))).collect())

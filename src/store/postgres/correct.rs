@@ -1,6 +1,6 @@
 //! Corrects the metrics of a Postgres store: each step is one transaction, which locks the stored rows that it compares.
 
-use crate::backfill::{CellKey, CellValue, Difference, LateCell, StoredCell, compare};
+use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, compare};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::canonical_dimensions;
 use crate::kind::Kind;
@@ -286,7 +286,7 @@ async fn stored(link: &Link, step: &Step<'_>, lock: &str) -> Result<BTreeMap<Cel
         for row in link.client.query(&select, &[metric, &bound(*since), &bound(*after), &bound(*to)]).await? {
             let key = key(metric, &row)?;
             if (step.covers)(&key) {
-                let content = CellValue { value: row.try_get(3)?, rows: row.try_get(4)? };
+                let content = CellContent { value: row.try_get(3)?, rows: row.try_get(4)? };
                 found.insert(key, StoredCell { content, revision: row.try_get(5)? });
             }
         }

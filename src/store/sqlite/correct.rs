@@ -1,6 +1,6 @@
 //! Corrects the metrics of a SQLite store: each step is one transaction.
 
-use crate::backfill::{CellKey, CellValue, Difference, LateCell, StoredCell, compare};
+use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, compare};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::Builder;
@@ -278,7 +278,7 @@ fn stored(db: &Connection, step: &Step<'_>) -> Result<BTreeMap<CellKey, StoredCe
                 dimensions: row.get(2)?,
             };
             if (step.covers)(&key) {
-                let content = CellValue { value: real(row.get_ref(3)?), rows: row.get(4)? };
+                let content = CellContent { value: real(row.get_ref(3)?), rows: row.get(4)? };
                 found.insert(key, StoredCell { content, revision: row.get(5)? });
             }
         }

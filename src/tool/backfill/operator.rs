@@ -1,7 +1,7 @@
 //! The operator of the correction: validates events again, computes their windows again, and makes the stored cells right.
 
 use super::late::LateInput;
-use crate::backfill::{CellKey, CellValue, Changes, Difference, LateCell, LateCells, MetricScope, Scope};
+use crate::backfill::{CellContent, CellKey, Changes, Difference, LateCell, LateCells, MetricScope, Scope};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::frame::{Control, How, State};
@@ -130,7 +130,7 @@ pub(super) struct Correct {
     validate: Option<Validate>,
     setup: Setup,
     /// Right cells that were not compared yet.
-    right: BTreeMap<CellKey, CellValue>,
+    right: BTreeMap<CellKey, CellContent>,
     /// The watermark up to which all cells were compared (µs).
     done: i64,
     /// The day whose rows are read, or the first watermark of a stream (µs).
@@ -417,7 +417,7 @@ fn part(metric: &MetricScope, since: Option<i64>, after: i64, watermark: i64) ->
 }
 
 /// Keeps a computed cell that the correction covers.
-fn take(row: &Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey, CellValue>, partial: &mut u64) {
+fn take(row: &Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey, CellContent>, partial: &mut u64) {
     let Some(metric) = scope.metric(row.name).filter(|_| scope.range.holds(row.start, row.end) && !row.retracted)
     else {
         return;
@@ -426,7 +426,7 @@ fn take(row: &Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey, CellValue>, 
     let key = CellKey { end: row.end, start: row.start, metric: metric.name.clone(), dimensions };
     if scope.covers(&key) {
         let rows = i64::try_from(row.rows).unwrap_or(i64::MAX);
-        right.insert(key, CellValue { value: row.value, rows });
+        right.insert(key, CellContent { value: row.value, rows });
     } else if scope.is_partial(metric, &key) {
         *partial += 1;
     }

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::{jsonl, table};
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
+use crate::kind::event::column;
 use crate::kind::span::Span;
 use crate::mapping::{Projection, Provenance};
 use crate::metrics::Up;
@@ -24,7 +25,7 @@ use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::store::correct::{Claim, Corrections, shown_range};
-use crate::store::{Location, Store};
+use crate::store::{Location, Store, Subset};
 use crate::time::{format_instant, parse_duration, parse_instant_or_now};
 use crate::tool::validate::Validate;
 use crate::tool::window::{Disorder, disorder};
@@ -311,10 +312,18 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     Ok(SourceOptions {
         read_mode: ReadMode::Bounded,
         shows_records: has_letters,
-        span,
+        subset: Subset { span, columns: lean.then(|| stored_columns(spec)) },
         sorts_stores: has_sessions && matches!(order, Order::Stores { .. }),
         ..both.stage.source(mapping)?
     })
+}
+
+/// Returns the columns of stored events that the windows need, as bits.
+fn stored_columns(spec: &Spec) -> u32 {
+    let stamps = [column::EVENT_TIME, column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME];
+    let properties = (!spec.leaves.properties().is_empty()).then_some(column::PROPERTIES);
+    let bits = stamps.into_iter().chain(properties).fold(0, |bits, column| bits | 1 << column);
+    bits | spec.leaves.columns()
 }
 
 /// Makes the operator once the rows are known.
