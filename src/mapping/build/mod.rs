@@ -20,7 +20,7 @@ use arrow::array::{
 };
 use arrow::buffer::Buffer;
 use arrow::compute::filter;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use raw::Raw;
 use std::sync::Arc;
 use text::{Text, taken};
