@@ -184,8 +184,8 @@ fn check_inputs(both: &BothArgs) -> Result<bool> {
     Ok(stores > 0)
 }
 
-/// Returns the order of the rows of the inputs, whose event time is in `span`.
-fn order(args: &WindowsArgs, both: &BothArgs, span: Span) -> Result<Order> {
+/// Returns the order of the rows of the inputs, whose event time is in `span`; with `has_sessions` the rows of stores are sorted.
+fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) -> Result<Order> {
     let inputs = both.stage.input.uris()?;
     if !check_inputs(both)? {
         let ends = !inputs.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
@@ -203,7 +203,8 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span) -> Result<Order> {
     let held_by = least.as_ref().map(|end| format!("partition {} of {} ends there", end.partition, end.origin));
     let closed = least.map(|end| end.stream_time.saturating_sub(args.out_of_orderness.0.unwrap_or(0)));
     let one_lake = |uri: &Uri| matches!(uri, Uri::Store(store, _) if store.scheme == "parquet");
-    let by_day = inputs.len() == 1 && (span.since.is_some() && span.until.is_some() || inputs.iter().all(one_lake));
+    let has_days = span.since.is_some() && span.until.is_some() || inputs.iter().all(one_lake);
+    let by_day = inputs.len() == 1 && has_days && !has_sessions;
     Ok(Order::Stores { closed, held_by, by_day })
 }
 
@@ -239,7 +240,8 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     }
     let claim = args.claim(&scope, digest);
     let reading = scope.reading(args.before);
-    let order = order(&args, &both, reading)?;
+    let has_sessions = scope.metrics.iter().any(MetricScope::is_session);
+    let order = order(&args, &both, reading, has_sessions)?;
     set_outputs(&mut both, run);
     let source = source(&args, &both, &spec, &order, reading)?;
     let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
@@ -351,7 +353,7 @@ pub(super) fn check(args: WindowsArgs, both: BothArgs, run: &Rc<Run>, findings: 
     if let Some(spec) = &spec {
         findings.take(args.scope(spec, run.clock.now()));
     }
-    let order = findings.take(order(&args, &both, Span::default()));
+    let order = findings.take(order(&args, &both, Span::default(), false));
     findings.take(Target::of(&both));
     both.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     let parts = spec.zip(order);
