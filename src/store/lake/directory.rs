@@ -110,13 +110,10 @@ impl Lake {
         let finished = finish_exchange(&dir)?;
         let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
         let lake = Self { dir, _lock: lock.file, parts: "", pipeline, next_part: 0, finished, dirty: BTreeSet::new() };
-        if let Some(epoch) = lake.committed()? {
-            // A run that failed after it had recorded its commit leaves the parts recorded, too.
-            lake.dir.remove(&lake.manifest(epoch), fs::remove_file)?;
-        }
-        lake.remove_orphans()?;
+        let removed = lake.remove_leftovers();
+        // The lake takes this lock when it is dropped.
         drop(names);
-        Ok(lake)
+        removed.map(|()| lake)
     }
 
     /// Opens it to correct metrics, beside a run that writes. Errors: exit status 75 if another run corrects them.
@@ -130,9 +127,9 @@ impl Lake {
         let finished = finish_exchange(&dir)?;
         let (pipeline, dirty) = (String::new(), BTreeSet::new());
         let lake = Self { dir, _lock: lock, parts: "correct/", pipeline, next_part: 0, finished, dirty };
-        lake.remove_orphans()?;
+        let removed = lake.remove_orphans();
         drop(names);
-        Ok(lake)
+        removed.map(|()| lake)
     }
 
     /// Waits for the right to rename complete files, and keeps it until the result is dropped. Errors: exit status 75 if another
@@ -166,6 +163,15 @@ impl Lake {
     /// Returns the directory.
     pub fn root(&self) -> &Path {
         &self.dir.root
+    }
+
+    /// Removes what earlier runs left.
+    fn remove_leftovers(&self) -> Result<()> {
+        if let Some(epoch) = self.committed()? {
+            // A run that failed after it had recorded its commit leaves the parts recorded, too.
+            self.dir.remove(&self.manifest(epoch), fs::remove_file)?;
+        }
+        self.remove_orphans()
     }
 
     fn remove_orphans(&self) -> Result<()> {
