@@ -19,7 +19,7 @@ pub struct CellKey {
 
 /// The content of a right cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CellValue {
+pub struct CellContent {
     /// The value; `None` is NULL.
     pub value: Option<f64>,
     /// Events in the window.
@@ -30,7 +30,7 @@ pub struct CellValue {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StoredCell {
     /// Value and number of events.
-    pub content: CellValue,
+    pub content: CellContent,
     /// 0 for live rows, one more for each correction.
     pub revision: i32,
 }
@@ -43,7 +43,7 @@ pub struct Change {
     /// The stored cell; `None` if there is none.
     pub old: Option<StoredCell>,
     /// The right cell; `None` if there is none, so that the stored one is retracted.
-    pub new: Option<CellValue>,
+    pub new: Option<CellContent>,
 }
 
 impl Change {
@@ -64,7 +64,7 @@ impl Change {
         let (content, revision) = match (new, old) {
             (Some(new), Some(_)) => (*new, stored.saturating_add(1)),
             (Some(new), None) => (*new, 0),
-            (None, old) => (CellValue { value: None, rows: old.map_or(0, |old| old.content.rows) }, stored),
+            (None, old) => (CellContent { value: None, rows: old.map_or(0, |old| old.content.rows) }, stored),
         };
         Row {
             name: &key.metric,
@@ -90,7 +90,7 @@ pub struct Difference {
 }
 
 /// Compares the right cells with the stored ones.
-pub fn compare(right: &BTreeMap<CellKey, CellValue>, stored: &BTreeMap<CellKey, StoredCell>) -> Difference {
+pub fn compare(right: &BTreeMap<CellKey, CellContent>, stored: &BTreeMap<CellKey, StoredCell>) -> Difference {
     let mut difference = Difference::default();
     for (key, new) in right {
         let old = stored.get(key).copied();
@@ -116,8 +116,8 @@ mod tests {
         CellKey { end: i64::from(n), start: 0, metric: "m".into(), dimensions: "{}".to_owned() }
     }
 
-    fn content(n: i64) -> CellValue {
-        CellValue { value: (n > 0).then_some(n as f64), rows: n }
+    fn content(n: i64) -> CellContent {
+        CellContent { value: (n > 0).then_some(n as f64), rows: n }
     }
 
     #[test]
@@ -138,8 +138,8 @@ mod tests {
         let values = [Some(f64::NAN), None, Some(0.0), Some(1.0)];
         for one in values {
             for other in values {
-                let right = BTreeMap::from([(key(1), CellValue { value: one, rows: 1 })]);
-                let stored = StoredCell { content: CellValue { value: other, rows: 1 }, revision: 0 };
+                let right = BTreeMap::from([(key(1), CellContent { value: one, rows: 1 })]);
+                let stored = StoredCell { content: CellContent { value: other, rows: 1 }, revision: 0 };
                 let is_same = format!("{one:?}") == format!("{other:?}");
                 assert_eq!(compare(&right, &BTreeMap::from([(key(1), stored)])).unchanged, u64::from(is_same));
             }

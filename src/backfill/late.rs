@@ -4,7 +4,7 @@
 //! cell counts the rows that live counts and, besides, the late ones whose stream time is at most its `late_until`. So a later run
 //! that reads further late events from the raw input computes the same cell, until these events name it too.
 
-use super::cell::{CellKey, CellValue};
+use super::cell::{CellContent, CellKey};
 use super::scope::Scope;
 use crate::error::{Error, Result};
 use crate::expr::{LeafBatch, Leaves, write_dimensions};
@@ -241,7 +241,7 @@ impl LateCells {
 
     /// Removes the cells of a metric whose windows end at `end` at most, and returns them with their right content; `None` if they
     /// count no row.
-    pub fn take(&mut self, name: &str, end: i64) -> Vec<(LateCell, Option<CellValue>)> {
+    pub fn take(&mut self, name: &str, end: i64) -> Vec<(LateCell, Option<CellContent>)> {
         let mut taken = vec![];
         let metrics = self.metrics.iter().zip(&mut self.cells);
         for (metric, cells) in metrics.filter(|(metric, _)| metric.name == name) {
@@ -250,7 +250,7 @@ impl LateCells {
                 let (end, start) = (*first.key(), *first.key() - windows.size);
                 for (dimensions, NamedCell { late_until, slot }) in first.remove() {
                     let key = CellKey { end, start, metric: name.into(), dimensions };
-                    let content = slot.map(|slot| CellValue {
+                    let content = slot.map(|slot| CellContent {
                         value: cells.slots.result(slot, windows.size),
                         rows: i64::try_from(cells.slots.rows(slot)).unwrap_or(i64::MAX),
                     });
@@ -282,3 +282,7 @@ impl MetricCells {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "late_tests.rs"]
+mod tests;

@@ -12,7 +12,7 @@ mod change;
 mod late;
 mod scope;
 
-pub use cell::{CellKey, CellValue, Change, Difference, StoredCell, compare};
+pub use cell::{CellContent, CellKey, Change, Difference, StoredCell, compare};
 pub use change::Changes;
 pub use late::{LateCell, LateCells};
 pub use scope::{MetricScope, Scope};

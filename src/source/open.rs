@@ -21,7 +21,7 @@ use crate::kind::event::column;
 use crate::kind::span::Span;
 use crate::run::Run;
 use crate::spool::{self, SpoolReader};
-use crate::store::{Batches, Location, Store};
+use crate::store::{Batches, Location, Store, Subset};
 use crate::time::DAY;
 use crate::uri::Uri;
 use crate::uri::kafka::Address;
@@ -82,7 +82,7 @@ impl Opener {
     /// Opens the next input; `is_last` if none follows.
     pub(super) fn open(&mut self, uri: &Uri, is_last: bool, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         match uri {
-            Uri::Store(store, location) => self.rows(*store, location, ingest),
+            &Uri::Store(store, ref location) => self.rows(store, location, ingest),
             Uri::Kafka(_) => self.begin_topics(is_last),
             Uri::Http(_) => self.listen(uri, ingest),
             _ => self.bytes(uri),
@@ -136,15 +136,15 @@ impl Opener {
 
     /// Opens the rows of a store as an input.
     fn rows(&self, store: &'static Store, location: &Location, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
-        let SourceOptions { span, sorts_stores, .. } = self.options;
+        let SourceOptions { subset, sorts_stores, .. } = self.options;
         let uri = Uri::Store(store, location.clone());
         let name = uri.to_string();
         let (kind, rows) = match sorts_stores {
             true => {
-                let (kind, rows) = store.rows_within(location, span)?;
+                let (kind, rows) = store.rows_within(location, subset)?;
                 (kind, sorted(kind, rows)?)
             }
-            false => by_day(store, location, span)?,
+            false => by_day(store, location, subset)?,
         };
         take_schema(Some(kind.schema()), false, &name, ingest)?;
         let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
@@ -153,16 +153,16 @@ impl Opener {
     }
 }
 
-/// Reads the rows of a span. If both of its ends are known, the days are read one after another.
-fn by_day(store: &'static Store, location: &Location, span: Span) -> Result<(Kind, Batches)> {
-    let Span { since: Some(since), until: Some(until) } = span else { return store.rows_within(location, span) };
-    let day = move |at: i64| {
-        let next = at.div_euclid(DAY).saturating_add(1).saturating_mul(DAY);
-        Span { since: Some(at), until: Some(next.min(until)) }
+/// Reads a subset. If both ends of its span are known, the days are read one after another.
+fn by_day(store: &'static Store, location: &Location, subset: Subset) -> Result<(Kind, Batches)> {
+    let Span { since: Some(since), until: Some(until) } = subset.span else {
+        return store.rows_within(location, subset);
     };
+    let end = move |at: i64| at.div_euclid(DAY).saturating_add(1).saturating_mul(DAY).min(until);
+    let day = move |at: i64| Subset { span: Span { since: Some(at), until: Some(end(at)) }, ..subset };
     let (kind, first) = store.rows_within(location, day(since))?;
     let location = location.clone();
-    let starts = std::iter::successors(day(since).until, move |at| day(*at).until).take_while(move |at| *at < until);
+    let starts = std::iter::successors(Some(end(since)), move |at| Some(end(*at))).take_while(move |at| *at < until);
     let others = starts.flat_map(move |at| match store.rows_of(kind, &location, day(at)) {
         Ok(rows) => rows,
         Err(error) => Box::new(std::iter::once(Err(error))),

@@ -8,9 +8,9 @@ use crate::input::unopened::ReadOptions;
 use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
-use crate::kind::span::Span;
 use crate::mapping::{self, Projection};
 use crate::spool::ack::{AckFlags, AckPolicy};
+use crate::store::Subset;
 use crate::uri::Uri;
 
 /// Settings of a source.
@@ -39,8 +39,8 @@ pub struct SourceOptions {
     pub raw_only: bool,
     /// The filter of rows before they are stamped (`--where` of evt-ingest).
     pub filter: Option<Filter>,
-    /// The rows that are read from stores. If both ends are known, they are read day by day.
-    pub span: Span,
+    /// The rows and columns that are read from stores. If both ends of the span are known, they are read day by day.
+    pub subset: Subset,
     /// Whether the rows of stores are sorted by partition and offset, as they were in their streams; they are in memory then.
     pub sorts_stores: bool,
     /// Whether rows carry the headers of their records to outputs that can write them.

@@ -37,13 +37,22 @@ pub struct StreamEnd {
     pub stream_time: i64,
 }
 
+/// The rows and columns that are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Subset {
+    /// The rows.
+    pub span: Span,
+    /// The columns, as bits by their index in the kind's schema; others may be blank. `None`: all.
+    pub columns: Option<u32>,
+}
+
 /// How a store is read.
 #[derive(Clone, Copy)]
 pub struct StoreReader {
     /// Returns its tables with their numbers of rows.
     pub tables: fn(&Location) -> Result<Tables>,
-    /// Reads the rows of one kind, in key order, as batches of the kind's schema. It may return rows outside the span.
-    pub read: fn(&Location, Kind, Span) -> Result<Batches>,
+    /// Reads the rows of one kind, in key order, as batches of the kind's schema. It may return more than the subset.
+    pub read: fn(&Location, Kind, Subset) -> Result<Batches>,
     /// Returns the greatest stream time of each partition of its events, if it can hold events.
     pub stream_ends: Option<fn(&Location) -> Result<Vec<StreamEnd>>>,
 }
@@ -95,11 +104,11 @@ impl Store {
 
     /// Reads the table that `?table=` names; returns its kind and rows.
     pub fn rows(&self, location: &Location) -> Result<(Kind, Batches)> {
-        self.rows_within(location, Span::default())
+        self.rows_within(location, Subset::default())
     }
 
-    /// Reads the rows in the span of the table that `?table=` names; returns their kind, too.
-    pub fn rows_within(&self, location: &Location, span: Span) -> Result<(Kind, Batches)> {
+    /// Reads a subset of the table that `?table=` names; returns its kind, too.
+    pub fn rows_within(&self, location: &Location, subset: Subset) -> Result<(Kind, Batches)> {
         let named = location.options.get("table").map(String::as_str);
         let kinds = || self.kinds.iter().map(|kind| kind.table()).collect::<Vec<_>>().join(" ");
         let kind = match named {
@@ -114,16 +123,16 @@ impl Store {
         if !self.kinds.contains(&kind) {
             return Err(self.other_kind(kind, location));
         }
-        Ok((kind, self.rows_of(kind, location, span)?))
+        Ok((kind, self.rows_of(kind, location, subset)?))
     }
 
-    /// Reads the rows of `kind` in the span.
-    pub fn rows_of(&self, kind: Kind, location: &Location, span: Span) -> Result<Batches> {
-        let rows = (self.reader.read)(location, kind, span)?;
+    /// Reads a subset of the rows of `kind`.
+    pub fn rows_of(&self, kind: Kind, location: &Location, subset: Subset) -> Result<Batches> {
+        let (rows, span) = ((self.reader.read)(location, kind, subset)?, subset.span);
         if span == Span::default() {
             return Ok(rows);
         }
-        let inside = move |batch: Result<RecordBatch>| {
+        let inside = move |batch: Result<RecordBatch>| -> Result<RecordBatch> {
             let batch = batch?;
             span.keep(kind, &batch).map_or_else(|| Ok(batch.clone()), |keep| Ok(filter_record_batch(&batch, &keep)?))
         };

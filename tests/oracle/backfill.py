@@ -12,14 +12,14 @@ import duckdb
 def main(events, cells):
     duckdb.sql(f"""
         CREATE TABLE events AS
-        SELECT json ->> 'event_type' AS event_type, json ->> 'country' AS country,
-            (json ->> 'latency_ms')::DOUBLE AS latency_ms,
-            time_bucket(INTERVAL 1 MINUTE, coalesce(json ->> 'client_timestamp', json ->> 'server_timestamp')::TIMESTAMP) AS minute
+        SELECT json ->> '$.event_type' AS event_type, json ->> '$.properties.country' AS country,
+            (json ->> '$.properties.latency_ms')::DOUBLE AS latency_ms,
+            date_trunc('minute', replace(json ->> '$.server_timestamp', 'Z', '')::TIMESTAMP) AS minute
         FROM read_ndjson_objects('{events}')""")
     duckdb.sql(f"""
         CREATE TABLE cells AS
-        SELECT metric_name AS name, window_start::TIMESTAMP AS minute, dimensions ->> 'event_type' AS event_type,
-            dimensions ->> 'country' AS country, value, "rows"
+        SELECT metric_name AS name, replace(window_start, 'Z', '')::TIMESTAMP AS minute, dimensions ->> '$.event_type' AS event_type,
+            dimensions ->> '$.country' AS country, value, "rows"
         FROM read_json('{cells}', format = 'newline_delimited', columns = {{
             metric_name: 'TEXT', window_start: 'TEXT', dimensions: 'JSON', value: 'DOUBLE', "rows": 'BIGINT'}})""")
     compare("events", 'SELECT event_type, minute, "rows" FROM cells WHERE name = \'events\'',

@@ -4,7 +4,7 @@
 //! each step compares some right cells with the stored ones and writes the difference under the guard, together with the progress
 //! of the correction and the cells that count late events, in one transaction.
 
-use crate::backfill::{CellKey, CellValue, Difference, LateCell};
+use crate::backfill::{CellContent, CellKey, Difference, LateCell};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::span::Span;
 use crate::time::format_instant;
@@ -112,7 +112,7 @@ pub struct Step<'a> {
     /// Which of them the correction covers.
     pub covers: &'a dyn Fn(&CellKey) -> bool,
     /// The right cells.
-    pub right: BTreeMap<CellKey, CellValue>,
+    pub right: BTreeMap<CellKey, CellContent>,
     /// Cells that count late events; they are kept.
     pub late: Vec<LateCell>,
     /// Cells that no longer count late events (`--without-late`).
@@ -153,7 +153,7 @@ impl CorrectionCounts {
     }
 }
 
-/// The place in a stream of late events up to which all are corrected.
+/// The position in a stream of late events up to which all are corrected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LatePosition {
     /// Number of late events.

@@ -1,11 +1,11 @@
 //! Corrects the metrics of a lake: a step replaces each day with a wrong cell by a version that holds one row per key.
 //!
-//! The state of corrections is `.evt/correct/corrections.json`. A correction locks `.evt/correct.lock` for its whole run, and
-//! `.evt/names.lock`, which live runs also lock for their renames, for each step: it lists and merges the days and exchanges them
+//! The state of corrections is `.evt/correct/corrections.json`. A correction locks that directory for its whole run,
+//! and `.evt`, which live runs also lock for their renames, for each step: it lists and merges the days and exchanges them
 //! before any other run adds a file. The state is written after the exchange. If the run is killed between both, the next one finds
 //! the cells right.
 
-use crate::backfill::{CellKey, CellValue, Difference, LateCell, StoredCell, compare};
+use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, compare};
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -237,7 +237,7 @@ impl LakeCorrections {
             let (mut results, mut counts) = (Results::default(), SinkCounts::default());
             let path = self.lake.day(day);
             if path.exists() {
-                for batch in lake_read::Day::open(&path)?.batches(Kind::Metric)? {
+                for batch in lake_read::Day::open(&path)?.batches(Kind::Metric, None)? {
                     results.apply(&batch?, &mut counts)?;
                 }
             }
@@ -362,7 +362,7 @@ fn stored(root: &Path, step: &Step<'_>) -> Result<BTreeMap<CellKey, StoredCell>>
         }
     }
     let cell = |Stored { version, value }: Stored| StoredCell {
-        content: CellValue { value, rows: version.rows },
+        content: CellContent { value, rows: version.rows },
         revision: version.revision,
     };
     Ok(found.into_iter().map(|(key, stored)| (key, cell(stored))).collect())

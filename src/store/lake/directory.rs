@@ -3,8 +3,8 @@
 //! ```text
 //! DIR/date=2024-01-15/0f3c….parquet    complete files only, named by a digest of their rows' keys
 //! DIR/.evt/lock                        locked (flock) by the writing run; a second one exits with status 75
-//! DIR/.evt/names.lock                  locked by whoever renames files into place or exchanges days, for that moment
-//! DIR/.evt/correct.lock                locked by the run that corrects metrics; its parts are in .evt/correct/
+//! DIR/.evt                             locked by a run while it renames complete files or exchanges days
+//! DIR/.evt/correct                     locked by the run that corrects metrics; holds its parts
 //! DIR/.evt/NAME.part                   files being written; readers skip the directory, which begins with a dot
 //! DIR/.evt/PIPELINE-RUN-N.prepared     the parts of an epoch that waits for its commit
 //! DIR/.evt/PIPELINE.committed          the last epoch committed
@@ -73,7 +73,7 @@ pub enum Published {
 pub struct Lake {
     dir: LakeDir,
     /// Keeps the lock.
-    _lock: DiskFile,
+    _lock: File,
     /// The directory of its parts below `.evt`, with a slash; empty for `.evt` itself.
     parts: &'static str,
     pipeline: String,
@@ -109,34 +109,30 @@ impl Lake {
         let names = lock_names(&dir)?;
         let finished = finish_exchange(&dir)?;
         let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
-        let lake = Self { dir, _lock: lock, parts: "", pipeline, next_part: 0, finished, dirty: BTreeSet::new() };
-        if let Some(epoch) = lake.committed()? {
-            // A run that failed after it had recorded its commit leaves the parts recorded, too.
-            lake.dir.remove(&lake.manifest(epoch), fs::remove_file)?;
-        }
-        lake.remove_orphans()?;
+        let lake = Self { dir, _lock: lock.file, parts: "", pipeline, next_part: 0, finished, dirty: BTreeSet::new() };
+        let removed = lake.remove_leftovers();
+        // The lake takes this lock when it is dropped.
         drop(names);
-        Ok(lake)
+        removed.map(|()| lake)
     }
 
     /// Opens it to correct metrics, beside a run that writes. Errors: exit status 75 if another run corrects them.
     pub fn open_to_correct(root: &Path, disk: Disk) -> Result<Self> {
         let dir = LakeDir { root: root.to_owned(), disk };
-        let (own, path) = (dir.hidden("correct"), dir.hidden("correct.lock"));
+        let own = dir.hidden("correct");
         dir.disk.create_directories(&own).map_err(|e| failed(root, "cannot make the directory", &e))?;
-        let lock = dir.disk.open(&path, OpenOptions::new().create(true).truncate(false).write(true));
-        let lock = lock.map_err(|e| failed(&path, "cannot open", &e))?;
-        take_lock(&lock.file, root)?;
+        let lock = File::open(&own).map_err(|e| failed(&own, "cannot open", &e))?;
+        take_lock(&lock, root)?;
         let names = lock_names(&dir)?;
         let finished = finish_exchange(&dir)?;
         let (pipeline, dirty) = (String::new(), BTreeSet::new());
         let lake = Self { dir, _lock: lock, parts: "correct/", pipeline, next_part: 0, finished, dirty };
-        lake.remove_orphans()?;
+        let removed = lake.remove_orphans();
         drop(names);
-        Ok(lake)
+        removed.map(|()| lake)
     }
 
-    /// Waits for the right to rename files into place, and keeps it until the result is dropped. Errors: exit status 75 if another
+    /// Waits for the right to rename complete files, and keeps it until the result is dropped. Errors: exit status 75 if another
     /// run keeps it for long.
     pub fn lock_names(&self) -> Result<NamesLock> {
         lock_names(&self.dir)
@@ -167,6 +163,15 @@ impl Lake {
     /// Returns the directory.
     pub fn root(&self) -> &Path {
         &self.dir.root
+    }
+
+    /// Removes what earlier runs left.
+    fn remove_leftovers(&self) -> Result<()> {
+        if let Some(epoch) = self.committed()? {
+            // A run that failed after it had recorded its commit leaves the parts recorded, too.
+            self.dir.remove(&self.manifest(epoch), fs::remove_file)?;
+        }
+        self.remove_orphans()
     }
 
     fn remove_orphans(&self) -> Result<()> {
@@ -301,10 +306,10 @@ impl Lake {
     }
 }
 
-/// The right to rename files into place.
+/// The right to rename complete files.
 pub struct NamesLock {
     /// Keeps the lock.
-    _lock: DiskFile,
+    _lock: File,
 }
 
 /// How long a run waits for the right to rename files, and the interval of its attempts.
@@ -312,12 +317,11 @@ const NAMES_WAIT: Duration = Duration::from_secs(60);
 const NAMES_INTERVAL: Duration = Duration::from_millis(5);
 
 fn lock_names(dir: &LakeDir) -> Result<NamesLock> {
-    let path = dir.hidden("names.lock");
-    let lock = dir.disk.open(&path, OpenOptions::new().create(true).truncate(false).write(true));
-    let lock = lock.map_err(|e| failed(&path, "cannot open", &e))?;
+    let path = dir.root.join(".evt");
+    let lock = File::open(&path).map_err(|e| failed(&path, "cannot open", &e))?;
     let start = Instant::now();
     loop {
-        match take_lock(&lock.file, &dir.root) {
+        match take_lock(&lock, &dir.root) {
             Err(error) if error.kind() == ErrorKind::Fenced && start.elapsed() < NAMES_WAIT => {
                 std::thread::sleep(NAMES_INTERVAL);
             }

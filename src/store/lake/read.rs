@@ -7,11 +7,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::event::{COLUMNS, column};
 use crate::kind::span::Span;
+use crate::kind::values::blank;
 use crate::store::Batches;
 use crate::store::lake::directory::{Lake, LakePart, root};
 use crate::store::lake::disk;
 use crate::store::lake::file::parquet_failed;
-use crate::store::{Location, StreamEnd, Tables, rows};
+use crate::store::{Location, StreamEnd, Subset, Tables, rows};
 use crate::time::{DAY, parse_date};
 use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -45,13 +46,13 @@ pub fn tables(location: &Location) -> Result<Tables> {
 }
 
 /// Reads the rows of the files of all days that the span touches. Errors: exit status 2 if they are of another kind.
-pub fn read(location: &Location, kind: Kind, span: Span) -> Result<Batches> {
+pub fn read(location: &Location, kind: Kind, subset: Subset) -> Result<Batches> {
     let root = root(location)?;
     match kind_of(&root)? {
         Some(found) => check_kind(&root, found, kind)?,
         None => return Err(empty(&root)),
     }
-    batches_of_days(&root, kind, span)
+    batches_of_days(&root, kind, subset)
 }
 
 /// Reads the rows like [`read`]; none if the lake has no files.
@@ -60,14 +61,15 @@ pub fn read_if_any(root: &Path, kind: Kind, span: Span) -> Result<Batches> {
         None => Ok(Box::new(std::iter::empty())),
         Some(found) => {
             check_kind(root, found, kind)?;
-            batches_of_days(root, kind, span)
+            batches_of_days(root, kind, Subset { span, columns: None })
         }
     }
 }
 
-fn batches_of_days(root: &Path, kind: Kind, span: Span) -> Result<Batches> {
+fn batches_of_days(root: &Path, kind: Kind, subset: Subset) -> Result<Batches> {
+    let Subset { span, columns } = subset;
     let days = disk::days(root)?.into_iter().filter(move |path| is_in(path, span));
-    Ok(Box::new(days.flat_map(move |path| match Day::open(&path).and_then(|day| day.batches(kind)) {
+    Ok(Box::new(days.flat_map(move |path| match Day::open(&path).and_then(|day| day.batches(kind, columns)) {
         Ok(batches) => batches,
         Err(error) => Box::new(std::iter::once(Err(error))),
     })))
@@ -184,11 +186,14 @@ impl Day {
         self.files.iter().map(count).sum()
     }
 
-    /// Reads its rows, file after file.
-    pub fn batches(self, kind: Kind) -> Result<Batches> {
+    /// Reads its rows, file after file; `columns` as in [`Subset`].
+    pub fn batches(self, kind: Kind, columns: Option<u32>) -> Result<Batches> {
         let files = (0..self.files.len()).map(move |at| (self.file(&self.files[at]), self.path.join(&self.files[at])));
         Ok(Box::new(files.flat_map(move |(file, path)| {
-            match file.and_then(|(found, builder)| whole_rows(&path, found, kind, builder)) {
+            match file.and_then(|(found, builder)| {
+                check_kind(&path, found, kind)?;
+                whole_rows(&path, kind, builder, columns)
+            }) {
                 Ok(batches) => batches,
                 Err(error) => Box::new(std::iter::once(Err(error))),
             }
@@ -243,14 +248,26 @@ fn kind_in(path: &Path, file: File) -> Result<(Kind, Reading)> {
 pub fn batches(path: &Path, kind: Kind) -> Result<Batches> {
     let file = File::open(path).map_err(|e| disk::failed(path, "cannot open", &e))?;
     let (found, builder) = kind_in(path, file)?;
-    whole_rows(path, found, kind, builder)
+    check_kind(path, found, kind)?;
+    whole_rows(path, kind, builder, None)
 }
 
-fn whole_rows(path: &Path, found: Kind, kind: Kind, builder: Reading) -> Result<Batches> {
-    check_kind(path, found, kind)?;
-    let reader = builder.with_batch_size(BATCH).build().map_err(|e| parquet_failed(path, e))?;
+fn whole_rows(path: &Path, kind: Kind, builder: Reading, columns: Option<u32>) -> Result<Batches> {
+    let mut builder = builder.with_batch_size(BATCH);
+    if let Some(columns) = columns {
+        let schema = kind.schema();
+        let read = schema.fields().iter().enumerate().filter(|(index, field)| {
+            let is_read =
+                u32::try_from(*index).is_ok_and(|index| columns.checked_shr(index).is_some_and(|bits| bits & 1 == 1));
+            is_read || field.name() == kind.time_column()
+        });
+        let names: Vec<&str> = read.map(|(_, field)| field.name().as_str()).collect();
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+        builder = builder.with_projection(mask);
+    }
+    let reader = builder.build().map_err(|e| parquet_failed(path, e))?;
     let path = path.to_owned();
-    Ok(Box::new(Rows { reader, kind, path }))
+    Ok(Box::new(Rows { reader, kind, is_projected: columns.is_some(), path }))
 }
 
 fn corrupt(path: &Path, error: ArrowError) -> Error {
@@ -261,6 +278,8 @@ fn corrupt(path: &Path, error: ArrowError) -> Error {
 struct Rows {
     reader: ParquetRecordBatchReader,
     kind: Kind,
+    /// Whether some columns are not read.
+    is_projected: bool,
     path: PathBuf,
 }
 
@@ -269,6 +288,20 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
-        Some(batch.map_err(|e| corrupt(&self.path, e)).and_then(|batch| rows::align(self.kind, &batch)))
+        let aligned = |batch: RecordBatch| match self.is_projected {
+            true => filled(self.kind, &batch),
+            false => rows::align(self.kind, &batch),
+        };
+        Some(batch.map_err(|e| corrupt(&self.path, e)).and_then(aligned))
     }
+}
+
+/// Returns the columns of a kind; those that `batch` does not have are blank.
+fn filled(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
+    let schema = kind.schema();
+    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+        Some(column) => Ok(column.clone()),
+        None => blank(field, batch.num_rows()),
+    });
+    Ok(RecordBatch::try_new(schema.clone(), columns.collect::<Result<_>>()?)?)
 }

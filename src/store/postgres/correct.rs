@@ -1,6 +1,6 @@
 //! Corrects the metrics of a Postgres store: each step is one transaction, which locks the stored rows that it compares.
 
-use crate::backfill::{CellKey, CellValue, Difference, LateCell, StoredCell, compare};
+use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, compare};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::canonical_dimensions;
 use crate::kind::Kind;
@@ -11,7 +11,8 @@ use crate::store::correct::{
 };
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::metric::{self, MetricBatch, Writer};
-use crate::store::postgres::{Postgres, persist, schema};
+use crate::store::postgres::schema;
+use crate::store::postgres::session::{Session, persist};
 use crate::store::{Location, OpenOptions};
 use crate::time::{EARLIEST, LATEST, format_instant};
 use std::collections::BTreeMap;
@@ -22,7 +23,9 @@ const TABLES: &str = "007_corrections";
 
 /// Opens the metrics of a store for a correction.
 pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
-    Ok(Box::new(PostgresCorrections { sink: Postgres::open(location, options)?, id: String::new() }))
+    let mut session = Session::new(location, options)?;
+    session.with_link(|_| Ok(()))?;
+    Ok(Box::new(PostgresCorrections { session, options: options.clone(), id: String::new() }))
 }
 
 /// Opens the metrics of a store for a comparison; nothing is created, and no table is migrated.
@@ -87,7 +90,8 @@ impl Corrections for PostgresComparison {
 
 /// The metrics of a store that is corrected.
 struct PostgresCorrections {
-    sink: Postgres,
+    session: Session,
+    options: OpenOptions,
     /// The id of the correction.
     id: String,
 }
@@ -95,19 +99,19 @@ struct PostgresCorrections {
 impl PostgresCorrections {
     /// Runs `work` in a transaction, and again on a new connection if the connection is lost.
     fn transact<T>(&mut self, work: impl AsyncFn(&Link) -> Result<T, Failure>) -> Result<T> {
-        let shown = self.sink.server.shown.clone();
-        let done = self.sink.with_link(|link| persist(link, &work))?;
+        let shown = self.session.server.shown.clone();
+        let done = self.session.with_link(|link| persist(link, &work))?;
         done.map_err(|cause| Error::new(ErrorKind::Io, format!("{shown}: cannot correct")).because(cause))
     }
 
     fn now(&self) -> String {
-        format_instant((self.sink.options.clock)())
+        format_instant((self.options.clock)())
     }
 }
 
 impl Corrections for PostgresCorrections {
     fn claim(&mut self, claim: &Claim) -> Result<Claimed> {
-        let (now, run, shown) = (self.now(), self.sink.options.run.clone(), self.sink.server.shown.clone());
+        let (now, run, shown) = (self.now(), self.options.run.clone(), self.session.server.shown.clone());
         let claimed = self.transact(async |link| {
             link.client.batch_execute("LOCK TABLE corrections IN SHARE ROW EXCLUSIVE MODE").await?;
             let claimed = claim.judge(in_flight(link).await?, &shown)?;
@@ -164,8 +168,8 @@ impl Corrections for PostgresCorrections {
     }
 
     fn apply(&mut self, step: &Step<'_>) -> Result<Difference> {
-        let (now, id, run) = (self.now(), self.id.clone(), self.sink.options.run.clone());
-        let micros = (self.sink.options.clock)();
+        let (now, id, run) = (self.now(), self.id.clone(), self.options.run.clone());
+        let micros = (self.options.clock)();
         self.transact(async |link| {
             let difference = compare(&step.right, &stored(link, step, "FOR UPDATE").await?);
             write(link, &Writer { run: &run, now: micros, retracts: false }, &difference).await?;
@@ -188,7 +192,7 @@ impl Corrections for PostgresCorrections {
     }
 
     fn finish(&mut self) -> Result<()> {
-        let (now, id, run) = (self.now(), self.id.clone(), self.sink.options.run.clone());
+        let (now, id, run) = (self.now(), self.id.clone(), self.options.run.clone());
         self.transact(async |link| {
             let done = "UPDATE corrections SET state = 'done', updated_at = $3::TEXT::TIMESTAMPTZ
                 WHERE id = $1 AND run = $2 AND state = 'running'";
@@ -282,7 +286,7 @@ async fn stored(link: &Link, step: &Step<'_>, lock: &str) -> Result<BTreeMap<Cel
         for row in link.client.query(&select, &[metric, &bound(*since), &bound(*after), &bound(*to)]).await? {
             let key = key(metric, &row)?;
             if (step.covers)(&key) {
-                let content = CellValue { value: row.try_get(3)?, rows: row.try_get(4)? };
+                let content = CellContent { value: row.try_get(3)?, rows: row.try_get(4)? };
                 found.insert(key, StoredCell { content, revision: row.try_get(5)? });
             }
         }

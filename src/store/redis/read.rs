@@ -3,12 +3,11 @@
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric;
-use crate::kind::span::Span;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::key;
 use crate::store::redis::wire::{Pipe, Refusal, Wire, refused, text};
 use crate::store::remote::Trouble;
-use crate::store::{Batches, Location, Tables, batches};
+use crate::store::{Batches, Location, Subset, Tables, batches};
 use crate::time::parse_instant;
 use ::redis::Value;
 use arrow::array::RecordBatch;
@@ -31,7 +30,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
 }
 
 /// Reads the metrics by name, dimensions and window. Rows that expire or are written meanwhile may be included or not.
-pub fn read(location: &Location, _: Kind, _: Span) -> Result<Batches> {
+pub fn read(location: &Location, _: Kind, _: Subset) -> Result<Batches> {
     let mut reader = Reader::open(location)?;
     let names = reader.names()?.into();
     let mut pages = Pages { reader, names, series: VecDeque::new(), windows: VecDeque::new() };

@@ -1,6 +1,6 @@
 //! Corrects the metrics of a SQLite store: each step is one transaction.
 
-use crate::backfill::{CellKey, CellValue, Difference, LateCell, StoredCell, compare};
+use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, compare};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::Builder;
@@ -9,11 +9,10 @@ use crate::store::correct::{
     Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Part, Step, taken_over,
 };
 use crate::store::guard::Overlap;
-use crate::store::sqlite::Sqlite;
 use crate::store::sqlite::cell::real;
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::file::SqliteFile;
-use crate::store::sqlite::schema::{WITH_CORRECTIONS, version};
+use crate::store::sqlite::schema::{self, WITH_CORRECTIONS, version};
 use crate::store::sqlite::write::Metrics;
 use crate::store::{Location, OpenOptions};
 use crate::time::{EARLIEST, LATEST, format_instant, parse_instant};
@@ -22,8 +21,8 @@ use std::collections::BTreeMap;
 
 /// Opens the metrics of a store for a correction.
 pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
-    let sink = Sqlite::open(location, options)?;
-    Ok(Box::new(SqliteCorrections { sink, id: String::new() }))
+    let (file, db) = schema::open(location)?;
+    Ok(Box::new(SqliteCorrections { file, db, options: options.clone(), id: String::new() }))
 }
 
 /// Opens the metrics of a store for a comparison; nothing is created, and no table is migrated.
@@ -80,7 +79,9 @@ impl Corrections for SqliteComparison {
 
 /// The metrics of a store that is corrected.
 struct SqliteCorrections {
-    sink: Sqlite,
+    file: SqliteFile,
+    db: Connection,
+    options: OpenOptions,
     /// The id of the correction.
     id: String,
 }
@@ -88,7 +89,7 @@ struct SqliteCorrections {
 impl SqliteCorrections {
     /// Runs `work` in a transaction.
     fn transact<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>) -> Result<T> {
-        let Sqlite { db, file, .. } = &mut self.sink;
+        let Self { db, file, .. } = self;
         let failed = |e: rusqlite::Error| file.failed("cannot write", &e);
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let done = work(&tx).map_err(|failure| failure.into_error(file))?;
@@ -97,13 +98,13 @@ impl SqliteCorrections {
     }
 
     fn now(&self) -> String {
-        format_instant((self.sink.options.clock)())
+        format_instant((self.options.clock)())
     }
 }
 
 impl Corrections for SqliteCorrections {
     fn claim(&mut self, claim: &Claim) -> Result<Claimed> {
-        let (now, run, shown) = (self.now(), self.sink.options.run.clone(), self.sink.file.to_string());
+        let (now, run, shown) = (self.now(), self.options.run.clone(), self.file.to_string());
         let claimed = self.transact(|tx| {
             let claimed = claim.judge(in_flight(tx)?, &shown)?;
             for id in &claimed.ended {
@@ -132,11 +133,11 @@ impl Corrections for SqliteCorrections {
     }
 
     fn late_cells(&mut self, metrics: &[String]) -> Result<Vec<LateCell>> {
-        late_cells(&self.sink.db, metrics).map_err(|failure| failure.into_error(&self.sink.file))
+        late_cells(&self.db, metrics).map_err(|failure| failure.into_error(&self.file))
     }
 
     fn late_position(&mut self, source: &str) -> Result<Option<LatePosition>> {
-        late_position(&self.sink.db, source).map_err(|error| self.sink.file.failed("cannot read", &error))
+        late_position(&self.db, source).map_err(|error| self.file.failed("cannot read", &error))
     }
 
     fn set_late_position(&mut self, source: &str, position: &LatePosition) -> Result<()> {
@@ -150,12 +151,12 @@ impl Corrections for SqliteCorrections {
     }
 
     fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
-        let stored = stored(&self.sink.db, step).map_err(|failure| failure.into_error(&self.sink.file))?;
+        let stored = stored(&self.db, step).map_err(|failure| failure.into_error(&self.file))?;
         Ok(compare(&step.right, &stored))
     }
 
     fn apply(&mut self, step: &Step<'_>) -> Result<Difference> {
-        let (now, id, run) = (self.now(), self.id.clone(), self.sink.options.run.clone());
+        let (now, id, run) = (self.now(), self.id.clone(), self.options.run.clone());
         self.transact(|tx| {
             let difference = compare(&step.right, &stored(tx, step)?);
             write(tx, &run, &difference)?;
@@ -186,7 +187,7 @@ impl Corrections for SqliteCorrections {
     }
 
     fn finish(&mut self) -> Result<()> {
-        let (now, id, run) = (self.now(), self.id.clone(), self.sink.options.run.clone());
+        let (now, id, run) = (self.now(), self.id.clone(), self.options.run.clone());
         self.transact(|tx| {
             let done = "UPDATE corrections SET state = 'done', updated_at = ?3
                 WHERE id = ?1 AND run = ?2 AND state = 'running'";
@@ -195,7 +196,8 @@ impl Corrections for SqliteCorrections {
                 _ => Ok(()),
             }
         })?;
-        crate::store::Sink::settle(&mut self.sink)
+        let failed = |e: rusqlite::Error| self.file.failed("cannot sync", &e);
+        self.db.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())).map_err(failed)
     }
 }
 
@@ -221,7 +223,7 @@ fn keep_late(tx: &Transaction<'_>, step: &Step<'_>, id: &str) -> Result<(), Fail
     )?;
     for LateCell { key, late_until } in &step.late {
         let (start, end) = (format_instant(key.start), format_instant(key.end));
-        put.execute(params![*key.metric, start, end, key.dimensions, format_instant(*late_until), id])?;
+        put.execute(params![&*key.metric, start, end, key.dimensions, format_instant(*late_until), id])?;
     }
     let mut delete = tx.prepare_cached(
         "DELETE FROM corrected_cells WHERE metric_name = ?1 AND window_start = ?2 AND window_end = ?3 AND dimensions = ?4",
@@ -276,7 +278,7 @@ fn stored(db: &Connection, step: &Step<'_>) -> Result<BTreeMap<CellKey, StoredCe
                 dimensions: row.get(2)?,
             };
             if (step.covers)(&key) {
-                let content = CellValue { value: real(row.get_ref(3)?), rows: row.get(4)? };
+                let content = CellContent { value: real(row.get_ref(3)?), rows: row.get(4)? };
                 found.insert(key, StoredCell { content, revision: row.get(5)? });
             }
         }

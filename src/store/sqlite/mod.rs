@@ -92,17 +92,7 @@ struct Sqlite {
 
 impl Sqlite {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
-        let file = SqliteFile::try_new(location)?;
-        let mut db = file.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        // Retractions of this run are in a temporary table: they may be many, and end with the run.
-        file.log_writes(&db).map_err(|e| file.failed("cannot open", &e))?;
-        db.execute_batch(
-            "PRAGMA synchronous = NORMAL;
-             CREATE TEMP TABLE taken_back (metric_id TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL,
-                 \"rows\" INTEGER NOT NULL) WITHOUT ROWID;",
-        )
-        .map_err(|e| file.failed("cannot open", &e))?;
-        sqlite_schema::migrate(&mut db, &file)?;
+        let (file, db) = sqlite_schema::open(location)?;
         Ok(Self {
             file,
             db,

@@ -10,8 +10,9 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::store::location::Location;
 use crate::store::sqlite::file::SqliteFile;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 /// One migration per version: entry n leads from version n to n + 1. An entry is never changed once released.
 const MIGRATIONS: &[&str] = &[
@@ -152,9 +153,25 @@ const VERSION: i64 = MIGRATIONS.len() as i64;
 /// The tables that hold no rows of a kind.
 const OTHERS: [&str; 4] = ["pipeline_checkpoints", "corrections", "corrected_cells", "late_positions"];
 
+/// Opens or creates the file of a location for writing, with the present tables.
+pub fn open(location: &Location) -> Result<(SqliteFile, Connection)> {
+    let file = SqliteFile::try_new(location)?;
+    let mut db = file.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    // Retractions of this run are in a temporary table: they may be many, and end with the run.
+    file.log_writes(&db).map_err(|e| file.failed("cannot open", &e))?;
+    db.execute_batch(
+        "PRAGMA synchronous = NORMAL;
+             CREATE TEMP TABLE taken_back (metric_id TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL,
+                 \"rows\" INTEGER NOT NULL) WITHOUT ROWID;",
+    )
+    .map_err(|e| file.failed("cannot open", &e))?;
+    migrate(&mut db, &file)?;
+    Ok((file, db))
+}
+
 /// Migrates the file to the present version, in one transaction. The version has its own table, because `user_version` belongs
 /// to whichever program shares the file. Errors: exit status 78 if the file has a newer version.
-pub fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<()> {
+fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<()> {
     if check_version(db, file)? == Some(VERSION) {
         return Ok(());
     }

@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::ingest::{Item, Sent};
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
-use crate::kind::event::{COLUMNS, column};
-use crate::mapping;
+use crate::kind::event::column;
+use crate::mapping::{self, Provenance, TimeFrom};
 use crate::run::Run;
 use crate::source::{Polled, Source, SourceOptions};
 use crate::store::correct::{Corrections, LatePosition};
@@ -108,7 +108,7 @@ impl LateInput {
 
     /// Calls `take` with each batch of late events.
     fn each_batch(&self, run: &Rc<Run>, mut take: impl FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
-        let mapping = mapping::Options { time: mapping::TimeFrom::Untimed, ..mapping::Options::default() };
+        let mapping = mapping::Options { time: TimeFrom::Untimed, provenance: Provenance::Keep, ..Default::default() };
         let read_mode = ReadMode::Bounded;
         let options = SourceOptions { kind: Some(Kind::Late), mapping, read_mode, ..SourceOptions::default() };
         let mut source = Source::open(std::slice::from_ref(&self.uri), options, run.clone())?;
@@ -183,7 +183,6 @@ fn name(batch: &RecordBatch, row: usize) -> String {
     };
     let id = batch.column(column::EVENT_ID).as_fixed_size_binary().value(row);
     let offset = batch.column(column::OFFSET).as_primitive::<Int64Type>().value(row);
-    debug_assert_eq!(COLUMNS[column::OFFSET], "offset");
     let id = Uuid::from_slice(id).unwrap_or_default();
     format!("{id} at {}/{}@{offset}", text(column::ORIGIN), text(column::PARTITION))
 }

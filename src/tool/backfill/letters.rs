@@ -1,6 +1,6 @@
 //! The operator of a replay: each letter is replayed, was replayed before, is still faulty, or is passed over.
 
-use super::BothArgs;
+use super::args::BothArgs;
 use super::target::{ReplayTarget, Replayed};
 use crate::counts::Counts;
 use crate::error::Result;

@@ -1,8 +1,10 @@
 //! evt-backfill: computes windows again and corrects the rows of a store, or repairs and replays dead letters.
 //!
+//! - `args.rs`: the flags of both modes.
 //! - `windows.rs`: the correction of windows; `operator.rs`: its operator; `late.rs`: its late events.
 //! - `replay.rs`: `--dead`, the replay of dead letters; `letters.rs`: its operator; `target.rs`: where records go.
 
+mod args;
 mod late;
 mod letters;
 mod operator;
@@ -10,12 +12,11 @@ mod replay;
 mod target;
 mod windows;
 
-use super::validate::SchemaArgs;
 use crate::cli::Tool;
-use crate::cli::args::StageArgs;
 use crate::cli::check::CheckReport;
 use crate::error::Result;
 use crate::run::Run;
+use args::BothArgs;
 use clap::Parser;
 use replay::ReplayArgs;
 use std::rc::Rc;
@@ -30,21 +31,6 @@ pub struct Args {
     replay: ReplayArgs,
     #[command(flatten)]
     both: BothArgs,
-}
-
-/// Flags of both modes.
-#[derive(clap::Args, Clone, Debug)]
-struct BothArgs {
-    /// Show what would change and write nothing; exit status 1 if anything would
-    #[arg(long, help_heading = "Correction")]
-    dry_run: bool,
-    /// Read at most N events per second
-    #[arg(long, value_name = "N", help_heading = "Correction")]
-    rate: Option<u64>,
-    #[command(flatten)]
-    schema: SchemaArgs,
-    #[command(flatten)]
-    stage: StageArgs,
 }
 
 impl Tool for Args {

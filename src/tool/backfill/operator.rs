@@ -1,25 +1,25 @@
 //! The operator of the correction: validates events again, computes their windows again, and makes the stored cells right.
 
 use super::late::LateInput;
-use crate::backfill::{CellKey, CellValue, Changes, Difference, LateCell, LateCells, MetricScope, Scope};
+use crate::backfill::{CellContent, CellKey, Changes, Difference, LateCell, LateCells, MetricScope, Scope};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::frame::{Control, How, State};
-use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
 use crate::kind::metric::Row;
 use crate::kind::span::Span;
 use crate::op::window::metric::Shape;
+use crate::op::window::watermark::{self, Watermark};
 use crate::op::window::{Outcome, Window};
 use crate::run::Run;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::store::correct::{CorrectionCounts, Corrections, Part, Step};
 use crate::time::{DAY, format_instant};
 use crate::tool::validate::{Kept, Validate};
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AnyDictionaryArray, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,6 +43,57 @@ pub(super) enum Order {
         /// Whether the days of event time follow one another.
         by_day: bool,
     },
+}
+
+/// `--rate`.
+struct Pace {
+    rate: Option<u64>,
+    /// Rows read, and the monotonic time at which reading began.
+    rows: u64,
+    began: Option<Duration>,
+}
+
+impl Pace {
+    /// Waits until the rows so far are no more than the rate permits, then counts `rows` more.
+    fn wait(&mut self, rows: u64, run: &Run) -> Result<()> {
+        let Some(rate) = self.rate.filter(|rate| *rate > 0) else { return Ok(()) };
+        let now = run.clock.monotonic();
+        let elapsed = now.saturating_sub(*self.began.get_or_insert(now));
+        let due = Duration::from_secs_f64(self.rows as f64 / rate as f64);
+        self.rows += rows;
+        run.stop.sleep(due.saturating_sub(elapsed)).map(|_| ())
+    }
+}
+
+/// The partitions of topics that have begun.
+#[derive(Default)]
+struct Begun(BTreeSet<(String, String)>);
+
+impl Begun {
+    /// Returns a line for each partition that begins in this batch with another record than its first.
+    fn gaps(&mut self, batch: &RecordBatch) -> Vec<String> {
+        let (origins, names) = (batch.column(column::ORIGIN), batch.column(column::PARTITION));
+        let (origins, names) = (origins.as_any_dictionary(), names.as_any_dictionary());
+        let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
+        let (mut seen, mut lines) = (BTreeSet::new(), vec![]);
+        let codes = origins.normalized_keys().into_iter().zip(names.normalized_keys());
+        for (code, offset) in codes.zip(offsets.iter()) {
+            if !seen.insert(code) {
+                continue;
+            }
+            let text = |column: &dyn AnyDictionaryArray, code: usize| {
+                column.values().as_string::<i32>().value(code).to_owned()
+            };
+            let (origin, name) = (text(origins, code.0), text(names, code.1));
+            let shown = format!("{origin}/{name}@{offset}");
+            if self.0.insert((origin, name)) && *offset > 0 {
+                lines.push(format!(
+                    "{shown}: the records before are gone or not read; its stream time is not known, so rows may count that live called late"
+                ));
+            }
+        }
+        lines
+    }
 }
 
 /// What is corrected, and how.
@@ -69,7 +120,7 @@ pub(super) struct Setup {
     pub dry_run: bool,
     /// `--rate`.
     pub rate: Option<u64>,
-    /// The run, for `--rate`.
+    /// The run.
     pub run: Rc<Run>,
 }
 
@@ -79,28 +130,39 @@ pub(super) struct Correct {
     validate: Option<Validate>,
     setup: Setup,
     /// Right cells that were not compared yet.
-    right: BTreeMap<CellKey, CellValue>,
+    right: BTreeMap<CellKey, CellContent>,
     /// The watermark up to which all cells were compared (µs).
     done: i64,
-    /// The day whose rows are read (µs).
+    /// The day whose rows are read, or the first watermark of a stream (µs).
     day: i64,
     counts: CorrectionCounts,
+    notes: Notes,
+    pace: Pace,
+    begun: Begun,
+    /// The watermark of topics while the windows wait for late events.
+    closing: Option<Watermark>,
+    is_done: bool,
+}
+
+/// Counts for the report at the end.
+#[derive(Default)]
+struct Notes {
     /// Sessions that touch the edge of what was read.
     partial: u64,
     /// Cells that no longer count late events.
     taken_out: u64,
-    /// Rows read, and the time at which reading began, for `--rate`.
-    rows: u64,
-    began: Option<Duration>,
-    is_done: bool,
 }
 
 impl Correct {
-    /// Makes the operator.
-    pub fn new(mut window: Window, validate: Option<Validate>, setup: Setup) -> Self {
-        if matches!(setup.order, Order::Stores { .. }) {
+    /// Makes the operator; `options` are those of the watermark of `window`.
+    pub fn new(mut window: Window, validate: Option<Validate>, setup: Setup, options: watermark::Options) -> Self {
+        let has_late = !setup.late.is_empty();
+        // In a stream the late events of a window follow after it has closed.
+        if has_late || matches!(setup.order, Order::Stores { .. }) {
             window.hold();
         }
+        let is_topic = matches!(setup.order, Order::Streams { ends: false });
+        let rate = setup.rate;
         Self {
             window,
             validate,
@@ -109,22 +171,12 @@ impl Correct {
             right: BTreeMap::new(),
             day: i64::MIN,
             counts: CorrectionCounts::default(),
-            partial: 0,
-            taken_out: 0,
-            rows: 0,
-            began: None,
+            notes: Notes::default(),
+            pace: Pace { rate, rows: 0, began: None },
+            begun: Begun::default(),
+            closing: (has_late && is_topic).then(|| Watermark::new(options)),
             is_done: false,
         }
-    }
-
-    /// Waits until the rows so far are no more than `--rate` permits.
-    fn pace(&mut self, rows: u64, out: &dyn Collector) -> Result<()> {
-        let Some(rate) = self.setup.rate.filter(|rate| *rate > 0) else { return Ok(()) };
-        let due = Duration::from_secs_f64(self.rows as f64 / rate as f64);
-        let began = *self.began.get_or_insert(out.elapsed());
-        let wait = due.saturating_sub(out.elapsed().saturating_sub(began));
-        self.rows += rows;
-        self.setup.run.stop.sleep(wait).map(|_| ())
     }
 
     /// Raises the watermark to the day of a batch, if the days follow one another.
@@ -134,6 +186,10 @@ impl Correct {
         let day = least.div_euclid(DAY).saturating_mul(DAY);
         if day > self.day {
             self.day = day;
+            if let Span { since: Some(since), until: Some(until) } = self.setup.reading {
+                let days = |time: i64| u64::try_from(time.saturating_sub(since) / DAY).unwrap_or(0);
+                out.show_part(days(day), days(until).max(1));
+            }
             self.window.on_promise(day.min(closed));
             self.fire(true, out)?;
         }
@@ -159,6 +215,9 @@ impl Correct {
     /// Computes the windows of a batch.
     fn compute(&mut self, batch: &RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
         self.begin_day(event_times(batch), out)?;
+        if let Some(closing) = &mut self.closing {
+            closing.on_batch(batch, input)?;
+        }
         let (inside, outside) = self.inside(batch)?;
         if outside > 0 {
             self.window.on_others(batch, input)?;
@@ -184,13 +243,20 @@ impl Correct {
 
     /// Takes the cells that are complete, and compares them if there are many of them or if `all`.
     fn fire(&mut self, all: bool, out: &mut dyn Collector) -> Result<()> {
-        let Self { window, setup, right, partial, .. } = self;
+        let Self { window, setup, right, notes, .. } = self;
         window.fire(&mut |row| {
-            take(row, &setup.scope, right, partial);
+            take(row, &setup.scope, right, &mut notes.partial);
             Ok(())
         })?;
         let Some(watermark) = self.window.watermark().get() else { return Ok(()) };
-        let far = watermark.saturating_sub(self.done) >= DAY && self.done > i64::MIN;
+        if watermark <= self.done {
+            // An earlier run has made these cells right.
+            self.right.clear();
+        }
+        if self.day == i64::MIN {
+            self.day = watermark;
+        }
+        let far = watermark.saturating_sub(self.done.max(self.day)) >= DAY;
         if watermark > self.done && (all || far || self.right.len() >= STEP_CELLS) {
             self.step(watermark, out)?;
         }
@@ -230,7 +296,7 @@ impl Correct {
         let (gone, rest): (Vec<LateCell>, Vec<LateCell>) =
             std::mem::take(without_late).into_iter().partition(|cell| is_of_step(&cell.key));
         *without_late = rest;
-        self.taken_out += gone.len() as u64;
+        self.notes.taken_out += gone.len() as u64;
         let without_late = gone.into_iter().map(|cell| cell.key).collect();
         let step = Step { parts, covers: &covers, right, late: kept, without_late, progress: watermark };
         let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };
@@ -253,14 +319,19 @@ impl Correct {
                 return Ok(());
             }
             Order::Streams { ends: true } if !self.is_done => {
-                let Self { window, setup, right, partial, .. } = self;
+                let Self { window, setup, right, notes, .. } = self;
                 window.on_exhausted(&mut |row| {
-                    take(row, &setup.scope, right, partial);
+                    take(row, &setup.scope, right, &mut notes.partial);
                     Ok(())
                 })?;
                 self.step(i64::MAX, out)?;
             }
-            Order::Streams { .. } => self.fire(true, out)?,
+            Order::Streams { .. } => {
+                if let Some(watermark) = self.closing.as_ref().and_then(Watermark::get) {
+                    self.window.on_promise(watermark);
+                }
+                self.fire(true, out)?;
+            }
             Order::Stores { closed, .. } => {
                 if let Some(closed) = *closed {
                     self.window.on_promise(closed);
@@ -270,6 +341,7 @@ impl Correct {
         }
         if let Some(late) = &self.setup.late_input
             && !self.setup.dry_run
+            && self.setup.late.is_empty()
         {
             late.keep_position(self.setup.corrections.as_mut())?;
         }
@@ -283,20 +355,25 @@ impl Correct {
         out.note(Message::Info(format!(
             "cells: {corrected} {would}corrected, {inserted} {would}inserted, {retracted} {would}retracted, {unchanged} right"
         )));
-        if self.partial > 0 {
-            let partial = self.partial;
+        let Notes { partial, taken_out } = self.notes;
+        if partial > 0 {
             out.note(Message::Info(format!(
                 "{partial} sessions may begin before what was read (--before); not corrected"
             )));
         }
-        if self.taken_out > 0 {
-            out.note(Message::Info(format!("{} cells no longer count late events", self.taken_out)));
+        if taken_out > 0 {
+            out.note(Message::Info(format!("{taken_out} cells no longer count late events")));
         }
         self.report_open(out);
         if let Some((count, first)) = self.setup.late_input.as_ref().and_then(LateInput::pending) {
             let line = format!("{count} late events are pending: the input does not hold them, first {first}");
             out.note(Message::Warning(line));
             out.detail("late_pending", count.into());
+            out.set_verdict(1);
+        }
+        if self.setup.late_input.is_some() && !self.setup.late.is_empty() {
+            let line = "some windows of late events are not closed by the input; the next run tries them again";
+            out.note(Message::Warning(line.to_owned()));
             out.set_verdict(1);
         }
         let sessions = self.setup.late.sessions();
@@ -340,7 +417,7 @@ fn part(metric: &MetricScope, since: Option<i64>, after: i64, watermark: i64) ->
 }
 
 /// Keeps a computed cell that the correction covers.
-fn take(row: &Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey, CellValue>, partial: &mut u64) {
+fn take(row: &Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey, CellContent>, partial: &mut u64) {
     let Some(metric) = scope.metric(row.name).filter(|_| scope.range.holds(row.start, row.end) && !row.retracted)
     else {
         return;
@@ -349,7 +426,7 @@ fn take(row: &Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey, CellValue>, 
     let key = CellKey { end: row.end, start: row.start, metric: metric.name.clone(), dimensions };
     if scope.covers(&key) {
         let rows = i64::try_from(row.rows).unwrap_or(i64::MAX);
-        right.insert(key, CellValue { value: row.value, rows });
+        right.insert(key, CellContent { value: row.value, rows });
     } else if scope.is_partial(metric, &key) {
         *partial += 1;
     }
@@ -362,8 +439,10 @@ fn event_times(batch: &RecordBatch) -> &[i64] {
 impl Operator for Correct {
     fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
         let taken = batch.num_rows() as u64;
-        debug_assert_eq!(Kind::of(batch.schema_ref()).unwrap_or(Kind::Event), Kind::Event);
-        self.pace(taken, out)?;
+        self.pace.wait(taken, &self.setup.run)?;
+        if matches!(self.setup.order, Order::Streams { ends: false }) {
+            self.begun.gaps(&batch).into_iter().for_each(|line| out.report(Message::Warning(line)));
+        }
         let Kept { batch, duplicate } = match &mut self.validate {
             Some(validate) => validate.keep(batch, out)?,
             None => Kept { batch, duplicate: 0 },
@@ -383,6 +462,9 @@ impl Operator for Correct {
                 }
                 if let Order::Streams { .. } = self.setup.order {
                     self.window.on_progress(&progress)?;
+                }
+                if let Some(closing) = &mut self.closing {
+                    closing.on_progress(&progress)?;
                 }
                 self.fire(false, out)?;
                 out.control(&Control::Progress(progress))

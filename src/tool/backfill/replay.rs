@@ -1,6 +1,6 @@
 //! `--dead`: repairs dead letters, validates them again and replays them.
 
-use super::BothArgs;
+use super::args::BothArgs;
 use super::letters::Replay;
 use super::target::{FORMATS, TargetPlan};
 use crate::cli::args::StageArgs;

@@ -1,7 +1,7 @@
 //! The correction of windows: computes the windows of a range again, compares them with the rows of a store, and writes the
 //! differences.
 
-use super::BothArgs;
+use super::args::BothArgs;
 use super::late::LateInput;
 use super::operator::{Correct, Order, Setup};
 use crate::backfill::{Changes, LateCells, MetricScope, Scope};
@@ -12,10 +12,11 @@ use crate::error::{Error, Result};
 use crate::format::{jsonl, table};
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
+use crate::kind::event::column;
 use crate::kind::span::Span;
 use crate::mapping::{Projection, Provenance};
 use crate::metrics::Up;
-use crate::op::window::metric::Emit;
+use crate::op::window::metric::{Emit, Metric};
 use crate::op::window::spec::{self, Spec};
 use crate::op::window::{Options, Window, watermark};
 use crate::output::open_options;
@@ -24,7 +25,7 @@ use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::store::correct::{Claim, Corrections, shown_range};
-use crate::store::{Location, Store};
+use crate::store::{Location, Store, Subset};
 use crate::time::{format_instant, parse_duration, parse_instant_or_now};
 use crate::tool::validate::Validate;
 use crate::tool::window::{Disorder, disorder};
@@ -167,21 +168,28 @@ impl Target {
     }
 }
 
-/// Returns the order of the rows of the inputs. Errors: exit status 2 if some inputs are stores and others are not.
-fn order(args: &WindowsArgs, both: &BothArgs, span: Span) -> Result<Order> {
+/// Checks the inputs without reading them; returns whether they are stores. Errors: exit status 2 if some are stores and others are
+/// not, or if a flag requires another order of their rows.
+fn check_inputs(both: &BothArgs) -> Result<bool> {
     let inputs = both.stage.input.uris()?;
-    let is_store = |uri: &Uri| matches!(uri, Uri::Store(..));
-    if !inputs.iter().any(is_store) {
-        let ends = !inputs.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
-        return Ok(Order::Streams { ends });
-    }
-    if !inputs.iter().all(is_store) {
+    let stores = inputs.iter().filter(|uri| matches!(uri, Uri::Store(..))).count();
+    if stores > 0 && stores < inputs.len() {
         return Err(Error::usage("expected either stores or files and topics as inputs, found both"));
     }
-    if both.schema.dedup.is_some() {
+    if stores > 0 && both.schema.dedup.is_some() {
         return Err(Error::usage(
             "--dedup requires raw records in the order of their arrival; a store is written behind evt-validate --dedup",
         ));
+    }
+    Ok(stores > 0)
+}
+
+/// Returns the order of the rows of the inputs, whose event time is in `span`; with `has_sessions` the rows of stores are sorted.
+fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) -> Result<Order> {
+    let inputs = both.stage.input.uris()?;
+    if !check_inputs(both)? {
+        let ends = !inputs.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
+        return Ok(Order::Streams { ends });
     }
     let mut least: Option<crate::store::StreamEnd> = None;
     for uri in &inputs {
@@ -195,7 +203,8 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span) -> Result<Order> {
     let held_by = least.as_ref().map(|end| format!("partition {} of {} ends there", end.partition, end.origin));
     let closed = least.map(|end| end.stream_time.saturating_sub(args.out_of_orderness.0.unwrap_or(0)));
     let one_lake = |uri: &Uri| matches!(uri, Uri::Store(store, _) if store.scheme == "parquet");
-    let by_day = inputs.len() == 1 && (span.since.is_some() && span.until.is_some() || inputs.iter().all(one_lake));
+    let has_days = span.since.is_some() && span.until.is_some() || inputs.iter().all(one_lake);
+    let by_day = inputs.len() == 1 && has_days && !has_sessions;
     Ok(Order::Stores { closed, held_by, by_day })
 }
 
@@ -207,6 +216,7 @@ pub(super) fn run(args: WindowsArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8
 /// Opens the stage.
 fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> {
     let (spec, target) = (args.spec()?, Target::of(&both)?);
+    check_inputs(&both)?;
     let digest = args.digest(&spec, &both);
     let mut scope = args.scope(&spec, run.clock.now())?;
     let bound = args.out_of_orderness.0.unwrap_or(i64::MAX);
@@ -230,7 +240,8 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     }
     let claim = args.claim(&scope, digest);
     let reading = scope.reading(args.before);
-    let order = order(&args, &both, reading)?;
+    let has_sessions = scope.metrics.iter().any(MetricScope::is_session);
+    let order = order(&args, &both, reading, has_sessions)?;
     set_outputs(&mut both, run);
     let source = source(&args, &both, &spec, &order, reading)?;
     let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
@@ -298,14 +309,23 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     let validates = both.schema.schemas.is_some() || both.schema.dedup.is_some();
     let lean = !validates && !has_letters && args.late_events.is_none();
     mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
-    let has_sessions = spec.metrics.iter().any(|metric| MetricScope::of(metric).is_session());
+    let chosen = |metric: &&Metric| args.only.is_empty() || args.only.contains(&metric.name);
+    let has_sessions = spec.metrics.iter().filter(chosen).any(|metric| MetricScope::of(metric).is_session());
     Ok(SourceOptions {
         read_mode: ReadMode::Bounded,
         shows_records: has_letters,
-        span,
+        subset: Subset { span, columns: lean.then(|| stored_columns(spec)) },
         sorts_stores: has_sessions && matches!(order, Order::Stores { .. }),
         ..both.stage.source(mapping)?
     })
+}
+
+/// Returns the columns of stored events that the windows need, as bits.
+fn stored_columns(spec: &Spec) -> u32 {
+    let stamps = [column::EVENT_TIME, column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME];
+    let properties = (!spec.leaves.properties().is_empty()).then_some(column::PROPERTIES);
+    let bits = stamps.into_iter().chain(properties).fold(0, |bits, column| bits | 1 << column);
+    bits | spec.leaves.columns()
 }
 
 /// Makes the operator once the rows are known.
@@ -323,7 +343,7 @@ fn start(
     let watermark = watermark::Options { out_of_orderness: out_of_orderness.0, explicit, new_partitions: false };
     let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Final };
     let is_report = !setup.dry_run;
-    let operator = Box::new(Correct::new(Window::new(options), validate, setup));
+    let operator = Box::new(Correct::new(Window::new(options), validate, setup, watermark));
     Ok(OperatorSetup { operator, schema: Changes::schema(), side: None, is_report })
 }
 
@@ -333,7 +353,7 @@ pub(super) fn check(args: WindowsArgs, both: BothArgs, run: &Rc<Run>, findings: 
     if let Some(spec) = &spec {
         findings.take(args.scope(spec, run.clock.now()));
     }
-    let order = findings.take(order(&args, &both, Span::default()));
+    let order = findings.take(order(&args, &both, Span::default(), false));
     findings.take(Target::of(&both));
     both.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     let parts = spec.zip(order);
