@@ -206,8 +206,12 @@ fn request() -> Vec<u8> {
     let fault = Fault::new(ErrorType::ParseError, "byte 1: no value");
     let other = Fault::new(ErrorType::EnvelopeError, "id_reused");
     let fates = [RecordFate::New, RecordFate::Duplicate, RecordFate::Rejected(fault), RecordFate::Rejected(other)];
-    let record =
-        |fate: RecordFate| Record { payload: "{\"a\":1}".into(), source: "web".into(), event_id: Some([7; 16]), fate };
+    let record = |fate: RecordFate| Record {
+        payload: "{\"a\":1}".into(),
+        source: "web".into(),
+        event_id: Some([7; 16]),
+        fate,
+    };
     let request = Request {
         arrived_at: 1_700_000_000_000_000,
         token: "shop".to_owned(),
