@@ -129,7 +129,7 @@ pub(crate) fn refused(text: &str, why: &str) -> Error {
 }
 
 fn read(text: &str) -> Result<Expr> {
-    read_with(text, Parser::parse_expr)
+    read_with(text, |parser| parser.parse_expr())
 }
 
 /// Parses `set NAME = EXPRESSION, …`; the word `set` may be missing. Returns the path of each name with its expression.
@@ -141,7 +141,7 @@ pub(crate) fn parse_assignments(text: &str) -> Result<Vec<(Vec<String>, Node)>> 
         if parser.peek_nth_token(1).token != Token::Eq {
             let _ = parser.parse_keyword(Keyword::SET);
         }
-        parser.parse_comma_separated(Parser::parse_assignment)
+        parser.parse_comma_separated(|parser| parser.parse_assignment())
     })?;
     let part = |part: &ObjectNamePart| part.as_ident().map(|ident| ident.value.clone());
     let one = |assignment: &Assignment| {

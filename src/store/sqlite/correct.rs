@@ -229,7 +229,7 @@ fn keep_late(tx: &Transaction<'_>, step: &Step<'_>, id: &str) -> Result<(), Fail
         "DELETE FROM corrected_cells WHERE metric_name = ?1 AND window_start = ?2 AND window_end = ?3 AND dimensions = ?4",
     )?;
     for key in &step.without_late {
-        delete.execute(params![*key.metric, format_instant(key.start), format_instant(key.end), key.dimensions])?;
+        delete.execute(params![&*key.metric, format_instant(key.start), format_instant(key.end), key.dimensions])?;
     }
     Ok(())
 }
