@@ -208,7 +208,7 @@ fn request() -> Vec<u8> {
     let fates = [RecordFate::New, RecordFate::Duplicate, RecordFate::Rejected(fault), RecordFate::Rejected(other)];
     let record = |fate: RecordFate| Record {
         payload: "{\"a\":1}".into(),
-        source: "web".to_owned(),
+        source: "web".into(),
         event_id: Some([7; 16]),
         fate,
     };
