@@ -9,13 +9,14 @@
 //! ```
 //!
 //! Imports point down: [`tool`] → [`cli`] → [`source`], [`output`] → [`http`], [`kafka`], [`spool`], [`input`], [`ingest`] → [`uri`] → [`run`] → [`store`], [`registry`]
-//! (all of these do I/O) → [`view`], [`generate`], [`reconcile`], [`op`], [`mapping`], [`format`](mod@format), [`avro`], [`frame`], [`kind`], [`expr`], [`json`],
+//! (all of these do I/O) → [`backfill`], [`alert`], [`replay`], [`view`], [`generate`], [`reconcile`], [`op`], [`mapping`], [`format`](mod@format), [`avro`], [`frame`], [`kind`], [`expr`], [`json`],
 //! [`time`] (which do none, and read no clock).
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod alert;
 pub mod avro;
+pub mod backfill;
 pub mod cli;
 pub mod clock;
 pub mod console;
@@ -43,6 +44,7 @@ pub mod parse;
 pub mod ratio;
 pub mod reconcile;
 pub mod registry;
+pub mod replay;
 pub mod run;
 pub mod secret;
 pub mod service;

@@ -125,7 +125,7 @@ impl CheckReport {
                 faults => Err(Faults(faults)),
             }),
             Uri::Store(store, location) => {
-                let look = move || (store.tables)(&location).map(|_| None);
+                let look = move || (store.reader.tables)(&location).map(|_| None);
                 // A local file is checked at once, because it cannot be unavailable like a server.
                 if store.is_remote { self.ask(name, move |_| Ok(look()?)) } else { self.know(name, look()) }
             }

@@ -74,7 +74,7 @@ impl<'a> Binder<'a> {
         match (want, node) {
             (Want::Kind(kind), _) => Ok((self.bind(node, kind)?, kind)),
             (Want::Presence, Node::Name(parts)) => Ok((self.presence(parts)?, ValueKind::Bool)),
-            (Want::Presence, _) => self.by_itself(node),
+            (Want::Presence | Want::Own, _) => self.by_itself(node),
             (Want::Dimension, Node::Name(_)) | (Want::AsText, _) => Ok((self.as_text(node)?, ValueKind::Text)),
             (Want::Dimension, _) => Err("expected a column or property path for by, found an expression".to_owned()),
         }

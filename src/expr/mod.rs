@@ -48,7 +48,7 @@ pub use read::{LeafBatch, Wrong};
 pub use value::{Coded, Dimension, ValueKind, Want};
 
 pub(crate) use node::{Node, literal_number};
-pub(crate) use parse::{parse_call, refused, without_blanks};
+pub(crate) use parse::{parse_assignments, parse_call, refused, without_blanks};
 
 #[cfg(test)]
 mod tests;

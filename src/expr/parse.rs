@@ -9,8 +9,8 @@ use super::value::ValueKind;
 use crate::error::{Error, Result};
 use crate::time::parse_instant;
 use sqlparser::ast::{
-    BinaryOperator, CastKind, CeilFloorKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Ident, UnaryOperator, Value,
+    Assignment, AssignmentTarget, BinaryOperator, CastKind, CeilFloorKind, DataType, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, UnaryOperator, Value,
 };
 use sqlparser::dialect::Dialect;
 use sqlparser::keywords::Keyword;
@@ -129,6 +129,33 @@ pub(crate) fn refused(text: &str, why: &str) -> Error {
 }
 
 fn read(text: &str) -> Result<Expr> {
+    read_with(text, |parser| parser.parse_expr())
+}
+
+/// Parses `set NAME = EXPRESSION, …`; the word `set` may be missing. Returns the path of each name with its expression.
+///
+/// Errors: exit status 78; the message has the text, the place and a remedy.
+pub(crate) fn parse_assignments(text: &str) -> Result<Vec<(Vec<String>, Node)>> {
+    let assignments = read_with(text, |parser| {
+        // `set = 1` assigns to a field of this name.
+        if parser.peek_nth_token(1).token != Token::Eq {
+            let _ = parser.parse_keyword(Keyword::SET);
+        }
+        parser.parse_comma_separated(|parser| parser.parse_assignment())
+    })?;
+    let part = |part: &ObjectNamePart| part.as_ident().map(|ident| ident.value.clone());
+    let one = |assignment: &Assignment| {
+        let AssignmentTarget::ColumnName(name) = &assignment.target else {
+            return Err("expected NAME = EXPRESSION, found several names".to_owned());
+        };
+        let path: Option<Vec<String>> = name.0.iter().map(part).collect();
+        Ok((path.ok_or("expected NAME = EXPRESSION")?, node(&assignment.value)?))
+    };
+    assignments.iter().map(one).collect::<std::result::Result<_, Refusal>>().map_err(|why| refused(text, &why))
+}
+
+/// Parses `text` with the grammar `parse`, to the end.
+fn read_with<T>(text: &str, parse: impl FnOnce(&mut Parser<'_>) -> std::result::Result<T, ParserError>) -> Result<T> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Error::config(format!("an expression of {} bytes exceeds {TEXT_BYTES_MAX}", text.len())));
     }
@@ -145,7 +172,7 @@ fn read(text: &str) -> Result<Expr> {
     let keyword = first_keyword(&tokens);
     name_words(&mut tokens);
     let mut parser = Parser::new(&Names).with_tokens_with_locations(tokens);
-    let sql = parser.parse_expr().map_err(|error| refused(text, &spoken(&error, keyword.as_deref())))?;
+    let sql = parse(&mut parser).map_err(|error| refused(text, &spoken(&error, keyword.as_deref())))?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
         let place = format!("unexpected `{}` at column {}", next.token, next.span.start.column);

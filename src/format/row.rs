@@ -11,6 +11,7 @@ use crate::json::{base64, scan, text, walk};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::holds_json;
+use crate::kind::letters;
 use crate::kind::values::{CellValue, ColumnBuilder, HeaderList, read_optional};
 use crate::time::parse_instant;
 use arrow::array::RecordBatch;
@@ -134,7 +135,8 @@ impl Builder {
     pub fn finish(&mut self) -> Result<RecordBatch> {
         (self.rows, self.bytes) = (0, 0);
         let columns = self.columns.iter_mut().map(ColumnBuilder::finish).collect();
-        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+        let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
+        if Kind::of(&self.schema) == Some(Kind::Dead) { letters::completed(batch) } else { Ok(batch) }
     }
 }
 

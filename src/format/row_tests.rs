@@ -95,7 +95,7 @@ fn a_fault_names_the_column_and_what_it_should_be() {
 
 #[test]
 fn bytes_that_are_empty_are_not_missing_in_jsonl() {
-    let letter = r#"{"original_payload":"","original_key":"","error_type":"ParseError","error_message":"","stage":"s","source_topic":"","partition":"","offset":0,"failed_at":"2024-01-15T10:00:00.000000Z","producer_host":"","attempts":1}"#;
+    let letter = r#"{"original_payload":"","original_key":"","error_type":"ParseError","error_message":"","stage":"s","source_topic":"","partition":"","offset":0,"failed_at":"2024-01-15T10:00:00.000000Z","producer_host":"","attempts":1,"letter_id":"00000000-0000-4000-8000-000000000001"}"#;
     let batch = build(Kind::Dead, &[letter.to_owned()]);
     assert_eq!(batch_texts(&batch), [letter]);
 }

@@ -264,14 +264,15 @@ fn dead() -> impl Strategy<Value = String> {
         some(payload("original_key").boxed()),
         some(headers().prop_map(|headers| format!("\"headers\":{headers}")).boxed()),
         some(instant().prop_map(|at| format!("\"arrived_at\":{at}")).boxed()),
+        uuid(),
     );
     (bytes, hard_text(), hard_text(), any::<i64>(), instant()).prop_map(|(bytes, message, topic, offset, at)| {
-        let (payload, key, headers, arrived) = bytes;
+        let (payload, key, headers, arrived, id) = bytes;
         let (message, topic) = (quoted(&message), quoted(&topic));
         format!(
             "{{{payload},{key}{headers}{arrived}\"error_type\":\"ParseError\",\"error_message\":{message},\
              \"stage\":\"evt-ingest\",\"source_topic\":{topic},\"partition\":\"0\",\"offset\":{offset},\
-             \"failed_at\":{at},\"producer_host\":\"h\",\"attempts\":1}}"
+             \"failed_at\":{at},\"producer_host\":\"h\",\"attempts\":1,\"letter_id\":{id}}}"
         )
     })
 }

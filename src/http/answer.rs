@@ -3,7 +3,7 @@
 use crate::http::validate::PARTITION;
 use crate::json::text::{write_string, write_uuid};
 use crate::kind::dead::ErrorType;
-use crate::mapping::made_id;
+use crate::kind::record_id::made_id;
 use crate::spool::request::{Entry, Record, RecordFate};
 use hyper::StatusCode;
 use std::fmt::Write;

@@ -62,7 +62,8 @@ impl Batches {
                 }
                 self.conform(batch, kind, has_raw, |message| console.warn(format!("{name}: {message}")))
             }
-            Some(Kind::Dead | Kind::Alert) => older::widened(batch),
+            Some(Kind::Dead) => letters::completed(batch),
+            Some(Kind::Alert) => older::widened(batch),
             _ => Ok(batch),
         }
     }

@@ -17,7 +17,7 @@ const OURS: &str = "evt.";
 const CONNECT: &str = "__connect.errors.";
 
 /// The columns that become headers, with their names in Kafka Connect.
-const HEADERS: [(usize, Option<&str>); 11] = [
+const HEADERS: [(usize, Option<&str>); 12] = [
     (column::ERROR_TYPE, Some("exception.class.name")),
     (column::ERROR_MESSAGE, Some("exception.message")),
     (column::STAGE, Some("stage")),
@@ -29,6 +29,7 @@ const HEADERS: [(usize, Option<&str>); 11] = [
     (column::ATTEMPTS, None),
     (column::ARRIVED_AT, None),
     (column::ORIGINAL_LENGTH, None),
+    (column::LETTER_ID, None),
 ];
 
 /// The dead letters of a batch as records.

@@ -1,11 +1,11 @@
 //! The kind "dead": a dead letter is a record that failed, byte for byte, with the cause and its position.
 
-use super::field::{dictionary_type, instant, optional, text};
+use super::field::{dictionary_type, id, instant, optional, text};
 use super::headers::{self, Headers};
 use arrow::datatypes::{DataType, Field};
 
 /// Columns of a dead letter, in order.
-pub const COLUMNS: [&str; 14] = [
+pub const COLUMNS: [&str; 15] = [
     "original_payload",
     "original_key",
     "headers",
@@ -20,7 +20,13 @@ pub const COLUMNS: [&str; 14] = [
     "producer_host",
     "attempts",
     "original_length",
+    "letter_id",
 ];
+
+/// Columns of a dead letter before evt kept the length of a truncated payload.
+pub const BEFORE_LENGTHS: &[&str] = COLUMNS.split_at(column::ORIGINAL_LENGTH).0;
+/// Columns of a dead letter before it had an id.
+pub const BEFORE_IDS: &[&str] = COLUMNS.split_at(column::LETTER_ID).0;
 
 /// Index of each column in [`COLUMNS`].
 #[allow(missing_docs, reason = "each is the index of the column of its name")]
@@ -39,6 +45,7 @@ pub mod column {
     pub const PRODUCER_HOST: usize = 11;
     pub const ATTEMPTS: usize = 12;
     pub const ORIGINAL_LENGTH: usize = 13;
+    pub const LETTER_ID: usize = 14;
 }
 
 /// The type of a record's fault.
@@ -170,5 +177,6 @@ pub(super) fn fields() -> Vec<Field> {
         Field::new("producer_host", dictionary_type(), false),
         Field::new("attempts", DataType::Int32, false),
         optional(Field::new("original_length", DataType::Int64, false)),
+        optional(id("letter_id")),
     ]
 }

@@ -1,14 +1,17 @@
 //! Batches of dead letters: builds them, and truncates them to a size.
 
 use super::Kind;
-use super::dead::{Letter, column};
+use super::dead::{Fault, Letter, column};
+use super::older;
 use super::headers::{self, Headers as _};
+use super::record_id::made_id;
 use crate::error::Result;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int32Builder, Int64Array, Int64Builder, RecordBatch,
-    StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder, new_null_array,
+    Array, ArrayAccessor, ArrayRef, AsArray, BinaryArray, BinaryBuilder, DictionaryArray, FixedSizeBinaryArray,
+    FixedSizeBinaryBuilder, Int32Builder, Int64Array, Int64Builder, RecordBatch, StringArray, StringBuilder,
+    StringDictionaryBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, new_null_array,
 };
-use arrow::datatypes::Int32Type;
+use arrow::datatypes::{Int32Type, Int64Type};
 use std::sync::Arc;
 
 /// Removes `excess` bytes from a dead letter, the one row of a batch: from its payload, then its headers, then its key.
@@ -44,6 +47,41 @@ pub fn cut(letter: &RecordBatch, excess: usize) -> Result<Option<RecordBatch>> {
     Ok(Some(RecordBatch::try_new(letter.schema(), columns)?))
 }
 
+/// Completes dead letters of an older version of evt or of another program: adds the columns that they do not have, and derives
+/// missing ids.
+pub fn completed(letters: RecordBatch) -> Result<RecordBatch> {
+    let letters = older::widened(letters)?;
+    let has_ids = letters.columns().get(column::LETTER_ID).is_none_or(|ids| ids.null_count() == 0);
+    if has_ids {
+        return Ok(letters);
+    }
+    let mut columns = letters.columns().to_vec();
+    columns[column::LETTER_ID] = Arc::new(derived_ids(&columns));
+    Ok(RecordBatch::try_new(letters.schema(), columns)?)
+}
+
+/// Returns the ids of letters; derives those that are NULL.
+fn derived_ids(columns: &[ArrayRef]) -> FixedSizeBinaryArray {
+    let text = |at: usize| columns[at].as_dictionary::<Int32Type>().downcast_dict::<StringArray>();
+    let (origins, partitions) = (text(column::SOURCE_TOPIC), text(column::PARTITION));
+    let (origins, partitions) = (origins.expect("texts"), partitions.expect("texts"));
+    let offsets = columns[column::OFFSET].as_primitive::<Int64Type>();
+    let payloads = columns[column::ORIGINAL_PAYLOAD].as_binary::<i32>();
+    let ids = columns[column::LETTER_ID].as_fixed_size_binary();
+    let (mut scratch, mut all) = (vec![], FixedSizeBinaryBuilder::with_capacity(ids.len(), 16));
+    for row in 0..ids.len() {
+        let id = match ids.is_valid(row).then(|| <[u8; 16]>::try_from(ids.value(row)).ok()).flatten() {
+            Some(id) => id,
+            None => {
+                let (origin, partition, offset) = (origins.value(row), partitions.value(row), offsets.value(row));
+                made_id(&mut scratch, origin, partition, offset, payloads.value(row))
+            }
+        };
+        all.append_value(id).expect("16 bytes");
+    }
+    all.finish()
+}
+
 /// Builds batches of dead letters of one stage.
 pub struct Builder {
     stage: String,
@@ -62,6 +100,9 @@ pub struct Builder {
     producer_host: StringDictionaryBuilder<Int32Type>,
     attempts: Int32Builder,
     original_length: Int64Builder,
+    letter_id: FixedSizeBinaryBuilder,
+    /// Scratch memory for ids.
+    id_name: Vec<u8>,
     bytes: usize,
 }
 
@@ -85,6 +126,8 @@ impl Builder {
             producer_host: StringDictionaryBuilder::new(),
             attempts: Int32Builder::new(),
             original_length: Int64Builder::new(),
+            letter_id: FixedSizeBinaryBuilder::new(16),
+            id_name: vec![],
             bytes: 0,
         }
     }
@@ -107,7 +150,29 @@ impl Builder {
         self.attempts.append_value(1);
         let length = letter.fault.original_length.map(|length| i64::try_from(length).unwrap_or(i64::MAX));
         self.original_length.append_option(length);
+        let Letter { origin, partition, offset, payload, .. } = *letter;
+        self.letter_id.append_value(made_id(&mut self.id_name, origin, partition, offset, payload))?;
         Ok(())
+    }
+
+    /// Returns the letter in `row` of a batch with the fault of a stage that could not repair it: its record, position, id and
+    /// attempts stay. The stage and the host are those of this builder.
+    pub fn failed_again(
+        &self,
+        letters: &RecordBatch,
+        row: usize,
+        fault: &Fault,
+        failed_at: i64,
+    ) -> Result<RecordBatch> {
+        let letter = letters.slice(row, 1);
+        let word = |text: &str| -> ArrayRef { Arc::new(DictionaryArray::<Int32Type>::from_iter([text])) };
+        let mut columns = letter.columns().to_vec();
+        columns[column::ERROR_TYPE] = word(fault.error_type.name());
+        columns[column::ERROR_MESSAGE] = Arc::new(StringArray::from(vec![fault.message.as_str()]));
+        columns[column::STAGE] = word(&self.stage);
+        columns[column::FAILED_AT] = Arc::new(TimestampMicrosecondArray::from(vec![failed_at]).with_timezone("UTC"));
+        columns[column::PRODUCER_HOST] = word(&self.host);
+        Ok(RecordBatch::try_new(Kind::Dead.schema(), columns)?)
     }
 
     /// Returns the number of dead letters in the batch under construction.
@@ -144,6 +209,7 @@ impl Builder {
             Arc::new(self.producer_host.finish()),
             Arc::new(self.attempts.finish()),
             Arc::new(self.original_length.finish()),
+            Arc::new(self.letter_id.finish()),
         ];
         Ok(RecordBatch::try_new(Kind::Dead.schema(), columns)?)
     }
@@ -151,7 +217,7 @@ impl Builder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::dead::{ErrorType, Fault};
+    use super::super::dead::ErrorType;
     use super::super::headers::Headers;
     use super::*;
 
@@ -176,10 +242,33 @@ mod tests {
         let cut = cut(&builder.finish().unwrap(), excess).unwrap()?;
         let bytes = |at: usize| cut.column(at).as_binary::<i32>();
         let keys = bytes(column::ORIGINAL_KEY);
-        let lengths = cut.column(column::ORIGINAL_LENGTH).as_primitive::<arrow::datatypes::Int64Type>();
+        let lengths = cut.column(column::ORIGINAL_LENGTH).as_primitive::<Int64Type>();
         let has_headers = cut.column(column::HEADERS).is_valid(0);
         let key = keys.is_valid(0).then(|| keys.value(0).len());
         Some((bytes(column::ORIGINAL_PAYLOAD).value(0).len(), has_headers, key, lengths.value(0)))
+    }
+
+    #[test]
+    fn a_letter_keeps_the_id_of_its_whole_payload_and_an_older_one_gets_it_when_read() {
+        let fault = Fault::new(ErrorType::ParseError, "why");
+        let mut builder = Builder::new("evt-test", "host");
+        for (payload, offset) in [(b"x".as_slice(), 1), (b"x".as_slice(), 2), (b"yy".as_slice(), 1)] {
+            let (key, headers, arrived_at) = (None, None, None);
+            let letter =
+                Letter { payload, key, headers, arrived_at, fault: &fault, origin: "o", partition: "0", offset };
+            builder.push(&letter, 7).unwrap();
+        }
+        let written = builder.finish().unwrap();
+        let ids = |letters: &RecordBatch| letters.column(column::LETTER_ID).as_fixed_size_binary().clone();
+        assert_eq!(ids(&written).value(2), made_id(&mut vec![], "o", "0", 1, b"yy"));
+        assert_ne!(ids(&written).value(0), ids(&written).value(1));
+        for known in [column::ORIGINAL_LENGTH, column::LETTER_ID] {
+            let older = written.project(&Vec::from_iter(0..known)).unwrap();
+            assert_eq!(completed(older).unwrap(), written);
+        }
+        let short = cut(&written.slice(2, 1), 1).unwrap().unwrap();
+        let again = completed(short.clone()).unwrap();
+        assert_eq!((ids(&again).value(0), &again), (ids(&written).value(2), &short));
     }
 
     #[test]

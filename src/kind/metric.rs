@@ -66,6 +66,15 @@ pub fn metric_id(name: &str, window_start: i64, window_end: i64, dimensions: &st
 /// UUIDv5 of the name `evt.metric` in the DNS namespace.
 const NAMESPACE: Uuid = uuid::uuid!("09c4c0d2-7f8e-58af-96a5-42df8aab1690");
 
+/// Whether two values are equal. NaN equals NaN, and the two zeros are equal because not every store keeps the sign.
+pub fn same_value(left: Option<f64>, right: Option<f64>) -> bool {
+    match (left, right) {
+        (Some(left), Some(right)) => left == right || (left.is_nan() && right.is_nan()),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
 /// One result row, before it is a row of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row<'a> {

@@ -4,10 +4,12 @@
 //! `FixedSizeBinary(16)` with the `arrow.uuid` extension; strings are plain `Utf8` (nanoarrow reads no views).
 //!
 //! - `event.rs`, `metric.rs`, `dead.rs`, `late.rs`, `alert.rs`: the columns of each kind; `field.rs`: their types.
+//! - `record_id.rs`: ids that are derived from the position and the bytes of a record.
 //! - `rows.rs`: typed access to the rows of a batch of events.
 //! - `alerts.rs`: batches of alerts; `letters.rs`: batches of dead letters; `headers.rs`: record headers as columns.
 //! - `older.rs`: rows of older versions, with fewer columns.
 //! - `values.rs`: builds columns from single values.
+//! - `span.rs`: spans of time.
 //! - `shadow.rs`: warns of properties that have the name of a column.
 
 pub mod alert;
@@ -20,8 +22,10 @@ pub mod late;
 pub mod letters;
 pub mod metric;
 pub mod older;
+pub mod record_id;
 pub mod rows;
 pub mod shadow;
+pub mod span;
 pub mod values;
 
 pub use field::{claims_json, dictionary_type, holds_json, instant_type, is_id, is_json, json};

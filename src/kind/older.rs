@@ -6,20 +6,25 @@ use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::Arc;
 
+/// Returns the columns of each older version of a kind.
+fn older_columns(kind: Kind) -> &'static [&'static [&'static str]] {
+    match kind {
+        Kind::Dead => &[dead::BEFORE_LENGTHS, dead::BEFORE_IDS],
+        Kind::Alert => &[&alert::OLDER_COLUMNS],
+        Kind::Event | Kind::Metric | Kind::Late => &[],
+    }
+}
+
 /// Returns the kind of a schema that has exactly the columns of an older version.
 fn older_kind(schema: &Schema) -> Option<Kind> {
     let kind = Kind::of(schema)?;
-    let names: &[&str] = match kind {
-        Kind::Dead => &dead::COLUMNS[..dead::column::ORIGINAL_LENGTH],
-        Kind::Alert => &alert::OLDER_COLUMNS,
-        Kind::Event | Kind::Metric | Kind::Late => return None,
-    };
     let present = kind.schema();
     let is_alike = |(found, name): (&Arc<arrow::datatypes::Field>, &&str)| {
         let expected = present.field_with_name(name);
         found.name() == name && expected.is_ok_and(|expected| found.data_type().equals_datatype(expected.data_type()))
     };
-    (schema.fields().len() == names.len() && schema.fields().iter().zip(names).all(is_alike)).then_some(kind)
+    let has = |names: &&&[&str]| schema.fields().len() == names.len() && schema.fields().iter().zip(**names).all(is_alike);
+    older_columns(kind).iter().find(has).map(|_| kind)
 }
 
 /// Adds the columns of today to the schema of such rows; any other schema stays as it is.
@@ -50,9 +55,7 @@ mod tests {
 
     #[test]
     fn rows_of_an_older_version_get_the_columns_of_today() {
-        for (kind, names) in
-            [(Kind::Dead, &dead::COLUMNS[..dead::column::ORIGINAL_LENGTH]), (Kind::Alert, &alert::OLDER_COLUMNS[..])]
-        {
+        for (kind, names) in Kind::ALL.into_iter().flat_map(|kind| older_columns(kind).iter().map(move |names| (kind, names))) {
             let present = kind.schema();
             let indices: Vec<usize> = names.iter().map(|name| present.index_of(name).unwrap()).collect();
             let older = Arc::new(present.project(&indices).unwrap());

@@ -1,9 +1,10 @@
 //! Builds columns of the kinds from single values, for rows that do not come as Arrow arrays.
 
+use crate::error::Result;
 use arrow::array::{
     ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int32Builder,
     Int64Builder, ListBuilder, MapBuilder, StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder,
-    make_builder,
+    make_array, make_builder, new_null_array,
 };
 use arrow::datatypes::{Field, Int32Type};
 use std::borrow::Cow;
@@ -90,4 +91,13 @@ impl ColumnBuilder {
     fn typed<B: ArrayBuilder>(&mut self) -> Option<&mut B> {
         self.0.as_any_mut().downcast_mut()
     }
+}
+
+/// Returns a column that is not read: NULL, or empty values if the field is not nullable.
+pub fn blank(field: &Field, rows: usize) -> Result<ArrayRef> {
+    let nulls = new_null_array(field.data_type(), rows);
+    if field.is_nullable() {
+        return Ok(nulls);
+    }
+    Ok(make_array(nulls.to_data().into_builder().nulls(None).build()?))
 }

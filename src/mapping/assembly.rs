@@ -4,7 +4,7 @@ use super::build::Row;
 use super::columns::{ADDED_BITS, PROVENANCE_BITS};
 use super::envelope::{Envelope, Value, Watched, column_of, watched_name};
 use super::future::FutureCheck;
-use super::id::{hashed_id, made_id, parse_uuid};
+use super::id::{hashed_id, parse_uuid};
 use super::options::TimeFrom;
 use super::path::{Path, clip, shown};
 use super::plan::{Out, Plan, Refusal, Stamps, Wanted};
@@ -14,6 +14,7 @@ use crate::json::text::{is_text, unescape};
 use crate::json::walk::members;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{COLUMNS, column};
+use crate::kind::record_id::made_id;
 use std::borrow::Cow;
 use std::collections::HashSet;
 

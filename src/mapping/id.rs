@@ -1,10 +1,8 @@
-//! Event ids: parsed from the record, or derived so that a replay derives the same.
+//! Event ids that the record has: parsed, or derived from a text that is no UUID. [`crate::kind::record_id`] derives the others.
 
+use crate::kind::record_id::NAMESPACE;
 use uuid::Uuid;
 use wide::u8x16;
-
-/// UUIDv5 of the name `evt.event` in the DNS namespace.
-const NAMESPACE: Uuid = uuid::uuid!("58aedb27-dcc1-534a-ba59-63b291b9768e");
 
 /// Parses a hyphenated UUID, in upper or lower case, into its 16 bytes.
 #[inline]
@@ -43,19 +41,6 @@ fn unhex(digits: [u8; 16]) -> Option<[u8; 8]> {
     let pairs = u128::from_le_bytes(nibbles);
     let bytes = (pairs << 4 | pairs >> 8).to_le_bytes();
     Some(std::array::from_fn(|at| bytes[2 * at]))
-}
-
-/// Derives the id of a record without one: UUIDv5 of `origin NUL partition NUL offset NUL payload`.
-///
-/// A replay derives the same id. The offset distinguishes equal lines of one file. `scratch` is memory that is used
-/// again.
-pub fn made_id(scratch: &mut Vec<u8>, origin: &str, partition: &str, offset: i64, payload: &[u8]) -> [u8; 16] {
-    scratch.clear();
-    let offset = offset.to_string();
-    for part in [origin.as_bytes(), b"\0", partition.as_bytes(), b"\0", offset.as_bytes(), b"\0", payload] {
-        scratch.extend_from_slice(part);
-    }
-    *Uuid::new_v5(&NAMESPACE, scratch).as_bytes()
 }
 
 /// Derives the id of a record whose `event_id` is a string but not a UUID (`--hash-ids`): UUIDv5 of `source NUL text`.

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::frame::End;
 use crate::ingest::Dead;
 use crate::kafka::produce::RejectedRecord;
+use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter, column};
 use crate::kind::headers::Headers;
 use crate::kind::letters::Builder;
@@ -302,8 +303,12 @@ impl DeadLetters {
         if held.rows >= HELD_ROWS || held.bytes >= HELD_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Adds the letter of a row that the stage or an output rejected.
+    /// Adds the letter of a row that the stage or an output rejected. A row that is a letter stays one, with the new fault.
     pub fn push_row(&mut self, batch: &RecordBatch, row: usize, fault: &Fault) -> Result<()> {
+        if Kind::of(batch.schema_ref()) == Some(Kind::Dead) {
+            let letter = self.builder.failed_again(batch, row, fault, self.run.clock.now())?;
+            return self.push_batch(&letter);
+        }
         with_letter(batch, row, fault, None, |letter, has_position| self.push(letter, has_position))
     }
 

@@ -258,7 +258,7 @@ fn create_part(path: PathBuf, disk: &Disk) -> Result<PartFile> {
 }
 
 /// Whether `path` still names the open `file`.
-fn is_same(file: &File, path: &Path) -> bool {
+pub(super) fn is_same(file: &File, path: &Path) -> bool {
     match (file.metadata(), std::fs::metadata(path)) {
         (Ok(mine), Ok(now)) => (mine.dev(), mine.ino()) == (now.dev(), now.ino()),
         _ => false,
@@ -444,7 +444,7 @@ fn is_object(file: &File, start: u64, end: u64) -> std::io::Result<bool> {
 }
 
 /// Returns the length of the file up to and including its last newline.
-fn whole_lines(file: &File, length: u64) -> std::io::Result<u64> {
+pub(super) fn whole_lines(file: &File, length: u64) -> std::io::Result<u64> {
     let mut end = length;
     let mut buffer = vec![0; 64 << 10];
     while end > 0 {

@@ -16,6 +16,7 @@
 pub mod dead_letters;
 mod file;
 pub mod identity;
+pub mod once;
 mod spec;
 
 use crate::clock::Clock;
@@ -288,7 +289,8 @@ pub fn given_up(error: Error, name: &str, outcome: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format!("{name}: {outcome}")).because(cause)
 }
 
-fn open_options(run: &Run, up: Up) -> OpenOptions {
+/// Returns the options with which a run opens a store.
+pub fn open_options(run: &Run, up: Up) -> OpenOptions {
     let (pipeline, clock) = (run.pipeline.clone(), run.clock.clone());
     let (run, console, disk) = (run.id.clone(), run.console.clone(), run.io.disk());
     OpenOptions { up, pipeline, run, epochs: false, clock: std::sync::Arc::new(move || clock.now()), console, disk }
@@ -320,10 +322,15 @@ fn encoded(
     if format.appendable {
         append = match begin(schema) {
             Err(error) if error.kind() == ErrorKind::Usage && Kind::of(schema) == Some(Kind::Dead) => {
-                // An older version of evt wrote the header, without original_length.
-                let older = dead::column::ORIGINAL_LENGTH;
-                narrow = Some(older);
-                begin(&SchemaRef::new(schema.project(&Vec::from_iter(0..older))?)).map_err(|_| error)?
+                // An older version of evt may have written the header, with fewer columns.
+                let mut begun = Err(error);
+                for older in [dead::column::LETTER_ID, dead::column::ORIGINAL_LENGTH] {
+                    if let Ok(append) = begin(&SchemaRef::new(schema.project(&Vec::from_iter(0..older))?)) {
+                        (narrow, begun) = (Some(older), Ok(append));
+                        break;
+                    }
+                }
+                begun?
             }
             begun => begun?,
         };
@@ -331,7 +338,8 @@ fn encoded(
     let mut encoder = open(schema, &EncodeOptions { append, ..spec.encode.clone() })?;
     if let Some(columns) = narrow {
         let name = file.name();
-        console.say(format!("{name}: the header has no original_length; dead letters are appended without it"));
+        let missing = dead::COLUMNS[columns..].join(" and ");
+        console.say(format!("{name}: the header has no {missing}; dead letters are appended without it"));
         encoder = Box::new(NarrowEncoder { encoder, columns });
     }
     let control = spec.control && format.notes == Some(Notes::Json);

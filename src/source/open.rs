@@ -16,14 +16,23 @@ use crate::input::unopened::UnopenedInput;
 use crate::kafka::group;
 use crate::kafka::input::KafkaInput;
 use crate::kafka::range::ReadMode;
+use crate::kind::Kind;
+use crate::kind::event::column;
+use crate::kind::span::Span;
 use crate::run::Run;
 use crate::spool::{self, SpoolReader};
-use crate::store::{Location, Store};
+use crate::store::{Batches, Location, Store, Subset};
+use crate::time::DAY;
 use crate::uri::Uri;
 use crate::uri::kafka::Address;
+use arrow::array::RecordBatch;
+use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
+
+/// Maximum rows of a batch of sorted rows.
+const SORTED_ROWS: usize = 8192;
 
 /// Opens inputs, each when the one before it has ended.
 pub(super) struct Opener {
@@ -73,7 +82,7 @@ impl Opener {
     /// Opens the next input; `is_last` if none follows.
     pub(super) fn open(&mut self, uri: &Uri, is_last: bool, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         match uri {
-            Uri::Store(store, location) => rows(store, location, uri, &self.run, ingest),
+            &Uri::Store(store, ref location) => self.rows(store, location, ingest),
             Uri::Kafka(_) => self.begin_topics(is_last),
             Uri::Http(_) => self.listen(uri, ingest),
             _ => self.bytes(uri),
@@ -124,14 +133,51 @@ impl Opener {
         let origin = self.options.origin.as_deref().unwrap_or(ORIGIN);
         Box::new(SpoolInput::new(self.run.clone(), reader, shutdown, origin, ingest))
     }
+
+    /// Opens the rows of a store as an input.
+    fn rows(&self, store: &'static Store, location: &Location, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
+        let SourceOptions { subset, sorts_stores, .. } = self.options;
+        let uri = Uri::Store(store, location.clone());
+        let name = uri.to_string();
+        let (kind, rows) = match sorts_stores {
+            true => {
+                let (kind, rows) = store.rows_within(location, subset)?;
+                (kind, sorted(kind, rows)?)
+            }
+            false => by_day(store, location, subset)?,
+        };
+        take_schema(Some(kind.schema()), false, &name, ingest)?;
+        let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
+        let partition = ingest.partition(&uri.origin());
+        Ok(Box::new(RowInput::new(rows, name, partition, self.run.clone())))
+    }
 }
 
-/// Opens the rows of a store as an input.
-fn rows(store: &Store, location: &Location, uri: &Uri, run: &Rc<Run>, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
-    let (kind, rows) = store.rows(location)?;
-    let name = uri.to_string();
-    take_schema(Some(kind.schema()), false, &name, ingest)?;
-    let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
-    let partition = ingest.partition(&uri.origin());
-    Ok(Box::new(RowInput::new(rows, name, partition, run.clone())))
+/// Reads a subset. If both ends of its span are known, the days are read one after another.
+fn by_day(store: &'static Store, location: &Location, subset: Subset) -> Result<(Kind, Batches)> {
+    let Span { since: Some(since), until: Some(until) } = subset.span else {
+        return store.rows_within(location, subset);
+    };
+    let end = move |at: i64| at.div_euclid(DAY).saturating_add(1).saturating_mul(DAY).min(until);
+    let day = move |at: i64| Subset { span: Span { since: Some(at), until: Some(end(at)) }, ..subset };
+    let (kind, first) = store.rows_within(location, day(since))?;
+    let location = location.clone();
+    let starts = std::iter::successors(Some(end(since)), move |at| Some(end(*at))).take_while(move |at| *at < until);
+    let others = starts.flat_map(move |at| match store.rows_of(kind, &location, day(at)) {
+        Ok(rows) => rows,
+        Err(error) => Box::new(std::iter::once(Err(error))),
+    });
+    Ok((kind, Box::new(first.chain(others))))
+}
+
+/// Returns events sorted by origin, partition and offset, in one batch.
+fn sorted(kind: Kind, rows: Batches) -> Result<Batches> {
+    let all = rows.collect::<Result<Vec<RecordBatch>>>()?;
+    let all = concat_batches(&kind.schema(), &all)?;
+    let key = |index: usize| SortColumn { values: all.column(index).clone(), options: None };
+    let order = lexsort_to_indices(&[column::ORIGIN, column::PARTITION, column::OFFSET].map(key), None)?;
+    let all = take_record_batch(&all, &order)?;
+    let rows = all.num_rows();
+    let pieces = (0..rows).step_by(SORTED_ROWS).map(move |at| Ok(all.slice(at, SORTED_ROWS.min(rows - at))));
+    Ok(Box::new(pieces.collect::<Vec<Result<RecordBatch>>>().into_iter()))
 }

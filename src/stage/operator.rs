@@ -75,6 +75,9 @@ pub trait Collector {
     /// Writes a control message to the outputs that carry them.
     fn control(&mut self, message: &Control) -> Result<()>;
 
+    /// Shows how much of the work is done, for an operator that knows it better than the source.
+    fn show_part(&mut self, done: u64, total: u64);
+
     /// Makes a dead letter of a row of the input and counts it.
     fn dead(&mut self, batch: &RecordBatch, row: usize, fault: &Fault) -> Result<()>;
 

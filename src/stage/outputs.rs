@@ -257,6 +257,10 @@ impl Collector for Outputs {
         self.outputs.iter_mut().try_for_each(|output| output.control(&message))
     }
 
+    fn show_part(&mut self, done: u64, total: u64) {
+        self.progress.part(done, total);
+    }
+
     fn dead(&mut self, batch: &RecordBatch, row: usize, fault: &Fault) -> Result<()> {
         self.dead.count(&mut self.dead_rows);
         self.dead.push_row(batch, row, fault)

@@ -78,6 +78,16 @@ impl ProgressLine {
         }
     }
 
+    /// Shows how much of the work is done, and the time that is left.
+    pub fn part(&mut self, done: u64, total: u64) {
+        let Some(bar) = &self.bar else { return };
+        if bar.length() != Some(total) {
+            bar.set_style(style("{bar:30} {percent}% eta {eta} {msg}"));
+            bar.set_length(total);
+        }
+        bar.set_position(done);
+    }
+
     /// Shows the progress of the source.
     pub fn progress(&mut self, progress: &Progress) {
         let Some(bar) = &self.bar else { return };

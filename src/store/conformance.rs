@@ -2,7 +2,7 @@
 
 use super::disk::Disk;
 use super::sample::{Pane, as_text, events, metrics, rows, scattered};
-use super::{ALL, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store};
+use super::{ALL, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, Subset};
 use crate::console::{Colour, Console};
 use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
@@ -95,12 +95,12 @@ impl Bench {
     }
 
     pub fn read(&self, kind: Kind) -> Vec<RecordBatch> {
-        (self.store.read)(&self.location, kind).unwrap().map(Result::unwrap).collect()
+        (self.store.reader.read)(&self.location, kind, Subset::default()).unwrap().map(Result::unwrap).collect()
     }
 
     /// Reads the table; empty if there is no table yet.
     pub fn table(&self, kind: Kind) -> Vec<String> {
-        match (self.store.read)(&self.location, kind) {
+        match (self.store.reader.read)(&self.location, kind, Subset::default()) {
             Ok(batches) => as_text(&batches.map(Result::unwrap).collect::<Vec<_>>()),
             Err(_) => Vec::new(),
         }
@@ -154,7 +154,7 @@ fn what_is_written_is_read_back_whatever_the_kind() {
             let read = bench.read(kind);
             assert!(read.iter().all(|batch| batch.schema() == kind.schema()), "{} {kind:?}", bench.store.scheme);
             assert_eq!(as_text(&read), as_text(&written), "{} {kind:?}", bench.store.scheme);
-            let tables = (bench.store.tables)(&bench.location).unwrap();
+            let tables = (bench.store.reader.tables)(&bench.location).unwrap();
             assert!(tables.contains(&(kind.table().to_owned(), N as u64)), "{tables:?}");
         }
     }

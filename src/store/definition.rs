@@ -1,10 +1,13 @@
 //! The definition of a kind of store: its row in the table of stores.
 
+use super::correct::Corrections;
 use super::location::Location;
 use super::sink::{OpenOptions, Sink};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::kind::span::Span;
 use arrow::array::RecordBatch;
+use arrow::compute::filter_record_batch;
 use std::fmt;
 
 /// Batches that are read back.
@@ -22,6 +25,46 @@ pub fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>> + 'static) 
 
 /// Tables of a store with the number of rows in each.
 pub type Tables = Vec<(String, u64)>;
+
+/// The greatest stream time of the events of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamEnd {
+    /// The origin of the partition.
+    pub origin: String,
+    /// Its name.
+    pub partition: String,
+    /// The stream time (µs).
+    pub stream_time: i64,
+}
+
+/// The rows and columns that are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Subset {
+    /// The rows.
+    pub span: Span,
+    /// The columns, as bits by their index in the kind's schema; others may be blank. `None`: all.
+    pub columns: Option<u32>,
+}
+
+/// How a store is read.
+#[derive(Clone, Copy)]
+pub struct StoreReader {
+    /// Returns its tables with their numbers of rows.
+    pub tables: fn(&Location) -> Result<Tables>,
+    /// Reads the rows of one kind, in key order, as batches of the kind's schema. It may return more than the subset.
+    pub read: fn(&Location, Kind, Subset) -> Result<Batches>,
+    /// Returns the greatest stream time of each partition of its events, if it can hold events.
+    pub stream_ends: Option<fn(&Location) -> Result<Vec<StreamEnd>>>,
+}
+
+/// How a store opens its metrics for a correction.
+#[derive(Clone, Copy)]
+pub struct CorrectionStore {
+    /// Opens them to correct them.
+    pub open: fn(&Location, &OpenOptions) -> Result<Box<dyn Corrections>>,
+    /// Opens them to compare them; creates and changes nothing.
+    pub open_to_compare: fn(&Location) -> Result<Box<dyn Corrections>>,
+}
 
 /// One kind of store.
 pub struct Store {
@@ -45,10 +88,10 @@ pub struct Store {
     pub check: fn(&Location) -> Result<Option<String>>,
     /// Opens it for writing.
     pub open: fn(&Location, &OpenOptions) -> Result<Box<dyn Sink>>,
-    /// Returns its tables with their numbers of rows.
-    pub tables: fn(&Location) -> Result<Tables>,
-    /// Reads the rows of one kind, in key order, as batches of the kind's schema.
-    pub read: fn(&Location, Kind) -> Result<Batches>,
+    /// How it is read.
+    pub reader: StoreReader,
+    /// How its metrics are corrected, if they can be.
+    pub corrections: Option<CorrectionStore>,
 }
 
 impl Store {
@@ -61,12 +104,17 @@ impl Store {
 
     /// Reads the table that `?table=` names; returns its kind and rows.
     pub fn rows(&self, location: &Location) -> Result<(Kind, Batches)> {
+        self.rows_within(location, Subset::default())
+    }
+
+    /// Reads a subset of the table that `?table=` names; returns its kind, too.
+    pub fn rows_within(&self, location: &Location, subset: Subset) -> Result<(Kind, Batches)> {
         let named = location.options.get("table").map(String::as_str);
         let kinds = || self.kinds.iter().map(|kind| kind.table()).collect::<Vec<_>>().join(" ");
         let kind = match named {
             Some(name) => Kind::ALL.into_iter().find(|kind| kind.table() == name || kind.name() == name),
             // A lake has one kind; in a database the user must name the table.
-            None => match (self.tables)(location)?.as_slice() {
+            None => match (self.reader.tables)(location)?.as_slice() {
                 [(name, _)] => Kind::ALL.into_iter().find(|kind| kind.table() == name),
                 _ => return Err(Error::usage(format!("{location}: choose a table with ?table=NAME: {}", kinds()))),
             },
@@ -75,6 +123,19 @@ impl Store {
         if !self.kinds.contains(&kind) {
             return Err(self.other_kind(kind, location));
         }
-        Ok((kind, (self.read)(location, kind)?))
+        Ok((kind, self.rows_of(kind, location, subset)?))
+    }
+
+    /// Reads a subset of the rows of `kind`.
+    pub fn rows_of(&self, kind: Kind, location: &Location, subset: Subset) -> Result<Batches> {
+        let (rows, span) = ((self.reader.read)(location, kind, subset)?, subset.span);
+        if span == Span::default() {
+            return Ok(rows);
+        }
+        let inside = move |batch: Result<RecordBatch>| -> Result<RecordBatch> {
+            let batch = batch?;
+            span.keep(kind, &batch).map_or_else(|| Ok(batch.clone()), |keep| Ok(filter_record_batch(&batch, &keep)?))
+        };
+        Ok(Box::new(rows.map(inside)))
     }
 }

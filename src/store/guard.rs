@@ -6,7 +6,7 @@
 //! no effect, because their versions describe other data.
 
 use crate::counts::SinkCounts;
-use crate::kind::metric::MetricColumns;
+use crate::kind::metric::{MetricColumns, same_value};
 use crate::store::Notice;
 use ahash::{AHashMap, AHashSet};
 
@@ -47,8 +47,10 @@ pub enum RowFate {
     Unchanged,
     /// A retraction that removed the stored row.
     Deleted,
-    /// Refused: a row of a greater revision is stored, or this run has retracted the row.
+    /// Refused: this run has retracted the row.
     Stale,
+    /// Refused: a correction of a greater revision is stored.
+    Corrected,
     /// Refused: a row of the same revision with more events is stored.
     Outnumbered,
 }
@@ -77,16 +79,7 @@ pub fn judge_retraction(stored: Option<Stored>, version: Version) -> RowFate {
 }
 
 fn refused(version: Version, there: Version) -> RowFate {
-    if version.revision == there.revision { RowFate::Outnumbered } else { RowFate::Stale }
-}
-
-/// Whether two values are equal. NaN equals NaN, and the two zeros are equal because not every store keeps the sign.
-fn same_value(left: Option<f64>, right: Option<f64>) -> bool {
-    match (left, right) {
-        (Some(left), Some(right)) => left == right || (left.is_nan() && right.is_nan()),
-        (None, None) => true,
-        _ => false,
-    }
+    if version.revision == there.revision { RowFate::Outnumbered } else { RowFate::Corrected }
 }
 
 impl RowFate {
@@ -98,7 +91,7 @@ impl RowFate {
             RowFate::Updated => counts.updated += 1,
             RowFate::Unchanged => counts.unchanged += 1,
             RowFate::Deleted => counts.deleted += 1,
-            RowFate::Stale | RowFate::Outnumbered => counts.stale += 1,
+            RowFate::Stale | RowFate::Corrected | RowFate::Outnumbered => counts.stale += 1,
         }
     }
 }
@@ -115,6 +108,9 @@ pub struct Overlap {
     /// Number of replaced rows of other runs; `first` describes the first of them.
     replaced: u64,
     first: Option<String>,
+    /// Number of rows refused because of a correction; the name of the first of them.
+    corrected: u64,
+    first_corrected: Option<String>,
     /// Keys whose last row was refused because the stored one counts more events.
     refused: AHashSet<u128>,
     /// The names of some of them, each with its index in the order of refusals.
@@ -134,8 +130,14 @@ impl Overlap {
     }
 
     /// Notes the fate of a row of metric `id`. The last row of each metric decides.
-    pub fn judged(&mut self, id: [u8; 16], fate: RowFate, key: impl FnOnce() -> String) {
+    pub fn judged(&mut self, id: [u8; 16], fate: RowFate, key: impl Fn() -> String) {
         let id = u128::from_be_bytes(id);
+        if fate == RowFate::Corrected {
+            self.corrected += 1;
+            if self.first_corrected.is_none() {
+                self.first_corrected = Some(key());
+            }
+        }
         if fate != RowFate::Outnumbered {
             if !self.refused.is_empty() && self.refused.remove(&id) {
                 self.names.remove(&id);
@@ -157,6 +159,13 @@ impl Overlap {
             let text = format!(
                 "replaced {} rows of other runs (a metric row covers its whole window), first {first}",
                 self.replaced
+            );
+            notices.push(Notice { text, fails: false });
+        }
+        if let Some(first) = &self.first_corrected {
+            let text = format!(
+                "kept {} corrected rows (evt-backfill) instead of those of this run, first {first}",
+                self.corrected
             );
             notices.push(Notice { text, fails: false });
         }
@@ -222,13 +231,13 @@ mod tests {
     #[test]
     fn a_smaller_version_is_stale_and_an_equal_one_replaces_only_another_value() {
         let there = Some(stored(1, 5));
-        assert_eq!(judge_row(there, None, stored(0, 9)), RowFate::Stale);
+        assert_eq!(judge_row(there, None, stored(0, 9)), RowFate::Corrected);
         assert_eq!(judge_row(there, None, stored(1, 5)), RowFate::Unchanged);
         assert_eq!(judge_row(there, None, Stored { value: None, ..stored(1, 5) }), RowFate::Updated);
         assert_eq!(judge_row(there, None, stored(2, 0)), RowFate::Updated);
         assert_eq!(judge_row(there, None, stored(1, 4)), RowFate::Outnumbered);
         assert_eq!(judge_retraction(there, Version { revision: 1, rows: 4 }), RowFate::Outnumbered);
-        assert_eq!(judge_retraction(there, Version { revision: 0, rows: 9 }), RowFate::Stale);
+        assert_eq!(judge_retraction(there, Version { revision: 0, rows: 9 }), RowFate::Corrected);
     }
 
     fn conflicts(overlap: &Overlap) -> Option<String> {
@@ -249,6 +258,18 @@ mod tests {
         assert!(told.starts_with("conflict: 1 keys") && told.ends_with("first two"), "{told}");
         overlap.judged(id(2), RowFate::Stale, String::new);
         assert_eq!(conflicts(&overlap), None);
+    }
+
+    #[test]
+    fn rows_refused_because_of_corrections_are_named_once_and_fail_nothing() {
+        let mut overlap = Overlap::default();
+        for name in ["one", "two"] {
+            overlap.judged([0; 16], RowFate::Corrected, || name.to_owned());
+        }
+        let notices = overlap.notices();
+        assert_eq!(notices.len(), 1);
+        assert!(!notices[0].fails && notices[0].text.starts_with("kept 2 corrected rows"), "{}", notices[0].text);
+        assert!(notices[0].text.ends_with("first one"), "{}", notices[0].text);
     }
 
     #[test]

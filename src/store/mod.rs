@@ -13,11 +13,13 @@
 //! - `sqlite`, `postgres`, `redis` and `lake` are the stores.
 //! - `definition` is the row of a store in [`ALL`], `sink` the interface of an open output, `location` its URI.
 //! - [`rows`] prepares batches (columns, keys, days), [`cells`] and [`nested`] convert their values.
+//! - [`correct`] is the interface of stores whose metrics are corrected.
 //! - [`guard`] decides which metric row stays, [`repeat`] finds events stored with other content.
 //! - [`remote`] holds timeouts and retries of servers, [`disk`] changes and syncs files, [`room`] checks what can be written.
 //! - `conformance` tests all stores with the rows of `sample`.
 
 pub mod cells;
+pub mod correct;
 mod definition;
 pub mod disk;
 pub mod guard;
@@ -33,8 +35,10 @@ pub mod rows;
 mod sink;
 mod sqlite;
 
+use crate::console::Console;
 use crate::error::{Error, Result};
-pub use definition::{Batches, Store, Tables, batches};
+use crate::replay::ledger::Ledger;
+pub use definition::{Batches, CorrectionStore, Store, StoreReader, StreamEnd, Subset, Tables, batches};
 pub use location::Location;
 pub use sink::{Epoch, Notice, OpenOptions, Sink, SinkOutcome};
 
@@ -54,10 +58,35 @@ pub fn rules(store: &Store, location: &Location) -> Result<Vec<serde_json::Map<S
     }
 }
 
+/// Opens the ledger of replays at a location, which is created if it is missing. Errors: exit status 2 for a store that holds no
+/// ledger.
+pub fn open_ledger(store: &Store, location: &Location, console: &Console) -> Result<Box<dyn Ledger>> {
+    match store.scheme {
+        "sqlite" => sqlite::ledger::open(location),
+        "postgres" => postgres::ledger::open(location, console),
+        _ => Err(no_ledger(location)),
+    }
+}
+
+/// Opens the ledger of replays at a location to read it; `None` if there is none. Creates nothing.
+pub fn read_ledger(store: &Store, location: &Location, console: &Console) -> Result<Option<Box<dyn Ledger>>> {
+    match store.scheme {
+        "sqlite" => sqlite::ledger::open_to_read(location),
+        "postgres" => postgres::ledger::open_to_read(location, console),
+        _ => Err(no_ledger(location)),
+    }
+}
+
+fn no_ledger(location: &Location) -> Error {
+    Error::usage(format!("{location}: expected a ledger in sqlite:PATH or postgres://HOST/DATABASE"))
+}
+
 /// Every store: adding one is one file and one row here.
 pub const ALL: &[&Store] = &[&sqlite::STORE, &postgres::STORE, &redis::STORE, &lake::STORE];
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod ledger_conformance;
 #[cfg(test)]
 mod sample;

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::alerts;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::letters;
 use crate::kind::metric::{MetricColumns, metric_id};
 use crate::time::{DAY, format_instant, is_in_calendar};
 use arrow::array::{
@@ -49,7 +50,8 @@ pub fn from_table(kind: Kind, mut columns: Vec<ArrayRef>, shown: impl Display) -
         columns.push(Arc::new(BooleanArray::from(vec![false; columns[0].len()])));
     }
     let foreign = |error| Error::corrupt(format!("{shown}: rows that evt did not write")).because(error);
-    RecordBatch::try_new(kind.schema(), columns).map_err(foreign)
+    let batch = RecordBatch::try_new(kind.schema(), columns).map_err(foreign)?;
+    if kind == Kind::Dead { letters::completed(batch) } else { Ok(batch) }
 }
 
 /// Returns a list of SQL identifiers.

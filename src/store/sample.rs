@@ -129,6 +129,7 @@ fn dead_columns(from: i64, to: i64) -> Vec<ArrayRef> {
         words(numbers().map(|_| "host")),
         Arc::new(Int32Array::from_iter_values(numbers().map(|_| 1))),
         Arc::new(numbers().map(|n| (n % 5 == 0).then_some(n << 20)).collect::<Int64Array>()),
+        ids(numbers().map(|n| metric_id("letter", n, 0, ""))),
     ]
 }
 

@@ -5,9 +5,11 @@
 //!   others by name (evt-gen is `generate.rs`).
 //! - `alert/`: evt-alert, which has a loop of its own because its inputs may be of different kinds.
 //! - `reconcile/`: evt-reconcile, which opens its inputs itself.
+//! - `backfill/`: evt-backfill, which corrects the windows of a store and replays dead letters.
 //! - `late.rs`, `stall.rs`: the late rows of evt-window, and partitions that hold its watermark back.
 
 pub mod alert;
+pub mod backfill;
 pub mod generate;
 pub mod ingest;
 mod late;
@@ -30,6 +32,7 @@ pub const ALL: &[ToolRow] = &[
     ToolRow::of::<window::Args>(),
     ToolRow::of::<sink::Args>(),
     ToolRow::of::<alert::Args>(),
+    ToolRow::of::<backfill::Args>(),
     ToolRow::of::<view::Args>(),
     ToolRow::of::<schema::Args>(),
     ToolRow::of::<reconcile::Args>(),

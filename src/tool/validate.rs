@@ -33,23 +33,31 @@ use std::sync::Arc;
 /// Check events against their schemas
 #[derive(Parser, Debug)]
 pub struct Args {
-    /// Validate against this directory or registry of schemas; without it only the envelope is checked
-    #[arg(long, value_name = "DIR|URL", help_heading = "Schemas")]
-    schemas: Option<String>,
-    /// Take the subject from a column or path, or use TEXT for all events (=TEXT)
-    #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type", help_heading = "Schemas")]
-    subject: SubjectOf,
-    /// Reject properties that the schema does not define
-    #[arg(long, help_heading = "Schemas")]
-    no_extra_fields: bool,
-    /// Drop an event whose event_id occurred in its partition within this much stream time
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Schemas")]
-    dedup: Option<i64>,
+    #[command(flatten)]
+    schema: SchemaArgs,
     /// Write the events that --dedup drops to URI, so that evt-reconcile --plus can account for them
     #[arg(long, value_name = "URI", requires = "dedup", help_heading = "Output")]
     duplicates: Option<OsString>,
     #[command(flatten)]
     stage: StageArgs,
+}
+
+/// Flags of the tools that check events against schemas.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Schemas")]
+pub(super) struct SchemaArgs {
+    /// Validate against this directory or registry of schemas; without it only the envelope is checked
+    #[arg(long, value_name = "DIR|URL")]
+    pub schemas: Option<String>,
+    /// Take the subject from a column or path, or use TEXT for all events (=TEXT)
+    #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type")]
+    pub subject: SubjectOf,
+    /// Reject properties that the schema does not define
+    #[arg(long)]
+    pub no_extra_fields: bool,
+    /// Drop an event whose event_id occurred in its partition within this much stream time
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub dedup: Option<i64>,
 }
 
 impl Tool for Args {
@@ -93,7 +101,7 @@ impl Tool for Args {
 
     fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
         let options = findings.take(self.source());
-        self.schemas.iter().for_each(|schemas| findings.schemas(schemas));
+        self.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
         findings.stage(self.stage_spec(), options.as_ref());
     }
 }
@@ -102,7 +110,7 @@ impl Args {
     /// Opens the stage.
     pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
         let options = self.source()?;
-        let schemas = self.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
+        let schemas = self.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
         let Self { stage, duplicates, .. } = &self;
         let (stage, duplicates) = (stage.clone(), duplicates.clone());
         let spec = StageSpec { side: duplicates.as_deref(), ..StageSpec::new(&stage) };
@@ -114,9 +122,7 @@ impl Args {
             let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != lent).collect();
             let schema = Arc::new(schema.project(&names)?);
             let side = Some(Kind::Event.schema());
-            let validator = Validator::new(Options { subject: self.subject, closed: self.no_extra_fields });
-            let dedup = self.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
-            let operator = Box::new(Validate { validator, schemas, dedup, writes_raw_alone });
+            let operator = Box::new(Validate { writes_raw_alone, ..Validate::new(self.schema, schemas) });
             Ok(OperatorSetup { operator, schema, side, is_report: false })
         };
         open(spec, options, run, Box::new(start))
@@ -132,13 +138,13 @@ impl Args {
             // evt-validate writes no rows, so it needs no event time.
             mapping.time = TimeFrom::Optional;
         }
-        mapping.distinct = self.schemas.is_some();
+        mapping.distinct = self.schema.schemas.is_some();
         // A restart loses the ids that were seen.
-        let read_mode = if self.dedup.is_some() { ReadMode::Stateful } else { ReadMode::Commit };
+        let read_mode = if self.schema.dedup.is_some() { ReadMode::Stateful } else { ReadMode::Commit };
         // All columns, because any may be a field of some schema; columns with few values are dictionaries, checked by
         // value.
         let raw_lean = Some(Projection { columns: u32::MAX, coded: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
-        let shows_records = self.schemas.is_some();
+        let shows_records = self.schema.schemas.is_some();
         Ok(SourceOptions { read_mode, headers: true, raw_lean, shows_records, ..self.stage.source(mapping)? })
     }
 }
@@ -149,7 +155,7 @@ fn lent_raw(schema: &Schema) -> Option<usize> {
 }
 
 /// Validates events and leaves out repeated ones.
-struct Validate {
+pub(super) struct Validate {
     validator: Validator,
     schemas: Option<Box<dyn Registry>>,
     dedup: Option<Dedup>,
@@ -160,9 +166,7 @@ struct Validate {
 impl Operator for Validate {
     fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
         let taken = batch.num_rows() as u64;
-        let batch = self.without_repeats(batch, out)?;
-        let duplicate = taken - batch.num_rows() as u64;
-        let batch = self.valid(batch, out)?;
+        let Kept { batch, duplicate } = self.keep(batch, out)?;
         out.rows(&batch)?;
         Ok(Counts { taken, duplicate, out: batch.num_rows() as u64, ..Counts::default() })
     }
@@ -185,7 +189,30 @@ impl Operator for Validate {
     }
 }
 
+/// The rows of a batch that are valid and new.
+pub(super) struct Kept {
+    /// These rows.
+    pub batch: RecordBatch,
+    /// Number of repeated rows.
+    pub duplicate: u64,
+}
+
 impl Validate {
+    /// Makes the operator of these flags; `schemas` is what `--schemas` names.
+    pub(super) fn new(args: SchemaArgs, schemas: Option<Box<dyn Registry>>) -> Self {
+        let validator = Validator::new(Options { subject: args.subject, closed: args.no_extra_fields });
+        let dedup = args.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
+        Self { validator, schemas, dedup, writes_raw_alone: false }
+    }
+
+    /// Leaves out repeated rows, and makes dead letters of invalid ones.
+    pub(super) fn keep(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<Kept> {
+        let taken = batch.num_rows() as u64;
+        let batch = self.without_repeats(batch, out)?;
+        let duplicate = taken - batch.num_rows() as u64;
+        Ok(Kept { batch: self.valid(batch, out)?, duplicate })
+    }
+
     /// Leaves out repeated rows, and writes them to the side output.
     fn without_repeats(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<RecordBatch> {
         let Some(dedup) = &mut self.dedup else { return Ok(batch) };

@@ -13,6 +13,7 @@ use crate::frame::{Control, End, How};
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::span::Span;
 use crate::mapping::{Provenance, TimeFrom};
 use crate::output::OutputPlan;
 use crate::run::Run;
@@ -25,7 +26,7 @@ use crate::time::parse_duration;
 use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
 use crate::view::describe::Describe;
-use crate::view::excerpt::{Excerpt, Span};
+use crate::view::excerpt::Excerpt;
 use crate::view::selection::{self, Selection, Unsaid};
 use crate::view::{control_text, describe_text};
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
@@ -213,7 +214,7 @@ impl Args {
         if location.options.contains_key("table") {
             return Ok(None);
         }
-        Ok(Some((store.tables)(location)?).filter(|tables| tables.len() > 1))
+        Ok(Some((store.reader.tables)(location)?).filter(|tables| tables.len() > 1))
     }
 
     /// Writes the tables and their row counts.

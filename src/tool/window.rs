@@ -110,9 +110,10 @@ struct WatermarkArgs {
 
 /// How far an event may be behind its partition's stream time (µs); any distance with `None`.
 #[derive(Clone, Copy, Debug)]
-struct Disorder(Option<i64>);
+pub(super) struct Disorder(pub Option<i64>);
 
-fn disorder(text: &str) -> Result<Disorder> {
+/// Parses the value of `--out-of-orderness`.
+pub(super) fn disorder(text: &str) -> Result<Disorder> {
     let bound = if text == "all" { None } else { Some(parse_duration(text)?) };
     Ok(Disorder(bound))
 }

@@ -1,33 +1,9 @@
-//! Selects an excerpt of a stream: a time span, then its first rows, then the last of those.
+//! Selects an excerpt of a stream: its first rows, then the last of those.
 
 use crate::error::Result;
-use crate::kind::Kind;
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::VecDeque;
-
-/// A half-open time span (µs); an absent end is unbounded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
-    /// From this instant on.
-    pub since: Option<i64>,
-    /// Up to this instant, without it.
-    pub until: Option<i64>,
-}
-
-impl Span {
-    /// Returns which rows of a batch of `kind` are in the span; `None` if all do because the span is unbounded.
-    pub fn keep(self, kind: Kind, batch: &RecordBatch) -> Option<BooleanArray> {
-        if self == Self::default() {
-            return None;
-        }
-        let times = batch.column_by_name(kind.time_column())?.as_primitive_opt::<TimestampMicrosecondType>()?;
-        let inside =
-            |time: i64| self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|end| time < end);
-        Some((0..times.len()).map(|row| Some(times.is_valid(row) && inside(times.value(row)))).collect())
-    }
-}
 
 /// The first rows of a stream, and the last of those.
 #[derive(Debug, Default)]

@@ -139,6 +139,12 @@ impl Bench {
         records
     }
 
+    /// The values of all records of a topic that committed transactions wrote, as JSON.
+    pub fn committed_records(&self, topic: &str) -> Vec<serde_json::Value> {
+        let values = self.records(topic).into_iter().filter_map(|record| record.value);
+        values.map(|value| serde_json::from_slice(&value).expect("JSON")).collect()
+    }
+
     /// Returns the commits of a group: offset and metadata, by partition.
     pub fn committed(&self, group: &str, topic: &str, count: i32) -> Vec<(Option<i64>, String)> {
         let consumer: BaseConsumer = self.config().set("group.id", group).create().expect("a client");

@@ -150,14 +150,13 @@ fn the_daily_jobs_of_the_manual_count_each_event_once_whatever_the_pieces() {
 
 #[test]
 fn dead_letters_are_repaired_and_replayed_as_the_manual_says() {
-    let page = read("man/evt.7");
-    let (_, section) = page.split_once(".SH REPAIR AND REPLAY").expect("the section");
-    let (section, _) = section.split_once(".SH ").expect("another one");
-    let lines = section.split(".nf\n").skip(1).map(|block| block.split("\n.fi").next().expect("an end"));
-    let lines: Vec<String> = lines.map(|line| line.replace('\\', "")).collect();
-    assert_eq!(lines.len(), 4, "{lines:?}");
+    let lines = commands("REPAIR AND REPLAY");
+    assert_eq!(lines.len(), 6, "{lines:?}");
     let dir = stage(false);
-    lines.iter().for_each(|line| drop(dir.shell(line).succeeds()));
+    for line in lines.iter().filter(|line| !line.contains("kafka:")) {
+        // Some letters stay faulty.
+        dir.shell(line).ends_with(i32::from(line.contains("evt-backfill")));
+    }
     let count = |name: &str| String::from_utf8_lossy(&dir.bytes(name)).lines().count();
     let failed = count("failed.txt");
     assert!(count("repaired.jsonl") > 0 && failed == count("repaired.jsonl") + count("again.jsonl"), "{failed}");

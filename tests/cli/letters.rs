@@ -45,19 +45,25 @@ fn letters_without_the_column_stand_beside_those_that_have_it() {
     dir.shell(&format!("evt-sink {older} -q --to both.jsonl --to parquet:lake --to sqlite:both.db")).succeeds();
 
     let db = Connection::open(dir.path("both.db")).expect("it opens");
-    let back = "ALTER TABLE dead_letters DROP COLUMN original_length; UPDATE evt_schema SET version = 1";
+    let back = "ALTER TABLE dead_letters DROP COLUMN original_length; ALTER TABLE dead_letters DROP COLUMN letter_id;
+        DROP TABLE corrections; DROP TABLE corrected_cells; DROP TABLE late_positions; DROP INDEX alerts_at;
+        UPDATE evt_schema SET version = 1";
     db.execute_batch(back).expect("as an older evt made it");
     drop(db);
     assert_eq!(lengths(&dir, "sqlite:both.db?table=dead_letters"), vec![Value::Null; count]);
 
     let table = dir.shell("evt-view dead.jsonl --rows -q -o csv").succeeds().text();
-    let header = table.lines().next().and_then(|line| line.strip_suffix(",original_length")).expect("the last column");
+    let header = table
+        .lines()
+        .next()
+        .and_then(|line| line.strip_suffix(",original_length,letter_id"))
+        .expect("the last columns");
     dir.write("both.csv", format!("{header}\n"));
     let line = "evt-sink dead.jsonl -q --to both.jsonl --to parquet:lake --to sqlite:both.db --to both.csv";
     let run = dir.shell(line).succeeds();
     assert_eq!(
         run.stderr(),
-        "evt-sink: both.csv: the header has no original_length; dead letters are appended without it\n"
+        "evt-sink: both.csv: the header has no original_length and letter_id; dead letters are appended without it\n"
     );
     for place in ["both.jsonl", "parquet:lake", "sqlite:both.db?table=dead_letters"] {
         let found = lengths(&dir, place);

@@ -208,7 +208,7 @@ fn late_rows_that_their_store_cannot_hold_are_dropped_and_told() {
 }
 
 #[test]
-fn rows_refused_for_a_greater_revision_are_only_counted() {
+fn rows_refused_for_a_greater_revision_are_counted_and_named_once() {
     let dir = Dir::new("revision");
     dir.write("in.jsonl", event("00:10:00") + &event("00:20:00"));
     dir.shell(
@@ -219,7 +219,9 @@ fn rows_refused_for_a_greater_revision_are_only_counted() {
     for output in stores("revision") {
         let run = |rows: &str| dir.shell(&format!("evt-sink -q {rows} --to '{output}'")).succeeds().stderr();
         assert_eq!(run("repaired.jsonl"), "", "{output}");
-        assert_eq!(run("live.jsonl"), "", "{output}");
+        let said = run("live.jsonl");
+        assert_eq!(said.lines().count(), 1, "{output}: {said}");
+        assert!(said.contains("kept 1 corrected rows (evt-backfill) instead of those of this run, first "), "{said}");
     }
 }
 

@@ -4,6 +4,7 @@
 mod alert;
 mod alert_inputs;
 mod alert_rows;
+mod backfill;
 mod broker;
 mod brokers;
 mod channels;
@@ -47,8 +48,10 @@ mod reconcile_servers;
 mod records;
 mod registry;
 mod replace;
+mod replay;
 mod resolution;
 mod restarts;
+mod runbooks;
 mod scrape;
 mod servers;
 mod services;

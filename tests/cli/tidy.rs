@@ -32,10 +32,11 @@ const TABLES: [&str; 4] = ["src/format", "src/kind", "src/op/aggregate", "src/to
 const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "types"];
 
 /// Modules from the bottom to the top; each may import its own layer and those before it.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["error", "counts", "parse", "ratio", "time", "json", "kind"],
     &["avro"],
-    &["format", "frame", "expr", "mapping", "op", "view", "generate", "alert", "reconcile"],
+    &["format", "frame", "expr", "mapping", "op", "view", "generate", "alert", "reconcile", "replay"],
+    &["backfill"],
     &["clock", "secret", "console", "metrics", "service", "stop", "https", "registry", "sort", "store"],
     &["notify"],
     &["run"],
@@ -46,7 +47,7 @@ const LAYERS: [&[&str]; 11] = [
     &["tool"],
 ];
 /// Modules that use no I/O and no clock. (A format decodes a file that its caller opened.)
-const PURE: [&str; 15] = [
+const PURE: [&str; 17] = [
     "counts",
     "parse",
     "ratio",
@@ -62,6 +63,8 @@ const PURE: [&str; 15] = [
     "generate",
     "alert",
     "reconcile",
+    "backfill",
+    "replay",
 ];
 
 /// Crates that only these files name.

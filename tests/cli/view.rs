@@ -232,7 +232,16 @@ fn letters_that_are_no_line_are_left_out_of_raw_and_counted() {
     assert!(said.contains("in 3 out 1 dropped 2"), "{run}");
     assert!(said.contains("has a line break") && said.contains("has only 1000 of the record's 3000 bytes"), "{run}");
     dir.run("evt-view", &["dead.jsonl", "-o", "raw", "--dlq", "left.jsonl"]).succeeds();
-    assert_eq!(dir.rows("left.jsonl").len(), 2);
+    let (left, dead) = (dir.rows("left.jsonl"), dir.rows("dead.jsonl"));
+    assert_eq!(left.len(), 2);
+    for letter in left {
+        let same = dead.iter().find(|dead| dead["letter_id"] == letter["letter_id"]).expect("the same letter");
+        assert_eq!(letter["original_payload"], same["original_payload"]);
+        assert_eq!(
+            (&letter["error_type"], &letter["original_length"]),
+            (&"SinkError".into(), &same["original_length"])
+        );
+    }
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub enum Want {
     Presence,
     /// Any value, as text (`approx_distinct`).
     AsText,
+    /// Any value, of its own type, or as text if it has none (an assignment).
+    Own,
     /// A column or path, as text (`by`).
     Dimension,
 }

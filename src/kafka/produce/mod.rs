@@ -14,6 +14,7 @@ pub mod format;
 pub mod limit;
 mod producer;
 pub mod record;
+pub mod transaction;
 
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};

@@ -83,7 +83,8 @@ pub fn insert(headers: OwnedHeaders, own: &dyn Headers, keeps: impl Fn(&str) -> 
     headers.unwrap_or_default()
 }
 
-fn is_of_value(name: &str) -> bool {
+/// Whether a header describes the value of the input record.
+pub(super) fn is_of_value(name: &str) -> bool {
     let begins = |with: &&str| name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
     OF_VALUE.iter().any(begins)
 }

@@ -13,13 +13,14 @@ use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::event::{self, COLUMNS, column};
 use crate::kind::headers::{self, CodedHeaders, Headers};
+use crate::kind::values::blank;
 use arrow::array::{
     ArrayRef, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryBuilder, Int64Array, Int64Builder, RecordBatch,
-    StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, make_array, new_null_array,
+    StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
 };
 use arrow::buffer::Buffer;
 use arrow::compute::filter;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use raw::Raw;
 use std::sync::Arc;
 use text::{Text, taken};
@@ -290,15 +291,6 @@ const UNSTAMPED_COLUMNS: [usize; 10] = [
     column::OFFSET,
     column::SCHEMA_ID,
 ];
-
-/// Returns a column that is not read: NULL, or empty values if the field is not nullable.
-fn blank(field: &Field, rows: usize) -> Result<ArrayRef> {
-    let nulls = new_null_array(field.data_type(), rows);
-    if field.is_nullable() {
-        return Ok(nulls);
-    }
-    Ok(make_array(nulls.to_data().into_builder().nulls(None).build()?))
-}
 
 /// Takes the numbers and leaves an empty vector with capacity for a batch.
 fn emptied<T>(numbers: &mut Vec<T>) -> Vec<T> {

@@ -156,6 +156,16 @@ impl Window {
         self.watermark.on_progress(progress)
     }
 
+    /// Lets only promises raise the watermark ([`Watermark::hold`]).
+    pub fn hold(&mut self) {
+        self.watermark.hold();
+    }
+
+    /// Advances the stream times of partitions by rows that no window counts.
+    pub fn on_others(&mut self, batch: &RecordBatch, input: u32) -> Result<()> {
+        self.watermark.on_batch(batch, input)
+    }
+
     /// Takes an explicit watermark.
     pub fn on_promise(&mut self, watermark: i64) {
         self.watermark.on_promise(watermark);

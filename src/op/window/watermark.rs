@@ -48,12 +48,14 @@ pub struct Watermark {
     options: Options,
     state: WatermarkState,
     index: AHashMap<(u32, String, String), usize>,
+    /// Whether only promises raise W.
+    is_held: bool,
 }
 
 impl Watermark {
     /// Creates a watermark without partitions and without W.
     pub fn new(options: Options) -> Self {
-        Self { options, state: WatermarkState::default(), index: AHashMap::new() }
+        Self { options, state: WatermarkState::default(), index: AHashMap::new(), is_held: false }
     }
 
     /// Returns W; `None` before every partition has begun.
@@ -69,6 +71,11 @@ impl Watermark {
     /// Whether rows may be any distance behind, so that there is no W before the end.
     pub fn waits_for_end(&self) -> bool {
         self.options.out_of_orderness.is_none()
+    }
+
+    /// Lets only promises raise W, because the rows are not in the order of their stream times. Rows are judged as before.
+    pub fn hold(&mut self) {
+        self.is_held = true;
     }
 
     /// Takes an explicit watermark; one that does not increase W is ignored.
@@ -164,7 +171,8 @@ impl Watermark {
         if let Some(at) = self.index.get(&key) {
             return Ok(*at);
         }
-        if self.state.watermark.is_some() && !self.options.new_partitions && !self.options.explicit {
+        let by_promise = self.options.explicit || self.is_held;
+        if self.state.watermark.is_some() && !self.options.new_partitions && !by_promise {
             return Err(Error::corrupt(format!(
                 "partition {name} of {origin} appeared after windows had closed; list it in --partitions, or accept \
                  late rows with --new-partitions late"
@@ -179,7 +187,7 @@ impl Watermark {
 
     fn advance(&mut self) {
         let Some(bound) = self.options.out_of_orderness else { return };
-        if !self.options.explicit && self.state.complete {
+        if !self.options.explicit && !self.is_held && self.state.complete {
             let times = |state| {
                 let of_state = self.state.partitions.iter().filter(move |partition| partition.state == state);
                 of_state.map(|partition| partition.stream_time)

@@ -3,6 +3,8 @@
 //! ```text
 //! DIR/date=2024-01-15/0f3c….parquet    complete files only, named by a digest of their rows' keys
 //! DIR/.evt/lock                        locked (flock) by the writing run; a second one exits with status 75
+//! DIR/.evt                             locked by a run while it renames complete files or exchanges days
+//! DIR/.evt/correct                     locked by the run that corrects metrics; holds its parts
 //! DIR/.evt/NAME.part                   files being written; readers skip the directory, which begins with a dot
 //! DIR/.evt/PIPELINE-RUN-N.prepared     the parts of an epoch that waits for its commit
 //! DIR/.evt/PIPELINE.committed          the last epoch committed
@@ -23,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The scheme of its URIs.
@@ -70,7 +73,9 @@ pub enum Published {
 pub struct Lake {
     dir: LakeDir,
     /// Keeps the lock.
-    _lock: DiskFile,
+    _lock: File,
+    /// The directory of its parts below `.evt`, with a slash; empty for `.evt` itself.
+    parts: &'static str,
     pipeline: String,
     next_part: u64,
     /// Number of days whose exchange a killed run had begun and this one completed.
@@ -83,8 +88,10 @@ pub struct Lake {
 impl Drop for Lake {
     fn drop(&mut self) {
         // The next run removes what is left.
-        let _ = self.remove_orphans();
-        let _ = Exchange::left(&self.dir);
+        if let Ok(_names) = self.lock_names() {
+            let _ = self.remove_orphans();
+            let _ = Exchange::left(&self.dir);
+        }
     }
 }
 
@@ -99,17 +106,46 @@ impl Lake {
         let lock = lock.map_err(|e| failed(&path, "cannot open", &e))?;
         take_lock(&lock.file, root)?;
         remove_trials(&hidden);
-        let left = Exchange::left(&dir)?;
-        let finished = left.as_ref().map_or(0, Exchange::days);
-        left.map_or(Ok(()), Exchange::finish)?;
+        let names = lock_names(&dir)?;
+        let finished = finish_exchange(&dir)?;
         let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
-        let lake = Self { dir, _lock: lock, pipeline, next_part: 0, finished, dirty: BTreeSet::new() };
-        if let Some(epoch) = lake.committed()? {
-            // A run that failed after it had recorded its commit leaves the parts recorded, too.
-            lake.dir.remove(&lake.manifest(epoch), fs::remove_file)?;
-        }
-        lake.remove_orphans()?;
-        Ok(lake)
+        let lake = Self { dir, _lock: lock.file, parts: "", pipeline, next_part: 0, finished, dirty: BTreeSet::new() };
+        let removed = lake.remove_leftovers();
+        // The lake takes this lock when it is dropped.
+        drop(names);
+        removed.map(|()| lake)
+    }
+
+    /// Opens it to correct metrics, beside a run that writes. Errors: exit status 75 if another run corrects them.
+    pub fn open_to_correct(root: &Path, disk: Disk) -> Result<Self> {
+        let dir = LakeDir { root: root.to_owned(), disk };
+        let own = dir.hidden("correct");
+        dir.disk.create_directories(&own).map_err(|e| failed(root, "cannot make the directory", &e))?;
+        let lock = File::open(&own).map_err(|e| failed(&own, "cannot open", &e))?;
+        take_lock(&lock, root)?;
+        let names = lock_names(&dir)?;
+        let finished = finish_exchange(&dir)?;
+        let (pipeline, dirty) = (String::new(), BTreeSet::new());
+        let lake = Self { dir, _lock: lock, parts: "correct/", pipeline, next_part: 0, finished, dirty };
+        let removed = lake.remove_orphans();
+        drop(names);
+        removed.map(|()| lake)
+    }
+
+    /// Waits for the right to rename complete files, and keeps it until the result is dropped. Errors: exit status 75 if another
+    /// run keeps it for long.
+    pub fn lock_names(&self) -> Result<NamesLock> {
+        lock_names(&self.dir)
+    }
+
+    /// Returns a path in the hidden directory.
+    pub fn hidden(&self, name: &str) -> PathBuf {
+        self.dir.hidden(name)
+    }
+
+    /// Writes a JSON file in the hidden directory atomically.
+    pub fn write_hidden<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+        self.dir.write_json(&self.dir.hidden(name), value)
     }
 
     /// Checks that it could be opened, without creating anything.
@@ -129,10 +165,19 @@ impl Lake {
         &self.dir.root
     }
 
+    /// Removes what earlier runs left.
+    fn remove_leftovers(&self) -> Result<()> {
+        if let Some(epoch) = self.committed()? {
+            // A run that failed after it had recorded its commit leaves the parts recorded, too.
+            self.dir.remove(&self.manifest(epoch), fs::remove_file)?;
+        }
+        self.remove_orphans()
+    }
+
     fn remove_orphans(&self) -> Result<()> {
         let mut parts = Vec::new();
         let mut prepared = BTreeSet::new();
-        for entry in entries(&self.dir.root.join(".evt"))? {
+        for entry in entries(&self.dir.root.join(".evt").join(self.parts))? {
             match entry.extension().and_then(|extension| extension.to_str()) {
                 Some("part" | "new") => parts.push(entry),
                 Some("prepared") => {
@@ -154,7 +199,7 @@ impl Lake {
     /// Creates a part; returns its name and file.
     pub fn create_part(&mut self) -> Result<(String, DiskFile)> {
         loop {
-            let name = format!("{}.part", self.next_part);
+            let name = format!("{}{}.part", self.parts, self.next_part);
             self.next_part += 1;
             let path = self.dir.hidden(&name);
             match self.dir.disk.open(&path, OpenOptions::new().create_new(true).write(true)) {
@@ -206,7 +251,7 @@ impl Lake {
         self.finished
     }
 
-    /// Replaces each day by its parts, which must be synced; a day without parts becomes empty.
+    /// Replaces each day by its parts, which must be synced. The caller holds the lock of names; a day without parts becomes empty.
     pub fn replace(&self, days: &BTreeMap<i64, Vec<LakePart>>) -> Result<()> {
         let mut staged = Staged::new(&self.dir)?;
         for (day, parts) in days {
@@ -259,6 +304,38 @@ impl Lake {
         let found: Option<(u64, u64)> = read_json(&self.last_committed())?;
         Ok(found.map(|(run, number)| Epoch { run, number }))
     }
+}
+
+/// The right to rename complete files.
+pub struct NamesLock {
+    /// Keeps the lock.
+    _lock: File,
+}
+
+/// How long a run waits for the right to rename files, and the interval of its attempts.
+const NAMES_WAIT: Duration = Duration::from_secs(60);
+const NAMES_INTERVAL: Duration = Duration::from_millis(5);
+
+fn lock_names(dir: &LakeDir) -> Result<NamesLock> {
+    let path = dir.root.join(".evt");
+    let lock = File::open(&path).map_err(|e| failed(&path, "cannot open", &e))?;
+    let start = Instant::now();
+    loop {
+        match take_lock(&lock, &dir.root) {
+            Err(error) if error.kind() == ErrorKind::Fenced && start.elapsed() < NAMES_WAIT => {
+                std::thread::sleep(NAMES_INTERVAL);
+            }
+            taken => return taken.map(|()| NamesLock { _lock: lock }),
+        }
+    }
+}
+
+/// Completes an exchange that a killed run had begun; returns the number of its days. The caller holds the lock of names.
+fn finish_exchange(dir: &LakeDir) -> Result<usize> {
+    let left = Exchange::left(dir)?;
+    let finished = left.as_ref().map_or(0, Exchange::days);
+    left.map_or(Ok(()), Exchange::finish)?;
+    Ok(finished)
 }
 
 /// Locks a lake until `lock` is closed. Errors: exit status 75 if another run has it.

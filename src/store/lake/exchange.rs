@@ -264,7 +264,7 @@ mod tests {
                 if path.is_dir() {
                     waiting.push(path);
                     found.insert(name, None);
-                } else if name != ".evt/lock" {
+                } else if name != ".evt/lock" && name != ".evt/names.lock" {
                     found.insert(name, Some(fs::read_to_string(&path).unwrap()));
                 }
             }

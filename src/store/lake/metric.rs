@@ -80,7 +80,7 @@ impl Results {
             match fate {
                 RowFate::Inserted | RowFate::Updated => entry.row = Some(row_of(&columns, row, &mut self.names)?),
                 RowFate::Deleted => entry.row = None,
-                RowFate::Unchanged | RowFate::Stale | RowFate::Outnumbered => {}
+                RowFate::Unchanged | RowFate::Stale | RowFate::Corrected | RowFate::Outnumbered => {}
             }
             self.overlap.judged(columns.id(row)?, fate, || columns.key(row));
             fate.count_in(counts);
@@ -144,8 +144,8 @@ impl Results {
             counts.inserted -= 1;
             fate.count_in(counts);
             match there {
-                Some(there) if matches!(fate, RowFate::Unchanged | RowFate::Stale | RowFate::Outnumbered) => {
-                    if fate == RowFate::Outnumbered {
+                Some(there) if !matches!(fate, RowFate::Inserted | RowFate::Updated) => {
+                    if matches!(fate, RowFate::Outnumbered | RowFate::Corrected) {
                         self.overlap.judged(row.id, fate, || row.shown());
                     }
                     *row = there;

@@ -12,9 +12,10 @@
 //! With `?mode=replace` no file appears before the proven end, even if files are rolled. At that end the module `replace`
 //! checks all days of the run together, and `exchange` exchanges them for versions that hold only the run's rows.
 //!
-//! `directory` is the lake's directory with its lock, parts and epochs, `disk` its files and syncs, `file` writes Parquet
+//! `correct` corrects metrics, also while a run writes others. `directory` is the lake's directory with its lock, parts and epochs, `disk` its files and syncs, `file` writes Parquet
 //! files, `metric` collects metrics, and `read` reads a lake back.
 
+mod correct;
 mod directory;
 mod disk;
 mod exchange;
@@ -28,13 +29,15 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::parse::size;
-use crate::store::lake::directory::{Lake, LakePart, OPTIONS, Published, SCHEME, root};
+use crate::store::lake::directory::{Lake, LakePart, NamesLock, OPTIONS, Published, SCHEME, root};
 use crate::store::lake::file::{Roll, Stream};
 use crate::store::lake::metric::Results;
 use crate::store::lake::read::{self as lake_read, Day};
 use crate::store::lake::replace::{Brought, Loss};
 use crate::store::rows::FitRows;
-use crate::store::{Epoch, Location, Notice, OpenOptions, Sink, SinkOutcome, Store, rows};
+use crate::store::{
+    CorrectionStore, Epoch, Location, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader, rows,
+};
 use crate::time::parse_duration;
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,8 +55,8 @@ pub static STORE: Store = Store {
     kinds: &Kind::ALL,
     check: |location| Plan::try_new(location)?.check().map(|()| None),
     open: |location, options| Ok(Box::new(Parquet::open(location, options)?)),
-    tables: lake_read::tables,
-    read: lake_read::read,
+    reader: StoreReader { tables: lake_read::tables, read: lake_read::read, stream_ends: Some(lake_read::stream_ends) },
+    corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
 };
 
 /// The number of files by outcome.
@@ -160,7 +163,8 @@ impl Parquet {
         }
         let rolled = std::mem::take(&mut self.parts);
         self.lake.sync_parts(&rolled)?;
-        self.publish(rolled)
+        let names = self.lake.lock_names()?;
+        self.publish(rolled, &names)
     }
 
     /// Finishes all open files.
@@ -173,7 +177,7 @@ impl Parquet {
     }
 
     /// Renames synced parts to their names and syncs the directories.
-    fn publish(&mut self, parts: Vec<LakePart>) -> Result<()> {
+    fn publish(&mut self, parts: Vec<LakePart>, _names: &NamesLock) -> Result<()> {
         for part in parts {
             let published = self.lake.publish(&part)?;
             self.count(published, &part);
@@ -326,7 +330,8 @@ impl Sink for Parquet {
             Some(parts) => parts,
             None => self.lake.prepared(epoch)?,
         };
-        self.publish(parts)?;
+        let names = self.lake.lock_names()?;
+        self.publish(parts, &names)?;
         self.lake.write_committed(epoch)
     }
 
@@ -339,13 +344,15 @@ impl Sink for Parquet {
     }
 
     fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
+        // Metrics are merged with the files of their days, which no correction may exchange meanwhile.
+        let names = self.lake.lock_names()?;
         self.finish_parts()?;
         if let Some(replace) = self.replace.take() {
             return self.replace_days(replace);
         }
         let parts = std::mem::take(&mut self.parts);
         self.lake.sync_parts(&parts)?;
-        self.publish(parts)?;
+        self.publish(parts, &names)?;
         Ok(self.outcome())
     }
 

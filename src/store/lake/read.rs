@@ -5,17 +5,23 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
+use crate::kind::event::{COLUMNS, column};
+use crate::kind::span::Span;
+use crate::kind::values::blank;
 use crate::store::Batches;
 use crate::store::lake::directory::{Lake, LakePart, root};
 use crate::store::lake::disk;
 use crate::store::lake::file::parquet_failed;
-use crate::store::{Location, Tables, rows};
-use arrow::array::RecordBatch;
+use crate::store::{Location, StreamEnd, Subset, Tables, rows};
+use crate::time::{DAY, parse_date};
+use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use rustix::fs::{Dir, Mode, OFlags, openat};
 use rustix::io::Errno;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -23,6 +29,10 @@ use std::path::{Path, PathBuf};
 
 /// Maximum rows of a batch.
 const BATCH: usize = 2048;
+/// The columns of the stream time of a partition.
+const ORIGIN: &str = COLUMNS[column::ORIGIN];
+const PARTITION: &str = COLUMNS[column::PARTITION];
+const STREAM_TIME: &str = COLUMNS[column::STREAM_TIME];
 
 /// Returns the table of a lake and the number of rows in its files.
 pub fn tables(location: &Location) -> Result<Tables> {
@@ -35,18 +45,73 @@ pub fn tables(location: &Location) -> Result<Tables> {
     Ok(vec![(kind.table().to_owned(), count)])
 }
 
-/// Reads the rows of all files. Errors: exit status 2 if they are of another kind.
-pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
+/// Reads the rows of the files of all days that the span touches. Errors: exit status 2 if they are of another kind.
+pub fn read(location: &Location, kind: Kind, subset: Subset) -> Result<Batches> {
     let root = root(location)?;
     match kind_of(&root)? {
         Some(found) => check_kind(&root, found, kind)?,
         None => return Err(empty(&root)),
     }
-    let days = disk::days(&root)?.into_iter();
-    Ok(Box::new(days.flat_map(move |path| match Day::open(&path).and_then(|day| day.batches(kind)) {
+    batches_of_days(&root, kind, subset)
+}
+
+/// Reads the rows like [`read`]; none if the lake has no files.
+pub fn read_if_any(root: &Path, kind: Kind, span: Span) -> Result<Batches> {
+    match kind_of(root)? {
+        None => Ok(Box::new(std::iter::empty())),
+        Some(found) => {
+            check_kind(root, found, kind)?;
+            batches_of_days(root, kind, Subset { span, columns: None })
+        }
+    }
+}
+
+fn batches_of_days(root: &Path, kind: Kind, subset: Subset) -> Result<Batches> {
+    let Subset { span, columns } = subset;
+    let days = disk::days(root)?.into_iter().filter(move |path| is_in(path, span));
+    Ok(Box::new(days.flat_map(move |path| match Day::open(&path).and_then(|day| day.batches(kind, columns)) {
         Ok(batches) => batches,
         Err(error) => Box::new(std::iter::once(Err(error))),
     })))
+}
+
+/// Whether the day of a directory touches a span.
+fn is_in(path: &Path, span: Span) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix("date="));
+    // A directory that is no day is left to the reader of its files.
+    let Some(start) = name.and_then(parse_date).map(|day| day.saturating_mul(DAY)) else { return true };
+    span.overlaps(Span { since: Some(start), until: Some(start.saturating_add(DAY)) })
+}
+
+/// Returns the greatest stream time of each partition of the events.
+pub fn stream_ends(location: &Location) -> Result<Vec<StreamEnd>> {
+    let root = root(location)?;
+    let mut ends: BTreeMap<(String, String), i64> = BTreeMap::new();
+    for path in disk::days(&root)? {
+        for batch in Day::open(&path)?.columns(Kind::Event, &[ORIGIN, PARTITION, STREAM_TIME])? {
+            let batch = batch?;
+            let dictionary = |name: &str| -> Result<&dyn AnyDictionaryArray> {
+                let foreign = || Error::corrupt(format!("parquet:{}: rows that evt did not write", path.display()));
+                rows::column(&batch, name)?.as_any_dictionary_opt().ok_or_else(foreign)
+            };
+            let (origins, names) = (dictionary(ORIGIN)?, dictionary(PARTITION)?);
+            let times = rows::column(&batch, STREAM_TIME)?.as_primitive::<TimestampMicrosecondType>().values();
+            let mut greatest: BTreeMap<(usize, usize), i64> = BTreeMap::new();
+            let codes = origins.normalized_keys().into_iter().zip(names.normalized_keys());
+            for (code, time) in codes.zip(times.iter()) {
+                greatest.entry(code).and_modify(|known| *known = (*time).max(*known)).or_insert(*time);
+            }
+            let text = |column: &dyn AnyDictionaryArray, code: usize| {
+                column.values().as_string::<i32>().value(code).to_owned()
+            };
+            for ((origin, name), time) in greatest {
+                let known = ends.entry((text(origins, origin), text(names, name))).or_insert(time);
+                *known = time.max(*known);
+            }
+        }
+    }
+    let end = |((origin, partition), stream_time)| StreamEnd { origin, partition, stream_time };
+    Ok(ends.into_iter().map(end).collect())
 }
 
 fn empty(root: &Path) -> Error {
@@ -121,11 +186,14 @@ impl Day {
         self.files.iter().map(count).sum()
     }
 
-    /// Reads its rows, file after file.
-    fn batches(self, kind: Kind) -> Result<Batches> {
+    /// Reads its rows, file after file; `columns` as in [`Subset`].
+    pub fn batches(self, kind: Kind, columns: Option<u32>) -> Result<Batches> {
         let files = (0..self.files.len()).map(move |at| (self.file(&self.files[at]), self.path.join(&self.files[at])));
         Ok(Box::new(files.flat_map(move |(file, path)| {
-            match file.and_then(|(found, builder)| whole_rows(&path, found, kind, builder)) {
+            match file.and_then(|(found, builder)| {
+                check_kind(&path, found, kind)?;
+                whole_rows(&path, kind, builder, columns)
+            }) {
                 Ok(batches) => batches,
                 Err(error) => Box::new(std::iter::once(Err(error))),
             }
@@ -180,14 +248,26 @@ fn kind_in(path: &Path, file: File) -> Result<(Kind, Reading)> {
 pub fn batches(path: &Path, kind: Kind) -> Result<Batches> {
     let file = File::open(path).map_err(|e| disk::failed(path, "cannot open", &e))?;
     let (found, builder) = kind_in(path, file)?;
-    whole_rows(path, found, kind, builder)
+    check_kind(path, found, kind)?;
+    whole_rows(path, kind, builder, None)
 }
 
-fn whole_rows(path: &Path, found: Kind, kind: Kind, builder: Reading) -> Result<Batches> {
-    check_kind(path, found, kind)?;
-    let reader = builder.with_batch_size(BATCH).build().map_err(|e| parquet_failed(path, e))?;
+fn whole_rows(path: &Path, kind: Kind, builder: Reading, columns: Option<u32>) -> Result<Batches> {
+    let mut builder = builder.with_batch_size(BATCH);
+    if let Some(columns) = columns {
+        let schema = kind.schema();
+        let read = schema.fields().iter().enumerate().filter(|(index, field)| {
+            let is_read =
+                u32::try_from(*index).is_ok_and(|index| columns.checked_shr(index).is_some_and(|bits| bits & 1 == 1));
+            is_read || field.name() == kind.time_column()
+        });
+        let names: Vec<&str> = read.map(|(_, field)| field.name().as_str()).collect();
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+        builder = builder.with_projection(mask);
+    }
+    let reader = builder.build().map_err(|e| parquet_failed(path, e))?;
     let path = path.to_owned();
-    Ok(Box::new(Rows { reader, kind, path }))
+    Ok(Box::new(Rows { reader, kind, is_projected: columns.is_some(), path }))
 }
 
 fn corrupt(path: &Path, error: ArrowError) -> Error {
@@ -198,6 +278,8 @@ fn corrupt(path: &Path, error: ArrowError) -> Error {
 struct Rows {
     reader: ParquetRecordBatchReader,
     kind: Kind,
+    /// Whether some columns are not read.
+    is_projected: bool,
     path: PathBuf,
 }
 
@@ -206,6 +288,20 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
-        Some(batch.map_err(|e| corrupt(&self.path, e)).and_then(|batch| rows::align(self.kind, &batch)))
+        let aligned = |batch: RecordBatch| match self.is_projected {
+            true => filled(self.kind, &batch),
+            false => rows::align(self.kind, &batch),
+        };
+        Some(batch.map_err(|e| corrupt(&self.path, e)).and_then(aligned))
     }
+}
+
+/// Returns the columns of a kind; those that `batch` does not have are blank.
+fn filled(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
+    let schema = kind.schema();
+    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+        Some(column) => Ok(column.clone()),
+        None => blank(field, batch.num_rows()),
+    });
+    Ok(RecordBatch::try_new(schema.clone(), columns.collect::<Result<_>>()?)?)
 }

@@ -162,7 +162,10 @@ fn a_directory_is_for_one_run_and_one_kind() {
     let error = bench.open().write(Kind::Metric, &rows(Kind::Metric, 0, 1)).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Usage);
     assert!(error.to_string().contains("expected aggregated_metrics, found raw_events"), "{error}");
-    assert_eq!((STORE.read)(&bench.location, Kind::Dead).err().unwrap().kind(), ErrorKind::Usage);
+    assert_eq!(
+        (STORE.reader.read)(&bench.location, Kind::Dead, Default::default()).err().unwrap().kind(),
+        ErrorKind::Usage
+    );
 }
 
 /// Makes eight metrics of one day.

@@ -10,19 +10,22 @@
 //! Durability depends on the server: a transaction is acknowledged once it is on disk, unless `synchronous_commit` says
 //! otherwise.
 //!
-//! `link` is the connection, `schema` migrates the tables, `cell` converts values, `write` writes
-//! rows and `metric` those under the guard, `read` reads them back.
+//! `link` is the connection, `session` reconnects, `schema` migrates the tables, `cell` converts values, `write` writes
+//! rows and `metric` those under the guard, `read` reads them back, `correct` corrects metrics.
 
 mod cell;
+mod correct;
+pub mod ledger;
 mod link;
 mod metric;
 mod read;
 pub mod rules;
 mod schema;
+mod session;
 mod write;
 
 use crate::counts::SinkCounts;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::store::guard::Overlap;
@@ -30,11 +33,11 @@ use crate::store::postgres::link::{Failure, Link, OPTIONS, PostgresServer};
 use crate::store::postgres::metric::{MetricBatch, Writer, WrittenMetrics};
 use crate::store::postgres::read as postgres_read;
 use crate::store::postgres::schema as postgres_schema;
+use crate::store::postgres::session::{Session, held, persist};
 use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, unholdable};
-use crate::store::remote::{Persistence, Trouble};
 use crate::store::repeat::Conflicts;
 use crate::store::rows::FitRows;
-use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store};
+use crate::store::{CorrectionStore, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader};
 use arrow::array::RecordBatch;
 
 /// The row in [`super::ALL`].
@@ -49,15 +52,16 @@ pub static STORE: Store = Store {
     replaces: |_| false,
     check,
     open: |location, options| Ok(Box::new(Postgres::open(location, options)?)),
-    tables: postgres_read::tables,
-    read: postgres_read::read,
+    reader: StoreReader {
+        tables: postgres_read::tables,
+        read: postgres_read::read,
+        stream_ends: Some(postgres_read::stream_ends),
+    },
+    corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
 };
 
 /// Maximum rows of a transaction.
 const ROWS_MAX: usize = 4096;
-/// Maximum number of retries of a batch because another run wrote the same keys.
-const RACES_MAX: u32 = 10;
-
 /// Checks that the server accepts the user; returns the pending migrations.
 fn check(location: &Location) -> Result<Option<String>> {
     let server = PostgresServer::try_new(location)?;
@@ -72,9 +76,7 @@ fn check(location: &Location) -> Result<Option<String>> {
 
 /// An open output in PostgreSQL.
 struct Postgres {
-    server: PostgresServer,
-    persistence: Persistence,
-    link: Option<Link>,
+    session: Session,
     options: OpenOptions,
     counts: SinkCounts,
     overlap: Overlap,
@@ -107,13 +109,8 @@ impl Guess {
 
 impl Postgres {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
-        let server = PostgresServer::try_new(location)?;
-        let persistence = Persistence::new(server.shown.clone(), server.patience, options.console.clone());
-        let persistence = persistence.saying(options.up.clone());
         let mut sink = Self {
-            server,
-            persistence,
-            link: None,
+            session: Session::new(location, options)?,
             options: options.clone(),
             counts: SinkCounts::default(),
             overlap: Overlap::default(),
@@ -121,27 +118,8 @@ impl Postgres {
             retracts: false,
             guess: Guess::default(),
         };
-        sink.with_link(|_| Ok(()))?;
+        sink.session.with_link(|_| Ok(()))?;
         Ok(sink)
-    }
-
-    /// Runs `work` with a connection, and again with a new one if the connection is lost.
-    fn with_link<T>(&mut self, mut work: impl FnMut(&mut Link) -> Result<T, Trouble>) -> Result<T> {
-        let Self { server, persistence, link, .. } = self;
-        let done = persistence.run(|| {
-            let mut open = match link.take() {
-                Some(open) => open,
-                None => {
-                    let mut open = server.connect()?;
-                    postgres_schema::migrate(&mut open, server)?;
-                    open
-                }
-            };
-            let done = work(&mut open)?;
-            *link = Some(open);
-            Ok(done)
-        });
-        done.map_err(|error| if error.kind() == ErrorKind::Unavailable { error } else { error.at(&server.shown) })
     }
 
     /// Writes `batch`, halving it if a row cannot be held. Returns the refused rows, their indices counted from `from`.
@@ -208,7 +186,7 @@ impl Postgres {
         write: impl AsyncFn(&Link) -> Result<T, Failure>,
     ) -> Result<Result<T, String>> {
         let mut inserts = is_new;
-        let written = self.with_link(|link| {
+        let written = self.session.with_link(|link| {
             if inserts {
                 match link.run(&insert) {
                     Err(Failure::Raced(_)) => inserts = false,
@@ -227,33 +205,13 @@ impl Postgres {
     fn record(&mut self, statement: &str, epoch: Epoch) -> Result<()> {
         let (pipeline, now) = (self.options.pipeline.clone(), (self.options.clock)());
         let (run, number) = epoch.signed()?;
-        self.with_link(|link| {
+        self.session.with_link(|link| {
             link.run(async |link| {
                 let statement = link.prepare(statement).await?;
                 Ok(link.client.execute(&statement, &[&pipeline, &run, &number, &now]).await?)
             })?;
             Ok(())
         })
-    }
-}
-
-/// Runs `work` in a transaction, again after a conflict with another run's transaction.
-fn persist<T>(link: &mut Link, work: impl AsyncFn(&Link) -> Result<T, Failure>) -> Result<Result<T, String>, Trouble> {
-    for _ in 0..RACES_MAX {
-        match link.transact(&work) {
-            Err(Failure::Raced(_)) => {}
-            other => return held(other),
-        }
-    }
-    held(link.transact(work))
-}
-
-/// Separates failures caused by the rows from others.
-fn held<T>(done: Result<T, Failure>) -> Result<Result<T, String>, Trouble> {
-    match done {
-        Ok(done) => Ok(Ok(done)),
-        Err(Failure::Data(cause) | Failure::Raced(cause)) => Ok(Err(cause)),
-        Err(Failure::Trouble(trouble)) => Err(trouble),
     }
 }
 
@@ -295,15 +253,16 @@ impl Sink for Postgres {
         )?;
         match self.committed()?.filter(|done| done.run > epoch.run) {
             None => Ok(()),
-            Some(newer) => Err(epoch.replaced_by(newer.run, &self.server.shown)),
+            Some(newer) => Err(epoch.replaced_by(newer.run, &self.session.server.shown)),
         }
     }
 
     fn committed(&mut self) -> Result<Option<Epoch>> {
         let pipeline = self.options.pipeline.clone();
         let sql = "SELECT run, epoch FROM pipeline_checkpoints WHERE pipeline = $1 AND run IS NOT NULL";
-        let found =
-            self.with_link(|link| Ok(link.run(async |link| Ok(link.client.query_opt(sql, &[&pipeline]).await?))?))?;
+        let found = self
+            .session
+            .with_link(|link| Ok(link.run(async |link| Ok(link.client.query_opt(sql, &[&pipeline]).await?))?))?;
         let Some(row) = found else { return Ok(None) };
         let number = |index: usize| u64::try_from(row.get::<_, i64>(index)).unwrap_or(0);
         Ok(Some(Epoch { run: number(0), number: number(1) }))
@@ -316,7 +275,9 @@ impl Sink for Postgres {
     fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
         if self.retracts {
             let run = self.options.run.clone();
-            self.with_link(|link| Ok(link.run(async |link| Ok(link.client.execute(metric::FORGET, &[&run]).await?))?))?;
+            self.session.with_link(|link| {
+                Ok(link.run(async |link| Ok(link.client.execute(metric::FORGET, &[&run]).await?))?)
+            })?;
         }
         let notices = self.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
         Ok(SinkOutcome { counts: self.counts, notices, ..SinkOutcome::default() })

@@ -2,11 +2,13 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::kind::span::Span;
 use crate::kind::values::ColumnBuilder;
 use crate::store::postgres::cell::read as read_cell;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
-use crate::store::{Batches, Location, Tables, batches, rows};
+use crate::store::{Batches, Location, StreamEnd, Subset, Tables, batches, rows};
+use crate::time::{EARLIEST, LATEST, format_instant};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, FieldRef};
 use futures_util::StreamExt;
@@ -40,13 +42,38 @@ pub fn tables(location: &Location) -> Result<Tables> {
     Kind::ALL.into_iter().map(count).collect()
 }
 
-/// Reads the rows of `kind`, as they are when reading begins.
-pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
+/// Returns the greatest stream time of each partition of the events.
+pub fn stream_ends(location: &Location) -> Result<Vec<StreamEnd>> {
+    let (server, mut link) = open(location)?;
+    let sql = "SELECT origin, \"partition\", (extract(epoch FROM max(stream_time)) * 1000000)::BIGINT FROM raw_events
+        GROUP BY 1, 2 ORDER BY 1, 2";
+    let rows = link.run(async |link| {
+        link.client.batch_execute("SET statement_timeout = 0").await?;
+        Ok(link.client.query(sql, &[]).await?)
+    });
+    let rows = rows.map_err(|failure| server.failed(failure))?;
+    let end = |row: &Row| StreamEnd { origin: row.get(0), partition: row.get(1), stream_time: row.get(2) };
+    Ok(rows.iter().map(end).collect())
+}
+
+/// Returns the condition of rows in a span.
+fn within(kind: Kind, span: Span) -> String {
+    let bound = |sign: &str, bound: Option<i64>| {
+        let bound = format_instant(bound?.clamp(EARLIEST, LATEST));
+        Some(format!("\"{}\" {sign} '{bound}'", kind.time_column()))
+    };
+    let bounds = [bound(">=", span.since), bound("<", span.until.filter(|until| *until <= LATEST))];
+    let bounds: Vec<String> = bounds.into_iter().flatten().collect();
+    if bounds.is_empty() { String::new() } else { format!("WHERE {}", bounds.join(" AND ")) }
+}
+
+/// Reads the rows of `kind` in the span, as they are when reading begins.
+pub fn read(location: &Location, kind: Kind, Subset { span, .. }: Subset) -> Result<Batches> {
     let (server, mut link) = open(location)?;
     let fields = rows::table_fields(kind);
     let stored = rows::quoted(fields.iter().map(|field| field.name().as_str()));
     let key = rows::quoted(rows::table_key(kind).iter().copied());
-    let sql = format!("SELECT {stored} FROM {} ORDER BY {key}", kind.table());
+    let sql = format!("SELECT {stored} FROM {} {} ORDER BY {key}", kind.table(), within(kind, span));
     let begin = link.run(async |link| {
         // A reader may pause between two batches, which must not end the statement.
         link.client.batch_execute("SET statement_timeout = 0").await?;

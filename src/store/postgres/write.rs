@@ -120,7 +120,7 @@ pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result
             ON CONFLICT (stage, source_topic, "partition", "offset", payload_hash) DO UPDATE SET
                 error_type = excluded.error_type, error_message = excluded.error_message,
                 failed_at = excluded.failed_at, producer_host = excluded.producer_host, attempts = excluded.attempts,
-                original_length = excluded.original_length
+                original_length = excluded.original_length, letter_id = excluded.letter_id
             WHERE old.attempts < excluded.attempts
             RETURNING xmax = 0"#
         )

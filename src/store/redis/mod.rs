@@ -37,7 +37,7 @@ use crate::store::redis::read as redis_read;
 use crate::store::redis::write::{MetricBatch, Session};
 use crate::store::remote::{Persistence, Trouble};
 use crate::store::rows::FitRows;
-use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store};
+use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader};
 use crate::time::format_instant;
 use ::redis::Value;
 use arrow::array::RecordBatch;
@@ -54,8 +54,8 @@ pub static STORE: Store = Store {
     replaces: |_| false,
     check,
     open: |location, options| Ok(Box::new(Redis::open(location, options)?)),
-    tables: redis_read::tables,
-    read: redis_read::read,
+    reader: StoreReader { tables: redis_read::tables, read: redis_read::read, stream_ends: None },
+    corrections: None,
 };
 
 /// Checks that the server answers and accepts the user.

@@ -3,7 +3,7 @@
 -- ARGV: 1 run, 2 revision, 3 rows, 4 value ('' is NULL), 5 '1' if this run has taken rows back, 6 time to live (ms),
 --   7 when it ends (ms), 8 window, 9 dimensions, 10 window_end, 11 pane, 12 updated_at
 -- Answer: 0 inserted, 1 updated, 2 unchanged, 4 stale,
---   5 outnumbered by a row of the same revision; {rows before} where it replaced a row of another run
+--   5 outnumbered by a row of the same revision, 6 refused because of a greater revision; {rows before} where it replaced a row of another run
 local revision, rows = tonumber(ARGV[2]), tonumber(ARGV[3])
 local function order(other_revision, other_rows)
   local difference = revision - tonumber(other_revision)
@@ -19,7 +19,7 @@ local there = redis.call('HMGET', KEYS[1], 'revision', 'rows', 'value', 'run', '
 if there[1] then
   if there[5] ~= ARGV[9] then return redis.error_reply('SAMEKEY other dimensions have the same hash') end
   local newer = order(there[1], there[2])
-  if newer < 0 then return revision == tonumber(there[1]) and 5 or 4 end
+  if newer < 0 then return revision == tonumber(there[1]) and 5 or 6 end
   unchanged = newer == 0 and (there[3] or '') == ARGV[4]
 end
 if unchanged then

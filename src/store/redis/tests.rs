@@ -88,7 +88,7 @@ fn what_has_expired_is_in_no_index_and_not_counted() {
     bench.run(Kind::Metric, &[metrics(&[(0, 0, 1, false)])]);
     let (address, mut wire) = wire(&bench);
     while ask(&mut wire, &["EXISTS", &address.keys.names()]) != Value::Int(0) {}
-    assert_eq!((STORE.tables)(&bench.location).unwrap(), [("aggregated_metrics".to_owned(), 0)]);
+    assert_eq!((STORE.reader.tables)(&bench.location).unwrap(), [("aggregated_metrics".to_owned(), 0)]);
     assert!(bench.read(Kind::Metric).is_empty());
     let (_, windows) = keys(&address);
     while ask(&mut wire, &["EXISTS", &windows]) != Value::Int(0) {}

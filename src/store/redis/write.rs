@@ -274,6 +274,7 @@ fn read_fate(answer: &Answer) -> Result<Result<Done, Fault>> {
         Ok(Value::Int(3)) => RowFate::Deleted,
         Ok(Value::Int(4)) => RowFate::Stale,
         Ok(Value::Int(5)) => RowFate::Outnumbered,
+        Ok(Value::Int(6)) => RowFate::Corrected,
         Ok(_) => return Err(Error::broken("put.lua answers with a number")),
     };
     Ok(Ok(Done { fate, rows_before: None }))

@@ -10,11 +10,13 @@
 //! written with `synchronous=FULL`, which makes every earlier transaction durable too.
 //!
 //! `file` opens and locks the file, `schema` makes its tables, `cell` converts values, `write` and `repeat` write rows, `read`
-//! reads them, and `failure` is the error of a write.
+//! reads them, `correct` corrects metrics, and `failure` is the error of a write.
 
 mod cell;
+mod correct;
 mod failure;
 mod file;
+pub mod ledger;
 mod read;
 mod repeat;
 pub mod rules;
@@ -32,7 +34,7 @@ use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile};
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, insert_once};
-use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, room};
+use crate::store::{CorrectionStore, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader, room};
 use crate::time::format_instant;
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
@@ -51,8 +53,12 @@ pub static STORE: Store = Store {
     kinds: &Kind::ALL,
     check,
     open: |location, options| Ok(Box::new(Sqlite::open(location, options)?)),
-    tables: sqlite_read::tables,
-    read: sqlite_read::read,
+    reader: StoreReader {
+        tables: sqlite_read::tables,
+        read: sqlite_read::read,
+        stream_ends: Some(sqlite_read::stream_ends),
+    },
+    corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
 };
 
 /// Checks that rows could be written: to a database of evt or of another program, or to a new one.
@@ -87,17 +93,7 @@ struct Sqlite {
 
 impl Sqlite {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
-        let file = SqliteFile::try_new(location)?;
-        let mut db = file.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        // Retractions of this run are in a temporary table: they may be many, and end with the run.
-        file.log_writes(&db).map_err(|e| file.failed("cannot open", &e))?;
-        db.execute_batch(
-            "PRAGMA synchronous = NORMAL;
-             CREATE TEMP TABLE taken_back (metric_id TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL,
-                 \"rows\" INTEGER NOT NULL) WITHOUT ROWID;",
-        )
-        .map_err(|e| file.failed("cannot open", &e))?;
-        sqlite_schema::migrate(&mut db, &file)?;
+        let (file, db) = sqlite_schema::open(location)?;
         Ok(Self {
             file,
             db,

@@ -2,14 +2,17 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::kind::span::Span;
 use crate::store::sqlite::cell as sqlite_cell;
 use crate::store::sqlite::file::SqliteFile;
 use crate::store::sqlite::schema as sqlite_schema;
-use crate::store::{Batches, Location, Tables, batches, rows};
+use crate::store::{Batches, Location, StreamEnd, Subset, Tables, batches, rows};
+use crate::time::{EARLIEST, LATEST, format_instant, parse_instant};
 use arrow::array::RecordBatch;
 use arrow::datatypes::FieldRef;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
+use std::collections::HashSet;
 
 /// Maximum rows of a page and of its batch.
 const PAGE: usize = 2048;
@@ -35,21 +38,65 @@ pub fn tables(location: &Location) -> Result<Tables> {
     Kind::ALL.into_iter().map(count).collect()
 }
 
-/// Reads the rows of `kind`, as they are when the first page is read.
-pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
+/// Reads the rows of `kind` in the span, as they are when the first page is read.
+pub fn read(location: &Location, kind: Kind, Subset { span, .. }: Subset) -> Result<Batches> {
     let (file, db, version) = open(location)?;
-    db.execute_batch("BEGIN").map_err(|e| file.failed("cannot read", &e))?;
-    let mut pages = Pages { file, db, version, kind, fields: rows::table_fields(kind), last_key: Vec::new() };
+    let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
+    db.execute_batch("BEGIN").map_err(failed)?;
+    let (fields, relation) = (rows::table_fields(kind), sqlite_schema::relation(kind, version));
+    let stored = selected(&db, relation, &fields).map_err(failed)?;
+    let mut pages = Pages { file, db, kind, fields, relation, stored, span, last_key: Vec::new() };
     Ok(batches(move || pages.batch()))
+}
+
+/// Returns the columns of a relation to select. A column that a table of an older version does not have is NULL.
+fn selected(db: &Connection, relation: &str, fields: &[FieldRef]) -> rusqlite::Result<String> {
+    let statement = db.prepare(&format!("SELECT * FROM {relation}"))?;
+    let names: HashSet<&str> = statement.column_names().into_iter().collect();
+    let column = |field: &FieldRef| match names.contains(field.name().as_str()) {
+        true => rows::quoted([field.name().as_str()]),
+        false => "NULL".to_owned(),
+    };
+    Ok(fields.iter().map(column).collect::<Vec<_>>().join(", "))
+}
+
+/// Returns the conditions of rows in a span.
+fn within(kind: Kind, span: Span) -> Vec<String> {
+    let bound = |sign: &str, bound: Option<i64>| {
+        let bound = format_instant(bound?.clamp(EARLIEST, LATEST));
+        Some(format!("\"{}\" {sign} '{bound}'", kind.time_column()))
+    };
+    [bound(">=", span.since), bound("<", span.until.filter(|until| *until <= LATEST))].into_iter().flatten().collect()
+}
+
+/// Returns the greatest stream time of each partition of the events.
+pub fn stream_ends(location: &Location) -> Result<Vec<StreamEnd>> {
+    let (file, db, _) = open(location)?;
+    let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
+    let sql = "SELECT origin, \"partition\", max(stream_time) FROM raw_events GROUP BY 1, 2 ORDER BY 1, 2";
+    let mut select = db.prepare(sql).map_err(failed)?;
+    let mut rows = select.query([]).map_err(failed)?;
+    let mut ends = vec![];
+    while let Some(row) = rows.next().map_err(failed)? {
+        let text = |index: usize| row.get::<_, String>(index).map_err(failed);
+        let foreign = || Error::corrupt(format!("{file}: column 'stream_time' has a value evt did not write"));
+        let stream_time = parse_instant(&text(2)?).ok_or_else(foreign)?;
+        ends.push(StreamEnd { origin: text(0)?, partition: text(1)?, stream_time });
+    }
+    Ok(ends)
 }
 
 /// The pages of one table; each begins after the last key of the previous one.
 struct Pages {
     file: SqliteFile,
     db: Connection,
-    version: i64,
     kind: Kind,
     fields: Vec<FieldRef>,
+    /// The table, or a query with the columns of today.
+    relation: &'static str,
+    /// The selected columns, in SQL.
+    stored: String,
+    span: Span,
     last_key: Vec<Value>,
 }
 
@@ -57,18 +104,17 @@ impl Pages {
     /// Returns the statement for the next page. The key follows the columns, because the page after it begins there.
     fn sql(&self) -> String {
         let key = rows::quoted(rows::table_key(self.kind).iter().copied());
-        let mut stored = rows::quoted(self.fields.iter().map(|field| field.name().as_str()));
-        let behind = if self.last_key.is_empty() {
-            String::new()
-        } else {
+        let stored = &self.stored;
+        let mut conditions = within(self.kind, self.span);
+        if !self.last_key.is_empty() {
             let marks: Vec<String> = (1..=self.last_key.len()).map(|index| format!("?{index}")).collect();
-            format!("WHERE ({key}) > ({})", marks.join(", "))
-        };
-        if self.kind == Kind::Dead && self.version < sqlite_schema::WITH_LETTER_LENGTHS {
-            stored = stored.replacen("\"original_length\"", "NULL", 1);
+            conditions.push(format!("({key}) > ({})", marks.join(", ")));
         }
-        let relation = sqlite_schema::relation(self.kind, self.version);
-        format!("SELECT {stored}, {key} FROM {relation} {behind} ORDER BY {key} LIMIT {PAGE}")
+        let behind = match conditions.is_empty() {
+            true => String::new(),
+            false => format!("WHERE {}", conditions.join(" AND ")),
+        };
+        format!("SELECT {stored}, {key} FROM {} {behind} ORDER BY {key} LIMIT {PAGE}", self.relation)
     }
 
     /// Reads the values of the next rows by column, followed by the key.

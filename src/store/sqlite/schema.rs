@@ -10,8 +10,9 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::store::location::Location;
 use crate::store::sqlite::file::SqliteFile;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 /// Selects the alerts of versions before [`WITH_ALERT_IDS`] from `$table` with the columns of today. These rows name neither
 /// their alert nor their rule by an id, so both are numbered, as UUIDs of version 8; the nth firing and the nth resolve with the
@@ -148,10 +149,48 @@ INSERT INTO alerts "#,
         old_alerts!("old_alerts"),
         ";\nDROP TABLE old_alerts;"
     ),
+    r#"
+CREATE TABLE corrections (
+    id TEXT NOT NULL PRIMARY KEY,
+    metrics TEXT NOT NULL,
+    since TEXT,
+    until TEXT,
+    state TEXT NOT NULL,
+    who TEXT NOT NULL,
+    host TEXT NOT NULL,
+    reason TEXT,
+    spec TEXT NOT NULL,
+    run TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL,
+    progress TEXT,
+    inserted INTEGER NOT NULL DEFAULT 0,
+    corrected INTEGER NOT NULL DEFAULT 0,
+    retracted INTEGER NOT NULL DEFAULT 0,
+    unchanged INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE corrected_cells (
+    metric_name TEXT NOT NULL,
+    window_start TEXT NOT NULL,
+    window_end TEXT NOT NULL,
+    dimensions TEXT NOT NULL,
+    late_until TEXT NOT NULL,
+    correction TEXT NOT NULL,
+    PRIMARY KEY (metric_name, window_start, window_end, dimensions)
+) WITHOUT ROWID;
+CREATE TABLE late_positions (
+    source TEXT NOT NULL PRIMARY KEY,
+    "rows" INTEGER NOT NULL,
+    last TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+) WITHOUT ROWID;
+"#,
+    // NULL in older rows: the id is derived when they are read.
+    "ALTER TABLE dead_letters ADD COLUMN letter_id TEXT;",
 ];
 
-/// The first version in which letters have a column `original_length`.
-pub const WITH_LETTER_LENGTHS: i64 = 2;
+/// The first version with tables of corrections.
+pub const WITH_CORRECTIONS: i64 = 4;
 
 /// The first version in which alerts have an id.
 const WITH_ALERT_IDS: i64 = 3;
@@ -167,9 +206,28 @@ pub fn relation(kind: Kind, version: i64) -> &'static str {
 /// The present version, stored in `evt_schema`.
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
+/// The tables that hold no rows of a kind.
+const OTHERS: [&str; 4] = ["pipeline_checkpoints", "corrections", "corrected_cells", "late_positions"];
+
+/// Opens or creates the file of a location for writing, with the present tables.
+pub fn open(location: &Location) -> Result<(SqliteFile, Connection)> {
+    let file = SqliteFile::try_new(location)?;
+    let mut db = file.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    // Retractions of this run are in a temporary table: they may be many, and end with the run.
+    file.log_writes(&db).map_err(|e| file.failed("cannot open", &e))?;
+    db.execute_batch(
+        "PRAGMA synchronous = NORMAL;
+             CREATE TEMP TABLE taken_back (metric_id TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL,
+                 \"rows\" INTEGER NOT NULL) WITHOUT ROWID;",
+    )
+    .map_err(|e| file.failed("cannot open", &e))?;
+    migrate(&mut db, &file)?;
+    Ok((file, db))
+}
+
 /// Migrates the file to the present version, in one transaction. The version has its own table, because `user_version` belongs
 /// to whichever program shares the file. Errors: exit status 78 if the file has a newer version.
-pub fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<()> {
+fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<()> {
     if check_version(db, file)? == Some(VERSION) {
         return Ok(());
     }
@@ -189,7 +247,7 @@ pub fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<()> {
 /// Checks that no table of another program has the name of one of evt's. Errors: exit status 78.
 pub fn check_tables(db: &Connection, file: &SqliteFile) -> Result<()> {
     let mut names: Vec<String> = Kind::ALL.iter().map(|kind| format!("'{}'", kind.table())).collect();
-    names.push("'pipeline_checkpoints'".to_owned());
+    names.extend(OTHERS.iter().map(|name| format!("'{name}'")));
     let names = names.join(", ");
     // In one statement, because another run may be creating the tables.
     let query = format!(
@@ -268,8 +326,8 @@ mod tests {
         let path = file.path().display().to_string();
         let location = crate::store::Location { path, scheme: "sqlite".to_owned(), ..Default::default() };
         let read = || {
-            let batches = crate::store::sqlite::STORE.read;
-            let batches: Vec<_> = batches(&location, Kind::Alert).unwrap().map(Result::unwrap).collect();
+            let read = crate::store::sqlite::STORE.reader.read;
+            let batches: Vec<_> = read(&location, Kind::Alert, Subset::default()).unwrap().map(Result::unwrap).collect();
             crate::store::sample::as_text(&batches)
         };
         let before = read();

@@ -21,9 +21,9 @@ fn ask<T: rusqlite::types::FromSql>(bench: &Bench, sql: &str) -> Vec<T> {
 fn a_reader_leaves_no_log_behind_whether_it_ends_or_stops_halfway() {
     let bench = bench();
     bench.run(Kind::Event, &[rows(Kind::Event, 0, 5000)]);
-    assert_eq!((STORE.tables)(&bench.location).unwrap().len(), Kind::ALL.len());
+    assert_eq!((STORE.reader.tables)(&bench.location).unwrap().len(), Kind::ALL.len());
     assert_eq!(bench.table(Kind::Event).len(), 5000);
-    (STORE.read)(&bench.location, Kind::Event).unwrap().next().unwrap().unwrap();
+    (STORE.reader.read)(&bench.location, Kind::Event, Default::default()).unwrap().next().unwrap().unwrap();
     let beside = std::path::Path::new(&bench.location.path).parent().unwrap();
     assert_eq!(std::fs::read_dir(beside).unwrap().count(), 1, "the database alone");
 }
@@ -153,7 +153,7 @@ fn what_cannot_be_a_store_is_refused_with_its_exit_status() {
     std::fs::create_dir(&bench.location.path).unwrap();
     assert_eq!(open().kind(), ErrorKind::Io);
     std::fs::remove_dir(&bench.location.path).unwrap();
-    assert_eq!((STORE.tables)(&bench.location).err().unwrap().kind(), ErrorKind::Io, "reading makes no file");
+    assert_eq!((STORE.reader.tables)(&bench.location).err().unwrap().kind(), ErrorKind::Io, "reading makes no file");
     bench.run(Kind::Event, &[]);
     Connection::open(&bench.location.path).unwrap().execute("UPDATE evt_schema SET version = 99", []).unwrap();
     let error = open();
@@ -166,7 +166,7 @@ fn a_database_of_somebody_else_keeps_its_tables() {
     let bench = bench();
     let theirs = "CREATE TABLE theirs (x); INSERT INTO theirs VALUES (7); PRAGMA user_version = 42";
     Connection::open(&bench.location.path).unwrap().execute_batch(theirs).unwrap();
-    assert_eq!((STORE.tables)(&bench.location).err().unwrap().kind(), ErrorKind::Usage);
+    assert_eq!((STORE.reader.tables)(&bench.location).err().unwrap().kind(), ErrorKind::Usage);
     bench.run(Kind::Event, &[rows(Kind::Event, 0, 1)]);
     assert_eq!(
         ask::<i64>(&bench, "SELECT x FROM theirs UNION ALL SELECT user_version FROM pragma_user_version"),

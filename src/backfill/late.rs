@@ -1,0 +1,288 @@
+//! Cells that count their late events.
+//!
+//! A late event names the cells that did not count it: the windows of its metrics that had closed by its own stream time. A named
+//! cell counts the rows that live counts and, besides, the late ones whose stream time is at most its `late_until`. So a later run
+//! that reads further late events from the raw input computes the same cell, until these events name it too.
+
+use super::cell::{CellContent, CellKey};
+use super::scope::Scope;
+use crate::error::{Error, Result};
+use crate::expr::{LeafBatch, Leaves, write_dimensions};
+use crate::kind::event::column;
+use crate::kind::late::LATE_FOR;
+use crate::kind::span::Span;
+use crate::op::window::metric::{Metric, Shape};
+use crate::op::window::slots::Slots;
+use crate::op::window::spec::Spec;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::TimestampMicrosecondType;
+use std::collections::{BTreeMap, HashMap};
+
+/// A cell that counts late events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LateCell {
+    /// Its key.
+    pub key: CellKey,
+    /// The greatest stream time of the late events that named it (µs).
+    pub late_until: i64,
+}
+
+/// The cells of a run that count late events.
+pub struct LateCells {
+    leaves: Leaves,
+    metrics: Vec<Metric>,
+    out_of_orderness: i64,
+    /// The cells of each metric.
+    cells: Vec<MetricCells>,
+    /// Late events of session metrics, whose windows depend on their events.
+    sessions: u64,
+}
+
+/// The windows of one metric: size, slide, shift and lateness (µs).
+#[derive(Clone, Copy)]
+struct WindowRule {
+    size: i64,
+    slide: i64,
+    align: i64,
+    lateness: i64,
+}
+
+impl WindowRule {
+    fn of(metric: &Metric) -> Option<Self> {
+        match metric.shape {
+            Shape::Sliding { size, slide, align } => Some(Self { size, slide, align, lateness: metric.lateness }),
+            Shape::Session { .. } => None,
+        }
+    }
+
+    /// Returns the ends of the windows that contain an instant, in ascending order.
+    fn ends(self, time: i64) -> impl Iterator<Item = i64> {
+        let span = Shape::windows_of(self.size, self.slide, self.align, time);
+        let count = span.map_or(0, |span| (span.last_end - span.first_end) / self.slide + 1);
+        let first = span.map_or(0, |span| span.first_end);
+        (0..count).map(move |at| first + at * self.slide)
+    }
+
+    /// Whether the window that ends at `end` counts a row with this bound.
+    fn counts(self, end: i64, bound: i64) -> bool {
+        bound < end.saturating_add(self.lateness)
+    }
+}
+
+/// The cells of one metric.
+struct MetricCells {
+    slots: Slots,
+    /// By window end and dimensions.
+    cells: BTreeMap<i64, HashMap<String, NamedCell>>,
+}
+
+/// One cell, and the slot of its state once it has counted a row.
+struct NamedCell {
+    late_until: i64,
+    slot: Option<u32>,
+}
+
+/// The rows of a batch as one metric reads them.
+struct EventRows<'a> {
+    event_times: &'a [i64],
+    stream_times: &'a [i64],
+    /// The rows that pass the filter.
+    passed: Option<BooleanArray>,
+    names: Vec<&'a str>,
+    dimensions: Vec<ArrayRef>,
+}
+
+fn instants(batch: &RecordBatch, column: usize) -> &[i64] {
+    batch.column(column).as_primitive::<TimestampMicrosecondType>().values()
+}
+
+impl<'a> EventRows<'a> {
+    fn new(metric: &'a Metric, batch: &'a RecordBatch, leaves: &LeafBatch) -> Result<Self> {
+        let passed = metric.filter.as_ref().map(|filter| filter.eval(leaves)).transpose()?;
+        let dimensions = metric.by.iter().map(|by| by.expr.dimension(leaves)?.rows());
+        Ok(Self {
+            event_times: instants(batch, column::EVENT_TIME),
+            stream_times: instants(batch, column::STREAM_TIME),
+            passed: passed.map(|array| array.as_boolean().clone()),
+            names: metric.by.iter().map(|by| by.name.as_str()).collect(),
+            dimensions: dimensions.collect::<Result<_>>()?,
+        })
+    }
+
+    fn passes(&self, row: usize) -> bool {
+        self.passed.as_ref().is_none_or(|passed| passed.is_valid(row) && passed.value(row))
+    }
+
+    /// Returns the dimensions of a row as canonical JSON.
+    fn dimensions(&self, row: usize) -> String {
+        let texts = self.dimensions.iter().map(|array| array.as_string::<i32>());
+        let values: Vec<Option<&str>> = texts.map(|texts| texts.is_valid(row).then(|| texts.value(row))).collect();
+        let mut text = String::new();
+        write_dimensions(&self.names, &values, &mut text);
+        text
+    }
+}
+
+impl LateCells {
+    /// Begins without cells; `out_of_orderness` is that of live (µs).
+    pub fn new(spec: Spec, out_of_orderness: i64) -> Self {
+        let Spec { leaves, metrics } = spec;
+        let cells = |metric: &Metric| MetricCells { slots: Slots::new(metric.call.create()), cells: BTreeMap::new() };
+        let cells = metrics.iter().map(cells).collect();
+        Self { leaves, metrics, out_of_orderness, cells, sessions: 0 }
+    }
+
+    /// Whether there are no cells.
+    pub fn is_empty(&self) -> bool {
+        self.cells.iter().all(|metric| metric.cells.is_empty())
+    }
+
+    /// Returns the number of late events that named no cell because their metric has sessions.
+    pub fn sessions(&self) -> u64 {
+        self.sessions
+    }
+
+    /// Adds a cell, or raises its `late_until`. Cells of other metrics are ignored.
+    pub fn add(&mut self, cell: &LateCell) {
+        let at = self.metrics.iter().position(|metric| metric.name == *cell.key.metric);
+        let Some(at) = at.filter(|at| WindowRule::of(&self.metrics[*at]).is_some()) else { return };
+        let cells = self.cells[at].cells.entry(cell.key.end).or_default();
+        let known = cells.entry(cell.key.dimensions.clone()).or_insert(NamedCell { late_until: i64::MIN, slot: None });
+        known.late_until = known.late_until.max(cell.late_until);
+    }
+
+    /// Raises the `late_until` of known cells to those of `stored`.
+    pub fn raise(&mut self, stored: &[LateCell]) {
+        for cell in stored {
+            let metrics = self.metrics.iter().zip(&mut self.cells);
+            for (_, cells) in metrics.filter(|(metric, _)| metric.name == *cell.key.metric) {
+                let known = cells.cells.get_mut(&cell.key.end).and_then(|cells| cells.get_mut(&cell.key.dimensions));
+                known.into_iter().for_each(|known| known.late_until = known.late_until.max(cell.late_until));
+            }
+        }
+    }
+
+    /// Adds the cells in `scope` that a batch of late events names. Returns for each row whether it named one.
+    ///
+    /// Errors: exit status 65 if the batch holds no late events.
+    pub fn name(&mut self, batch: &RecordBatch, scope: &Scope) -> Result<Vec<bool>> {
+        let late_for = batch.columns().get(LATE_FOR).and_then(|column| column.as_list_opt::<i32>());
+        let late_for = late_for.ok_or_else(|| Error::corrupt("expected late events with a column 'late_for'"))?;
+        let mut named = vec![false; batch.num_rows()];
+        let mut found = vec![];
+        let leaves = LeafBatch::read(&self.leaves, batch)?;
+        for metric in &self.metrics {
+            let of_metric = |row: &usize| {
+                let names = late_for.value(*row);
+                names.as_string::<i32>().iter().flatten().any(|name| name == metric.name)
+            };
+            let rows: Vec<usize> = (0..batch.num_rows()).filter(of_metric).collect();
+            let Some(windows) = WindowRule::of(metric) else {
+                self.sessions += rows.len() as u64;
+                continue;
+            };
+            let read = EventRows::new(metric, batch, &leaves)?;
+            for row in rows.into_iter().filter(|row| read.passes(*row)) {
+                let stream_time = read.stream_times[row];
+                let bound = stream_time.saturating_sub(self.out_of_orderness);
+                for end in windows.ends(read.event_times[row]).filter(|end| !windows.counts(*end, bound)) {
+                    let (start, dimensions) = (end - windows.size, read.dimensions(row));
+                    let key = CellKey { end, start, metric: metric.name.as_str().into(), dimensions };
+                    if scope.covers(&key) {
+                        named[row] = true;
+                        found.push(LateCell { key, late_until: stream_time });
+                    }
+                }
+            }
+        }
+        found.iter().for_each(|cell| self.add(cell));
+        Ok(named)
+    }
+
+    /// Returns the least span that contains the windows of all cells; `None` without cells.
+    pub fn span(&self) -> Option<Span> {
+        let mut span: Option<(i64, i64)> = None;
+        for (metric, cells) in self.metrics.iter().zip(&self.cells) {
+            let Some(windows) = WindowRule::of(metric) else { continue };
+            let ends = cells.cells.first_key_value().zip(cells.cells.last_key_value());
+            let Some(((first, _), (last, _))) = ends else { continue };
+            let (since, until) = (first.saturating_sub(windows.size), *last);
+            span = Some(span.map_or((since, until), |(a, b)| (a.min(since), b.max(until))));
+        }
+        span.map(|(since, until)| Span { since: Some(since), until: Some(until) })
+    }
+
+    /// Adds the rows of a batch of events to the cells; `dead` are the rows that no metric counts.
+    pub fn on_batch(&mut self, batch: &RecordBatch, dead: &[usize]) -> Result<()> {
+        let mut keep: Vec<bool> = instants(batch, column::EVENT_TIME).iter().map(|time| self.touches(*time)).collect();
+        dead.iter().for_each(|row| keep[*row] = false);
+        if !keep.contains(&true) {
+            return Ok(());
+        }
+        let batch = filter_record_batch(batch, &BooleanArray::from(keep))?;
+        let leaves = LeafBatch::read(&self.leaves, &batch)?;
+        for (metric, cells) in self.metrics.iter().zip(&mut self.cells) {
+            let Some(windows) = WindowRule::of(metric).filter(|_| !cells.cells.is_empty()) else { continue };
+            cells.count(windows, &EventRows::new(metric, &batch, &leaves)?, self.out_of_orderness);
+            let args: Vec<ArrayRef> = metric.call.args().iter().map(|arg| arg.eval(&leaves)).collect::<Result<_>>()?;
+            cells.slots.flush(&args);
+        }
+        Ok(())
+    }
+
+    /// Whether an instant is in the window of a cell.
+    fn touches(&self, time: i64) -> bool {
+        let mut metrics = self.metrics.iter().zip(&self.cells).filter(|(_, cells)| !cells.cells.is_empty());
+        metrics.any(|(metric, cells)| {
+            WindowRule::of(metric).is_some_and(|windows| windows.ends(time).any(|end| cells.cells.contains_key(&end)))
+        })
+    }
+
+    /// Removes the cells of a metric whose windows end at `end` at most, and returns them with their right content; `None` if they
+    /// count no row.
+    pub fn take(&mut self, name: &str, end: i64) -> Vec<(LateCell, Option<CellContent>)> {
+        let mut taken = vec![];
+        let metrics = self.metrics.iter().zip(&mut self.cells);
+        for (metric, cells) in metrics.filter(|(metric, _)| metric.name == name) {
+            let Some(windows) = WindowRule::of(metric) else { continue };
+            while let Some(first) = cells.cells.first_entry().filter(|first| *first.key() <= end) {
+                let (end, start) = (*first.key(), *first.key() - windows.size);
+                for (dimensions, NamedCell { late_until, slot }) in first.remove() {
+                    let key = CellKey { end, start, metric: name.into(), dimensions };
+                    let content = slot.map(|slot| CellContent {
+                        value: cells.slots.result(slot, windows.size),
+                        rows: i64::try_from(cells.slots.rows(slot)).unwrap_or(i64::MAX),
+                    });
+                    slot.into_iter().for_each(|slot| cells.slots.free(slot));
+                    taken.push((LateCell { key, late_until }, content));
+                }
+            }
+        }
+        taken
+    }
+}
+
+impl MetricCells {
+    /// Counts the rows in the slots of their cells.
+    fn count(&mut self, windows: WindowRule, rows: &EventRows<'_>, out_of_orderness: i64) {
+        for (row, time) in rows.event_times.iter().enumerate().filter(|(row, _)| rows.passes(*row)) {
+            let stream_time = rows.stream_times[row];
+            let bound = stream_time.saturating_sub(out_of_orderness);
+            let mut dimensions = None;
+            for end in windows.ends(*time) {
+                let Some(cells) = self.cells.get_mut(&end) else { continue };
+                let dimensions = dimensions.get_or_insert_with(|| rows.dimensions(row));
+                let Some(cell) = cells.get_mut(dimensions.as_str()) else { continue };
+                if windows.counts(end, bound) || stream_time <= cell.late_until {
+                    let slot = *cell.slot.get_or_insert_with(|| self.slots.claim());
+                    self.slots.add(slot, row as u32);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "late_tests.rs"]
+mod tests;

@@ -1,0 +1,121 @@
+//! Compares cells that count late events with a naive model that knows only the rule.
+
+use super::*;
+use crate::backfill::MetricScope;
+use crate::kind::Kind;
+use crate::op::late_rows;
+use crate::op::window::spec;
+use crate::time::SECOND;
+use arrow::array::{StringArray, TimestampMicrosecondArray};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const METRICS: &str = "[[metric]]\nname = 'w'\naggregate = 'sum(v)'\nby = ['k']\nwhere = 'v > 0'\n\
+                       size = '10s'\nslide = '5s'\nlateness = '3s'";
+const OUT_OF_ORDERNESS: i64 = 2;
+
+/// Event time and stream time (s), key and value.
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    time: i64,
+    stream_time: i64,
+    key: u8,
+    value: i64,
+}
+
+fn batch(events: &[Event]) -> RecordBatch {
+    let properties: Vec<String> =
+        events.iter().map(|event| format!(r#"{{"k":"{}","v":{}}}"#, event.key, event.value)).collect();
+    let properties: Vec<&str> = properties.iter().map(String::as_str).collect();
+    let made = crate::expr::tests_events(&properties);
+    let mut columns = made.columns().to_vec();
+    let instants = |of: fn(&Event) -> i64| -> ArrayRef {
+        let times: Vec<i64> = events.iter().map(|event| of(event) * SECOND).collect();
+        Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))
+    };
+    columns[column::EVENT_TIME] = instants(|event| event.time);
+    columns[column::STREAM_TIME] = instants(|event| event.stream_time);
+    columns[column::PROPERTIES] = Arc::new(StringArray::from(properties));
+    RecordBatch::try_new(Kind::Event.schema(), columns).unwrap()
+}
+
+/// The windows (start, end) of an instant, in seconds.
+fn windows(time: i64) -> Vec<(i64, i64)> {
+    (-20..1000)
+        .step_by(5)
+        .map(|start| (start, start + 10))
+        .filter(|(start, end)| (*start..*end).contains(&time))
+        .collect()
+}
+
+fn is_late(event: &Event, end: i64) -> bool {
+    event.stream_time - OUT_OF_ORDERNESS >= end + 3
+}
+
+/// The right content of each cell that a late event names, by start, end and key.
+fn naive(events: &[Event], late: &[Event]) -> BTreeMap<(i64, i64, u8), (i64, u64)> {
+    let mut named: BTreeMap<(i64, i64, u8), i64> = BTreeMap::new();
+    for event in late.iter().filter(|event| event.value > 0) {
+        for (start, end) in windows(event.time).into_iter().filter(|(_, end)| is_late(event, *end)) {
+            let until = named.entry((start, end, event.key)).or_insert(event.stream_time);
+            *until = event.stream_time.max(*until);
+        }
+    }
+    let mut cells = BTreeMap::new();
+    for ((start, end, key), until) in named {
+        let counts = |event: &&Event| {
+            let inside = event.key == key && event.value > 0 && windows(event.time).contains(&(start, end));
+            inside && (!is_late(event, end) || event.stream_time <= until)
+        };
+        let counted: Vec<&Event> = events.iter().filter(counts).collect();
+        let sum = counted.iter().map(|event| event.value).sum();
+        cells.insert((start, end, key), (sum, counted.len() as u64));
+    }
+    cells
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn a_named_cell_counts_what_live_counts_and_the_late_events_up_to_those_that_named_it(
+        steps in prop::collection::vec((0i64..8, 0i64..60, 0u8..2, -1i64..9), 1..60),
+        read in prop::collection::vec(any::<bool>(), 60),
+        split in any::<prop::sample::Index>(),
+    ) {
+        let (mut now, mut events) = (0, vec![]);
+        for (ahead, behind, key, value) in steps {
+            let time = (now + ahead - behind).max(0);
+            now = now.max(time) + ahead;
+            let stream_time = now.max(time);
+            events.push(Event { time, stream_time, key, value });
+        }
+        let late: Vec<Event> = events.iter().zip(read).filter(|(_, read)| *read).map(|(event, _)| *event).collect();
+        let wanted = naive(&events, &late);
+
+        let spec = spec::file(METRICS).unwrap();
+        let scope = Scope { metrics: spec.metrics.iter().map(MetricScope::of).collect(), ..Scope::default() };
+        let mut cells = LateCells::new(spec, OUT_OF_ORDERNESS * SECOND);
+        if !late.is_empty() {
+            let rows: Vec<late_rows::Row> =
+                (0..late.len()).map(|row| late_rows::Row { row, metrics: vec![0], partial: false }).collect();
+            let named = cells.name(&late_rows::batch(&batch(&late), &rows, &["w"]).unwrap(), &scope).unwrap();
+            for (event, named) in late.iter().zip(named) {
+                let names = event.value > 0 && windows(event.time).iter().any(|(_, end)| is_late(event, *end));
+                prop_assert_eq!(named, names);
+            }
+        }
+        let (one, two) = events.split_at(split.index(events.len()));
+        for part in [two, one] {
+            cells.on_batch(&batch(part), &[]).unwrap();
+        }
+        let taken = cells.take("w", i64::MAX);
+        prop_assert!(cells.is_empty());
+        let mut got = BTreeMap::new();
+        for (cell, content) in taken {
+            let key = cell.key.dimensions.trim_matches(|c: char| !c.is_ascii_digit()).parse::<u8>().unwrap();
+            let content = content.map_or((0, 0), |content| (content.value.unwrap() as i64, content.rows as u64));
+            got.insert((cell.key.start / SECOND, cell.key.end / SECOND, key), content);
+        }
+        prop_assert_eq!(got, wanted);
+    }
+}

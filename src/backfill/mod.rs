@@ -1,0 +1,18 @@
+//! The correction of stored windows: which cells are right, and which stored cells differ. No I/O and no clock.
+//!
+//! A *cell* is one row of a metric: the result of one window for one set of dimensions.
+//!
+//! - `cell.rs`: cells, and the difference between right and stored ones.
+//! - `scope.rs`: the cells that a correction covers.
+//! - `late.rs`: cells that count their late events.
+//! - `change.rs`: differences as rows.
+
+mod cell;
+mod change;
+mod late;
+mod scope;
+
+pub use cell::{CellContent, CellKey, Change, Difference, StoredCell, compare};
+pub use change::Changes;
+pub use late::{LateCell, LateCells};
+pub use scope::{MetricScope, Scope};

@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    evt::tool::main::<evt::tool::backfill::Args>()
+}

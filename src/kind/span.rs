@@ -1,0 +1,56 @@
+//! Spans of the time by which rows are selected.
+
+use super::Kind;
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+
+/// A half-open time span (µs); an absent end is unbounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// From this instant on.
+    pub since: Option<i64>,
+    /// Up to this instant, without it.
+    pub until: Option<i64>,
+}
+
+impl Span {
+    /// Whether an instant is in the span.
+    pub fn contains(self, time: i64) -> bool {
+        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|end| time < end)
+    }
+
+    /// Whether all of `[start, end)` is in the span.
+    pub fn holds(self, start: i64, end: i64) -> bool {
+        self.since.is_none_or(|since| start >= since) && self.until.is_none_or(|until| end <= until)
+    }
+
+    /// Whether two spans have an instant in common.
+    pub fn overlaps(self, other: Self) -> bool {
+        let before = |one: Option<i64>, two: Option<i64>| one.zip(two).is_none_or(|(since, until)| since < until);
+        before(self.since, other.until) && before(other.since, self.until)
+    }
+
+    /// Returns which rows of a batch of `kind` are in the span; `None` if all do because the span is unbounded.
+    pub fn keep(self, kind: Kind, batch: &RecordBatch) -> Option<BooleanArray> {
+        if self == Self::default() {
+            return None;
+        }
+        let times = batch.column_by_name(kind.time_column())?.as_primitive_opt::<TimestampMicrosecondType>()?;
+        Some((0..times.len()).map(|row| Some(times.is_valid(row) && self.contains(times.value(row)))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_half_open_and_an_absent_end_is_unbounded() {
+        let span = |since, until| Span { since, until };
+        let (one, all) = (span(Some(10), Some(20)), Span::default());
+        assert!(one.contains(10) && !one.contains(20) && all.contains(i64::MIN));
+        assert!(one.holds(10, 20) && !one.holds(9, 20) && !one.holds(10, 21) && all.holds(i64::MIN, i64::MAX));
+        assert!(one.overlaps(span(Some(19), None)) && !one.overlaps(span(Some(20), None)));
+        assert!(one.overlaps(span(None, Some(11))) && !one.overlaps(span(None, Some(10))) && one.overlaps(all));
+    }
+}

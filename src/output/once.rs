@@ -1,0 +1,502 @@
+//! Appends batches to a file of lines, each exactly once, whatever kills the process.
+//!
+//! Before a batch is appended, an intent beside the file (`NAME.evt.ID`) records its bytes and the length of the file, durably
+//! and under a name that only a whole intent has. The writer that takes the lock next finishes the batch of an intent: it
+//! compares the file with the bytes and appends what is missing. `ID` is the beginning of the id of the ledger that numbers
+//! the batches; an intent of another ledger is finished too, and left for its ledger to close.
+
+use super::file::{is_same, whole_lines};
+use crate::error::{Error, ErrorKind, Result};
+use crate::json::scan::is_json;
+use crate::store::disk::{Disk, DiskFile};
+use crate::store::room;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use serde_json::{Value, json};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::Xxh3;
+
+/// What the name of an intent has between the name of its file and the id of its ledger.
+const INFIX: &str = ".evt.";
+/// Characters of the ledger's id in the name of an intent.
+const ID_LENGTH: usize = 8;
+/// The first member of an intent: its format.
+const FORMAT: u64 = 1;
+
+/// A file that is appended to once.
+pub struct OnceFile {
+    path: PathBuf,
+    disk: Disk,
+    ledger: String,
+    /// The open file, locked.
+    file: Option<DiskFile>,
+}
+
+/// A batch that is to be appended to a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Intent {
+    ledger: String,
+    batch: i64,
+    /// Bytes of the file before the batch.
+    length: u64,
+    bytes: Vec<u8>,
+}
+
+impl OnceFile {
+    /// Names a file; `ledger` is the id of the ledger that numbers the batches.
+    pub fn new(path: PathBuf, ledger: &str, disk: Disk) -> Self {
+        Self { path, disk, ledger: ledger.to_owned(), file: None }
+    }
+
+    /// Opens the file, which is created if it is missing, and waits for its lock.
+    pub fn lock(&mut self) -> Result<()> {
+        loop {
+            let file = self.disk.open(&self.path, OpenOptions::new().read(true).append(true).create(true));
+            let file = file.map_err(|error| failed(&self.path, &error))?;
+            match flock(&file.file, FlockOperation::LockExclusive) {
+                Ok(()) => {}
+                Err(Errno::INTR) => continue,
+                Err(errno) => {
+                    let message = format!("{}: cannot be locked", self.path.display());
+                    return Err(Error::new(ErrorKind::Io, message).because(errno));
+                }
+            }
+            // Between open and lock, another program may have renamed or deleted this file.
+            if is_same(&file.file, &self.path) {
+                self.file = Some(file);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Releases the lock.
+    pub fn unlock(&mut self) {
+        self.file = None;
+    }
+
+    /// Finishes the batches of all intents beside the file, under the lock. `is_open` says whether a batch of this ledger is open;
+    /// the intent of a closed one is removed. Returns the open batches of this ledger that are complete now.
+    ///
+    /// Errors: exit status 65 if an intent is damaged, or the file has changed so that a batch cannot be finished; nothing is
+    /// changed then.
+    pub fn finish_intents(&mut self, is_open: impl Fn(i64) -> bool) -> Result<Vec<i64>> {
+        let mut complete = vec![];
+        for path in self.intents()? {
+            let intent = Intent::read(&path)?;
+            let is_own = intent.ledger == self.ledger;
+            if is_own && !is_open(intent.batch) {
+                self.remove(&path)?;
+                continue;
+            }
+            self.finish(&path, &intent, is_own)?;
+            if is_own {
+                complete.push(intent.batch);
+            }
+        }
+        Ok(complete)
+    }
+
+    /// Appends a batch, under the lock: its intent, its bytes (lines), durably. The intent stays until [`OnceFile::close`].
+    pub fn append(&mut self, batch: i64, bytes: &[u8]) -> Result<()> {
+        let length = self.end_line()?;
+        let intent = Intent { ledger: self.ledger.clone(), batch, length, bytes: bytes.to_vec() };
+        self.write_intent(&intent)?;
+        self.write(bytes)
+    }
+
+    /// Removes the intent of a batch that its ledger has closed.
+    pub fn close(&mut self) -> Result<()> {
+        let path = self.own_intent();
+        if path.exists() { self.remove(&path) } else { Ok(()) }
+    }
+
+    fn file(&mut self) -> Result<&mut DiskFile> {
+        self.file.as_mut().ok_or_else(|| Error::broken("a file is written without its lock"))
+    }
+
+    /// Removes the torn last line that a killed writer left, or ends a whole one. Returns the length of the file.
+    fn end_line(&mut self) -> Result<u64> {
+        let path = self.path.clone();
+        let failed = |error: std::io::Error| failed(&path, &error);
+        let file = self.file()?;
+        let length = file.file.metadata().map_err(failed)?.len();
+        let whole = whole_lines(&file.file, length).map_err(failed)?;
+        if whole == length {
+            return Ok(length);
+        }
+        if is_object(&read_range(&file.file, whole, length).map_err(failed)?) {
+            file.write_all(b"\n").map_err(failed)?;
+            return Ok(length + 1);
+        }
+        file.truncate(whole).map_err(failed)?;
+        Ok(whole)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let path = self.path.clone();
+        let file = self.file()?;
+        file.write_all(bytes).and_then(|()| file.sync_data()).map_err(|error| failed(&path, &error))
+    }
+
+    /// Appends what the file lacks of the bytes of an intent.
+    fn finish(&mut self, intent_path: &Path, intent: &Intent, is_own: bool) -> Result<()> {
+        let path = self.path.clone();
+        let failed = |error: std::io::Error| failed(&path, &error);
+        let file = &self.file()?.file;
+        let length = file.metadata().map_err(failed)?.len();
+        if length < intent.length {
+            let (found, at_least) = (length, intent.length);
+            let message = format!(
+                "{}: expected a file of at least {at_least} bytes, found {found}; restore it, or remove the intent: its \
+                 letters are then replayed again",
+                intent_path.display()
+            );
+            return if is_own { Err(Error::corrupt(message)) } else { Ok(()) };
+        }
+        let end = length.min(intent.length + intent.bytes.len() as u64);
+        let found = read_range(file, intent.length, end).map_err(failed)?;
+        let same = found.iter().zip(&intent.bytes).take_while(|(found, wanted)| found == wanted).count();
+        if same == intent.bytes.len() {
+            // A power failure may have followed the append.
+            return self.write(&[]);
+        }
+        if same == found.len() && (is_own || same > 0) {
+            return self.write(&intent.bytes[same..]);
+        }
+        if !is_own {
+            return Ok(());
+        }
+        self.finish_behind(intent_path, intent, same)
+    }
+
+    /// Finishes a batch although other lines follow its beginning in the file: appends the lines that are missing, with an intent of
+    /// their own. `same` bytes of the batch are in the file.
+    fn finish_behind(&mut self, intent_path: &Path, intent: &Intent, same: usize) -> Result<()> {
+        let path = self.path.clone();
+        let failed = |error: std::io::Error| failed(&path, &error);
+        let whole = memchr::memrchr(b'\n', &intent.bytes[..same]).map_or(0, |at| at + 1);
+        let file = &self.file()?.file;
+        let (start, length) = (intent.length + whole as u64, file.metadata().map_err(failed)?.len());
+        let next = read_line(file, start, length).map_err(failed)?;
+        if !is_object(&next) {
+            let message = format!(
+                "{}: the line at byte {} of the file is torn, and other lines follow it; repair it, then remove the intent",
+                intent_path.display(),
+                start + 1
+            );
+            return Err(Error::corrupt(message));
+        }
+        let rest = intent.bytes[whole..].to_vec();
+        let intent = Intent { length: self.end_line()?, bytes: rest, ..intent.clone() };
+        self.write_intent(&intent)?;
+        self.write(&intent.bytes)
+    }
+
+    /// Writes an intent under its name, durably and at once.
+    fn write_intent(&self, intent: &Intent) -> Result<()> {
+        let path = self.own_intent();
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let disk = &self.disk;
+        let written = || {
+            let mut file = disk.open(&part, OpenOptions::new().write(true).create(true).truncate(true))?;
+            file.write_all(&intent.to_bytes())?;
+            file.sync()?;
+            disk.change(|| std::fs::rename(&part, &path))?;
+            disk.sync_name(&path)
+        };
+        written().map_err(|error| failed(&path, &error))
+    }
+
+    fn remove(&self, intent: &Path) -> Result<()> {
+        let removed = self.disk.free(|| std::fs::remove_file(intent));
+        removed.and_then(|()| self.disk.sync_directory(room::parent(intent))).map_err(|error| failed(intent, &error))
+    }
+
+    /// Returns the path of this ledger's intent.
+    fn own_intent(&self) -> PathBuf {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push(INFIX);
+        path.push(&self.ledger[..self.ledger.len().min(ID_LENGTH)]);
+        path.into()
+    }
+
+    /// Returns the intents beside the file.
+    fn intents(&self) -> Result<Vec<PathBuf>> {
+        let directory = room::parent(&self.path);
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(INFIX);
+        let entries = std::fs::read_dir(directory).map_err(|error| failed(directory, &error))?;
+        let mut found = vec![];
+        for entry in entries {
+            let path = entry.map_err(|error| failed(directory, &error))?.path();
+            let end = path.file_name().and_then(|own| own.as_encoded_bytes().strip_prefix(name.as_encoded_bytes()));
+            if end.is_some_and(|end| end.len() == ID_LENGTH) {
+                found.push(path);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+impl Intent {
+    fn checksum(&self) -> String {
+        let mut digest = Xxh3::new();
+        digest.update(self.ledger.as_bytes());
+        digest.update(&self.batch.to_le_bytes());
+        digest.update(&self.length.to_le_bytes());
+        digest.update(&self.bytes);
+        format!("{:032x}", digest.digest128())
+    }
+
+    /// One line of JSON, then the bytes of the batch.
+    fn to_bytes(&self) -> Vec<u8> {
+        let Self { ledger, batch, length, bytes } = self;
+        let (checksum, size) = (self.checksum(), bytes.len());
+        let head = json!({
+            "evt_intent": FORMAT, "ledger": ledger, "batch": batch, "length": length, "bytes": size, "checksum": checksum
+        });
+        let mut all = format!("{head}\n").into_bytes();
+        all.extend_from_slice(bytes);
+        all
+    }
+
+    /// Reads an intent. Errors: exit status 65 if it is damaged.
+    fn read(path: &Path) -> Result<Self> {
+        let all = std::fs::read(path).map_err(|error| failed(path, &error))?;
+        let damaged = |what: &str| {
+            let message = format!(
+                "{}: {what}; nothing was changed. If the last lines of the file are whole, remove the intent: letters of its \
+                 batch may then be replayed again",
+                path.display()
+            );
+            Error::corrupt(message)
+        };
+        let end = memchr::memchr(b'\n', &all).ok_or_else(|| damaged("expected an intent, found no line"))?;
+        let head: Value =
+            serde_json::from_slice(&all[..end]).map_err(|_| damaged("expected an intent, found no JSON"))?;
+        let number = |name: &str| head[name].as_u64();
+        let fields = (head["ledger"].as_str(), head["batch"].as_i64(), number("length"), number("evt_intent"));
+        let (Some(ledger), Some(batch), Some(length), Some(format)) = fields else {
+            return Err(damaged("expected the members of an intent, found others"));
+        };
+        if format != FORMAT {
+            return Err(damaged(&format!("expected an intent of format {FORMAT}, found {format}")));
+        }
+        let intent = Self { ledger: ledger.to_owned(), batch, length, bytes: all[end + 1..].to_vec() };
+        let (expected, found) = (head["checksum"].as_str().unwrap_or_default(), intent.checksum());
+        if expected != found {
+            return Err(damaged(&format!("expected the checksum {expected}, found {found}")));
+        }
+        Ok(intent)
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Error {
+    Error::io(path.display().to_string(), error)
+}
+
+fn is_object(line: &[u8]) -> bool {
+    std::str::from_utf8(line).is_ok_and(|text| text.trim_start().starts_with('{') && is_json(text))
+}
+
+fn read_range(file: &File, start: u64, end: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, start)?;
+    Ok(bytes)
+}
+
+/// Reads the line that begins at `start`, without its end.
+fn read_line(file: &File, start: u64, length: u64) -> std::io::Result<Vec<u8>> {
+    let mut line = vec![];
+    while start + (line.len() as u64) < length {
+        let from = start + line.len() as u64;
+        let bytes = read_range(file, from, length.min(from + BLOCK))?;
+        match memchr::memchr(b'\n', &bytes) {
+            Some(at) => {
+                line.extend_from_slice(&bytes[..at]);
+                break;
+            }
+            None => line.extend_from_slice(&bytes),
+        }
+    }
+    Ok(line)
+}
+
+/// Bytes that are read at once.
+const BLOCK: u64 = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::disk::DiskFault;
+    use std::collections::BTreeSet;
+    use tempfile::TempDir;
+
+    const LEDGER: &str = "0123456789abcdef";
+    const OTHER: &str = "fedcba9876543210";
+
+    fn lines(batch: i64) -> String {
+        (0..3).map(|n| format!("{{\"batch\":{batch},\"n\":{n}}}\n")).collect()
+    }
+
+    struct Bench(TempDir);
+
+    impl Bench {
+        fn new() -> Self {
+            Self(TempDir::new().unwrap())
+        }
+
+        fn path(&self) -> PathBuf {
+            self.0.path().join("out.jsonl")
+        }
+
+        fn open(&self, ledger: &str, disk: Disk) -> OnceFile {
+            OnceFile::new(self.path(), ledger, disk)
+        }
+
+        fn text(&self) -> String {
+            std::fs::read_to_string(self.path()).unwrap_or_default()
+        }
+
+        /// The names beside the file.
+        fn beside(&self) -> BTreeSet<String> {
+            let names = std::fs::read_dir(self.0.path()).unwrap();
+            let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.filter(|name| name != "out.jsonl").collect()
+        }
+
+        /// Writes a file and an intent for batch 7, as a killed process left them.
+        fn interrupted(&self, before: &str, after: &str) {
+            std::fs::write(self.path(), format!("{before}{after}")).unwrap();
+            let length = before.len() as u64;
+            let intent = Intent { ledger: LEDGER.to_owned(), batch: 7, length, bytes: lines(7).into_bytes() };
+            self.open(LEDGER, Disk::default()).write_intent(&intent).unwrap();
+        }
+    }
+
+    fn finish(file: &mut OnceFile, open: &[i64]) -> Result<Vec<i64>> {
+        file.lock()?;
+        let found = file.finish_intents(|batch| open.contains(&batch));
+        file.unlock();
+        found
+    }
+
+    #[test]
+    fn whatever_part_of_a_batch_is_in_the_file_the_next_writer_adds_the_rest() {
+        let (whole, before) = (lines(7), "{\"before\":1}\n");
+        for cut in 0..=whole.len() {
+            let bench = Bench::new();
+            bench.interrupted(before, &whole[..cut]);
+            let mut file = bench.open(LEDGER, Disk::default());
+            assert_eq!(finish(&mut file, &[7]).unwrap(), [7]);
+            assert_eq!(bench.text(), format!("{before}{whole}"), "{cut}");
+            file.close().unwrap();
+            assert!(bench.beside().is_empty());
+        }
+    }
+
+    #[test]
+    fn lines_of_other_programs_stay_where_they_are() {
+        let whole = lines(7);
+        let ends: Vec<usize> = memchr::memchr_iter(b'\n', whole.as_bytes()).map(|at| at + 1).collect();
+        for cut in [0, ends[0], ends[1]] {
+            let bench = Bench::new();
+            // The other line begins like one of the batch.
+            let other = "{\"batch\":9}\n";
+            bench.interrupted("", &format!("{}{other}", &whole[..cut]));
+            let mut file = bench.open(LEDGER, Disk::default());
+            assert_eq!(finish(&mut file, &[7]).unwrap(), [7]);
+            assert_eq!(bench.text(), format!("{}{other}{}", &whole[..cut], &whole[cut..]));
+            // A second crash at any point appends nothing twice.
+            assert_eq!(finish(&mut file, &[7]).unwrap(), [7]);
+            assert_eq!(bench.text(), format!("{}{other}{}", &whole[..cut], &whole[cut..]));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_finished_is_corrupt_and_stays_as_it_is() {
+        let whole = lines(7);
+        for (before, after) in [("", format!("{}{{\"other\":1}}\n", &whole[..20])), ("{\"a\":1}\n", String::new())] {
+            let bench = Bench::new();
+            bench.interrupted(before, &after);
+            if after.is_empty() {
+                std::fs::write(bench.path(), "").unwrap();
+            }
+            let (text, beside) = (bench.text(), bench.beside());
+            let mut file = bench.open(LEDGER, Disk::default());
+            assert_eq!(finish(&mut file, &[7]).unwrap_err().kind(), ErrorKind::Corrupt);
+            assert_eq!((bench.text(), bench.beside()), (text, beside));
+        }
+    }
+
+    #[test]
+    fn an_intent_with_any_changed_byte_is_damaged() {
+        let bench = Bench::new();
+        bench.interrupted("", "");
+        let path = bench.open(LEDGER, Disk::default()).own_intent();
+        let intact = std::fs::read(&path).unwrap();
+        for at in 0..intact.len() {
+            let mut damaged = intact.clone();
+            damaged[at] ^= 1;
+            std::fs::write(&path, &damaged).unwrap();
+            let found = finish(&mut bench.open(LEDGER, Disk::default()), &[7]);
+            // The number of bytes and the white space between the members mean nothing.
+            if let Ok(finished) = &found {
+                assert_eq!((finished.as_slice(), bench.text()), ([7].as_slice(), lines(7)), "byte {at}");
+                std::fs::write(bench.path(), "").unwrap();
+            } else {
+                assert_eq!(found.unwrap_err().kind(), ErrorKind::Corrupt, "byte {at}");
+                assert_eq!(bench.text(), "", "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_intent_of_a_closed_batch_is_removed_and_one_of_another_ledger_is_finished_and_left() {
+        let bench = Bench::new();
+        bench.interrupted("", "");
+        assert_eq!(finish(&mut bench.open(LEDGER, Disk::default()), &[]).unwrap(), [0; 0]);
+        assert_eq!((bench.text(), bench.beside().len()), (String::new(), 0));
+
+        bench.interrupted("", &lines(7)[..20]);
+        let mut other = bench.open(OTHER, Disk::default());
+        assert_eq!(finish(&mut other, &[7]).unwrap(), [0; 0]);
+        assert_eq!((bench.text(), bench.beside().len()), (lines(7), 1));
+        other.lock().unwrap();
+        other.append(1, lines(1).as_bytes()).unwrap();
+        other.close().unwrap();
+        other.unlock();
+        assert_eq!(finish(&mut bench.open(LEDGER, Disk::default()), &[7]).unwrap(), [7]);
+        assert_eq!(bench.text(), lines(7) + &lines(1));
+    }
+
+    #[test]
+    fn after_a_fault_of_the_disk_at_any_point_a_batch_is_in_the_file_once() {
+        for after in 0.. {
+            let bench = Bench::new();
+            std::fs::write(bench.path(), "{\"before\":1}\n{\"torn\":").unwrap();
+            let errno = Errno::NOSPC;
+            let disk = Disk::failing(DiskFault { after, torn: 10, errno, is_lasting: true });
+            let mut file = bench.open(LEDGER, disk.clone());
+            let written = file.lock().and_then(|()| file.append(1, lines(1).as_bytes())).and_then(|()| file.close());
+            file.unlock();
+            let mut next = bench.open(LEDGER, Disk::default());
+            let complete = finish(&mut next, &[1]).unwrap();
+            if complete.is_empty() && written.is_err() {
+                next.lock().unwrap();
+                next.append(1, lines(1).as_bytes()).unwrap();
+            }
+            assert_eq!(bench.text(), format!("{{\"before\":1}}\n{}", lines(1)), "fault after {after} operations");
+            if !disk.has_failed() {
+                assert!(after > 5, "{after}");
+                return;
+            }
+        }
+    }
+}

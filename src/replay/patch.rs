@@ -1,0 +1,265 @@
+//! `--patch`: assignments to the fields of JSON records.
+
+use crate::error::Result;
+use crate::expr::ValueKind;
+use crate::expr::{Expr, LeafBatch, Leaves, Node, Want, parse_assignments};
+use crate::json::text::{unescape, write_string};
+use crate::json::walk::{last_member, members};
+use crate::kind::event::COLUMNS;
+use crate::time::write_instant;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// The object that holds the properties of an event in its own form.
+const PROPERTIES: &str = "properties";
+
+/// Assignments to fields of a record, all from the values before the first of them.
+#[derive(Debug)]
+pub struct Patch {
+    assignments: Vec<FieldAssignment>,
+    leaves: Leaves,
+    schema: SchemaRef,
+}
+
+#[derive(Debug)]
+struct FieldAssignment {
+    /// The names that lead to the field.
+    path: Vec<String>,
+    /// The path of another field whose JSON value is copied as it is, if the expression is only a name.
+    copied: Option<Vec<String>>,
+    value: Expr,
+}
+
+impl Patch {
+    /// Parses `set NAME = EXPRESSION, …` ([`crate::expr`]). Every name is a field of the record, or of its properties.
+    ///
+    /// Errors: exit status 78; the message has the text, the place and a remedy.
+    pub fn parse(text: &str) -> Result<Self> {
+        let schema = Arc::new(Schema::new(vec![Field::new(PROPERTIES, DataType::Utf8, false)]));
+        let mut leaves = Leaves::new(&schema);
+        let mut assignments = vec![];
+        for (path, node) in parse_assignments(text)? {
+            let copied = if let Node::Name(parts) = &node { Some(parts.clone()) } else { None };
+            let value = Expr::of(&node, Want::Own, text, &mut leaves)?;
+            assignments.push(FieldAssignment { path, copied, value });
+        }
+        Ok(Self { assignments, leaves, schema })
+    }
+
+    /// Applies the assignments to records, which must be JSON objects. Returns each record with its fields assigned, or why its
+    /// expression cannot be evaluated.
+    ///
+    /// A field that is assigned NULL is removed: to evt an absent field and null are equal.
+    pub fn apply(&self, records: &[&str]) -> Result<Vec<Result<String, String>>> {
+        let objects: Vec<String> = records.iter().map(|record| flattened(record)).collect();
+        let array: ArrayRef = Arc::new(StringArray::from_iter_values(&objects));
+        let batch = RecordBatch::try_new(self.schema.clone(), vec![array])?;
+        let read = LeafBatch::read(&self.leaves, &batch)?;
+        let mut wrong: BTreeMap<usize, String> = BTreeMap::new();
+        for one in self.assignments.iter().filter(|one| one.copied.is_none()) {
+            for found in one.value.wrong(&read) {
+                wrong.entry(found.row() as usize).or_insert_with(|| format!("--patch: {}", found.message()));
+            }
+        }
+        let values = self.assignments.iter().map(|one| one.value.eval(&read)).collect::<Result<Vec<_>>>()?;
+        let patched = |(row, record): (usize, &&str)| match wrong.remove(&row) {
+            Some(why) => Err(why),
+            None => self.patched(record, &objects[row], |at| json_of(&self.assignments[at], &values[at], row)),
+        };
+        Ok(records.iter().enumerate().map(patched).collect())
+    }
+
+    /// Assigns the values to the fields of one record; `flat` is the record as expressions read it.
+    fn patched(
+        &self,
+        record: &str,
+        flat: &str,
+        value: impl Fn(usize) -> Result<Option<String>, String>,
+    ) -> Result<String, String> {
+        let mut patched = record.to_owned();
+        for (at, one) in self.assignments.iter().enumerate() {
+            let json = match &one.copied {
+                Some(from) => member_at(flat, strip_properties(from)).map(str::to_owned),
+                None => value(at)?,
+            };
+            let path = place(&patched, &one.path);
+            patched = with_member(&patched, &path, json.as_deref());
+        }
+        Ok(patched)
+    }
+}
+
+/// Returns the value of an assignment as JSON, or why JSON has no such value.
+fn json_of(one: &FieldAssignment, values: &ArrayRef, row: usize) -> Result<Option<String>, String> {
+    let mut out = String::new();
+    if values.is_null(row) {
+        return Ok(None);
+    }
+    match one.value.kind() {
+        ValueKind::Number => {
+            let number = values.as_primitive::<Float64Type>().value(row);
+            if !number.is_finite() {
+                return Err(format!(
+                    "--patch: {}: expected a number that JSON can hold, found {number}",
+                    one.path.join(".")
+                ));
+            }
+            // Without an exponent or a fraction where there is none, so that it is an integer where one is expected.
+            let _ = write!(out, "{number}");
+        }
+        ValueKind::Text => write_string(&mut out, values.as_string::<i32>().value(row)),
+        ValueKind::Bool => out.push_str(if values.as_boolean().value(row) { "true" } else { "false" }),
+        ValueKind::Time => {
+            let mut instant = String::new();
+            write_instant(&mut instant, values.as_primitive::<Int64Type>().value(row));
+            write_string(&mut out, &instant);
+        }
+    }
+    Ok(Some(out))
+}
+
+/// Returns a record as expressions read it: its fields, and those of its object `properties`.
+fn flattened(record: &str) -> String {
+    let Some(inner) = last_member(record, PROPERTIES).filter(|inner| inner.starts_with('{')) else {
+        return record.to_owned();
+    };
+    let mut out = String::with_capacity(record.len());
+    let mut add = |key: &str, value: &str| {
+        out.push(if out.is_empty() { '{' } else { ',' });
+        let _ = write!(out, "\"{key}\":{value}");
+    };
+    // The last of two equal names counts: the record's own field.
+    members(inner, |key, value| {
+        add(key, value);
+        true
+    });
+    members(record, |key, value| {
+        if unescape(key) != PROPERTIES {
+            add(key, value);
+        }
+        true
+    });
+    if out.is_empty() { "{}".to_owned() } else { out + "}" }
+}
+
+fn strip_properties(path: &[String]) -> &[String] {
+    match path {
+        [first, rest @ ..] if first == PROPERTIES && !rest.is_empty() => rest,
+        path => path,
+    }
+}
+
+fn member_at<'a>(object: &'a str, path: &[String]) -> Option<&'a str> {
+    let (first, rest) = path.split_first()?;
+    let found = last_member(object, first).filter(|value| *value != "null")?;
+    match rest {
+        [] => Some(found),
+        rest if found.starts_with('{') => member_at(found, rest),
+        _ => None,
+    }
+}
+
+/// Returns the path at which a field is assigned: where the record has it, else among the properties if the record has such
+/// an object and the field is not a column.
+fn place(record: &str, path: &[String]) -> Vec<String> {
+    let inner = last_member(record, PROPERTIES).filter(|inner| inner.starts_with('{'));
+    let Some(first) = path.first() else { return vec![] };
+    let is_explicit = first == PROPERTIES && path.len() > 1;
+    match inner {
+        // The fields of a record without this object are its properties.
+        None => strip_properties(path).to_vec(),
+        Some(_) if is_explicit => path.to_vec(),
+        Some(_) if last_member(record, first).is_some() || COLUMNS.contains(&first.as_str()) => path.to_vec(),
+        Some(_) => [&[PROPERTIES.to_owned()], path].concat(),
+    }
+}
+
+/// Returns an object with the member at `path` replaced, added at its end, or removed if `value` is `None`.
+fn with_member(object: &str, path: &[String], value: Option<&str>) -> String {
+    let Some((first, rest)) = path.split_first() else { return object.to_owned() };
+    let old = last_member(object, first);
+    let inner = old.filter(|old| old.starts_with('{')).unwrap_or("{}");
+    let new = match (rest, value) {
+        ([], value) => value.map(str::to_owned),
+        (_, None) if old.is_none_or(|old| !old.starts_with('{')) => old.map(str::to_owned),
+        (rest, value) => Some(with_member(inner, rest, value)),
+    };
+    let mut out = String::with_capacity(object.len() + value.map_or(0, str::len));
+    let mut add = |key: &str, value: &str| {
+        out.push(if out.is_empty() { '{' } else { ',' });
+        let _ = write!(out, "{key}:{value}");
+    };
+    let mut new = new;
+    members(object, |key, value| {
+        let quoted = format!("\"{key}\"");
+        if unescape(key) != *first {
+            add(&quoted, value);
+        } else if let Some(new) = new.take() {
+            add(&quoted, &new);
+        }
+        true
+    });
+    if let Some(new) = new {
+        let mut key = String::new();
+        write_string(&mut key, first);
+        add(&key, &new);
+    }
+    if out.is_empty() { "{}".to_owned() } else { out + "}" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patched(patch: &str, record: &str) -> Result<String, String> {
+        Patch::parse(patch).unwrap().apply(&[record]).unwrap().remove(0)
+    }
+
+    #[test]
+    fn fields_are_assigned_where_the_record_has_them() {
+        for (patch, record, expected) in [
+            ("set amount = try_cast(amount as double)", r#"{"a":1, "amount":"12.50"}"#, r#"{"a":1,"amount":12.5}"#),
+            ("amount = cast(amount as double)", r#"{"amount":"12"}"#, r#"{"amount":12}"#),
+            (
+                "set amount = 1",
+                r#"{"event_type":"x","properties":{"amount":"n","b":{}}}"#,
+                r#"{"event_type":"x","properties":{"amount":1,"b":{}}}"#,
+            ),
+            (
+                "set event_type = 'order', n = 1",
+                r#"{"properties":{}}"#,
+                r#"{"properties":{"n":1},"event_type":"order"}"#,
+            ),
+            ("set a = b, b = a", r#"{"a":[1.50],"b":{"x":"\u00e9"}}"#, r#"{"a":{"x":"\u00e9"},"b":[1.50]}"#),
+            ("set a.b.c = true", r#"{"a":{"x":1}}"#, r#"{"a":{"x":1,"b":{"c":true}}}"#),
+            ("set properties.a = 'x'", r#"{"a":1}"#, r#"{"a":"x"}"#),
+            ("set a = null", r#"{"a":1,"b":2}"#, r#"{"b":2}"#),
+            ("set a = null", r#"{"a":1}"#, "{}"),
+            ("set amount = try_cast(amount as double)", r#"{"amount":"n/a"}"#, "{}"),
+            ("set \"a b\" = coalesce(x, y)", r#"{"y":"z\n"}"#, r#"{"y":"z\n","a b":"z\n"}"#),
+            ("set = 1", r#"{"set":0}"#, r#"{"set":1}"#),
+        ] {
+            assert_eq!(patched(patch, record).as_deref(), Ok(expected), "{patch}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_evaluated_is_reported_for_its_record_alone() {
+        let patch = Patch::parse("set a = b * 2").unwrap();
+        let found = patch.apply(&[r#"{"b":"x"}"#, r#"{"b":2}"#, r#"{"b":1e308}"#]).unwrap();
+        assert_eq!(found[0], Err("--patch: b: expected a number, found x".to_owned()));
+        assert_eq!(found[1].as_deref(), Ok(r#"{"b":2,"a":4}"#));
+        assert!(found[2].as_ref().is_err_and(|why| why.contains("found inf")), "{:?}", found[2]);
+    }
+
+    #[test]
+    fn what_is_no_assignment_is_refused_with_its_text() {
+        for text in ["set", "set amount", "amount + 1", "set a = ", "set (a, b) = 1", "set a = 1; drop"] {
+            let error = Patch::parse(text).unwrap_err();
+            assert_eq!(error.kind(), crate::error::ErrorKind::Config, "{text}: {error}");
+        }
+    }
+}

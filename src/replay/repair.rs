@@ -1,0 +1,283 @@
+//! Dead letters to events: the patch, then the mapping of the pipeline, with the ids and times that the records had.
+
+use super::ledger::Id;
+use super::patch::Patch;
+use crate::error::Result;
+use crate::json::scan::is_json;
+use crate::json::text::unescape;
+use crate::json::walk::{last_member, string_content};
+use crate::kind::dead::column::{
+    ARRIVED_AT, FAILED_AT, LETTER_ID, OFFSET, ORIGINAL_LENGTH, ORIGINAL_PAYLOAD, PARTITION, SOURCE_TOPIC,
+};
+use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::event::column::EVENT_ID;
+use crate::mapping::{self, Arrival, FutureCheck, Mapped, Mapper, Provenance, Record, RecordMeta, Stamper};
+use crate::time::{format_duration, format_instant};
+use arrow::array::{
+    Array, ArrayAccessor, AsArray, BinaryArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray, TypedDictionaryArray,
+};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use std::borrow::Cow;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// The columns of a batch of letters that a replay reads.
+pub struct LetterRows<'a> {
+    payloads: &'a BinaryArray,
+    origins: Texts<'a>,
+    partitions: Texts<'a>,
+    offsets: &'a Int64Array,
+    arrived: &'a TimestampMicrosecondArray,
+    failed: &'a TimestampMicrosecondArray,
+    lengths: &'a Int64Array,
+    ids: &'a FixedSizeBinaryArray,
+}
+
+type Texts<'a> = TypedDictionaryArray<'a, Int32Type, StringArray>;
+
+impl<'a> LetterRows<'a> {
+    /// Wraps a batch of kind dead whose letters have their ids ([`crate::kind::letters::completed`]).
+    pub fn new(letters: &'a RecordBatch) -> Self {
+        let texts = |at: usize| {
+            let dictionary = letters.column(at).as_dictionary::<Int32Type>();
+            dictionary.downcast_dict::<StringArray>().expect("a letter's column of texts")
+        };
+        Self {
+            payloads: letters.column(ORIGINAL_PAYLOAD).as_binary(),
+            origins: texts(SOURCE_TOPIC),
+            partitions: texts(PARTITION),
+            offsets: letters.column(OFFSET).as_primitive::<Int64Type>(),
+            arrived: letters.column(ARRIVED_AT).as_primitive::<TimestampMicrosecondType>(),
+            failed: letters.column(FAILED_AT).as_primitive::<TimestampMicrosecondType>(),
+            lengths: letters.column(ORIGINAL_LENGTH).as_primitive::<Int64Type>(),
+            ids: letters.column(LETTER_ID).as_fixed_size_binary(),
+        }
+    }
+
+    /// Returns the id of a letter.
+    pub fn id(&self, row: usize) -> Id {
+        self.ids.value(row).try_into().unwrap_or_default()
+    }
+
+    /// Whether a letter has only the beginning of its record.
+    pub fn is_cut(&self, row: usize) -> bool {
+        self.lengths.is_valid(row)
+    }
+
+    /// Returns when the record of a letter arrived (µs), if known.
+    pub fn arrived_at(&self, row: usize) -> Option<i64> {
+        self.arrived.is_valid(row).then(|| self.arrived.value(row))
+    }
+
+    /// Returns the position of a letter's record.
+    pub fn position(&self, row: usize) -> (&'a str, &'a str, i64) {
+        (self.origins.value(row), self.partitions.value(row), self.offsets.value(row))
+    }
+
+    /// Returns the id of the event that a letter becomes: the one that its record has, else that of the letter.
+    pub fn event_id(&self, row: usize) -> Id {
+        let found = std::str::from_utf8(self.payloads.value(row)).ok().filter(|text| is_json(text));
+        let found = found.and_then(|text| last_member(text, "event_id")).and_then(string_content);
+        let found = found.and_then(|id| Uuid::try_parse(&unescape(id)).ok());
+        found.map_or_else(|| self.id(row), Uuid::into_bytes)
+    }
+}
+
+/// Makes events of letters.
+pub struct Repair {
+    patch: Option<Patch>,
+    mapper: Mapper,
+    stamper: Stamper,
+    max_future: Option<i64>,
+}
+
+/// The events of some letters.
+#[derive(Debug, Default)]
+pub struct Repaired {
+    /// The events; `None` if there are none.
+    pub events: Option<RecordBatch>,
+    /// For each event, the row of its letter.
+    pub rows: Vec<usize>,
+    /// The letters that are still faulty.
+    pub faults: Vec<Rejected>,
+}
+
+impl Repair {
+    /// Makes events by these mapping options. Errors: exit status 2 for a wrong option.
+    pub fn new(patch: Option<Patch>, options: mapping::Options) -> Result<Self> {
+        let max_future = options.max_future;
+        let mapper = Mapper::new(mapping::Options { provenance: Provenance::Keep, ..options })?;
+        Ok(Self { patch, mapper, stamper: Stamper::default(), max_future })
+    }
+
+    /// Repairs the letters in `rows`; `now` is the current time (µs).
+    pub fn repair(&mut self, letters: &LetterRows<'_>, rows: &[usize], now: i64) -> Result<Repaired> {
+        let mut repaired = Repaired::default();
+        let mut ids: Vec<Option<Id>> = vec![];
+        for (row, text) in rows.iter().copied().zip(self.patched(letters, rows)?) {
+            let fault = match text {
+                Ok(text) => self.map(&text, letters, row, now)?,
+                Err(fault) => Some(fault),
+            };
+            match fault {
+                Some(fault) => repaired.faults.push(Rejected { row, fault }),
+                None => {
+                    let is_named = self.mapper.last().is_some_and(|(_, is_named, _)| is_named);
+                    ids.push((!is_named).then(|| letters.id(row)));
+                    repaired.rows.push(row);
+                }
+            }
+        }
+        let events = self.mapper.batch(&mut self.stamper, None)?;
+        repaired.events = events.map(|events| with_ids(&events, &ids)).transpose()?;
+        Ok(repaired)
+    }
+
+    /// Returns the text of each record, patched, or why it has none.
+    fn patched<'a>(&self, letters: &LetterRows<'a>, rows: &[usize]) -> Result<Vec<Result<Cow<'a, str>, Fault>>> {
+        let text = |row: &usize| match std::str::from_utf8(letters.payloads.value(*row)) {
+            Ok(text) => Ok(Cow::Borrowed(text)),
+            Err(error) => {
+                let message = format!("expected UTF-8, found other bytes at byte {}", error.valid_up_to() + 1);
+                Err(Fault::new(ErrorType::ParseError, message))
+            }
+        };
+        let mut texts: Vec<_> = rows.iter().map(text).collect();
+        let Some(patch) = &self.patch else { return Ok(texts) };
+        // The mapping reports what is no object.
+        let is_object = |text: &str| text.trim_start().starts_with('{') && is_json(text);
+        let objects = texts.iter().enumerate().filter_map(|(at, text)| Some((at, text.as_ref().ok()?.clone())));
+        let objects: Vec<(usize, Cow<'_, str>)> = objects.filter(|(_, text)| is_object(text)).collect();
+        let records: Vec<&str> = objects.iter().map(|(_, text)| text.trim()).collect();
+        for ((at, _), patched) in objects.iter().zip(patch.apply(&records)?) {
+            texts[*at] = match patched {
+                Ok(text) => Ok(Cow::Owned(text)),
+                Err(why) => Err(Fault::new(ErrorType::EnvelopeError, why)),
+            };
+        }
+        Ok(texts)
+    }
+
+    /// Maps one record to the next row of the batch under construction, or returns its fault.
+    fn map(&mut self, text: &str, letters: &LetterRows<'_>, row: usize, now: i64) -> Result<Option<Fault>> {
+        let (origin, partition, offset) = letters.position(row);
+        let partition = self.stamper.partition(origin, partition);
+        // An event that arrived when it failed the first time counts in the window of that time, or is late there.
+        let arrival = letters.arrived_at(row).map(|at| Arrival { at, is_fact: true });
+        let meta = RecordMeta { input: origin, partition, offset, key: None, headers: None, arrival };
+        let raw = letters.payloads.value(row);
+        let mut record = Record { text, raw, meta, now, is_judged: false };
+        loop {
+            return Ok(match self.mapper.record(record, &mut self.stamper)? {
+                Mapped::Row => None,
+                Mapped::Dead(fault) => Some(fault),
+                Mapped::NoTime => {
+                    let message = "server_timestamp: missing or null, and the event has no other time";
+                    Some(Fault::new(ErrorType::TimestampError, message))
+                }
+                // Without an arrival, the record arrived before it failed.
+                Mapped::Pending(check) => match self.future(check, letters.failed.value(row)) {
+                    Some(fault) => Some(fault),
+                    None => {
+                        record.is_judged = true;
+                        continue;
+                    }
+                },
+            });
+        }
+    }
+
+    /// Returns the fault of an event that is more than `--max-future` after the time at which its record failed.
+    fn future(&self, check: FutureCheck, failed_at: i64) -> Option<Fault> {
+        let limit = self.max_future.filter(|limit| check.event_time.saturating_sub(failed_at) > *limit)?;
+        let (time, failed) = (format_instant(check.event_time), format_instant(failed_at));
+        let message =
+            format!("event time {time} is more than {} after the failure at {failed}", format_duration(limit));
+        Some(Fault::new(ErrorType::FutureTimestampError, message))
+    }
+}
+
+/// Returns events with the ids that are given instead of their own.
+fn with_ids(events: &RecordBatch, ids: &[Option<Id>]) -> Result<RecordBatch> {
+    let own = events.column(EVENT_ID).as_fixed_size_binary();
+    let all = ids.iter().enumerate().map(|(row, id)| id.as_ref().map_or_else(|| own.value(row), |id| id.as_slice()));
+    let mut columns = events.columns().to_vec();
+    columns[EVENT_ID] = Arc::new(FixedSizeBinaryArray::try_from_iter(all)?);
+    Ok(RecordBatch::try_new(events.schema(), columns)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::dead::Letter;
+    use crate::kind::event::column;
+    use crate::kind::letters::Builder;
+    use crate::replay::record::replayed;
+
+    const ARRIVED: i64 = 1_767_232_800_000_000;
+
+    fn letters(payloads: &[&str]) -> RecordBatch {
+        let fault = Fault::new(ErrorType::EnvelopeError, "why");
+        let mut builder = Builder::new("evt-test", "host");
+        for (offset, payload) in payloads.iter().enumerate() {
+            let (payload, offset) = (payload.as_bytes(), offset as i64);
+            let (key, headers, arrived_at) = (None, None, Some(ARRIVED));
+            let letter =
+                Letter { payload, key, headers, arrived_at, fault: &fault, origin: "in", partition: "3", offset };
+            builder.push(&letter, ARRIVED + 9).unwrap();
+        }
+        builder.finish().unwrap()
+    }
+
+    fn repaired(patch: Option<&str>, payloads: &[&str]) -> (RecordBatch, Repaired) {
+        let patch = patch.map(|text| Patch::parse(text).unwrap());
+        let options = mapping::Options { max_future: Some(1_000_000), ..mapping::Options::default() };
+        let mut repair = Repair::new(patch, options).unwrap();
+        let batch = letters(payloads);
+        let rows = Vec::from_iter(0..payloads.len());
+        let repaired = repair.repair(&LetterRows::new(&batch), &rows, 0).unwrap();
+        (batch, repaired)
+    }
+
+    #[test]
+    fn an_event_has_the_id_and_the_time_of_its_record_else_those_of_its_letter() {
+        let id = "00000000-0000-4000-8000-000000000001";
+        let named = format!(r#"{{"event_id":"{id}","server_timestamp":"2026-01-01T00:00:00Z","a":1.50}}"#);
+        let timed = r#"{"event_time":"2026-01-01T00:00:01Z"}"#;
+        let (letters, repaired) = repaired(None, &[&named, r#"{"a":1}"#, timed]);
+        let letters = LetterRows::new(&letters);
+        let records = replayed(&repaired.events.unwrap()).unwrap();
+        let mut objects = crate::format::jsonl::Objects::try_new(&records).unwrap();
+        let mut lines = vec![String::new(); 3];
+        lines.iter_mut().enumerate().for_each(|(row, line)| objects.write(row, line));
+        let with = |row: usize, rest: &str| {
+            let id = Uuid::from_bytes(letters.id(row));
+            format!(r#"{{"event_id":"{id}","source":"in","event_type":"event","properties":{rest}}}"#)
+        };
+        let first = r#""properties":{"a":1.50},"server_timestamp":"2026-01-01T00:00:00.000000Z"}"#;
+        assert_eq!(lines[0], format!(r#"{{"event_id":"{id}","source":"in","event_type":"event",{first}"#));
+        assert_eq!(lines[1], with(1, r#"{"a":1},"server_timestamp":"2026-01-01T02:00:00.000000Z""#));
+        assert_eq!(lines[2], with(2, r#"{},"event_time":"2026-01-01T00:00:01.000000Z""#));
+        assert_eq!(letters.event_id(0), Uuid::try_parse(id).unwrap().into_bytes());
+        assert_eq!(letters.event_id(1), letters.id(1));
+    }
+
+    #[test]
+    fn a_letter_that_is_still_faulty_has_its_new_fault() {
+        let future = r#"{"event_time":"2026-01-01T02:00:05Z","n":"1"}"#;
+        let (_, repaired) =
+            repaired(Some("set n = cast(n as double)"), &["no", r#"{"n":"x"}"#, "[1]", r#"{"n":"2"}"#, future]);
+        assert_eq!(repaired.rows, [3]);
+        let faults: Vec<_> = repaired.faults.iter().map(|rejected| (rejected.row, rejected.fault.error_type)).collect();
+        let expected = [
+            (0, ErrorType::ParseError),
+            (1, ErrorType::EnvelopeError),
+            (2, ErrorType::EnvelopeError),
+            (4, ErrorType::FutureTimestampError),
+        ];
+        assert_eq!(faults, expected);
+        let events = repaired.events.unwrap();
+        assert_eq!(events.column(column::PROPERTIES).as_string::<i32>().value(0), r#"{"n":2}"#);
+    }
+}

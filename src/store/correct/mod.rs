@@ -1,0 +1,232 @@
+//! The contract of stores whose metric rows can be corrected.
+//!
+//! A correction is claimed first, in the table `corrections`, which tells readers what is in flight. Then its steps are applied:
+//! each step compares some right cells with the stored ones and writes the difference under the guard, together with the progress
+//! of the correction and the cells that count late events, in one transaction.
+
+use crate::backfill::{CellContent, CellKey, Difference, LateCell};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kind::span::Span;
+use crate::time::format_instant;
+use std::collections::BTreeMap;
+
+/// What a run is going to correct.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The names of the metrics, sorted.
+    pub metrics: Vec<String>,
+    /// The range of event time.
+    pub range: Span,
+    /// The digest of everything else that determines the right cells.
+    pub spec: String,
+    /// The user.
+    pub who: String,
+    /// The host.
+    pub host: String,
+    /// `--reason`.
+    pub reason: Option<String>,
+    /// Whether other corrections in flight that overlap are ended.
+    pub take_over: bool,
+}
+
+/// A correction in flight.
+#[derive(Clone, Debug)]
+pub struct InFlight {
+    /// Its id.
+    pub id: String,
+    /// The names of its metrics, sorted.
+    pub metrics: Vec<String>,
+    /// Its range.
+    pub range: Span,
+    /// Its digest.
+    pub spec: String,
+    /// Who began it, where and when.
+    pub by: String,
+    /// How far it is: the watermark of its last step (µs).
+    pub progress: Option<i64>,
+}
+
+/// What a claim does to the corrections in flight.
+#[derive(Debug, Default)]
+pub struct Claimed {
+    /// The correction that this run continues.
+    pub resumed: Option<InFlight>,
+    /// The ids of those that it ends.
+    pub ended: Vec<String>,
+}
+
+impl Claim {
+    /// Decides whether the claim is possible beside the corrections in flight. Errors: exit status 75 if another one overlaps.
+    pub fn judge(&self, in_flight: Vec<InFlight>, shown: &str) -> Result<Claimed> {
+        let mut claimed = Claimed::default();
+        for other in in_flight {
+            let shares = other.metrics.iter().any(|name| self.metrics.contains(name));
+            if !shares || !other.range.overlaps(self.range) {
+                continue;
+            }
+            if other.spec == self.spec && other.range == self.range && other.metrics == self.metrics {
+                claimed.resumed = Some(other);
+            } else if self.take_over {
+                claimed.ended.push(other.id);
+            } else {
+                let InFlight { id, by, range, .. } = other;
+                let range = shown_range(range);
+                let message = format!(
+                    "{shown}: correction {id} of {range} is in flight, by {by}; if that run is dead, --take-over ends its correction"
+                );
+                return Err(Error::new(ErrorKind::Fenced, message));
+            }
+        }
+        Ok(claimed)
+    }
+}
+
+/// Makes the error of a run whose correction another run has resumed or ended.
+pub fn taken_over(id: &str) -> Error {
+    Error::new(ErrorKind::Fenced, format!("another run has taken over correction {id}"))
+}
+
+/// Formats a range for messages.
+pub fn shown_range(range: Span) -> String {
+    let instant = |bound: Option<i64>, open: &str| bound.map_or_else(|| open.to_owned(), format_instant);
+    format!("{} to {}", instant(range.since, "the beginning"), instant(range.until, "the end"))
+}
+
+/// The stored cells of one metric that a step compares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The metric.
+    pub metric: String,
+    /// Windows that end later than this (µs).
+    pub after: i64,
+    /// Windows that end at this instant at the latest (µs).
+    pub to: i64,
+    /// Windows that start at this instant at the earliest (µs).
+    pub since: i64,
+}
+
+/// A step of a correction.
+pub struct Step<'a> {
+    /// The stored cells to compare.
+    pub parts: Vec<Part>,
+    /// Which of them the correction covers.
+    pub covers: &'a dyn Fn(&CellKey) -> bool,
+    /// The right cells.
+    pub right: BTreeMap<CellKey, CellContent>,
+    /// Cells that count late events; they are kept.
+    pub late: Vec<LateCell>,
+    /// Cells that no longer count late events (`--without-late`).
+    pub without_late: Vec<CellKey>,
+    /// The watermark up to which the correction is complete after this step (µs).
+    pub progress: i64,
+}
+
+/// The counts of a correction so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct CorrectionCounts {
+    /// Cells that were not stored.
+    pub inserted: u64,
+    /// Cells that were wrong.
+    pub corrected: u64,
+    /// Stored cells without a right one.
+    pub retracted: u64,
+    /// Stored cells that were right.
+    pub unchanged: u64,
+}
+
+impl CorrectionCounts {
+    /// Adds the cells of a step.
+    pub fn add(&mut self, difference: &Difference) {
+        self.unchanged += difference.unchanged;
+        for change in &difference.changes {
+            match (change.old, change.new) {
+                (None, _) => self.inserted += 1,
+                (Some(_), Some(_)) => self.corrected += 1,
+                (Some(_), None) => self.retracted += 1,
+            }
+        }
+    }
+
+    /// Returns the number of cells that changed.
+    pub fn changes(&self) -> u64 {
+        self.inserted + self.corrected + self.retracted
+    }
+}
+
+/// The position in a stream of late events up to which all are corrected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LatePosition {
+    /// Number of late events.
+    pub rows: u64,
+    /// The digest of the key of the last of them, as text.
+    pub last: String,
+}
+
+/// The metric rows of a store, open for a correction.
+pub trait Corrections {
+    /// Claims the correction; returns the progress of the one that it resumes, if any. Errors: exit status 75 if another one in
+    /// flight overlaps.
+    fn claim(&mut self, claim: &Claim) -> Result<Claimed>;
+
+    /// Returns the cells of these metrics that count late events.
+    fn late_cells(&mut self, metrics: &[String]) -> Result<Vec<LateCell>>;
+
+    /// Returns the position in the stream of late events `source`.
+    fn late_position(&mut self, source: &str) -> Result<Option<LatePosition>>;
+
+    /// Keeps the position in the stream of late events `source`.
+    fn set_late_position(&mut self, source: &str, position: &LatePosition) -> Result<()>;
+
+    /// Compares the right cells of a step with the stored ones; writes nothing.
+    fn compare(&mut self, step: &Step<'_>) -> Result<Difference>;
+
+    /// Compares them and makes the stored ones right. Errors: exit status 75 if another run has taken over the correction.
+    fn apply(&mut self, step: &Step<'_>) -> Result<Difference>;
+
+    /// Ends the correction.
+    fn finish(&mut self) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(since: i64, until: i64, spec: &str) -> Claim {
+        let text = |text: &str| text.to_owned();
+        let range = Span { since: Some(since), until: Some(until) };
+        Claim {
+            metrics: vec![text("m")],
+            range,
+            spec: text(spec),
+            who: text("w"),
+            host: text("h"),
+            reason: None,
+            take_over: false,
+        }
+    }
+
+    fn in_flight(claim: &Claim) -> InFlight {
+        let Claim { metrics, range, spec, .. } = claim.clone();
+        InFlight { id: "1".to_owned(), metrics, range, spec, by: "w on h".to_owned(), progress: Some(7) }
+    }
+
+    #[test]
+    fn an_overlapping_correction_is_resumed_if_it_is_the_same_and_ended_only_on_request() {
+        let mine = claim(0, 10, "a");
+        let judge = |mine: &Claim, other: &Claim| mine.judge(vec![in_flight(other)], "s");
+        assert_eq!(judge(&mine, &mine).unwrap().resumed.unwrap().progress, Some(7));
+        assert!(judge(&mine, &claim(10, 20, "b")).unwrap().resumed.is_none());
+        let other = Claim { metrics: vec!["n".to_owned()], ..claim(0, 10, "b") };
+        assert!(judge(&mine, &other).unwrap().ended.is_empty());
+        for other in [claim(0, 10, "b"), claim(9, 20, "a")] {
+            let refused = judge(&mine, &other).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Fenced);
+            assert!(
+                refused.to_string().contains("by w on h") && refused.to_string().contains("--take-over"),
+                "{refused}"
+            );
+            let forced = Claim { take_over: true, ..mine.clone() };
+            assert_eq!(judge(&forced, &other).unwrap().ended, ["1"]);
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! Corrects the metrics of a lake: a step replaces each day with a wrong cell by a version that holds one row per key.
+//!
+//! The state of corrections is `.evt/correct/corrections.json`. A correction locks that directory for its whole run,
+//! and `.evt`, which live runs also lock for their renames, for each step: it lists and merges the days and exchanges them
+//! before any other run adds a file. The state is written after the exchange. If the run is killed between both, the next one finds
+//! the cells right.
+
+use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, compare};
+use crate::counts::SinkCounts;
+use crate::error::{Error, Result};
+use crate::kind::Kind;
+use crate::kind::metric::{Builder, MetricColumns};
+use crate::kind::span::Span;
+use crate::store::correct::{Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Step, taken_over};
+use crate::store::guard::{RowFate, Stored, judge_row};
+use crate::store::lake::directory::{Lake, LakePart, root};
+use crate::store::lake::disk::read_json;
+use crate::store::lake::exchange;
+use crate::store::lake::metric::Results;
+use crate::store::lake::read as lake_read;
+use crate::store::{Location, OpenOptions};
+use crate::time::{DAY, format_instant, parse_instant};
+use serde::{Deserialize, Serialize};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The state of the corrections of a lake.
+const STATE: &str = "correct/corrections.json";
+
+/// Opens the metrics of a lake for a correction.
+pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
+    let root = root(location)?;
+    exchange::check(&root)?;
+    if let Some(found) = lake_read::kind_of(&root)? {
+        lake_read::check_kind(&root, found, Kind::Metric)?;
+    }
+    let lake = Lake::open_to_correct(&root, options.disk.clone())?;
+    let state = read_json(&lake.hidden(STATE))?.unwrap_or_default();
+    Ok(Box::new(LakeCorrections { lake, state, options: options.clone(), id: String::new() }))
+}
+
+/// Opens the metrics of a lake for a comparison.
+pub fn open_to_compare(location: &Location) -> Result<Box<dyn Corrections>> {
+    let root = root(location)?;
+    let state = read_json(&root.join(".evt").join(STATE))?.unwrap_or_default();
+    Ok(Box::new(LakeComparison { root, state }))
+}
+
+/// The state of all corrections of a lake.
+#[derive(Default, Serialize, Deserialize)]
+struct State {
+    corrections: Vec<Correction>,
+    /// The cells that count late events.
+    cells: BTreeSet<LateEntry>,
+    /// By stream of late events.
+    positions: BTreeMap<String, Position>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Correction {
+    id: String,
+    metrics: Vec<String>,
+    since: Option<String>,
+    until: Option<String>,
+    state: String,
+    who: String,
+    host: String,
+    reason: Option<String>,
+    spec: String,
+    started_at: String,
+    updated_at: String,
+    #[serde(flatten)]
+    done: Done,
+}
+
+/// How far a correction is.
+#[derive(Default, Serialize, Deserialize)]
+struct Done {
+    progress: Option<i64>,
+    inserted: u64,
+    corrected: u64,
+    retracted: u64,
+    unchanged: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct LateEntry {
+    metric_name: String,
+    window_start: String,
+    window_end: String,
+    dimensions: String,
+    late_until: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Position {
+    rows: u64,
+    last: String,
+}
+
+impl LateEntry {
+    fn of(cell: &LateCell) -> Self {
+        let LateCell { key, late_until } = cell;
+        Self {
+            metric_name: key.metric.to_string(),
+            window_start: format_instant(key.start),
+            window_end: format_instant(key.end),
+            dimensions: key.dimensions.clone(),
+            late_until: format_instant(*late_until),
+        }
+    }
+
+    fn cell(&self) -> Result<LateCell> {
+        let key = CellKey {
+            end: instant(&self.window_end)?,
+            start: instant(&self.window_start)?,
+            metric: self.metric_name.as_str().into(),
+            dimensions: self.dimensions.clone(),
+        };
+        Ok(LateCell { key, late_until: instant(&self.late_until)? })
+    }
+}
+
+impl State {
+    fn late_cells(&self, metrics: &[String]) -> Result<Vec<LateCell>> {
+        self.cells.iter().filter(|cell| metrics.contains(&cell.metric_name)).map(LateEntry::cell).collect()
+    }
+
+    fn late_position(&self, source: &str) -> Option<LatePosition> {
+        let Position { rows, last } = self.positions.get(source)?;
+        Some(LatePosition { rows: *rows, last: last.clone() })
+    }
+
+    fn in_flight(&self) -> Result<Vec<InFlight>> {
+        let running = self.corrections.iter().filter(|correction| correction.state == "running");
+        let in_flight = |one: &Correction| {
+            let bound = |text: &Option<String>| text.as_deref().map(instant).transpose();
+            Ok(InFlight {
+                id: one.id.clone(),
+                metrics: one.metrics.clone(),
+                range: Span { since: bound(&one.since)?, until: bound(&one.until)? },
+                spec: one.spec.clone(),
+                by: format!("{} on {} since {}", one.who, one.host, one.started_at),
+                progress: one.done.progress,
+            })
+        };
+        running.map(in_flight).collect()
+    }
+
+    /// Applies what a step says of cells that count late events.
+    fn keep_late(&mut self, step: &Step<'_>) {
+        let gone = step.late.iter().map(|cell| &cell.key).chain(&step.without_late);
+        let gone: BTreeSet<(&str, String, String, &str)> = gone
+            .map(|key| (&*key.metric, format_instant(key.start), format_instant(key.end), key.dimensions.as_str()))
+            .collect();
+        self.cells.retain(|cell| {
+            let LateEntry { metric_name, window_start, window_end, dimensions, .. } = cell;
+            !gone.contains(&(metric_name.as_str(), window_start.clone(), window_end.clone(), dimensions.as_str()))
+        });
+        self.cells.extend(step.late.iter().map(LateEntry::of));
+    }
+}
+
+/// The metrics of a lake that is only compared.
+struct LakeComparison {
+    root: PathBuf,
+    state: State,
+}
+
+impl Corrections for LakeComparison {
+    fn claim(&mut self, _claim: &Claim) -> Result<Claimed> {
+        Ok(Claimed::default())
+    }
+
+    fn late_cells(&mut self, metrics: &[String]) -> Result<Vec<LateCell>> {
+        self.state.late_cells(metrics)
+    }
+
+    fn late_position(&mut self, source: &str) -> Result<Option<LatePosition>> {
+        Ok(self.state.late_position(source))
+    }
+
+    fn set_late_position(&mut self, _source: &str, _position: &LatePosition) -> Result<()> {
+        Ok(())
+    }
+
+    fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
+        Ok(compare(&step.right, &stored(&self.root, step)?))
+    }
+
+    fn apply(&mut self, _step: &Step<'_>) -> Result<Difference> {
+        Err(Error::broken("a lake that is only compared"))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The metrics of a lake that is corrected.
+struct LakeCorrections {
+    lake: Lake,
+    state: State,
+    options: OpenOptions,
+    /// The id of the correction.
+    id: String,
+}
+
+impl LakeCorrections {
+    /// Changes the entry of this correction and writes the state.
+    fn update(&mut self, change: impl FnOnce(&mut Correction)) -> Result<()> {
+        let now = self.now();
+        let own = self.state.corrections.iter_mut().find(|one| one.id == self.id);
+        let own = own.ok_or_else(|| taken_over(&self.id))?;
+        change(own);
+        own.updated_at = now;
+        self.write()
+    }
+
+    fn write(&self) -> Result<()> {
+        self.lake.write_hidden(STATE, &self.state)
+    }
+
+    fn now(&self) -> String {
+        format_instant((self.options.clock)())
+    }
+
+    /// Replaces the days with a wrong cell.
+    fn exchange(&mut self, difference: &Difference) -> Result<()> {
+        let mut changes: BTreeMap<i64, Builder> = BTreeMap::new();
+        for change in &difference.changes {
+            changes.entry(change.key.start.div_euclid(DAY)).or_default().push(&change.row())?;
+        }
+        let mut days: BTreeMap<i64, Vec<LakePart>> = BTreeMap::new();
+        for (day, mut rows) in changes {
+            let (mut results, mut counts) = (Results::default(), SinkCounts::default());
+            let path = self.lake.day(day);
+            if path.exists() {
+                for batch in lake_read::Day::open(&path)?.batches(Kind::Metric, None)? {
+                    results.apply(&batch?, &mut counts)?;
+                }
+            }
+            results.apply(&rows.finish(Kind::Metric.schema())?, &mut counts)?;
+            let parts = results.finish(&mut self.lake, true, &mut counts)?;
+            let parts: Vec<LakePart> = parts.into_iter().map(|part| LakePart { replace: true, ..part }).collect();
+            self.lake.sync_parts(&parts)?;
+            days.insert(day, parts);
+        }
+        if days.is_empty() { Ok(()) } else { self.lake.replace(&days) }
+    }
+}
+
+impl Corrections for LakeCorrections {
+    fn claim(&mut self, claim: &Claim) -> Result<Claimed> {
+        let (now, run) = (self.now(), self.options.run.clone());
+        let shown = format!("parquet:{}", self.lake.root().display());
+        let claimed = claim.judge(self.state.in_flight()?, &shown)?;
+        for one in self.state.corrections.iter_mut().filter(|one| claimed.ended.contains(&one.id)) {
+            one.state = "ended".to_owned();
+            one.updated_at.clone_from(&now);
+        }
+        match &claimed.resumed {
+            Some(resumed) => self.id.clone_from(&resumed.id),
+            None => {
+                let Claim { metrics, range, spec, who, host, reason, .. } = claim.clone();
+                self.id.clone_from(&run);
+                self.state.corrections.push(Correction {
+                    id: run,
+                    metrics,
+                    since: range.since.map(format_instant),
+                    until: range.until.map(format_instant),
+                    state: "running".to_owned(),
+                    who,
+                    host,
+                    reason,
+                    spec,
+                    started_at: now.clone(),
+                    updated_at: now,
+                    done: Done::default(),
+                });
+            }
+        }
+        self.write()?;
+        Ok(claimed)
+    }
+
+    fn late_cells(&mut self, metrics: &[String]) -> Result<Vec<LateCell>> {
+        self.state.late_cells(metrics)
+    }
+
+    fn late_position(&mut self, source: &str) -> Result<Option<LatePosition>> {
+        Ok(self.state.late_position(source))
+    }
+
+    fn set_late_position(&mut self, source: &str, position: &LatePosition) -> Result<()> {
+        let LatePosition { rows, last } = position.clone();
+        self.state.positions.insert(source.to_owned(), Position { rows, last });
+        self.write()
+    }
+
+    fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
+        Ok(compare(&step.right, &stored(self.lake.root(), step)?))
+    }
+
+    fn apply(&mut self, step: &Step<'_>) -> Result<Difference> {
+        let names = self.lake.lock_names()?;
+        let difference = self.compare(step)?;
+        self.exchange(&difference)?;
+        drop(names);
+        self.state.keep_late(step);
+        let mut counts = CorrectionCounts::default();
+        counts.add(&difference);
+        self.update(|own| {
+            let done = &mut own.done;
+            done.progress = Some(step.progress);
+            done.inserted += counts.inserted;
+            done.corrected += counts.corrected;
+            done.retracted += counts.retracted;
+            done.unchanged += counts.unchanged;
+        })?;
+        Ok(difference)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.update(|own| own.state = "done".to_owned())
+    }
+}
+
+/// Returns the stored cells of a step. Of several rows of one key the one that the guard keeps is valid.
+fn stored(root: &Path, step: &Step<'_>) -> Result<BTreeMap<CellKey, StoredCell>> {
+    let mut found: BTreeMap<CellKey, Stored> = BTreeMap::new();
+    let since = step.parts.iter().map(|part| part.since).min().unwrap_or(i64::MAX);
+    let until = step.parts.iter().map(|part| part.to).max().unwrap_or(i64::MIN).saturating_add(1);
+    let span = Span { since: Some(since), until: Some(until) };
+    for batch in lake_read::read_if_any(root, Kind::Metric, span)? {
+        let batch = batch?;
+        let columns = MetricColumns::try_new(&batch)?;
+        for row in 0..batch.num_rows() {
+            let (metric, start, end) = (columns.names.value(row), columns.starts.value(row), columns.ends.value(row));
+            let of_step = step
+                .parts
+                .iter()
+                .any(|part| part.metric == metric && start >= part.since && end > part.after && end <= part.to);
+            if !of_step {
+                continue;
+            }
+            let dimensions = columns.dimensions.value(row).to_owned();
+            let key = CellKey { end, start, metric: metric.into(), dimensions };
+            if !(step.covers)(&key) {
+                continue;
+            }
+            let stored = Stored::of(&columns, row);
+            match found.entry(key) {
+                Entry::Vacant(entry) => _ = entry.insert(stored),
+                Entry::Occupied(mut entry) => {
+                    if judge_row(Some(*entry.get()), None, stored) == RowFate::Updated {
+                        entry.insert(stored);
+                    }
+                }
+            }
+        }
+    }
+    let cell = |Stored { version, value }: Stored| StoredCell {
+        content: CellContent { value, rows: version.rows },
+        revision: version.revision,
+    };
+    Ok(found.into_iter().map(|(key, stored)| (key, cell(stored))).collect())
+}
+
+fn instant(text: &str) -> Result<i64> {
+    parse_instant(text).ok_or_else(|| Error::corrupt(format!("{STATE}: expected an instant, found '{text}'")))
+}

@@ -1,0 +1,70 @@
+//! A session with a server, over as many connections as it takes.
+
+use crate::error::{ErrorKind, Result};
+use crate::store::postgres::link::{Failure, Link, PostgresServer};
+use crate::store::postgres::schema;
+use crate::store::remote::{Persistence, Trouble};
+use crate::store::{Location, OpenOptions};
+
+/// Maximum number of retries of a batch because another run wrote the same keys.
+const RACES_MAX: u32 = 10;
+
+/// A session, which migrates the tables of each connection.
+pub struct Session {
+    /// The server.
+    pub server: PostgresServer,
+    persistence: Persistence,
+    link: Option<Link>,
+}
+
+impl Session {
+    /// Makes a session without a connection.
+    pub fn new(location: &Location, options: &OpenOptions) -> Result<Self> {
+        let server = PostgresServer::try_new(location)?;
+        let persistence = Persistence::new(server.shown.clone(), server.patience, options.console.clone());
+        let persistence = persistence.saying(options.up.clone());
+        Ok(Self { server, persistence, link: None })
+    }
+
+    /// Runs `work` with a connection, and again with a new one if the connection is lost.
+    pub fn with_link<T>(&mut self, mut work: impl FnMut(&mut Link) -> Result<T, Trouble>) -> Result<T> {
+        let Self { server, persistence, link } = self;
+        let done = persistence.run(|| {
+            let mut open = match link.take() {
+                Some(open) => open,
+                None => {
+                    let mut open = server.connect()?;
+                    schema::migrate(&mut open, server)?;
+                    open
+                }
+            };
+            let done = work(&mut open)?;
+            *link = Some(open);
+            Ok(done)
+        });
+        done.map_err(|error| if error.kind() == ErrorKind::Unavailable { error } else { error.at(&server.shown) })
+    }
+}
+
+/// Runs `work` in a transaction, again after a conflict with another run's transaction.
+pub fn persist<T>(
+    link: &mut Link,
+    work: impl AsyncFn(&Link) -> Result<T, Failure>,
+) -> Result<Result<T, String>, Trouble> {
+    for _ in 0..RACES_MAX {
+        match link.transact(&work) {
+            Err(Failure::Raced(_)) => {}
+            other => return held(other),
+        }
+    }
+    held(link.transact(work))
+}
+
+/// Separates failures caused by the rows from others.
+pub fn held<T>(done: Result<T, Failure>) -> Result<Result<T, String>, Trouble> {
+    match done {
+        Ok(done) => Ok(Ok(done)),
+        Err(Failure::Data(cause) | Failure::Raced(cause)) => Ok(Err(cause)),
+        Err(Failure::Trouble(trouble)) => Err(trouble),
+    }
+}

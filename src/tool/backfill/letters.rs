@@ -1,0 +1,375 @@
+//! The operator of a replay: each letter is replayed, was replayed before, is still faulty, or is passed over.
+
+use super::args::BothArgs;
+use super::target::{ReplayTarget, Replayed};
+use crate::counts::Counts;
+use crate::error::Result;
+use crate::json::text::write_uuid;
+use crate::kind::SELECTION_KEY;
+use crate::kind::dead::column::ATTEMPTS;
+use crate::kind::dead::{Fault, Rejected};
+use crate::kind::event::column::EVENT_ID;
+use crate::op::validate::{Options, Validator};
+use crate::registry::Registry;
+use crate::replay::ledger::{Id, Ledger, LetterState, ReplayEntry};
+use crate::replay::record::replayed;
+use crate::replay::repair::{LetterRows, Repair, Repaired};
+use crate::run::Run;
+use crate::stage::operator::{Collector, InputEnded, Message, Operator};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
+use serde_json::json;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Maximum number of letters of a batch of the ledger.
+const BATCH: usize = 500;
+/// Batches per second with `--rate`, so that the letters are spread over the second.
+const BATCHES: u64 = 20;
+
+/// Repairs letters, validates them and writes them to the target.
+pub(super) struct Replay {
+    run: Rc<Run>,
+    repair: Repair,
+    validator: Validator,
+    schemas: Option<Box<dyn Registry>>,
+    /// `None` with `--dry-run`.
+    target: Option<ReplayTarget>,
+    /// With `--dry-run`, that of an earlier replay, if there is one.
+    ledger: Option<Box<dyn Ledger>>,
+    /// `--rate`: letters per second.
+    rate: Option<u64>,
+    /// When the first batch began, and the letters that have been tried since.
+    began: Option<Duration>,
+    totals: Totals,
+}
+
+/// Letters by outcome.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    tried: u64,
+    replayed: u64,
+    done: u64,
+    faulty: u64,
+    cut: u64,
+    claimed: u64,
+    left: u64,
+}
+
+/// A batch of letters on its way.
+struct Batch<'a> {
+    letters: &'a RecordBatch,
+    columns: LetterRows<'a>,
+    /// What is shown of each letter with `--dry-run`.
+    shown: Vec<Shown>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Shown {
+    outcome: &'static str,
+    event_id: Option<Id>,
+    fault: Option<Fault>,
+    record: Option<String>,
+}
+
+impl Replay {
+    /// Makes an operator without a target, for `--dry-run`.
+    pub fn new(repair: Repair, schemas: Option<Box<dyn Registry>>, both: &BothArgs, run: Rc<Run>) -> Self {
+        let schema = &both.schema;
+        let validator = Validator::new(Options { subject: schema.subject.clone(), closed: schema.no_extra_fields });
+        let (rate, totals) = (both.rate, Totals::default());
+        Self { run, repair, validator, schemas, target: None, ledger: None, rate, began: None, totals }
+    }
+
+    /// Adds the target and the ledger.
+    pub fn with(self, target: Option<ReplayTarget>, ledger: Option<Box<dyn Ledger>>) -> Self {
+        Self { target, ledger, ..self }
+    }
+
+    /// Returns the target, to be ended.
+    pub fn take_target(&mut self) -> Option<ReplayTarget> {
+        self.target.take()
+    }
+
+    /// Returns the schema of the rows that `--dry-run` shows, one per letter.
+    pub fn report_schema() -> SchemaRef {
+        let text = |name: &str| Field::new(name, DataType::Utf8, true);
+        let mut fields = vec![text("letter_id"), text("event_id"), text("source_topic"), text("partition")];
+        fields.push(Field::new("offset", DataType::Int64, false));
+        fields.extend([text("outcome"), text("error_type"), text("error_message"), text("record")]);
+        let metadata = HashMap::from([(SELECTION_KEY.to_owned(), "dead".to_owned())]);
+        Arc::new(Schema::new_with_metadata(fields, metadata))
+    }
+
+    fn on_letters(&mut self, letters: &RecordBatch, out: &mut dyn Collector) -> Result<Counts> {
+        let rows = letters.num_rows();
+        let mut counts = Counts { taken: rows as u64, ..Counts::default() };
+        let of_rate = |rate: u64| usize::try_from(rate / BATCHES).unwrap_or(BATCH).clamp(1, BATCH);
+        let size = self.rate.map_or(BATCH, of_rate);
+        let mut start = 0;
+        while start < rows && !out.is_stopping() {
+            let size = size.min(rows - start);
+            self.on_batch_of(&letters.slice(start, size), &mut counts, out)?;
+            start += size;
+            self.pace(out)?;
+        }
+        // The source stops at a signal; so does this batch.
+        counts.filtered += (rows - start) as u64;
+        self.totals.left += (rows - start) as u64;
+        Ok(counts)
+    }
+
+    /// Waits until `--rate` permits the next batch.
+    fn pace(&mut self, out: &dyn Collector) -> Result<()> {
+        let (Some(rate), began) = (self.rate, *self.began.get_or_insert(out.elapsed())) else { return Ok(()) };
+        let due = began + Duration::from_secs_f64(self.totals.tried as f64 / rate as f64);
+        while let Some(wait) = due.checked_sub(out.elapsed()).filter(|wait| !wait.is_zero()) {
+            if out.is_stopping() {
+                break;
+            }
+            self.run.stop.sleep(wait)?;
+        }
+        Ok(())
+    }
+
+    fn on_batch_of(&mut self, letters: &RecordBatch, counts: &mut Counts, out: &mut dyn Collector) -> Result<()> {
+        self.began.get_or_insert(out.elapsed());
+        let shown = vec![Shown::default(); letters.num_rows()];
+        let mut batch = Batch { letters, columns: LetterRows::new(letters), shown };
+        let due = self.due(&mut batch, counts)?;
+        self.totals.tried += due.len() as u64;
+        let mut repaired = self.repair.repair(&batch.columns, &due, out.now())?;
+        self.validate(&mut repaired)?;
+        if let Some(events) = repaired.events.take().filter(|events| events.num_rows() > 0) {
+            self.replay(&mut batch, &events, &mut repaired, counts)?;
+        }
+        self.refuse(&mut batch, &repaired.faults, counts, out)?;
+        if self.target.is_none() {
+            out.rows(&self.report(&batch)?)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the rows of the letters that are due: whole, and not replayed before.
+    fn due(&mut self, batch: &mut Batch<'_>, counts: &mut Counts) -> Result<Vec<usize>> {
+        let ids: Vec<Id> = (0..batch.letters.num_rows()).map(|row| batch.columns.id(row)).collect();
+        let found = match &mut self.ledger {
+            Some(ledger) => ledger.states(&ids)?,
+            None => vec![LetterState::Due; ids.len()],
+        };
+        let (mut seen, mut due) = (HashSet::new(), vec![]);
+        for (row, found) in found.into_iter().enumerate() {
+            batch.shown[row].outcome = if found == LetterState::Done || !seen.insert(ids[row]) {
+                counts.duplicate += 1;
+                self.totals.done += 1;
+                "done"
+            } else if batch.columns.is_cut(row) {
+                counts.filtered += 1;
+                self.totals.cut += 1;
+                "cut"
+            } else {
+                due.push(row);
+                "replay"
+            };
+        }
+        Ok(due)
+    }
+
+    /// Moves events that violate their schema to the faults.
+    fn validate(&mut self, repaired: &mut Repaired) -> Result<()> {
+        let (Some(schemas), Some(events)) = (&mut self.schemas, &repaired.events) else { return Ok(()) };
+        let verdicts = self.validator.check(events, schemas.as_mut())?;
+        remove(repaired, verdicts.faults)
+    }
+
+    /// Writes the events to the target.
+    fn replay(
+        &mut self,
+        batch: &mut Batch<'_>,
+        events: &RecordBatch,
+        repaired: &mut Repaired,
+        counts: &mut Counts,
+    ) -> Result<()> {
+        repaired.events = Some(events.clone());
+        if let Some(target) = &self.target {
+            let entries = entries(batch, events, &repaired.rows);
+            let replayed = Replayed { events, letters: batch.letters, rows: &repaired.rows, entries: &entries };
+            let refused = target.refused(&replayed)?;
+            remove(repaired, refused)?;
+        }
+        let Some(events) = repaired.events.take().filter(|events| events.num_rows() > 0) else { return Ok(()) };
+        let entries = entries(batch, &events, &repaired.rows);
+        let found = match (&mut self.target, &mut self.ledger) {
+            (Some(target), Some(ledger)) => {
+                let replayed =
+                    Replayed { events: &events, letters: batch.letters, rows: &repaired.rows, entries: &entries };
+                let written = target.write(&replayed, ledger.as_mut())?;
+                let rows = &repaired.rows;
+                repaired.faults.extend(
+                    written.rejected.iter().map(|one| Rejected { row: rows[one.row], fault: one.fault.clone() }),
+                );
+                let mut found: Vec<Option<LetterState>> = written.found.into_iter().map(Some).collect();
+                written.rejected.iter().for_each(|one| found[one.row] = None);
+                found
+            }
+            _ => {
+                let records = replayed(&events)?;
+                let mut objects = crate::format::jsonl::Objects::try_new(&records)?;
+                for (at, row) in repaired.rows.iter().enumerate() {
+                    objects.write(at, batch.shown[*row].record.get_or_insert_default());
+                    batch.shown[*row].event_id = Some(entries[at].event_id);
+                }
+                vec![Some(LetterState::Due); entries.len()]
+            }
+        };
+        for found in found.into_iter().flatten() {
+            let (count, total) = match found {
+                LetterState::Due => (&mut counts.out, &mut self.totals.replayed),
+                LetterState::Done => (&mut counts.duplicate, &mut self.totals.done),
+                LetterState::Claimed => (&mut counts.filtered, &mut self.totals.claimed),
+            };
+            (*count, *total) = (*count + 1, *total + 1);
+        }
+        Ok(())
+    }
+
+    /// Makes letters of those that are still faulty, with one attempt more.
+    fn refuse(
+        &mut self,
+        batch: &mut Batch<'_>,
+        faults: &[Rejected],
+        counts: &mut Counts,
+        out: &mut dyn Collector,
+    ) -> Result<()> {
+        if faults.is_empty() {
+            return Ok(());
+        }
+        self.totals.faulty += faults.len() as u64;
+        if self.target.is_none() {
+            // Nothing is written, so nothing is dead.
+            counts.filtered += faults.len() as u64;
+            for Rejected { row, fault } in faults {
+                (batch.shown[*row].outcome, batch.shown[*row].fault) = ("faulty", Some(fault.clone()));
+            }
+            return Ok(());
+        }
+        let events: Vec<Id> = faults.iter().map(|rejected| batch.columns.event_id(rejected.row)).collect();
+        let mut attempts: Vec<i32> = batch.letters.column(ATTEMPTS).as_primitive::<Int32Type>().values().to_vec();
+        if let Some(ledger) = &mut self.ledger {
+            ledger.count_failed(&events)?;
+            for (rejected, tried) in faults.iter().zip(ledger.attempts(&events)?) {
+                let tried = i32::try_from(tried.saturating_add(1)).unwrap_or(i32::MAX);
+                let before = &mut attempts[rejected.row];
+                *before = tried.max(before.saturating_add(1));
+            }
+        }
+        let mut columns = batch.letters.columns().to_vec();
+        columns[ATTEMPTS] = Arc::new(Int32Array::from(attempts));
+        let letters = RecordBatch::try_new(batch.letters.schema(), columns)?;
+        faults.iter().try_for_each(|Rejected { row, fault }| out.dead(&letters, *row, fault))
+    }
+
+    /// Returns what `--dry-run` shows of a batch.
+    fn report(&self, batch: &Batch<'_>) -> Result<RecordBatch> {
+        let rows = 0..batch.letters.num_rows();
+        let uuid = |id: Id| {
+            let mut text = String::new();
+            write_uuid(&mut text, &id);
+            text
+        };
+        let texts = |text: &dyn Fn(usize) -> Option<String>| -> ArrayRef {
+            Arc::new(rows.clone().map(text).collect::<StringArray>())
+        };
+        let (columns, shown) = (&batch.columns, &batch.shown);
+        let columns: Vec<ArrayRef> = vec![
+            texts(&|row| Some(uuid(columns.id(row)))),
+            texts(&|row| Some(uuid(shown[row].event_id.unwrap_or_else(|| columns.event_id(row))))),
+            texts(&|row| Some(columns.position(row).0.to_owned())),
+            texts(&|row| Some(columns.position(row).1.to_owned())),
+            Arc::new(Int64Array::from_iter_values(rows.clone().map(|row| columns.position(row).2))),
+            texts(&|row| Some(shown[row].outcome.to_owned())),
+            texts(&|row| shown[row].fault.as_ref().map(|fault| fault.error_type.name().to_owned())),
+            texts(&|row| shown[row].fault.as_ref().map(|fault| fault.message.clone())),
+            texts(&|row| shown[row].record.clone()),
+        ];
+        Ok(RecordBatch::try_new(Self::report_schema(), columns)?)
+    }
+
+    /// Reports the letters by outcome at the end.
+    fn conclude(&self, out: &mut dyn Collector) {
+        let Totals { replayed, done, faulty, cut, claimed, left, .. } = self.totals;
+        let counted =
+            json!({"replayed": replayed, "done": done, "faulty": faulty, "cut": cut, "claimed": claimed, "left": left});
+        out.detail("letters", counted);
+        let outcome = match &self.target {
+            Some(target) if target.is_once() => format!("{replayed} replayed to {}, each once", target.shown),
+            Some(target) => format!("{replayed} replayed to {}, each at least once", target.shown),
+            None => format!("{replayed} would be replayed"),
+        };
+        out.note(Message::Info(format!("letters: {outcome}; {done} were replayed before, {faulty} are still faulty")));
+        if cut > 0 {
+            let why = "they have only the beginning of their record";
+            out.note(Message::Warning(format!("{cut} letters were passed over: {why}")));
+        }
+        if claimed > 0 {
+            let why = "belong to an unfinished batch of another target; a replay to that target finishes it";
+            out.note(Message::Warning(format!("{claimed} letters {why}")));
+        }
+        if left > 0 {
+            out.note(Message::Warning(format!("{left} letters were not tried, because the run was stopped")));
+        }
+        let would_change = self.target.is_none() && replayed > 0;
+        if faulty + cut + claimed > 0 || would_change {
+            out.set_verdict(1);
+        }
+    }
+}
+
+/// Returns the ids of letters and of the events that replace them.
+fn entries(batch: &Batch<'_>, events: &RecordBatch, rows: &[usize]) -> Vec<ReplayEntry> {
+    let ids = events.column(EVENT_ID).as_fixed_size_binary();
+    let entry = |(at, row): (usize, &usize)| ReplayEntry {
+        letter_id: batch.columns.id(*row),
+        event_id: ids.value(at).try_into().unwrap_or_default(),
+    };
+    rows.iter().enumerate().map(entry).collect()
+}
+
+/// Moves events to the faults; `rejected` names them by their rows among the events.
+fn remove(repaired: &mut Repaired, rejected: Vec<Rejected>) -> Result<()> {
+    let Some(events) = repaired.events.take() else { return Ok(()) };
+    let mut keep = vec![true; events.num_rows()];
+    for Rejected { row, fault } in rejected.into_iter() {
+        if std::mem::replace(&mut keep[row], false) {
+            repaired.faults.push(Rejected { row: repaired.rows[row], fault });
+        }
+    }
+    let mut kept = keep.iter();
+    repaired.rows.retain(|_| kept.next().copied().unwrap_or(false));
+    repaired.events = Some(filter_record_batch(&events, &BooleanArray::from(keep))?);
+    Ok(())
+}
+
+/// The run keeps the operator after the stage, to end its target.
+impl Operator for Rc<RefCell<Replay>> {
+    fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
+        self.borrow_mut().on_letters(&batch, out)
+    }
+
+    fn on_control(&mut self, _message: crate::frame::Control, _out: &mut dyn Collector) -> Result<()> {
+        Ok(())
+    }
+
+    fn on_end(&mut self, _end: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
+        self.borrow().conclude(out);
+        Ok(Counts::default())
+    }
+
+    fn restore(self: Box<Self>, _state: &[u8]) -> Result<Box<dyn Operator>> {
+        Ok(self)
+    }
+}

@@ -1,0 +1,74 @@
+//! evt-backfill: computes windows again and corrects the rows of a store, or repairs and replays dead letters.
+//!
+//! - `args.rs`: the flags of both modes.
+//! - `windows.rs`: the correction of windows; `operator.rs`: its operator; `late.rs`: its late events.
+//! - `replay.rs`: `--dead`, the replay of dead letters; `letters.rs`: its operator; `target.rs`: where records go.
+
+mod args;
+mod late;
+mod letters;
+mod operator;
+mod replay;
+mod target;
+mod windows;
+
+use crate::cli::Tool;
+use crate::cli::check::CheckReport;
+use crate::error::Result;
+use crate::run::Run;
+use args::BothArgs;
+use clap::Parser;
+use replay::ReplayArgs;
+use std::rc::Rc;
+use windows::WindowsArgs;
+
+/// Correct stored windows from raw events, or replay dead letters
+#[derive(Parser, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    windows: WindowsArgs,
+    #[command(flatten)]
+    replay: ReplayArgs,
+    #[command(flatten)]
+    both: BothArgs,
+}
+
+impl Tool for Args {
+    const NAME: &'static str = "evt-backfill";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        (
+            "Correct the windows of a database from the events that were read.",
+            "evt-backfill events.jsonl -m metrics.toml --to sqlite:metrics.db",
+        ),
+        (
+            "Count late events in the windows that they were late for.",
+            "evt-ingest -q events.jsonl --to events.frames; evt-window -q -m metrics.toml --late late.jsonl --to null: events.frames; evt-backfill -q events.frames --late-events late.jsonl -m metrics.toml --to sqlite:metrics.db",
+        ),
+        (
+            "Correct an hour of one metric from a lake, in the database that live writes.",
+            "evt-ingest -q events.jsonl --to parquet:raw; evt-backfill parquet:raw -m metrics.toml --only revenue --since 2026-01-01T00:00:00Z --until 2026-01-01T01:00:00Z --to sqlite:metrics.db",
+        ),
+        (
+            "Repair dead letters, validate them and replay each once; exit status 1 while some are still faulty.",
+            "evt-backfill --dead dead.jsonl --patch \"set latency_ms = try_cast(latency_ms as double)\" --schemas schemas --ledger sqlite:replay.db --to replayed.jsonl --dlq faulty.jsonl",
+        ),
+    ];
+
+    fn waits_at_terminal(&self) -> bool {
+        self.replay.dead.is_none() && self.both.stage.waits_at_terminal()
+    }
+
+    fn run(self, run: &Rc<Run>) -> Result<u8> {
+        match self.replay.dead {
+            Some(_) => replay::run(self.replay, self.both, run),
+            None => windows::run(self.windows, self.both, run),
+        }
+    }
+
+    fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
+        match self.replay.dead {
+            Some(_) => replay::check(self.replay, self.both, run, findings),
+            None => windows::check(self.windows, self.both, run, findings),
+        }
+    }
+}

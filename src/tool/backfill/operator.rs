@@ -1,0 +1,493 @@
+//! The operator of the correction: validates events again, computes their windows again, and makes the stored cells right.
+
+use super::late::LateInput;
+use crate::backfill::{CellContent, CellKey, Changes, Difference, LateCell, LateCells, MetricScope, Scope};
+use crate::counts::Counts;
+use crate::error::{Error, Result};
+use crate::frame::{Control, How, State};
+use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::event::column;
+use crate::kind::metric::Row;
+use crate::kind::span::Span;
+use crate::op::window::metric::Shape;
+use crate::op::window::watermark::{self, Watermark};
+use crate::op::window::{Outcome, Window};
+use crate::run::Run;
+use crate::stage::operator::{Collector, InputEnded, Message, Operator};
+use crate::store::correct::{CorrectionCounts, Corrections, Part, Step};
+use crate::time::{DAY, format_instant};
+use crate::tool::validate::{Kept, Validate};
+use arrow::array::{AnyDictionaryArray, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Number of cells that are compared in one step.
+const STEP_CELLS: usize = 20_000;
+
+/// The order of the rows of the inputs.
+pub(super) enum Order {
+    /// The order of their streams: the watermark follows from the rows.
+    Streams {
+        /// Whether every window is closed at the end.
+        ends: bool,
+    },
+    /// The order of stores.
+    Stores {
+        /// The watermark at which windows are closed (µs); `None`: the stores are empty.
+        closed: Option<i64>,
+        /// The partition that determines it.
+        held_by: Option<String>,
+        /// Whether the days of event time follow one another.
+        by_day: bool,
+    },
+}
+
+/// `--rate`.
+struct Pace {
+    rate: Option<u64>,
+    /// Rows read, and the monotonic time at which reading began.
+    rows: u64,
+    began: Option<Duration>,
+}
+
+impl Pace {
+    /// Waits until the rows so far are no more than the rate permits, then counts `rows` more.
+    fn wait(&mut self, rows: u64, run: &Run) -> Result<()> {
+        let Some(rate) = self.rate.filter(|rate| *rate > 0) else { return Ok(()) };
+        let now = run.clock.monotonic();
+        let elapsed = now.saturating_sub(*self.began.get_or_insert(now));
+        let due = Duration::from_secs_f64(self.rows as f64 / rate as f64);
+        self.rows += rows;
+        run.stop.sleep(due.saturating_sub(elapsed)).map(|_| ())
+    }
+}
+
+/// The partitions of topics that have begun.
+#[derive(Default)]
+struct Begun(BTreeSet<(String, String)>);
+
+impl Begun {
+    /// Returns a line for each partition that begins in this batch with another record than its first.
+    fn gaps(&mut self, batch: &RecordBatch) -> Vec<String> {
+        let (origins, names) = (batch.column(column::ORIGIN), batch.column(column::PARTITION));
+        let (origins, names) = (origins.as_any_dictionary(), names.as_any_dictionary());
+        let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
+        let (mut seen, mut lines) = (BTreeSet::new(), vec![]);
+        let codes = origins.normalized_keys().into_iter().zip(names.normalized_keys());
+        for (code, offset) in codes.zip(offsets.iter()) {
+            if !seen.insert(code) {
+                continue;
+            }
+            let text = |column: &dyn AnyDictionaryArray, code: usize| {
+                column.values().as_string::<i32>().value(code).to_owned()
+            };
+            let (origin, name) = (text(origins, code.0), text(names, code.1));
+            let shown = format!("{origin}/{name}@{offset}");
+            if self.0.insert((origin, name)) && *offset > 0 {
+                lines.push(format!(
+                    "{shown}: the records before are gone or not read; its stream time is not known, so rows may count that live called late"
+                ));
+            }
+        }
+        lines
+    }
+}
+
+/// What is corrected, and how.
+pub(super) struct Setup {
+    /// The cells.
+    pub scope: Scope,
+    /// The events that are read.
+    pub reading: Span,
+    /// The order of the rows.
+    pub order: Order,
+    /// The store.
+    pub corrections: Box<dyn Corrections>,
+    /// The cells that count late events.
+    pub late: LateCells,
+    /// Whether only these are corrected.
+    pub only_late: bool,
+    /// The stream of late events.
+    pub late_input: Option<LateInput>,
+    /// The cells that no longer count late events.
+    pub without_late: Vec<LateCell>,
+    /// The watermark up to which an earlier run has made the cells right (µs).
+    pub progress: Option<i64>,
+    /// `--dry-run`.
+    pub dry_run: bool,
+    /// `--rate`.
+    pub rate: Option<u64>,
+    /// The run.
+    pub run: Rc<Run>,
+}
+
+/// The operator.
+pub(super) struct Correct {
+    window: Window,
+    validate: Option<Validate>,
+    setup: Setup,
+    /// Right cells that were not compared yet.
+    right: BTreeMap<CellKey, CellContent>,
+    /// The watermark up to which all cells were compared (µs).
+    done: i64,
+    /// The day whose rows are read, or the first watermark of a stream (µs).
+    day: i64,
+    counts: CorrectionCounts,
+    notes: Notes,
+    pace: Pace,
+    begun: Begun,
+    /// The watermark of topics while the windows wait for late events.
+    closing: Option<Watermark>,
+    is_done: bool,
+}
+
+/// Counts for the report at the end.
+#[derive(Default)]
+struct Notes {
+    /// Sessions that touch the edge of what was read.
+    partial: u64,
+    /// Cells that no longer count late events.
+    taken_out: u64,
+}
+
+impl Correct {
+    /// Makes the operator; `options` are those of the watermark of `window`.
+    pub fn new(mut window: Window, validate: Option<Validate>, setup: Setup, options: watermark::Options) -> Self {
+        let has_late = !setup.late.is_empty();
+        // In a stream the late events of a window follow after it has closed.
+        if has_late || matches!(setup.order, Order::Stores { .. }) {
+            window.hold();
+        }
+        let is_topic = matches!(setup.order, Order::Streams { ends: false });
+        let rate = setup.rate;
+        Self {
+            window,
+            validate,
+            done: setup.progress.unwrap_or(i64::MIN),
+            setup,
+            right: BTreeMap::new(),
+            day: i64::MIN,
+            counts: CorrectionCounts::default(),
+            notes: Notes::default(),
+            pace: Pace { rate, rows: 0, began: None },
+            begun: Begun::default(),
+            closing: (has_late && is_topic).then(|| Watermark::new(options)),
+            is_done: false,
+        }
+    }
+
+    /// Raises the watermark to the day of a batch, if the days follow one another.
+    fn begin_day(&mut self, times: &[i64], out: &mut dyn Collector) -> Result<()> {
+        let Order::Stores { by_day: true, closed: Some(closed), .. } = self.setup.order else { return Ok(()) };
+        let Some(least) = times.iter().min() else { return Ok(()) };
+        let day = least.div_euclid(DAY).saturating_mul(DAY);
+        if day > self.day {
+            self.day = day;
+            if let Span { since: Some(since), until: Some(until) } = self.setup.reading {
+                let days = |time: i64| u64::try_from(time.saturating_sub(since) / DAY).unwrap_or(0);
+                out.show_part(days(day), days(until).max(1));
+            }
+            self.window.on_promise(day.min(closed));
+            self.fire(true, out)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the rows whose event time is read, and the number of others.
+    fn inside(&self, batch: &RecordBatch) -> Result<(Option<RecordBatch>, u64)> {
+        let span = self.setup.reading;
+        let times = event_times(batch);
+        let inside = times.iter().filter(|time| span.contains(**time)).count();
+        let outside = (times.len() - inside) as u64;
+        match inside {
+            0 => Ok((None, outside)),
+            _ if outside == 0 => Ok((Some(batch.clone()), 0)),
+            _ => {
+                let keep: BooleanArray = times.iter().map(|time| Some(span.contains(*time))).collect();
+                Ok((Some(filter_record_batch(batch, &keep)?), outside))
+            }
+        }
+    }
+
+    /// Computes the windows of a batch.
+    fn compute(&mut self, batch: &RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
+        self.begin_day(event_times(batch), out)?;
+        if let Some(closing) = &mut self.closing {
+            closing.on_batch(batch, input)?;
+        }
+        let (inside, outside) = self.inside(batch)?;
+        if outside > 0 {
+            self.window.on_others(batch, input)?;
+        }
+        let mut counts = Counts { filtered: outside, ..Counts::default() };
+        if let Some(batch) = inside {
+            let outcome = self.window.on_batch(&batch, input)?;
+            for (row, message) in &outcome.dead {
+                out.dead(&batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
+            }
+            if !self.setup.late.is_empty() {
+                let dead: Vec<usize> = outcome.dead.iter().map(|(row, _)| *row).collect();
+                self.setup.late.on_batch(&batch, &dead)?;
+            }
+            if let Some(late) = &mut self.setup.late_input {
+                late.find(&batch)?;
+            }
+            let Outcome { counted, late_rows, filtered, .. } = outcome;
+            counts.add(&Counts { out: counted, late: late_rows, filtered, ..Counts::default() });
+        }
+        Ok(counts)
+    }
+
+    /// Takes the cells that are complete, and compares them if there are many of them or if `all`.
+    fn fire(&mut self, all: bool, out: &mut dyn Collector) -> Result<()> {
+        let Self { window, setup, right, notes, .. } = self;
+        window.fire(&mut |row| {
+            take(row, &setup.scope, right, &mut notes.partial);
+            Ok(())
+        })?;
+        let Some(watermark) = self.window.watermark().get() else { return Ok(()) };
+        if watermark <= self.done {
+            // An earlier run has made these cells right.
+            self.right.clear();
+        }
+        if self.day == i64::MIN {
+            self.day = watermark;
+        }
+        let far = watermark.saturating_sub(self.done.max(self.day)) >= DAY;
+        if watermark > self.done && (all || far || self.right.len() >= STEP_CELLS) {
+            self.step(watermark, out)?;
+        }
+        let longest = self.setup.scope.metrics.iter().map(|metric| metric.lateness).max().unwrap_or(0);
+        let until = self.setup.scope.range.until;
+        self.is_done = until.is_some_and(|until| watermark >= until.saturating_add(longest).saturating_add(1));
+        Ok(())
+    }
+
+    /// Compares the cells that are closed at `watermark`.
+    fn step(&mut self, watermark: i64, out: &mut dyn Collector) -> Result<()> {
+        let after = std::mem::replace(&mut self.done, watermark);
+        let mut right = std::mem::take(&mut self.right);
+        let Setup { scope, late, only_late, without_late, corrections, dry_run, .. } = &mut self.setup;
+        let parts: Vec<Part> =
+            scope.metrics.iter().map(|metric| part(metric, scope.range.since, after, watermark)).collect();
+        let mut kept = vec![];
+        for Part { metric, to, .. } in &parts {
+            for (cell, content) in late.take(metric, *to) {
+                if scope.covers(&cell.key) {
+                    right.remove(&cell.key);
+                    right.extend(content.map(|content| (cell.key.clone(), content)));
+                    kept.push(cell);
+                }
+            }
+        }
+        let named: BTreeSet<CellKey> = kept.iter().map(|cell| cell.key.clone()).collect();
+        if *only_late {
+            right.retain(|key, _| named.contains(key));
+        }
+        let is_of_step = |key: &CellKey| {
+            let of_part = |part: &Part| *part.metric == *key.metric && (part.after..part.to).contains(&(key.end - 1));
+            scope.covers(key) && parts.iter().any(of_part)
+        };
+        right.retain(|key, _| is_of_step(key));
+        let covers = |key: &CellKey| scope.covers(key) && (!*only_late || named.contains(key));
+        let (gone, rest): (Vec<LateCell>, Vec<LateCell>) =
+            std::mem::take(without_late).into_iter().partition(|cell| is_of_step(&cell.key));
+        *without_late = rest;
+        self.notes.taken_out += gone.len() as u64;
+        let without_late = gone.into_iter().map(|cell| cell.key).collect();
+        let step = Step { parts, covers: &covers, right, late: kept, without_late, progress: watermark };
+        let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };
+        self.count(&difference, out)
+    }
+
+    fn count(&mut self, difference: &Difference, out: &mut dyn Collector) -> Result<()> {
+        self.counts.add(difference);
+        match self.setup.dry_run && !difference.changes.is_empty() {
+            true => out.rows(&Changes::batch(&difference.changes, out.schema())?),
+            false => Ok(()),
+        }
+    }
+
+    /// Compares what is left once all rows are read.
+    fn conclude(&mut self, how: How, out: &mut dyn Collector) -> Result<()> {
+        match &self.setup.order {
+            _ if how == How::Stopped => {
+                out.note(Message::Warning("stopped; the same command resumes the correction".to_owned()));
+                return Ok(());
+            }
+            Order::Streams { ends: true } if !self.is_done => {
+                let Self { window, setup, right, notes, .. } = self;
+                window.on_exhausted(&mut |row| {
+                    take(row, &setup.scope, right, &mut notes.partial);
+                    Ok(())
+                })?;
+                self.step(i64::MAX, out)?;
+            }
+            Order::Streams { .. } => {
+                if let Some(watermark) = self.closing.as_ref().and_then(Watermark::get) {
+                    self.window.on_promise(watermark);
+                }
+                self.fire(true, out)?;
+            }
+            Order::Stores { closed, .. } => {
+                if let Some(closed) = *closed {
+                    self.window.on_promise(closed);
+                    self.fire(true, out)?;
+                }
+            }
+        }
+        if let Some(late) = &self.setup.late_input
+            && !self.setup.dry_run
+            && self.setup.late.is_empty()
+        {
+            late.keep_position(self.setup.corrections.as_mut())?;
+        }
+        if self.setup.dry_run { Ok(()) } else { self.setup.corrections.finish() }
+    }
+
+    /// Adds the results to the report at the end.
+    fn report(&self, out: &mut dyn Collector) {
+        let CorrectionCounts { inserted, corrected, retracted, unchanged } = self.counts;
+        let would = if self.setup.dry_run { "would be " } else { "" };
+        out.note(Message::Info(format!(
+            "cells: {corrected} {would}corrected, {inserted} {would}inserted, {retracted} {would}retracted, {unchanged} right"
+        )));
+        let Notes { partial, taken_out } = self.notes;
+        if partial > 0 {
+            out.note(Message::Info(format!(
+                "{partial} sessions may begin before what was read (--before); not corrected"
+            )));
+        }
+        if taken_out > 0 {
+            out.note(Message::Info(format!("{taken_out} cells no longer count late events")));
+        }
+        self.report_open(out);
+        if let Some((count, first)) = self.setup.late_input.as_ref().and_then(LateInput::pending) {
+            let line = format!("{count} late events are pending: the input does not hold them, first {first}");
+            out.note(Message::Warning(line));
+            out.detail("late_pending", count.into());
+            out.set_verdict(1);
+        }
+        if self.setup.late_input.is_some() && !self.setup.late.is_empty() {
+            let line = "some windows of late events are not closed by the input; the next run tries them again";
+            out.note(Message::Warning(line.to_owned()));
+            out.set_verdict(1);
+        }
+        let sessions = self.setup.late.sessions();
+        if sessions > 0 {
+            let line = format!("{sessions} late events of session metrics are not counted");
+            out.note(Message::Warning(line));
+        }
+        if self.setup.dry_run && self.counts.changes() > 0 {
+            out.set_verdict(1);
+        }
+        // Counts always serialize.
+        out.detail("cells", serde_json::to_value(self.counts).unwrap_or_default());
+    }
+
+    /// Says which windows of the range are not closed yet.
+    fn report_open(&self, out: &mut dyn Collector) {
+        let closed = self.window.watermark().get();
+        let until = self.setup.scope.range.until;
+        let line = match (&self.setup.order, closed) {
+            (Order::Streams { ends: true }, _) => return,
+            (_, Some(closed)) if until.is_some_and(|until| until <= closed) => return,
+            (Order::Stores { held_by: Some(held_by), .. }, Some(closed)) => {
+                format!("windows that were open at {} are not corrected; {held_by}", format_instant(closed))
+            }
+            (_, Some(closed)) => format!("windows that were open at {} are not corrected", format_instant(closed)),
+            (_, None) => "no window is closed; nothing was corrected".to_owned(),
+        };
+        out.note(Message::Info(line));
+    }
+}
+
+/// Returns the stored cells of a metric that close between two watermarks.
+fn part(metric: &MetricScope, since: Option<i64>, after: i64, watermark: i64) -> Part {
+    let (after, to) = (metric.closed_end(after), metric.closed_end(watermark));
+    let since = since.unwrap_or(i64::MIN);
+    let since = match metric.shape {
+        Shape::Sliding { size, .. } => since.max(after.saturating_sub(size)),
+        Shape::Session { .. } => since,
+    };
+    Part { metric: metric.name.to_string(), after, to, since }
+}
+
+/// Keeps a computed cell that the correction covers.
+fn take(row: &Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey, CellContent>, partial: &mut u64) {
+    let Some(metric) = scope.metric(row.name).filter(|_| scope.range.holds(row.start, row.end) && !row.retracted)
+    else {
+        return;
+    };
+    let dimensions = row.dimensions.to_owned();
+    let key = CellKey { end: row.end, start: row.start, metric: metric.name.clone(), dimensions };
+    if scope.covers(&key) {
+        let rows = i64::try_from(row.rows).unwrap_or(i64::MAX);
+        right.insert(key, CellContent { value: row.value, rows });
+    } else if scope.is_partial(metric, &key) {
+        *partial += 1;
+    }
+}
+
+fn event_times(batch: &RecordBatch) -> &[i64] {
+    batch.column(column::EVENT_TIME).as_primitive::<TimestampMicrosecondType>().values()
+}
+
+impl Operator for Correct {
+    fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
+        let taken = batch.num_rows() as u64;
+        self.pace.wait(taken, &self.setup.run)?;
+        if matches!(self.setup.order, Order::Streams { ends: false }) {
+            self.begun.gaps(&batch).into_iter().for_each(|line| out.report(Message::Warning(line)));
+        }
+        let Kept { batch, duplicate } = match &mut self.validate {
+            Some(validate) => validate.keep(batch, out)?,
+            None => Kept { batch, duplicate: 0 },
+        };
+        let counts = self.compute(&batch, input, out)?;
+        self.fire(false, out)?;
+        Ok(Counts { taken, duplicate, ..counts })
+    }
+
+    fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
+        match message {
+            Control::Progress(mut progress) => {
+                if let Order::Streams { ends: false } = self.setup.order {
+                    // The end of a topic is not the end of its stream: a partition with records stays in the minimum.
+                    let with_rows = progress.partitions.iter_mut().filter(|partition| partition.stream_time.is_some());
+                    with_rows.for_each(|partition| partition.state = State::Live);
+                }
+                if let Order::Streams { .. } = self.setup.order {
+                    self.window.on_progress(&progress)?;
+                }
+                if let Some(closing) = &mut self.closing {
+                    closing.on_progress(&progress)?;
+                }
+                self.fire(false, out)?;
+                out.control(&Control::Progress(progress))
+            }
+            Control::Watermark(instant) => {
+                self.window.on_promise(instant);
+                self.fire(false, out)
+            }
+            other => out.control(&other),
+        }
+    }
+
+    fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
+        self.conclude(ended.end.how, out)?;
+        self.report(out);
+        Ok(Counts::default())
+    }
+
+    fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    fn restore(self: Box<Self>, _state: &[u8]) -> Result<Box<dyn Operator>> {
+        Err(Error::broken("a correction has no checkpoint; it resumes from its progress in the store"))
+    }
+}

@@ -1,0 +1,158 @@
+//! `--dead`: repairs dead letters, validates them again and replays them.
+
+use super::args::BothArgs;
+use super::letters::Replay;
+use super::target::{FORMATS, TargetPlan};
+use crate::cli::args::StageArgs;
+use crate::cli::check::CheckReport;
+use crate::cli::open::open;
+use crate::cli::resolve::{StageSpec, resolve};
+use crate::error::{Error, Result};
+use crate::frame::How;
+use crate::kafka::range::ReadMode;
+use crate::kind::Kind;
+use crate::mapping::Provenance;
+use crate::registry::place;
+use crate::replay::ledger::Ledger;
+use crate::replay::patch::Patch;
+use crate::replay::repair::Repair;
+use crate::run::Run;
+use crate::source::SourceOptions;
+use crate::stage::{OperatorSetup, SourceInfo};
+use crate::store::{self, Location, Store};
+use crate::uri::Uri;
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::rc::Rc;
+
+/// Flags of the replay of dead letters.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Replay")]
+pub(super) struct ReplayArgs {
+    /// Replay the dead letters of URI instead of correcting windows
+    #[arg(long, value_name = "URI")]
+    pub dead: Option<OsString>,
+    /// Repair each record by assignments: set NAME = EXPRESSION, ... (evt-metrics(5))
+    #[arg(long, value_name = "TEXT", requires = "dead")]
+    pub patch: Option<String>,
+    /// Keep what was replayed in this database, so that no letter is replayed twice (sqlite: or postgres:)
+    #[arg(long, value_name = "URI", requires = "dead")]
+    pub ledger: Option<OsString>,
+}
+
+/// Replays the letters; returns the exit status.
+pub(super) fn run(args: ReplayArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8> {
+    let stage = stage_args(&args, &both)?;
+    // Without a target: `--dry-run` shows what it would do on standard output.
+    let (plan, ledger) = match both.dry_run {
+        true => (None, dry_ledger(&args, run)?),
+        false => {
+            resolve(spec(&stage), false, run).sound()?;
+            (Some(TargetPlan::new(&stage, run)?), Some(open_ledger(&args, run)?))
+        }
+    };
+    let (repair, options) = (repair(&args, &stage)?, source(&stage)?);
+    let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
+    let (target, ledger) = match (plan, ledger) {
+        (Some(plan), Some(mut ledger)) => {
+            let shown = stage.output.to[0].to_string_lossy().into_owned();
+            (Some(plan.open(&shown, ledger.as_mut(), run)?), Some(ledger))
+        }
+        (_, ledger) => (None, ledger),
+    };
+    let replay = Replay::new(repair, schemas, &both, run.clone()).with(target, ledger);
+    let replay = Rc::new(RefCell::new(replay));
+    let shared = replay.clone();
+    let start = move |learned: SourceInfo<'_>| {
+        learned.expect(Kind::Dead, "--dead: expected dead letters")?;
+        let schema = Replay::report_schema();
+        Ok(OperatorSetup { operator: Box::new(shared), schema, side: None, is_report: false })
+    };
+    let mut stage = stage;
+    stage.output.to = if both.dry_run { vec!["-".into()] } else { vec![] };
+    let mut status = open(spec(&stage), options, run, Box::new(start))?.run()?;
+    if let Some(target) = replay.borrow_mut().take_target() {
+        let how = if run.stop.signal().is_some() { How::Stopped } else { How::Exhausted };
+        let shown = target.shown.clone();
+        for notice in target.finish(how)? {
+            run.console.warn(format!("{shown}: {}", notice.text));
+            status = status.max(u8::from(notice.fails));
+        }
+    }
+    Ok(status)
+}
+
+/// `--check`: adds the faults of the flags to `findings`.
+pub(super) fn check(args: ReplayArgs, both: BothArgs, run: &Rc<Run>, findings: &mut CheckReport) {
+    let Some(mut stage) = findings.take(stage_args(&args, &both)) else { return };
+    findings.take(repair(&args, &stage));
+    let options = findings.take(source(&stage));
+    if both.dry_run {
+        stage.output.to = vec!["-".into()];
+    } else {
+        findings.take(TargetPlan::new(&stage, run));
+    }
+    if (!both.dry_run || args.ledger.is_some())
+        && let Some((store, location)) = findings.take(ledger_of(&args))
+        && findings.take(store::read_ledger(store, &location, &run.console)).is_some()
+    {
+        findings.ready(location);
+    }
+    both.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
+    findings.stage(spec(&stage), options.as_ref());
+}
+
+fn spec(stage: &StageArgs) -> StageSpec<'_> {
+    StageSpec { args: stage, formats: FORMATS, side: None }
+}
+
+/// Returns the flags of the stage that reads the letters. Errors: exit status 2 for flags that do not apply.
+fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
+    let mut stage = both.stage.clone();
+    if stage.input.inputs != ["-"] {
+        return Err(Error::usage("--dead names the input; remove the other inputs"));
+    }
+    if both.schema.dedup.is_some() {
+        return Err(Error::usage("--dedup does not apply to --dead: the ledger knows what was replayed"));
+    }
+    if both.rate == Some(0) {
+        return Err(Error::usage("--rate: expected at least 1, found 0"));
+    }
+    stage.input.inputs = args.dead.iter().cloned().collect();
+    stage.input.kind = Some(Kind::Dead.name().to_owned());
+    Ok(stage)
+}
+
+fn source(stage: &StageArgs) -> Result<SourceOptions> {
+    // The letters are rows already: the mapping applies to the records in them.
+    let options = stage.source(crate::mapping::Options::default())?;
+    Ok(SourceOptions { read_mode: ReadMode::Bounded, needs_rows: true, origin: None, partitions: None, ..options })
+}
+
+fn repair(args: &ReplayArgs, stage: &StageArgs) -> Result<Repair> {
+    let patch = args.patch.as_deref().map(Patch::parse).transpose()?;
+    Repair::new(patch, stage.map.options(Provenance::Keep)?)
+}
+
+fn ledger_of(args: &ReplayArgs) -> Result<(&'static Store, Location)> {
+    let Some(text) = &args.ledger else {
+        return Err(Error::usage("--dead requires --ledger URI (or --dry-run): it knows what was replayed"));
+    };
+    match Uri::parse(text)? {
+        Uri::Store(store, location) => Ok((store, location)),
+        other => Err(Error::usage(format!("{other}: expected a ledger in sqlite:PATH or postgres://HOST/DATABASE"))),
+    }
+}
+
+fn open_ledger(args: &ReplayArgs, run: &Run) -> Result<Box<dyn Ledger>> {
+    let (store, location) = ledger_of(args)?;
+    store::open_ledger(store, &location, &run.console)
+}
+
+fn dry_ledger(args: &ReplayArgs, run: &Run) -> Result<Option<Box<dyn Ledger>>> {
+    if args.ledger.is_none() {
+        return Ok(None);
+    }
+    let (store, location) = ledger_of(args)?;
+    store::read_ledger(store, &location, &run.console)
+}

@@ -1,0 +1,362 @@
+//! The correction of windows: computes the windows of a range again, compares them with the rows of a store, and writes the
+//! differences.
+
+use super::args::BothArgs;
+use super::late::LateInput;
+use super::operator::{Correct, Order, Setup};
+use crate::backfill::{Changes, LateCells, MetricScope, Scope};
+use crate::cli::check::CheckReport;
+use crate::cli::open::open;
+use crate::cli::resolve::{DefaultFormats, StageSpec};
+use crate::error::{Error, Result};
+use crate::format::{jsonl, table};
+use crate::kafka::range::ReadMode;
+use crate::kind::Kind;
+use crate::kind::event::column;
+use crate::kind::span::Span;
+use crate::mapping::{Projection, Provenance};
+use crate::metrics::Up;
+use crate::op::window::metric::{Emit, Metric};
+use crate::op::window::spec::{self, Spec};
+use crate::op::window::{Options, Window, watermark};
+use crate::output::open_options;
+use crate::registry::place;
+use crate::run::Run;
+use crate::source::SourceOptions;
+use crate::stage::{OperatorSetup, SourceInfo, Stage};
+use crate::store::correct::{Claim, Corrections, shown_range};
+use crate::store::{Location, Store, Subset};
+use crate::time::{format_instant, parse_duration, parse_instant_or_now};
+use crate::tool::validate::Validate;
+use crate::tool::window::{Disorder, disorder};
+use crate::uri::Uri;
+use crate::uri::kafka::Form;
+use std::ffi::OsString;
+use std::rc::Rc;
+use xxhash_rust::xxh3::Xxh3;
+
+/// The formats of the changes that `--dry-run` shows.
+const FORMATS: DefaultFormats = DefaultFormats { pipe: &jsonl::FORMAT, terminal: &table::FORMAT, control: false };
+
+/// Flags of the correction of windows.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Correction")]
+pub(super) struct WindowsArgs {
+    /// Read the metrics from FILE (evt-metrics(5)), which is the right one
+    #[arg(short, long, value_name = "FILE")]
+    metrics: Option<String>,
+    /// Correct only this metric (repeatable); the others are still evaluated
+    #[arg(long, value_name = "METRIC")]
+    only: Vec<String>,
+    /// Correct windows that start at INSTANT or later
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
+    since: Option<String>,
+    /// Correct windows that end at INSTANT or earlier
+    #[arg(long, value_name = "INSTANT")]
+    until: Option<String>,
+    /// Read events from this long before --since, in which sessions may begin
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    before: i64,
+    /// Correct only windows that are closed at INSTANT
+    #[arg(long, value_name = "INSTANT")]
+    closed_before: Option<String>,
+    /// The out-of-orderness of the run that wrote the windows (evt-window(1))
+    #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
+    out_of_orderness: Disorder,
+    /// Count the late events of URI in the windows that they were late for
+    #[arg(long, value_name = "URI")]
+    late_events: Option<OsString>,
+    /// Remove the late events that earlier corrections counted
+    #[arg(long, conflicts_with = "late_events")]
+    without_late: bool,
+    /// Keep TEXT with the correction in the store
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// End the correction of a dead run that is in the way
+    #[arg(long)]
+    take_over: bool,
+}
+
+/// The store that is corrected.
+struct Target {
+    store: &'static Store,
+    location: Location,
+}
+
+impl WindowsArgs {
+    fn spec(&self) -> Result<Spec> {
+        let Some(path) = &self.metrics else { return Err(Error::usage("--metrics FILE is required")) };
+        let text = std::fs::read_to_string(path).map_err(|error| Error::io(path.clone(), &error))?;
+        spec::file(&text).map_err(|error| error.at(path.clone()))
+    }
+
+    /// Returns what is corrected: the metrics of `--only`, or all.
+    fn scope(&self, spec: &Spec, now: i64) -> Result<Scope> {
+        let names: Vec<&str> = spec.metrics.iter().map(|metric| metric.name.as_str()).collect();
+        if let Some(unknown) = self.only.iter().find(|name| !names.contains(&name.as_str())) {
+            let names = names.join(", ");
+            return Err(Error::usage(format!("--only: expected one of {names}, found {unknown}")));
+        }
+        let chosen = |name: &String| self.only.is_empty() || self.only.contains(name);
+        let instant = |text: &Option<String>| text.as_deref().map(|text| parse_instant_or_now(text, now)).transpose();
+        let range = Span { since: instant(&self.since)?, until: instant(&self.until)? };
+        if range.since.zip(range.until).is_some_and(|(since, until)| since >= until) {
+            return Err(Error::usage(format!("expected --since before --until, found {}", shown_range(range))));
+        }
+        let mut scope = Scope {
+            metrics: spec.metrics.iter().filter(|metric| chosen(&metric.name)).map(MetricScope::of).collect(),
+            range,
+            closed_before: instant(&self.closed_before)?,
+            read_since: None,
+        };
+        scope.read_since = scope.reading(self.before).since;
+        Ok(scope)
+    }
+
+    /// Returns the digest of everything but metrics and range that determines the right cells.
+    fn digest(&self, spec: &Spec, both: &BothArgs) -> String {
+        let mut digest = Xxh3::new();
+        let Self { before, closed_before, out_of_orderness, late_events, without_late, .. } = self;
+        for metric in &spec.metrics {
+            digest.update(format!("{}\0", metric.text).as_bytes());
+        }
+        let flags = (before, closed_before, out_of_orderness, late_events, without_late, &both.schema, &both.stage.map);
+        digest.update(format!("{flags:?}").as_bytes());
+        format!("{:032x}", digest.digest128())
+    }
+
+    fn claim(&self, scope: &Scope, spec: String) -> Claim {
+        let mut metrics: Vec<String> = scope.metrics.iter().map(|metric| metric.name.to_string()).collect();
+        metrics.sort();
+        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+        Claim {
+            metrics,
+            range: scope.range,
+            spec,
+            who: user.unwrap_or_else(|_| format!("uid {}", rustix::process::getuid().as_raw())),
+            host: Run::host(),
+            reason: self.reason.clone(),
+            take_over: self.take_over,
+        }
+    }
+}
+
+impl Target {
+    fn of(both: &BothArgs) -> Result<Self> {
+        let [to] = both.stage.output.to.as_slice() else {
+            return Err(Error::usage("expected one --to: a correction has one store"));
+        };
+        match Uri::parse(to)? {
+            Uri::Store(store, location) if store.corrections.is_some() => Ok(Self { store, location }),
+            other => Err(Error::usage(format!(
+                "--to: expected a store whose metrics can be corrected (sqlite:, postgres:, parquet:), found {other}"
+            ))),
+        }
+    }
+
+    fn open(&self, dry_run: bool, run: &Run) -> Result<Box<dyn Corrections>> {
+        let Some(corrections) = self.store.corrections else {
+            return Err(Error::broken("a store without corrections"));
+        };
+        match dry_run {
+            true => (corrections.open_to_compare)(&self.location),
+            false => {
+                let up = Up::new(&run.metrics, &self.location.to_string());
+                (corrections.open)(&self.location, &open_options(run, up))
+            }
+        }
+    }
+}
+
+/// Checks the inputs without reading them; returns whether they are stores. Errors: exit status 2 if some are stores and others are
+/// not, or if a flag requires another order of their rows.
+fn check_inputs(both: &BothArgs) -> Result<bool> {
+    let inputs = both.stage.input.uris()?;
+    let stores = inputs.iter().filter(|uri| matches!(uri, Uri::Store(..))).count();
+    if stores > 0 && stores < inputs.len() {
+        return Err(Error::usage("expected either stores or files and topics as inputs, found both"));
+    }
+    if stores > 0 && both.schema.dedup.is_some() {
+        return Err(Error::usage(
+            "--dedup requires raw records in the order of their arrival; a store is written behind evt-validate --dedup",
+        ));
+    }
+    Ok(stores > 0)
+}
+
+/// Returns the order of the rows of the inputs, whose event time is in `span`; with `has_sessions` the rows of stores are sorted.
+fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) -> Result<Order> {
+    let inputs = both.stage.input.uris()?;
+    if !check_inputs(both)? {
+        let ends = !inputs.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
+        return Ok(Order::Streams { ends });
+    }
+    let mut least: Option<crate::store::StreamEnd> = None;
+    for uri in &inputs {
+        let Uri::Store(store, location) = uri else { continue };
+        let Some(ends) = store.reader.stream_ends else {
+            return Err(Error::usage(format!("{uri}: expected a store of events")));
+        };
+        let ends = ends(location)?;
+        least = ends.into_iter().chain(least).min_by_key(|end| end.stream_time);
+    }
+    let held_by = least.as_ref().map(|end| format!("partition {} of {} ends there", end.partition, end.origin));
+    let closed = least.map(|end| end.stream_time.saturating_sub(args.out_of_orderness.0.unwrap_or(0)));
+    let one_lake = |uri: &Uri| matches!(uri, Uri::Store(store, _) if store.scheme == "parquet");
+    let has_days = span.since.is_some() && span.until.is_some() || inputs.iter().all(one_lake);
+    let by_day = inputs.len() == 1 && has_days && !has_sessions;
+    Ok(Order::Stores { closed, held_by, by_day })
+}
+
+/// Corrects the windows; returns the exit status.
+pub(super) fn run(args: WindowsArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8> {
+    stage(args, both, run)?.run()
+}
+
+/// Opens the stage.
+fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> {
+    let (spec, target) = (args.spec()?, Target::of(&both)?);
+    check_inputs(&both)?;
+    let digest = args.digest(&spec, &both);
+    let mut scope = args.scope(&spec, run.clock.now())?;
+    let bound = args.out_of_orderness.0.unwrap_or(i64::MAX);
+    let mut late = LateCells::new(args.spec()?, bound);
+    let given = args.late_events.as_deref();
+    let mut late_input = given.map(|uri| LateInput::new(uri, scope.range == Span::default())).transpose()?;
+    // `--dry-run` opens the store to compare it only.
+    let mut corrections = target.open(both.dry_run, run)?;
+    let names: Vec<String> = scope.metrics.iter().map(|metric| metric.name.to_string()).collect();
+    let stored = corrections.late_cells(&names)?;
+    if let Some(input) = &mut late_input {
+        input.read(&mut late, &scope, corrections.as_mut(), run)?;
+    }
+    let only_late = late_input.is_some() && scope.range == Span::default();
+    if only_late {
+        // Only the cells that late events name are corrected.
+        scope.range = late.span().unwrap_or(Span { since: Some(0), until: Some(0) });
+        late.raise(&stored);
+    } else if !args.without_late {
+        stored.iter().filter(|cell| scope.covers(&cell.key)).for_each(|cell| late.add(cell));
+    }
+    let claim = args.claim(&scope, digest);
+    let reading = scope.reading(args.before);
+    let has_sessions = scope.metrics.iter().any(MetricScope::is_session);
+    let order = order(&args, &both, reading, has_sessions)?;
+    set_outputs(&mut both, run);
+    let source = source(&args, &both, &spec, &order, reading)?;
+    let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
+    let validates = schemas.is_some() || both.schema.dedup.is_some();
+    let validate = validates.then(|| Validate::new(both.schema.clone(), schemas));
+    let mut setup = Setup {
+        scope,
+        reading,
+        order,
+        corrections,
+        late,
+        only_late,
+        late_input,
+        without_late: if args.without_late { stored } else { vec![] },
+        progress: None,
+        dry_run: both.dry_run,
+        rate: both.rate,
+        run: run.clone(),
+    };
+    let (out_of_orderness, quiet) = (args.out_of_orderness, both.stage.common.quiet);
+    let start = move |learned: SourceInfo<'_>| {
+        // The inputs can be read, and nothing is compared yet.
+        let claimed = setup.corrections.claim(&claim)?;
+        say_claimed(&claimed, &setup.run, quiet);
+        // Late events may name cells before the progress of a correction that did not know them.
+        setup.progress = claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| setup.late_input.is_none());
+        start(learned, spec, out_of_orderness, validate, setup)
+    };
+    let stage = StageSpec { formats: FORMATS, ..StageSpec::new(&both.stage) };
+    open(stage, source, run, Box::new(start))
+}
+
+fn say_claimed(claimed: &crate::store::correct::Claimed, run: &Run, quiet: bool) {
+    if quiet {
+        return;
+    }
+    for id in &claimed.ended {
+        run.console.say(format!("ended correction {id}"));
+    }
+    if let Some(resumed) = &claimed.resumed {
+        let after = resumed.progress.map_or_else(String::new, |at| format!(", complete to {}", format_instant(at)));
+        run.console.say(format!("resuming correction {} by {}{after}", resumed.id, resumed.by));
+    }
+}
+
+/// Sets the outputs of the stage: the changes of `--dry-run`, and dead letters only if `--dlq` is given on the command line.
+fn set_outputs(both: &mut BothArgs, run: &Run) {
+    let output = &mut both.stage.output;
+    output.to = if both.dry_run { vec!["-".into()] } else { vec![] };
+    let given = output.dlq.take().filter(|dlq| run.letters.as_ref() != Some(dlq));
+    output.dlq = Some(given.unwrap_or_else(|| "null:".into()));
+}
+
+/// Returns the options of the source.
+fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span: Span) -> Result<SourceOptions> {
+    let inputs = both.stage.input.uris()?;
+    let has_letters = both.stage.output.dlq.as_deref().is_some_and(|dlq| dlq != "null:");
+    let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
+    let provenance = if inputs.iter().any(is_raw) { Provenance::Overwrite } else { Provenance::Keep };
+    let mut mapping = both.stage.map.options(provenance)?;
+    mapping.watch = spec.leaves.properties();
+    mapping.distinct = both.schema.schemas.is_some();
+    let (texts, coded) = spec.leaves.texts();
+    mapping.coded = coded;
+    let validates = both.schema.schemas.is_some() || both.schema.dedup.is_some();
+    let lean = !validates && !has_letters && args.late_events.is_none();
+    mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
+    let chosen = |metric: &&Metric| args.only.is_empty() || args.only.contains(&metric.name);
+    let has_sessions = spec.metrics.iter().filter(chosen).any(|metric| MetricScope::of(metric).is_session());
+    Ok(SourceOptions {
+        read_mode: ReadMode::Bounded,
+        shows_records: has_letters,
+        subset: Subset { span, columns: lean.then(|| stored_columns(spec)) },
+        sorts_stores: has_sessions && matches!(order, Order::Stores { .. }),
+        ..both.stage.source(mapping)?
+    })
+}
+
+/// Returns the columns of stored events that the windows need, as bits.
+fn stored_columns(spec: &Spec) -> u32 {
+    let stamps = [column::EVENT_TIME, column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME];
+    let properties = (!spec.leaves.properties().is_empty()).then_some(column::PROPERTIES);
+    let bits = stamps.into_iter().chain(properties).fold(0, |bits, column| bits | 1 << column);
+    bits | spec.leaves.columns()
+}
+
+/// Makes the operator once the rows are known.
+fn start(
+    learned: SourceInfo<'_>,
+    spec: Spec,
+    out_of_orderness: Disorder,
+    validate: Option<Validate>,
+    setup: Setup,
+) -> Result<OperatorSetup> {
+    learned.expect(Kind::Event, "expected events")?;
+    let SourceInfo { source, .. } = learned;
+    source.set_named(spec.leaves.columns());
+    let explicit = source.is_explicit();
+    let watermark = watermark::Options { out_of_orderness: out_of_orderness.0, explicit, new_partitions: false };
+    let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Final };
+    let is_report = !setup.dry_run;
+    let operator = Box::new(Correct::new(Window::new(options), validate, setup, watermark));
+    Ok(OperatorSetup { operator, schema: Changes::schema(), side: None, is_report })
+}
+
+/// `--check`: adds the faults of the flags, of the inputs and of the store to `findings`.
+pub(super) fn check(args: WindowsArgs, both: BothArgs, run: &Rc<Run>, findings: &mut CheckReport) {
+    let spec = findings.take(args.spec());
+    if let Some(spec) = &spec {
+        findings.take(args.scope(spec, run.clock.now()));
+    }
+    let order = findings.take(order(&args, &both, Span::default(), false));
+    findings.take(Target::of(&both));
+    both.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
+    let parts = spec.zip(order);
+    let options = parts.and_then(|(spec, order)| findings.take(source(&args, &both, &spec, &order, Span::default())));
+    findings.stage(StageSpec::new(&both.stage), options.as_ref());
+}

@@ -1,0 +1,262 @@
+//! The runbooks of evt-runbook(7): each symptom is made on real servers, and its commands run as the page has them.
+
+use crate::broker::Bench;
+use crate::harness::{Dir, ROOT, Run, eventually, in_ci};
+use crate::servers::{postgres, redis};
+use std::process::{Child, Stdio};
+
+/// The commands of a section of the page, in order.
+fn commands(section: &str) -> Vec<String> {
+    let page = std::fs::read_to_string(format!("{ROOT}/man/evt-runbook.7")).expect("it is committed");
+    let (_, rest) = page.split_once(&format!(".SH {section}\n")).expect("the section");
+    let section = rest.split("\n.SH ").next().unwrap_or(rest);
+    let blocks = section.split(".nf\n").skip(1).filter_map(|block| block.split("\n.fi").next());
+    let found: Vec<String> = blocks.map(|block| block.replace("\\-", "-")).collect();
+    assert!((1..=5).contains(&found.len()), "{found:?}");
+    found
+}
+
+/// The topics of the page on a real broker.
+struct Topics {
+    bench: Bench,
+    events: String,
+    dlq: String,
+}
+
+impl Topics {
+    fn new(name: &str, partitions: i32) -> Option<Self> {
+        let bench = Bench::new(name)?;
+        let (events, dlq) = (bench.topic("events", partitions, &[]), bench.topic("dlq", 1, &[]));
+        bench.dir.write("schemas/order/1.avsc", ORDER);
+        Some(Self { bench, events, dlq })
+    }
+
+    /// Runs a command of the page with these topics.
+    fn run(&self, command: &str) -> Run {
+        self.bench.dir.shell(&self.named(command))
+    }
+
+    fn named(&self, command: &str) -> String {
+        let brokers = &self.bench.brokers;
+        let command = command.replace("localhost:9092/events.dlq", &format!("{brokers}/{}", self.dlq));
+        command.replace("localhost:9092/events", &format!("{brokers}/{}", self.events))
+    }
+
+    /// Validates orders, some with their amounts as text and one that nothing repairs, so that they are in events.dlq.
+    fn fail(&self, schemas: &str) {
+        let amount = |n: usize| if n == 7 { "\"n/a\"".to_owned() } else { format!("\"{n}.5\"") };
+        let order = |n: usize| {
+            let (id, amount) = (format!("00000000-0000-4000-8000-{n:012}"), amount(n));
+            let time = "\"server_timestamp\":\"2026-01-01T02:00:00Z\"";
+            format!(
+                "{{\"event_id\":\"{id}\",\"event_type\":\"order\",\"source\":\"shop\",{time},\"amount\":{amount}}}\n"
+            )
+        };
+        self.bench.dir.write("in.jsonl", (0..20).map(order).collect::<String>());
+        let dlq = self.bench.uri(&self.dlq, "");
+        let line = format!("evt-validate in.jsonl --schemas '{schemas}' --to null: --dlq '{dlq}' -q");
+        self.bench.dir.shell(&line).succeeds();
+    }
+
+    /// Starts a stage that reads events, with metrics; returns the process and the address of its metrics.
+    fn stage(&self, tool: &str, args: &str) -> (Child, String) {
+        let address = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+            listener.local_addr().expect("an address").to_string()
+        };
+        let input = self.bench.uri(&self.events, "?group=runbook&start=earliest");
+        let line = format!("exec {tool} '{input}' {args} -q --prometheus {address}");
+        let mut command = self.bench.dir.command("bash", &["-c", &line]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        (child.expect("it starts"), address)
+    }
+}
+
+const ORDER: &str = r#"{"type":"record","name":"order","fields":[{"name":"amount","type":"double"}]}"#;
+
+fn end(mut child: Child) {
+    child.kill().and_then(|()| child.wait()).expect("it is our child");
+}
+
+#[test]
+fn dead_letters_spike() {
+    let Some(topics) = Topics::new("runbook-spike", 2) else { return };
+    topics.fail("schemas");
+    let [summary, dry, replay] = commands("DEAD LETTERS SPIKE").try_into().expect("three");
+    let run = topics.run(&summary).succeeds();
+    assert!(run.text().contains("SchemaValidationError") && run.text().contains("20"), "{run}");
+    let run = topics.run(&dry).ends_with(1);
+    assert_eq!(run.text().lines().filter(|line| line.contains(" replay ")).count(), 19, "{run}");
+    assert_eq!(run.text().lines().filter(|line| line.contains(" faulty ")).count(), 1, "{run}");
+    for _ in 0..2 {
+        topics.run(&replay).ends_with(1);
+        assert_eq!(topics.bench.committed_records(&topics.events).len(), 19);
+    }
+}
+
+#[test]
+fn a_schema_changed_without_registration() {
+    let Ok(registry) = std::env::var("EVT_REGISTRY") else {
+        assert!(!in_ci(), "EVT_REGISTRY is not set (scripts/services)");
+        eprintln!("skipped: EVT_REGISTRY is not set (scripts/services)");
+        return;
+    };
+    let Some(topics) = Topics::new("runbook-schema", 1) else { return };
+    let subject = format!("runbook-{}", std::process::id());
+    let with = |line: &str| {
+        let line = line
+            .replace("http://localhost:8081", &registry)
+            .replace("--subject order", &format!("--subject {subject}"));
+        let flag = format!("--subject ={subject} --schemas");
+        if line.contains("evt-backfill") { line.replace("--schemas", &flag) } else { line }
+    };
+    let dir = &topics.bench.dir;
+    dir.write("old.avsc", ORDER);
+    dir.write("new.avsc", ORDER.replace("\"double\"", "[\"double\",\"string\"]"));
+    dir.shell(&format!("evt-schema register old.avsc --subject {subject} --schemas '{registry}'")).succeeds();
+    topics.fail("schemas");
+    let [summary, check, register, replay] =
+        commands("A SCHEMA CHANGED WITHOUT REGISTRATION").try_into().expect("four");
+    let run = topics.run(&summary).succeeds();
+    assert!(run.text().contains("SchemaValidationError"), "{run}");
+    topics.run(&with(&check)).succeeds();
+    topics.run(&with(&register)).succeeds();
+    topics.run(&with(&replay)).succeeds();
+    assert_eq!(topics.bench.committed_records(&topics.events).len(), 20);
+}
+
+#[test]
+fn a_poison_record() {
+    let Some(topics) = Topics::new("runbook-poison", 1) else { return };
+    topics.fail("schemas");
+    let [list, record, repair] = commands("A POISON RECORD").try_into().expect("three");
+    let dir = &topics.bench.dir;
+    let input = topics.bench.uri(&topics.events, "");
+    dir.shell(&format!("evt-ingest in.jsonl -q --to '{input}'")).succeeds();
+    let dlq = topics.bench.uri(&topics.dlq, "");
+    // The letter that no patch repairs fails again and again.
+    let line = "evt-backfill --patch 'set amount = try_cast(amount as double)' --schemas schemas --ledger sqlite:replay.db -q \
+                --to replayed.jsonl";
+    dir.shell(&format!("{line} --dead '{dlq}' --dlq first.jsonl")).ends_with(1);
+    dir.shell(&format!("{line} --dead first.jsonl --dlq faulty.jsonl")).ends_with(1);
+    let run = topics.run(&list).succeeds();
+    assert!(run.text().contains("letter_id") && run.text().contains("in.jsonl"), "{run}");
+    let run = topics.run(&record).succeeds();
+    assert!(run.text().starts_with('{') && run.text().lines().count() == 1, "{run}");
+    topics.run(&repair).succeeds();
+    assert_eq!(topics.bench.committed_records(&topics.events).len(), 21);
+}
+
+#[test]
+fn the_watermark_stands_still() {
+    let Some(topics) = Topics::new("runbook-watermark", 2) else { return };
+    let dir = &topics.bench.dir;
+    // All events have one source, which is their key, so that one partition stays empty.
+    dir.shell(&format!(
+        "evt-gen --events 500 --rate 1 --seed 3 -q | sed 's/\"source\":\"[^\"]*\"/\"source\":\"one\"/' | evt-ingest -q --to '{}'",
+        topics.bench.uri(&topics.events, "")
+    ))
+    .succeeds();
+    let (child, address) = topics.stage("evt-window", "--size 1m --late null: --to null:");
+    let [metrics, events] = commands("THE WATERMARK STANDS STILL").try_into().expect("two");
+    let metrics = metrics.replace("localhost:9100", &address);
+    let mut seen = String::new();
+    eventually("the records are read", || {
+        seen = dir.shell(&metrics).text();
+        let lags: Vec<&str> = seen.lines().filter(|line| line.starts_with("evt_consumer_lag_records")).collect();
+        lags.len() == 2 && lags.iter().all(|line| line.ends_with(" 0") || line.ends_with(" 0.0"))
+    });
+    let run = topics.run(&events).succeeds();
+    let partitions: std::collections::BTreeSet<String> =
+        run.rows().iter().map(|row| row["partition"].to_string()).collect();
+    assert_eq!(partitions.len(), 1, "{run}\n{seen}");
+    end(child);
+}
+
+#[test]
+fn lag_grows() {
+    let Some(topics) = Topics::new("runbook-lag", 1) else { return };
+    let dir = &topics.bench.dir;
+    dir.shell(&format!("evt-gen --events 500 -q | evt-ingest -q --to '{}'", topics.bench.uri(&topics.events, "")))
+        .succeeds();
+    let (child, address) = topics.stage("evt-sink", "--to sqlite:archive.db");
+    let [metrics] = commands("LAG GROWS").try_into().expect("one");
+    let metrics = metrics.replace("localhost:9100", &address);
+    let names = ["evt_consumer_lag_seconds{", "evt_backpressure_seconds_total{side=\"output\"", "evt_output_up{"];
+    eventually("the metrics are there", || {
+        let text = dir.shell(&metrics).text();
+        // A file is no server, so that only outputs on servers have evt_output_up.
+        names[..2].iter().all(|name| text.contains(name))
+    });
+    end(child);
+}
+
+#[test]
+fn a_metric_was_wrong_for_three_hours() {
+    let dir = Dir::new("runbook-metric");
+    let spec = |aggregate: &str| {
+        let sized = "size = \"10m\"\nby = [\"country\"]";
+        format!(
+            "[[metric]]\nname = \"revenue\"\naggregate = \"{aggregate}\"\n{sized}\n[[metric]]\nname = \"events\"\nsize = \"10m\"\n"
+        )
+    };
+    dir.shell("evt-gen --events 20k --rate 1 --seed 4 --start 2026-01-01T01:00:00Z -q | evt-ingest -q --origin in --to parquet:raw")
+        .succeeds();
+    dir.write("metrics.toml", spec("sum(latency_ms * 1000)"));
+    dir.shell("evt-window parquet:raw -q -m metrics.toml --to sqlite:metrics.db").succeeds();
+    dir.write("metrics.toml", spec("sum(latency_ms)"));
+    let [dry, correct] = commands("A METRIC WAS WRONG FOR THREE HOURS").try_into().expect("two");
+    let run = dir.shell(&dry).ends_with(1);
+    assert!(run.text().contains("revenue") && !run.text().contains("events"), "{run}");
+    dir.shell(&correct).succeeds();
+    dir.shell(&dry).succeeds();
+    dir.shell("evt-window parquet:raw -q -m metrics.toml --to sqlite:right.db").succeeds();
+    let rows = |db: &str| {
+        let sql = "SELECT metric_name, window_start, dimensions, value FROM aggregated_metrics \
+                   WHERE window_start >= '2026-01-01T02:00' AND window_end <= '2026-01-01T05:00:00.000000Z' ORDER BY 1, 2, 3";
+        let db = rusqlite::Connection::open(dir.path(db)).expect("it opens");
+        let mut found = db.prepare(sql).expect("a statement");
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get::<_, f64>(3)?))
+        };
+        found.query_map([], row).expect("rows").collect::<Result<Vec<_>, _>>().expect("rows")
+    };
+    assert!(rows("right.db").len() > 18);
+    assert_eq!(rows("metrics.db"), rows("right.db"));
+}
+
+#[test]
+fn the_disk_is_full() {
+    let Some(topics) = Topics::new("runbook-disk", 1) else { return };
+    let dir = &topics.bench.dir;
+    dir.shell(&format!("evt-gen --events 500 -q | evt-ingest -q --to '{}'", topics.bench.uri(&topics.events, "")))
+        .succeeds();
+    let input = topics.bench.uri(&topics.events, "?group=archive&end=latest");
+    let run = dir.shell(&format!("evt-sink '{input}' -q --to /dev/full -o jsonl")).ends_with(74);
+    assert!(run.stderr().contains("No space left on device"), "{run}");
+    let [room, check] = commands("THE DISK IS FULL").try_into().expect("two");
+    assert!(dir.shell(&room).succeeds().text().contains('%'));
+    let run = topics.run(&check).succeeds();
+    assert!(run.text().contains("sqlite:metrics.db: ready"), "{run}");
+    dir.shell(&format!("evt-sink '{input}' -q --to sqlite:metrics.db")).succeeds();
+    let db = rusqlite::Connection::open(dir.path("metrics.db")).expect("it opens");
+    let rows: i64 = db.query_row("SELECT count(*) FROM raw_events", [], |row| row.get(0)).expect("a row");
+    assert_eq!(rows, 500, "nothing is lost");
+}
+
+#[test]
+fn a_server_is_away() {
+    let Some(topics) = Topics::new("runbook-away", 1) else { return };
+    let (Some((postgres, _, _)), Some((redis, _, _))) = (postgres(), redis()) else { return };
+    let [check] = commands("A SERVER IS AWAY").try_into().expect("one");
+    let there = topics.named(&check).replace("postgres://localhost/evt", &format!("'{postgres}'"));
+    let there = there.replace("redis://localhost/0", &format!("'{redis}'"));
+    // Metrics alone go to Redis, but the check contacts every server.
+    let run = topics.bench.dir.shell(&there).succeeds();
+    assert_eq!(run.text().matches(": ready").count(), 3, "{run}");
+    let away = topics.named(&check).replace("redis://localhost/0", "redis://127.0.0.1:1/0");
+    let away = away.replace("postgres://localhost/evt", "postgres://127.0.0.1:1/evt");
+    let run = topics.bench.dir.shell(&away).ends_with(69);
+    assert_eq!(run.text().matches(": ready").count(), 1, "{run}");
+    assert_eq!(run.stderr().lines().count(), 2, "{run}");
+}
