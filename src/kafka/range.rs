@@ -144,7 +144,9 @@ pub fn resolve(
         cursor.end = ends.as_ref().map(|ends| ends[at].unwrap_or(cursor.extent.high).min(cursor.extent.high));
         let committed = committed.iter().find(|position| position.id == cursor.id);
         let kept = match &start {
-            Bound::Kept(kept) => kept.iter().find(|(number, ..)| *number == cursor.id.number).and_then(|(.., time)| *time),
+            Bound::Kept(kept) => {
+                kept.iter().find(|(number, ..)| *number == cursor.id.number).and_then(|(.., time)| *time)
+            }
             _ => None,
         };
         cursor.stream_time = committed.and_then(|position| position.stream_time).or(kept);

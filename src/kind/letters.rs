@@ -2,8 +2,8 @@
 
 use super::Kind;
 use super::dead::{Fault, Letter, column};
-use super::older;
 use super::headers::{self, Headers as _};
+use super::older;
 use super::record_id::made_id;
 use crate::error::Result;
 use arrow::array::{

@@ -23,7 +23,8 @@ fn older_kind(schema: &Schema) -> Option<Kind> {
         let expected = present.field_with_name(name);
         found.name() == name && expected.is_ok_and(|expected| found.data_type().equals_datatype(expected.data_type()))
     };
-    let has = |names: &&&[&str]| schema.fields().len() == names.len() && schema.fields().iter().zip(**names).all(is_alike);
+    let has =
+        |names: &&&[&str]| schema.fields().len() == names.len() && schema.fields().iter().zip(**names).all(is_alike);
     older_columns(kind).iter().find(has).map(|_| kind)
 }
 
@@ -55,7 +56,9 @@ mod tests {
 
     #[test]
     fn rows_of_an_older_version_get_the_columns_of_today() {
-        for (kind, names) in Kind::ALL.into_iter().flat_map(|kind| older_columns(kind).iter().map(move |names| (kind, names))) {
+        for (kind, names) in
+            Kind::ALL.into_iter().flat_map(|kind| older_columns(kind).iter().map(move |names| (kind, names)))
+        {
             let present = kind.schema();
             let indices: Vec<usize> = names.iter().map(|name| present.index_of(name).unwrap()).collect();
             let older = Arc::new(present.project(&indices).unwrap());

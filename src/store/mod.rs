@@ -54,7 +54,9 @@ pub fn rules(store: &Store, location: &Location) -> Result<Vec<serde_json::Map<S
     match store.scheme {
         scheme if scheme == sqlite::STORE.scheme => sqlite::rules::read(location),
         scheme if scheme == postgres::STORE.scheme => postgres::rules::read(location),
-        scheme => Err(Error::usage(format!("{location}: expected rules in a file, sqlite: or postgres:, found {scheme}"))),
+        scheme => {
+            Err(Error::usage(format!("{location}: expected rules in a file, sqlite: or postgres:, found {scheme}")))
+        }
     }
 }
 

@@ -327,7 +327,8 @@ mod tests {
         let location = crate::store::Location { path, scheme: "sqlite".to_owned(), ..Default::default() };
         let read = || {
             let read = crate::store::sqlite::STORE.reader.read;
-            let batches: Vec<_> = read(&location, Kind::Alert, Subset::default()).unwrap().map(Result::unwrap).collect();
+            let batches: Vec<_> =
+                read(&location, Kind::Alert, Subset::default()).unwrap().map(Result::unwrap).collect();
             crate::store::sample::as_text(&batches)
         };
         let before = read();

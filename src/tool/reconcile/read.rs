@@ -84,7 +84,7 @@ impl Reading {
             Uri::Kafka(_) => Some(self.source.lag(self.run.clock.now()).iter().map(|lag| lag.records).sum()),
             Uri::Store(store, location) => {
                 let named = location.options.get("table");
-                let tables = (store.tables)(location).ok()?;
+                let tables = (store.reader.tables)(location).ok()?;
                 tables.into_iter().find(|(name, _)| named.is_none_or(|named| named == name)).map(|(_, rows)| rows)
             }
             _ => None,
