@@ -41,6 +41,8 @@ pub struct Unit {
     pub args: &'static str,
     /// Further lines of its section `[Service]`.
     pub settings: &'static str,
+    /// When a timer starts it (`OnCalendar=`); `None`: it runs all the time.
+    pub calendar: Option<&'static str>,
 }
 
 /// A row of the table of tools (`tool::ALL`). It refers to the flags of the tool and not to its work, so a binary that reads the

@@ -57,6 +57,7 @@ impl Tool for Args {
         after: "",
         args: "'kafka://localhost:9092/raw?group=evt-ingest' --to 'kafka://localhost:9092/events?format=frames'",
         settings: "",
+        calendar: None,
     });
 
     fn waits_at_terminal(&self) -> bool {

@@ -54,6 +54,7 @@ impl Tool for Args {
         args: "'kafka://localhost:9092/metrics?format=frames&group=evt-sink'",
         settings: "# systemctl edit evt-sink sets another path; systemd-creds encrypt keeps the file encrypted.\n\
                    LoadCredential=postgres:/etc/evt/postgres.password\n",
+        calendar: None,
     });
 
     fn waits_at_terminal(&self) -> bool {

@@ -89,6 +89,7 @@ impl Tool for Args {
         after: "evt-ingest.service",
         args: "'kafka://localhost:9092/events?format=frames&group=evt-validate' --to 'kafka://localhost:9092/valid?format=frames'",
         settings: "",
+        calendar: None,
     });
 
     fn waits_at_terminal(&self) -> bool {

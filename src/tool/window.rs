@@ -217,6 +217,7 @@ impl Tool for Args {
         after: "evt-validate.service",
         args: "'kafka://localhost:9092/valid?format=frames&group=evt-window' --to 'kafka://localhost:9092/metrics?format=frames'",
         settings: "",
+        calendar: None,
     });
 
     fn waits_at_terminal(&self) -> bool {

@@ -191,6 +191,57 @@ fn lag_grows() {
     end(child);
 }
 
+/// Creates events.jsonl with events between 2:00 and 5:00, and writes it to the topic.
+fn three_hours(topics: &Topics) {
+    let line = format!(
+        "evt-gen --events 3k --rate 1 --seed 9 --start 2026-01-01T03:00:00Z -q | evt-ingest -q --to '{}'",
+        topics.bench.uri(&topics.events, "")
+    );
+    topics.bench.dir.shell(&line).succeeds();
+}
+
+#[test]
+fn counts_differ() {
+    let Some(topics) = Topics::new("runbook-counts", 2) else { return };
+    let [ranges, ids, record, again] = commands("COUNTS DIFFER").try_into().expect("four");
+    three_hours(&topics);
+    topics.run(&again).succeeds();
+    topics.run(&ranges).succeeds();
+    let db = rusqlite::Connection::open(topics.bench.dir.path("metrics.db")).expect("it opens");
+    let sql = "DELETE FROM raw_events WHERE \"partition\" = '0' AND \"offset\" BETWEEN 17 AND 19";
+    assert_eq!(db.execute(sql, []).expect("it is ours"), 3);
+    drop(db);
+    let run = topics.run(&ranges).ends_with(1);
+    let faulty: Vec<String> = run.text().lines().filter(|line| line.contains(" 17 ")).map(str::to_owned).collect();
+    assert!(faulty.len() == 1 && faulty[0].contains(" 19 ") && run.stderr().contains('3'), "{run}");
+    let run = topics.run(&ids).ends_with(1);
+    let found: Vec<String> = run.rows().iter().map(|row| format!("{} {}", row["partition"], row["offset"])).collect();
+    assert_eq!(found, [r#""0" 17"#, r#""0" 18"#, r#""0" 19"#], "{run}");
+    let id = run.rows()[0]["event_id"].as_str().expect("an id").to_owned();
+    let run = topics.run(&record).succeeds();
+    assert!(run.text().contains(&id), "{run}");
+    topics.run(&again).succeeds();
+    topics.run(&ranges).succeeds();
+}
+
+#[test]
+fn data_are_stale() {
+    let Some(topics) = Topics::new("runbook-stale", 1) else { return };
+    let [age, lag, events] = commands("DATA ARE STALE").try_into().expect("three");
+    three_hours(&topics);
+    let input = topics.bench.uri(&topics.events, "?end=latest");
+    let dir = &topics.bench.dir;
+    dir.shell(&format!("evt-window '{input}' -q --size 10m --to sqlite:metrics.db")).succeeds();
+    let run = topics.run(&age).ends_with(1);
+    assert!(run.text().contains("count(*)"), "{run}");
+    // Nothing is committed yet.
+    topics.run(&lag).ends_with(1);
+    let archive = topics.bench.uri(&topics.events, "?group=archive&start=earliest&end=latest");
+    dir.shell(&format!("evt-sink '{archive}' -q --to sqlite:archive.db")).succeeds();
+    topics.run(&lag).succeeds();
+    assert_eq!(topics.run(&events).succeeds().rows().len(), 1);
+}
+
 #[test]
 fn a_metric_was_wrong_for_three_hours() {
     let dir = Dir::new("runbook-metric");

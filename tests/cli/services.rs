@@ -342,16 +342,46 @@ fn a_manager_hears_when_the_service_is_ready_and_when_it_stops() {
     assert_eq!(running.end(), 143);
 }
 
+/// The parts of the template that a tool has that runs all the time, and those of one that a timer starts.
+const RUNS_ALWAYS: [(&str, &str); 4] = [
+    ("{limit}", "StartLimitIntervalSec=10min\nStartLimitBurst=10\n"),
+    ("{type}", "# Ready when inputs are open and every output has been looked at.\nType=notify\n"),
+    (
+        "{restart}",
+        "# Down for good where a restart changes nothing: rows were lost (1), the command line (2), the configuration (78).\n\
+         Restart=on-failure\nRestartSec=2s\nRestartPreventExitStatus=1 2 78\n",
+    ),
+    ("{install}", "\n[Install]\nWantedBy=multi-user.target\n"),
+];
+const IS_STARTED_BY_A_TIMER: [(&str, &str); 4] = [
+    ("{limit}", ""),
+    (
+        "{type}",
+        "# The unit fails with the exit status of the tool; OnFailure= may name a unit that reports it.\nType=oneshot\n",
+    ),
+    ("{restart}", ""),
+    ("{install}", ""),
+];
+
 #[test]
 fn every_tool_that_is_a_service_has_its_unit() {
-    let template = std::fs::read_to_string(Path::new(ROOT).join("systemd/unit.template")).expect("it is there");
+    let template =
+        |name: &str| std::fs::read_to_string(Path::new(ROOT).join("systemd").join(name)).expect("it is there");
+    let filled = |text: String, fields: &[(&str, &str)]| {
+        fields.iter().fold(text, |text, (field, value)| text.replace(field, value))
+    };
     for ToolRow { name, unit, command, .. } in tool::ALL {
-        let Some(Unit { after, args, settings }) = unit else { continue };
+        let Some(Unit { after, args, settings, calendar }) = unit else { continue };
         let about = command().get_about().map(ToString::to_string).unwrap_or_default();
+        let parts = if calendar.is_some() { IS_STARTED_BY_A_TIMER } else { RUNS_ALWAYS };
         let fields =
             [("{tool}", *name), ("{about}", &about), ("{after}", after), ("{args}", args), ("{settings}", settings)];
-        let text = fields.iter().fold(template.clone(), |text, (field, value)| text.replace(field, value));
+        let text = filled(filled(template("unit.template"), &parts), &fields);
         assert_file(&format!("systemd/{name}.service"), text.as_bytes());
+        if let Some(calendar) = calendar {
+            let fields = [("{tool}", *name), ("{about}", &about), ("{calendar}", calendar)];
+            assert_file(&format!("systemd/{name}.timer"), filled(template("timer.template"), &fields).as_bytes());
+        }
     }
 }
 
@@ -367,25 +397,23 @@ fn the_units_are_what_systemd_takes() {
     for entry in std::fs::read_dir(Path::new(ROOT).join("systemd")).expect("it is there") {
         let path = entry.expect("readable").path();
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-        if !name.ends_with(".service") {
+        if !name.ends_with(".service") && !name.ends_with(".timer") {
             continue;
         }
         let text = std::fs::read_to_string(&path).expect("text");
-        for line in [
-            "IgnoreSIGPIPE=no",
-            "RestartPreventExitStatus=1 2 78",
-            "Restart=on-failure",
-            "Type=notify",
-            "ExecStartPre=-",
-            "--check",
-        ] {
+        let always = ["RestartPreventExitStatus=1 2 78", "Restart=on-failure", "Type=notify"];
+        let is_job = text.contains("Type=oneshot");
+        let timer = Path::new(ROOT).join("systemd").join(name.replace(".service", ".timer"));
+        assert!(!is_job || timer.exists(), "{name}: no timer starts it");
+        let lines = ["IgnoreSIGPIPE=no", "ExecStartPre=-", "--check"];
+        for line in lines.iter().chain(always.iter().filter(|_| !is_job)).filter(|_| name.ends_with(".service")) {
             assert!(text.contains(line), "{name}: no {line}");
         }
         // systemd-analyze checks that the programs exist.
         dir.write(&name, text.replace("/usr/local/bin/", &format!("{}/", bin_dir().display())));
         names.push(name);
     }
-    assert!(names.len() >= 5, "{names:?}");
+    assert!(names.len() >= 10, "{names:?}");
     let mut args = vec!["verify".to_owned(), "--man=no".to_owned(), "--recursive-errors=no".to_owned()];
     args.extend(names.iter().map(|name| format!("./{name}")));
     let run = dir.run("systemd-analyze", &args).succeeds();

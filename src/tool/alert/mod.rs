@@ -109,9 +109,10 @@ impl Tool for Args {
     ];
 
     const UNIT: Option<Unit> = Some(Unit {
-        after: "evt-validate.service",
-        args: "'kafka://localhost:9092/events?group=evt-alert' --rules /etc/evt/rules.toml --state /var/lib/evt-alert/alerts.db --to 'kafka://localhost:9092/alerts'",
+        after: "",
+        args: "'kafka://localhost:9092/raw?group=evt-alert' --rules /etc/evt/rules.toml --state /var/lib/evt-alert/alerts.db --to 'kafka://localhost:9092/alerts'",
         settings: "StateDirectory=evt-alert\n",
+        calendar: None,
     });
 
     fn waits_at_terminal(&self) -> bool {

@@ -12,8 +12,8 @@ mod replay;
 mod target;
 mod windows;
 
-use crate::cli::Tool;
 use crate::cli::check::CheckReport;
+use crate::cli::{Tool, Unit};
 use crate::error::Result;
 use crate::run::Run;
 use args::BothArgs;
@@ -53,6 +53,13 @@ impl Tool for Args {
             "evt-backfill --dead dead.jsonl --patch \"set latency_ms = try_cast(latency_ms as double)\" --schemas schemas --ledger sqlite:replay.db --to replayed.jsonl --dlq faulty.jsonl",
         ),
     ];
+
+    const UNIT: Option<Unit> = Some(Unit {
+        after: "evt-window.service postgresql.service",
+        args: "-q 'kafka://localhost:9092/valid?format=frames' --late-events 'kafka://localhost:9092/events.late' -m /etc/evt/metrics.toml --to 'postgres://evt:{file:/run/credentials/evt-backfill.service/postgres}@localhost/evt'",
+        settings: "LoadCredential=postgres:/etc/evt/postgres.password\n",
+        calendar: Some("*-*-* 03:30:00"),
+    });
 
     fn waits_at_terminal(&self) -> bool {
         self.replay.dead.is_none() && self.both.stage.waits_at_terminal()

@@ -16,8 +16,8 @@ mod report;
 
 pub use self::args::Args;
 
-use crate::cli::Tool;
 use crate::cli::check::CheckReport;
+use crate::cli::{Tool, Unit};
 use crate::error::Result;
 use crate::run::Run;
 use crate::uri::Uri;
@@ -47,6 +47,13 @@ impl Tool for Args {
             "evt-reconcile -q --freshness 'sqlite:metrics.db?table=aggregated_metrics' --max-age 3m",
         ),
     ];
+
+    const UNIT: Option<Unit> = Some(Unit {
+        after: "evt-validate.service",
+        args: "-q 'kafka://localhost:9092/raw' 'kafka://localhost:9092/valid?format=frames' --plus 'kafka://localhost:9092/events.dlq' --last 2h --settle 10m",
+        settings: "",
+        calendar: Some("hourly"),
+    });
 
     fn run(self, run: &Rc<Run>) -> Result<u8> {
         if let Some(uri) = &self.measure.lag {
