@@ -21,7 +21,10 @@ use evt::generate::random::Random;
 use evt::store::disk::Disk;
 use pipeline::{Disturbance, Pipeline, Shape};
 use results::Results;
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Seeds of a run without EVT_SIMULATION_SEEDS.
 const SEEDS: u64 = 300;
@@ -80,14 +83,35 @@ fn write_archive(input: Option<&Input>, dir: &Path) {
     assert!(run.errors().is_empty(), "the archive cannot be written: {}", run.messages());
 }
 
-/// Reports the seed of a panic.
-struct Announced(u64);
+/// Reports the seed of a panic, and ends the other threads.
+struct Announced<'a> {
+    seed: u64,
+    /// The next seed of any thread.
+    next: &'a AtomicU64,
+}
 
-impl Drop for Announced {
+impl Drop for Announced<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("again: EVT_SIMULATION_SEED={} cargo test --test simulation", self.0);
+            self.next.store(u64::MAX / 2, Ordering::Relaxed);
+            eprintln!("again: EVT_SIMULATION_SEED={} cargo test --test simulation", self.seed);
         }
+    }
+}
+
+/// Simulates seeds before `end` until there are none left; returns how many had each disturbance.
+fn simulate_until(end: u64, next: &AtomicU64, base: &Path) -> [u64; 4] {
+    let mut counts = [0; 4];
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= end {
+            return counts;
+        }
+        let dir = base.join(seed.to_string());
+        let _announced = Announced { seed, next };
+        let disturbance = simulate(seed, &dir);
+        counts[disturbance.index()] += 1;
+        std::fs::remove_dir_all(&dir).expect("the directory of a seed");
     }
 }
 
@@ -105,14 +129,14 @@ fn disturbed_pipes_lose_nothing_count_nothing_twice_and_fire_nothing_early() {
         None => 0..number("EVT_SIMULATION_SEEDS").unwrap_or(SEEDS),
     };
     let is_many = seeds.end - seeds.start >= SEEDS;
-    let mut counts = [0u64; 4];
-    for seed in seeds {
-        let dir = base.path().join(seed.to_string());
-        let _announced = Announced(seed);
-        let disturbance = simulate(seed, &dir);
-        counts[disturbance.index()] += 1;
-        std::fs::remove_dir_all(&dir).expect("the directory of a seed");
-    }
+    let next = AtomicU64::new(seeds.start);
+    let counts = std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let simulating = || simulate_until(seeds.end, &next, base.path());
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(simulating)).collect();
+        let counts = threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        counts.reduce(|sum, one| std::array::from_fn(|index| sum[index] + one[index])).unwrap_or_default()
+    });
     println!("whole {} signalled {} killed {} failing disks {}", counts[0], counts[1], counts[2], counts[3]);
     assert!(!is_many || counts.iter().all(|count| *count >= 20), "too few of a kind: {counts:?}");
 }
