@@ -141,11 +141,11 @@ impl RunningRule {
         if !all && self.active.is_empty() {
             // The common case: nothing is active, and few values have changed.
             let policy = &self.definition.policy;
-            let quiet = |key: &u32| match view.groups.get(key) {
-                Some(group) => !policy.is_breach(group.value, false) && !(policy.no_data && group.rows == 0),
-                None => true,
+            let is_breach = |key: &u32| match view.groups.get(key) {
+                Some(group) => policy.is_breach(group.value, false) || policy.no_data && group.rows == 0,
+                None => false,
             };
-            if changes.changed.iter().all(quiet) {
+            if !changes.changed.iter().any(is_breach) {
                 return;
             }
         }

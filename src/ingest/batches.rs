@@ -6,7 +6,7 @@ use crate::console::Console;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::kind::event::{self, RAW};
-use crate::kind::{Kind, older};
+use crate::kind::{Kind, letters, older};
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, SchemaRef};
 

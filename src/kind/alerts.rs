@@ -70,8 +70,8 @@ pub fn completed(batch: &RecordBatch) -> Result<RecordBatch> {
     for at in added {
         let mut column = ColumnBuilder::new(schema.field(at));
         for row in 0..batch.num_rows() {
-            let value = Row { columns: &all, row }.completed(at)?;
-            column.append(value).ok_or_else(|| unexpected(at))?;
+            let row = Row { columns: &all, row };
+            column.append(row.completed(at)?).ok_or_else(|| unexpected(at))?;
         }
         columns[at] = column.finish();
     }

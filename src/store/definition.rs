@@ -23,6 +23,9 @@ pub fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>> + 'static) 
     }))
 }
 
+/// Returns the greatest stream time of each partition of the events of a store.
+pub type StreamEnds = fn(&Location) -> Result<Vec<StreamEnd>>;
+
 /// Tables of a store with the number of rows in each.
 pub type Tables = Vec<(String, u64)>;
 
@@ -54,7 +57,7 @@ pub struct StoreReader {
     /// Reads the rows of one kind, in key order, as batches of the kind's schema. It may return more than the subset.
     pub read: fn(&Location, Kind, Subset) -> Result<Batches>,
     /// Returns the greatest stream time of each partition of its events, if it can hold events.
-    pub stream_ends: Option<fn(&Location) -> Result<Vec<StreamEnd>>>,
+    pub stream_ends: Option<StreamEnds>,
 }
 
 /// How a store opens its metrics for a correction.

@@ -91,4 +91,4 @@ mod conformance;
 #[cfg(test)]
 mod ledger_conformance;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;

@@ -96,6 +96,10 @@ impl Tail {
 mod tests {
     use super::*;
     use crate::expr::tests_events as events;
+    use crate::kind::Kind;
+    use crate::kind::span::Span;
+    use arrow::array::AsArray;
+    use arrow::datatypes::TimestampMicrosecondType;
     use proptest::prelude::*;
 
     fn numbered(count: usize) -> RecordBatch {

@@ -110,8 +110,8 @@ fn keys(posted: &[Posted]) -> Vec<String> {
 }
 
 /// The keys of a firing and its resolve.
-pub fn both(alert: &Alert) -> Vec<String> {
-    ["firing", "resolved"].map(|state| format!("{}.{state}", alert.id())).to_vec()
+pub fn both(alert: &Alert) -> [String; 2] {
+    ["firing", "resolved"].map(|state| format!("{}.{state}", alert.id()))
 }
 
 #[test]

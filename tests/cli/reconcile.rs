@@ -238,7 +238,7 @@ fn times_select_what_is_judged() {
     assert_eq!(sum(&run, "missing"), dropped);
     for row in run.rows().iter().filter(|row| !row["bucket"].is_null() && row["missing"] != 0) {
         let bucket = row["bucket"].as_str().expect("a time");
-        assert!(&bucket[..16] >= &since[..16] && &bucket[..16] <= &until[..16], "{row}");
+        assert!(bucket[..16] >= since[..16] && bucket[..16] <= until[..16], "{row}");
     }
     // What has arrived since a short time ago is in flight.
     let now = ["--now", until, "--settle"];

@@ -14,7 +14,7 @@ pub struct Session {
     /// The server.
     pub server: PostgresServer,
     persistence: Persistence,
-    link: Option<Link>,
+    pub(super) link: Option<Link>,
 }
 
 impl Session {

@@ -1,6 +1,7 @@
 //! Tests that only PostgreSQL needs: lost connections, keys too long for an index, tables of a newer evt.
 
 use super::*;
+use crate::error::ErrorKind;
 use crate::store::Notice;
 use crate::store::conformance::Bench;
 use crate::store::sample::{as_text, metrics, rows};
@@ -35,7 +36,7 @@ fn what_a_run_has_taken_back_stays_so_though_its_connection_ends() {
     let mut sink = Box::new(Postgres::open(&bench.location, &options).unwrap());
     sink.write(Kind::Metric, &metrics(&[(3, 0, 5, false), (4, 0, 5, false)])).unwrap();
     sink.write(Kind::Metric, &metrics(&[(3, 0, 5, true)])).unwrap();
-    sink.link = None;
+    sink.session.link = None;
     sink.write(Kind::Metric, &metrics(&[(3, 0, 5, false), (3, 0, 4, false)])).unwrap();
     let outcome = sink.finish().unwrap();
     assert_eq!((outcome.counts.inserted, outcome.counts.deleted, outcome.counts.stale), (2, 1, 2));

@@ -290,6 +290,7 @@ pub fn version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Subset;
 
     /// Makes the tables of an older version.
     fn old(version: usize) -> (tempfile::TempDir, SqliteFile, Connection) {

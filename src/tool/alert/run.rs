@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::format::row;
 use crate::frame::{End, How};
 use crate::kind::Kind;
-use crate::kind::alert::{self, AlertState};
+use crate::kind::alert::AlertState;
+use crate::kind::alerts;
 use crate::metrics;
 use crate::notify::sender::Sender;
 use crate::output::OutputReport;
@@ -370,14 +371,14 @@ impl AlertRun {
 
     fn write(&mut self, transitions: &[Transition]) -> Result<()> {
         let is_row = |one: &&Transition| one.purpose == TransitionUse::Row;
-        let alerts: Vec<_> = transitions.iter().filter(is_row).map(|one| &one.alert).collect();
-        if alerts.is_empty() {
+        let changed: Vec<_> = transitions.iter().filter(is_row).map(|one| &one.alert).collect();
+        if changed.is_empty() {
             return Ok(());
         }
-        let firing = alerts.iter().filter(|alert| alert.state == AlertState::Firing).count() as u64;
+        let firing = changed.iter().filter(|alert| alert.state == AlertState::Firing).count() as u64;
         self.progress.fired += firing;
-        self.progress.resolved += alerts.len() as u64 - firing;
-        let batch = alert::batch(alerts.iter().copied())?;
+        self.progress.resolved += changed.len() as u64 - firing;
+        let batch = alerts::batch(changed.iter().copied())?;
         self.emit(&batch)
     }
 
@@ -470,7 +471,8 @@ impl AlertRun {
         }
         let firing = self.engine.firing();
         let (fired, resolved) = (self.progress.fired, self.progress.resolved);
-        if !self.options.is_quiet && !(self.services.is_once && fired == 0 && firing == 0) {
+        let is_silent = self.services.is_once && fired == 0 && firing == 0;
+        if !self.options.is_quiet && !is_silent {
             let mut line = format!("{counts}; fired {fired}, resolved {resolved}, firing {firing}");
             for report in reports {
                 let found = report.counts.as_ref().map(ToString::to_string).or_else(|| report.remark.clone());

@@ -15,7 +15,7 @@ use crate::op::window::{Outcome, Window};
 use crate::run::Run;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::store::correct::{CorrectionCounts, Corrections, Part, Step};
-use crate::time::{DAY, format_instant};
+use crate::time::{DAY, LATEST, format_instant};
 use crate::tool::validate::{Kept, Validate};
 use arrow::array::{AnyDictionaryArray, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -393,7 +393,7 @@ impl Correct {
         let closed = self.window.watermark().get();
         let until = self.setup.scope.range.until;
         let line = match (&self.setup.order, closed) {
-            (Order::Streams { ends: true }, _) => return,
+            (Order::Streams { ends: true }, _) | (_, Some(LATEST)) => return,
             (_, Some(closed)) if until.is_some_and(|until| until <= closed) => return,
             (Order::Stores { held_by: Some(held_by), .. }, Some(closed)) => {
                 format!("windows that were open at {} are not corrected; {held_by}", format_instant(closed))

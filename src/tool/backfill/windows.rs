@@ -26,7 +26,7 @@ use crate::source::SourceOptions;
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::store::correct::{Claim, Corrections, shown_range};
 use crate::store::{Location, Store, Subset};
-use crate::time::{format_instant, parse_duration, parse_instant_or_now};
+use crate::time::{LATEST, format_instant, parse_duration, parse_instant_or_now};
 use crate::tool::validate::Validate;
 use crate::tool::window::{Disorder, disorder};
 use crate::uri::Uri;
@@ -60,6 +60,9 @@ pub(super) struct WindowsArgs {
     /// Correct only windows that are closed at INSTANT
     #[arg(long, value_name = "INSTANT")]
     closed_before: Option<String>,
+    /// Treat all windows of a store as closed, also if one of its partitions ended before them
+    #[arg(long, conflicts_with = "closed_before")]
+    all_closed: bool,
     /// The out-of-orderness of the run that wrote the windows (evt-window(1))
     #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
     out_of_orderness: Disorder,
@@ -116,11 +119,12 @@ impl WindowsArgs {
     /// Returns the digest of everything but metrics and range that determines the right cells.
     fn digest(&self, spec: &Spec, both: &BothArgs) -> String {
         let mut digest = Xxh3::new();
-        let Self { before, closed_before, out_of_orderness, late_events, without_late, .. } = self;
+        let Self { before, closed_before, all_closed, out_of_orderness, late_events, without_late, .. } = self;
         for metric in &spec.metrics {
             digest.update(format!("{}\0", metric.text).as_bytes());
         }
-        let flags = (before, closed_before, out_of_orderness, late_events, without_late, &both.schema, &both.stage.map);
+        let closing = (closed_before, all_closed, out_of_orderness);
+        let flags = (before, closing, late_events, without_late, &both.schema, &both.stage.map);
         digest.update(format!("{flags:?}").as_bytes());
         format!("{:032x}", digest.digest128())
     }
@@ -201,7 +205,10 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) ->
         least = ends.into_iter().chain(least).min_by_key(|end| end.stream_time);
     }
     let held_by = least.as_ref().map(|end| format!("partition {} of {} ends there", end.partition, end.origin));
-    let closed = least.map(|end| end.stream_time.saturating_sub(args.out_of_orderness.0.unwrap_or(0)));
+    let closed = least.map(|end| match args.all_closed {
+        true => LATEST,
+        false => end.stream_time.saturating_sub(args.out_of_orderness.0.unwrap_or(0)),
+    });
     let one_lake = |uri: &Uri| matches!(uri, Uri::Store(store, _) if store.scheme == "parquet");
     let has_days = span.since.is_some() && span.until.is_some() || inputs.iter().all(one_lake);
     let by_day = inputs.len() == 1 && has_days && !has_sessions;

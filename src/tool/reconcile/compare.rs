@@ -129,7 +129,7 @@ impl<'a> Inputs<'a> {
                 sorter.push(entry)
             };
             match piece {
-                Piece::Rows(Kind::Metric, batch) => return self.metrics(batch, Side::A),
+                Piece::Rows(Kind::Metric, batch) => self.metrics(batch, Side::A),
                 Piece::Rows(Kind::Event | Kind::Late, batch) => {
                     subject.get_or_insert(ComparedRows::Events);
                     rows::events(batch, *options, names, &mut unit)

@@ -64,10 +64,11 @@ impl<'a> ComparisonReport<'a> {
             duplicate: compare.dedup,
             in_flight: compare.settle.is_some(),
         };
+        let is_silent = quiet && verdict.is_right;
         if self.args.show.output_format == Some(OutputForm::Prometheus) {
             let text = exposition::comparison(ranges, &self.names, &verdict, self.run.clock.now());
             write_text(self.args, &text, self.run)?;
-        } else if !self.args.show.ids && !(quiet && verdict.is_right) {
+        } else if !self.args.show.ids && !is_silent {
             write_rows(self.args, &output::ranges(ranges, &self.names, columns)?, self.run)?;
         }
         if !verdict.is_right {
