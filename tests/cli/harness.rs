@@ -218,6 +218,11 @@ pub fn python() -> Option<String> {
     needed("EVT_PYTHON", "a Python with pyarrow, duckdb, polars and fastavro (scripts/python)")
 }
 
+/// Prometheus' promtool (scripts/promtool prints its path).
+pub fn promtool() -> Option<String> {
+    needed("EVT_PROMTOOL", "Prometheus' promtool (scripts/promtool)")
+}
+
 fn needed(variable: &str, what: &str) -> Option<String> {
     let found = std::env::var(variable).ok().filter(|path| Path::new(path).exists());
     if found.is_none() {

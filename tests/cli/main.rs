@@ -13,6 +13,7 @@ mod code;
 mod compat;
 mod containers;
 mod crash;
+mod demo;
 mod docs;
 mod door;
 mod edges;

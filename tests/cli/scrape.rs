@@ -2,7 +2,7 @@
 
 use crate::broker::Bench;
 use crate::door::{Door, event, read};
-use crate::harness::{Dir, ROOT, eventually, row_tools};
+use crate::harness::{self, Dir, ROOT, eventually, row_tools};
 use crate::kafka::record;
 use crate::services::{EVENT, Running};
 use evt::metrics::{self, Definition, Shape};
@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 
 /// The status line and the body of an answer.
 fn ask(address: &str, request: &str) -> (String, String) {
@@ -76,6 +77,30 @@ fn compare(text: &str, table: &[&'static Definition], seen: &mut BTreeSet<&'stat
             seen.insert(definition.name);
         }
     }
+}
+
+/// Runs promtool with a file as standard input; returns what it prints.
+fn promtool(args: &[&str], input: &Path) -> Option<String> {
+    let mut command = Command::new(harness::promtool()?);
+    let input = std::fs::File::open(input).expect("a file");
+    let output = command.args(args).stdin(input).output().expect("promtool runs");
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{text}");
+    Some(text)
+}
+
+#[test]
+fn the_rules_for_prometheus_are_valid_and_name_metrics_that_exist() {
+    let path = Path::new(ROOT).join("examples/alerts/prometheus.yml");
+    if let Some(text) = promtool(&["check", "rules", &path.display().to_string()], &path) {
+        assert!(text.contains("4 rules found"), "{text}");
+    }
+    let rules = std::fs::read_to_string(&path).expect("a file");
+    let name = regex::Regex::new(r"\bevt_[a-z_]+").expect("a pattern");
+    let used: BTreeSet<&str> = name.find_iter(&rules).map(|found| found.as_str()).collect();
+    let known: BTreeSet<String> = metrics::all().flat_map(sampled).collect();
+    assert_eq!(used.len(), 4, "{used:?}");
+    assert!(used.iter().all(|name| known.contains(*name)), "{used:?}");
 }
 
 #[test]
