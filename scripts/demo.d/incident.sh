@@ -32,7 +32,7 @@ pipe() {
     printf '%s' "evt-ingest $1 -q --dlq dead.jsonl \\
     | evt-validate -q --schemas ../../examples/schemas --dlq dead.jsonl --to - --to parquet:lake/events \\
     | evt-window -q -m $2 --late late.jsonl \\
-    | evt-sink -q --to sqlite:metrics.db --to -"
+    | evt-sink -q --to sqlite:metrics.db --to - -o jsonl"
 }
 
 echo "To repeat a command below, run it in demo/incident."
@@ -94,8 +94,8 @@ head -n 5400 demo/incident/part-3.jsonl >&3
 tell "What evt-backfill would change between 02:00 and 05:00, then the correction itself."
 range="--since 2026-01-01T02:00:00Z --until 2026-01-01T05:00:00Z --all-closed"
 run --exit 1 "evt-backfill -q parquet:lake/events -m metrics.toml $range \\
-    --to sqlite:metrics.db --dry-run > changes.jsonl"
-run "evt-view -q changes.jsonl --head 4 -o table"
+    --to sqlite:metrics.db --dry-run -o table > changes.txt"
+run "head -n 5 changes.txt"
 run "evt-backfill parquet:lake/events -m metrics.toml $range \\
     --to sqlite:metrics.db --reason 'revenue counted cents'"
 
@@ -105,14 +105,18 @@ exec 3>&-
 wait "$pipe_of_live"
 trap - EXIT
 
+tell "Is every event of the shop in the lake?"
+run --exit 1 "evt-reconcile shop.jsonl parquet:lake/events --by id --bucket 1h -o table"
+
 tell "The dead letters of the bad release, and what a repair would do."
 run "evt-view -q dead.jsonl --summary -o table"
 replay="evt-backfill -q --dead dead.jsonl --patch 'set amount = try_cast(amount as double)' \\
     --schemas ../../examples/schemas --ledger sqlite:replay.db --to replayed.jsonl"
-run "$replay --dry-run | head -n 1 | cut -c 1-160"
+run --exit 1 "$replay --dry-run > repairs.jsonl"
+run "head -n 1 repairs.jsonl | cut -c 1-240"
 run "$replay"
 run "wc -l < replayed.jsonl"
-run "$replay   # a second time: every letter is replayed once"
+run "$replay   # again: nothing is replayed twice"
 run "wc -l < replayed.jsonl"
 
 tell "The replayed events are stored, and the windows that missed them are corrected."
@@ -120,10 +124,9 @@ run "evt-ingest -q replayed.jsonl | evt-validate -q --schemas ../../examples/sch
 run "evt-backfill parquet:lake/events -m metrics.toml --since 2026-01-01T06:00:00Z --until 2026-01-01T06:10:00Z --all-closed \\
     --to sqlite:metrics.db --reason 'a release wrote amounts as text'"
 
-tell "Is every event of the shop in the lake? Are the metrics those of one run of the right file over the right events?"
-run "evt-reconcile shop.jsonl parquet:lake/events --by id"
+tell "Every event is in the lake, and the metrics are those of one run of the right file over the right events."
+run "evt-reconcile shop.jsonl parquet:lake/events --by id -o table"
 run "evt-ingest -q shop.jsonl | evt-window -q -m metrics.toml | evt-sink -q --to sqlite:right.db"
-run "evt-reconcile 'sqlite:right.db?table=aggregated_metrics' 'sqlite:metrics.db?table=aggregated_metrics'"
-run "evt-view -q 'sqlite:metrics.db?table=corrections' -o table || true"
+run "evt-reconcile 'sqlite:right.db?table=aggregated_metrics' 'sqlite:metrics.db?table=aggregated_metrics' -o table"
 
 tell "All is repaired. Everything is in demo/incident."

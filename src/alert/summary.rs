@@ -73,8 +73,8 @@ pub fn render(template: &str, values: &SummaryValues<'_>) -> String {
         match (at, text) {
             (Some(at), _) => out.push_str(values.values.get(at).and_then(Option::as_deref).unwrap_or("NULL")),
             (None, "rule") => out.push_str(values.rule),
-            (None, "value") => out.push_str(&values.value.map_or("no value".to_owned(), |value| value.to_string())),
-            (None, "threshold") => out.push_str(&values.threshold.to_string()),
+            (None, "value") => out.push_str(&values.value.map_or("no value".to_owned(), short)),
+            (None, "threshold") => out.push_str(&short(values.threshold)),
             (None, "severity") => out.push_str(values.severity),
             (None, "window") => out.push_str(&format!("{}s", values.window)),
             (None, _) => out.push_str(values.dimensions),
@@ -83,9 +83,31 @@ pub fn render(template: &str, values: &SummaryValues<'_>) -> String {
     out.replace(char::is_control, " ")
 }
 
+/// Returns a number with at most six significant digits, as people read it; the columns of the row have all digits.
+fn short(value: f64) -> String {
+    let rounded: f64 = format!("{value:.5e}").parse().unwrap_or(value);
+    // Whole numbers keep their digits.
+    if value.fract() == 0.0 { value.to_string() } else { rounded.to_string() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_have_at_most_six_significant_digits() {
+        for (value, expected) in [
+            (227.801_666_198_237_83, "227.802"),
+            (0.012_345_678, "0.0123457"),
+            (1_234_567.0, "1234567"),
+            (1_234_567.8, "1234570"),
+            (-0.5, "-0.5"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "inf"),
+        ] {
+            assert_eq!(short(value), expected);
+        }
+    }
 
     #[test]
     fn a_template_names_values_and_dimensions() {

@@ -50,6 +50,8 @@ impl Input for RowInput {
                 let meta = RecordMeta::of_file(&self.name, self.partition);
                 ingest.records(&records, &[], Some(""), meta)?;
             }
+            // The dictionaries of a batch that a filter has emptied have no values.
+            Rows::Batch(batch) if batch.num_rows() == 0 => {}
             Rows::Batch(batch) => {
                 self.carried.learn(&batch);
                 ingest.batch(batch, &self.name)?;

@@ -484,11 +484,13 @@ mod tests {
             let errno = Errno::NOSPC;
             let disk = Disk::failing(DiskFault { after, torn: 10, errno, is_lasting: true });
             let mut file = bench.open(LEDGER, disk.clone());
-            let written = file.lock().and_then(|()| file.append(1, lines(1).as_bytes())).and_then(|()| file.close());
+            let appended = file.lock().and_then(|()| file.append(1, lines(1).as_bytes()));
+            // The ledger closes a batch that is appended, whatever becomes of its intent.
+            let open: &[i64] = if appended.is_ok() { &[] } else { &[1] };
+            let _ = appended.and_then(|()| file.close());
             file.unlock();
             let mut next = bench.open(LEDGER, Disk::default());
-            let complete = finish(&mut next, &[1]).unwrap();
-            if complete.is_empty() && written.is_err() {
+            if finish(&mut next, open).unwrap() != open {
                 next.lock().unwrap();
                 next.append(1, lines(1).as_bytes()).unwrap();
             }

@@ -250,7 +250,7 @@ mod tests {
     fn a_value_that_cannot_be_evaluated_is_reported_for_its_record_alone() {
         let patch = Patch::parse("set a = b * 2").unwrap();
         let found = patch.apply(&[r#"{"b":"x"}"#, r#"{"b":2}"#, r#"{"b":1e308}"#]).unwrap();
-        assert_eq!(found[0], Err("--patch: b: expected a number, found x".to_owned()));
+        assert_eq!(found[0], Err("--patch: b: expected a number, found \"x\"".to_owned()));
         assert_eq!(found[1].as_deref(), Ok(r#"{"b":2,"a":4}"#));
         assert!(found[2].as_ref().is_err_and(|why| why.contains("found inf")), "{:?}", found[2]);
     }

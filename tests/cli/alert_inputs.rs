@@ -67,6 +67,20 @@ fn a_file_is_known_by_its_content() {
     let found = stats(&["b.jsonl.gz"]);
     assert_eq!(counts(&found), [2000, 0, 2000, 0]);
     assert!(found["stderr"].as_str().is_some_and(|text| text.contains("the same content as a.jsonl")), "{found}");
+    // Rows of other kinds have no offsets, and are known by their number.
+    dir.shell("evt-ingest a.jsonl -q | evt-window --size 1m --late null: -q -o jsonl > all.jsonl").succeeds();
+    let metrics = String::from_utf8(dir.bytes("all.jsonl")).expect("text");
+    let part: String = metrics.lines().take(20).map(|line| format!("{line}\n")).collect();
+    let metric = rule(&json!({"input": "metric", "aggregate": "max(value)", "threshold": 1000, "window_seconds": 60}));
+    dir.write("metric.json", rules(&[metric]));
+    let read_metrics = |text: &str| {
+        dir.write("m.jsonl", text);
+        let args = ["--once", "--rules", "metric.json", "--state", "m.db", "--stats", "stats.json", "m.jsonl"];
+        dir.run("evt-alert", &args).succeeds();
+        counts(&serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON"))
+    };
+    assert_eq!(read_metrics(&part), [20, 20, 0, 0]);
+    assert_eq!(read_metrics(&metrics), [34, 14, 20, 0]);
     // Another content under the same name is a new file; its rows are behind the clock.
     dir.write("a.jsonl", lines(&[series(0.5, 1500.5, 1.0, &json!({"n": 1}))]));
     let found = stats(&["a.jsonl"]);

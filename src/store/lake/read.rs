@@ -90,6 +90,9 @@ pub fn stream_ends(location: &Location) -> Result<Vec<StreamEnd>> {
     for path in disk::days(&root)? {
         for batch in Day::open(&path)?.columns(Kind::Event, &[ORIGIN, PARTITION, STREAM_TIME])? {
             let batch = batch?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
             let dictionary = |name: &str| -> Result<&dyn AnyDictionaryArray> {
                 let foreign = || Error::corrupt(format!("parquet:{}: rows that evt did not write", path.display()));
                 rows::column(&batch, name)?.as_any_dictionary_opt().ok_or_else(foreign)

@@ -62,8 +62,10 @@ pub struct Feed {
     pub source: Source,
     /// The file that it reads, if its position is kept.
     pub mark: Option<FileMark>,
-    /// Rows up to this offset were evaluated by an earlier run.
+    /// Rows up to this offset were evaluated by an earlier run. Rows without stamps have their number instead.
     skip_to: i64,
+    /// The number of the next row without stamps.
+    next_row: i64,
     is_topic: bool,
     /// Whether it has ended.
     pub is_ended: bool,
@@ -87,6 +89,7 @@ impl Feed {
             source,
             mark: None,
             skip_to: -1,
+            next_row: 0,
             is_topic,
             is_ended: false,
             counts: Counts::default(),
@@ -182,8 +185,8 @@ impl Feed {
         }
         match kind {
             Kind::Event => self.events(batch, to),
-            Kind::Dead => self.others(&batch, kind, "failed_at", to),
-            Kind::Metric => self.others(&batch, kind, "window_end", to),
+            Kind::Dead => self.others(batch, kind, "failed_at", to),
+            Kind::Metric => self.others(batch, kind, "window_end", to),
             Kind::Late | Kind::Alert => {
                 let found = kind.name();
                 Err(Error::usage(format!("{}: expected rows of kind event, dead or metric, found {found}", self.name)))
@@ -193,14 +196,12 @@ impl Feed {
 
     fn events(&mut self, batch: RecordBatch, to: &mut Intake<'_>) -> Result<()> {
         to.clock.withdraw(&self.key);
-        let batch = self.skip_known(batch)?;
+        let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values().to_vec();
+        let batch = self.skip_known(batch, &offsets)?;
         if batch.num_rows() == 0 {
             return Ok(());
         }
         let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
-        if let (Some(mark), Some(last)) = (&mut self.mark, offsets.iter().max()) {
-            mark.last_offset = mark.last_offset.max(*last);
-        }
         let mut stream_times = instants(batch.column(column::STREAM_TIME))?.to_vec();
         let (origins, names) = (batch.column(column::ORIGIN), batch.column(column::PARTITION));
         let (origin_codes, name_codes) = (codes(origins), codes(names));
@@ -227,12 +228,14 @@ impl Feed {
         self.add(Kind::Event, &batch, [&event_times, &stream_times], to)
     }
 
-    /// Leaves out the rows that an earlier run has evaluated.
-    fn skip_known(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
+    /// Leaves out the rows that an earlier run has evaluated, and notes the last of the others.
+    fn skip_known(&mut self, batch: RecordBatch, offsets: &[i64]) -> Result<RecordBatch> {
+        if let (Some(mark), Some(last)) = (&mut self.mark, offsets.iter().max()) {
+            mark.last_offset = mark.last_offset.max(*last);
+        }
         if self.skip_to < 0 {
             return Ok(batch);
         }
-        let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
         let keep: Vec<bool> = offsets.iter().map(|offset| *offset > self.skip_to).collect();
         let known = keep.iter().filter(|keep| !**keep).count() as u64;
         self.counts.add(&Counts { taken: known, duplicate: known, ..Counts::default() });
@@ -243,7 +246,11 @@ impl Feed {
     }
 
     /// Takes rows without stamps: the whole input is one partition.
-    fn others(&mut self, batch: &RecordBatch, kind: Kind, time: &str, to: &mut Intake<'_>) -> Result<()> {
+    fn others(&mut self, batch: RecordBatch, kind: Kind, time: &str, to: &mut Intake<'_>) -> Result<()> {
+        let first = self.next_row;
+        self.next_row += batch.num_rows() as i64;
+        let numbers: Vec<i64> = (first..self.next_row).collect();
+        let batch = &self.skip_known(batch, &numbers)?;
         let times = batch.column_by_name(time).ok_or_else(|| Error::corrupt(format!("{}: no {time}", self.name)))?;
         let times = instants(times)?.to_vec();
         if !std::mem::replace(&mut self.is_whole, true) {
