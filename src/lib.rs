@@ -48,7 +48,6 @@ pub mod replay;
 pub mod run;
 pub mod secret;
 pub mod service;
-pub mod sort;
 pub mod source;
 pub mod spool;
 pub mod stage;

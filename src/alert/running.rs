@@ -79,7 +79,7 @@ pub struct RunningRule {
     pub start: Option<i64>,
     /// The greatest stream time of the rows before the rule existed, on the grid.
     created: Option<i64>,
-    /// Whether an instant was evaluated with the present policy.
+    /// Whether every group was evaluated with the present policy; if not, the next instant evaluates all.
     is_started: bool,
     /// Groups whose condition holds or whose alert fires.
     pub(super) active: BTreeMap<u32, ActiveAlert>,
@@ -190,8 +190,12 @@ impl RunningRule {
                 _ => {}
             }
         }
-        if let Some(active) = active {
-            self.active.insert(key, active);
+        match active {
+            Some(active) => _ = self.active.insert(key, active),
+            // Resolved although the value is a breach, because the resolve threshold is on the other side of the threshold: the
+            // next instant is a breach again without a change of the value.
+            None if change.is_some() => self.is_started = false,
+            None => {}
         }
     }
 

@@ -318,3 +318,13 @@ pub fn parse_share(text: &str) -> Result<f64, String> {
     let share = number.parse::<f64>().map_err(|_| "expected a share like 0.01 or 1%".to_owned())? / scale;
     if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("expected a share between 0 and 1".to_owned()) }
 }
+
+/// How far an event may be behind its partition's stream time (µs); any distance with `None`.
+#[derive(Clone, Copy, Debug)]
+pub struct Disorder(pub Option<i64>);
+
+/// Parses the value of `--out-of-orderness`.
+pub fn disorder(text: &str) -> Result<Disorder> {
+    let bound = if text == "all" { None } else { Some(parse_duration(text)?) };
+    Ok(Disorder(bound))
+}

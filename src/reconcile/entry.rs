@@ -16,6 +16,26 @@ pub enum Side {
     A,
 }
 
+/// What is compared, which decides the names of columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ComparedRows {
+    /// Events by partition and offset.
+    #[default]
+    Events,
+    /// Metrics by name, dimensions and start of the window.
+    Metrics,
+}
+
+impl ComparedRows {
+    /// Returns the columns of an origin and a partition.
+    pub fn names(self) -> [&'static str; 2] {
+        match self {
+            Self::Events => ["origin", "partition"],
+            Self::Metrics => ["metric_name", "dimensions"],
+        }
+    }
+}
+
 /// The flag of a unit that arrived so recently that B need not have it yet.
 pub const IN_FLIGHT: u8 = 1;
 /// The flag of a unit whose position is in plus.

@@ -1,6 +1,6 @@
 //! The results of a comparison as rows.
 
-use super::entry::{PartitionNames, id_of_key};
+use super::entry::{ComparedRows, PartitionNames, id_of_key};
 use super::judge::Finding;
 use super::ranges::{OffsetRange, RangeCounts};
 use super::rows::id_of_unreadable;
@@ -10,26 +10,6 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicr
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// What is compared, which decides the names of columns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ComparedRows {
-    /// Events by partition and offset.
-    #[default]
-    Events,
-    /// Metrics by name, dimensions and start of the window.
-    Metrics,
-}
-
-impl ComparedRows {
-    /// Returns the columns of an origin and a partition.
-    fn names(self) -> [&'static str; 2] {
-        match self {
-            Self::Events => ["origin", "partition"],
-            Self::Metrics => ["metric_name", "dimensions"],
-        }
-    }
-}
 
 /// Which columns the rows of ranges have.
 #[derive(Clone, Copy, Debug, Default)]

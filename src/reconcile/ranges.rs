@@ -4,7 +4,6 @@
 //! missing is a row of its own.
 
 use super::judge::{Finding, UnitOutcome};
-use super::verdict::FaultSummary;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
@@ -114,6 +113,33 @@ impl OffsetRange {
         self.since = [self.since, other.since].into_iter().flatten().min();
         self.until = self.until.max(other.until);
         self.counts.add(&other.counts);
+    }
+}
+
+/// Faulty ranges that the verdict names.
+const NAMED_MAX: usize = 3;
+
+/// The faults of a comparison: the counts of everything, and the first faulty ranges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultSummary {
+    /// The counts of all partitions.
+    pub total: RangeCounts,
+    /// The first faulty ranges.
+    pub first: Vec<OffsetRange>,
+    /// The number of faulty ranges.
+    pub ranges: u64,
+}
+
+impl FaultSummary {
+    /// Adds a range.
+    pub fn add(&mut self, range: &OffsetRange) {
+        self.total.add(&range.counts);
+        if range.counts.faults() > 0 {
+            self.ranges += 1;
+            if self.first.len() < NAMED_MAX {
+                self.first.push(*range);
+            }
+        }
     }
 }
 

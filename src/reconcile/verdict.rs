@@ -1,36 +1,8 @@
 //! The verdict of a comparison, and its one line.
 
-use super::entry::PartitionNames;
-use super::output::ComparedRows;
-use super::ranges::{OffsetRange, RangeCounts};
+use super::entry::{ComparedRows, PartitionNames};
+use super::ranges::{FaultSummary, OffsetRange, RangeCounts};
 use crate::time::format_instant;
-
-/// Faulty ranges that the line names.
-const NAMED_MAX: usize = 3;
-
-/// The faults of a comparison: the counts of everything, and the first faulty ranges.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FaultSummary {
-    /// The counts of all partitions.
-    pub total: RangeCounts,
-    /// The first faulty ranges.
-    pub first: Vec<OffsetRange>,
-    /// The number of faulty ranges.
-    pub ranges: u64,
-}
-
-impl FaultSummary {
-    /// Adds a range.
-    pub fn add(&mut self, range: &OffsetRange) {
-        self.total.add(&range.counts);
-        if range.counts.faults() > 0 {
-            self.ranges += 1;
-            if self.first.len() < NAMED_MAX {
-                self.first.push(*range);
-            }
-        }
-    }
-}
 
 /// Rows that do not take part in the verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

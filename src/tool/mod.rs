@@ -18,6 +18,7 @@ pub mod schema;
 pub mod sink;
 mod stall;
 pub mod validate;
+mod validation;
 pub mod view;
 pub mod window;
 

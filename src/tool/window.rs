@@ -2,7 +2,7 @@
 
 use super::late::Late;
 use super::stall::StallMonitor;
-use crate::cli::args::StageArgs;
+use crate::cli::args::{Disorder, StageArgs, disorder};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::StageSpec;
@@ -106,16 +106,6 @@ struct WatermarkArgs {
     /// Accept partitions that appear after windows have closed; their rows may be late, and results depend on timing
     #[arg(long, value_name = "HOW")]
     new_partitions: Option<NewPartitions>,
-}
-
-/// How far an event may be behind its partition's stream time (µs); any distance with `None`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Disorder(pub Option<i64>);
-
-/// Parses the value of `--out-of-orderness`.
-pub(super) fn disorder(text: &str) -> Result<Disorder> {
-    let bound = if text == "all" { None } else { Some(parse_duration(text)?) };
-    Ok(Disorder(bound))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

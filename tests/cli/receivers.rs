@@ -85,7 +85,10 @@ fn serve(
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
     loop {
         line.clear();
-        reader.read_line(&mut line)?;
+        if reader.read_line(&mut line)? == 0 {
+            // A client that was killed: its request has no end.
+            return Ok(());
+        }
         let Some((name, value)) = line.trim_end().split_once(": ") else { break };
         headers.insert(name.to_lowercase(), value.to_owned());
     }

@@ -246,7 +246,7 @@ fn cut_letters_are_passed_over_and_counted() {
     let line = "evt-backfill --dead dead.jsonl --ledger sqlite:replay.db --to replayed.jsonl --dlq again.jsonl";
     let run = dir.shell(line).ends_with(1);
     assert!(run.stderr().contains("1 letters were passed over: they have only the beginning of their record"), "{run}");
-    assert!(dir.bytes("replayed.jsonl").is_empty() && !dir.path("again.jsonl").exists());
+    assert!(dir.bytes("replayed.jsonl").is_empty() && dir.bytes("again.jsonl").is_empty());
 }
 
 #[test]

@@ -37,7 +37,7 @@ const LAYERS: [&[&str]; 12] = [
     &["avro"],
     &["format", "frame", "expr", "mapping", "op", "view", "generate", "alert", "reconcile", "replay"],
     &["backfill"],
-    &["clock", "secret", "console", "metrics", "service", "stop", "https", "registry", "sort", "store"],
+    &["clock", "secret", "console", "metrics", "service", "stop", "https", "registry", "store"],
     &["notify"],
     &["run"],
     &["uri"],

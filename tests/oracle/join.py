@@ -13,7 +13,7 @@ duckdb.sql(f"""
     CREATE TABLE found AS SELECT event_id::UUID AS id, verdict
     FROM read_json('{found}', columns = {{event_id: 'VARCHAR', verdict: 'VARCHAR'}}, format = 'newline_delimited');
 """)
-assert duckdb.sql("SELECT max(copies) FROM a").fetchone() == (1,)
+assert duckdb.sql("SELECT max(copies) FROM a").fetchall() == [(1,)]
 expected = duckdb.sql("""
     WITH rows AS (SELECT id, min(n) AS n, count(*) AS copies FROM b GROUP BY id),
     joined AS (SELECT coalesce(a.id, rows.id) AS id, a.id IS NULL AS is_extra, rows.id IS NULL AS is_missing,

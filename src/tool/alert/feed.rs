@@ -72,6 +72,8 @@ pub struct Feed {
     /// Rows by outcome.
     pub counts: Counts,
     lag_at: Option<Duration>,
+    /// Whether the source has named the partitions.
+    has_partitions: bool,
     /// The key of the whole input, which holds the clock until the partitions are known.
     key: PartitionKey,
     /// Whether the rows have no stamps, so that the whole input is one partition.
@@ -94,6 +96,7 @@ impl Feed {
             is_ended: false,
             counts: Counts::default(),
             lag_at: None,
+            has_partitions: false,
             key,
             is_whole: false,
         }
@@ -150,6 +153,7 @@ impl Feed {
             // Rows without stamps belong to no partition that the source reports.
             Item::Control(Control::Progress(_)) if self.source.kind() != Kind::Event => {}
             Item::Control(Control::Progress(progress)) => {
+                self.has_partitions |= !progress.partitions.is_empty();
                 for partition in progress.partitions {
                     to.clock.withdraw(&self.key);
                     let key = (self.number, partition.origin, partition.partition);
@@ -195,7 +199,10 @@ impl Feed {
     }
 
     fn events(&mut self, batch: RecordBatch, to: &mut Intake<'_>) -> Result<()> {
-        to.clock.withdraw(&self.key);
+        // The first rows may come before the source has named all partitions: until then the input holds the clock.
+        if self.has_partitions {
+            to.clock.withdraw(&self.key);
+        }
         let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values().to_vec();
         let batch = self.skip_known(batch, &offsets)?;
         if batch.num_rows() == 0 {

@@ -1,7 +1,7 @@
 //! Flags of both modes.
 
 use crate::cli::args::StageArgs;
-use crate::tool::validate::SchemaArgs;
+use crate::tool::validation::SchemaArgs;
 
 /// Flags of both modes.
 #[derive(clap::Args, Clone, Debug)]

@@ -16,7 +16,7 @@ use crate::run::Run;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::store::correct::{CorrectionCounts, Corrections, Part, Step};
 use crate::time::{DAY, LATEST, format_instant};
-use crate::tool::validate::{Kept, Validate};
+use crate::tool::validation::{Kept, Validate};
 use arrow::array::{AnyDictionaryArray, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};

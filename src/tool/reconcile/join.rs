@@ -1,6 +1,7 @@
 //! Joins sorted entries by position or by event_id, and collects the findings by position.
 
 use super::report::{ComparisonReport, END};
+use super::sort::{Sorted, Sorter};
 use crate::error::{Error, Result};
 use crate::output::Output;
 use crate::reconcile::entry::{IN_PLUS, RowEntry, RowKey, Side};
@@ -8,7 +9,6 @@ use crate::reconcile::judge::{Finding, Judge, JudgeRules, MatchBy, UnitExtent, U
 use crate::reconcile::metrics;
 use crate::reconcile::output;
 use crate::reconcile::ranges::{RangeSummary, Ranges};
-use crate::sort::{Sorted, Sorter};
 
 /// Rows of `--ids` in a batch.
 const BATCH_ROWS: usize = 2048;

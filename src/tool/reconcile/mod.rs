@@ -2,7 +2,7 @@
 //!
 //! - `args.rs`: the flags.
 //! - `read.rs`: reads one input from its start to its end.
-//! - `compare.rs`: reads A, B and what left on the way; `join.rs`: joins their entries.
+//! - `compare.rs`: reads A, B and what left on the way; `join.rs`: joins their entries; `sort.rs`: sorts them, on disk if they are many.
 //! - `lag.rs`: how far a consumer group is behind; `freshness.rs`: how old the newest rows of a store are.
 //! - `report.rs`: writes the results.
 
@@ -13,6 +13,7 @@ mod join;
 mod lag;
 mod read;
 mod report;
+mod sort;
 
 pub use self::args::Args;
 

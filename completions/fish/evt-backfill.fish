@@ -1,0 +1,58 @@
+complete -c evt-backfill -s m -l metrics -d 'Read the metrics from FILE (evt-metrics(5)), which is the right one' -r
+complete -c evt-backfill -l only -d 'Correct only this metric (repeatable); the others are still evaluated' -r
+complete -c evt-backfill -l since -d 'Correct windows that start at INSTANT or later' -r
+complete -c evt-backfill -l until -d 'Correct windows that end at INSTANT or earlier' -r
+complete -c evt-backfill -l before -d 'Read events from this long before --since, in which sessions may begin' -r
+complete -c evt-backfill -l closed-before -d 'Correct only windows that are closed at INSTANT' -r
+complete -c evt-backfill -l out-of-orderness -d 'The out-of-orderness of the run that wrote the windows (evt-window(1))' -r
+complete -c evt-backfill -l late-events -d 'Count the late events of URI in the windows that they were late for' -r
+complete -c evt-backfill -l reason -d 'Keep TEXT with the correction in the store' -r
+complete -c evt-backfill -l dead -d 'Replay the dead letters of URI instead of correcting windows' -r
+complete -c evt-backfill -l patch -d 'Repair each record by assignments: set NAME = EXPRESSION, ... (evt-metrics(5))' -r
+complete -c evt-backfill -l ledger -d 'Keep what was replayed in this database, so that no letter is replayed twice (sqlite: or postgres:)' -r
+complete -c evt-backfill -l rate -d 'Read at most N events per second' -r
+complete -c evt-backfill -l schemas -d 'Validate against this directory or registry of schemas; without it only the envelope is checked' -r
+complete -c evt-backfill -l subject -d 'Take the subject from a column or path, or use TEXT for all events (=TEXT)' -r
+complete -c evt-backfill -l dedup -d 'Drop an event whose event_id occurred in its partition within this much stream time' -r
+complete -c evt-backfill -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
+complete -c evt-backfill -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
+complete -c evt-backfill -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
+complete -c evt-backfill -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
+complete -c evt-backfill -l time -d 'Take the event time from a column or path, or from the arrival (arrival)' -r
+complete -c evt-backfill -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt-backfill -l time-format -d 'Parse times that are not RFC 3339 with this strftime format' -r
+complete -c evt-backfill -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt-backfill -l max-future -d 'Reject events timestamped more than this after arrival' -r
+complete -c evt-backfill -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
+complete -c evt-backfill -l origin -d 'Use NAME as the origin instead of the name of the input' -r
+complete -c evt-backfill -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
+complete -c evt-backfill -l to -d 'Write rows to URI (repeatable); - is standard output' -r
+complete -c evt-backfill -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table raw [default: by URI]' -r
+complete -c evt-backfill -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
+complete -c evt-backfill -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt-backfill -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
+complete -c evt-backfill -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt-backfill -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
+complete -c evt-backfill -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
+complete -c evt-backfill -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt-backfill -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt-backfill -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
+complete -c evt-backfill -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
+complete -c evt-backfill -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
+complete -c evt-backfill -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c evt-backfill -l all-closed -d 'Treat all windows of a store as closed, also if one of its partitions ended before them'
+complete -c evt-backfill -l without-late -d 'Remove the late events that earlier corrections counted'
+complete -c evt-backfill -l take-over -d 'End the correction of a dead run that is in the way'
+complete -c evt-backfill -l dry-run -d 'Show what would change and write nothing; exit status 1 if anything would'
+complete -c evt-backfill -l no-extra-fields -d 'Reject properties that the schema does not define'
+complete -c evt-backfill -l control -d 'Read control lines in JSONL; only they advance the watermark'
+complete -c evt-backfill -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
+complete -c evt-backfill -l overwrite -d 'Replace output files that exist'
+complete -c evt-backfill -s q -l quiet -d 'Suppress everything but errors: the summary, notices and progress'
+complete -c evt-backfill -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt-backfill -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
+complete -c evt-backfill -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c evt-backfill -s V -l version -d 'Print version'

@@ -1,0 +1,146 @@
+//! The operator that checks events and drops duplicates, and its flags: evt-validate, and evt-backfill for raw records.
+
+use crate::counts::Counts;
+use crate::error::Result;
+use crate::kind::Kind;
+use crate::kind::dead::Rejected;
+use crate::kind::event::{DISTINCT, RAW, column, lent_raw_field};
+use crate::op::dedup::{self, Dedup};
+use crate::op::validate::{Options, SubjectOf, Validator};
+use crate::registry::Registry;
+use crate::stage::operator::{Collector, InputEnded, Message, Operator};
+use crate::store::rows;
+use crate::time::parse_duration;
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::{filter_record_batch, not};
+use arrow::datatypes::Schema;
+use std::sync::Arc;
+
+/// Flags of the tools that check events against schemas.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Schemas")]
+pub struct SchemaArgs {
+    /// Validate against this directory or registry of schemas; without it only the envelope is checked
+    #[arg(long, value_name = "DIR|URL")]
+    pub schemas: Option<String>,
+    /// Take the subject from a column or path, or use TEXT for all events (=TEXT)
+    #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type")]
+    pub subject: SubjectOf,
+    /// Reject properties that the schema does not define
+    #[arg(long)]
+    pub no_extra_fields: bool,
+    /// Drop an event whose event_id occurred in its partition within this much stream time
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub dedup: Option<i64>,
+}
+
+/// Returns the column of raw records that is kept only for dead letters.
+pub fn lent_raw(schema: &Schema) -> Option<usize> {
+    schema.fields().iter().position(|field| **field == lent_raw_field())
+}
+
+/// Validates events and leaves out repeated ones.
+pub struct Validate {
+    validator: Validator,
+    schemas: Option<Box<dyn Registry>>,
+    dedup: Option<Dedup>,
+    /// Whether only the raw record of a row is written.
+    pub writes_raw_alone: bool,
+}
+
+impl Operator for Validate {
+    fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
+        let taken = batch.num_rows() as u64;
+        let Kept { batch, duplicate } = self.keep(batch, out)?;
+        out.rows(&batch)?;
+        Ok(Counts { taken, duplicate, out: batch.num_rows() as u64, ..Counts::default() })
+    }
+
+    fn on_end(&mut self, _end: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
+        if let Some(forgotten) = self.dedup.as_ref().map(Dedup::forgotten).filter(|n| *n > 0) {
+            let why = "too many ids within --dedup; some duplicates may have passed";
+            out.note(Message::Warning(format!("{forgotten} ids were dropped early: {why}")));
+        }
+        Ok(Counts::default())
+    }
+
+    fn snapshot(&mut self) -> Vec<u8> {
+        self.dedup.as_ref().map(Dedup::snapshot).unwrap_or_default()
+    }
+
+    fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>> {
+        let dedup = self.dedup.map(|dedup| Dedup::restore(dedup.into_options(), state)).transpose()?;
+        Ok(Box::new(Self { dedup, ..*self }))
+    }
+}
+
+/// The rows of a batch that are valid and new.
+pub struct Kept {
+    /// These rows.
+    pub batch: RecordBatch,
+    /// Number of repeated rows.
+    pub duplicate: u64,
+}
+
+impl Validate {
+    /// Makes the operator of these flags; `schemas` is what `--schemas` names.
+    pub fn new(args: SchemaArgs, schemas: Option<Box<dyn Registry>>) -> Self {
+        let validator = Validator::new(Options { subject: args.subject, closed: args.no_extra_fields });
+        let dedup = args.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
+        Self { validator, schemas, dedup, writes_raw_alone: false }
+    }
+
+    /// Leaves out repeated rows, and makes dead letters of invalid ones.
+    pub fn keep(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<Kept> {
+        let taken = batch.num_rows() as u64;
+        let batch = self.without_repeats(batch, out)?;
+        let duplicate = taken - batch.num_rows() as u64;
+        Ok(Kept { batch: self.valid(batch, out)?, duplicate })
+    }
+
+    /// Leaves out repeated rows, and writes them to the side output.
+    fn without_repeats(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<RecordBatch> {
+        let Some(dedup) = &mut self.dedup else { return Ok(batch) };
+        let keep = dedup.on_batch(&batch)?;
+        if keep.true_count() == batch.num_rows() {
+            return Ok(batch);
+        }
+        if out.has_side() {
+            let repeated = filter_record_batch(&batch, &not(&keep)?)?;
+            for rejected in out.side(&rows::align(Kind::Event, &repeated)?)? {
+                out.rejected(&repeated, &rejected)?;
+            }
+        }
+        Ok(filter_record_batch(&batch, &keep)?)
+    }
+
+    fn valid(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<RecordBatch> {
+        let Some(schemas) = &mut self.schemas else { return Ok(batch) };
+        let verdicts = self.validator.check(&batch, schemas.as_mut())?;
+        for Rejected { row, fault } in &verdicts.faults {
+            out.dead(&batch, *row, fault)?;
+        }
+        let rows = batch.num_rows();
+        let batch = self.written(batch, verdicts.schema_ids)?;
+        if verdicts.faults.is_empty() {
+            return Ok(batch);
+        }
+        let mut keep = vec![true; rows];
+        verdicts.faults.iter().for_each(|rejected| keep[rejected.row] = false);
+        Ok(filter_record_batch(&batch, &BooleanArray::from(keep))?)
+    }
+
+    /// Returns the columns that are written, the schema ids included.
+    fn written(&self, mut batch: RecordBatch, schema_ids: Int64Array) -> Result<RecordBatch> {
+        if let Some(raw) = batch.schema_ref().index_of(RAW).ok().filter(|_| self.writes_raw_alone) {
+            return Ok(batch.project(&[raw])?);
+        }
+        let own = |batch: &RecordBatch| lent_raw(batch.schema_ref()).or(batch.schema_ref().index_of(DISTINCT).ok());
+        while let Some(own) = own(&batch) {
+            batch.remove_column(own);
+        }
+        let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
+        columns[column::SCHEMA_ID] = Arc::new(schema_ids);
+        Ok(RecordBatch::try_new(batch.schema(), columns)?)
+    }
+}
