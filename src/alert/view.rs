@@ -153,12 +153,15 @@ impl WindowView {
 
     /// Notes rows of a group; returns whether the group is known.
     fn arrive(&mut self, series: &mut EventSeries, key: u32, slice: i64, g: i64) -> bool {
-        let known_for = WINDOWS_KNOWN * self.window;
+        // A row that was in no window of this view does not make its group known, whatever windows other rules have.
+        let is_in_window = slice > g.saturating_sub(self.window);
         if let Some(group) = self.groups.get_mut(&key) {
-            group.last = group.last.max(slice);
+            if is_in_window {
+                group.last = group.last.max(slice);
+            }
             return true;
         }
-        if slice <= g - known_for {
+        if !is_in_window {
             return false;
         }
         series.retain(key);
@@ -168,7 +171,7 @@ impl WindowView {
         let mut dimensions = String::new();
         write_dimensions(&names, &texts, &mut dimensions);
         self.groups.insert(key, GroupValue { last: slice, dimensions, values, ..GroupValue::default() });
-        self.expiry.entry(slice + known_for).or_default().push(key);
+        self.expiry.entry(slice + WINDOWS_KNOWN * self.window).or_default().push(key);
         true
     }
 

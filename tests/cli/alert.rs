@@ -1,6 +1,8 @@
 //! evt-alert through its binary: ten stories, the state file, rules that are edited, and a model in Python.
 
 use crate::harness::{Dir, ROOT, Run, ask, eventually, python};
+use crate::notify::webhook;
+use crate::receivers::{Receiver, Reply};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -239,6 +241,27 @@ fn a_backlog_of_an_hour_takes_less_than_a_minute_and_pages_nobody() {
     let db = Connection::open(dir.path("new.db")).expect("it is a database");
     let paged: i64 = db.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0)).expect("it answers");
     assert_eq!(paged, 2);
+}
+
+#[test]
+fn a_notification_that_is_refused_is_a_negative_verdict() {
+    let dir = Dir::new("alert-refused");
+    dir.write("in.jsonl", lines(&[series(0.0, 100.0, 0.5, &json!({"event_type": "error"}))]));
+    let fields = json!({"threshold": 20, "window_seconds": 60, "notification_channel": "hook"});
+    dir.write("rules.json", rules(&[rule(&fields)]));
+    for (status, verdict) in [(200, 0), (400, 1)] {
+        let receiver = Receiver::new(move |_, _| Reply::Status(status));
+        dir.write("channels.toml", webhook(&receiver, ""));
+        let (now, state) = (at(100.0), format!("{status}.db"));
+        let args = ["--rules", "rules.json", "--now", &now, "--state", &state, "--notify", "channels.toml", "in.jsonl"];
+        let run = dir.run("evt-alert", &args).ends_with(verdict);
+        assert_eq!(
+            run.stderr().contains("channel hook: 1 notifications were refused, 0 were given up"),
+            verdict == 1,
+            "{run}"
+        );
+        assert_eq!(receiver.count(), 1);
+    }
 }
 
 #[test]

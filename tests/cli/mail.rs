@@ -78,7 +78,12 @@ fn mail_is_sent_over_tls_with_a_login() {
     };
     let trusted = format!("ca = \"{ca}\"\n");
     state.enqueue("mail", &[firing("errors", 0)]);
-    assert_eq!(state.deliver(&mail("", "s3cret-of-mail"))["mail"].expired, 1, "an unknown certificate");
+    assert_eq!(
+        state.deliver(&mail("", "s3cret-of-mail"))["mail"].expired,
+        1,
+        "an unknown certificate: {}",
+        state.said()
+    );
     state.enqueue("mail", &[firing("errors", 1)]);
     assert_eq!(state.deliver(&mail(&trusted, "wrong-password"))["mail"].refused, 1);
     state.enqueue("mail", &[firing("errors", 2)]);

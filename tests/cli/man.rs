@@ -90,7 +90,15 @@ fn endings(tool: &ToolRow) -> String {
     }
     let others = tool::ALL.iter().filter(|other| other.name != tool.name);
     let others: Vec<String> = others.map(|other| format!("\\fB{}\\fR(1)", roff(other.name))).collect();
-    let hand = ["evt(7)", "evt-frame(5)", "evt-metrics(5)", "evt-registry(5)"];
+    let hand = [
+        "evt(7)",
+        "evt-channels(5)",
+        "evt-frame(5)",
+        "evt-metrics(5)",
+        "evt-registry(5)",
+        "evt-rules(5)",
+        "evt-runbook(7)",
+    ];
     let hand = hand.map(|name| {
         name.split_once('(').map_or(String::new(), |(name, rest)| format!("\\fB{}\\fR({rest}", roff(name)))
     });

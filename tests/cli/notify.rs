@@ -101,7 +101,7 @@ impl State {
     }
 }
 
-fn webhook(receiver: &Receiver, more: &str) -> String {
+pub fn webhook(receiver: &Receiver, more: &str) -> String {
     format!("[[channel]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"{}/hook\"\n{more}\n", receiver.base)
 }
 

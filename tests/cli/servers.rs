@@ -206,7 +206,7 @@ fn events_into_redis_are_refused_before_anything_is_written() {
     let dir = Dir::new("kind");
     dir.write("events.jsonl", nasty_events());
     let run = dir.run("evt-sink", &["events.jsonl", "--to", &output, "--to", "out.jsonl"]).ends_with(2);
-    assert!(run.stderr().contains("expected rows of kind metric, found event"), "{run}");
+    assert!(run.stderr().contains("expected rows of kind metric, alert, found event"), "{run}");
 }
 
 #[test]

@@ -206,11 +206,16 @@ class Rule:
         window = window or self.fields["window_seconds"]
         return [row for row in rows if row["from"] <= g and g - window < row["slice"] <= g and row["group"] == group]
 
+    def seen(self, row):
+        """Whether a row was in a window of the rule: it was not too late for the first instant that it counts for."""
+        return row["slice"] > row["from"] - self.fields["window_seconds"]
+
     def known(self, rows, g, group):
         """Whether the group has a row in the last ten windows, counted by now."""
         if not self.fields["by"]:
             return True
-        return any(row["from"] <= g and g - KNOWN * self.fields["window_seconds"] < row["slice"] and row["group"] == group for row in rows)
+        since = g - KNOWN * self.fields["window_seconds"]
+        return any(row["from"] <= g and since < row["slice"] and row["group"] == group and self.seen(row) for row in rows)
 
     def plain(self, rows, g, group):
         key = (g, group)
@@ -276,7 +281,7 @@ class Rule:
     def evaluate(self, rows, everything, g, out):
         if g < self.start + self.fields["window_seconds"]:
             return
-        groups = {row["group"] for row in rows if row["from"] <= g and row["slice"] > self.start} if self.fields["by"] else {"{}"}
+        groups = {row["group"] for row in rows if row["from"] <= g and row["slice"] > self.start and self.seen(row)} if self.fields["by"] else {"{}"}
         for group in sorted(groups | set(self.active)):
             if not self.known(rows, g, group):
                 since, firing = self.active.pop(group, (None, None))

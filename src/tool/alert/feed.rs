@@ -52,6 +52,14 @@ pub struct Intake<'a> {
     pub now: Duration,
 }
 
+/// The rows of a file that an earlier run has evaluated.
+struct KnownRows {
+    /// The last of them by its offset, or by its number if the rows have no stamps; -1 if there is none.
+    to: i64,
+    /// The number of the next row without stamps.
+    next: i64,
+}
+
 /// An open input.
 pub struct Feed {
     /// Its number on the command line.
@@ -62,10 +70,7 @@ pub struct Feed {
     pub source: Source,
     /// The file that it reads, if its position is kept.
     pub mark: Option<FileMark>,
-    /// Rows up to this offset were evaluated by an earlier run. Rows without stamps have their number instead.
-    skip_to: i64,
-    /// The number of the next row without stamps.
-    next_row: i64,
+    known: KnownRows,
     is_topic: bool,
     /// Whether it has ended.
     pub is_ended: bool,
@@ -90,8 +95,7 @@ impl Feed {
             name,
             source,
             mark: None,
-            skip_to: -1,
-            next_row: 0,
+            known: KnownRows { to: -1, next: 0 },
             is_topic,
             is_ended: false,
             counts: Counts::default(),
@@ -104,7 +108,7 @@ impl Feed {
 
     /// Continues a file after the rows that an earlier run has evaluated.
     pub fn resume(&mut self, mark: FileMark) {
-        self.skip_to = mark.last_offset;
+        self.known.to = mark.last_offset;
         self.mark = Some(mark);
     }
 
@@ -240,10 +244,10 @@ impl Feed {
         if let (Some(mark), Some(last)) = (&mut self.mark, offsets.iter().max()) {
             mark.last_offset = mark.last_offset.max(*last);
         }
-        if self.skip_to < 0 {
+        if self.known.to < 0 {
             return Ok(batch);
         }
-        let keep: Vec<bool> = offsets.iter().map(|offset| *offset > self.skip_to).collect();
+        let keep: Vec<bool> = offsets.iter().map(|offset| *offset > self.known.to).collect();
         let known = keep.iter().filter(|keep| !**keep).count() as u64;
         self.counts.add(&Counts { taken: known, duplicate: known, ..Counts::default() });
         match known {
@@ -254,9 +258,9 @@ impl Feed {
 
     /// Takes rows without stamps: the whole input is one partition.
     fn others(&mut self, batch: RecordBatch, kind: Kind, time: &str, to: &mut Intake<'_>) -> Result<()> {
-        let first = self.next_row;
-        self.next_row += batch.num_rows() as i64;
-        let numbers: Vec<i64> = (first..self.next_row).collect();
+        let first = self.known.next;
+        self.known.next += batch.num_rows() as i64;
+        let numbers: Vec<i64> = (first..self.known.next).collect();
         let batch = &self.skip_known(batch, &numbers)?;
         let times = batch.column_by_name(time).ok_or_else(|| Error::corrupt(format!("{}: no {time}", self.name)))?;
         let times = instants(times)?.to_vec();

@@ -451,9 +451,17 @@ impl AlertRun {
             Some(sender) => sender.finish(self.options.send_limit)?,
             None => BTreeMap::new(),
         };
-        for (name, found) in channels.iter().filter(|(_, found)| found.due > 0) {
-            let due = found.due;
-            self.run.console.warn(format!("channel {name}: {due} notifications are due; the next run sends them"));
+        for (name, found) in &channels {
+            if found.due > 0 {
+                let due = found.due;
+                self.run.console.warn(format!("channel {name}: {due} notifications are due; the next run sends them"));
+            }
+            if found.lost() > 0 {
+                let (refused, expired) = (found.refused, found.expired);
+                let line = format!("channel {name}: {refused} notifications were refused, {expired} were given up");
+                self.run.console.warn(line);
+                end.verdict = end.verdict.max(1);
+            }
         }
         self.report(&counts, &end, &reports)?;
         Ok(end.verdict)

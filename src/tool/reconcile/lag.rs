@@ -14,6 +14,7 @@ use crate::reconcile::measure::{PartitionLag, lag_fault, lag_rows, lag_text};
 use crate::run::Run;
 use crate::uri::Uri;
 use std::ffi::OsString;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -82,8 +83,8 @@ fn report(args: &Args, lags: &[PartitionLag], group: &str, run: &Rc<Run>) -> Res
 struct FirstRecords {
     /// The timestamps of the records (µs), if they have one.
     records: ByPartition<Option<i64>>,
-    /// The partitions that are read, with their ends.
-    open: ByPartition<i64>,
+    /// The partitions that are read, with the offsets that are not committed.
+    open: ByPartition<Range<i64>>,
 }
 
 impl FirstRecords {
@@ -92,9 +93,9 @@ impl FirstRecords {
     fn read(cursors: &[PartitionCursor], source: &mut Box<dyn RecordSource>, topics: &Topics) -> Result<Self> {
         let unread = cursors.iter().filter(|cursor| cursor.next < cursor.extent.high);
         let starts: Vec<Position> = unread.map(PartitionCursor::start).collect();
-        let ends = cursors.iter().map(|cursor| (cursor.id, cursor.extent.high));
-        let mut first = Self { records: ByPartition::new(), open: ends.collect() };
-        first.open.retain(|id, _| starts.iter().any(|start| start.id == *id));
+        let offsets = cursors.iter().map(|cursor| (cursor.id, cursor.next..cursor.extent.high));
+        let open = offsets.filter(|(_, offsets)| !offsets.is_empty()).collect();
+        let mut first = Self { records: ByPartition::new(), open };
         if starts.is_empty() {
             return Ok(first);
         }
@@ -126,14 +127,20 @@ impl FirstRecords {
 
 impl RecordSink for FirstRecords {
     fn record(&mut self, id: PartitionId, message: &Message<'_>) -> Result<bool> {
-        if self.open.remove(&id).is_some_and(|end| message.offset < end) {
+        let Some(offsets) = self.open.get(&id) else { return Ok(true) };
+        if message.offset < offsets.start {
+            // A batch of records may begin before the offset that was requested.
+            return Ok(false);
+        }
+        if message.offset < offsets.end {
             self.records.insert(id, message.arrival.map(|arrival| arrival.at));
         }
+        self.open.remove(&id);
         Ok(true)
     }
 
     fn read_to(&mut self, id: PartitionId, next: Option<i64>, _high: i64) -> Result<bool> {
-        let is_over = self.open.get(&id).is_none_or(|end| next.is_some_and(|next| next >= *end));
+        let is_over = self.open.get(&id).is_none_or(|offsets| next.is_some_and(|next| next >= offsets.end));
         if is_over {
             self.open.remove(&id);
         }
