@@ -396,7 +396,7 @@ fn alerts_equal_a_naive_model_on_random_streams_rules_edits_and_restarts() {
             let paths: Vec<String> = files.keys().map(|file| format!("{name}/{file}")).collect();
             args.extend(paths.iter().map(String::as_str));
             if paths.is_empty() {
-                args.push("/dev/null");
+                args.extend(["-f", "jsonl", "/dev/null"]);
             }
             let run = dir.run("evt-alert", &args).stays_calm();
             assert!(run.status() <= 1, "seed {seed}: {run}");

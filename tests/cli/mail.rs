@@ -8,22 +8,37 @@ use serde_json::json;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
-/// The mail server, and its port.
-fn mail_server(dir: &Dir, python: &str, certificate: &[&str]) -> (Child, String) {
-    let script = format!("{ROOT}/tests/oracle/mail.py");
-    let args = [&[script.as_str(), "mail.jsonl"], certificate].concat();
-    let mut server = dir.command(python, &args).stdout(Stdio::piped()).spawn().expect("python runs");
-    let mut port = String::new();
-    let stdout = server.stdout.take().expect("it is piped");
-    BufReader::new(stdout).read_line(&mut port).expect("it prints its port");
-    (server, port.trim().to_owned())
+/// A mail server, which ends with the test.
+struct MailServer {
+    child: Child,
+    port: String,
+}
+
+impl MailServer {
+    fn new(dir: &Dir, python: &str, certificate: &[&str]) -> Self {
+        let script = format!("{ROOT}/tests/oracle/mail.py");
+        let args = [&[script.as_str(), "mail.jsonl"], certificate].concat();
+        let mut child = dir.command(python, &args).stdout(Stdio::piped()).spawn().expect("python runs");
+        let mut port = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut port).expect("it prints its port");
+        Self { child, port: port.trim().to_owned() }
+    }
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
 }
 
 #[test]
 fn mail_is_accepted_by_a_real_server() {
     let Some(python) = python() else { return };
     let mut state = State::new("smtp");
-    let (mut server, port) = mail_server(&state.dir, &python, &[]);
+    let server = MailServer::new(&state.dir, &python, &[]);
+    let port = &server.port;
     let alert = Alert { summary: "Fehler in Köln\nüber 25 %".to_owned(), ..firing("errors", 0) };
     state.enqueue("mail", &[alert.clone(), resolved(&alert)]);
     let mail = |to: &str| {
@@ -57,18 +72,21 @@ fn mail_is_accepted_by_a_real_server() {
     let mails = state.dir.rows("mail.jsonl");
     let id = json!(format!("<{}@example.org>", both(&cut)[0]));
     assert_eq!(mails[2..].iter().map(|mail| &mail["headers"]["message-id"]).collect::<Vec<_>>(), [&id, &id]);
-    server.kill().expect("it runs");
-    server.wait().expect("it ends");
 }
 
 #[test]
 fn mail_is_sent_over_tls_with_a_login() {
     let Some(python) = python() else { return };
     let mut state = State::new("smtps");
+    // The certificate of a server, not of an authority, whatever openssl's configuration on this machine says.
+    let config = "[req]\ndistinguished_name = dn\nx509_extensions = of_server\n[dn]\n[of_server]\n\
+                  subjectAltName = DNS:localhost\nbasicConstraints = CA:FALSE\n";
+    state.dir.write("openssl.cnf", config);
     let line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
-                -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem";
+                -config openssl.cnf -keyout key.pem -out cert.pem";
     state.dir.shell(line).succeeds();
-    let (mut server, port) = mail_server(&state.dir, &python, &["cert.pem", "key.pem"]);
+    let server = MailServer::new(&state.dir, &python, &["cert.pem", "key.pem"]);
+    let port = &server.port;
     let ca = state.dir.path("cert.pem").display().to_string();
     let mail = |ca: &str, password: &str| {
         format!(
@@ -85,11 +103,9 @@ fn mail_is_sent_over_tls_with_a_login() {
         state.said()
     );
     state.enqueue("mail", &[firing("errors", 1)]);
-    assert_eq!(state.deliver(&mail(&trusted, "wrong-password"))["mail"].refused, 1);
+    assert_eq!(state.deliver(&mail(&trusted, "wrong-password"))["mail"].refused, 1, "{}", state.said());
     state.enqueue("mail", &[firing("errors", 2)]);
     assert_eq!(state.deliver(&mail(&trusted, "s3cret-of-mail"))["mail"].sent, 1, "{}", state.said());
     assert_eq!(state.dir.rows("mail.jsonl")[0]["is_encrypted"], json!(true));
     assert!(!state.said().contains("s3cret") && !state.said().contains("wrong-password"), "{}", state.said());
-    server.kill().expect("it runs");
-    server.wait().expect("it ends");
 }
