@@ -115,9 +115,14 @@ impl RunningRule {
     /// Returns the first instant after `g` at which its states may change without a change of a value.
     pub fn next(&self, g: i64) -> Option<i64> {
         let first = self.first().filter(|_| !self.is_started);
+        // From this instant on there is an earlier value to compare with.
+        let compared = match self.definition.measure.derived {
+            Derived::Compare(span) => self.first().map(|first| first + span).filter(|compared| *compared > g),
+            _ => None,
+        };
         let (policy, repeat) = (&self.definition.policy, self.definition.repeat);
         let timers = self.active.values().filter_map(|active| active.timer(policy, repeat));
-        first.into_iter().chain(timers).min().map(|next| next.max(g + 1))
+        first.into_iter().chain(compared).chain(timers).min().map(|next| next.max(g + 1))
     }
 
     /// Evaluates an instant.
@@ -190,13 +195,12 @@ impl RunningRule {
                 _ => {}
             }
         }
-        match active {
-            Some(active) => _ = self.active.insert(key, active),
-            // Resolved although the value is a breach, because the resolve threshold is on the other side of the threshold: the
-            // next instant is a breach again without a change of the value.
-            None if change.is_some() => self.is_started = false,
-            None => {}
+        if let Some(active) = active {
+            self.active.insert(key, active);
         }
+        // If the resolve threshold is on the other side of the threshold, a value that fires is clear, and one that is resolved is a
+        // breach, at the next instant and without a change of the value.
+        self.is_started &= change.is_none();
     }
 
     /// Pages what fires and was no page, once the alert clock has caught up.

@@ -82,6 +82,11 @@ def edited(rng, rules):
         rules.pop(rng.randrange(len(rules)))
     if rng.random() < 0.5:
         rules.append(random_rule(rng, 100 + rng.randrange(1000)))
+    # Without a rule that can be used there is no run (exit status 78).
+    if not rules:
+        rules.append(random_rule(rng, 100))
+    if not any(rule["enabled"] for rule in rules):
+        rules[0]["enabled"] = True
     return rules
 
 
