@@ -319,8 +319,8 @@ fn kills_at_random_times_replay_no_letter_twice_into_a_file() {
     let mut draws = Draws::new();
     for round in 0..5 {
         let (to, ledger) = (format!("out{round}.jsonl"), format!("sqlite:ledger{round}.db"));
-        // Small batches, so that there are many moments to be killed in.
-        kill_and_finish(&dir, &mut draws, 10, &["--ledger", &ledger, "--to", &to, "--rate", "4000"]);
+        // In small batches that take a second together, so that the first run is always killed.
+        kill_and_finish(&dir, &mut draws, 10, &["--ledger", &ledger, "--to", &to, "--rate", "1000"]);
         assert_eq!(ids(&dir, &to), repairable(3000), "{draws}, round {round}");
         let check: String = Connection::open(dir.path(&format!("ledger{round}.db")))
             .expect("it opens")
@@ -389,7 +389,7 @@ fn letters_are_replayed_into_a_topic_once() {
     let topic = bench.topic("events", 3, &[]);
     let uri = bench.uri(&topic, "");
     let mut draws = Draws::new();
-    kill_and_finish(&dir, &mut draws, 6, &["--ledger", "sqlite:replay.db", "--to", &uri, "--rate", "2000"]);
+    kill_and_finish(&dir, &mut draws, 6, &["--ledger", "sqlite:replay.db", "--to", &uri, "--rate", "1000"]);
     let records = bench.committed_records(&topic);
     let found: Vec<String> =
         records.iter().map(|record| record["event_id"].as_str().expect("an id").to_owned()).collect();
@@ -437,7 +437,7 @@ fn a_ledger_in_postgres_is_shared() {
     let Some((uri, _, _)) = postgres() else { return };
     let dir = shop("replay-postgres", 3000);
     let mut draws = Draws::new();
-    kill_and_finish(&dir, &mut draws, 6, &["--ledger", &uri, "--to", "out.jsonl", "--rate", "2000"]);
+    kill_and_finish(&dir, &mut draws, 6, &["--ledger", &uri, "--to", "out.jsonl", "--rate", "1000"]);
     assert_eq!(ids(&dir, "out.jsonl"), repairable(3000), "{draws}");
     let children = ["a.jsonl", "b.jsonl"].map(|to| start(&dir, &["--ledger", &uri, "--to", to]));
     for child in children {
