@@ -16,7 +16,7 @@ cd "$work"
 
 evt-gen -q --events "$events" --seed 1 >events.jsonl
 for ((n = 0; n < 100; n++)); do
-    printf '[[metric]]\nname = "m%d"\nwhere = "latency_ms > %d"\nby = ["source"]\n\n' "$n" $((n * 5))
+    printf '[[metric]]\nname = "m%d"\nsize = "1m"\nwhere = "latency_ms > %d"\nby = ["source"]\n\n' "$n" $((n * 5))
 done >metrics.toml
 rules() { # COUNT: rules that differ in their threshold only
     for ((n = 0; n < $1; n++)); do

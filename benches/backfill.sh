@@ -16,6 +16,9 @@ unset EVT_DLQ
 cd "$work"
 
 cat >metrics.toml <<'END'
+[defaults]
+size = "1m"
+
 [[metric]]
 name = "revenue"
 aggregate = "sum(amount)"
