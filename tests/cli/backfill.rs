@@ -429,6 +429,23 @@ fn a_correction_that_is_killed_at_any_point_ends_equal_after_the_next_run() {
 }
 
 #[test]
+fn a_hot_store_is_left_alone_until_evt_sink_writes_the_corrected_rows_to_it() {
+    let Some((redis, ..)) = servers::redis() else { return };
+    let dir = Dir::new("hot");
+    generate(&dir);
+    let other = METRICS.replace("sum(latency_ms)", "max(latency_ms)");
+    dir.write("other.toml", &other);
+    run_live(&dir, "events.jsonl", "other.toml", "sqlite:m.db");
+    let table = "'sqlite:m.db?table=aggregated_metrics'";
+    dir.shell(&format!("evt-view -q {table} -o frames | evt-sink -q --to '{redis}'")).succeeds();
+    dir.shell("evt-backfill -q events.jsonl -m metrics.toml --to sqlite:m.db").succeeds();
+    let compare = format!("evt-reconcile -q {table} '{redis}'");
+    dir.shell(&compare).ends_with(1);
+    dir.shell(&format!("evt-view -q {table} --where 'revision > 0' -o frames | evt-sink -q --to '{redis}'")).succeeds();
+    dir.shell(&compare).succeeds();
+}
+
+#[test]
 fn windows_that_a_topic_closes_equal_those_of_live_and_records_that_are_gone_are_named() {
     let Some(bench) = Bench::new("backfill") else { return };
     let (dir, topic) = (&bench.dir, bench.topic("t", 2, &[]));
