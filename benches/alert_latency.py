@@ -29,33 +29,35 @@ def watch(alerts):
             seen.setdefault(row["dimensions"]["source"], time.time())
 
 
-alert = ["evt-alert", f"{topic}?group=bench", "--rules", "rules.toml", "--state", "state.db", "--time", "client_timestamp", "-q"]
+stamped = ["--time", "client_timestamp", "-q"]
+alert = ["evt-alert", f"{topic}?group=bench", "--rules", "rules.toml", "--state", "state.db", *stamped]
 alerts = subprocess.Popen(alert, stdout=subprocess.PIPE, text=True)
-ingest = subprocess.Popen(["evt-ingest", "-q", "-f", "jsonl", "--to", topic], stdin=subprocess.PIPE, text=True)
-watcher = threading.Thread(target=watch, args=[alerts])
-watcher.start()
-
-number, marked, written = max(1, round(int(rate) * EVERY)), {}, 0
-start = time.time()
-for tick in range(round(float(seconds) / EVERY)):
-    time.sleep(max(0, start + tick * EVERY - time.time()))
-    batch = line("click", "bench") * number
-    if tick % 10 == 0:
-        marked[f"m{tick}"] = time.time()
-        batch += line("marked", f"m{tick}")
-    ingest.stdin.write(batch)
-    ingest.stdin.flush()
-    written += number
-print(f"{written / (time.time() - start):.0f} events a second were written")
-ingest.stdin.close()
-assert ingest.wait() == 0
-# A rule is evaluated once its window has been seen whole.
-expected = {source: at for source, at in marked.items() if at > start + 8}
-deadline = time.time() + 30
-while time.time() < deadline and not expected.keys() <= seen.keys():
-    time.sleep(0.1)
-alerts.terminate()
-alerts.wait()
+try:
+    ingest = subprocess.Popen(["evt-ingest", "-f", "jsonl", "--to", topic, *stamped], stdin=subprocess.PIPE, text=True)
+    watcher = threading.Thread(target=watch, args=[alerts])
+    watcher.start()
+    number, marked, written = max(1, round(int(rate) * EVERY)), {}, 0
+    start = time.time()
+    for tick in range(round(float(seconds) / EVERY)):
+        time.sleep(max(0, start + tick * EVERY - time.time()))
+        batch = line("click", "bench") * number
+        if tick % 10 == 0:
+            marked[f"m{tick}"] = time.time()
+            batch += line("marked", f"m{tick}")
+        ingest.stdin.write(batch)
+        ingest.stdin.flush()
+        written += number
+    print(f"{written / (time.time() - start):.0f} events a second were written")
+    ingest.stdin.close()
+    assert ingest.wait() == 0
+    # A rule is evaluated once its window has been seen whole.
+    expected = {source: at for source, at in marked.items() if at > start + 8}
+    deadline = time.time() + 30
+    while time.time() < deadline and not expected.keys() <= seen.keys():
+        time.sleep(0.1)
+finally:
+    alerts.terminate()
+    alerts.wait()
 watcher.join()
 missing = sorted(expected.keys() - seen.keys())
 assert not missing, f"no alert for {len(missing)} of {len(expected)} sources, first {missing[:5]}"

@@ -13,7 +13,7 @@ target=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 PATH=$target:$target/examples:$PATH
 unset "${!EVT_@}"
 topic=alert-latency-$$
-bare_kafka make "$kafka" "$topic" 2
+bare_kafka make "$kafka" "$topic" 1
 cd "$work"
 cat >rules.toml <<'END'
 [[rule]]
