@@ -398,6 +398,18 @@ impl Ingest {
         Ok(())
     }
 
+    /// Releases the held records that were read before `before` (µs): they are compared with the time at which they were read.
+    /// A reader for which a late answer is worse than one that depends on the time of reading calls it.
+    pub fn release_waited(&mut self, before: i64) -> Result<()> {
+        for partition in self.mapper.lookahead().map(|lookahead| lookahead.waiting()).unwrap_or_default() {
+            let next = |ingest: &mut Self| ingest.mapper.lookahead()?.pop_waited(partition, before);
+            while let Some((held, verdict)) = next(self) {
+                self.release(&held, verdict)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Queues the incomplete batch because no records come for now. Reports once that records are held, because they may
     /// wait for a long time.
     pub fn flush_idle(&mut self) -> Result<()> {

@@ -125,6 +125,19 @@ impl Lookahead {
         Some((held, verdict))
     }
 
+    /// Removes the next record of a partition if it was read before `before` (µs), with its verdict: without an arrival it is
+    /// compared with the time at which it was read.
+    pub fn pop_waited(&mut self, partition: u32, before: i64) -> Option<(PendingRecord, Result<(), Fault>)> {
+        let queue = self.queues.get_mut(&partition)?;
+        let held = queue.pop_front_if(|held| held.now < before)?;
+        let (arrival, of) = match held.check.arrival {
+            Some(arrival) => (arrival, "its arrival"),
+            None => (held.now, "the time at which it was read"),
+        };
+        let verdict = self.verdict(held.check, arrival, of);
+        Some((held, verdict))
+    }
+
     /// Drops the records of a partition; returns their number.
     pub fn forget(&mut self, partition: u32) -> usize {
         self.queues.remove(&partition).map_or(0, |queue| queue.len())

@@ -269,6 +269,11 @@ impl Source {
         })
     }
 
+    /// Releases records that `--max-future` has held since before `before` (µs) for the rows that follow them.
+    pub fn release_waited(&mut self, before: i64) -> Result<()> {
+        self.ingest.release_waited(before)
+    }
+
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
     pub fn wait(&mut self, timeout: Duration) -> Result<()> {
         match self.running.make_contiguous() {

@@ -244,6 +244,26 @@ fn a_topic_is_continued_where_the_state_says() {
 }
 
 #[test]
+fn an_event_in_a_partition_with_few_records_fires_without_waiting_for_more() {
+    let Some(bench) = Bench::new("alert-few") else { return };
+    let (dir, topic) = (&bench.dir, bench.topic("t", 1, &[]));
+    // Without server_timestamp there is no arrival that --max-future could compare the event time with.
+    let value = |second: u32| {
+        let kind = if second == 20 { "error" } else { "view" };
+        json!({"source": "web", "event_type": kind, "client_timestamp": at(f64::from(second))}).to_string()
+    };
+    let values: Vec<String> = (0..=20).map(value).collect();
+    bench.produce(values.iter().map(|value| record(&topic, 0, value)));
+    let fields = json!({"where": "event_type = 'error'", "condition": "gt", "threshold": 0, "window_seconds": 5});
+    dir.write("rules.json", rules(&[rule(&fields)]));
+    let from = bench.uri(&topic, "");
+    let args = ["-q", "--rules", "rules.json", "--time", "client_timestamp", "--to", "out.jsonl", &from];
+    let mut run = dir.command("evt-alert", &args).spawn().expect("it starts");
+    eventually("it fires", || std::fs::read_to_string(dir.path("out.jsonl")).is_ok_and(|rows| rows.contains("firing")));
+    run.kill().and_then(|()| run.wait()).expect("it runs");
+}
+
+#[test]
 fn groups_beyond_the_limit_are_left_out_and_counted() {
     let dir = Dir::new("alert-limit");
     let all: Vec<_> = (0..20).map(|n| series(0.0, 100.0, 1.0, &json!({"user_id": format!("u{n:02}")}))).collect();

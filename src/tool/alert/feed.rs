@@ -15,6 +15,7 @@ use crate::run::Run;
 use crate::source::{Polled, Source};
 use crate::stage::operator::Collector;
 use crate::stage::outputs::Outputs;
+use crate::time::SECOND;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::collections::BTreeMap;
@@ -22,6 +23,10 @@ use std::time::Duration;
 
 /// How often the ends of topics are compared with what was read.
 const LAG_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long a record without an arrival waits for the rows that `--max-future` compares it with (µs). In a partition with few
+/// records it is then compared with the time at which it was read.
+const HELD_MAX: i64 = SECOND / 2;
 
 /// How a step of a feed ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +121,7 @@ impl Feed {
     pub fn step(&mut self, to: &mut Intake<'_>) -> Result<FeedStep> {
         if to.is_live && self.is_topic && self.lag_at.is_none_or(|at| to.now.saturating_sub(at) >= LAG_INTERVAL) {
             self.lag_at = Some(to.now);
+            self.source.release_waited(to.run.clock.now() - HELD_MAX)?;
             self.compare_ends(to);
         }
         match self.source.poll()? {
