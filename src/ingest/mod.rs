@@ -398,20 +398,15 @@ impl Ingest {
         Ok(())
     }
 
-    /// Releases the held records that were read before `before` (µs): they are compared with the time at which they were read.
-    /// A reader for which a late answer is worse than one that depends on the time of reading calls it.
+    /// Releases the held records that were read before `before` (µs), whose verdict depends on the time of reading then.
     pub fn release_waited(&mut self, before: i64) -> Result<()> {
-        for partition in self.mapper.lookahead().map(|lookahead| lookahead.waiting()).unwrap_or_default() {
-            let next = |ingest: &mut Self| ingest.mapper.lookahead()?.pop_waited(partition, before);
-            while let Some((held, verdict)) = next(self) {
-                self.release(&held, verdict)?;
-            }
+        while let Some((held, verdict)) = self.mapper.lookahead().and_then(|waiting| waiting.pop_waited(before)) {
+            self.release(&held, verdict)?;
         }
         Ok(())
     }
 
-    /// Queues the incomplete batch because no records come for now. Reports once that records are held, because they may
-    /// wait for a long time.
+    /// Queues the incomplete batch because no records come for now; reports once that records are held.
     pub fn flush_idle(&mut self) -> Result<()> {
         self.flush()?;
         let held = self.mapper.lookahead().map_or(0, |lookahead| lookahead.held());

@@ -125,11 +125,10 @@ impl Lookahead {
         Some((held, verdict))
     }
 
-    /// Removes the next record of a partition if it was read before `before` (µs), with its verdict: without an arrival it is
-    /// compared with the time at which it was read.
-    pub fn pop_waited(&mut self, partition: u32, before: i64) -> Option<(PendingRecord, Result<(), Fault>)> {
-        let queue = self.queues.get_mut(&partition)?;
-        let held = queue.pop_front_if(|held| held.now < before)?;
+    /// Removes a record that was read before `before` (µs) and is the next one of its partition, with its verdict: without an
+    /// arrival it is compared with the time at which it was read.
+    pub fn pop_waited(&mut self, before: i64) -> Option<(PendingRecord, Result<(), Fault>)> {
+        let held = self.queues.values_mut().find_map(|queue| queue.pop_front_if(|held| held.now < before))?;
         let (arrival, of) = match held.check.arrival {
             Some(arrival) => (arrival, "its arrival"),
             None => (held.now, "the time at which it was read"),
