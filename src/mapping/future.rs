@@ -1,8 +1,9 @@
 //! `--max-future`: keeps one wrong clock from advancing stream time.
 //!
-//! An event too far ahead of its arrival is dead. Arrival is a property of the record, never the reader's clock. A
-//! record without an arrival is compared with the median event time of [`LOOKAHEAD`] rows of its partition: its own and
-//! the next ones. These rows wait here as text, at most [`LOOKAHEAD`] per partition.
+//! An event too far ahead of its arrival is dead. Arrival is a property of the record, not of the reader. A record
+//! without an arrival is compared with the median event time of [`LOOKAHEAD`] rows of its partition: its own and the next
+//! ones. These rows wait here as text, at most [`LOOKAHEAD`] per partition. A reader that must not wait for them compares
+//! the record with the time at which it was read ([`Lookahead::pop_waited`]).
 
 use super::record::{Arrival, Record, RecordMeta};
 use crate::kind::dead::{ErrorType, Fault};
