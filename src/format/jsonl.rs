@@ -231,6 +231,7 @@ fn write_claimed(text: &str, form: Form, out: &mut String) {
         return out.push_str(form.head(json));
     }
     match scan::is_json(json) {
+        true if !json.contains(['\n', '\r']) => out.push_str(json),
         // A bare line break inside a string is not JSON, so any that occur are between tokens.
         true => out.extend(json.chars().map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c })),
         false => write_string(out, text),

@@ -91,7 +91,10 @@ impl<'a> RowColumns<'a> {
     /// Returns the value of a column in one row.
     #[inline]
     pub fn cell(&self, column: usize, row: usize) -> Cell<'a> {
-        self.column(column).map_or(Cell::None, |view| view.cell(row))
+        match self.column(column) {
+            Some(view) => view.cell(row),
+            None => Cell::None,
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// The columns that are compared, besides the properties.
 const COLUMNS: [usize; 5] =
     [column::SOURCE, column::EVENT_TYPE, column::USER_ID, column::CLIENT_TIMESTAMP, column::EVENT_TIME];
-/// Significant digits of a number that is hashed without an allocation.
-const DIGITS: usize = 40;
+/// The length of a number that is hashed as an integer: its digits fit into 64 bits.
+const DIGITS: usize = 18;
 
 /// Returns the hash of the content of a row.
 pub fn of_event(rows: &RowColumns<'_>, row: usize) -> u64 {
@@ -26,6 +26,7 @@ pub fn of_event(rows: &RowColumns<'_>, row: usize) -> u64 {
 }
 
 /// Returns the hash of bytes of one type.
+#[inline]
 pub fn tagged(tag: u8, bytes: &[u8], seed: u64) -> u64 {
     xxh3_64_with_seed(bytes, seed.rotate_left(8) ^ u64::from(tag))
 }
@@ -61,35 +62,54 @@ pub fn of_json(text: &str, seed: u64) -> u64 {
 
 /// Returns the hash of a JSON number: of its sign, its significant digits and its exponent.
 fn of_number(text: &str, seed: u64) -> u64 {
-    if text.len() <= DIGITS && !text.contains(['e', 'E']) {
-        let (is_negative, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-        let (mut digits, mut length, mut places, mut is_fraction) = ([0; DIGITS], 0, 0i64, false);
-        for byte in rest.bytes() {
-            match byte {
-                b'.' => is_fraction = true,
-                _ => {
-                    digits[length] = byte;
-                    length += 1;
-                    places += i64::from(is_fraction);
-                }
-            }
-        }
-        let all = &digits[..length];
-        let significant = all.len() - all.iter().rev().take_while(|digit| **digit == b'0').count();
-        let leading = all[..significant].iter().take_while(|digit| **digit == b'0').count();
-        let zeros = (all.len() - significant) as i64;
-        let exponent = if significant == 0 { 0 } else { zeros - places };
-        return hashed(&all[leading..significant], is_negative && significant > 0, exponent, seed);
+    if text.len() <= DIGITS
+        && let Some((number, exponent)) = short_number(text)
+    {
+        return of_short(number, text.starts_with('-'), exponent, seed);
     }
     match Decimal::parse(text) {
-        Some(number) => hashed(number.digits.as_bytes(), number.is_negative, number.exponent, seed),
         None => tagged(b'w', text.as_bytes(), seed),
+        Some(Decimal { digits, .. }) if digits.is_empty() => of_short(0, false, 0, seed),
+        Some(Decimal { is_negative, digits, exponent }) => match digits.parse().ok().filter(|_| digits.len() <= DIGITS)
+        {
+            Some(number) => of_short(number, is_negative, exponent, seed),
+            None => {
+                let sign = if is_negative { b'-' } else { b'+' };
+                tagged(sign, digits.as_bytes(), tagged(b'e', &exponent.to_le_bytes(), seed))
+            }
+        },
     }
 }
 
-fn hashed(digits: &[u8], is_negative: bool, exponent: i64, seed: u64) -> u64 {
-    let sign = if is_negative { b'-' } else { b'+' };
-    tagged(sign, digits, tagged(b'e', &exponent.to_le_bytes(), seed))
+/// Returns the significant digits of a number without an exponent as an integer, and the power of ten that it is multiplied by.
+#[inline]
+fn short_number(text: &str) -> Option<(u64, i64)> {
+    let (mut number, mut exponent, mut is_fraction) = (0u64, 0i64, false);
+    for byte in text.strip_prefix('-').unwrap_or(text).bytes() {
+        match byte {
+            b'0'..=b'9' => {
+                number = number * 10 + u64::from(byte - b'0');
+                exponent -= i64::from(is_fraction);
+            }
+            b'.' => is_fraction = true,
+            _ => return None,
+        }
+    }
+    if number == 0 {
+        return Some((0, 0));
+    }
+    while number.is_multiple_of(10) {
+        number /= 10;
+        exponent += 1;
+    }
+    Some((number, exponent))
+}
+
+fn of_short(number: u64, is_negative: bool, exponent: i64, seed: u64) -> u64 {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    bytes[8..].copy_from_slice(&exponent.to_le_bytes());
+    tagged(if is_negative && number != 0 { b'-' } else { b'+' }, &bytes, seed)
 }
 
 #[cfg(test)]

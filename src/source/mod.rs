@@ -33,6 +33,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod ahead;
 mod open;
 mod options;
 mod origin;

@@ -2,6 +2,7 @@
 //!
 //! Topics and followed files are prepared at the start of the run; everything else is opened when it becomes the current input.
 
+use super::ahead::ReadAhead;
 use super::options::SourceOptions;
 use crate::error::{Error, Result};
 use crate::format::Rows;
@@ -21,7 +22,7 @@ use crate::kind::event::column;
 use crate::kind::span::Span;
 use crate::run::Run;
 use crate::spool::{self, SpoolReader};
-use crate::store::{Batches, Location, Store, Subset};
+use crate::store::{Batches, Location, ReadRequest, Store};
 use crate::time::DAY;
 use crate::uri::Uri;
 use crate::uri::kafka::Address;
@@ -136,16 +137,11 @@ impl Opener {
 
     /// Opens the rows of a store as an input.
     fn rows(&self, store: &'static Store, location: &Location, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
-        let SourceOptions { subset, sorts_stores, .. } = self.options;
+        let SourceOptions { stored, sorts_stores, .. } = self.options;
         let uri = Uri::Store(store, location.clone());
         let name = uri.to_string();
-        let (kind, rows) = match sorts_stores {
-            true => {
-                let (kind, rows) = store.rows_within(location, subset)?;
-                (kind, sorted(kind, rows)?)
-            }
-            false => by_day(store, location, subset)?,
-        };
+        let (kind, rows) = by_day(store, location, stored)?;
+        let rows = if sorts_stores { sorted(kind, rows)? } else { rows };
         take_schema(Some(kind.schema()), false, &name, ingest)?;
         let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
         let partition = ingest.partition(&uri.origin());
@@ -153,21 +149,46 @@ impl Opener {
     }
 }
 
-/// Reads a subset. If both ends of its span are known, the days are read one after another.
-fn by_day(store: &'static Store, location: &Location, subset: Subset) -> Result<(Kind, Batches)> {
-    let Span { since: Some(since), until: Some(until) } = subset.span else {
-        return store.rows_within(location, subset);
-    };
+/// Reads a part of a store. If both ends of its span are known, the days are read in order, on as many threads as requested.
+fn by_day(store: &'static Store, location: &Location, request: ReadRequest) -> Result<(Kind, Batches)> {
+    let Some((since, until)) = ends(store, location, request)? else { return store.rows_within(location, request) };
     let end = move |at: i64| at.div_euclid(DAY).saturating_add(1).saturating_mul(DAY).min(until);
-    let day = move |at: i64| Subset { span: Span { since: Some(at), until: Some(end(at)) }, ..subset };
-    let (kind, first) = store.rows_within(location, day(since))?;
+    let starts = std::iter::successors(Some(since), move |at| Some(end(*at))).take_while(move |at| *at < until);
+    let mut days = starts.map(move |at| Span { since: Some(at), until: Some(end(at)) });
+    let of = move |span: Span| ReadRequest { span, threads: 1, ..request };
+    if request.threads > 1 {
+        let (kind, _) = store.rows_within(location, of(Span { since: Some(since), until: Some(since) }))?;
+        let location = location.clone();
+        let rows = ReadAhead::start(request.threads, days, move |span| store.rows_of(kind, &location, of(span)))?;
+        return Ok((kind, Box::new(rows)));
+    }
+    let first = days.next().unwrap_or(request.span);
+    let (kind, first) = store.rows_within(location, of(first))?;
     let location = location.clone();
-    let starts = std::iter::successors(Some(end(since)), move |at| Some(end(*at))).take_while(move |at| *at < until);
-    let others = starts.flat_map(move |at| match store.rows_of(kind, &location, day(at)) {
+    let others = days.flat_map(move |day| match store.rows_of(kind, &location, of(day)) {
         Ok(rows) => rows,
         Err(error) => Box::new(std::iter::once(Err(error))),
     });
     Ok((kind, Box::new(first.chain(others))))
+}
+
+/// Returns the ends of the span that is read. They are known if they are requested, or if several threads shall read a store that
+/// knows its extent.
+fn ends(
+    store: &Store,
+    location: &Location,
+    ReadRequest { span, threads, .. }: ReadRequest,
+) -> Result<Option<(i64, i64)>> {
+    if let Span { since: Some(since), until: Some(until) } = span {
+        return Ok(Some((since, until)));
+    }
+    let extent = store.reader.extent.filter(|_| threads > 1);
+    let Some(Span { since: Some(first), until: Some(last) }) =
+        extent.map(|extent| extent(location)).transpose()?.flatten()
+    else {
+        return Ok(None);
+    };
+    Ok(Some((first.max(span.since.unwrap_or(first)), last.min(span.until.unwrap_or(last)))))
 }
 
 /// Returns events sorted by origin, partition and offset, in one batch.

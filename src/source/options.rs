@@ -10,7 +10,7 @@ use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::mapping::{self, Projection};
 use crate::spool::ack::{AckFlags, AckPolicy};
-use crate::store::Subset;
+use crate::store::ReadRequest;
 use crate::uri::Uri;
 
 /// Settings of a source.
@@ -39,8 +39,8 @@ pub struct SourceOptions {
     pub raw_only: bool,
     /// The filter of rows before they are stamped (`--where` of evt-ingest).
     pub filter: Option<Filter>,
-    /// The rows and columns that are read from stores. If both ends of the span are known, they are read day by day.
-    pub subset: Subset,
+    /// What is read of stores. If both ends of the span are known, they are read day by day.
+    pub stored: ReadRequest,
     /// Whether the rows of stores are sorted by partition and offset, as they were in their streams; they are in memory then.
     pub sorts_stores: bool,
     /// Whether rows carry the headers of their records to outputs that can write them.

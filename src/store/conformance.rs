@@ -2,7 +2,7 @@
 
 use super::disk::Disk;
 use super::sample::{Pane, as_text, events, metrics, rows, scattered};
-use super::{ALL, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, Subset};
+use super::{ALL, Epoch, Location, OpenOptions, ReadRequest, Sink, SinkOutcome, Store};
 use crate::console::{Colour, Console};
 use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
@@ -95,12 +95,12 @@ impl Bench {
     }
 
     pub fn read(&self, kind: Kind) -> Vec<RecordBatch> {
-        (self.store.reader.read)(&self.location, kind, Subset::default()).unwrap().map(Result::unwrap).collect()
+        (self.store.reader.read)(&self.location, kind, ReadRequest::default()).unwrap().map(Result::unwrap).collect()
     }
 
     /// Reads the table; empty if there is no table yet.
     pub fn table(&self, kind: Kind) -> Vec<String> {
-        match (self.store.reader.read)(&self.location, kind, Subset::default()) {
+        match (self.store.reader.read)(&self.location, kind, ReadRequest::default()) {
             Ok(batches) => as_text(&batches.map(Result::unwrap).collect::<Vec<_>>()),
             Err(_) => Vec::new(),
         }

@@ -26,6 +26,9 @@ pub fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>> + 'static) 
 /// Returns the greatest stream time of each partition of the events of a store.
 pub type StreamEnds = fn(&Location) -> Result<Vec<StreamEnd>>;
 
+/// Returns a span that contains the event time of all rows of a store, if it is known.
+pub type Extent = fn(&Location) -> Result<Option<Span>>;
+
 /// Tables of a store with the number of rows in each.
 pub type Tables = Vec<(String, u64)>;
 
@@ -40,13 +43,15 @@ pub struct StreamEnd {
     pub stream_time: i64,
 }
 
-/// The rows and columns that are read.
+/// What is read of a store, and how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Subset {
+pub struct ReadRequest {
     /// The rows.
     pub span: Span,
     /// The columns, as bits by their index in the kind's schema; others may be blank. `None`: all.
     pub columns: Option<u32>,
+    /// The days of event time that are read at the same time, each by a thread; 0 and 1: one, by the calling thread.
+    pub threads: usize,
 }
 
 /// How a store is read.
@@ -54,10 +59,12 @@ pub struct Subset {
 pub struct StoreReader {
     /// Returns its tables with their numbers of rows.
     pub tables: fn(&Location) -> Result<Tables>,
-    /// Reads the rows of one kind, in key order, as batches of the kind's schema. It may return more than the subset.
-    pub read: fn(&Location, Kind, Subset) -> Result<Batches>,
+    /// Reads the rows of one kind, in key order, as batches of the kind's schema. It may return more rows than requested.
+    pub read: fn(&Location, Kind, ReadRequest) -> Result<Batches>,
     /// Returns the greatest stream time of each partition of its events, if it can hold events.
     pub stream_ends: Option<StreamEnds>,
+    /// Returns a span that contains the event time of all rows, if the store knows one without reading them.
+    pub extent: Option<Extent>,
 }
 
 /// How a store opens its metrics for a correction.
@@ -107,11 +114,11 @@ impl Store {
 
     /// Reads the table that `?table=` names; returns its kind and rows.
     pub fn rows(&self, location: &Location) -> Result<(Kind, Batches)> {
-        self.rows_within(location, Subset::default())
+        self.rows_within(location, ReadRequest::default())
     }
 
-    /// Reads a subset of the table that `?table=` names; returns its kind, too.
-    pub fn rows_within(&self, location: &Location, subset: Subset) -> Result<(Kind, Batches)> {
+    /// Reads a part of the table that `?table=` names; returns its kind, too.
+    pub fn rows_within(&self, location: &Location, request: ReadRequest) -> Result<(Kind, Batches)> {
         let named = location.options.get("table").map(String::as_str);
         let kinds = || self.kinds.iter().map(|kind| kind.table()).collect::<Vec<_>>().join(" ");
         let kind = match named {
@@ -126,12 +133,12 @@ impl Store {
         if !self.kinds.contains(&kind) {
             return Err(self.other_kind(kind, location));
         }
-        Ok((kind, self.rows_of(kind, location, subset)?))
+        Ok((kind, self.rows_of(kind, location, request)?))
     }
 
-    /// Reads a subset of the rows of `kind`.
-    pub fn rows_of(&self, kind: Kind, location: &Location, subset: Subset) -> Result<Batches> {
-        let (rows, span) = ((self.reader.read)(location, kind, subset)?, subset.span);
+    /// Reads a part of the rows of `kind`.
+    pub fn rows_of(&self, kind: Kind, location: &Location, request: ReadRequest) -> Result<Batches> {
+        let (rows, span) = ((self.reader.read)(location, kind, request)?, request.span);
         if span == Span::default() {
             return Ok(rows);
         }

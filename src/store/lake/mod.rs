@@ -55,7 +55,12 @@ pub static STORE: Store = Store {
     kinds: &Kind::ALL,
     check: |location| Plan::try_new(location)?.check().map(|()| None),
     open: |location, options| Ok(Box::new(Parquet::open(location, options)?)),
-    reader: StoreReader { tables: lake_read::tables, read: lake_read::read, stream_ends: Some(lake_read::stream_ends) },
+    reader: StoreReader {
+        tables: lake_read::tables,
+        read: lake_read::read,
+        stream_ends: Some(lake_read::stream_ends),
+        extent: Some(lake_read::extent),
+    },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
 };
 

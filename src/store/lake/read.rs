@@ -12,7 +12,7 @@ use crate::store::Batches;
 use crate::store::lake::directory::{Lake, LakePart, root};
 use crate::store::lake::disk;
 use crate::store::lake::file::parquet_failed;
-use crate::store::{Location, StreamEnd, Subset, Tables, rows};
+use crate::store::{Location, ReadRequest, StreamEnd, Tables, rows};
 use crate::time::{DAY, parse_date};
 use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -46,13 +46,13 @@ pub fn tables(location: &Location) -> Result<Tables> {
 }
 
 /// Reads the rows of the files of all days that the span touches. Errors: exit status 2 if they are of another kind.
-pub fn read(location: &Location, kind: Kind, subset: Subset) -> Result<Batches> {
+pub fn read(location: &Location, kind: Kind, request: ReadRequest) -> Result<Batches> {
     let root = root(location)?;
     match kind_of(&root)? {
         Some(found) => check_kind(&root, found, kind)?,
         None => return Err(empty(&root)),
     }
-    batches_of_days(&root, kind, subset)
+    batches_of_days(&root, kind, request)
 }
 
 /// Reads the rows like [`read`]; none if the lake has no files.
@@ -61,13 +61,13 @@ pub fn read_if_any(root: &Path, kind: Kind, span: Span) -> Result<Batches> {
         None => Ok(Box::new(std::iter::empty())),
         Some(found) => {
             check_kind(root, found, kind)?;
-            batches_of_days(root, kind, Subset { span, columns: None })
+            batches_of_days(root, kind, ReadRequest { span, ..ReadRequest::default() })
         }
     }
 }
 
-fn batches_of_days(root: &Path, kind: Kind, subset: Subset) -> Result<Batches> {
-    let Subset { span, columns } = subset;
+fn batches_of_days(root: &Path, kind: Kind, request: ReadRequest) -> Result<Batches> {
+    let ReadRequest { span, columns, .. } = request;
     let days = disk::days(root)?.into_iter().filter(move |path| is_in(path, span));
     Ok(Box::new(days.flat_map(move |path| match Day::open(&path).and_then(|day| day.batches(kind, columns)) {
         Ok(batches) => batches,
@@ -75,12 +75,24 @@ fn batches_of_days(root: &Path, kind: Kind, subset: Subset) -> Result<Batches> {
     })))
 }
 
+/// Returns the start of the day of a directory, if its name has a date.
+fn day_start(path: &Path) -> Option<i64> {
+    let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix("date="));
+    name.and_then(parse_date).map(|day| day.saturating_mul(DAY))
+}
+
 /// Whether the day of a directory touches a span.
 fn is_in(path: &Path, span: Span) -> bool {
-    let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix("date="));
     // A directory that is no day is left to the reader of its files.
-    let Some(start) = name.and_then(parse_date).map(|day| day.saturating_mul(DAY)) else { return true };
+    let Some(start) = day_start(path) else { return true };
     span.overlaps(Span { since: Some(start), until: Some(start.saturating_add(DAY)) })
+}
+
+/// Returns the days from the first to the last directory; `None` if a directory is no day, or if there is none.
+pub fn extent(location: &Location) -> Result<Option<Span>> {
+    let starts: Option<Vec<i64>> = disk::days(&root(location)?)?.iter().map(|path| day_start(path)).collect();
+    let ends = starts.as_deref().and_then(|starts| Some((starts.iter().min()?, starts.iter().max()?)));
+    Ok(ends.map(|(first, last)| Span { since: Some(*first), until: Some(last.saturating_add(DAY)) }))
 }
 
 /// Returns the greatest stream time of each partition of the events.
@@ -189,7 +201,7 @@ impl Day {
         self.files.iter().map(count).sum()
     }
 
-    /// Reads its rows, file after file; `columns` as in [`Subset`].
+    /// Reads its rows, file after file; `columns` as in [`ReadRequest`].
     pub fn batches(self, kind: Kind, columns: Option<u32>) -> Result<Batches> {
         let files = (0..self.files.len()).map(move |at| (self.file(&self.files[at]), self.path.join(&self.files[at])));
         Ok(Box::new(files.flat_map(move |(file, path)| {

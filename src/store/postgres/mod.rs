@@ -56,6 +56,7 @@ pub static STORE: Store = Store {
         tables: postgres_read::tables,
         read: postgres_read::read,
         stream_ends: Some(postgres_read::stream_ends),
+        extent: None,
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
 };

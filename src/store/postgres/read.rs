@@ -7,7 +7,7 @@ use crate::kind::values::ColumnBuilder;
 use crate::store::postgres::cell::read as read_cell;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
-use crate::store::{Batches, Location, StreamEnd, Subset, Tables, batches, rows};
+use crate::store::{Batches, Location, ReadRequest, StreamEnd, Tables, batches, rows};
 use crate::time::{EARLIEST, LATEST, format_instant};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, FieldRef};
@@ -68,7 +68,7 @@ fn within(kind: Kind, span: Span) -> String {
 }
 
 /// Reads the rows of `kind` in the span, as they are when reading begins.
-pub fn read(location: &Location, kind: Kind, Subset { span, .. }: Subset) -> Result<Batches> {
+pub fn read(location: &Location, kind: Kind, ReadRequest { span, .. }: ReadRequest) -> Result<Batches> {
     let (server, mut link) = open(location)?;
     let fields = rows::table_fields(kind);
     let stored = rows::quoted(fields.iter().map(|field| field.name().as_str()));

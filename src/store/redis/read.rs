@@ -8,7 +8,7 @@ use crate::store::redis::alert;
 use crate::store::redis::key;
 use crate::store::redis::wire::{Pipe, Refusal, Wire, refused, text};
 use crate::store::remote::Trouble;
-use crate::store::{Batches, Location, Subset, Tables, batches};
+use crate::store::{Batches, Location, ReadRequest, Tables, batches};
 use crate::time::parse_instant;
 use ::redis::Value;
 use arrow::array::RecordBatch;
@@ -41,7 +41,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
 
 /// Reads the metrics by name, dimensions and window, or the alerts by their keys. Rows that expire or are written meanwhile may
 /// be included or not.
-pub fn read(location: &Location, kind: Kind, _: Subset) -> Result<Batches> {
+pub fn read(location: &Location, kind: Kind, _: ReadRequest) -> Result<Batches> {
     let mut reader = Reader::open(location)?;
     if kind == Kind::Alert {
         let mut keys = VecDeque::from(reader.alerts()?);

@@ -57,6 +57,7 @@ pub static STORE: Store = Store {
         tables: sqlite_read::tables,
         read: sqlite_read::read,
         stream_ends: Some(sqlite_read::stream_ends),
+        extent: None,
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
 };

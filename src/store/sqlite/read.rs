@@ -6,7 +6,7 @@ use crate::kind::span::Span;
 use crate::store::sqlite::cell as sqlite_cell;
 use crate::store::sqlite::file::SqliteFile;
 use crate::store::sqlite::schema as sqlite_schema;
-use crate::store::{Batches, Location, StreamEnd, Subset, Tables, batches, rows};
+use crate::store::{Batches, Location, ReadRequest, StreamEnd, Tables, batches, rows};
 use crate::time::{EARLIEST, LATEST, format_instant, parse_instant};
 use arrow::array::RecordBatch;
 use arrow::datatypes::FieldRef;
@@ -39,7 +39,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
 }
 
 /// Reads the rows of `kind` in the span, as they are when the first page is read.
-pub fn read(location: &Location, kind: Kind, Subset { span, .. }: Subset) -> Result<Batches> {
+pub fn read(location: &Location, kind: Kind, ReadRequest { span, .. }: ReadRequest) -> Result<Batches> {
     let (file, db, version) = open(location)?;
     let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
     db.execute_batch("BEGIN").map_err(failed)?;

@@ -290,7 +290,7 @@ pub fn version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Subset;
+    use crate::store::ReadRequest;
 
     /// Makes the tables of an older version.
     fn old(version: usize) -> (tempfile::TempDir, SqliteFile, Connection) {
@@ -329,7 +329,7 @@ mod tests {
         let read = || {
             let read = crate::store::sqlite::STORE.reader.read;
             let batches: Vec<_> =
-                read(&location, Kind::Alert, Subset::default()).unwrap().map(Result::unwrap).collect();
+                read(&location, Kind::Alert, ReadRequest::default()).unwrap().map(Result::unwrap).collect();
             crate::store::sample::as_text(&batches)
         };
         let before = read();

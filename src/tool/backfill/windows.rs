@@ -26,12 +26,13 @@ use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::store::correct::{Claim, Corrections, shown_range};
-use crate::store::{Location, Store, Subset};
+use crate::store::{Location, ReadRequest, Store};
 use crate::time::{LATEST, format_instant, parse_duration, parse_instant_or_now};
 use crate::tool::validation::Validate;
 use crate::uri::Uri;
 use crate::uri::kafka::Form;
 use std::ffi::OsString;
+use std::num::NonZeroU8;
 use std::rc::Rc;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -60,6 +61,9 @@ pub(super) struct WindowsArgs {
     /// Correct only windows that are closed at INSTANT
     #[arg(long, value_name = "INSTANT")]
     closed_before: Option<String>,
+    /// Read N days of a lake or table at the same time, each on a thread
+    #[arg(long, value_name = "N", default_value = "1")]
+    jobs: NonZeroU8,
     /// Treat all windows of a store as closed, also if one of its partitions ended before them
     #[arg(long, conflicts_with = "closed_before")]
     all_closed: bool,
@@ -321,7 +325,7 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     Ok(SourceOptions {
         read_mode: ReadMode::Bounded,
         shows_records: has_letters,
-        subset: Subset { span, columns: lean.then(|| stored_columns(spec)) },
+        stored: ReadRequest { span, columns: lean.then(|| stored_columns(spec)), threads: args.jobs.get().into() },
         sorts_stores: has_sessions && matches!(order, Order::Stores { .. }),
         ..both.stage.source(mapping)?
     })

@@ -3,7 +3,7 @@
 //! Entries that come in order, such as positions of one file or topic, make one run, which costs no comparison at the merge.
 
 use crate::error::{Error, Result};
-use crate::reconcile::entry::RowEntry;
+use crate::reconcile::entry::{RowEntry, RowKey};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
@@ -23,7 +23,15 @@ pub struct Sorter {
     capacity: usize,
     /// Whether the entries are in order.
     is_sorted: bool,
+    /// The order of the entries while they are written.
+    order: Vec<SortKey>,
     disk: Option<SortedRuns>,
+}
+
+/// An entry in a sort: 24 bytes move instead of 56, which takes half the time.
+struct SortKey {
+    key: RowKey,
+    index: u32,
 }
 
 /// The runs in the temporary file.
@@ -45,7 +53,7 @@ impl Default for Sorter {
 impl Sorter {
     /// Makes a sorter that holds at most `capacity` entries in memory.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { entries: vec![], capacity: capacity.max(1), is_sorted: true, disk: None }
+        Self { entries: vec![], capacity: capacity.max(1), is_sorted: true, order: vec![], disk: None }
     }
 
     /// Adds an entry. Errors: exit status 74 if the temporary file cannot be written.
@@ -59,16 +67,19 @@ impl Sorter {
         Ok(())
     }
 
-    fn sort(&mut self) {
-        if !std::mem::replace(&mut self.is_sorted, true) {
-            self.entries.sort_unstable();
-        }
-    }
-
     /// Writes the entries in order, as a run of their own or at the end of the last one.
     fn spill(&mut self) -> Result<()> {
-        self.sort();
-        let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else { return Ok(()) };
+        let Self { entries, order, .. } = self;
+        order.clear();
+        if !std::mem::replace(&mut self.is_sorted, true) {
+            order.extend(entries.iter().zip(0..).map(|(entry, index)| SortKey { key: entry.key, index }));
+            order.sort_unstable_by(|left, right| {
+                let whole = || entries[left.index as usize].cmp(&entries[right.index as usize]);
+                left.key.cmp(&right.key).then_with(whole)
+            });
+        }
+        let entry = |at: usize| entries.get(order.get(at).map_or(at, |key| key.index as usize));
+        let (Some(first), Some(last)) = (entry(0), entry(entries.len().wrapping_sub(1))) else { return Ok(()) };
         let disk = match &mut self.disk {
             Some(disk) => disk,
             none => {
@@ -78,7 +89,7 @@ impl Sorter {
         };
         let start = disk.length;
         let mut bytes = Vec::with_capacity(BUFFER_BYTES + RowEntry::BYTES);
-        for entry in &self.entries {
+        for entry in (0..entries.len()).filter_map(entry) {
             bytes.extend_from_slice(&entry.encode());
             if bytes.len() >= BUFFER_BYTES {
                 disk.write(&bytes)?;
@@ -92,14 +103,16 @@ impl Sorter {
             None => disk.runs.push(start..disk.length),
         }
         disk.last = Some(*last);
-        self.entries.clear();
+        entries.clear();
         Ok(())
     }
 
     /// Returns the entries in order. Errors: exit status 74 if the temporary file cannot be written.
     pub fn finish(mut self) -> Result<Sorted> {
         if self.disk.is_none() {
-            self.sort();
+            if !self.is_sorted {
+                self.entries.sort_unstable();
+            }
             return Ok(Sorted::Memory(self.entries.into_iter()));
         }
         self.spill()?;
