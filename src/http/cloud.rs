@@ -16,7 +16,7 @@ use crate::json::text::{unescape, write_string};
 use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::uuid_of;
-use crate::spool::request::{Record, RecordFate};
+use crate::spool::request::{Record, RecordOutcome};
 use bytes::Bytes;
 use hyper::HeaderMap;
 use percent_encoding::percent_decode;
@@ -49,7 +49,7 @@ pub fn structured(mut record: Record) -> Record {
     let text = std::str::from_utf8(&record.payload);
     match text.map_err(|error| not_utf8(&error)).and_then(of_json) {
         Ok(made) => record.payload = made.into(),
-        Err(fault) => record.fate = RecordFate::Rejected(fault),
+        Err(fault) => record.outcome = RecordOutcome::Rejected(fault),
     }
     record
 }

@@ -132,7 +132,7 @@ fn run(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize], cut: bool
         assert!(outcome.dead.is_empty());
         outcomes.late.extend(outcome.late.iter().map(|l| (start + l.row as usize, l.metric as usize, l.half)));
         let seen = outcome.counted + outcome.late_rows + outcome.filtered;
-        assert_eq!(seen, (end - start) as u64, "one fate each");
+        assert_eq!(seen, (end - start) as u64, "one outcome each");
         window.fire(&mut |row| collect(&mut outcomes, row)).unwrap();
         start = end;
     }

@@ -88,7 +88,7 @@ fn columns(kind: Kind, batch: &RecordBatch) -> String {
 
 /// The outcome of a batch.
 pub struct WriteOutcome {
-    /// The fates of its rows.
+    /// The outcomes of its rows.
     pub counts: SinkCounts,
     /// One of the rows whose key is stored with other content, for messages.
     pub conflict: Option<String>,
