@@ -38,10 +38,11 @@ fn options(flags: u8) -> Options {
 pub fn run(input: &[u8]) {
     let Some((flags, rest)) = chosen(input) else { return };
     let Ok(text) = std::str::from_utf8(rest) else { return };
-    let mut warm = (Mapper::new(options(flags)).expect("options"), Stamper::default());
+    let new_mapper = || Mapper::new(options(flags)).expect("options");
+    let (mut mapper, mut stamper) = (new_mapper(), Stamper::default());
     for (line, offset) in text.split('\n').zip(1..) {
-        let mut cold = (Mapper::new(options(flags)).expect("options"), Stamper::default());
-        let (first, second) = (map(&mut warm, line, offset), map(&mut cold, line, offset));
+        let first = map(&mut mapper, &mut stamper, line, offset);
+        let second = map(&mut new_mapper(), &mut Stamper::default(), line, offset);
         assert_eq!(first, second, "{line:?}");
         check(line, flags, &second);
     }
@@ -54,7 +55,7 @@ enum Outcome {
     Dead(ErrorType, String),
 }
 
-fn map((mapper, stamper): &mut (Mapper, Stamper), line: &str, offset: i64) -> Outcome {
+fn map(mapper: &mut Mapper, stamper: &mut Stamper, line: &str, offset: i64) -> Outcome {
     let partition = stamper.partition("f", "0");
     let meta = RecordMeta::of_file("f", partition).at(offset);
     let record = Record { text: line, raw: line.as_bytes(), meta, now: NOW, is_judged: false };

@@ -242,7 +242,7 @@ impl OutputPlan {
                 encoded(file, format, schema, &spec, &run.console)?
             }
             Destination::Kafka(address, limit) => {
-                Target::Kafka(Box::new(KafkaOutput::open(&address, (limit, up.clone()), schema, run)?))
+                Target::Kafka(Box::new(KafkaOutput::open(&address, limit, up.clone(), schema, run)?))
             }
             Destination::Store(store, location) => {
                 let kind =

@@ -272,7 +272,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// The naive model: every row scans a list of sessions.
-    fn naive(list: &mut Vec<(i64, i64, u64)>, (time, bound): (i64, i64), rule: Rule) -> bool {
+    fn naive(list: &mut Vec<(i64, i64, u64)>, time: i64, bound: i64, rule: Rule) -> bool {
         let alive = |end: i64| bound < end + rule.lateness;
         let mut merged = (time, time + rule.gap, 1);
         let mut any = false;
@@ -311,11 +311,10 @@ mod tests {
             let mut ids = vec![];
             keys.ids(&[], 1, &mut ids).unwrap();
             let mut list = vec![];
-            for row in rows {
-                let (time, bound) = row;
+            for (time, bound) in rows {
                 let coming = RowRef { row: 0, key: ids[0], time, bound, own: bound };
                 let slot = sessions.slot(coming, rule, &mut keys, &mut slots, &[]);
-                prop_assert_eq!(slot.is_some(), naive(&mut list, row, rule));
+                prop_assert_eq!(slot.is_some(), naive(&mut list, time, bound, rule));
                 slot.into_iter().for_each(|slot| slots.add(slot, 0));
                 slots.flush(&[]);
                 list.sort_unstable();
