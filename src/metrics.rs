@@ -79,7 +79,7 @@ pub static DEAD_LETTERS: Definition =
 pub static SINK_ROWS: Definition = counter(
     "evt_sink_rows_total",
     &["output", "outcome"],
-    "Rows per output and outcome; written if the output has no other outcomes.",
+    "Rows per output and outcome; files and topics have only the outcome written.",
 );
 /// Whether an output is available.
 pub static OUTPUT_UP: Definition =

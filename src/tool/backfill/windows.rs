@@ -60,7 +60,7 @@ pub(super) struct WindowsArgs {
     /// Correct only windows that are closed at INSTANT
     #[arg(long, value_name = "INSTANT")]
     closed_before: Option<String>,
-    /// Treat all windows of a store as closed, also if one of its partitions ended before them
+    /// Treat all windows of a store as closed, even if one of its partitions ended before them
     #[arg(long, conflicts_with = "closed_before")]
     all_closed: bool,
     /// The out-of-orderness of the run that wrote the windows (evt-window(1))
@@ -75,7 +75,7 @@ pub(super) struct WindowsArgs {
     /// Keep TEXT with the correction in the store
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// End the correction of a dead run that is in the way
+    /// End the unfinished correction of a killed run
     #[arg(long)]
     take_over: bool,
 }
