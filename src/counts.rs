@@ -70,7 +70,11 @@ impl Counts {
         if self.taken == self.sum() {
             return Ok(());
         }
-        Err(Error::broken(format!("law of counts: in {} but outcomes add up to {} ({self})", self.taken, self.sum())))
+        Err(Error::broken(format!(
+            "law of counts: expected outcomes for {} rows, found {} ({self})",
+            self.taken,
+            self.sum()
+        )))
     }
 }
 
@@ -163,7 +167,10 @@ impl SinkCounts {
         if self.taken == outcomes {
             return Ok(());
         }
-        Err(Error::broken(format!("law of counts: in {} but outcomes add up to {outcomes} ({self})", self.taken)))
+        Err(Error::broken(format!(
+            "law of counts: expected outcomes for {} rows, found {outcomes} ({self})",
+            self.taken
+        )))
     }
 }
 

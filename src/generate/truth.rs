@@ -176,7 +176,7 @@ impl Truth {
             ));
         }
         if rules.over_http && rules.max_future.is_some() {
-            return Err(Error::usage("--truth-as http excludes --max-future, which depends on the arrival"));
+            return Err(Error::usage("--truth-as http cannot be used with --max-future, which depends on the arrival"));
         }
         let report = TruthReport { rules: RulesText::new(&rules), ..TruthReport::default() };
         Ok(Self { rules, report, span: None, partitions: HashMap::new(), windows: HashMap::new() })

@@ -209,7 +209,7 @@ impl<'a> Event<'a> {
     fn bytes<'t>(&self, text: &'t str) -> Result<&'t str, Fault> {
         let wrong = |why| Err(invalid(format!("data_base64: {why}")));
         if self.data.is_some() {
-            return wrong("excludes data");
+            return wrong("cannot be used with data");
         }
         match string_content(text).map(unescape).and_then(|content| base64::decode(&content)) {
             Some(_) => Ok(text),
@@ -300,7 +300,7 @@ mod tests {
             ),
             (
                 r#"{"specversion":"1.0","id":"1","source":"/a","type":"t","data":1,"data_base64":"/w=="}"#,
-                "EnvelopeError: data_base64: excludes data",
+                "EnvelopeError: data_base64: cannot be used with data",
             ),
             ("[]", "EnvelopeError: expected a JSON object"),
             ("{", "ParseError:"),

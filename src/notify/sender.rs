@@ -3,7 +3,7 @@
 //! A failed attempt is repeated after a pause with full jitter, for as long as the channel allows; the last one is made at the
 //! end of that time. The time begins with the first attempt of a run, so that a machine that starts without its network loses
 //! nothing. A receiver that is away or busy pauses its whole channel, while a notification that fails alone is retried beside the
-//! others. A thread that cannot read or write the outbox reports it and goes on: the notifications are still there.
+//! others. A thread that cannot read or write the outbox reports it and continues: the notifications stay in the outbox.
 
 use crate::clock::Clock;
 use crate::console::Console;
@@ -304,7 +304,8 @@ impl Worker {
                 self.outbox.finish(due, Outcome::Sent, now, Some(&refused))?;
                 self.answered();
                 self.count(|counts| counts.sent += 1);
-                self.console.warn(format!("channel '{}': refused in part: {refused}", self.channel.name));
+                self.console
+                    .warn(format!("channel '{}': sent, but not to all recipients: {refused}", self.channel.name));
             }
             Attempt::Refused(cause) => {
                 let cause = secret::hide(cause);

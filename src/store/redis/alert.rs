@@ -110,7 +110,8 @@ fn put(session: &mut Session, address: &RedisAddress, rows: &[AlertRow]) -> Resu
             }
             Err(refusal) => return Err(refused(&address.server.shown, &refusal)),
             Ok(answer) => {
-                Ok(read_answer(&answer).ok_or_else(|| Error::broken("put_alert.lua answers with two values"))?)
+                Ok(read_answer(&answer)
+                    .ok_or_else(|| Error::broken("put_alert.lua: expected an answer of two values"))?)
             }
         });
     }
