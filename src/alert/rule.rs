@@ -79,7 +79,7 @@ pub enum Derived {
     Anomaly {
         /// How far back earlier windows reach (seconds).
         baseline: i64,
-        /// Least number of earlier windows.
+        /// Minimum number of earlier windows; with fewer, the z-score is NULL.
         min: usize,
     },
 }
@@ -112,7 +112,7 @@ pub struct Policy {
     pub resolve_threshold: f64,
     /// How long the condition must have held.
     pub hold: i64,
-    /// How long an alert goes on firing after its condition has ceased to hold.
+    /// How long an alert keeps firing after its condition became false.
     pub keep_firing: i64,
     /// Whether a window without rows is a breach.
     pub no_data: bool,

@@ -1,4 +1,4 @@
-//! The guard of stored metrics: decides which row of a natural key stays.
+//! The rules of stored metrics, which decide which row of a natural key stays.
 //!
 //! The state of a key is the greatest (`revision`, `rows`, retracted) seen. A row replaces one of an equal or smaller
 //! version; a retraction removes the row of its version or of a smaller one; a row whose retraction this run has seen

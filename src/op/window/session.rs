@@ -46,8 +46,8 @@ pub struct Sessions {
     /// By key and end. No two sessions of a key have the same end: they would overlap and be both alive or both not
     /// alive for a row, so the row that would create the second merges with the first.
     sessions: BTreeMap<(u32, i64), Session>,
-    /// By key, the greatest end of a session that another one overlaps because its row came too late to merge. Sessions
-    /// that end later are disjoint.
+    /// By key, the greatest end of a session that overlaps another one: a row that was too late to merge with a session
+    /// began another. Sessions that end later are disjoint.
     overlapped: AHashMap<u32, i64>,
     /// (end, key, start) of sessions with rows to fire.
     waiting: BTreeSet<(i64, u32, i64)>,

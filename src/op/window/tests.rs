@@ -1,5 +1,5 @@
 //! Compares windows with a naive model that judges each row for each window by the rules alone, for any stream, batch
-//! split, interleaving of partitions and cut.
+//! split, interleaving of partitions, and restart from a snapshot.
 
 use super::metric::Emit;
 use super::*;

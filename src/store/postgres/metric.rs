@@ -1,4 +1,4 @@
-//! Writes metrics under the guard: the stored rows are locked and read, [`crate::store::guard`] decides here what will be
+//! Writes metrics: the stored rows are locked and read, [`crate::store::guard`] decides here what will be
 //! stored, and then new rows are copied in and others updated or deleted, all in one transaction.
 
 use crate::error::Result;

@@ -11,7 +11,7 @@
 //! otherwise.
 //!
 //! `link` is the connection, `session` reconnects, `schema` migrates the tables, `cell` converts values, `write` writes
-//! rows and `metric` those under the guard, `read` reads them back, `correct` corrects metrics.
+//! rows and `metric` those of metrics, `read` reads them back, `correct` corrects metrics.
 
 mod cell;
 mod correct;

@@ -1,4 +1,4 @@
-//! Writes rows to their tables: metrics under the guard, all others once.
+//! Writes rows to their tables: metrics by the rules of [`crate::store::guard`], all others once.
 
 use crate::counts::SinkCounts;
 use crate::error::Result;

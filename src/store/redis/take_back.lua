@@ -18,7 +18,7 @@ if there[1] then
     outcome = 3
   end
 end
--- Several runs may be at work: each remembers its own. Those of long ago make room.
+-- Several runs may write at once; each has a field of its own. Old fields are removed.
 local gone = redis.call('HGET', KEYS[2], ARGV[1])
 if not gone or order(string.match(gone, '(%S+) (%S+)')) > 0 then
   if not gone and redis.call('HLEN', KEYS[2]) >= 16 then redis.call('DEL', KEYS[2]) end

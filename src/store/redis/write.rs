@@ -22,7 +22,7 @@ const DEPTH: usize = 128;
 const UNDER_WAY: usize = 4;
 /// A pipeline that reaches this many bytes ends with fewer rows.
 const BYTES_MAX: usize = 4 << 20;
-/// Maximum number of series whose index entries are known to be written; beyond it they are written again.
+/// Maximum number of series in the cache of written index entries. A full cache is cleared, so the entries are written again.
 const SERIES_MAX: usize = 1 << 18;
 /// The largest count of a script, whose numbers are float64.
 const ROWS_MAX: i64 = 1 << 53;

@@ -1,4 +1,4 @@
-//! Writes rows to the tables of a SQLite store: once, or under the guard of metrics.
+//! Writes rows to the tables of a SQLite store: metrics by the rules of [`crate::store::guard`], all others once.
 
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
@@ -128,7 +128,7 @@ const RUN: usize = STORED_COLUMNS + 1;
 /// The parameters of the key.
 const KEY: RangeInclusive<usize> = column::METRIC_NAME + 1..=column::DIMENSIONS + 1;
 
-/// The writer of metrics under the guard, in one transaction.
+/// The writer of metrics in one transaction.
 pub struct Metrics<'a> {
     tx: &'a Transaction<'a>,
     run: &'a str,
