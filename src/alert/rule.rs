@@ -91,7 +91,7 @@ pub struct Measure {
     pub input: Kind,
     /// The aggregate.
     pub aggregate: String,
-    /// Rows for which this is not true are left out.
+    /// Only rows for which this is true count.
     pub filter: Option<String>,
     /// The dimensions.
     pub by: Vec<String>,
@@ -161,7 +161,7 @@ pub struct NamedMetric {
     pub filter: Option<String>,
     /// Its dimensions.
     pub by: Vec<String>,
-    /// Whether its windows are sessions, which no rule can use.
+    /// Whether its windows are sessions. A rule that names such a metric is invalid.
     pub is_session: bool,
 }
 

@@ -37,7 +37,7 @@ const NAMED_MAX: u64 = 20;
 pub struct ChannelCounts {
     /// Notifications that the receiver accepted.
     pub sent: u64,
-    /// Those that it refused for good.
+    /// Those that it refused permanently.
     pub refused: u64,
     /// Those that were retried for as long as the channel allows.
     pub expired: u64,
@@ -350,7 +350,7 @@ impl Worker {
         wait
     }
 
-    /// Notes that the receiver has answered a notification for good.
+    /// Notes that the receiver accepted a notification or refused it permanently.
     fn answered(&mut self) {
         (self.failures, self.paused_until) = (0, None);
         if let Some(since) = self.away_since.take() {
