@@ -1,10 +1,10 @@
-//! The law of counts: in = out + dead + dropped + duplicate + late + filtered, one fate each.
+//! The law of counts: in = out + dead + dropped + duplicate + late + filtered, one outcome each.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Counts of the rows of one stage, by fate.
+/// Counts of the rows of one stage, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Records read.
@@ -25,12 +25,12 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Returns the sum of all fates.
-    pub fn fates(&self) -> u64 {
+    /// Returns the sum of all outcomes.
+    pub fn sum(&self) -> u64 {
         self.out + self.dead + self.dropped + self.duplicate + self.late + self.filtered
     }
 
-    /// Adds other rows and their fates.
+    /// Adds other rows and their outcomes.
     pub fn add(&mut self, other: &Counts) {
         let Counts { taken, out, dead, dropped, duplicate, late, filtered } = *other;
         self.taken += taken;
@@ -63,14 +63,18 @@ impl Counts {
         ]
     }
 
-    /// Checks that every record has exactly one fate.
+    /// Checks that every record has exactly one outcome.
     ///
     /// Errors: exit status 70 if not.
     pub fn check(&self) -> Result<()> {
-        if self.taken == self.fates() {
+        if self.taken == self.sum() {
             return Ok(());
         }
-        Err(Error::broken(format!("law of counts: in {} but fates add up to {} ({self})", self.taken, self.fates())))
+        Err(Error::broken(format!(
+            "law of counts: expected outcomes for {} rows, found {} ({self})",
+            self.taken,
+            self.sum()
+        )))
     }
 }
 
@@ -86,7 +90,7 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Counts of the rows of one output of a sink, by fate.
+/// Counts of the rows of one output of a sink, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkCounts {
     /// Rows written to it.
@@ -155,15 +159,18 @@ impl SinkCounts {
         ]
     }
 
-    /// Checks that every row has exactly one fate.
+    /// Checks that every row has exactly one outcome.
     ///
     /// Errors: exit status 70 if not.
     pub fn check(&self) -> Result<()> {
-        let fates: u64 = self.outcomes().iter().skip(1).map(|(_, rows)| rows).sum();
-        if self.taken == fates {
+        let outcomes: u64 = self.outcomes().iter().skip(1).map(|(_, rows)| rows).sum();
+        if self.taken == outcomes {
             return Ok(());
         }
-        Err(Error::broken(format!("law of counts: in {} but fates add up to {fates} ({self})", self.taken)))
+        Err(Error::broken(format!(
+            "law of counts: expected outcomes for {} rows, found {outcomes} ({self})",
+            self.taken
+        )))
     }
 }
 
@@ -184,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_without_a_fate_breaks_the_law() {
+    fn a_row_without_an_outcome_breaks_the_law() {
         let counts = Counts { taken: 3, out: 1, dead: 1, ..Counts::default() };
         assert!(counts.check().is_err());
         assert!(Counts { filtered: 1, ..counts }.check().is_ok());

@@ -66,7 +66,7 @@ const fn gauge(name: &'static str, labels: &'static [&'static str], about: &'sta
     Definition { name, shape: Shape::Gauge, labels, about }
 }
 
-/// Fates of records: `in`, and by the law of counts the sum of all other outcomes.
+/// Outcomes of records: `in`, and by the law of counts the sum of all other outcomes.
 pub static EVENTS: Definition = counter(
     "evt_events_total",
     &["stage", "outcome"],
@@ -75,11 +75,11 @@ pub static EVENTS: Definition = counter(
 /// Faults, by type.
 pub static DEAD_LETTERS: Definition =
     counter("evt_dead_letters_total", &["error_type"], "Faulty records, written to --dlq or dropped.");
-/// Fates of rows in an output.
+/// Outcomes of rows in an output.
 pub static SINK_ROWS: Definition = counter(
     "evt_sink_rows_total",
     &["output", "outcome"],
-    "Rows per output and outcome; written if the output has no other outcomes.",
+    "Rows per output and outcome; files and topics have only the outcome written.",
 );
 /// Whether an output is available.
 pub static OUTPUT_UP: Definition =

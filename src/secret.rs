@@ -77,7 +77,7 @@ fn value(what: &str) -> Result<String> {
     }
 }
 
-/// Reads a file without one newline at its end.
+/// Returns the content of a file; removes one newline at its end.
 fn of_file(path: &str) -> Result<String> {
     let failed = |why: String| Error::config(format!("{{file:{path}}}")).because(why);
     let file = std::fs::File::open(path).map_err(|error| failed(Error::io(path, &error).to_string()))?;

@@ -14,12 +14,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Stop timeout: how long a wait for a server goes on after the first signal. A stage that reads its source itself thus ends
+/// Stop timeout: how long a wait for a server may last after the first signal. A stage that reads its source itself thus ends
 /// within 5 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// The same for a stage behind a pipe, which must read to the end that its source sends: it ends within 30 s.
 const STOP_TIMEOUT_BEHIND_PIPE: Duration = Duration::from_secs(28);
-/// How long each further wait goes on once the stop timeout has expired: enough for a server that answers.
+/// How long each further wait may last once the stop timeout has expired: enough for a server that answers.
 const STOP_TIMEOUT_EXPIRED: Duration = Duration::from_secs(1);
 /// A second signal within this time is the same request: timeout(1) sends one to the process and one to its process group.
 const REPEATED: Duration = Duration::from_millis(200);

@@ -43,9 +43,9 @@ json\t'One JSON object a line, with the ids of the run, the pipeline and the tra
 complete -c evt-backfill -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-backfill -l all-closed -d 'Treat all windows of a store as closed, also if one of its partitions ended before them'
+complete -c evt-backfill -l all-closed -d 'Treat all windows of a store as closed, even if one of its partitions ended before them'
 complete -c evt-backfill -l without-late -d 'Remove the late events that earlier corrections counted'
-complete -c evt-backfill -l take-over -d 'End the correction of a dead run that is in the way'
+complete -c evt-backfill -l take-over -d 'End the unfinished correction of a killed run'
 complete -c evt-backfill -l dry-run -d 'Show what would change and write nothing; exit status 1 if anything would'
 complete -c evt-backfill -l no-extra-fields -d 'Reject properties that the schema does not define'
 complete -c evt-backfill -l control -d 'Read control lines in JSONL; only they advance the watermark'

@@ -38,10 +38,11 @@ fn options(flags: u8) -> Options {
 pub fn run(input: &[u8]) {
     let Some((flags, rest)) = chosen(input) else { return };
     let Ok(text) = std::str::from_utf8(rest) else { return };
-    let mut warm = (Mapper::new(options(flags)).expect("options"), Stamper::default());
+    let new_mapper = || Mapper::new(options(flags)).expect("options");
+    let (mut mapper, mut stamper) = (new_mapper(), Stamper::default());
     for (line, offset) in text.split('\n').zip(1..) {
-        let mut cold = (Mapper::new(options(flags)).expect("options"), Stamper::default());
-        let (first, second) = (map(&mut warm, line, offset), map(&mut cold, line, offset));
+        let first = map(&mut mapper, &mut stamper, line, offset);
+        let second = map(&mut new_mapper(), &mut Stamper::default(), line, offset);
         assert_eq!(first, second, "{line:?}");
         check(line, flags, &second);
     }
@@ -49,23 +50,23 @@ pub fn run(input: &[u8]) {
 
 /// What became of a record: its row, or its fault's type and message.
 #[derive(Debug, PartialEq)]
-enum Fate {
+enum Outcome {
     Row(RecordBatch),
     Dead(ErrorType, String),
 }
 
-fn map((mapper, stamper): &mut (Mapper, Stamper), line: &str, offset: i64) -> Fate {
+fn map(mapper: &mut Mapper, stamper: &mut Stamper, line: &str, offset: i64) -> Outcome {
     let partition = stamper.partition("f", "0");
     let meta = RecordMeta::of_file("f", partition).at(offset);
     let record = Record { text: line, raw: line.as_bytes(), meta, now: NOW, is_judged: false };
     match mapper.record(record, stamper).expect("a batch can be built") {
-        Mapped::Dead(fault) => Fate::Dead(fault.error_type, fault.message),
+        Mapped::Dead(fault) => Outcome::Dead(fault.error_type, fault.message),
         Mapped::Row => {
             let batch = mapper.batch(stamper, None).expect("a batch").expect("a row");
             // Stream time and partition codes are of the rows before, too.
             let own = (0..batch.num_columns())
                 .filter(|at| ![column::ORIGIN, column::PARTITION, column::STREAM_TIME].contains(at));
-            Fate::Row(batch.project(&own.collect::<Vec<_>>()).expect("columns"))
+            Outcome::Row(batch.project(&own.collect::<Vec<_>>()).expect("columns"))
         }
         other => panic!("{other:?} of a record that needs no time"),
     }
@@ -90,10 +91,10 @@ fn carries_stamps(line: &str) -> bool {
     fits && seen[..4] == [1; 4] && seen.iter().all(|times| *times <= 1)
 }
 
-fn check(line: &str, flags: u8, fate: &Fate) {
-    let refused = matches!(fate, Fate::Dead(ErrorType::ParseError, _));
-    assert_eq!(refused, !is_json(line), "{line:?}: {fate:?}");
-    let Fate::Row(batch) = fate else { return };
+fn check(line: &str, flags: u8, outcome: &Outcome) {
+    let refused = matches!(outcome, Outcome::Dead(ErrorType::ParseError, _));
+    assert_eq!(refused, !is_json(line), "{line:?}: {outcome:?}");
+    let Outcome::Row(batch) = outcome else { return };
     let properties = batch.column(column::PROPERTIES).as_string::<i32>().value(0);
     assert!(is_json(properties) && properties.starts_with('{'), "{properties:?} of {line:?}");
     let keep = flags & 1 << 6 != 0 && carries_stamps(line);

@@ -90,8 +90,8 @@ fn drain(mut source: Source, dead: &mut DeadLetters) {
                     let Ok(kept) = dedup.on_batch(&batch) else { return };
                     assert_eq!(kept.len(), batch.num_rows());
                     let Ok(outcome) = window.on_batch(&batch, 0) else { return };
-                    let fates = outcome.counted + outcome.late_rows + outcome.filtered + outcome.dead.len() as u64;
-                    assert_eq!(fates, batch.num_rows() as u64, "one fate each");
+                    let outcomes = outcome.counted + outcome.late_rows + outcome.filtered + outcome.dead.len() as u64;
+                    assert_eq!(outcomes, batch.num_rows() as u64, "one outcome each");
                     window.fire(&mut |_| Ok(())).expect("results");
                 }
             }

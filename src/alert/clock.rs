@@ -1,10 +1,10 @@
 //! The alert clock C: the least stream time of the partitions that are not read to their end.
 //!
-//! A partition that is read to its end holds C for [`HOLD`]. Where none holds it, C runs on at wall speed. A partition that has
+//! A partition that is read to its end holds C for [`HOLD`]. While no partition holds it, C advances with the wall clock. A partition that has
 //! ended does not hold C. C never goes back, and does not exist before every partition has begun, has ended or was quiet for
 //! [`HOLD`].
 //!
-//! After a restart without new rows C goes on from where it stood, as if the process had run all the time.
+//! After a restart without new rows C continues from its last value, as if the process had not stopped.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,13 +42,13 @@ struct ClockPartition {
 pub struct AlertClock {
     partitions: BTreeMap<PartitionKey, ClockPartition>,
     clock: Option<i64>,
-    /// The monotonic time at which the clock stood where an earlier run stopped, if it had run on; dropped with the first row.
+    /// The last value of C in the earlier run, until the first row arrives.
     stood: Option<StoodAt>,
     /// Since when the clock runs on, and from where.
     runs_since: Option<(Duration, i64)>,
 }
 
-/// Where the clock stood, and how long before the start of the run.
+/// The last value of C in an earlier run, and how long before the start of this run that was.
 #[derive(Clone, Copy, Debug)]
 pub struct StoodAt {
     /// The clock (µs).
@@ -157,8 +157,8 @@ impl AlertClock {
         Some(from.saturating_add(micros(since)))
     }
 
-    /// Returns the instant (µs) since which rows are known: the first row of all partitions, but no row before the first one of
-    /// a partition that was not read from its beginning.
+    /// Returns the instant (µs) from which on all rows are known. That is the earliest of the first rows of the partitions,
+    /// but not before the first row of a partition that was not read from its beginning.
     pub fn start(&self) -> Option<i64> {
         let firsts = || self.partitions.values().filter_map(|partition| partition.first);
         let cut = firsts().filter(|(_, is_cut)| *is_cut).map(|(first, _)| first).max();

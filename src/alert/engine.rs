@@ -18,7 +18,7 @@ use uuid::Uuid;
 pub struct EngineOptions {
     /// Maximum number of groups of a series.
     pub max_groups: usize,
-    /// Whether rows behind the alert clock are left out, as in a run over files. Else they count from the next instant on.
+    /// Whether rows behind the alert clock are discarded, as in a run over files. Otherwise they count from the next instant on.
     pub drops_behind: bool,
 }
 
@@ -143,7 +143,8 @@ impl AlertEngine {
         self.leaves.get(&kind)
     }
 
-    /// Adds rows. Rows that count for an instant that was evaluated count from the next one on, or are left out.
+    /// Adds rows. If the instant of a row was evaluated before, the row counts from the next instant on, or is discarded
+    /// ([`EngineOptions::drops_behind`]).
     pub fn add(&mut self, rows: &TimedRows<'_>) -> Result<RowsTaken> {
         let count = rows.batch.num_rows();
         self.read_to = self.read_to.max(rows.stream_times.iter().copied().max());
@@ -251,8 +252,8 @@ impl AlertEngine {
         self.stepped = g;
     }
 
-    /// Replaces the rules from the next instant on. What fires for a rule that is deleted, disabled or measures something else
-    /// is resolved; a rule whose measure is the same keeps its state.
+    /// Replaces the rules from the next instant on. Resolves the alerts of a rule that is deleted, disabled or has another
+    /// measure. A rule with the same measure keeps its state.
     ///
     /// Errors: exit status 78 if an expression is wrong, which [`super::rules::resolve`] has excluded.
     pub fn set_rules(&mut self, definitions: Vec<RuleDefinition>, now: i64) -> Result<Vec<Transition>> {

@@ -17,7 +17,7 @@ pub struct RuleFields {
 pub struct AnomalyFields {
     /// How far back earlier windows reach (seconds).
     pub baseline: i64,
-    /// Least number of earlier windows.
+    /// Minimum number of earlier windows; with fewer, the z-score is NULL.
     pub min: usize,
 }
 

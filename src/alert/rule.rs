@@ -79,7 +79,7 @@ pub enum Derived {
     Anomaly {
         /// How far back earlier windows reach (seconds).
         baseline: i64,
-        /// Least number of earlier windows.
+        /// Minimum number of earlier windows; with fewer, the z-score is NULL.
         min: usize,
     },
 }
@@ -91,7 +91,7 @@ pub struct Measure {
     pub input: Kind,
     /// The aggregate.
     pub aggregate: String,
-    /// Rows for which this is not true are left out.
+    /// Only rows for which this is true count.
     pub filter: Option<String>,
     /// The dimensions.
     pub by: Vec<String>,
@@ -112,7 +112,7 @@ pub struct Policy {
     pub resolve_threshold: f64,
     /// How long the condition must have held.
     pub hold: i64,
-    /// How long an alert goes on firing after its condition has ceased to hold.
+    /// How long an alert keeps firing after its condition became false.
     pub keep_firing: i64,
     /// Whether a window without rows is a breach.
     pub no_data: bool,
@@ -161,7 +161,7 @@ pub struct NamedMetric {
     pub filter: Option<String>,
     /// Its dimensions.
     pub by: Vec<String>,
-    /// Whether its windows are sessions, which no rule can use.
+    /// Whether its windows are sessions. A rule that names such a metric is invalid.
     pub is_session: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The rules of a run: read from text or from rows of a table; a bad rule is named and the others go on.
+//! The rules of a run: read from text or from rows of a table; an invalid rule is reported and the others stay.
 
 use super::rule::{NamedMetric, RuleDefinition};
 use super::series::Expressions;

@@ -1,4 +1,4 @@
-//! The engine gives the same alerts however its rows are cut into batches, and after a restart at every instant.
+//! The engine gives the same alerts however its rows are split into batches, and after a restart at every instant.
 
 use super::engine::{AlertEngine, EngineOptions, TimedRows};
 use super::rules::{of_toml, resolve};

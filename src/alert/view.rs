@@ -134,7 +134,7 @@ impl WindowView {
                 changed.insert(*key);
             }
         }
-        // Everything older than the window leaves it, also if instants were passed over.
+        // Everything older than the window leaves it, even if instants were skipped.
         let left = series.groups_of(previous.saturating_sub(self.window).saturating_add(1)..g - self.window + 1);
         changed.extend(left.filter(|key| self.groups.contains_key(key)));
         let changed: Vec<u32> = changed.into_iter().collect();

@@ -43,9 +43,9 @@ enum Rule {
     Yes,
     /// Never.
     No(Why),
-    /// If all of these pairs are compatible and `faults` is empty. Each pair has its step of the path.
+    /// All of these pairs must be compatible, and `faults` empty. Each pair has its step of the path.
     All { faults: Vec<(String, String)>, pairs: Vec<(String, Pair)> },
-    /// If one of these pairs is compatible.
+    /// One of these pairs must be compatible.
     Any(Vec<Pair>),
 }
 

@@ -1,4 +1,4 @@
-//! Types that contain no other type, except enums.
+//! Primitive, fixed and logical types: all that refer to no other type. Enums are not among them.
 
 use super::schema::{AvroType, Logical, Node, Unit};
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Cells that count their late events.
 //!
 //! A late event names the cells that did not count it: the windows of its metrics that had closed by its own stream time. A named
-//! cell counts the rows that live counts and, besides, the late ones whose stream time is at most its `late_until`. So a later run
+//! cell counts the rows that evt-window counted and, besides, the late ones whose stream time is at most its `late_until`. So a later run
 //! that reads further late events from the raw input computes the same cell, until these events name it too.
 
 use super::cell::{CellContent, CellKey};

@@ -264,7 +264,7 @@ impl InputArgs {
 
     fn kind(&self) -> Result<Option<Kind>> {
         let parse = |name: &str| {
-            let unknown = || Error::usage(format!("--kind: expected event metric dead late alert, found {name}"));
+            let unknown = || Error::usage(format!("--kind: expected event, metric, dead, late or alert, found {name}"));
             Kind::from_name(name).ok_or_else(unknown)
         };
         self.kind.as_deref().map(parse).transpose()

@@ -13,7 +13,7 @@
 //! required types is two leaves.
 //!
 //! **Reading a JSON value** ([`leaf`]): absent, null, or below a parent that is not an object → NULL. A value of
-//! another type than required is *wrong*, and its row is dead. This is decided per leaf and row: neither `and`, `case`
+//! another type than required is *wrong*, and its row becomes a dead letter. This is decided per leaf and row: neither `and`, `case`
 //! nor `coalesce` saves a row from a wrong leaf of the expression, so that the outcome of a row does not depend on the
 //! order of evaluation. Only `try_cast` does: it returns NULL.
 //!

@@ -157,7 +157,10 @@ pub(crate) fn parse_assignments(text: &str) -> Result<Vec<(Vec<String>, Node)>> 
 /// Parses `text` with the grammar `parse`, to the end.
 fn read_with<T>(text: &str, parse: impl FnOnce(&mut Parser<'_>) -> std::result::Result<T, ParserError>) -> Result<T> {
     if text.len() > TEXT_BYTES_MAX {
-        return Err(Error::config(format!("an expression of {} bytes exceeds {TEXT_BYTES_MAX}", text.len())));
+        return Err(Error::config(format!(
+            "an expression of {} bytes exceeds the maximum of {TEXT_BYTES_MAX}",
+            text.len()
+        )));
     }
     let mut tokens = Tokenizer::new(&Names, text)
         .tokenize_with_location()

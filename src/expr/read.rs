@@ -81,17 +81,18 @@ impl LeafBatch {
         let mut values = Vec::with_capacity(leaves.leaves.len());
         let mut wrong = Vec::with_capacity(leaves.leaves.len());
         for (index, leaf) in leaves.leaves.iter().enumerate() {
-            let (array, rows) = match (coded(leaves, index, batch, watched.as_deref())?, &leaf.source) {
-                (Some(coded), _) if leaf.ask == Ask::Presence => (Values::Rows(coded.presence()), vec![]),
-                // Every JSON value has a text.
-                (Some(coded), _) => (Values::Coded(coded, OnceCell::new()), vec![]),
-                (None, Source::Column(index, own)) => plain(from_column(batch.column(*index), *own, leaf.ask)?),
-                (None, Source::Path(path, _)) => match watched_at(leaves, *path, watched.as_deref()) {
-                    Some(column) if is_flat => plain(from_json(column.as_string::<i32>().iter(), leaf.ask)),
-                    _ => plain(from_json(spans.iter().skip(*path).step_by(leaves.paths).copied(), leaf.ask)),
-                },
-            };
-            values.push(array);
+            let LeafColumn { values: of_leaf, wrong: rows } =
+                match (coded(leaves, index, batch, watched.as_deref())?, &leaf.source) {
+                    (Some(coded), _) if leaf.ask == Ask::Presence => LeafColumn::right(Values::Rows(coded.presence())),
+                    // Every JSON value has a text.
+                    (Some(coded), _) => LeafColumn::right(Values::Coded(coded, OnceCell::new())),
+                    (None, Source::Column(index, own)) => from_column(batch.column(*index), *own, leaf.ask)?,
+                    (None, Source::Path(path, _)) => match watched_at(leaves, *path, watched.as_deref()) {
+                        Some(column) if is_flat => from_json(column.as_string::<i32>().iter(), leaf.ask),
+                        _ => from_json(spans.iter().skip(*path).step_by(leaves.paths).copied(), leaf.ask),
+                    },
+                };
+            values.push(of_leaf);
             wrong.push(rows);
         }
         Ok(Self { batch: batch.clone(), object: leaves.object(), leaves: leaves.leaves.clone(), values, wrong })
@@ -275,16 +276,27 @@ fn forget(steps: &[PathStep], spans: &mut [Option<&str>]) {
     }
 }
 
-fn plain((array, wrong): (ArrayRef, Vec<u32>)) -> (Values, Vec<u32>) {
-    (Values::Rows(array), wrong)
+/// The values of one leaf in a batch.
+struct LeafColumn {
+    values: Values,
+    /// The rows with a value of the wrong type.
+    wrong: Vec<u32>,
 }
 
-/// Converts JSON texts to a leaf's type; returns the array and the rows of the wrong type.
-fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: Ask) -> (ArrayRef, Vec<u32>) {
+impl LeafColumn {
+    /// Returns values that all have the right type.
+    fn right(values: Values) -> Self {
+        Self { values, wrong: vec![] }
+    }
+}
+
+/// Converts JSON texts to a leaf's type.
+fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: Ask) -> LeafColumn {
     let rows = texts.len();
     let texts = texts.map(|text| text.filter(|text| *text != "null"));
     let Ask::Kind { kind, lenient } = ask else {
-        return (Arc::new(texts.map(|text| text.map(|_| true)).collect::<BooleanArray>()), vec![]);
+        let present: BooleanArray = texts.map(|text| text.map(|_| true)).collect();
+        return LeafColumn::right(Values::Rows(Arc::new(present)));
     };
     let mut wrong = vec![];
     let array: ArrayRef = match kind {
@@ -310,7 +322,7 @@ fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: Ask
     if lenient {
         wrong.clear();
     }
-    (array, wrong)
+    LeafColumn { values: Values::Rows(array), wrong }
 }
 
 /// Reads each text and appends its value, or NULL; records the rows with a text of the wrong type.
@@ -354,11 +366,11 @@ fn content(value: &str) -> Cow<'_, str> {
     unescape(string_content(value).unwrap_or_default())
 }
 
-/// Converts a column to a leaf's type; returns the array and the rows of the wrong type.
-fn from_column(column: &ArrayRef, own: ValueKind, ask: Ask) -> Result<(ArrayRef, Vec<u32>)> {
+/// Converts a column to a leaf's type.
+fn from_column(column: &ArrayRef, own: ValueKind, ask: Ask) -> Result<LeafColumn> {
     let Ask::Kind { kind, lenient } = ask else {
         let present = BooleanArray::new(BooleanBuffer::new_set(column.len()), column.logical_nulls());
-        return Ok((Arc::new(present), vec![]));
+        return Ok(LeafColumn::right(Values::Rows(Arc::new(present))));
     };
     let values = cast::column(column, own)?;
     let array = cast::cast(&values, own, kind)?;
@@ -367,5 +379,5 @@ fn from_column(column: &ArrayRef, own: ValueKind, ask: Ask) -> Result<(ArrayRef,
         let rows = (0..values.len()).filter(|row| array.is_null(*row) && values.is_valid(*row));
         wrong.extend(rows.map(|row| u32::try_from(row).unwrap_or(u32::MAX)));
     }
-    Ok((array, wrong))
+    Ok(LeafColumn { values: Values::Rows(array), wrong })
 }

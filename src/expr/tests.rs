@@ -518,7 +518,7 @@ fn what_is_not_on_the_list_is_refused_with_a_message() {
 
 #[test]
 fn an_expression_has_bounds() {
-    assert!(refused_filter(&"a".repeat(70_000)).contains("bytes exceeds 65536"));
+    assert!(refused_filter(&"a".repeat(70_000)).contains("bytes exceeds the maximum of 65536"));
     assert!(refused_filter(&vec!["a"; 2000].join(" or ")).contains("tokens exceed"));
     assert!(refused_filter(&format!("{}a{}", "(".repeat(400), ")".repeat(400))).contains("nested deeper than 30"));
     let list = (0..5000).map(|n| format!("'{n}'")).collect::<Vec<_>>().join(",");

@@ -3,8 +3,8 @@
 //! `client ident user [17/May/2015:10:05:03 +0000] "GET /path HTTP/1.1" 200 203023 "referrer" "user agent"` becomes an
 //! event: `event_type` http_request, `server_timestamp`, and the rest as properties. `-` is absent, `ident` is left out
 //! (it has been considered untrustworthy since 1993). A request that is not three words is kept whole as `request`. The
-//! escapes `\"`, `\\` and `\xHH` are undone if the result is text, else the field stays as it is. `source` is left to
-//! the mapping: it is the file. A user agent may lack its closing quote if the line was cut inside it.
+//! escapes `\"`, `\\` and `\xHH` are undone if the result is text, else the field stays as it is. The mapping
+//! sets `source` to the file. A user agent may lack its closing quote, because servers truncate long lines.
 
 use super::definition::{Format, Input};
 use super::jsonl::Lines;

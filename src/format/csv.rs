@@ -2,8 +2,8 @@
 //! lines.
 //!
 //! Read: values are strings, except an object under the name `properties`. An empty field is absent; a quoted empty
-//! field is an empty text, except under the name of a column that is not text. A record ends at `
-//! `; a `\r` before it is dropped. These are faults of a record: more or fewer fields than the header, bytes that are
+//! field is an empty text, except under the name of a column that is not text. A record ends at `\n`;
+//! a `\r` before it is dropped. These are faults of a record: more or fewer fields than the header, bytes that are
 //! not UTF-8, a quote that is never closed, and text between a closing quote and the next comma. Lines of spaces are
 //! skipped. After a record that is too long, reading continues at the next line, so that a stray quote costs one record
 //! and not the file.
@@ -177,8 +177,7 @@ impl CsvRows {
         }
     }
 
-    /// Completes a record that ended at `
-    /// `; removes a `\r` before it, which the reader took for content.
+    /// Completes a record that ended at `\n`; removes a `\r` before it, which the reader took for content.
     fn found(&mut self, input: &[u8], length: usize, fields: usize) -> Found {
         self.torn = false;
         let mut content = length - 1;

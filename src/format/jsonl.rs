@@ -1,8 +1,8 @@
 //! JSON lines: one object per line; blank lines are skipped.
 //!
 //! Written: columns in order, nulls left out, `properties` and `dimensions` as objects, payloads as text if they are
-//! UTF-8, else as base64 under `NAME_base64`. A line that was read excludes its `
-//! ` and a `\r` before it.
+//! UTF-8, else as base64 under `NAME_base64`. A record that is read has neither
+//! its `\n` nor a `\r` before that.
 
 use super::cell::{Column, Form, binaries, texts};
 use super::definition::{Encoder, Format, Input, Notes};
@@ -48,8 +48,7 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// Splits lines at `
-/// `. Lines with only JSON white space are not records, but count as lines.
+/// Splits lines at `\n`. Lines with only JSON white space are not records, but count as lines.
 #[derive(Default)]
 pub struct Lines {
     lines: u64,

@@ -6,7 +6,7 @@
 //! byte. Only how far a late record is behind depends on the stream so far. With [`Options::default`] every record is
 //! clean: it has an id of its own, all its fields, and is at most `disorder` behind its stream time.
 //!
-//! [`Generator`] draws the fate of each record (`random.rs`), writes it (`record.rs`) and, for a faulty one, damages it
+//! [`Generator`] draws the outcome of each record (`random.rs`), writes it (`record.rs`) and, for a faulty one, damages it
 //! (`defect.rs`). `schema.rs` has the Avro schemas of the events. [`truth`] computes the expected results
 //! independently.
 
@@ -59,9 +59,9 @@ impl Default for Options {
     }
 }
 
-/// The fate of a generated record.
+/// The outcome of a generated record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Fate {
+pub enum ExpectedOutcome {
     /// An event, at most `disorder` behind.
     Clean,
     /// An event at least `late_by` behind the stream time of its partition.
@@ -77,8 +77,8 @@ pub enum Fate {
 /// One generated record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made {
-    /// Its fate.
-    pub fate: Fate,
+    /// Its outcome.
+    pub outcome: ExpectedOutcome,
     /// Its values; for a faulty record the values before the defect.
     pub event: Event,
 }
@@ -128,23 +128,25 @@ impl Generator {
         let index = self.made;
         self.made += 1;
         let mut random = Random::at(self.options.seed, index);
-        let mut fate = self.limits.fate(random.bits(), index);
+        let mut outcome = self.limits.outcome(random.bits(), index);
         let mut event = self.vocabulary.draw(&mut random, self.arrival(index));
-        match fate {
-            Fate::Duplicate => match self.original(index, &mut random) {
+        match outcome {
+            ExpectedOutcome::Duplicate => match self.original(index, &mut random) {
                 Some(original) => {
                     random = Random::at(self.options.seed, original);
-                    let fate = self.limits.fate(random.bits(), original);
+                    let outcome = self.limits.outcome(random.bits(), original);
                     event = self.vocabulary.draw(&mut random, self.arrival(original));
-                    self.shift(&mut event, fate, &mut random);
+                    self.shift(&mut event, outcome, &mut random);
                 }
-                None => fate = Fate::Clean,
+                None => outcome = ExpectedOutcome::Clean,
             },
-            Fate::Late if self.stream_time[event.shard as usize].is_none() => fate = Fate::Clean,
-            _ => self.shift(&mut event, fate, &mut random),
+            ExpectedOutcome::Late if self.stream_time[event.shard as usize].is_none() => {
+                outcome = ExpectedOutcome::Clean
+            }
+            _ => self.shift(&mut event, outcome, &mut random),
         }
-        self.write(fate, &event, &mut random, out);
-        Some(Made { fate, event })
+        self.write(outcome, &event, &mut random, out);
+        Some(Made { outcome, event })
     }
 
     /// Returns when record `index` arrives (µs).
@@ -154,15 +156,15 @@ impl Generator {
 
     /// Shifts the clocks of an event that is late or ahead.
     #[inline]
-    fn shift(&self, event: &mut Event, fate: Fate, random: &mut Random) {
+    fn shift(&self, event: &mut Event, outcome: ExpectedOutcome, random: &mut Random) {
         let beyond = |least: i64, random: &mut Random| least + random.below(least.unsigned_abs() + 1) as i64;
-        match (fate, self.stream_time[event.shard as usize]) {
-            (Fate::Late, Some(stream_time)) => {
+        match (outcome, self.stream_time[event.shard as usize]) {
+            (ExpectedOutcome::Late, Some(stream_time)) => {
                 let lag = event.server_timestamp - event.client_timestamp;
                 event.server_timestamp = stream_time - beyond(self.options.late_by, random);
                 event.client_timestamp = event.server_timestamp - lag;
             }
-            (Fate::Future, _) => {
+            (ExpectedOutcome::Future, _) => {
                 event.client_timestamp = event.server_timestamp + beyond(self.options.future_by, random);
             }
             _ => {}
@@ -174,21 +176,21 @@ impl Generator {
     #[cold]
     fn original(&self, index: u64, random: &mut Random) -> Option<u64> {
         let from = index.saturating_sub(1 + random.below(self.repeat_distance_max));
-        let fate = |n: u64| self.limits.fate(Random::at(self.options.seed, n).bits(), n);
-        let repeatable = |n: &u64| matches!(fate(*n), Fate::Clean | Fate::Future);
-        let moved = |n: &u64| match fate(*n) {
-            Fate::Clean | Fate::Future => true,
-            Fate::Late | Fate::Duplicate => false,
-            Fate::Defective(defect) => defect.is_event(),
+        let outcome = |n: u64| self.limits.outcome(Random::at(self.options.seed, n).bits(), n);
+        let repeatable = |n: &u64| matches!(outcome(*n), ExpectedOutcome::Clean | ExpectedOutcome::Future);
+        let moved = |n: &u64| match outcome(*n) {
+            ExpectedOutcome::Clean | ExpectedOutcome::Future => true,
+            ExpectedOutcome::Late | ExpectedOutcome::Duplicate => false,
+            ExpectedOutcome::Defective(defect) => defect.is_event(),
         };
         let before = index.saturating_sub(REPEAT_DISTANCE_MAX as u64)..index;
         (from..index).find(repeatable).or_else(|| before.rev().find(moved).filter(repeatable))
     }
 
-    fn write(&mut self, fate: Fate, event: &Event, random: &mut Random, out: &mut Vec<u8>) {
+    fn write(&mut self, outcome: ExpectedOutcome, event: &Event, random: &mut Random, out: &mut Vec<u8>) {
         let start = out.len();
         self.vocabulary.write(event, random, &mut self.stamp, out);
-        if let Fate::Defective(defect) = fate {
+        if let ExpectedOutcome::Defective(defect) = outcome {
             defect.spoil(out, start, random);
             if !defect.is_event() {
                 return;
@@ -199,7 +201,7 @@ impl Generator {
     }
 }
 
-/// The thresholds that divide a 64-bit draw into fates.
+/// The thresholds that divide a 64-bit draw into outcomes.
 struct Limits {
     late: u64,
     duplicates: u64,
@@ -226,21 +228,21 @@ impl Limits {
         }
     }
 
-    /// Returns the fate for `bits`. The first record is clean, because a reader learns format and fields from it.
+    /// Returns the outcome for `bits`. The first record is clean, because a reader learns format and fields from it.
     #[inline]
-    fn fate(&self, bits: u64, index: u64) -> Fate {
+    fn outcome(&self, bits: u64, index: u64) -> ExpectedOutcome {
         let draw = bits >> 11;
         if draw >= self.too_large || index == 0 {
-            return Fate::Clean;
+            return ExpectedOutcome::Clean;
         }
-        let one_of = |defects: &[Defect]| Fate::Defective(defects[(bits % defects.len() as u64) as usize]);
+        let one_of = |defects: &[Defect]| ExpectedOutcome::Defective(defects[(bits % defects.len() as u64) as usize]);
         match draw {
-            _ if draw < self.late => Fate::Late,
-            _ if draw < self.duplicates => Fate::Duplicate,
-            _ if draw < self.future => Fate::Future,
+            _ if draw < self.late => ExpectedOutcome::Late,
+            _ if draw < self.duplicates => ExpectedOutcome::Duplicate,
+            _ if draw < self.future => ExpectedOutcome::Future,
             _ if draw < self.malformed => one_of(&defect::MALFORMED),
             _ if draw < self.invalid => one_of(&defect::INVALID),
-            _ => Fate::Defective(Defect::TooLarge),
+            _ => ExpectedOutcome::Defective(Defect::TooLarge),
         }
     }
 }

@@ -18,7 +18,7 @@ const PROPERTIES: [(&str, &str, Option<&str>); 8] = [
 /// Returns the schema of `event_type` in `version` (from 1), as JSON text; version 2 is backward and forward
 /// compatible.
 ///
-/// Events of every fate but [`super::Fate::Defective`] are valid under it.
+/// Events of every outcome but [`super::ExpectedOutcome::Defective`] are valid under it.
 pub fn schema_text(event_type: &str, version: u32) -> String {
     let purchase = (event_type == "purchase").then_some(("amount", "\"double\"", None));
     let added = (version > 1).then_some(("experiment", "[\"null\",\"string\"]", Some("null")));

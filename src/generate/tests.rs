@@ -27,7 +27,7 @@ fn digest(options: Options) -> u64 {
     xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
-/// Returns options for some of every fate but the megabyte records.
+/// Returns options for some of every outcome but the megabyte records.
 pub(super) fn mixed(events: u64, seed: u64) -> Options {
     Options {
         events,
@@ -117,7 +117,7 @@ fn by_default_every_record_is_a_clean_event() {
     let (mut behind_max, mut bytes) = (0, 0);
     for (line, made) in &lines {
         let value = verdict(line).unwrap();
-        assert_eq!(made.fate, Fate::Clean);
+        assert_eq!(made.outcome, ExpectedOutcome::Clean);
         assert!(ids.insert(text(&value["event_id"]).to_owned()));
         let time = parse_instant(text(&value["server_timestamp"])).unwrap();
         stream_time = stream_time.max(time);
@@ -136,8 +136,8 @@ fn by_default_every_record_is_a_clean_event() {
 fn a_line_says_what_the_generator_says_it_does() {
     for (line, made) in make(mixed(5000, 3)) {
         let found = verdict(&line);
-        let value = match (made.fate, found) {
-            (Fate::Defective(defect), found) => {
+        let value = match (made.outcome, found) {
+            (ExpectedOutcome::Defective(defect), found) => {
                 assert_eq!(found, Err(defect.error_type()), "{defect:?} {}", String::from_utf8_lossy(&line));
                 continue;
             }
@@ -166,14 +166,14 @@ fn every_defect_occurs_and_fails_as_it_says() {
     let options = Options { malformed: 0.5, too_large: 0.002, ..mixed(3000, 4) };
     for (line, made) in make(options) {
         assert!(!line.is_empty() && !line.contains(&b'\n'));
-        if let Fate::Defective(defect) = made.fate {
+        if let ExpectedOutcome::Defective(defect) = made.outcome {
             assert_eq!(verdict(&line).err(), Some(defect.error_type()), "{defect:?}");
             *seen.entry(defect).or_insert(0) += 1;
         }
     }
     assert_eq!(seen.len(), defect::MALFORMED.len() + defect::INVALID.len() + 1, "{seen:?}");
     let deep = make(Options { malformed: 0.5, ..mixed(500, 4) });
-    let found = deep.iter().find(|(_, made)| made.fate == Fate::Defective(Defect::TooDeep));
+    let found = deep.iter().find(|(_, made)| made.outcome == ExpectedOutcome::Defective(Defect::TooDeep));
     assert!(!crate::json::scan::is_json(std::str::from_utf8(&found.unwrap().0).unwrap()));
 }
 
@@ -182,7 +182,7 @@ fn the_first_record_is_clean_whatever_the_shares() {
     for seed in 0..50 {
         let options =
             Options { malformed: 1.0, late: 0.0, duplicates: 0.0, future: 0.0, invalid: 0.0, ..mixed(1, seed) };
-        assert_eq!(make(options)[0].1.fate, Fate::Clean);
+        assert_eq!(make(options)[0].1.outcome, ExpectedOutcome::Clean);
     }
 }
 
@@ -194,12 +194,12 @@ fn a_duplicate_repeats_a_recent_line_and_is_in_time() {
         let mut repeats = 0;
         for (n, (line, made)) in lines.iter().enumerate() {
             let time = made.event.server_timestamp;
-            if made.fate == Fate::Duplicate {
+            if made.outcome == ExpectedOutcome::Duplicate {
                 repeats += 1;
                 assert!(lines[n.saturating_sub(130)..n].iter().any(|(earlier, _)| earlier == line), "{n}");
                 assert!(stream_time - time <= 6 * SECOND, "{rate} {n}");
             }
-            if !matches!(made.fate, Fate::Defective(defect) if !defect.is_event()) {
+            if !matches!(made.outcome, ExpectedOutcome::Defective(defect) if !defect.is_event()) {
                 stream_time = stream_time.max(time);
             }
         }
@@ -215,12 +215,12 @@ fn a_late_record_lies_behind_the_stream_time_of_its_partition() {
     for (_, made) in make(options.clone()) {
         let largest = &mut stream_time[made.event.shard as usize];
         let behind = largest.saturating_sub(made.event.server_timestamp);
-        match made.fate {
-            Fate::Late => {
+        match made.outcome {
+            ExpectedOutcome::Late => {
                 late += 1;
                 assert!((options.late_by..=2 * options.late_by).contains(&behind), "{behind}");
             }
-            Fate::Defective(defect) if !defect.is_event() => continue,
+            ExpectedOutcome::Defective(defect) if !defect.is_event() => continue,
             _ => assert!(behind <= options.disorder + SECOND, "{behind}"),
         }
         *largest = (*largest).max(made.event.server_timestamp);
@@ -278,13 +278,13 @@ proptest! {
         let options = Options { late, duplicates, future, malformed, invalid, ..mixed(events, seed) };
         let mut found = [0u32; 5];
         for (_, made) in make(options) {
-            match made.fate {
-                Fate::Clean => {}
-                Fate::Late => found[0] += 1,
-                Fate::Duplicate => found[1] += 1,
-                Fate::Future => found[2] += 1,
-                Fate::Defective(defect) if defect.is_event() => found[4] += 1,
-                Fate::Defective(_) => found[3] += 1,
+            match made.outcome {
+                ExpectedOutcome::Clean => {}
+                ExpectedOutcome::Late => found[0] += 1,
+                ExpectedOutcome::Duplicate => found[1] += 1,
+                ExpectedOutcome::Future => found[2] += 1,
+                ExpectedOutcome::Defective(defect) if defect.is_event() => found[4] += 1,
+                ExpectedOutcome::Defective(_) => found[3] += 1,
             }
         }
         for (count, share) in found.into_iter().zip([late, duplicates, future, malformed, invalid]) {

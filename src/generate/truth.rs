@@ -7,7 +7,7 @@
 //!
 //! Memory: one entry per window and key until the end, and the ids seen within `dedup`.
 
-use super::{Defect, Event, Fate, Made, record};
+use super::{Defect, Event, ExpectedOutcome, Made, record};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::kind::dead::ErrorType;
@@ -66,7 +66,7 @@ impl Default for Rules {
 pub enum TimeField {
     /// `server_timestamp`, the default of every tool.
     Server,
-    /// `client_timestamp`, which [`Fate::Future`] sets ahead.
+    /// `client_timestamp`, which [`ExpectedOutcome::Future`] sets ahead.
     Client,
 }
 
@@ -176,7 +176,7 @@ impl Truth {
             ));
         }
         if rules.over_http && rules.max_future.is_some() {
-            return Err(Error::usage("--truth-as http excludes --max-future, which depends on the arrival"));
+            return Err(Error::usage("--truth-as http cannot be used with --max-future, which depends on the arrival"));
         }
         let report = TruthReport { rules: RulesText::new(&rules), ..TruthReport::default() };
         Ok(Self { rules, report, span: None, partitions: HashMap::new(), windows: HashMap::new() })
@@ -186,9 +186,9 @@ impl Truth {
     pub fn record(&mut self, made: &Made, bytes: u64) {
         self.report.bytes += bytes;
         self.report.counts.taken += 1;
-        *self.report.made.entry(fate_name(made.fate)).or_default() += 1;
-        let defect = match made.fate {
-            Fate::Defective(defect) => Some(defect),
+        *self.report.made.entry(outcome_name(made.outcome)).or_default() += 1;
+        let defect = match made.outcome {
+            ExpectedOutcome::Defective(defect) => Some(defect),
             _ => None,
         };
         if let Some(defect) = defect {
@@ -287,7 +287,7 @@ impl Truth {
 
     /// Returns the expected results of all records.
     ///
-    /// Errors: exit status 70 if the fates do not add up.
+    /// Errors: exit status 70 if the outcomes do not add up.
     pub fn finish(self) -> Result<TruthReport> {
         self.report.counts.check()?;
         let mut counted: Vec<(WindowKey, u64)> = self.windows.into_iter().collect();
@@ -310,13 +310,13 @@ impl Truth {
     }
 }
 
-fn fate_name(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Clean => "clean",
-        Fate::Late => "late",
-        Fate::Duplicate => "duplicate",
-        Fate::Future => "future",
-        Fate::Defective(_) => "defective",
+fn outcome_name(outcome: ExpectedOutcome) -> &'static str {
+    match outcome {
+        ExpectedOutcome::Clean => "clean",
+        ExpectedOutcome::Late => "late",
+        ExpectedOutcome::Duplicate => "duplicate",
+        ExpectedOutcome::Future => "future",
+        ExpectedOutcome::Defective(_) => "defective",
     }
 }
 
@@ -327,7 +327,7 @@ pub struct TruthReport {
     pub records: u64,
     /// Number of bytes, newlines included.
     pub bytes: u64,
-    /// Records by fate.
+    /// Records by outcome.
     pub made: BTreeMap<&'static str, u64>,
     /// Faulty records by [`Defect::name`].
     pub defects: BTreeMap<&'static str, u64>,
@@ -341,7 +341,7 @@ pub struct TruthReport {
     pub behind_max: Option<String>,
     /// The rules that everything below depends on.
     pub rules: RulesText,
-    /// One fate for each record; `out` counts the rows of at least one window.
+    /// One outcome for each record; `out` counts the rows of at least one window.
     pub counts: Counts,
     /// Dead letters by `error_type`.
     pub dead: BTreeMap<&'static str, u64>,

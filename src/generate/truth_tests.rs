@@ -175,12 +175,13 @@ fn the_law_at_its_edges_by_hand() {
 #[test]
 fn a_faulty_record_moves_no_stream_time_but_one_against_its_schema_does() {
     let (_, clean) = make(Options { events: 1, ..Options::default() }).remove(0);
-    let at = |seconds: i64, fate: Fate| {
+    let at = |seconds: i64, outcome: ExpectedOutcome| {
         let event = Event { server_timestamp: seconds * SECOND, ..clean.event };
-        (vec![], Made { fate, event })
+        (vec![], Made { outcome, event })
     };
     for (defect, late) in [(Defect::TimeUnreadable, 0), (Defect::PropertyText, 1)] {
-        let lines = [at(0, Fate::Clean), at(500, Fate::Defective(defect)), at(1, Fate::Clean)];
+        let lines =
+            [at(0, ExpectedOutcome::Clean), at(500, ExpectedOutcome::Defective(defect)), at(1, ExpectedOutcome::Clean)];
         let report = report(&lines, Rules { validated: true, ..Rules::default() });
         assert_eq!((report.counts.dead, report.counts.late, report.counts.out), (1, late, 2 - late));
     }
@@ -231,7 +232,7 @@ proptest! {
         let lines = make(Options { rate, late_by: 20 * SECOND, ..mixed(800, seed) });
         let report = report(&lines, rules.clone());
         prop_assert_eq!(report.records, 800);
-        prop_assert_eq!(report.counts.fates(), 800);
+        prop_assert_eq!(report.counts.sum(), 800);
         prop_assert_eq!(report.counts.dead, report.dead.values().sum::<u64>());
         prop_assert_eq!(report.made.values().sum::<u64>(), 800);
         prop_assert_eq!(comparable(&report, &rules), reread(&lines, &rules));

@@ -4,7 +4,7 @@ use crate::http::validate::PARTITION;
 use crate::json::text::{write_string, write_uuid};
 use crate::kind::dead::ErrorType;
 use crate::kind::record_id::made_id;
-use crate::spool::request::{Entry, Record, RecordFate};
+use crate::spool::request::{Entry, Record, RecordOutcome};
 use hyper::StatusCode;
 use std::fmt::Write;
 use std::time::Duration;
@@ -76,10 +76,10 @@ impl OutcomeCounts {
     pub fn of(records: &[Record]) -> Self {
         let mut counts = Self::default();
         for record in records {
-            match record.fate {
-                RecordFate::New => counts.accepted += 1,
-                RecordFate::Duplicate => counts.duplicate += 1,
-                RecordFate::Rejected(_) => counts.rejected += 1,
+            match record.outcome {
+                RecordOutcome::New => counts.accepted += 1,
+                RecordOutcome::Duplicate => counts.duplicate += 1,
+                RecordOutcome::Rejected(_) => counts.rejected += 1,
             }
         }
         counts
@@ -137,12 +137,12 @@ mod tests {
     use crate::kind::dead::Fault;
     use crate::spool::request::Request;
 
-    fn record(event_id: Option<[u8; 16]>, fate: RecordFate) -> Record {
-        Record { payload: "{}".into(), source: "s".into(), event_id, fate }
+    fn record(event_id: Option<[u8; 16]>, outcome: RecordOutcome) -> Record {
+        Record { payload: "{}".into(), source: "s".into(), event_id, outcome }
     }
 
-    fn fault(error_type: ErrorType) -> RecordFate {
-        RecordFate::Rejected(Fault::new(error_type, "a \"b\""))
+    fn fault(error_type: ErrorType) -> RecordOutcome {
+        RecordOutcome::Rejected(Fault::new(error_type, "a \"b\""))
     }
 
     fn entry(records: Vec<Record>) -> Entry {
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn an_answer_tells_of_every_record_by_its_position() {
         let rejected = record(None, fault(ErrorType::EnvelopeError));
-        let records = vec![record(Some([1; 16]), RecordFate::Duplicate), rejected, record(None, RecordFate::New)];
+        let records = vec![record(Some([1; 16]), RecordOutcome::Duplicate), rejected, record(None, RecordOutcome::New)];
         let reply = stored(&entry(records), "o");
         let made = uuid::Uuid::from_bytes(made_id(&mut vec![], "o", "0", 9, b"{}"));
         let wanted = format!(
@@ -165,12 +165,12 @@ mod tests {
 
     #[test]
     fn only_where_all_is_refused_the_status_says_so() {
-        let status = |fates: &[RecordFate]| {
-            let records = fates.iter().map(|fate| record(None, fate.clone())).collect();
+        let status = |outcomes: &[RecordOutcome]| {
+            let records = outcomes.iter().map(|outcome| record(None, outcome.clone())).collect();
             stored(&entry(records), "o").status.as_u16()
         };
         assert_eq!(status(&[]), 200);
-        assert_eq!(status(&[RecordFate::New, fault(ErrorType::ParseError)]), 200);
+        assert_eq!(status(&[RecordOutcome::New, fault(ErrorType::ParseError)]), 200);
         assert_eq!(status(&[fault(ErrorType::ParseError)]), 400);
         assert_eq!(status(&[fault(ErrorType::ParseError), fault(ErrorType::EnvelopeError)]), 422);
     }

@@ -16,7 +16,7 @@ use crate::json::text::{unescape, write_string};
 use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::uuid_of;
-use crate::spool::request::{Record, RecordFate};
+use crate::spool::request::{Record, RecordOutcome};
 use bytes::Bytes;
 use hyper::HeaderMap;
 use percent_encoding::percent_decode;
@@ -49,7 +49,7 @@ pub fn structured(mut record: Record) -> Record {
     let text = std::str::from_utf8(&record.payload);
     match text.map_err(|error| not_utf8(&error)).and_then(of_json) {
         Ok(made) => record.payload = made.into(),
-        Err(fault) => record.fate = RecordFate::Rejected(fault),
+        Err(fault) => record.outcome = RecordOutcome::Rejected(fault),
     }
     record
 }
@@ -209,7 +209,7 @@ impl<'a> Event<'a> {
     fn bytes<'t>(&self, text: &'t str) -> Result<&'t str, Fault> {
         let wrong = |why| Err(invalid(format!("data_base64: {why}")));
         if self.data.is_some() {
-            return wrong("excludes data");
+            return wrong("cannot be used with data");
         }
         match string_content(text).map(unescape).and_then(|content| base64::decode(&content)) {
             Some(_) => Ok(text),
@@ -300,7 +300,7 @@ mod tests {
             ),
             (
                 r#"{"specversion":"1.0","id":"1","source":"/a","type":"t","data":1,"data_base64":"/w=="}"#,
-                "EnvelopeError: data_base64: excludes data",
+                "EnvelopeError: data_base64: cannot be used with data",
             ),
             ("[]", "EnvelopeError: expected a JSON object"),
             ("{", "ParseError:"),

@@ -10,7 +10,7 @@ use super::trace::Trace;
 use crate::http::validate::split::{self, RECORDS_MAX};
 use crate::http::validate::wrong_source;
 use crate::registry::confluent::recall::Recall;
-use crate::spool::request::{self, Answer, Entry, IdempotencyKey, Record, RecordFate, Responder};
+use crate::spool::request::{self, Answer, Entry, IdempotencyKey, Record, RecordOutcome, Responder};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -259,7 +259,7 @@ fn check_sources(token: &Token, records: &mut [Record]) -> Result<(), Reply> {
     let mut count = 0;
     for record in records.iter_mut().filter(|record| record.fault().is_none()) {
         if !token.allows(&record.source) {
-            record.fate = RecordFate::Rejected(wrong_source(&record.source, &token.name));
+            record.outcome = RecordOutcome::Rejected(wrong_source(&record.source, &token.name));
             count += 1;
         }
     }

@@ -73,8 +73,8 @@ impl Server {
         ]
     }
 
-    /// Starts the server and reports its address. Errors: exit status 2 if other hosts could send without a token although
-    /// `--anonymous` is missing, 74 if it cannot bind the address.
+    /// Starts the server and reports its address. Errors: exit status 2 if other hosts could send without a token and
+    /// `--anonymous` is not given, 74 if it cannot bind the address.
     pub fn open(options: Options, log: Arc<dyn RequestLog>, run: &Run) -> Result<Self> {
         let address = bindable(&options)?;
         let tls = acceptor(&options.address, options.tls.as_ref())?;

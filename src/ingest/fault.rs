@@ -16,7 +16,7 @@ pub(super) fn no_time(text: &str, time: &str, meta: RecordMeta<'_>) -> Error {
         .at(format!("{}:{}", meta.input, meta.offset))
 }
 
-/// Returns the fault of a record of `length` bytes, more than `--max-record`; `bytes` is that size for the message.
+/// Returns the fault of a record that is longer than `limit` (`--max-record`). The message contains `bytes`, the letter `length`.
 #[cold]
 pub(super) fn too_large(bytes: &str, length: u64, limit: usize) -> Fault {
     let message = format!("the record has {bytes} bytes (--max-record {limit}); the payload is truncated");

@@ -398,7 +398,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// Releases the held records that were read before `before` (µs), whose verdict depends on the time of reading then.
+    /// Releases the held records that were read before `before` (µs). They are compared with the time at which they were read.
     pub fn release_waited(&mut self, before: i64) -> Result<()> {
         while let Some((held, verdict)) = self.mapper.lookahead().and_then(|waiting| waiting.pop_waited(before)) {
             self.release(&held, verdict)?;

@@ -10,7 +10,7 @@ use crate::run::Run;
 use crate::spool::SpoolReader;
 use crate::spool::dir::Position;
 use crate::spool::reader::Pace;
-use crate::spool::request::{RecordFate, Request};
+use crate::spool::request::{RecordOutcome, Request};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -108,10 +108,10 @@ impl SpoolInput {
         let meta = RecordMeta { headers: Some(request), arrival, ..RecordMeta::of_file(&self.name, self.stamp) };
         for (record, offset) in request.records.iter().zip(entry.offset..).filter(|(_, offset)| *offset >= self.next) {
             self.bytes += record.payload.len() as u64;
-            match &record.fate {
-                RecordFate::New => ingest.message(&record.payload, meta.at(offset))?,
-                RecordFate::Duplicate => ingest.duplicate(),
-                RecordFate::Rejected(fault) => ingest.refuse(&record.payload, fault, meta.at(offset))?,
+            match &record.outcome {
+                RecordOutcome::New => ingest.message(&record.payload, meta.at(offset))?,
+                RecordOutcome::Duplicate => ingest.duplicate(),
+                RecordOutcome::Rejected(fault) => ingest.refuse(&record.payload, fault, meta.at(offset))?,
             }
             self.since.get_or_insert(now);
         }

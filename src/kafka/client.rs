@@ -55,7 +55,7 @@ pub struct Notes {
     pub error: Option<Code>,
     /// librdkafka's message about the last error.
     pub cause: Option<String>,
-    /// Deliveries that failed for good.
+    /// Deliveries that failed permanently.
     pub failure: Option<DeliveryFailure>,
     /// Records that brokers refused because their batch was too large.
     pub returned: VecDeque<ProducerRecord<'static>>,
@@ -65,7 +65,7 @@ pub struct Notes {
     pub stats: Option<ClusterStats>,
 }
 
-/// Deliveries that failed for good.
+/// Deliveries that failed permanently.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryFailure {
     /// The error of the first one.

@@ -5,7 +5,7 @@ use super::client::Topics;
 use super::fetch::Fetcher;
 use super::fetch::broker::Tcp;
 use super::fetch::source::FetchSource;
-use super::fetch::test_data::FakeKafka;
+use super::fetch::test_data::{Attributes, FakeKafka};
 use super::library::LibraryCluster;
 use super::position::{PartitionId, Position};
 use super::source::{Message, RecordSink, RecordSource, SourceEvent};
@@ -41,7 +41,7 @@ trait Bench {
 impl Bench for FakeKafka {
     fn append(&self, number: i32, values: &[Option<&str>]) {
         let records: Vec<_> = (0..).zip(values).map(|(at, value)| (at, 0, *value)).collect();
-        self.log(number, |log| log.append_batch(values.len(), (0, -1), &records));
+        self.log(number, |log| log.append_batch(values.len(), Attributes::NONE, &records));
     }
 
     fn source(&self) -> Box<dyn RecordSource> {

@@ -151,8 +151,8 @@ impl ReaderProgress {
         changed
     }
 
-    /// Applies a watermark of a topic partition. Returns the minimum of the last watermarks, once each topic partition
-    /// whose list of its writer's partitions is complete has sent one.
+    /// Applies a watermark of a topic partition. Returns the minimum of the last watermarks of all topic partitions; `None` as
+    /// long as a topic partition that is [complete](Self::is_complete) has sent none.
     pub fn watermark(&mut self, id: PartitionId, instant: i64) -> Option<i64> {
         self.watermarks.insert(id, instant);
         let all = self.complete.iter().all(|id| self.watermarks.contains_key(id));

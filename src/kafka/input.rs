@@ -44,8 +44,8 @@ pub struct KafkaInput {
 }
 
 impl KafkaInput {
-    /// Checks that the topics can be read and their schemas be loaded, and returns the faults; joins, reads and commits
-    /// nothing.
+    /// Checks that the topics can be read and their schemas can be loaded; returns the faults. Joins no group and reads no
+    /// records.
     pub fn check(address: &Address, run: &Rc<Run>) -> Result<Vec<Error>> {
         if let Some(schemas) = &address.options.schemas {
             place::check(schemas, &run.console)?;

@@ -46,7 +46,7 @@ pub struct Position {
     pub id: PartitionId,
     /// The next offset.
     pub offset: i64,
-    /// The stream time there (µs); `None` before the first row, if another program committed the offset, or if it does not matter.
+    /// The stream time there (µs); `None` before the first row, if another program committed the offset, or if it is not needed.
     pub stream_time: Option<i64>,
 }
 

@@ -75,7 +75,7 @@ impl PartitionCursor {
         self.stream_time.is_none() && self.next >= self.extent.high
     }
 
-    /// Returns where reading goes on.
+    /// Returns the position at which reading continues.
     pub fn start(&self) -> Position {
         self.position(None, None)
     }

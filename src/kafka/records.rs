@@ -51,13 +51,13 @@ impl PartitionSet {
         Some(self.last)
     }
 
-    /// Returns where the reading of partitions goes on.
+    /// Returns the positions at which the reading of partitions continues.
     pub fn starts(&self) -> Vec<Position> {
         self.cursors.iter().filter(|cursor| cursor.is_read()).map(PartitionCursor::start).collect()
     }
 
-    /// Announces a partition to the stamper, with its committed stream time. A topic of frames is silent: its frames announce
-    /// their own partitions.
+    /// Announces a partition to the stamper, with its committed stream time. Does nothing for a topic of
+    /// frames, which announce their own partitions.
     pub fn announce(&self, cursor: &mut PartitionCursor, origin: Option<&str>, stamper: &mut Stamper) {
         let origin = origin.unwrap_or(&self.topics[cursor.id.topic]);
         let number = cursor.id.number.to_string();

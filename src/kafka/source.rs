@@ -32,7 +32,7 @@ pub struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// Makes the arrival from a Kafka timestamp (ms). It is a fact if the broker set it, else a claim of the producer's clock.
+    /// Makes the arrival from a Kafka timestamp (ms). `is_fact`: the broker set it (LogAppendTime), not the producer (CreateTime).
     /// `None` if it is negative or outside of the calendar.
     pub fn arrival(millis: i64, is_fact: bool) -> Option<Arrival> {
         let at = millis.checked_mul(1000).filter(|at| crate::time::is_in_calendar(*at))?;

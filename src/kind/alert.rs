@@ -65,8 +65,8 @@ pub fn alert_id(rule_id: Uuid, dimensions: &str, since: i64) -> Uuid {
     Uuid::new_v5(&ALERTS, key.as_bytes())
 }
 
-/// Returns the `rule_id` that a rules file states: a UUID as it is, else the UUIDv5 of the text. A rule without `rule_id`
-/// has the one of its name.
+/// Returns the `rule_id` that a rules file states: a UUID as it is, else the UUIDv5 of the text. For a rule
+/// without `rule_id` the text is its name.
 pub fn rule_id(text: &str) -> Uuid {
     Uuid::try_parse(text).unwrap_or_else(|_| Uuid::new_v5(&RULES, text.as_bytes()))
 }

@@ -164,7 +164,7 @@ impl<'a> Assembly<'a, '_, '_> {
         arrival.map_or(self.record.now, |arrival| arrival.at)
     }
 
-    /// Applies `--max-future`: the record passes, is dead, or waits.
+    /// Applies `--max-future`: the record passes, becomes a dead letter, or waits.
     fn judge(&self, check: FutureCheck) -> Wanted<()> {
         let Some(lookahead) = self.out.lookahead.as_ref().filter(|_| !self.record.is_judged) else { return Ok(()) };
         match lookahead.at_once(check) {

@@ -1,6 +1,6 @@
 //! `--max-future`: keeps one wrong clock from advancing stream time.
 //!
-//! An event too far ahead of its arrival is dead. Arrival is a property of the record, not of the reader. A record
+//! An event too far ahead of its arrival becomes a dead letter. Arrival is a property of the record, not of the reader. A record
 //! without an arrival is compared with the median event time of [`LOOKAHEAD`] rows of its partition: its own and the next
 //! ones. These rows wait here as text, at most [`LOOKAHEAD`] per partition. A reader that must not wait for them compares
 //! the record with the time at which it was read ([`Lookahead::pop_waited`]).
@@ -88,7 +88,7 @@ pub struct Lookahead {
 }
 
 impl Lookahead {
-    /// Creates an empty look-ahead; events more than `limit` µs after their arrival are dead.
+    /// Creates an empty look-ahead; events more than `limit` µs after their arrival become dead letters.
     pub fn new(limit: i64) -> Self {
         Self { limit, queues: AHashMap::new() }
     }

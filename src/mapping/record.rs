@@ -20,9 +20,9 @@ pub struct RecordMeta<'a> {
     pub partition: u32,
     /// Its number in its partition; a file's line.
     pub offset: i64,
-    /// Its key, on a topic.
+    /// The key of its Kafka record.
     pub key: Option<&'a [u8]>,
-    /// Its headers, on a topic or in an HTTP request.
+    /// The headers of its Kafka record or HTTP request; `None` for a file.
     pub headers: Option<&'a dyn Headers>,
     /// When it arrived where it is read from, if that place records it.
     pub arrival: Option<Arrival>,

@@ -65,7 +65,7 @@ const KEPT: i64 = 7 * DAY;
 pub enum Outcome {
     /// The receiver has accepted it.
     Sent,
-    /// The receiver refused it for good.
+    /// The receiver refused it permanently.
     Refused,
     /// It was retried for as long as the channel allows.
     Expired,

@@ -3,7 +3,7 @@
 //! A failed attempt is repeated after a pause with full jitter, for as long as the channel allows; the last one is made at the
 //! end of that time. The time begins with the first attempt of a run, so that a machine that starts without its network loses
 //! nothing. A receiver that is away or busy pauses its whole channel, while a notification that fails alone is retried beside the
-//! others. A thread that cannot read or write the outbox reports it and goes on: the notifications are still there.
+//! others. A thread that cannot read or write the outbox reports it and continues: the notifications stay in the outbox.
 
 use crate::clock::Clock;
 use crate::console::Console;
@@ -37,7 +37,7 @@ const NAMED_MAX: u64 = 20;
 pub struct ChannelCounts {
     /// Notifications that the receiver accepted.
     pub sent: u64,
-    /// Those that it refused for good.
+    /// Those that it refused permanently.
     pub refused: u64,
     /// Those that were retried for as long as the channel allows.
     pub expired: u64,
@@ -304,7 +304,8 @@ impl Worker {
                 self.outbox.finish(due, Outcome::Sent, now, Some(&refused))?;
                 self.answered();
                 self.count(|counts| counts.sent += 1);
-                self.console.warn(format!("channel '{}': refused in part: {refused}", self.channel.name));
+                self.console
+                    .warn(format!("channel '{}': sent, but not to all recipients: {refused}", self.channel.name));
             }
             Attempt::Refused(cause) => {
                 let cause = secret::hide(cause);
@@ -349,7 +350,7 @@ impl Worker {
         wait
     }
 
-    /// Notes that the receiver has answered a notification for good.
+    /// Notes that the receiver accepted a notification or refused it permanently.
     fn answered(&mut self) {
         (self.failures, self.paused_until) = (0, None);
         if let Some(since) = self.away_since.take() {

@@ -1,4 +1,5 @@
-//! Compares dedup with a naive model, for any split into batches, any interleaving and any cut.
+//! Compares dedup with a naive model, for any split into batches, any interleaving of partitions, and a restart
+//! from a snapshot after any batch.
 
 use super::*;
 use crate::kind::{Kind, dictionary_type, instant_type};

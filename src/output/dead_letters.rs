@@ -244,7 +244,7 @@ impl DeadLetters {
         released.iter().try_for_each(|(_, letter)| self.push_batch(letter))
     }
 
-    /// Counts letters, reports them if they are not written or `--report all`, and buffers them if they are written.
+    /// Counts letters. Buffers them for the output; without an output, or with `--report all`, also reports them.
     fn push_batch(&mut self, letters: &RecordBatch) -> Result<()> {
         if letters.num_rows() == 0 {
             return Ok(());

@@ -242,7 +242,7 @@ impl OutputPlan {
                 encoded(file, format, schema, &spec, &run.console)?
             }
             Destination::Kafka(address, limit) => {
-                Target::Kafka(Box::new(KafkaOutput::open(&address, (limit, up.clone()), schema, run)?))
+                Target::Kafka(Box::new(KafkaOutput::open(&address, limit, up.clone(), schema, run)?))
             }
             Destination::Store(store, location) => {
                 let kind =
@@ -449,7 +449,7 @@ impl Output {
     }
 
     /// Returns the counts of a store's rows by outcome; `None` for other outputs.
-    pub fn fates(&self) -> Option<SinkCounts> {
+    pub fn row_counts(&self) -> Option<SinkCounts> {
         match &self.sink {
             Target::Store { sink, .. } => Some(sink.counts()),
             _ => None,

@@ -8,7 +8,7 @@ pub type RowKey = [u64; 2];
 /// The side of a comparison that an entry belongs to. Among entries of one key, those of plus come first and units last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
-    /// A record that left on the way: a dead letter, a late row, a duplicate.
+    /// A record of a side output (`--plus`): a dead letter, a late row or a duplicate.
     Plus,
     /// A row of B.
     B,
@@ -27,7 +27,7 @@ pub enum ComparedRows {
 }
 
 impl ComparedRows {
-    /// Returns the columns of an origin and a partition.
+    /// Returns the names of the two columns that identify a partition of events, or a series of metrics.
     pub fn names(self) -> [&'static str; 2] {
         match self {
             Self::Events => ["origin", "partition"],

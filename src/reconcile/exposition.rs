@@ -57,7 +57,7 @@ pub fn comparison(ranges: &[OffsetRange], names: &PartitionNames, verdict: &Verd
     let mut count = |name: &str, help: &str, of| gauge(&mut out, name, help, &samples(of));
     count("evt_reconcile_a_records", "Records of A.", |counts| counts.a);
     count("evt_reconcile_b_rows", "Rows of B.", |counts| counts.b);
-    count("evt_reconcile_plus_records", "Records of A that left on the way.", |counts| counts.plus);
+    count("evt_reconcile_plus_records", "Records of A that are in a side output (--plus).", |counts| counts.plus);
     count("evt_reconcile_missing_records", "Records of A that are nowhere.", |counts| counts.missing);
     count("evt_reconcile_extra_rows", "Rows of B without a record of A.", |counts| counts.extra);
     count("evt_reconcile_double_rows", "Further rows of B of one record of A.", |counts| counts.double);

@@ -4,7 +4,7 @@ use super::entry::{IN_FLIGHT, IN_PLUS, RowEntry, RowKey, RowPosition, Side};
 use crate::error::Result;
 use std::ops::RangeInclusive;
 
-/// Entries of one side and key that are held at once. Of more rows of B the contents are not compared.
+/// Maximum number of entries of one side and key in memory. The contents of further rows of B are not compared.
 const HELD_MAX: usize = 1024;
 
 /// What rows are matched by.

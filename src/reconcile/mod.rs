@@ -1,10 +1,10 @@
-//! Compares two sets of rows, A and B: every record of A must be in B or among the records that left on the way ("plus").
+//! Compares two sets of rows, A and B: every record of A must be in B or in a side output ("plus").
 //!
 //! ```text
 //! batches ─► rows ─► RowEntry ─(sorted by key)─► Judge ─► Finding ─(sorted by position)─► Ranges ─► verdict
 //! ```
 //!
-//! A record of A is a unit, also one that cannot be read. Units and rows of B are matched by position (origin, partition, offset)
+//! Each record of A is a unit, even if it cannot be read. Units and rows of B are matched by position (origin, partition, offset)
 //! or by event_id; the rows of plus always match by position.
 //!
 //! - `entry.rs`: the fixed-size entry of a row, its keys, and the names of partitions.
@@ -12,7 +12,7 @@
 //! - `metrics.rs`: entries of batches of metrics.
 //! - `judge.rs`: the outcome of each unit and of each row of B.
 //! - `ranges.rs`: counts by partition and offset range, or by bucket of event time.
-//! - `verdict.rs`: the verdict and its one line; `output.rs`: findings and ranges as rows.
+//! - `verdict.rs`: the verdict and the line that states it; `output.rs`: findings and ranges as rows.
 //! - `exposition.rs`: results in the text format of Prometheus; `measure.rs`: the lag of a group and the age of rows.
 //!
 //! Nothing here does I/O: the caller sorts the entries, on disk if they are many.

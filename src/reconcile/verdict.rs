@@ -1,4 +1,4 @@
-//! The verdict of a comparison, and its one line.
+//! The verdict of a comparison, and the line on stderr that states it.
 
 use super::entry::{ComparedRows, PartitionNames};
 use super::ranges::{FaultSummary, OffsetRange, RangeCounts};

@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub enum Choice {
     /// The schema of that id.
     Id(u32),
-    /// The latest version of the subject by the registry's strategy.
+    /// The latest version of the subject that the registry's naming strategy (`subject=`) gives.
     Latest,
     /// This version of a subject; the latest without a number.
     Subject(String, Option<u32>),

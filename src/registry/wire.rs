@@ -24,12 +24,21 @@ pub const HEADER: &str = "__value_schema_id";
 /// Maximum number of compiled decoders; beyond that all are dropped and compiled again on use.
 const DECODERS_MAX: usize = 1024;
 
+/// What a compiled decoder is for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct DecoderKey {
+    /// The reader number of the topic; 0 without a reader's schema.
+    reader: usize,
+    /// The writer's schema.
+    schema: Key,
+}
+
 /// Decodes records of one registry. Each thread has its own.
 pub struct Wire {
     registry: Arc<Confluent>,
     readers: Option<Readers>,
-    /// By the reader number of the topic and the writer's schema: decoders, or why there is none.
-    ready: HashMap<(usize, Key), Result<Decoder, Fault>, ahash::RandomState>,
+    /// Compiled decoders, or why there is none.
+    ready: HashMap<DecoderKey, Result<Decoder, Fault>, ahash::RandomState>,
     text: String,
 }
 
@@ -50,42 +59,43 @@ impl Wire {
     /// Returns the JSON text of a record of the topic with that number, or its fault; `header` is the content of
     /// [`HEADER`]. Fails only if the registry is unavailable for longer than `retry=`, or refuses access.
     pub fn text(&mut self, payload: &[u8], header: Option<&[u8]>, topic: usize) -> crate::Result<Result<&str, Fault>> {
-        let (key, body) = match framed(payload, header) {
+        let (schema, body) = match framed(payload, header) {
             Ok(framed) => framed,
             Err(fault) => return Ok(Err(fault)),
         };
-        let line = self.readers.as_ref().map_or(0, |readers| readers.line(topic));
-        if !self.ready.contains_key(&(line, key)) {
-            let found = self.registry.schema(key)?;
-            if let Err(fault) = self.prepare((line, key), found)? {
+        let reader = self.readers.as_ref().map_or(0, |readers| readers.line(topic));
+        let key = DecoderKey { reader, schema };
+        if !self.ready.contains_key(&key) {
+            let found = self.registry.schema(schema)?;
+            if let Err(fault) = self.prepare(key, found)? {
                 return Ok(Err(fault));
             }
         }
-        Ok(self.decode((line, key), payload, body))
+        Ok(self.decode(key, payload, body))
     }
 
     /// Decodes a record without a request to the registry; `None` if one is needed.
     pub fn recalled(&mut self, payload: &[u8], recall: &mut Recall) -> crate::Result<Option<Result<&str, Fault>>> {
-        let (key, body) = match framed(payload, None) {
+        let (schema, body) = match framed(payload, None) {
             Ok(framed) => framed,
             Err(fault) => return Ok(Some(Err(fault))),
         };
-        if !self.ready.contains_key(&(0, key)) {
-            let Some(found) = recall.schema(key) else { return Ok(None) };
-            if let Err(fault) = self.prepare((0, key), found)? {
+        let key = DecoderKey { reader: 0, schema };
+        if !self.ready.contains_key(&key) {
+            let Some(found) = recall.schema(schema) else { return Ok(None) };
+            if let Err(fault) = self.prepare(key, found)? {
                 return Ok(Some(Err(fault)));
             }
         }
-        Ok(Some(self.decode((0, key), payload, body)))
+        Ok(Some(self.decode(key, payload, body)))
     }
 
     /// Returns the text of the record `body` of a payload, with a compiled decoder.
-    fn decode(&mut self, at: (usize, Key), payload: &[u8], body: &[u8]) -> Result<&str, Fault> {
-        let key = at.1;
-        let decoder = match self.ready.get_mut(&at) {
+    fn decode(&mut self, key: DecoderKey, payload: &[u8], body: &[u8]) -> Result<&str, Fault> {
+        let decoder = match self.ready.get_mut(&key) {
             Some(Ok(decoder)) => decoder,
             Some(Err(fault)) => return Err(fault.clone()),
-            None => return Err(unknown(key, "unknown")),
+            None => return Err(unknown(key.schema, "unknown")),
         };
         self.text.clear();
         let mut rest = body;
@@ -97,18 +107,18 @@ impl Wire {
             Err(why) if UNPLACED.contains(&why) => (ErrorType::SchemaValidationError, why.to_owned()),
             Err(why) => (ErrorType::ParseError, why.to_owned()),
         };
-        let message = format!("byte {}: {}: {wrong}", payload.len() - rest.len() + 1, shown(key));
+        let message = format!("byte {}: {}: {wrong}", payload.len() - rest.len() + 1, shown(key.schema));
         Err(Fault::new(error_type, message))
     }
 
     /// Compiles the schema of a key. A fault that may be temporary is not kept.
     #[cold]
-    fn prepare(&mut self, (line, key): (usize, Key), found: Found) -> crate::Result<Result<(), Fault>> {
+    fn prepare(&mut self, key: DecoderKey, found: Found) -> crate::Result<Result<(), Fault>> {
         let text = match found {
             Found::Schema(text) => text,
-            Found::Unknown => return Ok(Err(unknown(key, &format!("unknown to {}", self.registry.name())))),
-            Found::Useless(why) => return Ok(Err(unknown(key, &why))),
-            Found::Away(why) => return Ok(Err(unknown(key, &format!("cannot be fetched: {why}")))),
+            Found::Unknown => return Ok(Err(unknown(key.schema, &format!("unknown to {}", self.registry.name())))),
+            Found::Useless(why) => return Ok(Err(unknown(key.schema, &why))),
+            Found::Away(why) => return Ok(Err(unknown(key.schema, &format!("cannot be fetched: {why}")))),
         };
         let decoder = match &self.readers {
             None => match parse_lenient(&text) {
@@ -117,16 +127,16 @@ impl Wire {
             },
             Some(readers) => match parse_schema(&text) {
                 Err(error) => Err(error.to_string()),
-                Ok(writer) => match readers.find(line, &writer, &self.registry)? {
+                Ok(writer) => match readers.find(key.reader, &writer, &self.registry)? {
                     Ok(reader) => reader.decoder(&writer),
-                    Err(why) => return Ok(Err(unknown(key, &why))),
+                    Err(why) => return Ok(Err(unknown(key.schema, &why))),
                 },
             },
         };
         if self.ready.len() >= DECODERS_MAX {
             self.ready.clear();
         }
-        self.ready.insert((line, key), decoder.map_err(|why| unknown(key, &why)));
+        self.ready.insert(key, decoder.map_err(|why| unknown(key.schema, &why)));
         Ok(Ok(()))
     }
 }

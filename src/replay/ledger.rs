@@ -1,12 +1,12 @@
-//! The ledger of replays: it knows each letter that was replayed, so that none is replayed twice.
+//! The ledger of replays: it records each letter that was replayed, so that none is replayed twice.
 //!
 //! ```text
-//! own (a run takes a target) ─► open (the batch that a dead run left) ─► close it ─► claim ─► write to the target ─► close
+//! own (a run takes a target) ─► open (the batch of a killed run) ─► close it ─► claim ─► write to the target ─► close
 //! ```
 //!
 //! A letter is due, claimed by a batch, or done. A batch belongs to one target; at most one batch of a target is open, because
-//! a run closes the open one before it claims another, and only the run that owns a target may claim. What became of an open
-//! batch of a dead run is recorded in the target itself: the intent beside a file, the offset of a group on Kafka.
+//! a run closes the open one before it claims another, and only the run that owns a target may claim. The target
+//! itself records whether the open batch of a killed run was written: the intent beside a file, the offset of a group on Kafka.
 
 use crate::error::Result;
 

@@ -1,5 +1,5 @@
-//! Standard input and output as files. If one was closed, `src/bin/before_main.c` has opened its descriptor in the wrong
-//! direction, so that no other file gets that descriptor. Opening such a descriptor here is an error.
+//! Standard input and output as files. If one was closed, `src/bin/before_main.c` has opened its descriptor for the
+//! other direction (standard input for writing), so that no other file gets the descriptor. Opening it here is an error.
 
 use crate::error::{Error, ErrorKind, Result};
 use rustix::fs::{OFlags, fcntl_getfl};

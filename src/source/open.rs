@@ -61,7 +61,7 @@ impl Opener {
         let commits = matches!(options.read_mode, ReadMode::Commit | ReadMode::Stateful);
         if commits && address.options.group.is_some() && ingest.is_mapped() {
             return Err(Error::usage(format!(
-                "{address}: group= excludes flags that map rows to other partitions, whose stream time cannot be \
+                "{address}: group= cannot be used with flags that map rows to other partitions, whose stream time cannot be \
                  committed"
             )));
         }
@@ -108,7 +108,8 @@ impl Opener {
 
     /// Returns the next announced topics. Errors: exit status 2 if they never end and an input follows.
     fn begin_topics(&mut self, is_last: bool) -> Result<Box<dyn Input>> {
-        let input = self.topics.pop_front().ok_or_else(|| Error::broken("topics were not announced"))?;
+        let input =
+            self.topics.pop_front().ok_or_else(|| Error::broken("the source opens more topics than it registered"))?;
         match input.is_endless() && !is_last {
             true => Err(input.endless()),
             false => Ok(input),

@@ -15,7 +15,7 @@ use crate::output::{OutputPlan, OutputSpec};
 use crate::spool::ack::AckPolicy;
 use crate::spool::dir::SpoolLimits;
 use crate::spool::open;
-use crate::spool::request::{Answer, Record, RecordFate, Request, RequestLog, Responder};
+use crate::spool::request::{Answer, Record, RecordOutcome, Request, RequestLog, Responder};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::path::Path;
@@ -112,7 +112,8 @@ fn record(id: u8, fault: Option<&str>) -> Record {
         payload: payload.into(),
         source: "web".into(),
         event_id: (id > 0).then_some([id; 16]),
-        fate: fault.map_or(RecordFate::New, |why| RecordFate::Rejected(Fault::new(ErrorType::ParseError, why))),
+        outcome: fault
+            .map_or(RecordOutcome::New, |why| RecordOutcome::Rejected(Fault::new(ErrorType::ParseError, why))),
     }
 }
 
@@ -141,7 +142,7 @@ fn left(dir: &Path, run: &Rc<Run>) -> SpoolReader {
 }
 
 #[test]
-fn every_record_has_one_fate_and_arrival_is_its_server_timestamp() {
+fn every_record_has_one_outcome_and_arrival_is_its_server_timestamp() {
     let dir = tempfile::tempdir().unwrap();
     let run = run();
     let (log, reader) = open(&spool(dir.path()), &run).unwrap();

@@ -66,7 +66,7 @@ impl AckFlags {
             (None, None, Some(pipe)) => {
                 format!("{pipe} cannot acknowledge rows, so no event could be acknowledged; {WAY_OUT}")
             }
-            (Some(_), Some(_), _) => "--ack excludes --spool, which acknowledges events on disk".to_owned(),
+            (Some(_), Some(_), _) => "--ack cannot be used with --spool, which acknowledges events on disk".to_owned(),
             (Some(_), None, Some(pipe)) => format!(
                 "--spool: {pipe} cannot acknowledge rows, so the spool could never be emptied; write to Kafka, to a \
                  file of JSON lines or CSV, or to a database"

@@ -1,6 +1,6 @@
 //! Detects repeated events by their id, and repeated requests by their `Idempotency-Key`, within a time window.
 
-use super::request::{Record, RecordFate, Request};
+use super::request::{Record, RecordOutcome, Request};
 use crate::kind::dead::{ErrorType, Fault};
 use ahash::AHashMap;
 use std::collections::VecDeque;
@@ -46,8 +46,8 @@ impl DedupWindow {
     }
 
     /// Returns the outcome of a record that arrived at `now` (new, repeated, or a reused id), and remembers its id.
-    pub fn judge(&mut self, token: &str, record: &Record, now: i64) -> RecordFate {
-        let Some(id) = record.event_id else { return RecordFate::New };
+    pub fn judge(&mut self, token: &str, record: &Record, now: i64) -> RecordOutcome {
+        let Some(id) = record.event_id else { return RecordOutcome::New };
         self.scratch.clear();
         self.scratch.extend_from_slice(&id);
         self.scratch.extend_from_slice(&token.len().to_le_bytes());
@@ -59,13 +59,13 @@ impl DedupWindow {
             Entry::Vacant(unknown) => {
                 unknown.insert(payload);
                 self.order.push_back((now, key));
-                RecordFate::New
+                RecordOutcome::New
             }
-            Entry::Occupied(known) if *known.get() == payload => RecordFate::Duplicate,
+            Entry::Occupied(known) if *known.get() == payload => RecordOutcome::Duplicate,
             Entry::Occupied(_) => {
                 let id = uuid::Uuid::from_bytes(id);
                 let message = format!("id_reused: event_id {id} was sent before with another payload");
-                RecordFate::Rejected(Fault::new(ErrorType::EnvelopeError, message))
+                RecordOutcome::Rejected(Fault::new(ErrorType::EnvelopeError, message))
             }
         }
     }
@@ -84,7 +84,7 @@ impl DedupWindow {
 
     /// Remembers the ids of a request that was read back.
     pub fn learn(&mut self, request: &Request) {
-        for record in request.records.iter().filter(|record| record.fate == RecordFate::New) {
+        for record in request.records.iter().filter(|record| record.outcome == RecordOutcome::New) {
             self.judge(&request.token, record, request.arrived_at);
         }
         self.settle();

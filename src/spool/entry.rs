@@ -10,7 +10,7 @@
 //! disk are mistaken for an entry. `safe` is the byte of the segment up to which everything was durable when the entry was
 //! written: damage before it is a loss, damage after it is a write that was never acknowledged.
 
-use super::request::{Entry, IdempotencyKey, Record, RecordFate, Request};
+use super::request::{Entry, IdempotencyKey, Record, RecordOutcome, Request};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::parse::bytes::Cursor;
 use bytes::Bytes;
@@ -37,7 +37,7 @@ const TYPES: [ErrorType; 9] = [
 ];
 
 /// Bits of a record's flags: its outcome, and which fields follow.
-const FATE: u8 = 0b11;
+const OUTCOME: u8 = 0b11;
 const HAS_ID: u8 = 1 << 2;
 const HAS_FAULT: u8 = 1 << 3;
 /// An older flag of a fault that the spool found. It is still read, but no longer written.
@@ -94,12 +94,12 @@ pub fn seal(entry: &mut [u8], seed: u64) {
 }
 
 fn put_record(out: &mut Vec<u8>, record: &Record) {
-    let fate = match &record.fate {
-        RecordFate::New => 0,
-        RecordFate::Duplicate => 1,
-        RecordFate::Rejected(_) => 2 | HAS_FAULT,
+    let outcome = match &record.outcome {
+        RecordOutcome::New => 0,
+        RecordOutcome::Duplicate => 1,
+        RecordOutcome::Rejected(_) => 2 | HAS_FAULT,
     };
-    out.push(fate | if record.event_id.is_some() { HAS_ID } else { 0 });
+    out.push(outcome | if record.event_id.is_some() { HAS_ID } else { 0 });
     put(out, &record.payload);
     put(out, &record.source);
     out.extend_from_slice(record.event_id.as_ref().map_or(&[], |id| &id[..]));
@@ -194,13 +194,13 @@ fn record(body: &Bytes, rest: &mut Cursor<'_>) -> Option<Record> {
     let source = slice(rest).filter(|source| std::str::from_utf8(source).is_ok())?;
     let event_id = if flags & HAS_ID == 0 { None } else { Some(rest.array()?) };
     let has_fault = flags & (HAS_FAULT | HAS_SPOOL_FAULT) != 0;
-    let fate = match (flags & FATE, has_fault) {
-        (0, false) => RecordFate::New,
-        (1, false) => RecordFate::Duplicate,
-        (2, true) => RecordFate::Rejected(fault(rest)?),
+    let outcome = match (flags & OUTCOME, has_fault) {
+        (0, false) => RecordOutcome::New,
+        (1, false) => RecordOutcome::Duplicate,
+        (2, true) => RecordOutcome::Rejected(fault(rest)?),
         _ => return None,
     };
-    Some(Record { payload, source: body.slice_ref(source), event_id, fate })
+    Some(Record { payload, source: body.slice_ref(source), event_id, outcome })
 }
 
 fn fault(rest: &mut Cursor<'_>) -> Option<Fault> {

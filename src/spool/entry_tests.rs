@@ -9,9 +9,18 @@ fn fault() -> impl Strategy<Value = Fault> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    let fate = prop_oneof![Just(RecordFate::New), Just(RecordFate::Duplicate), fault().prop_map(RecordFate::Rejected)];
-    (vec(any::<u8>(), 0..60), ".{0,8}", any::<Option<[u8; 16]>>(), fate).prop_map(
-        |(payload, source, event_id, fate)| Record { payload: payload.into(), source: source.into(), event_id, fate },
+    let outcome = prop_oneof![
+        Just(RecordOutcome::New),
+        Just(RecordOutcome::Duplicate),
+        fault().prop_map(RecordOutcome::Rejected)
+    ];
+    (vec(any::<u8>(), 0..60), ".{0,8}", any::<Option<[u8; 16]>>(), outcome).prop_map(
+        |(payload, source, event_id, outcome)| Record {
+            payload: payload.into(),
+            source: source.into(),
+            event_id,
+            outcome,
+        },
     )
 }
 

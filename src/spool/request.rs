@@ -38,12 +38,12 @@ pub struct Record {
     /// Its `event_id`; if absent, one is derived from the record's offset.
     pub event_id: Option<[u8; 16]>,
     /// Its outcome: the HTTP server rejects records, and the spool finds duplicates.
-    pub fate: RecordFate,
+    pub outcome: RecordOutcome,
 }
 
 /// The outcome of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecordFate {
+pub enum RecordOutcome {
     /// It becomes an event.
     New,
     /// The same event was stored before: it is counted, and not passed on.
@@ -55,18 +55,18 @@ pub enum RecordFate {
 impl Record {
     /// Makes a new record without a source and an id.
     pub fn new(payload: Bytes) -> Self {
-        Self { payload, source: Bytes::new(), event_id: None, fate: RecordFate::New }
+        Self { payload, source: Bytes::new(), event_id: None, outcome: RecordOutcome::New }
     }
 
     /// Makes a rejected record.
     #[cold]
     pub fn rejected(payload: Bytes, fault: Fault) -> Self {
-        Self { fate: RecordFate::Rejected(fault), ..Self::new(payload) }
+        Self { outcome: RecordOutcome::Rejected(fault), ..Self::new(payload) }
     }
 
     /// Returns why it is rejected, if it is.
     pub fn fault(&self) -> Option<&Fault> {
-        if let RecordFate::Rejected(fault) = &self.fate { Some(fault) } else { None }
+        if let RecordOutcome::Rejected(fault) = &self.outcome { Some(fault) } else { None }
     }
 }
 

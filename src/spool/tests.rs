@@ -1,7 +1,7 @@
 //! Both ends of the spool without a server: clients on threads, the reading end in the test.
 
 use super::dir::{Position, Segment};
-use super::request::{Answer, Entry, IdempotencyKey, Record, RecordFate, Request, Responder};
+use super::request::{Answer, Entry, IdempotencyKey, Record, RecordOutcome, Request, Responder};
 use super::segment::{Next, SegmentFile, SegmentReader, path};
 use super::*;
 use crate::clock::Clock;
@@ -50,8 +50,8 @@ fn stored(answer: Answer) -> Arc<Entry> {
     }
 }
 
-fn fates(entry: &Entry) -> Vec<RecordFate> {
-    entry.request.records.iter().map(|record| record.fate.clone()).collect()
+fn outcomes(entry: &Entry) -> Vec<RecordOutcome> {
+    entry.request.records.iter().map(|record| record.outcome.clone()).collect()
 }
 
 fn spool(dir: &Path) -> AckPolicy {
@@ -281,20 +281,27 @@ fn a_repeat_is_a_duplicate_within_the_window_and_another_payload_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let policy = with_dedup(dir.path(), 100);
     let (log, reader) = open(&policy, &run()).unwrap();
-    let fates = |log: &Arc<dyn RequestLog>, request| fates(&stored(answer(log, request)));
+    let outcomes = |log: &Arc<dyn RequestLog>, request| outcomes(&stored(answer(log, request)));
     assert_eq!(
-        fates(&log, request(0, vec![record(1, "a"), record(1, "a"), record(2, "b")])),
-        [RecordFate::New, RecordFate::Duplicate, RecordFate::New]
+        outcomes(&log, request(0, vec![record(1, "a"), record(1, "a"), record(2, "b")])),
+        [RecordOutcome::New, RecordOutcome::Duplicate, RecordOutcome::New]
     );
-    assert_eq!(fates(&log, one(50, 1, "a")), [RecordFate::Duplicate]);
-    let other = fates(&log, one(50, 1, "c"));
-    assert!(matches!(&other[..], [RecordFate::Rejected(fault)] if fault.message.starts_with("id_reused")), "{other:?}");
-    assert_eq!(fates(&log, Request { token: "u".into(), ..one(50, 1, "c") }), [RecordFate::New], "another client");
+    assert_eq!(outcomes(&log, one(50, 1, "a")), [RecordOutcome::Duplicate]);
+    let other = outcomes(&log, one(50, 1, "c"));
+    assert!(
+        matches!(&other[..], [RecordOutcome::Rejected(fault)] if fault.message.starts_with("id_reused")),
+        "{other:?}"
+    );
+    assert_eq!(
+        outcomes(&log, Request { token: "u".into(), ..one(50, 1, "c") }),
+        [RecordOutcome::New],
+        "another client"
+    );
     drained(log, &reader);
     drop(reader);
     let (log, _reader) = open(&policy, &run()).unwrap();
-    assert_eq!(fates(&log, one(99, 2, "b")), [RecordFate::Duplicate], "known after a restart");
-    assert_eq!(fates(&log, one(100, 1, "c")), [RecordFate::New], "the window has moved on");
+    assert_eq!(outcomes(&log, one(99, 2, "b")), [RecordOutcome::Duplicate], "known after a restart");
+    assert_eq!(outcomes(&log, one(100, 1, "c")), [RecordOutcome::New], "the window has moved on");
 }
 
 #[test]
@@ -444,7 +451,7 @@ fn what_could_not_be_made_durable_is_never_acknowledged_and_what_was_is_there() 
             other => panic!("{other:?}"),
         });
         let entry = entry.expect("it is requested until it is stored");
-        assert_eq!(fates(&entry), [RecordFate::New], "{n}: what was refused is not known");
+        assert_eq!(outcomes(&entry), [RecordOutcome::New], "{n}: what was refused is not known");
         acknowledged.push((entry.offset, n.to_string()));
     }
     assert!(asked > 220, "{asked}");

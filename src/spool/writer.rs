@@ -9,7 +9,7 @@ use super::dedup::{DedupWindow, Earlier, IdempotencyKeys, KEYS_WINDOW};
 use super::dir::{self, Segment, SpoolDir};
 use super::entry::{self, BODY_MAX};
 use super::queue::{QueuedRequest, Waker, take_group};
-use super::request::{Answer, Entry, RecordFate, Request, Responder};
+use super::request::{Answer, Entry, RecordOutcome, Request, Responder};
 use super::segment::{self, HEADER, Next, SegmentFile, SegmentOffset, SegmentReader, failed};
 use crate::error::Result;
 use crate::run::Run;
@@ -153,8 +153,8 @@ impl Writer {
             return Outcome::Answered(refusal);
         }
         if let Some(dedup) = &mut self.dedup {
-            for record in request.records.iter_mut().filter(|record| record.fate == RecordFate::New) {
-                record.fate = dedup.judge(&request.token, record, request.arrived_at);
+            for record in request.records.iter_mut().filter(|record| record.outcome == RecordOutcome::New) {
+                record.outcome = dedup.judge(&request.token, record, request.arrived_at);
             }
         }
         let place = SegmentOffset { segment: first, byte: safe + self.buffer.len() as u64 };

@@ -283,9 +283,9 @@ impl Stage {
         // The item may be the progress message that names a partition for the second time.
         self.outputs.repeats_partitions = self.source.repeats_partitions();
         let (operator, outputs) = self.parts()?;
-        let mut fates = Counts::default();
+        let mut counts = Counts::default();
         match item {
-            Item::Batch(batch) => fates = operator.on_batch(batch, input, outputs)?,
+            Item::Batch(batch) => counts = operator.on_batch(batch, input, outputs)?,
             Item::Control(control) => operator.on_control(control, outputs)?,
             Item::Dead(letters) => outputs.dead.take(&letters)?,
             Item::Idle => {
@@ -295,7 +295,7 @@ impl Stage {
             Item::End(end) => return self.finish(end, false),
         }
         let is_done = operator.is_done();
-        self.count(&fates);
+        self.count(&counts);
         match is_done {
             true => self.finish(End { how: How::Exhausted, rows: 0, verdict: 0 }, true),
             false => Ok(Progress::Ready),
@@ -303,8 +303,8 @@ impl Stage {
     }
 
     /// Adds these counts of rows, and the dead rows since the last call.
-    fn count(&mut self, fates: &Counts) {
-        self.counts.add(fates);
+    fn count(&mut self, counts: &Counts) {
+        self.counts.add(counts);
         self.counts.add(&std::mem::take(&mut self.outputs.dead_rows));
     }
 
@@ -315,8 +315,8 @@ impl Stage {
         let rows = self.source.counts().out;
         let ended = InputEnded { end: End { rows, ..end }, is_proven: !is_early && self.source.is_proven() };
         let (operator, outputs) = self.parts()?;
-        let fates = operator.on_end(&ended, outputs)?;
-        self.count(&fates);
+        let counts = operator.on_end(&ended, outputs)?;
+        self.count(&counts);
         self.outputs.conclude()?;
         self.counts = self.with_lost(is_early);
         let lost = self.outputs.dead.lost();

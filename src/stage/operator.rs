@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Processes the rows of one stage.
 pub trait Operator {
     /// Processes a batch of input number `input`, which is part of the identity of a partition (decision 068). Returns the counts of
-    /// its rows: `taken` is all of them, and each has one fate. Rows given to [`Collector::dead`] are not in `dead`: the stage counts
+    /// its rows: `taken` is all of them, and each has one outcome. Rows given to [`Collector::dead`] are not in `dead`: the stage counts
     /// them.
     fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts>;
 

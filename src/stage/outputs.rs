@@ -155,7 +155,7 @@ impl Outputs {
         // rows counts it.
         self.lost_rows = self.dead.lost().of_outputs;
         let outputs = std::mem::take(&mut self.outputs).into_iter().enumerate();
-        let (stores, streams): (Vec<_>, Vec<_>) = outputs.partition(|(_, output)| output.fates().is_some());
+        let (stores, streams): (Vec<_>, Vec<_>) = outputs.partition(|(_, output)| output.row_counts().is_some());
         let mut reports = self.finish_each(stores, end)?;
         if let Some(report) = self.dead.finish(end)? {
             self.report_notices(&report, end);
@@ -169,7 +169,7 @@ impl Outputs {
     fn finish_each(&mut self, outputs: Vec<(usize, Output)>, end: &mut End) -> Result<Vec<(usize, OutputReport)>> {
         let mut reports = vec![];
         for (position, output) in outputs {
-            let is_store = output.fates().is_some();
+            let is_store = output.row_counts().is_some();
             let mut report = output.finish(end)?;
             if let Some(counts) = &mut report.counts {
                 let dropped = if self.dead.is_written() { counts.dead.min(self.lost_rows) } else { counts.dead };
@@ -178,7 +178,7 @@ impl Outputs {
                 counts.dropped += dropped;
                 counts.check()?;
                 if is_store {
-                    self.set_fates(&report.name, counts);
+                    self.set_row_counts(&report.name, counts);
                 }
             }
             self.report_notices(&report, end);
@@ -198,12 +198,12 @@ impl Outputs {
     /// Sets the metrics of the outputs.
     pub fn set_metrics(&self) {
         for output in &self.outputs {
-            match output.fates() {
+            match output.row_counts() {
                 Some(mut counts) => {
                     if !self.dead.is_written() {
                         counts.dropped += std::mem::take(&mut counts.dead);
                     }
-                    self.set_fates(output.name(), &counts);
+                    self.set_row_counts(output.name(), &counts);
                 }
                 None => self.run.metrics.set(
                     &metrics::SINK_ROWS,
@@ -218,7 +218,7 @@ impl Outputs {
     }
 
     /// Sets the metric of an output's rows by outcome.
-    fn set_fates(&self, output: &str, counts: &SinkCounts) {
+    fn set_row_counts(&self, output: &str, counts: &SinkCounts) {
         for (outcome, rows) in counts.outcomes() {
             self.run.metrics.set(&metrics::SINK_ROWS, &[output, outcome], rows as f64);
         }

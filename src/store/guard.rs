@@ -1,4 +1,4 @@
-//! The guard of stored metrics: decides which row of a natural key stays.
+//! The rules of stored metrics, which decide which row of a natural key stays.
 //!
 //! The state of a key is the greatest (`revision`, `rows`, retracted) seen. A row replaces one of an equal or smaller
 //! version; a retraction removes the row of its version or of a smaller one; a row whose retraction this run has seen
@@ -38,7 +38,7 @@ impl Stored {
 
 /// The outcome of one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RowFate {
+pub enum RowOutcome {
     /// Its key was not stored.
     Inserted,
     /// It replaced a row of a smaller version, or of the same version with another value.
@@ -55,43 +55,43 @@ pub enum RowFate {
     Outnumbered,
 }
 
-/// Decides the fate of `row`. `stored` is the stored row of its key, `taken_back` the greatest version that this run has
+/// Decides the outcome of `row`. `stored` is the stored row of its key, `taken_back` the greatest version that this run has
 /// retracted.
-pub fn judge_row(stored: Option<Stored>, taken_back: Option<Version>, row: Stored) -> RowFate {
+pub fn judge_row(stored: Option<Stored>, taken_back: Option<Version>, row: Stored) -> RowOutcome {
     if taken_back.is_some_and(|gone| row.version <= gone) {
-        return RowFate::Stale;
+        return RowOutcome::Stale;
     }
     match stored {
-        None => RowFate::Inserted,
+        None => RowOutcome::Inserted,
         Some(there) if row.version < there.version => refused(row.version, there.version),
-        Some(there) if row.version == there.version && same_value(row.value, there.value) => RowFate::Unchanged,
-        Some(_) => RowFate::Updated,
+        Some(there) if row.version == there.version && same_value(row.value, there.value) => RowOutcome::Unchanged,
+        Some(_) => RowOutcome::Updated,
     }
 }
 
-/// Decides the fate of a retraction of `version`; without a stored row it changes nothing.
-pub fn judge_retraction(stored: Option<Stored>, version: Version) -> RowFate {
+/// Decides the outcome of a retraction of `version`; without a stored row it changes nothing.
+pub fn judge_retraction(stored: Option<Stored>, version: Version) -> RowOutcome {
     match stored {
-        None => RowFate::Unchanged,
-        Some(there) if there.version <= version => RowFate::Deleted,
+        None => RowOutcome::Unchanged,
+        Some(there) if there.version <= version => RowOutcome::Deleted,
         Some(there) => refused(version, there.version),
     }
 }
 
-fn refused(version: Version, there: Version) -> RowFate {
-    if version.revision == there.revision { RowFate::Outnumbered } else { RowFate::Corrected }
+fn refused(version: Version, there: Version) -> RowOutcome {
+    if version.revision == there.revision { RowOutcome::Outnumbered } else { RowOutcome::Corrected }
 }
 
-impl RowFate {
-    /// Counts a row with this fate.
+impl RowOutcome {
+    /// Counts a row with this outcome.
     pub fn count_in(self, counts: &mut SinkCounts) {
         counts.taken += 1;
         match self {
-            RowFate::Inserted => counts.inserted += 1,
-            RowFate::Updated => counts.updated += 1,
-            RowFate::Unchanged => counts.unchanged += 1,
-            RowFate::Deleted => counts.deleted += 1,
-            RowFate::Stale | RowFate::Corrected | RowFate::Outnumbered => counts.stale += 1,
+            RowOutcome::Inserted => counts.inserted += 1,
+            RowOutcome::Updated => counts.updated += 1,
+            RowOutcome::Unchanged => counts.unchanged += 1,
+            RowOutcome::Deleted => counts.deleted += 1,
+            RowOutcome::Stale | RowOutcome::Corrected | RowOutcome::Outnumbered => counts.stale += 1,
         }
     }
 }
@@ -129,16 +129,16 @@ impl Overlap {
         }
     }
 
-    /// Notes the fate of a row of metric `id`. The last row of each metric decides.
-    pub fn judged(&mut self, id: [u8; 16], fate: RowFate, key: impl Fn() -> String) {
+    /// Notes the outcome of a row of metric `id`. The last row of each metric decides.
+    pub fn judged(&mut self, id: [u8; 16], outcome: RowOutcome, key: impl Fn() -> String) {
         let id = u128::from_be_bytes(id);
-        if fate == RowFate::Corrected {
+        if outcome == RowOutcome::Corrected {
             self.corrected += 1;
             if self.first_corrected.is_none() {
                 self.first_corrected = Some(key());
             }
         }
-        if fate != RowFate::Outnumbered {
+        if outcome != RowOutcome::Outnumbered {
             if !self.refused.is_empty() && self.refused.remove(&id) {
                 self.names.remove(&id);
             }
@@ -200,11 +200,11 @@ mod tests {
         for &(revision, rows, retracted) in rows {
             let row = stored(revision, rows);
             if retracted {
-                if judge_retraction(there, row.version) == RowFate::Deleted {
+                if judge_retraction(there, row.version) == RowOutcome::Deleted {
                     there = None;
                 }
                 gone = gone.max(Some(row.version));
-            } else if matches!(judge_row(there, gone, row), RowFate::Inserted | RowFate::Updated) {
+            } else if matches!(judge_row(there, gone, row), RowOutcome::Inserted | RowOutcome::Updated) {
                 there = Some(row);
             }
         }
@@ -231,13 +231,13 @@ mod tests {
     #[test]
     fn a_smaller_version_is_stale_and_an_equal_one_replaces_only_another_value() {
         let there = Some(stored(1, 5));
-        assert_eq!(judge_row(there, None, stored(0, 9)), RowFate::Corrected);
-        assert_eq!(judge_row(there, None, stored(1, 5)), RowFate::Unchanged);
-        assert_eq!(judge_row(there, None, Stored { value: None, ..stored(1, 5) }), RowFate::Updated);
-        assert_eq!(judge_row(there, None, stored(2, 0)), RowFate::Updated);
-        assert_eq!(judge_row(there, None, stored(1, 4)), RowFate::Outnumbered);
-        assert_eq!(judge_retraction(there, Version { revision: 1, rows: 4 }), RowFate::Outnumbered);
-        assert_eq!(judge_retraction(there, Version { revision: 0, rows: 9 }), RowFate::Corrected);
+        assert_eq!(judge_row(there, None, stored(0, 9)), RowOutcome::Corrected);
+        assert_eq!(judge_row(there, None, stored(1, 5)), RowOutcome::Unchanged);
+        assert_eq!(judge_row(there, None, Stored { value: None, ..stored(1, 5) }), RowOutcome::Updated);
+        assert_eq!(judge_row(there, None, stored(2, 0)), RowOutcome::Updated);
+        assert_eq!(judge_row(there, None, stored(1, 4)), RowOutcome::Outnumbered);
+        assert_eq!(judge_retraction(there, Version { revision: 1, rows: 4 }), RowOutcome::Outnumbered);
+        assert_eq!(judge_retraction(there, Version { revision: 0, rows: 9 }), RowOutcome::Corrected);
     }
 
     fn conflicts(overlap: &Overlap) -> Option<String> {
@@ -248,15 +248,15 @@ mod tests {
     fn the_last_row_of_a_key_decides_whether_it_is_a_conflict() {
         let mut overlap = Overlap::default();
         let id = |n: u128| n.to_be_bytes();
-        overlap.judged(id(1), RowFate::Outnumbered, || "one".to_owned());
-        overlap.judged(id(2), RowFate::Outnumbered, || "two".to_owned());
-        overlap.judged(id(2), RowFate::Outnumbered, || "again".to_owned());
+        overlap.judged(id(1), RowOutcome::Outnumbered, || "one".to_owned());
+        overlap.judged(id(2), RowOutcome::Outnumbered, || "two".to_owned());
+        overlap.judged(id(2), RowOutcome::Outnumbered, || "again".to_owned());
         let told = conflicts(&overlap).unwrap();
         assert!(told.starts_with("conflict: 2 keys") && told.ends_with("first one"), "{told}");
-        overlap.judged(id(1), RowFate::Unchanged, String::new);
+        overlap.judged(id(1), RowOutcome::Unchanged, String::new);
         let told = conflicts(&overlap).unwrap();
         assert!(told.starts_with("conflict: 1 keys") && told.ends_with("first two"), "{told}");
-        overlap.judged(id(2), RowFate::Stale, String::new);
+        overlap.judged(id(2), RowOutcome::Stale, String::new);
         assert_eq!(conflicts(&overlap), None);
     }
 
@@ -264,7 +264,7 @@ mod tests {
     fn rows_refused_because_of_corrections_are_named_once_and_fail_nothing() {
         let mut overlap = Overlap::default();
         for name in ["one", "two"] {
-            overlap.judged([0; 16], RowFate::Corrected, || name.to_owned());
+            overlap.judged([0; 16], RowOutcome::Corrected, || name.to_owned());
         }
         let notices = overlap.notices();
         assert_eq!(notices.len(), 1);
@@ -276,11 +276,11 @@ mod tests {
     fn refused_keys_are_remembered_up_to_a_bound_and_counted_beyond_it() {
         let mut overlap = Overlap::default();
         for n in 0..REFUSED_MAX as u128 + 3 {
-            overlap.judged(n.to_be_bytes(), RowFate::Outnumbered, || n.to_string());
+            overlap.judged(n.to_be_bytes(), RowOutcome::Outnumbered, || n.to_string());
         }
         assert_eq!((overlap.refused.len(), overlap.names.len(), overlap.beyond), (REFUSED_MAX, NAMED_MAX, 3));
         for n in 0..REFUSED_MAX as u128 {
-            overlap.judged(n.to_be_bytes(), RowFate::Unchanged, String::new);
+            overlap.judged(n.to_be_bytes(), RowOutcome::Unchanged, String::new);
         }
         let told = conflicts(&overlap).unwrap();
         let said = "0 keys keep a stored row with more events than the last row of this run";

@@ -108,7 +108,7 @@ pub fn write_time_of_day(out: &mut String, ticks: i64, unit: TimeUnit) {
     write_fraction(out, ticks.rem_euclid(scale), unit);
 }
 
-/// Appends a number of seconds with the digits of its unit.
+/// Appends `ticks` of a unit as seconds; a fraction has as many digits as the unit.
 pub fn write_seconds(out: &mut String, ticks: i64, unit: TimeUnit) {
     let scale = 10u64.pow(fraction_digits(unit));
     if ticks < 0 {

@@ -131,9 +131,9 @@ impl Args {
         let inline = Inline { aggregates, by, filter, size, slide, gap, lateness, align };
         match &self.metrics {
             None => spec::inline(&inline),
-            Some(_) if !inline.is_empty() => {
-                Err(Error::usage("--metrics FILE and inline metric flags exclude each other"))
-            }
+            Some(_) if !inline.is_empty() => Err(Error::usage(
+                "--metrics FILE cannot be used with --agg, --by, --where, --size, --slide, --gap, --lateness or --align",
+            )),
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(|error| Error::io(path.clone(), &error))?;
                 spec::file(&text).map_err(|error| error.at(path.clone()))
@@ -162,10 +162,10 @@ impl Args {
         }
         let why = "--out-of-orderness all waits for the end of the input";
         if self.watermark.idle_after.is_some() {
-            return Err(Error::usage(format!("{why}; it excludes --idle-after")));
+            return Err(Error::usage(format!("{why}; it cannot be used with --idle-after")));
         }
         if self.stage.input.control {
-            return Err(Error::usage(format!("{why}; it excludes --control")));
+            return Err(Error::usage(format!("{why}; it cannot be used with --control")));
         }
         let inputs = self.stage.input.uris()?;
         let endless = |uri: &&Uri| matches!(uri, Uri::Kafka(address) if address.options.end.is_none());
@@ -268,7 +268,7 @@ impl Args {
         let WatermarkArgs { out_of_orderness, emit, at_end, idle_after, new_partitions } = self.watermark;
         let explicit = source.is_explicit();
         if explicit && out_of_orderness.0.is_none() {
-            return Err(Error::usage("--out-of-orderness all excludes an input with watermarks"));
+            return Err(Error::usage("--out-of-orderness all cannot be used with an input that has watermarks"));
         }
         let watermark = watermark::Options {
             out_of_orderness: out_of_orderness.0,

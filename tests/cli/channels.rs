@@ -42,7 +42,7 @@ const FAULTS: [(&str, &str, usize, &str); 17] = [
         4,
         "url: expected http://HOST[:PORT][/PATH] or https://…",
     ),
-    (WEBHOOK, "headers = { \"a b\" = \"c\" }\n", 5, "headers: a b: not the name of a header"),
+    (WEBHOOK, "headers = { \"a b\" = \"c\" }\n", 5, "headers: expected the name of a header, found a b"),
     (WEBHOOK, "timeout = \"0s\"\n", 5, "timeout: expected a duration longer than 0, found '0s'"),
     (WEBHOOK, "timeout = 3\n", 5, "timeout: expected a string"),
     ("", "type = \"smtp\"\nfrom = \"a@b.c\"\nto = \"d@e.f\"\nserver = \"m:0\"\n", 6, "server: expected HOST[:PORT]"),

@@ -358,8 +358,8 @@ fn assert_counts_add_up(dir: &Dir, stages: &Stages, told: &str) {
     let mut sent = None;
     for (tool, _) in stages {
         let count = |name: &str| stat(dir, tool, &format!("/counts/{name}"));
-        let fates: u64 = ["out", "dead", "dropped", "duplicate", "late", "filtered"].map(count).iter().sum();
-        assert_eq!(count("in"), fates, "{told}: {tool}");
+        let outcomes: u64 = ["out", "dead", "dropped", "duplicate", "late", "filtered"].map(count).iter().sum();
+        assert_eq!(count("in"), outcomes, "{told}: {tool}");
         let rows = stat(dir, tool, "/outputs/0/rows");
         assert!(sent.is_none_or(|sent| sent == count("in")), "{told}: {tool} was sent {sent:?}");
         sent = Some(rows);

@@ -117,8 +117,16 @@ pub fn post(edges: &Edges, door: &Door, file: &str) -> Value {
     parsed(ask(&edges.bench.dir, &edges.python, "post.py", &[&url, file, "1000"]).stdout())
 }
 
+/// The topics of a pipeline: its events, those that are invalid, and late ones.
+struct Topics<'a> {
+    events: &'a str,
+    invalid: &'a str,
+    late: &'a str,
+}
+
 /// From the topic through validation and windows into both stores; pyarrow reads the frames in between.
-fn downstream(edges: &Edges, (events, invalid, late): (&str, &str, &str), schemas: &str) -> Metrics {
+fn downstream(edges: &Edges, topics: &Topics<'_>, schemas: &str) -> Metrics {
+    let Topics { events, invalid, late } = *topics;
     let (bench, prefix) = (&edges.bench, &edges.bench.prefix);
     let from = bench.uri(events, &format!("?format=avro&end=latest&schemas={}", edges.registry));
     let line = format!(
@@ -159,7 +167,7 @@ fn events_over_http_and_kafka_come_to_the_truth_in_every_store_and_for_every_cli
     let arguments = [&bench.brokers, &edges.registry, &events, "events.jsonl"];
     let seen = std::thread::scope(|scope| {
         let seen = scope.spawn(|| parsed(ask(dir, &edges.python, "edges.py", &arguments).stdout()));
-        let frames = downstream(&edges, (&events, &invalid, &late), &schemas);
+        let frames = downstream(&edges, &Topics { events: &events, invalid: &invalid, late: &late }, &schemas);
         let truth = parsed(&dir.bytes("truth.json"));
         let wanted = metrics(truth["windows"].as_array().expect("windows").clone());
         assert!(wanted.len() > 200, "{}", wanted.len());

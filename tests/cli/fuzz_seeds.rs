@@ -18,7 +18,7 @@ use evt::kind::dead::{ErrorType, Fault};
 use evt::op::dedup::Dedup;
 use evt::op::window::Window;
 use evt::spool::entry::{HEAD, encode};
-use evt::spool::request::{Entry, IdempotencyKey, Record, RecordFate, Request};
+use evt::spool::request::{Entry, IdempotencyKey, Record, RecordOutcome, Request};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -205,15 +205,20 @@ fn states() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 fn request() -> Vec<u8> {
     let fault = Fault::new(ErrorType::ParseError, "byte 1: no value");
     let other = Fault::new(ErrorType::EnvelopeError, "id_reused");
-    let fates = [RecordFate::New, RecordFate::Duplicate, RecordFate::Rejected(fault), RecordFate::Rejected(other)];
-    let record =
-        |fate: RecordFate| Record { payload: "{\"a\":1}".into(), source: "web".into(), event_id: Some([7; 16]), fate };
+    let outcomes =
+        [RecordOutcome::New, RecordOutcome::Duplicate, RecordOutcome::Rejected(fault), RecordOutcome::Rejected(other)];
+    let record = |outcome: RecordOutcome| Record {
+        payload: "{\"a\":1}".into(),
+        source: "web".into(),
+        event_id: Some([7; 16]),
+        outcome,
+    };
     let request = Request {
         arrived_at: 1_700_000_000_000_000,
         token: "shop".to_owned(),
         headers: vec![("x-request-id".to_owned(), "7".to_owned())],
         key: Some(IdempotencyKey { text: "key".to_owned(), body: 1 << 100 }),
-        records: fates.map(record).to_vec(),
+        records: outcomes.map(record).to_vec(),
     };
     let mut bytes = vec![];
     encode(&mut bytes, 0, &Entry { safe: 32, offset: 5, request });

@@ -49,7 +49,7 @@ fn lines(numbers: std::ops::Range<usize>) -> String {
 }
 
 /// Posts lines of events with these ids.
-fn post(door: &Door, (parent, id): (&str, &str), body: &str) -> Names {
+fn post(door: &Door, parent: &str, id: &str, body: &str) -> Names {
     let headers = [("content-type", "application/x-ndjson"), ("traceparent", parent), ("x-request-id", id)];
     answered(&door.post(&headers, body.as_bytes()))
 }
@@ -67,13 +67,13 @@ fn names_of_a_request_are_headers_of_its_records_in_json_and_avro_and_stand_nowh
     let mut flags = vec!["--spool", "spool", "--dedup", "1h", "--dlq", "dead.jsonl"];
     to.iter().for_each(|to| flags.extend(["--to", to.as_str()]));
     let door = Door::open(&bench.dir, &flags);
-    let first = post(&door, (PARENTS[0], "abc-1"), &lines(0..1));
+    let first = post(&door, PARENTS[0], "abc-1", &lines(0..1));
     let many = format!("{}no JSON\n", lines(1..1500));
     let [kind, parent, id] =
         [("content-type", "application/x-ndjson"), ("traceparent", PARENTS[1]), ("x-request-id", "abc-2")];
     let many = answered(&door.post(&[kind, parent, ("tracestate", "a=1"), id, ("tracestate", "b=2")], many.as_bytes()));
     let made = answered(&door.json(&event(1500, "s")));
-    let again = post(&door, (PARENTS[0], "abc-3"), &lines(0..2));
+    let again = post(&door, PARENTS[0], "abc-3", &lines(0..2));
     door.stop();
     assert_eq!(
         [&first, &many, &again],
@@ -113,7 +113,7 @@ fn what_comes_again_after_a_kill_has_the_headers_it_had() {
     let mut wanted: BTreeMap<usize, Names> = BTreeMap::new();
     for request in 0..20 {
         let id = format!("r-{request}");
-        let sent = post(&door, (PARENTS[request % 2], &id), &lines(request * 5..request * 5 + 5));
+        let sent = post(&door, PARENTS[request % 2], &id, &lines(request * 5..request * 5 + 5));
         wanted.extend((request * 5..request * 5 + 5).map(|number| (number, sent.clone())));
     }
     eventually("all are there", || bench.records(&topic).len() == 100);
@@ -199,8 +199,8 @@ fn a_row_that_becomes_a_dead_letter_shows_the_headers_of_its_record() {
     for (name, to) in [("topic.jsonl", to.as_str()), ("file.jsonl", "out.jsonl")] {
         let flags = ["--ack", "memory", "--where", "n > 5", "--to", to, "--to", "null:", "--dlq", name];
         let door = Door::open(&bench.dir, &flags);
-        post(&door, (PARENTS[0], "wrong"), wrong);
-        post(&door, (PARENTS[1], "large"), &large);
+        post(&door, PARENTS[0], "wrong", wrong);
+        post(&door, PARENTS[1], "large", &large);
         let [kind, parent, id] =
             [("content-type", "application/json"), ("traceparent", PARENTS[1]), ("x-request-id", "heavy")];
         answered(&door.post(&[kind, parent, id, ("tracestate", &state)], heavy.as_bytes()));

@@ -294,7 +294,7 @@ const CLICK: &str = r#"{"type":"record","name":"click","fields":[{"name":"source
 const AVRO: (&str, &str) = ("content-type", "application/vnd.confluent.avro");
 
 /// Checks a server with the schemas of the registry at `base`, which has [`CLICK`] as `event_type` under `id`.
-fn avro_is_taken(dir: &Dir, base: &str, (id, event_type): (u32, &str)) {
+fn avro_is_taken(dir: &Dir, base: &str, id: u32, event_type: &str) {
     let door = Door::open(dir, &[&KEEP[..], &["--schemas", base]].concat());
     let mut sent = vec![];
     for (kind, n) in [(AVRO, 1), (("content-type", "avro/binary"), 2)] {
@@ -333,11 +333,11 @@ fn avro_is_taken_where_a_registry_knows_its_schema() {
         "/subjects/click/versions/1" => (200, json!({"subject": "click", "version": 1, "id": 7, "schema": CLICK})),
         _ => (404, json!({"error_code": 40403, "message": "not there"})),
     });
-    avro_is_taken(&Dir::new("http-avro"), &small.base, (7, "click"));
+    avro_is_taken(&Dir::new("http-avro"), &small.base, 7, "click");
     if let Some(real) = registry() {
         let event_type = unique("door");
         let id = put(&real, &event_type, CLICK);
-        avro_is_taken(&Dir::new("http-avro-real"), &real, (id, &event_type));
+        avro_is_taken(&Dir::new("http-avro-real"), &real, id, &event_type);
     }
 }
 

@@ -31,12 +31,12 @@ fn line(document: &[u8]) -> Vec<u8> {
 }
 
 /// The result of each document: the event's properties, or the dead letter's payload.
-enum Fate {
+enum Outcome {
     Event(Vec<u8>),
     Dead(String, Vec<u8>),
 }
 
-fn fate(dir: &Dir, document: &[u8]) -> Fate {
+fn outcome(dir: &Dir, document: &[u8]) -> Outcome {
     // The first line is valid, because a first record without a time ends the run.
     dir.write("in.jsonl", [&line(b"1")[..], b"\n", &line(document), b"\n"].concat());
     for name in ["dead.jsonl", "out.jsonl"] {
@@ -48,7 +48,7 @@ fn fate(dir: &Dir, document: &[u8]) -> Fate {
     let lines = dir.bytes("out.jsonl");
     let lines: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').collect();
     if let Some(row) = lines.get(1).filter(|row| !row.is_empty()) {
-        return Fate::Event(properties(row));
+        return Outcome::Event(properties(row));
     }
     let dead = dir.rows("dead.jsonl");
     assert_eq!(dead.len(), 1, "one letter for one record");
@@ -56,7 +56,7 @@ fn fate(dir: &Dir, document: &[u8]) -> Fate {
         Some(text) => text.as_bytes().to_vec(),
         None => base64(dead[0]["original_payload_base64"].as_str().expect("a payload")),
     };
-    Fate::Dead(dead[0]["error_type"].as_str().expect("a type").to_owned(), payload)
+    Outcome::Dead(dead[0]["error_type"].as_str().expect("a type").to_owned(), payload)
 }
 
 /// Returns the text of `properties` in a line of evt: the text between the two names around it.
@@ -77,14 +77,14 @@ fn base64(text: &str) -> Vec<u8> {
     digits.chunks(4).flat_map(three).collect()
 }
 
-fn check(name: &str, document: &[u8], fate: &Fate) -> Result<(), String> {
+fn check(name: &str, document: &[u8], outcome: &Outcome) -> Result<(), String> {
     let wanted = [br#"{"x":"#, document, b"}"].concat();
-    match (name.as_bytes()[0], fate) {
-        (b'n', Fate::Event(_)) => Err("accepted".to_owned()),
-        (b'y', Fate::Dead(kind, _)) => Err(format!("refused: {kind}")),
-        (_, Fate::Event(got)) if *got != wanted => Err(format!("became {}", String::from_utf8_lossy(got))),
-        (_, Fate::Dead(_, payload)) if *payload != line(document) => Err("its payload is not the line".to_owned()),
-        (b'n', Fate::Dead(kind, _)) if kind != "ParseError" => Err(format!("is a {kind}")),
+    match (name.as_bytes()[0], outcome) {
+        (b'n', Outcome::Event(_)) => Err("accepted".to_owned()),
+        (b'y', Outcome::Dead(kind, _)) => Err(format!("refused: {kind}")),
+        (_, Outcome::Event(got)) if *got != wanted => Err(format!("became {}", String::from_utf8_lossy(got))),
+        (_, Outcome::Dead(_, payload)) if *payload != line(document) => Err("its payload is not the line".to_owned()),
+        (b'n', Outcome::Dead(kind, _)) if kind != "ParseError" => Err(format!("is a {kind}")),
         _ => Ok(()),
     }
 }
@@ -94,7 +94,7 @@ fn what_must_be_accepted_is_kept_byte_for_byte_and_what_must_not_is_a_dead_lette
     let dir = Dir::new("json");
     let mut failed = vec![];
     for (name, document) in lines("test_parsing").into_iter().chain(lines("test_transform")) {
-        if let Err(why) = check(&name, &document, &fate(&dir, &document)) {
+        if let Err(why) = check(&name, &document, &outcome(&dir, &document)) {
             failed.push(format!("{name}: {why}"));
         }
     }

@@ -121,7 +121,7 @@ fn out_of_orderness_all_loses_no_row_and_fires_at_the_end() {
     dir.write("promised.jsonl", event("02:00:00") + promised);
     let line = "evt-ingest promised.jsonl --time t --control -q | evt-window --size 1h --out-of-orderness all -q";
     let run = dir.shell(line).ends_with(2);
-    assert!(run.stderr().contains("excludes an input with watermarks"), "{run}");
+    assert!(run.stderr().contains("cannot be used with an input that has watermarks"), "{run}");
 }
 
 #[test]
@@ -401,26 +401,26 @@ fn an_event_that_is_stored_with_other_content_is_a_conflict_and_a_repetition_is_
             let flags = ["--time", "t", "--origin", "in", "--stats", "stats.json", "--to", &store];
             dir.run("evt-ingest", &[&["-q", name], &flags[..]].concat())
         };
-        let fates = || {
+        let outcomes = || {
             let stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
             let counts = stats["outputs"][0]["counts"].clone();
-            ["inserted", "unchanged", "conflict"].map(|fate| counts[fate].as_u64().expect("a count"))
+            ["inserted", "unchanged", "conflict"].map(|outcome| counts[outcome].as_u64().expect("a count"))
         };
         for (name, wanted) in [("first.jsonl", [3, 0, 0]), ("first.jsonl", [0, 3, 0]), ("same.jsonl", [0, 3, 0])] {
-            assert_eq!((run(name).succeeds().stderr(), fates()), (String::new(), wanted), "{store} {name}");
+            assert_eq!((run(name).succeeds().stderr(), outcomes()), (String::new(), wanted), "{store} {name}");
         }
         for (name, wanted, first) in
             [("source.jsonl", [0, 2, 1], 2), ("two.jsonl", [0, 1, 2], 1), ("time.jsonl", [0, 0, 1], 1)]
         {
             let refused = run(name).ends_with(1);
-            assert!(fates() == wanted && refused.stderr().lines().count() == 1, "{:?} {refused}", fates());
+            assert!(outcomes() == wanted && refused.stderr().lines().count() == 1, "{:?} {refused}", outcomes());
             let conflicts = u32::try_from(wanted[2]).expect("small");
             let named = (1..=3).any(|first| refused.stderr().ends_with(&told(conflicts, first)));
             assert!(named && (conflicts > 1 || refused.stderr().ends_with(&told(1, first))), "{refused}");
         }
         // Another event at the same position is a new row, because standard input has the same positions on every day.
-        assert_eq!((run("new.jsonl").succeeds().stderr(), fates()), (String::new(), [1, 0, 0]), "{store}");
-        assert_eq!((run("first.jsonl").succeeds().stderr(), fates()), (String::new(), [0, 3, 0]), "{store}");
+        assert_eq!((run("new.jsonl").succeeds().stderr(), outcomes()), (String::new(), [1, 0, 0]), "{store}");
+        assert_eq!((run("first.jsonl").succeeds().stderr(), outcomes()), (String::new(), [0, 3, 0]), "{store}");
     }
 }
 
@@ -430,10 +430,10 @@ fn an_event_without_a_time_is_no_conflict_in_the_next_run() {
     let dir = Dir::new("arrival");
     dir.write("in.jsonl", "{\"a\":1}\n{\"a\":2}\n");
     for store in ["sqlite:arrival.db".to_owned()].into_iter().chain(servers::postgres().map(|(output, ..)| output)) {
-        for (day, fate) in [(1, "inserted 2"), (2, "unchanged 2")] {
+        for (day, outcome) in [(1, "inserted 2"), (2, "unchanged 2")] {
             let now = format!("2026-01-0{day}T00:00:00Z");
             let run = dir.run("evt-view", &["in.jsonl", "--now", &now, "--to", &store]).succeeds();
-            assert!(run.stderr().contains(fate), "{run}");
+            assert!(run.stderr().contains(outcome), "{run}");
         }
     }
 }

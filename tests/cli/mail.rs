@@ -60,7 +60,11 @@ fn mail_is_accepted_by_a_real_server() {
     assert_eq!(mails[0]["headers"]["subject"], "[FIRING] errors: Fehler in Köln über 25 %");
     assert_eq!(mails[1]["headers"]["references"], json!(ids[0]));
     assert!(mails[0]["text"].as_str().is_some_and(|text| text.contains("value: 0.25") && text.contains("team: shop")));
-    assert!(state.said().contains("refused in part: refuse@example.org: permanent error"), "{}", state.said());
+    assert!(
+        state.said().contains("sent, but not to all recipients: refuse@example.org: permanent error"),
+        "{}",
+        state.said()
+    );
 
     // All recipients are refused; then the connection ends after the text: the same message comes again.
     let (bad, cut) = (firing("bad", 1), firing("cut", 2));

@@ -220,7 +220,7 @@ fn evt_and_a_real_registry_give_the_same_verdict_but_for_what_is_named_here() {
             let level = case["level"].as_str().expect("a level");
             let (ours, known) = verdict(&case[new], &history, level);
             assert_eq!(ours, case["expected"] == true, "{}", case["name"]);
-            let (judged, taken) = their_verdict(&base, &subject, (&case[new], &history, level));
+            let (judged, taken) = their_verdict(&base, &subject, &case[new], &history, level);
             if judged != ours {
                 differing.push(case["id"].as_str().expect("an id").to_owned());
             } else if taken != (ours || known) {
@@ -242,7 +242,7 @@ fn verdict(new: &Value, history: &[Value], level: &str) -> (bool, bool) {
 }
 
 /// The registry's verdict, and whether it registers the schema.
-fn their_verdict(base: &str, subject: &str, (new, history, level): (&Value, &[Value], &str)) -> (bool, bool) {
+fn their_verdict(base: &str, subject: &str, new: &Value, history: &[Value], level: &str) -> (bool, bool) {
     let config = |level: &str| {
         let (status, body) = say(base, "PUT", &format!("/config/{subject}"), Some(json!({ "compatibility": level })));
         assert_eq!(status, 200, "{body}");

@@ -99,7 +99,7 @@ impl Gate {
 
 /// Stops a server, waits until `stage` reports the outage with the next portion, restarts it, and waits until the stage
 /// reports that.
-fn outage(server: &Broker, gate: &Gate, (stage, address): (&Stage, &str)) {
+fn outage(server: &Broker, gate: &Gate, stage: &Stage, address: &str) {
     server.services(&["kill", server.name]);
     gate.pass();
     stage.hears(&[address, "retrying"]);
@@ -108,7 +108,7 @@ fn outage(server: &Broker, gate: &Gate, (stage, address): (&Stage, &str)) {
 }
 
 /// Posts all events into a topic: first those of four types, then those of eight. Returns the generator's expected results.
-fn fill(edges: &Edges, (events, dead): (&str, &str)) -> Metrics {
+fn fill(edges: &Edges, events: &str, dead: &str) -> Metrics {
     let (bench, mut wanted) = (&edges.bench, Metrics::new());
     let to = bench.uri(events, &format!("?format=avro&schemas={}", edges.registry));
     let dlq = bench.uri(dead, "");
@@ -142,7 +142,7 @@ fn servers_that_go_and_come_back_under_the_whole_pipe_leave_the_truth_in_every_s
     let schema = prefix.replace('-', "_");
     dir.write("metrics.toml", METRICS);
     let [events, dead, invalid, late] = ["events", "dead", "invalid", "late"].map(|name| bench.topic(name, 1, &[]));
-    let wanted = fill(&edges, (&events, &dead));
+    let wanted = fill(&edges, &events, &dead);
 
     let from = bench.uri(&events, &format!("?format=avro&end=latest&schemas={}", edges.registry));
     let schemas = edges.register();
@@ -171,11 +171,11 @@ fn servers_that_go_and_come_back_under_the_whole_pipe_leave_the_truth_in_every_s
     };
     eventually("the first windows are there", || count().trim().parse().is_ok_and(|count: u64| count > 0));
     let before = validate.resident();
-    outage(&registry, &gate, (&validate, "http://"));
+    outage(&registry, &gate, &validate, "http://");
     let most = validate.resident();
     assert!(most < before + MEMORY, "{before} KiB, then {most}");
-    outage(&redis, &gate, (&sink, "redis://"));
-    outage(&postgres, &gate, (&sink, "postgres://"));
+    outage(&redis, &gate, &sink, "redis://");
+    outage(&postgres, &gate, &sink, "postgres://");
     let left = gate.open();
     [&mut validate, &mut window, &mut sink].into_iter().for_each(Stage::succeeds);
 

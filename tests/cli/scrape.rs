@@ -222,13 +222,13 @@ fn the_file_of_metrics_is_whole_and_obeys_the_law_of_counts_at_the_end() {
         let text = String::from_utf8(dir.bytes(file)).expect("text");
         compare(&text, &metrics::STAGE, &mut BTreeSet::new());
         let of = |outcome| value(&text, &format!("evt_events_total{{stage=\"{tool}\",outcome=\"{outcome}\"}}"));
-        let fates = ["out", "dead", "dropped", "duplicate", "late", "filtered"].map(of);
-        assert!(of("in") > 0.0 && of("in") == fates.iter().sum::<f64>(), "{text}");
+        let outcomes = ["out", "dead", "dropped", "duplicate", "late", "filtered"].map(of);
+        assert!(of("in") > 0.0 && of("in") == outcomes.iter().sum::<f64>(), "{text}");
     }
     let text = String::from_utf8(dir.bytes("sink.prom")).expect("text");
     let of = |outcome| value(&text, &format!("evt_sink_rows_total{{output=\"sqlite:m.db\",outcome=\"{outcome}\"}}"));
-    let fates = ["inserted", "updated", "unchanged", "deleted", "stale", "conflict"].map(of);
-    assert_eq!(of("in"), fates.iter().sum::<f64>());
+    let outcomes = ["inserted", "updated", "unchanged", "deleted", "stale", "conflict"].map(of);
+    assert_eq!(of("in"), outcomes.iter().sum::<f64>());
     assert!(dir.bytes("gen.prom").len() > 100);
     assert!(!dir.path("sink.prom.part").exists());
     dir.run("evt-view", &["m.db", "--prometheus", "no/such/dir.prom"]).ends_with(74);

@@ -5,7 +5,7 @@
 use crate::broker::{Bench, Broker};
 use crate::door::{Door, Response, read};
 use crate::harness::{Dir, eventually};
-use crate::siege_requests::{Content, Fate, Generator, Request, TOPIC_MAX};
+use crate::siege_requests::{Content, ExpectedOutcome, Generator, Request, TOPIC_MAX};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,9 +133,10 @@ impl Client {
         let (mut accepted, mut unread) = (0, true);
         for (index, (record, id)) in records.iter().zip(ids).enumerate() {
             let (id, error) = (id.as_str(), error(index));
-            match (record.fate, id, error.as_deref()) {
-                (Fate::Accepted | Fate::Unsure, Some(_), None) | (Fate::Unsure, None, Some("TooLargeError")) => {}
-                (Fate::Rejected(wanted), None, Some(error)) if error == wanted => {}
+            match (record.outcome, id, error.as_deref()) {
+                (ExpectedOutcome::Accepted | ExpectedOutcome::Unsure, Some(_), None)
+                | (ExpectedOutcome::Unsure, None, Some("TooLargeError")) => {}
+                (ExpectedOutcome::Rejected(wanted), None, Some(error)) if error == wanted => {}
                 _ => panic!("{draws}: {record:?}: {answer:?}"),
             }
             unread &= error.as_deref() == Some("ParseError");

@@ -22,7 +22,7 @@ const HEAD_UNCOUNTED: usize = 16;
 
 /// The expected outcome of a record.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fate {
+pub enum ExpectedOutcome {
     Accepted,
     /// Rejected with this error type.
     Rejected(&'static str),
@@ -37,7 +37,7 @@ pub struct Record {
     pub source: Option<String>,
     /// Its id, if that is a UUID.
     pub id: Option<String>,
-    pub fate: Fate,
+    pub outcome: ExpectedOutcome,
 }
 
 /// The content of a request, without its encoding.
@@ -142,7 +142,7 @@ impl Generator {
         self.made += 1;
         let source = format!("s{}", self.made);
         let plain = format!(r#"{{"source":"{source}","event_type":"t"}}"#).into_bytes();
-        let records = vec![Record { source: Some(source), id: None, fate: Fate::Accepted }];
+        let records = vec![Record { source: Some(source), id: None, outcome: ExpectedOutcome::Accepted }];
         let mut request = Request::new(Content { kind: "application/json", plain, records }, None);
         request.add_length();
         request
@@ -156,14 +156,14 @@ impl Generator {
     }
 
     /// The expected outcome of an event of this many bytes; its row's record may have up to `more` bytes more or less.
-    fn fate(&self, bytes: usize, more: usize) -> Fate {
+    fn outcome(&self, bytes: usize, more: usize) -> ExpectedOutcome {
         let row_max = self.row_max.unwrap_or(usize::MAX);
         if bytes > RECORD_MAX.min(row_max) + more {
-            Fate::Rejected("TooLargeError")
+            ExpectedOutcome::Rejected("TooLargeError")
         } else if bytes + more <= RECORD_MAX && bytes + ROW_MORE <= row_max {
-            Fate::Accepted
+            ExpectedOutcome::Accepted
         } else {
-            Fate::Unsure
+            ExpectedOutcome::Unsure
         }
     }
 
@@ -181,8 +181,8 @@ impl Generator {
         let named = if is_named { format!(r#""event_id":"{id}","#) } else { String::new() };
         let head = format!(r#"{{{named}"source":"{source}","event_type":"t","filler":""#);
         let text = self.fill(bytes, &head, "\"}");
-        let fate = self.fate(text.len(), 0);
-        (text, Record { source: Some(source), id: is_named.then_some(id), fate })
+        let outcome = self.outcome(text.len(), 0);
+        (text, Record { source: Some(source), id: is_named.then_some(id), outcome })
     }
 
     fn cloud_event(&mut self, bytes: usize) -> (String, Record) {
@@ -194,8 +194,8 @@ impl Generator {
             r#"{{"specversion":"1.0","id":"{id}","source":"{source}","type":"t","time":"2024-01-15T00:00:00Z","data":{{"filler":""#
         );
         let text = self.fill(bytes, &head, "\"}}");
-        let fate = self.fate(text.len(), CLOUD_MORE);
-        (text, Record { source: Some(source), id: is_named.then_some(id), fate })
+        let outcome = self.outcome(text.len(), CLOUD_MORE);
+        (text, Record { source: Some(source), id: is_named.then_some(id), outcome })
     }
 
     /// A record that is no event.
@@ -205,7 +205,7 @@ impl Generator {
             _ => (self.fill(bytes, r#"{"source":"s","filler":""#, "\"}"), "EnvelopeError"),
         };
         let error = if text.len() > RECORD_MAX { "TooLargeError" } else { error };
-        (text, Record { source: None, id: None, fate: Fate::Rejected(error) })
+        (text, Record { source: None, id: None, outcome: ExpectedOutcome::Rejected(error) })
     }
 
     /// Several records, about this many bytes together.

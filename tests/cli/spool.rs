@@ -20,7 +20,7 @@ fn a_promise_that_no_output_can_keep_is_refused_before_anything_is_made() {
         ("--spool spool --to rows.parquet", "rows.parquet cannot acknowledge rows"),
         ("--spool spool --to null: --dlq dead.parquet", "dead.parquet cannot acknowledge rows"),
         ("--ack output", "--ack memory"),
-        ("--spool spool --ack memory --to null:", "--ack excludes --spool"),
+        ("--spool spool --ack memory --to null:", "--ack cannot be used with --spool"),
         ("--dedup 1h --to null:", "requires --spool DIR"),
         ("--dedup 1h --ack memory", "requires --spool DIR"),
         ("--spool-max 1GiB --to null:", "requires --spool DIR"),

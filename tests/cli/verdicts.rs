@@ -51,7 +51,7 @@ fn records(count: u64) -> (String, Vec<bool>) {
 }
 
 /// The lines that passed, and each dead letter's line and reason.
-fn outcome(dir: &Dir, (out, dead): (&str, &str)) -> (Vec<Value>, Vec<(Value, Value)>) {
+fn outcome(dir: &Dir, out: &str, dead: &str) -> (Vec<Value>, Vec<(Value, Value)>) {
     let passed = dir.rows(out).iter().map(|row| row["offset"].clone()).collect();
     let refused =
         dir.rows(dead).iter().map(|row| (row["source_offset"].clone(), row["error_message"].clone())).collect();
@@ -68,8 +68,8 @@ fn a_name_that_comes_twice_is_judged_each_time_from_a_file_and_from_frames() {
     dir.shell(&format!("evt-validate in.jsonl {flags} --to out.jsonl --dlq dead.jsonl")).succeeds();
     dir.shell(&format!("evt-ingest in.jsonl -q | evt-validate {flags} --to framed.jsonl --dlq framed-dead.jsonl"))
         .succeeds();
-    let read = outcome(&dir, ("out.jsonl", "dead.jsonl"));
-    assert_eq!(read, outcome(&dir, ("framed.jsonl", "framed-dead.jsonl")));
+    let read = outcome(&dir, "out.jsonl", "dead.jsonl");
+    assert_eq!(read, outcome(&dir, "framed.jsonl", "framed-dead.jsonl"));
     let (passed, refused) = read;
     let right = (1..).zip(&verdicts).filter(|(_, right)| **right).map(|(line, _)| Value::from(line));
     assert_eq!(passed, right.collect::<Vec<_>>());

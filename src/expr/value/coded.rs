@@ -74,14 +74,14 @@ impl Dimension {
     }
 }
 
-/// The texts that a leaf made of the values of a dictionary, for batches with the same values or more.
+/// The texts of a leaf for the values of a dictionary. Batches whose dictionary begins with the same values use them again.
 #[derive(Clone, Debug)]
 struct Made {
     from: ArrayRef,
     texts: ArrayRef,
 }
 
-/// The texts that each leaf made of a dictionary's values, so that most batches find them ready.
+/// The texts of each leaf for the values of its dictionary, which most batches share.
 #[derive(Clone, Debug, Default)]
 pub(in crate::expr) struct TextCache(RefCell<Vec<Option<Made>>>);
 

@@ -16,7 +16,7 @@ use crate::registry::Schemas;
 use crate::registry::confluent::Confluent;
 use crate::registry::confluent::recall::Recall;
 use crate::registry::wire::Wire;
-use crate::spool::request::{Record, RecordFate};
+use crate::spool::request::{Record, RecordOutcome};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 
@@ -135,7 +135,7 @@ impl RequestValidator {
         if record.fault().is_none()
             && let Some(fault) = self.fault(&record.payload, now)?
         {
-            record.fate = RecordFate::Rejected(fault);
+            record.outcome = RecordOutcome::Rejected(fault);
         }
         if record.fault().is_some() {
             self.truncate(record);
@@ -166,7 +166,7 @@ impl RequestValidator {
     /// Truncates the payload of a rejected record to `--max-record` bytes.
     fn truncate(&self, record: &mut Record) {
         let length = record.payload.len();
-        if let RecordFate::Rejected(fault) = &mut record.fate
+        if let RecordOutcome::Rejected(fault) = &mut record.outcome
             && length > self.record_max
         {
             record.payload = Bytes::copy_from_slice(&record.payload[..self.record_max]);
@@ -210,7 +210,7 @@ impl RequestValidator {
             let record = rows.get(row).and_then(|index| records.get_mut(*index));
             // A row of an event that is too large is in the batch, too.
             if let Some(record) = record.filter(|record| record.fault().is_none()) {
-                record.fate = RecordFate::Rejected(fault);
+                record.outcome = RecordOutcome::Rejected(fault);
             }
         }
         Ok(())

@@ -64,8 +64,8 @@ impl Turns {
         file.quiet.get_or_insert(now);
     }
 
-    /// Returns the index of a file to close: of those that have lost the name the one that has been quiet longest, if that is
-    /// [`QUIET`] or more, or if a file must be closed (`is_full`). Call it between rounds only.
+    /// Returns the index of a file to close: among the files that no longer have the name, the one that has been quiet longest.
+    /// It must have been quiet for [`QUIET`], unless a file must be closed (`is_full`). Call it between rounds only.
     pub fn to_close(&self, owner: Option<FileId>, now: Duration, is_full: bool) -> Option<usize> {
         let quiet = |at: usize| Some((self.files[at].quiet?, at));
         let others = (0..self.files.len()).filter(|at| Some(self.files[*at].id) != owner);

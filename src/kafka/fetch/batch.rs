@@ -292,11 +292,35 @@ pub(super) mod tests {
         bytes
     }
 
+    /// The attributes of a batch and the id of its producer.
+    #[derive(Clone, Copy)]
+    pub struct Attributes {
+        pub bits: i16,
+        pub producer: i64,
+    }
+
+    impl Attributes {
+        /// An uncompressed batch outside of transactions.
+        pub const NONE: Self = Self { bits: 0, producer: -1 };
+        /// The same with timestamps of the broker.
+        const APPEND_TIME: Self = Self { bits: 0x08, producer: -1 };
+
+        /// A batch in a transaction of `producer`.
+        pub const fn transactional(producer: i64) -> Self {
+            Self { bits: 0x10, producer }
+        }
+
+        /// The marker that commits or aborts a transaction of `producer`.
+        const fn marker(producer: i64) -> Self {
+            Self { bits: 0x30, producer }
+        }
+    }
+
     /// Encodes a batch whose last offset is `base + last`.
-    pub fn batch((base, last): (i64, i32), (attributes, producer): (i16, i64), count: i32, body: &[u8]) -> Vec<u8> {
-        let mut checked = attributes.to_be_bytes().to_vec();
+    pub fn batch(base: i64, last: i32, attributes: Attributes, count: i32, body: &[u8]) -> Vec<u8> {
+        let mut checked = attributes.bits.to_be_bytes().to_vec();
         checked.extend(last.to_be_bytes());
-        [1000_i64, 9000, producer].iter().for_each(|number| checked.extend(number.to_be_bytes()));
+        [1000_i64, 9000, attributes.producer].iter().for_each(|number| checked.extend(number.to_be_bytes()));
         checked.extend(0_i16.to_be_bytes());
         checked.extend(0_i32.to_be_bytes());
         checked.extend(count.to_be_bytes());
@@ -336,7 +360,7 @@ pub(super) mod tests {
 
     #[test]
     fn records_have_offset_time_key_value_and_headers() {
-        let bytes = batch((40, 9), (0, -1), 2, &body(&[(0, 5, Some("a")), (7, -3, None)]));
+        let bytes = batch(40, 9, Attributes::NONE, 2, &body(&[(0, 5, Some("a")), (7, -3, None)]));
         let batch = one(&bytes);
         assert_eq!((batch.base, batch.last, batch.compression()), (40, 49, 0));
         let records: Vec<Record<'_>> = batch.records(batch.body).collect::<Result<_>>().unwrap();
@@ -351,7 +375,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_broker_that_stamps_records_gives_all_of_a_batch_one_time() {
-        let bytes = batch((0, 1), (0x08, -1), 2, &body(&[(0, 5, Some("a")), (1, 6, Some("b"))]));
+        let bytes = batch(0, 1, Attributes::APPEND_TIME, 2, &body(&[(0, 5, Some("a")), (1, 6, Some("b"))]));
         let batch = one(&bytes);
         let arrivals: Vec<_> = batch.records(batch.body).map(|record| record.unwrap().arrival).collect();
         assert_eq!(arrivals, [Some(Arrival { at: 9_000_000, is_fact: true }); 2]);
@@ -359,7 +383,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_batch_is_whole_or_cut_or_broken() {
-        let bytes = batch((3, 1), (0, -1), 2, &body(&[(0, 0, Some("a")), (1, 0, Some("b"))]));
+        let bytes = batch(3, 1, Attributes::NONE, 2, &body(&[(0, 0, Some("a")), (1, 0, Some("b"))]));
         for length in 0..bytes.len() {
             assert!(Batch::first(&bytes[..length], true).unwrap().is_none(), "{length}");
         }
@@ -377,7 +401,7 @@ pub(super) mod tests {
             assert!(error.to_string().contains(why), "{error}");
         }
         let mut two = bytes.clone();
-        two.extend(batch((5, 4), (0, -1), 0, &[]));
+        two.extend(batch(5, 4, Attributes::NONE, 0, &[]));
         assert_eq!(next_offset(&two).unwrap(), Some(10));
         assert_eq!(next_offset(&two[..two.len() - 1]).unwrap(), Some(5));
         assert_eq!(next_offset(&bytes[..20]).unwrap(), None);
@@ -387,14 +411,14 @@ pub(super) mod tests {
     fn a_batch_that_says_more_or_fewer_records_than_it_has_is_broken() {
         let two = body(&[(0, 0, Some("a")), (1, 0, Some("b"))]);
         for (count, records) in [(3, 2), (1, 1)] {
-            let bytes = batch((0, 9), (0, -1), count, &two);
+            let bytes = batch(0, 9, Attributes::NONE, count, &two);
             let batch = one(&bytes);
             let seen: Vec<bool> = batch.records(batch.body).map(|record| record.is_ok()).collect();
             assert_eq!(seen.iter().filter(|ok| **ok).count(), records);
             assert_eq!(seen.last(), Some(&false), "{count}");
         }
         for cut in 1..two.len() {
-            let bytes = batch((0, 9), (0, -1), 2, &two[..cut]);
+            let bytes = batch(0, 9, Attributes::NONE, 2, &two[..cut]);
             let batch = one(&bytes);
             assert!(batch.records(batch.body).any(|record| record.is_err()), "{cut}");
         }
@@ -410,14 +434,14 @@ pub(super) mod tests {
             mark
         };
         let log = [
-            (batch((0, 0), (0x10, 5), 1, &values), false),  // committed later
-            (batch((1, 0), (0x10, 7), 1, &values), true),   // aborted
-            (batch((2, 0), (0x00, -1), 1, &values), false), // not transactional
-            (batch((3, 0), (0x30, 5), 1, &mark(1)), true),  // commit marker of 5
-            (batch((4, 0), (0x10, 7), 1, &values), true),   // still aborted
-            (batch((5, 0), (0x30, 7), 1, &mark(0)), true),  // abort marker of 7
-            (batch((6, 0), (0x10, 7), 1, &values), false),  // its next transaction
-            (batch((7, 0), (0x10, 5), 1, &values), true),   // 5 is aborted now
+            (batch(0, 0, Attributes::transactional(5), 1, &values), false), // committed later
+            (batch(1, 0, Attributes::transactional(7), 1, &values), true),  // aborted
+            (batch(2, 0, Attributes::NONE, 1, &values), false),             // not transactional
+            (batch(3, 0, Attributes::marker(5), 1, &mark(1)), true),        // commit marker of 5
+            (batch(4, 0, Attributes::transactional(7), 1, &values), true),  // still aborted
+            (batch(5, 0, Attributes::marker(7), 1, &mark(0)), true),        // abort marker of 7
+            (batch(6, 0, Attributes::transactional(7), 1, &values), false), // its next transaction
+            (batch(7, 0, Attributes::transactional(5), 1, &values), true),  // 5 is aborted now
         ];
         let mut aborted = Aborted::new(&[(5, 7), (7, 1)]);
         for (bytes, hidden) in &log {

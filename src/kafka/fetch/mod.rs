@@ -37,7 +37,7 @@ use wire::FetchedRecords;
 
 /// Interval between look-ups of leaders.
 const LOOKUP_INTERVAL: Duration = Duration::from_millis(200);
-/// A caller that does not wait looks up leaders only when the look-up is overdue by this time, because a look-up blocks.
+/// How long a look-up of leaders must be overdue before a poll without a timeout does it. A look-up blocks.
 const LOOKUP_DELAY: Duration = Duration::from_secs(1);
 /// How long a topic may be unknown before it counts as missing: brokers learn of a new topic one after the other.
 const UNKNOWN: Duration = Duration::from_secs(30);
@@ -270,7 +270,7 @@ impl Fetcher {
         }
     }
 
-    /// Sends a request for the partitions that a broker leads, unless one is unanswered.
+    /// Requests records of the partitions that a broker leads, unless the broker has not answered the last request.
     fn request(&mut self, id: i32, now: Instant) {
         let Some(broker) = self.brokers.get_mut(&id).filter(|broker| broker.is_free()) else { return };
         let mut wanted: Vec<(&str, Vec<(i32, i64)>)> = vec![];

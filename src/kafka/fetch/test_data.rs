@@ -1,5 +1,6 @@
 //! Brokers in memory: they speak the wire protocol, and their clock advances only while a caller waits.
 
+pub use super::batch::tests::Attributes;
 use super::batch::tests::{batch, body};
 use super::broker::{Connected, Network, Stream};
 use super::wire::LENGTH;
@@ -50,18 +51,13 @@ impl Log {
     /// Appends one batch.
     pub fn append(&mut self, values: &[&str]) {
         let records: Vec<_> = (0..).zip(values).map(|(at, value)| (at, 0, Some(*value))).collect();
-        self.append_batch(values.len(), (0, -1), &records);
+        self.append_batch(values.len(), Attributes::NONE, &records);
     }
 
-    /// Appends a batch that takes `count` offsets: attributes and producer, records as (offset from the base, time, value).
-    pub fn append_batch(
-        &mut self,
-        count: usize,
-        (attributes, producer): (i16, i64),
-        records: &[(i64, i64, Option<&str>)],
-    ) {
+    /// Appends a batch that takes `count` offsets. Records are (offset from the base, time, value).
+    pub fn append_batch(&mut self, count: usize, attributes: Attributes, records: &[(i64, i64, Option<&str>)]) {
         let (last, held) = (i32::try_from(count).unwrap() - 1, i32::try_from(records.len()).unwrap());
-        let bytes = batch((self.high, last), (attributes, producer), held, &body(records));
+        let bytes = batch(self.high, last, attributes, held, &body(records));
         self.high += count as i64;
         self.batches.push((self.high - 1, bytes));
     }

@@ -1,7 +1,7 @@
 //! The fetcher over brokers in memory: leaders that change, offsets that are lost, connections that fail.
 
 use super::source::FetchSource;
-use super::test_data::{FakeKafka, Log, address};
+use super::test_data::{Attributes, FakeKafka, Log, address};
 use super::*;
 use crate::kafka::source::{Message, RecordSink, RecordSource, SourceEvent};
 use crate::kafka::test_data::{Call, FakeSource, partition, start};
@@ -97,7 +97,7 @@ fn a_batch_that_begins_before_the_offset_comes_whole_and_compaction_leaves_no_ga
     let mut rig = Rig::new(&[1]);
     rig.kafka.log(0, |log| {
         log.append(&["a", "b", "c"]);
-        log.append_batch(5, (0, -1), &[(1, 0, Some("d"))]);
+        log.append_batch(5, Attributes::NONE, &[(1, 0, Some("d"))]);
         log.append(&["e"]);
     });
     rig.source.assign(&[start(0, 2)]).unwrap();
@@ -110,7 +110,7 @@ fn a_batch_that_begins_before_the_offset_comes_whole_and_compaction_leaves_no_ga
 fn aborted_records_are_not_read() {
     let mut rig = Rig::new(&[1]);
     rig.kafka.log(0, |log| {
-        log.append_batch(1, (0x10, 7), &[(0, 0, Some("aborted"))]);
+        log.append_batch(1, Attributes::transactional(7), &[(0, 0, Some("aborted"))]);
         log.append(&["a"]);
         log.aborted = vec![(7, 0)];
     });
@@ -276,7 +276,7 @@ fn librdkafka_takes_over_where_brokers_are_not_understood() {
 #[test]
 fn a_corrupt_batch_is_an_error_that_names_its_place() {
     let mut rig = Rig::new(&[1]);
-    rig.kafka.log(0, |log| log.append_batch(1, (0, -1), &[(0, 0, Some("a")), (0, 0, Some("b"))]));
+    rig.kafka.log(0, |log| log.append_batch(1, Attributes::NONE, &[(0, 0, Some("a")), (0, 0, Some("b"))]));
     rig.kafka.log(0, Log::corrupt);
     rig.source.assign(&[start(0, 0)]).unwrap();
     let error = loop {

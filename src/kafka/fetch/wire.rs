@@ -12,8 +12,15 @@ use std::ops::Range;
 pub const LENGTH: usize = 4;
 
 /// Key and version of the requests.
-const API_VERSIONS: (i16, i16) = (18, 0);
-const FETCH: (i16, i16) = (1, 11);
+/// A request of Kafka's protocol, in the version that evt sends.
+#[derive(Clone, Copy)]
+struct Api {
+    key: i16,
+    version: i16,
+}
+
+const API_VERSIONS: Api = Api { key: 18, version: 0 };
+const FETCH: Api = Api { key: 1, version: 11 };
 /// Isolation level: records of open and aborted transactions must not be read.
 const READ_COMMITTED: u8 = 1;
 /// Maximum milliseconds until an answer, if there are no records.
@@ -72,8 +79,8 @@ pub fn ask_records(correlation: i32, client: &str, wanted: &[(&str, Vec<(i32, i6
 }
 
 /// Puts the length and the header before the body of a request.
-fn request((key, version): (i16, i16), correlation: i32, client: &str, body: &[u8]) -> Vec<u8> {
-    let mut header = [key.to_be_bytes(), version.to_be_bytes()].concat();
+fn request(api: Api, correlation: i32, client: &str, body: &[u8]) -> Vec<u8> {
+    let mut header = [api.key.to_be_bytes(), api.version.to_be_bytes()].concat();
     put(&mut header, &[correlation]);
     put_text(&mut header, client);
     let length = u32::try_from(header.len() + body.len()).unwrap_or(u32::MAX);
@@ -99,7 +106,7 @@ pub fn understands(answer: &[u8]) -> Result<bool> {
         let mut found = false;
         for _ in 0..count {
             let (key, from, to) = (cursor.be::<i16>()?, cursor.be::<i16>()?, cursor.be::<i16>()?);
-            found |= key == FETCH.0 && (from..=to).contains(&FETCH.1);
+            found |= key == FETCH.key && (from..=to).contains(&FETCH.version);
         }
         Some(code == 0 && found)
     };

@@ -56,16 +56,16 @@ impl RecordFormat {
     pub fn open(topics: &Topics, schema: &SchemaRef) -> Result<Self> {
         let Topics { address, run } = topics;
         let (form, kind, key) = (address.options.form, Kind::of(schema), address.options.key.as_deref());
-        let excludes = |what: &str| Err(Error::usage(format!("{address}: {what}")));
+        let wrong = |what: &str| Err(Error::usage(format!("{address}: {what}")));
         match (form, kind, key) {
             (Some(Form::Frames), _, None) => {
                 let (schema, sent_at) = (schema.clone(), run.clock.monotonic());
                 return Ok(Self::Frames { schema, progress: WriterProgress::default(), sent_at });
             }
-            (Some(Form::Frames), ..) => return excludes("key= excludes format=frames"),
-            (Some(Form::Avro), Some(Kind::Dead), _) => return excludes("format=avro excludes dead letters"),
+            (Some(Form::Frames), ..) => return wrong("key= cannot be used with format=frames"),
+            (Some(Form::Avro), Some(Kind::Dead), _) => return wrong("format=avro cannot be used for dead letters"),
             (_, Some(Kind::Dead), None | Some("original_key")) => return Ok(Self::Letters),
-            (_, Some(Kind::Dead), _) => return excludes("key= excludes dead letters, which keep their key"),
+            (_, Some(Kind::Dead), _) => return wrong("key= cannot be used for dead letters, which keep their key"),
             _ => {}
         }
         let key = match key.unwrap_or_else(|| default_key(kind)) {

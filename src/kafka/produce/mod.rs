@@ -99,7 +99,7 @@ impl KafkaOutput {
     }
 
     /// Opens the topic for rows of `schema`.
-    pub fn open(address: &Address, (mut limit, up): (Limit, Up), schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
+    pub fn open(address: &Address, mut limit: Limit, up: Up, schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
         let topics = Topics::new(address, run);
         let mut producer = TopicProducer::new(&topics, up, &[])?;
         let format = RecordFormat::open(&topics, schema)?;

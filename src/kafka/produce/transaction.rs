@@ -1,7 +1,7 @@
 //! Batches of records in a topic, each exactly once: one transaction per batch, with the number of the batch as the offset that
 //! a group commits in it.
 //!
-//! A producer that begins with the same id aborts what a dead one left and keeps it from writing. The offset then says which
+//! A new producer with the same id aborts the open transaction of an earlier one and fences it. The committed offset then says which
 //! batch was committed last.
 
 use super::limit::Limit;
@@ -152,7 +152,7 @@ impl TransactionalTopic {
 
     /// Repeats a request of a transaction until brokers answer. Errors: see [`TransactionalTopic::write`].
     fn request<T>(&self, request: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
-        // The error of a transaction that cannot go on; a repetition would not help.
+        // The error of a transaction that cannot continue; a repetition would not help.
         let last = std::cell::RefCell::new(None);
         let answer = self.ask(|timeout| {
             request(timeout).map_err(|error| match &error {

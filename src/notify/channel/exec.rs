@@ -1,6 +1,6 @@
 //! A command: the row of the alert as one JSON line on its standard input, and the idempotency key in `EVT_ALERT_KEY`.
 //!
-//! Status 0 is a delivery; 64, 65 and 78 (sysexits: usage, data, configuration) refuse the notification for good; any other
+//! Status 0 is a delivery; 64, 65 and 78 (sysexits: usage, data, configuration) refuse the notification permanently; any other
 //! status, and a command that cannot be started, is a failure that is retried. A command that takes longer than the timeout is
 //! killed with its process group.
 
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const POLL: Duration = Duration::from_millis(10);
 /// Maximum bytes of its standard error in a message.
 const SHOWN_MAX: u64 = 200;
-/// Statuses that refuse a notification for good.
+/// Exit statuses with which the command refuses a notification permanently.
 const REFUSALS: [i32; 3] = [64, 65, 78];
 
 /// A command with its arguments.

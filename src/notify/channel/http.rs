@@ -66,9 +66,11 @@ impl Endpoint {
     /// Adds the `headers` of a channel to each request. Errors: exit status 78 for an invalid name or value.
     pub fn with_headers(mut self, settings: &Settings<'_>) -> Result<Self> {
         for (name, value) in settings.pairs("headers")? {
-            let wrong = |_| settings.fault("headers", format!("{name}: not the name of a header"));
+            let wrong = |_| settings.fault("headers", format!("expected the name of a header, found {name}"));
             let header = HeaderName::try_from(&name).map_err(wrong)?;
-            let wrong = |_| settings.fault("headers", format!("{name}: the value has characters that no header has"));
+            let wrong = |_| {
+                settings.fault("headers", format!("{name}: the value has characters that are not allowed in a header"))
+            };
             self.headers.insert(header, HeaderValue::try_from(value).map_err(wrong)?);
         }
         Ok(self)

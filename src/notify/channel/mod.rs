@@ -90,7 +90,7 @@ pub enum Attempt {
     Sent,
     /// It has accepted the notification, but not for everybody; the text says for whom it did not.
     SentInPart(String),
-    /// The receiver refused it for good, for this cause.
+    /// The receiver refused it permanently, for this cause.
     Refused(String),
     /// It may succeed later.
     Failed {

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// Maximum characters of a subject.
 const SUBJECT_MAX: usize = 200;
-/// Ways to authenticate, the first that the server offers is used.
+/// Authentication mechanisms in order of preference: evt uses the first one that the server offers.
 const MECHANISMS: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
 
 /// How the connection is encrypted.

@@ -42,7 +42,7 @@ struct Entry {
     hash: u64,
     /// Number of slots that refer to it.
     uses: u32,
-    /// How many keys have had this number before. A remembered number is valid only with the same count.
+    /// How many keys have had this number before. An element of `Known::ids` is valid only while it has the same count.
     lives: u32,
 }
 

@@ -48,7 +48,7 @@ pub struct Metric {
     pub name: String,
     /// The aggregate and its arguments.
     pub call: Call,
-    /// Rows for which this is not true are left out.
+    /// Only rows for which this is true count.
     pub filter: Option<Expr>,
     /// Its dimensions, in the order of the spec.
     pub by: Vec<Dimension>,

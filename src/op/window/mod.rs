@@ -171,7 +171,7 @@ impl Window {
         self.watermark.on_promise(watermark);
     }
 
-    /// Adds a batch of events from input number `input`; returns the fate of each row.
+    /// Adds a batch of events from input number `input`; returns the outcome of each row.
     pub fn on_batch(&mut self, batch: &RecordBatch, input: u32) -> Result<Outcome> {
         let leaves = LeafBatch::read(&self.options.leaves, batch)?;
         let views = self.views(batch, &leaves)?;

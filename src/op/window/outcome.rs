@@ -1,4 +1,4 @@
-//! The fates of the rows of a batch.
+//! The outcomes of the rows of a batch.
 
 /// A row that has no slot yet.
 #[derive(Clone, Copy)]
@@ -29,7 +29,7 @@ pub struct LateRow {
     pub needed: Option<i64>,
 }
 
-/// The fates of the rows of a batch.
+/// The outcomes of the rows of a batch.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Rows with a value of the wrong type, each with the message; no metric counted them.
@@ -47,7 +47,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Gives each row one fate, the first that applies: dead, counted, late, filtered.
+    /// Gives each row one outcome, the first that applies: dead, counted, late, filtered.
     pub(super) fn finish(&mut self, is_dead: &[bool]) {
         self.late.sort_unstable_by_key(|late| (late.row, late.metric));
         let mut is_late = vec![false; is_dead.len()];

@@ -9,7 +9,7 @@ use super::slots::Slots;
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::BooleanBuffer;
 
-/// Counts of the rows of one metric, by fate.
+/// Counts of the rows of one metric, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct MetricCounts {
     /// Rows in at least one of its windows.
@@ -155,8 +155,8 @@ impl CachedSlice {
     }
 }
 
-/// The fate of a row that is not in a cached slot.
-enum Fate {
+/// The slot of a row that is not in a cached slice, or why it has none.
+enum Assignment {
     /// It goes to this slot; the second field is the time at which the first of its windows closes, if that window does
     /// not count it.
     Slot(u32, Option<i64>),
@@ -167,7 +167,7 @@ enum Fate {
 }
 
 impl Running {
-    /// Adds the rows of a batch to the slots and records their fates.
+    /// Adds the rows of a batch to the slots and records their outcomes.
     pub(super) fn add(&mut self, view: &View<'_>, bounds: &Bounds, groups: &mut [Group], outcome: &mut Outcome) {
         let group = &mut groups[self.group];
         let rows = group.ids.len();
@@ -246,15 +246,15 @@ impl Running {
                 continue;
             }
             let coming = RowRef { row, key, time, bound, own };
-            match self.fate(coming, view, bounds.fired, keys, &mut cached) {
-                Fate::Outside => self.counts.filtered += 1,
-                Fate::Late { first, last } => {
+            match self.assign(coming, view, bounds.fired, keys, &mut cached) {
+                Assignment::Outside => self.counts.filtered += 1,
+                Assignment::Late { first, last } => {
                     self.counts.late += 1;
                     self.counts.late_idle += u64::from(coming.own < last);
                     let needed = if coming.own < last { None } else { self.needed(coming, first, view) };
                     outcome.late.push(LateRow { row: row as u32, metric: view.metric, half: false, needed });
                 }
-                Fate::Slot(slot, missed) => {
+                Assignment::Slot(slot, missed) => {
                     self.put(row, slot, outcome);
                     if let Some(first) = missed {
                         self.counts.half_late += 1;
@@ -274,35 +274,35 @@ impl Running {
     }
 
     #[inline(never)]
-    fn fate(
+    fn assign(
         &mut self,
         coming: RowRef,
         view: &View<'_>,
         fired: Option<i64>,
         keys: &mut Keys,
         cached: &mut CachedSlice,
-    ) -> Fate {
+    ) -> Assignment {
         let RowRef { key, time, bound, .. } = coming;
         match &mut self.windows {
             Windows::Slices(slices, spec) => {
                 let Some(span) = Shape::windows_of(spec.size, spec.slide, spec.align, time) else {
-                    return Fate::Outside;
+                    return Assignment::Outside;
                 };
                 let Some(first_end) = first_seen(span, *spec, bound) else {
                     let closes = |end: i64| end.saturating_add(spec.lateness);
-                    return Fate::Late { first: closes(span.first_end), last: closes(span.last_end) };
+                    return Assignment::Late { first: closes(span.first_end), last: closes(span.last_end) };
                 };
                 *cached = CachedSlice::new(span, first_end, *spec, fired);
                 let slot = slices.slot(Placement { key, span, first_end }, fired, *spec, keys, &mut self.slots);
                 let missed = (first_end > span.first_end).then(|| span.first_end.saturating_add(spec.lateness));
-                Fate::Slot(slot, missed)
+                Assignment::Slot(slot, missed)
             }
             Windows::Sessions(sessions, rule) => {
                 match sessions.slot(coming, *rule, keys, &mut self.slots, &view.args) {
-                    Some(slot) => Fate::Slot(slot, None),
+                    Some(slot) => Assignment::Slot(slot, None),
                     None => {
                         let closes = time.saturating_add(rule.gap).saturating_add(rule.lateness);
-                        Fate::Late { first: closes, last: closes }
+                        Assignment::Late { first: closes, last: closes }
                     }
                 }
             }

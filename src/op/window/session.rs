@@ -46,8 +46,8 @@ pub struct Sessions {
     /// By key and end. No two sessions of a key have the same end: they would overlap and be both alive or both not
     /// alive for a row, so the row that would create the second merges with the first.
     sessions: BTreeMap<(u32, i64), Session>,
-    /// By key, the greatest end of a session that another one overlaps because its row came too late to merge. Sessions
-    /// that end later are disjoint.
+    /// By key, the greatest end of a session that overlaps another one: a row that was too late to merge with a session
+    /// began another. Sessions that end later are disjoint.
     overlapped: AHashMap<u32, i64>,
     /// (end, key, start) of sessions with rows to fire.
     waiting: BTreeSet<(i64, u32, i64)>,
@@ -272,7 +272,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// The naive model: every row scans a list of sessions.
-    fn naive(list: &mut Vec<(i64, i64, u64)>, (time, bound): (i64, i64), rule: Rule) -> bool {
+    fn naive(list: &mut Vec<(i64, i64, u64)>, time: i64, bound: i64, rule: Rule) -> bool {
         let alive = |end: i64| bound < end + rule.lateness;
         let mut merged = (time, time + rule.gap, 1);
         let mut any = false;
@@ -311,11 +311,10 @@ mod tests {
             let mut ids = vec![];
             keys.ids(&[], 1, &mut ids).unwrap();
             let mut list = vec![];
-            for row in rows {
-                let (time, bound) = row;
+            for (time, bound) in rows {
                 let coming = RowRef { row: 0, key: ids[0], time, bound, own: bound };
                 let slot = sessions.slot(coming, rule, &mut keys, &mut slots, &[]);
-                prop_assert_eq!(slot.is_some(), naive(&mut list, row, rule));
+                prop_assert_eq!(slot.is_some(), naive(&mut list, time, bound, rule));
                 slot.into_iter().for_each(|slot| slots.add(slot, 0));
                 slots.flush(&[]);
                 list.sort_unstable();

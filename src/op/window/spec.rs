@@ -264,7 +264,7 @@ fn shape(spec: &MetricSpec) -> Result<Shape> {
         (None, None, Some(gap)) if align.is_none() => Ok(Shape::Session { gap }),
         (None, None, None) => Err(Error::config("expected size, or gap for session windows")),
         (None, Some(_), None) => Err(Error::config("slide requires size")),
-        _ => Err(Error::config("gap (session windows) excludes size, slide and align")),
+        _ => Err(Error::config("gap (session windows) cannot be used with size, slide or align")),
     }
 }
 
@@ -305,7 +305,7 @@ mod tests {
         let second = 1_000_000;
         assert_eq!(shapes[0], Shape::Sliding { size: 60 * second, slide: 5 * second, align: 5 * second });
         assert_eq!(shapes[1], Shape::Session { gap: 30 * second });
-        assert!(wrong("[[metric]]\ngap='1m'\nalign='5s'").contains("gap (session windows) excludes"));
+        assert!(wrong("[[metric]]\ngap='1m'\nalign='5s'").contains("gap (session windows) cannot be used with"));
     }
 
     #[test]
@@ -314,7 +314,7 @@ mod tests {
         assert!(wrong("[[metric]]\nname = 'a'").contains("expected size, or gap"));
         assert!(wrong("[[metric]]\nsize = '90'").contains("found '90'"));
         assert!(wrong("[[metric]]\nsize = '0s'").contains("expected a duration between"));
-        assert!(wrong("[[metric]]\nsize='1m'\ngap='1m'").contains("gap (session windows) excludes"));
+        assert!(wrong("[[metric]]\nsize='1m'\ngap='1m'").contains("gap (session windows) cannot be used with"));
         assert!(wrong("[[metric]]\nsize='1m'\n[[metric]]\nsize='2m'").contains("duplicate metric name count(*)"));
         assert!(wrong("[[metric]]\nsize='1d'\nslide='1us'").contains("the maximum is 100000"));
         assert!(wrong("").contains("expected at least one [[metric]]"));

@@ -1,5 +1,5 @@
 //! Compares windows with a naive model that judges each row for each window by the rules alone, for any stream, batch
-//! split, interleaving of partitions and cut.
+//! split, interleaving of partitions, and restart from a snapshot.
 
 use super::metric::Emit;
 use super::*;
@@ -132,7 +132,7 @@ fn run(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize], cut: bool
         assert!(outcome.dead.is_empty());
         outcomes.late.extend(outcome.late.iter().map(|l| (start + l.row as usize, l.metric as usize, l.half)));
         let seen = outcome.counted + outcome.late_rows + outcome.filtered;
-        assert_eq!(seen, (end - start) as u64, "one fate each");
+        assert_eq!(seen, (end - start) as u64, "one outcome each");
         window.fire(&mut |row| collect(&mut outcomes, row)).unwrap();
         start = end;
     }
@@ -155,8 +155,16 @@ fn add(sums: &mut [MetricCounts], counts: &[MetricCounts]) {
     }
 }
 
+/// Sliding windows of one metric, in the unit of the event times.
+struct SlidingWindows {
+    size: i64,
+    slide: i64,
+    lateness: i64,
+}
+
 /// The naive model of sliding windows: every window of every row, judged by the row alone.
-fn naive(events: &[Event], (size, slide, lateness): (i64, i64, i64), out_of_orderness: i64) -> Outcomes {
+fn naive(events: &[Event], windows: &SlidingWindows, out_of_orderness: i64) -> Outcomes {
+    let SlidingWindows { size, slide, lateness } = *windows;
     let times = stream_times(events);
     let mut outcomes = Outcomes { counts: vec![MetricCounts::default()], ..Outcomes::default() };
     for (row, (event, stream_time)) in events.iter().zip(times).enumerate() {
@@ -231,15 +239,15 @@ fn without_needed(mut outcomes: Outcomes) -> Outcomes {
 
 #[test]
 fn sliding_windows_equal_the_naive_model_half_late_rows_included() {
-    for shape in [(10, 10, 0), (10, 5, 0), (7, 5, 3), (3, 10, 0), (12, 3, 20), (30, 30, 15)] {
-        let (size, slide, lateness) = shape;
+    for (size, slide, lateness) in [(10, 10, 0), (10, 5, 0), (7, 5, 3), (3, 10, 0), (12, 3, 20), (30, 30, 15)] {
+        let windows = SlidingWindows { size, slide, lateness };
         let toml = format!(
             "[[metric]]\nname='m'\naggregate='sum(v)'\nby=['k']\nsize='{size}s'\nslide='{slide}s'\nlateness='{lateness}s'"
         );
         check(&(events(), splits(), 0..25i64), |(events, splits, bound)| {
             let make = || options(&toml, bound, Emit::Panes);
             let got = run(&make, &events, &splits, false);
-            prop_assert_eq!(without_needed(got), naive(&events, shape, bound));
+            prop_assert_eq!(without_needed(got), naive(&events, &windows, bound));
             Ok(())
         });
     }
@@ -374,14 +382,14 @@ fn a_metric_that_begins_later_leaves_out_windows_it_saw_a_part_of() {
 /// Windows of so many slices that tree nodes sum them, late rows and refires included.
 #[test]
 fn windows_of_many_slices_equal_the_naive_model_and_so_they_do_after_a_cut() {
-    for shape in [(100, 1, 0), (64, 1, 5), (41, 2, 0), (90, 4, 30)] {
-        let (size, slide, lateness) = shape;
+    for (size, slide, lateness) in [(100, 1, 0), (64, 1, 5), (41, 2, 0), (90, 4, 30)] {
+        let windows = SlidingWindows { size, slide, lateness };
         let toml = format!(
             "[[metric]]\nname='m'\naggregate='sum(v)'\nby=['k']\nsize='{size}s'\nslide='{slide}s'\nlateness='{lateness}s'"
         );
         check_cases(50, &(events(), splits(), 0..25i64), |(events, splits, bound)| {
             let make = || options(&toml, bound, Emit::Panes);
-            let naive = naive(&events, shape, bound);
+            let naive = naive(&events, &windows, bound);
             prop_assert_eq!(&without_needed(run(&make, &events, &splits, false)), &naive);
             prop_assert_eq!(&without_needed(run(&make, &events, &splits, true)), &naive);
             Ok(())

@@ -74,7 +74,7 @@ impl Http {
         let authorization = match (who, location.options.get("token")) {
             (None, None) => None,
             (Some(_), Some(_)) => {
-                return Err(Error::usage(format!("{location}: token= excludes USER:PASSWORD@")));
+                return Err(Error::usage(format!("{location}: token= cannot be used with USER:PASSWORD@")));
             }
             (None, Some(token)) => Some(format!("Bearer {token}")),
             (Some(who), None) => Some(basic(who, location)?),

@@ -1,7 +1,7 @@
 //! The contract of stores whose metric rows can be corrected.
 //!
 //! A correction is claimed first, in the table `corrections`, which tells readers what is in flight. Then its steps are applied:
-//! each step compares some right cells with the stored ones and writes the difference under the guard, together with the progress
+//! each step compares some right cells with the stored ones and writes the difference by the rules of `guard.rs`, together with the progress
 //! of the correction and the cells that count late events, in one transaction.
 
 use crate::backfill::{CellContent, CellKey, Difference, LateCell};

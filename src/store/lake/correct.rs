@@ -12,7 +12,7 @@ use crate::kind::Kind;
 use crate::kind::metric::{Builder, MetricColumns};
 use crate::kind::span::Span;
 use crate::store::correct::{Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Step, taken_over};
-use crate::store::guard::{RowFate, Stored, judge_row};
+use crate::store::guard::{RowOutcome, Stored, judge_row};
 use crate::store::lake::directory::{Lake, LakePart, root};
 use crate::store::lake::disk::read_json;
 use crate::store::lake::exchange;
@@ -354,7 +354,7 @@ fn stored(root: &Path, step: &Step<'_>) -> Result<BTreeMap<CellKey, StoredCell>>
             match found.entry(key) {
                 Entry::Vacant(entry) => _ = entry.insert(stored),
                 Entry::Occupied(mut entry) => {
-                    if judge_row(Some(*entry.get()), None, stored) == RowFate::Updated {
+                    if judge_row(Some(*entry.get()), None, stored) == RowOutcome::Updated {
                         entry.insert(stored);
                     }
                 }

@@ -165,7 +165,7 @@ impl Lake {
         &self.dir.root
     }
 
-    /// Removes what earlier runs left.
+    /// Removes the manifest of the last commit, and parts of killed runs that no prepared commit names.
     fn remove_leftovers(&self) -> Result<()> {
         if let Some(epoch) = self.committed()? {
             // A run that failed after it had recorded its commit leaves the parts recorded, too.

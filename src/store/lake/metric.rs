@@ -5,7 +5,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::metric::MetricColumns;
-use crate::store::guard::{Overlap, RowFate, Stored, Version, judge_retraction, judge_row};
+use crate::store::guard::{Overlap, RowOutcome, Stored, Version, judge_retraction, judge_row};
 use crate::store::lake::directory::{Lake, LakePart};
 use crate::store::lake::file::Writing;
 use crate::store::lake::read as lake_read;
@@ -71,19 +71,19 @@ impl Results {
             let stored = Stored::of(&columns, row);
             let entry = self.entries.entry(columns.id(row)?).or_default();
             let there = entry.row.as_ref().map(|row| row.stored);
-            let fate = if columns.retracted.value(row) {
+            let outcome = if columns.retracted.value(row) {
                 entry.taken_back = entry.taken_back.max(Some(stored.version));
                 judge_retraction(there, stored.version)
             } else {
                 judge_row(there, entry.taken_back, stored)
             };
-            match fate {
-                RowFate::Inserted | RowFate::Updated => entry.row = Some(row_of(&columns, row, &mut self.names)?),
-                RowFate::Deleted => entry.row = None,
-                RowFate::Unchanged | RowFate::Stale | RowFate::Corrected | RowFate::Outnumbered => {}
+            match outcome {
+                RowOutcome::Inserted | RowOutcome::Updated => entry.row = Some(row_of(&columns, row, &mut self.names)?),
+                RowOutcome::Deleted => entry.row = None,
+                RowOutcome::Unchanged | RowOutcome::Stale | RowOutcome::Corrected | RowOutcome::Outnumbered => {}
             }
-            self.overlap.judged(columns.id(row)?, fate, || columns.key(row));
-            fate.count_in(counts);
+            self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
+            outcome.count_in(counts);
         }
         if self.entries.len() > KEYS {
             let message = format!("parquet: a run has more than {KEYS} results, which must be in memory until its end");
@@ -138,15 +138,15 @@ impl Results {
         let mut changed = false;
         for row in rows {
             let there = stored.remove(&row.id);
-            let fate = judge_row(there.as_ref().map(|there| there.stored), None, row.stored);
+            let outcome = judge_row(there.as_ref().map(|there| there.stored), None, row.stored);
             // The row was counted as inserted within the run: replace that by its outcome in the lake.
             counts.taken -= 1;
             counts.inserted -= 1;
-            fate.count_in(counts);
+            outcome.count_in(counts);
             match there {
-                Some(there) if !matches!(fate, RowFate::Inserted | RowFate::Updated) => {
-                    if matches!(fate, RowFate::Outnumbered | RowFate::Corrected) {
-                        self.overlap.judged(row.id, fate, || row.shown());
+                Some(there) if !matches!(outcome, RowOutcome::Inserted | RowOutcome::Updated) => {
+                    if matches!(outcome, RowOutcome::Outnumbered | RowOutcome::Corrected) {
+                        self.overlap.judged(row.id, outcome, || row.shown());
                     }
                     *row = there;
                 }

@@ -140,7 +140,7 @@ impl Parquet {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let Plan { root, roll, replace, may_shrink } = Plan::try_new(location)?;
         if replace && options.epochs {
-            let why = "mode=replace excludes checkpoints, because it tracks the files of one run only";
+            let why = "mode=replace cannot be used with checkpoints, because it tracks the files of one run only";
             return Err(Error::usage(format!("parquet:{}: {why}", root.display())));
         }
         let lake = Lake::open(&root, &options.pipeline, options.disk.clone())?;

@@ -205,7 +205,7 @@ impl Corrections for PostgresCorrections {
     }
 }
 
-/// Writes the changes under the guard.
+/// Writes the changes like rows of metrics, so that a stored row of a greater version stays.
 async fn write(link: &Link, writer: &Writer<'_>, difference: &Difference) -> Result<(), Failure> {
     let mut rows = Builder::default();
     for change in &difference.changes {

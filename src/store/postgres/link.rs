@@ -228,7 +228,7 @@ fn tls_config(location: &Location) -> Result<MakeRustlsConnect> {
     Ok(MakeRustlsConnect::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// An open connection. After a failure it must be dropped, because the fate of its transaction is unknown.
+/// An open connection. After a failure it must be dropped, because the outcome of its transaction is unknown.
 pub struct Link {
     /// The client; its calls wait inside [`Link::run`].
     pub client: Client,

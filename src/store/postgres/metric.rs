@@ -1,9 +1,9 @@
-//! Writes metrics under the guard: the stored rows are locked and read, [`crate::store::guard`] decides here what will be
+//! Writes metrics: the stored rows are locked and read, [`crate::store::guard`] decides here what will be
 //! stored, and then new rows are copied in and others updated or deleted, all in one transaction.
 
 use crate::error::Result;
 use crate::kind::metric::{MetricColumns, column};
-use crate::store::guard::{RowFate, Stored, Version, judge_retraction, judge_row};
+use crate::store::guard::{RowOutcome, Stored, Version, judge_retraction, judge_row};
 use crate::store::postgres::cell::{CopyText, cells_of, instant_bytes};
 use crate::store::postgres::link::{Failure, Link};
 use crate::store::postgres::write::copy_in;
@@ -81,8 +81,8 @@ pub struct Writer<'a> {
 /// The outcome of a batch.
 #[derive(Default)]
 pub struct WrittenMetrics {
-    /// The fate of each row.
-    pub fates: Vec<RowFate>,
+    /// The outcome of each row.
+    pub outcomes: Vec<RowOutcome>,
     /// Replaced rows of other runs: the index of the new row, and the number of events in the old one.
     pub replaced: Vec<(usize, i64)>,
 }
@@ -132,7 +132,7 @@ struct Key {
 pub async fn write_new(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<WrittenMetrics, Failure> {
     let rows: Vec<usize> = (0..batch.batch.num_rows()).collect();
     insert(link, batch, writer, &rows).await?;
-    Ok(WrittenMetrics { fates: vec![RowFate::Inserted; rows.len()], replaced: Vec::new() })
+    Ok(WrittenMetrics { outcomes: vec![RowOutcome::Inserted; rows.len()], replaced: Vec::new() })
 }
 
 /// Writes a batch in the present transaction.
@@ -142,32 +142,32 @@ pub async fn write(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) ->
     for row in 0..batch.batch.num_rows() {
         let key = keys.entry(batch.columns.id(row).map(Id)?).or_default();
         let stored = Stored::of(&batch.columns, row);
-        let fate = if batch.columns.retracted.value(row) {
+        let outcome = if batch.columns.retracted.value(row) {
             take_back(key, stored.version)
         } else {
             put(key, stored, row, &mut written)
         };
-        written.fates.push(fate);
+        written.outcomes.push(outcome);
     }
     apply(link, batch, writer, &keys).await?;
     Ok(written)
 }
 
-fn put(key: &mut Key, row: Stored, index: usize, written: &mut WrittenMetrics) -> RowFate {
-    let fate = judge_row(key.now.map(|(stored, _)| stored), key.taken_back, row);
-    if matches!(fate, RowFate::Inserted | RowFate::Updated) {
+fn put(key: &mut Key, row: Stored, index: usize, written: &mut WrittenMetrics) -> RowOutcome {
+    let outcome = judge_row(key.now.map(|(stored, _)| stored), key.taken_back, row);
+    if matches!(outcome, RowOutcome::Inserted | RowOutcome::Updated) {
         if let Some((old, false)) = key.now {
             written.replaced.push((index, old.version.rows));
         }
         key.now = Some((row, true));
         key.from = Some(index);
     }
-    fate
+    outcome
 }
 
-fn take_back(key: &mut Key, version: Version) -> RowFate {
-    let fate = judge_retraction(key.now.map(|(stored, _)| stored), version);
-    if fate == RowFate::Deleted {
+fn take_back(key: &mut Key, version: Version) -> RowOutcome {
+    let outcome = judge_retraction(key.now.map(|(stored, _)| stored), version);
+    if outcome == RowOutcome::Deleted {
         key.now = None;
         key.from = None;
     }
@@ -175,7 +175,7 @@ fn take_back(key: &mut Key, version: Version) -> RowFate {
         key.taken_back = Some(version);
         key.takes_back = true;
     }
-    fate
+    outcome
 }
 
 /// Reads and locks the stored rows of the batch's keys.

@@ -1,7 +1,7 @@
 //! `postgres://HOST/DATABASE`: one table per kind, rows visible as they are written, guarded by their keys.
 //!
 //! As in SQLite every row is guarded, so a replay converges, and each piece of a batch is one transaction; an epoch records
-//! itself in `pipeline_checkpoints`. If a connection is lost the fate of its transaction is unknown: it is repeated on a new
+//! itself in `pipeline_checkpoints`. If a connection is lost the outcome of its transaction is unknown: it is repeated on a new
 //! connection, which changes nothing if it had been committed (such rows are counted as `unchanged`).
 //!
 //! A batch with a value that PostgreSQL cannot hold is halved until the row is found, which is refused: whatever the server's
@@ -11,7 +11,7 @@
 //! otherwise.
 //!
 //! `link` is the connection, `session` reconnects, `schema` migrates the tables, `cell` converts values, `write` writes
-//! rows and `metric` those under the guard, `read` reads them back, `correct` corrects metrics.
+//! rows and `metric` those of metrics, `read` reads them back, `correct` corrects metrics.
 
 mod cell;
 mod correct;
@@ -165,13 +165,13 @@ impl Postgres {
         let is_new = !retracts && batch.has_distinct_keys()? && self.guess.is_new();
         let insert = async |link: &Link| metric::write_new(link, &batch, &writer).await;
         let written = self.write_guessed(is_new, insert, async |link| metric::write(link, &batch, &writer).await)?;
-        let WrittenMetrics { fates, replaced } = match written {
+        let WrittenMetrics { outcomes, replaced } = match written {
             Ok(written) => written,
             Err(cause) => return Ok(Err(cause)),
         };
-        for (row, fate) in fates.into_iter().enumerate() {
-            fate.count_in(&mut self.counts);
-            self.overlap.judged(columns.id(row)?, fate, || columns.key(row));
+        for (row, outcome) in outcomes.into_iter().enumerate() {
+            outcome.count_in(&mut self.counts);
+            self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
         }
         for (row, before) in replaced {
             self.overlap.replaced(|| columns.key(row), before, columns.rows.value(row));

@@ -1,4 +1,4 @@
-//! Writes rows to their tables: metrics under the guard, all others once.
+//! Writes rows to their tables: metrics by the rules of [`crate::store::guard`], all others once.
 
 use crate::counts::SinkCounts;
 use crate::error::Result;
@@ -88,7 +88,7 @@ fn columns(kind: Kind, batch: &RecordBatch) -> String {
 
 /// The outcome of a batch.
 pub struct WriteOutcome {
-    /// The fates of its rows.
+    /// The outcomes of its rows.
     pub counts: SinkCounts,
     /// One of the rows whose key is stored with other content, for messages.
     pub conflict: Option<String>,

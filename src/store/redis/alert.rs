@@ -11,7 +11,7 @@ use crate::json::walk::{members, string_content};
 use crate::kind::Kind;
 use crate::kind::alert::AlertState;
 use crate::kind::dead::{ErrorType, Fault};
-use crate::store::guard::RowFate;
+use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::wire::{Pipe, Wire, refused, text};
 use crate::store::redis::write::{Done, Session, is_about_a_row};
@@ -71,28 +71,28 @@ fn forget_expired(address: &RedisAddress, wire: &mut Wire) -> Result<(), Trouble
     Ok(())
 }
 
-/// Sends the rows after the first `fates.len()` ones, and appends the fate of each. After a failure another call continues
+/// Sends the rows after the first `outcomes.len()` ones, and appends the outcome of each. After a failure another call continues
 /// there.
 pub fn send(
     session: &mut Session,
     address: &RedisAddress,
     rows: &[AlertRow],
-    fates: &mut Vec<Result<Done, Fault>>,
+    outcomes: &mut Vec<Result<Done, Fault>>,
 ) -> Result<(), Trouble> {
-    if fates.is_empty() {
+    if outcomes.is_empty() {
         forget_expired(address, &mut session.wire)?;
     }
-    let sent = fates.len();
+    let sent = outcomes.len();
     for rows in rows[sent..].chunks(DEPTH) {
         let states = put(session, address, rows)?;
         link(session, address, rows, &states)?;
-        fates.extend(states.into_iter().map(|put| put.map(|(fate, _)| Done { fate, rows_before: None })));
+        outcomes.extend(states.into_iter().map(|put| put.map(|(outcome, _)| Done { outcome, rows_before: None })));
     }
     Ok(())
 }
 
-/// The fate of a row, and the state that its hash shows now.
-type Put = Result<(RowFate, String), Fault>;
+/// The outcome of a row, and the state that its hash shows now.
+type Put = Result<(RowOutcome, String), Fault>;
 
 /// Writes the hashes.
 fn put(session: &mut Session, address: &RedisAddress, rows: &[AlertRow]) -> Result<Vec<Put>, Trouble> {
@@ -110,18 +110,19 @@ fn put(session: &mut Session, address: &RedisAddress, rows: &[AlertRow]) -> Resu
             }
             Err(refusal) => return Err(refused(&address.server.shown, &refusal)),
             Ok(answer) => {
-                Ok(read_answer(&answer).ok_or_else(|| Error::broken("put_alert.lua answers with two values"))?)
+                Ok(read_answer(&answer)
+                    .ok_or_else(|| Error::broken("put_alert.lua: expected an answer of two values"))?)
             }
         });
     }
     Ok(states)
 }
 
-fn read_answer(answer: &Value) -> Option<(RowFate, String)> {
+fn read_answer(answer: &Value) -> Option<(RowOutcome, String)> {
     let Value::Array(parts) = answer else { return None };
-    let [Value::Int(fate), state] = parts.as_slice() else { return None };
-    let fate = if *fate == 0 { RowFate::Inserted } else { RowFate::Unchanged };
-    Some((fate, text(state)?.to_owned()))
+    let [Value::Int(outcome), state] = parts.as_slice() else { return None };
+    let outcome = if *outcome == 0 { RowOutcome::Inserted } else { RowOutcome::Unchanged };
+    Some((outcome, text(state)?.to_owned()))
 }
 
 /// Writes the entries of the index and of the set.

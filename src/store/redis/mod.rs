@@ -3,11 +3,11 @@
 //!
 //! A script on the server writes each row, so that no other writer can interfere between its read and its write. It follows
 //! [`super::guard`]; a retraction leaves a tombstone beside the row. Scripts are sent in pipelines of bounded depth. If a
-//! connection is lost the fate of the commands in progress is unknown: they are sent again, which changes nothing if they had
+//! connection is lost the outcome of the commands in progress is unknown: they are sent again, which changes nothing if they had
 //! arrived (such rows are counted as `unchanged`).
 //!
 //! ```text
-//! rows ─► write: pack ─► pipe ─► wire ─► put.lua, take_back.lua, index.lua ─► fates
+//! rows ─► write: pack ─► pipe ─► wire ─► put.lua, take_back.lua, index.lua ─► outcomes
 //! read: names ─► series ─► windows ─► rows
 //! ```
 //!
@@ -115,13 +115,13 @@ impl Redis {
         self.retracts |= columns.retracted.true_count() > 0;
         let (run, updated_at) = (self.options.run.clone(), format_instant((self.options.clock)()));
         let batch = MetricBatch { columns, run: &run, updated_at, retracts: self.retracts };
-        let (columns, mut fates) = (&batch.columns, Vec::with_capacity(rows.num_rows()));
-        self.with_session(|address, session| session.send(address, &batch, &mut fates))?;
-        for (row, fate) in fates.into_iter().enumerate() {
-            match fate {
-                Ok(write::Done { fate, rows_before }) => {
-                    fate.count_in(&mut self.counts);
-                    self.overlap.judged(columns.id(row)?, fate, || columns.key(row));
+        let (columns, mut outcomes) = (&batch.columns, Vec::with_capacity(rows.num_rows()));
+        self.with_session(|address, session| session.send(address, &batch, &mut outcomes))?;
+        for (row, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Ok(write::Done { outcome, rows_before }) => {
+                    outcome.count_in(&mut self.counts);
+                    self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
                     if let Some(before) = rows_before {
                         self.overlap.replaced(|| columns.key(row), before, columns.rows.value(row));
                     }
@@ -134,11 +134,11 @@ impl Redis {
 
     fn write_alerts(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         let mut fit = FitRows::of(Kind::Alert, batch)?;
-        let (rows, mut fates) = (alert::rows(&self.address, &fit.batch)?, Vec::with_capacity(batch.num_rows()));
-        self.with_session(|address, session| alert::send(session, address, &rows, &mut fates))?;
-        for (row, fate) in fates.into_iter().enumerate() {
-            match fate {
-                Ok(done) => done.fate.count_in(&mut self.counts),
+        let (rows, mut outcomes) = (alert::rows(&self.address, &fit.batch)?, Vec::with_capacity(batch.num_rows()));
+        self.with_session(|address, session| alert::send(session, address, &rows, &mut outcomes))?;
+        for (row, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Ok(done) => done.outcome.count_in(&mut self.counts),
                 Err(fault) => fit.refuse(Rejected { row, fault })?,
             }
         }

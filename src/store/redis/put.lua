@@ -1,9 +1,9 @@
--- One row of a metric under the guard: what stays under its key is the greatest (revision, rows).
+-- Writes one row of a metric. The row with the greatest (revision, rows) stays.
 -- KEYS: the row, its tombstone, the windows of its series
--- ARGV: 1 run, 2 revision, 3 rows, 4 value ('' is NULL), 5 '1' if this run has taken rows back, 6 time to live (ms),
+-- ARGV: 1 run, 2 revision, 3 rows, 4 value ('' is NULL), 5 '1' if this run has retracted rows, 6 time to live (ms),
 --   7 when it ends (ms), 8 window, 9 dimensions, 10 window_end, 11 pane, 12 updated_at
 -- Answer: 0 inserted, 1 updated, 2 unchanged, 4 stale,
---   5 outnumbered by a row of the same revision, 6 refused because of a greater revision; {rows before} where it replaced a row of another run
+--   5 outnumbered by a row of the same revision, 6 refused because of a greater revision; {rows of the replaced row} if another run wrote that row
 local revision, rows = tonumber(ARGV[2]), tonumber(ARGV[3])
 local function order(other_revision, other_rows)
   local difference = revision - tonumber(other_revision)
@@ -23,7 +23,7 @@ if there[1] then
   unchanged = newer == 0 and (there[3] or '') == ARGV[4]
 end
 if unchanged then
-  -- It may be given a longer life, and no shorter one.
+  -- The time to live may grow, but not shrink.
   local left = redis.call('PTTL', KEYS[1])
   if left < 0 or left >= tonumber(ARGV[6]) then return 2 end
 elseif ARGV[4] ~= '' then

@@ -9,20 +9,20 @@ local function order(other_revision, other_rows)
   return rows - tonumber(other_rows)
 end
 local there = redis.call('HMGET', KEYS[1], 'revision', 'rows')
-local fate = 2
+local outcome = 2
 if there[1] then
-  fate = revision == tonumber(there[1]) and 5 or 4
+  outcome = revision == tonumber(there[1]) and 5 or 4
   if order(there[1], there[2]) >= 0 then
     redis.call('DEL', KEYS[1])
     redis.call('ZREM', KEYS[3], ARGV[5])
-    fate = 3
+    outcome = 3
   end
 end
--- Several runs may be at work: each remembers its own. Those of long ago make room.
+-- Several runs may write at once; each has a field of its own. Old fields are removed.
 local gone = redis.call('HGET', KEYS[2], ARGV[1])
 if not gone or order(string.match(gone, '(%S+) (%S+)')) > 0 then
   if not gone and redis.call('HLEN', KEYS[2]) >= 16 then redis.call('DEL', KEYS[2]) end
   redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
   redis.call('PEXPIRE', KEYS[2], ARGV[4])
 end
-return fate
+return outcome

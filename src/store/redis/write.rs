@@ -1,9 +1,9 @@
-//! Writes rows to Redis: packs them, sends them through scripts, reads their fates.
+//! Writes rows to Redis: packs them, sends them through scripts, reads their outcomes.
 
 use crate::error::{Error, Result};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::metric::MetricColumns;
-use crate::store::guard::RowFate;
+use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::key;
 use crate::store::redis::wire::{Answer, Pipe, RedisServer, Refusal, ServerClock, Wire, refused, text};
@@ -22,7 +22,7 @@ const DEPTH: usize = 128;
 const UNDER_WAY: usize = 4;
 /// A pipeline that reaches this many bytes ends with fewer rows.
 const BYTES_MAX: usize = 4 << 20;
-/// Maximum number of series whose index entries are known to be written; beyond it they are written again.
+/// Maximum number of series in the cache of written index entries. A full cache is cleared, so the entries are written again.
 const SERIES_MAX: usize = 1 << 18;
 /// The largest count of a script, whose numbers are float64.
 const ROWS_MAX: i64 = 1 << 53;
@@ -49,8 +49,8 @@ impl MetricBatch<'_> {
 
 /// The outcome of a row.
 pub struct Done {
-    /// Its fate.
-    pub fate: RowFate,
+    /// Its outcome.
+    pub outcome: RowOutcome,
     /// The number of events in the row of another run that it replaced.
     pub rows_before: Option<i64>,
 }
@@ -109,15 +109,15 @@ impl Session {
         self.wire.call(&["EVALSHA", &self.scripts.commit, "1", key, run, number, now])
     }
 
-    /// Sends the rows after the first `fates.len()` ones, and appends the fate of each as answers arrive. After a failure
+    /// Sends the rows after the first `outcomes.len()` ones, and appends the outcome of each as answers arrive. After a failure
     /// another call continues there.
     pub fn send(
         &mut self,
         address: &RedisAddress,
         batch: &MetricBatch<'_>,
-        fates: &mut Vec<Result<Done, Fault>>,
+        outcomes: &mut Vec<Result<Done, Fault>>,
     ) -> Result<(), Trouble> {
-        let (mut sent, rows) = (fates.len(), batch.columns.ids.len());
+        let (mut sent, rows) = (outcomes.len(), batch.columns.ids.len());
         let mut under_way = VecDeque::with_capacity(UNDER_WAY);
         loop {
             while sent < rows && under_way.len() < UNDER_WAY {
@@ -128,7 +128,7 @@ impl Session {
             }
             let Some((packed, commands)) = under_way.pop_front() else { return Ok(()) };
             let answers = self.wire.receive(commands)?;
-            self.judge(address, &packed, &answers, fates)?;
+            self.judge(address, &packed, &answers, outcomes)?;
         }
     }
 
@@ -152,13 +152,13 @@ impl Session {
         packed
     }
 
-    /// Appends the fates of the packed rows from their answers.
+    /// Appends the outcomes of the packed rows from their answers.
     fn judge(
         &self,
         address: &RedisAddress,
         packed: &Packed,
         answers: &[Answer],
-        fates: &mut Vec<Result<Done, Fault>>,
+        outcomes: &mut Vec<Result<Done, Fault>>,
     ) -> Result<(), Trouble> {
         // A refused index, or a transient error, concerns more than one row.
         let of_row = |index: usize| packed.contains(&Some(index));
@@ -170,9 +170,9 @@ impl Session {
             }
         }
         for index in packed {
-            fates.push(match index.and_then(|index| answers.get(index)) {
+            outcomes.push(match index.and_then(|index| answers.get(index)) {
                 None => Err(Fault::new(ErrorType::SinkError, "Redis scripts count at most 2^53 rows")),
-                Some(answer) => read_fate(answer)?,
+                Some(answer) => read_outcome(answer)?,
             });
         }
         Ok(())
@@ -261,21 +261,21 @@ pub fn is_about_a_row(refusal: &Refusal) -> bool {
     refusal.code == "SAMEKEY" || refusal.text.contains("WRONGTYPE")
 }
 
-fn read_fate(answer: &Answer) -> Result<Result<Done, Fault>> {
-    let fate = match answer {
+fn read_outcome(answer: &Answer) -> Result<Result<Done, Fault>> {
+    let outcome = match answer {
         Err(refusal) => return Ok(Err(Fault::new(ErrorType::SinkError, format!("Redis: {}", refusal.text)))),
         Ok(Value::Array(before)) => {
             let rows_before = before.first().and_then(text).and_then(|rows| rows.parse().ok());
-            return Ok(Ok(Done { fate: RowFate::Updated, rows_before }));
+            return Ok(Ok(Done { outcome: RowOutcome::Updated, rows_before }));
         }
-        Ok(Value::Int(0)) => RowFate::Inserted,
-        Ok(Value::Int(1)) => RowFate::Updated,
-        Ok(Value::Int(2)) => RowFate::Unchanged,
-        Ok(Value::Int(3)) => RowFate::Deleted,
-        Ok(Value::Int(4)) => RowFate::Stale,
-        Ok(Value::Int(5)) => RowFate::Outnumbered,
-        Ok(Value::Int(6)) => RowFate::Corrected,
+        Ok(Value::Int(0)) => RowOutcome::Inserted,
+        Ok(Value::Int(1)) => RowOutcome::Updated,
+        Ok(Value::Int(2)) => RowOutcome::Unchanged,
+        Ok(Value::Int(3)) => RowOutcome::Deleted,
+        Ok(Value::Int(4)) => RowOutcome::Stale,
+        Ok(Value::Int(5)) => RowOutcome::Outnumbered,
+        Ok(Value::Int(6)) => RowOutcome::Corrected,
         Ok(_) => return Err(Error::broken("put.lua answers with a number")),
     };
-    Ok(Ok(Done { fate, rows_before: None }))
+    Ok(Ok(Done { outcome, rows_before: None }))
 }

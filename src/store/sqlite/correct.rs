@@ -201,7 +201,7 @@ impl Corrections for SqliteCorrections {
     }
 }
 
-/// Writes the changes under the guard.
+/// Writes the changes like rows of metrics, so that a stored row of a greater version stays.
 fn write(tx: &Transaction<'_>, run: &str, difference: &Difference) -> Result<(), Failure> {
     let (mut rows, mut overlap, mut retracts) = (Builder::default(), Overlap::default(), false);
     for change in &difference.changes {

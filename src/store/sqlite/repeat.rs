@@ -6,7 +6,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::store::cells::{Cells, word};
-use crate::store::guard::RowFate;
+use crate::store::guard::RowOutcome;
 use crate::store::repeat::{CONTENT, Conflicts, is_same_json};
 use crate::store::rows;
 use crate::time::write_instant;
@@ -83,11 +83,11 @@ impl<'a> Repeats<'a> {
         Ok(Found::Same)
     }
 
-    /// Counts the fate of `row` if its key is stored; returns whether it is.
+    /// Counts the outcome of `row` if its key is stored; returns whether it is.
     pub fn judge(&mut self, row: usize, counts: &mut SinkCounts, conflicts: &mut Conflicts) -> Result<bool, Failure> {
         match self.find(row)? {
             Found::Nothing => return Ok(false),
-            Found::Same => RowFate::Unchanged.count_in(counts),
+            Found::Same => RowOutcome::Unchanged.count_in(counts),
             Found::Other => {
                 counts.add_conflicts(1);
                 self.note(row, conflicts);

@@ -1,11 +1,11 @@
-//! Writes rows to the tables of a SQLite store: once, or under the guard of metrics.
+//! Writes rows to the tables of a SQLite store: metrics by the rules of [`crate::store::guard`], all others once.
 
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::{MetricColumns, column};
 use crate::store::cells::Cells;
-use crate::store::guard::{Overlap, RowFate, Stored, Version, judge_retraction, judge_row};
+use crate::store::guard::{Overlap, RowOutcome, Stored, Version, judge_retraction, judge_row};
 use crate::store::repeat::{Conflicts, has_content};
 use crate::store::rows;
 use crate::store::sqlite::cell::{bind, real, write_id};
@@ -30,7 +30,7 @@ UPDATE dead_letters SET error_type = ?5, error_message = ?6, failed_at = ?11, pr
 WHERE stage = ?7 AND source_topic = ?8 AND "partition" = ?9 AND "offset" = ?10 AND payload_hash = ?16 AND attempts < ?13
 "#;
 
-/// Inserts the rows whose key is not stored, and counts their fates. An event that is stored with other content is a conflict.
+/// Inserts the rows whose key is not stored, and counts their outcomes. An event that is stored with other content is a conflict.
 pub fn insert_once(
     tx: &Transaction<'_>,
     kind: Kind,
@@ -59,7 +59,7 @@ pub fn insert_once(
         }
         record.bind(&mut insert, row)?;
         if insert.raw_execute()? == 1 {
-            RowFate::Inserted.count_in(counts);
+            RowOutcome::Inserted.count_in(counts);
         } else if let Some(repeats) = &mut repeats {
             is_stored = repeats.judge(row, counts, conflicts)?;
             if !is_stored {
@@ -68,10 +68,10 @@ pub fn insert_once(
         } else if kind == Kind::Dead {
             let mut update = tx.prepare_cached(UPDATE_LETTER)?;
             record.bind(&mut update, row)?;
-            let fate = if update.raw_execute()? == 1 { RowFate::Updated } else { RowFate::Unchanged };
-            fate.count_in(counts);
+            let outcome = if update.raw_execute()? == 1 { RowOutcome::Updated } else { RowOutcome::Unchanged };
+            outcome.count_in(counts);
         } else {
-            RowFate::Unchanged.count_in(counts);
+            RowOutcome::Unchanged.count_in(counts);
         }
     }
     Ok(())
@@ -128,7 +128,7 @@ const RUN: usize = STORED_COLUMNS + 1;
 /// The parameters of the key.
 const KEY: RangeInclusive<usize> = column::METRIC_NAME + 1..=column::DIMENSIONS + 1;
 
-/// The writer of metrics under the guard, in one transaction.
+/// The writer of metrics in one transaction.
 pub struct Metrics<'a> {
     tx: &'a Transaction<'a>,
     run: &'a str,
@@ -184,9 +184,9 @@ impl<'a> Metrics<'a> {
         let columns = &batch.columns;
         for row in 0..columns.ids.len() {
             let take_back = columns.retracted.value(row);
-            let fate = if take_back { self.take_back(&batch, row)? } else { self.put(&batch, row)? };
-            self.overlap.judged(columns.id(row)?, fate, || columns.key(row));
-            fate.count_in(counts);
+            let outcome = if take_back { self.take_back(&batch, row)? } else { self.put(&batch, row)? };
+            self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
+            outcome.count_in(counts);
         }
         Ok(())
     }
@@ -211,10 +211,10 @@ impl<'a> Metrics<'a> {
         Ok(found.optional()?)
     }
 
-    fn take_back(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<RowFate, Failure> {
+    fn take_back(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<RowOutcome, Failure> {
         let version = Stored::of(&batch.columns, row).version;
-        let fate = judge_retraction(self.stored(batch, row)?.map(|(stored, _)| stored), version);
-        if fate == RowFate::Deleted {
+        let outcome = judge_retraction(self.stored(batch, row)?.map(|(stored, _)| stored), version);
+        if outcome == RowOutcome::Deleted {
             let mut delete = self.tx.prepare_cached(DELETE)?;
             batch.bind(KEY, row, &mut delete, &mut self.text)?;
             delete.raw_execute()?;
@@ -222,17 +222,17 @@ impl<'a> Metrics<'a> {
         write_id(batch.columns.ids.value(row), &mut self.text);
         self.tx.prepare_cached(TAKE_BACK)?.execute((&self.text, version.revision, version.rows))?;
         *self.retracts = true;
-        Ok(fate)
+        Ok(outcome)
     }
 
-    fn put(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<RowFate, Failure> {
+    fn put(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<RowOutcome, Failure> {
         let new = Stored::of(&batch.columns, row);
         let there = self.stored(batch, row)?;
-        let fate = judge_row(there.map(|(stored, _)| stored), self.taken_back(batch, row)?, new);
-        let statement = match fate {
-            RowFate::Inserted => &mut self.insert,
-            RowFate::Updated => &mut self.update,
-            _ => return Ok(fate),
+        let outcome = judge_row(there.map(|(stored, _)| stored), self.taken_back(batch, row)?, new);
+        let statement = match outcome {
+            RowOutcome::Inserted => &mut self.insert,
+            RowOutcome::Updated => &mut self.update,
+            _ => return Ok(outcome),
         };
         batch.bind(1..=STORED_COLUMNS, row, statement, &mut self.text)?;
         statement.raw_bind_parameter(RUN, self.run)?;
@@ -240,6 +240,6 @@ impl<'a> Metrics<'a> {
         if let Some((old, false)) = there {
             self.overlap.replaced(|| batch.columns.key(row), old.version.rows, new.version.rows);
         }
-        Ok(fate)
+        Ok(outcome)
     }
 }

@@ -38,7 +38,7 @@ pub(super) enum Order {
     Stores {
         /// The watermark at which windows are closed (µs); `None`: the stores are empty.
         closed: Option<i64>,
-        /// The partition that determines it.
+        /// The partition that determines `closed`.
         held_by: Option<String>,
         /// Whether the days of event time follow one another.
         by_day: bool,

@@ -109,7 +109,7 @@ impl TargetPlan {
         }
     }
 
-    /// Opens the target: closes the batch that a dead run left open.
+    /// Opens the target: closes the open batch of a killed run.
     pub fn open(self, shown: &str, ledger: &mut dyn Ledger, run: &Rc<Run>) -> Result<ReplayTarget> {
         // The id of the run has only its start and its process, which two hosts may share.
         let token = format!("{}-{:016x}", run.id, RandomState::new().build_hasher().finish());
@@ -161,7 +161,7 @@ fn schema_of(keeps_stamps: bool) -> Result<arrow::datatypes::SchemaRef> {
     Ok(if keeps_stamps { events.schema() } else { replayed(&events)?.schema() })
 }
 
-/// Locks a file, and closes the batch that a dead run left open: its intent says whether it was being written.
+/// Locks a file, and closes the open batch of a killed run: its intent says whether it was being written.
 fn begin_file(file: &mut OnceFile, ledger: &mut dyn Ledger, writer: Writer<'_>) -> Result<()> {
     file.lock()?;
     ledger.own(writer)?;

@@ -64,7 +64,7 @@ pub(super) struct WindowsArgs {
     /// Read N days of a lake or table at the same time, each on a thread
     #[arg(long, value_name = "N", default_value = "1")]
     jobs: NonZeroU8,
-    /// Treat all windows of a store as closed, also if one of its partitions ended before them
+    /// Treat all windows of a store as closed, even if one of its partitions ended before them
     #[arg(long, conflicts_with = "closed_before")]
     all_closed: bool,
     /// The out-of-orderness of the run that wrote the windows (evt-window(1))
@@ -79,7 +79,7 @@ pub(super) struct WindowsArgs {
     /// Keep TEXT with the correction in the store
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// End the correction of a dead run that is in the way
+    /// End the unfinished correction of a killed run
     #[arg(long)]
     take_over: bool,
 }

@@ -14,7 +14,7 @@ use crate::uri::kafka::Form;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
 
-/// Prove that every record of A is in B or left on the way
+/// Prove that every record of A is in B or in a side output
 #[derive(Parser, Debug)]
 pub struct Args {
     /// Read the records that must be in B: a file, topic, lake or table

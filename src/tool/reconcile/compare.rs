@@ -1,4 +1,4 @@
-//! Compares A and B: reads A, what left on the way, and B, then judges every unit.
+//! Compares A and B: reads A, the side outputs, and B, then judges every unit.
 
 use super::args::{Args, ByArg, is_raw_topic};
 use super::join::{Join, Matches};
@@ -112,7 +112,7 @@ impl<'a> Inputs<'a> {
         })
     }
 
-    /// Reads A. Every record is a unit, also one that cannot be read.
+    /// Reads A. Every record is a unit, even if it cannot be read.
     fn read_a(&mut self, text: &OsString) -> Result<()> {
         let uri = self.args.uri(text)?;
         self.options.is_appended = is_raw_topic(&uri);
@@ -144,7 +144,7 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
-    /// Reads records that left on the way. They match by position.
+    /// Reads a side output. Its records match by position.
     fn read_plus(&mut self, text: &OsString) -> Result<()> {
         let uri = self.args.uri(text)?;
         let reading = Reading::open(&uri, self.args.options_of_rows()?, self.run, self.args.common.quiet)?;

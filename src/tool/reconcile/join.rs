@@ -78,7 +78,7 @@ impl Join {
         self.by_id(results, report)
     }
 
-    /// Finds the units in plus by position, then joins the units with rows of B by event_id.
+    /// Marks the units whose position is in plus, then joins all units with rows of B by event_id.
     pub fn positions_then_ids(
         self,
         units: Sorter,

@@ -1,8 +1,8 @@
-//! evt-reconcile: whether every record of A is in B or among the records that left on the way.
+//! evt-reconcile: whether every record of A is in B or in a side output.
 //!
 //! - `args.rs`: the flags.
 //! - `read.rs`: reads one input from its start to its end.
-//! - `compare.rs`: reads A, B and what left on the way; `join.rs`: joins their entries; `sort.rs`: sorts them, on disk if they are many.
+//! - `compare.rs`: reads A, B and the side outputs; `join.rs`: joins their entries; `sort.rs`: sorts them, on disk if they are many.
 //! - `lag.rs`: how far a consumer group is behind; `freshness.rs`: how old the newest rows of a store are.
 //! - `report.rs`: writes the results.
 
