@@ -136,9 +136,10 @@ fn every_completion_knows_the_flags_of_today() {
 fn every_flag_of_help_stands_in_the_page_and_every_page_has_its_sections() {
     let dir = Dir::new("help");
     let flag = regex::Regex::new(r"--[a-z][a-z-]+").expect("a pattern");
-    for ToolRow { name, .. } in tool::ALL {
+    for tool in tool::ALL {
+        let name = tool.name;
         let help = dir.run(name, &["--help"]).succeeds().text();
-        let text = read(&format!("man/{name}.1")).replace("\\-", "-");
+        let text = render(tool).replace("\\-", "-");
         for found in flag.find_iter(&help) {
             assert!(text.contains(found.as_str()), "{name}: the page knows no {}", found.as_str());
         }
