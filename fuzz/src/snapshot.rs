@@ -2,20 +2,24 @@
 
 use super::cuts::chosen;
 use super::record::events;
+use evt::op::aggregate::{self, Definition};
 use evt::op::dedup::{self, Dedup};
 use evt::op::window::metric::Emit;
 use evt::op::window::{Options, Window, spec, watermark};
 
 /// Every aggregate, and every kind of window.
-pub const METRICS: &str = "[defaults]\nsize = '10s'\nslide = '5s'\nby = ['k']\nlateness = '1m'\n\
-     [[metric]]\naggregate = 'count(*)'\n[[metric]]\naggregate = 'sum(a)'\n[[metric]]\naggregate = 'avg(a)'\n\
-     [[metric]]\naggregate = 'min(a)'\n[[metric]]\naggregate = 'max(a)'\n[[metric]]\naggregate = 'stddev(a)'\n\
-     [[metric]]\naggregate = 'approx_distinct(a)'\n[[metric]]\naggregate = 'approx_percentile(a, 0.9)'\n\
-     [[metric]]\naggregate = 'ratio(a = 1)'\n[[metric]]\naggregate = 'rate(*)'\n[[metric]]\nname = 's'\naggregate = 'sum(a)'\ngap = '2s'\n";
+fn metrics() -> String {
+    let metric = |row: &&Definition| format!("[[metric]]\naggregate = '{}'\n", row.example("a"));
+    let calls: String = aggregate::ALL.iter().map(metric).collect();
+    format!(
+        "[defaults]\nsize = '10s'\nslide = '5s'\nby = ['k']\nlateness = '1m'\n{calls}\
+         [[metric]]\nname = 's'\naggregate = 'sum(a)'\ngap = '2s'\n"
+    )
+}
 
 /// What the windows of this target are told.
 pub fn options() -> Options {
-    let spec = spec::file(METRICS).expect("a spec");
+    let spec = spec::file(&metrics()).expect("a spec");
     let watermark = watermark::Options { out_of_orderness: Some(0), explicit: false, new_partitions: true };
     Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Panes }
 }

@@ -1,8 +1,7 @@
 //! The tools: flags, options and `run`, one file each, and the table of all. Each implements [`Tool`]: `run` turns the flags into
 //! options and gives a [`Stage`](crate::stage::Stage) its operator (evt-schema needs no stage).
 //!
-//! - `ingest.rs`, `validate.rs`, `window.rs`, `sink.rs`, `view.rs`, `schema.rs`, `generate.rs`: evt-ingest and the
-//!   others by name (evt-gen is `generate.rs`).
+//! - `NAME.rs`: evt-NAME (evt-gen is `generate.rs`).
 //! - `alert/`: evt-alert, which has a loop of its own because its inputs may be of different kinds.
 //! - `reconcile/`: evt-reconcile, which opens its inputs itself.
 //! - `backfill/`: evt-backfill, which corrects the windows of a store and replays dead letters.

@@ -136,7 +136,10 @@ fn encoded(format: &str, batch: &RecordBatch) -> Vec<u8> {
 /// An Avro file of another program.
 fn avro(schema: &str, values: Vec<Value>) -> Vec<u8> {
     let schema = apache_avro::Schema::parse_str(schema).expect("a schema");
-    let mut writer = apache_avro::Writer::new(&schema, vec![]).expect("a writer");
+    // By default the marker is random, so that every run would write other bytes.
+    let marker = *b"evt's own marker";
+    let writer = apache_avro::Writer::builder().schema(&schema).writer(vec![]).marker(marker).build();
+    let mut writer = writer.expect("a writer");
     writer.extend(values).expect("values");
     writer.into_inner().expect("bytes")
 }

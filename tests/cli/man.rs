@@ -1,7 +1,8 @@
 //! Man pages and completions, made from the flags and from `man/about/`; `EVT_BLESS=1` writes them.
 //!
 //! A page is NAME, SYNOPSIS and OPTIONS from clap, DESCRIPTION from `man/about/TOOL`, EXAMPLES from the tool, EXIT STATUS
-//! from one table for all. Pages of sections 5 and 7 are written by hand; what they list is compared with the code.
+//! from one table for all. Pages of sections 5 and 7 are written by hand, except the list of aggregates; what they list is
+//! compared with the code.
 
 use crate::harness::{Dir, ROOT};
 use evt::cli::ToolRow;
@@ -59,7 +60,9 @@ fn render(tool: &ToolRow) -> String {
     );
     text.push_str(".SH DESCRIPTION\n");
     let about = Path::new(ROOT).join("man/about").join(tool.name);
-    text.push_str(&std::fs::read_to_string(&about).unwrap_or_else(|error| panic!("{}: {error}", about.display())));
+    text.push_str(&std::fs::read_to_string(&about).unwrap_or_else(|error| {
+        panic!("{}: {error}; write the DESCRIPTION of the man page there, in roff", about.display())
+    }));
     let mut out = vec![];
     man.render_options_section(&mut out).expect("a vector takes it");
     for action in command.get_subcommands().filter(|action| action.get_name() != "help") {
@@ -133,9 +136,10 @@ fn every_completion_knows_the_flags_of_today() {
 fn every_flag_of_help_stands_in_the_page_and_every_page_has_its_sections() {
     let dir = Dir::new("help");
     let flag = regex::Regex::new(r"--[a-z][a-z-]+").expect("a pattern");
-    for ToolRow { name, .. } in tool::ALL {
+    for tool in tool::ALL {
+        let name = tool.name;
         let help = dir.run(name, &["--help"]).succeeds().text();
-        let text = read(&format!("man/{name}.1")).replace("\\-", "-");
+        let text = render(tool).replace("\\-", "-");
         for found in flag.find_iter(&help) {
             assert!(text.contains(found.as_str()), "{name}: the page knows no {}", found.as_str());
         }
@@ -157,13 +161,29 @@ fn plain(name: &str) -> String {
 }
 
 #[test]
-fn the_page_of_words_lists_every_tool_exit_status_kind_fault_and_store() {
+fn every_tool_is_in_the_lists_that_are_written_by_hand() {
+    let (page, readme, changes) = (plain("man/evt.7"), read("README.md"), read("CHANGELOG.md"));
+    let mut missing = vec![];
+    for tool in tool::ALL {
+        let name = tool.name;
+        if !page.contains(&format!(".TP\n.BR {name} (1)\n")) {
+            let about = (tool.command)().get_about().map(ToString::to_string).unwrap_or_default();
+            missing.push(format!("man/evt.7, DESCRIPTION:\n.TP\n.BR {} (1)\n{about}", roff(name)));
+        }
+        if !readme.contains(&format!(" {name} ")) {
+            missing.push(format!("README.md, the list of tools at its start: {name}"));
+        }
+        if !changes.contains(&format!("- `{name}")) {
+            missing.push(format!("CHANGELOG.md, Tools: - `{name}`"));
+        }
+    }
+    assert!(missing.is_empty(), "these entries are missing:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn the_page_of_words_lists_every_exit_status_kind_fault_and_store() {
     use evt::ErrorKind;
     let text = plain("man/evt.7");
-    for tool in tool::ALL {
-        assert!(text.contains(&format!(".TP\n.BR {} (1)\n", tool.name)), "evt(7) does not know {}", tool.name);
-        assert!(read("README.md").contains(&format!(" {} ", tool.name)), "the README does not know {}", tool.name);
-    }
     for (status, meaning) in STATUSES {
         assert!(text.contains(&format!(".TP\n.B {status}\n{meaning}")), "evt(7) does not say what {status} is");
     }
@@ -186,13 +206,21 @@ fn the_page_of_words_lists_every_tool_exit_status_kind_fault_and_store() {
     }
 }
 
+/// evt-metrics(5) with the list of aggregates of today.
+fn with_aggregates(page: &str) -> String {
+    let (before, section) = page.split_once(".SH AGGREGATES\n").expect("the section");
+    let (head, rest) = section.split_once(".TP\n").expect("a list");
+    let (_, tail) = rest.split_once(".PP\n").expect("the end of the list");
+    let entry = |row: &&evt::op::aggregate::Definition| format!(".TP\n.B {}\n{}\n", roff(row.usage), roff(row.about));
+    let entries: String = evt::op::aggregate::ALL.iter().map(entry).collect();
+    format!("{before}.SH AGGREGATES\n{head}{entries}.PP\n{tail}")
+}
+
 #[test]
 fn the_page_of_metrics_lists_every_aggregate_and_function() {
-    let text = plain("man/evt-metrics.5");
-    for aggregate in evt::op::aggregate::ALL {
-        let entry = format!(".TP\n.B {}\n{}", aggregate.usage, aggregate.about);
-        assert!(text.contains(&entry), "evt-metrics(5) has no:\n{entry}");
-    }
+    let page = "man/evt-metrics.5";
+    assert_file(page, with_aggregates(&read(page)).as_bytes());
+    let text = plain(page);
     for function in evt::expr::FUNCTIONS {
         let entry = format!(
             ".TP\n.B {}{}",

@@ -1,10 +1,10 @@
 //! Every later version restores the snapshots of earlier ones: `testdata/state/vN` has their bytes.
 
-use crate::fuzz::targets::snapshot::METRICS;
 use crate::harness::ROOT;
 use arrow::array::RecordBatch;
 use evt::frame::{Control, Decoder, Frame, Progress};
 use evt::kind::metric::Row;
+use evt::op::aggregate::{self, Definition};
 use evt::op::dedup::{self, Dedup};
 use evt::op::window::metric::Emit;
 use evt::op::window::{Options, Window, spec, watermark};
@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Rows per batch: few, so that the saved state lies between many batches.
 const BATCH_ROWS: usize = 20;
+/// What adds a version.
+const BLESS: &str = "EVT_BLESS=1 cargo test --test cli -- state:: fuzz_seeds::";
 /// The number of rows before the saved state.
 const CUT: usize = 160;
 
@@ -56,18 +58,33 @@ impl Version {
         }
     }
 
-    /// Writes missing files; never overwrites an existing one.
-    fn bless(&self, inputs: &Self, saved: &Saved) {
-        if self.0 != inputs.0 {
-            std::fs::create_dir(&self.0).expect("a new version");
-            for name in ["events.frames", "metrics.toml"] {
-                self.add(name, &inputs.bytes(name));
-            }
-        }
-        self.add("window.state", &saved.window.0);
+    /// The aggregates that its metrics do not use. A metric without an aggregate is count(*).
+    fn missing(&self) -> Vec<&'static Definition> {
+        let metrics = self.text("metrics.toml");
+        let is_missing = |row: &&Definition| row.name != "count" && !metrics.contains(&format!("{}(", row.name));
+        aggregate::ALL.iter().copied().filter(is_missing).collect()
+    }
+
+    /// Adds the version after this one, with the same events, the same metrics and one of each of these aggregates.
+    fn add_next(&self, aggregates: &[&Definition]) -> Self {
+        let metric = |row: &&Definition| {
+            format!("\n[[metric]]\nname = \"{}\"\naggregate = \"{}\"\n", row.name, row.example("v"))
+        };
+        let metrics: String = std::iter::once(self.text("metrics.toml")).chain(aggregates.iter().map(metric)).collect();
+        let next = Self(self.0.with_file_name(format!("v{}", Self::all().len() + 1)));
+        std::fs::create_dir(&next.0).expect("a new version");
+        next.add("events.frames", &self.bytes("events.frames"));
+        next.add("metrics.toml", metrics.as_bytes());
+        next
+    }
+
+    /// Writes the saved state; never overwrites an existing one.
+    fn bless(&self, saved: &Saved) {
         self.add("window.rows", saved.window.1.as_bytes());
         self.add("dedup.state", &saved.dedup.0);
         self.add("dedup.kept", saved.dedup.1.as_bytes());
+        // The last file, so that another test does not read a state of which a part is missing.
+        self.add("window.state", &saved.window.0);
     }
 
     fn add(&self, name: &str, bytes: &[u8]) {
@@ -166,14 +183,21 @@ fn every_snapshot_ever_saved_is_restored_and_goes_on_to_the_same_results() {
 }
 
 #[test]
-fn a_saved_form_that_has_changed_has_a_new_version() {
+fn every_aggregate_has_a_saved_state_and_a_form_that_has_changed_has_a_new_version() {
     let all = Version::all();
     let last = all.last().expect("a version is kept");
-    let now = today(last);
     let bless = std::env::var_os("EVT_BLESS").is_some();
+    let missing = last.missing();
+    if !missing.is_empty() {
+        let names: Vec<&str> = missing.iter().map(|row| row.name).collect();
+        assert!(bless, "{} has no metric of {}: {BLESS} adds a version that has", last.0.display(), names.join(", "));
+        let next = last.add_next(&missing);
+        return next.bless(&today(&next));
+    }
+    let now = today(last);
     if !last.is_saved() {
-        assert!(bless, "{} has no saved state: EVT_BLESS=1 saves it", last.0.display());
-        return last.bless(last, &now);
+        assert!(bless, "{} has no saved state: {BLESS} saves it", last.0.display());
+        return last.bless(&now);
     }
     let then = last.saved();
     if now == then {
@@ -184,28 +208,12 @@ fn a_saved_form_that_has_changed_has_a_new_version() {
     assert!(
         numbered,
         "a saved form has changed, but not its version, its first byte (VERSION in src/op/window/mod.rs, src/op/dedup.rs). If {} was \
-         edited, restore it: CONTRIBUTING.md says how to add an aggregate",
+         edited, restore it: {BLESS} adds a version for a new aggregate",
         last.0.display()
     );
     assert!(now.window.1 == then.window.1 && now.dedup.1 == then.dedup.1, "the results have changed");
-    assert!(bless, "a saved form has a new version: EVT_BLESS=1 keeps a snapshot of it beside the older ones");
-    Version(last.0.with_file_name(format!("v{}", all.len() + 1))).bless(last, &now);
-}
-
-#[test]
-fn every_aggregate_has_a_saved_state_and_a_fuzz_target() {
-    let all = Version::all();
-    let last = all.last().expect("a version is kept");
-    for aggregate in evt::op::aggregate::ALL {
-        let call = format!("{}(", aggregate.name);
-        assert!(
-            last.text("metrics.toml").contains(&call) || call == "count(",
-            "{}/metrics.toml has no {}: CONTRIBUTING.md says how to add an aggregate",
-            last.0.display(),
-            aggregate.name
-        );
-        assert!(METRICS.contains(&call), "METRICS of fuzz/src/snapshot.rs has no {}", aggregate.name);
-    }
+    assert!(bless, "a saved form has a new version: {BLESS} keeps a snapshot of it beside the older ones");
+    last.add_next(&[]).bless(&now);
 }
 
 #[test]

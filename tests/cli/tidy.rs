@@ -136,7 +136,7 @@ fn assert_falls(what: &str, found: &[String], limit: usize) {
 fn files_are_short() {
     let long = |(name, text): &(String, String)| {
         let lines = text.lines().count();
-        (lines > LINES_MAX).then(|| format!("{name}: {lines} lines"))
+        (lines > LINES_MAX).then(|| format!("{name}: {lines} lines, expected at most {LINES_MAX}"))
     };
     let all: Vec<_> = ["src", "tests", "fuzz"].iter().flat_map(|dir| rust(dir)).collect();
     assert_none(&all.iter().filter_map(long).collect::<Vec<_>>());
@@ -150,7 +150,7 @@ fn functions_are_short() {
         assert!(code.functions.len() > 300, "only {} functions below {root}", code.functions.len());
         for function in code.functions.iter().filter(|function| function.lines > FUNCTION_LINES_MAX) {
             let Function { file, line, name, lines, .. } = function;
-            faults.push(format!("{file}:{line}: {name} has {lines} lines"));
+            faults.push(format!("{file}:{line}: {name} has {lines} lines, expected at most {FUNCTION_LINES_MAX}"));
         }
     }
     assert_none(&faults);
@@ -160,7 +160,7 @@ fn functions_are_short() {
 fn functions_take_few_arguments() {
     let describe = |function: &Function| {
         let Function { file, line, name, arguments, .. } = function;
-        format!("{file}:{line}: {name} takes {arguments} arguments")
+        format!("{file}:{line}: {name} takes {arguments} arguments, expected at most {ARGUMENTS_MAX}")
     };
     let functions = &Code::production().functions;
     let many: Vec<_> = functions.iter().filter(|one| one.arguments > ARGUMENTS_MAX).map(describe).collect();
@@ -207,8 +207,9 @@ fn the_methods_of_a_type_stand_in_one_file() {
 fn structs_are_small() {
     let types = &Code::production().types;
     let large = types.iter().filter(|found| found.fields > FIELDS_MAX);
-    let large: Vec<_> =
-        large.map(|found| format!("{}: {} has {} fields", found.file, found.name, found.fields)).collect();
+    let large = large
+        .map(|found| format!("{}: {} has more than {FIELDS_MAX} fields: {}", found.file, found.name, found.fields));
+    let large: Vec<_> = large.collect();
     assert_falls("structs with many fields", &large, MANY_FIELDS);
 }
 
@@ -226,12 +227,13 @@ fn directories_are_small_and_modules_have_names_that_say_something() {
         }
         *counts.entry(dir.to_owned()).or_default() += usize::from(!is_test(file));
     }
-    faults.extend(
-        counts
-            .iter()
-            .filter(|(dir, n)| **n > FILES_MAX && !TABLES.contains(&dir.as_str()))
-            .map(|(dir, n)| format!("{dir}: {n} files")),
-    );
+    faults.extend(counts.iter().filter(|(dir, n)| **n > FILES_MAX && !TABLES.contains(&dir.as_str())).map(
+        |(dir, n)| {
+            format!(
+                "{dir}: {n} files, expected at most {FILES_MAX}; tests/cli/tidy.rs, TABLES, exempts rows of a table"
+            )
+        },
+    ));
     assert_none(&faults);
 }
 
@@ -260,8 +262,10 @@ fn imports_point_down() {
     for (file, imports) in Code::production().imports().iter().filter(|(file, _)| *file != "src/lib.rs") {
         for import in imports.iter().filter(|import| *import != "src/lib.rs") {
             let is_tool = tools.contains(import) && file != "src/tool/mod.rs";
-            if layer(import) > layer(file) || is_tool {
-                faults.push(format!("{file} imports {import}"));
+            if is_tool {
+                faults.push(format!("{file} imports {import}: no tool is a part of another one"));
+            } else if layer(import) > layer(file) {
+                faults.push(format!("{file} imports {import}, a layer above it (tests/cli/tidy.rs, LAYERS)"));
             }
         }
     }
@@ -282,7 +286,7 @@ fn what_is_pure_knows_neither_io_nor_a_clock() {
             names => names.contains(&"SystemTime") || names.ends_with(&["Instant", "now"]),
         };
         if is_pure && is_impure {
-            faults.push(format!("{file}: {}", path.join("::")));
+            faults.push(format!("{file} names {}, but its module does no I/O and reads no clock", path.join("::")));
         }
     }
     assert_none(&faults);
@@ -295,7 +299,7 @@ fn each_client_crate_is_named_where_it_belongs_and_nowhere_else() {
         let path = format!("{}::", path.join("::"));
         for (client, places) in CLIENTS {
             if path.starts_with(client) && !places.split('|').any(|place| file.starts_with(place)) {
-                faults.push(format!("{file}: names {path}"));
+                faults.push(format!("{file} names {path}, expected only in {places} (tests/cli/tidy.rs, CLIENTS)"));
             }
         }
     }
@@ -318,7 +322,7 @@ fn every_format_store_and_aggregate_has_its_row_in_the_table() {
                 assert!(
                     table.contains(&format!("&{stem}::{},", &found[1]))
                         || table.contains(&format!("&{stem}::{}]", &found[1])),
-                    "{name}: {} has no row in {dir}",
+                    "{name}: {} has no row in ALL of {dir}/mod.rs",
                     &found[1]
                 );
                 rows += 1;
@@ -343,8 +347,42 @@ fn every_binary_is_one_line_and_every_tool_has_its_binary() {
         let call = format!("evt::tool::main::<evt::tool::{module}::Args>()");
         (format!("src/bin/{name}.rs"), format!("fn main() -> std::process::ExitCode {{\n    {call}\n}}\n"))
     };
-    let wanted: BTreeMap<String, String> = tools().map(main).collect();
-    assert_eq!(BTreeMap::from_iter(rust("src/bin")), wanted);
+    let mut found = BTreeMap::from_iter(rust("src/bin"));
+    let mut faults = vec![];
+    for (name, text) in tools().map(main) {
+        if found.remove(&name).as_ref() != Some(&text) {
+            faults.push(format!("{name}: expected\n{text}"));
+        }
+    }
+    faults.extend(found.keys().map(|name| format!("{name} is no tool of src/tool/mod.rs")));
+    let manifest: toml::Table = toml::from_str(include_str!("../../Cargo.toml")).expect("TOML");
+    let is_bare = |row: &&toml::Value| row.get("test").and_then(toml::Value::as_bool) == Some(false);
+    let bare: BTreeSet<&str> = manifest["bin"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .filter(is_bare)
+        .filter_map(|row| row["name"].as_str())
+        .collect();
+    for (name, _) in tools().filter(|(name, _)| !bare.contains(name)) {
+        faults.push(format!("Cargo.toml: without these lines cargo test links an empty program:\n[[bin]]\nname = \"{name}\"\ntest = false"));
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn every_file_is_a_module_of_its_program() {
+    let mut faults = vec![];
+    for (root, dir) in
+        [("src/lib.rs", "src"), ("tests/cli/main.rs", "tests/cli"), ("tests/simulation/main.rs", "tests/simulation")]
+    {
+        let known = Code::with_tests(root).imports();
+        let files = rust(dir).into_iter().map(|(name, _)| name).filter(|name| !name.starts_with("src/bin/"));
+        let lost = files.filter(|name| !known.contains_key(name));
+        faults
+            .extend(lost.map(|name| format!("{name}: no mod declares it, so it is not compiled ({root} is the root)")));
+    }
+    assert_none(&faults);
 }
 
 #[test]

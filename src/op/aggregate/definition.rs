@@ -1,7 +1,7 @@
 //! The interface of an aggregate: its row in the table, and the states of one metric.
 
 use crate::error::Result;
-use crate::expr::Want;
+use crate::expr::{ValueKind, Want};
 use arrow::array::ArrayRef;
 
 /// The states of one metric, indexed by slot.
@@ -45,4 +45,17 @@ pub struct Definition {
     /// Whether a constant from 0 to 1 follows the arguments.
     pub(super) quantile: bool,
     pub(super) create: fn(quantile: f64) -> Box<dyn Aggregate>,
+}
+
+impl Definition {
+    /// Returns a valid call over a property of numbers. The fuzz target of saved states and their snapshots use it, so that
+    /// they include every aggregate.
+    pub fn example(&self, number: &str) -> String {
+        let argument = match self.args.first() {
+            _ if self.star => "*".to_owned(),
+            Some(Want::Kind(ValueKind::Bool)) => format!("{number} = 1"),
+            _ => number.to_owned(),
+        };
+        format!("{}({argument}{})", self.name, if self.quantile { ", 0.9" } else { "" })
+    }
 }

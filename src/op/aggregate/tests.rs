@@ -226,10 +226,14 @@ fn what_is_no_saved_form_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn every_aggregate_has_a_name_of_its_own_and_says_what_it_does() {
+fn every_aggregate_has_a_name_of_its_own_says_what_it_does_and_has_expected_results() {
     for (at, definition) in ALL.iter().enumerate() {
-        assert!(definition.usage.starts_with(definition.name));
-        assert!(!definition.about.is_empty());
-        assert!(ALL[at + 1..].iter().all(|other| other.name != definition.name));
+        let Definition { name, usage, about, .. } = definition;
+        assert!(usage.starts_with(name));
+        assert!(!about.is_empty());
+        assert!(ALL[at + 1..].iter().all(|other| other.name != *name));
+        assert_eq!(called(&definition.example("x")).1.definition().name, *name);
+        let is_tested = include_str!("tests.rs").contains(&format!("\"{name}("));
+        assert!(is_tested, "src/op/aggregate/tests.rs has no expected result of {name}");
     }
 }
