@@ -1,5 +1,6 @@
 //! Cells, and the difference between right and stored ones.
 
+use super::missing::MissingEvents;
 use crate::kind::metric::{Row, same_value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -87,12 +88,22 @@ pub struct Difference {
     pub changes: Vec<Change>,
     /// Number of stored cells that are right.
     pub unchanged: u64,
+    /// Number of stored cells that stay because they may count events that the input does not hold.
+    pub kept: u64,
+    /// The first of these.
+    pub first_kept: Option<CellKey>,
 }
 
 /// Compares the right cells with the stored ones.
-pub fn compare(right: &BTreeMap<CellKey, CellContent>, stored: &BTreeMap<CellKey, StoredCell>) -> Difference {
-    let mut difference = Difference::default();
-    for (key, new) in right {
+pub fn compare(
+    right: &BTreeMap<CellKey, CellContent>,
+    stored: &BTreeMap<CellKey, StoredCell>,
+    missing: &MissingEvents,
+) -> Difference {
+    let kept = missing.kept(right, stored);
+    let mut difference =
+        Difference { kept: kept.len() as u64, first_kept: kept.keys().next().cloned(), ..Difference::default() };
+    for (key, new) in right.iter().filter(|(key, _)| !kept.hides(key)) {
         let old = stored.get(key).copied();
         match old {
             Some(old) if old.content.rows == new.rows && same_value(old.content.value, new.value) => {
@@ -101,7 +112,7 @@ pub fn compare(right: &BTreeMap<CellKey, CellContent>, stored: &BTreeMap<CellKey
             _ => difference.changes.push(Change { key: key.clone(), old, new: Some(*new) }),
         }
     }
-    let gone = stored.iter().filter(|(key, _)| !right.contains_key(*key));
+    let gone = stored.iter().filter(|(key, _)| !right.contains_key(*key) && !kept.contains(key));
     difference.changes.extend(gone.map(|(key, old)| Change { key: key.clone(), old: Some(*old), new: None }));
     difference.changes.sort_by(|one, other| one.key.cmp(&other.key));
     difference
@@ -141,7 +152,10 @@ mod tests {
                 let right = BTreeMap::from([(key(1), CellContent { value: one, rows: 1 })]);
                 let stored = StoredCell { content: CellContent { value: other, rows: 1 }, revision: 0 };
                 let is_same = format!("{one:?}") == format!("{other:?}");
-                assert_eq!(compare(&right, &BTreeMap::from([(key(1), stored)])).unchanged, u64::from(is_same));
+                assert_eq!(
+                    compare(&right, &BTreeMap::from([(key(1), stored)]), &MissingEvents::default()).unchanged,
+                    u64::from(is_same)
+                );
             }
         }
     }
@@ -156,7 +170,7 @@ mod tests {
             let right: BTreeMap<_, _> = right.into_iter().map(|(n, rows)| (key(n), content(rows))).collect();
             let mut table: BTreeMap<_, _> = stored.into_iter()
                 .map(|(n, (rows, revision))| (key(n), StoredCell { content: content(rows), revision })).collect();
-            let difference = compare(&right, &table);
+            let difference = compare(&right, &table, &MissingEvents::default());
             prop_assert!(difference.changes.is_sorted_by(|one, other| one.key < other.key));
             for change in &difference.changes {
                 prop_assert_eq!(change.old, table.get(&change.key).copied());
@@ -168,7 +182,7 @@ mod tests {
             }
             let now: BTreeMap<_, _> = table.iter().map(|(key, cell)| (key.clone(), cell.content)).collect();
             prop_assert_eq!(&now, &right);
-            let again = compare(&right, &table);
+            let again = compare(&right, &table, &MissingEvents::default());
             prop_assert_eq!((again.changes.len(), again.unchanged), (0, right.len() as u64));
         }
     }

@@ -4,15 +4,18 @@
 //!
 //! - `cell.rs`: cells, and the difference between right and stored ones.
 //! - `scope.rs`: the cells that a correction covers.
+//! - `missing.rs`: events that the input may not hold, and the stored cells that may count them.
 //! - `late.rs`: cells that count their late events.
 //! - `change.rs`: differences as rows.
 
 mod cell;
 mod change;
 mod late;
+mod missing;
 mod scope;
 
 pub use cell::{CellContent, CellKey, Change, Difference, StoredCell, compare};
 pub use change::Changes;
 pub use late::{LateCell, LateCells};
+pub use missing::MissingEvents;
 pub use scope::{MetricScope, Scope};

@@ -142,6 +142,9 @@ impl Opener {
         let uri = Uri::Store(store, location.clone());
         let name = uri.to_string();
         let (kind, rows) = by_day(store, location, stored)?;
+        if sorts_stores && kind != Kind::Event {
+            return Err(Error::usage(format!("{uri}: expected events, found rows of kind {}", kind.name())));
+        }
         let rows = if sorts_stores { sorted(kind, rows)? } else { rows };
         take_schema(Some(kind.schema()), false, &name, ingest)?;
         let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));

@@ -23,8 +23,8 @@ pub fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>> + 'static) 
     }))
 }
 
-/// Returns the greatest stream time of each partition of the events of a store.
-pub type StreamEnds = fn(&Location) -> Result<Vec<StreamEnd>>;
+/// Returns the extent of each partition of the events of a store.
+pub type StreamExtents = fn(&Location) -> Result<Vec<StreamExtent>>;
 
 /// Returns a span that contains the event time of all rows of a store, if it is known.
 pub type Extent = fn(&Location) -> Result<Option<Span>>;
@@ -32,15 +32,19 @@ pub type Extent = fn(&Location) -> Result<Option<Span>>;
 /// Tables of a store with the number of rows in each.
 pub type Tables = Vec<(String, u64)>;
 
-/// The greatest stream time of the events of one partition.
+/// The extent of the events of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamEnd {
+pub struct StreamExtent {
     /// The origin of the partition.
     pub origin: String,
     /// Its name.
     pub partition: String,
-    /// The stream time (µs).
-    pub stream_time: i64,
+    /// The least offset.
+    pub first_offset: i64,
+    /// The least stream time (µs): that of the first event.
+    pub first_time: i64,
+    /// The greatest stream time (µs): that of the last event.
+    pub last_time: i64,
 }
 
 /// What is read of a store, and how.
@@ -61,8 +65,8 @@ pub struct StoreReader {
     pub tables: fn(&Location) -> Result<Tables>,
     /// Reads the rows of one kind, in key order, as batches of the kind's schema. It may return more rows than requested.
     pub read: fn(&Location, Kind, ReadRequest) -> Result<Batches>,
-    /// Returns the greatest stream time of each partition of its events, if it can hold events.
-    pub stream_ends: Option<StreamEnds>,
+    /// Returns the extent of each partition of its events, if it can hold events.
+    pub stream_extents: Option<StreamExtents>,
     /// Returns a span that contains the event time of all rows, if the store knows one without reading them.
     pub extent: Option<Extent>,
 }

@@ -38,7 +38,7 @@ mod sqlite;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::replay::ledger::Ledger;
-pub use definition::{Batches, CorrectionStore, ReadRequest, Store, StoreReader, StreamEnd, Tables, batches};
+pub use definition::{Batches, CorrectionStore, ReadRequest, Store, StoreReader, StreamExtent, Tables, batches};
 pub use location::Location;
 pub use sink::{Epoch, Notice, OpenOptions, Sink, SinkOutcome};
 

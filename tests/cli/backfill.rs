@@ -280,7 +280,7 @@ fn late_events_are_counted_once_in_the_windows_that_they_were_late_for() {
             assert!(again.stderr().contains("cells: 0 "), "{again}");
         }
         assert_eq!(cells(&dir, &store), after);
-        let back = format!("evt-backfill parquet:raw -m metrics.toml --without-late --to '{store}'");
+        let back = format!("evt-backfill parquet:raw -m metrics.toml --all-records --without-late --to '{store}'");
         let said = dir.shell(&back).succeeds();
         assert!(said.stderr().contains("cells no longer count late events"), "{said}");
         assert_eq!(cells(&dir, &store), before, "{said}");

@@ -4,7 +4,7 @@
 //! each step compares some right cells with the stored ones and writes the difference by the rules of `guard.rs`, together with the progress
 //! of the correction and the cells that count late events, in one transaction.
 
-use crate::backfill::{CellContent, CellKey, Difference, LateCell};
+use crate::backfill::{CellContent, CellKey, Difference, LateCell, MissingEvents, StoredCell, compare};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::span::Span;
 use crate::time::format_instant;
@@ -27,6 +27,8 @@ pub struct Claim {
     pub reason: Option<String>,
     /// Whether other corrections in flight that overlap are ended.
     pub take_over: bool,
+    /// Whether the range is that of the cells that late events name, so that another run of the same correction has another one.
+    pub is_late: bool,
 }
 
 /// A correction in flight.
@@ -64,9 +66,10 @@ impl Claim {
             if !shares || !other.range.overlaps(self.range) {
                 continue;
             }
-            if other.spec == self.spec && other.range == self.range && other.metrics == self.metrics {
+            let is_same = other.spec == self.spec && other.metrics == self.metrics;
+            if is_same && other.range == self.range {
                 claimed.resumed = Some(other);
-            } else if self.take_over {
+            } else if self.take_over || is_same && self.is_late {
                 claimed.ended.push(other.id);
             } else {
                 let InFlight { id, by, range, .. } = other;
@@ -113,12 +116,21 @@ pub struct Step<'a> {
     pub covers: &'a dyn Fn(&CellKey) -> bool,
     /// The right cells.
     pub right: BTreeMap<CellKey, CellContent>,
+    /// Events that the input may not hold.
+    pub missing: &'a MissingEvents,
     /// Cells that count late events; they are kept.
     pub late: Vec<LateCell>,
     /// Cells that no longer count late events (`--without-late`).
     pub without_late: Vec<CellKey>,
     /// The watermark up to which the correction is complete after this step (µs).
     pub progress: i64,
+}
+
+impl Step<'_> {
+    /// Compares the right cells with the stored ones.
+    pub fn compare(&self, stored: &BTreeMap<CellKey, StoredCell>) -> Difference {
+        compare(&self.right, stored, self.missing)
+    }
 }
 
 /// The counts of a correction so far.
@@ -132,12 +144,15 @@ pub struct CorrectionCounts {
     pub retracted: u64,
     /// Stored cells that were right.
     pub unchanged: u64,
+    /// Stored cells that count events that the input does not hold; they stay as they are.
+    pub kept: u64,
 }
 
 impl CorrectionCounts {
     /// Adds the cells of a step.
     pub fn add(&mut self, difference: &Difference) {
         self.unchanged += difference.unchanged;
+        self.kept += difference.kept;
         for change in &difference.changes {
             match (change.old, change.new) {
                 (None, _) => self.inserted += 1,
@@ -202,6 +217,7 @@ mod tests {
             host: text("h"),
             reason: None,
             take_over: false,
+            is_late: false,
         }
     }
 
@@ -224,6 +240,12 @@ mod tests {
             assert!(
                 refused.to_string().contains("by w on h") && refused.to_string().contains("--take-over"),
                 "{refused}"
+            );
+            let grown = Claim { is_late: true, ..mine.clone() };
+            assert_eq!(
+                judge(&grown, &other).is_ok(),
+                other.spec == "a",
+                "late events were added since the other began"
             );
             let forced = Claim { take_over: true, ..mine.clone() };
             assert_eq!(judge(&forced, &other).unwrap().ended, ["1"]);

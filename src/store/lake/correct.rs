@@ -5,7 +5,7 @@
 //! before any other run adds a file. The state is written after the exchange. If the run is killed between both, the next one finds
 //! the cells right.
 
-use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, compare};
+use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell};
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -186,7 +186,7 @@ impl Corrections for LakeComparison {
     }
 
     fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
-        Ok(compare(&step.right, &stored(&self.root, step)?))
+        Ok(step.compare(&stored(&self.root, step)?))
     }
 
     fn apply(&mut self, _step: &Step<'_>) -> Result<Difference> {
@@ -300,7 +300,7 @@ impl Corrections for LakeCorrections {
     }
 
     fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
-        Ok(compare(&step.right, &stored(self.lake.root(), step)?))
+        Ok(step.compare(&stored(self.lake.root(), step)?))
     }
 
     fn apply(&mut self, step: &Step<'_>) -> Result<Difference> {

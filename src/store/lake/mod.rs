@@ -58,7 +58,7 @@ pub static STORE: Store = Store {
     reader: StoreReader {
         tables: lake_read::tables,
         read: lake_read::read,
-        stream_ends: Some(lake_read::stream_ends),
+        stream_extents: Some(lake_read::stream_extents),
         extent: Some(lake_read::extent),
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),

@@ -12,10 +12,10 @@ use crate::store::Batches;
 use crate::store::lake::directory::{Lake, LakePart, root};
 use crate::store::lake::disk;
 use crate::store::lake::file::parquet_failed;
-use crate::store::{Location, ReadRequest, StreamEnd, Tables, rows};
+use crate::store::{Location, ReadRequest, StreamExtent, Tables, rows};
 use crate::time::{DAY, parse_date};
 use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -29,9 +29,10 @@ use std::path::{Path, PathBuf};
 
 /// Maximum rows of a batch.
 const BATCH: usize = 2048;
-/// The columns of the stream time of a partition.
+/// The columns of the extent of a partition.
 const ORIGIN: &str = COLUMNS[column::ORIGIN];
 const PARTITION: &str = COLUMNS[column::PARTITION];
+const OFFSET: &str = COLUMNS[column::OFFSET];
 const STREAM_TIME: &str = COLUMNS[column::STREAM_TIME];
 
 /// Returns the table of a lake and the number of rows in its files.
@@ -95,38 +96,54 @@ pub fn extent(location: &Location) -> Result<Option<Span>> {
     Ok(ends.map(|(first, last)| Span { since: Some(*first), until: Some(last.saturating_add(DAY)) }))
 }
 
-/// Returns the greatest stream time of each partition of the events.
-pub fn stream_ends(location: &Location) -> Result<Vec<StreamEnd>> {
+/// Returns the extent of each partition of the events.
+pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
     let root = root(location)?;
-    let mut ends: BTreeMap<(String, String), i64> = BTreeMap::new();
+    let mut extents: BTreeMap<(String, String), StreamExtent> = BTreeMap::new();
     for path in disk::days(&root)? {
-        for batch in Day::open(&path)?.columns(Kind::Event, &[ORIGIN, PARTITION, STREAM_TIME])? {
+        for batch in Day::open(&path)?.columns(Kind::Event, &[ORIGIN, PARTITION, OFFSET, STREAM_TIME])? {
             let batch = batch?;
             if batch.num_rows() == 0 {
                 continue;
             }
-            let dictionary = |name: &str| -> Result<&dyn AnyDictionaryArray> {
-                let foreign = || Error::corrupt(format!("parquet:{}: rows that evt did not write", path.display()));
-                rows::column(&batch, name)?.as_any_dictionary_opt().ok_or_else(foreign)
-            };
-            let (origins, names) = (dictionary(ORIGIN)?, dictionary(PARTITION)?);
-            let times = rows::column(&batch, STREAM_TIME)?.as_primitive::<TimestampMicrosecondType>().values();
-            let mut greatest: BTreeMap<(usize, usize), i64> = BTreeMap::new();
-            let codes = origins.normalized_keys().into_iter().zip(names.normalized_keys());
-            for (code, time) in codes.zip(times.iter()) {
-                greatest.entry(code).and_modify(|known| *known = (*time).max(*known)).or_insert(*time);
-            }
-            let text = |column: &dyn AnyDictionaryArray, code: usize| {
-                column.values().as_string::<i32>().value(code).to_owned()
-            };
-            for ((origin, name), time) in greatest {
-                let known = ends.entry((text(origins, origin), text(names, name))).or_insert(time);
-                *known = time.max(*known);
+            for extent in extents_of(&path, &batch)? {
+                let key = (extent.origin.clone(), extent.partition.clone());
+                let known = extents.entry(key).or_insert_with(|| extent.clone());
+                widen(known, &extent);
             }
         }
     }
-    let end = |((origin, partition), stream_time)| StreamEnd { origin, partition, stream_time };
-    Ok(ends.into_iter().map(end).collect())
+    Ok(extents.into_values().collect())
+}
+
+/// Returns the extents of the partitions of a batch, which is not empty.
+fn extents_of(path: &Path, batch: &RecordBatch) -> Result<Vec<StreamExtent>> {
+    let foreign = || Error::corrupt(format!("parquet:{}: rows that evt did not write", path.display()));
+    let dictionary = |name: &str| rows::column(batch, name)?.as_any_dictionary_opt().ok_or_else(foreign);
+    let (origins, names) = (dictionary(ORIGIN)?, dictionary(PARTITION)?);
+    let offsets = rows::column(batch, OFFSET)?.as_primitive_opt::<Int64Type>().ok_or_else(foreign)?;
+    let times = rows::column(batch, STREAM_TIME)?.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(foreign)?;
+    let text = |column: &dyn AnyDictionaryArray, code: usize| column.values().as_string::<i32>().value(code).to_owned();
+    let mut extents: BTreeMap<(usize, usize), StreamExtent> = BTreeMap::new();
+    let codes = origins.normalized_keys().into_iter().zip(names.normalized_keys());
+    for (code, (offset, time)) in codes.zip(offsets.values().iter().zip(times.values())) {
+        let row = |origin, partition| StreamExtent {
+            origin,
+            partition,
+            first_offset: *offset,
+            first_time: *time,
+            last_time: *time,
+        };
+        let known = extents.entry(code).or_insert_with(|| row(text(origins, code.0), text(names, code.1)));
+        widen(known, &row(String::new(), String::new()));
+    }
+    Ok(extents.into_values().collect())
+}
+
+fn widen(extent: &mut StreamExtent, other: &StreamExtent) {
+    extent.first_offset = extent.first_offset.min(other.first_offset);
+    extent.first_time = extent.first_time.min(other.first_time);
+    extent.last_time = extent.last_time.max(other.last_time);
 }
 
 fn empty(root: &Path) -> Error {

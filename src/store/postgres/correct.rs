@@ -1,6 +1,6 @@
 //! Corrects the metrics of a Postgres store: each step is one transaction, which locks the stored rows that it compares.
 
-use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, compare};
+use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::canonical_dimensions;
 use crate::kind::Kind;
@@ -73,10 +73,10 @@ impl Corrections for PostgresComparison {
 
     fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
         if !self.has_metrics {
-            return Ok(compare(&step.right, &BTreeMap::new()));
+            return Ok(step.compare(&BTreeMap::new()));
         }
         let stored = self.link.run(async |link| stored(link, step, "").await);
-        Ok(compare(&step.right, &stored.map_err(|failure| self.server.failed(failure))?))
+        Ok(step.compare(&stored.map_err(|failure| self.server.failed(failure))?))
     }
 
     fn apply(&mut self, _step: &Step<'_>) -> Result<Difference> {
@@ -164,20 +164,20 @@ impl Corrections for PostgresCorrections {
     }
 
     fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
-        self.transact(async |link| Ok(compare(&step.right, &stored(link, step, "").await?)))
+        self.transact(async |link| Ok(step.compare(&stored(link, step, "").await?)))
     }
 
     fn apply(&mut self, step: &Step<'_>) -> Result<Difference> {
         let (now, id, run) = (self.now(), self.id.clone(), self.options.run.clone());
         let micros = (self.options.clock)();
         self.transact(async |link| {
-            let difference = compare(&step.right, &stored(link, step, "FOR UPDATE").await?);
+            let difference = step.compare(&stored(link, step, "FOR UPDATE").await?);
             write(link, &Writer { run: &run, now: micros, retracts: false }, &difference).await?;
             keep_late(link, step, &id).await?;
             let mut counts = CorrectionCounts::default();
             counts.add(&difference);
             let progress = format_instant(step.progress.clamp(EARLIEST, LATEST));
-            let CorrectionCounts { inserted, corrected, retracted, unchanged } = counts;
+            let CorrectionCounts { inserted, corrected, retracted, unchanged, .. } = counts;
             let update = "UPDATE corrections SET progress = $3::TEXT::TIMESTAMPTZ, updated_at = $4::TEXT::TIMESTAMPTZ,
                     inserted = inserted + $5, corrected = corrected + $6, retracted = retracted + $7, unchanged = unchanged + $8
                 WHERE id = $1 AND run = $2 AND state = 'running'";

@@ -55,7 +55,7 @@ pub static STORE: Store = Store {
     reader: StoreReader {
         tables: postgres_read::tables,
         read: postgres_read::read,
-        stream_ends: Some(postgres_read::stream_ends),
+        stream_extents: Some(postgres_read::stream_extents),
         extent: None,
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),

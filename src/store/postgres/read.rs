@@ -7,7 +7,7 @@ use crate::kind::values::ColumnBuilder;
 use crate::store::postgres::cell::read as read_cell;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
-use crate::store::{Batches, Location, ReadRequest, StreamEnd, Tables, batches, rows};
+use crate::store::{Batches, Location, ReadRequest, StreamExtent, Tables, batches, rows};
 use crate::time::{EARLIEST, LATEST, format_instant};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, FieldRef};
@@ -43,17 +43,23 @@ pub fn tables(location: &Location) -> Result<Tables> {
 }
 
 /// Returns the greatest stream time of each partition of the events.
-pub fn stream_ends(location: &Location) -> Result<Vec<StreamEnd>> {
+pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
     let (server, mut link) = open(location)?;
-    let sql = "SELECT origin, \"partition\", (extract(epoch FROM max(stream_time)) * 1000000)::BIGINT FROM raw_events
-        GROUP BY 1, 2 ORDER BY 1, 2";
+    let sql = "SELECT origin, \"partition\", min(\"offset\"), (extract(epoch FROM min(stream_time)) * 1000000)::BIGINT,
+        (extract(epoch FROM max(stream_time)) * 1000000)::BIGINT FROM raw_events GROUP BY 1, 2 ORDER BY 1, 2";
     let rows = link.run(async |link| {
         link.client.batch_execute("SET statement_timeout = 0").await?;
         Ok(link.client.query(sql, &[]).await?)
     });
     let rows = rows.map_err(|failure| server.failed(failure))?;
-    let end = |row: &Row| StreamEnd { origin: row.get(0), partition: row.get(1), stream_time: row.get(2) };
-    Ok(rows.iter().map(end).collect())
+    let extent = |row: &Row| StreamExtent {
+        origin: row.get(0),
+        partition: row.get(1),
+        first_offset: row.get(2),
+        first_time: row.get(3),
+        last_time: row.get(4),
+    };
+    Ok(rows.iter().map(extent).collect())
 }
 
 /// Returns the condition of rows in a span.

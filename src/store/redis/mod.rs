@@ -54,7 +54,7 @@ pub static STORE: Store = Store {
     replaces: |_| false,
     check,
     open: |location, options| Ok(Box::new(Redis::open(location, options)?)),
-    reader: StoreReader { tables: redis_read::tables, read: redis_read::read, stream_ends: None, extent: None },
+    reader: StoreReader { tables: redis_read::tables, read: redis_read::read, stream_extents: None, extent: None },
     corrections: None,
 };
 

@@ -1,6 +1,6 @@
 //! Corrects the metrics of a SQLite store: each step is one transaction.
 
-use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, compare};
+use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::Builder;
@@ -65,7 +65,7 @@ impl Corrections for SqliteComparison {
 
     fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
         let stored = self.db.as_ref().map_or(Ok(BTreeMap::new()), |(db, _)| stored(db, step));
-        Ok(compare(&step.right, &stored.map_err(|failure| failure.into_error(&self.file))?))
+        Ok(step.compare(&stored.map_err(|failure| failure.into_error(&self.file))?))
     }
 
     fn apply(&mut self, _step: &Step<'_>) -> Result<Difference> {
@@ -152,13 +152,13 @@ impl Corrections for SqliteCorrections {
 
     fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
         let stored = stored(&self.db, step).map_err(|failure| failure.into_error(&self.file))?;
-        Ok(compare(&step.right, &stored))
+        Ok(step.compare(&stored))
     }
 
     fn apply(&mut self, step: &Step<'_>) -> Result<Difference> {
         let (now, id, run) = (self.now(), self.id.clone(), self.options.run.clone());
         self.transact(|tx| {
-            let difference = compare(&step.right, &stored(tx, step)?);
+            let difference = step.compare(&stored(tx, step)?);
             write(tx, &run, &difference)?;
             keep_late(tx, step, &id)?;
             let mut counts = CorrectionCounts::default();

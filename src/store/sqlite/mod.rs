@@ -56,7 +56,7 @@ pub static STORE: Store = Store {
     reader: StoreReader {
         tables: sqlite_read::tables,
         read: sqlite_read::read,
-        stream_ends: Some(sqlite_read::stream_ends),
+        stream_extents: Some(sqlite_read::stream_extents),
         extent: None,
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),

@@ -6,7 +6,7 @@ use crate::kind::span::Span;
 use crate::store::sqlite::cell as sqlite_cell;
 use crate::store::sqlite::file::SqliteFile;
 use crate::store::sqlite::schema as sqlite_schema;
-use crate::store::{Batches, Location, ReadRequest, StreamEnd, Tables, batches, rows};
+use crate::store::{Batches, Location, ReadRequest, StreamExtent, Tables, batches, rows};
 use crate::time::{EARLIEST, LATEST, format_instant, parse_instant};
 use arrow::array::RecordBatch;
 use arrow::datatypes::FieldRef;
@@ -70,20 +70,23 @@ fn within(kind: Kind, span: Span) -> Vec<String> {
 }
 
 /// Returns the greatest stream time of each partition of the events.
-pub fn stream_ends(location: &Location) -> Result<Vec<StreamEnd>> {
+pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
     let (file, db, _) = open(location)?;
     let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
-    let sql = "SELECT origin, \"partition\", max(stream_time) FROM raw_events GROUP BY 1, 2 ORDER BY 1, 2";
+    let sql = "SELECT origin, \"partition\", min(\"offset\"), min(stream_time), max(stream_time) FROM raw_events
+        GROUP BY 1, 2 ORDER BY 1, 2";
     let mut select = db.prepare(sql).map_err(failed)?;
     let mut rows = select.query([]).map_err(failed)?;
-    let mut ends = vec![];
+    let mut extents = vec![];
     while let Some(row) = rows.next().map_err(failed)? {
         let text = |index: usize| row.get::<_, String>(index).map_err(failed);
         let foreign = || Error::corrupt(format!("{file}: column 'stream_time' has a value evt did not write"));
-        let stream_time = parse_instant(&text(2)?).ok_or_else(foreign)?;
-        ends.push(StreamEnd { origin: text(0)?, partition: text(1)?, stream_time });
+        let instant = |index: usize| parse_instant(&text(index)?).ok_or_else(foreign);
+        let (first_time, last_time) = (instant(3)?, instant(4)?);
+        let first_offset = row.get(2).map_err(failed)?;
+        extents.push(StreamExtent { origin: text(0)?, partition: text(1)?, first_offset, first_time, last_time });
     }
-    Ok(ends)
+    Ok(extents)
 }
 
 /// The pages of one table; each begins after the last key of the previous one.

@@ -1,5 +1,6 @@
 //! The operator of the correction: validates events again, computes their windows again, and makes the stored cells right.
 
+use super::gaps::Gaps;
 use super::late::LateInput;
 use crate::backfill::{CellContent, CellKey, Changes, Difference, LateCell, LateCells, MetricScope, Scope};
 use crate::counts::Counts;
@@ -14,12 +15,13 @@ use crate::op::window::watermark::{self, Watermark};
 use crate::op::window::{Outcome, Window};
 use crate::run::Run;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
+use crate::store::StreamExtent;
 use crate::store::correct::{CorrectionCounts, Corrections, Part, Step};
 use crate::time::{DAY, LATEST, format_instant};
 use crate::tool::validation::{Kept, Validate};
-use arrow::array::{AnyDictionaryArray, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -33,6 +35,8 @@ pub(super) enum Order {
     Streams {
         /// Whether every window is closed at the end.
         ends: bool,
+        /// `--all-records`.
+        is_whole: bool,
     },
     /// The order of stores.
     Stores {
@@ -42,6 +46,8 @@ pub(super) enum Order {
         held_by: Option<String>,
         /// Whether the days of event time follow one another.
         by_day: bool,
+        /// The partitions; none with `--all-records`.
+        extents: Vec<StreamExtent>,
     },
 }
 
@@ -62,37 +68,6 @@ impl Pace {
         let due = Duration::from_secs_f64(self.rows as f64 / rate as f64);
         self.rows += rows;
         run.stop.sleep(due.saturating_sub(elapsed)).map(|_| ())
-    }
-}
-
-/// The partitions of topics that have begun.
-#[derive(Default)]
-struct Begun(BTreeSet<(String, String)>);
-
-impl Begun {
-    /// Returns a line for each partition that begins in this batch with another record than its first.
-    fn gaps(&mut self, batch: &RecordBatch) -> Vec<String> {
-        let (origins, names) = (batch.column(column::ORIGIN), batch.column(column::PARTITION));
-        let (origins, names) = (origins.as_any_dictionary(), names.as_any_dictionary());
-        let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
-        let (mut seen, mut lines) = (BTreeSet::new(), vec![]);
-        let codes = origins.normalized_keys().into_iter().zip(names.normalized_keys());
-        for (code, offset) in codes.zip(offsets.iter()) {
-            if !seen.insert(code) {
-                continue;
-            }
-            let text = |column: &dyn AnyDictionaryArray, code: usize| {
-                column.values().as_string::<i32>().value(code).to_owned()
-            };
-            let (origin, name) = (text(origins, code.0), text(names, code.1));
-            let shown = format!("{origin}/{name}@{offset}");
-            if self.0.insert((origin, name)) && *offset > 0 {
-                lines.push(format!(
-                    "{shown}: the records before are gone or not read; its stream time is not known, so rows may count that live called late"
-                ));
-            }
-        }
-        lines
     }
 }
 
@@ -138,7 +113,7 @@ pub(super) struct Correct {
     counts: CorrectionCounts,
     notes: Notes,
     pace: Pace,
-    begun: Begun,
+    gaps: Gaps,
     /// The watermark of topics while the windows wait for late events.
     closing: Option<Watermark>,
     is_done: bool,
@@ -151,18 +126,30 @@ struct Notes {
     partial: u64,
     /// Cells that no longer count late events.
     taken_out: u64,
+    /// The first stored cell that counts events that the input does not hold.
+    first_kept: Option<CellKey>,
 }
 
 impl Correct {
     /// Makes the operator; `options` are those of the watermark of `window`.
-    pub fn new(mut window: Window, validate: Option<Validate>, setup: Setup, options: watermark::Options) -> Self {
+    pub fn new(mut window: Window, validate: Option<Validate>, mut setup: Setup, options: watermark::Options) -> Self {
         let has_late = !setup.late.is_empty();
         // In a stream the late events of a window follow after it has closed.
         if has_late || matches!(setup.order, Order::Stores { .. }) {
             window.hold();
         }
-        let is_topic = matches!(setup.order, Order::Streams { ends: false });
+        let is_topic = matches!(setup.order, Order::Streams { ends: false, .. });
         let rate = setup.rate;
+        let margin = if is_topic { options.out_of_orderness.unwrap_or(i64::MAX) } else { 0 };
+        let is_whole = match setup.order {
+            // The offsets of raw records in files begin with 0.
+            Order::Streams { ends, is_whole } => is_whole || ends && !options.explicit,
+            Order::Stores { .. } => false,
+        };
+        let mut gaps = Gaps::new(&setup.scope, margin, is_whole);
+        if let Order::Stores { extents, .. } = &mut setup.order {
+            gaps.add_store(std::mem::take(extents));
+        }
         Self {
             window,
             validate,
@@ -173,7 +160,7 @@ impl Correct {
             counts: CorrectionCounts::default(),
             notes: Notes::default(),
             pace: Pace { rate, rows: 0, began: None },
-            begun: Begun::default(),
+            gaps,
             closing: (has_late && is_topic).then(|| Watermark::new(options)),
             is_done: false,
         }
@@ -298,13 +285,17 @@ impl Correct {
         *without_late = rest;
         self.notes.taken_out += gone.len() as u64;
         let without_late = gone.into_iter().map(|cell| cell.key).collect();
-        let step = Step { parts, covers: &covers, right, late: kept, without_late, progress: watermark };
+        let missing = &self.gaps.missing;
+        let step = Step { parts, covers: &covers, right, missing, late: kept, without_late, progress: watermark };
         let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };
         self.count(&difference, out)
     }
 
     fn count(&mut self, difference: &Difference, out: &mut dyn Collector) -> Result<()> {
         self.counts.add(difference);
+        if self.notes.first_kept.is_none() {
+            self.notes.first_kept.clone_from(&difference.first_kept);
+        }
         match self.setup.dry_run && !difference.changes.is_empty() {
             true => out.rows(&Changes::batch(&difference.changes, out.schema())?),
             false => Ok(()),
@@ -318,7 +309,7 @@ impl Correct {
                 out.note(Message::Warning("stopped; the same command resumes the correction".to_owned()));
                 return Ok(());
             }
-            Order::Streams { ends: true } if !self.is_done => {
+            Order::Streams { ends: true, .. } if !self.is_done => {
                 let Self { window, setup, right, notes, .. } = self;
                 window.on_exhausted(&mut |row| {
                     take(row, &setup.scope, right, &mut notes.partial);
@@ -350,12 +341,13 @@ impl Correct {
 
     /// Adds the results to the report at the end.
     fn report(&self, out: &mut dyn Collector) {
-        let CorrectionCounts { inserted, corrected, retracted, unchanged } = self.counts;
+        let CorrectionCounts { inserted, corrected, retracted, unchanged, .. } = self.counts;
         let would = if self.setup.dry_run { "would be " } else { "" };
         out.note(Message::Info(format!(
             "cells: {corrected} {would}corrected, {inserted} {would}inserted, {retracted} {would}retracted, {unchanged} right"
         )));
-        let Notes { partial, taken_out } = self.notes;
+        self.report_kept(out);
+        let Notes { partial, taken_out, .. } = self.notes;
         if partial > 0 {
             out.note(Message::Info(format!(
                 "{partial} sessions may begin before what was read (--before); not corrected"
@@ -388,12 +380,32 @@ impl Correct {
         out.detail("cells", serde_json::to_value(self.counts).unwrap_or_default());
     }
 
+    /// Says which stored cells count events that the input does not hold.
+    fn report_kept(&self, out: &mut dyn Collector) {
+        let (Some(key), Some(first)) = (&self.notes.first_kept, &self.gaps.first) else { return };
+        let CellKey { metric, start, dimensions, .. } = key;
+        out.note(Message::Warning(format!(
+            "{} stored windows count events that the input does not hold; not corrected, first {metric} {dimensions} from {}; \
+             the input begins at {first} (if it holds all records that live read, use --all-records)",
+            self.counts.kept,
+            format_instant(*start)
+        )));
+        if self.setup.late_input.is_some() {
+            out.set_verdict(1);
+        }
+    }
+
     /// Says which windows of the range are not closed yet.
     fn report_open(&self, out: &mut dyn Collector) {
         let closed = self.window.watermark().get();
-        let until = self.setup.scope.range.until;
+        let Scope { range: Span { until, .. }, closed_before, .. } = self.setup.scope;
         let line = match (&self.setup.order, closed) {
-            (Order::Streams { ends: true }, _) | (_, Some(LATEST)) => return,
+            (Order::Streams { ends: true, .. }, _) if closed_before.is_none() => return,
+            (_, closed) if closed_before.is_some_and(|before| closed.is_none_or(|closed| before < closed)) => {
+                let before = format_instant(closed_before.unwrap_or_default());
+                format!("windows that were open at {before} (--closed-before) are not corrected")
+            }
+            (Order::Streams { ends: true, .. }, _) | (_, Some(LATEST)) => return,
             (_, Some(closed)) if until.is_some_and(|until| until <= closed) => return,
             (Order::Stores { held_by: Some(held_by), .. }, Some(closed)) => {
                 format!("windows that were open at {} are not corrected; {held_by}", format_instant(closed))
@@ -440,8 +452,13 @@ impl Operator for Correct {
     fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
         let taken = batch.num_rows() as u64;
         self.pace.wait(taken, &self.setup.run)?;
-        if matches!(self.setup.order, Order::Streams { ends: false }) {
-            self.begun.gaps(&batch).into_iter().for_each(|line| out.report(Message::Warning(line)));
+        if let Order::Streams { ends, .. } = self.setup.order {
+            for first in self.gaps.add_batch(&batch).into_iter().filter(|_| !ends) {
+                out.report(Message::Warning(format!(
+                    "{first}: the records before are gone or not read; its stream time is not known, so rows may count that \
+                     live called late"
+                )));
+            }
         }
         let Kept { batch, duplicate } = match &mut self.validate {
             Some(validate) => validate.keep(batch, out)?,
@@ -455,7 +472,7 @@ impl Operator for Correct {
     fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
         match message {
             Control::Progress(mut progress) => {
-                if let Order::Streams { ends: false } = self.setup.order {
+                if let Order::Streams { ends: false, .. } = self.setup.order {
                     // The end of a topic is not the end of its stream: a partition with records stays in the minimum.
                     let with_rows = progress.partitions.iter_mut().filter(|partition| partition.stream_time.is_some());
                     with_rows.for_each(|partition| partition.state = State::Live);

@@ -26,7 +26,7 @@ use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::store::correct::{Claim, Corrections, shown_range};
-use crate::store::{Location, ReadRequest, Store};
+use crate::store::{Location, ReadRequest, Store, StreamExtent};
 use crate::time::{LATEST, format_instant, parse_duration, parse_instant_or_now};
 use crate::tool::validation::Validate;
 use crate::uri::Uri;
@@ -67,6 +67,9 @@ pub(super) struct WindowsArgs {
     /// Treat all windows of a store as closed, even if one of its partitions ended before them
     #[arg(long, conflicts_with = "closed_before")]
     all_closed: bool,
+    /// Treat the input as complete, even if a partition of it does not begin with offset 0
+    #[arg(long)]
+    all_records: bool,
     /// The out-of-orderness of the run that wrote the windows (evt-window(1))
     #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
     out_of_orderness: Disorder,
@@ -145,6 +148,7 @@ impl WindowsArgs {
             host: Run::host(),
             reason: self.reason.clone(),
             take_over: self.take_over,
+            is_late: self.late_events.is_some() && self.since.is_none() && self.until.is_none(),
         }
     }
 }
@@ -197,26 +201,29 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) ->
     let inputs = both.stage.input.uris()?;
     if !check_inputs(both)? {
         let ends = !inputs.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
-        return Ok(Order::Streams { ends });
+        return Ok(Order::Streams { ends, is_whole: args.all_records });
     }
-    let mut least: Option<crate::store::StreamEnd> = None;
+    let mut extents: Vec<StreamExtent> = vec![];
     for uri in &inputs {
         let Uri::Store(store, location) = uri else { continue };
-        let Some(ends) = store.reader.stream_ends else {
+        let Some(of_store) = store.reader.stream_extents else {
             return Err(Error::usage(format!("{uri}: expected a store of events")));
         };
-        let ends = ends(location)?;
-        least = ends.into_iter().chain(least).min_by_key(|end| end.stream_time);
+        extents.extend(of_store(location)?);
     }
-    let held_by = least.as_ref().map(|end| format!("partition {} of {} ends there", end.partition, end.origin));
-    let closed = least.map(|end| match args.all_closed {
+    let least = extents.iter().min_by_key(|extent| extent.last_time);
+    let held_by = least.map(|least| format!("partition {} of {} ends there", least.partition, least.origin));
+    let closed = least.map(|least| match args.all_closed {
         true => LATEST,
-        false => end.stream_time.saturating_sub(args.out_of_orderness.0.unwrap_or(0)),
+        false => least.last_time.saturating_sub(args.out_of_orderness.0.unwrap_or(0)),
     });
     let one_lake = |uri: &Uri| matches!(uri, Uri::Store(store, _) if store.scheme == "parquet");
+    if args.all_records {
+        extents.clear();
+    }
     let has_days = span.since.is_some() && span.until.is_some() || inputs.iter().all(one_lake);
     let by_day = inputs.len() == 1 && has_days && !has_sessions;
-    Ok(Order::Stores { closed, held_by, by_day })
+    Ok(Order::Stores { closed, held_by, by_day, extents })
 }
 
 /// Corrects the windows; returns the exit status.
@@ -233,7 +240,9 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let bound = args.out_of_orderness.0.unwrap_or(i64::MAX);
     let mut late = LateCells::new(args.spec()?, bound);
     let given = args.late_events.as_deref();
-    let mut late_input = given.map(|uri| LateInput::new(uri, scope.range == Span::default())).transpose()?;
+    // Events whose windows this run does not correct are read again by the next one.
+    let is_whole = scope.range == Span::default() && scope.closed_before.is_none() && args.only.is_empty();
+    let mut late_input = given.map(|uri| LateInput::new(uri, is_whole)).transpose()?;
     // `--dry-run` opens the store to compare it only.
     let mut corrections = target.open(both.dry_run, run)?;
     let names: Vec<String> = scope.metrics.iter().map(|metric| metric.name.to_string()).collect();
@@ -367,6 +376,7 @@ pub(super) fn check(args: WindowsArgs, both: BothArgs, run: &Rc<Run>, findings: 
     let order = findings.take(order(&args, &both, Span::default(), false));
     findings.take(Target::of(&both));
     both.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
+    findings.inputs(args.late_events.iter());
     let parts = spec.zip(order);
     let options = parts.and_then(|(spec, order)| findings.take(source(&args, &both, &spec, &order, Span::default())));
     findings.stage(StageSpec::new(&both.stage), options.as_ref());

@@ -1,0 +1,160 @@
+//! Events that the input may not hold, because a topic or store no longer has its first records.
+//!
+//! A partition whose first offset is not 0 may have begun with events that are gone. Their event time is at most the stream time
+//! of the first event that is left. A stored cell that may contain such an instant may count these events: it stays if it counts
+//! more events than the input gives it. (A first record that was rejected also makes the first offset greater than 0. Then
+//! nothing is gone, the stored cell does not count more, and it is corrected like any other.)
+
+use super::cell::{CellContent, CellKey, StoredCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The events that the input may not hold.
+#[derive(Clone, Debug, Default)]
+pub struct MissingEvents {
+    /// The greatest event time of them (µs).
+    until: Option<i64>,
+    /// The metrics whose windows are sessions.
+    sessions: BTreeSet<Arc<str>>,
+}
+
+/// Stored cells that stay as they are.
+#[derive(Debug, Default)]
+pub struct KeptCells {
+    /// By metric and dimensions, if they are sessions, which replace right sessions that overlap them.
+    sessions: BTreeMap<(Arc<str>, String), Vec<CellKey>>,
+    keys: BTreeSet<CellKey>,
+}
+
+impl KeptCells {
+    /// Returns the number of cells.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Returns the cells in the order of their keys.
+    pub fn keys(&self) -> impl Iterator<Item = &CellKey> {
+        self.keys.iter()
+    }
+
+    /// Whether a stored cell stays.
+    pub fn contains(&self, key: &CellKey) -> bool {
+        self.keys.contains(key)
+    }
+
+    /// Whether a right cell is not written, because a stored one stays in its place.
+    pub fn hides(&self, key: &CellKey) -> bool {
+        self.contains(key) || of_sessions(&self.sessions, key).iter().any(|kept| overlap(kept, key))
+    }
+}
+
+fn overlap(one: &CellKey, other: &CellKey) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
+fn of_sessions<'a, T>(sessions: &'a BTreeMap<(Arc<str>, String), Vec<T>>, key: &CellKey) -> &'a [T] {
+    if sessions.is_empty() {
+        return &[];
+    }
+    sessions.get(&(key.metric.clone(), key.dimensions.clone())).map_or(&[], Vec::as_slice)
+}
+
+impl MissingEvents {
+    /// Begins without events; `sessions` are the metrics whose windows are sessions.
+    pub fn new(sessions: BTreeSet<Arc<str>>) -> Self {
+        Self { until: None, sessions }
+    }
+
+    /// Adds the events of a partition before its first event that is left, whose stream time is `until` at most (µs).
+    pub fn add(&mut self, until: i64) {
+        self.until = self.until.max(Some(until));
+    }
+
+    /// Whether a cell may count events that are missing.
+    fn touches(&self, key: &CellKey) -> bool {
+        self.until.is_some_and(|until| key.start <= until)
+    }
+
+    /// Returns the stored cells that stay.
+    pub fn kept(&self, right: &BTreeMap<CellKey, CellContent>, stored: &BTreeMap<CellKey, StoredCell>) -> KeptCells {
+        let mut kept = KeptCells::default();
+        if self.until.is_none() {
+            return kept;
+        }
+        let mut right_sessions: BTreeMap<(Arc<str>, String), Vec<(&CellKey, i64)>> = BTreeMap::new();
+        for (key, content) in right.iter().filter(|(key, _)| self.sessions.contains(&key.metric)) {
+            let of_key = right_sessions.entry((key.metric.clone(), key.dimensions.clone())).or_default();
+            of_key.push((key, content.rows));
+        }
+        for (key, old) in stored.iter().filter(|(key, _)| self.touches(key)) {
+            let is_whole = |rows: i64| rows >= old.content.rows;
+            let is_replaced = match self.sessions.contains(&key.metric) {
+                // A right session with as many events contains those of the stored one.
+                true => {
+                    of_sessions(&right_sessions, key).iter().any(|(new, rows)| overlap(new, key) && is_whole(*rows))
+                }
+                false => right.get(key).is_some_and(|new| is_whole(new.rows)),
+            };
+            if !is_replaced {
+                kept.keys.insert(key.clone());
+                if self.sessions.contains(&key.metric) {
+                    let of_key = kept.sessions.entry((key.metric.clone(), key.dimensions.clone())).or_default();
+                    of_key.push(key.clone());
+                }
+            }
+        }
+        kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cell::{Difference, compare};
+    use super::*;
+
+    fn key(metric: &str, start: i64, end: i64) -> CellKey {
+        CellKey { end, start, metric: metric.into(), dimensions: "{}".to_owned() }
+    }
+
+    fn content(rows: i64) -> CellContent {
+        CellContent { value: Some(rows as f64), rows }
+    }
+
+    fn difference(right: &[(CellKey, i64)], stored: &[(CellKey, i64)], until: i64) -> Difference {
+        let mut missing = MissingEvents::new(BTreeSet::from(["s".into()]));
+        missing.add(until);
+        let right = right.iter().map(|(key, rows)| (key.clone(), content(*rows))).collect();
+        let cell = |rows| StoredCell { content: content(rows), revision: 0 };
+        let stored = stored.iter().map(|(key, rows)| (key.clone(), cell(*rows))).collect();
+        compare(&right, &stored, &missing)
+    }
+
+    fn changed(difference: &Difference) -> Vec<(&'static str, i64)> {
+        difference.changes.iter().map(|change| (change.what(), change.key.start)).collect()
+    }
+
+    #[test]
+    fn a_window_with_missing_events_is_neither_lowered_nor_retracted() {
+        let [first, second, third, fourth] = [0, 10, 20, 30].map(|start| key("w", start, start + 10));
+        let stored = [(first.clone(), 5), (second.clone(), 5), (third.clone(), 5), (fourth.clone(), 5)];
+        let right = [(second, 2), (third.clone(), 6), (fourth, 2)];
+        // The first event that is left has stream time 20: the third window may lack events, the fourth has all of them.
+        let found = difference(&right, &stored, 20);
+        assert_eq!(changed(&found), [("corrected", 20), ("corrected", 30)]);
+        assert_eq!((found.kept, found.first_kept), (2, Some(first.clone())));
+        let whole = difference(&right, &[(first, 5), (third, 6)], -1);
+        assert_eq!(changed(&whole), [("retracted", 0), ("inserted", 10), ("inserted", 30)]);
+    }
+
+    #[test]
+    fn a_session_that_lost_its_first_events_stays_and_hides_the_rest_of_it() {
+        let found = difference(&[(key("s", 12, 30), 3)], &[(key("s", 2, 30), 9)], 12);
+        assert_eq!((changed(&found), found.kept), (vec![], 1));
+        // The right session contains the stored one and more.
+        let found = difference(&[(key("s", 2, 40), 9)], &[(key("s", 2, 30), 7)], 12);
+        assert_eq!((changed(&found), found.kept), (vec![("retracted", 2), ("inserted", 2)], 0));
+        // Sessions of another time are judged by themselves.
+        let found = difference(&[(key("s", 50, 60), 3)], &[(key("s", 2, 30), 9), (key("s", 45, 60), 9)], 12);
+        assert_eq!((changed(&found), found.kept), (vec![("retracted", 45), ("inserted", 50)], 1));
+    }
+}

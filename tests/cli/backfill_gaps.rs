@@ -1,0 +1,194 @@
+//! evt-backfill leaves right results alone that its input can no longer give, and loses no late event on the way.
+
+use crate::broker::Bench;
+use crate::harness::Dir;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::Stdio;
+
+const METRICS: &str = r#"
+[defaults]
+size = "1h"
+[[metric]]
+name = "events"
+by = ["source"]
+[[metric]]
+name = "total"
+aggregate = "sum(amount)"
+size = "2h"
+slide = "1h"
+[[metric]]
+name = "visits"
+by = ["source"]
+gap = "3h"
+"#;
+const ALL: &str = "-m metrics.toml --out-of-orderness 30s";
+
+/// Writes three days of events: one every ten minutes, from two sources in turn, the second with a pause of six hours each day.
+fn write_events(dir: &Dir) {
+    let mut text = String::new();
+    for at in 0..3 * 144 {
+        let (day, hour, minute) = (at / 144 + 1, at % 144 / 6, at % 6 * 10);
+        if at % 2 == 1 && (6..12).contains(&hour) {
+            continue;
+        }
+        let event = json!({
+            "event_id": format!("00000000-0000-4000-8000-{at:012}"), "source": if at % 2 == 0 { "web" } else { "app" }, "event_type": "sale",
+            "event_time": format!("2026-01-{day:02}T{hour:02}:{minute:02}:00Z"), "amount": at,
+        });
+        writeln!(text, "{event}").expect("a string");
+    }
+    dir.write("events.jsonl", text);
+    dir.write("metrics.toml", METRICS);
+}
+
+/// The stored rows in the order of their keys.
+fn stored(dir: &Dir, store: &str) -> Vec<Value> {
+    let mut rows =
+        dir.run("evt-view", &["-q", "-o", "jsonl", &format!("{store}?table=aggregated_metrics")]).succeeds().rows();
+    rows.sort_by_key(|row| row["metric_id"].to_string());
+    rows
+}
+
+fn sql(dir: &Dir, statement: &str) {
+    let database = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
+    assert!(database.execute(statement, []).expect("it runs") > 0, "{statement}");
+}
+
+#[test]
+fn results_of_days_that_a_lake_no_longer_holds_stay_and_the_others_are_corrected() {
+    let dir = Dir::new("old_days");
+    write_events(&dir);
+    dir.shell(&format!(
+        "evt-ingest -q events.jsonl --to parquet:raw; evt-window -q events.jsonl {ALL} --to sqlite:m.db"
+    ))
+    .succeeds();
+    let right = stored(&dir, "sqlite:m.db");
+    dir.shell("rm -r raw/date=2026-01-01").succeeds();
+    let line = format!("evt-backfill parquet:raw --all-closed {ALL} --to sqlite:m.db");
+    let said = dir.shell(&format!("{line} --dry-run")).succeeds();
+    assert_eq!(said.text(), "", "{said}");
+    assert!(
+        said.stderr()
+            .contains("stored windows count events that the input does not hold; not corrected, first total {} from"),
+        "{said}"
+    );
+    assert!(said.stderr().contains("the input begins at events.jsonl/0@"), "{said}");
+    sql(&dir, "DELETE FROM aggregated_metrics WHERE window_start >= '2026-01-03T02' AND window_end <= '2026-01-03T09'");
+    sql(
+        &dir,
+        "UPDATE aggregated_metrics SET value = 1 WHERE window_start >= '2026-01-02T04' AND window_end < '2026-01-02T07'",
+    );
+    dir.shell(&line).succeeds();
+    let values = |rows: &[Value]| -> Vec<Value> {
+        rows.iter().map(|row| json!([row["metric_id"], row["value"], row["rows"]])).collect()
+    };
+    assert_eq!(values(&stored(&dir, "sqlite:m.db")), values(&right));
+}
+
+#[test]
+fn results_of_records_that_a_topic_no_longer_holds_stay_and_a_late_event_for_them_is_reported() {
+    let Some(bench) = Bench::new("old_records") else { return };
+    let (dir, topic) = (&bench.dir, bench.topic("t", 1, &[]));
+    write_events(dir);
+    let late = r#"{"event_id":"10000000-0000-4000-8000-000000000000","source":"web","event_type":"sale","event_time":"2026-01-01T00:05:00Z","amount":1}"#;
+    dir.write("late_event.jsonl", format!("{late}\n"));
+    dir.shell(&format!("evt-ingest -q events.jsonl late_event.jsonl --to '{}'", bench.uri(&topic, ""))).succeeds();
+    let live = format!(
+        "evt-window -q '{}' --time event_time {ALL} --late late.jsonl --to sqlite:m.db",
+        bench.uri(&topic, "?end=latest")
+    );
+    dir.shell(&live).succeeds();
+    assert_eq!(dir.rows("late.jsonl").len(), 1);
+    let before = stored(dir, "sqlite:m.db");
+    let line = format!(
+        "evt-backfill '{}' --time event_time {ALL} --late-events late.jsonl --only events --only total --to sqlite:m.db",
+        bench.uri(&format!("{topic}?start=0:200"), "")
+    );
+    let said = dir.shell(&line).ends_with(1);
+    assert!(said.stderr().contains("stored windows count events that the input does not hold"), "{said}");
+    assert_eq!(stored(dir, "sqlite:m.db"), before, "{said}");
+    let whole = dir.shell(&line.replace("?start=0:200", "")).succeeds();
+    assert!(whole.stderr().contains("cells: 3 corrected"), "{whole}");
+}
+
+/// Writes events of which some are late, with the results of live and the late events.
+fn run_with_late_events(dir: &Dir) {
+    dir.write(
+        "metrics.toml",
+        METRICS.replace("gap = \"3h\"", "").replace("h\"", "m\"").replace("amount", "latency_ms"),
+    );
+    let flags = "--events 12k --seed 11 --rate 10 --late 0.02 -q";
+    dir.shell(&format!("evt-gen {flags} > events.jsonl")).succeeds();
+    let live = "evt-ingest -q events.jsonl --to parquet:raw --to events.frames; \
+                evt-window -q -m metrics.toml --late late.jsonl --late-partial events.frames | evt-sink -q --to sqlite:live.db";
+    dir.shell(live).succeeds();
+    assert!(dir.rows("late.jsonl").len() > 50);
+}
+
+#[test]
+fn late_events_that_a_run_does_not_correct_are_corrected_by_the_next_one() {
+    let dir = Dir::new("late_scope");
+    run_with_late_events(&dir);
+    let line = "evt-backfill parquet:raw --all-closed -m metrics.toml --late-events late.jsonl";
+    dir.shell(&format!("cp live.db right.db; {line} -q --to sqlite:right.db")).succeeds();
+    let right = stored(&dir, "sqlite:right.db");
+    assert_ne!(stored(&dir, "sqlite:live.db"), right, "late events change some windows");
+    for part in ["--only events", "--closed-before 2026-01-01T00:10:00Z"] {
+        let line = if part.starts_with("--closed") { line.replace("--all-closed ", "") } else { line.to_owned() };
+        let first = dir.shell(&format!("cp live.db m.db; {line} {part} --to sqlite:m.db"));
+        assert!(matches!(first.status(), 0 | 1), "{first}");
+        assert_ne!(stored(&dir, "sqlite:m.db"), right, "{part} corrects some windows only");
+        dir.shell("evt-backfill parquet:raw --all-closed -q -m metrics.toml --late-events late.jsonl --to sqlite:m.db")
+            .succeeds();
+        assert_eq!(stored(&dir, "sqlite:m.db"), right, "{part}: {first}");
+    }
+}
+
+#[test]
+fn a_killed_correction_of_late_events_is_resumed_when_more_late_events_have_come() {
+    let dir = Dir::new("late_grown");
+    run_with_late_events(&dir);
+    let all = dir.rows("late.jsonl").len();
+    dir.shell(&format!("head -{} late.jsonl > some.jsonl", all / 2)).succeeds();
+    let args = [
+        "-q",
+        "-",
+        "-f",
+        "jsonl",
+        "--origin",
+        "events.jsonl",
+        "-m",
+        "metrics.toml",
+        "--late-events",
+        "some.jsonl",
+        "--to",
+        "sqlite:live.db",
+    ];
+    let mut waiting =
+        dir.command("evt-backfill", &args).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let events = dir.bytes("events.jsonl");
+    waiting.stdin.as_mut().expect("it is piped").write_all(&events[..events.len() / 2]).expect("it reads");
+    crate::harness::eventually("it is in flight", || {
+        let other = "evt-backfill -q events.jsonl -m metrics.toml --only events --since 2026-01-01T00:00:00Z --until 2026-01-01T03:00:00Z --to sqlite:live.db";
+        dir.shell(other).status() == 75
+    });
+    waiting.kill().expect("it runs");
+    waiting.wait().expect("it ends");
+    dir.shell("cp late.jsonl some.jsonl").succeeds();
+    let stdin = "evt-backfill - -f jsonl --origin events.jsonl -m metrics.toml --late-events some.jsonl --to sqlite:live.db < events.jsonl";
+    let said = dir.shell(stdin).succeeds();
+    assert!(said.stderr().contains("ended correction"), "{said}");
+    assert!(!said.stderr().contains("cells: 0 corrected"), "{said}");
+}
+
+#[test]
+fn rows_that_are_no_events_are_refused_with_their_kind() {
+    let dir = Dir::new("other_kind");
+    write_events(&dir);
+    dir.shell(&format!("evt-window -q events.jsonl {ALL} --to sqlite:m.db")).succeeds();
+    let line = format!("evt-backfill 'sqlite:m.db?table=aggregated_metrics' {ALL} --to sqlite:n.db --dry-run");
+    let said = dir.shell(&line).ends_with(2);
+    assert!(said.stderr().contains("expected events, found rows of kind metric"), "{said}");
+}
