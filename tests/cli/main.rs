@@ -5,7 +5,7 @@ mod alert;
 mod alert_inputs;
 mod alert_rows;
 mod backfill;
-mod backfill_gaps;
+mod backfill_input;
 mod broker;
 mod brokers;
 mod channels;

@@ -1,4 +1,5 @@
-//! evt-backfill leaves right results alone that its input can no longer give, and loses no late event on the way.
+//! The inputs of evt-backfill: records that are gone, late events that one run does not correct, rows of another kind, and days that
+//! are read at the same time.
 
 use crate::broker::Bench;
 use crate::harness::Dir;
@@ -191,4 +192,31 @@ fn rows_that_are_no_events_are_refused_with_their_kind() {
     let line = format!("evt-backfill 'sqlite:m.db?table=aggregated_metrics' {ALL} --to sqlite:n.db --dry-run");
     let said = dir.shell(&line).ends_with(2);
     assert!(said.stderr().contains("expected events, found rows of kind metric"), "{said}");
+}
+
+#[test]
+fn days_that_are_read_at_the_same_time_give_the_same_rows() {
+    let dir = Dir::new("jobs");
+    write_events(&dir);
+    dir.shell("evt-ingest -q events.jsonl --to parquet:raw --to sqlite:raw.db").succeeds();
+    let without_sessions = METRICS.split("[[metric]]\nname = \"visits\"").next().expect("a metric");
+    dir.write("windows.toml", without_sessions);
+    let range = "--since 2026-01-01T12:00:00Z --until 2026-01-03T05:00:00Z";
+    for (number, input) in ["parquet:raw", "'sqlite:raw.db?table=raw_events'"].into_iter().enumerate() {
+        for (at, flags) in
+            ["-m metrics.toml", "-m windows.toml", &format!("-m windows.toml {range}")].into_iter().enumerate()
+        {
+            let rows = [1, 2, 7].map(|jobs| {
+                let store = format!("sqlite:m{number}{at}{jobs}.db");
+                let line = format!("evt-backfill -q {input} --all-closed {flags} --jobs {jobs} --to {store}");
+                dir.shell(&line).succeeds();
+                let mut rows = stored(&dir, &store);
+                rows.iter_mut().for_each(|row| row["updated_at"] = Value::Null);
+                rows
+            });
+            assert!(rows[0].len() > 40 && rows[0] == rows[1] && rows[0] == rows[2], "{input} {flags}");
+        }
+    }
+    let refused = dir.shell("evt-backfill parquet:raw -m metrics.toml --jobs 0 --to sqlite:m.db").ends_with(2);
+    assert!(refused.stderr().contains("--jobs"), "{refused}");
 }
