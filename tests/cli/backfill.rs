@@ -312,7 +312,7 @@ fn a_late_event_that_the_input_does_not_hold_stays_pending_until_it_does() {
         .succeeds();
     let line = "--late-events late.jsonl -m metrics.toml --to sqlite:m.db";
     let said = dir.shell(&format!("evt-backfill some.frames {line}")).ends_with(1);
-    assert!(said.stderr().contains("1 late events are pending") && said.stderr().contains(id), "{said}");
+    assert!(said.stderr().contains("late events pending: 1;") && said.stderr().contains(id), "{said}");
     let said = dir.shell(&format!("evt-backfill events.frames {line}")).succeeds();
     assert!(!said.stderr().contains("cells: 0 corrected, 0 inserted"), "{said}");
     let said = dir.shell(&format!("evt-backfill events.frames {line}")).succeeds();
@@ -358,7 +358,11 @@ fn only_windows_that_the_input_of_a_store_closes_are_corrected() {
         assert!(last("events ") > last("latency "), "its windows stay open for longer");
         let bound =
             format!("evt-backfill {input} -m metrics.toml --closed-before 2026-01-01T00:10:00Z --to sqlite:{name}2.db");
-        dir.shell(&bound).succeeds();
+        let said = dir.shell(&bound).succeeds();
+        assert!(
+            said.stderr().contains("open at 2026-01-01T00:10:00.000000Z (--closed-before) are not corrected"),
+            "{said}"
+        );
         let got = cells(&dir, &format!("sqlite:{name}2.db"));
         let ends = got.keys().filter(|key| key.starts_with("latency ")).filter_map(|key| key.split(' ').nth(2));
         assert_eq!(ends.max(), Some("2026-01-01T00:08:00.000000Z"));
@@ -461,6 +465,7 @@ fn windows_that_a_topic_closes_equal_those_of_live_and_records_that_are_gone_are
     let said = dir.shell(&backfill).succeeds();
     let (right, got) = (cells(dir, "sqlite:right.db"), cells(dir, "sqlite:m.db"));
     assert!(said.stderr().contains("windows that were open at") && !said.stderr().contains("are gone"), "{said}");
+    assert!(said.stderr().contains("are not corrected; partition ") && said.stderr().contains(" ends there"), "{said}");
     assert!(got.len() > 100 && got.len() < right.len(), "{} of {}\n{said}", got.len(), right.len());
     assert!(got.iter().all(|(key, cell)| right.get(key) == Some(cell)), "{said}");
     let some = backfill.replace(&topic, &format!("{topic}?start=0:5,1:0")).replace("m.db", "some.db");

@@ -340,7 +340,7 @@ impl Correct {
     }
 
     /// Adds the results to the report at the end.
-    fn report(&self, out: &mut dyn Collector) {
+    fn report(&self, how: How, out: &mut dyn Collector) {
         let CorrectionCounts { inserted, corrected, retracted, unchanged, .. } = self.counts;
         let would = if self.setup.dry_run { "would be " } else { "" };
         out.note(Message::Info(format!(
@@ -356,9 +356,11 @@ impl Correct {
         if taken_out > 0 {
             out.note(Message::Info(format!("{taken_out} cells no longer count late events")));
         }
-        self.report_open(out);
+        if how != How::Stopped {
+            self.report_open(out);
+        }
         if let Some((count, first)) = self.setup.late_input.as_ref().and_then(LateInput::pending) {
-            let line = format!("{count} late events are pending: the input does not hold them, first {first}");
+            let line = format!("late events pending: {count}; the input does not hold them, first {first}");
             out.note(Message::Warning(line));
             out.detail("late_pending", count.into());
             out.set_verdict(1);
@@ -410,7 +412,13 @@ impl Correct {
             (Order::Stores { held_by: Some(held_by), .. }, Some(closed)) => {
                 format!("windows that were open at {} are not corrected; {held_by}", format_instant(closed))
             }
-            (_, Some(closed)) => format!("windows that were open at {} are not corrected", format_instant(closed)),
+            (_, Some(closed)) => {
+                let slowest = self.window.watermark().slowest();
+                let held_by =
+                    slowest.map(|(origin, partition)| format!("; partition {partition} of {origin} ends there"));
+                let held_by = held_by.unwrap_or_default();
+                format!("windows that were open at {} are not corrected{held_by}", format_instant(closed))
+            }
             (_, None) => "no window is closed; nothing was corrected".to_owned(),
         };
         out.note(Message::Info(line));
@@ -496,7 +504,7 @@ impl Operator for Correct {
 
     fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
         self.conclude(ended.end.how, out)?;
-        self.report(out);
+        self.report(ended.end.how, out);
         Ok(Counts::default())
     }
 
