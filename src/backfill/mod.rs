@@ -4,15 +4,20 @@
 //!
 //! - `cell.rs`: cells, and the difference between right and stored ones.
 //! - `scope.rs`: the cells that a correction covers.
-//! - `late.rs`: cells that count their late events.
+//! - `late.rs`: cells that count their late events; `session.rs`: sessions that do.
+//! - `plan.rs`: what these sessions change in a step of a correction.
 //! - `change.rs`: differences as rows.
 
 mod cell;
 mod change;
 mod late;
+mod plan;
 mod scope;
+mod session;
 
 pub use cell::{CellContent, CellKey, Change, Difference, StoredCell, compare};
 pub use change::Changes;
-pub use late::{LateCell, LateCells};
+pub use late::{LateCell, LateCells, NamedSession};
+pub use plan::{SessionPlan, StepScope};
 pub use scope::{MetricScope, Scope};
+pub use session::NameOrigin;

@@ -4,7 +4,7 @@
 use super::args::BothArgs;
 use super::late::LateInput;
 use super::operator::{Correct, Order, Setup};
-use crate::backfill::{Changes, LateCells, MetricScope, Scope};
+use crate::backfill::{Changes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
 use crate::cli::args::{Disorder, disorder};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
@@ -244,13 +244,19 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let only_late = late_input.is_some() && scope.range == Span::default();
     if only_late {
         // Only the cells that late events name are corrected.
-        scope.range = late.span().unwrap_or(Span { since: Some(0), until: Some(0) });
+        scope.range = late.span(args.before).unwrap_or(Span { since: Some(0), until: Some(0) });
+        scope.read_since = scope.range.since;
         late.raise(&stored);
     } else if !args.without_late {
         stored.iter().filter(|cell| scope.covers(&cell.key)).for_each(|cell| late.add(cell));
     }
     let claim = args.claim(&scope, digest);
-    let reading = scope.reading(args.before);
+    // The range of cells that late events name has room for the sessions around them.
+    let reading = scope.reading(if only_late { 0 } else { args.before });
+    let origin = if args.without_late { NameOrigin::Removed } else { NameOrigin::Store };
+    let is_session = |cell: &LateCell| scope.metric(&cell.key.metric).is_some_and(MetricScope::is_session);
+    let (names, stored): (Vec<LateCell>, Vec<LateCell>) = stored.into_iter().partition(is_session);
+    names.iter().filter(|cell| reading.contains(cell.key.start)).for_each(|cell| late.add_name(cell, origin));
     let has_sessions = scope.metrics.iter().any(MetricScope::is_session);
     let order = order(&args, &both, reading, has_sessions)?;
     set_outputs(&mut both, run);
