@@ -5,6 +5,7 @@ mod alert;
 mod alert_inputs;
 mod alert_rows;
 mod backfill;
+mod backfill_sessions;
 mod broker;
 mod brokers;
 mod channels;

@@ -55,7 +55,7 @@ pub(super) struct WindowsArgs {
     /// Correct windows that end at INSTANT or earlier
     #[arg(long, value_name = "INSTANT")]
     until: Option<String>,
-    /// Read events from this long before --since, in which sessions may begin
+    /// Read events from this long before --since, in which sessions may begin, and around late events
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     before: i64,
     /// Correct only windows that are closed at INSTANT
@@ -233,7 +233,9 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let bound = args.out_of_orderness.0.unwrap_or(i64::MAX);
     let mut late = LateCells::new(args.spec()?, bound);
     let given = args.late_events.as_deref();
-    let mut late_input = given.map(|uri| LateInput::new(uri, scope.range == Span::default())).transpose()?;
+    // Another run corrects what this one does not.
+    let corrects_all = scope.range == Span::default() && scope.closed_before.is_none() && args.only.is_empty();
+    let mut late_input = given.map(|uri| LateInput::new(uri, corrects_all)).transpose()?;
     // `--dry-run` opens the store to compare it only.
     let mut corrections = target.open(both.dry_run, run)?;
     let names: Vec<String> = scope.metrics.iter().map(|metric| metric.name.to_string()).collect();
