@@ -1,8 +1,8 @@
 //! Cells that count their late events.
 //!
-//! A late event names the cells that did not count it: the windows of its metrics that had closed by its own stream time. A named
-//! cell counts the rows that evt-window counted and, besides, the late ones whose stream time is at most its `late_until`. So a later run
-//! that reads further late events from the raw input computes the same cell, until these events name it too.
+//! A late event names the cells that did not count it: the windows of its metrics that had closed by its own stream time, or all of them
+//! if none had. A named cell counts the rows that evt-window counted and, besides, the late ones whose stream time is at most its
+//! `late_until`. So a later run that reads further late events from the raw input computes the same cell, until these events name it too.
 //!
 //! A late event of a session metric names its instant and its dimensions, as the cell of the session that it would be alone; see
 //! `session.rs`.
@@ -222,7 +222,8 @@ impl LateCells {
         Ok(named)
     }
 
-    /// Returns the cells that did not count a late event: its windows that had closed, or the session that it would be alone.
+    /// Returns the cells that did not count a late event: its windows that had closed, or the session that it would be
+    /// alone.
     fn missed(&self, metric: &Metric, read: &EventRows<'_>, row: usize) -> Vec<CellKey> {
         let time = read.event_times[row];
         let key =
@@ -230,8 +231,10 @@ impl LateCells {
         match (metric.shape, WindowRule::of(metric)) {
             (Shape::Sliding { size, .. }, Some(windows)) => {
                 let bound = read.stream_times[row].saturating_sub(self.out_of_orderness);
-                let closed = windows.ends(time).filter(|end| !windows.counts(*end, bound));
-                closed.map(|end| key(end - size, end)).collect()
+                let is_closed = |end: &i64| !windows.counts(*end, bound);
+                // Without a closed window, live called it late because a partition was idle or new.
+                let is_late = windows.ends(time).any(|end| is_closed(&end));
+                windows.ends(time).filter(|end| !is_late || is_closed(end)).map(|end| key(end - size, end)).collect()
             }
             (Shape::Session { gap }, _) => vec![key(time, time.saturating_add(gap).min(LATEST))],
             (Shape::Sliding { .. }, None) => vec![],

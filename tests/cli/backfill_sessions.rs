@@ -122,7 +122,10 @@ fn late_events_correct_only_their_sessions_and_every_later_run_agrees_until_they
         let range = "--since 2010-12-02T00:00:00Z --until 2010-12-03T12:00:00Z";
         for again in [&with_late, &format!("{line} --dry-run"), &format!("{line} {range} --dry-run")] {
             let again = dir.shell(again).succeeds();
-            assert!(!again.stderr().contains("not corrected;") && again.stderr().contains("cells: 0 "), "{again}");
+            assert!(
+                !again.stderr().contains("sessions of late events") && again.stderr().contains("cells: 0 "),
+                "{again}"
+            );
             assert!(again.stderr().contains("0 inserted, 0 retracted") || again.text().is_empty(), "{again}");
         }
         assert_eq!(cells(&dir, &store), right, "{store}");
@@ -261,4 +264,34 @@ fn late_events_that_one_run_left_out_are_corrected_by_the_next() {
     assert!(rest.stderr().contains("cells: 0 corrected, 1 inserted, 0 retracted, 3 right"), "{rest}");
     let again = dir.shell(line).succeeds();
     assert!(again.stderr().contains("cells: 0 corrected, 0 inserted, 0 retracted, 0 right"), "{again}");
+}
+
+#[test]
+fn an_event_that_was_late_because_its_partition_was_idle_corrects_its_windows_and_its_session() {
+    let dir = Dir::new("late-idle");
+    let row =
+        |n: u32, p: &str, second: u32| format!("{n},{p},k,2026-01-01T00:{:02}:{:02}Z\n", second / 60, second % 60);
+    let one: String = (0..10).map(|minute| row(minute, "p0", minute * 60)).collect();
+    dir.write("one.csv", format!("n,p,k,at\n{one}"));
+    // By its own partition this event is in time.
+    dir.write("all.csv", format!("n,p,k,at\n{one}{}", row(0, "p1", 330)));
+    dir.write("metrics.toml", SMALL);
+    for name in ["one", "all"] {
+        let line = format!(
+            "evt-ingest -q - -f csv --origin in --time at --field partition=p --field offset=n -o frames < {name}.csv \
+             > {name}.frames; \
+             evt-window -q {name}.frames -m metrics.toml --out-of-orderness all | evt-sink -q --to sqlite:{name}.db"
+        );
+        dir.shell(&line).succeeds();
+    }
+    let rows = dir.run("evt-view", &["-q", "-o", "jsonl", "all.frames"]).succeeds().rows();
+    let mut late = rows.into_iter().find(|row| row["partition"] == "p1").expect("it is there");
+    late["late_for"] = serde_json::json!(["visit", "minute"]);
+    late["lateness_ms"] = 0.into();
+    late["partial"] = false.into();
+    dir.write("late.jsonl", format!("{late}\n"));
+    let line = "evt-backfill all.frames -m metrics.toml --late-events late.jsonl --to sqlite:one.db";
+    let said = dir.shell(line).succeeds();
+    assert!(said.stderr().contains("cells: 2 corrected, 0 inserted, 0 retracted, 0 right"), "{said}");
+    assert_eq!(cells(&dir, "sqlite:one.db"), cells(&dir, "sqlite:all.db"), "{said}");
 }
