@@ -1,23 +1,30 @@
 //! Cells that count their late events.
 //!
-//! A late event names the cells that did not count it: the windows of its metrics that had closed by its own stream time. A named
-//! cell counts the rows that evt-window counted and, besides, the late ones whose stream time is at most its `late_until`. So a later run
-//! that reads further late events from the raw input computes the same cell, until these events name it too.
+//! A late event names the cells that did not count it: the windows of its metrics that had closed by its own stream time, or all of them
+//! if none had. A named cell counts the rows that evt-window counted and, besides, the late ones whose stream time is at most its
+//! `late_until`. So a later run that reads further late events from the raw input computes the same cell, until these events name it too.
+//!
+//! A late event of a session metric names its instant and its dimensions, as the cell of the session that it would be alone; see
+//! `session.rs`.
 
 use super::cell::{CellContent, CellKey};
 use super::scope::Scope;
+use super::session::{FoundSession, Name, NameOrigin, NamedKeys, SessionRow};
 use crate::error::{Error, Result};
 use crate::expr::{LeafBatch, Leaves, write_dimensions};
 use crate::kind::event::column;
 use crate::kind::late::LATE_FOR;
 use crate::kind::span::Span;
+use crate::op::window::Outcome;
 use crate::op::window::metric::{Metric, Shape};
 use crate::op::window::slots::Slots;
 use crate::op::window::spec::Spec;
+use crate::time::{EARLIEST, LATEST};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// A cell that counts late events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +40,23 @@ pub struct LateCells {
     leaves: Leaves,
     metrics: Vec<Metric>,
     out_of_orderness: i64,
-    /// The cells of each metric.
+    /// The cells of each metric; empty for session metrics.
     cells: Vec<MetricCells>,
-    /// Late events of session metrics, whose windows depend on their events.
-    sessions: u64,
+    /// The named keys of each session metric, and the index of the metric.
+    sessions: Vec<(usize, NamedKeys)>,
+}
+
+/// A session that contains named instants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedSession {
+    /// Its key.
+    pub key: CellKey,
+    /// Its content; `None` if there is a named instant without a session.
+    pub content: Option<CellContent>,
+    /// The cells that name its instants.
+    pub names: Vec<LateCell>,
+    /// The origin of the names: `Input` if one of them has it.
+    pub origin: NameOrigin,
 }
 
 /// The windows of one metric: size, slide, shift and lateness (µs).
@@ -130,26 +150,34 @@ impl LateCells {
         let Spec { leaves, metrics } = spec;
         let cells = |metric: &Metric| MetricCells { slots: Slots::new(metric.call.create()), cells: BTreeMap::new() };
         let cells = metrics.iter().map(cells).collect();
-        Self { leaves, metrics, out_of_orderness, cells, sessions: 0 }
+        let sessions = metrics.iter().enumerate().filter_map(|(at, metric)| match metric.shape {
+            Shape::Session { gap } => Some((at, NamedKeys::new(gap, metric.call.create()))),
+            Shape::Sliding { .. } => None,
+        });
+        let sessions = sessions.collect();
+        Self { leaves, metrics, out_of_orderness, cells, sessions }
     }
 
     /// Whether there are no cells.
     pub fn is_empty(&self) -> bool {
-        self.cells.iter().all(|metric| metric.cells.is_empty())
+        self.cells.iter().all(|metric| metric.cells.is_empty()) && self.sessions.iter().all(|(_, keys)| keys.is_empty())
     }
 
-    /// Returns the number of late events that named no cell because their metric has sessions.
-    pub fn sessions(&self) -> u64 {
-        self.sessions
-    }
-
-    /// Adds a cell, or raises its `late_until`. Cells of other metrics are ignored.
+    /// Adds a cell, or raises its `late_until`. Cells of session metrics and of unknown ones are ignored.
     pub fn add(&mut self, cell: &LateCell) {
         let at = self.metrics.iter().position(|metric| metric.name == *cell.key.metric);
         let Some(at) = at.filter(|at| WindowRule::of(&self.metrics[*at]).is_some()) else { return };
         let cells = self.cells[at].cells.entry(cell.key.end).or_default();
         let known = cells.entry(cell.key.dimensions.clone()).or_insert(NamedCell { late_until: i64::MIN, slot: None });
         known.late_until = known.late_until.max(cell.late_until);
+    }
+
+    /// Adds the instant of a key that a cell of a session metric names. Cells of other metrics are ignored.
+    pub fn add_name(&mut self, cell: &LateCell, origin: NameOrigin) {
+        let Self { metrics, sessions, .. } = self;
+        let found = sessions.iter_mut().find(|(at, _)| metrics[*at].name == *cell.key.metric);
+        let name = Name { time: cell.key.start, late_until: cell.late_until, origin };
+        found.into_iter().for_each(|(_, keys)| keys.name(&cell.key.dimensions, name));
     }
 
     /// Raises the `late_until` of known cells to those of `stored`.
@@ -178,57 +206,136 @@ impl LateCells {
                 names.as_string::<i32>().iter().flatten().any(|name| name == metric.name)
             };
             let rows: Vec<usize> = (0..batch.num_rows()).filter(of_metric).collect();
-            let Some(windows) = WindowRule::of(metric) else {
-                self.sessions += rows.len() as u64;
-                continue;
-            };
             let read = EventRows::new(metric, batch, &leaves)?;
             for row in rows.into_iter().filter(|row| read.passes(*row)) {
-                let stream_time = read.stream_times[row];
-                let bound = stream_time.saturating_sub(self.out_of_orderness);
-                for end in windows.ends(read.event_times[row]).filter(|end| !windows.counts(*end, bound)) {
-                    let (start, dimensions) = (end - windows.size, read.dimensions(row));
-                    let key = CellKey { end, start, metric: metric.name.as_str().into(), dimensions };
-                    if scope.covers(&key) {
-                        named[row] = true;
-                        found.push(LateCell { key, late_until: stream_time });
-                    }
+                let keys = self.missed(metric, &read, row);
+                for key in keys.into_iter().filter(|key| scope.covers(key)) {
+                    named[row] = true;
+                    found.push(LateCell { key, late_until: read.stream_times[row] });
                 }
             }
         }
-        found.iter().for_each(|cell| self.add(cell));
+        for cell in &found {
+            self.add(cell);
+            self.add_name(cell, NameOrigin::Input);
+        }
         Ok(named)
     }
 
-    /// Returns the least span that contains the windows of all cells; `None` without cells.
-    pub fn span(&self) -> Option<Span> {
+    /// Returns the cells that did not count a late event: its windows that had closed, or the session that it would be
+    /// alone.
+    fn missed(&self, metric: &Metric, read: &EventRows<'_>, row: usize) -> Vec<CellKey> {
+        let time = read.event_times[row];
+        let key =
+            |start, end| CellKey { end, start, metric: metric.name.as_str().into(), dimensions: read.dimensions(row) };
+        match (metric.shape, WindowRule::of(metric)) {
+            (Shape::Sliding { size, .. }, Some(windows)) => {
+                let bound = read.stream_times[row].saturating_sub(self.out_of_orderness);
+                let is_closed = |end: &i64| !windows.counts(*end, bound);
+                // Without a closed window, live called it late because a partition was idle or new.
+                let is_late = windows.ends(time).any(|end| is_closed(&end));
+                windows.ends(time).filter(|end| !is_late || is_closed(end)).map(|end| key(end - size, end)).collect()
+            }
+            (Shape::Session { gap }, _) => vec![key(time, time.saturating_add(gap).min(LATEST))],
+            (Shape::Sliding { .. }, None) => vec![],
+        }
+    }
+
+    /// Returns the least span that contains the windows of all cells, and `around` before and after the instants that late events of
+    /// this run name; `None` without them.
+    pub fn span(&self, around: i64) -> Option<Span> {
         let mut span: Option<(i64, i64)> = None;
+        let mut widen =
+            |since: i64, until: i64| span = Some(span.map_or((since, until), |(a, b)| (a.min(since), b.max(until))));
         for (metric, cells) in self.metrics.iter().zip(&self.cells) {
             let Some(windows) = WindowRule::of(metric) else { continue };
             let ends = cells.cells.first_key_value().zip(cells.cells.last_key_value());
-            let Some(((first, _), (last, _))) = ends else { continue };
-            let (since, until) = (first.saturating_sub(windows.size), *last);
-            span = Some(span.map_or((since, until), |(a, b)| (a.min(since), b.max(until))));
+            ends.into_iter().for_each(|((first, _), (last, _))| widen(first.saturating_sub(windows.size), *last));
+        }
+        for (at, keys) in &self.sessions {
+            let Shape::Session { gap } = self.metrics[*at].shape else { continue };
+            let around = around.saturating_add(gap);
+            let times = keys.of_input();
+            times.for_each(|time| {
+                widen(time.saturating_sub(around).max(EARLIEST), time.saturating_add(around).min(LATEST))
+            });
         }
         span.map(|(since, until)| Span { since: Some(since), until: Some(until) })
     }
 
-    /// Adds the rows of a batch of events to the cells; `dead` are the rows that no metric counts.
-    pub fn on_batch(&mut self, batch: &RecordBatch, dead: &[usize]) -> Result<()> {
+    /// Adds the rows of a batch of events to the cells; `outcome` is what live calls them.
+    pub fn on_batch(&mut self, batch: &RecordBatch, outcome: &Outcome) -> Result<()> {
         let mut keep: Vec<bool> = instants(batch, column::EVENT_TIME).iter().map(|time| self.touches(*time)).collect();
-        dead.iter().for_each(|row| keep[*row] = false);
-        if !keep.contains(&true) {
-            return Ok(());
+        outcome.dead.iter().for_each(|(row, _)| keep[*row] = false);
+        if keep.contains(&true) {
+            let batch = filter_record_batch(batch, &BooleanArray::from(keep))?;
+            let leaves = LeafBatch::read(&self.leaves, &batch)?;
+            for (metric, cells) in self.metrics.iter().zip(&mut self.cells) {
+                let Some(windows) = WindowRule::of(metric).filter(|_| !cells.cells.is_empty()) else { continue };
+                cells.count(windows, &EventRows::new(metric, &batch, &leaves)?, self.out_of_orderness);
+                cells.slots.flush(&arguments(metric, &leaves)?);
+            }
         }
-        let batch = filter_record_batch(batch, &BooleanArray::from(keep))?;
-        let leaves = LeafBatch::read(&self.leaves, &batch)?;
-        for (metric, cells) in self.metrics.iter().zip(&mut self.cells) {
-            let Some(windows) = WindowRule::of(metric).filter(|_| !cells.cells.is_empty()) else { continue };
-            cells.count(windows, &EventRows::new(metric, &batch, &leaves)?, self.out_of_orderness);
-            let args: Vec<ArrayRef> = metric.call.args().iter().map(|arg| arg.eval(&leaves)).collect::<Result<_>>()?;
-            cells.slots.flush(&args);
+        match self.sessions.iter().all(|(_, keys)| keys.is_empty()) {
+            true => Ok(()),
+            false => self.count_sessions(batch, outcome),
+        }
+    }
+
+    /// Adds the rows of a batch to the sessions of named keys.
+    fn count_sessions(&mut self, batch: &RecordBatch, outcome: &Outcome) -> Result<()> {
+        let leaves = LeafBatch::read(&self.leaves, batch)?;
+        let mut is_dead = vec![false; batch.num_rows()];
+        outcome.dead.iter().for_each(|(row, _)| is_dead[*row] = true);
+        for (at, keys) in self.sessions.iter_mut().filter(|(_, keys)| !keys.is_empty()) {
+            let metric = &self.metrics[*at];
+            let read = EventRows::new(metric, batch, &leaves)?;
+            let mut is_late = vec![false; batch.num_rows()];
+            let of_metric = outcome.late.iter().filter(|late| late.metric as usize == *at && !late.half);
+            of_metric.for_each(|late| is_late[late.row as usize] = true);
+            let mut rows = vec![];
+            for row in (0..batch.num_rows()).filter(|row| !is_dead[*row] && read.passes(*row)) {
+                let (time, stream_time) = (read.event_times[row], read.stream_times[row]);
+                let found = SessionRow { row: row as u32, time, stream_time, is_late: is_late[row] };
+                let dimensions = read.dimensions(row);
+                if keys.counts(&dimensions, found) {
+                    rows.push((dimensions, found));
+                }
+            }
+            if !rows.is_empty() {
+                keys.add(&rows, &arguments(metric, &leaves)?);
+            }
         }
         Ok(())
+    }
+
+    /// Removes the names of all session metrics; returns the sessions that contain them.
+    pub fn take_sessions(&mut self) -> Vec<NamedSession> {
+        let mut taken = vec![];
+        for (at, keys) in &mut self.sessions {
+            let Metric { name, shape: Shape::Session { gap }, .. } = &self.metrics[*at] else { continue };
+            let name: Arc<str> = name.as_str().into();
+            for (dimensions, sessions) in keys.take() {
+                let key = |start: i64, end: i64| CellKey {
+                    end: end.min(LATEST),
+                    start,
+                    metric: name.clone(),
+                    dimensions: dimensions.clone(),
+                };
+                for FoundSession { start, end, content, names } in sessions {
+                    let origins = names.iter().map(|name| name.origin);
+                    let is_input = origins.clone().any(|origin| origin == NameOrigin::Input);
+                    let origin = origins.last().filter(|_| !is_input).unwrap_or(NameOrigin::Input);
+                    let cell = |name: &Name| LateCell {
+                        key: key(name.time, name.time.saturating_add(*gap)),
+                        late_until: name.late_until,
+                    };
+                    let names = names.iter().map(cell).collect();
+                    taken.push(NamedSession { key: key(start, end), content, names, origin });
+                }
+            }
+        }
+        taken
     }
 
     /// Whether an instant is in the window of a cell.
@@ -263,6 +370,10 @@ impl LateCells {
     }
 }
 
+fn arguments(metric: &Metric, leaves: &LeafBatch) -> Result<Vec<ArrayRef>> {
+    metric.call.args().iter().map(|arg| arg.eval(leaves)).collect()
+}
+
 impl MetricCells {
     /// Counts the rows in the slots of their cells.
     fn count(&mut self, windows: WindowRule, rows: &EventRows<'_>, out_of_orderness: i64) {
@@ -285,4 +396,4 @@ impl MetricCells {
 
 #[cfg(test)]
 #[path = "late_tests.rs"]
-mod tests;
+pub(super) mod tests;

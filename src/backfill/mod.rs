@@ -5,17 +5,22 @@
 //! - `cell.rs`: cells, and the difference between right and stored ones.
 //! - `scope.rs`: the cells that a correction covers.
 //! - `missing.rs`: events that the input may not hold, and the stored cells that may count them.
-//! - `late.rs`: cells that count their late events.
+//! - `late.rs`: cells that count their late events; `session.rs`: sessions that do.
+//! - `plan.rs`: what these sessions change in a step of a correction.
 //! - `change.rs`: differences as rows.
 
 mod cell;
 mod change;
 mod late;
 mod missing;
+mod plan;
 mod scope;
+mod session;
 
 pub use cell::{CellContent, CellKey, Change, Difference, StoredCell, compare};
 pub use change::Changes;
-pub use late::{LateCell, LateCells};
+pub use late::{LateCell, LateCells, NamedSession};
 pub use missing::MissingEvents;
+pub use plan::{SessionPlan, StepScope};
 pub use scope::{MetricScope, Scope};
+pub use session::NameOrigin;

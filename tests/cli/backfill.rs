@@ -10,10 +10,10 @@ use std::io::Write as _;
 use std::process::Stdio;
 
 /// Key (metric, start, end, dimensions) → value and rows: what must be equal, whatever the revision.
-type Cells = BTreeMap<String, (Value, Value)>;
+pub type Cells = BTreeMap<String, (Value, Value)>;
 
 /// Returns the valid cells of a store: of several rows of a key in a lake the one of the greatest revision and number of rows.
-fn cells(dir: &Dir, store: &str) -> Cells {
+pub fn cells(dir: &Dir, store: &str) -> Cells {
     let mut rows = stored(dir, store);
     rows.sort_by_key(|row| (row["revision"].as_i64(), row["rows"].as_i64()));
     rows.iter().map(|row| (key(row), (row["value"].clone(), row["rows"].clone()))).collect()
@@ -32,13 +32,13 @@ fn stored(dir: &Dir, store: &str) -> Vec<Value> {
 }
 
 /// The stores that can be corrected, with this name; Postgres if there is a server.
-fn stores(name: &str) -> Vec<String> {
+pub fn stores(name: &str) -> Vec<String> {
     let mut stores = vec![format!("sqlite:{name}.db"), format!("parquet:{name}")];
     stores.extend(servers::postgres().map(|(uri, ..)| uri));
     stores
 }
 
-fn run_live(dir: &Dir, inputs: &str, metrics: &str, store: &str) {
+pub fn run_live(dir: &Dir, inputs: &str, metrics: &str, store: &str) {
     let line = format!("evt-ingest -q {inputs} | evt-window -q -m {metrics} --late null: | evt-sink -q --to '{store}'");
     dir.shell(&line).succeeds();
 }
@@ -62,7 +62,7 @@ by = ["CustomerID"]
 where = "CustomerID is not null"
 gap = "2h"
 "#;
-const RETAIL_TIME: &str = "--time InvoiceDate --time-format '%Y-%m-%d %H:%M:%S'";
+pub const RETAIL_TIME: &str = "--time InvoiceDate --time-format '%Y-%m-%d %H:%M:%S'";
 
 /// Writes `days` as one file of CSV.
 fn write_days(dir: &Dir, name: &str, days: &[std::path::PathBuf]) {

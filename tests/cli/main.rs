@@ -6,6 +6,7 @@ mod alert_inputs;
 mod alert_rows;
 mod backfill;
 mod backfill_input;
+mod backfill_sessions;
 mod broker;
 mod brokers;
 mod channels;

@@ -2,7 +2,9 @@
 
 use super::gaps::Gaps;
 use super::late::LateInput;
-use crate::backfill::{CellContent, CellKey, Changes, Difference, LateCell, LateCells, MetricScope, Scope};
+use crate::backfill::{
+    CellContent, CellKey, Changes, Difference, LateCell, LateCells, MetricScope, Scope, SessionPlan, StepScope,
+};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::frame::{Control, How, State};
@@ -87,7 +89,7 @@ pub(super) struct Setup {
     pub only_late: bool,
     /// The stream of late events.
     pub late_input: Option<LateInput>,
-    /// The cells that no longer count late events.
+    /// The cells that no longer count late events, without those of sessions.
     pub without_late: Vec<LateCell>,
     /// The watermark up to which an earlier run has made the cells right (µs).
     pub progress: Option<i64>,
@@ -128,6 +130,10 @@ struct Notes {
     taken_out: u64,
     /// The first stored cell that counts events that the input does not hold.
     first_kept: Option<CellKey>,
+    /// Sessions of late events that are not closed.
+    open: u64,
+    /// Sessions of late events that extend beyond what is corrected or was read.
+    outside: u64,
 }
 
 impl Correct {
@@ -216,8 +222,7 @@ impl Correct {
                 out.dead(&batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
             }
             if !self.setup.late.is_empty() {
-                let dead: Vec<usize> = outcome.dead.iter().map(|(row, _)| *row).collect();
-                self.setup.late.on_batch(&batch, &dead)?;
+                self.setup.late.on_batch(&batch, &outcome)?;
             }
             if let Some(late) = &mut self.setup.late_input {
                 late.find(&batch)?;
@@ -260,6 +265,10 @@ impl Correct {
         let Setup { scope, late, only_late, without_late, corrections, dry_run, .. } = &mut self.setup;
         let parts: Vec<Part> =
             scope.metrics.iter().map(|metric| part(metric, scope.range.since, after, watermark)).collect();
+        let is_of_step = |key: &CellKey| {
+            let of_part = |part: &Part| *part.metric == *key.metric && (part.after..part.to).contains(&(key.end - 1));
+            scope.covers(key) && parts.iter().any(of_part)
+        };
         let mut kept = vec![];
         for Part { metric, to, .. } in &parts {
             for (cell, content) in late.take(metric, *to) {
@@ -271,20 +280,21 @@ impl Correct {
             }
         }
         let named: BTreeSet<CellKey> = kept.iter().map(|cell| cell.key.clone()).collect();
-        if *only_late {
-            right.retain(|key, _| named.contains(key));
-        }
-        let is_of_step = |key: &CellKey| {
-            let of_part = |part: &Part| *part.metric == *key.metric && (part.after..part.to).contains(&(key.end - 1));
-            scope.covers(key) && parts.iter().any(of_part)
-        };
-        right.retain(|key, _| is_of_step(key));
-        let covers = |key: &CellKey| scope.covers(key) && (!*only_late || named.contains(key));
+        let of_step = StepScope { scope, watermark, is_of_step: &is_of_step, only_late: *only_late };
+        let mut plan = SessionPlan::new(late.take_sessions(), &of_step);
+        plan.replace(&mut right);
+        kept.append(&mut plan.kept);
         let (gone, rest): (Vec<LateCell>, Vec<LateCell>) =
             std::mem::take(without_late).into_iter().partition(|cell| is_of_step(&cell.key));
         *without_late = rest;
-        self.notes.taken_out += gone.len() as u64;
-        let without_late = gone.into_iter().map(|cell| cell.key).collect();
+        plan.gone.extend(gone.into_iter().map(|cell| cell.key));
+        let without_late = std::mem::take(&mut plan.gone);
+        self.notes.taken_out += without_late.len() as u64;
+        self.notes.open += plan.open;
+        self.notes.outside += plan.outside;
+        let compares = |key: &CellKey| plan.compares(key).unwrap_or(!*only_late || named.contains(key));
+        right.retain(|key, _| compares(key) && is_of_step(key));
+        let covers = |key: &CellKey| scope.covers(key) && compares(key);
         let missing = &self.gaps.missing;
         let step = Step { parts, covers: &covers, right, missing, late: kept, without_late, progress: watermark };
         let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };
@@ -333,6 +343,7 @@ impl Correct {
         if let Some(late) = &self.setup.late_input
             && !self.setup.dry_run
             && self.setup.late.is_empty()
+            && self.notes.open + self.notes.outside == 0
         {
             late.keep_position(self.setup.corrections.as_mut())?;
         }
@@ -347,8 +358,8 @@ impl Correct {
             "cells: {corrected} {would}corrected, {inserted} {would}inserted, {retracted} {would}retracted, {unchanged} right"
         )));
         self.report_kept(out);
-        let Notes { partial, taken_out, .. } = self.notes;
-        if partial > 0 {
+        let Notes { partial, taken_out, open, outside, .. } = self.notes;
+        if partial > 0 && !self.setup.only_late {
             out.note(Message::Info(format!(
                 "{partial} sessions may begin before what was read (--before); not corrected"
             )));
@@ -365,15 +376,16 @@ impl Correct {
             out.detail("late_pending", count.into());
             out.set_verdict(1);
         }
-        if self.setup.late_input.is_some() && !self.setup.late.is_empty() {
+        if self.setup.late_input.is_some() && (!self.setup.late.is_empty() || open > 0) {
             let line = "some windows of late events are not closed by the input; the next run tries them again";
             out.note(Message::Warning(line.to_owned()));
             out.set_verdict(1);
         }
-        let sessions = self.setup.late.sessions();
-        if sessions > 0 {
-            let line = format!("{sessions} late events of session metrics are not counted");
+        if outside > 0 {
+            let beyond = if self.setup.only_late { "was read (--before)" } else { "is corrected or was read" };
+            let line = format!("{outside} sessions of late events may extend beyond what {beyond}; not corrected");
             out.note(Message::Warning(line));
+            out.set_verdict(u8::from(self.setup.only_late));
         }
         if self.setup.dry_run && self.counts.changes() > 0 {
             out.set_verdict(1);
@@ -493,6 +505,11 @@ impl Operator for Correct {
                 }
                 self.fire(false, out)?;
                 out.control(&Control::Progress(progress))
+            }
+            // The late events of a window follow after it has closed.
+            Control::Watermark(instant) if !self.setup.late.is_empty() => {
+                self.closing.iter_mut().for_each(|closing| closing.on_promise(instant));
+                Ok(())
             }
             Control::Watermark(instant) => {
                 self.window.on_promise(instant);

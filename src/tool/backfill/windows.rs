@@ -4,7 +4,7 @@
 use super::args::BothArgs;
 use super::late::LateInput;
 use super::operator::{Correct, Order, Setup};
-use crate::backfill::{Changes, LateCells, MetricScope, Scope};
+use crate::backfill::{Changes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
 use crate::cli::args::{Disorder, disorder};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
@@ -55,7 +55,7 @@ pub(super) struct WindowsArgs {
     /// Correct windows that end at INSTANT or earlier
     #[arg(long, value_name = "INSTANT")]
     until: Option<String>,
-    /// Read events from this long before --since, in which sessions may begin
+    /// Read events from this long before --since, in which sessions may begin, and around late events
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     before: i64,
     /// Correct only windows that are closed at INSTANT
@@ -240,9 +240,9 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let bound = args.out_of_orderness.0.unwrap_or(i64::MAX);
     let mut late = LateCells::new(args.spec()?, bound);
     let given = args.late_events.as_deref();
-    // Events whose windows this run does not correct are read again by the next one.
-    let is_whole = scope.range == Span::default() && scope.closed_before.is_none() && args.only.is_empty();
-    let mut late_input = given.map(|uri| LateInput::new(uri, is_whole)).transpose()?;
+    // Another run corrects what this one does not.
+    let corrects_all = scope.range == Span::default() && scope.closed_before.is_none() && args.only.is_empty();
+    let mut late_input = given.map(|uri| LateInput::new(uri, corrects_all)).transpose()?;
     // `--dry-run` opens the store to compare it only.
     let mut corrections = target.open(both.dry_run, run)?;
     let names: Vec<String> = scope.metrics.iter().map(|metric| metric.name.to_string()).collect();
@@ -253,13 +253,19 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let only_late = late_input.is_some() && scope.range == Span::default();
     if only_late {
         // Only the cells that late events name are corrected.
-        scope.range = late.span().unwrap_or(Span { since: Some(0), until: Some(0) });
+        scope.range = late.span(args.before).unwrap_or(Span { since: Some(0), until: Some(0) });
+        scope.read_since = scope.range.since;
         late.raise(&stored);
     } else if !args.without_late {
         stored.iter().filter(|cell| scope.covers(&cell.key)).for_each(|cell| late.add(cell));
     }
     let claim = args.claim(&scope, digest);
-    let reading = scope.reading(args.before);
+    // The range of cells that late events name has room for the sessions around them.
+    let reading = scope.reading(if only_late { 0 } else { args.before });
+    let origin = if args.without_late { NameOrigin::Removed } else { NameOrigin::Store };
+    let is_session = |cell: &LateCell| scope.metric(&cell.key.metric).is_some_and(MetricScope::is_session);
+    let (names, stored): (Vec<LateCell>, Vec<LateCell>) = stored.into_iter().partition(is_session);
+    names.iter().filter(|cell| reading.contains(cell.key.start)).for_each(|cell| late.add_name(cell, origin));
     let has_sessions = scope.metrics.iter().any(MetricScope::is_session);
     let order = order(&args, &both, reading, has_sessions)?;
     set_outputs(&mut both, run);

@@ -1,0 +1,115 @@
+//! What the sessions with named instants change in a step of a correction.
+//!
+//! Such a session replaces all sessions of its key that overlap it, right ones by the rule of live and stored ones. If it is not
+//! corrected itself, because it is open or extends beyond what is corrected or read, the sessions that overlap it are left alone too.
+
+use super::cell::{CellContent, CellKey};
+use super::late::{LateCell, NamedSession};
+use super::scope::Scope;
+use super::session::NameOrigin;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// What happens to the sessions that overlap one with named instants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// They stay as they are stored.
+    Left,
+    /// It replaces them.
+    Replaced,
+    /// Its names are removed, so those by the rule of live replace it.
+    Restored,
+}
+
+struct Zone {
+    start: i64,
+    fate: Fate,
+}
+
+/// The zones of one metric, by dimensions and end.
+type Zones = HashMap<String, BTreeMap<i64, Zone>>;
+
+/// The cells that a step can correct.
+pub struct StepScope<'a> {
+    /// The cells of the correction.
+    pub scope: &'a Scope,
+    /// The watermark of the step (µs).
+    pub watermark: i64,
+    /// Whether a cell is compared in this step.
+    pub is_of_step: &'a dyn Fn(&CellKey) -> bool,
+    /// Whether only cells that late events of this run name are corrected.
+    pub only_late: bool,
+}
+
+/// What the sessions with named instants change in a step.
+#[derive(Default)]
+pub struct SessionPlan {
+    zones: HashMap<Arc<str>, Zones>,
+    right: BTreeMap<CellKey, CellContent>,
+    /// The names to keep.
+    pub kept: Vec<LateCell>,
+    /// The names to remove.
+    pub gone: Vec<CellKey>,
+    /// Number of sessions that late events of this run name and that are not closed.
+    pub open: u64,
+    /// Number of those that extend beyond what is corrected or read.
+    pub outside: u64,
+}
+
+impl SessionPlan {
+    /// Decides what the sessions change.
+    pub fn new(sessions: Vec<NamedSession>, step: &StepScope<'_>) -> Self {
+        let mut plan = Self::default();
+        let of_step = |session: &NamedSession| !step.only_late || session.origin == NameOrigin::Input;
+        for session in sessions.into_iter().filter(of_step) {
+            let NamedSession { key, content, names, origin } = session;
+            let Some(metric) = step.scope.metric(&key.metric) else { continue };
+            let watermark = step.scope.closed_before.map_or(step.watermark, |closed| closed.min(step.watermark));
+            let is_input = u64::from(origin == NameOrigin::Input);
+            let fate = if key.end > metric.closed_end(watermark) {
+                plan.open += is_input;
+                Fate::Left
+            } else if !(step.is_of_step)(&key) {
+                plan.outside += is_input;
+                Fate::Left
+            } else if origin == NameOrigin::Removed {
+                plan.gone.extend(names.into_iter().map(|cell| cell.key));
+                Fate::Restored
+            } else {
+                plan.kept.extend(names);
+                plan.right.extend(content.map(|content| (key.clone(), content)));
+                Fate::Replaced
+            };
+            if content.is_some() {
+                let CellKey { end, start, metric, dimensions } = key;
+                let zones = plan.zones.entry(metric).or_default().entry(dimensions).or_default();
+                zones.insert(end, Zone { start, fate });
+            }
+        }
+        plan
+    }
+
+    /// Returns what happens to a cell; `None` if it overlaps no session with named instants.
+    fn fate(&self, key: &CellKey) -> Option<Fate> {
+        let zones = self.zones.get(&key.metric)?.get(&key.dimensions)?;
+        // Sessions that are the gap apart are one, so an end that is a start overlaps it.
+        let fates = zones.range(key.start..).map(|(_, zone)| zone).take_while(|zone| zone.start <= key.end);
+        let fates: Vec<Fate> = fates.map(|zone| zone.fate).collect();
+        if fates.contains(&Fate::Left) { Some(Fate::Left) } else { fates.first().copied() }
+    }
+
+    /// Whether a step compares a cell that overlaps a session with named instants; `None` if it overlaps none.
+    pub fn compares(&self, key: &CellKey) -> Option<bool> {
+        self.fate(key).map(|fate| fate != Fate::Left)
+    }
+
+    /// Replaces the right cells by the rule of live.
+    pub fn replace(&mut self, right: &mut BTreeMap<CellKey, CellContent>) {
+        right.retain(|key, _| self.fate(key).is_none_or(|fate| fate == Fate::Restored));
+        right.append(&mut self.right);
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
