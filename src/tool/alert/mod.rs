@@ -121,8 +121,7 @@ impl Tool for Args {
         calendar: None,
     });
 
-    const ACTION_FLAGS: Option<&'static [&'static str]> =
-        Some(&["metrics", "quiet", "config", "log-format", "color"]);
+    const ACTION_FLAGS: Option<&'static [&'static str]> = Some(&["metrics", "quiet", "config", "log-format", "color"]);
 
     fn waits_at_terminal(&self) -> bool {
         self.action.is_none() && self.stage.waits_at_terminal()

@@ -247,7 +247,8 @@ impl StateFile {
             };
             let waited = wait.idle();
             if waited >= LOCK_LIMIT || wait.is_over() {
-                let advice = "end its transaction and start evt-alert again, which continues where the state was stored last";
+                let advice =
+                    "end its transaction and start evt-alert again, which continues where the state was stored last";
                 let message =
                     format!("{name}: {what}: another program has held the lock for {}: {advice}", rounded(waited));
                 return Err(Error::new(ErrorKind::Fenced, message).because(error));
