@@ -355,8 +355,7 @@ fn no_page_arrives() {
     let run = topics.run(&clock).succeeds();
     assert!(run.text().starts_with("clock|saved_at\n2026-01-05T10:02:2"), "{run}");
     let run = topics.run(&outcomes).succeeds();
-    assert_eq!(run.text().lines().count(), 11, "{run}");
-    assert!(run.text().contains("oncall|firing|refused|1|") && run.text().contains("403"), "{run}");
+    assert!(run.text().contains("\noncall|firing|refused|20|") && run.text().contains("403"), "{run}");
     let run = topics.run(&again).ends_with(1);
     assert_eq!(run.rows().iter().filter(|row| row["state"] == "firing").count(), 20, "{run}");
     assert_eq!(receiver.count(), 20);
@@ -370,7 +369,7 @@ fn too_many_pages() {
     let [rules, changed] = commands("TOO MANY PAGES").try_into().expect("two");
     let run = topics.run(&rules).succeeds();
     assert_eq!(run.text(), "rule|channel|pages|groups\nerrors|oncall|20|10\n");
-    let run = topics.run(&changed).succeeds();
+    let run = topics.run(&changed).ends_with(1);
     assert_eq!(run.text().trim(), "1 errors");
     assert_eq!(receiver.count(), 40);
 }

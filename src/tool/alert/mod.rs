@@ -261,7 +261,7 @@ impl Args {
             // What is no file has no position, and reading it would take its rows.
             Uri::File(path) if self.state.is_some() && path.is_file() => {
                 let found = identify(path, &name, known, run.ratio_max)?;
-                if let Some(former) = &found.former_name {
+                if let Some(former) = found.former_name.as_ref().filter(|_| !self.stage.common.quiet) {
                     run.console.say(format!("{name}: the same content as {former}, read as the same file"));
                 }
                 // An empty file is like every other one.
