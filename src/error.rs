@@ -97,6 +97,12 @@ impl Error {
         Self::new(kind, what).because(io_cause(error))
     }
 
+    /// Creates an error: a file of the configuration cannot be read.
+    #[cold]
+    pub fn config_file(what: impl Into<String>, error: &std::io::Error) -> Self {
+        Self::new(ErrorKind::Config, what).because(io_cause(error))
+    }
+
     /// Adds the position to the error (`FILE:LINE`, `frame 12 (byte 40960)`), before an inner position.
     #[cold]
     pub fn at(mut self, position: impl Into<String>) -> Self {

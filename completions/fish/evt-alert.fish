@@ -59,7 +59,7 @@ json\t'One JSON object a line, with the ids of the run, the pipeline and the tra
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-alert -n "__fish_evt_alert_needs_command" -l once -d 'Read the inputs to their end, for cron: exit with status 1 if a rule fired or still fires, print nothing if none'
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l once -d 'Read the inputs to their end, for cron: exit with status 1 if an alert fired or still fires; print nothing if none fired, was resolved or still fires'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l control -d 'Read control lines in JSONL; only they advance the watermark'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l overwrite -d 'Replace output files that exist'
@@ -71,46 +71,13 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -s V -l version -d 'Pr
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -a "test" -d 'Run unit tests of rules: series of rows, and the alerts that fire at instants; exit with status 1 and the differences if one fails'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -s m -l metrics -d 'Read the metrics that rules name from FILE (evt-metrics(5))' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l refresh -d 'Read the rules again every DURATION' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l max-groups -d 'Limit the groups of a rule; rows of further groups are left out and counted' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l state -d 'Keep the state, the positions of the inputs and due notifications in FILE' -r -F
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l notify -d 'Notify the channels that FILE defines' -r -F
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l time -d 'Take the event time from a column or path, or from the arrival (arrival)' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l max-future -d 'Reject events timestamped more than this after arrival' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l origin -d 'Use NAME as the origin instead of the name of the input' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l to -d 'Write rows to URI (repeatable); - is standard output' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table raw [default: by URI]' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l stats -d 'Write the summary to FILE as JSON' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
 json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l once -d 'Read the inputs to their end, for cron: exit with status 1 if a rule fired or still fires, print nothing if none'
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l control -d 'Read control lines in JSONL; only they advance the watermark'
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l overwrite -d 'Replace output files that exist'
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -s q -l quiet -d 'Suppress everything but errors: the summary, notices and progress'
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l strict -d 'Exit with status 1 if any record became a dead letter'
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand help; and not __fish_seen_subcommand_from test help" -f -a "test" -d 'Run unit tests of rules: series of rows, and the alerts that fire at instants; exit with status 1 and the differences if one fails'
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand help; and not __fish_seen_subcommand_from test help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

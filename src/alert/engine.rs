@@ -131,7 +131,7 @@ impl AlertEngine {
         self.rules.iter().map(RunningRule::firing).sum()
     }
 
-    /// Returns pairs of a rule and the rows that it left out, because their groups were too many.
+    /// Returns pairs of a rule and the rows that it left out in this run, because their groups were too many.
     pub fn refused(&self) -> Vec<(&str, u64)> {
         let of = |rule: &RunningRule| self.series[self.views[rule.view].series].refused;
         let refused = self.rules.iter().map(|rule| (rule.definition.rule.name.as_str(), of(rule)));

@@ -5,6 +5,35 @@ use crate::time::{SECOND, parse_duration};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use strsim::levenshtein;
+
+/// The names of the fields of a rule.
+const FIELDS: [&str; 24] = [
+    "rule_id",
+    "name",
+    "metric_name",
+    "aggregate",
+    "where",
+    "by",
+    "input",
+    "window_seconds",
+    "share_of",
+    "compare",
+    "anomaly",
+    "condition",
+    "threshold",
+    "resolve_threshold",
+    "for",
+    "keep_firing_for",
+    "no_data",
+    "enabled",
+    "is_active",
+    "severity",
+    "labels",
+    "summary",
+    "notification_channel",
+    "repeat",
+];
 
 /// The fields of one rule that have not been read yet.
 pub struct RuleFields {
@@ -56,6 +85,11 @@ impl RuleFields {
     /// Reads text.
     pub fn text(&mut self, name: &str) -> Result<Option<String>> {
         self.fields.remove(name).map(|value| text_of(name, value)).transpose()
+    }
+
+    /// Returns a text that is read later.
+    pub fn peek(&self, name: &str) -> Option<String> {
+        self.fields.get(name).and_then(Value::as_str).map(str::to_owned)
     }
 
     /// Reads a finite number.
@@ -127,7 +161,9 @@ impl RuleFields {
         let baseline = fields.seconds("baseline", 1..=i64::from(i32::MAX))?;
         let baseline = baseline.ok_or_else(|| Error::config("anomaly: expected baseline"))?;
         let min = fields.seconds("min", 2..=1_000_000)?.unwrap_or(30);
-        fields.finish().map_err(|error| error.at("anomaly"))?;
+        if let Some(name) = fields.fields.keys().next() {
+            return Err(Error::config(format!("anomaly: unknown field {name}; expected z, baseline, min")));
+        }
         Ok(Some(AnomalyFields { baseline, min: usize::try_from(min).unwrap_or(usize::MAX) }))
     }
 
@@ -141,8 +177,17 @@ impl RuleFields {
         let unknown = self.fields.keys().find(|name| !matches!(name.as_str(), "created_at" | "updated_at"));
         match unknown {
             None => Ok(()),
-            Some(name) => Err(Error::config(format!("unknown field {name}"))),
+            Some(name) => Err(Error::config(format!("unknown field {name}; {}", hint(name)))),
         }
+    }
+}
+
+/// Returns what to write instead of an unknown field.
+fn hint(name: &str) -> String {
+    let near = |known: &&&str| levenshtein(name, known) <= 3 || known.split('_').any(|word| word == name);
+    match FIELDS.iter().filter(near).min_by_key(|known| levenshtein(name, known)) {
+        Some(known) => format!("did you mean {known}?"),
+        None => format!("expected one of {}", FIELDS.join(" ")),
     }
 }
 

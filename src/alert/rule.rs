@@ -131,6 +131,13 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// Returns a name for a rule that has none: what it measures, the condition and the threshold.
+    fn describe(&self, measured: &str) -> String {
+        format!("{measured} {} {}", self.condition.map_or("anomaly", Condition::name), self.threshold)
+    }
+}
+
 /// One rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleDefinition {
@@ -172,14 +179,16 @@ impl RuleDefinition {
     pub fn parse(fields: Map<String, Value>, metrics: Option<&[NamedMetric]>) -> Result<Self> {
         let mut fields = RuleFields::new(fields);
         let rule_id = fields.text("rule_id")?;
-        let name = fields.text("name")?.or_else(|| rule_id.clone());
-        let name = name.ok_or_else(|| Error::config("expected name or rule_id"))?;
+        let name = fields.text("name")?;
+        let id = rule_id.as_ref().or(name.as_ref()).ok_or_else(|| Error::config("expected name or rule_id"))?;
+        let rule_id = crate::kind::alert::rule_id(id);
+        let metric = fields.peek("metric_name");
+        let measure = measure(&mut fields, metrics)?;
+        let policy = policy(&mut fields, &measure)?;
+        let name = name.unwrap_or_else(|| policy.describe(metric.as_deref().unwrap_or(&measure.aggregate)));
         if name.is_empty() || name.chars().any(char::is_control) {
             return Err(Error::config("expected a name that is not empty and has no control characters"));
         }
-        let rule_id = crate::kind::alert::rule_id(rule_id.as_deref().unwrap_or(&name));
-        let measure = measure(&mut fields, metrics)?;
-        let policy = policy(&mut fields, &measure)?;
         let channels = fields.names("notification_channel")?;
         let severity = fields.text("severity")?.unwrap_or_else(|| "warning".to_owned());
         let labels = fields.labels()?;

@@ -4,9 +4,11 @@ use super::rule::{NamedMetric, RuleDefinition};
 use super::series::Expressions;
 use crate::error::{Error, Result};
 use crate::expr::Leaves;
+use crate::kind::alert::rule_id;
 use crate::op::window::metric::Shape;
 use crate::op::window::spec::Spec;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 /// The fields of one rule, as written.
 pub type RuleText = Map<String, Value>;
@@ -16,6 +18,8 @@ pub type RuleText = Map<String, Value>;
 pub struct BadRule {
     /// Its name, its id, or its number from 1.
     pub name: String,
+    /// Its id, made from its name if it has none; `None` if neither is text.
+    pub rule_id: Option<Uuid>,
     /// What is wrong.
     pub error: Error,
 }
@@ -79,7 +83,8 @@ pub fn resolve(texts: Vec<RuleText>, metrics: Option<&[NamedMetric]>) -> RuleSet
     let mut set = RuleSet::default();
     for (number, text) in (1..).zip(texts) {
         let word = |name: &str| text.get(name).and_then(Value::as_str).map(str::to_owned);
-        let name = word("name").or_else(|| word("rule_id")).unwrap_or_else(|| format!("rule {number}"));
+        let rule_id = word("rule_id").or_else(|| word("name")).map(|text| rule_id(&text));
+        let name = word("name").or_else(|| word("rule_id")).unwrap_or_else(|| format!("number {number}"));
         let checked = RuleDefinition::parse(text, metrics).and_then(|rule| {
             Expressions::parse(&rule.measure, &mut Leaves::new(&rule.measure.input.schema()))?;
             let is_same = |other: &&RuleDefinition| other.rule.rule_id == rule.rule.rule_id;
@@ -90,7 +95,7 @@ pub fn resolve(texts: Vec<RuleText>, metrics: Option<&[NamedMetric]>) -> RuleSet
         });
         match checked {
             Ok(rule) => set.rules.push(rule),
-            Err(error) => set.bad.push(BadRule { name, error }),
+            Err(error) => set.bad.push(BadRule { name, rule_id, error }),
         }
     }
     set

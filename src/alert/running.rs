@@ -17,7 +17,7 @@ pub const PAGE_MAX: i64 = 5 * MINUTE;
 pub enum TransitionUse {
     /// A row, and a page of each channel unless the alert is `caught_up`.
     Row,
-    /// A page of an alert whose firing was none.
+    /// A page of an alert whose firing was none, or was none on a channel that its rule has got since.
     Page,
     /// One more page of an alert that fires.
     Repeat,
@@ -28,7 +28,7 @@ pub enum TransitionUse {
 pub struct Transition {
     /// The alert.
     pub alert: Alert,
-    /// The channels of its rule.
+    /// The channels of its rule, for a firing. A resolve is for those that have the firing.
     pub channels: Vec<String>,
     /// What it is for.
     pub purpose: TransitionUse,
@@ -91,9 +91,14 @@ impl RunningRule {
         Self { definition, view, count, start: None, created, is_started: false, active: BTreeMap::new() }
     }
 
-    /// Returns the rule with another definition of the same measure. Every group is evaluated anew if its policy differs.
-    pub fn redefined(self, definition: RuleDefinition, view: usize, count: Option<usize>) -> Self {
+    /// Returns the rule with another definition of the same measure. Every group is evaluated anew if its policy differs. What
+    /// fires is paged again if the rule has a new channel; the outbox leaves out the channels that have the page.
+    pub fn redefined(mut self, definition: RuleDefinition, view: usize, count: Option<usize>) -> Self {
         let is_started = self.is_started && definition.policy == self.definition.policy;
+        if definition.channels.iter().any(|channel| !self.definition.channels.contains(channel)) {
+            let firing = self.active.values_mut().filter_map(|active| active.firing.as_mut());
+            firing.for_each(|firing| firing.notified_at = None);
+        }
         Self { definition, view, count, is_started, ..self }
     }
 

@@ -105,7 +105,7 @@ pub struct EventSeries {
     pub length: i64,
     /// Number of references to each group's key.
     groups: AHashMap<u32, u64>,
-    /// Rows of groups beyond the limit.
+    /// Rows of groups beyond the limit, since the engine was made or restored.
     pub refused: u64,
 }
 
@@ -358,7 +358,8 @@ impl EventSeries {
 
     /// Restores rows that [`EventSeries::save`] saved after the identity.
     pub fn load(&mut self, saved: &mut Reader<'_>) -> Result<()> {
-        self.refused = saved.number()?.unsigned_abs();
+        // The rows that earlier runs refused: they have reported them.
+        saved.number()?;
         for _ in 0..saved.count()? {
             let (from, slice) = (saved.number()?, saved.number()?);
             let mut cell = Cell::default();

@@ -19,7 +19,7 @@ pub fn save(engine: &AlertEngine) -> Vec<u8> {
     out.optional(engine.evaluated);
     out.number(engine.stepped);
     out.optional(engine.read_to);
-    let rules: Vec<Value> = engine.rules().map(RuleDefinition::to_fields).collect();
+    let rules: Vec<Value> = engine.rules().map(|rule| with_exact_numbers(rule.to_fields())).collect();
     out.text(&Value::Array(rules).to_string());
     out.count(engine.series.len());
     engine.series.iter().for_each(|series| series.save(&mut out));
@@ -37,6 +37,16 @@ pub fn save(engine: &AlertEngine) -> Vec<u8> {
         }
     }
     out.finish()
+}
+
+/// Writes the numbers of a rule as text, which is read back to the same bits. The JSON parser rounds numbers with 17 digits another
+/// way, so the rule would differ from its definition.
+fn with_exact_numbers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => Value::String(number.to_string()),
+        Value::Object(fields) => fields.into_iter().map(|(name, value)| (name, with_exact_numbers(value))).collect(),
+        other => other,
+    }
 }
 
 /// Restores a state that [`save`] returned.

@@ -51,10 +51,8 @@ impl Config {
     ///
     /// Errors: exit status 78 if the file cannot be read or has a key that none of `tools` has.
     pub fn read(path: &str, tool: &str, tools: &[ToolRow]) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            let cause = Error::io(path, &error).to_string();
-            Error::config(format!("--config {cause}"))
-        })?;
+        let failed = |error: std::io::Error| Error::config_file(format!("--config {path}"), &error);
+        let text = std::fs::read_to_string(path).map_err(failed)?;
         Self::parse(&text, path, tool, tools)
     }
 

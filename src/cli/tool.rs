@@ -15,6 +15,9 @@ pub trait Tool: Parser {
     /// Its systemd unit, if it runs as a service.
     const UNIT: Option<Unit> = None;
 
+    /// The flags that its actions (subcommands) take too; all of them if `None`.
+    const ACTION_FLAGS: Option<&'static [&'static str]> = None;
+
     /// Whether the tool would wait for input typed at a terminal.
     fn waits_at_terminal(&self) -> bool {
         false
@@ -72,9 +75,13 @@ pub fn command<T: Tool>() -> Command {
         None => arg,
     };
     let command = T::command().name(T::NAME).bin_name(T::NAME).version(env!("CARGO_PKG_VERSION"));
-    // Flags of every tool may precede or follow the subcommand.
+    // Such flags may precede or follow the subcommand.
     let has_actions = command.has_subcommands();
-    let everywhere = |arg: Arg| if has_actions && arg.get_long().is_some() { arg.global(true) } else { arg };
+    let is_of_actions = |long: &str| T::ACTION_FLAGS.is_none_or(|flags| flags.contains(&long));
+    let everywhere = |arg: Arg| match arg.get_long().is_some_and(|long| has_actions && is_of_actions(long)) {
+        true => arg.global(true),
+        false => arg,
+    };
     command.mut_args(|arg| everywhere(with_variable(arg))).mut_subcommands(|action| action.mut_args(with_variable))
 }
 

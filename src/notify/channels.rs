@@ -48,8 +48,7 @@ impl Channels {
     /// Errors: exit status 78, with the line and the key: an unknown key, a missing secret, an invalid address or value.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let text =
-            std::fs::read_to_string(path).map_err(|error| Error::config(Error::io(&name, &error).to_string()))?;
+        let text = std::fs::read_to_string(path).map_err(|error| Error::config_file(&name, &error))?;
         Self::parse(Document { name: &name, text: &text })
     }
 

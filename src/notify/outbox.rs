@@ -5,8 +5,8 @@
 //!
 //! - A firing that is `caught_up` is none. Once the alert clock has caught up, the engine calls [`enqueue`] for what still
 //!   fires, with `caught_up` false.
-//! - A resolve is one if and only if the firing of the same alert was one on this channel. The sender decides it again when it
-//!   delivers: a resolve whose firing was refused is skipped.
+//! - A resolve is one if and only if the firing of the same alert was one on this channel, whatever channels the rule has now
+//!   ([`enqueue_resolve`]). The sender decides it again when it delivers: a resolve whose firing was refused is skipped.
 //! - A notification is stored once for each (channel, alert, state); [`enqueue_repeat`] adds one to a firing.
 //!
 //! Notifications of one alert and channel are delivered in the order of `id`.
@@ -42,7 +42,8 @@ CREATE TABLE IF NOT EXISTS outbox (
     cause TEXT,
     UNIQUE (channel, alert_id, state, repeat)
 );
-CREATE INDEX IF NOT EXISTS outbox_due ON outbox (channel, id) WHERE outcome IS NULL;";
+CREATE INDEX IF NOT EXISTS outbox_due ON outbox (channel, id) WHERE outcome IS NULL;
+CREATE INDEX IF NOT EXISTS outbox_alert ON outbox (alert_id);";
 
 /// What [`enqueue`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,17 @@ pub fn enqueue(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enq
         AlertState::Resolved => was_paged(tx, channel, alert)?,
     };
     if is_page { insert(tx, channel, alert, 0) } else { Ok(Enqueued::NoPage) }
+}
+
+/// Adds the resolve of an alert to every channel on which its firing was a page. The channels of the rule may be other ones by
+/// now, or this run may not have them: then the next run that has them sends the resolve. Errors: as [`enqueue`].
+pub fn enqueue_resolve(tx: &Transaction<'_>, alert: &Alert) -> Result<()> {
+    let failed = |error: rusqlite::Error| failed("cannot read the outbox", &error);
+    let query = "SELECT DISTINCT channel FROM outbox WHERE alert_id = ?1 AND state = 'firing' ORDER BY channel";
+    let mut statement = tx.prepare_cached(query).map_err(failed)?;
+    let channels = statement.query_map([alert.id().to_string()], |row| row.get(0)).map_err(failed)?;
+    let channels: Vec<String> = channels.collect::<Result<_, _>>().map_err(failed)?;
+    channels.iter().try_for_each(|channel| enqueue(tx, channel, alert).map(drop))
 }
 
 /// Adds one more notification of an alert that still fires, unless the last one is still due or the first one was no page.

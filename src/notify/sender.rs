@@ -56,6 +56,11 @@ impl ChannelCounts {
     }
 }
 
+/// Returns `1 notification is due` or `N notifications are due`.
+pub fn are_due(count: u64) -> String {
+    if count == 1 { "1 notification is due".to_owned() } else { format!("{count} notifications are due") }
+}
+
 /// What the threads share with their owner.
 #[derive(Default)]
 struct Shared {
@@ -97,7 +102,7 @@ impl Sender {
         let shared = Arc::new(Shared::default());
         let outbox = Outbox::open(state, "")?;
         for (name, due) in outbox.due_by_channel()?.iter().filter(|(name, _)| !channels.has(name)) {
-            console.warn(format!("channel '{name}' no longer exists, but {due} notifications are due on it"));
+            console.warn(format!("channel '{name}' no longer exists, but {} on it", are_due(*due)));
         }
         let (end, ended) = channel();
         let channels = channels.into_vec();

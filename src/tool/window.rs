@@ -135,7 +135,7 @@ impl Args {
                 "--metrics FILE cannot be used with --agg, --by, --where, --size, --slide, --gap, --lateness or --align",
             )),
             Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| Error::io(path.clone(), &error))?;
+                let text = std::fs::read_to_string(path).map_err(|error| Error::config_file(path.clone(), &error))?;
                 spec::file(&text).map_err(|error| error.at(path.clone()))
             }
         }

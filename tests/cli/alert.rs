@@ -256,7 +256,7 @@ fn a_notification_that_is_refused_is_a_negative_verdict() {
         let args = ["--rules", "rules.json", "--now", &now, "--state", &state, "--notify", "channels.toml", "in.jsonl"];
         let run = dir.run("evt-alert", &args).ends_with(verdict);
         assert_eq!(
-            run.stderr().contains("channel hook: 1 notifications were refused, 0 were given up"),
+            run.stderr().contains("channel 'hook': notifications refused: 1, given up: 0"),
             verdict == 1,
             "{run}"
         );

@@ -3,7 +3,9 @@
 
 mod alert;
 mod alert_inputs;
+mod alert_pages;
 mod alert_rows;
+mod alert_rules;
 mod backfill;
 mod backfill_input;
 mod backfill_sessions;

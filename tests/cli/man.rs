@@ -25,6 +25,12 @@ const STATUSES: [(u8, &str); 9] = [
     (78, "A configuration, metric or schema file is wrong."),
 ];
 
+/// What exit status 1 means for a tool, if it is not the sentence of evt(7).
+const VERDICTS: [(&str, &str); 1] = [(
+    "evt-alert",
+    "The verdict is negative: with --once an alert fired or still fires; without it records were rejected without an output for them; a notification was refused or given up; a test of rules failed.",
+)];
+
 /// Compares a committed file with its expected text, or writes it.
 pub fn assert_file(name: &str, wanted: &[u8]) {
     let path = Path::new(ROOT).join(name);
@@ -46,12 +52,30 @@ fn roff(text: &str) -> String {
     }
 }
 
+/// The SYNOPSIS of a tool that states its usage itself: one line for each form.
+fn synopsis(command: &clap::Command) -> Option<String> {
+    let usage = command.clone().render_usage().to_string();
+    let forms: Vec<&str> = usage.strip_prefix("Usage: ")?.lines().map(str::trim).collect();
+    let form = |form: &&str| {
+        let words = form.split(' ').map(|word| match word.starts_with(['<', '[']) {
+            true => roff(word),
+            false => format!("\\fB{}\\fR", roff(word)),
+        });
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let forms: Vec<String> = forms.iter().map(form).collect();
+    (forms.len() > 1).then(|| format!(".SH SYNOPSIS\n{}\n", forms.join("\n.br\n")))
+}
+
 fn render(tool: &ToolRow) -> String {
     let command = (tool.command)();
     let man = clap_mangen::Man::new(command.clone());
     let mut out = vec![];
     man.render_name_section(&mut out).expect("a vector takes it");
-    man.render_synopsis_section(&mut out).expect("a vector takes it");
+    match synopsis(&command) {
+        Some(synopsis) => out.extend(synopsis.into_bytes()),
+        None => man.render_synopsis_section(&mut out).expect("a vector takes it"),
+    }
     let mut text = format!(
         ".TH {} 1 \"\" \"evt {}\" \"evt manual\"\n{}",
         tool.name,
@@ -83,7 +107,8 @@ fn endings(tool: &ToolRow) -> String {
     let mut text = ".SH ENVIRONMENT\nEvery flag \\fB\\-\\-some\\-flag\\fR can be set by the variable \\fBEVT_SOME_FLAG\\fR or in the file of --config. The flag takes precedence over the variable, and the variable over the file (evt(7), CONFIGURATION).\n".replace("--config", "\\-\\-config");
     text.push_str(".SH EXIT STATUS\n");
     for (status, meaning) in STATUSES {
-        text.push_str(&format!(".TP\n\\fB{status}\\fR\n{}\n", roff(meaning)));
+        let own = VERDICTS.iter().find(|(name, _)| status == 1 && *name == tool.name).map(|(_, own)| *own);
+        text.push_str(&format!(".TP\n\\fB{status}\\fR\n{}\n", roff(own.unwrap_or(meaning))));
     }
     text.push_str(
         ".PP\nA caught signal ends the tool as the signal itself would, after everything is flushed.\n.SH EXAMPLES\n",

@@ -2,6 +2,7 @@
 
 use crate::broker::Bench;
 use crate::harness::{Dir, ROOT, Run, eventually, in_ci};
+use crate::receivers::{Receiver, Reply};
 use crate::servers::{postgres, redis};
 use std::process::{Child, Stdio};
 
@@ -311,4 +312,64 @@ fn a_server_is_away() {
     let run = topics.bench.dir.shell(&away).ends_with(69);
     assert_eq!(run.text().matches(": ready").count(), 1, "{run}");
     assert_eq!(run.stderr().lines().count(), 2, "{run}");
+}
+
+/// The state of an evt-alert whose rule has fired for ten users, each twice; its receiver accepts or refuses what it is sent.
+fn paged(topics: &Topics, status: u16) -> Receiver {
+    let dir = &topics.bench.dir;
+    let receiver = Receiver::new(move |_, _| Reply::Status(status));
+    let channel = "[[channel]]\nname = \"oncall\"\ntype = \"webhook\"\nrate = \"100/s\"";
+    dir.write("channels.toml", format!("{channel}\nurl = \"{}/hook\"\n", receiver.base));
+    let rule = "aggregate = 'count(*)'\nwhere = \"event_type = 'error'\"\nthreshold = 5\ncondition = 'gt'\nwindow_seconds = 10";
+    let rule = format!("[[rule]]\nname = 'errors'\n{rule}\nnotification_channel = 'oncall'\nkeep_firing_for = ");
+    dir.write("rules.toml", format!("{rule}0\nby = ['user_id']\n"));
+    dir.write("changed.toml", format!("{rule}60\n"));
+    let second = |second: usize| {
+        let is_burst = second % 50 >= 20 && second % 50 < 40;
+        let kind = if is_burst && second < 100 { "error" } else { "view" };
+        let event = |user: usize| {
+            format!(
+                "{{\"source\":\"web\",\"event_type\":\"{kind}\",\"user_id\":\"u{user}\",\"server_timestamp\":\"2026-01-05T10:{:02}:{:02}Z\"}}\n",
+                second / 60,
+                second % 60
+            )
+        };
+        (0..10).map(event).collect::<String>()
+    };
+    dir.write("in.jsonl", (0..150).map(second).collect::<String>());
+    let (events, input) = (topics.bench.uri(&topics.events, ""), topics.bench.uri(&topics.events, "?end=latest"));
+    dir.shell(&format!("evt-ingest in.jsonl -q --to '{events}'")).succeeds();
+    let line = "evt-alert --once -q --rules rules.toml --state alerts.db --notify channels.toml --to null:";
+    dir.shell(&format!("{line} --now 2026-01-05T10:02:30Z '{input}'")).ends_with(1);
+    receiver
+}
+
+#[test]
+fn no_page_arrives() {
+    let Some(topics) = Topics::new("runbook-no-page", 1) else { return };
+    let receiver = paged(&topics, 403);
+    assert_eq!(receiver.count(), 20);
+    let [check, clock, outcomes, again] = commands("NO PAGE ARRIVES").try_into().expect("four");
+    let run = topics.run(&check).succeeds();
+    assert!(run.text().contains("rule errors: ready\n") && run.text().contains("channel 'oncall': ready\n"), "{run}");
+    let run = topics.run(&clock).succeeds();
+    assert!(run.text().starts_with("clock|saved_at\n2026-01-05T10:02:2"), "{run}");
+    let run = topics.run(&outcomes).succeeds();
+    assert!(run.text().contains("\noncall|firing|refused|20|") && run.text().contains("403"), "{run}");
+    let run = topics.run(&again).ends_with(1);
+    assert_eq!(run.rows().iter().filter(|row| row["state"] == "firing").count(), 20, "{run}");
+    assert_eq!(receiver.count(), 20);
+}
+
+#[test]
+fn too_many_pages() {
+    let Some(topics) = Topics::new("runbook-pages", 1) else { return };
+    let receiver = paged(&topics, 200);
+    assert_eq!(receiver.count(), 40);
+    let [rules, changed] = commands("TOO MANY PAGES").try_into().expect("two");
+    let run = topics.run(&rules).succeeds();
+    assert_eq!(run.text(), "rule|channel|pages|groups\nerrors|oncall|20|10\n");
+    let run = topics.run(&changed).ends_with(1);
+    assert_eq!(run.text().trim(), "1 errors");
+    assert_eq!(receiver.count(), 40);
 }

@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 pub fn read(location: &Location) -> Result<Vec<Map<String, Value>>> {
     let server = PostgresServer::try_new(location)?;
     let table = location.options.get("table").map_or("alert_rules", String::as_str).replace('"', "\"\"");
-    let sql = format!("SELECT row_to_json(rule)::text FROM \"{table}\" AS rule ORDER BY 1");
+    // `.*` is the row even if the table has a column `rule`, as older tables have.
+    let sql = format!("SELECT row_to_json(rule.*)::text FROM \"{table}\" AS rule ORDER BY 1");
     let mut link = server.connect().map_err(|trouble| server.failed(trouble))?;
     let rows = link.run(async |link| Ok(link.client.query(&sql, &[]).await?));
     let rows = rows.map_err(|failure| server.failed(failure))?;

@@ -1,20 +1,28 @@
 //! Reads the rules of evt-alert from a table: every column is a field, so a table of other columns works too.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::Location;
 use crate::store::sqlite::file::SqliteFile;
+use rusqlite::ErrorCode;
 use rusqlite::types::ValueRef;
 use serde_json::{Map, Value};
 
 /// Returns the rows of the table that `?table=` names, as they are now.
 ///
-/// Errors: exit status 74 if the table cannot be read, 75 if it is locked.
+/// Errors: exit status 78 if there is no such table, 74 if it cannot be read, 75 if it is locked.
 pub fn read(location: &Location) -> Result<Vec<Map<String, Value>>> {
     let file = SqliteFile::try_new(location)?;
     let table = location.options.get("table").map_or("alert_rules", String::as_str).replace('"', "\"\"");
+    if !file.path().exists() {
+        return Err(Error::config(format!("{file}: no such file")));
+    }
     let db = file.connect_to_read()?;
     let failed = |error: rusqlite::Error| file.failed("cannot read the rules", &error);
-    let mut statement = db.prepare(&format!("SELECT * FROM \"{table}\" ORDER BY 1")).map_err(failed)?;
+    let mut statement = db.prepare(&format!("SELECT * FROM \"{table}\" ORDER BY 1")).map_err(|error| {
+        // The statement is right if the table exists.
+        let is_missing = error.sqlite_error_code() == Some(ErrorCode::Unknown);
+        if is_missing { Error::config(format!("{file}: cannot read the rules")).because(error) } else { failed(error) }
+    })?;
     let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
     let mut rows = statement.query([]).map_err(failed)?;
     let mut rules = vec![];

@@ -28,7 +28,7 @@ pub struct RuleLoader {
 }
 
 fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|error| Error::io(path.display().to_string(), &error))
+    std::fs::read_to_string(path).map_err(|error| Error::config_file(path.display().to_string(), &error))
 }
 
 impl RuleLoader {
@@ -44,6 +44,15 @@ impl RuleLoader {
         Ok(Self { source, metrics: metrics.map(PathBuf::from) })
     }
 
+    /// Makes the error of a run that has no rule: exit status 78.
+    pub fn no_rule(&self) -> Error {
+        let name = match &self.source {
+            RuleSource::File(path) => path.display().to_string(),
+            RuleSource::Table(_, location) => location.to_string(),
+        };
+        Error::config(format!("{name}: expected at least one rule that can be used"))
+    }
+
     fn metrics(&self) -> Result<Option<Vec<NamedMetric>>> {
         let Some(path) = &self.metrics else { return Ok(None) };
         let spec = spec::file(&read(path)?).map_err(|error| error.at(path.display().to_string()))?;
@@ -52,7 +61,7 @@ impl RuleLoader {
 
     /// Reads the rules as they are now.
     ///
-    /// Errors: exit status 78 if the file is wrong as a whole, 69, 74 or 75 if it or the table cannot be read.
+    /// Errors: exit status 78 if the file or the table is missing or wrong as a whole, 69, 74 or 75 if the table cannot be read.
     pub fn load(&self) -> Result<RuleSet> {
         let metrics = self.metrics()?;
         let texts = match &self.source {
@@ -96,19 +105,31 @@ fn of_row(mut row: Map<String, Value>) -> RuleText {
     row
 }
 
-/// Replaces rules that became bad by their former definitions; returns those that are bad now.
+/// A bad rule, and whether its former definition stays in use.
+#[derive(Debug)]
+pub struct ReplacedRule {
+    /// The bad rule.
+    pub bad: BadRule,
+    /// Whether it had a definition that could be used.
+    pub is_kept: bool,
+}
+
+/// Replaces rules that became bad by their former definitions, which have the same ids; returns those that are bad now.
 pub fn keep_former<'a>(
     set: RuleSet,
     former: impl Iterator<Item = &'a RuleDefinition>,
-) -> (Vec<RuleDefinition>, Vec<BadRule>) {
+) -> (Vec<RuleDefinition>, Vec<ReplacedRule>) {
     let RuleSet { mut rules, bad } = set;
-    for rule in former {
-        let is_bad = bad.iter().any(|bad| bad.name == rule.rule.name || bad.name == rule.rule.rule_id.to_string());
-        if is_bad && !rules.iter().any(|known| known.rule.rule_id == rule.rule.rule_id) {
-            rules.push(rule.clone());
-        }
+    let former: HashMap<Uuid, &RuleDefinition> = former.map(|rule| (rule.rule.rule_id, rule)).collect();
+    let mut replaced = vec![];
+    for bad in bad {
+        let known = bad.rule_id.and_then(|rule_id| former.get(&rule_id));
+        // A second rule with an id that another one has replaces nothing.
+        let kept = known.filter(|known| !rules.iter().any(|rule| rule.rule.rule_id == known.rule.rule_id));
+        rules.extend(kept.map(|kept| (*kept).clone()));
+        replaced.push(ReplacedRule { bad, is_kept: kept.is_some() });
     }
-    (rules, bad)
+    (rules, replaced)
 }
 
 /// Returns the differences between the rules that are evaluated and those that were read.

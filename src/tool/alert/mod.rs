@@ -2,13 +2,14 @@
 //!
 //! It reads the same topics as evt-window, with positions of its own, so it fires while evt-window stands still.
 //!
-//! - `run.rs`: the loop; `feed.rs`: one input; `load.rs`: rules from files and tables.
+//! - `run.rs`: the loop; `feed.rs`: one input; `load.rs`: rules from files and tables; `messages.rs`: what is said about them.
 //! - `state.rs`: the state file; `files.rs`: files that are known by their content.
 //! - `testing.rs`: `evt-alert test`.
 
 mod feed;
 mod files;
 mod load;
+mod messages;
 mod run;
 mod state;
 mod testing;
@@ -31,7 +32,8 @@ use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::mapping::{KeepRaw, Provenance};
 use crate::notify::channels::Channels;
-use crate::notify::sender::Sender;
+use crate::notify::outbox::Outbox;
+use crate::notify::sender::{Sender, are_due};
 use crate::output::dead_letters::{DeadLetters, Opening};
 use crate::run::Run;
 use crate::source::{Source, SourceOptions};
@@ -54,6 +56,8 @@ const SEND_LIMIT: Duration = Duration::from_secs(10);
 /// Fire alerts by rules over events
 #[derive(Parser, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
+#[command(override_usage = "evt-alert --rules <FILE|URI> [OPTIONS] [INPUT]...
+       evt-alert test [OPTIONS] <RULES> <TESTS>...")]
 pub struct Args {
     #[command(subcommand)]
     action: Option<Action>,
@@ -72,7 +76,7 @@ pub struct Args {
     /// Keep the state, the positions of the inputs and due notifications in FILE
     #[arg(long, value_name = "FILE", help_heading = "State")]
     state: Option<PathBuf>,
-    /// Read the inputs to their end, for cron: exit with status 1 if a rule fired or still fires, print nothing if none
+    /// Read the inputs to their end, for cron: exit with status 1 if an alert fired or still fires; print nothing if none fired, was resolved or still fires
     #[arg(long, help_heading = "State")]
     once: bool,
     /// Notify the channels that FILE defines
@@ -102,7 +106,7 @@ impl Tool for Args {
     const NAME: &'static str = "evt-alert";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
-            "In a job of cron: exit with status 1 if a rule fired or still fires, print nothing if none.",
+            "In a job of cron: exit with status 1 if an alert fired or still fires.",
             "evt-alert --once --rules rules.toml --state alerts.db events.jsonl",
         ),
         ("Run unit tests of rules.", "evt-alert test rules.toml rules_test.toml"),
@@ -110,10 +114,14 @@ impl Tool for Args {
 
     const UNIT: Option<Unit> = Some(Unit {
         after: "",
-        args: "'kafka://localhost:9092/raw?group=evt-alert' --rules /etc/evt/rules.toml --state /var/lib/evt-alert/alerts.db --to 'kafka://localhost:9092/alerts'",
-        settings: "StateDirectory=evt-alert\n",
+        args: "'kafka://localhost:9092/raw?group=evt-alert' --rules /etc/evt/rules.toml --state /var/lib/evt-alert/alerts.db --to 'kafka://localhost:9092/alerts' --notify /etc/evt/channels.toml",
+        settings: "StateDirectory=evt-alert\n\
+                   # The secrets of channels.toml, which names them {file:/run/credentials/evt-alert.service/pagerduty}.\n\
+                   LoadCredential=pagerduty:/etc/evt/pagerduty.key\n",
         calendar: None,
     });
+
+    const ACTION_FLAGS: Option<&'static [&'static str]> = Some(&["metrics", "quiet", "config", "log-format", "color"]);
 
     fn waits_at_terminal(&self) -> bool {
         self.action.is_none() && self.stage.waits_at_terminal()
@@ -138,8 +146,13 @@ impl Tool for Args {
                 .for_each(|bad| _ = findings.take::<()>(Err(bad.error.at(format!("rule {}", bad.name)))));
             set.rules.iter().for_each(|rule| findings.ready(format!("rule {}", rule.rule.name)));
         }
-        if let Some(path) = &self.notify {
-            findings.take(Channels::read(path));
+        if let Some(channels) = self.notify.as_deref().and_then(|path| findings.take(Channels::read(path))) {
+            channels.names().for_each(|name| findings.ready(format!("channel '{name}'")));
+        }
+        if let Some(path) = self.state.as_deref()
+            && findings.take(StateFile::check(path)).is_some()
+        {
+            findings.ready(path.display());
         }
         findings.take(self.check_inputs());
         let options = findings.take(self.source());
@@ -193,7 +206,7 @@ impl Args {
             CommitMode::None => CommitMode::None,
             CommitMode::Assign | CommitMode::Subscribe => CommitMode::Assign,
         };
-        let state = self.state.as_deref().map(StateFile::open).transpose()?;
+        let state = self.state.as_deref().map(|path| StateFile::open(path, run)).transpose()?;
         let options = EngineOptions { max_groups: self.max_groups, drops_behind: self.once };
         let saved = state.as_ref().map(StateFile::snapshot).transpose()?.flatten();
         let engine = match saved {
@@ -203,6 +216,12 @@ impl Args {
         let names = channels.iter().flat_map(Channels::names).map(str::to_owned).collect();
         let sender = match (channels, self.state.as_deref()) {
             (Some(channels), Some(path)) => Some(Sender::start(channels, path, &run.console)?),
+            (None, Some(path)) => {
+                for (name, due) in Outbox::open(path, "")?.due_by_channel()? {
+                    run.console.warn(format!("channel '{name}': {}, but there is no --notify", are_due(due)));
+                }
+                None
+            }
             _ => None,
         };
         let known = state.as_ref().map_or(Ok(vec![]), StateFile::files)?;
@@ -242,7 +261,7 @@ impl Args {
             // What is no file has no position, and reading it would take its rows.
             Uri::File(path) if self.state.is_some() && path.is_file() => {
                 let found = identify(path, &name, known, run.ratio_max)?;
-                if let Some(former) = &found.former_name {
+                if let Some(former) = found.former_name.as_ref().filter(|_| !self.stage.common.quiet) {
                     run.console.say(format!("{name}: the same content as {former}, read as the same file"));
                 }
                 // An empty file is like every other one.

@@ -2,6 +2,7 @@
 
 use super::feed::{Feed, FeedStep, Intake};
 use super::load::{self, RuleLoader};
+use super::messages::RuleMessages;
 use super::state::{Commit, RuleEdit, StateFile, TopicPosition};
 use crate::alert::clock::{AlertClock, PartitionKey, StoodAt};
 use crate::alert::engine::AlertEngine;
@@ -17,7 +18,7 @@ use crate::kind::Kind;
 use crate::kind::alert::AlertState;
 use crate::kind::alerts;
 use crate::metrics;
-use crate::notify::sender::Sender;
+use crate::notify::sender::{Sender, are_due};
 use crate::output::OutputReport;
 use crate::run::Run;
 use crate::stage::operator::Collector;
@@ -76,6 +77,7 @@ pub struct AlertRun {
     outputs: Outputs,
     services: Services,
     progress: RunProgress,
+    messages: RuleMessages,
 }
 
 /// What has happened in a run so far.
@@ -92,10 +94,6 @@ pub struct RunProgress {
     is_dirty: bool,
     /// Transitions that are not stored yet.
     waiting: Vec<Transition>,
-    /// Rules that were reported as bad, with the reason.
-    bad: BTreeMap<String, String>,
-    /// Messages about channels that no file defines.
-    unknown: BTreeSet<String>,
     how: Option<How>,
 }
 
@@ -116,6 +114,7 @@ impl AlertRun {
         });
         let clock = AlertClock::new(stood);
         let progress = RunProgress { refreshed: run.clock.monotonic(), ..RunProgress::default() };
+        let messages = RuleMessages::new(run.console.clone());
         Self {
             run,
             options,
@@ -127,6 +126,7 @@ impl AlertRun {
             outputs,
             services,
             progress,
+            messages,
         }
     }
 
@@ -262,33 +262,19 @@ impl AlertRun {
             Ok(set) => set,
             Err(error) if is_start => return Err(error),
             Err(error) => {
-                self.run.console.warn(format!("the rules stay as they are: {error}"));
+                self.messages.failed(&error);
                 return Ok(());
             }
         };
         let former: Vec<RuleDefinition> = self.engine.rules().cloned().collect();
         let (rules, bad) = load::keep_former(set, former.iter());
-        let mut reported = BTreeMap::new();
-        for one in &bad {
-            let why = one.error.to_string();
-            let is_kept = rules.iter().any(|rule| rule.rule.name == one.name);
-            let end = if is_kept { " (its former definition stays in use)" } else { "" };
-            if self.progress.bad.get(&one.name) != Some(&why) {
-                self.run.console.warn(format!("rule {}: {why}{end}", one.name));
-            }
-            reported.insert(one.name.clone(), why);
-        }
-        self.progress.bad = reported;
+        self.messages.read(&bad);
         if is_start && rules.is_empty() {
-            return Err(Error::config("expected at least one rule that can be used"));
+            return Err(self.loader.no_rule());
         }
-        for rule in rules.iter().filter(|_| !self.options.channels.is_empty()) {
-            for channel in rule.channels.iter().filter(|channel| !self.options.channels.contains(*channel)) {
-                let line = format!("rule {}: channel {channel} is not defined (--notify)", rule.rule.name);
-                if self.progress.unknown.insert(line.clone()) {
-                    self.run.console.warn(line);
-                }
-            }
+        // The rows of a job of cron reach its owner without channels.
+        if !self.services.is_once || !self.options.channels.is_empty() {
+            self.messages.channels(&rules, &self.options.channels);
         }
         let edits = load::edits(&former, &rules);
         if edits.is_empty() {
@@ -453,12 +439,12 @@ impl AlertRun {
         };
         for (name, found) in &channels {
             if found.due > 0 {
-                let due = found.due;
-                self.run.console.warn(format!("channel {name}: {due} notifications are due; the next run sends them"));
+                let due = are_due(found.due);
+                self.run.console.warn(format!("channel '{name}': {due}; the next run sends what it can"));
             }
             if found.lost() > 0 {
                 let (refused, expired) = (found.refused, found.expired);
-                let line = format!("channel {name}: {refused} notifications were refused, {expired} were given up");
+                let line = format!("channel '{name}': notifications refused: {refused}, given up: {expired}");
                 self.run.console.warn(line);
                 end.verdict = end.verdict.max(1);
             }
@@ -479,7 +465,7 @@ impl AlertRun {
         }
         let firing = self.engine.firing();
         let (fired, resolved) = (self.progress.fired, self.progress.resolved);
-        let is_silent = self.services.is_once && fired == 0 && firing == 0;
+        let is_silent = self.services.is_once && fired == 0 && resolved == 0 && firing == 0;
         if !self.options.is_quiet && !is_silent {
             let mut line = format!("{counts}; fired {fired}, resolved {resolved}, firing {firing}");
             for report in reports {

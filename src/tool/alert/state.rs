@@ -5,14 +5,18 @@ use super::files::FileMark;
 use crate::alert::clock::PartitionKey;
 use crate::alert::running::{Transition, TransitionUse};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kind::alert::Alert;
+use crate::kind::alert::{Alert, AlertState};
 use crate::notify::outbox;
+use crate::run::Run;
+use crate::store::remote::rounded;
+use crate::store::room;
 use crate::time::{format_instant, parse_instant};
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The tables. Instants are RFC 3339 text, for people; numbers that the engine reads back are integers.
@@ -52,8 +56,12 @@ CREATE TABLE IF NOT EXISTS rule_edits (
     definition TEXT
 );";
 
-/// How long SQLite waits for the sender of notifications, which writes to the same file.
-const BUSY: Duration = Duration::from_secs(10);
+/// How long opening the file waits for another program that holds its lock.
+const OPEN_WAIT: Duration = Duration::from_secs(10);
+/// How long an attempt of a transaction waits for the lock: the senders of notifications write to the same file.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// How long a run repeats the attempts while another program holds the lock.
+const LOCK_LIMIT: Duration = Duration::from_secs(120);
 
 /// The position of an input before which every row has been evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +97,7 @@ pub struct Commit<'a> {
     pub positions: &'a BTreeMap<PartitionKey, TopicPosition>,
     /// Files that were read.
     pub files: &'a mut [FileMark],
-    /// The channels of this run. What is for other channels is not kept.
+    /// The channels of this run. Firings on other channels are not kept.
     pub channels: &'a BTreeSet<String>,
     /// Rows and pages.
     pub transitions: &'a [Transition],
@@ -101,14 +109,24 @@ pub struct Commit<'a> {
 pub struct StateFile {
     path: PathBuf,
     db: Connection,
+    run: Rc<Run>,
     _lock: File,
 }
 
 impl StateFile {
+    /// Checks that a state file can be opened or created, without opening it.
+    ///
+    /// Errors: exit status 74 if it cannot.
+    pub fn check(path: &Path) -> Result<()> {
+        // The database and its lock have files beside it.
+        let checked = room::for_file(path).and_then(|()| room::in_directory(room::parent(path)));
+        checked.map_err(|error| Error::io(format!("--state {}", path.display()), &error))
+    }
+
     /// Opens or creates a state file.
     ///
     /// Errors: exit status 75 if another run has it, 74 if it cannot be opened, 65 if it is no database.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path, run: &Rc<Run>) -> Result<Self> {
         let name = path.display().to_string();
         let lock_path = format!("{name}.lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
@@ -121,13 +139,15 @@ impl StateFile {
             Err(errno) => return Err(Error::io(&lock_path, &errno.into())),
         }
         let db = Connection::open(path).map_err(|error| failed(path, "cannot open the state", &error))?;
-        let prepared = db.busy_timeout(BUSY).and_then(|()| {
+        let failed = |error: rusqlite::Error| failed(path, "cannot open the state", &error);
+        let prepared = db.busy_timeout(OPEN_WAIT).and_then(|()| {
             db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
             db.execute_batch(TABLES)
         });
-        prepared.map_err(|error| failed(path, "cannot open the state", &error))?;
+        prepared.map_err(failed)?;
         outbox::create_tables(&db)?;
-        Ok(Self { path: path.to_owned(), db, _lock: lock })
+        db.busy_timeout(ATTEMPT).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), db, run: run.clone(), _lock: lock })
     }
 
     fn failed(&self, what: &str, error: &rusqlite::Error) -> Error {
@@ -193,22 +213,56 @@ impl StateFile {
 
     /// Forgets rows that every output has confirmed, up to number `last`.
     pub fn confirm(&mut self, last: i64) -> Result<()> {
-        let done = self.db.execute("DELETE FROM unconfirmed WHERE id <= ?1", [last]);
-        done.map(|_| ()).map_err(|error| self.failed("cannot confirm rows", &error))
+        let failed = |error: rusqlite::Error| self.failed("cannot confirm rows", &error);
+        let tx = self.begin("cannot confirm rows")?;
+        tx.execute("DELETE FROM unconfirmed WHERE id <= ?1", [last]).map_err(failed)?;
+        tx.commit().map_err(failed)
     }
 
     /// Stores everything in one transaction.
     pub fn commit(&mut self, commit: Commit<'_>) -> Result<()> {
-        let path = self.path.clone();
-        let failed = |error: &rusqlite::Error| failed(&path, "cannot store the state", error);
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|error| failed(&error))?;
+        let failed = |error: &rusqlite::Error| self.failed("cannot store the state", error);
+        let tx = self.begin("cannot store the state")?;
         store(&tx, commit, &failed)?;
         tx.commit().map_err(|error| failed(&error))
+    }
+
+    /// Begins a transaction that writes. While another program holds the lock of the file, the run waits.
+    ///
+    /// Errors: exit status 75 if it holds the lock for too long.
+    fn begin(&self, what: &str) -> Result<Transaction<'_>> {
+        let (wait, name, limit) = (self.run.stop.server_wait(), self.path.display(), rounded(LOCK_LIMIT));
+        let mut has_said = false;
+        loop {
+            let error = match Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate) {
+                Ok(tx) => {
+                    if has_said {
+                        let waited = rounded(wait.idle());
+                        self.run.console.say(format!("{name}: the lock is free again after {waited}"));
+                    }
+                    return Ok(tx);
+                }
+                Err(error) if !is_busy(&error) => return Err(self.failed(what, &error)),
+                Err(error) => error,
+            };
+            let waited = wait.idle();
+            if waited >= LOCK_LIMIT || wait.is_over() {
+                let advice =
+                    "end its transaction and start evt-alert again, which continues where the state was stored last";
+                let message =
+                    format!("{name}: {what}: another program has held the lock for {}: {advice}", rounded(waited));
+                return Err(Error::new(ErrorKind::Fenced, message).because(error));
+            }
+            if !std::mem::replace(&mut has_said, true) {
+                let line = format!("{name}: {what}: another program holds the lock: retrying for up to {limit}");
+                self.run.console.warn(line);
+            }
+        }
     }
 }
 
 /// Executes the statements of a commit.
-fn store(tx: &rusqlite::Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Error) -> Error) -> Result<()> {
+fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Error) -> Error) -> Result<()> {
     let Commit { snapshot, clock, now, positions, files, channels: known, transitions, edits } = commit;
     let clock = clock.map(format_instant);
     let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
@@ -244,6 +298,10 @@ fn store(tx: &rusqlite::Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&ru
         if *purpose == TransitionUse::Row {
             execute("INSERT INTO unconfirmed (alert) VALUES (?1)", params![outbox::json(alert)?])?;
         }
+        if alert.state == AlertState::Resolved {
+            outbox::enqueue_resolve(tx, alert)?;
+            continue;
+        }
         for channel in channels.iter().filter(|channel| known.contains(*channel)) {
             match purpose {
                 TransitionUse::Row => outbox::enqueue(tx, channel, alert)?,
@@ -255,10 +313,13 @@ fn store(tx: &rusqlite::Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&ru
     Ok(())
 }
 
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
 fn failed(path: &Path, what: &str, error: &rusqlite::Error) -> Error {
-    use rusqlite::ErrorCode;
     let kind = match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ErrorKind::Fenced,
+        _ if is_busy(error) => ErrorKind::Fenced,
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ErrorKind::Corrupt,
         _ => ErrorKind::Io,
     };

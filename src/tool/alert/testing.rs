@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use strsim::levenshtein;
 
 /// The instant at which a test begins (µs): 2026-01-01T00:00:00Z.
 const START: i64 = 1_767_225_600 * SECOND;
@@ -105,7 +106,11 @@ pub fn run(loader: &RuleLoader, tests: &[impl AsRef<Path>], is_quiet: bool) -> R
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             Error::config(format!("{name}:{line}: {}", error.message()))
         })?;
+        if file.tests.is_empty() {
+            return Err(Error::config(format!("{name}: expected at least one [[test]], found none")));
+        }
         for test in file.tests {
+            test.check(&set.rules).map_err(|error| error.at(format!("{name}: test '{}'", test.name)))?;
             let differences =
                 test.run(&set.rules).map_err(|error| error.at(format!("{name}: test '{}'", test.name)))?;
             match differences.is_empty() {
@@ -125,6 +130,25 @@ pub fn run(loader: &RuleLoader, tests: &[impl AsRef<Path>], is_quiet: bool) -> R
 }
 
 impl RuleTest {
+    /// Checks that the test expects something, and only alerts of rules that exist.
+    fn check(&self, rules: &[RuleDefinition]) -> Result<()> {
+        if self.expected.is_empty() {
+            return Err(Error::config("expected at least one [[test.expect]], found none"));
+        }
+        for alert in self.expected.iter().flat_map(|expected| &expected.firing) {
+            if !rules.iter().any(|rule| rule.rule.name == alert.rule) {
+                let known: Vec<&str> = rules.iter().map(|rule| rule.rule.name.as_str()).collect();
+                let nearest = known.iter().min_by_key(|known| levenshtein(&alert.rule, known));
+                let hint = match nearest {
+                    Some(nearest) if levenshtein(&alert.rule, nearest) <= 3 => format!("did you mean {nearest}?"),
+                    _ => format!("expected one of {}", known.join(", ")),
+                };
+                return Err(Error::config(format!("expect: no rule has the name '{}'; {hint}", alert.rule)));
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the differences, one line each; empty if there are none.
     fn run(&self, rules: &[RuleDefinition]) -> Result<String> {
         let mut rows = vec![];

@@ -96,7 +96,7 @@ struct Target {
 impl WindowsArgs {
     fn spec(&self) -> Result<Spec> {
         let Some(path) = &self.metrics else { return Err(Error::usage("--metrics FILE is required")) };
-        let text = std::fs::read_to_string(path).map_err(|error| Error::io(path.clone(), &error))?;
+        let text = std::fs::read_to_string(path).map_err(|error| Error::config_file(path.clone(), &error))?;
         spec::file(&text).map_err(|error| error.at(path.clone()))
     }
 

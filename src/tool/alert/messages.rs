@@ -1,0 +1,81 @@
+//! What a run says about its rules: each message once, until it changes.
+
+use super::load::ReplacedRule;
+use crate::alert::rule::RuleDefinition;
+use crate::console::Console;
+use crate::error::Error;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The messages that were said.
+pub struct RuleMessages {
+    console: Console,
+    /// Why the rules cannot be read now.
+    failure: Option<String>,
+    /// Rules that cannot be used, by name, with the reason.
+    bad: BTreeMap<String, String>,
+    /// Messages about channels.
+    channels: BTreeSet<String>,
+}
+
+impl RuleMessages {
+    /// Begins with nothing said.
+    pub fn new(console: Console) -> Self {
+        Self { console, failure: None, bad: BTreeMap::new(), channels: BTreeSet::new() }
+    }
+
+    /// The rules cannot be read.
+    pub fn failed(&mut self, error: &Error) {
+        let why = error.to_string();
+        if self.failure.as_ref() != Some(&why) {
+            self.console.warn(format!("the rules stay as they are: {why}"));
+        }
+        self.failure = Some(why);
+    }
+
+    /// The rules were read; `bad` are those that cannot be used.
+    pub fn read(&mut self, bad: &[ReplacedRule]) {
+        if self.failure.take().is_some() {
+            self.console.say("the rules can be read again");
+        }
+        let mut said = BTreeMap::new();
+        for ReplacedRule { bad, is_kept } in bad {
+            let why = bad.error.to_string();
+            let end = if *is_kept { " (its former definition stays in use)" } else { "" };
+            if self.bad.get(&bad.name) != Some(&why) {
+                self.console.warn(format!("rule {}: {why}{end}", bad.name));
+            }
+            said.insert(bad.name.clone(), why);
+        }
+        self.bad = said;
+    }
+
+    /// Rules name channels; `defined` are those of `--notify`, none without it.
+    pub fn channels(&mut self, rules: &[RuleDefinition], defined: &BTreeSet<String>) {
+        if defined.is_empty() {
+            let mut named = rules.iter().filter(|rule| rule.is_enabled && !rule.channels.is_empty());
+            if let Some(first) = named.next() {
+                let (name, channels) = (&first.rule.name, first.channels.join(", "));
+                let others = match named.count() {
+                    0 => String::new(),
+                    1 => " (and another rule)".to_owned(),
+                    more => format!(" (and {more} other rules)"),
+                };
+                let line = format!("rule {name} has notification_channel {channels}{others}, but there is no --notify");
+                // The first rule and their number change with every edit: this is said once.
+                if self.channels.is_empty() {
+                    self.console.warn(&line);
+                }
+                self.channels.insert(line);
+            }
+            return;
+        }
+        for rule in rules {
+            for channel in rule.channels.iter().filter(|channel| !defined.contains(*channel)) {
+                let line = format!("rule {}: channel '{channel}' is not defined (--notify)", rule.rule.name);
+                if self.channels.insert(line.clone()) {
+                    self.console.warn(line);
+                }
+            }
+        }
+    }
+}

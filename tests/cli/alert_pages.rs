@@ -1,0 +1,181 @@
+//! evt-alert: which pages are sent, to which channels, and what is said of those that are not.
+
+use crate::alert::{at, event, lines, rule, rules, series};
+use crate::harness::{Dir, eventually};
+use crate::receivers::{Receiver, Reply};
+use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Write;
+use std::process::{Child, ChildStdin, Stdio};
+
+/// Channels a and b, each with a receiver.
+fn two_channels(dir: &Dir) -> [Receiver; 2] {
+    let receivers = [(); 2].map(|()| Receiver::new(|_, _| Reply::Status(200)));
+    let channel = |(name, receiver): (&str, &Receiver)| {
+        format!("[[channel]]\nname = \"{name}\"\ntype = \"webhook\"\nurl = \"{}/hook\"\n", receiver.base)
+    };
+    dir.write("channels.toml", ["a", "b"].into_iter().zip(&receivers).map(channel).collect::<String>());
+    receivers
+}
+
+/// The states that a receiver has been sent, in order.
+fn states(receiver: &Receiver) -> Vec<String> {
+    receiver.posted().iter().map(|posted| posted.body["state"].as_str().expect("a state").to_owned()).collect()
+}
+
+/// Events with errors from 0 to 80 s, cut at `end`.
+fn errors(end: f64) -> String {
+    let errors = series(0.0, end.min(80.0), 0.5, &json!({"event_type": "error"}));
+    lines(&[errors, series(0.0, end, 1.0, &json!({}))])
+}
+
+/// Runs over the events up to `end` at that time; `fields` change the rule, `null` deletes it.
+fn run_to(dir: &Dir, end: f64, fields: &Value, args: &[&str]) -> crate::harness::Run {
+    let base = json!({
+        "where": "event_type = 'error'", "threshold": 10, "window_seconds": 10, "keep_firing_for": 0,
+        "notification_channel": "a",
+    });
+    let mut fired = rule(&base);
+    let other = rule(&json!({"name": "other", "threshold": 1000}));
+    let all = match fields.as_object() {
+        Some(fields) => {
+            fields.iter().for_each(|(name, value)| fired[name] = value.clone());
+            vec![fired, other]
+        }
+        None => vec![other],
+    };
+    dir.write("rules.json", rules(&all));
+    dir.write("in.jsonl", errors(end));
+    let now = at(end);
+    let mut all = vec!["--once", "--rules", "rules.json", "--now", &now, "--state", "alerts.db"];
+    all.extend(args);
+    all.push("in.jsonl");
+    dir.run("evt-alert", &all).stays_calm()
+}
+
+const NOTIFY: [&str; 2] = ["--notify", "channels.toml"];
+
+#[test]
+fn a_rule_that_moves_to_another_channel_while_it_fires_is_resolved_where_it_fired() {
+    let dir = Dir::new("alert-moves");
+    let [a, b] = two_channels(&dir);
+    run_to(&dir, 50.0, &json!({}), &NOTIFY).ends_with(1);
+    assert_eq!((states(&a), states(&b)), (vec!["firing".to_owned()], vec![]));
+    // The new channel gets a firing of its own, under the same alert; the old one is not paged again.
+    let moved = json!({"notification_channel": "b"});
+    run_to(&dir, 70.0, &moved, &NOTIFY).ends_with(1);
+    assert_eq!((states(&a), states(&b)), (vec!["firing".to_owned()], vec!["firing".to_owned()]));
+    run_to(&dir, 120.0, &moved, &NOTIFY).succeeds();
+    for receiver in [&a, &b] {
+        assert_eq!(states(receiver), ["firing", "resolved"]);
+        let posted = receiver.posted();
+        assert_eq!(posted[0].body["alert_id"], posted[1].body["alert_id"]);
+    }
+    assert_eq!(a.posted()[0].body["alert_id"], b.posted()[0].body["alert_id"]);
+}
+
+#[test]
+fn a_rule_that_loses_its_channel_or_goes_is_resolved_where_it_fired() {
+    for edit in [json!({"notification_channel": null}), Value::Null, json!({"enabled": false})] {
+        let dir = Dir::new("alert-loses");
+        let [a, b] = two_channels(&dir);
+        run_to(&dir, 50.0, &json!({}), &NOTIFY).ends_with(1);
+        run_to(&dir, 120.0, &edit, &NOTIFY).succeeds();
+        assert_eq!((states(&a), b.count()), (vec!["firing".to_owned(), "resolved".to_owned()], 0), "{edit}");
+    }
+}
+
+#[test]
+fn a_resolve_of_a_run_without_notify_is_named_and_sent_by_the_next_run_with_it() {
+    let dir = Dir::new("alert-no-notify");
+    let [a, _] = two_channels(&dir);
+    run_to(&dir, 50.0, &json!({}), &NOTIFY).ends_with(1);
+    run_to(&dir, 120.0, &json!({}), &[]).succeeds();
+    assert_eq!(states(&a), ["firing"]);
+    let run = run_to(&dir, 121.0, &json!({}), &[]).succeeds();
+    assert!(run.stderr().contains("channel 'a': 1 notification is due, but there is no --notify\n"), "{run}");
+    let run = run_to(&dir, 122.0, &json!({}), &NOTIFY).succeeds();
+    assert_eq!((states(&a), run.stderr()), (vec!["firing".to_owned(), "resolved".to_owned()], String::new()));
+}
+
+#[test]
+fn a_rule_with_a_channel_and_no_notify_is_named_once() {
+    let dir = Dir::new("alert-unsent");
+    dir.write("in.jsonl", errors(30.0));
+    let named = |name: &str| rule(&json!({"name": name, "threshold": 1000, "notification_channel": "ops"}));
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 1000})), named("x"), named("y")]));
+    let run = dir.run("evt-alert", &["-q", "--rules", "rules.json", "in.jsonl"]).succeeds();
+    let told = "evt-alert: rule x has notification_channel ops (and another rule), but there is no --notify\n";
+    assert_eq!(run.stderr(), told);
+}
+
+/// A live run with a state that reads what is written to its standard input.
+struct Live {
+    child: Child,
+    stdin: ChildStdin,
+}
+
+impl Live {
+    fn new(dir: &Dir) -> Self {
+        dir.write("rules.json", rules(&[rule(&json!({"window_seconds": 10}))]));
+        let args = ["-f", "jsonl", "--rules", "rules.json", "--state", "alerts.db", "--to", "out.jsonl"];
+        let said = File::create(dir.path("said")).expect("writable");
+        let child = dir.command("evt-alert", &args).stdin(Stdio::piped()).stderr(said).spawn();
+        let mut child = child.expect("it starts");
+        let stdin = child.stdin.take().expect("it is piped");
+        Self { child, stdin }
+    }
+
+    fn give(&mut self, seconds: std::ops::Range<i32>) {
+        let text: String = seconds.map(|second| event(f64::from(second), &json!({}))).collect();
+        self.stdin.write_all(text.as_bytes()).expect("it reads");
+    }
+}
+
+/// Starts a live run and locks its state; returns the holder of the lock once the run has noticed.
+fn locked(dir: &Dir) -> (Live, Connection) {
+    let mut live = Live::new(dir);
+    live.give(0..5);
+    let has = |sql: &str| {
+        let db = Connection::open(dir.path("alerts.db")).expect("it opens");
+        db.query_row(sql, [], |row| row.get::<_, i64>(0)).is_ok_and(|count| count > 0)
+    };
+    eventually("the state is stored", || dir.path("alerts.db").exists() && has("SELECT count(*) FROM engine"));
+    let other = Connection::open(dir.path("alerts.db")).expect("it opens");
+    eventually("nobody writes", || other.execute_batch("BEGIN IMMEDIATE").is_ok());
+    live.give(5..60);
+    let told = "alerts.db: cannot store the state: another program holds the lock: retrying for up to 2m";
+    eventually("the run says that it waits", || said(dir).contains(told));
+    (live, other)
+}
+
+fn said(dir: &Dir) -> String {
+    std::fs::read_to_string(dir.path("said")).expect("text")
+}
+
+#[test]
+fn a_live_run_waits_for_another_program_that_locks_its_state() {
+    let dir = Dir::new("alert-locked");
+    let (mut live, other) = locked(&dir);
+    assert_eq!(dir.path("out.jsonl").metadata().map_or(0, |found| found.len()), 0, "a row before its state");
+    other.execute_batch("ROLLBACK").expect("it was begun");
+    eventually("it goes on", || std::fs::read_to_string(dir.path("out.jsonl")).is_ok_and(|t| t.contains("firing")));
+    drop(live.stdin);
+    assert!(live.child.wait().expect("it ends").success(), "{}", said(&dir));
+    let said = said(&dir);
+    assert!(said.contains("alerts.db: the lock is free again after "), "{said}");
+    assert_eq!(said.matches("retrying").count(), 1, "{said}");
+}
+
+#[test]
+fn a_run_that_is_stopped_while_its_state_is_locked_says_what_to_do() {
+    let dir = Dir::new("alert-locked-stop");
+    let (mut live, _other) = locked(&dir);
+    kill_process(Pid::from_child(&live.child), Signal::TERM).expect("it is ours");
+    let status = live.child.wait().expect("it ends");
+    assert!(!status.success(), "{}", said(&dir));
+    let told = "end its transaction and start evt-alert again, which continues where the state was stored last";
+    assert!(said(&dir).contains(told), "{}", said(&dir));
+}
