@@ -9,7 +9,7 @@
 
 use super::cell::{CellContent, CellKey};
 use super::scope::Scope;
-use super::session::{FoundSession, Name, NameOrigin, NamedKeys, SessionRow};
+use super::session::{FoundSession, NameOrigin, NamedInstant, NamedKeys, SessionRow};
 use crate::error::{Error, Result};
 use crate::expr::{LeafBatch, Leaves, write_dimensions};
 use crate::kind::event::column;
@@ -176,7 +176,7 @@ impl LateCells {
     pub fn add_name(&mut self, cell: &LateCell, origin: NameOrigin) {
         let Self { metrics, sessions, .. } = self;
         let found = sessions.iter_mut().find(|(at, _)| metrics[*at].name == *cell.key.metric);
-        let name = Name { time: cell.key.start, late_until: cell.late_until, origin };
+        let name = NamedInstant { time: cell.key.start, late_until: cell.late_until, origin };
         found.into_iter().for_each(|(_, keys)| keys.name(&cell.key.dimensions, name));
     }
 
@@ -323,10 +323,10 @@ impl LateCells {
                     dimensions: dimensions.clone(),
                 };
                 for FoundSession { start, end, content, names } in sessions {
-                    let origins = names.iter().map(|name| name.origin);
+                    let mut origins = names.iter().map(|name| name.origin);
                     let is_input = origins.clone().any(|origin| origin == NameOrigin::Input);
-                    let origin = origins.last().filter(|_| !is_input).unwrap_or(NameOrigin::Input);
-                    let cell = |name: &Name| LateCell {
+                    let origin = origins.next_back().filter(|_| !is_input).unwrap_or(NameOrigin::Input);
+                    let cell = |name: &NamedInstant| LateCell {
                         key: key(name.time, name.time.saturating_add(*gap)),
                         late_until: name.late_until,
                     };

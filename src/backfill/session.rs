@@ -24,7 +24,7 @@ pub enum NameOrigin {
 
 /// A named instant of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Name {
+pub(super) struct NamedInstant {
     /// The instant (µs).
     pub time: i64,
     /// The greatest stream time of the late events that named it (µs).
@@ -56,7 +56,7 @@ pub(super) struct FoundSession {
     /// Its content; `None` if there is no session.
     pub content: Option<CellContent>,
     /// The named instants.
-    pub names: Vec<Name>,
+    pub names: Vec<NamedInstant>,
 }
 
 struct Session {
@@ -68,7 +68,7 @@ struct Session {
 #[derive(Default)]
 struct NamedKey {
     /// By instant.
-    names: BTreeMap<i64, Name>,
+    names: BTreeMap<i64, NamedInstant>,
     /// By start; they are disjoint.
     sessions: BTreeMap<i64, Session>,
 }
@@ -142,7 +142,7 @@ impl NamedKeys {
     }
 
     /// Names an instant, or raises its `late_until`. A late event of this run outweighs the origin in the store.
-    pub fn name(&mut self, dimensions: &str, name: Name) {
+    pub fn name(&mut self, dimensions: &str, name: NamedInstant) {
         let names = &mut self.keys.entry(dimensions.to_owned()).or_default().names;
         let known = names.entry(name.time).or_insert(name);
         known.late_until = known.late_until.max(name.late_until);
