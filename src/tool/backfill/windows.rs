@@ -55,21 +55,14 @@ pub(super) struct WindowsArgs {
     /// Correct windows that end at INSTANT or earlier
     #[arg(long, value_name = "INSTANT")]
     until: Option<String>,
-    /// Read events from this long before --since, in which sessions may begin, and around late events
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
-    before: i64,
+    #[command(flatten)]
+    reading: ReadingArgs,
     /// Correct only windows that are closed at INSTANT
     #[arg(long, value_name = "INSTANT")]
     closed_before: Option<String>,
-    /// Read N days of a lake or table at the same time, each on a thread
-    #[arg(long, value_name = "N", default_value = "1")]
-    jobs: NonZeroU8,
     /// Treat all windows of a store as closed, even if one of its partitions ended before them
     #[arg(long, conflicts_with = "closed_before")]
     all_closed: bool,
-    /// Treat the input as complete, even if a partition of it does not begin with offset 0
-    #[arg(long)]
-    all_records: bool,
     /// The out-of-orderness of the run that wrote the windows (evt-window(1))
     #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
     out_of_orderness: Disorder,
@@ -85,6 +78,21 @@ pub(super) struct WindowsArgs {
     /// End the unfinished correction of a killed run
     #[arg(long)]
     take_over: bool,
+}
+
+/// Flags of what is read.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Correction")]
+struct ReadingArgs {
+    /// Read events from this long before --since, in which sessions may begin, and around late events
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    before: i64,
+    /// Treat the input as complete, even if a partition of it does not begin with offset 0
+    #[arg(long)]
+    all_records: bool,
+    /// Read N days of a lake or table at the same time, each on a thread
+    #[arg(long, value_name = "N", default_value = "1")]
+    jobs: NonZeroU8,
 }
 
 /// The store that is corrected.
@@ -119,19 +127,20 @@ impl WindowsArgs {
             closed_before: instant(&self.closed_before)?,
             read_since: None,
         };
-        scope.read_since = scope.reading(self.before).since;
+        scope.read_since = scope.reading(self.reading.before).since;
         Ok(scope)
     }
 
     /// Returns the digest of everything but metrics and range that determines the right cells.
     fn digest(&self, spec: &Spec, both: &BothArgs) -> String {
         let mut digest = Xxh3::new();
-        let Self { before, closed_before, all_closed, out_of_orderness, late_events, without_late, .. } = self;
+        let ReadingArgs { before, all_records, .. } = self.reading;
+        let Self { closed_before, all_closed, out_of_orderness, late_events, without_late, .. } = self;
         for metric in &spec.metrics {
             digest.update(format!("{}\0", metric.text).as_bytes());
         }
         let closing = (closed_before, all_closed, out_of_orderness);
-        let flags = (before, closing, late_events, without_late, &both.schema, &both.stage.map);
+        let flags = (before, all_records, closing, late_events, without_late, &both.schema, &both.stage.map);
         digest.update(format!("{flags:?}").as_bytes());
         format!("{:032x}", digest.digest128())
     }
@@ -201,7 +210,7 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) ->
     let inputs = both.stage.input.uris()?;
     if !check_inputs(both)? {
         let ends = !inputs.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
-        return Ok(Order::Streams { ends, is_whole: args.all_records });
+        return Ok(Order::Streams { ends, is_whole: args.reading.all_records });
     }
     let mut extents: Vec<StreamExtent> = vec![];
     for uri in &inputs {
@@ -218,7 +227,7 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) ->
         false => least.last_time.saturating_sub(args.out_of_orderness.0.unwrap_or(0)),
     });
     let one_lake = |uri: &Uri| matches!(uri, Uri::Store(store, _) if store.scheme == "parquet");
-    if args.all_records {
+    if args.reading.all_records {
         extents.clear();
     }
     let has_days = span.since.is_some() && span.until.is_some() || inputs.iter().all(one_lake);
@@ -253,7 +262,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let only_late = late_input.is_some() && scope.range == Span::default();
     if only_late {
         // Only the cells that late events name are corrected.
-        scope.range = late.span(args.before).unwrap_or(Span { since: Some(0), until: Some(0) });
+        scope.range = late.span(args.reading.before).unwrap_or(Span { since: Some(0), until: Some(0) });
         scope.read_since = scope.range.since;
         late.raise(&stored);
     } else if !args.without_late {
@@ -261,7 +270,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     }
     let claim = args.claim(&scope, digest);
     // The range of cells that late events name has room for the sessions around them.
-    let reading = scope.reading(if only_late { 0 } else { args.before });
+    let reading = scope.reading(if only_late { 0 } else { args.reading.before });
     let origin = if args.without_late { NameOrigin::Removed } else { NameOrigin::Store };
     let is_session = |cell: &LateCell| scope.metric(&cell.key.metric).is_some_and(MetricScope::is_session);
     let (names, stored): (Vec<LateCell>, Vec<LateCell>) = stored.into_iter().partition(is_session);
@@ -340,7 +349,11 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     Ok(SourceOptions {
         read_mode: ReadMode::Bounded,
         shows_records: has_letters,
-        stored: ReadRequest { span, columns: lean.then(|| stored_columns(spec)), threads: args.jobs.get().into() },
+        stored: ReadRequest {
+            span,
+            columns: lean.then(|| stored_columns(spec)),
+            threads: args.reading.jobs.get().into(),
+        },
         sorts_stores: has_sessions && matches!(order, Order::Stores { .. }),
         ..both.stage.source(mapping)?
     })
