@@ -37,14 +37,21 @@ pub fn with_fields(schema: &SchemaRef) -> SchemaRef {
 
 /// Whether a field is one of these columns, as it is in frames or inside a stage.
 fn is_part(field: &Field) -> bool {
-    framed_fields().iter().any(|part| part.name() == field.name() && part.data_type() == field.data_type())
-        || headers::is_it(field)
+    is_framed(field) || headers::is_it(field)
+}
+
+/// Whether a field is one of the columns of frames.
+pub fn is_framed(field: &Field) -> bool {
+    [KEY, TIMESTAMP, HEADERS].contains(&field.name().as_str())
+        && framed_fields()
+            .iter()
+            .any(|part| part.name() == field.name() && part.data_type().equals_datatype(field.data_type()))
 }
 
 /// Whether events in frames have these columns.
 fn are_in(schema: &Schema) -> bool {
-    let has = |part: &Field| schema.field_with_name(part.name()).is_ok_and(|own| own.data_type() == part.data_type());
-    Kind::of(schema) == Some(Kind::Event) && has_raw(schema) && framed_fields().iter().all(has)
+    let parts = schema.fields().iter().filter(|field| is_framed(field)).count();
+    Kind::of(schema) == Some(Kind::Event) && has_raw(schema) && parts == framed_fields().len()
 }
 
 /// What an output does with these columns.

@@ -11,11 +11,13 @@ const CHECK: &str = "--schemas schemas --subject =order";
 const FIRST: i64 = 1_767_232_800_123;
 const COUNT: usize = 40;
 
-/// Produces records with keys, headers and timestamps of their own. Of those with an even number the amount is text.
+/// Produces records with keys, headers and timestamps of their own. Of those with an even number the amount and the unit are text.
 fn produce(bench: &Bench, topic: &str) {
     bench.dir.write("schemas/order/1.avsc", SCHEMA);
     let amount = |n: usize| if n % 2 == 0 { format!("\"{n}.5\"") } else { n.to_string() };
-    let values = Vec::from_iter((0..COUNT).map(|n| format!(r#"{{"source":"shop","n":{n},"amount":{}}}"#, amount(n))));
+    let unit = |n: usize| if n % 2 == 0 { "\"EUR\"" } else { "1" };
+    let value = |n: usize| format!(r#"{{"source":"shop","n":{n},"unit":{},"amount":{}}}"#, unit(n), amount(n));
+    let values = Vec::from_iter((0..COUNT).map(value));
     let keys = Vec::from_iter((0..COUNT).map(|n| format!("k{n}")));
     // As producers in Java do, and evt.
     let producer: BaseProducer = bench.config().set("partitioner", "murmur2_random").create().expect("a client");
@@ -116,9 +118,9 @@ fn letters_of_other_stages_have_the_key_of_their_record() {
     };
     let mut invalid = Vec::from_iter((0..COUNT).step_by(2).map(|n| format!("k{n}")));
     invalid.sort_unstable();
-    dir.shell(&format!("evt-ingest '{from}' --where 'amount > 0' --dlq where.jsonl --to null: -q")).succeeds();
+    dir.shell(&format!("evt-ingest '{from}' --where 'unit > 0' --dlq where.jsonl --to null: -q")).succeeds();
     assert_eq!(keys("where.jsonl"), invalid);
-    let window = "--size 1h --agg 'sum(amount)' --dlq window.jsonl --to null: -q";
+    let window = "--size 1h --agg 'sum(unit)' --dlq window.jsonl --to null: -q";
     dir.shell(&format!("evt-window '{from}' {window}")).succeeds();
     assert_eq!(keys("window.jsonl"), invalid);
     // Without the raw record, frames have nothing of the record but its row.

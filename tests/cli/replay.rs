@@ -438,7 +438,7 @@ fn a_replayed_record_has_the_key_the_headers_and_the_time_of_its_record() {
 
 #[test]
 fn a_check_finds_a_ledger_that_cannot_be_opened() {
-    let dir = shop("replay-check", 10);
+    let dir = shop("replay-check", 7);
     let run = replay(&dir, "--ledger sqlite:/nonexist/x.db --to replayed.jsonl --check").ends_with(74);
     assert!(run.stderr().contains("/nonexist/x.db"), "{run}");
     replay(&dir, "--ledger sqlite:replay.db --to replayed.jsonl --check").succeeds();
