@@ -83,7 +83,7 @@ impl OutputParts {
         let has_some = schema.fields().iter().any(|field| is_part(field));
         match self {
             Self::Omitted if is_event && has_some => Ok(Some(without(batch)?)),
-            Self::Written if is_event && !(are_in(schema) && !headers::is_in(schema)) => framed(batch).map(Some),
+            Self::Written if is_event && (headers::is_in(schema) || !are_in(schema)) => framed(batch).map(Some),
             _ => Ok(None),
         }
     }
