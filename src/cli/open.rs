@@ -29,7 +29,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     let is_kept = options.ack_flags.spool.is_some();
     let resolved = if is_kept { resolved.without_limit() } else { resolved.ask(run)? };
     keep_raw(&mut options, &resolved);
-    options.mapping.headers = options.headers && resolved.brings_headers(options.filter.is_some());
+    options.mapping.parts = resolved.record_parts(&options);
     options.commit_mode = resolved.commit_mode();
     options.ack_policy = resolved.ack_policy(&options)?;
     let Resolved { inputs, checked, dlq, side, .. } = resolved;

@@ -6,6 +6,7 @@ use crate::format::{self, EncodeOptions, Format, jsonl};
 use crate::input::bytes as input;
 use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
+use crate::mapping::{KeepRaw, RecordParts};
 use crate::output::identity::{Identities, Identity};
 use crate::output::{OutputPlan, OutputSpec, given_up};
 use crate::run::Run;
@@ -190,15 +191,20 @@ impl Resolved {
         }
     }
 
-    /// Whether rows carry the headers of their records: an input has headers, and either an output supports them or a
-    /// filter may make a dead letter of a row, which shows them.
-    pub fn brings_headers(&self, has_filter: bool) -> bool {
-        let has_some = |input: &Uri| match input {
-            Uri::Http(_) => true,
-            Uri::Kafka(address) => address.options.form != Some(Form::Frames),
-            _ => false,
-        };
-        self.inputs.iter().any(has_some) && (has_filter || self.checked.iter().any(OutputPlan::takes_headers))
+    /// Returns the parts of their records that rows carry. All of them if an input is a topic of such records, and either a
+    /// row may become a dead letter or keeps its raw record. Only the headers if an input has headers, and either an
+    /// output supports them or a filter may reject a row.
+    pub fn record_parts(&self, options: &SourceOptions) -> RecordParts {
+        let is_topic = |input: &Uri| matches!(input, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
+        let has_filter = options.filter.is_some();
+        let makes_letters = self.dlq.is_some() && (options.headers || options.shows_records);
+        let keeps_raw = matches!(options.mapping.keep_raw, KeepRaw::Column | KeepRaw::Brought);
+        if (makes_letters || keeps_raw) && self.inputs.iter().any(is_topic) {
+            return RecordParts::All;
+        }
+        let has_headers = self.inputs.iter().any(|input| is_topic(input) || matches!(input, Uri::Http(_)));
+        let shows_headers = has_filter || self.checked.iter().any(OutputPlan::takes_headers);
+        if options.headers && has_headers && shows_headers { RecordParts::Headers } else { RecordParts::None }
     }
 
     /// Checks that inputs end if an output needs it.

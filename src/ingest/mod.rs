@@ -135,7 +135,7 @@ impl Ingest {
     pub fn schema(&self) -> SchemaRef {
         match (&self.batches.schema, self.kind) {
             (Some(schema), _) => schema.clone(),
-            (None, None | Some(Kind::Event)) => crate::mapping::schema(self.keep_raw),
+            (None, None | Some(Kind::Event)) => self.mapper.written_schema(self.keep_raw),
             (None, Some(kind)) => kind.schema_with(self.brings_raw == Some(true)),
         }
     }

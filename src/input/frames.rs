@@ -9,11 +9,12 @@ use crate::format::{jsonl, row};
 use crate::frame::{Control, Decoder, End, Finish, Frame, How};
 use crate::ingest::{ByteProgress, Ingest};
 use crate::kind::event::RAW;
+use crate::kind::record_parts::is_framed;
 use crate::kind::{Kind, older};
 use crate::mapping::RecordMeta;
 use crate::run::Run;
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -201,7 +202,8 @@ fn own_kind(schema: &Schema) -> Option<Kind> {
     let kind = Kind::of(schema)?;
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     let added = &schema.fields()[schema.fields().len().min(kind.schema().fields().len())..];
-    let has_its_columns =
-        kind.leads(schema) && added.iter().all(|field| field.name() == RAW && *field.data_type() == DataType::Binary);
+    let is_raw = |field: &Field| field.name() == RAW && *field.data_type() == DataType::Binary;
+    let is_known = |field: &Field| is_raw(field) || kind == Kind::Event && is_framed(field);
+    let has_its_columns = kind.leads(schema) && added.iter().all(|field| is_known(field));
     (has_its_columns || row::kind_of(&names) != kind).then_some(kind)
 }

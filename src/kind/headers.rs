@@ -52,10 +52,14 @@ pub fn field() -> Field {
     Field::new(NAME, DataType::Dictionary(Box::new(DataType::Int32), Box::new(data_type())), true)
 }
 
+/// Whether a field is this column.
+pub fn is_it(field: &Field) -> bool {
+    field.name() == NAME && matches!(field.data_type(), DataType::Dictionary(..))
+}
+
 /// Whether batches of a schema have it.
 pub fn is_in(schema: &Schema) -> bool {
-    let last = schema.fields().last();
-    last.is_some_and(|last| last.name() == NAME && matches!(last.data_type(), DataType::Dictionary(..)))
+    schema.fields().last().is_some_and(|last| is_it(last))
 }
 
 /// Builds a column of headers.

@@ -5,6 +5,7 @@
 //!
 //! - `event.rs`, `metric.rs`, `dead.rs`, `late.rs`, `alert.rs`: the columns of each kind; `field.rs`: their types.
 //! - `record_id.rs`: ids that are derived from the position and the bytes of a record.
+//! - `record_parts.rs`: key, timestamp and headers of Kafka records as columns.
 //! - `rows.rs`: typed access to the rows of a batch of events.
 //! - `alerts.rs`: batches of alerts; `letters.rs`: batches of dead letters; `headers.rs`: record headers as columns.
 //! - `older.rs`: rows of older versions, with fewer columns.
@@ -23,6 +24,7 @@ pub mod letters;
 pub mod metric;
 pub mod older;
 pub mod record_id;
+pub mod record_parts;
 pub mod rows;
 pub mod shadow;
 pub mod span;

@@ -1,7 +1,7 @@
 //! The entry point of the mapping: turns a record's text into a row of a batch.
 
 use super::assembly::Assembly;
-use super::build::{Builder, ExtraColumns};
+use super::build::{Builder, ExtraColumns, schema};
 use super::columns::{PROVENANCE_BITS, STAMP_BITS};
 use super::envelope::{Envelope, Reader, WATCH_MAX};
 use super::future::{FutureCheck, Lookahead};
@@ -116,6 +116,11 @@ impl Mapper {
         self.out.builder.schema()
     }
 
+    /// Returns the schema of the rows that leave the stage, with the raw records that `keep_raw` implies.
+    pub fn written_schema(&self, keep_raw: KeepRaw) -> arrow::datatypes::SchemaRef {
+        schema(keep_raw, self.plan.options.parts)
+    }
+
     /// Returns the defaults used so far.
     pub fn defaults(&self) -> Defaults {
         self.out.defaults
@@ -198,7 +203,7 @@ impl Mapper {
         }
         match (Assembly { plan, out, envelope: &envelope, record, stamper, stamps, raw }).run() {
             Ok(()) => {
-                self.out.builder.push_headers(record.meta.headers)?;
+                self.out.builder.push_parts(&record.meta)?;
                 Ok(Mapped::Row)
             }
             Err(refusal) => match *refusal {
@@ -239,6 +244,6 @@ impl Mapper {
 /// Creates the batch builder for these options, with a column per watched name.
 fn builder(options: &Options, watch: &[String]) -> Builder {
     let lean = options.lean.filter(|_| watch.len() == options.watch.len());
-    let Options { keep_raw: raw, distinct, headers, coded, .. } = *options;
-    Builder::new(ExtraColumns { raw, watch, distinct, headers }, coded, lean)
+    let Options { keep_raw: raw, distinct, parts, coded, .. } = *options;
+    Builder::new(ExtraColumns { raw, watch, distinct, parts }, coded, lean)
 }

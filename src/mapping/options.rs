@@ -55,6 +55,18 @@ pub enum KeepRaw {
     Brought,
 }
 
+/// The parts of a record, beside its value, that rows keep as columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecordParts {
+    /// None.
+    #[default]
+    None,
+    /// Its headers ([`headers`](crate::kind::headers)).
+    Headers,
+    /// Its headers, its key and its timestamp ([`record_parts`](crate::kind::record_parts)).
+    All,
+}
+
 /// All mapping flags.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -76,8 +88,8 @@ pub struct Options {
     pub provenance: Provenance,
     /// Whether batches get a column with the raw record.
     pub keep_raw: KeepRaw,
-    /// Whether batches get a column with the headers of their records ([`headers`](crate::kind::headers)).
-    pub headers: bool,
+    /// The parts of their records that batches get columns for.
+    pub parts: RecordParts,
     /// Whether batches get a column that marks the rows whose properties certainly contain no name twice
     /// ([`event::distinct_field`]).
     ///

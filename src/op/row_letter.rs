@@ -4,13 +4,14 @@ use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::dead::{Fault, Letter};
 use crate::kind::event::RAW;
-use crate::kind::headers::{self, Headers};
+use crate::kind::headers::Headers;
+use crate::kind::record_parts::RowParts;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
 /// Calls `take` with the dead letter of a row of `batch`: its payload is the raw record if the batch has it, else the
-/// row as JSON. `headers` are those of the record; `None` if the row itself has them. The second argument of `take`
-/// says whether the row has a position; a metric has only a name.
+/// row as JSON, and its key, headers and timestamp are those of the record if the batch has them. `headers` replaces
+/// those of the batch. The second argument of `take` says whether the row has a position; a metric has only a name.
 pub fn with_letter<T>(
     batch: &RecordBatch,
     row: usize,
@@ -18,7 +19,8 @@ pub fn with_letter<T>(
     headers: Option<&dyn Headers>,
     take: impl FnOnce(&Letter<'_>, bool) -> Result<T>,
 ) -> Result<T> {
-    let own = headers::HeaderRows::of(batch).and_then(|rows| Some(rows.get(rows.code(row)?)));
+    let parts = RowParts::new(batch, row);
+    let own = parts.headers();
     let headers = headers.or(own.as_ref().map(|own| own as &dyn Headers));
     let written;
     let payload = match raw_of(batch, row) {
@@ -41,9 +43,10 @@ pub fn with_letter<T>(
     let offset = offsets.map_or(0, |offsets| offsets.value(row));
     let arrived = batch.column_by_name("server_timestamp");
     let arrived = arrived.and_then(|arrived| arrived.as_primitive_opt::<TimestampMicrosecondType>());
-    let arrived_at = arrived.filter(|arrived| arrived.is_valid(row)).map(|arrived| arrived.value(row));
+    let arrived = arrived.filter(|arrived| arrived.is_valid(row)).map(|arrived| arrived.value(row));
+    let (key, arrived_at) = (parts.key(), parts.timestamp().or(arrived));
     let (origin, partition) = (&origin, &partition);
-    let letter = Letter { payload, key: None, headers, arrived_at, fault, origin, partition, offset };
+    let letter = Letter { payload, key, headers, arrived_at, fault, origin, partition, offset };
     take(&letter, offsets.is_some())
 }
 

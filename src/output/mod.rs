@@ -16,6 +16,7 @@
 pub mod dead_letters;
 mod file;
 pub mod identity;
+mod narrow;
 pub mod once;
 mod spec;
 
@@ -31,7 +32,8 @@ use crate::kafka::produce::{KafkaOutput, RejectedRecord};
 use crate::kind::Kind;
 use crate::kind::dead::{self, Rejected};
 use crate::kind::event::has_raw;
-use crate::kind::headers;
+use crate::kind::headers::HeaderRows;
+use crate::kind::record_parts::OutputParts;
 use crate::metrics::{self, Metrics, Up};
 use crate::run::Run;
 use crate::store::remote::FOREVER;
@@ -42,6 +44,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use file::{Ended, Plain, is_appended};
 use identity::Identity;
+use narrow::NarrowEncoder;
 pub use spec::OutputSpec;
 use spec::{standard_format, written};
 use std::ffi::OsStr;
@@ -75,6 +78,15 @@ impl Destination {
             Destination::Null | Destination::Standard(_) | Destination::File(..) => false,
             Destination::Store(store, _) => store.is_remote,
             Destination::Kafka(..) => true,
+        }
+    }
+
+    /// Whether rows are written in frames.
+    fn is_framed(&self) -> bool {
+        match self {
+            Destination::Standard(format) | Destination::File(_, format) => format.is_frames(),
+            Destination::Kafka(address, _) => address.options.form == Some(Form::Frames),
+            Destination::Null | Destination::Store(..) => false,
         }
     }
 }
@@ -199,7 +211,7 @@ impl OutputPlan {
 
     /// Whether it is a topic of frames. Its control frames describe all partitions of the source, so one run must read them all.
     pub fn is_framed(&self) -> bool {
-        matches!(&self.place, Destination::Kafka(address, _) if address.options.form == Some(Form::Frames))
+        matches!(&self.place, Destination::Kafka(..)) && self.place.is_framed()
     }
 
     /// Returns the limit of the size of a row; `None` if there is none.
@@ -232,6 +244,8 @@ impl OutputPlan {
         let Self { name, place, spec, .. } = self;
         let up = Up::new(&run.metrics, &name);
         let is_remote = place.is_remote();
+        let (parts, schema) = OutputParts::of(schema, place.is_framed());
+        let schema = &schema;
         let sink = match place {
             Destination::Null => Target::Null,
             Destination::Standard(format) => {
@@ -259,16 +273,7 @@ impl OutputPlan {
         if is_remote {
             up.set(true);
         }
-        let own_headers = headers::is_in(schema);
-        Ok(Output {
-            name,
-            sink,
-            rows: 0,
-            rejected: 0,
-            own_headers,
-            metrics: run.metrics.clone(),
-            clock: run.clock.clone(),
-        })
+        Ok(Output { name, sink, rows: 0, rejected: 0, parts, metrics: run.metrics.clone(), clock: run.clock.clone() })
     }
 }
 
@@ -346,26 +351,6 @@ fn encoded(
     Ok(Target::Encoded { format, encoder, file, buffer: vec![], control })
 }
 
-/// Encodes only the first `columns` columns, for a file whose header has no others.
-struct NarrowEncoder {
-    encoder: Box<dyn format::Encoder>,
-    columns: usize,
-}
-
-impl format::Encoder for NarrowEncoder {
-    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
-        self.encoder.encode(&batch.project(&Vec::from_iter(0..self.columns))?, out)
-    }
-
-    fn flush(&mut self, out: &mut Vec<u8>) {
-        self.encoder.flush(out);
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        self.encoder.finish(out)
-    }
-}
-
 /// One output of a run.
 pub struct Output {
     name: String,
@@ -373,8 +358,8 @@ pub struct Output {
     rows: u64,
     /// Rows that the output rejected, at once or later.
     rejected: u64,
-    /// Whether headers are a column of the rows' own kind; if not, the stage added them.
-    own_headers: bool,
+    /// Whether it writes the parts of records that are columns of the rows.
+    parts: OutputParts,
     metrics: Metrics,
     clock: Clock,
 }
@@ -420,11 +405,8 @@ impl Output {
     pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         self.rows += batch.num_rows() as u64;
         let start = self.clock.monotonic();
-        let bare = if self.own_headers { None } else { headers::without(batch)? };
-        let refused = match &bare {
-            None => self.write_rows(batch, None)?,
-            Some(bare) => self.write_rows(bare, headers::HeaderRows::of(batch))?,
-        };
+        let fitting = self.parts.fit(batch)?;
+        let refused = self.write_rows(fitting.as_ref().unwrap_or(batch), HeaderRows::of(batch))?;
         self.metrics.blocked("output", self.clock.monotonic().saturating_sub(start));
         self.rejected += refused.len() as u64;
         Ok(refused)
@@ -456,7 +438,7 @@ impl Output {
         }
     }
 
-    fn write_rows(&mut self, batch: &RecordBatch, headers: Option<headers::HeaderRows<'_>>) -> Result<Vec<Rejected>> {
+    fn write_rows(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
         let name = &self.name;
         match &mut self.sink {
             Target::Null => {}

@@ -40,6 +40,8 @@ impl ComparedRows {
 pub const IN_FLIGHT: u8 = 1;
 /// The flag of a unit whose position is in plus.
 pub const IN_PLUS: u8 = 2;
+/// The flag of a record of plus that is not in B: a letter of a record that was rejected, or a duplicate.
+pub const LEFT: u8 = 4;
 
 /// One row of A, B or plus. Entries are ordered by key, side and flags, so that of several units of one key those without flags
 /// are matched first.
@@ -49,7 +51,7 @@ pub struct RowEntry {
     pub key: RowKey,
     /// The side of the row.
     pub side: Side,
-    /// Facts about a unit: [`IN_FLIGHT`], [`IN_PLUS`]; the outcome of a finding.
+    /// Facts about a unit: [`IN_FLIGHT`], [`IN_PLUS`]; about a record of plus: [`LEFT`]; the outcome of a finding.
     pub flags: u8,
     /// The event_id if the key is a position, else the position.
     pub other: RowKey,

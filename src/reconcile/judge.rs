@@ -1,6 +1,6 @@
 //! The outcome of each unit and of each row of B, from entries in the order of their keys.
 
-use super::entry::{IN_FLIGHT, IN_PLUS, RowEntry, RowKey, RowPosition, Side};
+use super::entry::{IN_FLIGHT, IN_PLUS, LEFT, RowEntry, RowKey, RowPosition, Side};
 use crate::error::Result;
 use std::ops::RangeInclusive;
 
@@ -32,7 +32,7 @@ pub enum UnitOutcome {
     Duplicate,
     /// A unit that is nowhere.
     Missing,
-    /// A further row of B for a unit that is in B already.
+    /// A further row of B for a unit that is in B already, or for one whose record was rejected or left out.
     Double,
     /// A row of B without a unit.
     Extra,
@@ -125,7 +125,7 @@ pub struct UnitExtent {
 }
 
 impl UnitExtent {
-    /// Includes a unit.
+    /// Includes a unit whose position is in a partition.
     pub fn add(&mut self, position: RowPosition, time: Option<i64>) {
         let index = position.partition as usize;
         if self.offsets.len() <= index {
@@ -133,22 +133,31 @@ impl UnitExtent {
         }
         widen(&mut self.offsets[index], position.offset);
         if let Some(time) = time {
-            widen(&mut self.times, time);
+            self.add_time(time);
         }
+    }
+
+    /// Includes the time of a unit.
+    pub fn add_time(&mut self, time: i64) {
+        widen(&mut self.times, time);
+    }
+
+    fn offsets(&self, partition: u32) -> Option<&RangeInclusive<i64>> {
+        self.offsets.get(partition as usize)?.as_ref()
     }
 
     /// Whether A has units of a partition.
     pub fn has_partition(&self, partition: u32) -> bool {
-        self.offsets.get(partition as usize).is_some_and(Option::is_some)
+        self.offsets(partition).is_some()
     }
 
     /// Whether A would contain the row of B if the row came from A.
     fn contains(&self, by: MatchBy, position: RowPosition, time: Option<i64>) -> bool {
+        let offsets = self.offsets(position.partition);
         match by {
-            MatchBy::Position => {
-                let offsets = self.offsets.get(position.partition as usize).and_then(Option::as_ref);
-                offsets.is_some_and(|offsets| offsets.contains(&position.offset))
-            }
+            MatchBy::Position => offsets.is_some_and(|offsets| offsets.contains(&position.offset)),
+            // A has lost the records before the first one of the partition.
+            MatchBy::Id if offsets.is_some_and(|offsets| position.offset < *offsets.start()) => false,
             MatchBy::Id => self.times.as_ref().is_some_and(|times| time.is_none_or(|time| times.contains(&time))),
         }
     }
@@ -182,8 +191,8 @@ pub struct Judge {
     rules: JudgeRules,
     extent: UnitExtent,
     key: Option<RowKey>,
-    /// Records of plus with this key that have matched no unit yet.
-    plus: u64,
+    /// Records of plus with this key that have matched no unit yet: those that may be in B too, and those that may not.
+    plus: [u64; 2],
     /// Rows of B with this key that have matched no unit yet.
     rows: Vec<RowEntry>,
     /// How many more there are: of these only the number and the last one are known.
@@ -207,7 +216,7 @@ impl Judge {
             rules,
             extent,
             key: None,
-            plus: 0,
+            plus: [0, 0],
             rows: vec![],
             further: (0, None),
             units: vec![],
@@ -225,7 +234,7 @@ impl Judge {
             self.key = Some(entry.key);
         }
         match entry.side {
-            Side::Plus => self.plus += 1,
+            Side::Plus => self.plus[usize::from(entry.flags & LEFT != 0)] += 1,
             Side::B => {
                 self.has_row = true;
                 if self.rows.len() < HELD_MAX {
@@ -260,13 +269,20 @@ impl Judge {
                 self.judge_row(&row, outcome, out)?;
             }
         }
-        (self.plus, self.has_unit, self.has_row) = (0, false, false);
+        (self.plus, self.has_unit, self.has_row) = ([0, 0], false, false);
         Ok(())
     }
 
-    /// Judges the units that are held: rows of B with equal content are matched first.
+    /// Judges the units that are held: records of plus that may not be in B are matched first, so that a row of B for such
+    /// a unit is double, then rows of B with equal content.
     fn judge_units(&mut self, out: &mut EachFound<'_>) -> Result<()> {
         let mut units = std::mem::take(&mut self.units);
+        while self.plus[1] > 0
+            && let Some(unit) = units.pop()
+        {
+            self.plus[1] -= 1;
+            self.judged(&unit, UnitOutcome::InPlus, out)?;
+        }
         if self.rules.compares && (units.len() > 1 || self.rows.len() > 1) {
             self.match_equal(&mut units, out)?;
         }
@@ -308,8 +324,8 @@ impl Judge {
             self.further.0 -= 1;
             return UnitOutcome::InB;
         }
-        if self.plus > 0 {
-            self.plus -= 1;
+        if self.plus[0] > 0 {
+            self.plus[0] -= 1;
             return UnitOutcome::InPlus;
         }
         match unit.flags {

@@ -77,6 +77,43 @@ fn units_of_one_id_share_its_rows_and_those_of_equal_content_match_first() {
 }
 
 #[test]
+fn a_row_of_a_record_that_was_rejected_is_double() {
+    use UnitOutcome::{Double, InB, InPlus, Missing};
+    let [unit, row] = [Side::A, Side::B].map(|side| move |offset| entry(side, offset, 1));
+    let letter = |offset| RowEntry { flags: LEFT, ..entry(Side::Plus, offset, 1) };
+    let entries = vec![
+        unit(1),
+        row(1),
+        letter(1),
+        unit(2),
+        row(2),
+        entry(Side::Plus, 2, 1),
+        unit(3),
+        letter(3),
+        letter(3),
+        unit(4),
+    ];
+    for compares in [false, true] {
+        let rules = JudgeRules { compares, ..JudgeRules::default() };
+        let expected = [(InPlus, 1), (Double, 1), (InB, 2), (InPlus, 3), (Missing, 4)];
+        assert_eq!(outcomes(rules, entries.clone()), expected, "a late row at 2 may be in B");
+    }
+}
+
+#[test]
+fn a_row_before_the_first_record_of_its_partition_is_not_judged_by_its_id() {
+    let units = [10, 11].map(|offset| entry(Side::A, offset, 1 + offset.unsigned_abs()).turned());
+    // Its time is inside of A's, as that of a late event.
+    let row = |offset| RowEntry { time: 105, ..entry(Side::B, offset, 99).turned() };
+    for (offset, extra, not_judged) in [(9, 0, 1), (10, 1, 0)] {
+        let entries = units.into_iter().chain([row(offset)]).collect();
+        let (found, left) = judged(JudgeRules { by: MatchBy::Id, ..JudgeRules::default() }, entries);
+        let found = found.iter().filter(|found| found.outcome == UnitOutcome::Extra).count();
+        assert_eq!((found, left), (extra, not_judged), "offset {offset}");
+    }
+}
+
+#[test]
 fn a_range_of_time_selects_units_and_rows_without_a_unit() {
     use UnitOutcome::{Extra, Missing};
     let range = TimeRange { since: Some(20), until: Some(40) };
@@ -106,27 +143,31 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn counts_are_those_of_the_naive_model(
-        rows in prop::collection::vec((0u8..3, 0i64..12, 0u64..3), 0..60),
+        rows in prop::collection::vec((0u8..4, 0i64..12, 0u64..3), 0..60),
         dedup in any::<bool>(),
     ) {
         for by in [MatchBy::Position, MatchBy::Id] {
             let entries: Vec<RowEntry> = rows.iter().map(|(side, offset, id)| {
-                let side = [Side::A, Side::B, Side::Plus][usize::from(*side)];
-                let entry = entry(side, *offset, *id);
+                let (side, flags) = [(Side::A, 0), (Side::B, 0), (Side::Plus, 0), (Side::Plus, LEFT)][usize::from(*side)];
+                let entry = RowEntry { flags, ..entry(side, *offset, *id) };
                 if by == MatchBy::Id { entry.turned() } else { entry }
             }).collect();
-            // Everything of one key, as numbers: plus, rows, units.
-            let mut keys: BTreeMap<RowKey, [u64; 3]> = BTreeMap::new();
-            entries.iter().for_each(|entry| keys.entry(entry.key).or_default()[entry.side as usize] += 1);
+            // Everything of one key, as numbers: plus, rows, units, and what left on the way.
+            let mut keys: BTreeMap<RowKey, [u64; 4]> = BTreeMap::new();
+            entries.iter().for_each(|entry| {
+                let at = if entry.flags & LEFT != 0 { 3 } else { entry.side as usize };
+                keys.entry(entry.key).or_default()[at] += 1;
+            });
             let mut expected = BTreeMap::new();
             let mut add = |outcome, count| *expected.entry(outcome).or_insert(0) += count;
-            for [plus, rows, units] in keys.into_values() {
-                let in_b = units.min(rows);
-                let in_plus = (units - in_b).min(plus);
-                let left = units - in_b - in_plus;
+            for [plus, rows, units, gone] in keys.into_values() {
+                let gone = units.min(gone);
+                let in_b = (units - gone).min(rows);
+                let in_plus = (units - gone - in_b).min(plus);
+                let left = units - gone - in_b - in_plus;
                 let is_duplicate = dedup && by == MatchBy::Id && rows > 0;
                 add(UnitOutcome::InB, in_b);
-                add(UnitOutcome::InPlus, in_plus);
+                add(UnitOutcome::InPlus, in_plus + gone);
                 add(if is_duplicate { UnitOutcome::Duplicate } else { UnitOutcome::Missing }, left);
                 add(if units > 0 { UnitOutcome::Double } else { UnitOutcome::Extra }, rows - in_b);
             }

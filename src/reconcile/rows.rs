@@ -1,13 +1,14 @@
 //! Rows of batches of events, late events and dead letters, as far as a comparison needs them.
 
 use super::content;
-use super::entry::{IN_FLIGHT, PartitionNames, RowEntry, RowKey, RowPosition, Side, id_key};
+use super::entry::{IN_FLIGHT, LEFT, PartitionNames, RowEntry, RowKey, RowPosition, Side, id_key};
 use crate::error::{Error, Result};
-use crate::kind::dead;
+use crate::kind::Kind;
+use crate::kind::dead::{self, ErrorType};
 use crate::kind::event::{COLUMNS, column};
 use crate::kind::rows::{Cell, RowColumns};
 use ahash::AHashMap;
-use arrow::array::{Array, AsArray, RecordBatch, StringArray, TypedDictionaryArray};
+use arrow::array::{Array, ArrayAccessor, AsArray, RecordBatch, StringArray, TypedDictionaryArray};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -35,7 +36,7 @@ pub struct RowFacts {
     pub time: i64,
     /// The hash of its content; 0 if it is not requested.
     pub content: u64,
-    /// Its flags as a unit.
+    /// Its flags as a unit, or as a record of plus.
     pub flags: u8,
 }
 
@@ -43,7 +44,11 @@ impl RowFacts {
     /// Returns its entry, with its event_id or its position as the key.
     pub fn entry(&self, side: Side, by_id: bool) -> RowEntry {
         let Self { position, id, time, content, .. } = *self;
-        let flags = if side == Side::A { self.flags } else { 0 };
+        let flags = match side {
+            Side::A => self.flags & !LEFT,
+            Side::Plus => self.flags & LEFT,
+            Side::B => 0,
+        };
         let (key, other) = if by_id { (id, position.key()) } else { (position.key(), id) };
         RowEntry { key, side, flags, other, time, content }
     }
@@ -58,6 +63,8 @@ pub fn events(
 ) -> Result<()> {
     let rows = RowColumns::new(batch)?;
     let mut partitions = PartitionsOfBatch::new(batch, [COLUMNS[column::ORIGIN], COLUMNS[column::PARTITION]])?;
+    // A late row is in the outputs of events too.
+    let left = if Kind::of(batch.schema_ref()) == Some(Kind::Late) { 0 } else { LEFT };
     for row in 0..batch.num_rows() {
         let (Cell::Uuid(id), Cell::Instant(time), Cell::Number(offset)) =
             (rows.cell(column::EVENT_ID, row), rows.cell(column::EVENT_TIME, row), rows.cell(column::OFFSET, row))
@@ -75,13 +82,14 @@ pub fn events(
             id: id_key(id),
             time,
             content: if options.compares { content::of_event(&rows, row) } else { 0 },
-            flags: flags(Some(arrival), options),
+            flags: flags(Some(arrival), options) | left,
         })?;
     }
     Ok(())
 }
 
 /// Calls `each` for the rows of a batch of dead letters: records that could not be read. Their time is that of their arrival.
+/// A letter of a row that a metric or an output rejected is not [`LEFT`]: other outputs have its event.
 /// Errors: exit status 65 if the batch does not hold dead letters.
 pub fn letters(
     batch: &RecordBatch,
@@ -97,6 +105,14 @@ pub fn letters(
     let offsets = batch.column_by_name(offset).and_then(|column| column.as_primitive_opt::<Int64Type>());
     let offsets = offsets.ok_or_else(missing)?;
     let arrived = batch.column_by_name(arrived).and_then(|one| one.as_primitive_opt::<TimestampMicrosecondType>());
+    let error_types = batch.column_by_name(dead::COLUMNS[dead::column::ERROR_TYPE]);
+    let error_types = error_types.and_then(|column| column.as_dictionary_opt::<Int32Type>());
+    let error_types = error_types.and_then(|column| column.downcast_dict::<StringArray>());
+    let is_left = |row: usize| {
+        let error_type = error_types.filter(|column| column.is_valid(row)).map(|column| column.value(row));
+        let of_row = [ErrorType::AggregationError.name(), ErrorType::SinkError.name()];
+        error_type.is_none_or(|error_type| !of_row.contains(&error_type))
+    };
     for row in 0..batch.num_rows() {
         let arrival = arrived.filter(|column| column.is_valid(row)).map(|column| column.value(row));
         let position = RowPosition { partition: partitions.index(row, names), offset: offsets.value(row) };
@@ -105,7 +121,7 @@ pub fn letters(
             id: id_of_unreadable(position),
             time: arrival.unwrap_or(RowEntry::NO_TIME),
             content: 0,
-            flags: flags(arrival, options),
+            flags: flags(arrival, options) | if is_left(row) { LEFT } else { 0 },
         })?;
     }
     Ok(())

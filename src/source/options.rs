@@ -43,7 +43,8 @@ pub struct SourceOptions {
     pub stored: ReadRequest,
     /// Whether the rows of stores are sorted by partition and offset, as they were in their streams; they are in memory then.
     pub sorts_stores: bool,
-    /// Whether rows carry the headers of their records to outputs that can write them.
+    /// Whether rows carry the headers of their records to outputs that can write them, and the key, headers and timestamp to
+    /// dead letters.
     pub headers: bool,
     /// How the tool reads topics.
     pub read_mode: ReadMode,

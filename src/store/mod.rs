@@ -79,6 +79,16 @@ pub fn read_ledger(store: &Store, location: &Location, console: &Console) -> Res
     }
 }
 
+/// Checks that a ledger can be opened at a location. Creates nothing.
+///
+/// Errors: exit status 2 for a store that holds no ledger; 69, 74 or 78 if it cannot be opened.
+pub fn check_ledger(store: &Store, location: &Location, console: &Console) -> Result<()> {
+    match store.scheme {
+        "sqlite" => sqlite::ledger::check(location),
+        _ => read_ledger(store, location, console).map(|_| ()),
+    }
+}
+
 fn no_ledger(location: &Location) -> Error {
     Error::usage(format!("{location}: expected a ledger in sqlite:PATH or postgres://HOST/DATABASE"))
 }

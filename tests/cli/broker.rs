@@ -38,6 +38,7 @@ pub struct Record {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub timestamp: Option<i64>,
 }
 
 impl Bench {
@@ -132,6 +133,7 @@ impl Bench {
                         headers: headers
                             .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
                             .collect(),
+                        timestamp: message.timestamp().to_millis(),
                     });
                 }
             }

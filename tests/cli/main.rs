@@ -50,6 +50,7 @@ mod raw;
 mod receivers;
 mod reconcile;
 mod reconcile_servers;
+mod record_parts;
 mod records;
 mod registry;
 mod replace;

@@ -353,6 +353,42 @@ fn counts_are_written_for_prometheus_too() {
 }
 
 #[test]
+fn a_rejected_record_that_is_in_the_store_too_is_double() {
+    let dir = Dir::new("reconcile-rejected");
+    dir.write(
+        "schemas/order/1.avsc",
+        r#"{"type":"record","name":"order","fields":[{"name":"amount","type":"double"}]}"#,
+    );
+    let order = |n: usize| {
+        let amount = if n % 10 == 3 { "\"n/a\"" } else { "1.5" };
+        format!(
+            r#"{{"event_id":"00000000-0000-4000-8000-{n:012}","source":"shop","server_timestamp":"2026-01-01T02:00:00Z","amount":{amount}}}"#
+        )
+    };
+    dir.write("in.jsonl", (0..100).map(|n| order(n) + "\n").collect::<String>());
+    dir.shell(
+        "evt-validate in.jsonl --schemas schemas --subject =order --dlq dead.jsonl --to good.jsonl -q \
+         && evt-sink good.jsonl --to sqlite:good.db -q && evt-sink in.jsonl --to sqlite:all.db -q",
+    )
+    .succeeds();
+    let [good, all] = ["good", "all"].map(|name| format!("sqlite:{name}.db?table=raw_events"));
+    is_right(&dir, &["in.jsonl", &good, "--plus", "dead.jsonl"]);
+    // The store was filled past the validation: a replay of the letters would count these records twice.
+    let run = reconcile(&dir, &["in.jsonl", &all, "--plus", "dead.jsonl"]).ends_with(1);
+    assert!(run.stderr().contains("10 double of 100 records (90 in B, 10 in plus)"), "{run}");
+    let run = reconcile(&dir, &["in.jsonl", &all, "--plus", "dead.jsonl", "--ids", "-q"]).ends_with(1);
+    let letters = Vec::from_iter(dir.rows("dead.jsonl").iter().map(|row| ("double".to_owned(), offset(row))));
+    assert_eq!(verdicts(&run), letters, "{run}");
+    // By event_id the row may be that of the replay.
+    is_right(&dir, &["in.jsonl", &all, "--plus", "dead.jsonl", "--by", "id"]);
+
+    // A row that a metric cannot read is in the store as well; its letter tells nothing about the store.
+    dir.shell("evt-window in.jsonl --size 1h --agg 'sum(amount)' --dlq window.jsonl --to null: -q").succeeds();
+    assert_eq!(dir.rows("window.jsonl").len(), 10);
+    is_right(&dir, &["in.jsonl", &all, "--plus", "window.jsonl"]);
+}
+
+#[test]
 fn late_rows_have_left_on_the_way() {
     let dir = Dir::new("reconcile-late");
     dir.shell(

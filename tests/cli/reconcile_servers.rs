@@ -1,10 +1,14 @@
 //! evt-reconcile with real servers: topics with transactions and compaction, PostgreSQL, Redis, the lag of a group.
 
-use crate::broker::{ANSWER, Bench};
+use crate::broker::{ANSWER, Bench, wait};
 use crate::harness::{Dir, Run, eventually};
 use crate::kafka::{event, record};
 use crate::servers;
+use rdkafka::Offset;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use serde_json::Value;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -64,6 +68,29 @@ fn a_topic_is_compared_by_its_records_and_not_by_its_offsets() {
     // LogAppendTime or the server_timestamp is the arrival: nothing of 2024 is in flight.
     let run = reconcile(dir, &[&a, "parquet:lake", "--settle", "10m"]).succeeds();
     assert_eq!(sum(&run, "in_flight"), 5, "records that cannot be read arrived just now: {run}");
+}
+
+/// Retention has removed the first records of A: rows of B before its first record are not judged, by position or event_id.
+#[test]
+fn rows_before_the_first_retained_record_are_not_judged() {
+    let Some(bench) = Bench::new("reconcile-retained") else { return };
+    let topic = bench.topic("t", 1, &[]);
+    let events: Vec<String> = (0..100).map(|n| event(99 - n, "s")).collect();
+    bench.produce(events.iter().map(|value| record(&topic, 0, value)));
+    let (dir, a) = (&bench.dir, bench.uri(&topic, ""));
+    dir.run("evt-sink", &[&bench.uri(&topic, "?end=latest"), "--to", "sqlite:events.db", "-q"]).succeeds();
+    let admin: AdminClient<DefaultClientContext> = bench.config().create().expect("a client");
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(&topic, 0, Offset::Offset(50)).expect("an offset");
+    wait(admin.delete_records(&before, &AdminOptions::new())).expect("an answer");
+    // A late event whose time lies between those of the records that are left, so that only its position tells.
+    let db = rusqlite::Connection::open(dir.path("events.db")).expect("a database");
+    let late = "UPDATE raw_events SET event_time = '2024-01-15T10:00:20.000000Z' WHERE \"offset\" = 7";
+    assert_eq!(db.execute(late, []).expect("a change"), 1);
+    for by in ["position", "id"] {
+        let run = reconcile(dir, &[&a, "sqlite:events.db?table=raw_events", "--by", by]).succeeds();
+        assert!(run.stderr().contains("50 rows of B outside of A's range were not judged"), "{by}: {run}");
+    }
 }
 
 /// The broker's time of arrival decides what is in flight, whatever the record says.

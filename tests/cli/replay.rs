@@ -79,7 +79,8 @@ fn letters_are_repaired_and_replayed_once() {
     let (repaired, faulty) = (repairable(600), 6);
     assert_eq!(ids(&dir, "replayed.jsonl"), repaired);
     let said = format!(
-        "letters: {} replayed to replayed.jsonl, each once; 0 were replayed before, 6 are still faulty",
+        "letters: {} replayed to replayed.jsonl, each once; 0 were replayed before, 6 are still faulty; exit \
+         status 1, because 6 letters are still faulty",
         repaired.len()
     );
     assert!(run.stderr().contains(&said), "{run}");
@@ -245,7 +246,10 @@ fn cut_letters_are_passed_over_and_counted() {
     dir.shell("evt-ingest in.jsonl -q --time arrival --max-record 1KiB --to null: --dlq dead.jsonl").succeeds();
     let line = "evt-backfill --dead dead.jsonl --ledger sqlite:replay.db --to replayed.jsonl --dlq again.jsonl";
     let run = dir.shell(line).ends_with(1);
-    assert!(run.stderr().contains("1 letters were passed over: they have only the beginning of their record"), "{run}");
+    assert!(run.stderr().contains("1 letter was passed over: only the beginning of the record is left"), "{run}");
+    let last = run.stderr().lines().rfind(|line| line.contains("letters: ")).map(str::to_owned).expect("a summary");
+    let why = "0 were replayed before, 0 are still faulty; exit status 1, because 1 letter was passed over";
+    assert!(last.ends_with(why), "{run}");
     assert!(dir.bytes("replayed.jsonl").is_empty() && dir.bytes("again.jsonl").is_empty());
 }
 
@@ -429,7 +433,18 @@ fn a_replayed_record_has_the_key_the_headers_and_the_time_of_its_record() {
     assert_eq!(row["event_id"], letters[0]["letter_id"], "a record without an id gets that of its letter");
     // The letters of a topic are known again.
     let run = dir.shell(&line).succeeds();
-    assert!(run.stderr().contains("1 were replayed before"), "{run}");
+    assert!(run.stderr().contains("1 was replayed before"), "{run}");
+}
+
+#[test]
+fn a_check_finds_a_ledger_that_cannot_be_opened() {
+    let dir = shop("replay-check", 7);
+    let run = replay(&dir, "--ledger sqlite:/nonexist/x.db --to replayed.jsonl --check").ends_with(74);
+    assert!(run.stderr().contains("/nonexist/x.db"), "{run}");
+    replay(&dir, "--ledger sqlite:replay.db --to replayed.jsonl --check").succeeds();
+    assert!(!dir.path("replay.db").exists(), "a check creates nothing");
+    replay(&dir, "--ledger sqlite:replay.db --to replayed.jsonl").succeeds();
+    replay(&dir, "--ledger sqlite:replay.db --to replayed.jsonl --check").succeeds();
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The runbooks of evt-runbook(7): each symptom is made on real servers, and its commands run as the page has them.
 
-use crate::broker::Bench;
+use crate::broker::{ANSWER, Bench};
 use crate::harness::{Dir, ROOT, Run, eventually, in_ci};
+use crate::kafka;
 use crate::receivers::{Receiver, Reply};
 use crate::servers::{postgres, redis};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::process::{Child, Stdio};
 
 /// The commands of a section of the page, in order.
@@ -59,6 +61,17 @@ impl Topics {
         self.bench.dir.shell(&line).succeeds();
     }
 
+    /// Puts records with these keys and values into events, in the partitions that evt and Java choose.
+    fn produce<'a>(&self, records: impl Iterator<Item = (&'a str, &'a str)>) {
+        let mut config = self.bench.config();
+        let producer: BaseProducer = config.set("partitioner", "murmur2_random").create().expect("a client");
+        for (key, value) in records {
+            let record = BaseRecord::to(&self.events).key(key.as_bytes()).payload(value.as_bytes());
+            producer.send(record).map_err(|(error, _)| error).expect("it is queued");
+        }
+        producer.flush(ANSWER).expect("they are delivered");
+    }
+
     /// Starts a stage that reads events, with metrics; returns the process and the address of its metrics.
     fn stage(&self, tool: &str, args: &str) -> (Child, String) {
         let address = {
@@ -102,28 +115,49 @@ fn a_schema_changed_without_registration() {
         eprintln!("skipped: EVT_REGISTRY is not set (scripts/services)");
         return;
     };
-    let Some(topics) = Topics::new("runbook-schema", 1) else { return };
+    let Some(topics) = Topics::new("runbook-schema", 4) else { return };
     let subject = format!("runbook-{}", std::process::id());
     let with = |line: &str| {
         let line = line
             .replace("http://localhost:8081", &registry)
             .replace("--subject order", &format!("--subject {subject}"));
         let flag = format!("--subject ={subject} --schemas");
-        if line.contains("evt-backfill") { line.replace("--schemas", &flag) } else { line }
+        if line.contains("evt-schema") { line } else { line.replace("--schemas", &flag) }
     };
     let dir = &topics.bench.dir;
     dir.write("old.avsc", ORDER);
     dir.write("new.avsc", ORDER.replace("\"double\"", "[\"double\",\"string\"]"));
     dir.shell(&format!("evt-schema register old.avsc --subject {subject} --schemas '{registry}'")).succeeds();
     topics.fail("schemas");
-    let [summary, check, register, replay] =
-        commands("A SCHEMA CHANGED WITHOUT REGISTRATION").try_into().expect("four");
+    // The records that failed are on the topic, with keys.
+    let values: Vec<String> = dir.rows("in.jsonl").iter().map(ToString::to_string).collect();
+    let keys: Vec<String> = (0..values.len()).map(|n| format!("k{n}")).collect();
+    topics.produce(keys.iter().zip(&values).map(|(key, value)| (key.as_str(), value.as_str())));
+    let (from, dlq) = (topics.bench.uri(&topics.events, "?end=latest"), topics.bench.topic("failed", 1, &[]));
+    let topics = Topics { dlq, ..topics };
+    let dlq = topics.bench.uri(&topics.dlq, "");
+    let dir = &topics.bench.dir;
+    dir.shell(&format!("evt-validate '{from}' --schemas schemas --dlq '{dlq}' --to null: -q")).succeeds();
+    let [summary, check, register, replay, once] =
+        commands("A SCHEMA CHANGED WITHOUT REGISTRATION").try_into().expect("five");
     let run = topics.run(&summary).succeeds();
     assert!(run.text().contains("SchemaValidationError"), "{run}");
     topics.run(&with(&check)).succeeds();
     topics.run(&with(&register)).succeeds();
     topics.run(&with(&replay)).succeeds();
-    assert_eq!(topics.bench.committed_records(&topics.events).len(), 20);
+    assert_eq!(topics.bench.committed_records(&topics.events).len(), 40);
+    let run = topics.run(&with(&once)).succeeds();
+    assert_eq!(stored(&topics, "again.db"), [20, 20], "{run}");
+    // Both are valid, so without --dedup both are stored.
+    topics.run(&with(&once).replace("--dedup 1d", "").replace("again.db", "both.db")).succeeds();
+    assert_eq!(stored(&topics, "both.db"), [40, 20]);
+}
+
+/// The number of stored events, and of their ids.
+fn stored(topics: &Topics, db: &str) -> [i64; 2] {
+    let db = rusqlite::Connection::open(topics.bench.dir.path(db)).expect("it opens");
+    let sql = "SELECT count(*), count(DISTINCT event_id) FROM raw_events";
+    db.query_row(sql, [], |row| Ok([row.get(0)?, row.get(1)?])).expect("one row")
 }
 
 #[test]
@@ -205,8 +239,20 @@ fn three_hours(topics: &Topics) {
 fn counts_differ() {
     let Some(topics) = Topics::new("runbook-counts", 2) else { return };
     let [ranges, ids, record, again] = commands("COUNTS DIFFER").try_into().expect("four");
-    three_hours(&topics);
-    topics.run(&again).succeeds();
+    // Orders of which some are dead letters.
+    let order = |n: usize| {
+        let amount = if [1, 2].contains(&(n % 10)) { "\"1.5\"" } else { "1.5" };
+        let time = format!("2026-01-01T03:00:{:02}Z", n % 60);
+        format!(
+            r#"{{"event_id":"00000000-0000-4000-8000-{n:012}","event_type":"order","source":"shop","server_timestamp":"{time}","amount":{amount}}}"#
+        )
+    };
+    let orders: Vec<String> = (0..60).map(order).collect();
+    topics
+        .bench
+        .produce(orders.iter().enumerate().map(|(n, value)| kafka::record(&topics.events, (n % 2) as i32, value)));
+    let dlq = format!("--dlq '{}'", topics.bench.uri(&topics.dlq, ""));
+    topics.run(&again.replace("--dlq null:", &dlq)).succeeds();
     topics.run(&ranges).succeeds();
     let db = rusqlite::Connection::open(topics.bench.dir.path("metrics.db")).expect("it opens");
     let sql = "DELETE FROM raw_events WHERE \"partition\" = '0' AND \"offset\" BETWEEN 17 AND 19";
@@ -224,6 +270,18 @@ fn counts_differ() {
     assert!(run.text().contains(&id), "{run}");
     topics.run(&again).succeeds();
     topics.run(&ranges).succeeds();
+    // The letters are replayed; the repair keeps the records that failed out of the store.
+    let replay = commands("DEAD LETTERS SPIKE").pop().expect("the last one");
+    topics.run(&replay.replace("?start=now-1h", "")).succeeds();
+    topics.run(&again).succeeds();
+    topics.run(&ranges).succeeds();
+    assert_eq!(stored(&topics, "metrics.db"), [60, 60]);
+    // Past the validation they are double.
+    let from = topics.bench.uri(&topics.events, "?start=earliest&end=latest");
+    topics.bench.dir.shell(&format!("evt-sink '{from}' --to sqlite:metrics.db -q")).succeeds();
+    assert_eq!(stored(&topics, "metrics.db"), [72, 60]);
+    let run = topics.run(&ranges).ends_with(1);
+    assert!(run.stderr().contains("12 double of 72 records (60 in B, 12 in plus)"), "{run}");
 }
 
 #[test]

@@ -2,17 +2,19 @@
 //!
 //! [`Builder::push`] appends one row to the columns. [`Builder::finish`] takes the columns as [`Unstamped`] rows: rules
 //! may drop some of these before the others are stamped and become a batch. `text.rs` builds text columns (plain or
-//! dictionary), `raw.rs` the column of raw records.
+//! dictionary), `raw.rs` the column of raw records, `parts.rs` those of the keys, timestamps and headers of records.
 
+mod parts;
 mod raw;
 mod text;
 
-use super::options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Projection};
+use super::options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Projection, RecordParts};
+use super::record::RecordMeta;
 use super::stamp::Stamper;
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::event::{self, COLUMNS, column};
-use crate::kind::headers::{self, CodedHeaders, Headers};
+use crate::kind::record_parts;
 use crate::kind::values::blank;
 use arrow::array::{
     ArrayRef, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryBuilder, Int64Array, Int64Builder, RecordBatch,
@@ -21,6 +23,7 @@ use arrow::array::{
 use arrow::buffer::Buffer;
 use arrow::compute::filter;
 use arrow::datatypes::{Schema, SchemaRef};
+use parts::Parts;
 use raw::Raw;
 use std::sync::Arc;
 use text::{Text, taken};
@@ -69,13 +72,18 @@ pub(super) struct Builder {
     raw: Option<Raw>,
     watched: Vec<Text>,
     distinct: Option<BooleanBufferBuilder>,
-    headers: Option<CodedHeaders>,
+    parts: Option<Parts>,
     bytes: usize,
 }
 
-/// Returns the schema of events, with the column of raw records that `keep_raw` implies.
-pub fn schema(keep_raw: KeepRaw) -> SchemaRef {
-    ExtraColumns { raw: keep_raw, ..ExtraColumns::default() }.schema()
+/// Returns the schema of events that leave the stage, with the column of raw records that `keep_raw` implies. Events
+/// with copied raw records have all `parts` of their records.
+pub fn schema(keep_raw: KeepRaw, parts: RecordParts) -> SchemaRef {
+    let schema = ExtraColumns { raw: keep_raw, ..ExtraColumns::default() }.schema();
+    match (keep_raw, parts) {
+        (KeepRaw::Column | KeepRaw::Brought, RecordParts::All) => record_parts::with_fields(&schema),
+        _ => schema,
+    }
 }
 
 /// The columns after an event's own, in their order.
@@ -87,8 +95,8 @@ pub(super) struct ExtraColumns<'a> {
     pub(super) watch: &'a [String],
     /// Whether the properties certainly contain no name twice.
     pub(super) distinct: bool,
-    /// Headers.
-    pub(super) headers: bool,
+    /// The parts of the record.
+    pub(super) parts: RecordParts,
 }
 
 impl ExtraColumns<'_> {
@@ -98,7 +106,7 @@ impl ExtraColumns<'_> {
         fields.extend(Raw::field(self.raw).map(Arc::new));
         fields.extend(self.watch.iter().map(|name| Arc::new(event::watched_field(name))));
         fields.extend(self.distinct.then(|| Arc::new(event::distinct_field())));
-        fields.extend(self.headers.then(|| Arc::new(headers::field())));
+        fields.extend(Parts::fields(self.parts).into_iter().map(Arc::new));
         if fields.len() == COLUMNS.len() {
             return schema;
         }
@@ -129,7 +137,7 @@ impl Builder {
             raw: Raw::new(beside.raw),
             watched: (0..beside.watch.len()).map(|index| Text::new(coded & (1 << index) != 0)).collect(),
             distinct: beside.distinct.then(|| BooleanBufferBuilder::new(BATCH_ROWS)),
-            headers: beside.headers.then(CodedHeaders::default),
+            parts: Parts::new(beside.parts),
             bytes: 0,
         }
     }
@@ -198,11 +206,11 @@ impl Builder {
         }
     }
 
-    /// Adds the headers of the last row, if the batch has a column for them.
+    /// Adds the parts of the last row's record that the batch has columns for.
     #[inline]
-    pub(super) fn push_headers(&mut self, headers: Option<&dyn Headers>) -> Result<()> {
-        if let Some(column) = &mut self.headers {
-            self.bytes += column.push(headers)?;
+    pub(super) fn push_parts(&mut self, meta: &RecordMeta<'_>) -> Result<()> {
+        if let Some(parts) = &mut self.parts {
+            self.bytes += parts.push(meta)?;
         }
         Ok(())
     }
@@ -250,7 +258,7 @@ impl Builder {
         }
         extra
             .extend(self.distinct.as_mut().map(|distinct| Arc::new(BooleanArray::from(distinct.finish())) as ArrayRef));
-        extra.extend(self.headers.as_mut().map(CodedHeaders::finish).transpose()?);
+        extra.extend(self.parts.as_mut().map(Parts::finish).transpose()?.into_iter().flatten());
         Ok(Unstamped {
             schema: self.schema_of(&columns, &extra),
             columns,

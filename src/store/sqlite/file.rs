@@ -42,6 +42,13 @@ impl SqliteFile {
         Ok(Self { path: location.path.clone(), wait })
     }
 
+    /// Checks that the file, the write-ahead log and its index can be written; creates nothing. Errors: exit status 74 if they
+    /// cannot.
+    pub fn check_room(&self) -> Result<()> {
+        let room = room::for_file(self.path()).and_then(|()| room::in_directory(room::parent(self.path())));
+        room.map_err(|error| Error::io(format!("{self}: cannot open"), &error))
+    }
+
     /// Opens the file for reading. Readers share the write-ahead log and its index with writers, and the last one to close the
     /// file removes both, if permitted. If this process must not write there and there is no log, the file is opened as
     /// immutable.

@@ -70,6 +70,17 @@ pub fn open(location: &Location) -> Result<Box<dyn Ledger>> {
     Ok(Box::new(SqliteLedger { file, db, id }))
 }
 
+/// Checks that the ledger can be read, or created if it is missing. Errors: exit status 74 if its file cannot be written, 78 if a
+/// newer evt made it.
+pub fn check(location: &Location) -> Result<()> {
+    let file = SqliteFile::try_new(location)?;
+    file.check_room()?;
+    if file.path().exists() {
+        read_id(&file.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?, &file)?;
+    }
+    Ok(())
+}
+
 /// Opens a ledger to read it, for `--dry-run`; `None` if there is none.
 pub fn open_to_read(location: &Location) -> Result<Option<Box<dyn Ledger>>> {
     let file = SqliteFile::try_new(location)?;

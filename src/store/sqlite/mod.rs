@@ -34,12 +34,11 @@ use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile};
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, insert_once};
-use crate::store::{CorrectionStore, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader, room};
+use crate::store::{CorrectionStore, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader};
 use crate::time::format_instant;
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use std::fs::File;
-use std::path::Path;
 
 /// The row in [`super::ALL`].
 pub static STORE: Store = Store {
@@ -65,12 +64,8 @@ pub static STORE: Store = Store {
 /// Checks that rows could be written: to a database of evt or of another program, or to a new one.
 fn check(location: &Location) -> Result<Option<String>> {
     let file = SqliteFile::try_new(location)?;
-    let path = Path::new(file.path());
-    let failed = |error: std::io::Error| Error::io(format!("{file}: cannot open"), &error);
-    room::for_file(path).map_err(failed)?;
-    // The write-ahead log and its index are created in the same directory.
-    room::in_directory(room::parent(path)).map_err(failed)?;
-    match path.exists() {
+    file.check_room()?;
+    match file.path().exists() {
         true => {
             let db = file.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
             sqlite_schema::check_tables(&db, &file)?;

@@ -302,31 +302,55 @@ impl Replay {
     /// Reports the letters by outcome at the end.
     fn conclude(&self, out: &mut dyn Collector) {
         let Totals { replayed, done, faulty, cut, claimed, left, .. } = self.totals;
-        let counted =
+        let detail =
             json!({"replayed": replayed, "done": done, "faulty": faulty, "cut": cut, "claimed": claimed, "left": left});
-        out.detail("letters", counted);
+        out.detail("letters", detail);
         let outcome = match &self.target {
             Some(target) if target.is_once() => format!("{replayed} replayed to {}, each once", target.shown),
             Some(target) => format!("{replayed} replayed to {}, each at least once", target.shown),
             None => format!("{replayed} would be replayed"),
         };
-        out.note(Message::Info(format!("letters: {outcome}; {done} were replayed before, {faulty} are still faulty")));
         if cut > 0 {
-            let why = "they have only the beginning of their record";
-            out.note(Message::Warning(format!("{cut} letters were passed over: {why}")));
+            let why = "only the beginning of the record is left";
+            out.note(Message::Warning(format!("{} passed over: {why}", counted_letters(cut, ["was", "were"]))));
         }
         if claimed > 0 {
-            let why = "belong to an unfinished batch of another target; a replay to that target finishes it";
-            out.note(Message::Warning(format!("{claimed} letters {why}")));
+            let why = "an unfinished batch of another target; a replay to that target finishes it";
+            out.note(Message::Warning(format!("{} to {why}", counted_letters(claimed, ["belongs", "belong"]))));
         }
         if left > 0 {
-            out.note(Message::Warning(format!("{left} letters were not tried, because the run was stopped")));
+            let why = "not tried, because the run was stopped";
+            out.note(Message::Warning(format!("{} {why}", counted_letters(left, ["was", "were"]))));
         }
-        let would_change = self.target.is_none() && replayed > 0;
-        if faulty + cut + claimed > 0 || would_change {
+        let would_change = if self.target.is_none() { replayed } else { 0 };
+        let (was, is) = (["was", "were"], ["is", "are"]);
+        let mut line =
+            format!("letters: {outcome}; {} replayed before, {} still faulty", counted(done, was), counted(faulty, is));
+        let reasons = [
+            (faulty, is, "still faulty"),
+            (cut, was, "passed over"),
+            (claimed, is, "in a batch of another target"),
+            (would_change, is, "not replayed yet"),
+        ];
+        let reasons = reasons.into_iter().filter(|(count, ..)| *count > 0);
+        let reasons =
+            Vec::from_iter(reasons.map(|(count, verbs, what)| format!("{} {what}", counted_letters(count, verbs))));
+        if !reasons.is_empty() {
+            line += &format!("; exit status 1, because {}", reasons.join(", "));
             out.set_verdict(1);
         }
+        out.note(Message::Info(line));
     }
+}
+
+/// Returns a number with the verb in its singular or plural form.
+fn counted(count: u64, [one, many]: [&str; 2]) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Returns a number of letters with the verb in its singular or plural form.
+fn counted_letters(count: u64, [one, many]: [&str; 2]) -> String {
+    counted(count, [&format!("letter {one}"), &format!("letters {many}")])
 }
 
 /// Returns the ids of letters and of the events that replace them.

@@ -94,12 +94,20 @@ pub(super) fn check(args: ReplayArgs, both: BothArgs, run: &Rc<Run>, findings: &
     }
     if (!both.dry_run || args.ledger.is_some())
         && let Some((store, location)) = findings.take(ledger_of(&args))
-        && findings.take(store::read_ledger(store, &location, &run.console)).is_some()
+        && findings.take(check_ledger(store, &location, &both, run)).is_some()
     {
         findings.ready(location);
     }
     both.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     findings.stage(spec(&stage), options.as_ref());
+}
+
+/// Checks that the ledger can be read, and written unless it is a dry run.
+fn check_ledger(store: &Store, location: &Location, both: &BothArgs, run: &Run) -> Result<()> {
+    match both.dry_run {
+        true => store::read_ledger(store, location, &run.console).map(|_| ()),
+        false => store::check_ledger(store, location, &run.console),
+    }
 }
 
 fn spec(stage: &StageArgs) -> StageSpec<'_> {

@@ -216,7 +216,7 @@ impl<'a> Inputs<'a> {
         metrics::rows(batch, side, first, names, &mut |entry| {
             let position = RowPosition::of_key(entry.other);
             if side == Side::A {
-                extent.add(position, Some(position.offset));
+                extent.add_time(position.offset);
             }
             entries.by_id.push(entry)
         })

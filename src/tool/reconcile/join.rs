@@ -110,7 +110,7 @@ impl Join {
             let entry = found.entry();
             match found.outcome {
                 UnitOutcome::Missing | UnitOutcome::InFlight => by_id.push(entry.turned()),
-                UnitOutcome::InB | UnitOutcome::Different => {
+                UnitOutcome::InB | UnitOutcome::Different | UnitOutcome::Double => {
                     by_id.push(RowEntry { side: Side::B, ..entry.turned() })?;
                     by_position.push(entry)
                 }
