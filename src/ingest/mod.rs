@@ -228,19 +228,14 @@ impl Ingest {
         self.filter.as_ref().map_or(vec![], Filter::always_null)
     }
 
-    /// Whether the queue has an item.
-    pub fn is_ready(&self) -> bool {
-        self.outbox.is_ready()
+    /// Returns the number of records that wait for later records of their partition.
+    pub fn held(&mut self) -> usize {
+        self.mapper.lookahead().map_or(0, |lookahead| lookahead.held())
     }
 
     /// Whether letters wait that are not queued yet.
     pub fn has_letters(&self) -> bool {
         !self.letters.is_empty()
-    }
-
-    /// Returns the next item of the queue.
-    pub fn pop(&mut self) -> Option<Sent> {
-        self.outbox.pop()
     }
 
     /// Sets the read buffer that the next records lie in; rows may share it. With `None` raw records are copied.
@@ -409,7 +404,7 @@ impl Ingest {
     /// Queues the incomplete batch because no records come for now; reports once that records are held.
     pub fn flush_idle(&mut self) -> Result<()> {
         self.flush()?;
-        let held = self.mapper.lookahead().map_or(0, |lookahead| lookahead.held());
+        let held = self.held();
         if held > 0 && !std::mem::replace(&mut self.has_reported_held, true) {
             self.run.console.say(format!(
                 "{held} records without an arrival time are held until their partition has {} records (--max-future \

@@ -1,6 +1,6 @@
 //! The queue of items from the inputs of a run to the stage, and the progress messages between them.
 
-use super::{ByteProgress, Item, Sent};
+use super::{ByteProgress, Ingest, Item, Sent};
 use crate::frame::{Control, Progress};
 use crate::mapping::Stamper;
 use std::collections::VecDeque;
@@ -22,6 +22,8 @@ pub struct Rest {
 /// The queue, in the order of the records.
 pub(super) struct Outbox {
     queue: VecDeque<Sent>,
+    /// The number of items that were taken from it.
+    taken: u64,
     /// The number of the current input.
     current: u32,
     rest: Rest,
@@ -32,7 +34,7 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn new() -> Self {
         let rest = Rest { pending: true, complete: false };
-        Self { queue: VecDeque::new(), current: 0, rest, bytes: ByteProgress::default() }
+        Self { queue: VecDeque::new(), taken: 0, current: 0, rest, bytes: ByteProgress::default() }
     }
 
     /// Queues an item of input number `input`.
@@ -50,7 +52,19 @@ impl Outbox {
     }
 
     pub(super) fn pop(&mut self) -> Option<Sent> {
-        self.queue.pop_front()
+        let item = self.queue.pop_front();
+        self.taken += u64::from(item.is_some());
+        item
+    }
+
+    /// Returns the number of items so far, taken or not.
+    pub(super) fn queued(&self) -> u64 {
+        self.taken + self.queue.len() as u64
+    }
+
+    /// Returns the number of items that were taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Makes `input` the current input, of which `bytes` have been read.
@@ -106,5 +120,28 @@ impl Outbox {
         if stamper.withdraw(self.current) {
             self.progress(stamper, self.rest.complete);
         }
+    }
+}
+
+/// The queue as the source uses it.
+impl Ingest {
+    /// Whether the queue has an item.
+    pub fn is_ready(&self) -> bool {
+        self.outbox.is_ready()
+    }
+
+    /// Returns the number of items that were queued so far.
+    pub fn queued(&self) -> u64 {
+        self.outbox.queued()
+    }
+
+    /// Returns the number of items that were taken from the queue.
+    pub fn taken(&self) -> u64 {
+        self.outbox.taken()
+    }
+
+    /// Returns the next item of the queue.
+    pub fn pop(&mut self) -> Option<Sent> {
+        self.outbox.pop()
     }
 }

@@ -14,7 +14,7 @@ use crate::frame::{Control, End, How, WATERMARK_KEY};
 use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
 use crate::input::follow::watch::POLL_INTERVAL;
 use crate::input::spool::Shutdown;
-use crate::input::{Input, InputEnd, Lag, Step};
+use crate::input::{Input, InputEnd, Lag, Reached, Step};
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::shadow::Shadows;
@@ -273,6 +273,30 @@ impl Source {
     /// Releases records that `--max-future` has held since before `before` (µs) for the rows that follow them.
     pub fn release_waited(&mut self, before: i64) -> Result<()> {
         self.ingest.release_waited(before)
+    }
+
+    /// Queues the rows that were read so far, and returns how far the partitions of the current input, or of the last one, are read. The stage has every row
+    /// before these positions once it has taken so many items as the returned number.
+    pub fn reached(&mut self) -> Result<(u64, Vec<Reached>)> {
+        self.ingest.flush()?;
+        let running = self.running.front().map(|running| &running.input);
+        let reached = running.or(self.ended.last()).map_or(vec![], |input| input.reached(&mut self.ingest));
+        Ok((self.ingest.queued(), reached))
+    }
+
+    /// Returns the number of items that the stage has taken.
+    pub fn taken(&self) -> u64 {
+        self.ingest.taken()
+    }
+
+    /// Whether the rows of the current input carry partitions of their own, as frames do.
+    pub fn reports_partitions(&self) -> bool {
+        self.running.front().is_some_and(|one| one.input.reports_partitions())
+    }
+
+    /// Whether rows or records that were read have not been taken by the stage.
+    pub fn holds_rows(&mut self) -> bool {
+        self.ingest.is_ready() || self.ingest.has_rows() || self.ingest.held() > 0
     }
 
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
