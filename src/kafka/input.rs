@@ -508,7 +508,11 @@ impl Input for KafkaInput {
                 stream_time: position.stream_time,
                 is_at_end: position.offset >= cursor.extent.high,
                 confirmed,
-                answered: if self.source.has_own_connections() { confirmed } else { confirmed.max(self.records_at) },
+                answered: match (cursor.is_read(), self.source.has_own_connections()) {
+                    (false, _) => Some(clock.monotonic()),
+                    (true, true) => confirmed,
+                    (true, false) => confirmed.max(self.records_at),
+                },
             }
         };
         self.partitions.cursors.iter().map(&mut reached).collect()

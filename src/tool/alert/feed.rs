@@ -71,6 +71,30 @@ struct KnownRows {
     next: i64,
 }
 
+/// What is known of the ends of a topic's partitions.
+#[derive(Default)]
+struct TopicEnds {
+    /// The origin of all rows instead of the name of the topic.
+    origin: Option<String>,
+    /// The last look at the topic, and the first one.
+    looked: Option<Duration>,
+    began: Option<Duration>,
+    /// How far the topic was read, until the rows before that are taken: the number of items of the source.
+    noted: Option<(u64, Vec<Reached>)>,
+    /// Since when brokers have not answered, if that was reported.
+    silent_since: Option<Duration>,
+}
+
+/// The whole input as one partition.
+struct WholeInput {
+    /// Its key, which holds the clock until the partitions are known.
+    key: PartitionKey,
+    /// Whether the rows have no stamps, so that it is the only partition.
+    is_only: bool,
+    /// Whether letters of it may not be durable yet.
+    has_letters: bool,
+}
+
 /// An open input.
 pub struct Feed {
     /// Its number on the command line.
@@ -83,27 +107,14 @@ pub struct Feed {
     pub mark: Option<FileMark>,
     known: KnownRows,
     is_topic: bool,
-    /// The origin of all rows instead of the name of the topic.
-    pub origin: Option<String>,
     /// Whether it has ended.
     pub is_ended: bool,
     /// Rows by outcome.
     pub counts: Counts,
-    looked: Option<Duration>,
-    /// How far the topic was read, until the rows before that are taken: the number of items of the source.
-    noted: Option<(u64, Vec<Reached>)>,
-    /// The first look at the topic.
-    began: Option<Duration>,
-    /// Since when brokers have not answered, if that was reported.
-    silent_since: Option<Duration>,
+    ends: TopicEnds,
     /// Whether the source has named the partitions.
     has_partitions: bool,
-    /// The key of the whole input, which holds the clock until the partitions are known.
-    key: PartitionKey,
-    /// Whether the rows have no stamps, so that the whole input is one partition.
-    is_whole: bool,
-    /// Whether letters of an input without stamps may not be durable yet.
-    has_letters: bool,
+    whole: WholeInput,
 }
 
 impl Feed {
@@ -118,17 +129,11 @@ impl Feed {
             mark: None,
             known: KnownRows { to: -1, next: 0 },
             is_topic,
-            origin: None,
             is_ended: false,
             counts: Counts::default(),
-            looked: None,
-            noted: None,
-            began: None,
-            silent_since: None,
+            ends: TopicEnds::default(),
             has_partitions: false,
-            key,
-            is_whole: false,
-            has_letters: false,
+            whole: WholeInput { key, is_only: false, has_letters: false },
         }
     }
 
@@ -139,7 +144,7 @@ impl Feed {
 
     /// Whether a broker does not answer.
     pub fn is_silent(&self) -> bool {
-        self.silent_since.is_some()
+        self.ends.silent_since.is_some()
     }
 
     /// Continues a file after the rows that an earlier run has evaluated.
@@ -170,12 +175,12 @@ impl Feed {
 
     /// Notes how far the topic is read, and tells the clock once the rows before that are taken.
     fn look(&mut self, to: &mut Intake<'_>) -> Result<()> {
-        if self.noted.is_none() && self.looked.is_none_or(|at| to.now.saturating_sub(at) >= LOOK_INTERVAL) {
-            self.looked = Some(to.now);
+        if self.ends.noted.is_none() && self.ends.looked.is_none_or(|at| to.now.saturating_sub(at) >= LOOK_INTERVAL) {
+            self.ends.looked = Some(to.now);
             self.source.release_waited(to.run.clock.now() - HELD_MAX)?;
-            self.noted = Some(self.source.reached()?);
+            self.ends.noted = Some(self.source.reached()?);
         }
-        if let Some((_, reached)) = self.noted.take_if(|(items, _)| self.source.taken() >= *items) {
+        if let Some((_, reached)) = self.ends.noted.take_if(|(items, _)| self.source.taken() >= *items) {
             self.tell_ends(&reached, to);
             self.report_silence(&reached, to);
         }
@@ -185,7 +190,7 @@ impl Feed {
     /// Makes the positions those of the rows that the engine has, so that both can be stored together: takes the rows that were read,
     /// which reads nothing further. The positions of events are those of their offsets, and always agree.
     pub fn settle(&mut self, to: &mut Intake<'_>) -> Result<()> {
-        if !self.is_topic || !self.is_whole {
+        if !self.is_topic || !self.whole.is_only {
             return Ok(());
         }
         let (items, reached) = self.source.reached()?;
@@ -194,25 +199,30 @@ impl Feed {
                 self.take(sent.item, to)?;
             }
         }
-        if std::mem::take(&mut self.has_letters) {
+        if std::mem::take(&mut self.whole.has_letters) {
             // No later run reads their records again.
             to.outputs.settle()?;
         }
         for one in reached {
-            let key = (self.number, self.origin.clone().unwrap_or(one.topic), one.partition.to_string());
+            let key = (self.number, one.topic, one.partition.to_string());
             to.positions.insert(key, TopicPosition { next: one.next, stream_time: None });
         }
         if let Some(topic) = to.positions.keys().find(|(number, ..)| *number == self.number).map(|key| key.1.clone()) {
-            let stream_time = to.clock.stream_time(&self.key);
+            let stream_time = to.clock.stream_time(&self.whole.key);
             to.positions.insert((self.number, topic, WHOLE.to_owned()), TopicPosition { next: 0, stream_time });
         }
         Ok(())
     }
 
+    /// Sets the origin of all rows instead of the name of the topic.
+    pub fn set_origin(&mut self, origin: Option<String>) {
+        self.ends.origin = origin;
+    }
+
     /// Continues a topic whose rows have no stamps at a stream time (µs).
     pub fn resume_whole(&mut self, stream_time: Option<i64>, clock: &mut AlertClock) {
-        self.is_whole = true;
-        clock.announce(self.key.clone(), stream_time);
+        self.whole.is_only = true;
+        clock.announce(self.whole.key.clone(), stream_time);
     }
 
     /// Tells the clock which partitions of a topic are read to their end.
@@ -221,7 +231,7 @@ impl Feed {
             Some(at) => (ReadState::AtEnd, at),
             None => (ReadState::Behind, to.now),
         };
-        if self.is_whole || self.source.reports_partitions() {
+        if self.whole.is_only || self.source.reports_partitions() {
             // The partitions of the rows are not those of the topic.
             let is_at_end = reached.iter().all(|one| state(one).0 == ReadState::AtEnd);
             let at = reached.iter().map(|one| state(one).1).min().unwrap_or(to.now);
@@ -232,31 +242,31 @@ impl Feed {
             return;
         }
         if !reached.is_empty() {
-            to.clock.withdraw(&self.key);
+            to.clock.withdraw(&self.whole.key);
         }
         for one in reached {
             let (state, at) = state(one);
-            let origin = self.origin.as_ref().unwrap_or(&one.topic);
+            let origin = self.ends.origin.as_ref().unwrap_or(&one.topic);
             to.clock.read((self.number, origin.clone(), one.partition.to_string()), state, at);
         }
     }
 
     /// Reports once that brokers do not answer, and once that they do again. While they do not, the clock stands still.
     fn report_silence(&mut self, reached: &[Reached], to: &Intake<'_>) {
-        let start = *self.began.get_or_insert(to.now);
+        let start = *self.ends.began.get_or_insert(to.now);
         let answered = reached.iter().map(|one| one.answered.unwrap_or(start)).min().unwrap_or(to.now);
         // An answer that came during a stall was not read.
         let silence = to.now.saturating_sub(answered.max(to.clock.resumed()));
-        match self.silent_since {
+        match self.ends.silent_since {
             // The client of the brokers has reported an outage itself.
             None if silence >= SILENCE && !to.run.outages.is_any() => {
-                self.silent_since = Some(answered);
+                self.ends.silent_since = Some(answered);
                 let silence = rounded(Duration::from_secs(silence.as_secs()));
                 let line = format!("{}: no answer of a broker for {silence}; the alert clock stands still", self.name);
                 to.run.console.warn(line);
             }
             Some(since) if silence < SILENCE => {
-                self.silent_since = None;
+                self.ends.silent_since = None;
                 let away = rounded(Duration::from_secs(to.now.saturating_sub(since).as_secs()));
                 to.run.console.say(format!("{}: brokers answer again after {away}", self.name));
             }
@@ -268,11 +278,11 @@ impl Feed {
         match item {
             Item::Batch(batch) => self.rows(batch, to)?,
             // Rows without stamps belong to no partition that the source reports.
-            Item::Control(Control::Progress(_)) if self.source.kind() != Kind::Event => {}
+            Item::Control(Control::Progress(_)) if self.whole.is_only || self.source.kind() != Kind::Event => {}
             Item::Control(Control::Progress(progress)) => {
                 self.has_partitions |= !progress.partitions.is_empty();
                 for partition in progress.partitions {
-                    to.clock.withdraw(&self.key);
+                    to.clock.withdraw(&self.whole.key);
                     let key = (self.number, partition.origin, partition.partition);
                     let is_ended = partition.state == State::Ended;
                     to.clock.announce(key.clone(), None);
@@ -283,7 +293,7 @@ impl Feed {
             }
             Item::Control(_) => {}
             Item::Dead(letters) => {
-                self.has_letters = true;
+                self.whole.has_letters = true;
                 to.outputs.letters(letters)?;
             }
             Item::Idle => {}
@@ -291,7 +301,7 @@ impl Feed {
                 self.is_ended = true;
                 // What a stopped run has not read yet holds the clock: the next run reads it.
                 if end.how == How::Exhausted {
-                    to.clock.withdraw(&self.key);
+                    to.clock.withdraw(&self.whole.key);
                     for key in to.clock.of_input(self.number) {
                         to.clock.read(key, ReadState::Ended, to.now);
                     }
@@ -321,7 +331,7 @@ impl Feed {
     fn events(&mut self, batch: RecordBatch, to: &mut Intake<'_>) -> Result<()> {
         // The first rows may come before the source has named all partitions: until then the input holds the clock.
         if self.has_partitions {
-            to.clock.withdraw(&self.key);
+            to.clock.withdraw(&self.whole.key);
         }
         let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values().to_vec();
         let batch = self.skip_known(batch, &offsets)?;
@@ -380,19 +390,19 @@ impl Feed {
         let batch = &self.skip_known(batch, &numbers)?;
         let times = batch.column_by_name(time).ok_or_else(|| Error::corrupt(format!("{}: no {time}", self.name)))?;
         let times = instants(times)?.to_vec();
-        if !std::mem::replace(&mut self.is_whole, true) {
+        if !std::mem::replace(&mut self.whole.is_only, true) {
             for key in to.clock.of_input(self.number) {
                 to.clock.withdraw(&key);
             }
         }
-        let mut latest = to.clock.stream_time(&self.key).unwrap_or(i64::MIN);
+        let mut latest = to.clock.stream_time(&self.whole.key).unwrap_or(i64::MIN);
         let mut stream_times = Vec::with_capacity(times.len());
         for time in &times {
             latest = latest.max(*time);
             stream_times.push(latest);
         }
         if let (Some(first), Some(last)) = (stream_times.first(), stream_times.last()) {
-            to.clock.rows(self.key.clone(), *first, *last, false);
+            to.clock.rows(self.whole.key.clone(), *first, *last, false);
         }
         self.add(kind, batch, [&times, &stream_times], to)
     }

@@ -215,7 +215,7 @@ impl Args {
         let services = Services { run: run.clone(), state, saved_at, sender, rules, is_once: self.once };
         let (is_quiet, is_strict, stats) = (common.quiet, common.strict, common.stats.clone());
         let options = RunOptions { is_quiet, is_strict, stats, channels: names, send_limit: SEND_LIMIT };
-        let mut alerts = AlertRun::new(options, engine, plan, services)?;
+        let mut alerts = AlertRun::new(options, engine, plan, services);
         for ((number, uri), file) in (0..).zip(&inputs).zip(files) {
             let file = match file {
                 InputFile::Twin => continue,
@@ -287,7 +287,7 @@ impl Args {
             alerts.clock().announce((number, origin.clone(), partition.to_string()), stream_time);
         }
         let mut feed = Feed::new(source, number, name, is_topic, alerts.clock());
-        feed.origin.clone_from(&self.stage.map.origin);
+        feed.set_origin(self.stage.map.origin.clone());
         if let Some(whole) = whole {
             feed.resume_whole(whole.stream_time, alerts.clock());
         }

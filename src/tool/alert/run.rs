@@ -82,6 +82,15 @@ pub struct AlertRun {
     progress: RunProgress,
 }
 
+/// What was reported about rules.
+#[derive(Default)]
+struct RuleMessages {
+    /// Rules that are bad, with the reason.
+    bad: BTreeMap<String, String>,
+    /// Messages about channels that no file defines.
+    unknown: BTreeSet<String>,
+}
+
 /// What has happened in a run so far.
 #[derive(Default)]
 pub struct RunProgress {
@@ -95,10 +104,7 @@ pub struct RunProgress {
     is_dirty: bool,
     /// Transitions that are not stored yet.
     waiting: Vec<Transition>,
-    /// Rules that were reported as bad, with the reason.
-    bad: BTreeMap<String, String>,
-    /// Messages about channels that no file defines.
-    unknown: BTreeSet<String>,
+    said: RuleMessages,
     how: Option<How>,
     /// The first instant (s) that this run evaluates.
     first: Option<i64>,
@@ -109,7 +115,7 @@ pub struct RunProgress {
 
 impl AlertRun {
     /// Makes a run from its parts.
-    pub fn new(options: RunOptions, engine: AlertEngine, outputs: WriterPlan, services: Services) -> Result<Self> {
+    pub fn new(options: RunOptions, engine: AlertEngine, outputs: WriterPlan, services: Services) -> Self {
         let run = services.run.clone();
         let stood = engine.clock().zip(services.saved_at).map(|(clock, saved_at)| StoodAt {
             clock,
@@ -117,8 +123,8 @@ impl AlertRun {
             start: run.clock.monotonic(),
         });
         let clock = AlertClock::new(stood);
-        let (progress, outputs) = (RunProgress::default(), Writer::start(outputs, &run)?);
-        Ok(Self { run, options, engine, clock, feeds: vec![], positions: BTreeMap::new(), outputs, services, progress })
+        let (progress, outputs) = (RunProgress::default(), Writer::new(outputs, &run));
+        Self { run, options, engine, clock, feeds: vec![], positions: BTreeMap::new(), outputs, services, progress }
     }
 
     /// Returns the alert clock, to which feeds are announced.
@@ -135,8 +141,12 @@ impl AlertRun {
     /// rows have no stamps.
     pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<KeptPositions> {
         let (Some(state), [topic]) = (&self.services.state, &address.topics[..]) else { return Ok((vec![], None)) };
-        let mut positions = state.positions(origin.unwrap_or(topic))?;
+        // The position of events is that of their origin.
+        let mut positions = state.positions(topic)?;
         let whole = positions.remove(WHOLE);
+        if let (None, Some(origin)) = (&whole, origin) {
+            positions = state.positions(origin)?;
+        }
         let position = |(partition, position): (String, TopicPosition)| {
             Some((partition.parse().ok()?, position.next, position.stream_time))
         };
@@ -150,6 +160,7 @@ impl AlertRun {
 
     /// Runs to the end; returns the exit status.
     pub fn run(mut self) -> Result<u8> {
+        self.outputs.open()?;
         self.write_unconfirmed()?;
         let rules = self.services.rules.load()?;
         self.replace_rules(rules, true)?;
@@ -265,19 +276,19 @@ impl AlertRun {
             let why = one.error.to_string();
             let is_kept = rules.iter().any(|rule| rule.rule.name == one.name);
             let end = if is_kept { " (its former definition stays in use)" } else { "" };
-            if self.progress.bad.get(&one.name) != Some(&why) {
+            if self.progress.said.bad.get(&one.name) != Some(&why) {
                 self.run.console.warn(format!("rule {}: {why}{end}", one.name));
             }
             reported.insert(one.name.clone(), why);
         }
-        self.progress.bad = reported;
+        self.progress.said.bad = reported;
         if is_start && rules.is_empty() {
             return Err(Error::config("expected at least one rule that can be used"));
         }
         for rule in rules.iter().filter(|_| !self.options.channels.is_empty()) {
             for channel in rule.channels.iter().filter(|channel| !self.options.channels.contains(*channel)) {
                 let line = format!("rule {}: channel {channel} is not defined (--notify)", rule.rule.name);
-                if self.progress.unknown.insert(line.clone()) {
+                if self.progress.said.unknown.insert(line.clone()) {
                     self.run.console.warn(line);
                 }
             }

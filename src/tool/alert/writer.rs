@@ -81,6 +81,8 @@ type Finished = (End, Vec<OutputReport>);
 /// The owner's side of the thread.
 pub struct Writer {
     run: Rc<Run>,
+    /// The outputs before [`Writer::open`].
+    plan: Option<WriterPlan>,
     orders: Option<SyncSender<Order>>,
     thread: Option<JoinHandle<Result<Option<Finished>>>>,
     done: Arc<Mutex<Done>>,
@@ -99,29 +101,35 @@ fn lock(done: &Mutex<Done>) -> MutexGuard<'_, Done> {
 }
 
 impl Writer {
-    /// Starts the thread, and waits until it has opened the outputs. Errors: those of opening, 74 if no thread can start.
-    pub fn start(plan: WriterPlan, run: &Rc<Run>) -> Result<Self> {
-        let (orders, received) = sync_channel(ORDERS);
-        let (opened, is_open) = channel();
-        let done = Arc::new(Mutex::new(Done::default()));
-        let (shared, own) = (done.clone(), run.for_thread());
-        let write = move || WriterThread::open(plan, own, shared, &opened)?.map_or(Ok(None), |one| one.run(&received));
-        let thread = std::thread::Builder::new().name("outputs".to_owned()).spawn(write);
-        let thread = thread.map_err(|error| Error::io("a thread", &error))?;
-        let mut writer = Self {
+    /// Makes a writer whose thread does not run yet.
+    pub fn new(plan: WriterPlan, run: &Rc<Run>) -> Self {
+        Self {
             run: run.clone(),
-            orders: Some(orders),
-            thread: Some(thread),
-            done,
+            plan: Some(plan),
+            orders: None,
+            thread: None,
+            done: Arc::default(),
             sent: 0,
             seen: (0, Duration::ZERO),
             away_since: None,
             has_reported_bound: false,
-        };
-        if is_open.recv().is_err() {
-            writer.join()?;
         }
-        Ok(writer)
+    }
+
+    /// Starts the thread, and waits until it has opened the outputs. Errors: those of opening, 74 if no thread can start.
+    pub fn open(&mut self) -> Result<()> {
+        let Some(plan) = self.plan.take() else { return Ok(()) };
+        let (orders, received) = sync_channel(ORDERS);
+        let (opened, is_open) = channel();
+        let (done, run) = (self.done.clone(), self.run.for_thread());
+        let write = move || WriterThread::open(plan, run, done, &opened)?.map_or(Ok(None), |one| one.run(&received));
+        let thread = std::thread::Builder::new().name("outputs".to_owned()).spawn(write);
+        self.thread = Some(thread.map_err(|error| Error::io("a thread", &error))?);
+        self.orders = Some(orders);
+        if is_open.recv().is_err() {
+            self.join()?;
+        }
+        Ok(())
     }
 
     /// Waits for the thread. Errors: those that ended it.
