@@ -228,9 +228,14 @@ impl Ingest {
         self.filter.as_ref().map_or(vec![], Filter::always_null)
     }
 
-    /// Returns the number of records that wait for later records of their partition.
-    pub fn held(&mut self) -> usize {
-        self.mapper.lookahead().map_or(0, |lookahead| lookahead.held())
+    /// Returns how many items were queued so far, and how many of them were taken.
+    pub fn items(&self) -> (u64, u64) {
+        (self.outbox.queued(), self.outbox.taken())
+    }
+
+    /// Returns the next item of the queue.
+    pub fn pop(&mut self) -> Option<Sent> {
+        self.outbox.pop()
     }
 
     /// Whether letters wait that are not queued yet.
@@ -404,7 +409,7 @@ impl Ingest {
     /// Queues the incomplete batch because no records come for now; reports once that records are held.
     pub fn flush_idle(&mut self) -> Result<()> {
         self.flush()?;
-        let held = self.held();
+        let held = self.mapper.lookahead().map_or(0, |lookahead| lookahead.held());
         if held > 0 && !std::mem::replace(&mut self.has_reported_held, true) {
             self.run.console.say(format!(
                 "{held} records without an arrival time are held until their partition has {} records (--max-future \

@@ -1,6 +1,6 @@
 //! The queue of items from the inputs of a run to the stage, and the progress messages between them.
 
-use super::{ByteProgress, Ingest, Item, Sent};
+use super::{ByteProgress, Item, Sent};
 use crate::frame::{Control, Progress};
 use crate::mapping::Stamper;
 use std::collections::VecDeque;
@@ -45,10 +45,6 @@ impl Outbox {
     /// Queues an item of the current input.
     pub(super) fn send_of_current(&mut self, item: Item) {
         self.send(self.current, item);
-    }
-
-    pub(super) fn is_ready(&self) -> bool {
-        !self.queue.is_empty()
     }
 
     pub(super) fn pop(&mut self) -> Option<Sent> {
@@ -120,28 +116,5 @@ impl Outbox {
         if stamper.withdraw(self.current) {
             self.progress(stamper, self.rest.complete);
         }
-    }
-}
-
-/// The queue as the source uses it.
-impl Ingest {
-    /// Whether the queue has an item.
-    pub fn is_ready(&self) -> bool {
-        self.outbox.is_ready()
-    }
-
-    /// Returns the number of items that were queued so far.
-    pub fn queued(&self) -> u64 {
-        self.outbox.queued()
-    }
-
-    /// Returns the number of items that were taken from the queue.
-    pub fn taken(&self) -> u64 {
-        self.outbox.taken()
-    }
-
-    /// Returns the next item of the queue.
-    pub fn pop(&mut self) -> Option<Sent> {
-        self.outbox.pop()
     }
 }

@@ -281,12 +281,18 @@ impl Source {
         self.ingest.flush()?;
         let running = self.running.front().map(|running| &running.input);
         let reached = running.or(self.ended.last()).map_or(vec![], |input| input.reached(&mut self.ingest));
-        Ok((self.ingest.queued(), reached))
+        Ok((self.ingest.items().0, reached))
     }
 
     /// Returns the number of items that the stage has taken.
     pub fn taken(&self) -> u64 {
-        self.ingest.taken()
+        self.ingest.items().1
+    }
+
+    /// Whether the stage has not taken every item.
+    fn is_queued(&self) -> bool {
+        let (queued, taken) = self.ingest.items();
+        queued > taken
     }
 
     /// Whether the rows of the current input carry partitions of their own, as frames do.
@@ -294,9 +300,9 @@ impl Source {
         self.running.front().is_some_and(|one| one.input.reports_partitions())
     }
 
-    /// Whether rows or records that were read have not been taken by the stage.
-    pub fn holds_rows(&mut self) -> bool {
-        self.ingest.is_ready() || self.ingest.has_rows() || self.ingest.held() > 0
+    /// Whether the stage has not taken all rows that were read. Records that wait for later ones (`--max-future`) are no rows yet.
+    pub fn holds_rows(&self) -> bool {
+        self.is_queued() || self.ingest.has_rows()
     }
 
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
@@ -448,7 +454,7 @@ impl Source {
     /// its outputs durable and calls [`Source::commit`].
     pub fn can_commit(&self) -> bool {
         let noted = self.running.front().is_some_and(|running| running.input.has_noted());
-        noted && !self.ingest.is_ready() && !self.ingest.has_letters()
+        noted && !self.is_queued() && !self.ingest.has_letters()
     }
 
     /// Commits the noted positions. Call it only after the outputs have made every row before them durable.
