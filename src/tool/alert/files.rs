@@ -202,7 +202,7 @@ mod tests {
         let mut gz = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
         gz.write_all(&bytes).unwrap();
         let mut other = bytes.clone();
-        other[40_000] ^= 1;
+        other[79_999] ^= 1;
         let contents = [&bytes[..], &gz.finish().unwrap(), &bytes[..50_000], &other, &bytes[4..50_000]];
         let files: Vec<_> =
             contents.iter().enumerate().map(|(at, bytes)| file(dir.path(), &at.to_string(), bytes)).collect();
