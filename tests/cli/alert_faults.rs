@@ -239,7 +239,7 @@ fn an_alert_fires_while_the_database_of_the_rules_does_not_answer() {
     eventually("it has rules", || state::<i64>(&dir, "SELECT id FROM engine").is_some());
     stdin.write_all(lines(&[series(0.0, 30.0, 1.0, &json!({}))]).as_bytes()).expect("it reads");
     relay.freeze();
-    eventually("the rules are asked for", || relay.holds());
+    eventually("the rules are requested", || relay.holds());
     let start = Instant::now();
     let burst = [series(30.0, 40.0, 1.0, &json!({"event_type": "error"})), series(40.0, 60.0, 1.0, &json!({}))];
     stdin.write_all(lines(&burst).as_bytes()).expect("it reads");
