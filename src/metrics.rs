@@ -108,6 +108,20 @@ pub static CONSUMER_LAG_SECONDS: Definition = gauge(
 /// Windows with state.
 pub static OPEN_WINDOWS: Definition =
     gauge("evt_open_windows", &[], "Windows that hold rows and have not fired (evt-window).");
+/// Alerts that fire.
+pub static ALERTS_FIRING: Definition = gauge("evt_alerts_firing", &[], "Alerts that fire now (evt-alert).");
+/// Rows of too many groups.
+pub static ALERT_ROWS_REFUSED: Definition = gauge(
+    "evt_alert_rows_refused",
+    &[],
+    "Rows that rules left out because their groups are beyond --max-groups, since the state began (evt-alert).",
+);
+/// Notifications by channel and outcome.
+pub static NOTIFICATIONS: Definition = gauge(
+    "evt_alert_notifications",
+    &["channel", "outcome"],
+    "Notifications in the state file by outcome: due, or lost (refused or given up) (evt-alert).",
+);
 /// Bytes of the spool.
 pub static SPOOL: Definition = gauge("evt_spool_bytes", &[], "Size of the spool (evt-ingest --spool).");
 /// The running version.
@@ -150,7 +164,7 @@ pub static HTTP_SECONDS: Definition = Definition {
 };
 
 /// The metrics of every run.
-pub static STAGE: [&Definition; 15] = [
+pub static STAGE: [&Definition; 18] = [
     &EVENTS,
     &DEAD_LETTERS,
     &SINK_ROWS,
@@ -161,6 +175,9 @@ pub static STAGE: [&Definition; 15] = [
     &CONSUMER_LAG_RECORDS,
     &CONSUMER_LAG_SECONDS,
     &OPEN_WINDOWS,
+    &ALERTS_FIRING,
+    &ALERT_ROWS_REFUSED,
+    &NOTIFICATIONS,
     &SPOOL,
     &BUILD,
     &START,

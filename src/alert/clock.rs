@@ -1,7 +1,9 @@
 //! The alert clock C: the least stream time of the partitions that are not read to their end.
 //!
-//! A partition that is read to its end holds C for [`HOLD`]. While no partition holds it, C advances with the wall clock. A partition that has
-//! ended does not hold C. C never goes back, and does not exist before every partition has begun, has ended or was quiet for
+//! A partition that is read to its end holds C for [`HOLD`]. While no partition holds it, C advances with the wall clock, but only as far
+//! as the ends are confirmed: that nothing follows is known of the time at which the broker was asked, not of the time since then. After
+//! a stall of the process, and while a broker does not answer, every partition holds C until a new answer confirms its end. A partition
+//! that has ended does not hold C. C never goes back, and does not exist before every partition has begun, has ended or was quiet for
 //! [`HOLD`].
 //!
 //! After a restart without new rows C continues from its last value, as if the process had not stopped.
@@ -11,6 +13,10 @@ use std::time::Duration;
 
 /// How long a partition that is read to its end holds the clock.
 pub const HOLD: Duration = Duration::from_secs(2);
+/// How old the confirmation of an end may be while rows of other partitions advance the clock.
+pub const CONFIRMED_MAX: Duration = Duration::from_secs(3);
+/// A longer time between two times at which the process runs is a stall: what was confirmed before it does not count after it.
+pub const STALL: Duration = Duration::from_secs(1);
 
 /// A partition: the number of its input, its origin and its name.
 pub type PartitionKey = (u32, String, String);
@@ -32,9 +38,24 @@ struct ClockPartition {
     stream_time: Option<i64>,
     /// The stream time of its first row, and whether earlier rows were not read.
     first: Option<(i64, bool)>,
-    /// The monotonic time since which everything has been read.
-    quiet_since: Option<Duration>,
+    /// The time in which everything that was there has been read.
+    quiet: Option<Quiet>,
     is_ended: bool,
+}
+
+/// From the first to the last time (monotonic) at which the end of a partition was confirmed, without rows between them.
+#[derive(Clone, Copy, Debug)]
+struct Quiet {
+    since: Duration,
+    confirmed: Duration,
+}
+
+impl ClockPartition {
+    /// Returns the time at which it released the clock, and the last time at which its end was confirmed; `None` if it holds the clock.
+    fn released(&self) -> Option<(Duration, Duration)> {
+        let Quiet { since, confirmed } = self.quiet?;
+        (confirmed >= since + HOLD).then_some((since + HOLD, confirmed))
+    }
 }
 
 /// The partitions, and the clock that they make.
@@ -46,6 +67,10 @@ pub struct AlertClock {
     stood: Option<StoodAt>,
     /// Since when the clock runs on, and from where.
     runs_since: Option<(Duration, i64)>,
+    /// When the process ran last.
+    noted: Option<Duration>,
+    /// The end of the last stall.
+    resumed: Duration,
 }
 
 /// The last value of C in an earlier run, and how long before the start of this run that was.
@@ -66,7 +91,7 @@ impl AlertClock {
     }
 
     fn partition(&mut self, key: PartitionKey) -> &mut ClockPartition {
-        let new = ClockPartition { stream_time: None, first: None, quiet_since: None, is_ended: false };
+        let new = ClockPartition { stream_time: None, first: None, quiet: None, is_ended: false };
         self.partitions.entry(key).or_insert(new)
     }
 
@@ -89,7 +114,7 @@ impl AlertClock {
         self.stood = None;
         let partition = self.partition(key);
         partition.first.get_or_insert((first, is_cut));
-        partition.quiet_since = None;
+        partition.quiet = None;
         *partition.stream_time.insert(partition.stream_time.map_or(last, |known| known.max(last)))
     }
 
@@ -98,14 +123,22 @@ impl AlertClock {
         self.partitions.get(key).and_then(|partition| partition.stream_time)
     }
 
-    /// Notes how far a partition is read, at monotonic time `now`.
-    pub fn read(&mut self, key: PartitionKey, state: ReadState, now: Duration) {
+    /// Notes how far a partition is read. That it is read to its end was so at monotonic time `at`, which may be some time ago.
+    pub fn read(&mut self, key: PartitionKey, state: ReadState, at: Duration) {
         let partition = self.partition(key);
         match state {
-            ReadState::Behind => partition.quiet_since = None,
-            ReadState::AtEnd => _ = partition.quiet_since.get_or_insert(now),
+            ReadState::Behind => partition.quiet = None,
+            ReadState::AtEnd => {
+                let quiet = partition.quiet.get_or_insert(Quiet { since: at, confirmed: at });
+                quiet.confirmed = quiet.confirmed.max(at);
+            }
             ReadState::Ended => partition.is_ended = true,
         }
+    }
+
+    /// Returns the end of the last stall: what was observed before it says nothing of the time since.
+    pub fn resumed(&self) -> Duration {
+        self.resumed
     }
 
     /// Returns the keys of the partitions of an input.
@@ -113,39 +146,45 @@ impl AlertClock {
         self.partitions.keys().filter(|(number, ..)| *number == input).cloned().collect()
     }
 
+    /// Notes that the process runs at monotonic time `now`.
+    pub fn note_time(&mut self, now: Duration) {
+        if self.noted.replace(now).is_some_and(|noted| now.saturating_sub(noted) > STALL) {
+            self.resumed = now;
+        }
+    }
+
     /// Returns C (µs) at monotonic time `now`.
     pub fn get(&mut self, now: Duration) -> Option<i64> {
-        let mut least: Option<i64> = None;
-        let mut released: Option<Duration> = None;
-        let mut is_unknown = self.partitions.is_empty();
-        let mut are_all_ended = true;
-        for partition in self.partitions.values().filter(|partition| !partition.is_ended) {
-            are_all_ended = false;
-            match partition.quiet_since.map(|since| since + HOLD) {
-                Some(until) if until <= now => released = released.max(Some(until)),
-                _ => match partition.stream_time {
-                    None => is_unknown = true,
-                    Some(stream_time) => least = Some(least.map_or(stream_time, |least| least.min(stream_time))),
-                },
-            }
-        }
+        self.note_time(now);
+        let open = || self.partitions.values().filter(|partition| !partition.is_ended);
         let greatest = self.partitions.values().filter_map(|partition| partition.stream_time).max();
-        let clock = match (is_unknown, least) {
-            (true, _) => None,
-            (false, Some(least)) => Some(least),
-            (false, None) if are_all_ended => greatest,
-            (false, None) => self.run_on(greatest, released.unwrap_or(now), now),
+        let quiet: Option<Vec<(Duration, Duration)>> = open().map(ClockPartition::released).collect();
+        let clock = match quiet {
+            _ if self.partitions.is_empty() => None,
+            Some(quiet) if quiet.is_empty() => greatest,
+            Some(quiet) => {
+                let released = quiet.iter().map(|(released, _)| *released).max();
+                // The clock is known as far as every end is.
+                let confirmed = quiet.iter().map(|(_, confirmed)| *confirmed).min();
+                self.run_on(greatest, released.zip(confirmed))
+            }
+            None => {
+                let oldest = self.resumed.max(now.saturating_sub(CONFIRMED_MAX));
+                let is_free = |one: &ClockPartition| one.released().is_some_and(|(_, confirmed)| confirmed >= oldest);
+                let holding: Option<Vec<i64>> =
+                    open().filter(|partition| !is_free(partition)).map(|partition| partition.stream_time).collect();
+                self.runs_since = None;
+                holding.and_then(|stream_times| stream_times.into_iter().min())
+            }
         };
-        if least.is_some() || is_unknown {
-            self.runs_since = None;
-        }
         self.clock = self.clock.max(clock);
         self.clock
     }
 
-    /// Returns the clock while every partition is quiet, since `released`.
-    fn run_on(&mut self, greatest: Option<i64>, released: Duration, now: Duration) -> Option<i64> {
-        let micros = |since: Duration| i64::try_from(now.saturating_sub(since).as_micros()).unwrap_or(i64::MAX);
+    /// Returns the clock while every partition is quiet, which is known `from` its release `to` its last confirmation.
+    fn run_on(&mut self, greatest: Option<i64>, known: Option<(Duration, Duration)>) -> Option<i64> {
+        let (released, confirmed) = known?;
+        let micros = |since: Duration| i64::try_from(confirmed.saturating_sub(since).as_micros()).unwrap_or(i64::MAX);
         if let Some(StoodAt { clock, passed, start }) = self.stood {
             return Some(clock.saturating_add(passed.max(0)).saturating_add(micros(start)));
         }
@@ -178,6 +217,13 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
+    /// Confirms the end of partitions at these seconds.
+    fn confirm(clock: &mut AlertClock, names: &[&str], seconds: &[u64]) {
+        for name in names {
+            seconds.iter().for_each(|second| clock.read(key(name), ReadState::AtEnd, at(*second)));
+        }
+    }
+
     #[test]
     fn the_slowest_partition_holds_the_clock_until_it_was_quiet_for_two_seconds() {
         let mut clock = AlertClock::default();
@@ -187,14 +233,71 @@ mod tests {
         assert_eq!(clock.get(at(0)), None, "partition 1 has not begun");
         clock.rows(key("1"), 20, 30, true);
         assert_eq!((clock.get(at(0)), clock.start()), (Some(30), Some(20)));
-        clock.read(key("1"), ReadState::AtEnd, at(1));
-        assert_eq!(clock.get(at(2)), Some(30));
+        confirm(&mut clock, &["1"], &[1, 2]);
+        assert_eq!((clock.get(at(1)), clock.get(at(2))), (Some(30), Some(30)));
+        confirm(&mut clock, &["1"], &[3]);
         assert_eq!(clock.get(at(3)), Some(50));
-        clock.read(key("0"), ReadState::AtEnd, at(4));
-        assert_eq!(clock.get(at(5)), Some(50));
+        confirm(&mut clock, &["0", "1"], &[4, 5]);
+        assert_eq!((clock.get(at(4)), clock.get(at(5))), (Some(50), Some(50)));
+        confirm(&mut clock, &["0", "1"], &[6, 7, 8, 9]);
         assert_eq!(clock.get(at(9)), Some(50 + 3_000_000), "all are quiet since second 6");
         clock.rows(key("1"), 40, 40, true);
         assert_eq!(clock.get(at(9)), Some(50 + 3_000_000), "the clock never goes back");
+    }
+
+    #[test]
+    fn after_a_stall_the_clock_waits_for_answers_to_new_questions() {
+        let mut clock = AlertClock::default();
+        clock.rows(key("0"), 1, 100_000_000, false);
+        confirm(&mut clock, &["0"], &[10]);
+        assert_eq!(clock.get(at(10)), Some(100_000_000));
+        // The process stands still for twenty seconds; what it reads first was asked before.
+        confirm(&mut clock, &["0"], &[11]);
+        assert_eq!(clock.get(at(30)), Some(100_000_000), "rows of the stall may follow");
+        clock.rows(key("0"), 101_000_000, 119_000_000, false);
+        assert_eq!(clock.get(at(30)), Some(119_000_000));
+        confirm(&mut clock, &["0"], &[30, 31, 33]);
+        assert_eq!(clock.get(at(33)), Some(120_000_000));
+    }
+
+    #[test]
+    fn a_quiet_partition_holds_the_clock_from_a_stall_until_its_end_is_confirmed_again() {
+        for (stall, is_held) in [(1, false), (2, true), (20, true)] {
+            let mut clock = AlertClock::default();
+            clock.rows(key("0"), 1, 5, false);
+            clock.rows(key("1"), 1, 2, false);
+            confirm(&mut clock, &["1"], &[1, 2]);
+            assert_eq!(clock.get(at(2)), Some(2));
+            confirm(&mut clock, &["1"], &[3]);
+            assert_eq!(clock.get(at(3)), Some(5));
+            clock.rows(key("0"), 6, 60, false);
+            let now = 3 + stall;
+            assert_eq!(clock.get(at(now)), Some(if is_held { 5 } else { 60 }), "a stall of {stall} s");
+            confirm(&mut clock, &["1"], &[now]);
+            assert_eq!(clock.get(at(now)), Some(60));
+        }
+    }
+
+    #[test]
+    fn the_clock_stands_still_while_a_broker_does_not_answer() {
+        let mut clock = AlertClock::default();
+        clock.rows(key("0"), 1, 1_000_000, false);
+        confirm(&mut clock, &["0"], &[0, 1, 2, 3]);
+        let mut values: Vec<_> = (0..40).filter_map(|second| clock.get(at(second))).collect();
+        values.dedup();
+        assert_eq!(values, [2_000_000], "a second after the release, and no further");
+        confirm(&mut clock, &["0"], &[40]);
+        assert_eq!(clock.get(at(40)), Some(39_000_000), "nothing came in all that time");
+        // With rows of another partition it stands still as well.
+        let mut clock = AlertClock::default();
+        clock.rows(key("0"), 1, 1, false);
+        clock.rows(key("1"), 1, 1, false);
+        confirm(&mut clock, &["1"], &[0, 2]);
+        for second in 0..10 {
+            clock.rows(key("0"), 1, 1 + second, false);
+            clock.get(at(second.unsigned_abs()));
+        }
+        assert_eq!(clock.get(at(10)), Some(6), "the end was confirmed at second 2, which counts until second 5");
     }
 
     #[test]
@@ -202,12 +305,13 @@ mod tests {
         let stood = StoodAt { clock: 7_000_000, passed: 60_000_000, start: at(1) };
         let mut clock = AlertClock::new(Some(stood));
         clock.announce(key("0"), Some(2));
-        clock.read(key("0"), ReadState::AtEnd, at(2));
+        confirm(&mut clock, &["0"], &[2, 3]);
         assert_eq!(clock.get(at(3)), Some(7_000_000));
+        confirm(&mut clock, &["0"], &[4]);
         assert_eq!(clock.get(at(4)), Some(70_000_000));
         clock.rows(key("0"), 60_000_000, 60_000_000, false);
         assert_eq!(clock.get(at(5)), Some(70_000_000), "a row behind the clock does not set it back");
-        clock.read(key("0"), ReadState::AtEnd, at(6));
+        confirm(&mut clock, &["0"], &[6, 7, 8, 9]);
         assert_eq!(clock.get(at(9)), Some(71_000_000), "it runs on from where it stood");
     }
 

@@ -228,19 +228,19 @@ impl Ingest {
         self.filter.as_ref().map_or(vec![], Filter::always_null)
     }
 
-    /// Whether the queue has an item.
-    pub fn is_ready(&self) -> bool {
-        self.outbox.is_ready()
-    }
-
-    /// Whether letters wait that are not queued yet.
-    pub fn has_letters(&self) -> bool {
-        !self.letters.is_empty()
+    /// Returns how many items were queued so far, and how many of them were taken.
+    pub fn items(&self) -> (u64, u64) {
+        (self.outbox.queued(), self.outbox.taken())
     }
 
     /// Returns the next item of the queue.
     pub fn pop(&mut self) -> Option<Sent> {
         self.outbox.pop()
+    }
+
+    /// Whether letters wait that are not queued yet.
+    pub fn has_letters(&self) -> bool {
+        !self.letters.is_empty()
     }
 
     /// Sets the read buffer that the next records lie in; rows may share it. With `None` raw records are copied.

@@ -22,6 +22,8 @@ pub struct Rest {
 /// The queue, in the order of the records.
 pub(super) struct Outbox {
     queue: VecDeque<Sent>,
+    /// The number of items that were taken from it.
+    taken: u64,
     /// The number of the current input.
     current: u32,
     rest: Rest,
@@ -32,7 +34,7 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn new() -> Self {
         let rest = Rest { pending: true, complete: false };
-        Self { queue: VecDeque::new(), current: 0, rest, bytes: ByteProgress::default() }
+        Self { queue: VecDeque::new(), taken: 0, current: 0, rest, bytes: ByteProgress::default() }
     }
 
     /// Queues an item of input number `input`.
@@ -45,12 +47,20 @@ impl Outbox {
         self.send(self.current, item);
     }
 
-    pub(super) fn is_ready(&self) -> bool {
-        !self.queue.is_empty()
+    pub(super) fn pop(&mut self) -> Option<Sent> {
+        let item = self.queue.pop_front();
+        self.taken += u64::from(item.is_some());
+        item
     }
 
-    pub(super) fn pop(&mut self) -> Option<Sent> {
-        self.queue.pop_front()
+    /// Returns the number of items so far, taken or not.
+    pub(super) fn queued(&self) -> u64 {
+        self.taken + self.queue.len() as u64
+    }
+
+    /// Returns the number of items that were taken.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Makes `input` the current input, of which `bytes` have been read.

@@ -22,6 +22,7 @@ pub mod follow;
 pub mod frames;
 pub mod generated;
 mod lag;
+mod reached;
 pub mod spool;
 pub mod text;
 pub mod unopened;
@@ -32,6 +33,7 @@ use crate::ingest::{ByteProgress, Ingest};
 use std::time::Duration;
 
 pub use lag::Lag;
+pub use reached::Reached;
 
 /// The result of a step of an input.
 pub enum Step {
@@ -107,6 +109,11 @@ pub trait Input {
     /// Commits the last positions or writes the report, after the run has ended and its outputs are durable.
     fn commit_end(&mut self, _ingest: &mut Ingest) -> Result<()> {
         Ok(())
+    }
+
+    /// Returns how far each partition of a topic is read: every row before its position is in the queue of `ingest`.
+    fn reached(&self, _ingest: &mut Ingest) -> Vec<Reached> {
+        vec![]
     }
 
     /// Returns the lag of each partition of a topic; `now` is the current time (µs).

@@ -16,10 +16,10 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Maximum number of queued events that are drained between two attempts of a request; each poll returns at most one.
 pub const EVENTS: usize = 64;
@@ -63,6 +63,8 @@ pub struct Notes {
     pub rebalances: VecDeque<Rebalance>,
     /// The latest statistics.
     pub stats: Option<ClusterStats>,
+    /// The fetch requests of librdkafka.
+    pub fetches: Fetches,
 }
 
 /// Deliveries that failed permanently.
@@ -132,8 +134,7 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let stats = ClusterStats::of(&statistics, &self.topics);
-        self.notes(|notes| notes.stats = Some(stats));
+        self.notes(|notes| notes.stats = Some(ClusterStats::of(&statistics, &self.topics, &mut notes.fetches)));
     }
 }
 
@@ -370,28 +371,85 @@ pub struct ClusterStats {
     pub is_up: bool,
     /// The offset after the last one that may be read; `None` before the first fetch of a partition.
     pub ends: ByPartition<Option<i64>>,
+    /// When the answer was requested that tells the end; the end was the same then, or less.
+    pub confirmed: ByPartition<Instant>,
+}
+
+/// The fetch requests that librdkafka has sent to each broker.
+#[derive(Debug, Default)]
+pub struct Fetches {
+    /// Their number in earlier statistics, and the time of these.
+    counted: BTreeMap<i32, (i64, Instant)>,
+    /// The time after which the request was sent whose answer librdkafka has.
+    answered: BTreeMap<i32, Instant>,
+}
+
+impl Fetches {
+    /// Notes the number of requests to a broker in statistics of time `at`. At most one request per broker has no answer yet: of two
+    /// requests since earlier statistics, the first one was sent after these, and has its answer.
+    pub fn note(&mut self, broker: i32, count: i64, at: Instant) {
+        let (known, since) = *self.counted.entry(broker).or_insert((count, at));
+        if count < known {
+            self.counted.insert(broker, (count, at));
+        } else if count >= known + 2 {
+            self.answered.insert(broker, since);
+            self.counted.insert(broker, (count, at));
+        }
+    }
 }
 
 impl ClusterStats {
     /// Extracts these facts about `topics` from `statistics`.
-    pub fn of(statistics: &Statistics, topics: &[String]) -> Self {
-        let mut ends = ByPartition::new();
+    pub fn of(statistics: &Statistics, topics: &[String], fetches: &mut Fetches) -> Self {
+        let (mut ends, mut confirmed) = (ByPartition::new(), ByPartition::new());
+        if let Some(at) = instant(statistics.ts) {
+            for broker in statistics.brokers.values() {
+                fetches.note(broker.nodeid, broker.req.get("Fetch").copied().unwrap_or(0), at);
+            }
+        }
         for (topic, name) in topics.iter().enumerate() {
             let partitions = statistics.topics.get(name).into_iter().flat_map(|found| &found.partitions);
             // Negative partition numbers are internal queues of librdkafka.
             for (number, partition) in partitions.filter(|(number, found)| **number >= 0 && !found.unknown) {
                 // Records after the last stable offset belong to open transactions.
                 let end = [partition.ls_offset, partition.hi_offset].into_iter().find(|offset| *offset >= 0);
-                ends.insert(PartitionId { topic, number: *number }, end);
+                let id = PartitionId { topic, number: *number };
+                ends.insert(id, end);
+                if let Some(at) = fetches.answered.get(&partition.leader).filter(|_| end.is_some()) {
+                    confirmed.insert(id, *at);
+                }
             }
         }
-        Self { is_up: statistics.brokers.values().any(|broker| broker.state == "UP"), ends }
+        Self { is_up: statistics.brokers.values().any(|broker| broker.state == "UP"), ends, confirmed }
     }
+}
+
+/// Returns the instant of a time of librdkafka's clock (µs), which is the machine's monotonic clock.
+fn instant(micros: i64) -> Option<Instant> {
+    // The order makes the result too early if the process is stopped in between, never too late.
+    let now = Instant::now();
+    let clock = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let age = clock.tv_sec.checked_mul(1_000_000)?.checked_add(clock.tv_nsec / 1000)?.checked_sub(micros)?;
+    now.checked_sub(Duration::from_micros(u64::try_from(age).ok()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_answer_to_the_first_of_two_requests_is_newer_than_the_statistics_before_them() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut fetches = Fetches::default();
+        let mut note = |count, seconds| {
+            fetches.note(1, count, at(seconds));
+            fetches.answered.get(&1).map(|at| at.duration_since(start).as_secs())
+        };
+        assert_eq!((note(5, 1), note(6, 2)), (None, None), "the request after second 1 may have no answer");
+        assert_eq!((note(7, 3), note(7, 4), note(8, 20)), (Some(1), Some(1), Some(1)));
+        assert_eq!((note(9, 21), note(3, 22), note(5, 23)), (Some(3), Some(3), Some(22)));
+    }
 
     #[test]
     fn statistics_from_before_an_outage_do_not_end_it() {

@@ -15,13 +15,13 @@ use super::source::{Cluster, Message, RecordSink, RecordSource, SourceEvent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, How};
 use crate::ingest::{ByteProgress, Ingest};
-use crate::input::{Input, InputEnd, Lag, Step};
+use crate::input::{Input, InputEnd, Lag, Reached, Step};
 use crate::registry::place;
 use crate::run::Run;
 use crate::uri::kafka::{Address, Form};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Poll interval while the outputs confirm the rows of revoked partitions.
 const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
@@ -41,6 +41,8 @@ pub struct KafkaInput {
     /// Whether librdkafka has reported all brokers down and no fetched record has arrived since. librdkafka reports an outage
     /// once; for a group member whose partitions are revoked during the outage this is the only sign of it.
     reported_down: bool,
+    /// When the last records were read, on the run's monotonic clock.
+    records_at: Option<Duration>,
 }
 
 impl KafkaInput {
@@ -107,6 +109,7 @@ impl KafkaInput {
             group,
             health: Health::new(topics),
             reported_down: false,
+            records_at: None,
         };
         if subscribes {
             input.cluster.subscribe()?;
@@ -199,7 +202,10 @@ impl KafkaInput {
         self.health.report();
         let Some(stats) = stats else { return Ok(()) };
         for cursor in &mut self.partitions.cursors {
-            cursor.extent.high = stats.ends.get(&cursor.id).copied().flatten().unwrap_or(cursor.extent.high);
+            if let Some(high) = stats.ends.get(&cursor.id).copied().flatten() {
+                cursor.extent.high = high;
+                cursor.confirmed = stats.confirmed.get(&cursor.id).copied();
+            }
         }
         let is_bounded = self.partitions.cursors.iter().any(|cursor| cursor.end.is_some());
         // With a subscription the group assigns new partitions.
@@ -293,6 +299,7 @@ impl KafkaInput {
         match event {
             SourceEvent::Records => {
                 self.reported_down = false;
+                self.records_at = Some(self.topics.run.clock.monotonic());
                 self.health.note_success();
             }
             SourceEvent::Idle => return self.check_health().map(|()| Step::Idle),
@@ -487,7 +494,31 @@ impl Input for KafkaInput {
         group.commit_last(&*self.cluster, &point)
     }
 
-    /// End offsets are as old as the last statistics.
+    fn reached(&self, ingest: &mut Ingest) -> Vec<Reached> {
+        let clock = &self.topics.run.clock;
+        // The order makes a time too early if the process is stopped in between, never too late.
+        let time = |at: Instant| clock.monotonic().saturating_sub(at.elapsed());
+        let mut reached = |cursor: &PartitionCursor| {
+            let confirmed = self.source.confirmed(cursor.id).or(cursor.confirmed).map(time);
+            let position = cursor.position(ingest.first_held(cursor.stamp), ingest.stamper.stream_time(cursor.stamp));
+            Reached {
+                topic: self.topics.name(cursor.id.topic).to_owned(),
+                partition: cursor.id.number,
+                next: position.offset,
+                stream_time: position.stream_time,
+                is_at_end: position.offset >= cursor.extent.high,
+                confirmed,
+                answered: match (cursor.is_read(), self.source.has_own_connections()) {
+                    (false, _) => Some(clock.monotonic()),
+                    (true, true) => confirmed,
+                    (true, false) => confirmed.max(self.records_at),
+                },
+            }
+        };
+        self.partitions.cursors.iter().map(&mut reached).collect()
+    }
+
+    /// End offsets are those of the last answer, or as old as the last statistics of librdkafka.
     fn lag(&self, now: i64) -> Vec<Lag> {
         let lag = |cursor: &PartitionCursor| {
             let topic = self.topics.name(cursor.id.topic);

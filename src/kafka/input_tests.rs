@@ -76,7 +76,9 @@ impl Rig {
     /// librdkafka reports these ends of partitions.
     fn note_ends(&self, ends: &[(i32, Option<i64>)]) {
         let ends = ends.iter().map(|(number, end)| (partition(*number), *end)).collect();
-        self.cluster.context().notes(|notes| notes.stats = Some(ClusterStats { is_up: true, ends }));
+        self.cluster
+            .context()
+            .notes(|notes| notes.stats = Some(ClusterStats { is_up: true, ends, ..ClusterStats::default() }));
     }
 
     fn step(&mut self, input: &mut KafkaInput) -> Step {

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::parse_instant_or_now;
 use crate::uri::kafka::{Address, Bound};
+use std::time::Instant;
 
 /// How a tool reads topics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct PartitionCursor {
     pub waits: bool,
     /// The Kafka timestamp of the last record read (µs).
     pub last: Option<i64>,
+    /// The time at which statistics show that the end was at most `extent.high`.
+    pub confirmed: Option<Instant>,
     /// Whether the partition was added during the run, so that it is read from its start.
     pub is_new: bool,
 }

@@ -12,7 +12,7 @@ use crate::kind::headers::Headers;
 use crate::mapping::Arrival;
 use rdkafka::error::KafkaError;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Number of records after which a poll ends. A batch that was begun is read to its end.
 pub const RECORDS_PER_POLL: usize = 1024;
@@ -98,6 +98,12 @@ pub trait RecordSource {
     /// Whether it reads through connections of its own. librdkafka's transient errors then do not concern the records.
     fn has_own_connections(&self) -> bool {
         false
+    }
+
+    /// Returns the time at which the end of a partition was at most the one that the sink knows: the broker answered a request that
+    /// was made then. `None` if the source does not know; the statistics of [`Cluster`] tell it then.
+    fn confirmed(&self, _: PartitionId) -> Option<Instant> {
+        None
     }
 
     /// Returns for how long brokers have answered with nothing but errors, and the last error.

@@ -14,7 +14,7 @@ use crate::frame::{Control, End, How, WATERMARK_KEY};
 use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
 use crate::input::follow::watch::POLL_INTERVAL;
 use crate::input::spool::Shutdown;
-use crate::input::{Input, InputEnd, Lag, Step};
+use crate::input::{Input, InputEnd, Lag, Reached, Step};
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::shadow::Shadows;
@@ -275,6 +275,36 @@ impl Source {
         self.ingest.release_waited(before)
     }
 
+    /// Queues the rows that were read so far, and returns how far the partitions of the current input, or of the last one, are read. The stage has every row
+    /// before these positions once it has taken so many items as the returned number.
+    pub fn reached(&mut self) -> Result<(u64, Vec<Reached>)> {
+        self.ingest.flush()?;
+        let running = self.running.front().map(|running| &running.input);
+        let reached = running.or(self.ended.last()).map_or(vec![], |input| input.reached(&mut self.ingest));
+        Ok((self.ingest.items().0, reached))
+    }
+
+    /// Returns the number of items that the stage has taken.
+    pub fn taken(&self) -> u64 {
+        self.ingest.items().1
+    }
+
+    /// Whether the stage has not taken every item.
+    fn is_queued(&self) -> bool {
+        let (queued, taken) = self.ingest.items();
+        queued > taken
+    }
+
+    /// Whether the rows of the current input carry partitions of their own, as frames do.
+    pub fn reports_partitions(&self) -> bool {
+        self.running.front().is_some_and(|one| one.input.reports_partitions())
+    }
+
+    /// Whether the stage has not taken all rows that were read. Records that wait for later ones (`--max-future`) are no rows yet.
+    pub fn holds_rows(&self) -> bool {
+        self.is_queued() || self.ingest.has_rows()
+    }
+
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
     pub fn wait(&mut self, timeout: Duration) -> Result<()> {
         match self.running.make_contiguous() {
@@ -424,7 +454,7 @@ impl Source {
     /// its outputs durable and calls [`Source::commit`].
     pub fn can_commit(&self) -> bool {
         let noted = self.running.front().is_some_and(|running| running.input.has_noted());
-        noted && !self.ingest.is_ready() && !self.ingest.has_letters()
+        noted && !self.is_queued() && !self.ingest.has_letters()
     }
 
     /// Commits the noted positions. Call it only after the outputs have made every row before them durable.

@@ -160,6 +160,8 @@ fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
         None => seen.extend(["evt_consumer_lag_records", "evt_consumer_lag_seconds", "evt_output_up"]),
     }
     scrape_door(&mut seen);
+    // Metrics of rules: alert_faults.rs.
+    seen.extend(["evt_alerts_firing", "evt_alert_rows_refused", "evt_alert_notifications"]);
     for definition in metrics::all() {
         assert!(seen.contains(definition.name), "no tool has {}", definition.name);
     }

@@ -85,6 +85,8 @@ pub struct Response {
     size: usize,
     /// The generation that [`Broker::ask`] got with the request.
     pub generation: u64,
+    /// When the request was made: the answer shows the broker as it was then or later.
+    pub asked_at: Instant,
 }
 
 impl Response {
@@ -132,6 +134,8 @@ pub struct Broker {
     incoming: (Vec<u8>, usize),
     correlation: i32,
     served_at: Instant,
+    /// When the last request was made.
+    asked_at: Instant,
     /// When the last byte was received, or the request was sent.
     quiet_since: Instant,
     /// The time of the next attempt to connect.
@@ -151,6 +155,7 @@ impl Broker {
             incoming: (vec![], 0),
             correlation: 0,
             served_at: now,
+            asked_at: now,
             quiet_since: now,
             connect_at: now,
             pause: Duration::ZERO,
@@ -193,7 +198,7 @@ impl Broker {
     fn send(&mut self, what: Request, now: Instant, make: impl FnOnce(i32) -> Vec<u8>) -> io::Result<()> {
         self.correlation = self.correlation.wrapping_add(1);
         self.request = (make(self.correlation), 0);
-        (self.unanswered, self.quiet_since, self.incoming.1) = (what, now, 0);
+        (self.unanswered, self.asked_at, self.quiet_since, self.incoming.1) = (what, now, now, 0);
         self.write()
     }
 
@@ -296,7 +301,7 @@ impl Broker {
             }
             Request::Records(generation) => {
                 self.pause = Duration::ZERO;
-                Ok(Some(BrokerEvent::Answer(Response { buffer, size, generation })))
+                Ok(Some(BrokerEvent::Answer(Response { buffer, size, generation, asked_at: self.asked_at })))
             }
         }
     }

@@ -121,6 +121,8 @@ struct FetchedPartition {
     leader: Option<i32>,
     /// Whether the offset does not exist; the caller must handle the gap.
     is_out_of_range: bool,
+    /// When the last answer was requested whose records have been passed.
+    answered: Option<Instant>,
 }
 
 /// An answer whose records are being read.
@@ -177,12 +179,18 @@ impl Fetcher {
         self.remove(start.id);
         self.generation += 1;
         let (generation, offset) = (self.generation, start.offset);
-        self.partitions.push(FetchedPartition { id: start.id, generation, offset, leader, is_out_of_range: false });
+        let (is_out_of_range, answered) = (false, None);
+        self.partitions.push(FetchedPartition { id: start.id, generation, offset, leader, is_out_of_range, answered });
     }
 
     /// Stops reading a partition.
     pub fn remove(&mut self, id: PartitionId) {
         self.partitions.retain(|partition| partition.id != id);
+    }
+
+    /// Returns when the last answer was requested whose records of a partition have been passed.
+    pub fn answered(&self, id: PartitionId) -> Option<Instant> {
+        self.partitions.iter().find(|partition| partition.id == id)?.answered
     }
 
     /// Whether it reads any partition.
@@ -370,15 +378,16 @@ impl Fetcher {
                 continue;
             };
             let id = fetched.id;
-            if requested(&mut self.partitions, id, open.response.generation).is_none() {
+            let Some(partition) = requested(&mut self.partitions, id, open.response.generation) else {
                 open.partitions.pop_front();
                 continue;
-            }
+            };
             let place = |error: Error| error.at(id.name(&self.address.topics));
             let mut is_ended = false;
             match Batch::first(&open.response.body()[fetched.range.clone()], true).map_err(place)? {
                 None => {
                     is_ended = sink.read_to(id, fetched.next, fetched.high)?;
+                    partition.answered = Some(open.response.asked_at);
                     open.partitions.pop_front();
                 }
                 Some(batch) => {

@@ -4,7 +4,7 @@ use super::Fetcher;
 use crate::error::Result;
 use crate::kafka::position::{PartitionId, Position};
 use crate::kafka::source::{Message, RecordSink, RecordSource, SourceEvent};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Number of polls of librdkafka's queue per step. A poll may return nothing although further events wait.
 const EVENTS: usize = 8;
@@ -88,6 +88,10 @@ impl RecordSource for FetchSource {
 
     fn has_own_connections(&self) -> bool {
         self.fetcher.is_reading()
+    }
+
+    fn confirmed(&self, id: PartitionId) -> Option<Instant> {
+        self.fetcher.answered(id)
     }
 
     fn failing(&self) -> Option<(Duration, &str)> {

@@ -2,19 +2,20 @@
 
 use super::files::FileMark;
 use super::state::TopicPosition;
+use super::writer::Writer;
 use crate::alert::clock::{AlertClock, PartitionKey, ReadState};
 use crate::alert::engine::{AlertEngine, TimedRows};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::frame::{Control, How, State};
 use crate::ingest::Item;
+use crate::input::Reached;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
 use crate::run::Run;
 use crate::source::{Polled, Source};
-use crate::stage::operator::Collector;
-use crate::stage::outputs::Outputs;
+use crate::store::remote::rounded;
 use crate::time::SECOND;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
@@ -22,7 +23,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How often the ends of topics are compared with what was read.
-const LAG_INTERVAL: Duration = Duration::from_millis(200);
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// How long brokers may be silent before that is reported.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// The name under which the state keeps the stream time of a topic whose rows have no stamps.
+pub const WHOLE: &str = "";
 
 /// How long a record without an arrival waits for the rows that `--max-future` compares it with (µs). In a partition with few
 /// records it is then compared with the time at which it was read.
@@ -48,7 +54,7 @@ pub struct Intake<'a> {
     /// The positions of topics.
     pub positions: &'a mut BTreeMap<PartitionKey, TopicPosition>,
     /// Dead letters.
-    pub outputs: &'a mut Outputs,
+    pub outputs: &'a mut Writer,
     /// The run.
     pub run: &'a Run,
     /// Whether inputs may be quiet without having ended; a job of cron waits for their ends.
@@ -63,6 +69,30 @@ struct KnownRows {
     to: i64,
     /// The number of the next row without stamps.
     next: i64,
+}
+
+/// What is known of the ends of a topic's partitions.
+#[derive(Default)]
+struct TopicEnds {
+    /// The origin of all rows instead of the name of the topic.
+    origin: Option<String>,
+    /// The last look at the topic, and the first one.
+    looked: Option<Duration>,
+    began: Option<Duration>,
+    /// How far the topic was read, until the rows before that are taken: the number of items of the source.
+    noted: Option<(u64, Vec<Reached>)>,
+    /// Since when brokers have not answered, if that was reported.
+    silent_since: Option<Duration>,
+}
+
+/// The whole input as one partition.
+struct WholeInput {
+    /// Its key, which holds the clock until the partitions are known.
+    key: PartitionKey,
+    /// Whether the rows have no stamps, so that it is the only partition.
+    is_only: bool,
+    /// Whether letters of it may not be durable yet.
+    has_letters: bool,
 }
 
 /// An open input.
@@ -81,13 +111,10 @@ pub struct Feed {
     pub is_ended: bool,
     /// Rows by outcome.
     pub counts: Counts,
-    lag_at: Option<Duration>,
+    ends: TopicEnds,
     /// Whether the source has named the partitions.
     has_partitions: bool,
-    /// The key of the whole input, which holds the clock until the partitions are known.
-    key: PartitionKey,
-    /// Whether the rows have no stamps, so that the whole input is one partition.
-    is_whole: bool,
+    whole: WholeInput,
 }
 
 impl Feed {
@@ -104,11 +131,20 @@ impl Feed {
             is_topic,
             is_ended: false,
             counts: Counts::default(),
-            lag_at: None,
+            ends: TopicEnds::default(),
             has_partitions: false,
-            key,
-            is_whole: false,
+            whole: WholeInput { key, is_only: false, has_letters: false },
         }
+    }
+
+    /// Returns the mark of a file of which rows were evaluated. Another one is no known file: its rows are read again.
+    pub fn read_mark(&self) -> Option<&FileMark> {
+        self.mark.as_ref().filter(|mark| mark.last_offset >= 0)
+    }
+
+    /// Whether a broker does not answer.
+    pub fn is_silent(&self) -> bool {
+        self.ends.silent_since.is_some()
     }
 
     /// Continues a file after the rows that an earlier run has evaluated.
@@ -119,15 +155,14 @@ impl Feed {
 
     /// Reads a step.
     pub fn step(&mut self, to: &mut Intake<'_>) -> Result<FeedStep> {
-        if to.is_live && self.is_topic && self.lag_at.is_none_or(|at| to.now.saturating_sub(at) >= LAG_INTERVAL) {
-            self.lag_at = Some(to.now);
-            self.source.release_waited(to.run.clock.now() - HELD_MAX)?;
-            self.compare_ends(to);
+        if to.is_live && self.is_topic {
+            self.look(to)?;
         }
         match self.source.poll()? {
             Polled::Progress => Ok(FeedStep::More),
             Polled::Waiting(time) => {
-                if to.is_live && !self.is_topic {
+                // Rows that were read and wait for others are rows of a backlog.
+                if to.is_live && !self.is_topic && !self.source.holds_rows() {
                     for key in to.clock.of_input(self.number) {
                         to.clock.read(key, ReadState::AtEnd, to.now);
                     }
@@ -138,22 +173,104 @@ impl Feed {
         }
     }
 
+    /// Notes how far the topic is read, and tells the clock once the rows before that are taken.
+    fn look(&mut self, to: &mut Intake<'_>) -> Result<()> {
+        if self.ends.noted.is_none() && self.ends.looked.is_none_or(|at| to.now.saturating_sub(at) >= LOOK_INTERVAL) {
+            self.ends.looked = Some(to.now);
+            self.source.release_waited(to.run.clock.now() - HELD_MAX)?;
+            self.ends.noted = Some(self.source.reached()?);
+        }
+        if let Some((_, reached)) = self.ends.noted.take_if(|(items, _)| self.source.taken() >= *items) {
+            self.tell_ends(&reached, to);
+            self.report_silence(&reached, to);
+        }
+        Ok(())
+    }
+
+    /// Makes the positions those of the rows that the engine has, so that both can be stored together: takes the rows that were read,
+    /// which reads nothing further. The positions of events are those of their offsets, and always agree.
+    pub fn settle(&mut self, to: &mut Intake<'_>) -> Result<()> {
+        if !self.is_topic || !self.whole.is_only {
+            return Ok(());
+        }
+        let (items, reached) = self.source.reached()?;
+        while self.source.taken() < items {
+            if let Polled::Item(sent) = self.source.poll()? {
+                self.take(sent.item, to)?;
+            }
+        }
+        if std::mem::take(&mut self.whole.has_letters) {
+            // No later run reads their records again.
+            to.outputs.settle()?;
+        }
+        for one in reached {
+            let key = (self.number, one.topic, one.partition.to_string());
+            to.positions.insert(key, TopicPosition { next: one.next, stream_time: None });
+        }
+        if let Some(topic) = to.positions.keys().find(|(number, ..)| *number == self.number).map(|key| key.1.clone()) {
+            let stream_time = to.clock.stream_time(&self.whole.key);
+            to.positions.insert((self.number, topic, WHOLE.to_owned()), TopicPosition { next: 0, stream_time });
+        }
+        Ok(())
+    }
+
+    /// Sets the origin of all rows instead of the name of the topic.
+    pub fn set_origin(&mut self, origin: Option<String>) {
+        self.ends.origin = origin;
+    }
+
+    /// Continues a topic whose rows have no stamps at a stream time (µs).
+    pub fn resume_whole(&mut self, stream_time: Option<i64>, clock: &mut AlertClock) {
+        self.whole.is_only = true;
+        clock.announce(self.whole.key.clone(), stream_time);
+    }
+
     /// Tells the clock which partitions of a topic are read to their end.
-    fn compare_ends(&mut self, to: &mut Intake<'_>) {
-        // While brokers do not answer, nobody knows the ends.
-        let is_known = !to.run.outages.is_any();
-        let lags = self.source.lag(0);
-        if self.is_whole {
-            let is_at_end = is_known && lags.iter().all(|lag| lag.records == 0);
+    fn tell_ends(&mut self, reached: &[Reached], to: &mut Intake<'_>) {
+        let state = |one: &Reached| match one.confirmed.filter(|_| one.is_at_end) {
+            Some(at) => (ReadState::AtEnd, at),
+            None => (ReadState::Behind, to.now),
+        };
+        if self.whole.is_only || self.source.reports_partitions() {
+            // The partitions of the rows are not those of the topic.
+            let is_at_end = reached.iter().all(|one| state(one).0 == ReadState::AtEnd);
+            let at = reached.iter().map(|one| state(one).1).min().unwrap_or(to.now);
             let state = if is_at_end { ReadState::AtEnd } else { ReadState::Behind };
-            return to.clock.read(self.key.clone(), state, to.now);
+            for key in to.clock.of_input(self.number) {
+                to.clock.read(key, state, at);
+            }
+            return;
         }
-        if !lags.is_empty() {
-            to.clock.withdraw(&self.key);
+        if !reached.is_empty() {
+            to.clock.withdraw(&self.whole.key);
         }
-        for lag in lags {
-            let state = if lag.records == 0 && is_known { ReadState::AtEnd } else { ReadState::Behind };
-            to.clock.read((self.number, lag.topic, lag.partition.to_string()), state, to.now);
+        for one in reached {
+            let (state, at) = state(one);
+            let origin = self.ends.origin.as_ref().unwrap_or(&one.topic);
+            to.clock.read((self.number, origin.clone(), one.partition.to_string()), state, at);
+        }
+    }
+
+    /// Reports once that brokers do not answer, and once that they do again. While they do not, the clock stands still.
+    fn report_silence(&mut self, reached: &[Reached], to: &Intake<'_>) {
+        let start = *self.ends.began.get_or_insert(to.now);
+        let answered = reached.iter().map(|one| one.answered.unwrap_or(start)).min().unwrap_or(to.now);
+        // An answer that came during a stall was not read.
+        let silence = to.now.saturating_sub(answered.max(to.clock.resumed()));
+        match self.ends.silent_since {
+            // The client of the brokers has reported an outage itself.
+            None if silence >= SILENCE && !to.run.outages.is_any() => {
+                self.ends.silent_since = Some(answered);
+                let silence = rounded(Duration::from_secs(silence.as_secs()));
+                let line = format!("{}: no answer of a broker for {silence}; the alert clock stands still", self.name);
+                to.run.console.warn(line);
+            }
+            Some(since) if silence < SILENCE => {
+                self.ends.silent_since = None;
+                let away = rounded(Duration::from_secs(to.now.saturating_sub(since).as_secs()));
+                to.run.console.say(format!("{}: brokers answer again after {away}", self.name));
+            }
+            _ => {}
         }
     }
 
@@ -161,11 +278,11 @@ impl Feed {
         match item {
             Item::Batch(batch) => self.rows(batch, to)?,
             // Rows without stamps belong to no partition that the source reports.
-            Item::Control(Control::Progress(_)) if self.source.kind() != Kind::Event => {}
+            Item::Control(Control::Progress(_)) if self.whole.is_only || self.source.kind() != Kind::Event => {}
             Item::Control(Control::Progress(progress)) => {
                 self.has_partitions |= !progress.partitions.is_empty();
                 for partition in progress.partitions {
-                    to.clock.withdraw(&self.key);
+                    to.clock.withdraw(&self.whole.key);
                     let key = (self.number, partition.origin, partition.partition);
                     let is_ended = partition.state == State::Ended;
                     to.clock.announce(key.clone(), None);
@@ -175,13 +292,16 @@ impl Feed {
                 }
             }
             Item::Control(_) => {}
-            Item::Dead(letters) => to.outputs.dead.take(&letters)?,
-            Item::Idle => to.outputs.dead.flush()?,
+            Item::Dead(letters) => {
+                self.whole.has_letters = true;
+                to.outputs.letters(letters)?;
+            }
+            Item::Idle => {}
             Item::End(end) => {
                 self.is_ended = true;
                 // What a stopped run has not read yet holds the clock: the next run reads it.
                 if end.how == How::Exhausted {
-                    to.clock.withdraw(&self.key);
+                    to.clock.withdraw(&self.whole.key);
                     for key in to.clock.of_input(self.number) {
                         to.clock.read(key, ReadState::Ended, to.now);
                     }
@@ -211,7 +331,7 @@ impl Feed {
     fn events(&mut self, batch: RecordBatch, to: &mut Intake<'_>) -> Result<()> {
         // The first rows may come before the source has named all partitions: until then the input holds the clock.
         if self.has_partitions {
-            to.clock.withdraw(&self.key);
+            to.clock.withdraw(&self.whole.key);
         }
         let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values().to_vec();
         let batch = self.skip_known(batch, &offsets)?;
@@ -270,19 +390,19 @@ impl Feed {
         let batch = &self.skip_known(batch, &numbers)?;
         let times = batch.column_by_name(time).ok_or_else(|| Error::corrupt(format!("{}: no {time}", self.name)))?;
         let times = instants(times)?.to_vec();
-        if !std::mem::replace(&mut self.is_whole, true) {
+        if !std::mem::replace(&mut self.whole.is_only, true) {
             for key in to.clock.of_input(self.number) {
                 to.clock.withdraw(&key);
             }
         }
-        let mut latest = to.clock.stream_time(&self.key).unwrap_or(i64::MIN);
+        let mut latest = to.clock.stream_time(&self.whole.key).unwrap_or(i64::MIN);
         let mut stream_times = Vec::with_capacity(times.len());
         for time in &times {
             latest = latest.max(*time);
             stream_times.push(latest);
         }
         if let (Some(first), Some(last)) = (stream_times.first(), stream_times.last()) {
-            to.clock.rows(self.key.clone(), *first, *last, false);
+            to.clock.rows(self.whole.key.clone(), *first, *last, false);
         }
         self.add(kind, batch, [&times, &stream_times], to)
     }
@@ -291,7 +411,7 @@ impl Feed {
         let [event_times, stream_times] = times;
         let taken = to.engine.add(&TimedRows { kind, batch, event_times, stream_times })?;
         for (row, message) in &taken.wrong {
-            to.outputs.dead(batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
+            to.outputs.letter(batch, *row, Fault::new(ErrorType::AggregationError, message))?;
         }
         let rows = batch.num_rows() as u64;
         let (out, late, filtered, dead) = (taken.counted, taken.late, taken.filtered, taken.wrong.len() as u64);

@@ -35,6 +35,8 @@ pub struct KnownFile {
     pub mark: FileMark,
     /// The name under which the same content was read before, if it was another one.
     pub former_name: Option<String>,
+    /// Whether it has no rows: it is empty, or has nothing but the header of a CSV file. It has no position.
+    pub is_begun_anew: bool,
 }
 
 /// Reads a file once and compares it with `known`.
@@ -50,7 +52,8 @@ pub fn identify(path: &Path, name: &str, known: &[FileMark], ratio_max: u64) -> 
         .filter(|(mark, tail)| found.head.starts_with(&mark.head) && **tail == Some(mark.tail_hash));
     // Of several files that begin alike, the one that was read furthest.
     let same = same.max_by_key(|(mark, _)| (mark.length, mark.name == name)).map(|(mark, _)| mark);
-    if same.is_none() {
+    let is_begun_anew = found.length == 0 || is_header(path, &found);
+    if same.is_none() && !is_begun_anew {
         let is_shorter = |mark: &&FileMark| {
             mark.name == name && found.length < mark.length && mark.head.starts_with(&found.head[..])
         };
@@ -70,7 +73,38 @@ pub fn identify(path: &Path, name: &str, known: &[FileMark], ratio_max: u64) -> 
         last_offset: same.map_or(-1, |mark| mark.last_offset),
     };
     let former_name = same.filter(|mark| mark.name != name).map(|mark| mark.name.clone());
-    Ok(KnownFile { mark, former_name })
+    Ok(KnownFile { mark, former_name, is_begun_anew })
+}
+
+/// Whether a file is one line of CSV.
+fn is_header(path: &Path, found: &Scan) -> bool {
+    let name = path.to_string_lossy();
+    let plain = [".gz", ".zst"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
+    let is_csv = [".csv", ".tsv"].iter().any(|suffix| plain.ends_with(suffix));
+    let line = found.head.iter().position(|byte| *byte == b'\n').map_or(found.length, |end| end as u64 + 1);
+    is_csv && line == found.length
+}
+
+/// Returns pairs of files of one run, as indexes: the first one is the beginning of the second one, or all of it. Errors: exit status
+/// 74 if a file cannot be read.
+pub fn twins(files: &[(&Path, &FileMark)], ratio_max: u64) -> Result<Vec<(usize, usize)>> {
+    let mut found = vec![];
+    for (at, (_, one)) in files.iter().enumerate() {
+        for (other_at, (path, other)) in files.iter().enumerate().filter(|(other, _)| *other != at) {
+            let may_begin = other.head.starts_with(&one.head)
+                && (one.length < other.length || one.length == other.length && other_at < at);
+            if !may_begin {
+                continue;
+            }
+            let file = bytes::open(path).map_err(|error| Error::io(&other.name, &error))?;
+            let scan = scan(file, &[(*one).clone()], ratio_max).map_err(|error| error.at(&other.name))?;
+            if scan.tails[0] == Some(one.tail_hash) {
+                found.push((at, other_at));
+                break;
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// What a scan found.
@@ -153,5 +187,30 @@ mod tests {
         let error = identify("a", &bytes[..40_000], &known).unwrap_err();
         assert!(error.kind() == crate::ErrorKind::Corrupt, "{error}");
         assert_eq!(identify("a", b"another start", &known).unwrap().mark.last_offset, -1);
+        let emptied = identify("a", b"", &known).unwrap();
+        assert!(emptied.is_begun_anew && emptied.mark.last_offset == -1);
+        let [header, table] = [&b"source,event_type\n"[..], b"source,event_type\nweb,view\n"];
+        let known = [FileMark { last_offset: 2, ..identify("a.csv", table, &[]).unwrap().mark }];
+        assert!(!identify("a.csv", table, &[]).unwrap().is_begun_anew);
+        assert!(identify("a.csv", header, &known).unwrap().is_begun_anew);
+    }
+
+    #[test]
+    fn a_file_that_is_the_beginning_of_another_one_is_its_twin() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..20_000u32).flat_map(u32::to_le_bytes).collect();
+        let mut gz = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+        gz.write_all(&bytes).unwrap();
+        let mut other = bytes.clone();
+        other[79_999] ^= 1;
+        let contents = [&bytes[..], &gz.finish().unwrap(), &bytes[..50_000], &other, &bytes[4..50_000]];
+        let files: Vec<_> =
+            contents.iter().enumerate().map(|(at, bytes)| file(dir.path(), &at.to_string(), bytes)).collect();
+        let marks: Vec<_> = files
+            .iter()
+            .map(|path| super::identify(path, &path.display().to_string(), &[], 1000).unwrap().mark)
+            .collect();
+        let pairs: Vec<_> = files.iter().map(std::path::PathBuf::as_path).zip(&marks).collect();
+        assert_eq!(twins(&pairs, 1000).unwrap(), [(1, 0), (2, 0)]);
     }
 }

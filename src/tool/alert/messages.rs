@@ -3,14 +3,11 @@
 use super::load::ReplacedRule;
 use crate::alert::rule::RuleDefinition;
 use crate::console::Console;
-use crate::error::Error;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The messages that were said.
 pub struct RuleMessages {
     console: Console,
-    /// Why the rules cannot be read now.
-    failure: Option<String>,
     /// Rules that cannot be used, by name, with the reason.
     bad: BTreeMap<String, String>,
     /// Messages about channels.
@@ -20,23 +17,11 @@ pub struct RuleMessages {
 impl RuleMessages {
     /// Begins with nothing said.
     pub fn new(console: Console) -> Self {
-        Self { console, failure: None, bad: BTreeMap::new(), channels: BTreeSet::new() }
-    }
-
-    /// The rules cannot be read.
-    pub fn failed(&mut self, error: &Error) {
-        let why = error.to_string();
-        if self.failure.as_ref() != Some(&why) {
-            self.console.warn(format!("the rules stay as they are: {why}"));
-        }
-        self.failure = Some(why);
+        Self { console, bad: BTreeMap::new(), channels: BTreeSet::new() }
     }
 
     /// The rules were read; `bad` are those that cannot be used.
     pub fn read(&mut self, bad: &[ReplacedRule]) {
-        if self.failure.take().is_some() {
-            self.console.say("the rules can be read again");
-        }
         let mut said = BTreeMap::new();
         for ReplacedRule { bad, is_kept } in bad {
             let why = bad.error.to_string();

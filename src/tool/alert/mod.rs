@@ -2,43 +2,46 @@
 //!
 //! It reads the same topics as evt-window, with positions of its own, so it fires while evt-window stands still.
 //!
-//! - `run.rs`: the loop; `feed.rs`: one input; `load.rs`: rules from files and tables; `messages.rs`: what is said about them.
+//! - `run.rs`: the loop; `feed.rs`: one input; `load.rs`: rules from files and tables; `refresh.rs`: their thread;
+//!   `messages.rs`: what is said about them.
+//! - `writer.rs`: the thread of the outputs; `losses.rs`: reports of rows left out.
 //! - `state.rs`: the state file; `files.rs`: files that are known by their content.
 //! - `testing.rs`: `evt-alert test`.
 
 mod feed;
 mod files;
 mod load;
+mod losses;
 mod messages;
+mod refresh;
 mod run;
 mod state;
 mod testing;
+mod writer;
 
 use self::feed::Feed;
-use self::files::{FileMark, identify};
+use self::files::{KnownFile, identify, twins};
 use self::load::RuleLoader;
+use self::refresh::RuleRefresh;
 use self::run::{AlertRun, RunOptions, Services};
 use self::state::StateFile;
+use self::writer::WriterPlan;
 use crate::alert::engine::{AlertEngine, EngineOptions};
 use crate::alert::snapshot;
 use crate::cli::args::StageArgs;
 use crate::cli::check::CheckReport;
-use crate::cli::resolve::{DefaultFormats, Resolved, StageSpec, alone, resolve};
+use crate::cli::resolve::{DefaultFormats, Resolved, StageSpec, resolve};
 use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
 use crate::format::jsonl;
 use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
-use crate::kind::Kind;
 use crate::mapping::{KeepRaw, Provenance};
 use crate::notify::channels::Channels;
 use crate::notify::outbox::Outbox;
 use crate::notify::sender::{Sender, are_due};
-use crate::output::dead_letters::{DeadLetters, Opening};
 use crate::run::Run;
 use crate::source::{Source, SourceOptions};
-use crate::stage::outputs::Outputs;
-use crate::stage::stamped;
 use crate::time::{MINUTE, parse_duration};
 use crate::uri::Uri;
 use crate::uri::kafka::{Bound, Form};
@@ -178,7 +181,9 @@ impl Args {
             mapping.keep_raw = KeepRaw::Within;
         }
         let read_mode = if self.state.is_some() { ReadMode::Commit } else { ReadMode::Stateful };
-        Ok(SourceOptions { read_mode, shows_records: true, ..self.stage.source(mapping)? })
+        // The state is durable before offsets are committed, whatever the outputs confirm.
+        let commit_mode = if self.state.is_some() { CommitMode::Assign } else { CommitMode::None };
+        Ok(SourceOptions { read_mode, commit_mode, shows_records: true, ..self.stage.source(mapping)? })
     }
 
     /// Checks that the state can hold the positions of the inputs, and that a job of cron ends.
@@ -202,10 +207,6 @@ impl Args {
         let channels = self.notify.as_deref().map(Channels::read).transpose()?;
         self.check_inputs()?;
         let resolved = resolve(self.spec(), false, run).sound()?.ask(run)?;
-        let commit_mode = match resolved.commit_mode() {
-            CommitMode::None => CommitMode::None,
-            CommitMode::Assign | CommitMode::Subscribe => CommitMode::Assign,
-        };
         let state = self.state.as_deref().map(|path| StateFile::open(path, run)).transpose()?;
         let options = EngineOptions { max_groups: self.max_groups, drops_behind: self.once };
         let saved = state.as_ref().map(StateFile::snapshot).transpose()?.flatten();
@@ -224,71 +225,93 @@ impl Args {
             }
             _ => None,
         };
-        let known = state.as_ref().map_or(Ok(vec![]), StateFile::files)?;
         let Resolved { inputs, checked, dlq, .. } = resolved;
-        let opening = dlq.map(|dlq| -> Opening {
-            let run = run.clone();
-            Box::new(move || dlq.open(&stamped(&Kind::Dead.schema(), &run), &run).map_err(alone))
-        });
+        let files = self.known_files(&inputs, state.as_ref(), run)?;
         let common = &self.stage.common;
-        let outputs = Outputs::new(run.clone(), checked, None, DeadLetters::new(run.clone(), opening), common.quiet);
+        let plan = WriterPlan { checked, dlq, is_quiet: common.quiet, settles: state.is_some() };
         let refresh = Duration::from_micros(self.refresh.unsigned_abs());
+        let rules = RuleRefresh::new(loader, refresh, run.clock.monotonic());
         let saved_at = state.as_ref().map(StateFile::saved_at).transpose()?.flatten();
-        let services = Services { run: run.clone(), state, saved_at, sender, refresh, is_once: self.once };
+        let services = Services { run: run.clone(), state, saved_at, sender, rules, is_once: self.once };
         let (is_quiet, is_strict, stats) = (common.quiet, common.strict, common.stats.clone());
         let options = RunOptions { is_quiet, is_strict, stats, channels: names, send_limit: SEND_LIMIT };
-        let mut alerts = AlertRun::new(options, loader, engine, outputs, services);
-        for (number, uri) in (0..).zip(&inputs) {
-            let feed = self.feed(Numbered { number, uri }, &known, commit_mode, &mut alerts)?;
+        let mut alerts = AlertRun::new(options, engine, plan, services);
+        for ((number, uri), file) in (0..).zip(&inputs).zip(files) {
+            let file = match file {
+                InputFile::Twin => continue,
+                InputFile::Known(file) => Some(file),
+                InputFile::Other => None,
+            };
+            let feed = self.feed(Numbered { number, uri, file }, &mut alerts)?;
             alerts.push(feed);
         }
         Ok(alerts)
     }
 
-    /// Opens an input; it continues where the state says.
-    fn feed(
-        &self,
-        input: Numbered<'_>,
-        known: &[FileMark],
-        commit_mode: CommitMode,
-        alerts: &mut AlertRun,
-    ) -> Result<Feed> {
-        let Numbered { number, uri } = input;
-        let run = alerts.run_context().clone();
-        let mut options = SourceOptions { commit_mode, ..self.source()? };
-        let name = uri.to_string();
-        let mark = match uri {
+    /// Compares the files among the inputs with those that the state knows, and with each other.
+    fn known_files(&self, inputs: &[Uri], state: Option<&StateFile>, run: &Run) -> Result<Vec<InputFile>> {
+        let mut files: Vec<InputFile> = inputs.iter().map(|_| InputFile::Other).collect();
+        let Some(state) = state else { return Ok(files) };
+        let known = state.files()?;
+        let mut found = vec![];
+        for (at, uri) in inputs.iter().enumerate() {
             // What is no file has no position, and reading it would take its rows.
-            Uri::File(path) if self.state.is_some() && path.is_file() => {
-                let found = identify(path, &name, known, run.ratio_max)?;
-                if let Some(former) = found.former_name.as_ref().filter(|_| !self.stage.common.quiet) {
-                    run.console.say(format!("{name}: the same content as {former}, read as the same file"));
-                }
-                // An empty file is like every other one.
-                Some(found.mark).filter(|mark| mark.length > 0)
+            let Uri::File(path) = uri else { continue };
+            if !path.is_file() {
+                continue;
             }
-            _ => None,
-        };
-        let (mut opened, mut positions) = (uri.clone(), vec![]);
+            let name = uri.to_string();
+            let file = identify(path, &name, &known, run.ratio_max)?;
+            if let Some(former) = file.former_name.as_ref().filter(|_| !self.stage.common.quiet) {
+                run.console.say(format!("{name}: the same content as {former}, read as the same file"));
+            }
+            if !file.is_begun_anew {
+                found.push((at, path.as_path(), file));
+            }
+        }
+        let marks: Vec<_> = found.iter().map(|(_, path, file)| (*path, &file.mark)).collect();
+        let twins = twins(&marks, run.ratio_max)?;
+        for (one, other) in &twins {
+            let [one, other] = [one, other].map(|at| &marks[*at].1.name);
+            run.console.say(format!("{one}: the same content as {other}, read once"));
+        }
+        for (number, (at, _, file)) in found.into_iter().enumerate() {
+            let is_twin = twins.iter().any(|(one, _)| *one == number);
+            files[at] = if is_twin { InputFile::Twin } else { InputFile::Known(file) };
+        }
+        Ok(files)
+    }
+
+    /// Opens an input; it continues where the state says.
+    fn feed(&self, input: Numbered<'_>, alerts: &mut AlertRun) -> Result<Feed> {
+        let Numbered { number, uri, file } = input;
+        let run = alerts.run_context().clone();
+        let options = self.source()?;
+        let name = uri.to_string();
+        let (mut opened, mut positions, mut whole) = (uri.clone(), vec![], None);
         if let Uri::Kafka(address) = &mut opened {
-            let kept = alerts.kept(address, options.origin.as_deref())?;
+            let (kept, of_whole) = alerts.kept(address, options.origin.as_deref())?;
+            whole = of_whole;
             // The positions of the state count, whatever the group has committed.
             if !kept.is_empty() {
                 address.options.start = Some(Bound::Kept(kept.clone()));
             }
             positions = kept;
-            if self.state.is_none() {
-                options.commit_mode = CommitMode::None;
-            }
+            // librdkafka confirms the ends of partitions by its statistics.
+            address.options.settings.insert(0, ("statistics.interval.ms".to_owned(), "1000".to_owned()));
         }
         let is_topic = matches!(uri, Uri::Kafka(_));
         let source = Source::open(std::slice::from_ref(&opened), options, run)?;
         let origin = self.stage.map.origin.clone().or(topic_of(uri)).unwrap_or_default();
-        for (partition, _, stream_time) in positions {
+        for (partition, _, stream_time) in positions.into_iter().filter(|_| whole.is_none()) {
             alerts.clock().announce((number, origin.clone(), partition.to_string()), stream_time);
         }
         let mut feed = Feed::new(source, number, name, is_topic, alerts.clock());
-        if let Some(mark) = mark {
+        feed.set_origin(self.stage.map.origin.clone());
+        if let Some(whole) = whole {
+            feed.resume_whole(whole.stream_time, alerts.clock());
+        }
+        if let Some(KnownFile { mark, .. }) = file {
             feed.resume(mark);
         }
         Ok(feed)
@@ -304,8 +327,19 @@ fn topic_of(uri: &Uri) -> Option<String> {
 }
 
 /// An input and its number on the command line.
-#[derive(Clone, Copy)]
 struct Numbered<'a> {
     number: u32,
     uri: &'a Uri,
+    /// The file, if its position is kept.
+    file: Option<KnownFile>,
+}
+
+/// What an input is as a file whose position is kept.
+enum InputFile {
+    /// No such file.
+    Other,
+    /// A file.
+    Known(KnownFile),
+    /// A file whose rows another input has too.
+    Twin,
 }

@@ -1,12 +1,16 @@
 //! The loop of evt-alert: reads the inputs, advances the alert clock, stores the state, and writes rows and notifications.
 
-use super::feed::{Feed, FeedStep, Intake};
-use super::load::{self, RuleLoader};
+use super::feed::{Feed, FeedStep, Intake, WHOLE};
+use super::load;
+use super::losses::LossReport;
 use super::messages::RuleMessages;
+use super::refresh::RuleRefresh;
 use super::state::{Commit, RuleEdit, StateFile, TopicPosition};
+use super::writer::{Writer, WriterPlan};
 use crate::alert::clock::{AlertClock, PartitionKey, StoodAt};
 use crate::alert::engine::AlertEngine;
 use crate::alert::rule::RuleDefinition;
+use crate::alert::rules::RuleSet;
 use crate::alert::running::{Transition, TransitionUse};
 use crate::alert::snapshot;
 use crate::clock::Clock;
@@ -21,9 +25,7 @@ use crate::metrics;
 use crate::notify::sender::{Sender, are_due};
 use crate::output::OutputReport;
 use crate::run::Run;
-use crate::stage::operator::Collector;
-use crate::stage::outputs::Outputs;
-use crate::time::format_instant;
+use crate::time::{SECOND, format_instant};
 use crate::uri::kafka::Address;
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,8 +47,8 @@ pub struct Services {
     pub saved_at: Option<i64>,
     /// The threads that send notifications.
     pub sender: Option<Sender>,
-    /// Re-reads the rules so often.
-    pub refresh: Duration,
+    /// Reads the rules.
+    pub rules: RuleRefresh,
     /// Whether the run is one of a cron job (`--once`).
     pub is_once: bool,
 }
@@ -65,16 +67,18 @@ pub struct RunOptions {
     pub send_limit: Duration,
 }
 
+/// Positions of partitions (number, next offset, stream time), and that of a whole topic.
+pub type KeptPositions = (Vec<(i32, i64, Option<i64>)>, Option<TopicPosition>);
+
 /// A running evt-alert.
 pub struct AlertRun {
     run: Rc<Run>,
     options: RunOptions,
-    loader: RuleLoader,
     engine: AlertEngine,
     clock: AlertClock,
     feeds: Vec<Feed>,
     positions: BTreeMap<PartitionKey, TopicPosition>,
-    outputs: Outputs,
+    outputs: Writer,
     services: Services,
     progress: RunProgress,
     messages: RuleMessages,
@@ -86,7 +90,6 @@ pub struct RunProgress {
     /// When the state was stored last, and how long that took, on the monotonic clock.
     committed: Duration,
     commit_took: Duration,
-    refreshed: Duration,
     shown: Duration,
     fired: u64,
     resolved: u64,
@@ -95,17 +98,16 @@ pub struct RunProgress {
     /// Transitions that are not stored yet.
     waiting: Vec<Transition>,
     how: Option<How>,
+    /// The first instant (s) that this run evaluates.
+    first: Option<i64>,
+    /// The number of the last row that the outputs have confirmed.
+    confirmed: i64,
+    losses: LossReport,
 }
 
 impl AlertRun {
     /// Makes a run from its parts.
-    pub fn new(
-        options: RunOptions,
-        loader: RuleLoader,
-        engine: AlertEngine,
-        outputs: Outputs,
-        services: Services,
-    ) -> Self {
+    pub fn new(options: RunOptions, engine: AlertEngine, outputs: WriterPlan, services: Services) -> Self {
         let run = services.run.clone();
         let stood = engine.clock().zip(services.saved_at).map(|(clock, saved_at)| StoodAt {
             clock,
@@ -113,12 +115,11 @@ impl AlertRun {
             start: run.clock.monotonic(),
         });
         let clock = AlertClock::new(stood);
-        let progress = RunProgress { refreshed: run.clock.monotonic(), ..RunProgress::default() };
+        let (progress, outputs) = (RunProgress::default(), Writer::new(outputs, &run));
         let messages = RuleMessages::new(run.console.clone());
         Self {
             run,
             options,
-            loader,
             engine,
             clock,
             feeds: vec![],
@@ -140,14 +141,20 @@ impl AlertRun {
         &self.run
     }
 
-    /// Returns the positions that the state has of a topic: partition, next offset, stream time.
-    pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<Vec<(i32, i64, Option<i64>)>> {
-        let (Some(state), [topic]) = (&self.services.state, &address.topics[..]) else { return Ok(vec![]) };
-        let positions = state.positions(origin.unwrap_or(topic))?;
+    /// Returns the positions that the state has of a topic (partition, next offset, stream time), and that of the whole topic if its
+    /// rows have no stamps.
+    pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<KeptPositions> {
+        let (Some(state), [topic]) = (&self.services.state, &address.topics[..]) else { return Ok((vec![], None)) };
+        // The position of events is that of their origin.
+        let mut positions = state.positions(topic)?;
+        let whole = positions.remove(WHOLE);
+        if let (None, Some(origin)) = (&whole, origin) {
+            positions = state.positions(origin)?;
+        }
         let position = |(partition, position): (String, TopicPosition)| {
             Some((partition.parse().ok()?, position.next, position.stream_time))
         };
-        Ok(positions.into_iter().filter_map(position).collect())
+        Ok((positions.into_iter().filter_map(position).collect(), whole))
     }
 
     /// Adds an input.
@@ -157,10 +164,10 @@ impl AlertRun {
 
     /// Runs to the end; returns the exit status.
     pub fn run(mut self) -> Result<u8> {
-        self.outputs.open(crate::stage::stamped(&Kind::Alert.schema(), &self.run), None, 0)?;
-        self.outputs.dead.open()?;
+        self.outputs.open()?;
         self.write_unconfirmed()?;
-        self.replace_rules(true)?;
+        let rules = self.services.rules.load()?;
+        self.replace_rules(rules, true)?;
         while self.feeds.iter().any(|feed| !feed.is_ended) {
             self.step()?;
         }
@@ -175,6 +182,7 @@ impl AlertRun {
     fn step(&mut self) -> Result<()> {
         let mut wait = Run::TICK;
         let mut has_read = false;
+        self.clock.note_time(self.run.clock.monotonic());
         for at in self.order() {
             match self.read(at)? {
                 FeedStep::More => {
@@ -190,18 +198,19 @@ impl AlertRun {
             }
         }
         self.advance()?;
-        self.outputs.tick()?;
         let now = self.run.clock.monotonic();
-        if now.saturating_sub(self.progress.refreshed) >= self.services.refresh && !self.services.is_once {
-            self.progress.refreshed = now;
-            self.replace_rules(false)?;
+        self.outputs.tick(now, self.clock.resumed())?;
+        self.confirm()?;
+        let is_live = !self.services.is_once;
+        if let Some(rules) = is_live.then(|| self.services.rules.poll(now, &self.run.console)).flatten() {
+            self.replace_rules(rules, false)?;
         }
         if self.is_commit_due(now) {
             self.commit(&[])?;
         }
         if now.saturating_sub(self.progress.shown) >= Run::TICK {
             self.progress.shown = now;
-            self.show();
+            self.show()?;
         }
         self.commit_offsets()?;
         if has_read { Ok(()) } else { self.wait(wait) }
@@ -221,14 +230,19 @@ impl AlertRun {
     }
 
     fn read(&mut self, at: usize) -> Result<FeedStep> {
-        let now = self.run.clock.monotonic();
-        let Self { engine, clock, positions, outputs, run, .. } = self;
         let before = self.feeds[at].counts.taken;
-        let is_live = !self.services.is_once;
-        let mut intake = Intake { engine, clock, positions, outputs, run, is_live, now };
-        let step = self.feeds[at].step(&mut intake)?;
+        let step = self.with_feed(at, Feed::step)?;
         self.progress.is_dirty |= self.feeds[at].counts.taken != before;
         Ok(step)
+    }
+
+    /// Calls a method of a feed with what its rows go to.
+    fn with_feed<T>(&mut self, at: usize, call: impl FnOnce(&mut Feed, &mut Intake<'_>) -> Result<T>) -> Result<T> {
+        let now = self.run.clock.monotonic();
+        let Self { engine, clock, positions, outputs, run, .. } = self;
+        let is_live = !self.services.is_once;
+        let mut intake = Intake { engine, clock, positions, outputs, run, is_live, now };
+        call(&mut self.feeds[at], &mut intake)
     }
 
     fn wait(&mut self, time: Duration) -> Result<()> {
@@ -246,6 +260,7 @@ impl AlertRun {
         if let Some(start) = self.clock.start().or(self.engine.clock()) {
             self.engine.begin(start);
         }
+        self.progress.first = self.progress.first.or(self.engine.evaluated().map(|g| g + 1));
         let before = self.engine.evaluated();
         let transitions = self.engine.advance(clock, self.run.clock.now());
         self.progress.is_dirty |= self.engine.evaluated() != before;
@@ -255,22 +270,14 @@ impl AlertRun {
         if self.progress.waiting.iter().any(is_due) { self.commit(&[]) } else { Ok(()) }
     }
 
-    /// Reads the rules; resolves what fires for rules that are gone. Errors, at the start of a run: exit status 78 if no rule is
-    /// left, and every fault of reading.
-    fn replace_rules(&mut self, is_start: bool) -> Result<()> {
-        let set = match self.loader.load() {
-            Ok(set) => set,
-            Err(error) if is_start => return Err(error),
-            Err(error) => {
-                self.messages.failed(&error);
-                return Ok(());
-            }
-        };
+    /// Takes rules that were read; resolves what fires for rules that are gone. Errors: exit status 78 if no rule is left at the start
+    /// of a run.
+    fn replace_rules(&mut self, set: RuleSet, is_start: bool) -> Result<()> {
         let former: Vec<RuleDefinition> = self.engine.rules().cloned().collect();
         let (rules, bad) = load::keep_former(set, former.iter());
         self.messages.read(&bad);
         if is_start && rules.is_empty() {
-            return Err(self.loader.no_rule());
+            return Err(self.services.rules.no_rule());
         }
         // The rows of a job of cron reach its owner without channels.
         if !self.services.is_once || !self.options.channels.is_empty() {
@@ -292,31 +299,40 @@ impl AlertRun {
             counts.add(&feed.counts);
             counts.add_lost(&feed.source.counts());
         }
-        let lost = if self.outputs.dead.is_written() { self.outputs.dead.lost().of_stage } else { counts.dead };
-        let lost = lost.min(counts.dead);
-        counts.dead -= lost;
-        counts.dropped += lost;
+        self.outputs.count_lost(&mut counts);
         counts
     }
 
-    /// Sets the metrics and the status of the service manager.
-    fn show(&self) {
-        let run = &self.run;
+    /// Sets the metrics and the status of the service manager, and reports losses.
+    fn show(&mut self) -> Result<()> {
+        let (counts, run) = (self.counts(), self.run.clone());
+        let refused: u64 = self.engine.refused().iter().map(|(_, rows)| rows).sum();
+        if let Some(line) = self.progress.losses.line(counts.late, refused, run.clock.monotonic()) {
+            run.console.warn(line);
+        }
         if run.stop.signal().is_some() {
             run.service.stopping();
         }
-        run.service.status(|| format!("{}; firing {}", self.counts(), self.engine.firing()));
+        run.service.status(|| format!("{counts}; firing {}", self.engine.firing()));
         if !run.metrics.is_on() {
-            return;
+            return Ok(());
         }
-        for (outcome, records) in self.counts().outcomes() {
+        for (outcome, records) in counts.outcomes() {
             run.metrics.set(&metrics::EVENTS, &[run.console.tool(), outcome], records as f64);
         }
-        self.outputs.set_metrics();
+        run.metrics.set(&metrics::ALERTS_FIRING, &[], self.engine.firing() as f64);
+        run.metrics.set(&metrics::ALERT_ROWS_REFUSED, &[], refused as f64);
+        if let Some(state) = self.services.state.as_ref().filter(|_| !self.options.channels.is_empty()) {
+            for (channel, due, lost) in state.notifications()? {
+                run.metrics.set(&metrics::NOTIFICATIONS, &[&channel, "due"], due as f64);
+                run.metrics.set(&metrics::NOTIFICATIONS, &[&channel, "lost"], lost as f64);
+            }
+        }
         let now = Clock::System.now();
         let lags: Vec<_> = self.feeds.iter().flat_map(|feed| feed.source.lag(now)).collect();
         run.metrics
             .set_consumer_lag(lags.iter().map(|lag| (lag.topic.as_str(), lag.partition, lag.records, lag.seconds)));
+        Ok(())
     }
 
     fn is_commit_due(&self, now: Duration) -> bool {
@@ -328,8 +344,13 @@ impl AlertRun {
     /// Stores the state with the transitions that wait, then writes their rows.
     fn commit(&mut self, edits: &[RuleEdit]) -> Result<()> {
         let start = self.run.clock.monotonic();
+        if self.services.state.is_some() {
+            (0..self.feeds.len()).try_for_each(|at| self.with_feed(at, Feed::settle))?;
+        }
         let transitions = std::mem::take(&mut self.progress.waiting);
-        let mut marks: Vec<_> = self.feeds.iter().filter_map(|feed| feed.mark.clone()).collect();
+        let first = self.progress.first.max(self.engine.evaluated().map(|g| g + 1));
+        let effective_from = if edits.is_empty() { self.progress.first } else { first };
+        let mut marks: Vec<_> = self.feeds.iter().filter_map(Feed::read_mark).cloned().collect();
         if let Some(state) = &mut self.services.state {
             state.commit(Commit {
                 snapshot: &snapshot::save(&self.engine),
@@ -340,10 +361,11 @@ impl AlertRun {
                 files: &mut marks,
                 transitions: &transitions,
                 edits,
+                effective_from: effective_from.map(|g| g * SECOND),
             })?;
         }
         let mut marks = marks.into_iter();
-        for feed in self.feeds.iter_mut().filter(|feed| feed.mark.is_some()) {
+        for feed in self.feeds.iter_mut().filter(|feed| feed.read_mark().is_some()) {
             feed.mark = marks.next();
         }
         let now = self.run.clock.monotonic();
@@ -365,26 +387,25 @@ impl AlertRun {
         self.progress.fired += firing;
         self.progress.resolved += changed.len() as u64 - firing;
         let batch = alerts::batch(changed.iter().copied())?;
-        self.emit(&batch)
+        self.emit(batch)
     }
 
-    /// Writes rows with the schema of the outputs, and forgets them once they are durable.
-    fn emit(&mut self, rows: &RecordBatch) -> Result<()> {
-        let rows = RecordBatch::try_new(self.outputs.schema(), rows.columns().to_vec())?;
-        self.outputs.rows(&rows)?;
-        self.outputs.flush()?;
-        self.confirm()
+    /// Gives rows to the outputs; they are forgotten once they are durable.
+    fn emit(&mut self, rows: RecordBatch) -> Result<()> {
+        let last = self.services.state.as_ref().map(StateFile::last_unconfirmed).transpose()?.flatten();
+        self.outputs.rows(rows, last)
     }
 
-    /// Makes the rows durable in the outputs, and forgets them.
+    /// Forgets the rows that are durable in the outputs.
     fn confirm(&mut self) -> Result<()> {
-        let Some(state) = &mut self.services.state else { return Ok(()) };
-        let (last, rows) = state.unconfirmed()?;
-        if rows.is_empty() {
-            return Ok(());
+        let confirmed = self.outputs.confirmed();
+        match &mut self.services.state {
+            Some(state) if confirmed > self.progress.confirmed => {
+                self.progress.confirmed = confirmed;
+                state.confirm(confirmed)
+            }
+            _ => Ok(()),
         }
-        self.outputs.settle()?;
-        state.confirm(last)
     }
 
     /// Writes the rows that a killed run had stored and its outputs may not have.
@@ -400,13 +421,13 @@ impl AlertRun {
             builder.push(alert).map_err(|fault| unreadable().because(fault.message))?;
         }
         let batch = builder.finish()?;
-        self.emit(&batch)
+        self.emit(batch)
     }
 
     /// Commits the offsets of topics, which only shows them: the positions are in the state.
     fn commit_offsets(&mut self) -> Result<()> {
         for at in 0..self.feeds.len() {
-            if self.feeds[at].source.can_commit() {
+            if !self.feeds[at].is_silent() && self.feeds[at].source.can_commit() {
                 if self.progress.is_dirty {
                     self.commit(&[])?;
                 }
@@ -419,9 +440,10 @@ impl AlertRun {
     /// Ends the outputs, reports, and returns the exit status.
     fn finish(mut self) -> Result<u8> {
         self.outputs.conclude()?;
+        self.confirm()?;
         let counts = self.counts();
         counts.check()?;
-        self.show();
+        self.show()?;
         // Faulty records were reported; in a run of cron only alerts decide the status.
         let verdict = match self.services.is_once {
             true => self.progress.fired > 0 || self.engine.firing() > 0,

@@ -101,8 +101,10 @@ pub struct Commit<'a> {
     pub channels: &'a BTreeSet<String>,
     /// Rows and pages.
     pub transitions: &'a [Transition],
-    /// Changed rules, and the instant (µs) from which they hold.
+    /// Changed rules.
     pub edits: &'a [RuleEdit],
+    /// The first instant (µs) that is evaluated with them; `None` if it is not known yet. A later commit supplies it then.
+    pub effective_from: Option<i64>,
 }
 
 /// An open state file, which only this run uses.
@@ -211,6 +213,25 @@ impl StateFile {
         read().map_err(|error| self.failed("cannot read the rows", &error))
     }
 
+    /// Returns the number of the last row that no output has confirmed.
+    pub fn last_unconfirmed(&self) -> Result<Option<i64>> {
+        let last = self.db.query_row("SELECT max(id) FROM unconfirmed", [], |row| row.get(0));
+        last.map_err(|error| self.failed("cannot read the rows", &error))
+    }
+
+    /// Returns the numbers of notifications by channel that are due or were lost.
+    pub fn notifications(&self) -> Result<Vec<(String, u64, u64)>> {
+        let read = || -> rusqlite::Result<Vec<(String, u64, u64)>> {
+            let sql = "SELECT channel, count(*) FILTER (WHERE outcome IS NULL),
+                    count(*) FILTER (WHERE outcome IN ('refused', 'expired')) FROM outbox GROUP BY channel";
+            let mut statement = self.db.prepare_cached(sql)?;
+            let count = |row: &rusqlite::Row<'_>, at| row.get::<_, i64>(at).map(i64::unsigned_abs);
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, count(row, 1)?, count(row, 2)?)))?;
+            rows.collect()
+        };
+        read().map_err(|error| self.failed("cannot read the outbox", &error))
+    }
+
     /// Forgets rows that every output has confirmed, up to number `last`.
     pub fn confirm(&mut self, last: i64) -> Result<()> {
         let failed = |error: rusqlite::Error| self.failed("cannot confirm rows", &error);
@@ -263,8 +284,8 @@ impl StateFile {
 
 /// Executes the statements of a commit.
 fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Error) -> Error) -> Result<()> {
-    let Commit { snapshot, clock, now, positions, files, channels: known, transitions, edits } = commit;
-    let clock = clock.map(format_instant);
+    let Commit { snapshot, clock, now, positions, files, channels: known, transitions, edits, effective_from } = commit;
+    let (clock, effective_from) = (clock.map(format_instant), effective_from.map(format_instant));
     let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
         tx.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(|error| failed(&error))
     };
@@ -287,11 +308,14 @@ fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Er
             file.id = Some(tx.last_insert_rowid());
         }
     }
+    if effective_from.is_some() {
+        execute("UPDATE rule_edits SET effective_from = ?1 WHERE effective_from IS NULL", params![effective_from])?;
+    }
     for edit in edits {
         let RuleEdit { rule_id, rule, change, definition } = edit;
         execute(
             "INSERT INTO rule_edits (effective_from, rule_id, rule, change, definition) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![clock, rule_id, rule, change, definition],
+            params![effective_from, rule_id, rule, change, definition],
         )?;
     }
     for Transition { alert, channels, purpose } in transitions {

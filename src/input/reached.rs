@@ -1,0 +1,22 @@
+//! How far a partition of a topic is read.
+
+use std::time::Duration;
+
+/// The position in one partition, and what is known of its end. Times are those of the run's monotonic clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// The topic.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: i32,
+    /// The offset before which every row has been passed on.
+    pub next: i64,
+    /// The stream time there (µs).
+    pub stream_time: Option<i64>,
+    /// Whether the position is the end of the partition, as far as it is known.
+    pub is_at_end: bool,
+    /// The time of that end: the broker had no record behind it at this time. `None` before the first answer.
+    pub confirmed: Option<Duration>,
+    /// When the broker of the partition answered last, at the earliest; the present time if it is asked nothing more.
+    pub answered: Option<Duration>,
+}

@@ -1,0 +1,50 @@
+//! Reports of rows that a running evt-alert leaves out.
+
+use std::time::Duration;
+
+/// Interval of the reports.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// The losses that were reported, so that only new ones are, at most once a minute.
+#[derive(Debug, Default)]
+pub struct LossReport {
+    said: Option<Duration>,
+    known: (u64, u64),
+}
+
+impl LossReport {
+    /// Returns a line if the numbers have grown: rows behind the alert clock, and rows of groups beyond the limit. `now` is monotonic.
+    pub fn line(&mut self, late: u64, refused: u64, now: Duration) -> Option<String> {
+        let is_due = self.said.is_none_or(|said| now.saturating_sub(said) >= INTERVAL);
+        if (late, refused) == self.known || !is_due {
+            return None;
+        }
+        (self.said, self.known) = (Some(now), (late, refused));
+        let late = (late > 0).then(|| format!("{late} rows behind the alert clock were not evaluated"));
+        let refused = (refused > 0).then(|| format!("{refused} rows of groups beyond --max-groups were left out"));
+        let parts: Vec<String> = late.into_iter().chain(refused).collect();
+        Some(format!("so far {}", parts.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growing_losses_are_reported_once_a_minute() {
+        let mut report = LossReport::default();
+        let mut line = |late, refused, second| report.line(late, refused, Duration::from_secs(second));
+        assert_eq!(line(0, 0, 0), None);
+        assert_eq!(line(3, 0, 1).as_deref(), Some("so far 3 rows behind the alert clock were not evaluated"));
+        assert_eq!(line(9, 1, 60), None);
+        assert_eq!(
+            line(9, 2, 61).as_deref(),
+            Some(
+                "so far 9 rows behind the alert clock were not evaluated, 2 rows of groups beyond --max-groups were left \
+                 out"
+            )
+        );
+        assert_eq!(line(9, 2, 500), None);
+    }
+}

@@ -1,0 +1,355 @@
+//! The thread that writes rows and dead letters: an output that does not answer stops neither evaluation nor notifications.
+//!
+//! ```text
+//! AlertRun ─► orders (at most [`ORDERS`]) ─► thread: Outputs ─► the number of the last row that is durable
+//! ```
+//!
+//! Rows that are not durable yet are in the state file, and the next run writes them.
+
+use crate::cli::resolve::alone;
+use crate::counts::Counts;
+use crate::error::{Error, Result};
+use crate::frame::End;
+use crate::ingest::Dead;
+use crate::kind::Kind;
+use crate::kind::dead::Fault;
+use crate::output::dead_letters::{DeadLetters, Opening};
+use crate::output::{OutputPlan, OutputReport};
+use crate::run::Run;
+use crate::stage::operator::Collector;
+use crate::stage::outputs::Outputs;
+use crate::stage::stamped;
+use crate::store::remote::rounded;
+use arrow::array::RecordBatch;
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Maximum orders that wait for the thread.
+const ORDERS: usize = 1024;
+/// How long an order may take before that is reported.
+const AWAY: Duration = Duration::from_secs(5);
+/// Interval of looks at a thread that is waited for.
+const LOOK: Duration = Duration::from_millis(10);
+/// How long a run that fails waits for the thread to write what it has.
+const ABANDON: Duration = Duration::from_secs(5);
+
+/// The outputs of a run, before they are open.
+pub struct WriterPlan {
+    /// The outputs of rows.
+    pub checked: Vec<OutputPlan>,
+    /// The output of dead letters.
+    pub dlq: Option<OutputPlan>,
+    /// `-q`.
+    pub is_quiet: bool,
+    /// Whether rows are made durable at once, because a state file keeps them until then.
+    pub settles: bool,
+}
+
+/// What the thread does.
+enum Order {
+    /// Writes rows; the last one has this number in the state file.
+    Rows(RecordBatch, Option<i64>),
+    /// Writes letters of an input.
+    Letters(Dead),
+    /// Writes the letter of a row that the rules could not evaluate.
+    Letter(RecordBatch, usize, Fault),
+    /// Makes letters durable, then answers.
+    Settle(Sender<()>),
+    /// Waits until every row is accepted or rejected, then answers.
+    Conclude(Sender<()>),
+    /// Ends the outputs.
+    Finish(End),
+}
+
+/// What the thread has done.
+#[derive(Clone, Copy, Debug, Default)]
+struct Done {
+    orders: u64,
+    /// The number of the last row that is durable.
+    confirmed: i64,
+    /// Letters of faulty rows that could not be written.
+    lost_letters: u64,
+    writes_letters: bool,
+}
+
+/// The end of a run and the reports of its outputs.
+type Finished = (End, Vec<OutputReport>);
+
+/// The owner's side of the thread.
+pub struct Writer {
+    run: Rc<Run>,
+    /// The outputs before [`Writer::open`].
+    plan: Option<WriterPlan>,
+    orders: Option<SyncSender<Order>>,
+    thread: Option<JoinHandle<Result<Option<Finished>>>>,
+    done: Arc<Mutex<Done>>,
+    /// The number of orders so far.
+    sent: u64,
+    /// The orders that were done when one was done last, and when that was.
+    seen: (u64, Duration),
+    /// Since when the outputs have not answered, if that was reported.
+    away_since: Option<Duration>,
+    has_reported_bound: bool,
+}
+
+fn lock(done: &Mutex<Done>) -> MutexGuard<'_, Done> {
+    // Each change is one assignment, so the data is valid after a panic.
+    done.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Writer {
+    /// Makes a writer whose thread does not run yet.
+    pub fn new(plan: WriterPlan, run: &Rc<Run>) -> Self {
+        Self {
+            run: run.clone(),
+            plan: Some(plan),
+            orders: None,
+            thread: None,
+            done: Arc::default(),
+            sent: 0,
+            seen: (0, Duration::ZERO),
+            away_since: None,
+            has_reported_bound: false,
+        }
+    }
+
+    /// Starts the thread, and waits until it has opened the outputs. Errors: those of opening, 74 if no thread can start.
+    pub fn open(&mut self) -> Result<()> {
+        let Some(plan) = self.plan.take() else { return Ok(()) };
+        let (orders, received) = sync_channel(ORDERS);
+        let (opened, is_open) = channel();
+        let (done, run) = (self.done.clone(), self.run.for_thread());
+        let write = move || WriterThread::open(plan, run, done, &opened)?.map_or(Ok(None), |one| one.run(&received));
+        let thread = std::thread::Builder::new().name("outputs".to_owned()).spawn(write);
+        self.thread = Some(thread.map_err(|error| Error::io("a thread", &error))?);
+        self.orders = Some(orders);
+        if is_open.recv().is_err() {
+            self.join()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the thread. Errors: those that ended it.
+    fn join(&mut self) -> Result<Option<Finished>> {
+        self.orders = None;
+        let Some(thread) = self.thread.take() else { return Ok(None) };
+        thread.join().unwrap_or_else(|_| Err(Error::broken("the thread of the outputs panicked")))
+    }
+
+    /// Returns the error of a thread that has ended.
+    fn check(&mut self) -> Result<()> {
+        if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.join()?;
+            return Err(Error::broken("the thread of the outputs has ended"));
+        }
+        Ok(())
+    }
+
+    /// Gives the thread an order; waits while too many are waiting, and reports that once.
+    fn send(&mut self, mut order: Order) -> Result<()> {
+        loop {
+            let Some(orders) = &self.orders else { return Err(Error::broken("the outputs have ended")) };
+            order = match orders.try_send(order) {
+                Ok(()) => {
+                    self.sent += 1;
+                    return Ok(());
+                }
+                Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) => order,
+            };
+            self.check()?;
+            if !std::mem::replace(&mut self.has_reported_bound, true) {
+                let line = format!("evaluation waits for the outputs, which {ORDERS} batches of rows wait for");
+                self.run.console.warn(line);
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Writes rows; `last` is the number of the last one in the state file.
+    pub fn rows(&mut self, rows: RecordBatch, last: Option<i64>) -> Result<()> {
+        self.send(Order::Rows(rows, last))
+    }
+
+    /// Writes letters of an input.
+    pub fn letters(&mut self, letters: Dead) -> Result<()> {
+        self.send(Order::Letters(letters))
+    }
+
+    /// Writes the letter of a row that the rules could not evaluate.
+    pub fn letter(&mut self, batch: &RecordBatch, row: usize, fault: Fault) -> Result<()> {
+        self.send(Order::Letter(batch.clone(), row, fault))
+    }
+
+    fn ask(&mut self, order: impl FnOnce(Sender<()>) -> Order) -> Result<()> {
+        let (answer, answered) = channel();
+        self.send(order(answer))?;
+        while let Err(error) = answered.recv_timeout(LOOK) {
+            self.check()?;
+            if error == RecvTimeoutError::Disconnected {
+                self.join()?;
+                return Err(Error::broken("the thread of the outputs has ended"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all letters are durable.
+    pub fn settle(&mut self) -> Result<()> {
+        self.ask(Order::Settle)
+    }
+
+    /// Waits until every row is accepted or rejected.
+    pub fn conclude(&mut self) -> Result<()> {
+        self.ask(Order::Conclude)
+    }
+
+    /// Ends the outputs; their notices may change the verdict of `end`.
+    pub fn finish(&mut self, end: &mut End) -> Result<Vec<OutputReport>> {
+        self.send(Order::Finish(*end))?;
+        let (ended, reports) = self.join()?.ok_or_else(|| Error::broken("the outputs did not end"))?;
+        *end = ended;
+        Ok(reports)
+    }
+
+    /// Returns the number of the last row that is durable in every output; 0 if none is.
+    pub fn confirmed(&self) -> i64 {
+        lock(&self.done).confirmed
+    }
+
+    /// Counts records as dropped whose letters were not written.
+    pub fn count_lost(&self, counts: &mut Counts) {
+        let Done { lost_letters, writes_letters, .. } = *lock(&self.done);
+        let lost = if writes_letters { lost_letters.min(counts.dead) } else { counts.dead };
+        counts.dead -= lost;
+        counts.dropped += lost;
+    }
+
+    /// Reports once that the outputs do not answer, and once that they do again. The process did not run before `resumed`. Errors:
+    /// those that ended the thread.
+    pub fn tick(&mut self, now: Duration, resumed: Duration) -> Result<()> {
+        self.check()?;
+        let done = lock(&self.done).orders;
+        if done != self.seen.0 || done == self.sent {
+            self.seen = (done, now);
+            if let Some(since) = self.away_since.take() {
+                let away = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
+                self.run.console.say(format!("the outputs confirm rows again after {away}"));
+            }
+        }
+        let since = self.seen.1.max(resumed);
+        if self.away_since.is_none() && now.saturating_sub(since) >= AWAY {
+            self.away_since = Some(since);
+            let line = "the outputs have not confirmed rows for 5s; evaluation and notifications go on";
+            self.run.console.warn(line);
+        }
+        Ok(())
+    }
+}
+
+/// A run that fails lets the thread write what it has, for a moment.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.orders = None;
+        let start = Instant::now();
+        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && start.elapsed() < ABANDON {
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// The thread's side.
+struct WriterThread {
+    run: Rc<Run>,
+    outputs: Outputs,
+    settles: bool,
+    done: Arc<Mutex<Done>>,
+    /// When the metrics were set last.
+    shown: Duration,
+}
+
+impl WriterThread {
+    /// Opens the outputs. Returns `None` if the owner is gone.
+    fn open(plan: WriterPlan, run: Run, done: Arc<Mutex<Done>>, opened: &Sender<()>) -> Result<Option<Self>> {
+        let run = Rc::new(run);
+        let WriterPlan { checked, dlq, is_quiet, settles } = plan;
+        let opening = dlq.map(|dlq| -> Opening {
+            let run = run.clone();
+            Box::new(move || dlq.open(&stamped(&Kind::Dead.schema(), &run), &run).map_err(alone))
+        });
+        let letters = DeadLetters::new(run.clone(), opening);
+        let mut outputs = Outputs::new(run.clone(), checked, None, letters, is_quiet);
+        outputs.open(stamped(&Kind::Alert.schema(), &run), None, 0)?;
+        outputs.dead.open()?;
+        let mut thread = Self { run, outputs, settles, done, shown: Duration::ZERO };
+        thread.publish();
+        Ok(opened.send(()).is_ok().then_some(thread))
+    }
+
+    /// Follows orders until the owner ends the outputs or is gone.
+    fn run(mut self, orders: &Receiver<Order>) -> Result<Option<Finished>> {
+        loop {
+            match orders.recv_timeout(Run::LINGER) {
+                Ok(Order::Finish(mut end)) => {
+                    let reports = self.outputs.finish(&mut end)?;
+                    return Ok(Some((end, reports)));
+                }
+                Ok(order) => {
+                    self.follow(order)?;
+                    lock(&self.done).orders += 1;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+            self.outputs.tick()?;
+            self.publish();
+        }
+    }
+
+    fn follow(&mut self, order: Order) -> Result<()> {
+        let answer = match order {
+            Order::Rows(rows, last) => {
+                let rows = RecordBatch::try_new(self.outputs.schema(), rows.columns().to_vec())?;
+                self.outputs.rows(&rows)?;
+                self.outputs.flush()?;
+                if self.settles {
+                    self.outputs.settle()?;
+                }
+                let mut done = lock(&self.done);
+                done.confirmed = done.confirmed.max(last.unwrap_or(0));
+                return Ok(());
+            }
+            Order::Letters(letters) => return self.outputs.dead.take(&letters),
+            Order::Letter(batch, row, fault) => return self.outputs.dead(&batch, row, &fault),
+            Order::Settle(answer) => {
+                self.outputs.dead.settle()?;
+                answer
+            }
+            Order::Conclude(answer) => {
+                self.outputs.conclude()?;
+                answer
+            }
+            Order::Finish(_) => return Ok(()),
+        };
+        self.publish();
+        // The owner is gone if it does not wait.
+        _ = answer.send(());
+        Ok(())
+    }
+
+    /// Shows the owner what is done, and sets the metrics.
+    fn publish(&mut self) {
+        {
+            let mut done = lock(&self.done);
+            done.lost_letters = self.outputs.dead.lost().of_stage;
+            done.writes_letters = self.outputs.dead.is_written();
+        }
+        let now = self.run.clock.monotonic();
+        if self.run.metrics.is_on() && now.saturating_sub(self.shown) >= Run::TICK {
+            self.shown = now;
+            self.outputs.set_metrics();
+        }
+    }
+}
