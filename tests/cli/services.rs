@@ -430,6 +430,23 @@ fn the_configuration_of_the_units_is_one() {
     }
 }
 
+#[test]
+fn the_channels_of_the_unit_are_valid_with_its_credential() {
+    let dir = Dir::new("unit-channels");
+    let text = std::fs::read_to_string(Path::new(ROOT).join("systemd/channels.toml")).expect("it is there");
+    let place = "/run/credentials/evt-alert.service/pagerduty";
+    assert!(text.contains(place), "{text}");
+    let unit = std::fs::read_to_string(Path::new(ROOT).join("systemd/evt-alert.service")).expect("it is there");
+    assert!(unit.contains("LoadCredential=pagerduty:") && unit.contains("--notify /etc/evt/channels.toml"), "{unit}");
+    dir.write("key", "0123456789abcdef0123456789abcdef\n");
+    dir.write("channels.toml", text.replace(place, &dir.path("key").display().to_string()));
+    dir.write("in.jsonl", "");
+    let rules = format!("{ROOT}/examples/alerts/rules.toml");
+    let args = ["--check", "--rules", &rules, "--state", "alerts.db", "--notify", "channels.toml", "in.jsonl"];
+    let run = dir.run("evt-alert", &args).succeeds();
+    assert!(run.text().contains("channel 'oncall': ready\n"), "{run}");
+}
+
 /// The shell command of a unit; `etc` replaces `/etc/evt`.
 fn shell_line(unit: &str, etc: &Path) -> String {
     let text = std::fs::read_to_string(Path::new(ROOT).join("systemd").join(unit)).expect("it is there");
