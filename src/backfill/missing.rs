@@ -18,11 +18,14 @@ pub struct MissingEvents {
     sessions: BTreeSet<Arc<str>>,
 }
 
+/// Sessions by metric and dimensions.
+type Sessions<T> = BTreeMap<(Arc<str>, String), Vec<T>>;
+
 /// Stored cells that stay as they are.
 #[derive(Debug, Default)]
 pub struct KeptCells {
     /// By metric and dimensions, if they are sessions, which replace right sessions that overlap them.
-    sessions: BTreeMap<(Arc<str>, String), Vec<CellKey>>,
+    sessions: Sessions<CellKey>,
     keys: BTreeSet<CellKey>,
 }
 
@@ -52,7 +55,7 @@ fn overlap(one: &CellKey, other: &CellKey) -> bool {
     one.start < other.end && other.start < one.end
 }
 
-fn of_sessions<'a, T>(sessions: &'a BTreeMap<(Arc<str>, String), Vec<T>>, key: &CellKey) -> &'a [T] {
+fn of_sessions<'a, T>(sessions: &'a Sessions<T>, key: &CellKey) -> &'a [T] {
     if sessions.is_empty() {
         return &[];
     }
@@ -81,7 +84,7 @@ impl MissingEvents {
         if self.until.is_none() {
             return kept;
         }
-        let mut right_sessions: BTreeMap<(Arc<str>, String), Vec<(&CellKey, i64)>> = BTreeMap::new();
+        let mut right_sessions: Sessions<(&CellKey, i64)> = BTreeMap::new();
         for (key, content) in right.iter().filter(|(key, _)| self.sessions.contains(&key.metric)) {
             let of_key = right_sessions.entry((key.metric.clone(), key.dimensions.clone())).or_default();
             of_key.push((key, content.rows));

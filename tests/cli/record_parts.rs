@@ -14,8 +14,8 @@ const COUNT: usize = 40;
 /// Produces records with keys, headers and timestamps of their own. Of those with an even number the amount and the unit are text.
 fn produce(bench: &Bench, topic: &str) {
     bench.dir.write("schemas/order/1.avsc", SCHEMA);
-    let amount = |n: usize| if n % 2 == 0 { format!("\"{n}.5\"") } else { n.to_string() };
-    let unit = |n: usize| if n % 2 == 0 { "\"EUR\"" } else { "1" };
+    let amount = |n: usize| if n.is_multiple_of(2) { format!("\"{n}.5\"") } else { n.to_string() };
+    let unit = |n: usize| if n.is_multiple_of(2) { "\"EUR\"" } else { "1" };
     let value = |n: usize| format!(r#"{{"source":"shop","n":{n},"unit":{},"amount":{}}}"#, unit(n), amount(n));
     let values = Vec::from_iter((0..COUNT).map(value));
     let keys = Vec::from_iter((0..COUNT).map(|n| format!("k{n}")));
@@ -31,8 +31,11 @@ fn produce(bench: &Bench, topic: &str) {
     producer.flush(crate::broker::ANSWER).expect("they are delivered");
 }
 
-/// What records have beside their values, and their partition, by key.
-fn parts(records: &[Record]) -> BTreeMap<String, (i32, Vec<(String, String)>, Option<i64>)> {
+/// Partition, headers and timestamp of a record.
+type Parts = (i32, Vec<(String, String)>, Option<i64>);
+
+/// Returns what records have beside their values, by key.
+fn parts(records: &[Record]) -> BTreeMap<String, Parts> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
     let of = |record: &Record| {
         let headers = record.headers.iter().filter(|(name, _)| !name.starts_with("evt."));
