@@ -3,8 +3,8 @@ complete -c evt-backfill -l only -d 'Correct only this metric (repeatable); the 
 complete -c evt-backfill -l since -d 'Correct windows that start at INSTANT or later' -r
 complete -c evt-backfill -l until -d 'Correct windows that end at INSTANT or earlier' -r
 complete -c evt-backfill -l before -d 'Read events from this long before --since, in which sessions may begin, and around late events' -r
-complete -c evt-backfill -l closed-before -d 'Correct only windows that are closed at INSTANT' -r
 complete -c evt-backfill -l jobs -d 'Read N days of a lake or table at the same time, each on a thread' -r
+complete -c evt-backfill -l closed-before -d 'Correct only windows that are closed at INSTANT' -r
 complete -c evt-backfill -l out-of-orderness -d 'The out-of-orderness of the run that wrote the windows (evt-window(1))' -r
 complete -c evt-backfill -l late-events -d 'Count the late events of URI in the windows that they were late for' -r
 complete -c evt-backfill -l reason -d 'Keep TEXT with the correction in the store' -r
@@ -44,6 +44,7 @@ json\t'One JSON object a line, with the ids of the run, the pipeline and the tra
 complete -c evt-backfill -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c evt-backfill -l all-records -d 'Treat the input as complete, even if a partition of it does not begin with offset 0'
 complete -c evt-backfill -l all-closed -d 'Treat all windows of a store as closed, even if one of its partitions ended before them'
 complete -c evt-backfill -l without-late -d 'Remove the late events that earlier corrections counted'
 complete -c evt-backfill -l take-over -d 'End the unfinished correction of a killed run'

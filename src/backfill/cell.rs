@@ -1,8 +1,6 @@
-//! Cells, and the difference between right and stored ones.
+//! Cells, and their changes.
 
-use super::missing::MissingEvents;
-use crate::kind::metric::{Row, same_value};
-use std::collections::BTreeMap;
+use crate::kind::metric::Row;
 use std::sync::Arc;
 
 /// The natural key of a cell, in the order of window end and start.
@@ -81,47 +79,9 @@ impl Change {
     }
 }
 
-/// The difference between right and stored cells.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Difference {
-    /// The cells that differ, in the order of their keys.
-    pub changes: Vec<Change>,
-    /// Number of stored cells that are right.
-    pub unchanged: u64,
-    /// Number of stored cells that stay because they may count events that the input does not hold.
-    pub kept: u64,
-    /// The first of these.
-    pub first_kept: Option<CellKey>,
-}
-
-/// Compares the right cells with the stored ones.
-pub fn compare(
-    right: &BTreeMap<CellKey, CellContent>,
-    stored: &BTreeMap<CellKey, StoredCell>,
-    missing: &MissingEvents,
-) -> Difference {
-    let kept = missing.kept(right, stored);
-    let mut difference =
-        Difference { kept: kept.len() as u64, first_kept: kept.keys().next().cloned(), ..Difference::default() };
-    for (key, new) in right.iter().filter(|(key, _)| !kept.hides(key)) {
-        let old = stored.get(key).copied();
-        match old {
-            Some(old) if old.content.rows == new.rows && same_value(old.content.value, new.value) => {
-                difference.unchanged += 1;
-            }
-            _ => difference.changes.push(Change { key: key.clone(), old, new: Some(*new) }),
-        }
-    }
-    let gone = stored.iter().filter(|(key, _)| !right.contains_key(*key) && !kept.contains(key));
-    difference.changes.extend(gone.map(|(key, old)| Change { key: key.clone(), old: Some(*old), new: None }));
-    difference.changes.sort_by(|one, other| one.key.cmp(&other.key));
-    difference
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn key(n: u8) -> CellKey {
         CellKey { end: i64::from(n), start: 0, metric: "m".into(), dimensions: "{}".to_owned() }
@@ -142,48 +102,5 @@ mod tests {
         assert_eq!(row(old, Some(content(5))), (Some(5.0), 5, 3, false));
         assert_eq!(row(None, Some(content(5))), (Some(5.0), 5, 0, false));
         assert_eq!(row(old, None), (None, 3, 2, true));
-    }
-
-    #[test]
-    fn nan_and_null_are_equal_to_themselves_only() {
-        let values = [Some(f64::NAN), None, Some(0.0), Some(1.0)];
-        for one in values {
-            for other in values {
-                let right = BTreeMap::from([(key(1), CellContent { value: one, rows: 1 })]);
-                let stored = StoredCell { content: CellContent { value: other, rows: 1 }, revision: 0 };
-                let is_same = format!("{one:?}") == format!("{other:?}");
-                assert_eq!(
-                    compare(&right, &BTreeMap::from([(key(1), stored)]), &MissingEvents::default()).unchanged,
-                    u64::from(is_same)
-                );
-            }
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-        #[test]
-        fn the_changes_turn_the_stored_cells_into_the_right_ones_and_then_nothing_differs(
-            right in prop::collection::btree_map(0u8..12, 0i64..4, 0..8),
-            stored in prop::collection::btree_map(0u8..12, (0i64..4, 0i32..3), 0..8),
-        ) {
-            let right: BTreeMap<_, _> = right.into_iter().map(|(n, rows)| (key(n), content(rows))).collect();
-            let mut table: BTreeMap<_, _> = stored.into_iter()
-                .map(|(n, (rows, revision))| (key(n), StoredCell { content: content(rows), revision })).collect();
-            let difference = compare(&right, &table, &MissingEvents::default());
-            prop_assert!(difference.changes.is_sorted_by(|one, other| one.key < other.key));
-            for change in &difference.changes {
-                prop_assert_eq!(change.old, table.get(&change.key).copied());
-                let revision = change.row().revision;
-                match change.new {
-                    Some(content) => _ = table.insert(change.key.clone(), StoredCell { content, revision }),
-                    None => _ = table.remove(&change.key),
-                }
-            }
-            let now: BTreeMap<_, _> = table.iter().map(|(key, cell)| (key.clone(), cell.content)).collect();
-            prop_assert_eq!(&now, &right);
-            let again = compare(&right, &table, &MissingEvents::default());
-            prop_assert_eq!((again.changes.len(), again.unchanged), (0, right.len() as u64));
-        }
     }
 }

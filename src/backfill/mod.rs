@@ -2,7 +2,7 @@
 //!
 //! A *cell* is one row of a metric: the result of one window for one set of dimensions.
 //!
-//! - `cell.rs`: cells, and the difference between right and stored ones.
+//! - `cell.rs`: cells; `difference.rs`: the difference between right and stored ones.
 //! - `scope.rs`: the cells that a correction covers.
 //! - `missing.rs`: events that the input may not hold, and the stored cells that may count them.
 //! - `late.rs`: cells that count their late events; `session.rs`: sessions that do.
@@ -11,14 +11,16 @@
 
 mod cell;
 mod change;
+mod difference;
 mod late;
 mod missing;
 mod plan;
 mod scope;
 mod session;
 
-pub use cell::{CellContent, CellKey, Change, Difference, StoredCell, compare};
+pub use cell::{CellContent, CellKey, Change, StoredCell};
 pub use change::Changes;
+pub use difference::{Difference, compare};
 pub use late::{LateCell, LateCells, NamedSession};
 pub use missing::MissingEvents;
 pub use plan::{SessionPlan, StepScope};

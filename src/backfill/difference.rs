@@ -1,0 +1,147 @@
+//! The difference between right and stored cells.
+
+use super::cell::{CellContent, CellKey, Change, StoredCell};
+use super::missing::MissingEvents;
+use crate::kind::metric::same_value;
+use std::collections::BTreeMap;
+
+/// The difference between right and stored cells.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Difference {
+    /// The cells that differ, in the order of their keys.
+    pub changes: Vec<Change>,
+    /// Number of stored cells that are right.
+    pub unchanged: u64,
+    /// Number of stored cells that stay because they may count events that the input does not hold.
+    pub kept: u64,
+    /// The first of these.
+    pub first_kept: Option<CellKey>,
+}
+
+/// Compares the right cells with the stored ones.
+pub fn compare(
+    right: &BTreeMap<CellKey, CellContent>,
+    stored: &BTreeMap<CellKey, StoredCell>,
+    missing: &MissingEvents,
+) -> Difference {
+    let kept = missing.kept(right, stored);
+    let mut difference =
+        Difference { kept: kept.len() as u64, first_kept: kept.keys().next().cloned(), ..Difference::default() };
+    for (key, new) in right.iter().filter(|(key, _)| !kept.hides(key)) {
+        let old = stored.get(key).copied();
+        match old {
+            Some(old) if old.content.rows == new.rows && same_value(old.content.value, new.value) => {
+                difference.unchanged += 1;
+            }
+            _ => difference.changes.push(Change { key: key.clone(), old, new: Some(*new) }),
+        }
+    }
+    let gone = stored.iter().filter(|(key, _)| !right.contains_key(*key) && !kept.contains(key));
+    difference.changes.extend(gone.map(|(key, old)| Change { key: key.clone(), old: Some(*old), new: None }));
+    difference.changes.sort_by(|one, other| one.key.cmp(&other.key));
+    difference
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn key(n: u8) -> CellKey {
+        CellKey { end: i64::from(n), start: 0, metric: "m".into(), dimensions: "{}".to_owned() }
+    }
+
+    fn content(n: i64) -> CellContent {
+        CellContent { value: (n > 0).then_some(n as f64), rows: n }
+    }
+
+    #[test]
+    fn nan_and_null_are_equal_to_themselves_only() {
+        let values = [Some(f64::NAN), None, Some(0.0), Some(1.0)];
+        for one in values {
+            for other in values {
+                let right = BTreeMap::from([(key(1), CellContent { value: one, rows: 1 })]);
+                let stored = StoredCell { content: CellContent { value: other, rows: 1 }, revision: 0 };
+                let is_same = format!("{one:?}") == format!("{other:?}");
+                assert_eq!(
+                    compare(&right, &BTreeMap::from([(key(1), stored)]), &MissingEvents::default()).unchanged,
+                    u64::from(is_same)
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn the_changes_turn_the_stored_cells_into_the_right_ones_and_then_nothing_differs(
+            right in prop::collection::btree_map(0u8..12, 0i64..4, 0..8),
+            stored in prop::collection::btree_map(0u8..12, (0i64..4, 0i32..3), 0..8),
+        ) {
+            let right: BTreeMap<_, _> = right.into_iter().map(|(n, rows)| (key(n), content(rows))).collect();
+            let mut table: BTreeMap<_, _> = stored.into_iter()
+                .map(|(n, (rows, revision))| (key(n), StoredCell { content: content(rows), revision })).collect();
+            let difference = compare(&right, &table, &MissingEvents::default());
+            prop_assert!(difference.changes.is_sorted_by(|one, other| one.key < other.key));
+            for change in &difference.changes {
+                prop_assert_eq!(change.old, table.get(&change.key).copied());
+                let revision = change.row().revision;
+                match change.new {
+                    Some(content) => _ = table.insert(change.key.clone(), StoredCell { content, revision }),
+                    None => _ = table.remove(&change.key),
+                }
+            }
+            let now: BTreeMap<_, _> = table.iter().map(|(key, cell)| (key.clone(), cell.content)).collect();
+            prop_assert_eq!(&now, &right);
+            let again = compare(&right, &table, &MissingEvents::default());
+            prop_assert_eq!((again.changes.len(), again.unchanged), (0, right.len() as u64));
+        }
+    }
+
+    fn cell(metric: &str, start: i64, end: i64) -> CellKey {
+        CellKey { end, start, metric: metric.into(), dimensions: "{}".to_owned() }
+    }
+
+    fn counted(rows: i64) -> CellContent {
+        CellContent { value: Some(rows as f64), rows }
+    }
+
+    fn difference(right: &[(CellKey, i64)], stored: &[(CellKey, i64)], until: i64) -> Difference {
+        let mut missing = MissingEvents::new(BTreeSet::from(["s".into()]));
+        missing.add(until);
+        let right = right.iter().map(|(key, rows)| (key.clone(), counted(*rows))).collect();
+        let row = |rows| StoredCell { content: counted(rows), revision: 0 };
+        let stored = stored.iter().map(|(key, rows)| (key.clone(), row(*rows))).collect();
+        compare(&right, &stored, &missing)
+    }
+
+    fn changed(difference: &Difference) -> Vec<(&'static str, i64)> {
+        difference.changes.iter().map(|change| (change.what(), change.key.start)).collect()
+    }
+
+    #[test]
+    fn a_window_with_missing_events_is_neither_lowered_nor_retracted() {
+        let [first, second, third, fourth] = [0, 10, 20, 30].map(|start| cell("w", start, start + 10));
+        let stored = [(first.clone(), 5), (second.clone(), 5), (third.clone(), 5), (fourth.clone(), 5)];
+        let right = [(second, 2), (third.clone(), 6), (fourth, 2)];
+        // The first event that is left has stream time 20: the third window may lack events, the fourth has all of them.
+        let found = difference(&right, &stored, 20);
+        assert_eq!(changed(&found), [("corrected", 20), ("corrected", 30)]);
+        assert_eq!((found.kept, found.first_kept), (2, Some(first.clone())));
+        let whole = difference(&right, &[(first, 5), (third, 6)], -1);
+        assert_eq!(changed(&whole), [("retracted", 0), ("inserted", 10), ("inserted", 30)]);
+    }
+
+    #[test]
+    fn a_session_that_lost_its_first_events_stays_and_hides_the_rest_of_it() {
+        let found = difference(&[(cell("s", 12, 30), 3)], &[(cell("s", 2, 30), 9)], 12);
+        assert_eq!((changed(&found), found.kept), (vec![], 1));
+        // The right session contains the stored one and more.
+        let found = difference(&[(cell("s", 2, 40), 9)], &[(cell("s", 2, 30), 7)], 12);
+        assert_eq!((changed(&found), found.kept), (vec![("retracted", 2), ("inserted", 2)], 0));
+        // Sessions of another time are judged by themselves.
+        let found = difference(&[(cell("s", 50, 60), 3)], &[(cell("s", 2, 30), 9), (cell("s", 45, 60), 9)], 12);
+        assert_eq!((changed(&found), found.kept), (vec![("retracted", 45), ("inserted", 50)], 1));
+    }
+}
