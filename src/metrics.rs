@@ -109,10 +109,10 @@ pub static CONSUMER_LAG_SECONDS: Definition = gauge(
 pub static OPEN_WINDOWS: Definition =
     gauge("evt_open_windows", &[], "Windows that hold rows and have not fired (evt-window).");
 /// Alerts that fire.
-pub static ALERTS_FIRING: Definition = gauge("evt_alerts_firing", &[], "Alerts that fire now (evt-alert).");
+pub static ALERTS_FIRING: Definition = gauge("evt_firing_alerts", &[], "Alerts that fire now (evt-alert).");
 /// Rows of too many groups.
-pub static ALERT_ROWS_REFUSED: Definition = gauge(
-    "evt_alert_rows_refused",
+pub static ALERT_ROWS_REFUSED: Definition = counter(
+    "evt_alert_refused_rows_total",
     &[],
     "Rows that rules left out because their groups are beyond --max-groups, since the state began (evt-alert).",
 );
@@ -374,7 +374,18 @@ mod tests {
 
     #[test]
     fn names_say_what_they_count_and_their_unit() {
-        let units = ["_seconds", "_bytes", "_records", "_info", "_windows", "_connections", "_total", "_up"];
+        let units = [
+            "_seconds",
+            "_bytes",
+            "_records",
+            "_info",
+            "_windows",
+            "_connections",
+            "_alerts",
+            "_notifications",
+            "_total",
+            "_up",
+        ];
         for definition in all() {
             assert!(units.iter().any(|unit| definition.name.ends_with(unit)), "{}", definition.name);
             assert_eq!(definition.name.ends_with("_total"), definition.shape == Shape::Counter);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// What happens to the sessions that overlap one with named instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum Treatment {
     /// They stay as they are stored.
     Left,
     /// It replaces them.
@@ -23,7 +23,7 @@ enum Fate {
 
 struct Zone {
     start: i64,
-    fate: Fate,
+    treatment: Treatment,
 }
 
 /// The zones of one metric, by dimensions and end.
@@ -66,46 +66,46 @@ impl SessionPlan {
             let Some(metric) = step.scope.metric(&key.metric) else { continue };
             let watermark = step.scope.closed_before.map_or(step.watermark, |closed| closed.min(step.watermark));
             let is_input = u64::from(origin == NameOrigin::Input);
-            let fate = if key.end > metric.closed_end(watermark) {
+            let treatment = if key.end > metric.closed_end(watermark) {
                 plan.open += is_input;
-                Fate::Left
+                Treatment::Left
             } else if !(step.is_of_step)(&key) {
                 plan.outside += is_input;
-                Fate::Left
+                Treatment::Left
             } else if origin == NameOrigin::Removed {
                 plan.gone.extend(names.into_iter().map(|cell| cell.key));
-                Fate::Restored
+                Treatment::Restored
             } else {
                 plan.kept.extend(names);
                 plan.right.extend(content.map(|content| (key.clone(), content)));
-                Fate::Replaced
+                Treatment::Replaced
             };
             if content.is_some() {
                 let CellKey { end, start, metric, dimensions } = key;
                 let zones = plan.zones.entry(metric).or_default().entry(dimensions).or_default();
-                zones.insert(end, Zone { start, fate });
+                zones.insert(end, Zone { start, treatment });
             }
         }
         plan
     }
 
     /// Returns what happens to a cell; `None` if it overlaps no session with named instants.
-    fn fate(&self, key: &CellKey) -> Option<Fate> {
+    fn treatment(&self, key: &CellKey) -> Option<Treatment> {
         let zones = self.zones.get(&key.metric)?.get(&key.dimensions)?;
         // Sessions that are the gap apart are one, so an end that is a start overlaps it.
-        let fates = zones.range(key.start..).map(|(_, zone)| zone).take_while(|zone| zone.start <= key.end);
-        let fates: Vec<Fate> = fates.map(|zone| zone.fate).collect();
-        if fates.contains(&Fate::Left) { Some(Fate::Left) } else { fates.first().copied() }
+        let treatments = zones.range(key.start..).map(|(_, zone)| zone).take_while(|zone| zone.start <= key.end);
+        let treatments: Vec<Treatment> = treatments.map(|zone| zone.treatment).collect();
+        if treatments.contains(&Treatment::Left) { Some(Treatment::Left) } else { treatments.first().copied() }
     }
 
     /// Whether a step compares a cell that overlaps a session with named instants; `None` if it overlaps none.
     pub fn compares(&self, key: &CellKey) -> Option<bool> {
-        self.fate(key).map(|fate| fate != Fate::Left)
+        self.treatment(key).map(|treatment| treatment != Treatment::Left)
     }
 
     /// Replaces the right cells by the rule of live.
     pub fn replace(&mut self, right: &mut BTreeMap<CellKey, CellContent>) {
-        right.retain(|key, _| self.fate(key).is_none_or(|fate| fate == Fate::Restored));
+        right.retain(|key, _| self.treatment(key).is_none_or(|treatment| treatment == Treatment::Restored));
         right.append(&mut self.right);
     }
 }

@@ -152,7 +152,7 @@ proptest! {
                 let entry = RowEntry { flags, ..entry(side, *offset, *id) };
                 if by == MatchBy::Id { entry.turned() } else { entry }
             }).collect();
-            // Everything of one key, as numbers: plus, rows, units, and what left on the way.
+            // Everything of one key, as numbers: plus, rows, units, and side outputs.
             let mut keys: BTreeMap<RowKey, [u64; 4]> = BTreeMap::new();
             entries.iter().for_each(|entry| {
                 let at = if entry.flags & LEFT != 0 { 3 } else { entry.side as usize };

@@ -416,5 +416,8 @@ fn losses_are_reported_while_the_run_goes_on() {
     drop(stdin);
     assert!(run.wait().expect("it ends").success());
     let metrics = String::from_utf8(dir.bytes("metrics.prom")).expect("text");
-    assert!(metrics.contains("evt_alert_rows_refused 30") && metrics.contains("evt_alerts_firing 1"), "{metrics}");
+    assert!(
+        metrics.contains("evt_alert_refused_rows_total 30") && metrics.contains("evt_firing_alerts 1"),
+        "{metrics}"
+    );
 }

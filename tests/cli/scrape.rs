@@ -161,7 +161,7 @@ fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
     }
     scrape_door(&mut seen);
     // Metrics of rules: alert_faults.rs.
-    seen.extend(["evt_alerts_firing", "evt_alert_rows_refused", "evt_alert_notifications"]);
+    seen.extend(["evt_firing_alerts", "evt_alert_refused_rows_total", "evt_alert_notifications"]);
     for definition in metrics::all() {
         assert!(seen.contains(definition.name), "no tool has {}", definition.name);
     }

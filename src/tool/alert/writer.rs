@@ -31,8 +31,8 @@ use std::time::{Duration, Instant};
 const ORDERS: usize = 1024;
 /// How long an order may take before that is reported.
 const AWAY: Duration = Duration::from_secs(5);
-/// Interval of looks at a thread that is waited for.
-const LOOK: Duration = Duration::from_millis(10);
+/// Interval at which a waiting run checks the thread.
+const POLL: Duration = Duration::from_millis(10);
 /// How long a run that fails waits for the thread to write what it has.
 const ABANDON: Duration = Duration::from_secs(5);
 
@@ -164,7 +164,7 @@ impl Writer {
                 let line = format!("evaluation waits for the outputs, which {ORDERS} batches of rows wait for");
                 self.run.console.warn(line);
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL);
         }
     }
 
@@ -186,7 +186,7 @@ impl Writer {
     fn ask(&mut self, order: impl FnOnce(Sender<()>) -> Order) -> Result<()> {
         let (answer, answered) = channel();
         self.send(order(answer))?;
-        while let Err(error) = answered.recv_timeout(LOOK) {
+        while let Err(error) = answered.recv_timeout(POLL) {
             self.check()?;
             if error == RecvTimeoutError::Disconnected {
                 self.join()?;
@@ -255,7 +255,7 @@ impl Drop for Writer {
         self.orders = None;
         let start = Instant::now();
         while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && start.elapsed() < ABANDON {
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL);
         }
     }
 }
