@@ -129,7 +129,8 @@ fn late_events_correct_only_their_sessions_and_every_later_run_agrees_until_they
             assert!(again.stderr().contains("0 inserted, 0 retracted") || again.text().is_empty(), "{again}");
         }
         assert_eq!(cells(&dir, &store), right, "{store}");
-        let said = dir.shell(&format!("{line} --without-late")).succeeds();
+        // The first records of a lake may be gone: then it does not lower what is stored.
+        let said = dir.shell(&format!("{line} --without-late --all-records")).succeeds();
         assert!(said.stderr().contains("cells no longer count late events"), "{said}");
         assert_eq!(cells(&dir, &store), live, "{store}\n{said}");
         dir.shell(&format!("{line} --dry-run")).succeeds();
@@ -149,7 +150,8 @@ fn a_correction_of_sessions_that_is_killed_at_any_point_ends_equal_after_the_nex
             // The position in a stream of late events is kept; another name is another stream.
             let late = format!("late{round}.jsonl");
             dir.write(&late, dir.bytes("late.jsonl"));
-            let args = ["-q", "whole.frames", "-m", "metrics.toml", "--late-events", &late, "--to", &store];
+            let args =
+                ["-q", "whole.frames", "-m", "metrics.toml", "--late-events", &late, "--rate", "20000", "--to", &store];
             let mut command = dir.command("evt-backfill", &args);
             let mut run = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
             // The moment is a property of the schedule, but the seed bounds it; any moment must do.

@@ -164,7 +164,6 @@ fn what_may_not_be_read_or_written_is_one_clear_line() {
         ("evt-validate secret", "secret: permission denied"),
         ("evt-view secret", "secret: permission denied"),
         ("evt-view sqlite:secret", "sqlite:secret: cannot open"),
-        ("evt-window in.frames -m secret", "secret: permission denied"),
         ("evt-sink in.frames -q --to closed/new.jsonl", "closed/new.jsonl: permission denied"),
         ("evt-sink in.frames -q --to closed/old.jsonl", "closed/old.jsonl: permission denied"),
         ("evt-sink in.frames -q --to closed/new.parquet", "closed/new.parquet: permission denied"),
@@ -179,6 +178,8 @@ fn what_may_not_be_read_or_written_is_one_clear_line() {
     for (line, told) in lines {
         one_line(dir.shell(&format!("{before}{line}")), told);
     }
+    let refused = dir.shell(&format!("{before}evt-window in.frames -m secret")).ends_with(78);
+    assert_eq!(refused.stderr(), "evt-window: secret: permission denied\n", "a configuration file that cannot be read");
     dir.shell("ls -lR closed | diff - before").succeeds();
     dir.shell("chmod -R u+w closed").succeeds();
 }
