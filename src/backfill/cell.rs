@@ -80,14 +80,14 @@ impl Change {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn key(n: u8) -> CellKey {
+    pub fn key(n: u8) -> CellKey {
         CellKey { end: i64::from(n), start: 0, metric: "m".into(), dimensions: "{}".to_owned() }
     }
 
-    fn content(n: i64) -> CellContent {
+    pub fn content(n: i64) -> CellContent {
         CellContent { value: (n > 0).then_some(n as f64), rows: n }
     }
 

@@ -44,17 +44,10 @@ pub fn compare(
 
 #[cfg(test)]
 mod tests {
+    use super::super::cell::tests::{content, key};
     use super::*;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
-
-    fn key(n: u8) -> CellKey {
-        CellKey { end: i64::from(n), start: 0, metric: "m".into(), dimensions: "{}".to_owned() }
-    }
-
-    fn content(n: i64) -> CellContent {
-        CellContent { value: (n > 0).then_some(n as f64), rows: n }
-    }
 
     #[test]
     fn nan_and_null_are_equal_to_themselves_only() {
@@ -103,15 +96,11 @@ mod tests {
         CellKey { end, start, metric: metric.into(), dimensions: "{}".to_owned() }
     }
 
-    fn counted(rows: i64) -> CellContent {
-        CellContent { value: Some(rows as f64), rows }
-    }
-
     fn difference(right: &[(CellKey, i64)], stored: &[(CellKey, i64)], until: i64) -> Difference {
         let mut missing = MissingEvents::new(BTreeSet::from(["s".into()]));
         missing.add(until);
-        let right = right.iter().map(|(key, rows)| (key.clone(), counted(*rows))).collect();
-        let row = |rows| StoredCell { content: counted(rows), revision: 0 };
+        let right = right.iter().map(|(key, rows)| (key.clone(), content(*rows))).collect();
+        let row = |rows| StoredCell { content: content(rows), revision: 0 };
         let stored = stored.iter().map(|(key, rows)| (key.clone(), row(*rows))).collect();
         compare(&right, &stored, &missing)
     }

@@ -275,8 +275,8 @@ impl Source {
         self.ingest.release_waited(before)
     }
 
-    /// Queues the rows that were read so far, and returns how far the partitions of the current input, or of the last one, are read. The stage has every row
-    /// before these positions once it has taken so many items as the returned number.
+    /// Queues the rows that were read so far, and returns how far the partitions of the current input, or of the last one, are
+    /// read. The stage has every row before these positions once it has taken as many items as the returned number.
     pub fn reached(&mut self) -> Result<(u64, Vec<Reached>)> {
         self.ingest.flush()?;
         let running = self.running.front().map(|running| &running.input);
