@@ -28,7 +28,16 @@ pub fn of_event(rows: &RowColumns<'_>, row: usize) -> u64 {
 /// Returns the hash of bytes of one type.
 #[inline]
 pub fn tagged(tag: u8, bytes: &[u8], seed: u64) -> u64 {
-    xxh3_64_with_seed(bytes, seed.rotate_left(8) ^ u64::from(tag))
+    xxh3_64_with_seed(bytes, scrambled(seed.rotate_left(8) ^ u64::from(tag)))
+}
+
+/// The finalizer of SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>), a bijection. XXH3 adds the seed to constants and combines
+/// the sum with the bytes by XOR: for two close seeds, a small change of the bytes can cancel the difference of the seeds.
+#[inline]
+fn scrambled(seed: u64) -> u64 {
+    let seed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let seed = (seed ^ (seed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    seed ^ (seed >> 31)
 }
 
 /// Returns the hash of a JSON value.
@@ -143,6 +152,20 @@ mod tests {
         ] {
             assert_eq!(of_json(left, 7) == of_json(right, 7), same, "{left} {right}");
             assert_eq!(is_same_json(left, right), same, "the store's comparison: {left} {right}");
+        }
+    }
+
+    #[test]
+    fn different_small_numbers_have_different_hashes() {
+        for seed in [0, 1, 7, u64::MAX] {
+            let mut hashes = std::collections::BTreeMap::new();
+            for digits in (-300..=300).filter(|digits| digits % 10 != 0 || *digits == 0) {
+                for exponent in if digits == 0 { 0..=0 } else { -8..=8 } {
+                    let text = format!("{digits}E{exponent}");
+                    let known = hashes.insert(of_json(&text, seed), text.clone());
+                    assert_eq!(known, None, "{text} has the same hash");
+                }
+            }
         }
     }
 
