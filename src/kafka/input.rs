@@ -226,8 +226,8 @@ impl KafkaInput {
             return Ok(Some(Step::More));
         }
         if group.is_revoked() {
-            // The outputs have not confirmed all rows yet.
-            return Ok(Some(Step::Idle));
+            // The outputs have not confirmed all rows yet, or the positions cannot be committed.
+            return self.check_health().map(|()| Some(Step::Idle));
         }
         match self.cluster.context().notes(|notes| notes.rebalances.pop_front()) {
             None => return Ok(None),
@@ -360,7 +360,8 @@ impl KafkaInput {
         match error.rdkafka_error_code().unwrap_or(Code::Unknown) {
             code if client::is_transient(code) && self.source.has_own_connections() => {
                 self.reported_down |= code == Code::AllBrokersDown;
-                Ok(())
+                // Each attempt to commit during an outage leaves such an error, so that no poll may find the queue empty.
+                self.check_health()
             }
             code if client::is_transient(code) => {
                 self.cluster.context().invalidate_stats();

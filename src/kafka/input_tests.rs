@@ -469,6 +469,34 @@ fn an_outage_that_librdkafka_reports_counts_once_nothing_is_fetched_any_more() {
 }
 
 #[test]
+fn an_outage_ends_the_run_in_time_while_commits_fail_or_revoked_partitions_wait() {
+    for is_revoked in [false, true] {
+        let mut rig = Rig::new(&format!("{GROUP}&wait=1ms"), &[(0, 0)]);
+        let kafka = FakeKafka::new(&[1]);
+        let fetch = FetchSource::new(kafka.fetcher(), Box::new(rig.source.clone()));
+        let options = Options { commit_mode: CommitMode::Subscribe, ..Options::default() };
+        let mut input = rig.try_open(options, Box::new(fetch)).unwrap();
+        rig.assign(&mut input, &[0]);
+        if is_revoked {
+            rig.revoke(&mut input, &[0]);
+            assert!(matches!(rig.step(&mut input), Step::Idle));
+        }
+        input.health.note_error(Code::AllBrokersDown);
+        let mut failed = || {
+            rig.source.will(Polled::Event(SourceEvent::Failed(KafkaError::Global(Code::BrokerTransportFailure))));
+            input.step(&mut rig.ingest).err()
+        };
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let mut error = None;
+        while error.is_none() && std::time::Instant::now() < deadline {
+            error = failed();
+        }
+        let error = error.map(|error| error.kind());
+        assert_eq!(error, Some(ErrorKind::Unavailable), "revoked: {is_revoked}");
+    }
+}
+
+#[test]
 fn a_member_releases_what_is_revoked_before_it_leaves_the_group() {
     let mut rig = Rig::new(GROUP, &[(0, 5)]);
     let input = rig.join(&[0]);
