@@ -278,6 +278,17 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Waits, like [`eventually`], until a process has ended; returns its exit status.
+#[track_caller]
+pub fn ended(what: &str, process: &mut Child) -> i32 {
+    let mut end = None;
+    eventually(what, || {
+        end = process.try_wait().expect("it is a child");
+        end.is_some()
+    });
+    status(end.expect("it has ended"))
+}
+
 /// Whether a process handles SIGINT and SIGTERM.
 pub fn listens(process: &Child) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it runs");

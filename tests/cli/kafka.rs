@@ -1,7 +1,7 @@
 //! Kafka with a real broker: `EVT_KAFKA` names it (`scripts/services`). Each test has its own topics.
 
 use crate::broker::{ANSWER, Bench, Broker, lines, stopped, wait};
-use crate::harness::{Run, eventually};
+use crate::harness::{Run, ended, eventually};
 use rdkafka::Offset;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -472,14 +472,14 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     broker.services(&["kill", "kafka"]);
     std::io::Write::write_all(&mut fifo, (event(2, "s") + "\n").as_bytes()).expect("it is read");
     drop(fifo);
-    let status = crate::harness::status(child.wait().expect("it ends"));
+    let status = ended("the writer ends", &mut child);
     let mut said = String::new();
     child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
     assert_eq!(status, 69, "{said}");
     assert!(said.contains("1 messages were not acknowledged and are not counted as written"), "{said}");
-    assert_eq!(crate::harness::status(hasty.wait().expect("it ends")), 69);
+    assert_eq!(ended("the reader ends", &mut hasty), 69);
     for member in &mut members {
-        assert_eq!(crate::harness::status(member.wait().expect("it ends")), 69);
+        assert_eq!(ended("a member ends", member), 69);
     }
     let told = |name: &str| String::from_utf8_lossy(&bench.dir.bytes(name)).into_owned();
     assert!(told("hasty.jsonl.said").contains("no broker for"), "{}", told("hasty.jsonl.said"));
