@@ -1,13 +1,15 @@
-"""evt-reconcile --ids beside DuckDB's FULL JOIN on the same two files: CPU-seconds, and the greatest resident memory.
+"""evt-reconcile --ids beside DuckDB's FULL JOIN on the same files: CPU-seconds, and the greatest resident memory.
 
     reconcile.py prepare DIR ROWS      # two Parquet files of ROWS events with random ids and ten planted faults
-    reconcile.py join DIR              # the FULL JOIN, with threads = 1 and memory_limit = 256MB; prints the faults
+    reconcile.py join A B              # the FULL JOIN of two globs of Parquet files, with threads = 1 and memory_limit =
+                                       # 256MB; prints the number of faults
     reconcile.py measure COMMAND...    # runs a command; prints its CPU-seconds and its greatest memory on stderr
 """
 
 import resource
 import subprocess
 import sys
+import tempfile
 
 FAULTS = 10
 
@@ -30,17 +32,17 @@ def prepare(directory, rows):
         connection.sql(f"COPY ({query}) TO '{directory}/{name}.parquet' (FORMAT parquet, COMPRESSION zstd)")
 
 
-def join(directory):
+def join(a, b):
     import duckdb
 
     connection = duckdb.connect()
-    connection.sql(f"SET threads = 1; SET memory_limit = '256MB'; SET temp_directory = '{directory}/tmp'")
+    connection.sql(f"SET threads = 1; SET memory_limit = '256MB'; SET temp_directory = '{tempfile.gettempdir()}/tmp'")
     connection.sql("SET preserve_insertion_order = false")
     columns = ["source", "event_type", "user_id", "properties", "server_timestamp"]
     differs = " OR ".join(f"a.{name} IS DISTINCT FROM b.{name}" for name in columns)
     rows = connection.sql(f"""
         SELECT coalesce(a.event_id, b.event_id), a.event_id IS NULL, b.event_id IS NULL
-        FROM '{directory}/a.parquet' a FULL JOIN '{directory}/b.parquet' b ON a.event_id = b.event_id
+        FROM '{a}' a FULL JOIN '{b}' b ON a.event_id = b.event_id
         WHERE a.event_id IS NULL OR b.event_id IS NULL OR {differs}""").fetchall()
     print(len(rows), "faults")
 
@@ -56,8 +58,8 @@ def measure(command):
 match sys.argv[1:]:
     case ["prepare", directory, rows]:
         prepare(directory, int(rows))
-    case ["join", directory]:
-        join(directory)
+    case ["join", a, b]:
+        join(a, b)
     case ["measure", *command]:
         measure(command)
     case _:

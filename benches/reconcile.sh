@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# evt-reconcile --ids beside DuckDB's FULL JOIN (threads = 1, memory_limit = 256MB) on two Parquet files of random ids, in
-# alternating runs. EVT_PYTHON names a Python with duckdb (scripts/python).
+# evt-reconcile --ids beside DuckDB's FULL JOIN (threads = 1, memory_limit = 256MB) on random ids, in alternating runs: first on
+# two lakes that evt has written, then on two Parquet files that DuckDB has written, which evt maps onto events as it reads.
+# EVT_PYTHON names a Python with duckdb (scripts/python).
 #
 #   benches/reconcile.sh [ROUNDS [ROWS]]
 set -euo pipefail
@@ -20,8 +21,13 @@ measure() {
     echo -n "$1: " >&2
     "$python" "$root/benches/reconcile.py" measure "${@:2}"
 }
+# The faults are planted, so the exit status is 1.
+for lake in a b; do evt-ingest -q "$work/$lake.parquet" --to "parquet:$work/$lake"; done
 for ((round = 1; round <= rounds; round++)); do
-    # The faults are planted, so the exit status is 1.
-    measure evt evt-reconcile "$work/a.parquet" "$work/b.parquet" --by id --ids -q -o jsonl | wc -l || true
-    measure duckdb "$python" "$root/benches/reconcile.py" join "$work"
+    measure "lakes, evt" evt-reconcile "parquet:$work/a" "parquet:$work/b" --by id --ids -q -o jsonl | wc -l || true
+    measure "lakes, duckdb" "$python" "$root/benches/reconcile.py" join "$work/a/**/*.parquet" "$work/b/**/*.parquet"
+done
+for ((round = 1; round <= rounds; round++)); do
+    measure "files, evt" evt-reconcile "$work/a.parquet" "$work/b.parquet" --by id --ids -q -o jsonl | wc -l || true
+    measure "files, duckdb" "$python" "$root/benches/reconcile.py" join "$work/a.parquet" "$work/b.parquet"
 done

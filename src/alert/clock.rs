@@ -64,18 +64,27 @@ pub struct AlertClock {
     partitions: BTreeMap<PartitionKey, ClockPartition>,
     clock: Option<i64>,
     /// The last value of C in the earlier run, until the first row arrives.
-    stood: Option<StoodAt>,
-    /// Since when the clock runs on, and from where.
-    runs_since: Option<(Duration, i64)>,
+    earlier: Option<EarlierClock>,
+    /// Where the clock began to advance with wall time; `None` while some partition holds it.
+    running: Option<Running>,
     /// When the process ran last.
     noted: Option<Duration>,
     /// The end of the last stall.
     resumed: Duration,
 }
 
+/// A clock that advances with wall time.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    /// Since then (monotonic).
+    since: Duration,
+    /// Its value then (µs).
+    from: i64,
+}
+
 /// The last value of C in an earlier run, and how long before the start of this run that was.
 #[derive(Clone, Copy, Debug)]
-pub struct StoodAt {
+pub struct EarlierClock {
     /// The clock (µs).
     pub clock: i64,
     /// The wall time (µs) that had passed since then when the run started.
@@ -86,8 +95,8 @@ pub struct StoodAt {
 
 impl AlertClock {
     /// Makes a clock that begins where an earlier run stopped.
-    pub fn new(stood: Option<StoodAt>) -> Self {
-        Self { clock: stood.map(|stood| stood.clock), stood, ..Self::default() }
+    pub fn new(earlier: Option<EarlierClock>) -> Self {
+        Self { clock: earlier.map(|earlier| earlier.clock), earlier, ..Self::default() }
     }
 
     fn partition(&mut self, key: PartitionKey) -> &mut ClockPartition {
@@ -111,7 +120,7 @@ impl AlertClock {
     /// Notes rows of a partition, up to this stream time (µs). `is_cut`: rows before the first one were not read. Returns the
     /// stream time of the partition.
     pub fn rows(&mut self, key: PartitionKey, first: i64, last: i64, is_cut: bool) -> i64 {
-        self.stood = None;
+        self.earlier = None;
         let partition = self.partition(key);
         partition.first.get_or_insert((first, is_cut));
         partition.quiet = None;
@@ -173,7 +182,7 @@ impl AlertClock {
                 let is_free = |one: &ClockPartition| one.released().is_some_and(|(_, confirmed)| confirmed >= oldest);
                 let holding: Option<Vec<i64>> =
                     open().filter(|partition| !is_free(partition)).map(|partition| partition.stream_time).collect();
-                self.runs_since = None;
+                self.running = None;
                 holding.and_then(|stream_times| stream_times.into_iter().min())
             }
         };
@@ -185,14 +194,14 @@ impl AlertClock {
     fn run_on(&mut self, greatest: Option<i64>, known: Option<(Duration, Duration)>) -> Option<i64> {
         let (released, confirmed) = known?;
         let micros = |since: Duration| i64::try_from(confirmed.saturating_sub(since).as_micros()).unwrap_or(i64::MAX);
-        if let Some(StoodAt { clock, passed, start }) = self.stood {
+        if let Some(EarlierClock { clock, passed, start }) = self.earlier {
             return Some(clock.saturating_add(passed.max(0)).saturating_add(micros(start)));
         }
-        let (since, from) = match self.runs_since {
+        let Running { since, from } = match self.running {
             Some(running) => running,
-            None => (released, self.clock.max(greatest)?),
+            None => Running { since: released, from: self.clock.max(greatest)? },
         };
-        self.runs_since = Some((since, from));
+        self.running = Some(Running { since, from });
         Some(from.saturating_add(micros(since)))
     }
 
@@ -302,8 +311,8 @@ mod tests {
 
     #[test]
     fn a_clock_that_ran_on_goes_on_after_a_restart() {
-        let stood = StoodAt { clock: 7_000_000, passed: 60_000_000, start: at(1) };
-        let mut clock = AlertClock::new(Some(stood));
+        let earlier = EarlierClock { clock: 7_000_000, passed: 60_000_000, start: at(1) };
+        let mut clock = AlertClock::new(Some(earlier));
         clock.announce(key("0"), Some(2));
         confirm(&mut clock, &["0"], &[2, 3]);
         assert_eq!(clock.get(at(3)), Some(7_000_000));
@@ -312,12 +321,12 @@ mod tests {
         clock.rows(key("0"), 60_000_000, 60_000_000, false);
         assert_eq!(clock.get(at(5)), Some(70_000_000), "a row behind the clock does not set it back");
         confirm(&mut clock, &["0"], &[6, 7, 8, 9]);
-        assert_eq!(clock.get(at(9)), Some(71_000_000), "it runs on from where it stood");
+        assert_eq!(clock.get(at(9)), Some(71_000_000), "it advances from its earlier value");
     }
 
     #[test]
     fn a_partition_that_has_ended_does_not_hold_the_clock() {
-        let mut clock = AlertClock::new(Some(StoodAt { clock: 5, passed: 0, start: at(0) }));
+        let mut clock = AlertClock::new(Some(EarlierClock { clock: 5, passed: 0, start: at(0) }));
         clock.rows(key("0"), 10, 50, false);
         clock.rows(key("1"), 10, 20, false);
         clock.read(key("1"), ReadState::Ended, at(0));

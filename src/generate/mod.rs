@@ -76,7 +76,7 @@ pub enum ExpectedOutcome {
 
 /// One generated record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Made {
+pub struct Generated {
     /// Its outcome.
     pub outcome: ExpectedOutcome,
     /// Its values; for a faulty record the values before the defect.
@@ -121,7 +121,7 @@ impl Generator {
     }
 
     /// Appends the next record to `out`, one line of JSON without its newline; `None` after the last.
-    pub fn next(&mut self, out: &mut Vec<u8>) -> Option<Made> {
+    pub fn next(&mut self, out: &mut Vec<u8>) -> Option<Generated> {
         if self.made == self.options.events {
             return None;
         }
@@ -146,7 +146,7 @@ impl Generator {
             _ => self.shift(&mut event, outcome, &mut random),
         }
         self.write(outcome, &event, &mut random, out);
-        Some(Made { outcome, event })
+        Some(Generated { outcome, event })
     }
 
     /// Returns when record `index` arrives (µs).

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
 /// Returns all lines of `options` and what the generator reports of each.
-pub(super) fn make(options: Options) -> Vec<(Vec<u8>, Made)> {
+pub(super) fn make(options: Options) -> Vec<(Vec<u8>, Generated)> {
     let mut generator = Generator::new(options).unwrap();
     let mut lines = vec![];
     loop {

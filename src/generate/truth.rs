@@ -7,7 +7,7 @@
 //!
 //! Memory: one entry per window and key until the end, and the ids seen within `dedup`.
 
-use super::{Defect, Event, ExpectedOutcome, Made, record};
+use super::{Defect, Event, ExpectedOutcome, Generated, record};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::kind::dead::ErrorType;
@@ -183,7 +183,7 @@ impl Truth {
     }
 
     /// Judges the next record, of `bytes` bytes with its newline.
-    pub fn record(&mut self, made: &Made, bytes: u64) {
+    pub fn record(&mut self, made: &Generated, bytes: u64) {
         self.report.bytes += bytes;
         self.report.counts.taken += 1;
         *self.report.made.entry(outcome_name(made.outcome)).or_default() += 1;

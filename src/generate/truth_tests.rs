@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 
-fn report(lines: &[(Vec<u8>, Made)], rules: Rules) -> TruthReport {
+fn report(lines: &[(Vec<u8>, Generated)], rules: Rules) -> TruthReport {
     let mut truth = Truth::new(rules).unwrap();
     for (line, made) in lines {
         truth.record(made, line.len() as u64 + 1);
@@ -27,7 +27,7 @@ struct Reread {
     windows: BTreeMap<(i64, Vec<Option<String>>), u64>,
 }
 
-fn reread(lines: &[(Vec<u8>, Made)], rules: &Rules) -> Reread {
+fn reread(lines: &[(Vec<u8>, Generated)], rules: &Rules) -> Reread {
     let mut result = Reread::default();
     let mut stream_times: HashMap<String, i64> = HashMap::new();
     let mut ids: HashMap<(String, String), i64> = HashMap::new();
@@ -154,7 +154,7 @@ fn the_law_at_its_edges_by_hand() {
     let (_, made) = make(Options { events: 1, ..Options::default() }).remove(0);
     let at = |seconds: i64| {
         let event = Event { server_timestamp: seconds * SECOND, ..made.event };
-        (vec![b'x'; 9], Made { event, ..made })
+        (vec![b'x'; 9], Generated { event, ..made })
     };
     // The window [0 s, 60 s) is open while stream time − 30 s < 60 s: up to 89 s, not at 90 s.
     let tumbling = report(&[at(10), at(89), at(0), at(90), at(59), at(60)], Rules::default());
@@ -177,7 +177,7 @@ fn a_faulty_record_moves_no_stream_time_but_one_against_its_schema_does() {
     let (_, clean) = make(Options { events: 1, ..Options::default() }).remove(0);
     let at = |seconds: i64, outcome: ExpectedOutcome| {
         let event = Event { server_timestamp: seconds * SECOND, ..clean.event };
-        (vec![], Made { outcome, event })
+        (vec![], Generated { outcome, event })
     };
     for (defect, late) in [(Defect::TimeUnreadable, 0), (Defect::PropertyText, 1)] {
         let lines =

@@ -475,7 +475,7 @@ impl Ingest {
     }
 
     /// Sets the time of reading of the records that follow to the current time.
-    pub fn look_at_clock(&mut self) {
+    pub fn update_time(&mut self) {
         self.now = self.run.clock.now();
     }
 

@@ -1,7 +1,7 @@
 //! Read buffers that are lent to the rows made of their bytes.
 //!
 //! ```text
-//! buffer ─ lend ─► rows ─ take_back ─┬─ no row holds it ─► buffer, as it was
+//! buffer ─ lend ─► rows ─ reclaim ─┬─ no row holds it ─► buffer, as it was
 //!                                    └─ rows hold it ────► lent; reused once the last of them is dropped
 //! ```
 //!
@@ -30,14 +30,14 @@ impl BufferPool {
         Self { buffer: vec![0; length], length, lent: VecDeque::new() }
     }
 
-    /// Lends the read buffer. Nothing can be read before [`BufferPool::take_back`].
+    /// Lends the read buffer. Nothing can be read before [`BufferPool::reclaim`].
     pub fn lend(&mut self) -> Buffer {
         Buffer::from_vec(std::mem::take(&mut self.buffer))
     }
 
     /// Takes back a lent buffer, whose unread bytes are at `rest`. If rows hold the buffer, another one replaces it and the unread
     /// bytes are copied there. Returns where the unread bytes start in the current buffer.
-    pub fn take_back(&mut self, lent: Buffer, rest: std::ops::Range<usize>) -> usize {
+    pub fn reclaim(&mut self, lent: Buffer, rest: std::ops::Range<usize>) -> usize {
         match lent.into_vec::<u8>() {
             Ok(buffer) => {
                 self.buffer = buffer;
@@ -79,7 +79,7 @@ mod tests {
         pool.buffer.copy_from_slice(b"abcdefgh");
         let place = pool.buffer.as_ptr();
         let lent = pool.lend();
-        assert_eq!(pool.take_back(lent, 3..8), 3);
+        assert_eq!(pool.reclaim(lent, 3..8), 3);
         assert_eq!((pool.buffer.as_ptr(), &pool.buffer[..]), (place, &b"abcdefgh"[..]));
     }
 
@@ -91,7 +91,7 @@ mod tests {
             pool.buffer.fill(round);
             let lent = pool.lend();
             held.push((round, lent.slice(1)));
-            assert_eq!(pool.take_back(lent, 6..8), 0);
+            assert_eq!(pool.reclaim(lent, 6..8), 0);
             assert_eq!((pool.buffer.len(), &pool.buffer[..2]), (8, &[round; 2][..]));
         }
         assert!(held.iter().all(|(round, bytes)| bytes.iter().all(|byte| byte == round)));
@@ -100,7 +100,7 @@ mod tests {
         held.clear();
         let lent = pool.lend();
         let _held = lent.clone();
-        pool.take_back(lent, 0..0);
+        pool.reclaim(lent, 0..0);
         assert_eq!(pool.buffer.as_ptr(), first, "one that is free again is used again");
     }
 }

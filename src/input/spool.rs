@@ -151,7 +151,7 @@ impl Input for SpoolInput {
         if end.is_final && self.gives_up(end.offset, start) {
             return Ok(Step::Stopped);
         }
-        ingest.look_at_clock();
+        ingest.update_time();
         for taken in 0..ENTRIES {
             self.idle = !self.take(ingest, start)?;
             if self.idle {

@@ -146,7 +146,7 @@ impl TextInput {
         ingest.lend((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
         let taken = self.take_from(&chunk, last, ingest);
         ingest.lend(None);
-        let start = self.chunk.take_back(chunk, self.start..self.end);
+        let start = self.chunk.reclaim(chunk, self.start..self.end);
         (self.start, self.end) = (start, start + self.end - self.start);
         taken
     }

@@ -417,7 +417,7 @@ impl Input for KafkaInput {
             self.reported_down = false;
             self.health.note_error(Code::AllBrokersDown);
         }
-        ingest.look_at_clock();
+        ingest.update_time();
         let event = self.source.poll(&mut Sink { partitions: &mut self.partitions, ingest })?;
         self.handle(event, ingest)
     }

@@ -482,17 +482,15 @@ fn an_outage_ends_the_run_in_time_while_commits_fail_or_revoked_partitions_wait(
             assert!(matches!(rig.step(&mut input), Step::Idle));
         }
         input.health.note_error(Code::AllBrokersDown);
-        let mut failed = || {
-            rig.source.will(Polled::Event(SourceEvent::Failed(KafkaError::Global(Code::BrokerTransportFailure))));
-            input.step(&mut rig.ingest).err()
-        };
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        let mut error = None;
-        while error.is_none() && std::time::Instant::now() < deadline {
-            error = failed();
-        }
-        let error = error.map(|error| error.kind());
-        assert_eq!(error, Some(ErrorKind::Unavailable), "revoked: {is_revoked}");
+        let error = loop {
+            rig.source.will(Polled::Event(SourceEvent::Failed(KafkaError::Global(Code::BrokerTransportFailure))));
+            match input.step(&mut rig.ingest) {
+                Err(error) => break error,
+                Ok(_) => assert!(std::time::Instant::now() < deadline, "revoked: {is_revoked}"),
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     }
 }
 

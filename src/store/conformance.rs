@@ -431,7 +431,7 @@ fn a_later_run_replaces_what_is_smaller_and_is_refused_where_it_is_smaller() {
 
 /// A tombstone belongs to its run: a retraction of the same row by another run does not remove that of the first one.
 #[test]
-fn what_runs_side_by_side_take_back_does_not_come_back() {
+fn rows_that_concurrent_runs_retract_stay_retracted() {
     // A lake applies the guard within one run.
     for bench in all().filter(|bench| bench.store.acknowledges) {
         let (there, gone) = (metrics(&[(0, 0, 5, false)]), metrics(&[(0, 0, 5, true)]));

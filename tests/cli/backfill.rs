@@ -403,6 +403,21 @@ fn an_overlapping_correction_in_flight_is_refused_and_a_dead_one_is_ended_or_res
     }
 }
 
+/// Runs evt-backfill and kills it after this time (ms); false if it ended before.
+pub fn is_killed_within(dir: &Dir, args: &[&str], millis: u64) -> bool {
+    let mut command = dir.command("evt-backfill", args);
+    let mut run = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    // The scheduler decides what the run has done by then; every state must do.
+    let end = std::time::Instant::now() + std::time::Duration::from_millis(millis);
+    while std::time::Instant::now() < end && run.try_wait().expect("it is ours").is_none() {
+        std::thread::park_timeout(std::time::Duration::from_millis(1));
+    }
+    let is_killed = run.try_wait().expect("it is ours").is_none();
+    let _ = run.kill();
+    run.wait().expect("it ends");
+    is_killed
+}
+
 #[test]
 fn a_correction_that_is_killed_at_any_point_ends_equal_after_the_next_run() {
     let dir = Dir::new("killed");
@@ -414,16 +429,7 @@ fn a_correction_that_is_killed_at_any_point_ends_equal_after_the_next_run() {
         for _ in 0..6 {
             run_live(&dir, "events.jsonl", "wrong.toml", &store);
             let args = ["-q", "events.jsonl", "-m", "metrics.toml", "--rate", "20000", "--to", &store];
-            let mut command = dir.command("evt-backfill", &args);
-            let mut run = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-            // The moment is a property of the schedule, but the seed bounds it; any moment must do.
-            let end = std::time::Instant::now() + std::time::Duration::from_millis(draws.below(600));
-            while std::time::Instant::now() < end && run.try_wait().expect("it is ours").is_none() {
-                std::thread::park_timeout(std::time::Duration::from_millis(1));
-            }
-            kills += usize::from(run.try_wait().expect("it is ours").is_none());
-            let _ = run.kill();
-            run.wait().expect("it ends");
+            kills += usize::from(is_killed_within(&dir, &args, draws.below(600)));
             let said =
                 dir.shell(&format!("evt-backfill events.jsonl -m metrics.toml --rate 40000 --to '{store}'")).succeeds();
             assert_eq!(cells(&dir, &store), right, "{store} {draws}\n{said}");

@@ -1,8 +1,7 @@
 //! evt-backfill counts late events in sessions: what it leaves equals one run that knows no lateness.
 
-use crate::backfill::{Cells, RETAIL_TIME, cells, run_live, stores};
+use crate::backfill::{Cells, RETAIL_TIME, cells, is_killed_within, run_live, stores};
 use crate::harness::{Dir, Draws, data};
-use std::process::Stdio;
 
 /// The sums of a session are not integers, and the customers are counted approximately.
 const METRICS: &str = r#"
@@ -152,16 +151,7 @@ fn a_correction_of_sessions_that_is_killed_at_any_point_ends_equal_after_the_nex
             dir.write(&late, dir.bytes("late.jsonl"));
             let args =
                 ["-q", "whole.frames", "-m", "metrics.toml", "--late-events", &late, "--rate", "20000", "--to", &store];
-            let mut command = dir.command("evt-backfill", &args);
-            let mut run = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-            // The moment is a property of the schedule, but the seed bounds it; any moment must do.
-            let end = std::time::Instant::now() + std::time::Duration::from_millis(draws.below(400));
-            while std::time::Instant::now() < end && run.try_wait().expect("it is ours").is_none() {
-                std::thread::park_timeout(std::time::Duration::from_millis(1));
-            }
-            kills += usize::from(run.try_wait().expect("it is ours").is_none());
-            let _ = run.kill();
-            run.wait().expect("it ends");
+            kills += usize::from(is_killed_within(&dir, &args, draws.below(400)));
             let line = format!("evt-backfill whole.frames -m metrics.toml --to '{store}'");
             let said = dir.shell(&format!("{line} --late-events {late}")).succeeds();
             assert_eq!(cells(&dir, &store), right, "{store} {draws}\n{said}");

@@ -374,8 +374,14 @@ fn every_tool_that_is_a_service_has_its_unit() {
         let Some(Unit { after, args, settings, calendar }) = unit else { continue };
         let about = command().get_about().map(ToString::to_string).unwrap_or_default();
         let parts = if calendar.is_some() { IS_STARTED_BY_A_TIMER } else { RUNS_ALWAYS };
-        let fields =
-            [("{tool}", *name), ("{about}", &about), ("{after}", after), ("{args}", args), ("{settings}", settings)];
+        let after = ["network-online.target", after].join(" ");
+        let fields = [
+            ("{tool}", *name),
+            ("{about}", &about),
+            ("{after}", after.trim_end()),
+            ("{args}", args),
+            ("{settings}", settings),
+        ];
         let text = filled(filled(template("unit.template"), &parts), &fields);
         assert_file(&format!("systemd/{name}.service"), text.as_bytes());
         if let Some(calendar) = calendar {

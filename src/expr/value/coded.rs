@@ -76,14 +76,14 @@ impl Dimension {
 
 /// The texts of a leaf for the values of a dictionary. Batches whose dictionary begins with the same values use them again.
 #[derive(Clone, Debug)]
-struct Made {
+struct CachedTexts {
     from: ArrayRef,
     texts: ArrayRef,
 }
 
 /// The texts of each leaf for the values of its dictionary, which most batches share.
 #[derive(Clone, Debug, Default)]
-pub(in crate::expr) struct TextCache(RefCell<Vec<Option<Made>>>);
+pub(in crate::expr) struct TextCache(RefCell<Vec<Option<CachedTexts>>>);
 
 impl TextCache {
     /// Returns the texts of the JSON values `from`.
@@ -106,7 +106,7 @@ impl TextCache {
             None => rest,
             Some(made) => concat(&[&made.texts, &rest])?,
         };
-        *made = Some(Made { from: from.clone(), texts: texts.clone() });
+        *made = Some(CachedTexts { from: from.clone(), texts: texts.clone() });
         Ok(texts)
     }
 }

@@ -43,7 +43,7 @@ struct Entry {
     /// Number of slots that refer to it.
     uses: u32,
     /// How many keys have had this number before. An element of `Known::ids` is valid only while it has the same count.
-    lives: u32,
+    generation: u32,
 }
 
 impl Keys {
@@ -102,13 +102,13 @@ impl Keys {
         }
         for (row, id) in ids.iter_mut().enumerate() {
             let place = *id as usize;
-            let (found, lives) = known.ids[place];
+            let (found, generation) = known.ids[place];
             *id = match self.entries.get(found as usize) {
-                Some(entry) if entry.lives == lives => found,
+                Some(entry) if entry.generation == generation => found,
                 _ => {
                     let values: Vec<Option<&str>> = dimensions.iter().map(|coded| coded.value(row)).collect();
                     let found = self.id(values);
-                    known.ids[place] = (found, self.entries[found as usize].lives);
+                    known.ids[place] = (found, self.entries[found as usize].generation);
                     found
                 }
             };
@@ -169,7 +169,7 @@ impl Keys {
             }
         };
         let entry = &mut self.entries[id as usize];
-        *entry = Entry { key, hash, uses: 0, lives: entry.lives };
+        *entry = Entry { key, hash, uses: 0, generation: entry.generation };
         let entries = &self.entries;
         self.ids.insert_unique(hash, id, |id| entries[*id as usize].hash);
         self.fresh.push(id);
@@ -187,7 +187,7 @@ impl Keys {
         entry.uses -= 1;
         if entry.uses == 0 {
             let hash = entry.hash;
-            entry.lives = entry.lives.wrapping_add(1);
+            entry.generation = entry.generation.wrapping_add(1);
             self.bytes -= std::mem::take(&mut entry.key).len() + 72;
             if let Ok(known) = self.ids.find_entry(hash, |known| *known == id) {
                 known.remove();

@@ -32,7 +32,7 @@ FROM unnest($1::UUID[], $2::DOUBLE PRECISION[], $3::BIGINT[], $4::INTEGER[], $5:
 WHERE old.metric_id = new.metric_id
 "#;
 const DELETE: &str = "DELETE FROM aggregated_metrics WHERE metric_id = ANY($1)";
-const TAKE_BACK: &str = r#"
+const RETRACT: &str = r#"
 INSERT INTO metric_retractions (metric_id, run, revision, "rows")
 SELECT metric_id, $2, revision, "rows"
 FROM unnest($1::UUID[], $3::INTEGER[], $4::BIGINT[]) AS new (metric_id, revision, "rows")
@@ -143,7 +143,7 @@ pub async fn write(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) ->
         let key = keys.entry(batch.columns.id(row).map(Id)?).or_default();
         let stored = Stored::of(&batch.columns, row);
         let outcome = if batch.columns.retracted.value(row) {
-            take_back(key, stored.version)
+            retract(key, stored.version)
         } else {
             put(key, stored, row, &mut written)
         };
@@ -165,7 +165,7 @@ fn put(key: &mut Key, row: Stored, index: usize, written: &mut WrittenMetrics) -
     outcome
 }
 
-fn take_back(key: &mut Key, version: Version) -> RowOutcome {
+fn retract(key: &mut Key, version: Version) -> RowOutcome {
     let outcome = judge_retraction(key.now.map(|(stored, _)| stored), version);
     if outcome == RowOutcome::Deleted {
         key.now = None;
@@ -227,8 +227,8 @@ async fn apply(
         let ids: Vec<Id> = taken_back.iter().map(|(id, _)| *id).collect();
         let revisions: Vec<i32> = taken_back.iter().map(|(_, version)| version.revision).collect();
         let rows: Vec<i64> = taken_back.iter().map(|(_, version)| version.rows).collect();
-        let take_back = link.prepare(TAKE_BACK).await?;
-        link.client.execute(&take_back, &[&ids, &writer.run, &revisions, &rows]).await?;
+        let retract = link.prepare(RETRACT).await?;
+        link.client.execute(&retract, &[&ids, &writer.run, &revisions, &rows]).await?;
     }
     Ok(())
 }

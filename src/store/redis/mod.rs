@@ -7,7 +7,7 @@
 //! arrived (such rows are counted as `unchanged`).
 //!
 //! ```text
-//! rows ─► write: pack ─► pipe ─► wire ─► put.lua, take_back.lua, index.lua ─► outcomes
+//! rows ─► write: pack ─► pipe ─► wire ─► put.lua, retract.lua, index.lua ─► outcomes
 //! read: names ─► series ─► windows ─► rows
 //! ```
 //!

@@ -58,7 +58,7 @@ pub struct Done {
 /// The SHA-1 names of the scripts on the server.
 pub struct Scripts {
     put: String,
-    take_back: String,
+    retract: String,
     /// Adds a member to an index.
     pub index: String,
     commit: String,
@@ -93,7 +93,7 @@ impl Session {
         };
         let scripts = Scripts {
             put: load(include_str!("put.lua"))?,
-            take_back: load(include_str!("take_back.lua"))?,
+            retract: load(include_str!("retract.lua"))?,
             index: load(include_str!("index.lua"))?,
             commit: load(include_str!("commit.lua"))?,
             put_alert: load(include_str!("put_alert.lua"))?,
@@ -225,7 +225,7 @@ impl Session {
         let (ttl, rows) = (address.ttl.to_string(), columns.rows.value(row).to_string());
         let revision = columns.revisions.value(row).to_string();
         if columns.retracted.value(row) {
-            let script = &self.scripts.take_back;
+            let script = &self.scripts.retract;
             self.pipe.push(&["EVALSHA", script, "3", &key, &gone, series, run, &revision, &rows, &ttl, &window]);
             return;
         }

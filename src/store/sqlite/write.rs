@@ -116,7 +116,7 @@ UPDATE aggregated_metrics SET value = ?6, "rows" = ?7, revision = ?8, pane = ?9,
 WHERE metric_name = ?2 AND window_start = ?3 AND window_end = ?4 AND dimensions = ?5
 "#;
 const SELECT_TAKEN_BACK: &str = r#"SELECT revision, "rows" FROM temp.taken_back WHERE metric_id = ?1"#;
-const TAKE_BACK: &str = r#"
+const RETRACT: &str = r#"
 INSERT INTO temp.taken_back VALUES (?1, ?2, ?3)
 ON CONFLICT DO UPDATE SET revision = excluded.revision, "rows" = excluded."rows"
 WHERE (revision, "rows") < (excluded.revision, excluded."rows")
@@ -183,8 +183,8 @@ impl<'a> Metrics<'a> {
         let batch = MetricBatch { cells, columns: MetricColumns::try_new(batch)? };
         let columns = &batch.columns;
         for row in 0..columns.ids.len() {
-            let take_back = columns.retracted.value(row);
-            let outcome = if take_back { self.take_back(&batch, row)? } else { self.put(&batch, row)? };
+            let retract = columns.retracted.value(row);
+            let outcome = if retract { self.retract(&batch, row)? } else { self.put(&batch, row)? };
             self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
             outcome.count_in(counts);
         }
@@ -211,7 +211,7 @@ impl<'a> Metrics<'a> {
         Ok(found.optional()?)
     }
 
-    fn take_back(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<RowOutcome, Failure> {
+    fn retract(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<RowOutcome, Failure> {
         let version = Stored::of(&batch.columns, row).version;
         let outcome = judge_retraction(self.stored(batch, row)?.map(|(stored, _)| stored), version);
         if outcome == RowOutcome::Deleted {
@@ -220,7 +220,7 @@ impl<'a> Metrics<'a> {
             delete.raw_execute()?;
         }
         write_id(batch.columns.ids.value(row), &mut self.text);
-        self.tx.prepare_cached(TAKE_BACK)?.execute((&self.text, version.revision, version.rows))?;
+        self.tx.prepare_cached(RETRACT)?.execute((&self.text, version.revision, version.rows))?;
         *self.retracts = true;
         Ok(outcome)
     }

@@ -7,7 +7,7 @@ use super::messages::RuleMessages;
 use super::refresh::RuleRefresh;
 use super::state::{Commit, RuleEdit, StateFile, TopicPosition};
 use super::writer::{Writer, WriterPlan};
-use crate::alert::clock::{AlertClock, PartitionKey, StoodAt};
+use crate::alert::clock::{AlertClock, EarlierClock, PartitionKey};
 use crate::alert::engine::AlertEngine;
 use crate::alert::rule::RuleDefinition;
 use crate::alert::rules::RuleSet;
@@ -109,12 +109,12 @@ impl AlertRun {
     /// Makes a run from its parts.
     pub fn new(options: RunOptions, engine: AlertEngine, outputs: WriterPlan, services: Services) -> Self {
         let run = services.run.clone();
-        let stood = engine.clock().zip(services.saved_at).map(|(clock, saved_at)| StoodAt {
+        let earlier = engine.clock().zip(services.saved_at).map(|(clock, saved_at)| EarlierClock {
             clock,
             passed: run.clock.now() - saved_at,
             start: run.clock.monotonic(),
         });
-        let clock = AlertClock::new(stood);
+        let clock = AlertClock::new(earlier);
         let (progress, outputs) = (RunProgress::default(), Writer::new(outputs, &run));
         let messages = RuleMessages::new(run.console.clone());
         Self {

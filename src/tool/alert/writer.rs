@@ -242,7 +242,7 @@ impl Writer {
         let since = self.seen.1.max(resumed);
         if self.away_since.is_none() && now.saturating_sub(since) >= AWAY {
             self.away_since = Some(since);
-            let line = "the outputs have not confirmed rows for 5s; evaluation and notifications go on";
+            let line = "the outputs have not confirmed rows for 5s; evaluation and notifications continue";
             self.run.console.warn(line);
         }
         Ok(())
