@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # How long it takes from an event to the row of the alert that it fires: RATE events a second through Kafka into evt-alert.
 #
-#   scripts/bench alert-latency [SECONDS [RATE]]       # starts a broker of its own unless EVT_KAFKA names one
+#   scripts/bench alert-latency [SECONDS [RATE [PARTITIONS]]]    # starts a broker of its own unless EVT_KAFKA names one
+#
+# Nearly all events have one source, thus one key and one partition: the others get a few events a second.
 set -euo pipefail
-seconds=${1:-30} rate=${2:-50000}
+seconds=${1:-30} rate=${2:-50000} partitions=${3:-2}
 root=$(realpath "$(dirname "$0")/..")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -13,7 +15,7 @@ target=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 PATH=$target:$target/examples:$PATH
 unset "${!EVT_@}"
 topic=alert-latency-$$
-bare_kafka make "$kafka" "$topic" 1
+bare_kafka make "$kafka" "$topic" "$partitions"
 cd "$work"
 cat >rules.toml <<'END'
 [[rule]]
