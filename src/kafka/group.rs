@@ -25,6 +25,8 @@ const SESSIONS_EXPIRED: Duration = Duration::from_secs(60);
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Timeout of a commit.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long reading pauses for the answer to a commit. A later answer is taken when the next commit is due.
+const READING_PAUSE: Duration = Duration::from_millis(100);
 
 /// Positions before which the input has passed on all rows.
 pub type CommitPoint = Vec<Position>;
@@ -52,6 +54,14 @@ pub struct Options<'a> {
     pub origin: Option<&'a str>,
 }
 
+/// A commit that the group has not answered yet.
+struct SentCommit {
+    answer: Receiver<Result<()>>,
+    point: CommitPoint,
+    /// When it was sent, on the run's monotonic clock.
+    at: Duration,
+}
+
 /// Revoked partitions that wait for their release.
 struct Revoked {
     partitions: Vec<PartitionId>,
@@ -71,8 +81,7 @@ pub struct Membership {
     /// When the next commit is due, on the run's monotonic clock.
     due: Duration,
     committed: CommitPoint,
-    /// A commit that the group has not answered yet.
-    sent: Option<(Receiver<Result<()>>, CommitPoint)>,
+    sent: Option<SentCommit>,
     /// Positions before which the input has passed on all rows, until the outputs have confirmed these rows.
     pub noted: Option<CommitPoint>,
     /// Revoked partitions; they are released once the rows read from them are safe.
@@ -143,21 +152,31 @@ impl Membership {
         !std::mem::replace(&mut self.failing, true)
     }
 
-    /// Commits the noted positions.
+    /// Commits the noted positions. A group that does not answer, because its coordinator is away, does not stop the reading, unless
+    /// revoked partitions wait for the commit. Errors: exit status 69 if there is no answer in time.
     pub fn commit_noted(&mut self, cluster: &dyn Cluster) -> Result<()> {
-        match self.noted.take() {
-            Some(point) => self.commit(cluster, &point),
-            None => Ok(()),
+        let Some(point) = self.noted.take() else { return Ok(()) };
+        if self.is_revoked() {
+            return self.commit(cluster, &point);
+        }
+        let committed = self.commit_within(READING_PAUSE, cluster, &point);
+        match &self.sent {
+            Some(sent) if self.now() < sent.at + COMMIT_TIMEOUT => Ok(()),
+            _ => committed,
         }
     }
 
     /// Commits the positions that changed, and waits for the answer of the group. Errors: exit status 69 if there is no answer
     /// in time.
     pub fn commit(&mut self, cluster: &dyn Cluster, point: &CommitPoint) -> Result<()> {
+        self.commit_within(COMMIT_TIMEOUT, cluster, point)
+    }
+
+    fn commit_within(&mut self, timeout: Duration, cluster: &dyn Cluster, point: &CommitPoint) -> Result<()> {
         self.due = self.now() + self.interval;
         // The result of an earlier commit does not matter: this one contains those positions and later ones. But two commits
         // must not be under way at once.
-        let _ = self.receive_answer();
+        let _ = self.receive_answer(timeout);
         if self.sent.is_some() {
             return Err(self.no_answer());
         }
@@ -166,8 +185,8 @@ impl Membership {
         if changed.is_empty() {
             return Ok(());
         }
-        self.sent = Some((cluster.commit(&changed)?, point.clone()));
-        self.receive_answer()?;
+        self.sent = Some(SentCommit { answer: cluster.commit(&changed)?, point: point.clone(), at: self.now() });
+        self.receive_answer(timeout)?;
         self.failing = false;
         Ok(())
     }
@@ -217,16 +236,16 @@ impl Membership {
     }
 
     /// Waits for the answer to the last commit, if there is none yet.
-    fn receive_answer(&mut self) -> Result<()> {
-        let Some((answer, point)) = self.sent.take() else { return Ok(()) };
-        match self.topics.run.stop.server_wait().receive(&answer, COMMIT_TIMEOUT) {
+    fn receive_answer(&mut self, timeout: Duration) -> Result<()> {
+        let Some(sent) = self.sent.take() else { return Ok(()) };
+        match self.topics.run.stop.server_wait().receive(&sent.answer, timeout) {
             Ok(answer) => {
                 answer?;
-                self.committed = point;
+                self.committed = sent.point;
                 Ok(())
             }
             Err(RecvTimeoutError::Timeout) => {
-                self.sent = Some((answer, point));
+                self.sent = Some(sent);
                 Err(self.no_answer())
             }
             Err(RecvTimeoutError::Disconnected) => Err(Error::broken("a commit has no answer")),
@@ -289,6 +308,29 @@ mod tests {
         let failed = CommitAnswer::Failed(ErrorKind::Unavailable);
         assert_eq!(commit(failed, [1, 3]), (false, sent(&[position(1, 3)])));
         assert_eq!(commit(CommitAnswer::Done, [1, 4]), (true, sent(&[position(1, 4)])));
+    }
+
+    #[test]
+    fn reading_goes_on_while_the_group_does_not_answer_a_commit() {
+        let (topics, clock) = rig("");
+        let cluster = FakeCluster::new(&topics.address.topics, &[(0, 9)]);
+        *cluster.answer.borrow_mut() = CommitAnswer::Late;
+        let mut group = Membership::new(&topics, true);
+        let mut commit = |offset: i64| {
+            group.noted = Some(vec![position(0, offset)]);
+            let done = group.commit_noted(&cluster).map_err(|error| error.kind());
+            (done, cluster.source.calls().len())
+        };
+        assert_eq!(commit(1), (Ok(()), 1));
+        clock.advance(COMMIT_TIMEOUT / 2);
+        assert_eq!(commit(2), (Ok(()), 0), "two commits are never under way");
+        clock.advance(COMMIT_TIMEOUT / 2);
+        assert_eq!(commit(3), (Err(ErrorKind::Unavailable), 0));
+        cluster.answer_late();
+        *cluster.answer.borrow_mut() = CommitAnswer::Done;
+        assert_eq!(commit(4), (Ok(()), 1));
+        assert!(!group.is_unanswered());
+        assert_eq!(cluster.committed.borrow().get(&partition(0)).map(|position| position.offset), Some(4));
     }
 
     #[test]

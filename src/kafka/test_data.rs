@@ -130,6 +130,8 @@ pub enum CommitAnswer {
     #[default]
     Done,
     Failed(ErrorKind),
+    /// The answer comes with [`FakeCluster::answer_late`].
+    Late,
 }
 
 /// A cluster of the first topic's partitions.
@@ -158,6 +160,14 @@ impl FakeCluster {
 
     pub fn set_extent(&self, number: i32, low: i64, high: i64) {
         self.extents.borrow_mut().insert(partition(number), Extent { low, high });
+    }
+
+    /// Answers the commits so far.
+    pub fn answer_late(&self) {
+        for sender in self.senders.borrow_mut().drain(..) {
+            // Who has an answer already receives no second one.
+            let _ = sender.send(Ok(()));
+        }
     }
 }
 
@@ -194,16 +204,16 @@ impl Cluster for FakeCluster {
         }
         let (sender, receiver) = channel();
         self.source.note(Call::Commit(positions.to_vec()))?;
-        let answer = match *self.answer.borrow() {
-            CommitAnswer::Failed(kind) => Err(Error::new(kind, "the commit is rejected")),
+        match *self.answer.borrow() {
+            CommitAnswer::Late => {}
+            CommitAnswer::Failed(kind) => sender.send(Err(Error::new(kind, "the commit is rejected"))).unwrap(),
             CommitAnswer::Done => {
                 for position in positions.iter().copied() {
                     self.committed.borrow_mut().insert(position.id, position);
                 }
-                Ok(())
+                sender.send(Ok(())).unwrap();
             }
-        };
-        sender.send(answer).unwrap();
+        }
         self.senders.borrow_mut().push(sender);
         Ok(receiver)
     }

@@ -1,8 +1,9 @@
 //! Brokers that are killed or require authentication, and readers that are slower than brokers.
 
-use crate::broker::{Bench, Broker, lines, stopped};
+use crate::broker::{ANSWER, Bench, Broker, lines, stopped};
 use crate::harness::{eventually, in_ci, status};
 use crate::kafka::event;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::BaseRecord;
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -49,6 +50,54 @@ fn one_of_three_brokers_may_die_under_load() {
     assert_eq!(lines(&bench.dir, "out.jsonl"), 120_000, "{said}");
     let total: i64 = bench.committed("g", &topic, 3).iter().filter_map(|(offset, _)| *offset).sum();
     assert_eq!(total, 120_000, "{said}");
+}
+
+/// Returns the broker that coordinates a group: the leader of its partition of the offsets topic.
+fn coordinator(client: &BaseConsumer, group: &str) -> i32 {
+    let metadata = client.fetch_metadata(Some("__consumer_offsets"), ANSWER).expect("an answer");
+    let partitions = metadata.topics()[0].partitions();
+    // The hash of Java's String.
+    let hash = group.bytes().fold(0i32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+    let number = (hash & i32::MAX) % i32::try_from(partitions.len()).expect("there are 50");
+    partitions.iter().find(|partition| partition.id() == number).expect("it exists").leader()
+}
+
+/// A coordinator that does not answer stops commits, and not the reading.
+#[test]
+fn a_group_whose_coordinator_hangs_reads_on() {
+    let Some(mut bench) = Bench::new("coordinator") else { return };
+    let broker = Broker { state: bench.dir.path("services"), name: "kafka3" };
+    bench.brokers = broker.start();
+    let topic = bench.topic("t", 1, &[]);
+    let record = event(1, "s");
+    let produce = || bench.produce([BaseRecord::to(topic.as_str()).payload(record.as_bytes())]);
+    let run = |group: &str| {
+        let from = bench.uri(&topic, &format!("?group={group}&rdkafka.auto.commit.interval.ms=100"));
+        bench.start("evt-ingest", &[&from, "--to", "out.jsonl"])
+    };
+    // The first group makes the offsets topic.
+    produce();
+    let first = run("first");
+    eventually("it has read", || lines(&bench.dir, "out.jsonl") == 1);
+    assert_eq!(stopped(first).0, 143);
+    let client: BaseConsumer = bench.config().create().expect("a client");
+    let leader = client.fetch_metadata(Some(&topic), ANSWER).expect("an answer").topics()[0].partitions()[0].leader();
+    let other = |group: &String| coordinator(&client, group) != leader;
+    let group = (0..100).map(|n| format!("g{n}")).find(other).expect("there are three brokers");
+    let child = run(&group);
+    eventually("it has read", || lines(&bench.dir, "out.jsonl") == 2);
+    let node = format!("kafka3.{}", coordinator(&client, &group));
+    broker.services(&["pause", &node]);
+    let mut count = 2;
+    eventually("record after record is read", || {
+        if lines(&bench.dir, "out.jsonl") == count {
+            produce();
+            count += 1;
+        }
+        count == 30
+    });
+    broker.services(&["resume", &node]);
+    assert_eq!(stopped(child).0, 143);
 }
 
 /// A broker that requires a password over TLS: a file has the settings, and evt reports a wrong password at once.
