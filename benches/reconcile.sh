@@ -21,8 +21,8 @@ measure() {
     echo -n "$1: " >&2
     "$python" "$root/benches/reconcile.py" measure "${@:2}"
 }
-# The faults are planted, so the exit status is 1.
 for lake in a b; do evt-ingest -q "$work/$lake.parquet" --to "parquet:$work/$lake"; done
+# The faults are planted, so the exit status is 1.
 for ((round = 1; round <= rounds; round++)); do
     measure "lakes, evt" evt-reconcile "parquet:$work/a" "parquet:$work/b" --by id --ids -q -o jsonl | wc -l || true
     measure "lakes, duckdb" "$python" "$root/benches/reconcile.py" join "$work/a/**/*.parquet" "$work/b/**/*.parquet"

@@ -76,7 +76,7 @@ pub struct AlertClock {
 /// A clock that advances with wall time.
 #[derive(Clone, Copy, Debug)]
 struct Running {
-    /// Since then (monotonic).
+    /// When it began to advance (monotonic).
     since: Duration,
     /// Its value then (µs).
     from: i64,

@@ -360,7 +360,7 @@ impl KafkaInput {
         match error.rdkafka_error_code().unwrap_or(Code::Unknown) {
             code if client::is_transient(code) && self.source.has_own_connections() => {
                 self.reported_down |= code == Code::AllBrokersDown;
-                // Each attempt to commit during an outage leaves such an error, so that no poll may find the queue empty.
+                // Each attempt to commit during an outage leaves such an error, so the queue may never be empty when it is polled.
                 self.check_health()
             }
             code if client::is_transient(code) => {

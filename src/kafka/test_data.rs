@@ -165,7 +165,7 @@ impl FakeCluster {
     /// Answers the commits so far.
     pub fn answer_late(&self) {
         for sender in self.senders.borrow_mut().drain(..) {
-            // Who has an answer already receives no second one.
+            // The receiver of a commit that was answered before is gone.
             let _ = sender.send(Ok(()));
         }
     }
