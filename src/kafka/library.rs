@@ -269,16 +269,20 @@ impl RecordSource for LibrarySource {
         self.checked("partitions cannot be read", assigned)
     }
 
-    /// librdkafka rejects a seek on a partition that it has stopped reading, so the partitions are assigned again.
+    /// librdkafka rejects a seek on a partition that it has stopped reading, so the partitions are assigned again. They are resumed
+    /// before: its thread begins to fetch some time after the assignment, and a resumption at that moment can make it discard
+    /// everything that it fetches (`rktp_version` would be newer than the fetch).
     fn reset(&mut self, starts: &[Position]) -> Result<()> {
         let list = list_of(&self.topics, starts)?;
+        let what = "partitions cannot be read on";
+        self.checked(what, self.client.resume(&list))?;
         let assigned = match self.client.rebalance_protocol() {
             RebalanceProtocol::Cooperative => {
                 self.client.incremental_unassign(&list).and_then(|()| self.client.incremental_assign(&list))
             }
             _ => self.client.assign(&list),
         };
-        self.checked("partitions cannot be read on", assigned.and_then(|()| self.client.resume(&list)))
+        self.checked(what, assigned)
     }
 
     fn pause(&mut self, partitions: &[PartitionId]) -> Result<()> {
