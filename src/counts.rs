@@ -186,6 +186,11 @@ impl fmt::Display for SinkCounts {
     }
 }
 
+/// Returns a number with its noun or verb in the singular or plural form: `1 record`, `2 records`.
+pub fn counted(count: u64, [one, many]: [&str; 2]) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,11 +6,17 @@
 //! that has ended does not hold C. C never goes back, and does not exist before every partition has begun, has ended or was quiet for
 //! [`HOLD`].
 //!
+//! A partition that keeps getting rows whose stream time stays behind that of others (a stuck clock, a batch of an hour ago) holds C for
+//! [`HOLD`] as well: C is at least the greatest stream time that partitions read to their ends had [`HOLD`] ago. Rows that are behind C
+//! then count from the next instant on.
+//!
 //! After a restart without new rows C continues from its last value, as if the process had not stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+/// Interval at which the stream time of partitions that are read to their ends is remembered.
+const SAMPLED: Duration = Duration::from_millis(100);
 /// How long a partition that is read to its end holds the clock.
 pub const HOLD: Duration = Duration::from_secs(1);
 /// How old the confirmation of an end may be while rows of other partitions advance the clock.
@@ -40,6 +46,8 @@ struct ClockPartition {
     first: Option<(i64, bool)>,
     /// The time in which everything that was there has been read.
     quiet: Option<Quiet>,
+    /// When its end was confirmed last; `None` if more rows were there.
+    at_end: Option<Duration>,
     is_ended: bool,
 }
 
@@ -71,6 +79,8 @@ pub struct AlertClock {
     noted: Option<Duration>,
     /// The end of the last stall.
     resumed: Duration,
+    /// What [`AlertClock::caught_up`] was in the last [`HOLD`], each with its time.
+    caught_up: VecDeque<(Duration, i64)>,
 }
 
 /// A clock that advances with wall time.
@@ -100,7 +110,7 @@ impl AlertClock {
     }
 
     fn partition(&mut self, key: PartitionKey) -> &mut ClockPartition {
-        let new = ClockPartition { stream_time: None, first: None, quiet: None, is_ended: false };
+        let new = ClockPartition { stream_time: None, first: None, quiet: None, at_end: None, is_ended: false };
         self.partitions.entry(key).or_insert(new)
     }
 
@@ -136,8 +146,9 @@ impl AlertClock {
     pub fn read(&mut self, key: PartitionKey, state: ReadState, at: Duration) {
         let partition = self.partition(key);
         match state {
-            ReadState::Behind => partition.quiet = None,
+            ReadState::Behind => (partition.quiet, partition.at_end) = (None, None),
             ReadState::AtEnd => {
+                partition.at_end = partition.at_end.max(Some(at));
                 let quiet = partition.quiet.get_or_insert(Quiet { since: at, confirmed: at });
                 quiet.confirmed = quiet.confirmed.max(at);
             }
@@ -159,6 +170,8 @@ impl AlertClock {
     pub fn note_time(&mut self, now: Duration) {
         if self.noted.replace(now).is_some_and(|noted| now.saturating_sub(noted) > STALL) {
             self.resumed = now;
+            // What partitions held at the end of a stall is a backlog.
+            self.caught_up.clear();
         }
     }
 
@@ -178,7 +191,7 @@ impl AlertClock {
                 self.run_on(greatest, released.zip(confirmed))
             }
             None => {
-                let oldest = self.resumed.max(now.saturating_sub(CONFIRMED_MAX));
+                let oldest = self.oldest_confirmation(now);
                 let is_free = |one: &ClockPartition| one.released().is_some_and(|(_, confirmed)| confirmed >= oldest);
                 let holding: Option<Vec<i64>> =
                     open().filter(|partition| !is_free(partition)).map(|partition| partition.stream_time).collect();
@@ -186,8 +199,35 @@ impl AlertClock {
                 holding.and_then(|stream_times| stream_times.into_iter().min())
             }
         };
-        self.clock = self.clock.max(clock);
+        self.clock = self.clock.max(clock).max(self.overdue(now));
         self.clock
+    }
+
+    /// Returns the time at which a confirmation of an end must have been made to count now.
+    fn oldest_confirmation(&self, now: Duration) -> Duration {
+        self.resumed.max(now.saturating_sub(CONFIRMED_MAX))
+    }
+
+    /// Returns the greatest stream time that partitions read to their ends had at least [`HOLD`] ago.
+    fn overdue(&mut self, now: Duration) -> Option<i64> {
+        if self.caught_up.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= SAMPLED) {
+            self.caught_up.extend(self.caught_up(now).map(|stream_time| (now, stream_time)));
+        }
+        let mut overdue = None;
+        while let Some((_, stream_time)) = self.caught_up.pop_front_if(|(at, _)| now.saturating_sub(*at) >= HOLD) {
+            overdue = overdue.max(Some(stream_time));
+        }
+        overdue
+    }
+
+    /// Returns the greatest stream time of the partitions that are read to their ends, but at most that of the others. `None` if no
+    /// partition is read to its end, or if one of the others has not begun.
+    fn caught_up(&self, now: Duration) -> Option<i64> {
+        let oldest = self.oldest_confirmation(now);
+        let open = || self.partitions.values().filter(|partition| !partition.is_ended);
+        let is_caught_up = |one: &&ClockPartition| one.at_end.is_some_and(|at| at >= oldest);
+        let greatest = open().filter(is_caught_up).filter_map(|partition| partition.stream_time).max()?;
+        open().filter(|one| !is_caught_up(one)).try_fold(greatest, |least, one| Some(least.min(one.stream_time?)))
     }
 
     /// Returns the clock while every partition is quiet, which is known `from` its release `to` its last confirmation.
@@ -252,6 +292,53 @@ mod tests {
         assert_eq!(clock.get(at(7)), Some(50 + 3_000_000), "all were released at second 4");
         clock.rows(key("1"), 40, 40, true);
         assert_eq!(clock.get(at(7)), Some(50 + 3_000_000), "the clock never goes back");
+    }
+
+    #[test]
+    fn a_partition_with_a_stuck_clock_or_a_constant_lag_holds_the_clock_for_a_second() {
+        for lag in [0, 600_000_000] {
+            let mut clock = AlertClock::default();
+            clock.rows(key("0"), 0, 0, false);
+            clock.rows(key("1"), -lag, -lag, false);
+            let millis = |tick: u64| Duration::from_millis(100 * tick);
+            for tick in 1..100 {
+                let time = i64::try_from(tick).unwrap() * 100_000;
+                clock.rows(key("0"), time, time, false);
+                // Its clock stands still, or it is ten minutes behind; both partitions are read to their ends.
+                let stuck = if lag == 0 { 1_000_000.min(time) } else { time - lag };
+                clock.rows(key("1"), stuck, stuck, false);
+                for name in ["0", "1"] {
+                    clock.read(key(name), ReadState::AtEnd, millis(tick));
+                }
+                let behind = time - clock.get(millis(tick)).unwrap();
+                assert!(tick < 20 || (900_000..=1_200_000).contains(&behind), "{behind} µs at {tick}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_partition_with_a_backlog_holds_the_clock_and_a_small_difference_does_not_advance_it() {
+        let mut clock = AlertClock::default();
+        clock.rows(key("0"), 0, 50_000_000, false);
+        clock.rows(key("1"), 0, 1_000_000, false);
+        for tick in 1..100 {
+            let (now, time) = (Duration::from_millis(100 * tick), i64::try_from(tick).unwrap() * 10_000);
+            clock.rows(key("0"), 50_000_000 + time, 50_000_000 + time, false);
+            clock.rows(key("1"), 1_000_000 + time, 1_000_000 + time, false);
+            clock.read(key("0"), ReadState::AtEnd, now);
+            clock.read(key("1"), ReadState::Behind, now);
+            assert_eq!(clock.get(now), Some(1_000_000 + time), "more rows of partition 1 are there");
+        }
+        let mut clock = AlertClock::default();
+        for tick in 1..100 {
+            let (now, time) = (Duration::from_millis(100 * tick), i64::try_from(tick).unwrap() * 100_000);
+            clock.rows(key("0"), time, time, false);
+            clock.rows(key("1"), time - 900_000, time - 900_000, false);
+            for name in ["0", "1"] {
+                clock.read(key(name), ReadState::AtEnd, now);
+            }
+            assert_eq!(clock.get(now), Some(time - 900_000));
+        }
     }
 
     #[test]

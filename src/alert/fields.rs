@@ -172,9 +172,10 @@ impl RuleFields {
         self.z
     }
 
-    /// Checks that every field was read. `created_at` and `updated_at` of a table are no part of a rule.
-    pub fn finish(self) -> Result<()> {
-        let unknown = self.fields.keys().find(|name| !matches!(name.as_str(), "created_at" | "updated_at"));
+    /// Checks that all fields are known. `created_at` and `updated_at` of a table are no part of a rule.
+    pub fn check_names(&self) -> Result<()> {
+        let known = |name: &String| FIELDS.contains(&name.as_str()) || name == "created_at" || name == "updated_at";
+        let unknown = self.fields.keys().find(|name| !known(name));
         match unknown {
             None => Ok(()),
             Some(name) => Err(Error::config(format!("unknown field {name}; {}", hint(name)))),

@@ -178,6 +178,7 @@ impl RuleDefinition {
     /// Errors: exit status 78 with the field that is wrong.
     pub fn parse(fields: Map<String, Value>, metrics: Option<&[NamedMetric]>) -> Result<Self> {
         let mut fields = RuleFields::new(fields);
+        fields.check_names()?;
         let rule_id = fields.text("rule_id")?;
         let name = fields.text("name")?;
         let id = rule_id.as_ref().or(name.as_ref()).ok_or_else(|| Error::config("expected name or rule_id"))?;
@@ -198,7 +199,6 @@ impl RuleDefinition {
             (one, other) => one.or(other).unwrap_or(true),
         };
         let repeat = fields.seconds("repeat", 1..=SPAN_MAX)?;
-        fields.finish()?;
         super::summary::check(&summary, &measure.by)?;
         let rule = AlertRule { rule_id, name, severity, threshold: Some(policy.threshold), labels };
         Ok(Self { rule: Arc::new(rule), measure, policy, channels, summary, is_enabled: enabled, repeat })
@@ -264,6 +264,9 @@ fn measure(fields: &mut RuleFields, metrics: Option<&[NamedMetric]>) -> Result<M
     let window = fields.seconds("window_seconds", 1..=WINDOW_MAX)?;
     let window = window.ok_or_else(|| Error::config("expected window_seconds"))?;
     let share = fields.text("share_of")?.map(|name| kind_of(&name, "share_of").map(Derived::ShareOf)).transpose()?;
+    if share.is_some() && !is_count(&aggregate) {
+        return Err(Error::config(format!("share_of: expected the aggregate count(…), found {aggregate}")));
+    }
     let compare = fields.seconds("compare", 1..=SPAN_MAX)?.map(Derived::Compare);
     let anomaly = fields.anomaly()?.map(|anomaly| anomaly.checked(window, SPAN_MAX)).transpose()?;
     let anomaly = anomaly.map(|AnomalyFields { baseline, min }| Derived::Anomaly { baseline, min });
@@ -273,6 +276,12 @@ fn measure(fields: &mut RuleFields, metrics: Option<&[NamedMetric]>) -> Result<M
         return Err(Error::config("expected one of share_of, compare and anomaly, found two"));
     }
     Ok(Measure { input, aggregate, filter, by, window, derived: first })
+}
+
+/// Whether an aggregate counts rows.
+fn is_count(aggregate: &str) -> bool {
+    let (name, _) = aggregate.split_once('(').unwrap_or((aggregate, ""));
+    name.trim().eq_ignore_ascii_case("count")
 }
 
 fn metric<'a>(name: &str, metrics: Option<&'a [NamedMetric]>) -> Result<&'a NamedMetric> {

@@ -1,9 +1,10 @@
 //! Events that the input may not hold, because a topic or store no longer has its first records.
 //!
-//! A partition whose first offset is not 0 may have begun with events that are gone. Their event time is at most the stream time
-//! of the first event that is left. A stored cell that may contain such an instant may count these events: it stays if it counts
-//! more events than the input gives it. (A first record that was rejected also makes the first offset greater than 0. Then
-//! nothing is gone, the stored cell does not count more, and it is corrected like any other.)
+//! A partition whose first offset is greater than 1 may have begun with events that are gone. (Offsets of topics begin with 0, line
+//! numbers of files with 1.) Their event time is at most the stream time of the first event that is left. A stored cell that may
+//! contain such an instant may count these events: it stays if it counts more events than the input gives it. (A first record that was
+//! rejected also makes the first offset greater. Then nothing is gone, the stored cell does not count more, and it is corrected like any
+//! other.)
 
 use super::cell::{CellContent, CellKey, StoredCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,14 +31,9 @@ pub struct KeptCells {
 }
 
 impl KeptCells {
-    /// Returns the number of cells.
-    pub fn len(&self) -> usize {
-        self.keys.len()
-    }
-
-    /// Returns the cells in the order of their keys.
-    pub fn keys(&self) -> impl Iterator<Item = &CellKey> {
-        self.keys.iter()
+    /// Returns the cells.
+    pub fn into_keys(self) -> BTreeSet<CellKey> {
+        self.keys
     }
 
     /// Whether a stored cell stays.

@@ -6,7 +6,7 @@ use crate::secret;
 use crate::store::remote::{rounded, trying_again};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A record that arrives within this time after the outage began may have been buffered before the outage, so it does not
 /// end the outage.
@@ -15,7 +15,8 @@ const LEFTOVERS: Duration = Duration::from_secs(1);
 /// The reachability of the brokers of one client; reports the beginning and the end of an outage.
 pub struct Health {
     topics: Topics,
-    down_since: Cell<Option<Instant>>,
+    /// When the outage began, on the run's monotonic clock.
+    down_since: Cell<Option<Duration>>,
     /// The number of the last outage that this client took part in.
     outage: Cell<Option<u64>>,
 }
@@ -30,18 +31,22 @@ impl Health {
     pub fn note_error(&self, code: Code) {
         // Other errors concern one broker. librdkafka may repeat this one after each failed attempt to connect.
         if code == Code::AllBrokersDown {
-            self.begin(Instant::now());
+            self.begin(self.now());
             self.report();
         }
     }
 
-    fn begin(&self, now: Instant) {
+    fn now(&self) -> Duration {
+        self.topics.run.clock.monotonic()
+    }
+
+    fn begin(&self, now: Duration) {
         self.down_since.set(self.down_since.get().or(Some(now)));
     }
 
     /// Reports the outage of this client, if there is one, once [`Outages`](crate::run::outages::Outages) confirms it as new.
     pub fn report(&self) {
-        if !self.is_up() && self.is_news(Instant::now()) {
+        if !self.is_up() && self.is_news(self.now()) {
             let limit = self.topics.address.options.wait.limit(true);
             self.say(&format!("{}: {}", describe(Code::AllBrokersDown), trying_again(limit, "wait")));
         }
@@ -53,7 +58,7 @@ impl Health {
         if self.is_up() {
             return;
         }
-        if let Some(away) = self.end(Instant::now()) {
+        if let Some(away) = self.end(self.now()) {
             self.say(&format!("brokers are available again after {}", whole_seconds(away)));
         }
     }
@@ -63,7 +68,7 @@ impl Health {
     }
 
     /// Whether the outage of this client must be reported now.
-    fn is_news(&self, now: Instant) -> bool {
+    fn is_news(&self, now: Duration) -> bool {
         let Some(since) = self.down_since.get() else { return false };
         let (number, is_news) = self.topics.run.outages.begin(&self.topics.address.brokers, since, now);
         self.outage.set(Some(number));
@@ -71,8 +76,8 @@ impl Health {
     }
 
     /// Ends the outage of this client; returns its duration if this client has to report the end.
-    fn end(&self, now: Instant) -> Option<Duration> {
-        self.down_since.get().filter(|since| now.saturating_duration_since(*since) > LEFTOVERS)?;
+    fn end(&self, now: Duration) -> Option<Duration> {
+        self.down_since.get().filter(|since| now.saturating_sub(*since) > LEFTOVERS)?;
         self.down_since.set(None);
         self.topics.run.outages.end(&self.topics.address.brokers, self.outage.get()?, now)
     }
@@ -85,9 +90,10 @@ impl Health {
     /// Checks the length of the outage. Errors: exit status 69 if it has lasted for `wait=`.
     pub fn check(&self, context: &Context) -> Result<()> {
         let address = &self.topics.address;
-        match self.down_since.get().zip(address.options.wait.limit(true)) {
-            Some((since, limit)) if since.elapsed() >= limit => {
-                let message = format!("{address}: no broker for {}", whole_seconds(since.elapsed()));
+        let away = self.down_since.get().map(|since| self.now().saturating_sub(since));
+        match away.zip(address.options.wait.limit(true)) {
+            Some((away, limit)) if away >= limit => {
+                let message = format!("{address}: no broker for {}", whole_seconds(away));
                 let cause = context.cause().unwrap_or_else(|| describe(Code::AllBrokersDown));
                 Err(Error::new(ErrorKind::Unavailable, message).because(cause))
             }
@@ -112,7 +118,6 @@ mod tests {
     /// Two clients of the same brokers in one run, with a clock in milliseconds since its start.
     struct Clients {
         topics: Topics,
-        start: Instant,
         healths: [Health; 2],
     }
 
@@ -121,18 +126,18 @@ mod tests {
             let run = Rc::new(Run::unwatched("evt-test", Clock::System));
             let topics = Topics::new(&Address::parse("//a:9092/t").unwrap(), &run);
             let healths = [Health::new(&topics), Health::new(&topics)];
-            Self { topics, start: Instant::now(), healths }
+            Self { topics, healths }
         }
 
         /// The client reports or confirms that no broker is reachable.
         fn go(&mut self, client: usize, millis: u64) -> bool {
-            let now = self.start + Duration::from_millis(millis);
+            let now = Duration::from_millis(millis);
             self.healths[client].begin(now);
             self.healths[client].is_news(now)
         }
 
         fn come_back(&mut self, client: usize, millis: u64) -> Option<u128> {
-            let now = self.start + Duration::from_millis(millis);
+            let now = Duration::from_millis(millis);
             self.healths[client].end(now).map(|away| away.as_millis())
         }
     }
@@ -144,7 +149,7 @@ mod tests {
         assert!(clients.go(0, 0));
         assert!(!clients.go(1, 10), "another client of the same brokers");
         assert!(!clients.go(0, 20), "the next attempt");
-        assert!(clients.topics.run.outages.begin("b", clients.start, clients.start).1, "other brokers");
+        assert!(clients.topics.run.outages.begin("b", Duration::ZERO, Duration::ZERO).1, "other brokers");
         assert_eq!(clients.come_back(0, 900), None, "buffered before the outage");
         assert_eq!(clients.come_back(0, 2000), Some(2000));
         assert_eq!((clients.come_back(1, 2010), clients.come_back(0, 2020)), (None, None));

@@ -162,7 +162,7 @@ impl KafkaInput {
         if !empty.is_empty() && empty.len() < cursors.len() {
             let list = self.names(&empty);
             self.topics.run.console.say(format!(
-                "{list}: empty; no window fires before its first record (set end=latest, or evt-window --idle-after)"
+                "{list}: empty; evt-window fires no window before its first record (--idle-after, or end=latest)"
             ));
         }
     }

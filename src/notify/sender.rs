@@ -331,7 +331,9 @@ impl Worker {
                 if now >= end {
                     self.outbox.finish(due, Outcome::Expired, now, Some(&cause))?;
                     let limit = rounded(self.channel.retry);
-                    self.lose(due, &format!("given up after {limit} (retry=): {cause}"), |counts| counts.expired += 1);
+                    self.lose(due, &format!("given up after {limit} (retry of the channel): {cause}"), |counts| {
+                        counts.expired += 1
+                    });
                 }
             }
         }
@@ -343,7 +345,7 @@ impl Worker {
         if self.away_since.is_none() {
             self.away_since = Some(Instant::now());
             let (name, limit) = (&self.channel.name, rounded(self.channel.retry));
-            self.console.say(format!("channel '{name}': {cause}: retrying for up to {limit} (retry=)"));
+            self.console.say(format!("channel '{name}': {cause}: retrying for up to {limit} (retry of the channel)"));
         }
         if !is_of_receiver {
             return Duration::ZERO;

@@ -1,5 +1,5 @@
-//! The hash of an event's content. Two events have the same content if source, event_type, user_id, client_timestamp and event_time
-//! are equal, and properties are the same JSON value: in any order of members and any spelling of strings and numbers.
+//! The hash of an event's content. Two events have the same content if event_id, source, event_type, user_id, client_timestamp and
+//! event_time are equal, and properties are the same JSON value: in any order of members and any spelling of strings and numbers.
 
 use crate::json::number::Decimal;
 use crate::json::text::unescape;
@@ -9,8 +9,14 @@ use crate::kind::rows::{Cell, RowColumns};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The columns that are compared, besides the properties.
-const COLUMNS: [usize; 5] =
-    [column::SOURCE, column::EVENT_TYPE, column::USER_ID, column::CLIENT_TIMESTAMP, column::EVENT_TIME];
+const COLUMNS: [usize; 6] = [
+    column::EVENT_ID,
+    column::SOURCE,
+    column::EVENT_TYPE,
+    column::USER_ID,
+    column::CLIENT_TIMESTAMP,
+    column::EVENT_TIME,
+];
 /// The length of a number that is hashed as an integer: its digits fit into 64 bits.
 const DIGITS: usize = 18;
 

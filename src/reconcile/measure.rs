@@ -61,8 +61,17 @@ pub fn lag_text(lags: &[PartitionLag], group: &str) -> String {
     out
 }
 
-/// Returns what is behind by more than `limit` (µs), with the partition that is furthest behind; `None` if nothing is.
+/// Returns the first partition whose committed offset is after its end; or what is behind by more than `limit` (µs), with the
+/// partition that is furthest behind; `None` if neither is so.
 pub fn lag_fault(lags: &[PartitionLag], group: &str, limit: Option<i64>) -> Option<String> {
+    let beyond = |lag: &PartitionLag| lag.committed.filter(|committed| *committed > lag.end);
+    if let Some((lag, committed)) = lags.iter().find_map(|lag| Some((lag, beyond(lag)?))) {
+        let PartitionLag { topic, partition, end, .. } = lag;
+        return Some(format!(
+            "group {group} has committed offset {committed} of {topic}/{partition}, which ends at {end}: the topic was created again, \
+             or records at its end are lost"
+        ));
+    }
     let late: Vec<_> = lags.iter().filter(|lag| limit.is_some_and(|limit| lag.behind > limit)).collect();
     let worst = late.iter().max_by_key(|lag| lag.behind)?;
     Some(format!(
@@ -161,6 +170,10 @@ mod tests {
         assert_eq!(lag_fault(&lags, "g", Some(400 * SECOND)), None);
         let expected = "group g is behind in 2 of 3 partitions; events/1: 7 records, 6m40s";
         assert_eq!(lag_fault(&lags, "g", Some(59 * SECOND)).as_deref(), Some(expected));
+        let lost = PartitionLag { committed: Some(11), ..lag(3, 0) };
+        let expected = "group g has committed offset 11 of events/3, which ends at 10: the topic was created again, or records at \
+                        its end are lost";
+        assert_eq!(lag_fault(&[lag(0, 0), lost], "g", None).as_deref(), Some(expected));
         let age = |age: Option<i64>| RowAge { name: "m".into(), newest: age.map(|_| 0), age };
         assert_eq!(age_fault(&[age(Some(5))], Some(5)), None);
         assert_eq!(age_fault(&[age(None)], None).as_deref(), Some("m: no row"));

@@ -2,6 +2,7 @@
 
 use super::entry::{ComparedRows, PartitionNames};
 use super::ranges::{FaultSummary, OffsetRange, RangeCounts};
+use crate::counts::counted;
 use crate::time::format_instant;
 
 /// Rows that do not take part in the verdict.
@@ -35,29 +36,36 @@ impl Verdict {
     /// Makes the verdict. `tolerance` is the share of units that may be wrong.
     pub fn new(faults: &FaultSummary, unjudged: Unjudged, tolerance: f64, shown: Shown<'_>) -> Self {
         let total = &faults.total;
-        let what = if shown.subject == ComparedRows::Metrics { "results" } else { "records" };
+        let what = match shown.subject {
+            ComparedRows::Metrics => ["result", "results"],
+            ComparedRows::Events => ["record", "records"],
+        };
+        let all = counted(total.a, what);
         let wrong = total.faults();
         let is_right = wrong == 0 || wrong as f64 <= tolerance * total.a as f64;
         let mut parts = vec![];
         if wrong == 0 {
-            parts.push(format!("all {} {what} are accounted for{}", total.a, outcomes(total)));
+            let all = if total.a == 1 { format!("{all} is") } else { format!("all {all} are") };
+            parts.push(format!("{all} accounted for{}", outcomes(total)));
         } else {
-            parts.push(format!("{} of {} {what}{}", described(total), total.a, outcomes(total)));
+            parts.push(format!("{} of {all}{}", described(total), outcomes(total)));
             let named = faults.first.iter().map(|range| located(range, shown)).collect::<Vec<_>>();
             parts.push(named.join("; "));
             let further = faults.ranges - faults.first.len() as u64;
             if further > 0 {
-                parts.push(format!("{further} further ranges"));
+                parts.push(counted(further, ["further range", "further ranges"]));
             }
             if is_right {
                 parts.push("within the tolerance".to_owned());
             }
         }
         if unjudged.rows > 0 {
-            parts.push(format!("{} rows of B outside of A's range were not judged", unjudged.rows));
+            let verbs = ["row of B outside of A's range was", "rows of B outside of A's range were"];
+            parts.push(format!("{} not judged", counted(unjudged.rows, verbs)));
         }
         if unjudged.unreadable > 0 {
-            parts.push(format!("{} records of B cannot be read", unjudged.unreadable));
+            let unreadable = counted(unjudged.unreadable, ["record", "records"]);
+            parts.push(format!("{unreadable} of B cannot be read"));
         }
         Self { is_right, line: parts.join("; ") }
     }

@@ -1,8 +1,10 @@
 //! Outages of brokers: decides which of a run's clients reports the beginning of an outage and which its end.
+//!
+//! Times are those of the run's monotonic clock.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// librdkafka may still deliver errors queued during an outage, and brokers that start may fail again. Errors that arrive
 /// within this time after its end do not begin a new outage at once.
@@ -25,22 +27,22 @@ struct Outage {
 /// Whether an outage is in progress, and since when.
 #[derive(Clone, Copy)]
 enum State {
-    Since(Instant),
-    Over(Instant),
+    Since(Duration),
+    Over(Duration),
 }
 
 impl Outages {
     /// Notes that a client has had no answer from these brokers since `since`. Returns the number of the outage, and whether
     /// the client must report it as new. Within `ECHO` of the end of the last outage it is new only after `STANDS`.
-    pub fn begin(&self, brokers: &str, since: Instant, now: Instant) -> (u64, bool) {
+    pub fn begin(&self, brokers: &str, since: Duration, now: Duration) -> (u64, bool) {
         let mut known = self.0.borrow_mut();
         let (number, since) = match known.get(brokers) {
             None => (1, since),
             Some(Outage { number, state: State::Since(_) }) => return (*number, false),
             Some(Outage { number, state: State::Over(at) }) => {
                 let since = since.max(*at);
-                let is_late_word = since.saturating_duration_since(*at) <= ECHO;
-                if is_late_word && now.saturating_duration_since(since) < STANDS {
+                let is_late_word = since.saturating_sub(*at) <= ECHO;
+                if is_late_word && now.saturating_sub(since) < STANDS {
                     return (*number, false);
                 }
                 (number + 1, since)
@@ -57,11 +59,11 @@ impl Outages {
 
     /// Notes that a client in outage `number` has an answer. Returns the length of the outage if the client must report its
     /// end.
-    pub fn end(&self, brokers: &str, number: u64, now: Instant) -> Option<Duration> {
+    pub fn end(&self, brokers: &str, number: u64, now: Duration) -> Option<Duration> {
         let mut known = self.0.borrow_mut();
         let outage = known.get_mut(brokers).filter(|outage| outage.number == number)?;
         let State::Since(since) = outage.state else { return None };
         outage.state = State::Over(now);
-        Some(now.saturating_duration_since(since))
+        Some(now.saturating_sub(since))
     }
 }

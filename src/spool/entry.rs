@@ -20,6 +20,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub const MARK: [u8; 4] = *b"evt\x01";
 /// Bytes before the body.
 pub const HEAD: usize = 16;
+/// Minimum size of a record in a body in bytes.
+const RECORD_MIN: usize = 9;
 /// Maximum size of a body in bytes.
 pub const BODY_MAX: usize = 256 << 20;
 
@@ -148,14 +150,13 @@ pub fn span(bytes: &[u8]) -> EntrySpan {
     }
 }
 
-/// Parses the entry at the start of `bytes`; `None` if it is damaged or incomplete.
-pub fn read(bytes: &[u8], seed: u64) -> Option<Entry> {
+/// Parses the entry at the start of `bytes`, whose memory its payloads share; `None` if it is damaged or incomplete.
+pub fn read(bytes: &Bytes, seed: u64) -> Option<Entry> {
     let EntrySpan::Entry(length) = span(bytes) else { return None };
-    let bytes = bytes.get(..length)?;
-    let check: u64 = Cursor::new(bytes.get(4..)?).le()?;
-    let is_whole = xxh3_64_with_seed(bytes.get(12..)?, seed) == check;
-    // The payloads share one copy of the body.
-    if is_whole { body(&Bytes::copy_from_slice(bytes.get(HEAD..)?)) } else { None }
+    let entry = bytes.get(..length)?;
+    let check: u64 = Cursor::new(entry.get(4..)?).le()?;
+    let is_whole = xxh3_64_with_seed(entry.get(12..)?, seed) == check;
+    if is_whole { body(&bytes.slice(HEAD..length)) } else { None }
 }
 
 fn body(bytes: &Bytes) -> Option<Entry> {
@@ -171,7 +172,12 @@ fn body(bytes: &Bytes) -> Option<Entry> {
     let headers = (0..header_count).map(|_| Some((text(&mut rest)?, text(&mut rest)?))).collect::<Option<_>>()?;
     let record_count: u32 = rest.le()?;
     offset.checked_add(i64::from(record_count))?;
-    let records = (0..record_count).map(|_| record(bytes, &mut rest)).collect::<Option<_>>()?;
+    // Each record has at least its flags and two lengths.
+    let room = usize::try_from(record_count).ok()?.min(rest.rest().len() / RECORD_MIN);
+    let mut records = Vec::with_capacity(room);
+    for _ in 0..record_count {
+        records.push(record(bytes, &mut rest)?);
+    }
     let request = Request { arrived_at, token, headers, key, records };
     rest.rest().is_empty().then_some(Entry { safe, offset, request })
 }

@@ -4,6 +4,10 @@ use proptest::prelude::*;
 
 const SEED: u64 = 7;
 
+fn read(bytes: &[u8], seed: u64) -> Option<Entry> {
+    super::read(&Bytes::copy_from_slice(bytes), seed)
+}
+
 fn fault() -> impl Strategy<Value = Fault> {
     (0..TYPES.len(), ".{0,20}").prop_map(|(code, message)| Fault::new(TYPES[code], message))
 }

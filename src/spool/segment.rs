@@ -10,6 +10,7 @@
 use super::entry::{self, EntrySpan};
 use super::request::Entry;
 use crate::error::{Error, Result};
+use bytes::{Buf, Bytes};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -105,10 +106,9 @@ pub struct SegmentReader {
     pub seed: u64,
     /// The offset of its first record.
     pub first: i64,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// The byte in the file that `start` corresponds to.
+    /// What was read of the file and belongs to no entry yet. Entries share its memory.
+    buffer: Bytes,
+    /// The byte in the file at which `buffer` begins.
     at: u64,
 }
 
@@ -134,13 +134,12 @@ impl SegmentReader {
             Err(error) => return Err(failed(path)(error)),
         }
         let Some((seed, first)) = read_header(&header) else { return Ok(None) };
-        let (path, buffer) = (path.to_owned(), vec![0; READ_BYTES]);
-        Ok(Some(Self { file, path, seed, first, buffer, start: 0, end: 0, at: HEADER }))
+        Ok(Some(Self { file, path: path.to_owned(), seed, first, buffer: Bytes::new(), at: HEADER }))
     }
 
     /// Continues at a byte.
     pub fn seek(&mut self, byte: u64) -> Result<()> {
-        (self.start, self.end, self.at) = (0, 0, byte);
+        (self.buffer, self.at) = (Bytes::new(), byte);
         self.file.seek(SeekFrom::Start(byte)).map_err(failed(&self.path)).map(|_| ())
     }
 
@@ -152,51 +151,39 @@ impl SegmentReader {
     /// Reads what follows, up to byte `limit`.
     pub fn next(&mut self, limit: u64) -> Result<Next> {
         loop {
-            let bytes = &self.buffer[self.start..self.end];
-            let have = bytes.len();
+            let have = self.buffer.len();
             let left = usize::try_from(limit.saturating_sub(self.at)).unwrap_or(usize::MAX);
-            match entry::span(bytes) {
+            match entry::span(&self.buffer) {
                 _ if left == 0 => return Ok(Next::Nothing),
                 EntrySpan::Damaged => return Ok(Next::Damaged),
                 EntrySpan::Entry(length) if length > left => return Ok(Next::Damaged),
                 EntrySpan::Entry(length) if length <= have => {
-                    let Some(entry) = entry::read(bytes, self.seed) else { return Ok(Next::Damaged) };
-                    self.start += length;
+                    let Some(entry) = entry::read(&self.buffer, self.seed) else { return Ok(Next::Damaged) };
+                    self.buffer.advance(length);
                     self.at += length as u64;
                     return Ok(Next::Entry(entry));
                 }
                 EntrySpan::Short if have >= left => return Ok(Next::Damaged),
-                EntrySpan::Entry(length) => self.fill(length.max(READ_BYTES).min(left), left)?,
-                EntrySpan::Short => self.fill(READ_BYTES.min(left), left)?,
+                EntrySpan::Entry(length) => self.fill(length.max(READ_BYTES).min(left))?,
+                EntrySpan::Short => self.fill(READ_BYTES.min(left))?,
             }
-            if self.end - self.start == have {
+            if self.buffer.len() == have {
                 // The file is shorter than `limit`.
                 return Ok(Next::Damaged);
             }
         }
     }
 
-    /// Reads until `wanted` bytes are in the buffer, or the file ends; never more than `most`, because bytes after the limit
-    /// may be truncated and written again.
-    fn fill(&mut self, wanted: usize, most: usize) -> Result<()> {
-        self.buffer.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, self.end - self.start);
-        if wanted > self.buffer.len() {
-            self.buffer.resize(wanted, 0);
-        } else if self.buffer.len() > READ_BYTES && wanted <= READ_BYTES && self.end <= READ_BYTES {
-            self.buffer.truncate(READ_BYTES);
-            self.buffer.shrink_to_fit();
-        }
-        let most = most.min(self.buffer.len());
-        while self.end < wanted {
-            match self.file.read(&mut self.buffer[self.end..most]) {
-                Ok(0) => break,
-                Ok(count) => self.end += count,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed(&self.path)(error)),
-            }
-        }
-        Ok(())
+    /// Reads until `wanted` bytes are in the buffer, or the file ends; no more, because bytes after the limit may be truncated and
+    /// written again.
+    fn fill(&mut self, wanted: usize) -> Result<()> {
+        // The memory is used again unless an entry still shares it.
+        let mut bytes = Vec::from(std::mem::take(&mut self.buffer));
+        let missing = wanted.saturating_sub(bytes.len());
+        bytes.reserve(missing);
+        let read = (&self.file).take(missing as u64).read_to_end(&mut bytes);
+        self.buffer = Bytes::from(bytes);
+        read.map(|_| ()).map_err(failed(&self.path))
     }
 
     /// Whether damage at byte `damaged` is more than a torn write: a whole entry follows which was written when the bytes up to
@@ -205,8 +192,9 @@ impl SegmentReader {
         self.seek(damaged)?;
         let mut rest = vec![];
         self.file.read_to_end(&mut rest).map_err(failed(&self.path))?;
+        let rest = Bytes::from(rest);
         let marks = memchr::memmem::find_iter(&rest, &entry::MARK);
-        let mut found = marks.filter_map(|at| entry::read(&rest[at..], self.seed));
+        let mut found = marks.filter_map(|at| entry::read(&rest.slice(at..), self.seed));
         Ok(found.any(|entry| entry.safe > damaged))
     }
 }

@@ -421,3 +421,74 @@ fn losses_are_reported_while_the_run_goes_on() {
         "{metrics}"
     );
 }
+
+#[test]
+fn a_partition_with_a_stuck_clock_does_not_silence_the_others() {
+    let Some(bench) = Bench::new("alert-stuck") else { return };
+    let (dir, topic) = (&bench.dir, bench.topic("t", 2, &[]));
+    let fields = json!({"where": "event_type = 'error'", "window_seconds": 5, "by": ["partition"]});
+    dir.write("rules.json", rules(&[rule(&fields)]));
+    let from = bench.uri(&topic, "");
+    let mut run = dir
+        .command("evt-alert", &["-q", "--rules", "rules.json", "--to", "out.jsonl", &from])
+        .spawn()
+        .expect("it starts");
+    let mut second = 0;
+    eventually("the errors of partition 0 fire", || {
+        // Both partitions get records all the time. The clock of partition 1 stands still from second 10 on.
+        let kind = if second > 20 { "error" } else { "view" };
+        let live = event(f64::from(second), &json!({"event_type": kind}));
+        let stuck = event(f64::from(second.min(10)), &json!({}));
+        bench.produce([record(&topic, 0, live.trim_end()), record(&topic, 1, stuck.trim_end())]);
+        second += 1;
+        std::fs::read_to_string(dir.path("out.jsonl")).is_ok_and(|rows| rows.contains("firing"))
+    });
+    run.kill().and_then(|()| run.wait()).expect("it runs");
+    assert_eq!(dir.rows("out.jsonl")[0]["dimensions"], json!({"partition": "0"}));
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_a_dead_letter_of_one_run_only() {
+    let dir = Dir::new("alert-letters");
+    let all = series(0.0, 40.0, 1.0, &json!({}));
+    let good = |from: usize, to: usize| all[from..to].iter().map(|(_, line)| line.as_str()).collect::<String>();
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 1000}))]));
+    let args = ["--state", "alerts.db", "--dlq", "dead.jsonl", "--strict", "in.jsonl"];
+    let run = |status: i32, letters: usize| {
+        let run = once(&dir, &args).ends_with(status);
+        assert_eq!((run.stderr(), dir.rows("dead.jsonl").len()), (String::new(), letters));
+    };
+    dir.write("in.jsonl", good(0, 10) + "no JSON\n" + &good(10, 20));
+    run(1, 1);
+    run(0, 1);
+    // A faulty record at the end of the file.
+    dir.write("in.jsonl", good(0, 10) + "no JSON\n" + &good(10, 20) + "nor this\n");
+    run(1, 2);
+    run(0, 2);
+    // The last line is still being written: it is no faulty record, and the next run reads it.
+    let (last, text) = (good(20, 21), good(0, 10) + "no JSON\n" + &good(10, 20) + "nor this\n");
+    dir.write("in.jsonl", text.clone() + &last[..last.len() / 2]);
+    run(0, 2);
+    dir.write("in.jsonl", text + &good(20, 40));
+    once(&dir, &[&args[..], &["--stats", "stats.json"]].concat()).succeeds();
+    assert_eq!(dir.rows("dead.jsonl").len(), 2);
+    let counts = &dir.rows("stats.json")[0]["counts"];
+    assert_eq!((&counts["out"], &counts["duplicate"], &counts["dead"]), (&json!(20), &json!(22), &json!(0)));
+}
+
+#[test]
+fn a_faulty_record_at_the_end_of_a_topic_is_a_dead_letter_of_one_run_only_and_a_new_state_begins_at_the_first_record() {
+    let Some(bench) = Bench::new("alert-tail") else { return };
+    let (dir, topic) = (&bench.dir, bench.topic("t", 2, &[]));
+    let all = series(0.0, 40.0, 1.0, &json!({}));
+    let values: Vec<&str> = all.iter().map(|(_, line)| line.trim_end()).chain(["no JSON"]).collect();
+    bench.produce(values.iter().map(|value| record(&topic, 0, value)));
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 5, "window_seconds": 10}))]));
+    let from = bench.uri(&topic, &format!("?end=latest&group={}-g", bench.prefix));
+    for state in ["one.db", "two.db"] {
+        for rows in [1, 0] {
+            let run = once(dir, &["--state", state, "--dlq", &format!("{state}.jsonl"), &from]).ends_with(1);
+            assert_eq!((run.rows().len(), dir.rows(&format!("{state}.jsonl")).len()), (rows, 1), "{state}: {run}");
+        }
+    }
+}

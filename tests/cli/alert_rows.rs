@@ -90,9 +90,16 @@ fn every_server_holds_alerts() {
     let topic = bench.topic("json", 2, &[]);
     bench.dir.run("evt-sink", &["alerts.jsonl", "-q", "--to", &bench.uri(&topic, "")]).succeeds();
     let records = bench.records(&topic);
-    assert!(records.iter().all(|record| record.key.as_deref() == Some("errors é \"1\"".as_bytes())));
-    let values = records.iter().map(|record| serde_json::from_slice(record.value.as_deref().expect("a value")));
-    assert_eq!(sorted(values.map(|value| value.expect("JSON")).collect()), sorted(rows()));
+    let value = |value: &Option<Vec<u8>>| -> Value {
+        serde_json::from_slice(value.as_deref().expect("a value")).expect("JSON")
+    };
+    let values = Vec::from_iter(records.iter().map(|record| value(&record.value)));
+    let ids = values.iter().map(|row| row["alert_id"].as_str().map(str::as_bytes));
+    assert!(
+        ids.eq(records.iter().map(|record| record.key.as_deref())),
+        "the firing and the end of an alert stay in order"
+    );
+    assert_eq!(sorted(values), sorted(rows()));
 }
 
 #[test]

@@ -303,3 +303,63 @@ fn a_check_names_the_state_and_every_channel() {
     let run = check("none/alerts.db").ends_with(74);
     assert!(run.stderr().contains("--state none/alerts.db: "), "{run}");
 }
+
+#[test]
+fn a_table_of_rules_that_people_made_stays_while_its_database_is_an_output() {
+    let Some((target, uri, schema)) = postgres() else { return };
+    let dir = Dir::new("alert-own-table");
+    views(&dir, 100.0);
+    let create = format!(
+        "CREATE SCHEMA {schema}; CREATE TABLE {schema}.alert_rules (rule_id uuid primary key, metric_name text, condition text,
+             threshold numeric, window_seconds int, notification_channel text, enabled boolean,
+             created_at timestamptz default now(), updated_at timestamptz default now());
+         INSERT INTO {schema}.alert_rules VALUES (gen_random_uuid(), 'views', 'GREATER_THAN', 5, 10, null, true)"
+    );
+    psql(&dir, &uri, &schema, &create);
+    dir.write("metrics.toml", "[[metric]]\nname = \"views\"\nsize = \"1m\"\n");
+    let rules = format!("{uri}?schema={schema}&table=alert_rules");
+    let args =
+        ["--once", "--rules", &rules, "-m", "metrics.toml", "--to", &format!("{target}&table=alerts"), "in.jsonl"];
+    for _ in 0..2 {
+        dir.run("evt-alert", &args).ends_with(1);
+    }
+    dir.run("evt-sink", &["-q", "in.jsonl", "--to", &target]).succeeds();
+    assert_eq!(
+        psql(&dir, &uri, &schema, "SELECT count(*) FROM alerts; SELECT metric_name FROM alert_rules").trim(),
+        "1\nviews"
+    );
+    psql(&dir, &uri, &schema, &format!("DROP SCHEMA {schema} CASCADE"));
+}
+
+#[test]
+fn a_misspelled_field_that_is_required_is_named() {
+    let dir = Dir::new("alert-typos");
+    views(&dir, 1.0);
+    for (wrong, right) in [
+        ("treshold", "threshold"),
+        ("window_second", "window_seconds"),
+        ("conditon", "condition"),
+        ("agregate", "aggregate"),
+    ] {
+        let mut fields = rule(&json!({}));
+        let value = fields.as_object_mut().expect("an object").remove(right).expect("a field");
+        fields[wrong] = value;
+        dir.write("rules.json", rules(&[fields]));
+        let run = once(&dir, &["in.jsonl"]).ends_with(78);
+        assert!(run.stderr().contains(&format!("unknown field {wrong}; did you mean {right}?")), "{run}");
+    }
+    dir.write("rules.json", rules(&[rule(&json!({"aggregate": "avg(latency)", "share_of": "event"}))]));
+    let run = once(&dir, &["in.jsonl"]).ends_with(78);
+    assert!(run.stderr().contains("share_of: expected the aggregate count(…), found avg(latency)"), "{run}");
+}
+
+#[test]
+fn a_check_names_a_channel_that_is_not_defined() {
+    let dir = Dir::new("alert-check-channel");
+    views(&dir, 1.0);
+    dir.write("rules.json", rules(&[rule(&json!({"notification_channel": "pager"}))]));
+    dir.write("channels.toml", "[[channel]]\nname = \"other\"\ntype = \"exec\"\ncommand = [\"true\"]\n");
+    let args = ["--check", "--rules", "rules.json", "--state", "alerts.db", "--notify", "channels.toml", "in.jsonl"];
+    let run = dir.run("evt-alert", &args).ends_with(78);
+    assert!(run.stderr().contains("rule r: channel 'pager' is not defined (--notify)"), "{run}");
+}

@@ -46,8 +46,9 @@ fn write_events(dir: &Dir) {
 
 /// The stored rows in the order of their keys.
 fn stored(dir: &Dir, store: &str) -> Vec<Value> {
-    let mut rows =
-        dir.run("evt-view", &["-q", "-o", "jsonl", &format!("{store}?table=aggregated_metrics")]).succeeds().rows();
+    let sign = if store.contains('?') { '&' } else { '?' };
+    let table = format!("{store}{sign}table=aggregated_metrics");
+    let mut rows = dir.run("evt-view", &["-q", "-o", "jsonl", &table]).succeeds().rows();
     rows.sort_by_key(|row| row["metric_id"].to_string());
     rows
 }
@@ -219,4 +220,64 @@ fn days_that_are_read_at_the_same_time_give_the_same_rows() {
     }
     let refused = dir.shell("evt-backfill parquet:raw -m metrics.toml --jobs 0 --to sqlite:m.db").ends_with(2);
     assert!(refused.stderr().contains("--jobs"), "{refused}");
+}
+
+#[test]
+fn a_lake_of_file_records_begins_with_the_first_line() {
+    let dir = Dir::new("backfill-first-line");
+    let event = |second: usize, kind: &str| {
+        format!(
+            "{{\"source\":\"a\",\"event_type\":\"{kind}\",\"server_timestamp\":\"2026-01-01T00:00:{second:02}Z\"}}\n"
+        )
+    };
+    dir.write("e.jsonl", (1..9).map(|n| event(n, if n % 2 == 0 { "view" } else { "click" })).collect::<String>());
+    let metric = "[[metric]]\nname = \"n\"\nsize = \"1m\"\nby = [\"event_type\"]\n";
+    dir.write("wrong.toml", metric);
+    dir.write("right.toml", format!("{metric}where = \"event_type <> 'click'\"\n"));
+    dir.shell("evt-ingest -q e.jsonl --to parquet:lake").succeeds();
+    dir.shell("evt-window -q parquet:lake -m wrong.toml --to sqlite:m.db").succeeds();
+    assert_eq!(stored(&dir, "sqlite:m.db").len(), 2);
+    let run = dir.shell("evt-backfill parquet:lake -m right.toml --to sqlite:m.db --all-closed").succeeds();
+    assert!(run.stderr().contains("1 retracted, 1 right"), "{run}");
+    assert_eq!(stored(&dir, "sqlite:m.db").len(), 1);
+}
+
+#[test]
+fn late_events_that_were_removed_can_be_counted_again_and_kept_cells_still_count_them() {
+    let dir = Dir::new("backfill-without-late");
+    let event = |second: usize| {
+        format!("{{\"source\":\"a\",\"server_timestamp\":\"2026-01-01T00:{:02}:{:02}Z\"}}\n", second / 60, second % 60)
+    };
+    // The third line is late for the first window.
+    dir.write("e.jsonl", [1, 200, 30, 300].map(event).concat());
+    dir.write("m.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\n");
+    let mut stores = vec!["sqlite:m.db".to_owned()];
+    stores.extend(crate::servers::postgres().map(|(uri, ..)| uri));
+    for store in stores {
+        let window = "evt-window -q e.jsonl -m m.toml --late late.jsonl";
+        dir.shell(&format!("rm -f late.jsonl; {window} --to '{store}'")).succeeds();
+        let values = |store: &str| {
+            let mut rows = stored(&dir, store);
+            rows.sort_by_key(|row| row["window_start"].to_string());
+            rows[0]["value"].clone()
+        };
+        let late = format!("evt-backfill e.jsonl -m m.toml --late-events late.jsonl --to '{store}'");
+        let without = format!("evt-backfill e.jsonl -m m.toml --without-late --to '{store}'");
+        for _ in 0..2 {
+            dir.shell(&late).succeeds();
+            assert_eq!(values(&store), 2.0, "{store}");
+            let run = dir.shell(&without).succeeds();
+            assert!(run.stderr().contains("1 cell no longer counts late events"), "{run}");
+            assert_eq!(values(&store), 1.0, "{store}");
+        }
+        dir.shell(&late).succeeds();
+        // The first records are gone: the cell stays as it is, and so does the record of its late event.
+        dir.shell("rm -rf rest; evt-ingest -q e.jsonl --where 'offset > 1' --to parquet:rest").succeeds();
+        let run = dir.shell(&without.replace("e.jsonl", "parquet:rest --all-closed")).succeeds();
+        assert!(run.stderr().contains("1 stored window counts events that the input does not hold"), "{run}");
+        assert!(!run.stderr().contains("no longer"), "{run}");
+        assert_eq!(values(&store), 2.0, "{store}");
+        let run = dir.shell(&without).succeeds();
+        assert!(run.stderr().contains("1 cell no longer counts late events"), "{run}");
+    }
 }

@@ -50,6 +50,7 @@ mod questions;
 mod raw;
 mod receivers;
 mod reconcile;
+mod reconcile_flags;
 mod reconcile_servers;
 mod record_parts;
 mod records;

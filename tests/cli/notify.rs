@@ -203,7 +203,10 @@ fn an_attempt_that_fails_is_repeated_under_its_key() {
         assert_eq!(counts["hook"], ChannelCounts { sent: 1, failures: 2, ..ChannelCounts::default() }, "{shown}");
         assert_eq!(keys(&receiver.posted()), vec![both(&alert)[0].clone(); 3], "{shown}");
         let said = state.said();
-        assert!(said.contains("retrying for up to 1h (retry=)") && said.contains("available again after"), "{said}");
+        assert!(
+            said.contains("retrying for up to 1h (retry of the channel)") && said.contains("available again after"),
+            "{said}"
+        );
         assert_eq!(said.lines().count(), 2, "{said}");
     }
 }
@@ -315,7 +318,7 @@ fn what_never_arrives_is_given_up_after_the_time_of_its_channel() {
         assert_eq!(state.outcomes(), ["firing expired", resolve], "{}", state.said());
         assert_eq!((counts["hook"].sent, counts["hook"].due), (0, 0));
         let said = state.said();
-        assert!(said.contains("given up after 300ms (retry=)") && said.contains(cause), "{said}");
+        assert!(said.contains("given up after 300ms (retry of the channel)") && said.contains(cause), "{said}");
     }
 }
 

@@ -462,3 +462,34 @@ fn a_ledger_in_postgres_is_shared() {
     let run = replay(&dir, &format!("--ledger '{uri}' --dry-run")).ends_with(1);
     assert_eq!(run.rows().iter().filter(|row| row["outcome"] == "done").count(), repairable(3000).len());
 }
+
+#[test]
+fn flags_of_the_correction_of_windows_are_refused_with_letters() {
+    let dir = shop("replay-flags", 30);
+    let range = "--since 2030-01-01T00:00:00Z --until 2030-01-02T00:00:00Z";
+    for flags in [range, "--only n", "--all-closed", "--late-events late.jsonl", "--without-late", "--jobs 2"] {
+        replay(&dir, &format!("{flags} --ledger sqlite:replay.db --to replayed.jsonl")).ends_with(2);
+    }
+    assert!(!dir.path("replayed.jsonl").exists());
+}
+
+#[test]
+fn a_repaired_copy_of_a_letter_is_replayed_although_the_first_copy_is_faulty() {
+    let dir = Dir::new("replay-copies");
+    dir.write("in.jsonl", "{\"source\":\"a\",\"server_timestamp\":\"yesterday\"}\n");
+    dir.shell("evt-ingest -q in.jsonl --dlq dead.jsonl --to null:").succeeds();
+    // The unrepaired letter, the repaired one, and that again.
+    let repaired = "sed 's/yesterday/2026-01-01T00:00:00Z/' dead.jsonl";
+    dir.shell(&format!("(cat dead.jsonl; {repaired}; {repaired}) > copies.jsonl")).succeeds();
+    let line = "evt-backfill --dead copies.jsonl";
+    let run = dir.shell(&format!("{line} --dry-run")).ends_with(1);
+    assert!(run.stderr().contains("1 would be replayed; 1 was replayed before, 1 is still faulty"), "{run}");
+    let run = dir.shell(&format!("{line} --ledger sqlite:replay.db --to replayed.jsonl")).ends_with(1);
+    assert!(
+        run.stderr().contains("1 replayed to") && run.stderr().contains("1 was replayed before, 1 is still faulty"),
+        "{run}"
+    );
+    assert_eq!(ids(&dir, "replayed.jsonl").len(), 1);
+    let run = dir.shell(&format!("{line} --ledger sqlite:replay.db --to replayed.jsonl")).succeeds();
+    assert!(run.stderr().contains("0 replayed") && run.stderr().contains("3 were replayed before"), "{run}");
+}

@@ -27,7 +27,7 @@ const CUT_HEADER: usize = 64;
 pub(super) fn default_key(kind: Option<Kind>) -> &'static str {
     match kind {
         Some(Kind::Metric) => "metric_id",
-        Some(Kind::Alert) => "rule",
+        Some(Kind::Alert) => "alert_id",
         _ => "source",
     }
 }

@@ -131,6 +131,12 @@ impl Step<'_> {
     pub fn compare(&self, stored: &BTreeMap<CellKey, StoredCell>) -> Difference {
         compare(&self.right, stored, self.missing)
     }
+
+    /// Returns the cells that no longer count late events once the step is applied. Stored cells that stay as they are still count
+    /// them.
+    pub fn released<'a>(&'a self, difference: &'a Difference) -> impl Iterator<Item = &'a CellKey> {
+        self.without_late.iter().filter(|key| !difference.kept.contains(*key))
+    }
 }
 
 /// The counts of a correction so far.
@@ -152,7 +158,7 @@ impl CorrectionCounts {
     /// Adds the cells of a step.
     pub fn add(&mut self, difference: &Difference) {
         self.unchanged += difference.unchanged;
-        self.kept += difference.kept;
+        self.kept += difference.kept.len() as u64;
         for change in &difference.changes {
             match (change.old, change.new) {
                 (None, _) => self.inserted += 1,

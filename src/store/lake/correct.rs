@@ -148,9 +148,12 @@ impl State {
         running.map(in_flight).collect()
     }
 
-    /// Applies what a step says of cells that count late events.
-    fn keep_late(&mut self, step: &Step<'_>) {
-        let gone = step.late.iter().map(|cell| &cell.key).chain(&step.without_late);
+    /// Applies what a step says of cells that count late events. A later run reads the late events of the released ones again.
+    fn keep_late(&mut self, step: &Step<'_>, difference: &Difference) {
+        if step.released(difference).next().is_some() {
+            self.positions.clear();
+        }
+        let gone = step.late.iter().map(|cell| &cell.key).chain(step.released(difference));
         let gone: BTreeSet<(&str, String, String, &str)> = gone
             .map(|key| (&*key.metric, format_instant(key.start), format_instant(key.end), key.dimensions.as_str()))
             .collect();
@@ -308,7 +311,7 @@ impl Corrections for LakeCorrections {
         let difference = self.compare(step)?;
         self.exchange(&difference)?;
         drop(names);
-        self.state.keep_late(step);
+        self.state.keep_late(step, &difference);
         let mut counts = CorrectionCounts::default();
         counts.add(&difference);
         self.update(|own| {

@@ -38,7 +38,7 @@ const STREAM_TIME: &str = COLUMNS[column::STREAM_TIME];
 /// Returns the table of a lake and the number of rows in its files.
 pub fn tables(location: &Location) -> Result<Tables> {
     let root = root(location)?;
-    let Some(kind) = kind_of(&root)? else { return Err(empty(&root)) };
+    let Some(kind) = kind_of(&root)? else { return empty(&root).map(|()| vec![(Kind::Event.table().to_owned(), 0)]) };
     let mut count = 0;
     for day in disk::days(&root)? {
         count += Day::open(&day)?.rows()?;
@@ -51,7 +51,7 @@ pub fn read(location: &Location, kind: Kind, request: ReadRequest) -> Result<Bat
     let root = root(location)?;
     match kind_of(&root)? {
         Some(found) => check_kind(&root, found, kind)?,
-        None => return Err(empty(&root)),
+        None => empty(&root)?,
     }
     batches_of_days(&root, kind, request)
 }
@@ -146,8 +146,15 @@ fn widen(extent: &mut StreamExtent, other: &StreamExtent) {
     extent.last_time = extent.last_time.max(other.last_time);
 }
 
-fn empty(root: &Path) -> Error {
-    Error::usage(format!("parquet:{}: expected files date=YYYY-MM-DD/*.parquet, found none", root.display()))
+/// Checks that a directory without files is a lake: a run has made it and has written no row. Errors: exit status 2.
+fn empty(root: &Path) -> Result<()> {
+    match root.join(".evt").is_dir() {
+        true => Ok(()),
+        false => {
+            let root = root.display();
+            Err(Error::usage(format!("parquet:{root}: expected files date=YYYY-MM-DD/*.parquet, found none")))
+        }
+    }
 }
 
 /// Checks that a lake holds the requested kind. Errors: exit status 2.

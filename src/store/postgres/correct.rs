@@ -173,7 +173,7 @@ impl Corrections for PostgresCorrections {
         self.transact(async |link| {
             let difference = step.compare(&stored(link, step, "FOR UPDATE").await?);
             write(link, &Writer { run: &run, now: micros, retracts: false }, &difference).await?;
-            keep_late(link, step, &id).await?;
+            keep_late(link, step, &difference, &id).await?;
             let mut counts = CorrectionCounts::default();
             counts.add(&difference);
             let progress = format_instant(step.progress.clamp(EARLIEST, LATEST));
@@ -220,7 +220,7 @@ async fn write(link: &Link, writer: &Writer<'_>, difference: &Difference) -> Res
 }
 
 /// Keeps the cells that count late events, and removes those that no longer do.
-async fn keep_late(link: &Link, step: &Step<'_>, id: &str) -> Result<(), Failure> {
+async fn keep_late(link: &Link, step: &Step<'_>, difference: &Difference, id: &str) -> Result<(), Failure> {
     let put = "INSERT INTO corrected_cells
         VALUES ($1, $2::TEXT::TIMESTAMPTZ, $3::TEXT::TIMESTAMPTZ, $4::TEXT::JSONB, $5::TEXT::TIMESTAMPTZ, $6)
         ON CONFLICT (metric_name, window_start, window_end, dimensions)
@@ -233,10 +233,15 @@ async fn keep_late(link: &Link, step: &Step<'_>, id: &str) -> Result<(), Failure
     }
     let delete = "DELETE FROM corrected_cells WHERE metric_name = $1 AND window_start = $2::TEXT::TIMESTAMPTZ
         AND window_end = $3::TEXT::TIMESTAMPTZ AND dimensions = $4::TEXT::JSONB";
-    for key in &step.without_late {
+    let mut is_any = false;
+    for key in step.released(difference) {
         let delete = link.prepare(delete).await?;
         let (start, end) = (format_instant(key.start), format_instant(key.end));
         link.client.execute(&delete, &[&&*key.metric, &start, &end, &key.dimensions]).await?;
+        is_any = true;
+    }
+    if is_any {
+        link.client.execute("DELETE FROM late_positions", &[]).await?;
     }
     Ok(())
 }

@@ -240,7 +240,7 @@ impl Ledger for PostgresLedger {
     fn claim(&mut self, writer: Writer<'_>, entries: &[ReplayEntry]) -> Result<BatchClaim> {
         let claimed = self.transact(async |link| claim(link, writer, entries).await)?;
         claimed.ok_or_else(|| {
-            let message = format!("{}: another replay has taken over {}", self.server.shown, writer.target);
+            let message = format!("{}: another replay with this ledger has taken over", self.server.shown);
             Error::new(ErrorKind::Fenced, message)
         })
     }

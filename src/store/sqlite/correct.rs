@@ -160,7 +160,7 @@ impl Corrections for SqliteCorrections {
         self.transact(|tx| {
             let difference = step.compare(&stored(tx, step)?);
             write(tx, &run, &difference)?;
-            keep_late(tx, step, &id)?;
+            keep_late(tx, step, &difference, &id)?;
             let mut counts = CorrectionCounts::default();
             counts.add(&difference);
             let progress = format_instant(step.progress.clamp(EARLIEST, LATEST));
@@ -215,8 +215,8 @@ fn write(tx: &Transaction<'_>, run: &str, difference: &Difference) -> Result<(),
     Metrics::new(tx, run, &mut overlap, &mut retracts)?.write(&batch, &mut counts)
 }
 
-/// Keeps the cells that count late events, and removes those that no longer do.
-fn keep_late(tx: &Transaction<'_>, step: &Step<'_>, id: &str) -> Result<(), Failure> {
+/// Keeps the cells that count late events, and removes those that no longer do. A later run reads the late events of these again.
+fn keep_late(tx: &Transaction<'_>, step: &Step<'_>, difference: &Difference, id: &str) -> Result<(), Failure> {
     let mut put = tx.prepare_cached(
         "INSERT INTO corrected_cells VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT DO UPDATE SET late_until = excluded.late_until, correction = excluded.correction",
@@ -228,8 +228,13 @@ fn keep_late(tx: &Transaction<'_>, step: &Step<'_>, id: &str) -> Result<(), Fail
     let mut delete = tx.prepare_cached(
         "DELETE FROM corrected_cells WHERE metric_name = ?1 AND window_start = ?2 AND window_end = ?3 AND dimensions = ?4",
     )?;
-    for key in &step.without_late {
+    let mut is_any = false;
+    for key in step.released(difference) {
         delete.execute(params![&*key.metric, format_instant(key.start), format_instant(key.end), key.dimensions])?;
+        is_any = true;
+    }
+    if is_any {
+        tx.execute("DELETE FROM late_positions", [])?;
     }
     Ok(())
 }

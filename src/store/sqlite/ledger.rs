@@ -230,7 +230,7 @@ impl Ledger for SqliteLedger {
             Ok(Some(BatchClaim { batch: NO_BATCH, found }))
         })?;
         claimed.ok_or_else(|| {
-            let message = format!("{}: another replay has taken over {}", self.file, writer.target);
+            let message = format!("{}: another replay with this ledger has taken over", self.file);
             Error::new(ErrorKind::Fenced, message)
         })
     }

@@ -1,6 +1,7 @@
 //! One input of evt-alert: its source, the positions of its partitions, and the rows for the engine.
 
 use super::files::FileMark;
+use super::letters::FileLetters;
 use super::state::TopicPosition;
 use super::writer::Writer;
 use crate::alert::clock::{AlertClock, PartitionKey, ReadState};
@@ -111,6 +112,8 @@ pub struct Feed {
     pub is_ended: bool,
     /// Rows by outcome.
     pub counts: Counts,
+    /// The dead letters of a file.
+    pub letters: FileLetters,
     ends: TopicEnds,
     /// Whether the source has named the partitions.
     has_partitions: bool,
@@ -131,6 +134,7 @@ impl Feed {
             is_topic,
             is_ended: false,
             counts: Counts::default(),
+            letters: FileLetters::default(),
             ends: TopicEnds::default(),
             has_partitions: false,
             whole: WholeInput { key, is_only: false, has_letters: false },
@@ -147,9 +151,10 @@ impl Feed {
         self.ends.silent_since.is_some()
     }
 
-    /// Continues a file after the rows that an earlier run has evaluated.
-    pub fn resume(&mut self, mark: FileMark) {
+    /// Continues a file after the rows that an earlier run has evaluated. `is_last_line_open`: its last line has no line break.
+    pub fn resume(&mut self, mark: FileMark, is_last_line_open: bool) {
         self.known.to = mark.last_offset;
+        self.letters = FileLetters::new(mark.last_offset, is_last_line_open);
         self.mark = Some(mark);
     }
 
@@ -210,6 +215,29 @@ impl Feed {
         if let Some(topic) = to.positions.keys().find(|(number, ..)| *number == self.number).map(|key| key.1.clone()) {
             let stream_time = to.clock.stream_time(&self.whole.key);
             to.positions.insert((self.number, topic, WHOLE.to_owned()), TopicPosition { next: 0, stream_time });
+        }
+        Ok(())
+    }
+
+    /// At the end of the input, moves the positions of a topic of events past records that became no rows, once their letters are
+    /// durable: no later run reads these records again.
+    fn end_topic(&mut self, to: &mut Intake<'_>) -> Result<()> {
+        let (_, reached) = self.source.reached()?;
+        if self.whole.is_only || self.source.kind() != Kind::Event || self.source.reports_partitions() {
+            return Ok(());
+        }
+        for one in reached {
+            let origin = self.ends.origin.as_ref().unwrap_or(&one.topic);
+            let key = (self.number, origin.clone(), one.partition.to_string());
+            let known = to.positions.get(&key).copied();
+            if known.is_some_and(|known| known.next >= one.next) {
+                continue;
+            }
+            if std::mem::take(&mut self.whole.has_letters) {
+                to.outputs.settle()?;
+            }
+            let stream_time = known.and_then(|known| known.stream_time).or(one.stream_time);
+            to.positions.insert(key, TopicPosition { next: one.next, stream_time });
         }
         Ok(())
     }
@@ -294,11 +322,12 @@ impl Feed {
             Item::Control(_) => {}
             Item::Dead(letters) => {
                 self.whole.has_letters = true;
-                to.outputs.letters(letters)?;
+                self.letters.take(letters)?.into_iter().try_for_each(|letters| to.outputs.letters(letters))?;
             }
             Item::Idle => {}
             Item::End(end) => {
                 self.is_ended = true;
+                self.end_letters(to)?;
                 // What a stopped run has not read yet holds the clock: the next run reads it.
                 if end.how == How::Exhausted {
                     to.clock.withdraw(&self.whole.key);
@@ -310,6 +339,23 @@ impl Feed {
             }
         }
         Ok(FeedStep::More)
+    }
+
+    /// Writes the last letter of a file unless its line is not complete, and moves the position past the records with letters.
+    fn end_letters(&mut self, to: &mut Intake<'_>) -> Result<()> {
+        if self.is_topic {
+            return self.end_topic(to);
+        }
+        let Some(mark) = &mut self.mark else { return Ok(()) };
+        if let Some(letter) = self.letters.end(mark.last_offset) {
+            to.outputs.letters(letter)?;
+        }
+        // The position of other rows is their number.
+        if let Some(last) = self.letters.last().filter(|_| self.source.kind() == Kind::Event && !self.whole.is_only) {
+            to.outputs.settle()?;
+            mark.last_offset = mark.last_offset.max(last);
+        }
+        Ok(())
     }
 
     fn rows(&mut self, batch: RecordBatch, to: &mut Intake<'_>) -> Result<()> {

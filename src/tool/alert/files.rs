@@ -37,6 +37,8 @@ pub struct KnownFile {
     pub former_name: Option<String>,
     /// Whether it has no rows: it is empty, or has nothing but the header of a CSV file. It has no position.
     pub is_begun_anew: bool,
+    /// Whether its last line has no line break, so that a program may be writing it.
+    pub is_last_line_open: bool,
 }
 
 /// Reads a file once and compares it with `known`.
@@ -73,7 +75,7 @@ pub fn identify(path: &Path, name: &str, known: &[FileMark], ratio_max: u64) -> 
         last_offset: same.map_or(-1, |mark| mark.last_offset),
     };
     let former_name = same.filter(|mark| mark.name != name).map(|mark| mark.name.clone());
-    Ok(KnownFile { mark, former_name, is_begun_anew })
+    Ok(KnownFile { mark, former_name, is_begun_anew, is_last_line_open: found.last.is_some_and(|byte| byte != b'\n') })
 }
 
 /// Whether a file is one line of CSV.
@@ -112,6 +114,8 @@ struct Scan {
     head: Vec<u8>,
     length: u64,
     tail_hash: u64,
+    /// The last byte.
+    last: Option<u8>,
     /// For each known mark the hash before its position; `None` if the file is shorter.
     tails: Vec<Option<u64>>,
 }
@@ -121,7 +125,7 @@ fn scan(file: File, known: &[FileMark], ratio_max: u64) -> Result<Scan> {
     let mut order: Vec<usize> = (0..known.len()).collect();
     order.sort_by_key(|at| known[*at].length);
     let mut order = order.into_iter().peekable();
-    let mut found = Scan { head: vec![], length: 0, tail_hash: 0, tails: vec![None; known.len()] };
+    let mut found = Scan { head: vec![], length: 0, tail_hash: 0, last: None, tails: vec![None; known.len()] };
     let (mut tail, mut buffer): (Vec<u8>, Vec<u8>) = (vec![], vec![0; 64 << 10]);
     loop {
         let read = reader.read(&mut buffer)?;
@@ -143,6 +147,7 @@ fn scan(file: File, known: &[FileMark], ratio_max: u64) -> Result<Scan> {
         }
     }
     found.tail_hash = xxh3_64(&tail);
+    found.last = tail.last().copied();
     Ok(found)
 }
 

@@ -1,5 +1,6 @@
 //! Reports of rows that a running evt-alert leaves out.
 
+use crate::counts::counted;
 use std::time::Duration;
 
 /// Interval of the reports.
@@ -20,11 +21,23 @@ impl LossReport {
             return None;
         }
         (self.said, self.known) = (Some(now), (late, refused));
-        let late = (late > 0).then(|| format!("{late} rows behind the alert clock were not evaluated"));
-        let refused = (refused > 0).then(|| format!("{refused} rows of groups beyond --max-groups were left out"));
+        let late = (late > 0).then(|| late_rows(late));
+        let verbs = ["row of a group beyond --max-groups was", "rows of groups beyond --max-groups were"];
+        let refused = (refused > 0).then(|| format!("{} left out", counted(refused, verbs)));
         let parts: Vec<String> = late.into_iter().chain(refused).collect();
         Some(format!("so far {}", parts.join(", ")))
     }
+
+    /// Whether the last line had this number of rows behind the alert clock.
+    pub fn has_told(&self, late: u64) -> bool {
+        self.known.0 == late
+    }
+}
+
+/// Returns the line about rows behind the alert clock.
+pub fn late_rows(late: u64) -> String {
+    let rows = ["row behind the alert clock was", "rows behind the alert clock were"];
+    format!("{} not evaluated", counted(late, rows))
 }
 
 #[cfg(test)]

@@ -54,13 +54,28 @@ impl RuleMessages {
             }
             return;
         }
-        for rule in rules {
-            for channel in rule.channels.iter().filter(|channel| !defined.contains(*channel)) {
-                let line = format!("rule {}: channel '{channel}' is not defined (--notify)", rule.rule.name);
-                if self.channels.insert(line.clone()) {
-                    self.console.warn(line);
-                }
+        for line in undefined_channels(rules, defined) {
+            if self.channels.insert(line.clone()) {
+                self.console.warn(line);
             }
         }
     }
+
+    /// No rule is left.
+    pub fn emptied(&self) {
+        self.console
+            .warn("no rule is left: what fires is resolved, and nothing is evaluated until there are rules again");
+    }
+}
+
+/// Returns a line for each channel that a rule names and that is not among those of `--notify`.
+pub fn undefined_channels(rules: &[RuleDefinition], defined: &BTreeSet<String>) -> Vec<String> {
+    let undefined = |rule: &RuleDefinition| {
+        let name = rule.rule.name.clone();
+        let channels = rule.channels.iter().filter(|channel| !defined.contains(*channel)).cloned();
+        channels
+            .map(move |channel| format!("rule {name}: channel '{channel}' is not defined (--notify)"))
+            .collect::<Vec<_>>()
+    };
+    rules.iter().flat_map(undefined).collect()
 }

@@ -10,6 +10,7 @@
 
 mod feed;
 mod files;
+mod letters;
 mod load;
 mod losses;
 mod messages;
@@ -141,6 +142,7 @@ impl Tool for Args {
     }
 
     fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
+        let mut rules = vec![];
         if let Some(loader) = findings.take(self.loader())
             && let Some(set) = findings.take(loader.load())
         {
@@ -148,8 +150,13 @@ impl Tool for Args {
                 .into_iter()
                 .for_each(|bad| _ = findings.take::<()>(Err(bad.error.at(format!("rule {}", bad.name)))));
             set.rules.iter().for_each(|rule| findings.ready(format!("rule {}", rule.rule.name)));
+            rules = set.rules;
         }
         if let Some(channels) = self.notify.as_deref().and_then(|path| findings.take(Channels::read(path))) {
+            let defined = channels.names().map(str::to_owned).collect();
+            for line in messages::undefined_channels(&rules, &defined) {
+                findings.take::<()>(Err(Error::config(line)));
+            }
             channels.names().for_each(|name| findings.ready(format!("channel '{name}'")));
         }
         if let Some(path) = self.state.as_deref()
@@ -292,8 +299,8 @@ impl Args {
         if let Uri::Kafka(address) = &mut opened {
             let (kept, of_whole) = alerts.kept(address, options.origin.as_deref())?;
             whole = of_whole;
-            // The positions of the state count, whatever the group has committed.
-            if !kept.is_empty() {
+            // The positions of the state count, whatever the group has committed; a new state begins with the first records.
+            if !kept.is_empty() || self.state.is_some() && address.options.start.is_none() {
                 address.options.start = Some(Bound::Kept(kept.clone()));
             }
             positions = kept;
@@ -311,8 +318,8 @@ impl Args {
         if let Some(whole) = whole {
             feed.resume_whole(whole.stream_time, alerts.clock());
         }
-        if let Some(KnownFile { mark, .. }) = file {
-            feed.resume(mark);
+        if let Some(KnownFile { mark, is_last_line_open, .. }) = file {
+            feed.resume(mark, is_last_line_open);
         }
         Ok(feed)
     }

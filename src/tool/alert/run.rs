@@ -1,8 +1,9 @@
 //! The loop of evt-alert: reads the inputs, advances the alert clock, stores the state, and writes rows and notifications.
 
 use super::feed::{Feed, FeedStep, Intake, WHOLE};
+use super::letters::FileLetters;
 use super::load;
-use super::losses::LossReport;
+use super::losses::{LossReport, late_rows};
 use super::messages::RuleMessages;
 use super::refresh::RuleRefresh;
 use super::state::{Commit, RuleEdit, StateFile, TopicPosition};
@@ -287,6 +288,9 @@ impl AlertRun {
         if edits.is_empty() {
             return Ok(());
         }
+        if rules.is_empty() {
+            self.messages.emptied();
+        }
         let transitions = self.engine.set_rules(rules, self.run.clock.now())?;
         self.progress.waiting.extend(transitions);
         self.commit(&edits)
@@ -298,6 +302,9 @@ impl AlertRun {
         for feed in &self.feeds {
             counts.add(&feed.counts);
             counts.add_lost(&feed.source.counts());
+            let FileLetters { known, unfinished, .. } = feed.letters;
+            counts.dead -= known + unfinished;
+            counts.add(&Counts { duplicate: known, filtered: unfinished, ..Counts::default() });
         }
         self.outputs.count_lost(&mut counts);
         counts
@@ -307,7 +314,10 @@ impl AlertRun {
     fn show(&mut self) -> Result<()> {
         let (counts, run) = (self.counts(), self.run.clone());
         let refused: u64 = self.engine.refused().iter().map(|(_, rows)| rows).sum();
-        if let Some(line) = self.progress.losses.line(counts.late, refused, run.clock.monotonic()) {
+        // The end of a run tells the losses of a job of cron.
+        if !self.services.is_once
+            && let Some(line) = self.progress.losses.line(counts.late, refused, run.clock.monotonic())
+        {
             run.console.warn(line);
         }
         if run.stop.signal().is_some() {
@@ -481,9 +491,8 @@ impl AlertRun {
         for (rule, rows) in self.engine.refused() {
             console.warn(format!("rule {rule}: {rows} rows of groups beyond --max-groups were left out"));
         }
-        if counts.late > 0 {
-            let late = counts.late;
-            console.warn(format!("{late} rows behind the alert clock were not evaluated"));
+        if counts.late > 0 && !self.progress.losses.has_told(counts.late) {
+            console.warn(late_rows(counts.late));
         }
         let firing = self.engine.firing();
         let (fired, resolved) = (self.progress.fired, self.progress.resolved);

@@ -7,6 +7,9 @@ use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::collections::BTreeSet;
 
+/// The greatest offset of a partition's first record: offsets of topics begin with 0, line numbers of files with 1.
+const FIRST_MAX: i64 = 1;
+
 /// The partitions that have begun, and the events that are missing before their first records.
 pub(super) struct Gaps {
     begun: BTreeSet<(String, String)>,
@@ -58,7 +61,7 @@ impl Gaps {
     /// Adds a partition, unless it is known. Returns its first record if that is not the first of the partition.
     fn begin(&mut self, origin: String, partition: String, offset: i64, stream_time: i64) -> Option<String> {
         let shown = format!("{origin}/{partition}@{offset}");
-        if !self.begun.insert((origin, partition)) || offset <= 0 || self.is_whole {
+        if !self.begun.insert((origin, partition)) || offset <= FIRST_MAX || self.is_whole {
             return None;
         }
         self.missing.add(stream_time.saturating_add(self.margin));

@@ -2,7 +2,7 @@
 
 use super::args::BothArgs;
 use super::target::{ReplayTarget, Replayed};
-use crate::counts::Counts;
+use crate::counts::{Counts, counted};
 use crate::error::Result;
 use crate::json::text::write_uuid;
 use crate::kind::SELECTION_KEY;
@@ -30,6 +30,8 @@ use std::time::Duration;
 const BATCH: usize = 500;
 /// Batches per second with `--rate`, so that the letters are spread over the second.
 const BATCHES: u64 = 20;
+/// Maximum number of letters that `--dry-run` remembers; it shows further copies of others as letters of their own.
+const WOULD_REPLAY_MAX: usize = 1 << 20;
 
 /// Repairs letters, validates them and writes them to the target.
 pub(super) struct Replay {
@@ -41,6 +43,8 @@ pub(super) struct Replay {
     target: Option<ReplayTarget>,
     /// With `--dry-run`, that of an earlier replay, if there is one.
     ledger: Option<Box<dyn Ledger>>,
+    /// With `--dry-run`, the first letters that would be replayed, in place of the ledger that would know them.
+    would_replay: HashSet<Id>,
     /// `--rate`: letters per second.
     rate: Option<u64>,
     /// When the first batch began, and the letters that have been tried since.
@@ -82,7 +86,8 @@ impl Replay {
         let schema = &both.schema;
         let validator = Validator::new(Options { subject: schema.subject.clone(), closed: schema.no_extra_fields });
         let (rate, totals) = (both.rate, Totals::default());
-        Self { run, repair, validator, schemas, target: None, ledger: None, rate, began: None, totals }
+        let would_replay = HashSet::new();
+        Self { run, repair, validator, schemas, target: None, ledger: None, would_replay, rate, began: None, totals }
     }
 
     /// Adds the target and the ledger.
@@ -110,9 +115,10 @@ impl Replay {
         let mut counts = Counts { taken: rows as u64, ..Counts::default() };
         let of_rate = |rate: u64| usize::try_from(rate / BATCHES).unwrap_or(BATCH).clamp(1, BATCH);
         let size = self.rate.map_or(BATCH, of_rate);
+        let columns = LetterRows::new(letters);
         let mut start = 0;
         while start < rows && !out.is_stopping() {
-            let size = size.min(rows - start);
+            let size = distinct(&columns, start, size.min(rows - start));
             self.on_batch_of(&letters.slice(start, size), &mut counts, out)?;
             start += size;
             self.pace(out)?;
@@ -161,9 +167,9 @@ impl Replay {
             Some(ledger) => ledger.states(&ids)?,
             None => vec![LetterState::Due; ids.len()],
         };
-        let (mut seen, mut due) = (HashSet::new(), vec![]);
+        let mut due = vec![];
         for (row, found) in found.into_iter().enumerate() {
-            batch.shown[row].outcome = if found == LetterState::Done || !seen.insert(ids[row]) {
+            batch.shown[row].outcome = if found == LetterState::Done || self.would_replay.contains(&ids[row]) {
                 counts.duplicate += 1;
                 self.totals.done += 1;
                 "done"
@@ -222,6 +228,9 @@ impl Replay {
                 for (at, row) in repaired.rows.iter().enumerate() {
                     objects.write(at, batch.shown[*row].record.get_or_insert_default());
                     batch.shown[*row].event_id = Some(entries[at].event_id);
+                    if self.would_replay.len() < WOULD_REPLAY_MAX {
+                        self.would_replay.insert(entries[at].letter_id);
+                    }
                 }
                 vec![Some(LetterState::Due); entries.len()]
             }
@@ -343,9 +352,11 @@ impl Replay {
     }
 }
 
-/// Returns a number with the verb in its singular or plural form.
-fn counted(count: u64, [one, many]: [&str; 2]) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
+/// Returns how many of the next `size` letters have different ids. A further copy of a letter, which may be repaired in another way, is
+/// in the next batch: then the ledger knows whether the first one was replayed.
+fn distinct(columns: &LetterRows<'_>, start: usize, size: usize) -> usize {
+    let mut seen = HashSet::new();
+    (start..start + size).take_while(|row| seen.insert(columns.id(*row))).count()
 }
 
 /// Returns a number of letters with the verb in its singular or plural form.

@@ -5,7 +5,7 @@ use super::late::LateInput;
 use crate::backfill::{
     CellContent, CellKey, Changes, Difference, LateCell, LateCells, MetricScope, Scope, SessionPlan, StepScope,
 };
-use crate::counts::Counts;
+use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
 use crate::frame::{Control, How, State};
 use crate::kind::dead::{ErrorType, Fault};
@@ -289,7 +289,6 @@ impl Correct {
         *without_late = rest;
         plan.gone.extend(gone.into_iter().map(|cell| cell.key));
         let without_late = std::mem::take(&mut plan.gone);
-        self.notes.taken_out += without_late.len() as u64;
         self.notes.open += plan.open;
         self.notes.outside += plan.outside;
         let compares = |key: &CellKey| plan.compares(key).unwrap_or(!*only_late || named.contains(key));
@@ -298,13 +297,14 @@ impl Correct {
         let missing = &self.gaps.missing;
         let step = Step { parts, covers: &covers, right, missing, late: kept, without_late, progress: watermark };
         let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };
+        self.notes.taken_out += step.released(&difference).count() as u64;
         self.count(&difference, out)
     }
 
     fn count(&mut self, difference: &Difference, out: &mut dyn Collector) -> Result<()> {
         self.counts.add(difference);
         if self.notes.first_kept.is_none() {
-            self.notes.first_kept.clone_from(&difference.first_kept);
+            self.notes.first_kept = difference.kept.first().cloned();
         }
         match self.setup.dry_run && !difference.changes.is_empty() {
             true => out.rows(&Changes::batch(&difference.changes, out.schema())?),
@@ -360,12 +360,13 @@ impl Correct {
         self.report_kept(out);
         let Notes { partial, taken_out, open, outside, .. } = self.notes;
         if partial > 0 && !self.setup.only_late {
-            out.note(Message::Info(format!(
-                "{partial} sessions may begin before what was read (--before); not corrected"
-            )));
+            let sessions = counted(partial, ["session", "sessions"]);
+            out.note(Message::Info(format!("{sessions} may begin before what was read (--before); not corrected")));
         }
         if taken_out > 0 {
-            out.note(Message::Info(format!("{taken_out} cells no longer count late events")));
+            let cells = counted(taken_out, ["cell no longer counts", "cells no longer count"]);
+            let would = if self.setup.dry_run { " after the correction" } else { "" };
+            out.note(Message::Info(format!("{cells} late events{would}")));
         }
         if how != How::Stopped {
             self.report_open(out);
@@ -383,7 +384,8 @@ impl Correct {
         }
         if outside > 0 {
             let beyond = if self.setup.only_late { "was read (--before)" } else { "is corrected or was read" };
-            let line = format!("{outside} sessions of late events may extend beyond what {beyond}; not corrected");
+            let sessions = counted(outside, ["session", "sessions"]);
+            let line = format!("{sessions} of late events may extend beyond what {beyond}; not corrected");
             out.note(Message::Warning(line));
             out.set_verdict(u8::from(self.setup.only_late));
         }
@@ -399,9 +401,9 @@ impl Correct {
         let (Some(key), Some(first)) = (&self.notes.first_kept, &self.gaps.first) else { return };
         let CellKey { metric, start, dimensions, .. } = key;
         out.note(Message::Warning(format!(
-            "{} stored windows count events that the input does not hold; not corrected, first {metric} {dimensions} from {}; \
+            "{} events that the input does not hold; not corrected, first {metric} {dimensions} from {}; \
              the input begins at {first} (if it holds all records that live read, use --all-records)",
-            self.counts.kept,
+            counted(self.counts.kept, ["stored window counts", "stored windows count"]),
             format_instant(*start)
         )));
         if self.setup.late_input.is_some() {

@@ -32,7 +32,6 @@ use crate::tool::validation::Validate;
 use crate::uri::Uri;
 use crate::uri::kafka::Form;
 use std::ffi::OsString;
-use std::num::NonZeroU8;
 use std::rc::Rc;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -47,36 +46,36 @@ pub(super) struct WindowsArgs {
     #[arg(short, long, value_name = "FILE")]
     metrics: Option<String>,
     /// Correct only this metric (repeatable); the others are still evaluated
-    #[arg(long, value_name = "METRIC")]
+    #[arg(long, value_name = "METRIC", conflicts_with = "dead")]
     only: Vec<String>,
     /// Correct windows that start at INSTANT or later
-    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true, conflicts_with = "dead")]
     since: Option<String>,
     /// Correct windows that end at INSTANT or earlier
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", conflicts_with = "dead")]
     until: Option<String>,
     #[command(flatten)]
     reading: ReadingArgs,
     /// Correct only windows that are closed at INSTANT
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", conflicts_with = "dead")]
     closed_before: Option<String>,
     /// Treat all windows of a store as closed, even if one of its partitions ended before them
-    #[arg(long, conflicts_with = "closed_before")]
+    #[arg(long, conflicts_with_all = ["closed_before", "dead"])]
     all_closed: bool,
     /// The out-of-orderness of the run that wrote the windows (evt-window(1))
     #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
     out_of_orderness: Disorder,
     /// Count the late events of URI in the windows that they were late for
-    #[arg(long, value_name = "URI")]
+    #[arg(long, value_name = "URI", conflicts_with = "dead")]
     late_events: Option<OsString>,
     /// Remove the late events that earlier corrections counted
-    #[arg(long, conflicts_with = "late_events")]
+    #[arg(long, conflicts_with_all = ["late_events", "dead"])]
     without_late: bool,
     /// Keep TEXT with the correction in the store
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "dead")]
     reason: Option<String>,
     /// End the unfinished correction of a killed run
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dead")]
     take_over: bool,
 }
 
@@ -85,14 +84,14 @@ pub(super) struct WindowsArgs {
 #[command(next_help_heading = "Correction")]
 struct ReadingArgs {
     /// Read events from this long before --since, in which sessions may begin, and around late events
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration, conflicts_with = "dead")]
     before: i64,
     /// Treat the input as complete, even if a partition of it does not begin with offset 0
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dead")]
     all_records: bool,
     /// Read N days of a lake or table at the same time, each on a thread
-    #[arg(long, value_name = "N", default_value = "1")]
-    jobs: NonZeroU8,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..), conflicts_with = "dead")]
+    jobs: u8,
 }
 
 /// The store that is corrected.
@@ -349,11 +348,7 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     Ok(SourceOptions {
         read_mode: ReadMode::Bounded,
         shows_records: has_letters,
-        stored: ReadRequest {
-            span,
-            columns: lean.then(|| stored_columns(spec)),
-            threads: args.reading.jobs.get().into(),
-        },
+        stored: ReadRequest { span, columns: lean.then(|| stored_columns(spec)), threads: args.reading.jobs.into() },
         sorts_stores: has_sessions && matches!(order, Order::Stores { .. }),
         ..both.stage.source(mapping)?
     })

@@ -6,13 +6,18 @@ use crate::error::{Error, Result};
 use crate::format;
 use crate::kind::event::column;
 use crate::mapping::{self, Projection, Provenance, TimeFrom};
+use crate::output::identity::{Identities, Identity};
 use crate::reconcile::judge::{MatchBy, TimeRange};
 use crate::source::SourceOptions;
-use crate::time::parse_duration;
+use crate::time::{format_instant, parse_duration};
 use crate::uri::Uri;
 use crate::uri::kafka::Form;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
+
+/// The arguments of a comparison, which a measurement does not have.
+const OF_COMPARISON: [&str; 12] =
+    ["a", "b", "plus", "by", "dedup", "settle", "tolerance", "since", "until", "last", "bucket", "ids"];
 
 /// Prove that every record of A is in B or in a side output
 #[derive(Parser, Debug)]
@@ -78,19 +83,19 @@ pub struct CompareArgs {
 #[command(next_help_heading = "Lag and age")]
 pub struct MeasureArgs {
     /// Show how far the group of this topic is behind, per partition: kafka://HOST:PORT/TOPIC?group=NAME
-    #[arg(long, value_name = "URI", conflicts_with_all = ["a", "b", "freshness"])]
+    #[arg(long, value_name = "URI", conflicts_with_all = OF_COMPARISON, conflicts_with = "freshness")]
     pub lag: Option<OsString>,
     /// Exit with status 1 if a partition is further behind
-    #[arg(long, value_name = "DURATION", value_parser = parse_length, requires = "lag")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_length, conflicts_with_all = ["a", "b", "freshness"])]
     pub max_lag: Option<i64>,
     /// Show the age of the newest window of each metric of this store, or of its newest event
-    #[arg(long, value_name = "URI", conflicts_with_all = ["a", "b"])]
+    #[arg(long, value_name = "URI", conflicts_with_all = OF_COMPARISON)]
     pub freshness: Option<OsString>,
     /// Exit with status 1 if one is older
-    #[arg(long, value_name = "DURATION", value_parser = parse_length, requires = "freshness")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_length, conflicts_with_all = ["a", "b", "lag"])]
     pub max_age: Option<i64>,
     /// Measure this metric only (repeatable)
-    #[arg(long, value_name = "METRIC", requires = "freshness")]
+    #[arg(long, value_name = "METRIC", conflicts_with_all = ["a", "b", "lag"])]
     pub only: Vec<String>,
 }
 
@@ -157,7 +162,15 @@ impl Args {
         let CompareArgs { since, until, last, .. } = &self.compare;
         let instant =
             |text: &Option<String>| text.as_deref().map(|text| args::parse_instant_or_now(text, now)).transpose();
-        Ok(TimeRange { since: last.map(|last| now.saturating_sub(last)).or(instant(since)?), until: instant(until)? })
+        let since = last.map(|last| now.saturating_sub(last)).or(instant(since)?);
+        let range = TimeRange { since, until: instant(until)? };
+        match (range.since, range.until) {
+            (Some(since), Some(until)) if since >= until => {
+                let (since, until) = (format_instant(since), format_instant(until));
+                Err(Error::usage(format!("expected a range that ends after {since}, where it begins, found {until}")))
+            }
+            _ => Ok(range),
+        }
     }
 
     /// Returns how A is read: as evt-ingest reads a topic or a raw file; rows that evt wrote keep their stamps.
@@ -207,6 +220,28 @@ impl Args {
     pub fn inputs(&self) -> impl Iterator<Item = &OsString> {
         let measured = self.measure.lag.iter().chain(&self.measure.freshness);
         self.a.iter().chain(&self.b).chain(&self.compare.plus).chain(measured)
+    }
+
+    /// Whether results are written even if nothing is wrong: `-q` keeps standard output empty, but a file is replaced.
+    pub fn shows_right_results(&self) -> bool {
+        !self.common.quiet || self.show.to != "-"
+    }
+
+    /// Checks that the results go to a file, and that no input is overwritten. Errors: exit status 2.
+    pub fn check_outputs(&self) -> Result<()> {
+        let inputs = self.inputs().map(Uri::parse).collect::<Result<Vec<Uri>>>()?;
+        let mut named = Identities::inputs(&inputs);
+        let identity = match Uri::parse(&self.show.to)? {
+            Uri::Standard => Some(Identity::of_output()),
+            Uri::File(path) => Identity::of_path(&path),
+            Uri::Null => None,
+            other => return Err(Error::usage(format!("--to: expected a file, found {other}"))),
+        };
+        named.output(&format!("--to {}", self.show.to.display()), identity)?;
+        for path in self.common.stats.iter().cloned().chain(self.common.prometheus_file()) {
+            named.output(&path, Identity::of_path(path.as_ref()))?;
+        }
+        Ok(())
     }
 
     /// Parses the URI of an input, and checks that a file exists.

@@ -68,7 +68,7 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
     let fault = age_fault(&ages, args.measure.max_age);
     if args.show.output_format == Some(OutputForm::Prometheus) {
         write_text(args, &age_text(&ages), run)?;
-    } else if fault.is_some() || !args.common.quiet {
+    } else if fault.is_some() || args.shows_right_results() {
         write_rows(args, &age_rows(&ages)?, run)?;
     }
     if let Some(fault) = &fault {

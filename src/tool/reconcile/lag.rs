@@ -70,7 +70,7 @@ fn report(args: &Args, lags: &[PartitionLag], group: &str, run: &Rc<Run>) -> Res
     let fault = lag_fault(lags, group, args.measure.max_lag);
     if args.show.output_format == Some(OutputForm::Prometheus) {
         write_text(args, &lag_text(lags, group), run)?;
-    } else if fault.is_some() || !args.common.quiet {
+    } else if fault.is_some() || args.shows_right_results() {
         write_rows(args, &lag_rows(lags)?, run)?;
     }
     if let Some(fault) = &fault {

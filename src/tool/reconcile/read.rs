@@ -62,7 +62,9 @@ impl Reading {
                     let kind = Kind::of(batch.schema_ref()).unwrap_or(Kind::Event);
                     each(Piece::Rows(kind, &batch)).map_err(|error| error.at(self.uri.to_string()))?;
                 }
-                Item::Dead(dead) => each(Piece::Unreadable(&dead.letters))?,
+                Item::Dead(dead) => {
+                    each(Piece::Unreadable(&dead.letters)).map_err(|error| error.at(self.uri.to_string()))?;
+                }
                 Item::Control(Control::Progress(shown)) => progress.progress(&shown),
                 Item::Control(_) | Item::Idle => {}
                 Item::End(end) => {

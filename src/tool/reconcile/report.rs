@@ -65,7 +65,7 @@ impl<'a> ComparisonReport<'a> {
             duplicate: compare.dedup,
             in_flight: compare.settle.is_some(),
         };
-        let is_silent = quiet && verdict.is_right;
+        let is_silent = verdict.is_right && !self.args.shows_right_results();
         if self.args.show.output_format == Some(OutputForm::Prometheus) {
             let text = exposition::comparison(ranges, &self.names, &verdict, self.run.clock.now());
             write_text(self.args, &text, self.run)?;

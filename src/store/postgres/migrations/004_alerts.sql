@@ -8,8 +8,9 @@ CREATE TABLE alerts (
     PRIMARY KEY (rule, window_start, window_end, state)
 );
 
--- Rules are people's, not a stream's: evt reads them. definition is the rule as evt-alert knows it.
-CREATE TABLE alert_rules (
+-- Rules are people's, not a stream's: evt reads them. definition is the rule as evt-alert knows it. A table that people have made
+-- stays as it is.
+CREATE TABLE IF NOT EXISTS alert_rules (
     rule TEXT PRIMARY KEY,
     definition JSONB NOT NULL,
     enabled BOOLEAN NOT NULL DEFAULT true,

@@ -1,0 +1,114 @@
+//! The flags of evt-reconcile: outputs that are inputs, modes that exclude each other, ranges without an instant, and results that
+//! replace those of an earlier run.
+
+use crate::harness::Dir;
+
+const EVENT: &str =
+    r#"{"event_id":"00000000-0000-4000-8000-000000000001","source":"a","server_timestamp":"2026-01-01T00:00:01Z"}"#;
+
+/// A record and the row that evt-ingest makes of it.
+fn one(name: &str) -> Dir {
+    let dir = Dir::new(name);
+    dir.write("a.jsonl", format!("{EVENT}\n"));
+    dir.shell("evt-ingest -q a.jsonl --to b.jsonl").succeeds();
+    dir
+}
+
+#[test]
+fn an_output_that_is_an_input_is_refused_and_the_input_stays() {
+    let dir = one("reconcile-overwrite");
+    let (a, b) = (dir.bytes("a.jsonl"), dir.bytes("b.jsonl"));
+    dir.write("dead.jsonl", "");
+    std::os::unix::fs::symlink("a.jsonl", dir.path("link.jsonl")).expect("a link");
+    let outputs = ["--to a.jsonl", "--to ./b.jsonl", "--to dead.jsonl", "--to link.jsonl", "--stats a.jsonl"];
+    for output in outputs {
+        let run = dir.shell(&format!("evt-reconcile a.jsonl b.jsonl --plus dead.jsonl {output}")).ends_with(2);
+        assert!(run.stderr().contains("also an input"), "{output}: {run}");
+        let run = dir.shell(&format!("evt-reconcile --check a.jsonl b.jsonl --plus dead.jsonl {output}")).ends_with(2);
+        assert!(run.stderr().contains("also an input"), "{output}: {run}");
+    }
+    dir.shell("evt-reconcile a.jsonl b.jsonl >> a.jsonl").ends_with(2);
+    dir.shell("evt-reconcile --freshness b.jsonl --to b.jsonl").ends_with(2);
+    let run = dir.shell("evt-reconcile a.jsonl b.jsonl --to sqlite:out.db").ends_with(2);
+    assert!(run.stderr().contains("--to: expected a file, found sqlite:out.db"), "{run}");
+    assert_eq!((dir.bytes("a.jsonl"), dir.bytes("b.jsonl"), dir.bytes("dead.jsonl")), (a, b, vec![]));
+}
+
+#[test]
+fn a_flag_of_another_mode_is_refused() {
+    let dir = one("reconcile-modes");
+    let lag = "--lag 'kafka://127.0.0.1:9/t?group=g'";
+    for line in [
+        "a.jsonl b.jsonl --max-lag 5m",
+        "a.jsonl b.jsonl --max-age 5m",
+        "a.jsonl b.jsonl --only events",
+        &format!("{lag} --max-age 3m"),
+        &format!("{lag} --only events"),
+        &format!("{lag} --plus b.jsonl"),
+        &format!("{lag} --freshness b.jsonl"),
+        "--freshness b.jsonl --max-lag 3m",
+        "--freshness b.jsonl --bucket 1h",
+        "--freshness b.jsonl --settle 5m",
+        "--freshness b.jsonl --ids",
+        "--max-lag 5m",
+        "--only events",
+    ] {
+        dir.shell(&format!("evt-reconcile {line}")).ends_with(2);
+    }
+    dir.shell("evt-reconcile --freshness b.jsonl").succeeds();
+}
+
+#[test]
+fn a_range_that_ends_before_it_begins_is_refused() {
+    let dir = one("reconcile-range");
+    let range = "--since 2026-01-02T00:00:00Z --until 2026-01-01T00:00:00Z";
+    let run = dir.shell(&format!("evt-reconcile a.jsonl b.jsonl {range}")).ends_with(2);
+    assert!(run.stderr().contains("2026-01-02T00:00:00.000000Z"), "{run}");
+    dir.shell("evt-reconcile a.jsonl b.jsonl --since 2026-01-01T00:00:00Z --until 2026-01-01T00:00:00Z").ends_with(2);
+    dir.shell("evt-reconcile a.jsonl b.jsonl --since 2026-01-01T00:00:00Z --until 2026-01-02T00:00:00Z").succeeds();
+}
+
+#[test]
+fn a_lake_that_got_no_row_is_an_empty_input() {
+    let dir = one("reconcile-empty-lake");
+    dir.shell("evt-ingest -q a.jsonl --to parquet:lake --dlq parquet:dead").succeeds();
+    let run = dir.shell("evt-reconcile a.jsonl parquet:lake --plus parquet:dead -q").succeeds();
+    assert!(run.stderr().is_empty(), "{run}");
+    // The other way round: nothing has arrived.
+    let run = dir.shell("evt-reconcile a.jsonl parquet:dead -q").ends_with(1);
+    assert!(run.stderr().contains("1 missing of 1 record"), "{run}");
+    assert!(dir.shell("evt-view -q parquet:dead").succeeds().stdout().is_empty());
+    std::fs::create_dir(dir.path("other")).expect("a directory");
+    let run = dir.shell("evt-reconcile a.jsonl parquet:other").ends_with(2);
+    assert!(run.stderr().contains("expected files date=YYYY-MM-DD/*.parquet, found none"), "{run}");
+}
+
+#[test]
+fn a_right_result_replaces_the_file_of_a_wrong_one() {
+    let dir = one("reconcile-replaced");
+    dir.write("none.jsonl", "");
+    dir.shell("evt-reconcile -q a.jsonl none.jsonl -o jsonl --to result.jsonl").ends_with(1);
+    assert_eq!(dir.rows("result.jsonl")[0]["missing"], 1);
+    dir.shell("evt-reconcile -q a.jsonl b.jsonl -o jsonl --to result.jsonl").succeeds();
+    assert_eq!(dir.rows("result.jsonl")[0]["missing"], 0);
+    dir.shell("evt-reconcile -q --freshness b.jsonl --to age.jsonl").succeeds();
+    assert_eq!(dir.rows("age.jsonl")[0]["metric"], "events");
+}
+
+#[test]
+fn a_changed_event_id_is_a_difference() {
+    let dir = one("reconcile-id");
+    dir.shell("sed 's/000000000001/000000000002/' b.jsonl > c.jsonl").succeeds();
+    let run = dir.shell("evt-reconcile a.jsonl c.jsonl --ids -o jsonl").ends_with(1);
+    let rows = run.rows();
+    assert_eq!((rows.len(), &rows[0]["verdict"], &rows[0]["offset"]), (1, &"different".into(), &1.into()), "{run}");
+    dir.shell("evt-reconcile a.jsonl b.jsonl --ids").succeeds();
+}
+
+#[test]
+fn a_side_output_that_cannot_be_read_is_named() {
+    let dir = one("reconcile-unreadable");
+    dir.write("bad.jsonl", "no JSON\n");
+    let run = dir.shell("evt-reconcile a.jsonl b.jsonl --plus bad.jsonl").ends_with(65);
+    assert!(run.stderr().contains("bad.jsonl"), "{run}");
+}
