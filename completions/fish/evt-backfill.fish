@@ -44,7 +44,7 @@ json\t'One JSON object a line, with the ids of the run, the pipeline and the tra
 complete -c evt-backfill -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-backfill -l all-records -d 'Treat the input as complete, even if a partition of it does not begin with offset 0'
+complete -c evt-backfill -l all-records -d 'Treat the input as complete, even if a partition of it does not begin with its first offset'
 complete -c evt-backfill -l all-closed -d 'Treat all windows of a store as closed, even if one of its partitions ended before them'
 complete -c evt-backfill -l without-late -d 'Remove the late events that earlier corrections counted'
 complete -c evt-backfill -l take-over -d 'End the unfinished correction of a killed run'

@@ -7,8 +7,8 @@
 //! [`HOLD`].
 //!
 //! A partition that keeps getting rows whose stream time stays behind that of others (a stuck clock, a batch of an hour ago) holds C for
-//! [`HOLD`] as well: C is at least the greatest stream time that partitions read to their ends had [`HOLD`] ago. Rows that are behind C
-//! then count from the next instant on.
+//! [`HOLD`] as well: C is at least the greatest stream time that partitions read to their ends had [`HOLD`] ago, but not ahead of the
+//! wall time. Rows that are behind C then count from the next instant on.
 //!
 //! After a restart without new rows C continues from its last value, as if the process had not stopped.
 
@@ -34,6 +34,8 @@ pub enum ReadState {
     Behind,
     /// Everything that is there has been read.
     AtEnd,
+    /// Nothing can be read now, but a program that writes more slowly may have more: a pipe.
+    Waiting,
     /// No row will follow.
     Ended,
 }
@@ -81,6 +83,8 @@ pub struct AlertClock {
     resumed: Duration,
     /// What [`AlertClock::caught_up`] was in the last [`HOLD`], each with its time.
     caught_up: VecDeque<(Duration, i64)>,
+    /// The wall time (µs): what is ahead of it says nothing of the other partitions.
+    wall: Option<i64>,
 }
 
 /// A clock that advances with wall time.
@@ -147,8 +151,10 @@ impl AlertClock {
         let partition = self.partition(key);
         match state {
             ReadState::Behind => (partition.quiet, partition.at_end) = (None, None),
-            ReadState::AtEnd => {
-                partition.at_end = partition.at_end.max(Some(at));
+            ReadState::AtEnd | ReadState::Waiting => {
+                if state == ReadState::AtEnd {
+                    partition.at_end = partition.at_end.max(Some(at));
+                }
                 let quiet = partition.quiet.get_or_insert(Quiet { since: at, confirmed: at });
                 quiet.confirmed = quiet.confirmed.max(at);
             }
@@ -173,6 +179,11 @@ impl AlertClock {
             // What partitions held at the end of a stall is a backlog.
             self.caught_up.clear();
         }
+    }
+
+    /// Sets the wall time (µs).
+    pub fn set_wall_time(&mut self, wall: i64) {
+        self.wall = Some(wall);
     }
 
     /// Returns C (µs) at monotonic time `now`.
@@ -208,7 +219,8 @@ impl AlertClock {
         self.resumed.max(now.saturating_sub(CONFIRMED_MAX))
     }
 
-    /// Returns the greatest stream time that partitions read to their ends had at least [`HOLD`] ago.
+    /// Returns the greatest stream time that partitions read to their ends had at least [`HOLD`] ago, but at most that of partitions
+    /// with a backlog and the wall time.
     fn overdue(&mut self, now: Duration) -> Option<i64> {
         if self.caught_up.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= SAMPLED) {
             self.caught_up.extend(self.caught_up(now).map(|stream_time| (now, stream_time)));
@@ -217,17 +229,25 @@ impl AlertClock {
         while let Some((_, stream_time)) = self.caught_up.pop_front_if(|(at, _)| now.saturating_sub(*at) >= HOLD) {
             overdue = overdue.max(Some(stream_time));
         }
-        overdue
+        // A partition may have got a backlog since.
+        overdue.and_then(|overdue| self.bounded(overdue, now))
     }
 
     /// Returns the greatest stream time of the partitions that are read to their ends, but at most that of the others. `None` if no
     /// partition is read to its end, or if one of the others has not begun.
     fn caught_up(&self, now: Duration) -> Option<i64> {
         let oldest = self.oldest_confirmation(now);
-        let open = || self.partitions.values().filter(|partition| !partition.is_ended);
-        let is_caught_up = |one: &&ClockPartition| one.at_end.is_some_and(|at| at >= oldest);
-        let greatest = open().filter(is_caught_up).filter_map(|partition| partition.stream_time).max()?;
-        open().filter(|one| !is_caught_up(one)).try_fold(greatest, |least, one| Some(least.min(one.stream_time?)))
+        let caught_up =
+            self.partitions.values().filter(|one| !one.is_ended && one.at_end.is_some_and(|at| at >= oldest));
+        let greatest = caught_up.filter_map(|partition| partition.stream_time).max()?;
+        self.bounded(greatest.min(self.wall.unwrap_or(greatest)), now)
+    }
+
+    /// Returns a stream time (µs), but at most that of partitions that are not read to their ends; `None` if one has not begun.
+    fn bounded(&self, stream_time: i64, now: Duration) -> Option<i64> {
+        let oldest = self.oldest_confirmation(now);
+        let behind = self.partitions.values().filter(|one| !one.is_ended && one.at_end.is_none_or(|at| at < oldest));
+        behind.into_iter().try_fold(stream_time, |least, one| Some(least.min(one.stream_time?)))
     }
 
     /// Returns the clock while every partition is quiet, which is known `from` its release `to` its last confirmation.
@@ -317,6 +337,21 @@ mod tests {
     }
 
     #[test]
+    fn a_partition_whose_clock_is_ahead_of_the_wall_time_does_not_advance_the_clock_beyond_it() {
+        let mut clock = AlertClock::default();
+        for tick in 1..100 {
+            let (now, time) = (Duration::from_millis(100 * tick), i64::try_from(tick).unwrap() * 100_000);
+            clock.set_wall_time(time);
+            clock.rows(key("0"), time - 50_000, time - 50_000, false);
+            clock.rows(key("1"), time + 240_000_000, time + 240_000_000, false);
+            for name in ["0", "1"] {
+                clock.read(key(name), ReadState::AtEnd, now);
+            }
+            assert_eq!(clock.get(now), Some(time - 50_000));
+        }
+    }
+
+    #[test]
     fn a_partition_with_a_backlog_holds_the_clock_and_a_small_difference_does_not_advance_it() {
         let mut clock = AlertClock::default();
         clock.rows(key("0"), 0, 50_000_000, false);
@@ -328,6 +363,17 @@ mod tests {
             clock.read(key("0"), ReadState::AtEnd, now);
             clock.read(key("1"), ReadState::Behind, now);
             assert_eq!(clock.get(now), Some(1_000_000 + time), "more rows of partition 1 are there");
+        }
+        // A pipe that is empty for a moment is not at its end.
+        let mut clock = AlertClock::default();
+        for tick in 1..100 {
+            let (now, time) = (Duration::from_millis(100 * tick), i64::try_from(tick).unwrap() * 10_000);
+            clock.rows(key("0"), 50_000_000 + time, 50_000_000 + time, false);
+            clock.rows(key("1"), 1_000_000 + time, 1_000_000 + time, false);
+            for name in ["0", "1"] {
+                clock.read(key(name), ReadState::Waiting, now);
+            }
+            assert_eq!(clock.get(now), Some(1_000_000 + time));
         }
         let mut clock = AlertClock::default();
         for tick in 1..100 {

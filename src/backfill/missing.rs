@@ -69,6 +69,11 @@ impl MissingEvents {
         self.until = self.until.max(Some(until));
     }
 
+    /// Whether the windows of a metric are sessions.
+    pub fn is_session(&self, metric: &str) -> bool {
+        self.sessions.contains(metric)
+    }
+
     /// Whether a cell may count events that are missing.
     fn touches(&self, key: &CellKey) -> bool {
         self.until.is_some_and(|until| key.start <= until)

@@ -465,15 +465,42 @@ fn a_record_that_cannot_be_read_is_a_dead_letter_of_one_run_only() {
     dir.write("in.jsonl", good(0, 10) + "no JSON\n" + &good(10, 20) + "nor this\n");
     run(1, 2);
     run(0, 2);
-    // The last line is still being written: it is no faulty record, and the next run reads it.
+    // The last line is still being written: it is no faulty record, and the next run reads it. The line before it is faulty.
     let (last, text) = (good(20, 21), good(0, 10) + "no JSON\n" + &good(10, 20) + "nor this\n");
+    let text = text + "nor that\n";
     dir.write("in.jsonl", text.clone() + &last[..last.len() / 2]);
-    run(0, 2);
+    run(1, 3);
+    run(0, 3);
     dir.write("in.jsonl", text + &good(20, 40));
     once(&dir, &[&args[..], &["--stats", "stats.json"]].concat()).succeeds();
-    assert_eq!(dir.rows("dead.jsonl").len(), 2);
+    assert_eq!(dir.rows("dead.jsonl").len(), 3);
     let counts = &dir.rows("stats.json")[0]["counts"];
-    assert_eq!((&counts["out"], &counts["duplicate"], &counts["dead"]), (&json!(20), &json!(22), &json!(0)));
+    assert_eq!((&counts["out"], &counts["duplicate"], &counts["dead"]), (&json!(20), &json!(23), &json!(0)));
+}
+
+#[test]
+fn rows_with_the_stamps_of_several_partitions_are_known_by_their_numbers() {
+    let dir = Dir::new("alert-stamped");
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 1000}))]));
+    for (name, from) in [("a", 0.0), ("b", 100.0)] {
+        dir.write(&format!("{name}.jsonl"), lines(&[series(from, from + 10.0, 1.0, &json!({}))]));
+        dir.shell(&format!("evt-ingest -q {name}.jsonl -o jsonl > {name}.rows")).succeeds();
+    }
+    let args = ["--state", "alerts.db", "--dlq", "dead.jsonl", "--stats", "stats.json", "in.jsonl"];
+    let run = |counts: [u64; 3]| {
+        once(&dir, &args).succeeds();
+        let found = &dir.rows("stats.json")[0]["counts"];
+        assert_eq!(["out", "duplicate", "dead"].map(|name| found[name].as_u64().expect("a count")), counts);
+    };
+    // The rows of the second partition have the same offsets; a faulty line has a number that is an offset of rows.
+    dir.shell("cat a.rows > in.jsonl").succeeds();
+    run([10, 0, 0]);
+    dir.shell("(cat a.rows; echo no JSON) > in.jsonl").succeeds();
+    run([0, 10, 1]);
+    dir.shell("(cat a.rows; echo no JSON; cat b.rows; echo nor this) > in.jsonl").succeeds();
+    run([10, 11, 1]);
+    run([0, 22, 0]);
+    assert_eq!(dir.rows("dead.jsonl").len(), 2);
 }
 
 #[test]

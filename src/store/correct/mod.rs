@@ -135,7 +135,16 @@ impl Step<'_> {
     /// Returns the cells that no longer count late events once the step is applied. Stored cells that stay as they are still count
     /// them.
     pub fn released<'a>(&'a self, difference: &'a Difference) -> impl Iterator<Item = &'a CellKey> {
-        self.without_late.iter().filter(|key| !difference.kept.contains(*key))
+        // A cell of a session metric names an instant within a session.
+        let is_within = |key: &CellKey, kept: &CellKey| {
+            (&kept.metric, &kept.dimensions) == (&key.metric, &key.dimensions)
+                && (kept.start..=kept.end).contains(&key.start)
+        };
+        let stays = move |key: &CellKey| match self.missing.is_session(&key.metric) {
+            true => difference.kept.iter().any(|kept| is_within(key, kept)),
+            false => difference.kept.contains(key),
+        };
+        self.without_late.iter().filter(move |key| !stays(key))
     }
 }
 

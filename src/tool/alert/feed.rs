@@ -1,6 +1,6 @@
 //! One input of evt-alert: its source, the positions of its partitions, and the rows for the engine.
 
-use super::files::FileMark;
+use super::files::{FileEnd, FileMark};
 use super::letters::FileLetters;
 use super::state::TopicPosition;
 use super::writer::Writer;
@@ -68,8 +68,12 @@ pub struct Intake<'a> {
 struct KnownRows {
     /// The last of them by its offset, or by its number if the rows have no stamps; -1 if there is none.
     to: i64,
-    /// The number of the next row without stamps.
+    /// The number of the next row.
     next: i64,
+    /// The origin of rows that have the stamps of this file.
+    origin: String,
+    /// Whether rows are known by their numbers, because they have other stamps; `None` before the first row.
+    is_numbered: Option<bool>,
 }
 
 /// What is known of the ends of a topic's partitions.
@@ -130,7 +134,7 @@ impl Feed {
             name,
             source,
             mark: None,
-            known: KnownRows { to: -1, next: 0 },
+            known: KnownRows { to: -1, next: 0, origin: String::new(), is_numbered: None },
             is_topic,
             is_ended: false,
             counts: Counts::default(),
@@ -143,7 +147,7 @@ impl Feed {
 
     /// Returns the mark of a file of which rows were evaluated. Another one is no known file: its rows are read again.
     pub fn read_mark(&self) -> Option<&FileMark> {
-        self.mark.as_ref().filter(|mark| mark.last_offset >= 0)
+        self.mark.as_ref().filter(|mark| mark.last_offset >= 0 || mark.last_letter >= 0)
     }
 
     /// Whether a broker does not answer.
@@ -151,10 +155,10 @@ impl Feed {
         self.ends.silent_since.is_some()
     }
 
-    /// Continues a file after the rows that an earlier run has evaluated. `is_last_line_open`: its last line has no line break.
-    pub fn resume(&mut self, mark: FileMark, is_last_line_open: bool) {
-        self.known.to = mark.last_offset;
-        self.letters = FileLetters::new(mark.last_offset, is_last_line_open);
+    /// Continues a file after the rows that an earlier run has evaluated; `origin` is that of its raw records.
+    pub fn resume(&mut self, mark: FileMark, end: FileEnd, origin: String) {
+        (self.known.to, self.known.origin) = (mark.last_offset, origin);
+        self.letters = FileLetters::new(end, mark.last_letter);
         self.mark = Some(mark);
     }
 
@@ -166,10 +170,10 @@ impl Feed {
         match self.source.poll()? {
             Polled::Progress => Ok(FeedStep::More),
             Polled::Waiting(time) => {
-                // Rows that were read and wait for others are rows of a backlog.
+                // Rows that were read and wait for others are rows of a backlog. The program that writes a pipe may have one too.
                 if to.is_live && !self.is_topic && !self.source.holds_rows() {
                     for key in to.clock.of_input(self.number) {
-                        to.clock.read(key, ReadState::AtEnd, to.now);
+                        to.clock.read(key, ReadState::Waiting, to.now);
                     }
                 }
                 Ok(FeedStep::Waiting(time))
@@ -327,7 +331,7 @@ impl Feed {
             Item::Idle => {}
             Item::End(end) => {
                 self.is_ended = true;
-                self.end_letters(to)?;
+                self.end_letters(end.how, to)?;
                 // What a stopped run has not read yet holds the clock: the next run reads it.
                 if end.how == How::Exhausted {
                     to.clock.withdraw(&self.whole.key);
@@ -341,19 +345,17 @@ impl Feed {
         Ok(FeedStep::More)
     }
 
-    /// Writes the last letter of a file unless its line is not complete, and moves the position past the records with letters.
-    fn end_letters(&mut self, to: &mut Intake<'_>) -> Result<()> {
+    /// Writes the last letter of a file unless its line may not be complete, and moves the position of letters once they are durable.
+    fn end_letters(&mut self, how: How, to: &mut Intake<'_>) -> Result<()> {
         if self.is_topic {
             return self.end_topic(to);
         }
-        let Some(mark) = &mut self.mark else { return Ok(()) };
-        if let Some(letter) = self.letters.end(mark.last_offset) {
+        if let Some(letter) = self.letters.end(how, self.source.counts().out) {
             to.outputs.letters(letter)?;
         }
-        // The position of other rows is their number.
-        if let Some(last) = self.letters.last().filter(|_| self.source.kind() == Kind::Event && !self.whole.is_only) {
+        if let (Some(mark), Some(written)) = (&mut self.mark, self.letters.written()) {
             to.outputs.settle()?;
-            mark.last_offset = mark.last_offset.max(last);
+            mark.last_letter = written;
         }
         Ok(())
     }
@@ -379,8 +381,8 @@ impl Feed {
         if self.has_partitions {
             to.clock.withdraw(&self.whole.key);
         }
-        let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values().to_vec();
-        let batch = self.skip_known(batch, &offsets)?;
+        let positions = self.positions(&batch);
+        let batch = self.skip_known(batch, &positions)?;
         if batch.num_rows() == 0 {
             return Ok(());
         }
@@ -409,6 +411,19 @@ impl Feed {
         }
         let event_times = instants(batch.column(column::EVENT_TIME))?.to_vec();
         self.add(Kind::Event, &batch, [&event_times, &stream_times], to)
+    }
+
+    /// Returns the positions of rows by which a later run knows them: offsets, or numbers for rows whose stamps are not those of the
+    /// file, because the offsets of several partitions cannot be compared.
+    fn positions(&mut self, batch: &RecordBatch) -> Vec<i64> {
+        let first = self.known.next;
+        self.known.next += batch.num_rows() as i64;
+        let origins = batch.column(column::ORIGIN);
+        let is_other = || codes(origins).into_iter().any(|code| text(origins, code) != self.known.origin);
+        if self.mark.is_some() && *self.known.is_numbered.get_or_insert_with(is_other) {
+            return (first..self.known.next).collect();
+        }
+        batch.column(column::OFFSET).as_primitive::<Int64Type>().values().to_vec()
     }
 
     /// Leaves out the rows that an earlier run has evaluated, and notes the last of the others.

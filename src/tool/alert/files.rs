@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::unpack::Unpacked;
 use crate::input::bytes;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes that are compared at the start of a file, and before a position.
@@ -24,8 +24,29 @@ pub struct FileMark {
     pub tail_hash: u64,
     /// The position: bytes that were read, unpacked.
     pub length: u64,
-    /// The offset of the last row that was evaluated; -1 before the first one.
+    /// The last row that was evaluated, by its offset, or by its number if its stamps are not those of this file; -1 before the first
+    /// one.
     pub last_offset: i64,
+    /// The line of the last dead letter that was written; -1 before the first one.
+    pub last_letter: i64,
+}
+
+/// The end of a file when it was compared, before its rows were read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileEnd {
+    /// The path of the file.
+    path: PathBuf,
+    /// Its bytes, packed as they are.
+    size: u64,
+    /// Whether its last line has no line break.
+    is_line_open: bool,
+}
+
+impl FileEnd {
+    /// Whether the last line that was read may be incomplete: it has no line break, or the file has grown since.
+    pub fn may_be_open(&self) -> bool {
+        self.is_line_open || std::fs::metadata(&self.path).map_or(true, |found| found.len() != self.size)
+    }
 }
 
 /// What a file is, compared with those that were read.
@@ -37,8 +58,8 @@ pub struct KnownFile {
     pub former_name: Option<String>,
     /// Whether it has no rows: it is empty, or has nothing but the header of a CSV file. It has no position.
     pub is_begun_anew: bool,
-    /// Whether its last line has no line break, so that a program may be writing it.
-    pub is_last_line_open: bool,
+    /// Its end.
+    pub end: FileEnd,
 }
 
 /// Reads a file once and compares it with `known`.
@@ -47,6 +68,7 @@ pub struct KnownFile {
 pub fn identify(path: &Path, name: &str, known: &[FileMark], ratio_max: u64) -> Result<KnownFile> {
     let failed = |error: &std::io::Error| Error::io(name, error);
     let file = bytes::open(path).map_err(|error| failed(&error))?;
+    let size = file.metadata().map_err(|error| failed(&error))?.len();
     let found = scan(file, known, ratio_max).map_err(|error| error.at(name))?;
     let same = known
         .iter()
@@ -73,9 +95,12 @@ pub fn identify(path: &Path, name: &str, known: &[FileMark], ratio_max: u64) -> 
         tail_hash: found.tail_hash,
         length: found.length,
         last_offset: same.map_or(-1, |mark| mark.last_offset),
+        last_letter: same.map_or(-1, |mark| mark.last_letter),
     };
     let former_name = same.filter(|mark| mark.name != name).map(|mark| mark.name.clone());
-    Ok(KnownFile { mark, former_name, is_begun_anew, is_last_line_open: found.last.is_some_and(|byte| byte != b'\n') })
+    let is_line_open = found.last.is_some_and(|byte| byte != b'\n');
+    let end = FileEnd { path: path.to_owned(), size, is_line_open };
+    Ok(KnownFile { mark, former_name, is_begun_anew, end })
 }
 
 /// Whether a file is one line of CSV.

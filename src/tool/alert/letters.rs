@@ -1,77 +1,80 @@
 //! The dead letters of a file whose position is kept: those that an earlier run has written are left out, and so is that of a last
 //! line which is still being written.
+//!
+//! The position of letters is a line, that of rows an offset or a number: rows may carry stamps. So both are kept.
 
+use super::files::FileEnd;
 use crate::error::Result;
+use crate::frame::How;
 use crate::ingest::Dead;
-use crate::kind::dead::{ErrorType, column};
+use crate::kind::dead::column;
 use arrow::array::{AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 
-/// The letters of a file.
+/// The letters of an input.
 #[derive(Debug, Default)]
 pub struct FileLetters {
-    /// The last record that an earlier run has read, by its offset; `None` if there is none.
-    known_to: Option<i64>,
-    /// Whether the last line of the file has no line break: a program may be writing it.
-    is_last_line_open: bool,
-    /// The last letter, if its record may be that line.
+    /// The file, and the last line with a letter of an earlier run (-1: none); `None` for an input whose position is not kept.
+    file: Option<(FileEnd, i64)>,
+    /// The last letter so far: its line may be the last one, and incomplete.
     held: Option<Dead>,
-    /// The greatest offset of a letter.
-    greatest: Option<i64>,
+    /// The last line with a letter that was passed on.
+    written: Option<i64>,
     /// Number of letters that an earlier run has written.
     pub known: u64,
-    /// Number of records that the next run reads again, because their line is not complete.
+    /// Number of records that the next run reads again, because their line may not be complete.
     pub unfinished: u64,
 }
 
 impl FileLetters {
-    /// Begins behind the position of an earlier run.
-    pub fn new(known_to: i64, is_last_line_open: bool) -> Self {
-        Self { known_to: Some(known_to), is_last_line_open, ..Self::default() }
+    /// Begins behind the letters of an earlier run.
+    pub fn new(file: FileEnd, known_to: i64) -> Self {
+        Self { file: Some((file, known_to)), ..Self::default() }
     }
 
-    /// Returns the letters to write: those of new records, without the last one if its line may not be complete.
+    /// Returns the letters to write: those of new records, without the last one.
     pub fn take(&mut self, dead: Dead) -> Result<Vec<Dead>> {
-        let Some(known_to) = self.known_to else { return Ok(vec![dead]) };
-        let offsets = dead.letters.column(column::OFFSET).as_primitive::<Int64Type>();
-        let keep: Vec<bool> = offsets.iter().map(|offset| offset.is_none_or(|offset| offset > known_to)).collect();
-        self.greatest = self.greatest.max(offsets.iter().flatten().max());
-        let dead = selected(&dead, &keep)?;
+        let Some((_, known_to)) = self.file else { return Ok(vec![dead]) };
+        let lines = dead.letters.column(column::OFFSET).as_primitive::<Int64Type>();
+        let keep: Vec<bool> = lines.iter().map(|line| line.is_none_or(|line| line > known_to)).collect();
         self.known += keep.iter().filter(|keep| !**keep).count() as u64;
-        let mut new: Vec<Dead> = self.held.take().into_iter().collect();
-        let rows = dead.letters.num_rows();
-        if self.is_last_line_open && rows > 0 && error_type(&dead, rows - 1) == ErrorType::ParseError.name() {
-            let is_last: Vec<bool> = (0..rows).map(|row| row + 1 == rows).collect();
-            self.held = Some(selected(&dead, &is_last)?);
-            new.push(selected(&dead, &is_last.iter().map(|is| !is).collect::<Vec<bool>>())?);
-        } else {
-            new.push(dead);
+        let dead = selected(&dead, &keep)?;
+        let rows = dead.after.len();
+        if rows == 0 {
+            return Ok(vec![]);
         }
+        let is_last = |row: usize| row + 1 == rows;
+        let others = selected(&dead, &Vec::from_iter((0..rows).map(|row| !is_last(row))))?;
+        let before = self.held.replace(selected(&dead, &Vec::from_iter((0..rows).map(is_last)))?);
+        let mut new = Vec::from_iter(before.into_iter().chain([others]));
         new.retain(|dead| !dead.after.is_empty());
+        new.iter().for_each(|dead| self.written = self.written.max(last_line(dead)));
         Ok(new)
     }
 
-    /// Returns the letter that was held back, unless its record is the last one of the file; `last_row` is the greatest offset of a row.
-    pub fn end(&mut self, last_row: i64) -> Option<Dead> {
+    /// Returns the letter that was held back, unless its line may not be complete: it is the last one that was read, and the file has
+    /// grown since or ends without a line break, or the run was stopped. `rows` is the number of rows of the input.
+    pub fn end(&mut self, how: How, rows: u64) -> Option<Dead> {
         let held = self.held.take()?;
-        if self.greatest.is_some_and(|greatest| greatest > last_row) {
+        let is_last = held.after.last().is_some_and(|after| *after >= rows);
+        let may_be_open = self.file.as_ref().is_some_and(|(file, _)| file.may_be_open());
+        if how == How::Stopped || is_last && may_be_open {
             self.unfinished += 1;
             return None;
         }
+        self.written = self.written.max(last_line(&held));
         Some(held)
     }
 
-    /// Returns the last record with a letter that this run has written, by its offset.
-    pub fn last(&self) -> Option<i64> {
-        self.greatest.filter(|_| self.unfinished == 0)
+    /// Returns the last line with a letter that was passed on in this run.
+    pub fn written(&self) -> Option<i64> {
+        self.written
     }
 }
 
-fn error_type(dead: &Dead, row: usize) -> &str {
-    let types = dead.letters.column(column::ERROR_TYPE).as_any_dictionary();
-    let code = types.normalized_keys().get(row).copied().unwrap_or_default();
-    types.values().as_string::<i32>().value(code)
+fn last_line(dead: &Dead) -> Option<i64> {
+    dead.letters.column(column::OFFSET).as_primitive::<Int64Type>().iter().flatten().max()
 }
 
 fn selected(dead: &Dead, keep: &[bool]) -> Result<Dead> {

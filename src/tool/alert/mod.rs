@@ -318,8 +318,9 @@ impl Args {
         if let Some(whole) = whole {
             feed.resume_whole(whole.stream_time, alerts.clock());
         }
-        if let Some(KnownFile { mark, is_last_line_open, .. }) = file {
-            feed.resume(mark, is_last_line_open);
+        if let Some(KnownFile { mark, end, .. }) = file {
+            let origin = self.stage.map.origin.clone().unwrap_or_else(|| uri.origin());
+            feed.resume(mark, end, origin);
         }
         Ok(feed)
     }

@@ -257,6 +257,7 @@ impl AlertRun {
 
     /// Evaluates the instants that the alert clock has passed.
     fn advance(&mut self) -> Result<()> {
+        self.clock.set_wall_time(self.run.clock.now());
         let Some(clock) = self.clock.get(self.run.clock.monotonic()) else { return Ok(()) };
         if let Some(start) = self.clock.start().or(self.engine.clock()) {
             self.engine.begin(start);

@@ -41,7 +41,8 @@ CREATE TABLE IF NOT EXISTS files (
     head_hash INTEGER NOT NULL,
     tail_hash INTEGER NOT NULL,
     length INTEGER NOT NULL,
-    last_offset INTEGER NOT NULL
+    last_offset INTEGER NOT NULL,
+    last_letter INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS unconfirmed (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -144,7 +145,12 @@ impl StateFile {
         let failed = |error: rusqlite::Error| failed(path, "cannot open the state", &error);
         let prepared = db.busy_timeout(OPEN_WAIT).and_then(|()| {
             db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
-            db.execute_batch(TABLES)
+            db.execute_batch(TABLES)?;
+            // A state of an older version has no such column.
+            match db.prepare("SELECT last_letter FROM files") {
+                Ok(_) => Ok(()),
+                Err(_) => db.execute_batch("ALTER TABLE files ADD COLUMN last_letter INTEGER NOT NULL DEFAULT -1"),
+            }
         });
         prepared.map_err(failed)?;
         outbox::create_tables(&db)?;
@@ -185,7 +191,7 @@ impl StateFile {
     /// Returns the files that were read.
     pub fn files(&self) -> Result<Vec<FileMark>> {
         let read = || -> rusqlite::Result<Vec<FileMark>> {
-            let sql = "SELECT id, name, head, tail_hash, length, last_offset FROM files ORDER BY id";
+            let sql = "SELECT id, name, head, tail_hash, length, last_offset, last_letter FROM files ORDER BY id";
             let mut statement = self.db.prepare(sql)?;
             let rows = statement.query_map([], |row| {
                 Ok(FileMark {
@@ -195,6 +201,7 @@ impl StateFile {
                     tail_hash: row.get::<_, i64>(3)?.cast_unsigned(),
                     length: row.get::<_, i64>(4)?.cast_unsigned(),
                     last_offset: row.get(5)?,
+                    last_letter: row.get(6)?,
                 })
             })?;
             rows.collect()
@@ -298,11 +305,11 @@ fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Er
         )?;
     }
     for file in files {
-        let FileMark { id, name, head, tail_hash, length, last_offset } = &*file;
+        let FileMark { id, name, head, tail_hash, length, last_offset, last_letter } = &*file;
         let (head_hash, tail) = (xxhash_rust::xxh3::xxh3_64(head).cast_signed(), tail_hash.cast_signed());
         execute(
-            "INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![id, name, head, head_hash, tail, length.cast_signed(), last_offset],
+            "INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![id, name, head, head_hash, tail, length.cast_signed(), last_offset, last_letter],
         )?;
         if file.id.is_none() {
             file.id = Some(tx.last_insert_rowid());

@@ -86,7 +86,7 @@ struct ReadingArgs {
     /// Read events from this long before --since, in which sessions may begin, and around late events
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration, conflicts_with = "dead")]
     before: i64,
-    /// Treat the input as complete, even if a partition of it does not begin with offset 0
+    /// Treat the input as complete, even if a partition of it does not begin with its first offset
     #[arg(long, conflicts_with = "dead")]
     all_records: bool,
     /// Read N days of a lake or table at the same time, each on a thread

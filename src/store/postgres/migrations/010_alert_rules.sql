@@ -1,10 +1,10 @@
 -- Rules get the columns that people and dashboards write. definition keeps the fields of older rules, and holds those that have no
--- column (evt-rules(5)). A table that people have made has a rule_id already, and stays as it is.
+-- column (evt-rules(5)). Only the table of step 004 has a column rule; one that people have made stays as it is.
 DO $$
 BEGIN
-    IF EXISTS (
+    IF NOT EXISTS (
         SELECT FROM pg_attribute
-        WHERE attrelid = to_regclass('alert_rules') AND attname = 'rule_id' AND NOT attisdropped
+        WHERE attrelid = to_regclass('alert_rules') AND attname = 'rule' AND NOT attisdropped
     ) THEN
         RETURN;
     END IF;
