@@ -17,6 +17,7 @@
 pub mod alert;
 pub mod avro;
 pub mod backfill;
+pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod console;

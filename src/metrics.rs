@@ -108,6 +108,18 @@ pub static CONSUMER_LAG_SECONDS: Definition = gauge(
 /// Windows with state.
 pub static OPEN_WINDOWS: Definition =
     gauge("evt_open_windows", &[], "Windows that hold rows and have not fired (evt-window).");
+/// The duration of the last epoch's end.
+pub static CHECKPOINT_DURATION: Definition = gauge(
+    "evt_checkpoint_duration_seconds",
+    &[],
+    "How long the last epoch took to be complete and committed (--checkpoint).",
+);
+/// The number of the last complete epoch.
+pub static CHECKPOINT_EPOCH: Definition =
+    gauge("evt_checkpoint_epoch", &[], "The number of the last complete epoch of this run (--checkpoint).");
+/// The size of the last complete epoch.
+pub static CHECKPOINT_BYTES: Definition =
+    gauge("evt_checkpoint_bytes", &[], "The bytes of the last complete epoch (--checkpoint).");
 /// Alerts that fire.
 pub static ALERTS_FIRING: Definition = gauge("evt_firing_alerts", &[], "Alerts that fire now (evt-alert).");
 /// Rows of too many groups.
@@ -164,7 +176,7 @@ pub static HTTP_SECONDS: Definition = Definition {
 };
 
 /// The metrics of every run.
-pub static STAGE: [&Definition; 18] = [
+pub static STAGE: [&Definition; 21] = [
     &EVENTS,
     &DEAD_LETTERS,
     &SINK_ROWS,
@@ -175,6 +187,9 @@ pub static STAGE: [&Definition; 18] = [
     &CONSUMER_LAG_RECORDS,
     &CONSUMER_LAG_SECONDS,
     &OPEN_WINDOWS,
+    &CHECKPOINT_DURATION,
+    &CHECKPOINT_EPOCH,
+    &CHECKPOINT_BYTES,
     &ALERTS_FIRING,
     &ALERT_ROWS_REFUSED,
     &NOTIFICATIONS,

@@ -1,6 +1,7 @@
 //! Flags that tools share, one group each, and the values they take.
 
 use super::prometheus::Target;
+use crate::checkpoint::CheckpointOptions;
 use crate::error::{Error, Result};
 use crate::format;
 use crate::kind::Kind;
@@ -14,6 +15,9 @@ use crate::uri::Uri;
 use chrono::format::{Item, StrftimeItems};
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// When colour is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -140,6 +144,29 @@ pub struct OutputArgs {
     /// Write dead letters to URI; without it they are reported and dropped
     #[arg(long, value_name = "URI")]
     pub dlq: Option<OsString>,
+}
+
+/// Flags of a checkpoint.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Checkpoint")]
+pub struct CheckpointArgs {
+    /// Keep state and positions in DIR, and write each row once, whatever stops the run (evt-checkpoint(5))
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint: Option<PathBuf>,
+    /// End an epoch, whose rows become visible together, every DURATION
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s", requires = "checkpoint")]
+    pub checkpoint_every: i64,
+    /// Keep the last N complete epochs
+    #[arg(long, value_name = "N", default_value = "2", requires = "checkpoint")]
+    pub keep_epochs: NonZero<usize>,
+}
+
+impl CheckpointArgs {
+    /// Returns the settings of the checkpoint, if there is one.
+    pub fn options(&self) -> Option<CheckpointOptions> {
+        let every = Duration::from_micros(self.checkpoint_every.unsigned_abs());
+        self.checkpoint.clone().map(|path| CheckpointOptions { path, every, kept: self.keep_epochs.get() })
+    }
 }
 
 /// How a foreign record becomes an event.

@@ -1,6 +1,6 @@
 //! Opens a stage: its source, its dead letters and the plan of its outputs.
 
-use super::args::CommonArgs;
+use super::args::{CheckpointArgs, CommonArgs};
 use super::resolve::{Resolved, StageSpec, alone, resolve};
 use crate::counts::Counts;
 use crate::error::Result;
@@ -10,6 +10,7 @@ use crate::metrics;
 use crate::output::OutputPlan;
 use crate::output::dead_letters::{DeadLetters, Opening};
 use crate::run::Run;
+use crate::source::positions::FilePositions;
 use crate::source::{Source, SourceOptions};
 use crate::stage::operator::Pass;
 use crate::stage::outputs::Outputs;
@@ -28,6 +29,16 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     // the servers.
     let is_kept = options.ack_flags.spool.is_some();
     let resolved = if is_kept { resolved.without_limit() } else { resolved.ask(run)? };
+    let (resolved, checkpoint) = match spec.checkpoint.and_then(CheckpointArgs::options) {
+        Some(checkpoint) => {
+            let (resolved, checkpoint) = resolved.in_epochs(checkpoint, run)?;
+            let positions = checkpoint.restored().map_or(&[][..], |restored| &restored.positions);
+            options.positions = Some(FilePositions::restore(positions)?);
+            options.is_continued = true;
+            (resolved, Some(checkpoint))
+        }
+        None => (resolved, None),
+    };
     keep_raw(&mut options, &resolved);
     options.mapping.parts = resolved.record_parts(&options);
     options.commit_mode = resolved.commit_mode();
@@ -53,7 +64,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         dead.hold();
     }
     let outputs = Outputs::new(run.clone(), checked, side, dead, quiet);
-    Ok(Stage::new(run.clone(), stage, source, outputs, start))
+    Ok(Stage::new(run.clone(), stage, source, outputs, start).with_checkpoint(checkpoint))
 }
 
 /// Keeps raw records beside the rows if an output writes them, or if dead letters of rows have to show them.

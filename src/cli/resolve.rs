@@ -1,12 +1,15 @@
 //! Resolves the inputs and outputs of a stage before anything is opened, and checks that they fit each other.
 
-use super::args::StageArgs;
+use super::args::{CheckpointArgs, StageArgs};
+use crate::checkpoint::log::OutputName;
+use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions, Format, jsonl};
 use crate::input::bytes as input;
 use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
 use crate::mapping::{KeepRaw, RecordParts};
+use crate::output::epochs::EpochPlan;
 use crate::output::identity::{Identities, Identity};
 use crate::output::{OutputPlan, OutputSpec, given_up};
 use crate::run::Run;
@@ -44,12 +47,14 @@ pub struct StageSpec<'a> {
     pub formats: DefaultFormats,
     /// One more output.
     pub side: Option<&'a OsStr>,
+    /// The flags of a checkpoint, in tools that have them.
+    pub checkpoint: Option<&'a CheckpointArgs>,
 }
 
 impl<'a> StageSpec<'a> {
     /// Names the inputs and outputs of a tool that writes frames.
     pub fn new(args: &'a StageArgs) -> Self {
-        Self { args, formats: FRAMES, side: None }
+        Self { args, formats: FRAMES, side: None, checkpoint: None }
     }
 }
 
@@ -138,6 +143,41 @@ impl Resolved {
             true => Ok(self),
             false => Err(self.faults.0.swap_remove(0)),
         }
+    }
+
+    /// Adds the faults of inputs that cannot be read again from a position, and of outputs whose rows cannot wait for an epoch.
+    fn checked_for_epochs(mut self, follow: bool) -> Self {
+        for input in &self.inputs {
+            if !matches!(input, Uri::File(_)) || follow {
+                let message = format!("{input}: --checkpoint: expected files that end, found another input");
+                self.faults.0.push(Error::usage(message));
+            }
+        }
+        for output in self.checked.iter().chain(&self.side).chain(&self.dlq) {
+            self.faults.0.extend(output.check_epochs().err());
+        }
+        self
+    }
+
+    /// Opens the checkpoint, and lets the rows of all outputs wait in it.
+    pub fn in_epochs(mut self, options: CheckpointOptions, run: &Run) -> Result<(Self, Checkpoint)> {
+        let name = |key: String, output: &OutputPlan| OutputName { key, uri: output.name().to_owned() };
+        let to = self.checked.iter().enumerate().map(|(at, output)| name(format!("to-{at}"), output));
+        let side = self.side.iter().map(|output| name("late".to_owned(), output));
+        let dlq = self.dlq.iter().map(|output| name("dlq".to_owned(), output));
+        let names: Vec<OutputName> = to.chain(side).chain(dlq).collect();
+        let checkpoint = Checkpoint::open(options, names, run)?;
+        let plan = |key: String| EpochPlan {
+            directory: checkpoint.directory().clone(),
+            checkpoint: format!("{}/{}", checkpoint.id(), run.console.tool()),
+            key,
+            epoch: checkpoint.epoch(),
+        };
+        let checked = self.checked.into_iter().enumerate();
+        self.checked = checked.map(|(at, output)| output.in_epochs(plan(format!("to-{at}")))).collect();
+        self.side = self.side.map(|output| output.in_epochs(plan("late".to_owned())));
+        self.dlq = self.dlq.map(|output| output.in_epochs(plan("dlq".to_owned())));
+        Ok((self, checkpoint))
     }
 
     /// Removes the default limit of the wait for servers of outputs.
@@ -235,7 +275,7 @@ impl Resolved {
 /// Resolves every input and output and checks that no two of them are the same; opens and creates nothing, and contacts no
 /// server.
 pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
-    let StageSpec { args, formats, side } = spec;
+    let StageSpec { args, formats, side, checkpoint } = spec;
     let (common, mut faults) = (&args.common, Faults::default());
     let side = side.and_then(|text| faults.take(check_side(text, run)));
     let spec = faults.take(output_spec(args, formats));
@@ -260,5 +300,9 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     for path in written {
         faults.take(named.output(&path, Identity::of_path(path.as_ref())));
     }
-    Resolved { inputs, checked, dlq, side, faults }
+    let resolved = Resolved { inputs, checked, dlq, side, faults };
+    match checkpoint.and_then(CheckpointArgs::options) {
+        Some(_) => resolved.checked_for_epochs(follow),
+        None => resolved,
+    }
 }

@@ -15,6 +15,7 @@ mod fault;
 mod item;
 mod letters;
 mod outbox;
+mod read;
 
 use crate::counts::Counts;
 use crate::error::Result;
@@ -45,6 +46,7 @@ use std::time::Duration;
 pub use item::{ByteProgress, Item, Sent};
 pub use letters::Dead;
 pub use outbox::Rest;
+pub use read::ReadPositions;
 
 /// Maps the records of all inputs to rows, and queues rows, dead letters and control messages for the stage.
 pub struct Ingest {
@@ -64,6 +66,8 @@ pub struct Ingest {
     /// The input of the rows in the incomplete batch. A batch has rows of one input only.
     input: u32,
     batches: Batches,
+    /// How far each input is read.
+    read: ReadPositions,
     /// Counts of records; those of batches are in `batches`.
     counts: Counts,
     letters: Letters,
@@ -120,6 +124,7 @@ impl Ingest {
             outbox: Outbox::new(),
             input: 0,
             batches: Batches::default(),
+            read: ReadPositions::default(),
             counts: Counts::default(),
             letters,
             now,
@@ -160,6 +165,7 @@ impl Ingest {
 
     /// Queues rows that have stamps, or that are raw records alone. Errors: exit status 65 if a time lies outside of the calendar.
     pub fn batch(&mut self, batch: RecordBatch, name: &str) -> Result<()> {
+        let Some(batch) = self.read.take_rows(batch) else { return Ok(()) };
         let of_event = matches!(Kind::of(batch.schema_ref()), Some(Kind::Event | Kind::Late));
         let has_raw = of_event && self.decide_raw(has_raw(batch.schema_ref()));
         let batch = self.batches.take(batch, has_raw, name, &self.run.console)?;
@@ -200,6 +206,16 @@ impl Ingest {
     /// Returns the bits of the columns whose name some record has had as a property.
     pub fn shadowed(&self) -> u32 {
         self.mapper.shadowed()
+    }
+
+    /// Returns how far the inputs are read.
+    pub fn read_positions(&mut self) -> &mut ReadPositions {
+        &mut self.read
+    }
+
+    /// Whether records are held that are no rows yet (`--max-future`).
+    pub fn holds_records(&mut self) -> bool {
+        self.mapper.lookahead().is_some_and(|lookahead| lookahead.held() > 0)
     }
 
     /// Whether rows or letters wait in an incomplete batch.
@@ -286,6 +302,9 @@ impl Ingest {
     /// Maps a record, given its bytes and its JSON text or the fault that there is none.
     #[inline]
     fn record(&mut self, raw: &[u8], text: Result<&str, Fault>, meta: RecordMeta<'_>) -> Result<()> {
+        if !self.read.take(meta.offset) {
+            return Ok(());
+        }
         if self.control && self.control_line(text.as_deref().unwrap_or(""), meta)? {
             return Ok(());
         }
@@ -445,6 +464,9 @@ impl Ingest {
 
     /// Makes a dead letter of a record that cannot be mapped.
     pub fn refuse(&mut self, payload: &[u8], fault: &Fault, meta: RecordMeta<'_>) -> Result<()> {
+        if !self.read.take(meta.offset) {
+            return Ok(());
+        }
         self.counts.taken += 1;
         self.letter(payload, fault, meta)
     }
@@ -547,6 +569,7 @@ impl Ingest {
 
     /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open yet.
     pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: Rest) {
+        self.read.turn_to(input);
         self.stamper.set_input(input);
         self.outbox.turn_to(input, bytes, rest);
     }

@@ -18,6 +18,7 @@
 pub mod buffer_pool;
 pub mod bytes;
 pub mod container;
+pub mod content;
 pub mod follow;
 pub mod frames;
 pub mod generated;

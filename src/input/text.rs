@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::{Records, Splitter, jsonl};
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
+use crate::json::scan::is_json;
 use crate::mapping::RecordMeta;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct TextInput {
     /// and its line.
     lines_before: i64,
     partition: u32,
+    /// Whether an incomplete last line is left for a later run.
+    leaves_open_line: bool,
 }
 
 /// A record that is too long.
@@ -64,7 +67,13 @@ impl TextInput {
             line: 0,
             lines_before: 0,
             partition,
+            leaves_open_line: false,
         }
+    }
+
+    /// Leaves an incomplete last line for a later run, which reads the file from there.
+    pub fn leaving_open_line(self) -> Self {
+        Self { leaves_open_line: self.json, ..self }
     }
 
     /// Returns the bytes that it reads.
@@ -96,6 +105,12 @@ impl TextInput {
 
     /// Maps the rest of the buffer after the end of the file: an incomplete last line is a record too.
     pub fn close(&mut self, ingest: &mut Ingest) -> Result<()> {
+        let rest = &self.chunk.buffer[self.start..self.end];
+        if self.leaves_open_line && !rest.is_empty() && !std::str::from_utf8(rest).is_ok_and(is_json) {
+            let message = format!("{}: the last line is incomplete; it is left for the next run", self.bytes.name());
+            ingest.run().console.warn(message);
+            return Ok(());
+        }
         self.take(true, ingest)
     }
 

@@ -21,11 +21,13 @@ pub struct ReadOptions {
     pub format: Option<&'static Format>,
     /// Whether every input is raw (evt-ingest). A signal then stops the reading at once.
     pub raw_only: bool,
+    /// Whether a later run continues the input (`--checkpoint`): it may be empty, and its last line may be incomplete.
+    pub is_continued: bool,
 }
 
 impl ReadOptions {
     /// Returns the format of an input whose head has been read. The order is: `-f`, a magic at its start, the extension of its
-    /// name, the part of a magic; frames for an empty input unless `raw_only`; else JSON lines. Errors: exit status 65 if only the
+    /// name, the part of a magic; frames for an empty input that needs them; else JSON lines. Errors: exit status 65 if only the
     /// last byte of a magic differs.
     pub fn format_of(&self, bytes: &Bytes) -> Result<&'static Format> {
         if let Some(format) = self.format {
@@ -43,7 +45,7 @@ impl ReadOptions {
         if let Some(format) = format::by_part_of_magic(head).map_err(|error| error.at(bytes.name()))? {
             return Ok(format);
         }
-        if head.is_empty() && !self.raw_only {
+        if head.is_empty() && !self.raw_only && !self.is_continued {
             return Ok(&format::frames::FORMAT);
         }
         Ok(&format::jsonl::FORMAT)
@@ -135,7 +137,8 @@ impl UnopenedInput {
             }
             (Decoder::Text(splitter), None) => {
                 let TextOptions { splitter, json, partition } = self.reading(&bytes, *splitter, format, ingest);
-                Ok(Box::new(TextInput::new(bytes, splitter(), json, partition)))
+                let input = TextInput::new(bytes, splitter(), json, partition);
+                Ok(Box::new(if self.options.is_continued { input.leaving_open_line() } else { input }))
             }
             (Decoder::Frames, _) => {
                 Ok(Box::new(FrameInput::new(bytes, self.run.clone(), &self.origin, self.options.raw_only)))

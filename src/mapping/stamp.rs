@@ -249,6 +249,16 @@ impl Stamper {
         self.partitions[partition as usize].stream_time
     }
 
+    /// Returns origin, name and stream time (µs) of the partitions of an input that have had a row.
+    pub fn stream_times(&self, input: u32) -> impl Iterator<Item = (&str, &str, i64)> {
+        let (origins, names) = (&self.origins.texts, &self.names.texts);
+        let of_input = self.partitions.iter().filter(move |partition| partition.input == input);
+        of_input.filter_map(|partition| {
+            let (origin, name) = (&origins[partition.origin as usize], &names[partition.name as usize]);
+            Some((origin.as_str(), name.as_str(), partition.stream_time?))
+        })
+    }
+
     /// Restores the stream time that a partition had when it was revoked. A partition that is assigned again is live
     /// again.
     pub fn resume(&mut self, partition: u32, stream_time: Option<i64>) {

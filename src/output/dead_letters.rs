@@ -4,6 +4,7 @@
 //! and letters of the stage (rows that it or an output rejected). The first row or a full buffer opens the output.
 
 use super::{Output, OutputReport};
+use crate::checkpoint::log::Part;
 use crate::console::Faulty;
 use crate::counts::Counts;
 use crate::error::Result;
@@ -16,6 +17,7 @@ use crate::kind::headers::Headers;
 use crate::kind::letters::Builder;
 use crate::op::row_letter::with_letter;
 use crate::run::{Report, Run};
+use crate::store::Epoch;
 use arrow::array::{Array, ArrayAccessor, ArrayRef, AsArray, RecordBatch, StringArray, TypedDictionaryArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::Int32Type;
@@ -433,6 +435,21 @@ impl DeadLetters {
         self.flush()?;
         self.output().map_or(Ok(()), Output::settle)?;
         self.take_rejected();
+        Ok(())
+    }
+
+    /// Ends the epoch in progress with the letters so far, and begins `next`; returns the part with these letters.
+    pub fn seal_epoch(&mut self, next: Epoch) -> Result<Option<Part>> {
+        self.flush()?;
+        self.output().map_or(Ok(None), |output| output.seal_epoch(next))
+    }
+
+    /// Writes the letters of a complete epoch to the output.
+    pub fn commit_epoch(&mut self, epoch: Epoch, parts: &[Part]) -> Result<()> {
+        let Some(output) = self.output() else { return Ok(()) };
+        for rejected in output.commit_epoch(epoch, parts)? {
+            self.lose(&rejected.fault, is_of_output(&rejected.row, 0));
+        }
         Ok(())
     }
 

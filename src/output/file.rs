@@ -144,6 +144,11 @@ impl Plain {
         Ok(true)
     }
 
+    /// Whether `path` is a file or does not exist: no device, FIFO or socket.
+    pub fn is_regular(path: &Path) -> bool {
+        is_regular(path)
+    }
+
     /// Returns its name for messages.
     pub fn name(&self) -> String {
         match self {

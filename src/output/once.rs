@@ -3,7 +3,8 @@
 //! Before a batch is appended, an intent beside the file (`NAME.evt.ID`) records its bytes and the length of the file, durably
 //! and under a name that only a whole intent has. The writer that takes the lock next finishes the batch of an intent: it
 //! compares the file with the bytes and appends what is missing. `ID` is the beginning of the id of the ledger that numbers
-//! the batches; an intent of another ledger is finished too, and left for its ledger to close.
+//! the batches; an intent of another ledger is finished too, and left for its ledger to close. A checkpoint is a ledger whose
+//! batches are the pieces of its epochs; it keeps the intent of its last batch, without bytes, to know what it has appended.
 
 use super::file::{is_same, whole_lines};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,11 +36,31 @@ pub struct OnceFile {
     file: Option<DiskFile>,
 }
 
+/// The number of a batch: of a ledger of replays `number` alone, of a checkpoint its epoch and the piece of the epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BatchId {
+    /// The run of the epoch.
+    pub run: u64,
+    /// The number of the epoch in its run, or of the batch.
+    pub number: u64,
+    /// The piece of the epoch.
+    pub piece: u64,
+}
+
+impl BatchId {
+    /// Returns the id of a batch of a ledger of replays.
+    fn of_ledger(batch: i64) -> Self {
+        Self { number: batch.cast_unsigned(), ..Self::default() }
+    }
+}
+
 /// A batch that is to be appended to a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Intent {
     ledger: String,
-    batch: i64,
+    batch: BatchId,
+    /// Whether the batch is appended; its bytes are not kept then.
+    is_done: bool,
     /// Bytes of the file before the batch.
     length: u64,
     bytes: Vec<u8>,
@@ -87,22 +108,73 @@ impl OnceFile {
         for path in self.intents()? {
             let intent = Intent::read(&path)?;
             let is_own = intent.ledger == self.ledger;
-            if is_own && !is_open(intent.batch) {
+            if intent.is_done {
+                continue;
+            }
+            let batch = intent.batch.number.cast_signed();
+            if is_own && !is_open(batch) {
                 self.remove(&path)?;
                 continue;
             }
             self.finish(&path, &intent, is_own)?;
             if is_own {
-                complete.push(intent.batch);
+                complete.push(batch);
             }
         }
         Ok(complete)
     }
 
+    /// Finishes the batches of all intents beside the file, under the lock; returns the last batch of this ledger, which is complete
+    /// now. Errors: as [`OnceFile::finish_intents`].
+    pub fn last_batch(&mut self) -> Result<Option<BatchId>> {
+        let mut last = None;
+        for path in self.intents()? {
+            let intent = Intent::read(&path)?;
+            let is_own = intent.ledger == self.ledger;
+            if !intent.is_done {
+                self.finish(&path, &intent, is_own)?;
+            }
+            if is_own {
+                last = Some(intent.batch);
+                self.set_done(intent.batch)?;
+            }
+        }
+        Ok(last)
+    }
+
+    /// Appends a batch of a checkpoint, under the lock, and keeps its number. An empty file gets `header` first.
+    pub fn append_piece(&mut self, batch: BatchId, header: &[u8], bytes: &[u8]) -> Result<()> {
+        let length = self.end_line()?;
+        let header = if length == 0 { header } else { &[] };
+        let bytes = [header, bytes].concat();
+        self.write_intent(&Intent {
+            ledger: self.ledger.clone(),
+            batch,
+            is_done: false,
+            length,
+            bytes: bytes.clone(),
+        })?;
+        self.write(&bytes)?;
+        self.set_done(batch)
+    }
+
+    /// Keeps the number of a complete batch.
+    fn set_done(&mut self, batch: BatchId) -> Result<()> {
+        let path = self.path.clone();
+        let length = self.file()?.file.metadata().map_err(|error| failed(&path, &error))?.len();
+        self.write_intent(&Intent { ledger: self.ledger.clone(), batch, is_done: true, length, bytes: vec![] })
+    }
+
+    /// Returns the path for messages.
+    pub fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
     /// Appends a batch, under the lock: its intent, its bytes (lines), durably. The intent stays until [`OnceFile::close`].
     pub fn append(&mut self, batch: i64, bytes: &[u8]) -> Result<()> {
         let length = self.end_line()?;
-        let intent = Intent { ledger: self.ledger.clone(), batch, length, bytes: bytes.to_vec() };
+        let (ledger, batch) = (self.ledger.clone(), BatchId::of_ledger(batch));
+        let intent = Intent { ledger, batch, is_done: false, length, bytes: bytes.to_vec() };
         self.write_intent(&intent)?;
         self.write(bytes)
     }
@@ -248,7 +320,10 @@ impl Intent {
     fn checksum(&self) -> String {
         let mut digest = Xxh3::new();
         digest.update(self.ledger.as_bytes());
-        digest.update(&self.batch.to_le_bytes());
+        let BatchId { run, number, piece } = self.batch;
+        for part in [run, number, piece, u64::from(self.is_done)] {
+            digest.update(&part.to_le_bytes());
+        }
         digest.update(&self.length.to_le_bytes());
         digest.update(&self.bytes);
         format!("{:032x}", digest.digest128())
@@ -256,10 +331,11 @@ impl Intent {
 
     /// One line of JSON, then the bytes of the batch.
     fn to_bytes(&self) -> Vec<u8> {
-        let Self { ledger, batch, length, bytes } = self;
+        let Self { ledger, batch: BatchId { run, number, piece }, is_done, length, bytes } = self;
         let (checksum, size) = (self.checksum(), bytes.len());
         let head = json!({
-            "evt_intent": FORMAT, "ledger": ledger, "batch": batch, "length": length, "bytes": size, "checksum": checksum
+            "evt_intent": FORMAT, "ledger": ledger, "run": run, "batch": number, "piece": piece, "done": is_done,
+            "length": length, "bytes": size, "checksum": checksum
         });
         let mut all = format!("{head}\n").into_bytes();
         all.extend_from_slice(bytes);
@@ -281,14 +357,16 @@ impl Intent {
         let head: Value =
             serde_json::from_slice(&all[..end]).map_err(|_| damaged("expected an intent, found no JSON"))?;
         let number = |name: &str| head[name].as_u64();
-        let fields = (head["ledger"].as_str(), head["batch"].as_i64(), number("length"), number("evt_intent"));
-        let (Some(ledger), Some(batch), Some(length), Some(format)) = fields else {
+        let batch = number("run").zip(number("batch")).zip(number("piece"));
+        let batch = batch.map(|((run, number), piece)| BatchId { run, number, piece });
+        let fields = (head["ledger"].as_str(), batch, head["done"].as_bool(), number("length"), number("evt_intent"));
+        let (Some(ledger), Some(batch), Some(is_done), Some(length), Some(format)) = fields else {
             return Err(damaged("expected the members of an intent, found others"));
         };
         if format != FORMAT {
             return Err(damaged(&format!("expected an intent of format {FORMAT}, found {format}")));
         }
-        let intent = Self { ledger: ledger.to_owned(), batch, length, bytes: all[end + 1..].to_vec() };
+        let intent = Self { ledger: ledger.to_owned(), batch, is_done, length, bytes: all[end + 1..].to_vec() };
         let (expected, found) = (head["checksum"].as_str().unwrap_or_default(), intent.checksum());
         if expected != found {
             return Err(damaged(&format!("expected the checksum {expected}, found {found}")));
@@ -375,7 +453,8 @@ mod tests {
         fn interrupted(&self, before: &str, after: &str) {
             std::fs::write(self.path(), format!("{before}{after}")).unwrap();
             let length = before.len() as u64;
-            let intent = Intent { ledger: LEDGER.to_owned(), batch: 7, length, bytes: lines(7).into_bytes() };
+            let (ledger, batch) = (LEDGER.to_owned(), BatchId::of_ledger(7));
+            let intent = Intent { ledger, batch, is_done: false, length, bytes: lines(7).into_bytes() };
             self.open(LEDGER, Disk::default()).write_intent(&intent).unwrap();
         }
     }

@@ -2,12 +2,15 @@
 
 use super::*;
 use crate::clock::Clock;
+use crate::format::EncodeOptions;
 use crate::format::{by_extension, frames, jsonl};
 use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::letters::Builder;
+use crate::run::Run;
 use crate::run::io::{Io, Pipe};
 use crate::store::disk::Disk;
 use std::path::Path;
+use std::rc::Rc;
 
 fn run(disk: Disk) -> Rc<Run> {
     let io = Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk };

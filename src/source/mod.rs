@@ -28,6 +28,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use open::Opener;
 pub use options::SourceOptions;
 use partitions::ReportedPartitions;
+use positions::FilePositions;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ mod open;
 mod options;
 mod origin;
 mod partitions;
+pub mod positions;
 
 /// The result of polling a source.
 pub enum Polled {
@@ -74,6 +76,8 @@ pub struct Source {
     ingest: Ingest,
     /// Detects properties that have the name of a column in an expression.
     shadows: Shadows,
+    /// The positions of files in a checkpoint; `None` without one.
+    positions: Option<FilePositions>,
     /// The error of an input, returned after the items before it.
     failure: Option<Error>,
     /// The worst exit status of the inputs so far.
@@ -95,6 +99,7 @@ impl Source {
         // evt-ingest makes events of all records, without regard to their field names.
         let kind = options.kind.or(options.raw_only.then_some(Kind::Event));
         let shadows = Shadows::new(options.filter.as_ref().map_or(0, Filter::columns));
+        let positions = options.positions.take();
         let ingest = Ingest::new(run.clone(), mapping, options.filter.take(), options.control, kind)?;
         let mut source = Self {
             opener: Opener::new(inputs, options, run.clone())?,
@@ -107,6 +112,7 @@ impl Source {
             reported: ReportedPartitions::default(),
             ingest,
             shadows,
+            positions,
             failure: None,
             verdict: 0,
             how: How::Exhausted,
@@ -175,6 +181,10 @@ impl Source {
     fn open_next(&mut self) -> Result<()> {
         let Some((number, uri)) = self.pending.pop_front() else { return Ok(()) };
         self.ingest.turn_to(number, ByteProgress::default(), self.rest());
+        if let Some(positions) = &mut self.positions {
+            let origin = self.opener.options.origin_of(&uri);
+            positions.begin(&uri, number, &origin, &mut self.ingest, &self.run)?;
+        }
         let input = self.opener.open(&uri, self.pending.is_empty(), &mut self.ingest)?;
         self.running.push_back(Running { number, input });
         Ok(())
@@ -419,6 +429,9 @@ impl Source {
         self.how = if how == How::Stopped { how } else { self.how };
         self.ingest.drain()?;
         self.ingest.flush()?;
+        if let Some(positions) = &mut self.positions {
+            positions.end(&mut self.ingest);
+        }
         if !input.reports_partitions() {
             self.ingest.end_input(input.progress(), self.pending.is_empty() && self.running.is_empty());
         }
@@ -434,6 +447,9 @@ impl Source {
         self.ingest.drain()?;
         self.ingest.flush()?;
         self.how = How::Stopped;
+        if let Some(positions) = &mut self.positions {
+            positions.end(&mut self.ingest);
+        }
         self.pending.clear();
         for Running { input, .. } in self.running.drain(..) {
             self.verdict = self.verdict.max(input.end().verdict);
@@ -467,6 +483,21 @@ impl Source {
     pub fn commit_end(&mut self) -> Result<()> {
         let running = self.running.iter_mut().map(|running| &mut running.input);
         self.ended.iter_mut().chain(running).try_for_each(|input| input.commit_end(&mut self.ingest))
+    }
+
+    /// Queues the rows that were read so far. Returns whether the stage has taken all of them, so that an epoch may end here; not while
+    /// records are held that are no rows yet.
+    pub fn is_between_rows(&mut self) -> Result<bool> {
+        if self.ingest.holds_records() {
+            return Ok(false);
+        }
+        self.ingest.flush()?;
+        Ok(!self.is_queued() && !self.ingest.has_letters())
+    }
+
+    /// Returns the positions of the files for a checkpoint. The stage has taken every row before them.
+    pub fn positions(&mut self) -> Result<Vec<u8>> {
+        self.positions.as_mut().map_or(Ok(vec![]), |positions| positions.to_part(&mut self.ingest))
     }
 
     /// Returns the lag of each partition of the topics; `now` is the current time (µs).

@@ -1,5 +1,6 @@
 //! The settings of a source: flags of the user, and what the tool sets.
 
+use super::positions::FilePositions;
 use crate::expr::Filter;
 use crate::format::Format;
 use crate::http;
@@ -39,6 +40,10 @@ pub struct SourceOptions {
     pub raw_only: bool,
     /// The filter of rows before they are stamped (`--where` of evt-ingest).
     pub filter: Option<Filter>,
+    /// The positions of the files that earlier runs of a checkpoint have read; `None` without a checkpoint.
+    pub positions: Option<FilePositions>,
+    /// Whether later runs continue the inputs (`--checkpoint`).
+    pub is_continued: bool,
     /// What is read of stores. If both ends of the span are known, they are read day by day.
     pub stored: ReadRequest,
     /// Whether the rows of stores are sorted by partition and offset, as they were in their streams; they are in memory then.
@@ -74,6 +79,6 @@ impl SourceOptions {
 
     /// Returns how files and pipes are read.
     pub fn reading(&self) -> ReadOptions {
-        ReadOptions { format: self.format, raw_only: self.raw_only }
+        ReadOptions { format: self.format, raw_only: self.raw_only, is_continued: self.is_continued }
     }
 }

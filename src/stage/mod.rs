@@ -9,14 +9,17 @@
 //! [`Stage::step`] never blocks on input; [`Stage::run`] alternates `step` and `wait`. A simulation steps several stages in one
 //! process. The stage keeps the counts and checks the law of counts at its end.
 
+mod epochs;
 pub mod operator;
 pub mod outputs;
 pub mod progress;
 mod summary;
 
+use self::epochs::Epochs;
 use self::operator::{Collector, InputEnded, Operator};
 use self::outputs::Outputs;
 use self::progress::ProgressLine;
+use crate::checkpoint::Checkpoint;
 use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
@@ -134,6 +137,8 @@ pub struct Stage {
     counts: Counts,
     /// The largest stream time so far (µs), for the metric.
     stream_time: Option<i64>,
+    /// The epochs of a run with a checkpoint.
+    epochs: Option<Epochs>,
 }
 
 impl Stage {
@@ -148,7 +153,14 @@ impl Stage {
             ahead: VecDeque::new(),
             counts: Counts::default(),
             stream_time: None,
+            epochs: None,
         }
+    }
+
+    /// Lets the stage end epochs that are kept in `checkpoint`, and continue the last one.
+    pub fn with_checkpoint(self, checkpoint: Option<Checkpoint>) -> Self {
+        let epochs = checkpoint.map(|checkpoint| Epochs::new(checkpoint, self.run.clone()));
+        Self { epochs, ..self }
     }
 
     /// Runs the stage to its end; returns the exit status.
@@ -227,6 +239,10 @@ impl Stage {
         }
         let side = side.map(|schema| stamped(&schema, &self.run));
         self.outputs.open(stamped(&schema, &self.run), side, self.source.counts().taken)?;
+        if let Some(epochs) = &self.epochs {
+            operator = epochs.restore(operator)?;
+            epochs.recover(&mut self.outputs)?;
+        }
         if is_report {
             self.outputs.progress = ProgressLine::new(&self.run, self.options.quiet);
         }
@@ -264,7 +280,32 @@ impl Stage {
             self.outputs.settle()?;
             self.source.commit()?;
         }
+        if self.epochs.as_ref().is_some_and(Epochs::is_due) && self.source.is_between_rows()? {
+            self.end_epoch()?;
+        }
         self.source.poll()
+    }
+
+    /// Ends the epoch in progress, if there is a checkpoint: the stage has taken every row that was read.
+    fn end_epoch(&mut self) -> Result<()> {
+        let (Some(epochs), Phase::Running(operator)) = (&mut self.epochs, &mut self.phase) else { return Ok(()) };
+        epochs.end(operator.as_mut(), &self.source.positions()?, &mut self.outputs)
+    }
+
+    /// Ends the last epoch of the run. Rows that a store rejects at its commit become dead letters in one more epoch.
+    fn end_last_epoch(&mut self) -> Result<()> {
+        if self.epochs.is_none() {
+            return Ok(());
+        }
+        // A run with wrong counts commits nothing.
+        self.with_lost(false).check()?;
+        loop {
+            let refused = self.outputs.refused;
+            self.end_epoch()?;
+            if self.outputs.refused == refused {
+                return Ok(());
+            }
+        }
     }
 
     /// Returns the operator and the outputs.
@@ -318,6 +359,7 @@ impl Stage {
         let counts = operator.on_end(&ended, outputs)?;
         self.count(&counts);
         self.outputs.conclude()?;
+        self.end_last_epoch()?;
         self.counts = self.with_lost(is_early);
         let lost = self.outputs.dead.lost();
         let of_stage = lost.of_stage.min(self.counts.dead);

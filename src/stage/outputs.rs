@@ -4,6 +4,7 @@
 
 use super::operator::{Collector, Message};
 use super::progress::ProgressLine;
+use crate::checkpoint::log::Part;
 use crate::counts::{Counts, SinkCounts};
 use crate::error::Result;
 use crate::format::Format;
@@ -13,8 +14,10 @@ use crate::kind::dead::Fault;
 use crate::kind::dead::Rejected;
 use crate::metrics::{self, Metrics};
 use crate::output::dead_letters::DeadLetters;
+use crate::output::epochs::RejectedRow;
 use crate::output::{Output, OutputPlan, OutputReport, given_up};
 use crate::run::Run;
+use crate::store::Epoch;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::rc::Rc;
@@ -125,6 +128,33 @@ impl Outputs {
         self.dead.settle()
     }
 
+    /// Ends the epoch in progress in every output and begins `next`. Returns the parts with their rows, which are durable.
+    pub fn seal_epoch(&mut self, next: Epoch) -> Result<Vec<Part>> {
+        let mut parts = vec![];
+        for output in self.outputs.iter_mut().chain(&mut self.side) {
+            parts.extend(output.seal_epoch(next)?);
+        }
+        parts.extend(self.dead.seal_epoch(next)?);
+        Ok(parts)
+    }
+
+    /// Writes the rows of a complete epoch to every output. Rows that one cannot hold become dead letters of the epoch in progress.
+    pub fn commit_epoch(&mut self, epoch: Epoch, parts: &[Part]) -> Result<()> {
+        for output in self.outputs.iter_mut().chain(&mut self.side) {
+            let rejected = output.commit_epoch(epoch, parts)?;
+            push_rejected(&rejected, &mut self.dead, &mut self.refused)?;
+        }
+        self.dead.commit_epoch(epoch, parts)
+    }
+
+    /// Makes dead letters of the rows of a committed epoch that outputs could not hold.
+    pub fn push_rejected_in(&mut self, epoch: Epoch) -> Result<()> {
+        for output in self.outputs.iter().chain(&self.side) {
+            push_rejected(&output.rejected_in(epoch)?, &mut self.dead, &mut self.refused)?;
+        }
+        Ok(())
+    }
+
     /// Makes dead letters of rows that outputs accepted and their brokers rejected later.
     fn take_rejected(&mut self) -> Result<()> {
         let rejected: Vec<RejectedRecord> = self.outputs.iter_mut().flat_map(Output::take_rejected).collect();
@@ -223,6 +253,14 @@ impl Outputs {
             self.run.metrics.set(&metrics::SINK_ROWS, &[output, outcome], rows as f64);
         }
     }
+}
+
+fn push_rejected(rejected: &[RejectedRow], dead: &mut DeadLetters, refused: &mut u64) -> Result<()> {
+    for RejectedRow { row, fault } in rejected {
+        *refused += 1;
+        dead.push_row(row, 0, fault)?;
+    }
+    Ok(())
 }
 
 impl Collector for Outputs {

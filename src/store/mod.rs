@@ -2,13 +2,13 @@
 //! files.
 //!
 //! ```text
-//! rows ─► Sink::write ─► (Sink::prepare ─► Sink::commit, per epoch) ─► Sink::finish ─► Outcome
+//! rows ─► Sink::write ─► Sink::finish ─► SinkOutcome
+//! rows of an epoch (crate::checkpoint) ─► Sink::commit
 //! Store::read ─► batches ─► view
 //! ```
 //!
-//! All stores have one contract, made for exactly-once: [`Sink::prepare`] makes the rows of an epoch durable; [`Sink::commit`]
-//! applies them and may be repeated. A store whose rows are guarded by their keys (SQL) may apply them earlier, because a
-//! replay converges. To add a store: one module, one row in [`ALL`].
+//! All stores have one contract, made for exactly-once: [`Sink::commit`] applies the rows of an epoch and may be repeated. Rows are
+//! guarded by their keys, so a replay converges in a run without a checkpoint, too. To add a store: one module, one row in [`ALL`].
 //!
 //! - `sqlite`, `postgres`, `redis` and `lake` are the stores.
 //! - `definition` is the row of a store in [`ALL`], `sink` the interface of an open output, `location` its URI.
@@ -40,7 +40,7 @@ use crate::error::{Error, Result};
 use crate::replay::ledger::Ledger;
 pub use definition::{Batches, CorrectionStore, ReadRequest, Store, StoreReader, StreamExtent, Tables, batches};
 pub use location::Location;
-pub use sink::{Epoch, Notice, OpenOptions, Sink, SinkOutcome};
+pub use sink::{Epoch, EpochRows, Notice, OpenOptions, Sink, SinkOutcome};
 
 /// Returns the store with this scheme.
 pub fn by_scheme(scheme: &str) -> Option<&'static Store> {

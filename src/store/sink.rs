@@ -6,13 +6,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::metrics::Up;
+use crate::store::definition::Batches;
 use crate::store::disk::Disk;
 use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 use std::sync::Arc;
 
 /// The identity of a checkpoint's epoch: run, then number within the run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Epoch {
     /// The run that made it.
     pub run: u64,
@@ -21,6 +23,16 @@ pub struct Epoch {
 }
 
 impl Epoch {
+    /// Whether it must be committed to a store whose last epoch is `committed`; not if it is that epoch.
+    ///
+    /// Errors: exit status 75 if the store has a later epoch: a newer run has committed it.
+    pub fn is_due(self, committed: Option<Epoch>, shown: impl Display) -> Result<bool> {
+        match committed {
+            Some(later) if later > self => Err(self.replaced_by(later.run, shown)),
+            other => Ok(other != Some(self)),
+        }
+    }
+
     /// Makes the error of a run that commits after a newer one, `newer`.
     pub fn replaced_by(self, newer: u64, shown: impl Display) -> Error {
         Error::new(ErrorKind::Fenced, format!("{shown}: run {} was replaced by run {newer}", self.run))
@@ -50,13 +62,12 @@ pub trait Sink {
         Ok(())
     }
 
-    /// Makes every row written so far durable under `epoch`; readers never see a part of them.
-    fn prepare(&mut self, epoch: Epoch) -> Result<()>;
+    /// Applies the rows of `epoch` and records it, in one transaction where the store has any; a second call changes nothing.
+    ///
+    /// Errors: exit status 75 if a later epoch is committed.
+    fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()>;
 
-    /// Applies the rows prepared for `epoch`; a second call changes nothing.
-    fn commit(&mut self, epoch: Epoch) -> Result<()>;
-
-    /// Returns the last epoch that the pipeline of this sink committed here.
+    /// Returns the last epoch that was committed here under the key of this sink.
     fn committed(&mut self) -> Result<Option<Epoch>>;
 
     /// Returns the counts so far; the law of counts holds after every call.
@@ -70,6 +81,31 @@ pub trait Sink {
     fn finish_stopped(self: Box<Self>) -> Result<SinkOutcome> {
         self.finish()
     }
+}
+
+/// The rows of one epoch for one store.
+pub trait EpochRows {
+    /// Returns their kind.
+    fn kind(&self) -> Kind;
+
+    /// Reads them from the first one. A store reads them again after a lost connection.
+    fn batches(&self) -> Result<Batches>;
+
+    /// Keeps the rows that the store cannot hold, by their numbers in the epoch. Called once, before the store commits the others: the
+    /// letters of these rows must survive a crash after it.
+    fn keep_rejected(&mut self, rejected: Vec<Rejected>) -> Result<()>;
+}
+
+/// Writes the rows of an epoch with [`Sink::write`], for a store without transactions.
+pub fn write_rows(sink: &mut dyn Sink, rows: &mut dyn EpochRows) -> Result<()> {
+    let (mut rejected, mut before) = (vec![], 0);
+    for batch in rows.batches()? {
+        let batch = batch?;
+        let refused = sink.write(rows.kind(), &batch)?;
+        rejected.extend(refused.into_iter().map(|one| Rejected { row: before + one.row, ..one }));
+        before += batch.num_rows();
+    }
+    rows.keep_rejected(rejected)
 }
 
 /// The result of a finished sink.
@@ -97,9 +133,9 @@ pub struct Notice {
 pub struct OpenOptions {
     /// Exposes whether the store's server is reachable.
     pub up: Up,
-    /// Name of the pipeline: the key of its epochs.
+    /// The key of its epochs: checkpoint and output, or the name of the pipeline in a run without a checkpoint.
     pub pipeline: String,
-    /// Name of this run, which distinguishes its rows from those of other runs.
+    /// Name of this run, which distinguishes its rows from those of other runs. All runs of a checkpoint are one.
     pub run: String,
     /// Whether this run commits epochs. A store then publishes nothing before a commit.
     pub epochs: bool,

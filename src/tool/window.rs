@@ -2,7 +2,7 @@
 
 use super::late::Late;
 use super::stall::StallMonitor;
-use crate::cli::args::{Disorder, StageArgs, disorder};
+use crate::cli::args::{CheckpointArgs, Disorder, StageArgs, disorder};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::StageSpec;
@@ -54,6 +54,8 @@ pub struct Args {
     #[arg(long, help_heading = "Input")]
     allow_partition_subset: bool,
     #[command(flatten)]
+    checkpoint: CheckpointArgs,
+    #[command(flatten)]
     stage: StageArgs,
 }
 
@@ -97,7 +99,7 @@ struct WatermarkArgs {
     /// Emit a pane whenever a window fires, or one final row when its state is dropped
     #[arg(long, value_name = "WHEN", default_value = "panes")]
     emit: EmitArg,
-    /// Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal]
+    /// Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]
     #[arg(long, value_name = "WHAT")]
     at_end: Option<AtEnd>,
     /// Exclude a partition from the watermark once it is idle this long; results then depend on timing
@@ -251,7 +253,7 @@ impl Args {
     }
 
     fn stage_spec(&self) -> StageSpec<'_> {
-        StageSpec { side: self.late.as_deref(), ..StageSpec::new(&self.stage) }
+        StageSpec { side: self.late.as_deref(), checkpoint: Some(&self.checkpoint), ..StageSpec::new(&self.stage) }
     }
 
     fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
@@ -288,6 +290,7 @@ impl Args {
             results: Results::default(),
             seen: 0,
             at_end,
+            is_checkpointed: self.checkpoint.checkpoint.is_some(),
             strict: self.stage.common.strict,
             quiet: self.stage.common.quiet,
             has_told_stop: false,
@@ -305,6 +308,8 @@ struct Windows {
     /// Rows that were not dead.
     seen: u64,
     at_end: Option<AtEnd>,
+    /// Whether windows that are held are kept in a checkpoint.
+    is_checkpointed: bool,
     strict: bool,
     quiet: bool,
     /// Whether the message that reading continues after a signal has been printed.
@@ -313,6 +318,12 @@ struct Windows {
 
 impl Operator for Windows {
     fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
+        if self.window.is_exhausted() {
+            return Err(Error::config(
+                "expected no further rows after --at-end fire, which has ended all windows of the checkpoint; runs that \
+                 continue use --at-end hold",
+            ));
+        }
         let outcome = self.window.on_batch(&batch, input)?;
         for (row, message) in &outcome.dead {
             out.dead(&batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
@@ -368,7 +379,7 @@ impl Operator for Windows {
 
     fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
         let fires = match self.at_end {
-            None => ended.end.how == How::Exhausted,
+            None => ended.end.how == How::Exhausted && !self.is_checkpointed,
             Some(at_end) => at_end == AtEnd::Fire,
         };
         if fires {
@@ -377,7 +388,9 @@ impl Operator for Windows {
         }
         self.results.write(out)?;
         let held = self.window.held();
-        if held > 0 {
+        if held > 0 && self.is_checkpointed {
+            out.note(Message::Info(format!("{held} open windows are held in the checkpoint")));
+        } else if held > 0 {
             out.note(Message::Warning(format!("{held} open windows held, not emitted (--at-end fire emits them)")));
             out.set_verdict(1);
         }
@@ -396,7 +409,8 @@ impl Operator for Windows {
     }
 
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>> {
-        let window = Window::restore(self.window.into_options(), state)?;
+        let mut window = Window::restore(self.window.into_options(), state)?;
+        window.begin_run();
         Ok(Box::new(Self { window, ..*self }))
     }
 }

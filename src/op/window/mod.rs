@@ -156,6 +156,16 @@ impl Window {
         self.watermark.on_progress(progress)
     }
 
+    /// Begins another run over a restored state: its partitions are new, and begin where the watermark stands.
+    pub fn begin_run(&mut self) {
+        self.watermark.begin_run();
+    }
+
+    /// Whether every window has fired because all inputs had ended.
+    pub fn is_exhausted(&self) -> bool {
+        self.watermark.get() == Some(i64::MAX)
+    }
+
     /// Lets only promises raise the watermark ([`Watermark::hold`]).
     pub fn hold(&mut self) {
         self.watermark.hold();

@@ -50,12 +50,14 @@ pub struct Watermark {
     index: AHashMap<(u32, String, String), usize>,
     /// Whether only promises raise W.
     is_held: bool,
+    /// Whether the run continues a restored state: partitions may appear although W exists.
+    is_continued: bool,
 }
 
 impl Watermark {
     /// Creates a watermark without partitions and without W.
     pub fn new(options: Options) -> Self {
-        Self { options, state: WatermarkState::default(), index: AHashMap::new(), is_held: false }
+        Self { options, state: WatermarkState::default(), index: AHashMap::new(), is_held: false, is_continued: false }
     }
 
     /// Returns W; `None` before every partition has begun.
@@ -71,6 +73,15 @@ impl Watermark {
     /// Whether rows may be any distance behind, so that there is no W before the end.
     pub fn waits_for_end(&self) -> bool {
         self.options.out_of_orderness.is_none()
+    }
+
+    /// Begins another run over a restored state. The partitions of a run are its inputs, so those of the former run are forgotten;
+    /// W stays, and rows of the new partitions are late for windows that are closed.
+    pub fn begin_run(&mut self) {
+        self.state.partitions.clear();
+        self.state.complete = false;
+        self.index.clear();
+        self.is_continued = true;
     }
 
     /// Lets only promises raise W, because the rows are not in the order of their stream times. Rows are judged as before.
@@ -171,7 +182,7 @@ impl Watermark {
         if let Some(at) = self.index.get(&key) {
             return Ok(*at);
         }
-        let by_promise = self.options.explicit || self.is_held;
+        let by_promise = self.options.explicit || self.is_held || self.is_continued;
         if self.state.watermark.is_some() && !self.options.new_partitions && !by_promise {
             return Err(Error::corrupt(format!(
                 "partition {name} of {origin} appeared after windows had closed; list it in --partitions, or accept \

@@ -6,14 +6,12 @@
 //! DIR/.evt                             locked by a run while it renames complete files or exchanges days
 //! DIR/.evt/correct                     locked by the run that corrects metrics; holds its parts
 //! DIR/.evt/NAME.part                   files being written; readers skip the directory, which begins with a dot
-//! DIR/.evt/PIPELINE-RUN-N.prepared     the parts of an epoch that waits for its commit
-//! DIR/.evt/PIPELINE.committed          the last epoch committed
+//! DIR/.evt/KEY.committed               the last epoch committed
 //! DIR/.evt/next, DIR/.evt/exchange.json  days that get a new version (mode=replace): see the module `exchange`
 //! ```
 //!
 //! A part is synced, then renamed into place, then the directories are synced: a file exists completely or not at all. Parts
-//! that belong to no prepared epoch and unfinished JSON files are useless: a run that fails removes them, or the next run if it was
-//! killed.
+//! and unfinished JSON files of a run that has ended are useless: a run that fails removes them, or the next run if it was killed.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::disk::{Disk, DiskFile};
@@ -21,7 +19,7 @@ use crate::store::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is
 use crate::store::lake::exchange::{Exchange, Staged, remove_trials};
 use crate::store::{Epoch, Location, room};
 use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -43,7 +41,7 @@ pub fn root(location: &Location) -> Result<PathBuf> {
 }
 
 /// A finished file without its final name.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct LakePart {
     /// Its name under `.evt`.
     pub part: String,
@@ -53,8 +51,7 @@ pub struct LakePart {
     pub name: String,
     /// Whether it replaces a file of that name; otherwise the file stays, because it holds the same rows.
     pub replace: bool,
-    /// Its rows that this process counted as inserted; parts of another process were counted there.
-    #[serde(skip)]
+    /// Its rows, which are counted as inserted.
     pub inserted: u64,
 }
 
@@ -110,7 +107,7 @@ impl Lake {
         let finished = finish_exchange(&dir)?;
         let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
         let lake = Self { dir, _lock: lock.file, parts: "", pipeline, next_part: 0, finished, dirty: BTreeSet::new() };
-        let removed = lake.remove_leftovers();
+        let removed = lake.remove_orphans();
         // The lake takes this lock when it is dropped.
         drop(names);
         removed.map(|()| lake)
@@ -165,32 +162,11 @@ impl Lake {
         &self.dir.root
     }
 
-    /// Removes the manifest of the last commit, and parts of killed runs that no prepared commit names.
-    fn remove_leftovers(&self) -> Result<()> {
-        if let Some(epoch) = self.committed()? {
-            // A run that failed after it had recorded its commit leaves the parts recorded, too.
-            self.dir.remove(&self.manifest(epoch), fs::remove_file)?;
-        }
-        self.remove_orphans()
-    }
-
+    /// Removes the parts of killed runs.
     fn remove_orphans(&self) -> Result<()> {
-        let mut parts = Vec::new();
-        let mut prepared = BTreeSet::new();
         for entry in entries(&self.dir.root.join(".evt").join(self.parts))? {
-            match entry.extension().and_then(|extension| extension.to_str()) {
-                Some("part" | "new") => parts.push(entry),
-                Some("prepared") => {
-                    let parts: Option<Vec<LakePart>> = read_json(&entry)?;
-                    prepared.extend(parts.into_iter().flatten().map(|part| part.part));
-                }
-                _ => {}
-            }
-        }
-        for part in parts {
-            let name = part.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if !prepared.contains(name) {
-                self.dir.remove(&part, fs::remove_file)?;
+            if entry.extension().is_some_and(|extension| extension == "part" || extension == "new") {
+                self.dir.remove(&entry, fs::remove_file)?;
             }
         }
         Ok(())
@@ -275,28 +251,13 @@ impl Lake {
         self.dir.sync_each(&Vec::from_iter(std::mem::take(&mut self.dirty)))
     }
 
-    /// Records `parts` as those of `epoch`.
-    pub fn write_prepared(&self, epoch: Epoch, parts: &[LakePart]) -> Result<()> {
-        self.dir.write_json(&self.manifest(epoch), &parts)
-    }
-
-    /// Returns the parts prepared for `epoch`, by this process or by one that died.
-    pub fn prepared(&self, epoch: Epoch) -> Result<Vec<LakePart>> {
-        Ok(read_json(&self.manifest(epoch))?.unwrap_or_default())
-    }
-
-    fn manifest(&self, epoch: Epoch) -> PathBuf {
-        self.dir.hidden(&format!("{}-{}-{}.prepared", self.pipeline, epoch.run, epoch.number))
-    }
-
     fn last_committed(&self) -> PathBuf {
         self.dir.hidden(&format!("{}.committed", self.pipeline))
     }
 
     /// Records that `epoch` is committed.
     pub fn write_committed(&self, epoch: Epoch) -> Result<()> {
-        self.dir.write_json(&self.last_committed(), &(epoch.run, epoch.number))?;
-        self.dir.remove(&self.manifest(epoch), fs::remove_file)
+        self.dir.write_json(&self.last_committed(), &(epoch.run, epoch.number))
     }
 
     /// Returns the last epoch committed.

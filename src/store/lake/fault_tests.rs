@@ -6,7 +6,7 @@ use super::tests::contents;
 use crate::error::{Error, ErrorKind};
 use crate::kind::Kind;
 use crate::store::Epoch;
-use crate::store::conformance::Bench;
+use crate::store::conformance::{Bench, Rows};
 use crate::store::disk::{Disk, DiskFault};
 use crate::store::sample::{as_text, metrics, scattered};
 use arrow::array::RecordBatch;
@@ -105,16 +105,15 @@ fn days_whose_replacement_fails_are_old_or_new_and_the_next_run_replaces_them() 
     });
 }
 
-/// Writes, prepares and commits two epochs, except those that are committed.
+/// Commits two epochs, except those that are committed.
 fn epochs(bench: &Bench) -> Result<(), Error> {
     let mut sink = bench.open_as("run", true)?;
     let committed = sink.committed()?;
     for number in 1..=2 {
         let epoch = Epoch { run: 1, number };
         if committed.is_none_or(|committed| committed < epoch) {
-            sink.write(Kind::Event, &scattered(400, 2).slice((number as usize - 1) * 200, 200))?;
-            sink.prepare(epoch)?;
-            sink.commit(epoch)?;
+            let rows = scattered(400, 2).slice((number as usize - 1) * 200, 200);
+            sink.commit(epoch, &mut Rows::new(Kind::Event, vec![rows]))?;
         }
     }
     sink.finish().map(|_| ())

@@ -35,8 +35,9 @@ use crate::store::lake::metric::Results;
 use crate::store::lake::read::{self as lake_read, Day};
 use crate::store::lake::replace::{Brought, Loss};
 use crate::store::rows::FitRows;
+use crate::store::sink::write_rows;
 use crate::store::{
-    CorrectionStore, Epoch, Location, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader, rows,
+    CorrectionStore, Epoch, EpochRows, Location, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader, rows,
 };
 use crate::time::parse_duration;
 use arrow::array::RecordBatch;
@@ -84,8 +85,6 @@ struct Parquet {
     results: Results,
     /// Finished parts, not published and not part of an epoch.
     parts: Vec<LakePart>,
-    /// Parts of prepared epochs that are not committed yet.
-    prepared: BTreeMap<Epoch, Vec<LakePart>>,
     counts: SinkCounts,
     tally: Tally,
 }
@@ -155,7 +154,6 @@ impl Parquet {
             stream: None,
             results: Results::default(),
             parts: Vec::new(),
-            prepared: BTreeMap::new(),
             counts: SinkCounts::default(),
             tally: Tally::default(),
         })
@@ -313,29 +311,16 @@ impl Sink for Parquet {
         self.publish_rolled()
     }
 
-    fn prepare(&mut self, epoch: Epoch) -> Result<()> {
+    /// The name of a file is a digest of its rows, so a repeated commit finds the files that a killed one has published.
+    fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
+        if !epoch.is_due(self.committed()?, format!("parquet:{}", self.lake.root().display()))? {
+            return Ok(());
+        }
+        write_rows(self, rows)?;
+        let names = self.lake.lock_names()?;
         self.finish_parts()?;
         let parts = std::mem::take(&mut self.parts);
         self.lake.sync_parts(&parts)?;
-        self.lake.write_prepared(epoch, &parts)?;
-        self.prepared.insert(epoch, parts);
-        Ok(())
-    }
-
-    fn commit(&mut self, epoch: Epoch) -> Result<()> {
-        if let Some(done) = self.committed()? {
-            if done.run > epoch.run {
-                return Err(epoch.replaced_by(done.run, format!("parquet:{}", self.lake.root().display())));
-            }
-            if done >= epoch {
-                return Ok(());
-            }
-        }
-        let parts = match self.prepared.remove(&epoch) {
-            Some(parts) => parts,
-            None => self.lake.prepared(epoch)?,
-        };
-        let names = self.lake.lock_names()?;
         self.publish(parts, &names)?;
         self.lake.write_committed(epoch)
     }

@@ -1,7 +1,7 @@
 //! `postgres://HOST/DATABASE`: one table per kind, rows visible as they are written, guarded by their keys.
 //!
-//! As in SQLite every row is guarded, so a replay converges, and each piece of a batch is one transaction; an epoch records
-//! itself in `pipeline_checkpoints`. If a connection is lost the outcome of its transaction is unknown: it is repeated on a new
+//! As in SQLite every row is guarded, so a replay converges, and each piece of a batch is one transaction. An epoch is one
+//! transaction, too, which records itself in `pipeline_checkpoints`. If a connection is lost the outcome of its transaction is unknown: it is repeated on a new
 //! connection, which changes nothing if it had been committed (such rows are counted as `unchanged`).
 //!
 //! A batch with a value that PostgreSQL cannot hold is halved until the row is found, which is refused: whatever the server's
@@ -25,7 +25,7 @@ mod session;
 mod write;
 
 use crate::counts::SinkCounts;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::store::guard::Overlap;
@@ -33,12 +33,13 @@ use crate::store::postgres::link::{Failure, Link, OPTIONS, PostgresServer};
 use crate::store::postgres::metric::{MetricBatch, Writer, WrittenMetrics};
 use crate::store::postgres::read as postgres_read;
 use crate::store::postgres::schema as postgres_schema;
-use crate::store::postgres::session::{Session, held, persist};
+use crate::store::postgres::session::{RACES_MAX, Session, held, persist};
 use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, unholdable};
 use crate::store::repeat::Conflicts;
 use crate::store::rows::FitRows;
-use crate::store::{CorrectionStore, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader};
+use crate::store::{CorrectionStore, Epoch, EpochRows, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader};
 use arrow::array::RecordBatch;
+use tokio_postgres::Row;
 
 /// The row in [`super::ALL`].
 pub static STORE: Store = Store {
@@ -158,24 +159,17 @@ impl Postgres {
 
     fn try_metrics(&mut self, batch: &RecordBatch) -> Result<Result<(), String>> {
         let batch = MetricBatch::try_new(batch)?;
-        let columns = &batch.columns;
-        self.retracts |= columns.retracted.true_count() > 0;
+        self.retracts |= batch.columns.retracted.true_count() > 0;
         let (run, now, retracts) = (self.options.run.clone(), (self.options.clock)(), self.retracts);
         let writer = Writer { run: &run, now, retracts };
         let is_new = !retracts && batch.has_distinct_keys()? && self.guess.is_new();
         let insert = async |link: &Link| metric::write_new(link, &batch, &writer).await;
         let written = self.write_guessed(is_new, insert, async |link| metric::write(link, &batch, &writer).await)?;
-        let WrittenMetrics { outcomes, replaced } = match written {
+        let written = match written {
             Ok(written) => written,
             Err(cause) => return Ok(Err(cause)),
         };
-        for (row, outcome) in outcomes.into_iter().enumerate() {
-            outcome.count_in(&mut self.counts);
-            self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
-        }
-        for (row, before) in replaced {
-            self.overlap.replaced(|| columns.key(row), before, columns.rows.value(row));
-        }
+        judge(&batch, written, &mut self.counts, &mut self.overlap)?;
         Ok(Ok(()))
     }
 
@@ -201,61 +195,39 @@ impl Postgres {
         }
         Ok(written)
     }
-
-    /// Runs `statement` with pipeline, run, number and time.
-    fn record(&mut self, statement: &str, epoch: Epoch) -> Result<()> {
-        let (pipeline, now) = (self.options.pipeline.clone(), (self.options.clock)());
-        let (run, number) = epoch.signed()?;
-        self.session.with_link(|link| {
-            link.run(async |link| {
-                let statement = link.prepare(statement).await?;
-                Ok(link.client.execute(&statement, &[&pipeline, &run, &number, &now]).await?)
-            })?;
-            Ok(())
-        })
-    }
 }
 
 impl Sink for Postgres {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
-        let mut fit = FitRows::of(kind, batch)?;
-        if kind == Kind::Dead {
-            fit.batch = holdable_letters(&fit.batch)?;
-        }
-        fit.remove(unholdable(kind, &fit.batch)?)?;
+        let mut fit = fitting(kind, batch)?;
         for from in (0..fit.batch.num_rows()).step_by(ROWS_MAX) {
             let piece = fit.batch.slice(from, ROWS_MAX.min(fit.batch.num_rows() - from));
             for (row, cause) in self.write_piece(kind, &piece, from)? {
-                let fault = Fault::new(ErrorType::SinkError, format!("Postgres: {cause}"));
-                fit.refuse(Rejected { row, fault })?;
+                fit.refuse(not_held(row, &cause))?;
             }
         }
         Ok(fit.finish(&mut self.counts))
     }
 
-    fn prepare(&mut self, epoch: Epoch) -> Result<()> {
-        self.record(
-            "INSERT INTO pipeline_checkpoints (pipeline, prepared_run, prepared_epoch, prepared_at)
-             VALUES ($1, $2, $3, to_timestamp($4::BIGINT / 1000000.0))
-             ON CONFLICT (pipeline) DO UPDATE SET prepared_run = excluded.prepared_run,
-                 prepared_epoch = excluded.prepared_epoch, prepared_at = excluded.prepared_at",
-            epoch,
-        )
-    }
-
-    fn commit(&mut self, epoch: Epoch) -> Result<()> {
-        self.record(
-            "INSERT INTO pipeline_checkpoints AS old (pipeline, run, epoch, committed_at)
-             VALUES ($1, $2, $3, to_timestamp($4::BIGINT / 1000000.0))
-             ON CONFLICT (pipeline) DO UPDATE SET run = excluded.run, epoch = excluded.epoch,
-                 committed_at = excluded.committed_at
-             WHERE old.run IS NULL OR (old.run, old.epoch) < (excluded.run, excluded.epoch)",
-            epoch,
-        )?;
-        match self.committed()?.filter(|done| done.run > epoch.run) {
-            None => Ok(()),
-            Some(newer) => Err(epoch.replaced_by(newer.run, &self.session.server.shown)),
+    fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
+        let Self { session, options, counts, overlap, conflicts, retracts, .. } = self;
+        let (shown, now) = (session.server.shown.clone(), (options.clock)());
+        let before = *counts;
+        for _ in 0..=RACES_MAX {
+            let done = session.with_link(|link| {
+                *counts = before;
+                let mut writer = EpochWriter { options, now, counts, overlap, conflicts, retracts };
+                match writer.commit(link, epoch, rows, &shown) {
+                    Ok(()) => Ok(true),
+                    Err(Failure::Raced(_)) => Ok(false),
+                    Err(failure) => Err(failure.into()),
+                }
+            })?;
+            if done {
+                return Ok(());
+            }
         }
+        Err(Error::new(ErrorKind::Unavailable, format!("{shown}: the epoch conflicts with transactions of other runs")))
     }
 
     fn committed(&mut self) -> Result<Option<Epoch>> {
@@ -264,9 +236,7 @@ impl Sink for Postgres {
         let found = self
             .session
             .with_link(|link| Ok(link.run(async |link| Ok(link.client.query_opt(sql, &[&pipeline]).await?))?))?;
-        let Some(row) = found else { return Ok(None) };
-        let number = |index: usize| u64::try_from(row.get::<_, i64>(index)).unwrap_or(0);
-        Ok(Some(Epoch { run: number(0), number: number(1) }))
+        Ok(found.as_ref().and_then(epoch_of))
     }
 
     fn counts(&self) -> SinkCounts {
@@ -283,6 +253,170 @@ impl Sink for Postgres {
         let notices = self.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
         Ok(SinkOutcome { counts: self.counts, notices, ..SinkOutcome::default() })
     }
+}
+
+/// Writes the rows of one epoch in one transaction.
+struct EpochWriter<'a> {
+    options: &'a OpenOptions,
+    /// When it writes (µs).
+    now: i64,
+    counts: &'a mut SinkCounts,
+    overlap: &'a mut Overlap,
+    conflicts: &'a mut Conflicts,
+    retracts: &'a mut bool,
+}
+
+impl EpochWriter<'_> {
+    /// Applies the rows of `epoch` and records it, unless that has been done.
+    fn commit(&mut self, link: &mut Link, epoch: Epoch, rows: &mut dyn EpochRows, shown: &str) -> Result<(), Failure> {
+        execute(link, "BEGIN")?;
+        let written = self.write(link, epoch, rows, shown);
+        match written {
+            Ok(()) => execute(link, "COMMIT"),
+            Err(failure) => {
+                // If the connection is lost the server rolls back anyway.
+                let _ = execute(link, "ROLLBACK");
+                Err(failure)
+            }
+        }
+    }
+
+    fn write(&mut self, link: &mut Link, epoch: Epoch, rows: &mut dyn EpochRows, shown: &str) -> Result<(), Failure> {
+        let key = &self.options.pipeline;
+        let committed = link.run(async |link| {
+            // The row is locked, so that of two runs one waits for the other.
+            let insert = "INSERT INTO pipeline_checkpoints (pipeline) VALUES ($1) ON CONFLICT DO NOTHING";
+            link.client.execute(insert, &[key]).await?;
+            let select = "SELECT run, epoch FROM pipeline_checkpoints WHERE pipeline = $1 FOR UPDATE";
+            Ok(epoch_of(&link.client.query_one(select, &[key]).await?))
+        })?;
+        if !epoch.is_due(committed, shown)? {
+            return Ok(());
+        }
+        let (mut rejected, mut before) = (vec![], 0);
+        for batch in rows.batches()? {
+            let batch = batch?;
+            for one in self.write_batch(link, rows.kind(), &batch)? {
+                rejected.push(Rejected { row: before + one.row, ..one });
+            }
+            before += batch.num_rows();
+        }
+        rows.keep_rejected(rejected)?;
+        let (run, number) = epoch.signed()?;
+        link.run(async |link| {
+            let update = "UPDATE pipeline_checkpoints SET run = $2, epoch = $3,
+                committed_at = to_timestamp($4::BIGINT / 1000000.0) WHERE pipeline = $1";
+            link.client.execute(update, &[key, &run, &number, &self.now]).await?;
+            Ok(())
+        })
+    }
+
+    /// Writes a batch; returns the rows that cannot be held.
+    fn write_batch(&mut self, link: &mut Link, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>, Failure> {
+        let mut fit = fitting(kind, batch)?;
+        let rows = fit.batch.clone();
+        for from in (0..rows.num_rows()).step_by(ROWS_MAX) {
+            let piece = rows.slice(from, ROWS_MAX.min(rows.num_rows() - from));
+            for (row, cause) in self.write_piece(link, kind, &piece, from)? {
+                fit.refuse(not_held(row, &cause))?;
+            }
+        }
+        Ok(fit.finish(self.counts))
+    }
+
+    /// Writes rows, halving them if one cannot be held. Returns the refused rows, their indices counted from `from`.
+    fn write_piece(
+        &mut self,
+        link: &mut Link,
+        kind: Kind,
+        batch: &RecordBatch,
+        from: usize,
+    ) -> Result<Vec<(usize, String)>, Failure> {
+        let rows = batch.num_rows();
+        if rows == 0 {
+            return Ok(vec![]);
+        }
+        execute(link, "SAVEPOINT piece")?;
+        match self.try_piece(link, kind, batch) {
+            Ok(()) => {
+                execute(link, "RELEASE piece")?;
+                return Ok(vec![]);
+            }
+            Err(Failure::Data(cause)) => {
+                execute(link, "ROLLBACK TO piece")?;
+                if rows == 1 {
+                    return Ok(vec![(from, cause)]);
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+        let half = rows / 2;
+        let mut refused = self.write_piece(link, kind, &batch.slice(0, half), from)?;
+        refused.extend(self.write_piece(link, kind, &batch.slice(half, rows - half), from + half)?);
+        Ok(refused)
+    }
+
+    fn try_piece(&mut self, link: &mut Link, kind: Kind, batch: &RecordBatch) -> Result<(), Failure> {
+        if kind != Kind::Metric {
+            let written = link.run(async |link| {
+                let written = insert_once(link, kind, batch).await?;
+                // The table of incoming rows is emptied at the end of the transaction only.
+                link.client.batch_execute(&format!("TRUNCATE evt_incoming_{}", kind.table())).await?;
+                Ok(written)
+            })?;
+            *self.counts = self.counts.plus(&written.counts);
+            self.conflicts.add(written.counts.conflict, || written.conflict.unwrap_or_default());
+            return Ok(());
+        }
+        let batch = MetricBatch::try_new(batch)?;
+        *self.retracts |= batch.columns.retracted.true_count() > 0;
+        let writer = Writer { run: &self.options.run, now: self.now, retracts: *self.retracts };
+        let written = link.run(async |link| metric::write(link, &batch, &writer).await)?;
+        judge(&batch, written, self.counts, self.overlap)?;
+        Ok(())
+    }
+}
+
+/// Counts the outcomes of written metrics.
+fn judge(
+    batch: &MetricBatch<'_>,
+    written: WrittenMetrics,
+    counts: &mut SinkCounts,
+    overlap: &mut Overlap,
+) -> Result<()> {
+    let columns = &batch.columns;
+    for (row, outcome) in written.outcomes.into_iter().enumerate() {
+        outcome.count_in(counts);
+        overlap.judged(columns.id(row)?, outcome, || columns.key(row));
+    }
+    for (row, before) in written.replaced {
+        overlap.replaced(|| columns.key(row), before, columns.rows.value(row));
+    }
+    Ok(())
+}
+
+/// Returns the rows that PostgreSQL may hold.
+fn fitting(kind: Kind, batch: &RecordBatch) -> Result<FitRows> {
+    let mut fit = FitRows::of(kind, batch)?;
+    if kind == Kind::Dead {
+        fit.batch = holdable_letters(&fit.batch)?;
+    }
+    fit.remove(unholdable(kind, &fit.batch)?)?;
+    Ok(fit)
+}
+
+fn not_held(row: usize, cause: &str) -> Rejected {
+    Rejected { row, fault: Fault::new(ErrorType::SinkError, format!("Postgres: {cause}")) }
+}
+
+fn execute(link: &mut Link, statement: &str) -> Result<(), Failure> {
+    link.run(async |link| Ok(link.client.batch_execute(statement).await?))
+}
+
+/// Returns the epoch in the columns run and epoch, which are NULL before the first one.
+fn epoch_of(row: &Row) -> Option<Epoch> {
+    let number = |index: usize| row.get::<_, Option<i64>>(index).and_then(|number| u64::try_from(number).ok());
+    number(0).zip(number(1)).map(|(run, number)| Epoch { run, number })
 }
 
 #[cfg(test)]

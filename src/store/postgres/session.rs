@@ -7,7 +7,7 @@ use crate::store::remote::{Persistence, Trouble};
 use crate::store::{Location, OpenOptions};
 
 /// Maximum number of retries of a batch because another run wrote the same keys.
-const RACES_MAX: u32 = 10;
+pub const RACES_MAX: u32 = 10;
 
 /// A session, which migrates the tables of each connection.
 pub struct Session {

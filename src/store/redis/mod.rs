@@ -37,7 +37,8 @@ use crate::store::redis::read as redis_read;
 use crate::store::redis::write::{MetricBatch, Session};
 use crate::store::remote::{Persistence, Trouble};
 use crate::store::rows::FitRows;
-use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader};
+use crate::store::sink::write_rows;
+use crate::store::{Epoch, EpochRows, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader};
 use crate::time::format_instant;
 use ::redis::Value;
 use arrow::array::RecordBatch;
@@ -159,14 +160,12 @@ impl Sink for Redis {
         }
     }
 
-    fn prepare(&mut self, epoch: Epoch) -> Result<()> {
-        let (key, run, number) = (self.pipeline(), epoch.run.to_string(), epoch.number.to_string());
-        let now = format_instant((self.options.clock)());
-        let words = ["HSET", &key, "prepared_run", &run, "prepared_epoch", &number, "prepared_at", &now];
-        self.with_session(|_, session| session.wire.call(&words)).map(|_| ())
-    }
-
-    fn commit(&mut self, epoch: Epoch) -> Result<()> {
+    /// Redis has no transaction over many keys: rows are visible at once, and a repeated commit finds them unchanged.
+    fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
+        if !epoch.is_due(self.committed()?, &self.address.server.shown)? {
+            return Ok(());
+        }
+        write_rows(self, rows)?;
         let key = self.pipeline();
         let words = [epoch.run.to_string(), epoch.number.to_string(), format_instant((self.options.clock)())];
         match self.with_session(|_, session| session.commit(&key, &words))? {

@@ -1,7 +1,7 @@
 //! `sqlite:PATH`: one file, one table per kind, rows visible as they are written.
 //!
-//! Every row is guarded by its key, so a replay converges and no row waits for an epoch: each call of [`Sink::write`] is one
-//! transaction, and an epoch only records itself in `pipeline_checkpoints`. Rows of events, letters, late events and alerts are
+//! Every row is guarded by its key, so a replay converges: each call of [`Sink::write`] is one transaction. An epoch is one
+//! transaction, too, which records itself in `pipeline_checkpoints`. Rows of events, letters, late events and alerts are
 //! inserted once and never overwritten (a letter only by one with more `attempts`); other content under the key of an event is
 //! a conflict ([`super::repeat`]). Metrics follow [`super::guard`].
 //!
@@ -30,14 +30,15 @@ use crate::kind::dead::Rejected;
 use crate::store::guard::Overlap;
 use crate::store::repeat::Conflicts;
 use crate::store::rows::FitRows;
+use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile};
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, insert_once};
-use crate::store::{CorrectionStore, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader};
+use crate::store::{CorrectionStore, Epoch, EpochRows, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader};
 use crate::time::format_instant;
 use arrow::array::RecordBatch;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use std::fs::File;
 
 /// The row in [`super::ALL`].
@@ -101,14 +102,63 @@ impl Sqlite {
         })
     }
 
-    /// Runs `statement` with pipeline, run, number and time as a synced transaction.
-    fn record(&mut self, statement: &str, epoch: Epoch) -> Result<()> {
-        let failed = |e: rusqlite::Error| self.file.failed("cannot record the epoch", &e);
-        let now = format_instant((self.options.clock)());
+    /// Applies the rows of an epoch that is due and records it, in one synced transaction.
+    fn apply(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
+        let Self { file, db, options, counts, overlap, conflicts, retracts } = self;
+        let failed = |e: rusqlite::Error| file.failed("cannot commit the epoch", &e);
+        db.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        if !epoch.is_due(committed(&tx, &options.pipeline).map_err(failed)?, &*file)? {
+            return Ok(());
+        }
+        let (mut sum, mut rejected, mut before) = (*counts, vec![], 0);
+        for batch in rows.batches()? {
+            let batch = batch?;
+            let fit = FitRows::of(rows.kind(), &batch)?;
+            let mut applied = Applied { run: &options.run, counts: &mut sum, overlap, conflicts, retracts };
+            applied.write(&tx, rows.kind(), &fit.batch).map_err(|error| error.into_error(file))?;
+            let refused = fit.finish(&mut sum);
+            rejected.extend(refused.into_iter().map(|one| Rejected { row: before + one.row, ..one }));
+            before += batch.num_rows();
+        }
+        rows.keep_rejected(rejected)?;
         let (run, number) = epoch.signed()?;
-        self.db.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
-        self.db.execute(statement, (&self.options.pipeline, run, number, now)).map_err(failed)?;
-        self.db.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)
+        tx.execute(RECORD, (&options.pipeline, run, number, format_instant((options.clock)()))).map_err(failed)?;
+        tx.commit().map_err(failed)?;
+        *counts = sum;
+        db.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)
+    }
+}
+
+/// Records an epoch.
+const RECORD: &str = "INSERT INTO pipeline_checkpoints (pipeline, run, epoch, committed_at) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT DO UPDATE SET run = excluded.run, epoch = excluded.epoch, committed_at = excluded.committed_at";
+
+/// Returns the last epoch under a key.
+fn committed(db: &Connection, key: &str) -> rusqlite::Result<Option<Epoch>> {
+    let sql = "SELECT run, epoch FROM pipeline_checkpoints WHERE pipeline = ?1 AND run IS NOT NULL";
+    db.query_row(sql, [key], |row| Ok(Epoch { run: row.get(0)?, number: row.get(1)? })).optional()
+}
+
+/// What the rows of one transaction change besides the tables.
+struct Applied<'a> {
+    run: &'a str,
+    counts: &'a mut SinkCounts,
+    overlap: &'a mut Overlap,
+    conflicts: &'a mut Conflicts,
+    retracts: &'a mut bool,
+}
+
+impl Applied<'_> {
+    /// Writes rows that fit.
+    fn write(&mut self, tx: &Transaction<'_>, kind: Kind, batch: &RecordBatch) -> Result<(), Failure> {
+        let Self { run, counts, overlap, conflicts, retracts } = self;
+        match kind {
+            Kind::Metric => {
+                Metrics::new(tx, run, overlap, retracts).and_then(|mut metrics| metrics.write(batch, counts))
+            }
+            _ => insert_once(tx, kind, batch, counts, conflicts),
+        }
     }
 }
 
@@ -119,13 +169,8 @@ impl Sink for Sqlite {
         let failed = |e: rusqlite::Error| file.failed("cannot write", &e);
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let mut sum = *counts;
-        if kind == Kind::Metric {
-            Metrics::new(&tx, &options.run, overlap, retracts)
-                .and_then(|mut metrics| metrics.write(&fit.batch, &mut sum))
-        } else {
-            insert_once(&tx, kind, &fit.batch, &mut sum, conflicts)
-        }
-        .map_err(|e| e.into_error(file))?;
+        let mut applied = Applied { run: &options.run, counts: &mut sum, overlap, conflicts, retracts };
+        applied.write(&tx, kind, &fit.batch).map_err(|error| error.into_error(file))?;
         tx.commit().map_err(failed)?;
         let refused = fit.finish(&mut sum);
         *counts = sum;
@@ -138,37 +183,12 @@ impl Sink for Sqlite {
         self.db.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())).map_err(failed)
     }
 
-    fn prepare(&mut self, epoch: Epoch) -> Result<()> {
-        self.record(
-            "INSERT INTO pipeline_checkpoints (pipeline, prepared_run, prepared_epoch, prepared_at) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET prepared_run = excluded.prepared_run, prepared_epoch = excluded.prepared_epoch,
-                 prepared_at = excluded.prepared_at",
-            epoch,
-        )
-    }
-
-    fn commit(&mut self, epoch: Epoch) -> Result<()> {
-        if let Some(newer) = self.committed()?.filter(|done| done.run > epoch.run) {
-            return Err(epoch.replaced_by(newer.run, &self.file));
-        }
-        self.record(
-            "INSERT INTO pipeline_checkpoints (pipeline, run, epoch, committed_at) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET run = excluded.run, epoch = excluded.epoch, committed_at = excluded.committed_at
-             WHERE run IS NULL OR (run, epoch) < (excluded.run, excluded.epoch)",
-            epoch,
-        )
+    fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
+        self.apply(epoch, rows)
     }
 
     fn committed(&mut self) -> Result<Option<Epoch>> {
-        let found = self
-            .db
-            .query_row(
-                "SELECT run, epoch FROM pipeline_checkpoints WHERE pipeline = ?1 AND run IS NOT NULL",
-                [&self.options.pipeline],
-                |row| Ok(Epoch { run: row.get(0)?, number: row.get(1)? }),
-            )
-            .optional();
-        found.map_err(|e| self.file.failed("cannot read the epoch", &e))
+        committed(&self.db, &self.options.pipeline).map_err(|e| self.file.failed("cannot read the epoch", &e))
     }
 
     fn counts(&self) -> SinkCounts {

@@ -1,0 +1,198 @@
+//! The entries of a checkpoint's log, and what follows from them.
+//!
+//! Entry K is the K-th change of the checkpoint. A `start` entry begins run K; a `complete` entry names an epoch whose parts are
+//! durable. Nothing in the log is ever changed, so the greatest entry decides which run is the newest.
+
+use crate::error::{Error, Result};
+use crate::store::Epoch;
+use serde::{Deserialize, Serialize};
+
+/// The version of the entries. A reader refuses others.
+const VERSION: u32 = 1;
+
+/// An entry as it is written: one line of JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Line {
+    evt_checkpoint: u32,
+    #[serde(flatten)]
+    entry: Entry,
+}
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// A run begins; its number is that of the entry.
+    Start(Start),
+    /// An epoch is complete.
+    Complete(Complete),
+}
+
+/// The beginning of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// The id of the checkpoint, made by its first run.
+    pub checkpoint: String,
+    /// The epoch that the run restores; `None` for the first run, or if no epoch was complete.
+    pub restored: Option<Epoch>,
+    /// When it began (RFC 3339).
+    pub at: String,
+    /// The host of the run.
+    pub host: String,
+    /// The process id of the run.
+    pub pid: u32,
+    /// The version of evt.
+    pub version: String,
+}
+
+/// A complete epoch: a run that restores it needs nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complete {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// When it became complete (RFC 3339).
+    pub at: String,
+    /// Its files.
+    pub parts: Vec<Part>,
+    /// The outputs of the stage, in the order of the command line.
+    pub outputs: Vec<OutputName>,
+}
+
+/// A file of an epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Its name in the directory of the epoch.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// XXH3-128 of its bytes, hexadecimal.
+    pub checksum: String,
+}
+
+/// An output of a stage: its flag, and what that flag names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputName {
+    /// `to-0`, `to-1`, …, `late` or `dlq`.
+    pub key: String,
+    /// The URI, without secrets.
+    pub uri: String,
+}
+
+impl Entry {
+    /// Returns the entry as it is stored.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let line = Line { evt_checkpoint: VERSION, entry: self.clone() };
+        let mut bytes = serde_json::to_vec(&line).map_err(|error| Error::broken(format!("an entry: {error}")))?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Reads a stored entry. Errors: exit status 65 if it is damaged, 78 if a later version of evt wrote it.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let value: serde_json::Value = serde_json::from_slice(bytes)
+            .map_err(|error| Error::corrupt("expected an entry in JSON").because(error))?;
+        match value["evt_checkpoint"].as_u64() {
+            Some(found) if found != u64::from(VERSION) => {
+                return Err(Error::config(format!("expected an entry of version {VERSION}, found version {found}")));
+            }
+            _ => {}
+        }
+        let line: Line = serde_json::from_value(value)
+            .map_err(|error| Error::corrupt("expected a start or complete").because(error))?;
+        Ok(line.entry)
+    }
+}
+
+/// Compares the outputs of a run with those of the epoch that it restores.
+///
+/// An output that was named under another key has rows and records of its own, so two outputs that change places are an error.
+/// Another output under the same key begins without rows: the epoch must be committed to the former one.
+///
+/// Errors: exit status 78 if outputs have changed places, or if one has changed and the epoch `is_committed` nowhere.
+pub fn check_outputs(former: &[OutputName], now: &[OutputName], is_committed: bool) -> Result<()> {
+    for output in now {
+        let same_key = former.iter().find(|other| other.key == output.key);
+        if same_key.is_some_and(|other| other.uri == output.uri) {
+            continue;
+        }
+        if let Some(other) = former.iter().find(|other| other.uri == output.uri && other.key != output.key) {
+            return Err(Error::config(format!(
+                "{}: expected output {}, as in the checkpoint, found output {}; give the outputs in their former order",
+                output.uri, other.key, output.key
+            )));
+        }
+    }
+    if is_committed {
+        return Ok(());
+    }
+    match former.iter().find(|other| !now.contains(other)) {
+        None => Ok(()),
+        Some(other) => Err(Error::config(format!(
+            "the last epoch may not be committed to {} (output {}); start once with this output, then without it",
+            other.uri, other.key
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn names(uris: &[&str]) -> Vec<OutputName> {
+        let name = |(at, uri): (usize, &&str)| OutputName { key: format!("to-{at}"), uri: (*uri).to_owned() };
+        uris.iter().enumerate().map(name).collect()
+    }
+
+    #[test]
+    fn an_entry_is_read_as_it_was_written() {
+        let start = Start {
+            checkpoint: "7c9e".to_owned(),
+            restored: Some(Epoch { run: 1, number: 4 }),
+            at: "2026-01-01T00:00:00.000000Z".to_owned(),
+            host: "a".to_owned(),
+            pid: 7,
+            version: "0.1.0".to_owned(),
+        };
+        let part = Part { name: "state".to_owned(), bytes: 3, checksum: "00".to_owned() };
+        let complete = Complete {
+            epoch: Epoch { run: 5, number: 1 },
+            at: start.at.clone(),
+            parts: vec![part],
+            outputs: names(&["sqlite:m.db"]),
+        };
+        for entry in [Entry::Start(start), Entry::Complete(complete)] {
+            assert_eq!(Entry::parse(&entry.to_bytes().unwrap()).unwrap(), entry);
+        }
+    }
+
+    #[test]
+    fn a_damaged_entry_is_65_and_a_later_one_78() {
+        for (bytes, expected) in [
+            (&b""[..], ErrorKind::Corrupt),
+            (b"{", ErrorKind::Corrupt),
+            (b"{}", ErrorKind::Corrupt),
+            (br#"{"evt_checkpoint":1,"other":{}}"#, ErrorKind::Corrupt),
+            (br#"{"evt_checkpoint":2,"start":{}}"#, ErrorKind::Config),
+        ] {
+            assert_eq!(Entry::parse(bytes).unwrap_err().kind(), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn outputs_may_be_replaced_after_a_commit_and_never_change_places() {
+        let former = names(&["a", "b"]);
+        let check = |now: &[&str], is_committed| check_outputs(&former, &names(now), is_committed);
+        for now in [&["a", "b"][..], &["a", "b", "c"]] {
+            check(now, false).unwrap();
+        }
+        for now in [&["a", "c"][..], &["a"], &[], &["c", "d"]] {
+            check(now, true).unwrap();
+            assert_eq!(check(now, false).unwrap_err().kind(), ErrorKind::Config, "{now:?}");
+        }
+        for (now, is_committed) in [(["b", "a"], true), (["b", "c"], true), (["c", "a"], false)] {
+            let error = check(&now, is_committed).unwrap_err();
+            assert!(error.kind() == ErrorKind::Config && error.to_string().contains("former order"), "{error}");
+        }
+    }
+}

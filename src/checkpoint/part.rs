@@ -1,0 +1,93 @@
+//! The parts of an epoch: files with a checksum, and outboxes, which are parts that hold rows.
+
+use super::log::Part;
+use crate::error::{Error, Result};
+use crate::store::disk::DiskFile;
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::PathBuf;
+use xxhash_rust::xxh3::Xxh3;
+
+/// A part that is being written.
+pub struct PartWriter {
+    file: DiskFile,
+    path: PathBuf,
+    name: String,
+    digest: Xxh3,
+    bytes: u64,
+}
+
+impl PartWriter {
+    /// Begins the part `name` in the empty `file` at `path`.
+    pub fn new(file: DiskFile, path: PathBuf, name: &str) -> Self {
+        Self { file, path, name: name.to_owned(), digest: Xxh3::new(), bytes: 0 }
+    }
+
+    /// Makes the bytes durable.
+    pub fn finish(self) -> Result<Part> {
+        self.file.sync().map_err(|error| Error::io(self.path.display().to_string(), &error))?;
+        Ok(Part { name: self.name, bytes: self.bytes, checksum: format!("{:032x}", self.digest.digest128()) })
+    }
+}
+
+impl Write for PartWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.digest.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Rows of one output in one epoch, as a stream of Arrow IPC.
+pub struct OutboxWriter {
+    path: PathBuf,
+    stream: StreamWriter<BufWriter<PartWriter>>,
+}
+
+impl OutboxWriter {
+    /// Begins an outbox of rows with the schema of `batch`, and writes them.
+    pub fn begin(part: PartWriter, batch: &RecordBatch) -> Result<Self> {
+        let path = part.path.clone();
+        let stream = StreamWriter::try_new(BufWriter::new(part), batch.schema_ref());
+        let stream = stream.map_err(|error| failed(&path.display().to_string(), error))?;
+        let mut outbox = Self { path, stream };
+        outbox.write(batch)?;
+        Ok(outbox)
+    }
+
+    /// Writes rows.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.stream.write(batch).map_err(|error| failed(&self.path.display().to_string(), error))
+    }
+
+    /// Ends the outbox, durably.
+    pub fn finish(mut self) -> Result<Part> {
+        let path = self.path.display().to_string();
+        let ended = self.stream.finish().and_then(|()| self.stream.into_inner());
+        let buffer = ended.map_err(|error| failed(&path, error))?;
+        buffer.into_inner().map_err(|error| Error::io(path, error.error()))?.finish()
+    }
+}
+
+/// Reads the rows of an outbox.
+pub fn read_outbox(file: File, name: &str) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+    let stream = StreamReader::try_new(BufReader::new(file), None).map_err(|error| failed(name, error))?;
+    let name = name.to_owned();
+    Ok(stream.map(move |batch| batch.map_err(|error| failed(&name, error))))
+}
+
+fn failed(name: &str, error: ArrowError) -> Error {
+    match error {
+        ArrowError::IoError(_, error) => Error::io(name, &error),
+        other => Error::from(other).at(name),
+    }
+}

@@ -1,0 +1,118 @@
+//! How far each input is read: the number of its last record. A resumed run passes over the records that a former run has read.
+
+use arrow::array::RecordBatch;
+
+/// The number of the last record of each input, and those up to which records are passed over.
+#[derive(Default)]
+pub struct ReadPositions {
+    inputs: Vec<ReadPosition>,
+    /// The position of the current input.
+    current: ReadPosition,
+    /// Its number.
+    number: usize,
+}
+
+/// The position in one input. Records are numbered by their offsets (lines of text, rows of a container); rows that have stamps
+/// are numbered from 1.
+#[derive(Clone, Copy, Debug)]
+struct ReadPosition {
+    last: i64,
+    /// Records up to this number are passed over.
+    skipped: i64,
+    /// Rows with stamps so far, including those that were passed over.
+    rows: i64,
+}
+
+impl Default for ReadPosition {
+    fn default() -> Self {
+        Self { last: i64::MIN, skipped: i64::MIN, rows: 0 }
+    }
+}
+
+impl ReadPositions {
+    /// Makes `input` the current input.
+    pub fn turn_to(&mut self, input: u32) {
+        let next = input as usize;
+        self.inputs.resize(self.inputs.len().max(self.number + 1).max(next + 1), ReadPosition::default());
+        self.inputs[self.number] = self.current;
+        self.current = self.inputs[next];
+        self.number = next;
+    }
+
+    /// Passes over the records of the current input up to number `last`.
+    pub fn skip_to(&mut self, last: i64) {
+        self.current.skipped = last;
+        self.current.last = self.current.last.max(last);
+    }
+
+    /// Returns the number of the last record of the current input; `None` before the first one.
+    pub fn last(&self) -> Option<i64> {
+        Some(self.current.last).filter(|last| *last != i64::MIN)
+    }
+
+    /// Notes that a record is read; returns false if it is to be passed over.
+    #[inline]
+    pub(super) fn take(&mut self, offset: i64) -> bool {
+        if offset <= self.current.skipped {
+            return false;
+        }
+        self.current.last = offset;
+        true
+    }
+
+    /// Notes rows that have stamps; returns those that are not to be passed over.
+    pub(super) fn take_rows(&mut self, batch: RecordBatch) -> Option<RecordBatch> {
+        let rows = batch.num_rows();
+        let before = self.current.rows;
+        self.current.rows += rows as i64;
+        if self.current.skipped <= before {
+            self.current.last = self.current.rows;
+            return Some(batch);
+        }
+        let skipped = usize::try_from(self.current.skipped - before).unwrap_or(rows).min(rows);
+        if skipped == rows {
+            return None;
+        }
+        self.current.last = self.current.rows;
+        Some(batch.slice(skipped, rows - skipped))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, AsArray, Int64Array};
+    use arrow::datatypes::Int64Type;
+    use std::sync::Arc;
+
+    #[test]
+    fn each_input_has_a_position_of_its_own() {
+        let mut read = ReadPositions::default();
+        read.turn_to(0);
+        assert_eq!(read.last(), None);
+        read.skip_to(3);
+        assert_eq!((1..6).map(|offset| read.take(offset)).collect::<Vec<_>>(), [false, false, false, true, true]);
+        read.turn_to(1);
+        assert!(read.take(1) && read.last() == Some(1));
+        read.turn_to(0);
+        assert_eq!(read.last(), Some(5));
+    }
+
+    #[test]
+    fn rows_with_stamps_are_numbered_from_1() {
+        let batch = |from: i64| {
+            let column: ArrayRef = Arc::new(Int64Array::from_iter_values(from..from + 3));
+            RecordBatch::try_from_iter([("n", column)]).unwrap()
+        };
+        for skipped in 0..=6 {
+            let mut read = ReadPositions::default();
+            read.turn_to(0);
+            read.skip_to(skipped);
+            let kept = [1, 4].into_iter().filter_map(|from| read.take_rows(batch(from)));
+            let kept: Vec<i64> =
+                kept.flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
+            assert_eq!(kept, (skipped + 1..=6).collect::<Vec<_>>());
+            assert_eq!(read.last(), Some(6));
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! An output of a run with a checkpoint: its rows wait in an outbox until their epoch is complete.
+//!
+//! ```text
+//! rows ─► OutboxWriter ─seal─► part of the epoch ─(the epoch is complete)─► commit: a transaction, or lines appended once
+//! ```
+
+use super::Target;
+use super::file::Plain;
+use super::once::{BatchId, OnceFile};
+use crate::checkpoint::directory::Directory;
+use crate::checkpoint::log::Part;
+use crate::checkpoint::part::{OutboxWriter, read_outbox};
+use crate::error::{Error, Result};
+use crate::format::Encoder;
+use crate::kind::Kind;
+use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::store::disk::Disk;
+use crate::store::{Batches, Epoch, EpochRows};
+use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Encoded bytes that are appended at once. A reader of the file sees whole pieces.
+const PIECE_BYTES: usize = 4 << 20;
+
+/// What an output in a checkpoint is opened with.
+#[derive(Clone, Debug)]
+pub struct EpochPlan {
+    /// The directory of the checkpoint.
+    pub directory: Directory,
+    /// The id of the checkpoint.
+    pub checkpoint: String,
+    /// The name of the stage and the output in it: `to-0`, `late`, `dlq`.
+    pub key: String,
+    /// The epoch in progress.
+    pub epoch: Epoch,
+}
+
+impl EpochPlan {
+    /// Returns the key of the epochs that a target has committed.
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.checkpoint, self.key)
+    }
+
+    /// Returns the name of the part with the rows of this output.
+    fn part(&self) -> String {
+        format!("rows-{}", self.key)
+    }
+
+    /// Returns the name of the note with the rows that the store could not hold.
+    fn note(&self) -> String {
+        format!("rejected-{}", self.key)
+    }
+}
+
+/// The rows of an output in the epoch in progress, and the target that gets them.
+pub struct EpochOutput {
+    plan: EpochPlan,
+    outbox: Option<OutboxWriter>,
+    pub(super) target: Box<Target>,
+    /// The file, if rows are appended to one.
+    lines: Option<LineFile>,
+}
+
+/// A row that a store could not hold when its epoch was committed.
+pub struct RejectedRow {
+    /// The row.
+    pub row: RecordBatch,
+    /// The reason.
+    pub fault: Fault,
+}
+
+/// A file to which the lines of an epoch are appended once.
+struct LineFile {
+    file: OnceFile,
+    /// What an empty file begins with.
+    header: Vec<u8>,
+}
+
+/// The reason for a rejected row, as it is kept.
+#[derive(Serialize, Deserialize)]
+struct KeptFault {
+    row: usize,
+    error_type: String,
+    message: String,
+}
+
+impl EpochOutput {
+    /// Makes the output of `target`, which is open.
+    pub(super) fn new(plan: EpochPlan, mut target: Target, disk: Disk) -> Self {
+        let lines = match &mut target {
+            Target::Encoded { file: Plain::Appended { path, header, .. }, .. } if Plain::is_regular(path) => {
+                let ledger = format!("{:016x}", xxh3_64(plan.key().as_bytes()));
+                let file = OnceFile::new(path.clone(), &ledger, disk);
+                Some(LineFile { file, header: std::mem::take(header) })
+            }
+            _ => None,
+        };
+        Self { plan, outbox: None, target: Box::new(target), lines }
+    }
+
+    /// Adds rows to the epoch in progress.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        match &mut self.outbox {
+            Some(outbox) => outbox.write(batch),
+            None => {
+                let part = self.plan.directory.create_part(self.plan.epoch, &self.plan.part())?;
+                self.outbox = Some(OutboxWriter::begin(part, batch)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes the rows of the epoch in progress durable, and begins the epoch `next`. Returns the part that holds them, if there
+    /// are any.
+    pub fn seal(&mut self, next: Epoch) -> Result<Option<Part>> {
+        self.plan.epoch = next;
+        self.outbox.take().map(OutboxWriter::finish).transpose()
+    }
+
+    /// Writes the rows of a complete epoch to the target; a second call changes nothing. Returns the rows that it could not hold.
+    pub fn commit(&mut self, epoch: Epoch, parts: &[Part]) -> Result<Vec<RejectedRow>> {
+        let part = self.plan.part();
+        if parts.iter().all(|other| other.name != part) {
+            return Ok(vec![]);
+        }
+        let mut rows = OutboxRows { plan: &self.plan, epoch, kind: Kind::Event };
+        match (self.target.as_mut(), &mut self.lines) {
+            (Target::Store { kind, sink }, _) => {
+                rows.kind = *kind;
+                sink.commit(epoch, &mut rows)?;
+                return self.rejected(epoch);
+            }
+            (Target::Encoded { encoder, .. }, Some(lines)) => lines.append(epoch, encoder.as_mut(), &rows)?,
+            (Target::Encoded { encoder, file, buffer, .. }, None) => {
+                for batch in rows.batches()? {
+                    encode(encoder.as_mut(), &batch?, buffer)?;
+                    file.write(&[buffer])?;
+                    buffer.clear();
+                }
+            }
+            _ => return Err(Error::broken("an output without epochs in a checkpoint")),
+        }
+        Ok(vec![])
+    }
+
+    /// Returns the rows of a committed epoch that the store could not hold.
+    pub fn rejected(&self, epoch: Epoch) -> Result<Vec<RejectedRow>> {
+        let Some(note) = self.plan.directory.note(epoch, &self.plan.note())? else { return Ok(vec![]) };
+        let kept: Vec<KeptFault> =
+            serde_json::from_slice(&note).map_err(|error| Error::corrupt(self.plan.note()).because(error))?;
+        let mut kept = kept.into_iter().peekable();
+        let (mut rejected, mut before) = (vec![], 0);
+        for batch in (OutboxRows { plan: &self.plan, epoch, kind: Kind::Event }).batches()? {
+            let batch = batch?;
+            let end = before + batch.num_rows();
+            while let Some(KeptFault { row, error_type, message }) = kept.next_if(|kept| kept.row < end) {
+                let error_type = ErrorType::from_name(&error_type).unwrap_or(ErrorType::SinkError);
+                rejected
+                    .push(RejectedRow { row: batch.slice(row - before, 1), fault: Fault::new(error_type, message) });
+            }
+            before = end;
+        }
+        Ok(rejected)
+    }
+}
+
+impl LineFile {
+    /// Appends the lines of an epoch, but for those that a former commit has appended. Errors: exit status 75 if the file has a later
+    /// epoch.
+    fn append(&mut self, epoch: Epoch, encoder: &mut dyn Encoder, rows: &OutboxRows<'_>) -> Result<()> {
+        self.file.lock()?;
+        let last = self.file.last_batch()?;
+        let (Epoch { run, number }, shown) = (epoch, self.file.name());
+        let last_epoch = last.map(|last| Epoch { run: last.run, number: last.number });
+        let skipped = match last {
+            Some(last) if !epoch.is_due(last_epoch, shown)? => last.piece + 1,
+            _ => 0,
+        };
+        let (mut piece, mut bytes) = (0, vec![]);
+        let mut batches = rows.batches()?;
+        loop {
+            let batch = batches.next().transpose()?;
+            match &batch {
+                Some(batch) => encode(encoder, batch, &mut bytes)?,
+                None => encoder.flush(&mut bytes),
+            }
+            if bytes.len() < PIECE_BYTES && batch.is_some() {
+                continue;
+            }
+            if piece >= skipped && !bytes.is_empty() {
+                self.file.append_piece(BatchId { run, number, piece }, &self.header, &bytes)?;
+            }
+            piece += 1;
+            bytes.clear();
+            if batch.is_none() {
+                self.file.unlock();
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Appends the lines of a batch to `bytes`.
+fn encode(encoder: &mut dyn Encoder, batch: &RecordBatch, bytes: &mut Vec<u8>) -> Result<()> {
+    match encoder.slices(batch) {
+        Some(slices) => slices.iter().for_each(|slice| bytes.extend_from_slice(slice)),
+        None => encoder.encode(batch, bytes)?,
+    }
+    Ok(())
+}
+
+/// The rows of an output in a complete epoch.
+struct OutboxRows<'a> {
+    plan: &'a EpochPlan,
+    epoch: Epoch,
+    kind: Kind,
+}
+
+impl EpochRows for OutboxRows<'_> {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn batches(&self) -> Result<Batches> {
+        let name = self.plan.part();
+        let file = self.plan.directory.open_part(self.epoch, &name)?;
+        Ok(Box::new(read_outbox(file, &name)?))
+    }
+
+    fn keep_rejected(&mut self, rejected: Vec<Rejected>) -> Result<()> {
+        if rejected.is_empty() {
+            return Ok(());
+        }
+        let kept = rejected.into_iter().map(|Rejected { row, fault }| KeptFault {
+            row,
+            error_type: fault.error_type.name().to_owned(),
+            message: fault.message,
+        });
+        let kept: Vec<KeptFault> = kept.collect();
+        let bytes = serde_json::to_vec(&kept).map_err(|error| Error::broken(format!("rejected rows: {error}")))?;
+        self.plan.directory.put_note(self.epoch, &self.plan.note(), &bytes)
+    }
+}
