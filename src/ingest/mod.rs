@@ -371,7 +371,8 @@ impl Ingest {
         }
         let input = self.stamper.input_of(record.meta.partition);
         if input != self.input {
-            self.flush()?;
+            // This record is read and not in the batch.
+            self.flush_batch()?;
             self.input = input;
         }
         match self.mapper.record(record, &mut self.stamper)? {
@@ -511,11 +512,21 @@ impl Ingest {
         let rows = rows + self.rows.as_ref().map_or(0, |rows| rows.len() as u64);
         let letter = Letter { payload, key, headers, arrived_at, fault, origin, partition, offset };
         self.letters.push(rows, &letter, self.run.clock.now())?;
-        if self.letters.is_full() { self.send_letters() } else { Ok(()) }
+        if !self.letters.is_full() {
+            return Ok(());
+        }
+        self.read.set_ahead();
+        self.send_letters()
     }
 
     /// Queues the letters and the rows of the incomplete batch, the letters first.
     pub fn flush(&mut self) -> Result<()> {
+        self.flush_batch()?;
+        self.read.end_batch();
+        Ok(())
+    }
+
+    fn flush_batch(&mut self) -> Result<()> {
         self.since = None;
         if let Some(rows) = self.rows.as_mut().filter(|rows| !rows.is_empty()) {
             let batch = rows.finish()?;

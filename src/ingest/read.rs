@@ -1,4 +1,5 @@
-//! How far each input is read: the number of its last record. A resumed run passes over the records that a former run has read.
+//! How far each input is read: the number of its last record that is in a complete batch. A resumed run passes over the records up
+//! to there, and cuts the rest into the same batches as a run that was not interrupted.
 
 use arrow::array::RecordBatch;
 
@@ -8,6 +9,8 @@ pub struct ReadPositions {
     inputs: Vec<ReadPosition>,
     /// The position of the current input.
     current: ReadPosition,
+    /// Whether letters of records behind the last complete batch are queued.
+    is_ahead: bool,
     /// Its number.
     number: usize,
 }
@@ -17,6 +20,8 @@ pub struct ReadPositions {
 #[derive(Clone, Copy, Debug)]
 struct ReadPosition {
     last: i64,
+    /// The last record of the last complete batch.
+    complete: i64,
     /// Records up to this number are passed over.
     skipped: i64,
     /// Rows with stamps so far, including those that were passed over.
@@ -25,7 +30,7 @@ struct ReadPosition {
 
 impl Default for ReadPosition {
     fn default() -> Self {
-        Self { last: i64::MIN, skipped: i64::MIN, rows: 0 }
+        Self { last: i64::MIN, complete: i64::MIN, skipped: i64::MIN, rows: 0 }
     }
 }
 
@@ -43,11 +48,28 @@ impl ReadPositions {
     pub fn skip_to(&mut self, last: i64) {
         self.current.skipped = last;
         self.current.last = self.current.last.max(last);
+        self.current.complete = self.current.last;
     }
 
-    /// Returns the number of the last record of the current input; `None` before the first one.
-    pub fn last(&self) -> Option<i64> {
-        Some(self.current.last).filter(|last| *last != i64::MIN)
+    /// Returns the number of the last record of the current input that is in a complete batch; `None` before the first one.
+    pub fn complete(&self) -> Option<i64> {
+        Some(self.current.complete).filter(|last| *last != i64::MIN)
+    }
+
+    /// Whether every queued letter is of a record in a complete batch.
+    pub fn is_exact(&self) -> bool {
+        !self.is_ahead
+    }
+
+    /// Notes that all records so far are in complete batches.
+    pub(super) fn end_batch(&mut self) {
+        self.current.complete = self.current.last;
+        self.is_ahead = false;
+    }
+
+    /// Notes that letters of records in the incomplete batch are queued.
+    pub(super) fn set_ahead(&mut self) {
+        self.is_ahead = true;
     }
 
     /// Notes that a record is read; returns false if it is to be passed over.
@@ -65,16 +87,13 @@ impl ReadPositions {
         let rows = batch.num_rows();
         let before = self.current.rows;
         self.current.rows += rows as i64;
-        if self.current.skipped <= before {
-            self.current.last = self.current.rows;
-            return Some(batch);
-        }
-        let skipped = usize::try_from(self.current.skipped - before).unwrap_or(rows).min(rows);
-        if skipped == rows {
+        let skipped = usize::try_from(self.current.skipped.saturating_sub(before)).unwrap_or(0).min(rows);
+        if skipped > 0 && skipped == rows {
             return None;
         }
         self.current.last = self.current.rows;
-        Some(batch.slice(skipped, rows - skipped))
+        self.end_batch();
+        Some(if skipped == 0 { batch } else { batch.slice(skipped, rows - skipped) })
     }
 }
 
@@ -89,13 +108,17 @@ mod tests {
     fn each_input_has_a_position_of_its_own() {
         let mut read = ReadPositions::default();
         read.turn_to(0);
-        assert_eq!(read.last(), None);
+        assert_eq!(read.complete(), None);
         read.skip_to(3);
         assert_eq!((1..6).map(|offset| read.take(offset)).collect::<Vec<_>>(), [false, false, false, true, true]);
+        assert_eq!(read.complete(), Some(3));
+        read.end_batch();
         read.turn_to(1);
-        assert!(read.take(1) && read.last() == Some(1));
+        assert!(read.take(1) && read.complete().is_none());
+        read.end_batch();
+        assert_eq!(read.complete(), Some(1));
         read.turn_to(0);
-        assert_eq!(read.last(), Some(5));
+        assert_eq!(read.complete(), Some(5));
     }
 
     #[test]
@@ -112,7 +135,7 @@ mod tests {
             let kept: Vec<i64> =
                 kept.flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().to_vec()).collect();
             assert_eq!(kept, (skipped + 1..=6).collect::<Vec<_>>());
-            assert_eq!(read.last(), Some(6));
+            assert_eq!(read.complete(), Some(6));
         }
     }
 }

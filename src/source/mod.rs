@@ -485,14 +485,10 @@ impl Source {
         self.ended.iter_mut().chain(running).try_for_each(|input| input.commit_end(&mut self.ingest))
     }
 
-    /// Queues the rows that were read so far. Returns whether the stage has taken all of them, so that an epoch may end here; not while
-    /// records are held that are no rows yet.
-    pub fn is_between_rows(&mut self) -> Result<bool> {
-        if self.ingest.holds_records() {
-            return Ok(false);
-        }
-        self.ingest.flush()?;
-        Ok(!self.is_queued() && !self.ingest.has_letters())
+    /// Whether the stage has taken exactly the records before [`Source::positions`], so that an epoch may end here. The incomplete batch
+    /// stays as it is: batches, and so the panes of windows, do not depend on the time at which epochs end.
+    pub fn is_between_batches(&mut self) -> bool {
+        !self.ingest.holds_records() && !self.is_queued() && self.ingest.read_positions().is_exact()
     }
 
     /// Returns the positions of the files for a checkpoint. The stage has taken every row before them.

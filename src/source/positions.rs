@@ -24,7 +24,7 @@ struct FilePosition {
     name: String,
     /// Its content when it was opened.
     content: FileContent,
-    /// The offset of the last record that was taken from it.
+    /// The offset of the last record that is in a complete batch.
     last: i64,
     /// The stream times of its partitions.
     partitions: Vec<PartitionTime>,
@@ -107,7 +107,7 @@ impl FilePositions {
     /// Keeps the position of the file that is being read. The stage has taken every record before it.
     fn note(&mut self, ingest: &mut Ingest) {
         let Some(current) = &mut self.current else { return };
-        let Some(last) = ingest.read_positions().last() else { return };
+        let Some(last) = ingest.read_positions().complete() else { return };
         let times = ingest.stamper.stream_times(current.input).map(|(origin, name, stream_time)| PartitionTime {
             origin: Some(origin.to_owned()).filter(|own| *own != current.origin),
             name: name.to_owned(),

@@ -55,7 +55,7 @@ impl Epochs {
         self.checkpoint.directory().set_committed(restored.epoch)
     }
 
-    /// Ends the epoch in progress: all rows that the stage has taken are before it, and `positions` are those of the source.
+    /// Ends the epoch in progress: the operator has taken the rows before `positions`, and no others.
     pub fn end(&mut self, operator: &mut dyn Operator, positions: &[u8], outputs: &mut Outputs) -> Result<()> {
         let start = self.run.clock.monotonic();
         let epoch = self.checkpoint.epoch();

@@ -280,13 +280,14 @@ impl Stage {
             self.outputs.settle()?;
             self.source.commit()?;
         }
-        if self.epochs.as_ref().is_some_and(Epochs::is_due) && self.source.is_between_rows()? {
+        if self.epochs.as_ref().is_some_and(Epochs::is_due) && self.source.is_between_batches() {
             self.end_epoch()?;
         }
         self.source.poll()
     }
 
-    /// Ends the epoch in progress, if there is a checkpoint: the stage has taken every row that was read.
+    /// Ends the epoch in progress, if there is a checkpoint: the stage has taken the rows before the positions of the source, and no
+    /// others.
     fn end_epoch(&mut self) -> Result<()> {
         let (Some(epochs), Phase::Running(operator)) = (&mut self.epochs, &mut self.phase) else { return Ok(()) };
         epochs.end(operator.as_mut(), &self.source.positions()?, &mut self.outputs)

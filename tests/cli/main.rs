@@ -13,6 +13,7 @@ mod backfill_sessions;
 mod broker;
 mod brokers;
 mod channels;
+mod checkpoint;
 mod checks;
 mod code;
 mod compat;

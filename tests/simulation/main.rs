@@ -11,6 +11,7 @@
 //! have fired no window early; a torn one also leaves no file that looks whole.
 #![forbid(unsafe_code)]
 
+mod checkpoints;
 mod events;
 mod pipeline;
 mod results;

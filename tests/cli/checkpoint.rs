@@ -1,0 +1,381 @@
+//! `--checkpoint`: jobs that continue, runs that are killed or replaced, and outputs that get each row once.
+
+use crate::harness::{Dir, Draws, Run, ended, eventually};
+use rusqlite::Connection;
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Write;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+const METRICS: &str = r#"
+[[metric]]
+name = "events"
+by = ["event_type"]
+size = "1m"
+lateness = "20s"
+[[metric]]
+name = "amount"
+aggregate = "sum(amount)"
+size = "5m"
+slide = "1m"
+[[metric]]
+name = "visits"
+by = ["user_id"]
+gap = "30s"
+"#;
+
+/// Every kind of output that one process can have: a store, two files, late rows and dead letters.
+const OUTPUTS: [&str; 10] =
+    ["--dlq", "dead.jsonl", "--late", "late.jsonl", "--to", "sqlite:m.db", "--to", "rows.jsonl", "--to", "rows.csv"];
+
+/// The sorted rows of each output.
+type Results = BTreeMap<&'static str, Vec<String>>;
+
+/// A job over files, with its own state and outputs.
+struct Job {
+    dir: Dir,
+    flags: Vec<String>,
+}
+
+impl Job {
+    fn new(name: &str, flags: &[&str]) -> Self {
+        let dir = Dir::new(name);
+        dir.write("m.toml", METRICS);
+        let fixed = ["-m", "m.toml", "--checkpoint", "state", "--out-of-orderness", "3s"];
+        Self { dir, flags: fixed.iter().chain(flags).map(|&flag| flag.to_owned()).collect() }
+    }
+
+    fn args(&self, more: &[&str]) -> Vec<String> {
+        self.flags.iter().cloned().chain(more.iter().map(|&arg| arg.to_owned())).collect()
+    }
+
+    fn run(&self, more: &[&str]) -> Run {
+        self.dir.run("evt-window", &self.args(more))
+    }
+
+    fn start(&self, more: &[&str]) -> Child {
+        let mut command = self.dir.command("evt-window", &self.args(more));
+        command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts")
+    }
+
+    fn results(&self) -> Results {
+        let mut found = BTreeMap::from([("m.db", stored(&self.dir)), ("rows.csv", lines(&self.dir, "rows.csv"))]);
+        for (name, changing) in [("rows.jsonl", "run"), ("late.jsonl", "ingested_at"), ("dead.jsonl", "failed_at")] {
+            let row = |mut row: Value| {
+                row.as_object_mut().expect("a row").remove(changing);
+                row.to_string()
+            };
+            let mut rows: Vec<String> = self.dir.rows(name).into_iter().map(row).collect();
+            rows.sort();
+            found.insert(name, rows);
+        }
+        found
+    }
+}
+
+fn lines(dir: &Dir, name: &str) -> Vec<String> {
+    let text = String::from_utf8(dir.bytes(name)).expect("UTF-8");
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// The rows of the store, without the columns that differ between runs.
+fn stored(dir: &Dir) -> Vec<String> {
+    let db = Connection::open(dir.path("m.db")).expect("a database");
+    let sql = r#"SELECT metric_name || ' ' || window_start || ' ' || window_end || ' ' || dimensions || ' ' ||
+        coalesce(value, 'null') || ' ' || "rows" || ' ' || revision || ' ' || pane FROM aggregated_metrics"#;
+    let mut select = db.prepare(sql).expect("the table");
+    let mut rows: Vec<String> =
+        select.query_map([], |row| row.get(0)).expect("rows").map(|row| row.expect("a row")).collect();
+    rows.sort();
+    rows
+}
+
+/// Events with faults, late and repeated ones.
+fn generated(dir: &Dir, events: u64) -> Vec<u8> {
+    let events = events.to_string();
+    let faults = ["--rate", "20", "--seed", "5", "--late", "0.02", "--late-by", "2m", "--malformed", "0.01", "-q"];
+    let args = [&["--events", events.as_str()], &faults[..]].concat();
+    dir.run("evt-gen", &args).succeeds().stdout().to_vec()
+}
+
+/// Compares results; shows only how they differ.
+#[track_caller]
+fn assert_same(found: &Results, expected: &Results, context: &str) {
+    for (name, rows) in expected {
+        let found = &found[name];
+        if found == rows {
+            continue;
+        }
+        let (of_found, of_rows) = (BTreeSet::from_iter(found), BTreeSet::from_iter(rows));
+        let (missing, extra) = (of_rows.difference(&of_found).next(), of_found.difference(&of_rows).next());
+        let (count, wanted) = (found.len(), rows.len());
+        panic!("{context}: {name}: expected {wanted} rows, found {count}; missing {missing:?}, extra {extra:?}");
+    }
+}
+
+/// Cuts lines into files.
+fn cut(dir: &Dir, bytes: &[u8], files: &[(&str, usize)]) {
+    let mut rest = bytes;
+    for (name, lines) in files {
+        let end = memchr::memchr_iter(b'\n', rest).nth(lines - 1).map_or(rest.len(), |at| at + 1);
+        dir.write(name, &rest[..end]);
+        rest = &rest[end..];
+    }
+}
+
+/// Events in the order of their times, so that none is late for a window that another file has closed.
+fn ordered(minutes: std::ops::Range<i64>) -> String {
+    let line = |second: i64| {
+        let at = format!("2026-01-01T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60);
+        let (user, kind) = (second / 40 % 7, ["view", "buy"][usize::from(second % 3 == 0)]);
+        format!(
+            "{{\"source\":\"web\",\"event_type\":\"{kind}\",\"event_id\":\"00000000-0000-4000-8000-{second:012}\",\"user_id\":\"u{user}\",\
+             \"server_timestamp\":\"{at}\",\"amount\":{second}}}\n"
+        )
+    };
+    (minutes.start * 60..minutes.end * 60).step_by(4).map(line).collect()
+}
+
+#[test]
+fn windows_and_sessions_that_span_files_are_counted_once_and_whole() {
+    let whole = Job::new("span-whole", &OUTPUTS);
+    let parts = Job::new("span-parts", &OUTPUTS);
+    whole.dir.write("all.jsonl", ordered(0..61));
+    whole.run(&["--at-end", "fire", "all.jsonl"]).succeeds();
+    for (name, minutes) in [("a.jsonl", 0..13), ("b.jsonl", 13..40), ("c.jsonl", 40..61)] {
+        parts.dir.write(name, ordered(minutes));
+        let said = parts.run(&[name]).succeeds().stderr();
+        assert!(said.contains("open windows are held in the checkpoint"), "{said}");
+    }
+    parts.run(&["--at-end", "fire", "/dev/null"]).succeeds();
+    let expected = whole.results();
+    assert!(expected["m.db"].len() > 250, "{}", expected["m.db"].len());
+    assert_same(&parts.results(), &expected, "in parts");
+}
+
+/// The same line of cron is given a file again, renamed, compressed or grown.
+#[test]
+fn a_file_is_known_by_its_content_and_continues_at_its_position() {
+    let job = Job::new("known-files", &OUTPUTS);
+    let text = ordered(0..30);
+    let half = text.len() / 2 - 10;
+    let half = half + text[half..].find('\n').expect("a line") + 1;
+    job.dir.write("a.jsonl", &text[..half]);
+    let records = |run: Run| -> u64 {
+        let said = run.succeeds().stderr();
+        let summary =
+            said.lines().find_map(|line| line.strip_prefix("evt-window: in ")).unwrap_or_else(|| panic!("{said}"));
+        summary.split(' ').next().and_then(|number| number.parse().ok()).expect("a number")
+    };
+    let first = text[..half].lines().count() as u64;
+    assert_eq!(records(job.run(&["a.jsonl"])), first);
+    assert_eq!(records(job.run(&["a.jsonl"])), 0, "the same file again");
+    std::fs::rename(job.dir.path("a.jsonl"), job.dir.path("b.jsonl")).expect("renamed");
+    let renamed = job.run(&["b.jsonl"]);
+    assert!(renamed.stderr().contains("b.jsonl: continues a.jsonl, which has the same content"), "{renamed}");
+    assert_eq!(records(renamed), 0);
+    let mut packed = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    packed.write_all(text[..half].as_bytes()).expect("packed");
+    job.dir.write("c.jsonl.gz", packed.finish().expect("packed"));
+    assert_eq!(records(job.run(&["c.jsonl.gz", "b.jsonl"])), 0, "compressed, and twice");
+    job.dir.write("b.jsonl", &text);
+    assert_eq!(records(job.run(&["b.jsonl"])), text.lines().count() as u64 - first, "grown");
+    job.dir.write("b.jsonl", &text[..text.len() - 400]);
+    let shorter = job.run(&["b.jsonl"]).ends_with(65).stderr();
+    assert!(shorter.contains("which an earlier run has read"), "{shorter}");
+    job.dir.write("b.jsonl", ordered(30..40));
+    assert_eq!(records(job.run(&["b.jsonl"])), 150, "another file under the same name");
+    job.run(&["-q", "--at-end", "fire", "/dev/null"]).succeeds();
+
+    let whole = Job::new("known-whole", &OUTPUTS);
+    whole.dir.write("all.jsonl", ordered(0..40));
+    whole.run(&["--at-end", "fire", "all.jsonl"]).succeeds();
+    assert_same(&job.results(), &whole.results(), "in parts");
+}
+
+#[test]
+fn an_incomplete_last_line_is_left_for_the_next_run() {
+    let job = Job::new("open-line", &OUTPUTS);
+    let text = ordered(0..20);
+    let torn = text.len() - 30;
+    job.dir.write("a.jsonl", &text[..torn]);
+    let said = job.run(&["-q", "a.jsonl"]).succeeds().stderr();
+    assert_eq!(said, "evt-window: a.jsonl: the last line is incomplete; it is left for the next run\n");
+    // A whole last line without a line break is read.
+    job.dir.write("a.jsonl", text.trim_end());
+    job.run(&["-q", "a.jsonl"]).succeeds();
+    job.dir.write("a.jsonl", text.clone() + &ordered(20..25));
+    job.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
+    let whole = Job::new("open-line-whole", &OUTPUTS);
+    whole.dir.write("all.jsonl", ordered(0..25));
+    whole.run(&["-q", "--at-end", "fire", "all.jsonl"]).succeeds();
+    assert_same(&job.results(), &whole.results(), "in parts");
+}
+
+#[test]
+fn a_job_that_has_fired_its_windows_takes_no_further_rows() {
+    let job = Job::new("closed-job", &OUTPUTS);
+    job.dir.write("a.jsonl", ordered(0..5));
+    job.dir.write("b.jsonl", ordered(5..6));
+    job.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
+    let before = job.results();
+    for again in [&["-q", "a.jsonl"][..], &["-q", "--at-end", "fire", "/dev/null"]] {
+        job.run(again).succeeds();
+        assert_same(&job.results(), &before, again[1]);
+    }
+    let more = job.run(&["-q", "b.jsonl"]).ends_with(78).stderr();
+    assert!(more.contains("--at-end hold"), "{more}");
+    assert_same(&job.results(), &before, "after an error");
+}
+
+/// Kills each run at a position that the seed determines, until it ends by itself.
+#[test]
+fn runs_that_are_killed_at_random_leave_what_undisturbed_runs_leave() {
+    let mut draws = Draws::new();
+    let (calm, wild) = (Job::new("kills-calm", &OUTPUTS), Job::new("kills-wild", &OUTPUTS));
+    let events = generated(&calm.dir, 40_000);
+    for job in [&calm, &wild] {
+        cut(&job.dir, &events, &[("a.jsonl", 14_000), ("b.jsonl", 13_000), ("c.jsonl", 20_000)]);
+    }
+    let mut kills = 0;
+    for (file, at_end) in [("a.jsonl", "hold"), ("b.jsonl", "hold"), ("c.jsonl", "fire")] {
+        let args = ["-q", "--at-end", at_end, file];
+        calm.run(&args).succeeds();
+        for _ in 0..6 {
+            let mut run = wild.start(&[&["--checkpoint-every", "5ms"], &args[..]].concat());
+            let mut polls = draws.below(300);
+            eventually("the run is killed or has ended", || {
+                polls = polls.saturating_sub(1);
+                polls == 0 || run.try_wait().expect("a child").is_some()
+            });
+            run.kill().expect("killed");
+            kills += u32::from(ended("the killed run", &mut run) == 137);
+        }
+        wild.run(&args).succeeds();
+    }
+    assert!(kills >= 4, "{draws}: only {kills} runs were killed");
+    let (expected, found) = (calm.results(), wild.results());
+    for (name, rows) in &expected {
+        assert!(rows.len() > 50, "{name}: {}", rows.len());
+    }
+    assert_same(&found, &expected, &draws.to_string());
+}
+
+/// A run that was stopped (SIGSTOP) while a newer one took over commits nothing after it wakes up.
+#[test]
+fn an_old_run_that_wakes_up_is_fenced() {
+    let (calm, job) = (Job::new("zombie-calm", &OUTPUTS), Job::new("zombie", &OUTPUTS));
+    let events = generated(&calm.dir, 60_000);
+    for job in [&calm, &job] {
+        job.dir.write("a.jsonl", &events);
+    }
+    calm.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
+    let mut old = job.start(&["-q", "--checkpoint-every", "1ms", "a.jsonl"]);
+    let entries = || std::fs::read_dir(job.dir.path("state/log")).map_or(0, Iterator::count);
+    eventually("an epoch is complete", || entries() >= 4);
+    eventually("it is stopped while it holds no lock", || {
+        kill_process(Pid::from_child(&old), Signal::STOP).expect("stopped");
+        let is_free = !holds_a_lock(&job.dir);
+        if !is_free {
+            kill_process(Pid::from_child(&old), Signal::CONT).expect("continued");
+        }
+        is_free
+    });
+    job.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
+    let after = job.results();
+    kill_process(Pid::from_child(&old), Signal::CONT).expect("continued");
+    assert_eq!(ended("the old run", &mut old), 75);
+    assert_same(&job.results(), &after, "after the old run");
+    assert_same(&after, &calm.results(), "after the new run");
+}
+
+/// Whether a process holds the lock of an output, for which another run would wait.
+fn holds_a_lock(dir: &Dir) -> bool {
+    let db = Connection::open(dir.path("m.db")).expect("a database");
+    db.busy_timeout(Duration::ZERO).expect("set");
+    let is_locked = db.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_err();
+    let files = ["rows.jsonl", "rows.csv", "late.jsonl", "dead.jsonl"];
+    let file = |name: &&str| {
+        File::open(dir.path(name)).is_ok_and(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_err())
+    };
+    is_locked || files.iter().any(file)
+}
+
+#[test]
+fn outputs_keep_their_places_and_may_be_replaced() {
+    let job = Job::new("places", &[]);
+    for (name, minutes) in [("a.jsonl", 0..5), ("b.jsonl", 5..10), ("c.jsonl", 10..15)] {
+        job.dir.write(name, ordered(minutes));
+    }
+    job.run(&["-q", "a.jsonl", "--late", "null:", "--to", "one.jsonl", "--to", "sqlite:m.db"]).succeeds();
+    let swapped =
+        job.run(&["-q", "b.jsonl", "--late", "null:", "--to", "sqlite:m.db", "--to", "one.jsonl"]).ends_with(78);
+    let said = swapped.stderr();
+    assert!(said.contains("sqlite:m.db: expected output to-1, as in the checkpoint, found output to-0"), "{said}");
+    let first = job.dir.rows("one.jsonl").len();
+    job.run(&["-q", "b.jsonl", "--late", "null:", "--to", "two.jsonl", "--to", "sqlite:m.db"]).succeeds();
+    job.run(&["-q", "--at-end", "fire", "c.jsonl", "--late", "null:", "--to", "one.jsonl", "--to", "sqlite:m.db"])
+        .succeeds();
+    let (one, two) = (job.dir.rows("one.jsonl").len(), job.dir.rows("two.jsonl").len());
+    assert!(first > 0 && two > 0 && one > first);
+    assert_eq!(one + two, stored(&job.dir).len(), "each row is in one of the files");
+}
+
+#[test]
+fn what_a_checkpoint_cannot_hold_is_a_usage_error_before_anything_is_made() {
+    let job = Job::new("unfit", &[]);
+    job.dir.write("a.jsonl", ordered(0..5));
+    for (args, words) in [
+        (&["-", "--to", "o.jsonl"][..], "expected files that end"),
+        (&["a.jsonl"], "found frames"),
+        (&["a.jsonl", "--to", "o.parquet"], "expected a file that is appended to"),
+        (&["a.jsonl", "--to", "o.jsonl", "--overwrite"], "expected a file that is appended to"),
+        (&["a.jsonl", "--to", "kafka://localhost:1/t"], "found a topic"),
+        (&["a.jsonl", "--to", "o.jsonl", "--late", "late.frames"], "found frames"),
+    ] {
+        let said = job.run(args).ends_with(2).stderr();
+        assert!(said.contains("--checkpoint") && said.contains(words), "{args:?}: {said}");
+    }
+    assert!(!job.dir.path("state").exists());
+    let every = job.dir.run("evt-window", &["--checkpoint-every", "1s", "a.jsonl"]).ends_with(2).stderr();
+    assert!(every.contains("--checkpoint"), "{every}");
+}
+
+#[test]
+fn a_damaged_epoch_stops_the_run_and_changes_nothing() {
+    let job = Job::new("damaged", &OUTPUTS);
+    job.dir.write("a.jsonl", ordered(0..5));
+    job.dir.write("b.jsonl", ordered(5..10));
+    job.run(&["-q", "a.jsonl"]).succeeds();
+    let before = job.results();
+    let state = job.dir.path("state/epochs/1-1/state");
+    let mut bytes = std::fs::read(&state).expect("the state");
+    bytes[20] ^= 1;
+    std::fs::write(&state, bytes).expect("written");
+    let said = job.run(&["-q", "b.jsonl"]).ends_with(65).stderr();
+    assert!(said.contains("state/epochs/1-1/state: expected the checksum"), "{said}");
+    assert_same(&job.results(), &before, "after an error");
+}
+
+/// A metric that the former runs did not have begins with its first whole window; the others go on.
+#[test]
+fn a_new_metric_begins_with_its_first_whole_window() {
+    let job = Job::new("new-metric", &["--late", "null:", "--to", "sqlite:m.db"]);
+    job.dir.write("a.jsonl", ordered(0..10));
+    job.dir.write("b.jsonl", ordered(10..20));
+    job.run(&["-q", "a.jsonl"]).succeeds();
+    job.dir.write("m.toml", format!("{METRICS}\n[[metric]]\nname = \"added\"\nsize = \"4m\"\n"));
+    job.run(&["-q", "--at-end", "fire", "b.jsonl"]).succeeds();
+    let rows = stored(&job.dir);
+    let of = |name: &str| rows.iter().filter(|row| row.starts_with(name)).collect::<Vec<_>>();
+    let added = of("added ");
+    assert_eq!(added.len(), 2, "{added:?}");
+    assert!(added[0].contains("T00:12:00.000000Z 2026-01-01T00:16:00.000000Z {} 60.0 60 "), "{added:?}");
+    assert_eq!(of("events ").len(), 40, "20 minutes of two types");
+}
