@@ -9,6 +9,7 @@ mod alert_rows;
 mod alert_rules;
 mod backfill;
 mod backfill_input;
+mod backfill_late;
 mod backfill_sessions;
 mod broker;
 mod brokers;
