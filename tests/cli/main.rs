@@ -7,6 +7,7 @@ mod alert_inputs;
 mod alert_pages;
 mod alert_rows;
 mod alert_rules;
+mod alert_topics;
 mod backfill;
 mod backfill_input;
 mod backfill_late;
