@@ -95,7 +95,10 @@ impl Source {
         // evt-ingest makes events of all records, without regard to their field names.
         let kind = options.kind.or(options.raw_only.then_some(Kind::Event));
         let shadows = Shadows::new(options.filter.as_ref().map_or(0, Filter::columns));
-        let ingest = Ingest::new(run.clone(), mapping, options.filter.take(), options.control, kind)?;
+        let mut ingest = Ingest::new(run.clone(), mapping, options.filter.take(), options.control, kind)?;
+        if options.checks_kind {
+            ingest.check_kind();
+        }
         let mut source = Self {
             opener: Opener::new(inputs, options, run.clone())?,
             run,

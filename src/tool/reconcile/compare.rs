@@ -166,7 +166,8 @@ impl<'a> Inputs<'a> {
                     Err(Error::corrupt("expected rows that evt wrote, found records that cannot be read"))
                 }
             }
-        })
+        })?;
+        Ok(())
     }
 
     /// Reads B. Its first row with an origin of A decides that rows are matched by position.
@@ -198,7 +199,8 @@ impl<'a> Inputs<'a> {
                 known.map(|index| self.names.name(index).is_some_and(|name| self.origins.contains(&name.origin))),
             );
             facts.into_iter().try_for_each(|facts| self.row(facts, &is_of_a))
-        })
+        })?;
+        Ok(())
     }
 
     /// Adds metrics of A or B. They match by their natural key.
