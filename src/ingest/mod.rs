@@ -37,6 +37,7 @@ use arrow::datatypes::SchemaRef;
 use batches::Batches;
 use control_line::ControlLine;
 use fault::{no_time, too_large};
+use learn::FirstObject;
 use letters::Letters;
 use outbox::Outbox;
 use std::rc::Rc;
@@ -71,8 +72,8 @@ pub struct Ingest {
     now: i64,
     /// The kind of the records; `None` until the first record decides it.
     kind: Option<Kind>,
-    /// Whether a first record with the field names of another kind is an error.
-    checks_kind: bool,
+    /// The kind that the field names of the first record must have, if any.
+    pub expected: Option<Kind>,
     /// Builds rows of kinds other than event.
     rows: Option<row::Builder>,
     /// The name of the field with the event time, for messages.
@@ -126,7 +127,7 @@ impl Ingest {
             letters,
             now,
             kind,
-            checks_kind: false,
+            expected: None,
             rows: None,
             time,
             has_reported_held: false,
@@ -304,6 +305,15 @@ impl Ingest {
         self.map(Record { text, raw, meta, now: self.now, is_judged: false })
     }
 
+    /// Whether the records are rows that evt wrote and that contain a record: these may be longer than `--max-record`.
+    #[cold]
+    fn may_be_longer(&mut self, text: &str, meta: RecordMeta<'_>) -> Result<bool> {
+        if self.is_unknown() {
+            self.learn(text, meta)?;
+        }
+        Ok(self.rows.is_some() || self.brings_raw == Some(true))
+    }
+
     /// Adds a record of a kind other than event.
     fn row(&mut self, record: Record<'_>) -> Result<()> {
         let Some(rows) = &mut self.rows else { return Ok(()) };
@@ -312,6 +322,23 @@ impl Ingest {
             Ok(()) if rows.len() >= BATCH_ROWS || rows.bytes() >= BATCH_BYTES => self.flush(),
             Ok(()) => Ok(()),
         }
+    }
+
+    /// Whether the kind is not known yet, or is not event and the columns are not known yet.
+    fn is_unknown(&self) -> bool {
+        self.kind.is_none_or(|kind| kind != Kind::Event && self.rows.is_none())
+    }
+
+    /// Decides the kind and the columns by the first JSON object. Ignores text that is no JSON object.
+    fn learn(&mut self, text: &str, meta: RecordMeta<'_>) -> Result<()> {
+        let Some(first) = FirstObject::read(text) else { return Ok(()) };
+        first.check(self.expected, meta.input)?;
+        let kind = *self.kind.get_or_insert(first.kind);
+        let has_raw = self.decide_raw(first.brings_raw(kind, self.mapper.keeps_stamps()));
+        if kind != Kind::Event {
+            self.rows = Some(row::Builder::with_schema(kind.schema_with(has_raw)));
+        }
+        Ok(())
     }
 
     /// Maps a record to a row or a dead letter, or holds it. `--max-future` holds a record if its check needs later rows of
@@ -425,6 +452,14 @@ impl Ingest {
     /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` is what is kept of it.
     pub fn refuse_oversized(&mut self, start: &[u8], length: u64, meta: RecordMeta<'_>) -> Result<()> {
         self.refuse(start, &too_large(&length.to_string(), length, self.run.record_max), meta)
+    }
+
+    /// Sets the kind of the records if it is not known yet; returns whether it is `kind` now.
+    pub fn becomes(&mut self, kind: Kind) -> bool {
+        if self.kind.is_none() && kind != Kind::Event {
+            self.rows = Some(row::Builder::new(kind));
+        }
+        *self.kind.get_or_insert(kind) == kind
     }
 
     /// Counts a tombstone, a record without a payload that deletes its key, as filtered.

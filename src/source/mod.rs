@@ -96,9 +96,7 @@ impl Source {
         let kind = options.kind.or(options.raw_only.then_some(Kind::Event));
         let shadows = Shadows::new(options.filter.as_ref().map_or(0, Filter::columns));
         let mut ingest = Ingest::new(run.clone(), mapping, options.filter.take(), options.control, kind)?;
-        if options.checks_kind {
-            ingest.check_kind();
-        }
+        ingest.expected = options.kind.filter(|_| options.checks_kind);
         let mut source = Self {
             opener: Opener::new(inputs, options, run.clone())?,
             run,
