@@ -46,8 +46,9 @@ fn sum(dir: &Dir, expression: &str, table: &str) -> i64 {
 
 /// Sends each step to a run, which is killed when the alert of the step fires or is resolved, and compares the rows of all runs with
 /// those of one run over the whole topics.
-fn check(bench: &Bench, topics: &str, mut send: impl FnMut(&[String])) {
-    let (dir, from) = (&bench.dir, bench.uri(topics, ""));
+fn check(bench: &Bench, topics: &str, format: &str, mut send: impl FnMut(&[String])) {
+    let dir = &bench.dir;
+    let from = bench.uri(topics, &format!("?group={}&rdkafka.auto.commit.interval.ms=100&{format}", bench.prefix));
     write_rules(dir);
     let args = ["-q", "--rules", "rules.json", "--state", "alerts.db", "--to", "out.jsonl", &from];
     // A row that a killed run had not confirmed is written again.
@@ -67,8 +68,7 @@ fn check(bench: &Bench, topics: &str, mut send: impl FnMut(&[String])) {
     eventually("every alert is resolved", || count("resolved") >= STEPS as usize);
     let (status, said) = stopped(last);
     assert_eq!(status, 143, "{said}");
-    let sign = if topics.contains('?') { '&' } else { '?' };
-    let bounded = format!("{from}{sign}end=latest");
+    let bounded = bench.uri(topics, &format!("?end=latest&{format}"));
     let whole = transitions(&once(dir, &[&bounded]).ends_with(1).rows());
     assert_eq!(whole.len(), 2 * STEPS as usize, "{whole:?}");
     let found: BTreeSet<String> = transitions(&dir.rows("out.jsonl")).into_iter().collect();
@@ -85,13 +85,16 @@ fn several_topics_of_one_uri_are_continued_after_a_kill() {
     let topics = ["a", "b"].map(|name| bench.topic(name, 2, &[]));
     let total = steps().concat().len() as i64;
     // The partitions are a/0, b/0 and b/1; a/1 is empty.
-    check(&bench, &topics.join(","), |events| {
+    check(&bench, &topics.join(","), "format=json", |events| {
         bench.produce(events.iter().map(|event| match partition_of(event) {
             0 => record(&topics[0], 0, event),
             other => record(&topics[1], other - 1, event),
         }));
     });
     assert_eq!(sum(&bench.dir, "sum(next_offset)", "positions"), total);
+    // The group shows how far the runs were.
+    let committed = topics.iter().flat_map(|topic| bench.committed(&bench.prefix, topic, 2));
+    assert!(committed.filter_map(|(offset, _)| offset).sum::<i64>() > total / 2);
     // One of the topics alone continues, too.
     let bounded = bench.uri(&topics[1], "?end=latest");
     once(&bench.dir, &["--state", "alerts.db", "--stats", "stats.json", &bounded]).succeeds();
@@ -108,7 +111,7 @@ fn topics_of_frames_are_continued_after_a_kill() {
         ["-q", "-", "-f", "jsonl", "--origin", "in", "--field", "partition=p", "--partitions", "0,1,2", "--to", &to];
     let mut writer = dir.command("evt-ingest", &flags).stdin(Stdio::piped()).spawn().expect("it starts");
     let mut input = writer.stdin.take().expect("a pipe");
-    check(&bench, &format!("{topic}?format=frames"), |events| {
+    check(&bench, &topic, "format=frames", |events| {
         input.write_all(events.join("\n").as_bytes()).expect("it reads");
         input.write_all(b"\n").and_then(|()| input.flush()).expect("it reads");
     });
@@ -116,5 +119,8 @@ fn topics_of_frames_are_continued_after_a_kill() {
     assert!(writer.wait().expect("it is ours").success());
     let times = sum(dir, "count(DISTINCT stream_time)", "frame_partitions");
     assert!(times <= 3, "{times}");
+    assert!(
+        bench.committed(&bench.prefix, &topic, 2).iter().any(|(offset, _)| offset.is_some_and(|offset| offset > 0))
+    );
     assert_eq!(sum(dir, "count(*)", "positions"), 2, "one position for each partition of the topic");
 }
