@@ -138,6 +138,8 @@ impl AlertClock {
         let partition = self.partition(key);
         partition.first.get_or_insert((first, is_cut));
         partition.quiet = None;
+        // A topic of frames may have the rows of a later run of its writer.
+        partition.is_ended = false;
         *partition.stream_time.insert(partition.stream_time.map_or(last, |known| known.max(last)))
     }
 
@@ -170,6 +172,12 @@ impl AlertClock {
     /// Returns the keys of the partitions of an input.
     pub fn of_input(&self, input: u32) -> Vec<PartitionKey> {
         self.partitions.keys().filter(|(number, ..)| *number == input).cloned().collect()
+    }
+
+    /// Returns the partitions of an input that have not ended, with their stream times (µs).
+    pub fn open_of_input(&self, input: u32) -> impl Iterator<Item = (&PartitionKey, Option<i64>)> {
+        let open = self.partitions.iter().filter(move |((number, ..), one)| *number == input && !one.is_ended);
+        open.map(|(key, one)| (key, one.stream_time))
     }
 
     /// Notes that the process runs at monotonic time `now`.

@@ -13,6 +13,7 @@ mod batches;
 mod control_line;
 mod fault;
 mod item;
+mod learn;
 mod letters;
 mod outbox;
 mod read;
@@ -23,10 +24,9 @@ use crate::expr::Filter;
 use crate::format::jsonl::{not_utf8, one_line};
 use crate::format::{Body, Records, row};
 use crate::frame::Control;
-use crate::json::scan::is_json;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter};
-use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, STAMPS, column, has_raw};
+use crate::kind::event::{COLUMNS, RAW, column, has_raw};
 use crate::mapping::{
     self, BATCH_BYTES, BATCH_ROWS, KeepRaw, Mapped, Mapper, PendingRecord, Record, RecordMeta, Stamper, TimeFrom,
 };
@@ -38,6 +38,7 @@ use arrow::datatypes::SchemaRef;
 use batches::Batches;
 use control_line::ControlLine;
 use fault::{no_time, too_large};
+use learn::FirstObject;
 use letters::Letters;
 use outbox::Outbox;
 use std::rc::Rc;
@@ -75,6 +76,8 @@ pub struct Ingest {
     now: i64,
     /// The kind of the records; `None` until the first record decides it.
     kind: Option<Kind>,
+    /// The kind that the field names of the first record must have, if any.
+    pub expected: Option<Kind>,
     /// Builds rows of kinds other than event.
     rows: Option<row::Builder>,
     /// The name of the field with the event time, for messages.
@@ -129,6 +132,7 @@ impl Ingest {
             letters,
             now,
             kind,
+            expected: None,
             rows: None,
             time,
             has_reported_held: false,
@@ -311,7 +315,7 @@ impl Ingest {
         self.counts.taken += 1;
         let text = match text {
             Err(fault) => return self.letter(raw, &fault, meta),
-            Ok(text) if raw.len() > self.run.record_max && !self.may_be_longer(text) => {
+            Ok(text) if raw.len() > self.run.record_max && !self.may_be_longer(text, meta)? => {
                 let fault = too_large(&raw.len().to_string(), raw.len() as u64, self.run.record_max);
                 return self.letter(&raw[..self.run.record_max], &fault, meta);
             }
@@ -322,11 +326,11 @@ impl Ingest {
 
     /// Whether the records are rows that evt wrote and that contain a record: these may be longer than `--max-record`.
     #[cold]
-    fn may_be_longer(&mut self, text: &str) -> bool {
+    fn may_be_longer(&mut self, text: &str, meta: RecordMeta<'_>) -> Result<bool> {
         if self.is_unknown() {
-            self.learn(text);
+            self.learn(text, meta)?;
         }
-        self.rows.is_some() || self.brings_raw == Some(true)
+        Ok(self.rows.is_some() || self.brings_raw == Some(true))
     }
 
     /// Adds a record of a kind other than event.
@@ -344,27 +348,23 @@ impl Ingest {
         self.kind.is_none_or(|kind| kind != Kind::Event && self.rows.is_none())
     }
 
-    /// Decides the kind and the columns from the field names of the first JSON object. Ignores text that is no JSON object.
-    fn learn(&mut self, text: &str) {
-        if !text.trim_start().starts_with('{') || !is_json(text) {
-            return;
-        }
-        let names = row::names_of(text);
-        let names: Vec<&str> = names.iter().map(|name| name.as_ref()).collect();
-        let kind = self.kind.unwrap_or_else(|| row::kind_of(&names));
-        self.kind = Some(kind);
-        let carries = kind == Kind::Late || self.mapper.keeps_stamps() && STAMPS.iter().all(|one| names.contains(one));
-        let has_raw = self.decide_raw(carries && [RAW, RAW_BASE64].iter().any(|one| names.contains(one)));
+    /// Decides the kind and the columns by the first JSON object. Ignores text that is no JSON object.
+    fn learn(&mut self, text: &str, meta: RecordMeta<'_>) -> Result<()> {
+        let Some(first) = FirstObject::read(text) else { return Ok(()) };
+        first.check(self.expected, meta.input)?;
+        let kind = *self.kind.get_or_insert(first.kind);
+        let has_raw = self.decide_raw(first.brings_raw(kind, self.mapper.keeps_stamps()));
         if kind != Kind::Event {
             self.rows = Some(row::Builder::with_schema(kind.schema_with(has_raw)));
         }
+        Ok(())
     }
 
     /// Maps a record to a row or a dead letter, or holds it. `--max-future` holds a record if its check needs later rows of
     /// the partition. Also maps a held record whose check is complete now.
     fn map(&mut self, record: Record<'_>) -> Result<()> {
         if self.is_unknown() {
-            self.learn(record.text);
+            self.learn(record.text, record.meta)?;
         }
         if self.rows.is_some() {
             return self.row(record);

@@ -4,7 +4,7 @@
 //! events are late. The stream time is kept in the metadata of the committed offset.
 
 use crate::time::{format_instant, parse_instant};
-use crate::uri::kafka::Bound;
+use crate::uri::kafka::{Bound, KeptPosition};
 use std::collections::BTreeMap;
 
 /// Prefix of the stream time in the metadata of a committed offset.
@@ -90,19 +90,21 @@ pub fn gap(wanted: i64, extent: Extent) -> Option<Gap> {
     (wanted < extent.low || wanted > extent.high).then_some(Gap { wanted, extent })
 }
 
-/// Returns the offset that `bound` denotes in partition `number`. `at_instant` is the first offset at the bound's instant, if
+/// Returns the offset that `bound` denotes in a partition. `at_instant` is the first offset at the bound's instant, if
 /// the bound is an instant and there is such a record.
-pub fn offset_of(bound: &Bound, number: i32, extent: Extent, at_instant: Option<i64>) -> Option<i64> {
+pub fn offset_of(bound: &Bound, id: PartitionId, extent: Extent, at_instant: Option<i64>) -> Option<i64> {
     match bound {
         Bound::Earliest => Some(extent.low),
         Bound::Latest => Some(extent.high),
         Bound::Instant(_) => Some(at_instant.unwrap_or(extent.high)),
-        Bound::Offsets(offsets) => offsets.iter().find(|(partition, _)| *partition == number).map(|(_, at)| *at),
-        Bound::Kept(kept) => {
-            let found = kept.iter().find(|(partition, ..)| *partition == number);
-            Some(found.map_or(extent.low, |(_, at, _)| *at))
-        }
+        Bound::Offsets(offsets) => offsets.iter().find(|(partition, _)| *partition == id.number).map(|(_, at)| *at),
+        Bound::Kept(kept) => Some(kept_of(kept, id).map_or(extent.low, |kept| kept.next)),
     }
+}
+
+/// Returns the position of a partition among those that a tool has kept.
+pub fn kept_of(kept: &[KeptPosition], id: PartitionId) -> Option<&KeptPosition> {
+    kept.iter().find(|kept| (kept.topic, kept.partition) == (id.topic, id.number))
 }
 
 #[cfg(test)]
@@ -133,13 +135,17 @@ mod tests {
 
     #[test]
     fn a_bound_names_an_offset_in_each_partition() {
-        assert_eq!(offset_of(&Bound::Earliest, 0, SOME, None), Some(10));
-        assert_eq!(offset_of(&Bound::Latest, 0, SOME, None), Some(20));
-        assert_eq!(offset_of(&Bound::Instant("now".into()), 0, SOME, Some(12)), Some(12));
-        assert_eq!(offset_of(&Bound::Instant("now".into()), 0, SOME, None), Some(20));
+        let [first, second] = [0, 1].map(|number| PartitionId { topic: 0, number });
+        assert_eq!(offset_of(&Bound::Earliest, first, SOME, None), Some(10));
+        assert_eq!(offset_of(&Bound::Latest, first, SOME, None), Some(20));
+        assert_eq!(offset_of(&Bound::Instant("now".into()), first, SOME, Some(12)), Some(12));
+        assert_eq!(offset_of(&Bound::Instant("now".into()), first, SOME, None), Some(20));
         let offsets = Bound::Offsets(vec![(1, 15)]);
-        assert_eq!(offset_of(&offsets, 1, SOME, None), Some(15));
-        assert_eq!(offset_of(&offsets, 0, SOME, None), None);
+        assert_eq!(offset_of(&offsets, second, SOME, None), Some(15));
+        assert_eq!(offset_of(&offsets, first, SOME, None), None);
+        let kept = Bound::Kept(vec![KeptPosition { topic: 1, partition: 0, next: 17, stream_time: None }]);
+        assert_eq!(offset_of(&kept, PartitionId { topic: 1, number: 0 }, SOME, None), Some(17));
+        assert_eq!(offset_of(&kept, first, SOME, None), Some(10), "another topic");
     }
 
     proptest! {

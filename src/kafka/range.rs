@@ -147,9 +147,7 @@ pub fn resolve(
         cursor.end = ends.as_ref().map(|ends| ends[at].unwrap_or(cursor.extent.high).min(cursor.extent.high));
         let committed = committed.iter().find(|position| position.id == cursor.id);
         let kept = match &start {
-            Bound::Kept(kept) => {
-                kept.iter().find(|(number, ..)| *number == cursor.id.number).and_then(|(.., time)| *time)
-            }
+            Bound::Kept(kept) => position::kept_of(kept, cursor.id).and_then(|kept| kept.stream_time),
             _ => None,
         };
         cursor.stream_time = committed.and_then(|position| position.stream_time).or(kept);
@@ -184,7 +182,7 @@ fn offsets(cluster: &dyn Cluster, bound: &Bound, cursors: &[PartitionCursor]) ->
     };
     let offset = |cursor: &PartitionCursor| {
         let at_instant = instants.iter().find(|position| position.id == cursor.id).map(|position| position.offset);
-        position::offset_of(bound, cursor.id.number, cursor.extent, at_instant)
+        position::offset_of(bound, cursor.id, cursor.extent, at_instant)
     };
     Ok(cursors.iter().map(offset).collect())
 }

@@ -8,7 +8,7 @@ use crate::kind::event::column;
 use crate::kind::rows::{Cell, RowColumns};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// The columns that are compared, besides the properties.
+/// The columns that are compared, besides the properties; the event time is the last one.
 const COLUMNS: [usize; 6] = [
     column::EVENT_ID,
     column::SOURCE,
@@ -20,13 +20,15 @@ const COLUMNS: [usize; 6] = [
 /// The length of a number that is hashed as an integer: its digits fit into 64 bits.
 const DIGITS: usize = 18;
 
-/// Returns the hash of the content of a row.
-pub fn of_event(rows: &RowColumns<'_>, row: usize) -> u64 {
-    let columns = COLUMNS.iter().fold(0, |hash, column| match rows.cell(*column, row) {
-        Cell::None => tagged(b'n', b"", hash),
-        Cell::Text(text) => tagged(b't', text.as_bytes(), hash),
-        Cell::Number(number) | Cell::Instant(number) => tagged(b'i', &number.to_le_bytes(), hash),
-        Cell::Uuid(id) => tagged(b'u', &id, hash),
+/// Returns the hash of the content of a row, without its event time if `omits_time`.
+pub fn of_event(rows: &RowColumns<'_>, row: usize, omits_time: bool) -> u64 {
+    let columns = COLUMNS[..COLUMNS.len() - usize::from(omits_time)].iter().fold(0, |hash, column| {
+        match rows.cell(*column, row) {
+            Cell::None => tagged(b'n', b"", hash),
+            Cell::Text(text) => tagged(b't', text.as_bytes(), hash),
+            Cell::Number(number) | Cell::Instant(number) => tagged(b'i', &number.to_le_bytes(), hash),
+            Cell::Uuid(id) => tagged(b'u', &id, hash),
+        }
     });
     of_json(rows.properties(row), columns)
 }

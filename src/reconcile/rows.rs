@@ -17,6 +17,8 @@ use xxhash_rust::xxh3::xxh3_128;
 pub struct RowOptions {
     /// Whether the content is hashed.
     pub compares: bool,
+    /// Whether the event time is no content: the units have the time at which this run read them.
+    pub omits_time: bool,
     /// A unit that arrived after this instant (µs) is in flight.
     pub settled: Option<i64>,
     /// Whether `ingested_at` precedes `server_timestamp` as the arrival: it is the time at which a broker appended the record.
@@ -81,7 +83,7 @@ pub fn events(
             position: RowPosition { partition: partitions.index(row, names), offset },
             id: id_key(id),
             time,
-            content: if options.compares { content::of_event(&rows, row) } else { 0 },
+            content: if options.compares { content::of_event(&rows, row, options.omits_time) } else { 0 },
             flags: flags(Some(arrival), options) | left,
         })?;
     }

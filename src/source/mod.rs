@@ -100,7 +100,8 @@ impl Source {
         let kind = options.kind.or(options.raw_only.then_some(Kind::Event));
         let shadows = Shadows::new(options.filter.as_ref().map_or(0, Filter::columns));
         let positions = options.positions.take();
-        let ingest = Ingest::new(run.clone(), mapping, options.filter.take(), options.control, kind)?;
+        let mut ingest = Ingest::new(run.clone(), mapping, options.filter.take(), options.control, kind)?;
+        ingest.expected = options.kind.filter(|_| options.checks_kind);
         let mut source = Self {
             opener: Opener::new(inputs, options, run.clone())?,
             run,

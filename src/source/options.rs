@@ -67,6 +67,8 @@ pub struct SourceOptions {
     pub salvage: bool,
     /// Whether the operator is made when the first rows are known, even if their schema is known before (evt-view).
     pub needs_rows: bool,
+    /// Whether text whose first record has the field names of another kind than `kind` is an error (evt-backfill --dead).
+    pub checks_kind: bool,
     /// Whether dead letters wait until the rows before them have been processed (`--head` of evt-view).
     pub holds_letters: bool,
 }

@@ -31,9 +31,22 @@ pub enum Bound {
     Instant(String),
     /// These offsets, by partition.
     Offsets(Vec<(i32, i64)>),
-    /// What the tool itself has kept of an earlier run, whatever the group has committed: the next offset and the stream time
-    /// (µs) by partition. A partition without them is read from its start.
-    Kept(Vec<(i32, i64, Option<i64>)>),
+    /// What the tool itself has kept of an earlier run, whatever the group has committed. A partition without a position is read from
+    /// its start.
+    Kept(Vec<KeptPosition>),
+}
+
+/// The position of a partition that a tool has kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptPosition {
+    /// The index of its topic in the address.
+    pub topic: usize,
+    /// Its number.
+    pub partition: i32,
+    /// The next offset.
+    pub next: i64,
+    /// The stream time there (µs).
+    pub stream_time: Option<i64>,
 }
 
 /// The parsed options.

@@ -333,6 +333,26 @@ fn freshness_is_the_age_of_the_newest_window() {
 }
 
 #[test]
+fn a_table_of_letters_has_no_freshness_even_if_it_is_empty() {
+    let dir = pipeline("reconcile-fresh-letters");
+    let args = ["--freshness", "sqlite:dead.db?table=dead_letters", "--max-age", "1h"];
+    let mut said = vec![];
+    for statement in ["SELECT 1", "DELETE FROM dead_letters"] {
+        dir.shell("rm -f dead.db; evt-sink -q dead.jsonl --to sqlite:dead.db").succeeds();
+        let database = rusqlite::Connection::open(dir.path("dead.db")).expect("a database");
+        database.execute_batch(statement).expect("it runs");
+        said.push(reconcile(&dir, &args).ends_with(2).stderr());
+    }
+    assert!(said[0].contains("expected metrics or events, found rows of kind dead"), "{}", said[0]);
+    assert_eq!(said[0], said[1]);
+    // A table of metrics without rows is stale.
+    dir.shell("evt-window -q rows.frames --size 1m --late null: --to sqlite:dead.db").succeeds();
+    let database = rusqlite::Connection::open(dir.path("dead.db")).expect("a database");
+    database.execute_batch("DELETE FROM aggregated_metrics").expect("it runs");
+    reconcile(&dir, &["--freshness", "sqlite:dead.db?table=aggregated_metrics"]).ends_with(1);
+}
+
+#[test]
 fn counts_are_written_for_prometheus_too() {
     let dir = pipeline("reconcile-prometheus");
     let args = ["events.jsonl", "rows.jsonl", "--plus", "dead.jsonl", "-q", "-o", "prometheus"];

@@ -112,3 +112,24 @@ fn a_side_output_that_cannot_be_read_is_named() {
     let run = dir.shell("evt-reconcile a.jsonl b.jsonl --plus bad.jsonl").ends_with(65);
     assert!(run.stderr().contains("bad.jsonl"), "{run}");
 }
+
+#[test]
+fn the_event_time_of_units_that_take_their_arrival_is_not_compared() {
+    let dir = Dir::new("reconcile-arrival");
+    let other = EVENT.replace("0001\",", "0002\",");
+    dir.write("a.jsonl", format!("{EVENT}\n{other}\n"));
+    dir.shell("evt-ingest -q a.jsonl --time arrival --to b.jsonl").succeeds();
+    let compare = "evt-reconcile --ids --time arrival";
+    let run = dir.shell(&format!("{compare} a.jsonl b.jsonl -o jsonl")).succeeds();
+    assert!(run.rows().is_empty(), "{run}");
+    dir.shell("evt-reconcile --ids --time arrival --by id a.jsonl b.jsonl").succeeds();
+    // Everything else is still compared.
+    dir.shell(r#"sed '2s/"source":"a"/"source":"b"/' b.jsonl > c.jsonl"#).succeeds();
+    let run = dir.shell(&format!("{compare} a.jsonl c.jsonl -o jsonl")).ends_with(1);
+    assert_eq!(run.rows().iter().map(|row| row["verdict"].clone()).collect::<Vec<_>>(), ["different"], "{run}");
+    // Rows that carry stamps have their own event time.
+    dir.shell(r#"sed '1s/"event_time":"20../"event_time":"1999/' b.jsonl > d.jsonl"#).succeeds();
+    let run = dir.shell(&format!("{compare} b.jsonl d.jsonl -o jsonl")).ends_with(1);
+    assert_eq!(run.rows().iter().map(|row| row["verdict"].clone()).collect::<Vec<_>>(), ["different"], "{run}");
+    dir.shell(&format!("{compare} b.jsonl b.jsonl")).succeeds();
+}

@@ -273,8 +273,8 @@ fn a_command_line_that_cannot_replay_is_refused() {
     }
     let run = dir.shell("evt-backfill --dead dead.jsonl --patch 'set amount' --dry-run").ends_with(78);
     assert!(run.stderr().contains("set amount"), "{run}");
-    let run = dir.shell("evt-backfill --dead good.jsonl --dry-run").ends_with(1);
-    assert!(run.stderr().contains("'"), "{run}");
+    let run = dir.shell("evt-backfill --dead good.jsonl --dry-run").ends_with(2);
+    assert!(run.stderr().contains("found rows of kind event"), "{run}");
     replay(&dir, "--ledger sqlite:l.db --to x.jsonl --check").succeeds();
     assert!(!dir.path("l.db").exists() && !dir.path("x.jsonl").exists());
 }
@@ -492,4 +492,26 @@ fn a_repaired_copy_of_a_letter_is_replayed_although_the_first_copy_is_faulty() {
     assert_eq!(ids(&dir, "replayed.jsonl").len(), 1);
     let run = dir.shell(&format!("{line} --ledger sqlite:replay.db --to replayed.jsonl")).succeeds();
     assert!(run.stderr().contains("0 replayed") && run.stderr().contains("3 were replayed before"), "{run}");
+}
+
+#[test]
+fn events_in_place_of_letters_are_one_error_and_nothing_is_written() {
+    let dir = shop("replay-events", 30);
+    dir.shell("evt-ingest -q in.jsonl --to in.csv --to in.frames").succeeds();
+    dir.shell("(echo '{'; cat in.jsonl) > torn.jsonl").succeeds();
+    for name in ["in.jsonl", "good.jsonl", "in.csv", "in.frames", "torn.jsonl"] {
+        let line =
+            format!("evt-backfill --dead {name} --ledger sqlite:replay.db --to replayed.jsonl --dlq again.jsonl");
+        let run = dir.shell(&line).ends_with(2);
+        assert!(run.stderr().contains(", found rows of kind event"), "{run}");
+        assert_eq!(run.stderr().lines().count(), 1, "{run}");
+        for name in ["replayed.jsonl", "again.jsonl"] {
+            assert!(!dir.path(name).exists() || dir.bytes(name).is_empty(), "{name} {run}");
+        }
+        for table in ["replay_letters", "replay_batches"] {
+            assert_eq!(count(&dir, "replay.db", &format!("SELECT count(*) FROM {table}")), 0, "{run}");
+        }
+    }
+    dir.write("none.jsonl", "");
+    dir.shell("evt-backfill --dead none.jsonl --ledger sqlite:replay.db --to replayed.jsonl").succeeds();
 }

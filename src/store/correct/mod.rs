@@ -183,12 +183,12 @@ impl CorrectionCounts {
     }
 }
 
-/// The position in a stream of late events up to which all are corrected.
+/// The position in a stream of late events, a file or a partition of a topic, up to which all are corrected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LatePosition {
-    /// Number of late events.
-    pub rows: u64,
-    /// The digest of the key of the last of them, as text.
+    /// The number of the next one: the number of events before it, or its offset in a partition of a topic.
+    pub next: u64,
+    /// The digest of the key of the event before it, as text; empty if that is not known.
     pub last: String,
 }
 

@@ -129,7 +129,7 @@ impl State {
 
     fn late_position(&self, source: &str) -> Option<LatePosition> {
         let Position { rows, last } = self.positions.get(source)?;
-        Some(LatePosition { rows: *rows, last: last.clone() })
+        Some(LatePosition { next: *rows, last: last.clone() })
     }
 
     fn in_flight(&self) -> Result<Vec<InFlight>> {
@@ -297,7 +297,7 @@ impl Corrections for LakeCorrections {
     }
 
     fn set_late_position(&mut self, source: &str, position: &LatePosition) -> Result<()> {
-        let LatePosition { rows, last } = position.clone();
+        let LatePosition { next: rows, last } = position.clone();
         self.state.positions.insert(source.to_owned(), Position { rows, last });
         self.write()
     }

@@ -153,12 +153,12 @@ impl Corrections for PostgresCorrections {
     }
 
     fn set_late_position(&mut self, source: &str, position: &LatePosition) -> Result<()> {
-        let (now, rows) = (self.now(), position.rows.cast_signed());
+        let (now, next) = (self.now(), position.next.cast_signed());
         self.transact(async |link| {
             let put = "INSERT INTO late_positions VALUES ($1, $2, $3, $4::TEXT::TIMESTAMPTZ)
                 ON CONFLICT (source) DO UPDATE SET \"rows\" = excluded.\"rows\", last = excluded.last,
                     updated_at = excluded.updated_at";
-            link.client.execute(put, &[&source, &rows, &position.last, &now]).await?;
+            link.client.execute(put, &[&source, &next, &position.last, &now]).await?;
             Ok(())
         })
     }
@@ -326,7 +326,7 @@ async fn late_cells(link: &Link, metrics: &[String]) -> Result<Vec<LateCell>, Fa
 async fn late_position(link: &Link, source: &str) -> Result<Option<LatePosition>, Failure> {
     let sql = "SELECT \"rows\", last FROM late_positions WHERE source = $1";
     let Some(row) = link.client.query_opt(sql, &[&source]).await? else { return Ok(None) };
-    Ok(Some(LatePosition { rows: row.try_get::<_, i64>(0)?.cast_unsigned(), last: row.try_get(1)? }))
+    Ok(Some(LatePosition { next: row.try_get::<_, i64>(0)?.cast_unsigned(), last: row.try_get(1)? }))
 }
 
 /// Returns the text of an instant, also outside the calendar.

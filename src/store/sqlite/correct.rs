@@ -141,11 +141,11 @@ impl Corrections for SqliteCorrections {
     }
 
     fn set_late_position(&mut self, source: &str, position: &LatePosition) -> Result<()> {
-        let (now, rows) = (self.now(), position.rows.cast_signed());
+        let (now, next) = (self.now(), position.next.cast_signed());
         self.transact(|tx| {
             let put = "INSERT INTO late_positions VALUES (?1, ?2, ?3, ?4)
                 ON CONFLICT DO UPDATE SET \"rows\" = excluded.\"rows\", last = excluded.last, updated_at = excluded.updated_at";
-            tx.execute(put, params![source, rows, position.last, now])?;
+            tx.execute(put, params![source, next, position.last, now])?;
             Ok(())
         })
     }
@@ -310,7 +310,7 @@ fn late_cells(db: &Connection, metrics: &[String]) -> Result<Vec<LateCell>, Fail
 
 fn late_position(db: &Connection, source: &str) -> rusqlite::Result<Option<LatePosition>> {
     let sql = "SELECT \"rows\", last FROM late_positions WHERE source = ?1";
-    let position = |row: &Row<'_>| Ok(LatePosition { rows: row.get::<_, i64>(0)?.cast_unsigned(), last: row.get(1)? });
+    let position = |row: &Row<'_>| Ok(LatePosition { next: row.get::<_, i64>(0)?.cast_unsigned(), last: row.get(1)? });
     db.query_row(sql, [source], position).optional()
 }
 

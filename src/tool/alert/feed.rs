@@ -2,7 +2,7 @@
 
 use super::files::{FileEnd, FileMark};
 use super::letters::FileLetters;
-use super::state::TopicPosition;
+use super::state::{FramePartition, FramePartitions, TopicPosition};
 use super::writer::Writer;
 use crate::alert::clock::{AlertClock, PartitionKey, ReadState};
 use crate::alert::engine::{AlertEngine, TimedRows};
@@ -100,6 +100,17 @@ struct WholeInput {
     has_letters: bool,
 }
 
+/// What an input of evt-alert is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeedForm {
+    /// A file, a pipe or a store.
+    Bytes,
+    /// Topics whose partitions are those of the rows.
+    Records,
+    /// Topics of frames, whose rows have partitions of their own; the first topic.
+    Frames(String),
+}
+
 /// An open input.
 pub struct Feed {
     /// Its number on the command line.
@@ -111,7 +122,7 @@ pub struct Feed {
     /// The file that it reads, if its position is kept.
     pub mark: Option<FileMark>,
     known: KnownRows,
-    is_topic: bool,
+    form: FeedForm,
     /// Whether it has ended.
     pub is_ended: bool,
     /// Rows by outcome.
@@ -126,7 +137,7 @@ pub struct Feed {
 
 impl Feed {
     /// Makes the feed of a source, and announces it to the clock.
-    pub fn new(source: Source, number: u32, name: String, is_topic: bool, clock: &mut AlertClock) -> Self {
+    pub fn new(source: Source, number: u32, name: String, form: FeedForm, clock: &mut AlertClock) -> Self {
         let key = (number, name.clone(), String::new());
         clock.announce(key.clone(), None);
         Self {
@@ -135,7 +146,7 @@ impl Feed {
             source,
             mark: None,
             known: KnownRows { to: -1, next: 0, origin: String::new(), is_numbered: None },
-            is_topic,
+            form,
             is_ended: false,
             counts: Counts::default(),
             letters: FileLetters::default(),
@@ -143,6 +154,15 @@ impl Feed {
             has_partitions: false,
             whole: WholeInput { key, is_only: false, has_letters: false },
         }
+    }
+
+    fn is_topic(&self) -> bool {
+        self.form != FeedForm::Bytes
+    }
+
+    /// Whether the partitions of the rows are none of those of the topics.
+    fn has_other_partitions(&self) -> bool {
+        self.whole.is_only || matches!(self.form, FeedForm::Frames(_))
     }
 
     /// Returns the mark of a file of which rows were evaluated. Another one is no known file: its rows are read again.
@@ -164,14 +184,14 @@ impl Feed {
 
     /// Reads a step.
     pub fn step(&mut self, to: &mut Intake<'_>) -> Result<FeedStep> {
-        if to.is_live && self.is_topic {
+        if to.is_live && self.is_topic() {
             self.look(to)?;
         }
         match self.source.poll()? {
             Polled::Progress => Ok(FeedStep::More),
             Polled::Waiting(time) => {
                 // Rows that were read and wait for others are rows of a backlog. The program that writes a pipe may have one too.
-                if to.is_live && !self.is_topic && !self.source.holds_rows() {
+                if to.is_live && !self.is_topic() && !self.source.holds_rows() {
                     for key in to.clock.of_input(self.number) {
                         to.clock.read(key, ReadState::Waiting, to.now);
                     }
@@ -197,9 +217,9 @@ impl Feed {
     }
 
     /// Makes the positions those of the rows that the engine has, so that both can be stored together: takes the rows that were read,
-    /// which reads nothing further. The positions of events are those of their offsets, and always agree.
+    /// which reads nothing further. The positions of events in json or avro are those of their offsets, and always agree.
     pub fn settle(&mut self, to: &mut Intake<'_>) -> Result<()> {
-        if !self.is_topic || !self.whole.is_only {
+        if !self.is_topic() || !self.has_other_partitions() {
             return Ok(());
         }
         let (items, reached) = self.source.reached()?;
@@ -212,22 +232,34 @@ impl Feed {
             // No later run reads their records again.
             to.outputs.settle()?;
         }
+        let stream_time = to.clock.stream_time(&self.whole.key).filter(|_| self.whole.is_only);
         for one in reached {
+            if self.whole.is_only {
+                let key = (self.number, one.topic.clone(), WHOLE.to_owned());
+                to.positions.insert(key, TopicPosition { next: 0, stream_time });
+            }
             let key = (self.number, one.topic, one.partition.to_string());
             to.positions.insert(key, TopicPosition { next: one.next, stream_time: None });
         }
-        if let Some(topic) = to.positions.keys().find(|(number, ..)| *number == self.number).map(|key| key.1.clone()) {
-            let stream_time = to.clock.stream_time(&self.whole.key);
-            to.positions.insert((self.number, topic, WHOLE.to_owned()), TopicPosition { next: 0, stream_time });
-        }
         Ok(())
+    }
+
+    /// Returns the partitions of the rows of topics of frames, which hold the clock of a later run too.
+    pub fn frames(&self, clock: &AlertClock) -> Option<FramePartitions> {
+        let FeedForm::Frames(topic) = &self.form else { return None };
+        let open = clock.open_of_input(self.number).filter(|(key, _)| **key != self.whole.key);
+        let open = open.map(|((_, origin, partition), stream_time)| {
+            let (origin, partition) = (origin.clone(), partition.clone());
+            FramePartition { origin, partition, stream_time }
+        });
+        Some(FramePartitions { topic: topic.clone(), open: open.collect() })
     }
 
     /// At the end of the input, moves the positions of a topic of events past records that became no rows, once their letters are
     /// durable: no later run reads these records again.
     fn end_topic(&mut self, to: &mut Intake<'_>) -> Result<()> {
         let (_, reached) = self.source.reached()?;
-        if self.whole.is_only || self.source.kind() != Kind::Event || self.source.reports_partitions() {
+        if self.has_other_partitions() || self.source.kind() != Kind::Event {
             return Ok(());
         }
         for one in reached {
@@ -257,13 +289,22 @@ impl Feed {
         clock.announce(self.whole.key.clone(), stream_time);
     }
 
+    /// Continues topics of frames with the partitions of their rows that had not ended.
+    pub fn resume_frames(&mut self, partitions: Vec<FramePartition>, clock: &mut AlertClock) {
+        self.has_partitions |= !partitions.is_empty();
+        for FramePartition { origin, partition, stream_time } in partitions {
+            clock.withdraw(&self.whole.key);
+            clock.announce((self.number, origin, partition), stream_time);
+        }
+    }
+
     /// Tells the clock which partitions of a topic are read to their end.
     fn tell_ends(&mut self, reached: &[Reached], to: &mut Intake<'_>) {
         let state = |one: &Reached| match one.confirmed.filter(|_| one.is_at_end) {
             Some(at) => (ReadState::AtEnd, at),
             None => (ReadState::Behind, to.now),
         };
-        if self.whole.is_only || self.source.reports_partitions() {
+        if self.has_other_partitions() {
             // The partitions of the rows are not those of the topic.
             let is_at_end = reached.iter().all(|one| state(one).0 == ReadState::AtEnd);
             let at = reached.iter().map(|one| state(one).1).min().unwrap_or(to.now);
@@ -347,7 +388,7 @@ impl Feed {
 
     /// Writes the last letter of a file unless its line may not be complete, and moves the position of letters once they are durable.
     fn end_letters(&mut self, how: How, to: &mut Intake<'_>) -> Result<()> {
-        if self.is_topic {
+        if self.is_topic() {
             return self.end_topic(to);
         }
         if let Some(letter) = self.letters.end(how, self.source.counts().out) {
@@ -402,9 +443,9 @@ impl Feed {
                     stream_times[row] = known.map_or(stream_times[row], |known| known.max(stream_times[row]));
                 }
             }
-            let is_cut = self.is_topic && offsets[first] > 0;
+            let is_cut = self.is_topic() && offsets[first] > 0;
             let stream_time = to.clock.rows(key.clone(), stream_times[first], stream_times[last], is_cut);
-            if self.is_topic {
+            if self.form == FeedForm::Records {
                 let position = TopicPosition { next: offsets[last] + 1, stream_time: Some(stream_time) };
                 to.positions.insert(key, position);
             }

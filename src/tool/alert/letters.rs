@@ -81,3 +81,98 @@ fn selected(dead: &Dead, keep: &[bool]) -> Result<Dead> {
     let after = dead.after.iter().zip(keep).filter(|(_, keep)| **keep).map(|(after, _)| *after).collect();
     Ok(Dead { letters: filter_record_batch(&dead.letters, &BooleanArray::from(keep.to_vec()))?, after })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::identify;
+    use super::*;
+    use crate::kind::dead::{ErrorType, Fault, Letter};
+    use crate::kind::letters::Builder;
+    use std::path::PathBuf;
+
+    /// A file of three lines, and the letters of some of them.
+    struct Rig {
+        dir: tempfile::TempDir,
+        letters: FileLetters,
+    }
+
+    impl Rig {
+        fn new(text: &str, known_to: i64) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("f"), text).unwrap();
+            let end = identify(&dir.path().join("f"), "f", &[], 1000).unwrap().end;
+            Self { dir, letters: FileLetters::new(end, known_to) }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.dir.path().join("f")
+        }
+
+        /// Takes letters of these lines, each after so many rows; returns the lines of those that are passed on.
+        fn take(&mut self, of: &[(i64, u64)]) -> Vec<i64> {
+            self.letters.take(letters(of)).unwrap().iter().flat_map(lines).collect()
+        }
+
+        fn end(&mut self, how: How, rows: u64) -> Vec<i64> {
+            self.letters.end(how, rows).iter().flat_map(lines).collect()
+        }
+    }
+
+    fn letters(of: &[(i64, u64)]) -> Dead {
+        let mut builder = Builder::new("evt-test", "host");
+        let fault = Fault::new(ErrorType::ParseError, "no JSON");
+        for (line, _) in of {
+            let (payload, fault) = (b"x".as_slice(), &fault);
+            let (origin, partition, offset) = ("f", "0", *line);
+            let letter =
+                Letter { payload, key: None, headers: None, arrived_at: None, fault, origin, partition, offset };
+            builder.push(&letter, 7).unwrap();
+        }
+        Dead { letters: builder.finish().unwrap(), after: of.iter().map(|(_, after)| *after).collect() }
+    }
+
+    fn lines(dead: &Dead) -> Vec<i64> {
+        dead.letters.column(column::OFFSET).as_primitive::<Int64Type>().iter().flatten().collect()
+    }
+
+    #[test]
+    fn letters_of_an_earlier_run_are_left_out_and_the_last_one_waits_for_the_end() {
+        let mut rig = Rig::new("a\nb\nc\n", 2);
+        assert_eq!(rig.take(&[(1, 0), (2, 0)]), [0i64; 0], "both are known");
+        assert_eq!(rig.take(&[(2, 0), (3, 0), (4, 0), (6, 1)]), [3, 4], "the last one may be incomplete");
+        assert_eq!((rig.letters.known, rig.letters.written()), (3, Some(4)));
+        assert_eq!(rig.take(&[(7, 1)]), [6]);
+        assert_eq!(rig.end(How::Exhausted, 1), [7]);
+        assert_eq!((rig.letters.written(), rig.letters.unfinished), (Some(7), 0));
+        assert_eq!(rig.end(How::Exhausted, 1), [0i64; 0]);
+    }
+
+    #[test]
+    fn the_letter_of_a_last_line_that_may_be_incomplete_is_left_to_the_next_run() {
+        let unfinished = |text: &str, rows: u64, how: How, grows: bool| {
+            let mut rig = Rig::new(text, -1);
+            assert_eq!(rig.take(&[(3, 2)]), [0i64; 0]);
+            if grows {
+                std::fs::write(rig.path(), format!("{text}more")).unwrap();
+            }
+            let passed = rig.end(how, rows);
+            assert_eq!(passed.is_empty(), rig.letters.unfinished == 1);
+            assert_eq!(rig.letters.written().is_some(), !passed.is_empty());
+            rig.letters.unfinished == 1
+        };
+        assert!(!unfinished("a\nb\nc\n", 2, How::Exhausted, false), "the line has a line break");
+        assert!(unfinished("a\nb\nc", 2, How::Exhausted, false), "it has none");
+        assert!(unfinished("a\nb\nc\n", 2, How::Exhausted, true), "the file has grown since");
+        assert!(!unfinished("a\nb\nc\nd", 3, How::Exhausted, true), "a row follows the letter");
+        assert!(unfinished("a\nb\nc\nd", 3, How::Stopped, false), "the run was stopped");
+    }
+
+    #[test]
+    fn letters_of_an_input_without_a_position_are_passed_on_at_once() {
+        let mut letters_of_pipe = FileLetters::default();
+        let passed = letters_of_pipe.take(letters(&[(1, 0), (2, 0)])).unwrap();
+        assert_eq!(passed.iter().flat_map(lines).collect::<Vec<_>>(), [1, 2]);
+        assert!(letters_of_pipe.end(How::Exhausted, 0).is_none());
+        assert_eq!(letters_of_pipe.written(), None);
+    }
+}

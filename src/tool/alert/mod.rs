@@ -20,11 +20,11 @@ mod state;
 mod testing;
 mod writer;
 
-use self::feed::Feed;
+use self::feed::{Feed, FeedForm};
 use self::files::{KnownFile, identify, twins};
 use self::load::RuleLoader;
 use self::refresh::RuleRefresh;
-use self::run::{AlertRun, RunOptions, Services};
+use self::run::{AlertRun, KeptTopics, RunOptions, Services};
 use self::state::StateFile;
 use self::writer::WriterPlan;
 use crate::alert::engine::{AlertEngine, EngineOptions};
@@ -45,7 +45,7 @@ use crate::run::Run;
 use crate::source::{Source, SourceOptions};
 use crate::time::{MINUTE, parse_duration};
 use crate::uri::Uri;
-use crate::uri::kafka::{Bound, Form};
+use crate::uri::kafka::{Bound, Form, KeptPosition};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -193,16 +193,12 @@ impl Args {
         Ok(SourceOptions { read_mode, commit_mode, shows_records: true, ..self.stage.source(mapping)? })
     }
 
-    /// Checks that the state can hold the positions of the inputs, and that a job of cron ends.
+    /// Checks that a job of cron ends.
     fn check_inputs(&self) -> Result<()> {
         for uri in self.stage.input.uris()? {
             let Uri::Kafka(address) = &uri else { continue };
             if self.once && address.options.end.is_none() {
                 return Err(Error::usage(format!("{uri}: --once needs an end (end=latest)")));
-            }
-            if self.state.is_some() && (address.topics.len() > 1 || address.options.form == Some(Form::Frames)) {
-                let why = "--state keeps positions of one topic per input, in json or avro";
-                return Err(Error::usage(format!("{uri}: {why}")));
             }
         }
         Ok(())
@@ -295,42 +291,40 @@ impl Args {
         let run = alerts.run_context().clone();
         let options = self.source()?;
         let name = uri.to_string();
-        let (mut opened, mut positions, mut whole) = (uri.clone(), vec![], None);
+        let (mut opened, mut form, mut kept) = (uri.clone(), FeedForm::Bytes, KeptTopics::default());
+        let (mut origins, named) = (vec![], self.stage.map.origin.as_ref());
         if let Uri::Kafka(address) = &mut opened {
-            let (kept, of_whole) = alerts.kept(address, options.origin.as_deref())?;
-            whole = of_whole;
+            form = match address.options.form {
+                Some(Form::Frames) => FeedForm::Frames(address.topics.first().cloned().unwrap_or_default()),
+                _ => FeedForm::Records,
+            };
+            kept = alerts.kept(address, options.origin.as_deref())?;
+            origins = address.topics.iter().map(|topic| named.unwrap_or(topic).clone()).collect();
             // The positions of the state count, whatever the group has committed; a new state begins with the first records.
-            if !kept.is_empty() || self.state.is_some() && address.options.start.is_none() {
-                address.options.start = Some(Bound::Kept(kept.clone()));
+            if !kept.positions.is_empty() || self.state.is_some() && address.options.start.is_none() {
+                address.options.start = Some(Bound::Kept(kept.positions.clone()));
             }
-            positions = kept;
             // librdkafka confirms the ends of partitions by its statistics.
             address.options.settings.insert(0, ("statistics.interval.ms".to_owned(), "1000".to_owned()));
         }
-        let is_topic = matches!(uri, Uri::Kafka(_));
         let source = Source::open(std::slice::from_ref(&opened), options, run)?;
-        let origin = self.stage.map.origin.clone().or(topic_of(uri)).unwrap_or_default();
-        for (partition, _, stream_time) in positions.into_iter().filter(|_| whole.is_none()) {
-            alerts.clock().announce((number, origin.clone(), partition.to_string()), stream_time);
-        }
-        let mut feed = Feed::new(source, number, name, is_topic, alerts.clock());
+        let is_framed = matches!(form, FeedForm::Frames(_));
+        let mut feed = Feed::new(source, number, name, form, alerts.clock());
         feed.set_origin(self.stage.map.origin.clone());
-        if let Some(whole) = whole {
+        if let Some(whole) = kept.whole {
             feed.resume_whole(whole.stream_time, alerts.clock());
+        } else if is_framed {
+            feed.resume_frames(kept.frames, alerts.clock());
+        } else {
+            for KeptPosition { topic, partition, stream_time, .. } in kept.positions {
+                alerts.clock().announce((number, origins[topic].clone(), partition.to_string()), stream_time);
+            }
         }
         if let Some(KnownFile { mark, end, .. }) = file {
             let origin = self.stage.map.origin.clone().unwrap_or_else(|| uri.origin());
             feed.resume(mark, end, origin);
         }
         Ok(feed)
-    }
-}
-
-/// Returns the topic of an input that is one.
-fn topic_of(uri: &Uri) -> Option<String> {
-    match uri {
-        Uri::Kafka(address) => address.topics.first().cloned(),
-        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use super::load;
 use super::losses::{LossReport, late_rows};
 use super::messages::RuleMessages;
 use super::refresh::RuleRefresh;
-use super::state::{Commit, RuleEdit, StateFile, TopicPosition};
+use super::state::{Commit, FramePartition, FramePartitions, RuleEdit, StateFile, TopicPosition};
 use super::writer::{Writer, WriterPlan};
 use crate::alert::clock::{AlertClock, EarlierClock, PartitionKey};
 use crate::alert::engine::AlertEngine;
@@ -27,7 +27,7 @@ use crate::notify::sender::{Sender, are_due};
 use crate::output::OutputReport;
 use crate::run::Run;
 use crate::time::{SECOND, format_instant};
-use crate::uri::kafka::Address;
+use crate::uri::kafka::{Address, Form, KeptPosition};
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -68,8 +68,16 @@ pub struct RunOptions {
     pub send_limit: Duration,
 }
 
-/// Positions of partitions (number, next offset, stream time), and that of a whole topic.
-pub type KeptPositions = (Vec<(i32, i64, Option<i64>)>, Option<TopicPosition>);
+/// What the state has of the topics of an input.
+#[derive(Default)]
+pub struct KeptTopics {
+    /// The positions of their partitions.
+    pub positions: Vec<KeptPosition>,
+    /// The position of all of them as one partition, if their rows have no stamps.
+    pub whole: Option<TopicPosition>,
+    /// The partitions of the rows in their frames.
+    pub frames: Vec<FramePartition>,
+}
 
 /// A running evt-alert.
 pub struct AlertRun {
@@ -142,20 +150,28 @@ impl AlertRun {
         &self.run
     }
 
-    /// Returns the positions that the state has of a topic (partition, next offset, stream time), and that of the whole topic if its
-    /// rows have no stamps.
-    pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<KeptPositions> {
-        let (Some(state), [topic]) = (&self.services.state, &address.topics[..]) else { return Ok((vec![], None)) };
-        // The position of events is that of their origin.
-        let mut positions = state.positions(topic)?;
-        let whole = positions.remove(WHOLE);
-        if let (None, Some(origin)) = (&whole, origin) {
-            positions = state.positions(origin)?;
+    /// Returns what the state has of the topics of an input; `origin` is that of all rows instead of the name of their topic.
+    pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<KeptTopics> {
+        let mut kept = KeptTopics::default();
+        let Some(state) = &self.services.state else { return Ok(kept) };
+        let is_framed = address.options.form == Some(Form::Frames);
+        for (topic, name) in address.topics.iter().enumerate() {
+            let mut positions = state.positions(name)?;
+            let whole = positions.remove(WHOLE);
+            // The position of events is that of their origin, except in frames.
+            if let (None, Some(origin), false) = (&whole, origin, is_framed) {
+                positions = state.positions(origin)?;
+            }
+            let position = |(partition, TopicPosition { next, stream_time }): (String, TopicPosition)| {
+                Some(KeptPosition { topic, partition: partition.parse().ok()?, next, stream_time })
+            };
+            kept.positions.extend(positions.into_iter().filter_map(position));
+            kept.whole = kept.whole.or(whole);
+            if is_framed {
+                kept.frames.extend(state.frame_partitions(name)?);
+            }
         }
-        let position = |(partition, position): (String, TopicPosition)| {
-            Some((partition.parse().ok()?, position.next, position.stream_time))
-        };
-        Ok((positions.into_iter().filter_map(position).collect(), whole))
+        Ok(kept)
     }
 
     /// Adds an input.
@@ -362,12 +378,14 @@ impl AlertRun {
         let first = self.progress.first.max(self.engine.evaluated().map(|g| g + 1));
         let effective_from = if edits.is_empty() { self.progress.first } else { first };
         let mut marks: Vec<_> = self.feeds.iter().filter_map(Feed::read_mark).cloned().collect();
+        let frames: Vec<FramePartitions> = self.feeds.iter().filter_map(|feed| feed.frames(&self.clock)).collect();
         if let Some(state) = &mut self.services.state {
             state.commit(Commit {
                 snapshot: &snapshot::save(&self.engine),
                 clock: self.engine.clock(),
                 now: self.run.clock.now(),
                 positions: &self.positions,
+                frames: &frames,
                 channels: &self.options.channels,
                 files: &mut marks,
                 transitions: &transitions,

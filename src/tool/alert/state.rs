@@ -34,6 +34,13 @@ CREATE TABLE IF NOT EXISTS positions (
     stream_time INTEGER,
     PRIMARY KEY (topic, \"partition\")
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS frame_partitions (
+    topic TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    \"partition\" TEXT NOT NULL,
+    stream_time INTEGER,
+    PRIMARY KEY (topic, origin, \"partition\")
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
@@ -73,6 +80,26 @@ pub struct TopicPosition {
     pub stream_time: Option<i64>,
 }
 
+/// A partition of the rows in a topic of frames, which is none of the topic's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FramePartition {
+    /// Its origin.
+    pub origin: String,
+    /// Its name.
+    pub partition: String,
+    /// Its stream time (µs).
+    pub stream_time: Option<i64>,
+}
+
+/// The partitions of the rows in a topic of frames that have not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FramePartitions {
+    /// The topic.
+    pub topic: String,
+    /// The partitions.
+    pub open: Vec<FramePartition>,
+}
+
 /// A change of a rule, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleEdit {
@@ -96,6 +123,8 @@ pub struct Commit<'a> {
     pub now: i64,
     /// Positions of topics.
     pub positions: &'a BTreeMap<PartitionKey, TopicPosition>,
+    /// The partitions in topics of frames.
+    pub frames: &'a [FramePartitions],
     /// Files that were read.
     pub files: &'a mut [FileMark],
     /// The channels of this run. Firings on other channels are not kept.
@@ -182,6 +211,19 @@ impl StateFile {
             let mut statement = self.db.prepare(sql)?;
             let rows = statement.query_map([topic], |row| {
                 Ok((row.get(0)?, TopicPosition { next: row.get(1)?, stream_time: row.get(2)? }))
+            })?;
+            rows.collect()
+        };
+        read().map_err(|error| self.failed("cannot read the positions", &error))
+    }
+
+    /// Returns the partitions of the rows in a topic of frames.
+    pub fn frame_partitions(&self, topic: &str) -> Result<Vec<FramePartition>> {
+        let read = || -> rusqlite::Result<Vec<FramePartition>> {
+            let sql = "SELECT origin, \"partition\", stream_time FROM frame_partitions WHERE topic = ?1";
+            let mut statement = self.db.prepare(sql)?;
+            let rows = statement.query_map([topic], |row| {
+                Ok(FramePartition { origin: row.get(0)?, partition: row.get(1)?, stream_time: row.get(2)? })
             })?;
             rows.collect()
         };
@@ -291,7 +333,9 @@ impl StateFile {
 
 /// Executes the statements of a commit.
 fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Error) -> Error) -> Result<()> {
-    let Commit { snapshot, clock, now, positions, files, channels: known, transitions, edits, effective_from } = commit;
+    let Commit { snapshot, clock, now, positions, frames, files, transitions, edits, effective_from, .. } = commit;
+    let known = commit.channels;
+    store_frames(tx, frames).map_err(|error| failed(&error))?;
     let (clock, effective_from) = (clock.map(format_instant), effective_from.map(format_instant));
     let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
         tx.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(|error| failed(&error))
@@ -339,6 +383,18 @@ fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Er
                 TransitionUse::Page => outbox::enqueue(tx, channel, &Alert { caught_up: false, ..alert.clone() })?,
                 TransitionUse::Repeat => outbox::enqueue_repeat(tx, channel, alert)?,
             };
+        }
+    }
+    Ok(())
+}
+
+/// Replaces the partitions of topics of frames.
+fn store_frames(tx: &Transaction<'_>, frames: &[FramePartitions]) -> rusqlite::Result<()> {
+    for FramePartitions { topic, open } in frames {
+        tx.prepare_cached("DELETE FROM frame_partitions WHERE topic = ?1")?.execute([topic])?;
+        let mut insert = tx.prepare_cached("INSERT INTO frame_partitions VALUES (?1, ?2, ?3, ?4)")?;
+        for FramePartition { origin, partition, stream_time } in open {
+            insert.execute(params![topic, origin, partition, stream_time])?;
         }
     }
     Ok(())

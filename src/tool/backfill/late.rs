@@ -1,15 +1,12 @@
 //! `--late-events`: the late events whose windows are corrected.
 
+use super::late_stream::{LateRows, LateStream};
 use crate::backfill::{LateCells, Scope};
-use crate::error::{Error, Result};
-use crate::ingest::{Item, Sent};
-use crate::kafka::range::ReadMode;
+use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::event::column;
-use crate::mapping::{self, Provenance, TimeFrom};
 use crate::run::Run;
-use crate::source::{Polled, Source, SourceOptions};
-use crate::store::correct::{Corrections, LatePosition};
+use crate::store::correct::Corrections;
 use crate::store::rows::each_key;
 use crate::uri::Uri;
 use arrow::array::{AsArray, RecordBatch};
@@ -23,34 +20,36 @@ use uuid::Uuid;
 struct PendingEvent {
     /// Its id and position, for messages.
     name: String,
-    /// Its number in the stream of late events.
-    number: u64,
+    /// The index of its stream, and its own within it.
+    at: (usize, usize),
 }
 
-/// The stream of late events.
+/// The input of late events.
 pub(super) struct LateInput {
     uri: Uri,
-    /// Whether the position in the stream is kept: the run corrects the windows of all of its events.
-    keeps_position: bool,
+    /// Whether the positions in its streams are kept: the run corrects the windows of all of its events.
+    keeps_positions: bool,
+    streams: Vec<LateStream>,
     /// The late events that were not found in the raw input, by the digest of their key.
     pending: HashMap<u128, PendingEvent>,
     /// The least and the greatest event time of these (µs).
     times: Option<(i64, i64)>,
-    /// The digest of the key of each event after the position, in order.
-    keys: Vec<u128>,
-    /// Number of events before them.
-    skipped: u64,
 }
 
 impl LateInput {
-    /// Names the stream; its position is kept if `keeps_position` and if it can be read again.
-    pub fn new(uri: &OsStr, keeps_position: bool) -> Result<Self> {
+    /// Names the input; its positions are kept if `keeps_positions` and if it can be read from there again.
+    pub fn new(uri: &OsStr, keeps_positions: bool) -> Result<Self> {
         let uri = Uri::parse(uri)?;
-        let keeps_position = keeps_position && matches!(uri, Uri::File(_));
-        Ok(Self { uri, keeps_position, pending: HashMap::new(), times: None, keys: vec![], skipped: 0 })
+        let has_positions = match &uri {
+            Uri::File(_) => true,
+            Uri::Kafka(address) => address.options.start.is_none(),
+            _ => false,
+        };
+        let keeps_positions = keeps_positions && has_positions;
+        Ok(Self { uri, keeps_positions, streams: vec![], pending: HashMap::new(), times: None })
     }
 
-    /// Reads the events after the kept position, and adds the cells that they name.
+    /// Reads the events after the kept positions, and adds the cells that they name.
     pub fn read(
         &mut self,
         late: &mut LateCells,
@@ -58,82 +57,39 @@ impl LateInput {
         store: &mut dyn Corrections,
         run: &Rc<Run>,
     ) -> Result<()> {
-        let kept = if self.keeps_position { store.late_position(&self.uri.to_string())? } else { None };
-        if let Some(kept) = kept
-            && kept.rows > 0
-        {
-            let (mut number, mut is_same) = (0, false);
-            self.each_batch(run, |batch| {
-                for key in each_key(Kind::Event, batch)? {
-                    number += 1;
-                    is_same |= number == kept.rows && text(key) == kept.last;
-                }
-                Ok(())
-            })?;
-            if is_same {
-                self.skipped = kept.rows;
-            } else {
-                run.console.say(format!("{}: other late events than before; read from the beginning", self.uri));
-            }
-        }
-        let (mut number, mut batches) = (0, vec![]);
-        let skipped = self.skipped;
-        self.each_batch(run, |batch| {
-            let rows = batch.num_rows();
-            let skip = usize::try_from(skipped.saturating_sub(number)).unwrap_or(rows).min(rows);
-            number += rows as u64;
-            if skip < rows {
-                batches.push(batch.slice(skip, rows - skip));
-            }
-            Ok(())
-        })?;
-        batches.iter().try_for_each(|batch| self.take(batch, late, scope))
-    }
-
-    /// Adds the cells that the events of a batch name.
-    fn take(&mut self, batch: &RecordBatch, late: &mut LateCells, scope: &Scope) -> Result<()> {
-        let named = late.name(batch, scope)?;
-        let times = batch.column(column::EVENT_TIME).as_primitive::<TimestampMicrosecondType>().values();
-        for (row, key) in each_key(Kind::Event, batch)?.into_iter().enumerate() {
-            if named[row] {
-                let number = self.skipped + self.keys.len() as u64;
-                self.pending.entry(key).or_insert_with(|| PendingEvent { name: name(batch, row), number });
-                let (least, greatest) = self.times.unwrap_or((times[row], times[row]));
-                self.times = Some((least.min(times[row]), greatest.max(times[row])));
-            }
-            self.keys.push(key);
+        let streams = match self.keeps_positions {
+            true => LateStream::all(&self.uri, run)?,
+            false => vec![(LateStream::new(&self.uri), None)],
+        };
+        for (mut stream, extent) in streams {
+            let kept = if self.keeps_positions { store.late_position(stream.name())? } else { None };
+            let rows = stream.read(kept, extent, run)?;
+            self.streams.push(stream);
+            rows.iter().try_for_each(|rows| self.take(rows, late, scope))?;
         }
         Ok(())
     }
 
-    /// Calls `take` with each batch of late events.
-    fn each_batch(&self, run: &Rc<Run>, mut take: impl FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
-        let mapping = mapping::Options { time: TimeFrom::Untimed, provenance: Provenance::Keep, ..Default::default() };
-        let read_mode = ReadMode::Bounded;
-        let options = SourceOptions { kind: Some(Kind::Late), mapping, read_mode, ..SourceOptions::default() };
-        let mut source = Source::open(std::slice::from_ref(&self.uri), options, run.clone())?;
-        loop {
-            let item = match source.poll()? {
-                Polled::Item(Sent { item, .. }) => item,
-                Polled::Progress => continue,
-                Polled::Waiting(timeout) => {
-                    source.wait(timeout)?;
-                    continue;
-                }
-            };
-            match item {
-                Item::Batch(batch) if source.kind() == Kind::Late => take(&batch)?,
-                Item::Batch(_) => {
-                    let kind = source.kind().name();
-                    return Err(Error::usage(format!("{}: expected late events, found rows of kind {kind}", self.uri)));
-                }
-                Item::Dead(_) => {
-                    return Err(Error::corrupt(format!("{}: expected late events, found a faulty record", self.uri)));
-                }
-                Item::End(_) => return Ok(()),
-                Item::Control(_) | Item::Idle => {}
-            }
+    /// Adds the cells that events of the last stream name.
+    fn take(&mut self, rows: &LateRows, late: &mut LateCells, scope: &Scope) -> Result<()> {
+        let Some(number) = self.streams.len().checked_sub(1) else { return Ok(()) };
+        let batch = &rows.batch;
+        let named = late.name(batch, scope)?;
+        let times = batch.column(column::EVENT_TIME).as_primitive::<TimestampMicrosecondType>().values();
+        let keys = each_key(Kind::Event, batch)?;
+        let first = self.streams[number].add(rows, &keys);
+        for (row, key) in keys.into_iter().enumerate().filter(|(row, _)| named[*row]) {
+            let event = || PendingEvent { name: name(batch, row), at: (number, first + row) };
+            self.pending.entry(key).or_insert_with(event);
+            let (least, greatest) = self.times.unwrap_or((times[row], times[row]));
+            self.times = Some((least.min(times[row]), greatest.max(times[row])));
         }
+        Ok(())
+    }
+
+    /// Returns the number of late events that were read.
+    pub fn count(&self) -> usize {
+        self.streams.iter().map(LateStream::len).sum()
     }
 
     /// Notes the late events that a batch of the raw input holds.
@@ -150,28 +106,20 @@ impl LateInput {
 
     /// Returns the number of late events that the raw input does not hold, and the first of them.
     pub fn pending(&self) -> Option<(usize, &str)> {
-        let first = self.pending.values().min_by_key(|pending| pending.number)?;
+        let first = self.pending.values().min_by_key(|pending| pending.at)?;
         Some((self.pending.len(), &first.name))
     }
 
-    /// Keeps the position before the first pending event.
-    pub fn keep_position(&self, store: &mut dyn Corrections) -> Result<()> {
-        if !self.keeps_position {
-            return Ok(());
+    /// Keeps the position before the first pending event of each stream.
+    pub fn keep_positions(&self, store: &mut dyn Corrections) -> Result<()> {
+        for (number, stream) in self.streams.iter().enumerate().filter(|_| self.keeps_positions) {
+            let of_stream = self.pending.values().filter(|pending| pending.at.0 == number);
+            if let Some(position) = stream.position(of_stream.map(|pending| pending.at.1).min()) {
+                store.set_late_position(stream.name(), &position)?;
+            }
         }
-        let first = self.pending.values().map(|pending| pending.number).min();
-        let rows = first.unwrap_or(self.skipped + self.keys.len() as u64);
-        let last = usize::try_from(rows - self.skipped).ok().and_then(|count| self.keys.get(count.checked_sub(1)?));
-        match last {
-            // No event after the former position is corrected.
-            None => Ok(()),
-            Some(last) => store.set_late_position(&self.uri.to_string(), &LatePosition { rows, last: text(*last) }),
-        }
+        Ok(())
     }
-}
-
-fn text(key: u128) -> String {
-    format!("{key:032x}")
 }
 
 /// Names a late event by its id and position.

@@ -1,13 +1,14 @@
 //! evt-backfill: computes windows again and corrects the rows of a store, or repairs and replays dead letters.
 //!
 //! - `args.rs`: the flags of both modes.
-//! - `windows.rs`: the correction of windows; `operator.rs`: its operator; `late.rs`: its late events;
+//! - `windows.rs`: the correction of windows; `operator.rs`: its operator; `late.rs`, `late_stream.rs`: its late events;
 //!   `gaps.rs`: the records that its input no longer holds.
 //! - `replay.rs`: `--dead`, the replay of dead letters; `letters.rs`: its operator; `target.rs`: where records go.
 
 mod args;
 mod gaps;
 mod late;
+mod late_stream;
 mod letters;
 mod operator;
 mod replay;

@@ -345,7 +345,7 @@ impl Correct {
             && self.setup.late.is_empty()
             && self.notes.open + self.notes.outside == 0
         {
-            late.keep_position(self.setup.corrections.as_mut())?;
+            late.keep_positions(self.setup.corrections.as_mut())?;
         }
         if self.setup.dry_run { Ok(()) } else { self.setup.corrections.finish() }
     }
@@ -370,6 +370,9 @@ impl Correct {
         }
         if how != How::Stopped {
             self.report_open(out);
+        }
+        if let Some(late) = &self.setup.late_input {
+            out.detail("late_events", late.count().into());
         }
         if let Some((count, first)) = self.setup.late_input.as_ref().and_then(LateInput::pending) {
             let line = format!("late events pending: {count}; the input does not hold them, first {first}");

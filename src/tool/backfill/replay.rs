@@ -134,7 +134,8 @@ fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
 fn source(stage: &StageArgs) -> Result<SourceOptions> {
     // The letters are rows already: the mapping applies to the records in them.
     let options = stage.source(crate::mapping::Options::default())?;
-    Ok(SourceOptions { read_mode: ReadMode::Bounded, needs_rows: true, origin: None, partitions: None, ..options })
+    let (read_mode, needs_rows, checks_kind) = (ReadMode::Bounded, true, true);
+    Ok(SourceOptions { read_mode, needs_rows, checks_kind, origin: None, partitions: None, ..options })
 }
 
 fn repair(args: &ReplayArgs, stage: &StageArgs) -> Result<Repair> {

@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 use crate::kafka::client::Topics;
 use crate::kafka::produce::limit::topic_setting;
 use crate::kind::Kind;
+use crate::kind::event::{COLUMNS, column};
+use crate::mapping::TimeFrom;
 use crate::reconcile::entry::ComparedRows;
 use crate::reconcile::entry::{PartitionNames, RowEntry, RowPosition, Side};
 use crate::reconcile::judge::{JudgeRules, MatchBy, UnitExtent};
@@ -17,7 +19,8 @@ use crate::reconcile::rows::{self, RowFacts, RowOptions};
 use crate::reconcile::verdict::Unjudged;
 use crate::run::Run;
 use crate::uri::Uri;
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::rc::Rc;
@@ -96,7 +99,7 @@ impl<'a> Inputs<'a> {
             args,
             run,
             names: PartitionNames::default(),
-            options: RowOptions { compares, settled, run_start: now, is_appended: false },
+            options: RowOptions { compares, settled, run_start: now, ..RowOptions::default() },
             rules: JudgeRules { range: args.range(now)?, dedup: compare.dedup, compares, ..JudgeRules::default() },
             subject: None,
             extent: UnitExtent::default(),
@@ -116,7 +119,9 @@ impl<'a> Inputs<'a> {
     fn read_a(&mut self, text: &OsString) -> Result<()> {
         let uri = self.args.uri(text)?;
         self.options.is_appended = is_raw_topic(&uri);
-        let reading = Reading::open(&uri, self.args.options_of_a(&uri)?, self.run, self.args.common.quiet)?;
+        let read = self.args.options_of_a(&uri)?;
+        let takes_arrival = read.mapping.time == TimeFrom::Arrival;
+        let reading = Reading::open(&uri, read, self.run, self.args.common.quiet)?;
         self.extent.is_compacted = is_compacted(&uri, self.run)?;
         reading.each(&mut |piece| {
             let Self { names, options, subject, extent, entries, taken, .. } = self;
@@ -131,7 +136,10 @@ impl<'a> Inputs<'a> {
             match piece {
                 Piece::Rows(Kind::Metric, batch) => self.metrics(batch, Side::A),
                 Piece::Rows(Kind::Event | Kind::Late, batch) => {
-                    subject.get_or_insert(ComparedRows::Events);
+                    if subject.replace(ComparedRows::Events).is_none() {
+                        // Rows that carry stamps keep their event time.
+                        options.omits_time = takes_arrival && first_time(batch) >= Some(options.run_start);
+                    }
                     rows::events(batch, *options, names, &mut unit)
                 }
                 Piece::Unreadable(letters) => rows::letters(letters, *options, names, &mut unit),
@@ -166,7 +174,8 @@ impl<'a> Inputs<'a> {
                     Err(Error::corrupt("expected rows that evt wrote, found records that cannot be read"))
                 }
             }
-        })
+        })?;
+        Ok(())
     }
 
     /// Reads B. Its first row with an origin of A decides that rows are matched by position.
@@ -198,7 +207,8 @@ impl<'a> Inputs<'a> {
                 known.map(|index| self.names.name(index).is_some_and(|name| self.origins.contains(&name.origin))),
             );
             facts.into_iter().try_for_each(|facts| self.row(facts, &is_of_a))
-        })
+        })?;
+        Ok(())
     }
 
     /// Adds metrics of A or B. They match by their natural key.
@@ -247,6 +257,12 @@ impl<'a> Inputs<'a> {
         self.unjudged.rows += 1;
         Ok(())
     }
+}
+
+/// Returns the event time of the first row (µs).
+fn first_time(batch: &RecordBatch) -> Option<i64> {
+    let times = batch.column_by_name(COLUMNS[column::EVENT_TIME])?;
+    times.as_primitive_opt::<TimestampMicrosecondType>()?.iter().next()?
 }
 
 /// Whether a topic of an input is compacted.

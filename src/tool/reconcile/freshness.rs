@@ -20,10 +20,11 @@ const EVENTS: &str = "events";
 
 /// Measures the age; returns the exit status.
 pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
-    let reading = Reading::open(&args.uri(text)?, args.options_of_rows()?, run, args.common.quiet)?;
+    let uri = args.uri(text)?;
+    let reading = Reading::open(&uri, args.options_of_rows()?, run, args.common.quiet)?;
     let only = &args.measure.only;
     let mut newest: BTreeMap<String, Option<i64>> = only.iter().map(|name| (name.clone(), None)).collect();
-    reading.each(&mut |piece| {
+    let kind = reading.each(&mut |piece| {
         match piece {
             Piece::Rows(Kind::Metric, batch) => {
                 let rows = MetricColumns::try_new(batch)?;
@@ -49,13 +50,15 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
                 *known = (*known).max(last);
             }
             Piece::Rows(Kind::Event, _) => return Err(Error::usage("--only requires metrics, found events")),
-            Piece::Rows(kind, _) => {
-                return Err(Error::usage(format!("expected metrics or events, found rows of kind {}", kind.name())));
-            }
+            Piece::Rows(kind, _) => return Err(unexpected(kind)),
             Piece::Unreadable(_) => {}
         }
         Ok(())
     })?;
+    // A table says its kind even if it has no rows.
+    if let Some(kind) = kind.filter(|kind| !matches!(kind, Kind::Metric | Kind::Event)) {
+        return Err(unexpected(kind).at(uri.to_string()));
+    }
     if newest.is_empty() {
         newest.insert("rows".to_owned(), None);
     }
@@ -75,4 +78,8 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
         run.console.deny(fault);
     }
     end(args, fault.is_some(), None, run)
+}
+
+fn unexpected(kind: Kind) -> Error {
+    Error::usage(format!("expected metrics or events, found rows of kind {}", kind.name()))
 }

@@ -40,9 +40,9 @@ impl Reading {
         Ok(Self { source, uri: uri.clone(), run: run.clone(), quiet })
     }
 
-    /// Reads the input to its end. Errors: exit status 65 if its end is torn, 2 if its rows are of different kinds; a signal is an
+    /// Reads the input to its end; returns the kind of its rows if the input names it, even if there are none. Errors: exit status 65 if its end is torn, 2 if its rows are of different kinds; a signal is an
     /// error too.
-    pub fn each(mut self, each: &mut dyn FnMut(Piece<'_>) -> Result<()>) -> Result<()> {
+    pub fn each(mut self, each: &mut dyn FnMut(Piece<'_>) -> Result<()>) -> Result<Option<Kind>> {
         let mut progress = ProgressLine::new(&self.run, self.quiet);
         if progress.is_drawn() {
             progress.expect_rows(self.expected().unwrap_or(0));
@@ -69,7 +69,7 @@ impl Reading {
                 Item::Control(_) | Item::Idle => {}
                 Item::End(end) => {
                     return match end.how {
-                        How::Exhausted => Ok(()),
+                        How::Exhausted => Ok(self.source.has_schema().then(|| self.source.kind())),
                         How::Stopped => {
                             let message = format!("{}: stopped before its end; nothing was compared", self.uri);
                             Err(Error::new(ErrorKind::Verdict, message))

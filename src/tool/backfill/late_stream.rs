@@ -1,0 +1,299 @@
+//! What a run has read of a stream of late events, and the position in it that the store keeps.
+//!
+//! A position is the number of the next event: in a file the number of events before it, in a partition of a topic its offset. The
+//! digest of the event before it tells whether the stream is still the same one.
+
+use crate::error::{Error, Result};
+use crate::ingest::{Item, Sent};
+use crate::kafka::client::Topics;
+use crate::kafka::library::LibraryCluster;
+use crate::kafka::position::{self, Extent};
+use crate::kafka::range::{self, ReadMode};
+use crate::kafka::source::Cluster;
+use crate::kind::Kind;
+use crate::mapping::{self, Provenance, TimeFrom};
+use crate::run::Run;
+use crate::source::{Polled, Source, SourceOptions};
+use crate::store::correct::LatePosition;
+use crate::store::rows::each_key;
+use crate::uri::Uri;
+use crate::uri::kafka::{Address, Bound};
+use arrow::array::RecordBatch;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// Late events that were read together.
+pub(super) struct LateRows {
+    /// The events.
+    pub batch: RecordBatch,
+    /// Their numbers. Some of these have no event, or several, in a topic with frames, tombstones or transactions.
+    numbers: Range<u64>,
+}
+
+impl LateRows {
+    /// Whether each number is that of one event.
+    fn is_dense(&self) -> bool {
+        self.numbers.end - self.numbers.start == self.batch.num_rows() as u64
+    }
+}
+
+/// The numbers of some successive events.
+struct Numbers {
+    /// The index of the first one.
+    first: usize,
+    numbers: Range<u64>,
+    is_dense: bool,
+}
+
+/// A file, or a partition of a topic.
+pub(super) struct LateStream {
+    uri: Uri,
+    /// The name under which its position is kept.
+    name: String,
+    /// The number at which reading begins.
+    start: u64,
+    /// The number behind the last one that was read.
+    end: u64,
+    /// The digest of the key of each event, in order.
+    keys: Vec<u128>,
+    numbers: Vec<Numbers>,
+    /// The position that the store has.
+    kept: Option<LatePosition>,
+}
+
+impl LateStream {
+    /// Makes a stream that is read from its beginning.
+    pub fn new(uri: &Uri) -> Self {
+        let (uri, name) = (uri.clone(), uri.to_string());
+        Self { uri, name, start: 0, end: 0, keys: vec![], numbers: vec![], kept: None }
+    }
+
+    /// Makes the streams of an input, each with a position of its own. Errors: those of the brokers.
+    pub fn all(uri: &Uri, run: &Rc<Run>) -> Result<Vec<(Self, Option<Extent>)>> {
+        let Uri::Kafka(address) = uri else { return Ok(vec![(Self::new(uri), None)]) };
+        let (cluster, mut streams) = (LibraryCluster::new(&Topics::new(address, run))?, vec![]);
+        for (topic, name) in address.topics.iter().enumerate() {
+            for cursor in range::cursors(&cluster, address, topic)? {
+                let mut of_topic = Address { topics: vec![name.clone()], ..(**address).clone() };
+                of_topic.options.partitions = Some(vec![cursor.id.number]);
+                let name = format!("{of_topic}/{}", cursor.id.number);
+                let stream = Self { name, ..Self::new(&Uri::Kafka(Box::new(of_topic))) };
+                streams.push((stream, Some(cluster.extent(cursor.id)?)));
+            }
+        }
+        Ok(streams)
+    }
+
+    /// Returns the name under which its position is kept.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the number of events that were read.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Reads the events behind the position that the store has. If the stream is another one than before, it is read from its
+    /// beginning; `extent` has the offsets of a partition.
+    pub fn read(&mut self, kept: Option<LatePosition>, extent: Option<Extent>, run: &Rc<Run>) -> Result<Vec<LateRows>> {
+        self.kept.clone_from(&kept);
+        let kept = kept.filter(|kept| kept.next > 0).and_then(|kept| self.present(kept, extent, run));
+        let least = extent.map_or(0, |extent| extent.low.unsigned_abs());
+        if let Some(LatePosition { next, last }) = kept {
+            let first = if last.is_empty() { next } else { next - 1 };
+            let rows = self.rows_from(if extent.is_some() { first } else { 0 }, extent, run)?;
+            if let Some(rows) = behind(rows, next, &last)? {
+                self.begin_at(next);
+                return Ok(rows);
+            }
+            run.console.say(format!("{}: other late events than before; read from the beginning", self.name));
+        }
+        self.begin_at(least);
+        self.rows_from(least, extent, run)
+    }
+
+    /// Returns the position if the partition still has it, without the digest of an event that it no longer has.
+    fn present(&self, kept: LatePosition, extent: Option<Extent>, run: &Run) -> Option<LatePosition> {
+        let Some(extent) = extent else { return Some(kept) };
+        let next = kept.next.cast_signed();
+        if let Some(gap) = position::gap(next, extent) {
+            let line = format!("{}: {}; late events are read from offset {}", self.name, gap.describe(), extent.low);
+            run.console.say(line);
+            return None;
+        }
+        let last = if next > extent.low { kept.last } else { String::new() };
+        Some(LatePosition { last, ..kept })
+    }
+
+    fn begin_at(&mut self, number: u64) {
+        (self.start, self.end) = (number, number);
+    }
+
+    /// Adds the events of a batch; returns the index of the first one.
+    pub fn add(&mut self, rows: &LateRows, keys: &[u128]) -> usize {
+        let first = self.keys.len();
+        self.end = rows.numbers.end;
+        self.numbers.push(Numbers { first, numbers: rows.numbers.clone(), is_dense: rows.is_dense() });
+        self.keys.extend_from_slice(keys);
+        first
+    }
+
+    /// Returns the position before the event with the index `first_pending`, else behind the last one; `None` if it is that of the
+    /// store.
+    pub fn position(&self, first_pending: Option<usize>) -> Option<LatePosition> {
+        let next = first_pending.map_or(self.end, |index| self.number(index));
+        if next == self.kept.as_ref().map_or(0, |kept| kept.next) {
+            return None;
+        }
+        let holds = |numbers: &&Numbers| numbers.is_dense && numbers.numbers.contains(&(next.wrapping_sub(1)));
+        let last = self.numbers.iter().find(holds).and_then(|numbers| {
+            let at = usize::try_from(next - 1 - numbers.numbers.start).ok()?;
+            self.keys.get(numbers.first + at).map(|key| text(*key))
+        });
+        Some(LatePosition { next, last: last.unwrap_or_default() })
+    }
+
+    /// Returns the number at which the event with this index is read again.
+    fn number(&self, index: usize) -> u64 {
+        let at = self.numbers.partition_point(|numbers| numbers.first <= index);
+        let Some(Numbers { first, numbers, is_dense }) = at.checked_sub(1).and_then(|at| self.numbers.get(at)) else {
+            return self.start;
+        };
+        numbers.start + if *is_dense { (index - first) as u64 } else { 0 }
+    }
+
+    /// Reads all events from a number on; a file only from its beginning.
+    fn rows_from(&self, start: u64, extent: Option<Extent>, run: &Rc<Run>) -> Result<Vec<LateRows>> {
+        let mut uri = self.uri.clone();
+        if let (Uri::Kafka(address), Some(extent)) = (&mut uri, extent) {
+            if start >= extent.high.unsigned_abs() {
+                return Ok(vec![]);
+            }
+            let number = address.options.partitions.as_ref().and_then(|numbers| numbers.first());
+            address.options.start = number.map(|number| Bound::Offsets(vec![(*number, start.cast_signed())]));
+        }
+        LateReader::open(&uri, start, run)?.read()
+    }
+}
+
+/// Returns the rows behind a position; `None` if the event before it has another digest than `last`, unless that is empty.
+fn behind(rows: Vec<LateRows>, next: u64, last: &str) -> Result<Option<Vec<LateRows>>> {
+    let (mut left, mut is_same) = (vec![], last.is_empty());
+    for LateRows { batch, numbers } in rows {
+        let rows = LateRows { batch, numbers };
+        // Of rows that are not dense the first one has the first number.
+        let known = match rows.is_dense() {
+            true => next.saturating_sub(rows.numbers.start),
+            false => u64::from(rows.numbers.start < next && !last.is_empty()),
+        };
+        let known = usize::try_from(known).unwrap_or(usize::MAX).min(rows.batch.num_rows());
+        if let Some(before) = known.checked_sub(1)
+            && (!rows.is_dense() || rows.numbers.start + known as u64 == next)
+        {
+            is_same |= each_key(Kind::Event, &rows.batch)?.get(before).is_some_and(|key| text(*key) == last);
+        }
+        let LateRows { batch, numbers } = rows;
+        if known < batch.num_rows() {
+            let start = if known > 0 { (numbers.start + known as u64).min(numbers.end) } else { numbers.start };
+            left.push(LateRows { batch: batch.slice(known, batch.num_rows() - known), numbers: start..numbers.end });
+        }
+    }
+    Ok(is_same.then_some(left))
+}
+
+fn text(key: u128) -> String {
+    format!("{key:032x}")
+}
+
+/// Reads an input of late events to its end.
+struct LateReader {
+    name: String,
+    source: Source,
+    is_topic: bool,
+    /// The number of the next event.
+    next: u64,
+    /// Events whose numbers are not known yet.
+    open: Vec<RecordBatch>,
+    rows: Vec<LateRows>,
+}
+
+impl LateReader {
+    fn open(uri: &Uri, next: u64, run: &Rc<Run>) -> Result<Self> {
+        let mapping = mapping::Options { time: TimeFrom::Untimed, provenance: Provenance::Keep, ..Default::default() };
+        let read_mode = ReadMode::Bounded;
+        let options = SourceOptions { kind: Some(Kind::Late), mapping, read_mode, ..SourceOptions::default() };
+        let source = Source::open(std::slice::from_ref(uri), options, run.clone())?;
+        let is_topic = matches!(uri, Uri::Kafka(_));
+        Ok(Self { name: uri.to_string(), source, is_topic, next, open: vec![], rows: vec![] })
+    }
+
+    fn read(mut self) -> Result<Vec<LateRows>> {
+        loop {
+            let item = match self.source.poll()? {
+                Polled::Item(Sent { item, .. }) => item,
+                Polled::Progress => {
+                    self.close()?;
+                    continue;
+                }
+                Polled::Waiting(timeout) => {
+                    self.source.wait(timeout)?;
+                    continue;
+                }
+            };
+            match item {
+                Item::Batch(batch) if self.source.kind() == Kind::Late => {
+                    self.open.push(batch);
+                    self.close()?;
+                }
+                Item::Batch(_) => {
+                    let (name, kind) = (&self.name, self.source.kind().name());
+                    return Err(Error::usage(format!("{name}: expected late events, found rows of kind {kind}")));
+                }
+                Item::Dead(_) => {
+                    let name = &self.name;
+                    return Err(Error::corrupt(format!("{name}: expected late events, found a faulty record")));
+                }
+                Item::End(_) => {
+                    self.close()?;
+                    return Ok(self.rows);
+                }
+                Item::Control(_) | Item::Idle => {}
+            }
+        }
+    }
+
+    /// Numbers the events that were read, once all before the present position of a partition are taken.
+    fn close(&mut self) -> Result<()> {
+        if !self.is_topic {
+            let batches = std::mem::take(&mut self.open);
+            batches.into_iter().for_each(|batch| {
+                let end = self.next + batch.num_rows() as u64;
+                self.push(batch, end);
+            });
+            return Ok(());
+        }
+        let (items, reached) = self.source.reached()?;
+        let [reached] = &reached[..] else { return self.close_all() };
+        if self.source.taken() < items || self.open.is_empty() {
+            return Ok(());
+        }
+        let end = reached.next.unsigned_abs();
+        let batch = arrow::compute::concat_batches(&self.open[0].schema(), &self.open)?;
+        self.open.clear();
+        self.push(batch, end);
+        Ok(())
+    }
+
+    /// Takes the events of several partitions, which have no position.
+    fn close_all(&mut self) -> Result<()> {
+        std::mem::take(&mut self.open).into_iter().for_each(|batch| self.push(batch, 0));
+        Ok(())
+    }
+
+    fn push(&mut self, batch: RecordBatch, end: u64) {
+        let numbers = self.next..end.max(self.next);
+        self.next = numbers.end;
+        self.rows.push(LateRows { batch, numbers });
+    }
+}

@@ -1,0 +1,126 @@
+//! evt-alert continues several topics of one URI, and topics of frames, where its state says.
+
+use crate::alert::{lines, once, rule, rules, series, transitions};
+use crate::broker::{Bench, stopped};
+use crate::harness::{Dir, eventually};
+use crate::kafka::record;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::Stdio;
+
+/// Number of error bursts.
+const STEPS: u32 = 6;
+
+/// Each step has a hundred seconds of events in three partitions, with a burst of errors in the middle.
+fn steps() -> Vec<Vec<String>> {
+    let step = |number: u32| {
+        let from = 100.0 * f64::from(number);
+        let partition = |p: f64| {
+            let views = series(from + p / 10.0, from + 100.0, 0.5, &json!({"p": p.to_string()}));
+            let errors =
+                series(from + 30.0 + p / 10.0, from + 50.0, 1.0, &json!({"event_type": "error", "p": p.to_string()}));
+            [views, errors].concat()
+        };
+        lines(&[partition(0.0), partition(1.0), partition(2.0)]).lines().map(str::to_owned).collect()
+    };
+    (0..STEPS).map(step).collect()
+}
+
+fn partition_of(event: &str) -> i32 {
+    let event: Value = serde_json::from_str(event).expect("JSON");
+    event["p"].as_str().expect("text").parse().expect("a number")
+}
+
+fn write_rules(dir: &Dir) {
+    let errors = json!({"where": "event_type = 'error'", "threshold": 30, "window_seconds": 20, "keep_firing_for": 0});
+    dir.write("rules.json", rules(&[rule(&errors)]));
+}
+
+/// Returns the sum of a column of the state file.
+fn sum(dir: &Dir, expression: &str, table: &str) -> i64 {
+    let db = Connection::open(dir.path("alerts.db")).expect("it opens");
+    db.query_row(&format!("SELECT {expression} FROM {table}"), [], |row| row.get(0)).expect("a number")
+}
+
+/// Sends each step to a run, which is killed when the alert of the step fires or is resolved, and compares the rows of all runs with
+/// those of one run over the whole topics.
+fn check(bench: &Bench, topics: &str, format: &str, mut send: impl FnMut(&[String])) {
+    let dir = &bench.dir;
+    let from = bench.uri(topics, &format!("?group={}&rdkafka.auto.commit.interval.ms=100&{format}", bench.prefix));
+    write_rules(dir);
+    let args = ["-q", "--rules", "rules.json", "--state", "alerts.db", "--to", "out.jsonl", &from];
+    // A row that a killed run had not confirmed is written again.
+    let count = |state: &str| {
+        let rows = std::fs::read_to_string(dir.path("out.jsonl")).unwrap_or_default();
+        let rows = rows.lines().filter_map(|row| serde_json::from_str::<Value>(row).ok());
+        rows.filter(|row| row["state"] == state).map(|row| row["alert_id"].to_string()).collect::<BTreeSet<_>>().len()
+    };
+    for (number, step) in (0..).zip(steps()) {
+        let mut run = bench.start("evt-alert", &args);
+        send(&step);
+        let state = if number % 2 == 0 { "firing" } else { "resolved" };
+        eventually("the burst is noticed", || count(state) > number);
+        run.kill().and_then(|()| run.wait()).expect("it is ours");
+    }
+    let last = bench.start("evt-alert", &args);
+    eventually("every alert is resolved", || count("resolved") >= STEPS as usize);
+    let (status, said) = stopped(last);
+    assert_eq!(status, 143, "{said}");
+    let bounded = bench.uri(topics, &format!("?end=latest&{format}"));
+    let whole = transitions(&once(dir, &[&bounded]).ends_with(1).rows());
+    assert_eq!(whole.len(), 2 * STEPS as usize, "{whole:?}");
+    let found: BTreeSet<String> = transitions(&dir.rows("out.jsonl")).into_iter().collect();
+    assert_eq!(found, whole.into_iter().collect::<BTreeSet<_>>());
+    // A further run reads nothing again.
+    let again = once(dir, &["--state", "alerts.db", "--stats", "stats.json", &bounded]);
+    let stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
+    assert_eq!((&stats["counts"]["in"], again.status()), (&json!(0), 0), "{again}");
+}
+
+#[test]
+fn several_topics_of_one_uri_are_continued_after_a_kill() {
+    let Some(bench) = Bench::new("alert-topics") else { return };
+    let topics = ["a", "b"].map(|name| bench.topic(name, 2, &[]));
+    let total = steps().concat().len() as i64;
+    // The partitions are a/0, b/0 and b/1; a/1 is empty.
+    check(&bench, &topics.join(","), "format=json", |events| {
+        bench.produce(events.iter().map(|event| match partition_of(event) {
+            0 => record(&topics[0], 0, event),
+            other => record(&topics[1], other - 1, event),
+        }));
+    });
+    assert_eq!(sum(&bench.dir, "sum(next_offset)", "positions"), total);
+    // The group shows how far the runs were.
+    let committed = topics.iter().flat_map(|topic| bench.committed(&bench.prefix, topic, 2));
+    assert!(committed.filter_map(|(offset, _)| offset).sum::<i64>() > total / 2);
+    // One of the topics alone continues, too.
+    let bounded = bench.uri(&topics[1], "?end=latest");
+    once(&bench.dir, &["--state", "alerts.db", "--stats", "stats.json", &bounded]).succeeds();
+    let stats: Value = serde_json::from_slice(&bench.dir.bytes("stats.json")).expect("JSON");
+    assert_eq!(stats["counts"]["in"], json!(0), "{stats}");
+}
+
+#[test]
+fn topics_of_frames_are_continued_after_a_kill() {
+    let Some(bench) = Bench::new("alert-frames") else { return };
+    let (dir, topic) = (&bench.dir, bench.topic("t", 2, &[]));
+    let to = bench.uri(&topic, "?format=frames");
+    let flags =
+        ["-q", "-", "-f", "jsonl", "--origin", "in", "--field", "partition=p", "--partitions", "0,1,2", "--to", &to];
+    let mut writer = dir.command("evt-ingest", &flags).stdin(Stdio::piped()).spawn().expect("it starts");
+    let mut input = writer.stdin.take().expect("a pipe");
+    check(&bench, &topic, "format=frames", |events| {
+        input.write_all(events.join("\n").as_bytes()).expect("it reads");
+        input.write_all(b"\n").and_then(|()| input.flush()).expect("it reads");
+    });
+    drop(input);
+    assert!(writer.wait().expect("it is ours").success());
+    let times = sum(dir, "count(DISTINCT stream_time)", "frame_partitions");
+    assert!(times <= 3, "{times}");
+    assert!(
+        bench.committed(&bench.prefix, &topic, 2).iter().any(|(offset, _)| offset.is_some_and(|offset| offset > 0))
+    );
+    assert_eq!(sum(dir, "count(*)", "positions"), 2, "one position for each partition of the topic");
+}
