@@ -6,7 +6,7 @@
 //! DIR/epochs/R-N/committed        the epoch is committed to every output
 //! ```
 
-use super::log::{Entry, Part};
+use super::log::{Entry, EpochPart};
 use super::part::PartWriter;
 use crate::error::{Error, Result};
 use crate::store::Epoch;
@@ -23,12 +23,12 @@ const BLOCK: usize = 256 << 10;
 
 /// The directory of a checkpoint.
 #[derive(Clone, Debug)]
-pub struct Directory {
+pub struct CheckpointDir {
     root: PathBuf,
     disk: Disk,
 }
 
-impl Directory {
+impl CheckpointDir {
     /// Names a directory; creates nothing.
     pub fn new(root: PathBuf, disk: Disk) -> Self {
         Self { root, disk }
@@ -114,7 +114,7 @@ impl Directory {
     }
 
     /// Writes a whole part of an epoch durably.
-    pub fn write_part(&self, epoch: Epoch, name: &str, bytes: &[u8]) -> Result<Part> {
+    pub fn write_part(&self, epoch: Epoch, name: &str, bytes: &[u8]) -> Result<EpochPart> {
         let mut part = self.create_part(epoch, name)?;
         part.write_all(bytes).map_err(|error| self.failed(&self.epoch(epoch).join(name), &error))?;
         part.finish()
@@ -126,7 +126,7 @@ impl Directory {
         self.disk.sync_directory(&directory).map_err(|error| self.failed(&directory, &error))
     }
 
-    /// Opens a part whose bytes were [verified](Directory::verify).
+    /// Opens a part whose bytes were [verified](CheckpointDir::verify).
     pub fn open_part(&self, epoch: Epoch, name: &str) -> Result<File> {
         let path = self.epoch(epoch).join(name);
         File::open(&path).map_err(|error| self.failed(&path, &error))
@@ -139,7 +139,7 @@ impl Directory {
     }
 
     /// Compares a part with its length and checksum. Errors: exit status 65 if it differs or is missing.
-    pub fn verify(&self, epoch: Epoch, part: &Part) -> Result<()> {
+    pub fn verify(&self, epoch: Epoch, part: &EpochPart) -> Result<()> {
         let path = self.epoch(epoch).join(&part.name);
         let damaged = |what: String| Error::corrupt(what).at(path.display().to_string());
         let mut file = match File::open(&path) {
@@ -178,7 +178,7 @@ impl Directory {
         put().map_err(|error| self.failed(&path, &error))
     }
 
-    /// Reads a file that [`Directory::put_note`] wrote; `None` if there is none.
+    /// Reads a file that [`CheckpointDir::put_note`] wrote; `None` if there is none.
     pub fn note(&self, epoch: Epoch, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.epoch(epoch).join(name);
         match fs::read(&path) {
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn an_entry_is_created_once_and_never_behind_a_later_one() {
         let dir = tempfile::tempdir().unwrap();
-        let log = Directory::new(dir.path().join("ckpt"), Disk::default());
+        let log = CheckpointDir::new(dir.path().join("ckpt"), Disk::default());
         log.create().unwrap();
         for number in [1, 2, 3, 4] {
             assert!(log.put(number, &start()).unwrap());
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn a_changed_or_missing_part_is_corrupt() {
         let dir = tempfile::tempdir().unwrap();
-        let log = Directory::new(dir.path().join("ckpt"), Disk::default());
+        let log = CheckpointDir::new(dir.path().join("ckpt"), Disk::default());
         log.create().unwrap();
         let epoch = Epoch { run: 1, number: 1 };
         let part = log.write_part(epoch, "state", b"0123456789").unwrap();
@@ -271,7 +271,7 @@ mod tests {
     fn a_directory_with_other_files_is_no_checkpoint() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("notes.txt"), "").unwrap();
-        let error = Directory::new(dir.path().to_owned(), Disk::default()).create().unwrap_err();
+        let error = CheckpointDir::new(dir.path().to_owned(), Disk::default()).create().unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Config);
     }
 }

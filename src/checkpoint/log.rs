@@ -53,14 +53,14 @@ pub struct Complete {
     /// When it became complete (RFC 3339).
     pub at: String,
     /// Its files.
-    pub parts: Vec<Part>,
+    pub parts: Vec<EpochPart>,
     /// The outputs of the stage, in the order of the command line.
     pub outputs: Vec<OutputName>,
 }
 
 /// A file of an epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct EpochPart {
     /// Its name in the directory of the epoch.
     pub name: String,
     /// Its length.
@@ -154,7 +154,7 @@ mod tests {
             pid: 7,
             version: "0.1.0".to_owned(),
         };
-        let part = Part { name: "state".to_owned(), bytes: 3, checksum: "00".to_owned() };
+        let part = EpochPart { name: "state".to_owned(), bytes: 3, checksum: "00".to_owned() };
         let complete = Complete {
             epoch: Epoch { run: 5, number: 1 },
             at: start.at.clone(),

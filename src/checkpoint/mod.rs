@@ -16,8 +16,8 @@ pub mod directory;
 pub mod log;
 pub mod part;
 
-use self::directory::Directory;
-use self::log::{Complete, Entry, OutputName, Part, Start, check_outputs};
+use self::directory::CheckpointDir;
+use self::log::{Complete, Entry, EpochPart, OutputName, Start, check_outputs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::store::Epoch;
@@ -46,7 +46,7 @@ pub struct CheckpointOptions {
 
 /// The checkpoint of a run.
 pub struct Checkpoint {
-    directory: Directory,
+    directory: CheckpointDir,
     id: String,
     options: CheckpointOptions,
     outputs: Vec<OutputName>,
@@ -64,7 +64,7 @@ pub struct Restored {
     /// The epoch.
     pub epoch: Epoch,
     /// Its files, whose checksums are right.
-    pub parts: Vec<Part>,
+    pub parts: Vec<EpochPart>,
     /// The state of the operator.
     pub state: Vec<u8>,
     /// The positions of the inputs.
@@ -79,7 +79,7 @@ impl Checkpoint {
     /// Errors: exit status 65 if the log or the last epoch is damaged, 74 if it cannot be read or written, 75 if another run begins
     /// at the same moment, 78 if the outputs do not fit.
     pub fn open(options: CheckpointOptions, outputs: Vec<OutputName>, run: &Run) -> Result<Self> {
-        let directory = Directory::new(options.path.clone(), run.io.disk());
+        let directory = CheckpointDir::new(options.path.clone(), run.io.disk());
         directory.create()?;
         let entries = directory.entries()?;
         let number = entries.last().map_or(1, |last| last + 1);
@@ -122,7 +122,7 @@ impl Checkpoint {
     }
 
     /// Returns its directory.
-    pub fn directory(&self) -> &Directory {
+    pub fn directory(&self) -> &CheckpointDir {
         &self.directory
     }
 
@@ -145,7 +145,7 @@ impl Checkpoint {
     /// a restart commits this epoch. Returns its bytes.
     ///
     /// Errors: exit status 75 if a newer run has begun, 74 if it cannot be written.
-    pub fn complete(&mut self, state: &[u8], positions: &[u8], outboxes: Vec<Part>, now: i64) -> Result<u64> {
+    pub fn complete(&mut self, state: &[u8], positions: &[u8], outboxes: Vec<EpochPart>, now: i64) -> Result<u64> {
         let epoch = self.epoch;
         let mut parts = outboxes;
         parts.push(self.directory.write_part(epoch, STATE, state)?);
@@ -176,7 +176,7 @@ impl Checkpoint {
 }
 
 /// Reads and verifies the last complete epoch.
-fn restore(directory: &Directory, last: &Complete, outputs: &[OutputName]) -> Result<Restored> {
+fn restore(directory: &CheckpointDir, last: &Complete, outputs: &[OutputName]) -> Result<Restored> {
     let Complete { epoch, parts, .. } = last;
     let is_committed = directory.is_committed(*epoch);
     check_outputs(&last.outputs, outputs, is_committed).map_err(|error| error.at(directory.name()))?;
@@ -199,7 +199,7 @@ fn new_id(run: &Run) -> String {
     Uuid::new_v5(&crate::kind::record_id::NAMESPACE, format!("checkpoint {}", run.id).as_bytes()).to_string()
 }
 
-fn fenced(directory: &Directory, number: u64) -> Error {
+fn fenced(directory: &CheckpointDir, number: u64) -> Error {
     let message = format!("another run has written entry {number} of the log; this run ends");
     Error::new(ErrorKind::Fenced, message).at(directory.name())
 }

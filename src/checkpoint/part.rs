@@ -1,6 +1,6 @@
 //! The parts of an epoch: files with a checksum, and outboxes, which are parts that hold rows.
 
-use super::log::Part;
+use super::log::EpochPart;
 use crate::error::{Error, Result};
 use crate::store::disk::DiskFile;
 use arrow::array::RecordBatch;
@@ -28,9 +28,9 @@ impl PartWriter {
     }
 
     /// Makes the bytes durable.
-    pub fn finish(self) -> Result<Part> {
+    pub fn finish(self) -> Result<EpochPart> {
         self.file.sync().map_err(|error| Error::io(self.path.display().to_string(), &error))?;
-        Ok(Part { name: self.name, bytes: self.bytes, checksum: format!("{:032x}", self.digest.digest128()) })
+        Ok(EpochPart { name: self.name, bytes: self.bytes, checksum: format!("{:032x}", self.digest.digest128()) })
     }
 }
 
@@ -70,7 +70,7 @@ impl OutboxWriter {
     }
 
     /// Ends the outbox, durably.
-    pub fn finish(mut self) -> Result<Part> {
+    pub fn finish(mut self) -> Result<EpochPart> {
         let path = self.path.display().to_string();
         let ended = self.stream.finish().and_then(|()| self.stream.into_inner());
         let buffer = ended.map_err(|error| failed(&path, error))?;

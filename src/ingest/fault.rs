@@ -1,6 +1,7 @@
-//! The messages of two faults of records: no event time, and too large.
+//! The faults of records: no event time, too large, and not UTF-8.
 
 use crate::error::Error;
+use crate::format::jsonl::not_utf8;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::{self, RecordMeta};
 
@@ -14,6 +15,11 @@ pub(super) fn no_time(text: &str, time: &str, meta: RecordMeta<'_>) -> Error {
     };
     Error::usage(format!("the first record has no event time ({time}): {way_out}"))
         .at(format!("{}:{}", meta.input, meta.offset))
+}
+
+/// Returns bytes as text.
+pub(super) fn utf8(bytes: &[u8]) -> std::result::Result<&str, Fault> {
+    std::str::from_utf8(bytes).map_err(|error| not_utf8(&error))
 }
 
 /// Returns the fault of a record that is longer than `limit` (`--max-record`). The message contains `bytes`, the letter `length`.

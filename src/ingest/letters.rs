@@ -3,8 +3,9 @@
 //! Each letter has the number of rows before its record, so that a stage can put letters and rows in order again.
 
 use crate::error::Result;
-use crate::kind::dead::Letter;
+use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::letters::Builder;
+use crate::op::row_letter::with_letter;
 use crate::run::Run;
 use arrow::array::RecordBatch;
 
@@ -39,6 +40,20 @@ impl Letters {
     pub(super) fn push(&mut self, rows: u64, letter: &Letter<'_>, now: i64) -> Result<()> {
         self.after.push(rows + self.rows_before);
         self.builder.push(letter, now)
+    }
+
+    /// Adds the letters of rows that a filter could not judge, each with its message.
+    pub(super) fn push_wrong(
+        &mut self,
+        batch: &RecordBatch,
+        wrong: &[(usize, String)],
+        rows: u64,
+        now: i64,
+    ) -> Result<()> {
+        wrong.iter().try_for_each(|(row, message)| {
+            let fault = Fault::new(ErrorType::EnvelopeError, message);
+            with_letter(batch, *row, &fault, None, |letter, _| self.push(rows, letter, now))
+        })
     }
 
     /// Sets the number of rows of the source that came as batches.

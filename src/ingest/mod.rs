@@ -21,38 +21,36 @@ mod read;
 use crate::counts::Counts;
 use crate::error::Result;
 use crate::expr::Filter;
-use crate::format::jsonl::{not_utf8, one_line};
+use crate::format::jsonl::one_line;
 use crate::format::{Body, Records, row};
 use crate::frame::Control;
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault, Letter};
+use crate::kind::dead::{Fault, Letter};
 use crate::kind::event::{COLUMNS, RAW, column, has_raw};
 use crate::mapping::{
     self, BATCH_BYTES, BATCH_ROWS, KeepRaw, Mapped, Mapper, PendingRecord, Record, RecordMeta, Stamper, TimeFrom,
 };
-use crate::op::row_letter::with_letter;
 use crate::run::Run;
 use arrow::array::{BooleanArray, RecordBatch};
-use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use batches::Batches;
 use control_line::ControlLine;
-use fault::{no_time, too_large};
+use fault::{no_time, too_large, utf8};
 use learn::FirstObject;
 use letters::Letters;
-use outbox::Outbox;
 use std::rc::Rc;
 use std::time::Duration;
 
 pub use item::{ByteProgress, Item, Sent};
 pub use letters::Dead;
-pub use outbox::Rest;
+pub use outbox::{Outbox, Rest};
 pub use read::ReadPositions;
 
 /// Maps the records of all inputs to rows, and queues rows, dead letters and control messages for the stage.
 pub struct Ingest {
     run: Rc<Run>,
-    mapper: Mapper,
+    /// Maps records to rows.
+    pub mapper: Mapper,
     /// Partitions and stream time.
     pub stamper: Stamper,
     filter: Option<Filter>,
@@ -63,12 +61,13 @@ pub struct Ingest {
     control: bool,
     /// Whether a flag maps the partition or the origin of a record.
     is_mapped: bool,
-    outbox: Outbox,
+    /// The queue of items.
+    pub outbox: Outbox,
     /// The input of the rows in the incomplete batch. A batch has rows of one input only.
     input: u32,
     batches: Batches,
     /// How far each input is read.
-    read: ReadPositions,
+    pub read: ReadPositions,
     /// Counts of records; those of batches are in `batches`.
     counts: Counts,
     letters: Letters,
@@ -202,21 +201,6 @@ impl Ingest {
         &self.run
     }
 
-    /// Returns the defaults that the mapping has used so far.
-    pub fn defaults(&self) -> mapping::Defaults {
-        self.mapper.defaults()
-    }
-
-    /// Returns the bits of the columns whose name some record has had as a property.
-    pub fn shadowed(&self) -> u32 {
-        self.mapper.shadowed()
-    }
-
-    /// Returns how far the inputs are read.
-    pub fn read_positions(&mut self) -> &mut ReadPositions {
-        &mut self.read
-    }
-
     /// Whether records are held that are no rows yet (`--max-future`).
     pub fn holds_records(&mut self) -> bool {
         self.mapper.lookahead().is_some_and(|lookahead| lookahead.held() > 0)
@@ -248,11 +232,6 @@ impl Ingest {
         self.filter.as_ref().map_or(vec![], Filter::always_null)
     }
 
-    /// Returns how many items were queued so far, and how many of them were taken.
-    pub fn items(&self) -> (u64, u64) {
-        (self.outbox.queued(), self.outbox.taken())
-    }
-
     /// Returns the next item of the queue.
     pub fn pop(&mut self) -> Option<Sent> {
         self.outbox.pop()
@@ -261,11 +240,6 @@ impl Ingest {
     /// Whether letters wait that are not queued yet.
     pub fn has_letters(&self) -> bool {
         !self.letters.is_empty()
-    }
-
-    /// Sets the read buffer that the next records lie in; rows may share it. With `None` raw records are copied.
-    pub fn lend(&mut self, block: Option<Buffer>) {
-        self.mapper.lend(block);
     }
 
     /// Maps `records`, which are ranges of `input`; `whole` is `input` as text if all of it is UTF-8. `meta` holds for all of
@@ -282,10 +256,7 @@ impl Ingest {
             let meta = meta.at(record.line as i64);
             let raw = &input[record.raw.clone()];
             let text = match &record.body {
-                Body::Raw => match whole {
-                    Some(whole) => Ok(&whole[record.raw.clone()]),
-                    None => std::str::from_utf8(raw).map_err(|error| not_utf8(&error)),
-                },
+                Body::Raw => whole.map_or_else(|| utf8(raw), |whole| Ok(&whole[record.raw.clone()])),
                 Body::Text(range) => Ok(&records.text[range.clone()]),
                 Body::Cut(range) => {
                     let start = &records.text.as_bytes()[range.clone()][..self.run.record_max];
@@ -521,9 +492,7 @@ impl Ingest {
 
     /// Queues the letters and the rows of the incomplete batch, the letters first.
     pub fn flush(&mut self) -> Result<()> {
-        self.flush_batch()?;
-        self.read.end_batch();
-        Ok(())
+        self.flush_batch().map(|()| self.read.end_batch())
     }
 
     fn flush_batch(&mut self) -> Result<()> {
@@ -540,11 +509,8 @@ impl Ingest {
         let mut rule = self.filter.as_mut().map(|filter| {
             move |batch: &RecordBatch| -> Result<BooleanArray> {
                 let passed = filter.apply(batch)?;
-                for (row, message) in &passed.wrong {
-                    counts.dead += 1;
-                    let fault = Fault::new(ErrorType::EnvelopeError, message);
-                    with_letter(batch, *row, &fault, None, |letter, _| letters.push(rows_before, letter, now))?;
-                }
+                counts.dead += passed.wrong.len() as u64;
+                letters.push_wrong(batch, &passed.wrong, rows_before, now)?;
                 let kept = passed.keep.true_count();
                 counts.filtered += (batch.num_rows() - kept - passed.wrong.len()) as u64;
                 Ok(passed.keep)

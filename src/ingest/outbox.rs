@@ -20,7 +20,7 @@ pub struct Rest {
 }
 
 /// The queue, in the order of the records.
-pub(super) struct Outbox {
+pub struct Outbox {
     queue: VecDeque<Sent>,
     /// The number of items that were taken from it.
     taken: u64,
@@ -54,12 +54,12 @@ impl Outbox {
     }
 
     /// Returns the number of items so far, taken or not.
-    pub(super) fn queued(&self) -> u64 {
+    pub fn queued(&self) -> u64 {
         self.taken + self.queue.len() as u64
     }
 
     /// Returns the number of items that were taken.
-    pub(super) fn taken(&self) -> u64 {
+    pub fn taken(&self) -> u64 {
         self.taken
     }
 

@@ -28,8 +28,7 @@ pub struct TextInput {
     end: usize,
     /// The record being skipped because it is too long.
     oversized: Option<Oversized>,
-    /// Whether the format is JSON lines: an input that is one JSON array gets its own message.
-    json: bool,
+    rules: TextRules,
     /// Whether the start of the file has been checked for a byte order mark and a JSON array.
     started: bool,
     /// The line number of the last record in this file, from 1.
@@ -38,6 +37,13 @@ pub struct TextInput {
     /// and its line.
     lines_before: i64,
     partition: u32,
+}
+
+/// How text is read.
+#[derive(Clone, Copy)]
+struct TextRules {
+    /// Whether the format is JSON lines: an input that is one JSON array gets its own message.
+    json: bool,
     /// Whether an incomplete last line is left for a later run.
     leaves_open_line: bool,
 }
@@ -57,7 +63,7 @@ impl TextInput {
         Self {
             bytes,
             splitter,
-            json,
+            rules: TextRules { json, leaves_open_line: false },
             records: Records::default(),
             chunk: BufferPool::new(READ_BYTES),
             start: 0,
@@ -67,13 +73,13 @@ impl TextInput {
             line: 0,
             lines_before: 0,
             partition,
-            leaves_open_line: false,
         }
     }
 
     /// Leaves an incomplete last line for a later run, which reads the file from there.
-    pub fn leaving_open_line(self) -> Self {
-        Self { leaves_open_line: self.json, ..self }
+    pub fn leaving_open_line(mut self) -> Self {
+        self.rules.leaves_open_line = self.rules.json;
+        self
     }
 
     /// Returns the bytes that it reads.
@@ -106,7 +112,7 @@ impl TextInput {
     /// Maps the rest of the buffer after the end of the file: an incomplete last line is a record too.
     pub fn close(&mut self, ingest: &mut Ingest) -> Result<()> {
         let rest = &self.chunk.buffer[self.start..self.end];
-        if self.leaves_open_line && !rest.is_empty() && !std::str::from_utf8(rest).is_ok_and(is_json) {
+        if self.rules.leaves_open_line && !rest.is_empty() && !std::str::from_utf8(rest).is_ok_and(is_json) {
             let message = format!("{}: the last line is incomplete; it is left for the next run", self.bytes.name());
             ingest.run().console.warn(message);
             return Ok(());
@@ -148,7 +154,7 @@ impl TextInput {
         if head.starts_with(BOM) {
             self.start += BOM.len();
         }
-        if self.json && jsonl::is_array(&self.chunk.buffer[self.start..self.end]) {
+        if self.rules.json && jsonl::is_array(&self.chunk.buffer[self.start..self.end]) {
             return Err(Error::corrupt(jsonl::ARRAY_HINT).at(self.bytes.name()));
         }
         Ok(())
@@ -158,9 +164,9 @@ impl TextInput {
     fn take(&mut self, last: bool, ingest: &mut Ingest) -> Result<()> {
         let chunk = self.chunk.lend();
         // A row that refers to a few bytes keeps the whole buffer in memory, so a buffer that is less than half full is not lent.
-        ingest.lend((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
+        ingest.mapper.lend((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
         let taken = self.take_from(&chunk, last, ingest);
-        ingest.lend(None);
+        ingest.mapper.lend(None);
         let start = self.chunk.reclaim(chunk, self.start..self.end);
         (self.start, self.end) = (start, start + self.end - self.start);
         taken

@@ -4,7 +4,7 @@
 //! and letters of the stage (rows that it or an output rejected). The first row or a full buffer opens the output.
 
 use super::{Output, OutputReport};
-use crate::checkpoint::log::Part;
+use crate::checkpoint::log::EpochPart;
 use crate::console::Faulty;
 use crate::counts::Counts;
 use crate::error::Result;
@@ -439,13 +439,13 @@ impl DeadLetters {
     }
 
     /// Ends the epoch in progress with the letters so far, and begins `next`; returns the part with these letters.
-    pub fn seal_epoch(&mut self, next: Epoch) -> Result<Option<Part>> {
+    pub fn seal_epoch(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
         self.flush()?;
         self.output().map_or(Ok(None), |output| output.seal_epoch(next))
     }
 
     /// Writes the letters of a complete epoch to the output.
-    pub fn commit_epoch(&mut self, epoch: Epoch, parts: &[Part]) -> Result<()> {
+    pub fn commit_epoch(&mut self, epoch: Epoch, parts: &[EpochPart]) -> Result<()> {
         let Some(output) = self.output() else { return Ok(()) };
         for rejected in output.commit_epoch(epoch, parts)? {
             self.lose(&rejected.fault, is_of_output(&rejected.row, 0));

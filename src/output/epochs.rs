@@ -4,18 +4,20 @@
 //! rows ─► OutboxWriter ─seal─► part of the epoch ─(the epoch is complete)─► commit: a transaction, or lines appended once
 //! ```
 
-use super::Target;
 use super::file::Plain;
 use super::once::{BatchId, OnceFile};
-use crate::checkpoint::directory::Directory;
-use crate::checkpoint::log::Part;
+use super::report::OutputReport;
+use crate::checkpoint::directory::CheckpointDir;
+use crate::checkpoint::log::EpochPart;
 use crate::checkpoint::part::{OutboxWriter, read_outbox};
+use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
-use crate::format::Encoder;
+use crate::format::{Encoder, Format};
+use crate::frame::End;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::store::disk::Disk;
-use crate::store::{Batches, Epoch, EpochRows};
+use crate::store::{Batches, Epoch, EpochRows, Sink};
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -27,7 +29,7 @@ const PIECE_BYTES: usize = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct EpochPlan {
     /// The directory of the checkpoint.
-    pub directory: Directory,
+    pub directory: CheckpointDir,
     /// The id of the checkpoint.
     pub checkpoint: String,
     /// The name of the stage and the output in it: `to-0`, `late`, `dlq`.
@@ -57,9 +59,15 @@ impl EpochPlan {
 pub struct EpochOutput {
     plan: EpochPlan,
     outbox: Option<OutboxWriter>,
-    pub(super) target: Box<Target>,
-    /// The file, if rows are appended to one.
-    lines: Option<LineFile>,
+    target: EpochTarget,
+}
+
+/// What gets the rows of complete epochs.
+pub(super) enum EpochTarget {
+    /// A store.
+    Store { kind: Kind, sink: Box<dyn Sink> },
+    /// A file to which lines are appended once, or a stream.
+    Text { format: &'static Format, encoder: Box<dyn Encoder>, file: Plain, lines: Option<LineFile> },
 }
 
 /// A row that a store could not hold when its epoch was committed.
@@ -71,7 +79,7 @@ pub struct RejectedRow {
 }
 
 /// A file to which the lines of an epoch are appended once.
-struct LineFile {
+pub(super) struct LineFile {
     file: OnceFile,
     /// What an empty file begins with.
     header: Vec<u8>,
@@ -87,16 +95,36 @@ struct KeptFault {
 
 impl EpochOutput {
     /// Makes the output of `target`, which is open.
-    pub(super) fn new(plan: EpochPlan, mut target: Target, disk: Disk) -> Self {
-        let lines = match &mut target {
-            Target::Encoded { file: Plain::Appended { path, header, .. }, .. } if Plain::is_regular(path) => {
-                let ledger = format!("{:016x}", xxh3_64(plan.key().as_bytes()));
-                let file = OnceFile::new(path.clone(), &ledger, disk);
-                Some(LineFile { file, header: std::mem::take(header) })
+    pub(super) fn new(plan: EpochPlan, mut target: EpochTarget, disk: Disk) -> Self {
+        if let EpochTarget::Text { file: Plain::Appended { path, header, .. }, lines, .. } = &mut target
+            && Plain::is_regular(path)
+        {
+            let ledger = format!("{:016x}", xxh3_64(plan.key().as_bytes()));
+            let file = OnceFile::new(path.clone(), &ledger, disk);
+            *lines = Some(LineFile { file, header: std::mem::take(header) });
+        }
+        Self { plan, outbox: None, target }
+    }
+
+    /// Returns the counts of a store's rows by outcome.
+    pub fn row_counts(&self) -> Option<SinkCounts> {
+        if let EpochTarget::Store { sink, .. } = &self.target { Some(sink.counts()) } else { None }
+    }
+
+    /// Returns the format of text.
+    pub fn format(&self) -> Option<&'static Format> {
+        if let EpochTarget::Text { format, .. } = &self.target { Some(format) } else { None }
+    }
+
+    /// Ends the output; every epoch is committed.
+    pub(super) fn finish(self, end: &End, report: &mut OutputReport) -> Result<()> {
+        match self.target {
+            EpochTarget::Store { sink, .. } => report.end_store(sink, end.how),
+            EpochTarget::Text { file, .. } => {
+                report.end_file(file.finish(end.how)?);
+                Ok(())
             }
-            _ => None,
-        };
-        Self { plan, outbox: None, target: Box::new(target), lines }
+        }
     }
 
     /// Adds rows to the epoch in progress.
@@ -113,33 +141,35 @@ impl EpochOutput {
 
     /// Makes the rows of the epoch in progress durable, and begins the epoch `next`. Returns the part that holds them, if there
     /// are any.
-    pub fn seal(&mut self, next: Epoch) -> Result<Option<Part>> {
+    pub fn seal(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
         self.plan.epoch = next;
         self.outbox.take().map(OutboxWriter::finish).transpose()
     }
 
     /// Writes the rows of a complete epoch to the target; a second call changes nothing. Returns the rows that it could not hold.
-    pub fn commit(&mut self, epoch: Epoch, parts: &[Part]) -> Result<Vec<RejectedRow>> {
+    pub fn commit(&mut self, epoch: Epoch, parts: &[EpochPart]) -> Result<Vec<RejectedRow>> {
         let part = self.plan.part();
         if parts.iter().all(|other| other.name != part) {
             return Ok(vec![]);
         }
         let mut rows = OutboxRows { plan: &self.plan, epoch, kind: Kind::Event };
-        match (self.target.as_mut(), &mut self.lines) {
-            (Target::Store { kind, sink }, _) => {
+        match &mut self.target {
+            EpochTarget::Store { kind, sink } => {
                 rows.kind = *kind;
                 sink.commit(epoch, &mut rows)?;
                 return self.rejected(epoch);
             }
-            (Target::Encoded { encoder, .. }, Some(lines)) => lines.append(epoch, encoder.as_mut(), &rows)?,
-            (Target::Encoded { encoder, file, buffer, .. }, None) => {
+            EpochTarget::Text { encoder, lines: Some(lines), .. } => lines.append(epoch, encoder.as_mut(), &rows)?,
+            EpochTarget::Text { encoder, file, lines: None, .. } => {
+                let mut bytes = vec![];
                 for batch in rows.batches()? {
-                    encode(encoder.as_mut(), &batch?, buffer)?;
-                    file.write(&[buffer])?;
-                    buffer.clear();
+                    encode(encoder.as_mut(), &batch?, &mut bytes)?;
+                    file.write(&[&bytes])?;
+                    bytes.clear();
                 }
+                encoder.flush(&mut bytes);
+                file.write(&[&bytes])?;
             }
-            _ => return Err(Error::broken("an output without epochs in a checkpoint")),
         }
         Ok(vec![])
     }

@@ -1,11 +1,11 @@
 //! An output that is checked before anything is read, and opened when the schema of its rows is known.
 
-use super::epochs::{EpochOutput, EpochPlan};
+use super::epochs::{EpochOutput, EpochPlan, EpochTarget};
 use super::file::{Plain, is_appended};
 use super::identity::{self, Identity};
 use super::narrow::NarrowEncoder;
+use super::open::{Output, Target};
 use super::spec::{OutputSpec, standard_format, written};
-use super::{Output, Target};
 use crate::console::Console;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
@@ -280,14 +280,20 @@ impl OutputPlan {
                 Target::Store { kind, sink: (store.open)(&location, &options)? }
             }
         };
-        let sink = match epochs.filter(|_| !matches!(sink, Target::Null)) {
-            Some(plan) => Target::Epochs(EpochOutput::new(plan, sink, run.io.disk())),
-            None => sink,
+        let sink = match (epochs, sink) {
+            (Some(plan), Target::Store { kind, sink }) => {
+                Target::Epochs(EpochOutput::new(plan, EpochTarget::Store { kind, sink }, run.io.disk()))
+            }
+            (Some(plan), Target::Encoded { format, encoder, file, .. }) => {
+                let target = EpochTarget::Text { format, encoder, file, lines: None };
+                Target::Epochs(EpochOutput::new(plan, target, run.io.disk()))
+            }
+            (_, sink) => sink,
         };
         if is_remote {
             up.set(true);
         }
-        Ok(Output { name, sink, rows: 0, rejected: 0, parts, metrics: run.metrics.clone(), clock: run.clock.clone() })
+        Ok(Output::new(name, sink, parts, run))
     }
 }
 

@@ -2,13 +2,17 @@
 
 use super::*;
 use crate::clock::Clock;
-use crate::format::EncodeOptions;
+use crate::error::{ErrorKind, Result};
+use crate::format::{EncodeOptions, Format};
 use crate::format::{by_extension, frames, jsonl};
+use crate::frame::{End, How};
+use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::letters::Builder;
 use crate::run::Run;
 use crate::run::io::{Io, Pipe};
 use crate::store::disk::Disk;
+use arrow::array::RecordBatch;
 use std::path::Path;
 use std::rc::Rc;
 

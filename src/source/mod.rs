@@ -234,7 +234,7 @@ impl Source {
 
     /// Returns the defaults that the mapping used.
     pub fn defaults(&self) -> mapping::Defaults {
-        self.ingest.defaults()
+        self.ingest.mapper.defaults()
     }
 
     /// Returns the names in the filter of the source that had no value in any row.
@@ -249,7 +249,7 @@ impl Source {
 
     /// Warns of properties in a batch that have the name of a column in an expression.
     pub fn warn_of_shadows(&mut self, batch: &RecordBatch) {
-        let met = self.shadows.met(batch) | self.ingest.shadowed();
+        let met = self.shadows.met(batch) | self.ingest.mapper.shadowed();
         self.shadows.warnings(met).for_each(|warning| self.run.console.say(warning));
     }
 
@@ -292,18 +292,17 @@ impl Source {
         self.ingest.flush()?;
         let running = self.running.front().map(|running| &running.input);
         let reached = running.or(self.ended.last()).map_or(vec![], |input| input.reached(&mut self.ingest));
-        Ok((self.ingest.items().0, reached))
+        Ok((self.ingest.outbox.queued(), reached))
     }
 
     /// Returns the number of items that the stage has taken.
     pub fn taken(&self) -> u64 {
-        self.ingest.items().1
+        self.ingest.outbox.taken()
     }
 
     /// Whether the stage has not taken every item.
     fn is_queued(&self) -> bool {
-        let (queued, taken) = self.ingest.items();
-        queued > taken
+        self.ingest.outbox.queued() > self.ingest.outbox.taken()
     }
 
     /// Whether the rows of the current input carry partitions of their own, as frames do.
@@ -489,7 +488,7 @@ impl Source {
     /// Whether the stage has taken exactly the records before [`Source::positions`], so that an epoch may end here. The incomplete batch
     /// stays as it is: batches, and so the panes of windows, do not depend on the time at which epochs end.
     pub fn is_between_batches(&mut self) -> bool {
-        !self.ingest.holds_records() && !self.is_queued() && self.ingest.read_positions().is_exact()
+        !self.ingest.holds_records() && !self.is_queued() && self.ingest.read.is_exact()
     }
 
     /// Returns the positions of the files for a checkpoint. The stage has taken every row before them.

@@ -85,7 +85,7 @@ impl FilePositions {
         if let Some(former) = known.map(|at| &self.positions.files[at]) {
             position.last = former.last;
             position.partitions = former.partitions.clone();
-            ingest.read_positions().skip_to(former.last);
+            ingest.read.skip_to(former.last);
             for PartitionTime { origin: own, name, stream_time } in &former.partitions {
                 let partition = ingest.stamper.partition(own.as_deref().unwrap_or(origin), name);
                 ingest.stamper.resume(partition, Some(*stream_time));
@@ -107,7 +107,7 @@ impl FilePositions {
     /// Keeps the position of the file that is being read. The stage has taken every record before it.
     fn note(&mut self, ingest: &mut Ingest) {
         let Some(current) = &mut self.current else { return };
-        let Some(last) = ingest.read_positions().complete() else { return };
+        let Some(last) = ingest.read.complete() else { return };
         let times = ingest.stamper.stream_times(current.input).map(|(origin, name, stream_time)| PartitionTime {
             origin: Some(origin.to_owned()).filter(|own| *own != current.origin),
             name: name.to_owned(),

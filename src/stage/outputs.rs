@@ -4,7 +4,7 @@
 
 use super::operator::{Collector, Message};
 use super::progress::ProgressLine;
-use crate::checkpoint::log::Part;
+use crate::checkpoint::log::EpochPart;
 use crate::counts::{Counts, SinkCounts};
 use crate::error::Result;
 use crate::format::Format;
@@ -129,7 +129,7 @@ impl Outputs {
     }
 
     /// Ends the epoch in progress in every output and begins `next`. Returns the parts with their rows, which are durable.
-    pub fn seal_epoch(&mut self, next: Epoch) -> Result<Vec<Part>> {
+    pub fn seal_epoch(&mut self, next: Epoch) -> Result<Vec<EpochPart>> {
         let mut parts = vec![];
         for output in self.outputs.iter_mut().chain(&mut self.side) {
             parts.extend(output.seal_epoch(next)?);
@@ -139,7 +139,7 @@ impl Outputs {
     }
 
     /// Writes the rows of a complete epoch to every output. Rows that one cannot hold become dead letters of the epoch in progress.
-    pub fn commit_epoch(&mut self, epoch: Epoch, parts: &[Part]) -> Result<()> {
+    pub fn commit_epoch(&mut self, epoch: Epoch, parts: &[EpochPart]) -> Result<()> {
         for output in self.outputs.iter_mut().chain(&mut self.side) {
             let rejected = output.commit_epoch(epoch, parts)?;
             push_rejected(&rejected, &mut self.dead, &mut self.refused)?;

@@ -2,16 +2,13 @@
 
 use super::correct::Corrections;
 use super::location::Location;
-use super::sink::{OpenOptions, Sink};
+use super::sink::{Batches, OpenOptions, Sink};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::span::Span;
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use std::fmt;
-
-/// Batches that are read back.
-pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
 
 /// Returns the batches that `next` yields up to the end or the first error.
 pub fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>> + 'static) -> Batches {

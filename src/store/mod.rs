@@ -38,9 +38,9 @@ mod sqlite;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::replay::ledger::Ledger;
-pub use definition::{Batches, CorrectionStore, ReadRequest, Store, StoreReader, StreamExtent, Tables, batches};
+pub use definition::{CorrectionStore, ReadRequest, Store, StoreReader, StreamExtent, Tables, batches};
 pub use location::Location;
-pub use sink::{Epoch, EpochRows, Notice, OpenOptions, Sink, SinkOutcome};
+pub use sink::{Batches, Epoch, EpochRows, Notice, OpenOptions, Sink, SinkOutcome};
 
 /// Returns the store with this scheme.
 pub fn by_scheme(scheme: &str) -> Option<&'static Store> {

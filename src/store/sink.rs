@@ -6,7 +6,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::metrics::Up;
-use crate::store::definition::Batches;
 use crate::store::disk::Disk;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
@@ -82,6 +81,9 @@ pub trait Sink {
         self.finish()
     }
 }
+
+/// Batches that are read back.
+pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
 
 /// The rows of one epoch for one store.
 pub trait EpochRows {

@@ -5,10 +5,12 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// The time between two rotations.
+/// The least time between two rotations. A file that was renamed before the tool could open it is reported as lost, so on a machine
+/// under load the next rotation waits until the tool has opened it.
 const APART: Duration = Duration::from_millis(200);
 
 /// evt-ingest that follows names, and the writers of these files.
@@ -40,6 +42,14 @@ impl Scene {
         let (head, tail) = line.split_at(self.draws.below(line.len() as u64) as usize);
         file.write_all(head.as_bytes()).expect("writable");
         file.write_all(tail.as_bytes()).expect("writable");
+    }
+
+    /// Whether the tool has opened the file that has this name now.
+    fn has_open(&self, name: &str) -> bool {
+        let named = std::fs::metadata(self.dir.path(name)).expect("a file");
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.run.id())).expect("it runs");
+        let mut open = files.filter_map(|file| std::fs::metadata(file.ok()?.path()).ok());
+        open.any(|file| (file.dev(), file.ino()) == (named.dev(), named.ino()))
     }
 
     fn said(&self) -> String {
@@ -124,6 +134,7 @@ fn script(name: &str, draws: Draws) {
         let writer = std::mem::replace(&mut writers[at], scene.open(names[at]));
         late.push((writer, begun + Duration::from_millis(scene.draws.below(2000))));
         std::thread::park_timeout(APART.saturating_sub(begun.elapsed()));
+        eventually("the new file is open", || scene.has_open(names[at]));
     }
     scene.ends();
 }

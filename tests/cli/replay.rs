@@ -1,7 +1,7 @@
 //! The replay of dead letters: repaired, validated again, and written once.
 
 use crate::broker::Bench;
-use crate::harness::{Dir, Draws, Run, ask, python, status};
+use crate::harness::{Dir, Draws, Run, ask, eventually, python, status};
 use crate::servers::{postgres, psql};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -394,11 +394,16 @@ fn letters_are_replayed_into_a_topic_once() {
     let uri = bench.uri(&topic, "");
     let mut draws = Draws::new();
     kill_and_finish(&dir, &mut draws, 6, &["--ledger", "sqlite:replay.db", "--to", &uri, "--rate", "1000"]);
-    let records = bench.committed_records(&topic);
+    // The broker shows the records of a transaction some time after it has acknowledged the commit.
+    let (expected, mut records) = (repairable(3000), vec![]);
+    eventually("all transactions are visible", || {
+        records = bench.committed_records(&topic);
+        records.len() >= expected.len()
+    });
     let found: Vec<String> =
         records.iter().map(|record| record["event_id"].as_str().expect("an id").to_owned()).collect();
     assert_eq!(found.len(), BTreeSet::from_iter(&found).len(), "{draws}: a record occurs twice");
-    assert_eq!(BTreeSet::from_iter(found), repairable(3000), "{draws}");
+    assert_eq!(BTreeSet::from_iter(found), expected, "{draws}");
     let db = Connection::open(dir.path("replay.db")).expect("it opens");
     let id: String = db.query_row("SELECT id FROM replay_ledger", [], |row| row.get(0)).expect("an id");
     let last = count(&dir, "replay.db", "SELECT max(batch) FROM replay_batches WHERE state = 'done'");
@@ -422,7 +427,12 @@ fn a_replayed_record_has_the_key_the_headers_and_the_time_of_its_record() {
         bench.uri(&again, "")
     );
     dir.shell(&line).succeeds();
-    let records = bench.records(&again);
+    // The broker shows the records of a transaction some time after it has acknowledged the commit.
+    let mut records = vec![];
+    eventually("the transaction is visible", || {
+        records = bench.records(&again);
+        !records.is_empty()
+    });
     assert_eq!(records.len(), 1);
     assert_eq!(records[0].key.as_deref(), Some(b"key".as_slice()));
     assert_eq!(records[0].headers, [("trace".to_owned(), Some(b"t-1".to_vec()))]);

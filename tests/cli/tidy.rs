@@ -32,7 +32,7 @@ const TABLES: [&str; 4] = ["src/format", "src/kind", "src/op/aggregate", "src/to
 const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "types"];
 
 /// Modules from the bottom to the top; each may import its own layer and those before it.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["error", "counts", "parse", "ratio", "time", "json", "kind"],
     &["avro"],
     &["format", "frame", "expr", "mapping", "op", "view", "generate", "alert", "reconcile", "replay"],
@@ -40,6 +40,7 @@ const LAYERS: [&[&str]; 12] = [
     &["clock", "secret", "console", "metrics", "service", "stop", "https", "registry", "store"],
     &["notify"],
     &["run"],
+    &["checkpoint"],
     &["uri"],
     &["http", "ingest", "input", "kafka", "output", "source", "spool"],
     &["stage"],
