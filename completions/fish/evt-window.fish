@@ -10,11 +10,14 @@ complete -c evt-window -l align -d 'Shift the start of all windows by DURATION, 
 complete -c evt-window -l out-of-orderness -d 'Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input' -r
 complete -c evt-window -l emit -d 'Emit a pane whenever a window fires, or one final row when its state is dropped' -r -f -a "panes\t''
 final\t''"
-complete -c evt-window -l at-end -d 'Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal]' -r -f -a "fire\t''
+complete -c evt-window -l at-end -d 'Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]' -r -f -a "fire\t''
 hold\t''"
 complete -c evt-window -l idle-after -d 'Exclude a partition from the watermark once it is idle this long; results then depend on timing' -r
 complete -c evt-window -l new-partitions -d 'Accept partitions that appear after windows have closed; their rows may be late, and results depend on timing' -r -f -a "late\t''"
 complete -c evt-window -l late -d 'Write late events to URI; without it they are counted and lost, and the exit status is 1' -r
+complete -c evt-window -l checkpoint -d 'Keep state and positions in DIR, and write each row once, whatever stops the run (evt-checkpoint(5))' -r -F
+complete -c evt-window -l checkpoint-every -d 'End an epoch, whose rows become visible together, every DURATION' -r
+complete -c evt-window -l keep-epochs -d 'Keep the last N complete epochs' -r
 complete -c evt-window -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
 complete -c evt-window -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-window -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r

@@ -39,7 +39,7 @@ pub fn given_up(error: Error, name: &str, outcome: &str) -> Error {
 /// One output of a run.
 pub struct Output {
     name: String,
-    sink: Target,
+    sink: OpenTarget,
     rows: u64,
     /// Rows that the output rejected, at once or later.
     rejected: u64,
@@ -50,18 +50,18 @@ pub struct Output {
 }
 
 /// Where an open output writes.
-pub(super) enum Target {
+pub(super) enum OpenTarget {
     Null,
     Frames { encoder: FrameEncoder, file: Plain },
     Encoded { format: &'static Format, encoder: Box<dyn format::Encoder>, file: Plain, buffer: Vec<u8>, control: bool },
     Store { kind: Kind, sink: Box<dyn Sink> },
     Kafka(Box<KafkaOutput>),
-    Epochs(EpochOutput),
+    Epochs(Box<EpochOutput>),
 }
 
 impl Output {
     /// Makes an output of an open target.
-    pub(super) fn new(name: String, sink: Target, parts: OutputParts, run: &Run) -> Self {
+    pub(super) fn new(name: String, sink: OpenTarget, parts: OutputParts, run: &Run) -> Self {
         Self { name, sink, rows: 0, rejected: 0, parts, metrics: run.metrics.clone(), clock: run.clock.clone() }
     }
 
@@ -83,7 +83,7 @@ impl Output {
 
     /// Returns the rows that brokers have rejected since the last call, after [`Output::write`] accepted them.
     pub fn take_rejected(&mut self) -> Vec<RejectedRecord> {
-        let Target::Kafka(topic) = &mut self.sink else { return vec![] };
+        let OpenTarget::Kafka(topic) = &mut self.sink else { return vec![] };
         let rejected = topic.take_rejected();
         self.rejected += rejected.len() as u64;
         rejected
@@ -91,7 +91,7 @@ impl Output {
 
     /// Waits until the brokers have acknowledged or rejected every row.
     pub fn conclude(&mut self) -> Result<()> {
-        if let Target::Kafka(topic) = &mut self.sink { topic.settle() } else { Ok(()) }
+        if let OpenTarget::Kafka(topic) = &mut self.sink { topic.settle() } else { Ok(()) }
     }
 
     /// Returns the number of rows passed to [`Output::write`] so far, without those that the output rejected.
@@ -102,21 +102,21 @@ impl Output {
     /// Returns the counts of a store's rows by outcome; `None` for other outputs.
     pub fn row_counts(&self) -> Option<SinkCounts> {
         match &self.sink {
-            Target::Store { sink, .. } => Some(sink.counts()),
-            Target::Epochs(output) => output.row_counts(),
+            OpenTarget::Store { sink, .. } => Some(sink.counts()),
+            OpenTarget::Epochs(output) => output.row_counts(),
             _ => None,
         }
     }
 
     /// Ends the epoch in progress and begins `next`; returns the part with its rows. `None` without rows or without a checkpoint.
     pub fn seal_epoch(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
-        let Target::Epochs(output) = &mut self.sink else { return Ok(None) };
+        let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(None) };
         output.seal(next).map_err(|error| error.at(self.name.clone()))
     }
 
     /// Writes the rows of a complete epoch; returns those that the target could not hold.
     pub fn commit_epoch(&mut self, epoch: Epoch, parts: &[EpochPart]) -> Result<Vec<RejectedRow>> {
-        let Target::Epochs(output) = &mut self.sink else { return Ok(vec![]) };
+        let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(vec![]) };
         let rejected = output.commit(epoch, parts).map_err(|error| error.at(self.name.clone()))?;
         self.rejected += rejected.len() as u64;
         Ok(rejected)
@@ -124,19 +124,19 @@ impl Output {
 
     /// Returns the rows of a committed epoch that the target could not hold.
     pub fn rejected_in(&self, epoch: Epoch) -> Result<Vec<RejectedRow>> {
-        let Target::Epochs(output) = &self.sink else { return Ok(vec![]) };
+        let OpenTarget::Epochs(output) = &self.sink else { return Ok(vec![]) };
         output.rejected(epoch).map_err(|error| error.at(self.name.clone()))
     }
 
     fn write_rows(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
         let name = &self.name;
         match &mut self.sink {
-            Target::Null => {}
-            Target::Frames { encoder, file } => {
+            OpenTarget::Null => {}
+            OpenTarget::Frames { encoder, file } => {
                 let pieces = encoder.batch(batch)?;
                 file.write_pieces(&pieces).map_err(|error| error.at(name.clone()))?;
             }
-            Target::Encoded { encoder, file, buffer, .. } => {
+            OpenTarget::Encoded { encoder, file, buffer, .. } => {
                 let written = match encoder.slices(batch) {
                     Some(slices) => file.write(&slices),
                     None => {
@@ -147,11 +147,11 @@ impl Output {
                 buffer.clear();
                 written.map_err(|error| error.at(name.clone()))?;
             }
-            Target::Kafka(topic) => {
+            OpenTarget::Kafka(topic) => {
                 return topic.write(batch, headers);
             }
-            Target::Epochs(output) => output.write(batch).map_err(|error| error.at(name.clone()))?,
-            Target::Store { kind, sink } => {
+            OpenTarget::Epochs(output) => output.write(batch).map_err(|error| error.at(name.clone()))?,
+            OpenTarget::Store { kind, sink } => {
                 let before = sink.counts().taken;
                 let written = sink.write(*kind, batch).map_err(|error| error.at(name.clone()));
                 let refused = written.map_err(|error| {
@@ -167,12 +167,12 @@ impl Output {
     /// Writes a control message if the output can carry it: frames, topics, and watermarks as lines of text with `--control`.
     pub fn control(&mut self, message: &Control) -> Result<()> {
         match &mut self.sink {
-            Target::Frames { encoder, file } => {
+            OpenTarget::Frames { encoder, file } => {
                 let pieces = encoder.control(message)?;
                 file.write_pieces(&pieces)
             }
-            Target::Kafka(topic) => topic.control(message),
-            Target::Encoded { file, control: true, .. } => match message {
+            OpenTarget::Kafka(topic) => topic.control(message),
+            OpenTarget::Encoded { file, control: true, .. } => match message {
                 Control::Watermark(instant) => {
                     let instant = crate::time::format_instant(*instant);
                     file.write(&[format!("{{\"$evt\":{{\"watermark\":\"{instant}\"}}}}\n").as_bytes()])
@@ -186,15 +186,15 @@ impl Output {
     /// Does time-driven work of a store or a topic.
     pub fn tick(&mut self) -> Result<()> {
         match &mut self.sink {
-            Target::Store { sink, .. } => sink.tick().map_err(|error| error.at(self.name.clone())),
-            Target::Kafka(topic) => topic.tick(),
+            OpenTarget::Store { sink, .. } => sink.tick().map_err(|error| error.at(self.name.clone())),
+            OpenTarget::Kafka(topic) => topic.tick(),
             _ => Ok(()),
         }
     }
 
     /// Writes the rows that the encoder holds back, so that a waiting reader gets them.
     pub fn flush(&mut self) -> Result<()> {
-        let Target::Encoded { encoder, file, buffer, .. } = &mut self.sink else { return Ok(()) };
+        let OpenTarget::Encoded { encoder, file, buffer, .. } = &mut self.sink else { return Ok(()) };
         encoder.flush(buffer);
         let written = file.write(&[buffer]).map_err(|error| error.at(self.name.clone()));
         buffer.clear();
@@ -205,27 +205,27 @@ impl Output {
     pub fn settle(&mut self) -> Result<()> {
         self.flush()?;
         match &mut self.sink {
-            Target::Encoded { file, .. } => file.settle(),
-            Target::Store { sink, .. } => sink.settle().map_err(|error| error.at(self.name.clone())),
-            Target::Kafka(topic) => topic.settle(),
-            Target::Null | Target::Frames { .. } | Target::Epochs(_) => Ok(()),
+            OpenTarget::Encoded { file, .. } => file.settle(),
+            OpenTarget::Store { sink, .. } => sink.settle().map_err(|error| error.at(self.name.clone())),
+            OpenTarget::Kafka(topic) => topic.settle(),
+            OpenTarget::Null | OpenTarget::Frames { .. } | OpenTarget::Epochs(_) => Ok(()),
         }
     }
 
     /// Returns the format of a file or of standard output; `None` for a store, a topic or no output.
     pub fn format(&self) -> Option<&'static Format> {
         match &self.sink {
-            Target::Null | Target::Store { .. } | Target::Kafka(_) => None,
-            Target::Epochs(output) => output.format(),
-            Target::Frames { .. } => Some(&format::frames::FORMAT),
-            Target::Encoded { format, .. } => Some(format),
+            OpenTarget::Null | OpenTarget::Store { .. } | OpenTarget::Kafka(_) => None,
+            OpenTarget::Epochs(output) => output.format(),
+            OpenTarget::Frames { .. } => Some(&format::frames::FORMAT),
+            OpenTarget::Encoded { format, .. } => Some(format),
         }
     }
 
     /// Writes the tool's own text after the rows so far; frames, stores and topics ignore it.
     pub fn text(&mut self, text: &str) -> Result<()> {
         self.flush()?;
-        let Target::Encoded { file, .. } = &mut self.sink else { return Ok(()) };
+        let OpenTarget::Encoded { file, .. } = &mut self.sink else { return Ok(()) };
         file.write(&[text.as_bytes()]).map_err(|error| error.at(self.name.clone()))
     }
 
@@ -233,25 +233,25 @@ impl Output {
     pub fn finish(self, end: &End) -> Result<OutputReport> {
         let mut report = OutputReport { name: self.name, rows: self.rows, ..OutputReport::default() };
         match self.sink {
-            Target::Null => {}
-            Target::Epochs(output) => output.finish(end, &mut report)?,
-            Target::Frames { mut encoder, mut file } => {
+            OpenTarget::Null => {}
+            OpenTarget::Epochs(output) => output.finish(end, &mut report)?,
+            OpenTarget::Frames { mut encoder, mut file } => {
                 let last = Control::End(End { rows: encoder.rows(), ..*end });
                 let mut pieces = encoder.control(&last)?;
                 pieces.push(encoder.finish().into());
                 file.write_pieces(&pieces)?;
                 report.end_file(file.finish(end.how)?);
             }
-            Target::Encoded { mut encoder, mut file, mut buffer, .. } => {
+            OpenTarget::Encoded { mut encoder, mut file, mut buffer, .. } => {
                 encoder.finish(&mut buffer)?;
                 file.write(&[&buffer])?;
                 report.end_file(file.finish(end.how)?);
             }
-            Target::Kafka(mut topic) => {
+            OpenTarget::Kafka(mut topic) => {
                 topic.control(&Control::End(End { rows: report.rows, ..*end }))?;
                 report.counts = Some(topic.finish()?);
             }
-            Target::Store { sink, .. } => report.end_store(sink, end.how)?,
+            OpenTarget::Store { sink, .. } => report.end_store(sink, end.how)?,
         }
         Ok(report)
     }

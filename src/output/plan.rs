@@ -4,7 +4,7 @@ use super::epochs::{EpochOutput, EpochPlan, EpochTarget};
 use super::file::{Plain, is_appended};
 use super::identity::{self, Identity};
 use super::narrow::NarrowEncoder;
-use super::open::{Output, Target};
+use super::open::{OpenTarget, Output};
 use super::spec::{OutputSpec, standard_format, written};
 use crate::console::Console;
 use crate::counts::SinkCounts;
@@ -252,7 +252,7 @@ impl OutputPlan {
         let (parts, schema) = OutputParts::of(schema, place.is_framed());
         let schema = &schema;
         let sink = match place {
-            Destination::Null => Target::Null,
+            Destination::Null => OpenTarget::Null,
             Destination::Standard(format) => {
                 encoded(Plain::Standard(run.io.stdout()?), format, schema, &spec, &run.console)?
             }
@@ -261,7 +261,7 @@ impl OutputPlan {
                 encoded(file, format, schema, &spec, &run.console)?
             }
             Destination::Kafka(address, limit) => {
-                Target::Kafka(Box::new(KafkaOutput::open(&address, limit, up.clone(), schema, run)?))
+                OpenTarget::Kafka(Box::new(KafkaOutput::open(&address, limit, up.clone(), schema, run)?))
             }
             Destination::Store(store, location) => {
                 let kind =
@@ -277,16 +277,16 @@ impl OutputPlan {
                     let (pipeline, run) = (epochs.key(), epochs.checkpoint.clone());
                     options = OpenOptions { pipeline, run, epochs: true, ..options };
                 }
-                Target::Store { kind, sink: (store.open)(&location, &options)? }
+                OpenTarget::Store { kind, sink: (store.open)(&location, &options)? }
             }
         };
         let sink = match (epochs, sink) {
-            (Some(plan), Target::Store { kind, sink }) => {
-                Target::Epochs(EpochOutput::new(plan, EpochTarget::Store { kind, sink }, run.io.disk()))
+            (Some(plan), OpenTarget::Store { kind, sink }) => {
+                OpenTarget::Epochs(Box::new(EpochOutput::new(plan, EpochTarget::Store { kind, sink }, run.io.disk())))
             }
-            (Some(plan), Target::Encoded { format, encoder, file, .. }) => {
+            (Some(plan), OpenTarget::Encoded { format, encoder, file, .. }) => {
                 let target = EpochTarget::Text { format, encoder, file, lines: None };
-                Target::Epochs(EpochOutput::new(plan, target, run.io.disk()))
+                OpenTarget::Epochs(Box::new(EpochOutput::new(plan, target, run.io.disk())))
             }
             (_, sink) => sink,
         };
@@ -319,11 +319,11 @@ fn encoded(
     schema: &SchemaRef,
     spec: &OutputSpec,
     console: &Console,
-) -> Result<Target> {
+) -> Result<OpenTarget> {
     let Some(open) = format.output else {
         let (encoder, head) = FrameEncoder::new(schema.clone());
         file.write(&[&head])?;
-        return Ok(Target::Frames { encoder, file });
+        return Ok(OpenTarget::Frames { encoder, file });
     };
     let mut begin = |schema: &SchemaRef| file.begin(|| beginning(open, schema, spec), format.is_json, console);
     let (mut append, mut narrow) = (false, None);
@@ -351,5 +351,5 @@ fn encoded(
         encoder = Box::new(NarrowEncoder { encoder, columns });
     }
     let control = spec.control && format.notes == Some(Notes::Json);
-    Ok(Target::Encoded { format, encoder, file, buffer: vec![], control })
+    Ok(OpenTarget::Encoded { format, encoder, file, buffer: vec![], control })
 }

@@ -202,6 +202,10 @@ impl Tool for Args {
             "Compute the metrics of a file; keep late events.",
             "evt-ingest events.jsonl | evt-window -m metrics.toml --late late.jsonl -o jsonl",
         ),
+        (
+            "Go on with the open windows of the run before, as a job of cron does.",
+            "evt-window --checkpoint state/ -m metrics.toml events.jsonl --late late.jsonl --to sqlite:m.db",
+        ),
         ("Check and explain a metrics file.", "evt-window -m metrics.toml --check"),
     ];
 

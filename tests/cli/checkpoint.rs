@@ -1,6 +1,7 @@
 //! `--checkpoint`: jobs that continue, runs that are killed or replaced, and outputs that get each row once.
 
 use crate::harness::{Dir, Draws, Run, ended, eventually};
+use crate::servers::{postgres, psql, redis};
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
@@ -129,6 +130,23 @@ fn cut(dir: &Dir, bytes: &[u8], files: &[(&str, usize)]) {
     }
 }
 
+/// Kills a run up to `times` times at positions that the seed determines, then lets it end.
+fn run_with_kills(job: &Job, args: &[&str], draws: &mut Draws, times: u64) -> u32 {
+    let mut kills = 0;
+    for _ in 0..times {
+        let mut run = job.start(&[&["--checkpoint-every", "5ms"], args].concat());
+        let mut polls = draws.below(300);
+        eventually("the run is killed or has ended", || {
+            polls = polls.saturating_sub(1);
+            polls == 0 || run.try_wait().expect("a child").is_some()
+        });
+        run.kill().expect("killed");
+        kills += u32::from(ended("the killed run", &mut run) == 137);
+    }
+    job.run(args).succeeds();
+    kills
+}
+
 /// Events in the order of their times, so that none is late for a window that another file has closed.
 fn ordered(minutes: std::ops::Range<i64>) -> String {
     let line = |second: i64| {
@@ -234,7 +252,6 @@ fn a_job_that_has_fired_its_windows_takes_no_further_rows() {
     assert_same(&job.results(), &before, "after an error");
 }
 
-/// Kills each run at a position that the seed determines, until it ends by itself.
 #[test]
 fn runs_that_are_killed_at_random_leave_what_undisturbed_runs_leave() {
     let mut draws = Draws::new();
@@ -247,17 +264,7 @@ fn runs_that_are_killed_at_random_leave_what_undisturbed_runs_leave() {
     for (file, at_end) in [("a.jsonl", "hold"), ("b.jsonl", "hold"), ("c.jsonl", "fire")] {
         let args = ["-q", "--at-end", at_end, file];
         calm.run(&args).succeeds();
-        for _ in 0..6 {
-            let mut run = wild.start(&[&["--checkpoint-every", "5ms"], &args[..]].concat());
-            let mut polls = draws.below(300);
-            eventually("the run is killed or has ended", || {
-                polls = polls.saturating_sub(1);
-                polls == 0 || run.try_wait().expect("a child").is_some()
-            });
-            run.kill().expect("killed");
-            kills += u32::from(ended("the killed run", &mut run) == 137);
-        }
-        wild.run(&args).succeeds();
+        kills += run_with_kills(&wild, &args, &mut draws, 6);
     }
     assert!(kills >= 4, "{draws}: only {kills} runs were killed");
     let (expected, found) = (calm.results(), wild.results());
@@ -378,4 +385,66 @@ fn a_new_metric_begins_with_its_first_whole_window() {
     assert_eq!(added.len(), 2, "{added:?}");
     assert!(added[0].contains("T00:12:00.000000Z 2026-01-01T00:16:00.000000Z {} 60.0 60 "), "{added:?}");
     assert_eq!(of("events ").len(), 40, "20 minutes of two types");
+}
+
+/// The last row of each window as a store shows it.
+fn shown(dir: &Dir, uri: &str) -> Vec<String> {
+    let text = |row: &Value| {
+        let names = ["metric_name", "window_start", "window_end", "dimensions", "value", "rows"];
+        names.map(|name| row[name].to_string()).join(" ")
+    };
+    let mut rows: Vec<String> =
+        dir.run("evt-view", &["-q", "-o", "jsonl", uri]).succeeds().rows().iter().map(text).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn every_store_gets_each_row_once_although_runs_are_killed() {
+    let (Some((redis, ..)), Some((postgres, server, schema))) = (redis(), postgres()) else { return };
+    let mut draws = Draws::new();
+    let calm = Job::new("stores-calm", &OUTPUTS);
+    let flags = ["--dlq", "null:", "--late", "null:", "--to", &postgres, "--to", &redis, "--to", "parquet:lake"];
+    let wild = Job::new("stores-wild", &flags);
+    let events = generated(&calm.dir, 12_000);
+    let mut kills = 0;
+    for (file, at_end, lines) in [("a.jsonl", "hold", 6_000), ("b.jsonl", "fire", 7_000)] {
+        for job in [&calm, &wild] {
+            cut(&job.dir, &events, &[("a.jsonl", 6_000), ("b.jsonl", lines)]);
+        }
+        let args = ["-q", "--at-end", at_end, file];
+        calm.run(&args).succeeds();
+        kills += run_with_kills(&wild, &args, &mut draws, 6);
+    }
+    assert!(kills >= 3, "{draws}: only {kills} runs were killed");
+    let expected = shown(&calm.dir, "sqlite:m.db?table=aggregated_metrics");
+    assert!(expected.len() > 1000, "{}", expected.len());
+    let table = format!("{postgres}&table=aggregated_metrics");
+    for uri in ["parquet:lake", &redis, &table] {
+        assert!(shown(&wild.dir, uri) == expected, "{draws}: {uri}");
+    }
+    let counted = psql(&wild.dir, &server, &schema, r#"SELECT count(*), sum("rows") FROM aggregated_metrics"#);
+    let db = Connection::open(calm.dir.path("m.db")).expect("a database");
+    let sql = r#"SELECT count(*) || '|' || sum("rows") FROM aggregated_metrics"#;
+    let of_calm: String = db.query_row(sql, [], |row| row.get(0)).expect("a row");
+    assert_eq!(counted.trim(), of_calm);
+}
+
+/// A store rejects a row only when its epoch is committed. The letter is in the next epoch.
+#[test]
+fn a_row_that_a_store_cannot_hold_is_one_dead_letter() {
+    let Some((postgres, server, schema)) = postgres() else { return };
+    let job = Job::new("rejected", &["--late", "null:", "--dlq", "dead.jsonl", "--to", &postgres]);
+    job.dir.write("m.toml", "[[metric]]\nname = \"n\"\nby = [\"user_id\"]\nsize = \"1m\"\n");
+    job.dir.write("a.jsonl", ordered(0..3).replacen("\"u0\"", "\"u\\u0000\"", 1));
+    job.dir.write("b.jsonl", ordered(3..6));
+    job.run(&["-q", "a.jsonl"]).succeeds();
+    let letters = job.dir.rows("dead.jsonl");
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!(letters[0]["error_type"], "SinkError");
+    job.run(&["-q", "a.jsonl"]).succeeds();
+    job.run(&["-q", "--at-end", "fire", "b.jsonl"]).succeeds();
+    assert_eq!(job.dir.rows("dead.jsonl").len(), 1);
+    let events = psql(&job.dir, &server, &schema, r#"SELECT sum("rows") FROM aggregated_metrics"#);
+    assert_eq!(events.trim(), "89", "all but one of 90 events");
 }

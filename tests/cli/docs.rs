@@ -121,7 +121,7 @@ fn commands(section: &str) -> Vec<String> {
 fn the_daily_jobs_of_the_manual_count_each_event_once_whatever_the_pieces() {
     let dir = Dir::new("daily");
     let blocks = commands("DAILY JOBS");
-    let [pieces, day] = &blocks[..] else { panic!("{blocks:?}") };
+    let [_, pieces, day] = &blocks[..] else { panic!("{blocks:?}") };
     // Two days of events, out of order by up to an hour; each piece begins before the other has ended.
     dir.shell(&format!(
         "cp {ROOT}/examples/metrics.toml . \
@@ -146,6 +146,30 @@ fn the_daily_jobs_of_the_manual_count_each_event_once_whatever_the_pieces() {
                  | evt-sink -q --to sqlite:wrong.db; echo $?; done";
     let run = dir.shell(wrong).succeeds();
     assert!(run.stderr().contains("replaced") && run.stderr().contains("rows of other runs"), "{run}");
+}
+
+#[test]
+fn the_daily_jobs_with_a_checkpoint_count_each_event_once_or_call_it_late() {
+    let dir = Dir::new("daily-checkpoint");
+    dir.shell(&format!(
+        "cp {ROOT}/examples/metrics.toml . \
+         && evt-gen -q --events 3k --rate 0.02 --seed 5 --start 2026-01-05T00:00:00Z --late 0.1 --late-by 1h > all.jsonl \
+         && head -n 1400 all.jsonl > morning.jsonl && tail -n +1401 all.jsonl > evening.jsonl"
+    ))
+    .succeeds();
+    let jobs = &commands("DAILY JOBS")[0];
+    let fires =
+        "evt-window -q --checkpoint state/ -m metrics.toml --at-end fire /dev/null --late late.jsonl --to sqlite:m.db";
+    for line in [jobs, jobs, fires, fires] {
+        assert_eq!(dir.shell(line).succeeds().stderr(), "");
+    }
+    let metrics = dir.shell("evt-view -q 'sqlite:m.db?table=aggregated_metrics' -o jsonl").succeeds().rows();
+    let of_events = metrics.iter().filter(|row| row["metric_name"] == "events");
+    let counted: i64 = of_events.map(|row| row["rows"].as_i64().expect("a number")).sum();
+    let late = dir.rows("late.jsonl");
+    let late = late.iter().filter(|row| row["late_for"].as_array().expect("names").contains(&"events".into())).count();
+    assert!(late > 20, "{late} late events");
+    assert_eq!(counted, 3000 - i64::try_from(late).expect("few"));
 }
 
 #[test]

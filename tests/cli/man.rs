@@ -124,6 +124,7 @@ fn endings(tool: &ToolRow) -> String {
         "evt-frame(5)",
         "evt-metrics(5)",
         "evt-registry(5)",
+        "evt-checkpoint(5)",
         "evt-rules(5)",
         "evt-runbook(7)",
     ];
