@@ -199,7 +199,7 @@ fn a_file_is_known_by_its_content_and_continues_at_its_position() {
     assert!(renamed.stderr().contains("b.jsonl: continues a.jsonl, which has the same content"), "{renamed}");
     assert_eq!(records(renamed), 0);
     let mut packed = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
-    packed.write_all(text[..half].as_bytes()).expect("packed");
+    packed.write_all(&text.as_bytes()[..half]).expect("packed");
     job.dir.write("c.jsonl.gz", packed.finish().expect("packed"));
     assert_eq!(records(job.run(&["c.jsonl.gz", "b.jsonl"])), 0, "compressed, and twice");
     job.dir.write("b.jsonl", &text);
