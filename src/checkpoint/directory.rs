@@ -104,6 +104,11 @@ impl CheckpointDir {
         self.root.join("epochs").join(format!("{}-{}", epoch.run, epoch.number))
     }
 
+    /// Whether the parts of an epoch are kept.
+    pub fn has_epoch(&self, epoch: Epoch) -> bool {
+        self.epoch(epoch).is_dir()
+    }
+
     /// Creates a part of an epoch.
     pub fn create_part(&self, epoch: Epoch, name: &str) -> Result<PartWriter> {
         let directory = self.epoch(epoch);
@@ -197,13 +202,14 @@ impl CheckpointDir {
         self.epoch(epoch).join(COMMITTED).exists()
     }
 
-    /// Removes the parts of all epochs but `kept`, and entries before number `first`, but for the first one, which holds the id.
-    pub fn retain(&self, kept: &[Epoch], first: u64) -> Result<()> {
+    /// Removes the parts of all epochs before `kept`, and entries before number `first`, but for the first one, which holds the id.
+    /// Later epochs stay: they are those of a newer run, if this one is an old one that has just woken up.
+    pub fn remove_before(&self, kept: Epoch, first: u64) -> Result<()> {
         let epochs = self.root.join("epochs");
-        let names: Vec<PathBuf> = kept.iter().map(|epoch| self.epoch(*epoch)).collect();
         for entry in fs::read_dir(&epochs).map_err(|error| self.failed(&epochs, &error))? {
-            let path = entry.map_err(|error| self.failed(&epochs, &error))?.path();
-            if !names.contains(&path) {
+            let entry = entry.map_err(|error| self.failed(&epochs, &error))?;
+            if entry.file_name().to_str().and_then(epoch_of).is_some_and(|epoch| epoch < kept) {
+                let path = entry.path();
                 self.disk.free(|| fs::remove_dir_all(&path)).map_err(|error| self.failed(&path, &error))?;
             }
         }
@@ -217,6 +223,12 @@ impl CheckpointDir {
     fn failed(&self, path: &Path, error: &std::io::Error) -> Error {
         Error::io(path.display().to_string(), error)
     }
+}
+
+/// Returns the epoch of a directory.
+fn epoch_of(name: &str) -> Option<Epoch> {
+    let (run, number) = name.split_once('-')?;
+    Some(Epoch { run: run.parse().ok()?, number: number.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -244,7 +256,11 @@ mod tests {
             assert!(log.put(number, &start()).unwrap());
             assert!(!log.put(number, &start()).unwrap());
         }
-        log.retain(&[], 4).unwrap();
+        let epochs = [(1, 1), (1, 2), (3, 1), (10, 1)].map(|(run, number)| Epoch { run, number });
+        epochs.iter().for_each(|epoch| drop(log.write_part(*epoch, "state", b"").unwrap()));
+        log.remove_before(epochs[1], 4).unwrap();
+        let left = epochs.map(|epoch| log.open_part(epoch, "state").is_ok());
+        assert_eq!(left, [false, true, true, true], "epochs of a newer run stay");
         assert_eq!(log.entries().unwrap(), [1, 4]);
         assert!(!log.put(3, &start()).unwrap(), "the number of a removed entry");
         assert!(log.put(5, &start()).unwrap());

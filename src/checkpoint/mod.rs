@@ -10,11 +10,13 @@
 //! What a killed run did after that epoch exists nowhere: its rows waited in outboxes.
 //!
 //! - `log.rs`: the entries of the log. The run that writes the greatest entry is the newest; any other run is fenced.
-//! - `directory.rs`: a checkpoint in a directory. - `part.rs`: files with a checksum, and outboxes.
+//! - `directory.rs`: a checkpoint in a directory. `part.rs`: files with a checksum, and outboxes.
+//! - `show.rs`: what evt-view shows of a checkpoint.
 
 pub mod directory;
 pub mod log;
 pub mod part;
+pub mod show;
 
 use self::directory::CheckpointDir;
 use self::log::{Complete, Entry, EpochPart, OutputName, Start, check_outputs};
@@ -22,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::store::Epoch;
 use crate::time::format_instant;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 use uuid::Uuid;
@@ -169,7 +172,8 @@ impl Checkpoint {
         self.directory.set_committed(epoch)?;
         let excess = self.complete.len().saturating_sub(self.options.kept.max(1));
         self.complete.drain(..excess);
-        self.directory.retain(&self.complete, self.last_entry.saturating_sub(ENTRIES_KEPT))?;
+        let oldest = self.complete.first().copied().unwrap_or(epoch);
+        self.directory.remove_before(oldest, self.last_entry.saturating_sub(ENTRIES_KEPT))?;
         self.epoch.number += 1;
         Ok(())
     }
@@ -194,9 +198,10 @@ fn restore(directory: &CheckpointDir, last: &Complete, outputs: &[OutputName]) -
     Ok(Restored { epoch: *epoch, parts: parts.clone(), state, positions, is_committed })
 }
 
-/// Makes the id of a checkpoint.
+/// Makes the id of a checkpoint. The id of the run has only its start and its process, which two hosts may share.
 fn new_id(run: &Run) -> String {
-    Uuid::new_v5(&crate::kind::record_id::NAMESPACE, format!("checkpoint {}", run.id).as_bytes()).to_string()
+    let text = format!("checkpoint {} {:016x}", run.id, RandomState::new().build_hasher().finish());
+    Uuid::new_v5(&crate::kind::record_id::NAMESPACE, text.as_bytes()).to_string()
 }
 
 fn fenced(directory: &CheckpointDir, number: u64) -> Error {

@@ -101,7 +101,7 @@ impl EpochOutput {
         {
             let ledger = format!("{:016x}", xxh3_64(plan.key().as_bytes()));
             let file = OnceFile::new(path.clone(), &ledger, disk);
-            *lines = Some(LineFile { file, header: std::mem::take(header) });
+            *lines = Some(LineFile { file, header: header.clone() });
         }
         Self { plan, outbox: None, target }
     }

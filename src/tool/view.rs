@@ -1,12 +1,13 @@
 //! evt-view: shows, filters, converts and counts the rows of any stream, file or store.
 
+use crate::checkpoint::show::{is_checkpoint, show};
 use crate::cli::Tool;
 use crate::cli::args::{self, StageArgs, parse_count};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec, check_outputs};
 use crate::counts::Counts;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
 use crate::format::{self, Format, Notes, jsonl, raw, table};
 use crate::frame::{Control, End, How};
@@ -17,6 +18,7 @@ use crate::kind::span::Span;
 use crate::mapping::{Provenance, TimeFrom};
 use crate::output::OutputPlan;
 use crate::run::Run;
+use crate::run::standard::print;
 use crate::source::{Source, SourceOptions};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::stage::progress::terminal_width;
@@ -34,6 +36,7 @@ use arrow::compute::and;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use clap::Parser;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,6 +120,10 @@ impl Tool for Args {
         ("One type of failure, as JSON lines.", "evt-view dead.jsonl --where \"error_type = 'ParseError'\" -o jsonl"),
         ("List the tables of a database.", "evt-view sqlite:metrics.db"),
         (
+            "Show and verify the checkpoint of a job.",
+            "evt-window --checkpoint state/ -m metrics.toml events.jsonl --late null: --to sqlite:m.db && evt-view state/",
+        ),
+        (
             "Show the metrics of one hour.",
             "evt-view 'sqlite:metrics.db?table=aggregated_metrics' \
              --since 2024-01-15T10:00:00Z --until 2024-01-15T11:00:00Z",
@@ -132,6 +139,11 @@ impl Tool for Args {
     }
 
     fn run(mut self, run: &Rc<Run>) -> Result<u8> {
+        if let Some(path) = self.checkpoint()? {
+            let (text, is_sound) = show(&path)?;
+            print(&text)?;
+            return Ok(if is_sound { 0 } else { ErrorKind::Corrupt.exit_status() });
+        }
         if let Some(tables) = self.tables()? {
             let letters = Kind::Dead.table();
             if !self.asks_letters() || tables.iter().all(|(name, _)| *name != letters) {
@@ -149,6 +161,9 @@ impl Tool for Args {
     }
 
     fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
+        if matches!(self.checkpoint(), Ok(Some(_))) {
+            return;
+        }
         findings.stage(self.stage_spec(), Some(&SourceOptions::default()));
     }
 }
@@ -205,6 +220,13 @@ impl Args {
     fn asks_letters(&self) -> bool {
         let format = self.stage.output.output_format.as_deref().and_then(|name| format::by_name(name).ok());
         self.show.summary || format.is_some_and(|format| format.is_raw)
+    }
+
+    /// Returns the directory of a checkpoint, if it is the only input.
+    fn checkpoint(&self) -> Result<Option<PathBuf>> {
+        let inputs = self.stage.input.uris()?;
+        let [Uri::File(path)] = inputs.as_slice() else { return Ok(None) };
+        Ok(Some(path.clone()).filter(|path| is_checkpoint(path)))
     }
 
     /// Returns the tables of the one store that is the input, if none of them is named.

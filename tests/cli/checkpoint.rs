@@ -218,6 +218,28 @@ fn a_file_is_known_by_its_content_and_continues_at_its_position() {
 }
 
 #[test]
+fn a_checkpoint_is_described_and_verified() {
+    let job = Job::new("described", &["--late", "null:", "--to", "sqlite:m.db"]);
+    job.dir.write("a.jsonl", ordered(0..5));
+    job.run(&["-q", "a.jsonl"]).succeeds();
+    let said = job.dir.run("evt-view", &["state"]).succeeds().text();
+    let bytes = job.dir.bytes("a.jsonl").len();
+    for words in [
+        ": 1 runs, 1 complete epochs",
+        "epoch (1, 1): ",
+        " committed, verified",
+        "outputs: to-0 sqlite:m.db, late null:",
+        "watermark: 2026-01-01T00:04:53.000000Z",
+        &format!("a.jsonl: {bytes} bytes, read up to record 75, stream time 2026-01-01T00:04:56.000000Z"),
+    ] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    job.run(&["-q", "--at-end", "fire", "/dev/null"]).succeeds();
+    let said = job.dir.run("evt-view", &["state"]).succeeds().text();
+    assert!(said.contains("watermark: the end"), "{said}");
+}
+
+#[test]
 fn an_incomplete_last_line_is_left_for_the_next_run() {
     let job = Job::new("open-line", &OUTPUTS);
     let text = ordered(0..20);
@@ -365,6 +387,11 @@ fn a_damaged_epoch_stops_the_run_and_changes_nothing() {
     let mut bytes = std::fs::read(&state).expect("the state");
     bytes[20] ^= 1;
     std::fs::write(&state, bytes).expect("written");
+    let said = job.dir.run("evt-view", &["state"]).ends_with(65).text();
+    assert!(
+        said.contains("epoch (1, 1)") && said.contains("damaged: state/epochs/1-1/state: expected the checksum"),
+        "{said}"
+    );
     let said = job.run(&["-q", "b.jsonl"]).ends_with(65).stderr();
     assert!(said.contains("state/epochs/1-1/state: expected the checksum"), "{said}");
     assert_same(&job.results(), &before, "after an error");

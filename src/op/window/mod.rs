@@ -410,5 +410,12 @@ impl Window {
     }
 }
 
+/// Returns the watermark in the bytes of [`Window::snapshot`]. Errors: exit status 65 if they are no snapshot.
+pub fn saved_watermark(bytes: &[u8]) -> Result<Option<i64>> {
+    let mut saved = Reader::new(bytes);
+    let (_version, _fingerprint, _complete) = (saved.byte()?, saved.text()?, saved.flag()?);
+    saved.optional()
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,79 @@
+//! What evt-view shows of a checkpoint: its epochs, verified, and the positions and the watermark of the last one.
+
+use super::directory::CheckpointDir;
+use super::log::{Complete, Entry, Start};
+use super::{POSITIONS, STATE};
+use crate::error::Result;
+use crate::op::window;
+use crate::store::Epoch;
+use crate::store::disk::Disk;
+use crate::time::format_instant;
+use serde_json::Value;
+use std::fmt::Write;
+use std::path::Path;
+
+/// Whether a directory holds a checkpoint.
+pub fn is_checkpoint(path: &Path) -> bool {
+    path.join("log/1").is_file() && path.join("epochs").is_dir()
+}
+
+/// Returns the description of a checkpoint, and whether no part of a kept epoch is damaged.
+///
+/// Errors: exit status 65 if an entry of the log is damaged, 74 if it cannot be read.
+pub fn show(path: &Path) -> Result<(String, bool)> {
+    let directory = CheckpointDir::new(path.to_owned(), Disk::default());
+    let (mut starts, mut complete): (Vec<Start>, Vec<Complete>) = (vec![], vec![]);
+    for number in directory.entries()? {
+        match directory.entry(number)? {
+            Entry::Start(start) => starts.push(start),
+            Entry::Complete(epoch) => complete.push(epoch),
+        }
+    }
+    let id = starts.first().map_or("", |start| &start.checkpoint);
+    let mut text = format!("checkpoint {id}: {} runs, {} complete epochs\n", starts.len(), complete.len());
+    if let Some(Start { at, host, pid, version, .. }) = starts.last() {
+        append(&mut text, format_args!("last run: began {at} on {host}, process {pid}, evt {version}\n"));
+    }
+    complete.retain(|complete| directory.has_epoch(complete.epoch));
+    let mut is_sound = true;
+    for Complete { epoch, at, parts, .. } in &complete {
+        let damage = parts.iter().find_map(|part| directory.verify(*epoch, part).err());
+        let bytes: u64 = parts.iter().map(|part| part.bytes).sum();
+        let committed = if directory.is_committed(*epoch) { "committed" } else { "not marked as committed" };
+        let (Epoch { run, number }, files) = (epoch, parts.len());
+        let verified = damage.as_ref().map_or("verified".to_owned(), |error| format!("damaged: {error}"));
+        is_sound &= damage.is_none();
+        let line =
+            format_args!("epoch ({run}, {number}): {at}, {bytes} bytes in {files} files, {committed}, {verified}\n");
+        append(&mut text, line);
+    }
+    if let Some(last) = complete.last().filter(|_| is_sound) {
+        show_last(&directory, last, &mut text)?;
+    }
+    Ok((text, is_sound))
+}
+
+/// Describes the outputs, the watermark and the positions of an epoch.
+fn show_last(directory: &CheckpointDir, last: &Complete, text: &mut String) -> Result<()> {
+    let outputs: Vec<String> = last.outputs.iter().map(|output| format!("{} {}", output.key, output.uri)).collect();
+    append(text, format_args!("outputs: {}\n", outputs.join(", ")));
+    let watermark = match window::saved_watermark(&directory.read_part(last.epoch, STATE)?)? {
+        None => "none".to_owned(),
+        Some(i64::MAX) => "the end: all windows have fired (--at-end fire)".to_owned(),
+        Some(instant) => format_instant(instant),
+    };
+    append(text, format_args!("watermark: {watermark}\n"));
+    let positions: Value = serde_json::from_slice(&directory.read_part(last.epoch, POSITIONS)?).unwrap_or_default();
+    for file in positions["files"].as_array().into_iter().flatten() {
+        let times = file["partitions"].as_array().into_iter().flatten().filter_map(|one| one["stream_time"].as_i64());
+        let time = times.max().map_or("none".to_owned(), format_instant);
+        let (name, bytes) = (file["name"].as_str().unwrap_or_default(), &file["content"]["length"]);
+        append(text, format_args!("{name}: {bytes} bytes, read up to record {}, stream time {time}\n", file["last"]));
+    }
+    Ok(())
+}
+
+fn append(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a string does not fail.
+    let _ = text.write_fmt(line);
+}
