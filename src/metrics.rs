@@ -400,6 +400,7 @@ mod tests {
             "_notifications",
             "_total",
             "_up",
+            "_epoch",
         ];
         for definition in all() {
             assert!(units.iter().any(|unit| definition.name.ends_with(unit)), "{}", definition.name);

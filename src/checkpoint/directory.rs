@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::store::Epoch;
 use crate::store::disk::Disk;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
@@ -81,10 +82,12 @@ impl CheckpointDir {
     /// removed, so the number of an old run may be free again.
     pub fn put(&self, number: u64, entry: &Entry) -> Result<bool> {
         let path = self.log().join(number.to_string());
-        let part = self.log().join(format!("{number}.{}.part", std::process::id()));
+        // Two processes on different hosts may have the same id.
+        let token = RandomState::new().build_hasher().finish();
+        let part = self.log().join(format!("{number}.{token:016x}.part"));
         let bytes = entry.to_bytes()?;
         let put = || {
-            let mut file = self.disk.open(&part, OpenOptions::new().write(true).create(true).truncate(true))?;
+            let mut file = self.disk.open(&part, OpenOptions::new().write(true).create_new(true))?;
             file.write_all(&bytes)?;
             file.sync()?;
             let is_new = match self.disk.change(|| fs::hard_link(&part, &path)) {
@@ -210,7 +213,11 @@ impl CheckpointDir {
             let entry = entry.map_err(|error| self.failed(&epochs, &error))?;
             if entry.file_name().to_str().and_then(epoch_of).is_some_and(|epoch| epoch < kept) {
                 let path = entry.path();
-                self.disk.free(|| fs::remove_dir_all(&path)).map_err(|error| self.failed(&path, &error))?;
+                match self.disk.free(|| fs::remove_dir_all(&path)) {
+                    // Its run is an old one that still writes, or removes it too.
+                    Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {}
+                    removed => removed.map_err(|error| self.failed(&path, &error))?,
+                }
             }
         }
         for number in self.entries()?.into_iter().filter(|number| (2..first).contains(number)) {

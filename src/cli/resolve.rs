@@ -21,6 +21,7 @@ use crate::uri::Uri;
 use crate::uri::kafka::Form;
 use std::ffi::OsStr;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::rc::Rc;
 
 /// The formats that a tool writes by default.
@@ -148,7 +149,8 @@ impl Resolved {
     /// Adds the faults of inputs that cannot be read again from a position, and of outputs whose rows cannot wait for an epoch.
     fn checked_for_epochs(mut self, follow: bool) -> Self {
         for input in &self.inputs {
-            if !matches!(input, Uri::File(_)) || follow {
+            let is_file = matches!(input, Uri::File(path) if path.is_file() || path == Path::new("/dev/null"));
+            if !is_file || follow {
                 let message = format!("{input}: --checkpoint: expected files that end, found another input");
                 self.faults.0.push(Error::usage(message));
             }

@@ -1,5 +1,5 @@
-//! Files known by their content: the first 4 KiB, and the last 4 KiB before a length, both unpacked. So a file that was renamed or
-//! compressed is the same file, and another one under its name is not.
+//! Files known by their content up to the end of their last line. A file that was renamed, compressed or has grown is the same file;
+//! other content under the same name is another file.
 
 use super::bytes;
 use crate::error::{Error, Result};
@@ -7,20 +7,21 @@ use crate::format::unpack::Unpacked;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::Path;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::Xxh3;
 
-/// Bytes that are compared at the start of a file, and before a length.
-const PART: usize = 4 << 10;
+/// The length of the first prefix whose hash is kept; each next prefix is four times as long.
+const PREFIX_MIN: u64 = 64;
 
-/// The content of a file up to a length.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The content of a file up to a length: that of its last line break, or all of it if there is none. An incomplete last line does
+/// not belong to it, because its writer may repair it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileContent {
     /// The length (bytes, unpacked).
     pub length: u64,
-    /// XXH3-64 of the first bytes: 4 KiB, or `length`.
-    head: u64,
-    /// XXH3-64 of the last bytes before `length`: 4 KiB, or `length`.
-    tail: u64,
+    /// XXH3-64 of these bytes.
+    hash: u64,
+    /// XXH3-64 of the first 64, 256, 1024, … bytes, as far as the content goes: they tell a truncated file from another one.
+    prefixes: Vec<u64>,
 }
 
 /// A file compared with known contents.
@@ -30,36 +31,34 @@ pub struct IdentifiedFile {
     pub content: FileContent,
     /// The index of the longest known content with which it begins.
     pub known: Option<usize>,
-    /// The index of a known content that is longer than the file and begins like it.
-    pub longer: Option<usize>,
+    /// The indexes of known contents that are longer than the file and begin like it.
+    pub longer: Vec<usize>,
 }
 
 /// Reads a file once and compares it with `known`. Errors: exit status 65 if it cannot be unpacked, 74 if it cannot be read.
 pub fn identify(path: &Path, known: &[FileContent], ratio_max: u64) -> Result<IdentifiedFile> {
     let file = bytes::open(path).map_err(|error| Error::io(path.display().to_string(), &error))?;
-    let scan = Scan::of(file, known, ratio_max).map_err(|error| error.at(path.display().to_string()))?;
-    let begins = |content: &FileContent| {
-        let head = usize::try_from(content.length).unwrap_or(PART).min(PART);
-        scan.head.len() >= head && xxh3_64(&scan.head[..head]) == content.head
-    };
-    let same = known.iter().zip(&scan.tails).enumerate();
-    let same = same.filter(|(_, (content, tail))| begins(content) && **tail == Some(content.tail));
+    let Scan { content, length, hashes } =
+        Scan::of(file, known, ratio_max).map_err(|error| error.at(path.display().to_string()))?;
+    let same = known.iter().zip(hashes).enumerate();
+    let same = same.filter(|(_, (content, hash))| content.length > 0 && *hash == Some(content.hash));
     let found = same.max_by_key(|(_, (content, _))| content.length).map(|(at, _)| at);
-    let head = xxh3_64(&scan.head);
-    // A file of less than 4 KiB may be a part of anything.
-    let longer = |content: &FileContent| content.length > scan.length && content.head == head;
-    let longer = known.iter().position(longer).filter(|_| found.is_none());
-    let content = FileContent { length: scan.length, head, tail: xxh3_64(&scan.tail) };
+    // The last prefix that both have decides.
+    let begins = |known: &FileContent| {
+        let mut both = known.prefixes.iter().zip(&content.prefixes);
+        known.length > length && both.next_back().is_some_and(|(known, found)| known == found)
+    };
+    let longer = known.iter().enumerate().filter(|(_, known)| begins(known)).map(|(at, _)| at).collect();
     Ok(IdentifiedFile { content, known: found, longer })
 }
 
 /// What a scan found.
 struct Scan {
-    head: Vec<u8>,
-    tail: Vec<u8>,
+    content: FileContent,
+    /// All bytes.
     length: u64,
-    /// For each known content the hash before its length; `None` if the file is shorter.
-    tails: Vec<Option<u64>>,
+    /// For each known content the hash at its length; `None` if the file is shorter.
+    hashes: Vec<Option<u64>>,
 }
 
 impl Scan {
@@ -68,40 +67,52 @@ impl Scan {
         let mut order: Vec<usize> = (0..known.len()).collect();
         order.sort_by_key(|at| known[*at].length);
         let mut order = order.into_iter().peekable();
-        let mut found = Self { head: vec![], tail: vec![], length: 0, tails: vec![None; known.len()] };
+        let mut found = Self { content: FileContent::default(), length: 0, hashes: vec![None; known.len()] };
+        let (mut digest, mut prefixes, mut next_prefix) = (Xxh3::new(), vec![], PREFIX_MIN);
         let mut buffer = vec![0; 256 << 10];
         loop {
             let read = reader.read(&mut buffer)?;
             if read == 0 {
-                return Ok(found);
+                break;
             }
-            let mut rest = &buffer[..read];
-            let room = PART - found.head.len();
-            found.head.extend_from_slice(&rest[..room.min(rest.len())]);
-            while !rest.is_empty() {
-                let next = order.peek().map(|at| known[*at].length.saturating_sub(found.length));
-                let take = next.and_then(|next| usize::try_from(next).ok()).unwrap_or(usize::MAX).min(rest.len());
-                push(&mut found.tail, &rest[..take]);
-                found.length += take as u64;
-                rest = &rest[take..];
-                while let Some(at) = order.next_if(|at| known[*at].length <= found.length) {
-                    found.tails[at] = Some(xxh3_64(&found.tail));
+            let (start, end) = (found.length, found.length + read as u64);
+            let line_end = memchr::memrchr(b'\n', &buffer[..read]).map(|at| start + at as u64 + 1);
+            while found.length < end {
+                let known_next = order.peek().map(|at| known[*at].length.max(found.length + 1));
+                let line_next = line_end.filter(|line_end| *line_end > found.length);
+                let stops = [Some(end), Some(next_prefix), known_next, line_next];
+                let stop = stops.into_iter().flatten().min().unwrap_or(end);
+                digest.update(&buffer[(found.length - start) as usize..(stop - start) as usize]);
+                found.length = stop;
+                while let Some(at) = order.next_if(|at| known[*at].length <= stop) {
+                    found.hashes[at] = Some(digest.digest()).filter(|_| known[at].length == stop);
+                }
+                if stop == next_prefix {
+                    prefixes.push(digest.digest());
+                    next_prefix *= 4;
+                }
+                if Some(stop) == line_end {
+                    found.content = FileContent { length: stop, hash: digest.digest(), prefixes: vec![] };
                 }
             }
         }
+        if found.content.length == 0 {
+            found.content = FileContent { length: found.length, hash: digest.digest(), prefixes: vec![] };
+        }
+        found.content.prefixes = prefixes;
+        Ok(found)
     }
-}
-
-/// Keeps the last 4 KiB.
-fn push(tail: &mut Vec<u8>, bytes: &[u8]) {
-    tail.extend_from_slice(&bytes[bytes.len().saturating_sub(PART)..]);
-    tail.drain(..tail.len().saturating_sub(PART));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;
+
+    /// Lines of 20 bytes, all different.
+    fn lines(count: u32) -> Vec<u8> {
+        (0..count).flat_map(|line| format!("line {line:014}\n").into_bytes()).collect()
+    }
 
     #[test]
     fn a_file_is_known_by_its_content() {
@@ -111,29 +122,28 @@ mod tests {
             File::create(&path).unwrap().write_all(bytes).unwrap();
             identify(&path, known, 1000).unwrap()
         };
-        let bytes: Vec<u8> = (0..200_000u32).flat_map(u32::to_le_bytes).collect();
-        let (short, long) = (identify(&bytes[..50_000], &[]).content, identify(&bytes[..700_000], &[]).content);
-        let tiny = identify(&bytes[..100], &[]).content;
-        let known = [short, long, tiny];
-        for (length, index, longer) in
-            [(50_000, Some(0), None), (60_000, Some(0), None), (700_000, Some(1), None), (800_000, Some(1), None)]
-        {
-            let found = identify(&bytes[..length], &known);
-            assert_eq!((found.known, found.longer), (index, longer), "{length}");
+        let bytes = lines(40_000);
+        let known = [50_000, 700_000, 100].map(|length| identify(&bytes[..length], &[]).content);
+        assert_eq!(known[1].length, 700_000);
+        for (length, index) in [(50_000, 0), (50_010, 0), (60_000, 0), (700_000, 1), (800_000, 1), (100, 2), (119, 2)] {
+            assert_eq!(identify(&bytes[..length], &known).known, Some(index), "{length}");
         }
-        assert_eq!(identify(&bytes[..100], &known).known, Some(2));
-        let shorter = identify(&bytes[..40_000], &known[..2]);
-        assert_eq!((shorter.known, shorter.longer), (None, Some(0)));
+        for length in [80, 1_000, 40_000] {
+            let found = identify(&bytes[..length], &known[..2]);
+            assert_eq!((found.known, found.longer), (None, vec![0, 1]), "{length} bytes of a longer file");
+        }
         let mut packed = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
         packed.write_all(&bytes[..700_000]).unwrap();
         assert_eq!(identify(&packed.finish().unwrap(), &known).known, Some(1));
-        let mut changed = bytes[..60_000].to_vec();
-        changed[49_999] ^= 1;
-        assert_eq!(identify(&changed, &known[..2]).known, None, "changed before the length");
-        assert_eq!(identify(b"other bytes", &known).known, None);
-        assert_eq!(
-            identify(b"", &known),
-            IdentifiedFile { content: identify(b"", &[]).content, known: None, longer: None }
-        );
+        for at in [0, 30_000, 49_998] {
+            let mut changed = bytes[..60_000].to_vec();
+            changed[at] = b'x';
+            assert_eq!(identify(&changed, &known[..2]).known, None, "changed at {at}");
+        }
+        // The writer of a torn last line repairs it.
+        let torn = identify(&bytes[..50_010], &[]).content;
+        assert_eq!(torn, known[0]);
+        assert_eq!(identify(b"", &[FileContent::default()]).known, None, "an empty content is no file");
+        assert_eq!(identify(b"other\n", &known).longer, Vec::<usize>::new());
     }
 }

@@ -78,7 +78,7 @@ impl TextInput {
 
     /// Leaves an incomplete last line for a later run, which reads the file from there.
     pub fn leaving_open_line(mut self) -> Self {
-        self.rules.leaves_open_line = self.rules.json;
+        self.rules.leaves_open_line = true;
         self
     }
 
@@ -112,8 +112,11 @@ impl TextInput {
     /// Maps the rest of the buffer after the end of the file: an incomplete last line is a record too.
     pub fn close(&mut self, ingest: &mut Ingest) -> Result<()> {
         let rest = &self.chunk.buffer[self.start..self.end];
-        if self.rules.leaves_open_line && !rest.is_empty() && !std::str::from_utf8(rest).is_ok_and(is_json) {
-            let message = format!("{}: the last line is incomplete; it is left for the next run", self.bytes.name());
+        // JSON tells its end; a line of another format may go on.
+        let is_whole = || self.rules.json && std::str::from_utf8(rest).is_ok_and(is_json);
+        if self.rules.leaves_open_line && !rest.is_empty() && !is_whole() {
+            let message =
+                format!("{}: the last line has no line break; it is left for the next run", self.bytes.name());
             ingest.run().console.warn(message);
             return Ok(());
         }

@@ -21,8 +21,10 @@ pub struct ReadOptions {
     pub format: Option<&'static Format>,
     /// Whether every input is raw (evt-ingest). A signal then stops the reading at once.
     pub raw_only: bool,
-    /// Whether a later run continues the input (`--checkpoint`): it may be empty, and its last line may be incomplete.
+    /// Whether runs continue each other (`--checkpoint`): an input may be empty.
     pub is_continued: bool,
+    /// Whether an incomplete last line is left for a later run.
+    pub leaves_open_line: bool,
 }
 
 impl ReadOptions {
@@ -138,7 +140,7 @@ impl UnopenedInput {
             (Decoder::Text(splitter), None) => {
                 let TextOptions { splitter, json, partition } = self.reading(&bytes, *splitter, format, ingest);
                 let input = TextInput::new(bytes, splitter(), json, partition);
-                Ok(Box::new(if self.options.is_continued { input.leaving_open_line() } else { input }))
+                Ok(Box::new(if self.options.leaves_open_line { input.leaving_open_line() } else { input }))
             }
             (Decoder::Frames, _) => {
                 Ok(Box::new(FrameInput::new(bytes, self.run.clone(), &self.origin, self.options.raw_only)))

@@ -259,7 +259,8 @@ impl EpochRows for OutboxRows<'_> {
     }
 
     fn keep_rejected(&mut self, rejected: Vec<Rejected>) -> Result<()> {
-        if rejected.is_empty() {
+        // An earlier attempt at this commit may have left a note.
+        if rejected.is_empty() && self.plan.directory.note(self.epoch, &self.plan.note())?.is_none() {
             return Ok(());
         }
         let kept = rejected.into_iter().map(|Rejected { row, fault }| KeptFault {

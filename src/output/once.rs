@@ -25,7 +25,7 @@ const INFIX: &str = ".evt.";
 /// Characters of the ledger's id in the name of an intent.
 const ID_LENGTH: usize = 8;
 /// The first member of an intent: its format.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// A file that is appended to once.
 pub struct OnceFile {
@@ -222,8 +222,8 @@ impl OnceFile {
         if length < intent.length {
             let (found, at_least) = (length, intent.length);
             let message = format!(
-                "{}: expected a file of at least {at_least} bytes, found {found}; restore it, or remove the intent: its \
-                 letters are then replayed again",
+                "{}: expected a file of at least {at_least} bytes, found {found}: it was truncated or replaced \
+                 while a batch was appended; restore it, or remove the intent: lines of the batch may then be appended twice",
                 intent_path.display()
             );
             return if is_own { Err(Error::corrupt(message)) } else { Ok(()) };
@@ -253,7 +253,8 @@ impl OnceFile {
         let file = &self.file()?.file;
         let (start, length) = (intent.length + whole as u64, file.metadata().map_err(failed)?.len());
         let next = read_line(file, start, length).map_err(failed)?;
-        if !is_object(&next) {
+        // Without a torn line, the line at `start` is that of another writer.
+        if whole < same && !is_object(&next) {
             let message = format!(
                 "{}: the line at byte {} of the file is torn, and other lines follow it; repair it, then remove the intent",
                 intent_path.display(),
@@ -347,8 +348,8 @@ impl Intent {
         let all = std::fs::read(path).map_err(|error| failed(path, &error))?;
         let damaged = |what: &str| {
             let message = format!(
-                "{}: {what}; nothing was changed. If the last lines of the file are whole, remove the intent: letters of its \
-                 batch may then be replayed again",
+                "{}: {what}; nothing was changed. If the last lines of the file are whole, remove the intent: lines of its \
+                 batch may then be appended twice",
                 path.display()
             );
             Error::corrupt(message)

@@ -430,7 +430,7 @@ impl Source {
         self.ingest.drain()?;
         self.ingest.flush()?;
         if let Some(positions) = &mut self.positions {
-            positions.end(&mut self.ingest);
+            positions.end(&mut self.ingest)?;
         }
         if !input.reports_partitions() {
             self.ingest.end_input(input.progress(), self.pending.is_empty() && self.running.is_empty());
@@ -448,7 +448,7 @@ impl Source {
         self.ingest.flush()?;
         self.how = How::Stopped;
         if let Some(positions) = &mut self.positions {
-            positions.end(&mut self.ingest);
+            positions.end(&mut self.ingest)?;
         }
         self.pending.clear();
         for Running { input, .. } in self.running.drain(..) {

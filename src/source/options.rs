@@ -44,6 +44,8 @@ pub struct SourceOptions {
     pub positions: Option<FilePositions>,
     /// Whether later runs continue the inputs (`--checkpoint`).
     pub is_continued: bool,
+    /// Whether no run continues them after this one (`--at-end fire`).
+    pub is_last: bool,
     /// What is read of stores. If both ends of the span are known, they are read day by day.
     pub stored: ReadRequest,
     /// Whether the rows of stores are sorted by partition and offset, as they were in their streams; they are in memory then.
@@ -81,6 +83,7 @@ impl SourceOptions {
 
     /// Returns how files and pipes are read.
     pub fn reading(&self) -> ReadOptions {
-        ReadOptions { format: self.format, raw_only: self.raw_only, is_continued: self.is_continued }
+        let leaves_open_line = self.is_continued && !self.is_last;
+        ReadOptions { format: self.format, raw_only: self.raw_only, is_continued: self.is_continued, leaves_open_line }
     }
 }

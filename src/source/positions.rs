@@ -6,10 +6,12 @@ use crate::input::content::{FileContent, IdentifiedFile, identify};
 use crate::run::Run;
 use crate::uri::Uri;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Files whose positions are kept. The oldest are forgotten first: one of them would be read again.
 const FILES_MAX: usize = 100_000;
+/// The least length (bytes) of a content by which a longer file of another name is known.
+const RENAMED_MIN: u64 = 1 << 10;
 
 /// The positions of the files that a checkpoint has read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,16 +44,19 @@ struct PartitionTime {
 /// The positions of a run, with the file that is being read.
 pub struct FilePositions {
     positions: Positions,
-    /// The file that is being read: its input, its origin, and its index in `positions`, if it has records or a former position.
+    /// The file that is being read.
     current: Option<CurrentFile>,
 }
 
 struct CurrentFile {
     input: u32,
     origin: String,
+    path: PathBuf,
+    /// Its bytes, packed as they are, when its content was determined.
+    size: u64,
     position: FilePosition,
-    /// The index of its former position.
-    former: Option<usize>,
+    /// Whether it is the last one of the positions.
+    is_kept: bool,
 }
 
 impl FilePositions {
@@ -73,18 +78,26 @@ impl FilePositions {
             return Ok(());
         }
         let name = uri.to_string();
-        let contents: Vec<FileContent> = self.positions.files.iter().map(|file| file.content.clone()).collect();
+        let files = &mut self.positions.files;
+        let contents: Vec<FileContent> = files.iter().map(|file| file.content.clone()).collect();
+        let size = size_of(path);
         let IdentifiedFile { content, known, longer } = identify(path, &contents, run.ratio_max)?;
-        if let Some(longer) = longer.map(|at| &self.positions.files[at]).filter(|longer| longer.name == name) {
+        // A file of another name that only begins with a few known bytes is another file.
+        let known = known.filter(|at| {
+            let former = &files[*at];
+            former.name == name || former.content.length == content.length || former.content.length >= RENAMED_MIN
+        });
+        if let Some(longer) = longer.iter().map(|at| &files[*at]).find(|longer| longer.name == name && known.is_none())
+        {
             let (expected, found) = (longer.content.length, content.length);
             return Err(Error::corrupt(format!(
                 "{name}: expected at least {expected} bytes, which an earlier run has read, found {found}"
             )));
         }
         let mut position = FilePosition { name, content, last: i64::MIN, partitions: vec![] };
-        if let Some(former) = known.map(|at| &self.positions.files[at]) {
+        // The file that was read last is the last to be forgotten.
+        if let Some(former) = known.map(|at| files.remove(at)) {
             position.last = former.last;
-            position.partitions = former.partitions.clone();
             ingest.read.skip_to(former.last);
             for PartitionTime { origin: own, name, stream_time } in &former.partitions {
                 let partition = ingest.stamper.partition(own.as_deref().unwrap_or(origin), name);
@@ -93,21 +106,30 @@ impl FilePositions {
             if former.name != position.name {
                 run.console.say(format!("{}: continues {}, which has the same content", position.name, former.name));
             }
+            position.partitions = former.partitions;
         }
-        self.current = Some(CurrentFile { input, origin: origin.to_owned(), position, former: known });
+        let (origin, path) = (origin.to_owned(), path.clone());
+        self.current = Some(CurrentFile { input, origin, path, size, position, is_kept: false });
         Ok(())
     }
 
     /// Ends the file that is being read, and keeps its position.
-    pub fn end(&mut self, ingest: &mut Ingest) {
-        self.note(ingest);
+    pub fn end(&mut self, ingest: &mut Ingest) -> Result<()> {
+        self.note(ingest)?;
         self.current = None;
+        Ok(())
     }
 
     /// Keeps the position of the file that is being read. The stage has taken every record before it.
-    fn note(&mut self, ingest: &mut Ingest) {
-        let Some(current) = &mut self.current else { return };
-        let Some(last) = ingest.read.complete() else { return };
+    fn note(&mut self, ingest: &mut Ingest) -> Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let Some(last) = ingest.read.complete() else { return Ok(()) };
+        let size = size_of(&current.path);
+        if size != current.size {
+            // The file has grown since; its content must cover what was read.
+            current.position.content = identify(&current.path, &[], ingest.run().ratio_max)?.content;
+            current.size = size;
+        }
         let times = ingest.stamper.stream_times(current.input).map(|(origin, name, stream_time)| PartitionTime {
             origin: Some(origin.to_owned()).filter(|own| *own != current.origin),
             name: name.to_owned(),
@@ -116,23 +138,25 @@ impl FilePositions {
         current.position.partitions = times.collect();
         current.position.last = last;
         let files = &mut self.positions.files;
-        match current.former {
-            Some(at) => files[at] = current.position.clone(),
-            None => {
-                if files.len() >= FILES_MAX {
-                    files.remove(0);
-                }
-                current.former = Some(files.len());
-                files.push(current.position.clone());
-            }
+        if std::mem::replace(&mut current.is_kept, true) {
+            files.pop();
+        } else if files.len() >= FILES_MAX {
+            files.remove(0);
         }
+        files.push(current.position.clone());
+        Ok(())
     }
 
     /// Returns the part of a checkpoint.
     pub fn to_part(&mut self, ingest: &mut Ingest) -> Result<Vec<u8>> {
-        self.note(ingest);
+        self.note(ingest)?;
         serde_json::to_vec(&self.positions).map_err(|error| Error::broken(format!("positions: {error}")))
     }
+}
+
+/// Returns the length of a file; 0 if it is gone.
+fn size_of(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |found| found.len())
 }
 
 fn is_regular(path: &Path) -> bool {

@@ -93,8 +93,8 @@ pub trait EpochRows {
     /// Reads them from the first one. A store reads them again after a lost connection.
     fn batches(&self) -> Result<Batches>;
 
-    /// Keeps the rows that the store cannot hold, by their numbers in the epoch. Called once, before the store commits the others: the
-    /// letters of these rows must survive a crash after it.
+    /// Keeps the rows that the store cannot hold, by their numbers in the epoch. Called before the store commits the others, because the
+    /// letters of these rows must survive a crash after it, and again if the commit is repeated.
     fn keep_rejected(&mut self, rejected: Vec<Rejected>) -> Result<()>;
 }
 

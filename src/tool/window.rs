@@ -262,7 +262,9 @@ impl Args {
 
     fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
         // A row that a metric cannot read becomes a dead letter with its record.
-        Ok(SourceOptions { read_mode: ReadMode::Stateful, shows_records: true, ..self.stage.source(mapping)? })
+        let is_last = self.watermark.at_end == Some(AtEnd::Fire);
+        let source = self.stage.source(mapping)?;
+        Ok(SourceOptions { read_mode: ReadMode::Stateful, shows_records: true, is_last, ..source })
     }
 
     /// Makes the operator once the rows are known; `now` is the time of the clock.
@@ -384,7 +386,8 @@ impl Operator for Windows {
     fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
         let fires = match self.at_end {
             None => ended.end.how == How::Exhausted && !self.is_checkpointed,
-            Some(at_end) => at_end == AtEnd::Fire,
+            // A checkpoint whose windows have fired takes no further rows, so a run that was stopped must not fire them.
+            Some(at_end) => at_end == AtEnd::Fire && (ended.end.how == How::Exhausted || !self.is_checkpointed),
         };
         if fires {
             let results = &mut self.results;
@@ -397,6 +400,10 @@ impl Operator for Windows {
         } else if held > 0 {
             out.note(Message::Warning(format!("{held} open windows held, not emitted (--at-end fire emits them)")));
             out.set_verdict(1);
+        }
+        for metric in self.window.ended_metrics() {
+            let line = format!("{metric}: in the checkpoint and not in this run; its open windows are dropped");
+            out.note(Message::Warning(line));
         }
         self.check_metrics(out)?;
         self.report(out);

@@ -246,7 +246,7 @@ fn an_incomplete_last_line_is_left_for_the_next_run() {
     let torn = text.len() - 30;
     job.dir.write("a.jsonl", &text[..torn]);
     let said = job.run(&["-q", "a.jsonl"]).succeeds().stderr();
-    assert_eq!(said, "evt-window: a.jsonl: the last line is incomplete; it is left for the next run\n");
+    assert_eq!(said, "evt-window: a.jsonl: the last line has no line break; it is left for the next run\n");
     // A whole last line without a line break is read.
     job.dir.write("a.jsonl", text.trim_end());
     job.run(&["-q", "a.jsonl"]).succeeds();
@@ -256,6 +256,86 @@ fn an_incomplete_last_line_is_left_for_the_next_run() {
     whole.dir.write("all.jsonl", ordered(0..25));
     whole.run(&["-q", "--at-end", "fire", "all.jsonl"]).succeeds();
     assert_same(&job.results(), &whole.results(), "in parts");
+}
+
+/// A writer that was killed repairs its torn last line before it goes on. The file is the same one.
+#[test]
+fn a_file_whose_torn_last_line_was_repaired_continues() {
+    for (name, header, row) in [
+        ("a.jsonl", "", r#"{"source":"web","event_type":"t","server_timestamp":"2026-01-01T00:00:00Z","amount":N}"#),
+        ("a.csv", "source,event_type,server_timestamp,amount\n", "web,t,2026-01-01T00:00:00Z,N"),
+    ] {
+        let job = Job::new("repaired", &["--late", "null:", "--to", "sqlite:m.db"]);
+        let rows = |range: std::ops::Range<i64>| -> String {
+            range.map(|n| row.replace('N', &(10_000 + n).to_string()) + "\n").collect()
+        };
+        let whole = format!("{header}{}", rows(0..100));
+        job.dir.write(name, &whole[..whole.len() - 4]);
+        job.run(&["-q", name]).succeeds();
+        let evt_view = || job.dir.run("evt-view", &["state"]).succeeds().text();
+        let last = if header.is_empty() { 99 } else { 100 };
+        assert!(evt_view().contains(&format!("read up to record {last},")), "{}", evt_view());
+        job.dir.write(name, format!("{header}{}", rows(0..120)));
+        job.run(&["-q", "--at-end", "fire", name]).succeeds();
+        let of_amount = stored(&job.dir).into_iter().find(|row| row.starts_with("events ")).expect("a row");
+        assert!(of_amount.contains(" 120.0 120 "), "{name}: {of_amount}");
+    }
+}
+
+#[test]
+fn a_file_that_was_truncated_or_changed_is_not_taken_for_the_same_file() {
+    let job = Job::new("changed", &["--late", "null:", "--to", "sqlite:m.db"]);
+    let text = ordered(0..5);
+    job.dir.write("a.jsonl", &text);
+    job.run(&["-q", "a.jsonl"]).succeeds();
+    for lines in [1, 5, 70] {
+        let end = memchr::memchr_iter(b'\n', text.as_bytes()).nth(lines - 1).expect("a line") + 1;
+        job.dir.write("a.jsonl", &text[..end]);
+        let said = job.run(&["-q", "a.jsonl"]).ends_with(65).stderr();
+        assert!(said.contains("which an earlier run has read"), "{lines}: {said}");
+    }
+    // One byte in the middle.
+    job.dir.write("a.jsonl", text.replace("\"amount\":152}", "\"amount\":153}"));
+    let said = job.run(&["a.jsonl"]).succeeds().stderr();
+    assert!(said.contains("evt-window: in 75 "), "{said}");
+}
+
+/// Neither a pipe nor a run that was stopped closes a job.
+#[test]
+fn a_pipe_is_no_input_and_a_stopped_run_fires_nothing() {
+    let job = Job::new("pipes", &["--late", "null:", "--to", "sqlite:m.db"]);
+    job.dir.shell("mkfifo in.pipe").succeeds();
+    let said = job.run(&["in.pipe"]).ends_with(2).stderr();
+    assert!(said.contains("in.pipe: --checkpoint: expected files that end"), "{said}");
+    let calm = Job::new("stopped-calm", &OUTPUTS);
+    let stopped = Job::new("stopped", &OUTPUTS);
+    let events = generated(&calm.dir, 60_000);
+    for job in [&calm, &stopped] {
+        job.dir.write("a.jsonl", &events);
+    }
+    calm.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
+    let mut run = stopped.start(&["-q", "--at-end", "fire", "--checkpoint-every", "1ms", "a.jsonl"]);
+    let entries = || std::fs::read_dir(stopped.dir.path("state/log")).map_or(0, Iterator::count);
+    eventually("an epoch is complete", || entries() >= 3);
+    kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
+    ended("the stopped run", &mut run);
+    stopped.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
+    let results = |job: &Job| {
+        let db = Connection::open(job.dir.path("m.db")).expect("a database");
+        let sql = r#"SELECT count(*) || ' ' || sum("rows") || ' ' || sum(value) FROM aggregated_metrics"#;
+        let row: String = db.query_row(sql, [], |row| row.get(0)).expect("a row");
+        row
+    };
+    assert_eq!(results(&stopped), results(&calm));
+}
+
+#[test]
+fn a_last_line_without_a_line_break_is_read_when_the_job_is_closed() {
+    let job = Job::new("closing-line", &["--late", "null:", "--dlq", "dead.jsonl", "--to", "sqlite:m.db"]);
+    let text = ordered(0..2);
+    job.dir.write("a.jsonl", &text[..text.len() - 5]);
+    job.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
+    assert_eq!(job.dir.rows("dead.jsonl").len(), 1);
 }
 
 #[test]
@@ -412,6 +492,20 @@ fn a_new_metric_begins_with_its_first_whole_window() {
     assert_eq!(added.len(), 2, "{added:?}");
     assert!(added[0].contains("T00:12:00.000000Z 2026-01-01T00:16:00.000000Z {} 60.0 60 "), "{added:?}");
     assert_eq!(of("events ").len(), 40, "20 minutes of two types");
+}
+
+#[test]
+fn a_metric_that_a_run_does_not_have_ends_and_is_named() {
+    let job = Job::new("ended-metric", &["--late", "null:", "--to", "sqlite:m.db"]);
+    job.dir.write("a.jsonl", ordered(0..10));
+    job.run(&["-q", "a.jsonl"]).succeeds();
+    job.dir.write("m.toml", METRICS.replace("30s", "40s"));
+    let said = job.run(&["-q", "--at-end", "fire", "/dev/null"]).succeeds().stderr();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(
+        matches!(lines[..], [line] if line.contains("visits") && line.ends_with("its open windows are dropped")),
+        "{said}"
+    );
 }
 
 /// The last row of each window as a store shows it.

@@ -374,7 +374,7 @@ fn a_damaged_intent_changes_nothing() {
     dir.write("out.jsonl", &whole[..40]);
     dir.write(
         &intent,
-        format!("{{\"evt_intent\":1,\"ledger\":\"x\",\"batch\":1,\"length\":0,\"checksum\":\"0\"}}\n{whole}"),
+        format!("{{\"evt_intent\":2,\"ledger\":\"x\",\"run\":0,\"batch\":1,\"piece\":0,\"done\":false,\"length\":0,\"checksum\":\"0\"}}\n{whole}"),
     );
     let run = replay(&dir, "--ledger sqlite:replay.db --to out.jsonl").ends_with(65);
     assert!(run.stderr().contains(&intent) && run.stderr().contains("nothing was changed"), "{run}");

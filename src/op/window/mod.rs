@@ -70,6 +70,8 @@ pub struct Window {
     order: Vec<usize>,
     /// Names that have been NULL in every row so far.
     nulls: Nulls,
+    /// Metrics of the restored snapshot that the options do not have.
+    ended: Vec<String>,
 }
 
 /// Version of the snapshot.
@@ -99,12 +101,17 @@ impl Window {
         order.sort_by_key(|index| options.metrics[*index].name.clone());
         let watermark = Watermark::new(options.watermark);
         let nulls = Nulls::new(&options.leaves);
-        Self { options, watermark, fired: None, running, groups, order, nulls }
+        Self { options, watermark, fired: None, running, groups, order, nulls, ended: vec![] }
     }
 
     /// Returns the metrics.
     pub fn metrics(&self) -> &[Metric] {
         &self.options.metrics
+    }
+
+    /// Returns the metrics of the restored snapshot that are not computed any more, as they were written.
+    pub fn ended_metrics(&self) -> &[String] {
+        &self.ended
     }
 
     /// Returns the options.
@@ -394,7 +401,10 @@ impl Window {
         restored.running.iter_mut().for_each(|running| running.since = begins);
         for _ in 0..saved.count()? {
             let (text, since, state) = (saved.text()?, saved.optional()?, saved.bytes()?);
-            let Some(at) = restored.options.metrics.iter().position(|metric| metric.text == text) else { continue };
+            let Some(at) = restored.options.metrics.iter().position(|metric| metric.text == text) else {
+                restored.ended.push(text);
+                continue;
+            };
             let Running { group, slots, windows, since: begun, .. } = &mut restored.running[at];
             let keys = &mut restored.groups[*group].keys;
             let mut state = Reader::new(state);

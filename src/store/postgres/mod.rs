@@ -1,8 +1,9 @@
 //! `postgres://HOST/DATABASE`: one table per kind, rows visible as they are written, guarded by their keys.
 //!
-//! As in SQLite every row is guarded, so a replay converges, and each piece of a batch is one transaction. An epoch is one
-//! transaction, too, which records itself in `pipeline_checkpoints`. If a connection is lost the outcome of its transaction is unknown: it is repeated on a new
-//! connection, which changes nothing if it had been committed (such rows are counted as `unchanged`).
+//! As in SQLite every row is guarded, so a replay converges, and each piece of a batch is one transaction. An epoch is one transaction,
+//! too, which records itself in `pipeline_checkpoints`. If a connection is lost the outcome of its transaction is unknown: it is repeated
+//! on a new connection, which changes nothing if it had been committed (such rows are counted as `unchanged`; those of an epoch are not
+//! counted).
 //!
 //! A batch with a value that PostgreSQL cannot hold is halved until the row is found, which is refused: whatever the server's
 //! reason, one row does not stop the others.
