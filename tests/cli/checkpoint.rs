@@ -221,7 +221,14 @@ fn a_file_is_known_by_its_content_and_continues_at_its_position() {
 fn a_checkpoint_is_described_and_verified() {
     let job = Job::new("described", &["--late", "null:", "--to", "sqlite:m.db"]);
     job.dir.write("a.jsonl", ordered(0..5));
-    job.run(&["-q", "a.jsonl"]).succeeds();
+    job.run(&["-q", "--prometheus", "run.prom", "a.jsonl"]).succeeds();
+    let metrics = String::from_utf8(job.dir.bytes("run.prom")).expect("text");
+    let value = |name: &str| -> f64 {
+        let sample = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{metrics}"));
+        sample.trim().parse().expect("a number")
+    };
+    assert_eq!(value("evt_checkpoint_epoch "), 1.0);
+    assert!(value("evt_checkpoint_bytes ") > 500.0 && value("evt_checkpoint_duration_seconds ") > 0.0, "{metrics}");
     let said = job.dir.run("evt-view", &["state"]).succeeds().text();
     let bytes = job.dir.bytes("a.jsonl").len();
     for words in [
@@ -380,7 +387,7 @@ fn runs_that_are_killed_at_random_leave_what_undisturbed_runs_leave() {
 #[test]
 fn an_old_run_that_wakes_up_is_fenced() {
     let (calm, job) = (Job::new("zombie-calm", &OUTPUTS), Job::new("zombie", &OUTPUTS));
-    let events = generated(&calm.dir, 60_000);
+    let events = generated(&calm.dir, 200_000);
     for job in [&calm, &job] {
         job.dir.write("a.jsonl", &events);
     }
