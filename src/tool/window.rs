@@ -286,6 +286,7 @@ impl Args {
         // Why a row is late although its own bound would have kept it.
         let why = match idle_after.is_some() || new_partitions.is_some() {
             true => "because a partition was idle or new",
+            false if self.checkpoint.checkpoint.is_some() => "because an earlier input had closed their windows",
             false => "because the stream time of their partition went back",
         };
         let emit = if emit == EmitArg::Final { Emit::Final } else { Emit::Panes };
