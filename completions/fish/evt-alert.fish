@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_evt_alert_global_optspecs
-    string join \n rules= m/metrics= refresh= max-groups= state= once notify= f/input-format= kind= control field= set= time= time-unit= time-format= time-zone= max-future= require= hash-ids origin= partitions= to= o/output-format= overwrite dlq= q/quiet stats= strict report= now= pipeline= max-record= max-decompression-ratio= kafka-config= check config= prometheus= log-format= color= h/help V/version
+    string join \n rules= m/metrics= refresh= max-groups= state= once notify= f/input-format= kind= control delimiter= header= no-header encoding= field= set= time= time-unit= time-format= time-zone= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite dlq= q/quiet stats= strict report= now= pipeline= max-record= max-decompression-ratio= kafka-config= check config= prometheus= log-format= color= h/help V/version
 end
 
 function __fish_evt_alert_needs_command
@@ -32,11 +32,14 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -l state -d 'Keep the 
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l notify -d 'Notify the channels that FILE defines' -r -F
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l time -d 'Take the event time from a column or path, or from the arrival (arrival)' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
-complete -c evt-alert -n "__fish_evt_alert_needs_command" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
@@ -61,6 +64,8 @@ always\t'Always'
 never\t'Never'"
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l once -d 'Read the inputs to their end, for cron: exit with status 1 if an alert fired or still fires; print nothing if none fired, was resolved or still fires'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l control -d 'Read control lines in JSONL; only they advance the watermark'
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l no-header -d 'Read the first line of CSV as a record; its fields are c1, c2, …'
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l overwrite -d 'Replace output files that exist'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -s q -l quiet -d 'Suppress everything but errors: the summary, notices and progress'

@@ -17,11 +17,14 @@ complete -c evt-backfill -l subject -d 'Take the subject from a column or path, 
 complete -c evt-backfill -l dedup -d 'Drop an event whose event_id occurred in its partition within this much stream time' -r
 complete -c evt-backfill -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
 complete -c evt-backfill -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
+complete -c evt-backfill -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
+complete -c evt-backfill -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-backfill -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-backfill -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt-backfill -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
 complete -c evt-backfill -l time -d 'Take the event time from a column or path, or from the arrival (arrival)' -r
 complete -c evt-backfill -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
-complete -c evt-backfill -l time-format -d 'Parse times that are not RFC 3339 with this strftime format' -r
+complete -c evt-backfill -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt-backfill -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt-backfill -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt-backfill -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
@@ -51,6 +54,8 @@ complete -c evt-backfill -l take-over -d 'End the unfinished correction of a kil
 complete -c evt-backfill -l dry-run -d 'Show what would change and write nothing; exit status 1 if anything would'
 complete -c evt-backfill -l no-extra-fields -d 'Reject properties that the schema does not define'
 complete -c evt-backfill -l control -d 'Read control lines in JSONL; only they advance the watermark'
+complete -c evt-backfill -l no-header -d 'Read the first line of CSV as a record; its fields are c1, c2, …'
+complete -c evt-backfill -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-backfill -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt-backfill -l overwrite -d 'Replace output files that exist'
 complete -c evt-backfill -s q -l quiet -d 'Suppress everything but errors: the summary, notices and progress'

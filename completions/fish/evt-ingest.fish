@@ -18,11 +18,14 @@ complete -c evt-ingest -l ack -d 'Choose when to acknowledge events without a sp
 memory\t'When it is in memory; a crash loses it'"
 complete -c evt-ingest -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
 complete -c evt-ingest -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
+complete -c evt-ingest -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
+complete -c evt-ingest -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-ingest -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-ingest -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt-ingest -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
 complete -c evt-ingest -l time -d 'Take the event time from a column or path, or from the arrival (arrival)' -r
 complete -c evt-ingest -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
-complete -c evt-ingest -l time-format -d 'Parse times that are not RFC 3339 with this strftime format' -r
+complete -c evt-ingest -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt-ingest -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt-ingest -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt-ingest -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
@@ -51,6 +54,8 @@ complete -c evt-ingest -l anonymous -d 'Accept requests without a token'
 complete -c evt-ingest -l no-extra-fields -d 'Reject properties that the schema does not define'
 complete -c evt-ingest -l log-requests -d 'Log one line per request'
 complete -c evt-ingest -l control -d 'Read control lines in JSONL; only they advance the watermark'
+complete -c evt-ingest -l no-header -d 'Read the first line of CSV as a record; its fields are c1, c2, …'
+complete -c evt-ingest -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-ingest -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt-ingest -l overwrite -d 'Replace output files that exist'
 complete -c evt-ingest -s q -l quiet -d 'Suppress everything but errors: the summary, notices and progress'

@@ -21,7 +21,7 @@ complete -c evt-reconcile -l field -d 'Copy the field PATH of each record into C
 complete -c evt-reconcile -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
 complete -c evt-reconcile -l time -d 'Take the event time from a column or path, or from the arrival (arrival)' -r
 complete -c evt-reconcile -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
-complete -c evt-reconcile -l time-format -d 'Parse times that are not RFC 3339 with this strftime format' -r
+complete -c evt-reconcile -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt-reconcile -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt-reconcile -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt-reconcile -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
@@ -43,6 +43,7 @@ always\t'Always'
 never\t'Never'"
 complete -c evt-reconcile -l dedup -d 'Count a record apart if its event_id is in B from another position of A'
 complete -c evt-reconcile -l ids -d 'Write each event that is missing, extra, double or different; this also compares contents'
+complete -c evt-reconcile -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-reconcile -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt-reconcile -s q -l quiet -d 'Suppress everything but errors: the summary, notices and progress'
 complete -c evt-reconcile -l strict -d 'Exit with status 1 if any record became a dead letter'

@@ -4,11 +4,14 @@ complete -c evt-validate -l dedup -d 'Drop an event whose event_id occurred in i
 complete -c evt-validate -l duplicates -d 'Write the events that --dedup drops to URI, so that evt-reconcile --plus can account for them' -r
 complete -c evt-validate -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
 complete -c evt-validate -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
+complete -c evt-validate -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
+complete -c evt-validate -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-validate -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-validate -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt-validate -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
 complete -c evt-validate -l time -d 'Take the event time from a column or path, or from the arrival (arrival)' -r
 complete -c evt-validate -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
-complete -c evt-validate -l time-format -d 'Parse times that are not RFC 3339 with this strftime format' -r
+complete -c evt-validate -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt-validate -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt-validate -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt-validate -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
@@ -33,6 +36,8 @@ always\t'Always'
 never\t'Never'"
 complete -c evt-validate -l no-extra-fields -d 'Reject properties that the schema does not define'
 complete -c evt-validate -l control -d 'Read control lines in JSONL; only they advance the watermark'
+complete -c evt-validate -l no-header -d 'Read the first line of CSV as a record; its fields are c1, c2, …'
+complete -c evt-validate -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-validate -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt-validate -l overwrite -d 'Replace output files that exist'
 complete -c evt-validate -s q -l quiet -d 'Suppress everything but errors: the summary, notices and progress'

@@ -7,11 +7,14 @@ complete -c evt-view -l tail -d 'Show the last N rows; with --head the last N of
 complete -c evt-view -l columns -d 'Show these columns and property paths, in this order: event_time,country,repo.name' -r
 complete -c evt-view -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
 complete -c evt-view -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
+complete -c evt-view -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
+complete -c evt-view -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-view -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-view -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt-view -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
 complete -c evt-view -l time -d 'Take the event time from a column or path, or from the arrival (arrival)' -r
 complete -c evt-view -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
-complete -c evt-view -l time-format -d 'Parse times that are not RFC 3339 with this strftime format' -r
+complete -c evt-view -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt-view -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt-view -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt-view -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
@@ -38,6 +41,8 @@ complete -c evt-view -l follow -d 'Keep reading as files grow, through rotation 
 complete -c evt-view -l describe -d 'Show counts, rates, time range, disorder, nulls and frequent values instead of rows'
 complete -c evt-view -l summary -d 'Summarize dead letters by error, origin and stage; the default on a terminal'
 complete -c evt-view -l rows -d 'Show dead letters one by one'
+complete -c evt-view -l no-header -d 'Read the first line of CSV as a record; its fields are c1, c2, …'
+complete -c evt-view -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-view -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt-view -l overwrite -d 'Replace output files that exist'
 complete -c evt-view -s q -l quiet -d 'Suppress everything but errors: the summary, notices and progress'

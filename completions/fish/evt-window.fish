@@ -20,11 +20,14 @@ complete -c evt-window -l checkpoint-every -d 'End an epoch, whose rows become v
 complete -c evt-window -l keep-epochs -d 'Keep the last N complete epochs' -r
 complete -c evt-window -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
 complete -c evt-window -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
+complete -c evt-window -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
+complete -c evt-window -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-window -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-window -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt-window -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
 complete -c evt-window -l time -d 'Take the event time from a column or path, or from the arrival (arrival)' -r
 complete -c evt-window -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
-complete -c evt-window -l time-format -d 'Parse times that are not RFC 3339 with this strftime format' -r
+complete -c evt-window -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
 complete -c evt-window -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
 complete -c evt-window -l max-future -d 'Reject events timestamped more than this after arrival' -r
 complete -c evt-window -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
@@ -50,6 +53,8 @@ never\t'Never'"
 complete -c evt-window -l late-partial -d 'Write events that only some of their windows counted to --late, too'
 complete -c evt-window -l allow-partition-subset -d 'Allow reading a subset of the partitions of a topic (?partitions=); no key may have rows in two partitions'
 complete -c evt-window -l control -d 'Read control lines in JSONL; only they advance the watermark'
+complete -c evt-window -l no-header -d 'Read the first line of CSV as a record; its fields are c1, c2, …'
+complete -c evt-window -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-window -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt-window -l overwrite -d 'Replace output files that exist'
 complete -c evt-window -s q -l quiet -d 'Suppress everything but errors: the summary, notices and progress'

@@ -14,7 +14,8 @@ pub fn run(input: &[u8]) {
         assert!(!uri.origin().is_empty());
     }
     let _ = (args::parse_share(text), evt::parse::size::parse_buffer(text), args::parse_count(text), parse_names(text));
-    let _ = args::parse_instant_or_now(text, 1_700_000_000_000_000);
+    let _ = evt::time::parse_flag_instant(text, 1_700_000_000_000_000, None);
+    let _ = evt::time::parse_flag_instant(text, 1_700_000_000_000_000, evt::mapping::When::zone("Europe/Zurich").ok());
     if let Ok(micros) = parse_duration(text) {
         assert_eq!(parse_duration(&format_duration(micros)).expect("what is printed is read"), micros, "{text}");
     }

@@ -12,12 +12,22 @@ pub fn run(input: &[u8]) {
     let Some((seed, input)) = chosen(input) else { return };
     for format in ALL {
         let Input::Text(splitter) = format.input else { continue };
-        let whole = split(splitter().as_mut(), input, |most| most);
+        let whole = split(splitter(&evt::format::TextOptions::default()).as_mut(), input, |most| most);
         let mut cuts = Cuts::new(seed);
-        assert_eq!(split(splitter().as_mut(), input, |most| cuts.next(most)), whole, "{}", format.name);
+        assert_eq!(
+            split(splitter(&evt::format::TextOptions::default()).as_mut(), input, |most| cuts.next(most)),
+            whole,
+            "{}",
+            format.name
+        );
         // An unfinished CSV record is read again with each chunk: byte by byte takes the square.
         if input.len() <= 512 {
-            assert_eq!(split(splitter().as_mut(), input, |_| 1), whole, "{} byte by byte", format.name);
+            assert_eq!(
+                split(splitter(&evt::format::TextOptions::default()).as_mut(), input, |_| 1),
+                whole,
+                "{} byte by byte",
+                format.name
+            );
         }
         for (line, raw, body) in whole.unwrap_or_default() {
             assert!(line > 0 && !raw.is_empty(), "{}", format.name);

@@ -3,20 +3,22 @@
 use super::prometheus::Target;
 use crate::checkpoint::CheckpointOptions;
 use crate::error::{Error, Result};
-use crate::format;
+use crate::format::{self, Format, Header, TextOptions};
 use crate::kind::Kind;
 use crate::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
 use crate::parse::size;
 use crate::run::Report;
 use crate::source::SourceOptions;
 use crate::time::parse_duration;
-pub use crate::time::parse_instant_or_now;
 use crate::uri::Uri;
 use chrono::format::{Item, StrftimeItems};
+use chrono_tz::Tz;
 use clap::{Args, ValueEnum};
+use encoding_rs::Encoding;
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// When colour is used.
@@ -126,6 +128,58 @@ pub struct InputArgs {
     /// Read control lines in JSONL; only they advance the watermark
     #[arg(long)]
     pub control: bool,
+    /// How text is read.
+    #[command(flatten)]
+    pub text: TextArgs,
+}
+
+/// Flags of text inputs.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Input")]
+pub struct TextArgs {
+    /// Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]
+    #[arg(long, value_name = "C", value_parser = parse_delimiter)]
+    pub delimiter: Option<u8>,
+    /// Name the fields of CSV without a header (comma-separated)
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "no_header")]
+    pub header: Vec<String>,
+    /// Read the first line of CSV as a record; its fields are c1, c2, …
+    #[arg(long)]
+    pub no_header: bool,
+    /// Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]
+    #[arg(long, value_name = "NAME", value_parser = parse_encoding)]
+    pub encoding: Option<&'static Encoding>,
+}
+
+impl TextArgs {
+    /// Returns the format, given that of `-f`, and how text is read. The flags of CSV select CSV.
+    ///
+    /// Errors: exit status 2 if a flag of CSV is given for another format, or a name twice.
+    pub fn options(&self, format: Option<&'static Format>) -> Result<(Option<&'static Format>, Rc<TextOptions>)> {
+        let flags = [
+            ("--delimiter", self.delimiter.is_some()),
+            ("--header", !self.header.is_empty()),
+            ("--no-header", self.no_header),
+        ];
+        let csv = flags.iter().find(|(_, is_given)| *is_given);
+        let format = match (csv, format) {
+            (Some((flag, _)), Some(format)) if !matches!(format.name, "csv" | "tsv") => {
+                return Err(Error::usage(format!("{flag} requires -f csv or tsv, found -f {}", format.name)));
+            }
+            (Some(_), None) => Some(&format::csv::CSV),
+            (_, format) => format,
+        };
+        let twice = self.header.iter().enumerate().find(|(at, name)| self.header[..*at].contains(name));
+        if let Some((_, name)) = twice {
+            return Err(Error::usage(format!("--header: expected different names, found '{name}' twice")));
+        }
+        let header = match (&self.header[..], self.no_header) {
+            ([], false) => Header::FirstLine,
+            ([], true) => Header::Numbers,
+            (names, _) => Header::Names(names.to_vec()),
+        };
+        Ok((format, Rc::new(TextOptions { encoding: self.encoding, delimiter: self.delimiter, header })))
+    }
 }
 
 /// Flags of tools that write rows.
@@ -185,7 +239,7 @@ pub struct MapArgs {
     /// Read numeric times in this unit: s ms us ns d
     #[arg(long, value_name = "UNIT", value_parser = parse_unit)]
     pub time_unit: Option<TimeUnit>,
-    /// Parse times that are not RFC 3339 with this strftime format
+    /// Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]
     #[arg(long, value_name = "STRFTIME", value_parser = parse_strftime)]
     pub time_format: Option<String>,
     /// Use this IANA time zone for times without an offset [default: UTC]
@@ -197,6 +251,9 @@ pub struct MapArgs {
     /// Reject records in which one of these fields is missing or null (comma-separated)
     #[arg(long, value_name = "FIELD", value_delimiter = ',')]
     pub require: Vec<String>,
+    /// Make every field of a record a property; only --field and --set fill columns
+    #[arg(long)]
+    pub plain: bool,
     /// Derive a UUID from source and event_id when event_id is not a UUID
     #[arg(long)]
     pub hash_ids: bool,
@@ -228,7 +285,8 @@ pub struct StageArgs {
 impl StageArgs {
     /// Returns the flags of a tool that reads no input and writes raw records to standard output.
     pub fn without_input(common: CommonArgs) -> Self {
-        let input = InputArgs { inputs: vec![], input_format: None, kind: None, control: false };
+        let input =
+            InputArgs { inputs: vec![], input_format: None, kind: None, control: false, text: TextArgs::default() };
         let output =
             OutputArgs { to: vec!["-".into()], output_format: Some("raw".into()), overwrite: false, dlq: None };
         Self { input, map: MapArgs::default(), output, common }
@@ -237,9 +295,12 @@ impl StageArgs {
     /// Returns the options of the source.
     pub fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
         let Self { input, map, .. } = self;
+        let format = input.input_format.as_deref().map(format::by_name).transpose()?;
+        let (format, text) = input.text.options(format)?;
         Ok(SourceOptions {
             mapping,
-            format: input.input_format.as_deref().map(format::by_name).transpose()?,
+            format,
+            text,
             kind: input.kind()?,
             origin: map.origin.clone(),
             partitions: map.partitions.clone(),
@@ -255,13 +316,16 @@ impl StageArgs {
 }
 
 impl MapArgs {
+    /// Returns the zone of times without an offset, if a flag names one.
+    ///
+    /// Errors: exit status 2 if there is none of that name.
+    pub fn zone(&self) -> Result<Option<Tz>> {
+        self.time_zone.as_deref().map(When::zone).transpose()
+    }
+
     /// Returns the mapping options of these flags.
     pub fn options(&self, provenance: Provenance) -> Result<mapping::Options> {
-        if self.time_zone.is_some() && self.time_format.is_none() {
-            return Err(Error::usage("--time-zone requires --time-format"));
-        }
-        let zone = self.time_zone.as_deref().map(When::zone).transpose()?;
-        let when = When { unit: self.time_unit, format: self.time_format.clone(), zone };
+        let when = When { unit: self.time_unit, format: self.time_format.clone(), zone: self.zone()? };
         when.check()?;
         let time = match self.time.as_deref() {
             None => TimeFrom::Default,
@@ -273,6 +337,7 @@ impl MapArgs {
             sets: self.set.clone(),
             time,
             when,
+            plain: self.plain,
             hash_ids: self.hash_ids,
             partitions: self.partitions.clone(),
             require: self.require.clone(),
@@ -303,6 +368,20 @@ fn parse_strftime(text: &str) -> Result<String, String> {
         true => Err("expected a strftime format, found an unknown % sequence".to_owned()),
         false => Ok(text.to_owned()),
     }
+}
+
+fn parse_delimiter(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"tab" | b"\\t" => Ok(b'\t'),
+        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+        _ => Err("expected one ASCII character, such as ';', or tab".to_owned()),
+    }
+}
+
+fn parse_encoding(text: &str) -> Result<&'static Encoding, String> {
+    let known =
+        || "expected the name of an encoding, such as windows-1252, iso-8859-15, utf-16 or shift_jis".to_owned();
+    Encoding::for_label_no_replacement(text.as_bytes()).ok_or_else(known)
 }
 
 fn parse_report(text: &str) -> Result<Report, String> {

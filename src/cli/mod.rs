@@ -30,6 +30,7 @@ use crate::run::{Report, Run};
 use crate::secret;
 use crate::service::Service;
 use crate::stop::Stop;
+use crate::time::parse_flag_instant;
 use crate::uri::kafka::parse_settings;
 use args::{CommonArgs, LogFormat};
 use check::CheckReport;
@@ -144,7 +145,7 @@ fn start(
         false => Colour::Off,
     };
     let clock = match &common.now {
-        Some(text) => Clock::Fixed(args::parse_instant_or_now(text, Clock::System.now())?),
+        Some(text) => Clock::Fixed(parse_flag_instant(text, Clock::System.now(), None)?),
         None => Clock::System,
     };
     let mut console = Console::new(tool, colour);

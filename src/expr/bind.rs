@@ -9,7 +9,7 @@ use super::node::{Literal, Node, Operator};
 use super::tree::Tree;
 use super::value::{ValueKind, Want, cast};
 use crate::json::scan::number_end;
-use crate::time::parse_instant;
+use crate::time::read_iso;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray, new_null_array};
 use arrow::datatypes::DataType;
 use regex::Regex;
@@ -381,9 +381,9 @@ fn constant(literal: &Literal, want: ValueKind) -> Bound<ArrayRef> {
         (Literal::Bool(truth), _) => Arc::new(BooleanArray::from(vec![*truth])),
         (Literal::Time(micros), _) => Arc::new(Int64Array::from(vec![*micros])),
         (Literal::Text(text), ValueKind::Text) => Arc::new(StringArray::from(vec![text.as_str()])),
-        (Literal::Text(text), ValueKind::Time) => match parse_instant(text) {
+        (Literal::Text(text), ValueKind::Time) => match read_iso(text, None).ok() {
             Some(micros) => Arc::new(Int64Array::from(vec![micros])),
-            None => return Err(format!("expected an RFC 3339 instant, found '{text}'")),
+            None => return Err(format!("expected a time like 2024-01-15T10:00:00Z or 2024-01-15, found '{text}'")),
         },
         (Literal::Text(text), want) => {
             let want = article(want);

@@ -7,7 +7,7 @@
 use super::node::{Literal, Node, Operator, Written};
 use super::value::ValueKind;
 use crate::error::{Error, Result};
-use crate::time::parse_instant;
+use crate::time::read_iso;
 use sqlparser::ast::{
     Assignment, AssignmentTarget, BinaryOperator, CastKind, CeilFloorKind, DataType, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, UnaryOperator, Value,
@@ -359,9 +359,9 @@ fn time_literal(data_type: &DataType, value: &Value) -> Result<Node, Refusal> {
     let (DataType::Timestamp(..), Value::SingleQuotedString(text)) = (data_type, value) else {
         return Err(format!("expected timestamp '2024-01-15T10:00:00Z', found {data_type} {value}"));
     };
-    match parse_instant(text) {
+    match read_iso(text, None).ok() {
         Some(micros) => Ok(Node::Literal(Literal::Time(micros))),
-        None => Err(format!("expected an RFC 3339 instant like 2024-01-15T10:00:00Z, found '{text}'")),
+        None => Err(format!("expected a time like 2024-01-15T10:00:00Z or 2024-01-15, found '{text}'")),
     }
 }
 

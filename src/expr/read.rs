@@ -314,7 +314,7 @@ fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: Ask
         ValueKind::Time => {
             let mut parser = time::Parser::default();
             let mut builder = Int64Builder::with_capacity(rows);
-            let instant = |text: &str| string_content(text).and_then(|content| parser.parse(&unescape(content)));
+            let instant = |text: &str| string_content(text).and_then(|content| parser.parse_any(&unescape(content)));
             each(texts, instant, |micros| builder.append_option(micros), &mut wrong);
             Arc::new(builder.finish())
         }

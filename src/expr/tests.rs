@@ -272,7 +272,10 @@ fn instants_are_rfc_3339() {
     assert_eq!(truth("event_time between '2024-01-15T00:00:00Z' and '2024-01-16T00:00:00Z'", "{}"), Some(true));
     assert_eq!(truth("event_time in ('2024-01-15T00:00:00Z')", "{}"), Some(false));
     assert!(dead("t < event_time", r#"{"t":1705314030}"#).ends_with("t: expected an instant, found 1705314030"));
-    assert!(refused_filter("event_time > 'yesterday'").contains("expected an RFC 3339 instant, found 'yesterday'"));
+    assert!(
+        refused_filter("event_time > 'yesterday'")
+            .contains("expected a time like 2024-01-15T10:00:00Z or 2024-01-15, found 'yesterday'")
+    );
     assert!(refused_filter("event_time > date '2024-01-15'").contains("expected timestamp '"));
 }
 

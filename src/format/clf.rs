@@ -17,7 +17,7 @@ use std::borrow::Cow;
 
 /// Common and combined logs.
 pub const FORMAT: Format =
-    Format { name: "clf", extensions: &["clf"], input: Input::Text(|| Box::new(Log::default())), ..Format::BASE };
+    Format { name: "clf", extensions: &["clf"], input: Input::Text(|_| Box::new(Log::default())), ..Format::BASE };
 
 /// Splits lines; blank ones are not records, but count as lines.
 #[derive(Default)]

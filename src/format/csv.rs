@@ -1,5 +1,6 @@
 //! CSV (RFC 4180) and TSV: a header with the names, then one record per line or, if quotes contain newlines, several
-//! lines.
+//! lines. The delimiter of CSV is the comma if the first line has one outside quotes, else the most frequent of `;`, tab
+//! and `|`. Flags name another delimiter, and the names if the file has no header.
 //!
 //! Read: values are strings, except an object under the name `properties`. An empty field is absent; a quoted empty
 //! field is an empty text, except under the name of a column that is not text. A record ends at `\n`;
@@ -13,7 +14,7 @@
 //! of one column null is `""`, too, because an empty line is not a record.
 
 use super::cell::{Column, Form};
-use super::definition::{EncodeOptions, Encoder, Format, Input};
+use super::definition::{EncodeOptions, Encoder, Format, Header, Input};
 use super::jsonl::{own, unique_names};
 use super::record::{Body, Record, Records, Splitter};
 use crate::error::{Error, Result};
@@ -35,7 +36,7 @@ const PROPERTIES: &str = ",\"properties\":";
 pub const CSV: Format = Format {
     name: "csv",
     extensions: &["csv"],
-    input: Input::Text(|| Box::new(CsvRows::new(b','))),
+    input: Input::Text(|options| Box::new(CsvRows::new(options.delimiter, &options.header))),
     output: Some(|schema, options| Ok(Box::new(Writer::new(b',', schema, options)))),
     appendable: true,
     ..Format::BASE
@@ -45,19 +46,25 @@ pub const CSV: Format = Format {
 pub const TSV: Format = Format {
     name: "tsv",
     extensions: &["tsv", "tab"],
-    input: Input::Text(|| Box::new(CsvRows::new(b'\t'))),
+    input: Input::Text(|options| Box::new(CsvRows::new(options.delimiter.or(Some(b'\t')), &options.header))),
     output: Some(|schema, options| Ok(Box::new(Writer::new(b'\t', schema, options)))),
     appendable: true,
     ..Format::BASE
 };
 
+/// The delimiters that a first line may decide. The comma comes first.
+const DELIMITERS: [u8; 4] = *b",;\t|";
+
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Splits records, each from its first byte: an incomplete one is read again with the next chunk.
 pub struct CsvRows {
+    /// The delimiter, until the first line decides a comma.
     delimiter: u8,
+    /// Whether the first line decides the delimiter.
+    is_guessed: bool,
     reader: Reader,
-    header: Header,
+    header: Columns,
     lines: u64,
     /// Whether nothing has been read yet, so that a byte order mark may follow.
     unread: bool,
@@ -68,10 +75,12 @@ pub struct CsvRows {
     ends: Vec<usize>,
 }
 
-enum Header {
+enum Columns {
+    /// The first line has their names.
     Expected,
+    /// They are as many as the fields of the first record.
+    Numbered,
     TooLong,
-    /// The columns.
     Read(Vec<Key>),
 }
 
@@ -139,18 +148,46 @@ struct Found {
 }
 
 impl CsvRows {
-    fn new(delimiter: u8) -> Self {
-        let reader = ReaderBuilder::new().delimiter(delimiter).terminator(Terminator::Any(b'\n')).build();
+    fn new(delimiter: Option<u8>, header: &Header) -> Self {
         Self {
-            delimiter,
-            reader,
-            header: Header::Expected,
+            delimiter: delimiter.unwrap_or(b','),
+            is_guessed: delimiter.is_none(),
+            reader: reader(delimiter.unwrap_or(b',')),
+            header: match header {
+                Header::FirstLine => Columns::Expected,
+                Header::Numbers => Columns::Numbered,
+                Header::Names(names) => Columns::Read(names.iter().map(|name| Key::new(name)).collect()),
+            },
             lines: 0,
             unread: true,
             torn: true,
             fields: vec![],
             ends: vec![0; 64],
         }
+    }
+
+    /// Decides the delimiter by the first line, at the start of `input`; false if its end is missing.
+    fn guess(&mut self, input: &[u8], last: bool) -> bool {
+        let mut counts = [0usize; DELIMITERS.len()];
+        let mut is_quoted = false;
+        let end = input.iter().position(|byte| {
+            is_quoted ^= *byte == b'"';
+            if let Some(at) = DELIMITERS.iter().position(|one| one == byte).filter(|_| !is_quoted) {
+                counts[at] += 1;
+            }
+            *byte == b'\n' && !is_quoted
+        });
+        if end.is_none() && !last {
+            return false;
+        }
+        let most = counts[1..].iter().copied().max().unwrap_or(0);
+        let other = DELIMITERS.iter().zip(counts).skip(1).find(|(_, count)| *count == most);
+        if let Some((delimiter, _)) = other.filter(|_| counts[0] == 0 && most > 0) {
+            self.delimiter = *delimiter;
+            self.reader = reader(*delimiter);
+        }
+        self.is_guessed = false;
+        true
     }
 
     /// Finds the record at the start of `input`; `None` if its end is missing.
@@ -232,13 +269,13 @@ impl CsvRows {
         if let Some(name) = names.iter().find(|name| !seen.insert(**name)) {
             return Err(Error::corrupt(format!("the header has two columns '{name}'; rename one")));
         }
-        self.header = Header::Read(names.into_iter().map(Key::new).collect());
+        self.header = Columns::Read(names.into_iter().map(Key::new).collect());
         Ok(())
     }
 
     /// Returns the JSON text of the last record, or why there is none.
     fn body(&self, raw: &[u8], found: &Found, text: &mut String) -> Body {
-        let Header::Read(keys) = &self.header else { return parse_error("missing header") };
+        let Columns::Read(keys) = &self.header else { return parse_error("missing header") };
         if let Err(error) = std::str::from_utf8(raw) {
             return parse_error(format!("byte {}: invalid UTF-8", error.valid_up_to() + 1));
         }
@@ -298,6 +335,10 @@ fn behind_quote(record: &[u8], delimiter: u8) -> Option<usize> {
     None
 }
 
+fn reader(delimiter: u8) -> Reader {
+    ReaderBuilder::new().delimiter(delimiter).terminator(Terminator::Any(b'\n')).build()
+}
+
 /// Puts the reader at the start of a record. A new reader would take a byte order mark there for the start of the file;
 /// a newline, which it skips, prevents that.
 fn start_record(reader: &mut Reader) {
@@ -337,12 +378,18 @@ impl Splitter for CsvRows {
                 start += length;
                 continue;
             }
-            if let Header::TooLong = self.header {
-                return Err(Error::corrupt("the header is longer than --max-record"));
+            if self.is_guessed && !self.guess(&input[start..], last) {
+                break;
+            }
+            if let Columns::TooLong = self.header {
+                return Err(Error::corrupt("the first line is longer than --max-record"));
             }
             let Some(found) = self.find(&input[start..], last) else { break };
             let raw = start..start + found.content;
-            if let Header::Expected = self.header {
+            if let Columns::Numbered = self.header {
+                self.header = Columns::Read((1..=found.fields).map(|number| Key::new(&format!("c{number}"))).collect());
+            }
+            if let Columns::Expected = self.header {
                 self.read_header(&input[start..], &found)?;
             } else {
                 let body = self.body(&input[raw.clone()], &found, &mut records.text);
@@ -356,8 +403,8 @@ impl Splitter for CsvRows {
     }
 
     fn skip(&mut self, input: &[u8]) -> (usize, bool) {
-        if let Header::Expected = self.header {
-            self.header = Header::TooLong;
+        if let Columns::Expected | Columns::Numbered = self.header {
+            self.header = Columns::TooLong;
         }
         let (end, found) = memchr::memchr(b'\n', input).map_or((input.len(), false), |at| (at + 1, true));
         self.lines += u64::from(found);

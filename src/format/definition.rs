@@ -4,6 +4,7 @@ use super::record::{Records, Splitter};
 use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use encoding_rs::Encoding;
 
 /// Turns batches of one schema into the bytes of a file.
 pub trait Encoder {
@@ -61,12 +62,35 @@ pub struct Opened {
     pub rows: Box<dyn Iterator<Item = Result<Rows>>>,
 }
 
+/// How text is read; each format uses the options that concern it.
+#[derive(Clone, Debug, Default)]
+pub struct TextOptions {
+    /// `--encoding`; UTF-8 without one.
+    pub encoding: Option<&'static Encoding>,
+    /// `--delimiter` of CSV; without one the first line decides.
+    pub delimiter: Option<u8>,
+    /// Where CSV has the names of its fields.
+    pub header: Header,
+}
+
+/// Where CSV has the names of its fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Header {
+    /// In the first line.
+    #[default]
+    FirstLine,
+    /// In `--header`; every line is a record.
+    Names(Vec<String>),
+    /// Nowhere (`--no-header`): they are c1, c2, …
+    Numbers,
+}
+
 /// How a format is read.
 pub enum Input {
     /// Not read by evt.
     None,
     /// Split from a stream of bytes.
-    Text(fn() -> Box<dyn Splitter>),
+    Text(fn(&TextOptions) -> Box<dyn Splitter>),
     /// Decoded from a complete file (spooled to disk if it comes from a pipe).
     Container(fn(std::fs::File, Limits) -> Result<Opened>),
     /// Frames and foreign Arrow streams: read by `frame`.

@@ -25,7 +25,7 @@ use std::collections::HashSet;
 pub const FORMAT: Format = Format {
     name: "jsonl",
     extensions: &["jsonl", "ndjson", "json"],
-    input: Input::Text(|| Box::new(Lines::default())),
+    input: Input::Text(|_| Box::new(Lines::default())),
     output: Some(|_, _| Ok(Box::new(Writer::default()))),
     appendable: true,
     is_json: true,

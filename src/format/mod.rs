@@ -9,7 +9,7 @@
 //! - `jsonl.rs`, `csv.rs`, `clf.rs`, `raw.rs`, `table.rs`: the text formats.
 //! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.
 //! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text.
-//! - `unpack.rs`: gzip and zstd.
+//! - `unpack.rs`: gzip and zstd; `decode.rs`: encodings of text.
 //!
 //! To add a format: one file, one row in [`ALL`].
 
@@ -19,6 +19,7 @@ pub mod cell;
 pub mod clf;
 pub mod container;
 pub mod csv;
+mod decode;
 mod definition;
 pub mod frames;
 pub mod jsonl;
@@ -29,7 +30,8 @@ pub mod row;
 pub mod table;
 pub mod unpack;
 
-pub use definition::{EncodeOptions, Encoder, Format, Input, Limits, Notes, Opened, Output, Rows};
+pub use decode::TextDecoder;
+pub use definition::{EncodeOptions, Encoder, Format, Header, Input, Limits, Notes, Opened, Output, Rows, TextOptions};
 pub use record::{Body, Record, Records, Splitter};
 
 use crate::error::{Error, Result};

@@ -2,7 +2,7 @@ use super::test_data::{Seen, cases, split};
 use super::*;
 use proptest::prelude::*;
 
-fn splitters() -> impl Iterator<Item = (&'static str, fn() -> Box<dyn Splitter>)> {
+fn splitters() -> impl Iterator<Item = (&'static str, fn(&TextOptions) -> Box<dyn Splitter>)> {
     ALL.iter().filter_map(|format| match format.input {
         Input::Text(splitter) => Some((format.name, splitter)),
         _ => None,
@@ -11,7 +11,7 @@ fn splitters() -> impl Iterator<Item = (&'static str, fn() -> Box<dyn Splitter>)
 
 /// Generates text of bytes that are significant to some splitter.
 fn text() -> impl Strategy<Value = Vec<u8>> {
-    const PIECES: [&[u8]; 15] = [
+    const PIECES: [&[u8]; 16] = [
         b"\n",
         b"\r\n",
         b"\r",
@@ -19,6 +19,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
         b"\"\"",
         b",",
         b"\t",
+        b";",
         b" ",
         b"a",
         b"{\"a\":1}",
@@ -35,8 +36,8 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn run(splitter: fn() -> Box<dyn Splitter>, input: &[u8], cuts: &[usize]) -> Result<Vec<Seen>, String> {
-    split(splitter().as_mut(), input, cuts).map_err(|error| error.to_string())
+fn run(splitter: fn(&TextOptions) -> Box<dyn Splitter>, input: &[u8], cuts: &[usize]) -> Result<Vec<Seen>, String> {
+    split(splitter(&TextOptions::default()).as_mut(), input, cuts).map_err(|error| error.to_string())
 }
 
 proptest! {

@@ -102,7 +102,7 @@ pub fn split(splitter: &mut dyn Splitter, input: &[u8], cuts: &[usize]) -> Resul
 pub fn texts(format: &Format, bytes: &[u8]) -> Result<Vec<String>> {
     let mut texts = vec![];
     if let Input::Text(splitter) = format.input {
-        for (_, _, body) in split(splitter().as_mut(), bytes, &[])? {
+        for (_, _, body) in split(splitter(&super::TextOptions::default()).as_mut(), bytes, &[])? {
             texts.push(body.unwrap());
         }
         return Ok(texts);

@@ -1,20 +1,27 @@
 //! The faults of records: no event time, too large, and not UTF-8.
 
-use crate::error::Error;
 use crate::format::jsonl::not_utf8;
 use crate::kind::dead::{ErrorType, Fault};
-use crate::mapping::{self, RecordMeta};
+use crate::mapping;
 
-/// Returns the usage error for a first record without an event time; it names the flags that select a time.
+/// Returns the fault of a record without an event time, before any record had one; it names the flags that select a time.
 #[cold]
-pub(super) fn no_time(text: &str, time: &str, meta: RecordMeta<'_>) -> Error {
+pub(super) fn no_time(text: &str, time: &str) -> Fault {
     let found = mapping::time_fields(text);
     let way_out = match found.is_empty() {
         true => "no field is a time; --time arrival uses the clock of the run".to_owned(),
         false => format!("use {}", found.join("  or  ")),
     };
-    Error::usage(format!("the first record has no event time ({time}): {way_out}"))
-        .at(format!("{}:{}", meta.input, meta.offset))
+    Fault::new(ErrorType::TimestampError, format!("no event time ({time}): {way_out}"))
+}
+
+/// Returns the message about records that wait for their `--max-future` verdict.
+pub(super) fn held_records(held: usize) -> String {
+    format!(
+        "{held} records without an arrival time are held until their partition has {} records (--max-future compares them \
+         with the median)",
+        mapping::LOOKAHEAD
+    )
 }
 
 /// Returns bytes as text.

@@ -12,6 +12,7 @@
 mod batches;
 mod control_line;
 mod fault;
+pub mod first_times;
 mod item;
 mod learn;
 mod letters;
@@ -26,16 +27,17 @@ use crate::format::{Body, Records, row};
 use crate::frame::Control;
 use crate::kind::Kind;
 use crate::kind::dead::{Fault, Letter};
-use crate::kind::event::{COLUMNS, RAW, column, has_raw};
+use crate::kind::event::{COLUMNS, RAW, has_raw};
 use crate::mapping::{
-    self, BATCH_BYTES, BATCH_ROWS, KeepRaw, Mapped, Mapper, PendingRecord, Record, RecordMeta, Stamper, TimeFrom,
+    self, BATCH_BYTES, BATCH_ROWS, KeepRaw, Mapped, Mapper, PendingRecord, Record, RecordMeta, Stamper,
 };
 use crate::run::Run;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use batches::Batches;
 use control_line::ControlLine;
-use fault::{no_time, too_large, utf8};
+use fault::{held_records, no_time, too_large, utf8};
+use first_times::FirstTimes;
 use learn::FirstObject;
 use letters::Letters;
 use std::rc::Rc;
@@ -53,14 +55,15 @@ pub struct Ingest {
     pub mapper: Mapper,
     /// Partitions and stream time.
     pub stamper: Stamper,
-    filter: Option<Filter>,
+    /// The filter of the rows (`--where`).
+    pub filter: Option<Filter>,
     keep_raw: KeepRaw,
     /// Whether the inputs carry raw records, as a field or column; `None` until the first rows decide it.
     brings_raw: Option<bool>,
     /// `--control`: text may contain control lines.
     control: bool,
     /// Whether a flag maps the partition or the origin of a record.
-    is_mapped: bool,
+    pub is_mapped: bool,
     /// The queue of items.
     pub outbox: Outbox,
     /// The input of the rows in the incomplete batch. A batch has rows of one input only.
@@ -71,6 +74,8 @@ pub struct Ingest {
     /// Counts of records; those of batches are in `batches`.
     counts: Counts,
     letters: Letters,
+    /// Whether a record of a file had a readable time.
+    pub first_times: FirstTimes,
     /// The time of reading of the current records (µs).
     now: i64,
     /// The kind of the records; `None` until the first record decides it.
@@ -108,10 +113,8 @@ impl Ingest {
         let now = run.clock.now();
         let mut names = options.fields.iter().chain(&options.sets).map(|(column, _)| column);
         let is_mapped = names.any(|column| column == "partition" || column == "origin");
-        let time = match &options.time {
-            TimeFrom::Field(name) => name.clone(),
-            _ => COLUMNS[column::SERVER_TIMESTAMP].to_owned(),
-        };
+        let time = options.time.field().to_owned();
+        let first_times = if options.time.is_needed() { FirstTimes::Waiting } else { FirstTimes::Found };
         let mapper = Mapper::new(options)?;
         let letters = Letters::new(run.console.tool());
         Ok(Self {
@@ -129,6 +132,7 @@ impl Ingest {
             read: ReadPositions::default(),
             counts: Counts::default(),
             letters,
+            first_times,
             now,
             kind,
             expected: None,
@@ -177,8 +181,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// Returns whether the inputs carry raw records. The first call decides with `brings` for all inputs of the run,
-    /// because they have one schema.
+    /// Returns whether the inputs carry raw records. The first call decides for all inputs, because they have one schema.
     pub fn decide_raw(&mut self, brings: bool) -> bool {
         if let Some(decided) = self.brings_raw {
             return decided;
@@ -192,18 +195,13 @@ impl Ingest {
 
     /// Returns the counts of records and rows so far, by outcome within the source.
     pub fn counts(&self) -> Counts {
-        let Batches { counts, .. } = &self.batches;
+        let counts = &self.batches.counts;
         Counts { taken: self.counts.taken + counts.taken, out: self.counts.out + counts.out, ..self.counts }
     }
 
     /// Returns the context of the run.
     pub fn run(&self) -> &Run {
         &self.run
-    }
-
-    /// Whether records are held that are no rows yet (`--max-future`).
-    pub fn holds_records(&mut self) -> bool {
-        self.mapper.lookahead().is_some_and(|lookahead| lookahead.held() > 0)
     }
 
     /// Whether rows or letters wait in an incomplete batch.
@@ -227,11 +225,6 @@ impl Ingest {
         self.outbox.send(self.input, Item::Idle);
     }
 
-    /// Returns the names in the filter that had no value in any row.
-    pub fn always_null(&self) -> Vec<String> {
-        self.filter.as_ref().map_or(vec![], Filter::always_null)
-    }
-
     /// Returns the next item of the queue.
     pub fn pop(&mut self) -> Option<Sent> {
         self.outbox.pop()
@@ -252,6 +245,7 @@ impl Ingest {
         meta: RecordMeta<'_>,
     ) -> Result<()> {
         self.now = self.run.clock.now();
+        self.first_times.begin(self.read.is_resumed());
         for record in &records.rows {
             let meta = meta.at(record.line as i64);
             let raw = &input[record.raw.clone()];
@@ -270,6 +264,10 @@ impl Ingest {
             // A container's record has no raw bytes: a dead letter gets its JSON text.
             let raw = text.as_ref().map_or(raw, |text| if record.raw.is_empty() { text.as_bytes() } else { raw });
             self.record(raw, text, meta)?;
+            if self.first_times.is_looking() {
+                let is_found = self.mapper.has_time() || self.rows.is_some() || self.mapper.rows() > 0;
+                self.first_times.count(is_found || self.counts.out > 0)?;
+            }
         }
         Ok(())
     }
@@ -342,7 +340,6 @@ impl Ingest {
         }
         let input = self.stamper.input_of(record.meta.partition);
         if input != self.input {
-            // This record is read and not in the batch.
             self.flush_batch()?;
             self.input = input;
         }
@@ -350,7 +347,7 @@ impl Ingest {
             Mapped::Row if self.mapper.is_full() => self.flush(),
             Mapped::Row => Ok(()),
             Mapped::Dead(fault) => self.letter(record.raw, &fault, record.meta),
-            Mapped::NoTime => Err(no_time(record.text, &self.time, record.meta)),
+            Mapped::NoTime => self.letter(record.raw, &no_time(record.text, &self.time), record.meta),
             Mapped::Pending(check) => {
                 let held = PendingRecord::new(record, check);
                 match self.mapper.lookahead().and_then(|lookahead| lookahead.push(held)) {
@@ -361,14 +358,18 @@ impl Ingest {
         }
     }
 
+    /// Whether records are held that are no rows yet (`--max-future`).
+    pub fn holds_records(&mut self) -> bool {
+        self.mapper.lookahead().is_some_and(|lookahead| lookahead.held() > 0)
+    }
+
     /// Maps a held record after its `--max-future` check, or makes a dead letter of it.
     fn release(&mut self, held: &PendingRecord, verdict: Result<(), Fault>) -> Result<()> {
         let record = held.record();
         match verdict {
             Ok(()) => self.map(record),
             Err(fault) => {
-                let meta = RecordMeta { partition: held.check.partition, ..record.meta };
-                self.letter(record.raw, &fault, meta)
+                self.letter(record.raw, &fault, RecordMeta { partition: held.check.partition, ..record.meta })
             }
         }
     }
@@ -402,11 +403,7 @@ impl Ingest {
         self.flush()?;
         let held = self.mapper.lookahead().map_or(0, |lookahead| lookahead.held());
         if held > 0 && !std::mem::replace(&mut self.has_reported_held, true) {
-            self.run.console.say(format!(
-                "{held} records without an arrival time are held until their partition has {} records (--max-future \
-                 compares them with the median)",
-                mapping::LOOKAHEAD
-            ));
+            self.run.console.say(held_records(held));
         }
         Ok(())
     }
@@ -429,7 +426,7 @@ impl Ingest {
         self.record(payload, text, meta)
     }
 
-    /// Maps a record with the JSON text that its input made of the payload and the metadata.
+    /// Maps a record with the JSON text that its input made of it.
     pub fn text(&mut self, payload: &[u8], text: &str, meta: RecordMeta<'_>) -> Result<()> {
         self.record(payload, Ok(text), meta)
     }
@@ -476,6 +473,7 @@ impl Ingest {
     /// Counts a dead record and adds its letter.
     fn letter(&mut self, payload: &[u8], fault: &Fault, meta: RecordMeta<'_>) -> Result<()> {
         self.counts.dead += 1;
+        self.first_times.note(fault, &meta);
         let RecordMeta { partition, offset, key, headers, arrival, .. } = meta;
         let (origin, partition) = self.stamper.name(partition);
         let arrived_at = arrival.map(|arrival| arrival.at);
@@ -483,7 +481,7 @@ impl Ingest {
         let rows = rows + self.rows.as_ref().map_or(0, |rows| rows.len() as u64);
         let letter = Letter { payload, key, headers, arrived_at, fault, origin, partition, offset };
         self.letters.push(rows, &letter, self.run.clock.now())?;
-        if !self.letters.is_full() {
+        if !self.letters.is_full() || self.first_times.is_looking() {
             return Ok(());
         }
         self.read.set_ahead();
@@ -492,7 +490,11 @@ impl Ingest {
 
     /// Queues the letters and the rows of the incomplete batch, the letters first.
     pub fn flush(&mut self) -> Result<()> {
-        self.flush_batch().map(|()| self.read.end_batch())
+        self.flush_batch()?;
+        if !self.first_times.is_looking() {
+            self.read.end_batch();
+        }
+        Ok(())
     }
 
     fn flush_batch(&mut self) -> Result<()> {
@@ -503,7 +505,7 @@ impl Ingest {
             self.counts.out += batch.num_rows() as u64;
             self.outbox.send(self.input, Item::Batch(batch));
         }
-        // The letter of a row that the filter rejects follows the letters of its batch.
+        // Letters of rows that the filter rejects are last.
         let rows_before = self.counts.out + self.mapper.rows() as u64;
         let (counts, letters, now) = (&mut self.counts, &mut self.letters, self.run.clock.now());
         let mut rule = self.filter.as_mut().map(|filter| {
@@ -533,12 +535,15 @@ impl Ingest {
 
     /// Queues the letters so far after reading has failed, and the rows if `with_rows`.
     pub fn end(&mut self, with_rows: bool) -> Result<()> {
+        self.first_times.release();
         if with_rows { self.flush() } else { self.send_letters() }
     }
 
-    /// Queues the letters so far.
+    /// Queues the letters so far, unless the run may end because the records have no time.
     fn send_letters(&mut self) -> Result<()> {
-        if let Some(dead) = self.letters.take()? {
+        if !self.first_times.is_looking()
+            && let Some(dead) = self.letters.take()?
+        {
             self.outbox.send(self.input, Item::Dead(dead));
         }
         Ok(())
@@ -551,19 +556,14 @@ impl Ingest {
         self.outbox.turn_to(input, bytes, rest);
     }
 
-    /// Whether a flag maps the partition or the origin of a record.
-    pub fn is_mapped(&self) -> bool {
-        self.is_mapped
-    }
-
     /// Returns the number of the partition for records of `origin` that name none.
     pub fn partition(&mut self, origin: &str) -> u32 {
         if self.is_mapped { self.stamper.unnamed(origin) } else { self.stamper.partition(origin, "0") }
     }
 
-    /// Queues a progress message if partitions are new or have ended, or enough bytes have been read. Does nothing before the first record.
+    /// Queues a progress message if partitions are new or have ended, or enough bytes have been read. Does nothing before the first
+    /// record, because the kind of the rows is not known.
     pub fn report_progress(&mut self, bytes: ByteProgress) {
-        // The kind of the rows is not known before the first record.
         if self.counts.taken > 0 {
             self.outbox.report_progress(&mut self.stamper, bytes);
         }

@@ -51,6 +51,11 @@ impl ReadPositions {
         self.current.complete = self.current.last;
     }
 
+    /// Whether records of the current input are passed over.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.current.skipped != i64::MIN
+    }
+
     /// Returns the number of the last record of the current input that is in a complete batch; `None` before the first one.
     pub fn complete(&self) -> Option<i64> {
         Some(self.current.complete).filter(|last| *last != i64::MIN)

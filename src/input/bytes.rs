@@ -1,12 +1,14 @@
 //! The bytes of a file or of standard input, decompressed if necessary. Reading can wait for a pipe, with a timeout.
 
 use crate::error::{Error, Result};
+use crate::format::TextDecoder;
 use crate::format::unpack::Unpacked;
 use crate::ingest::ByteProgress;
 use crate::run::Run;
 use crate::run::io::ByteStream;
 use crate::stop::Woken;
 use crate::uri::Uri;
+use encoding_rs::Encoding;
 use rustix::fs::{Access, OFlags, access, fcntl_getfl, fcntl_setfl};
 use std::cell::{Cell, RefCell};
 use std::fs::{File, Metadata, OpenOptions};
@@ -36,8 +38,13 @@ pub struct Bytes {
     reader: Unpacked<Wire>,
     /// Decompressed bytes that [`Bytes::read_head`] has read and [`Bytes::read`] has not returned yet.
     front: Vec<u8>,
+    /// Converts text in another encoding to UTF-8.
+    decoder: Option<TextDecoder>,
+    encoding: Option<&'static Encoding>,
 }
 
+/// Bytes that are converted at once.
+const DECODED: usize = 64 << 10;
 /// Number of decompressed bytes that determine a format.
 const HEAD: usize = 8;
 
@@ -119,7 +126,14 @@ impl Bytes {
             woken: Cell::new(Woken::Ready),
         })));
         let reader = Unpacked::new(wire.clone(), run.ratio_max);
-        Ok(Self { name, reader, wire, front: vec![] })
+        Ok(Self { name, reader, wire, front: vec![], decoder: None, encoding: None })
+    }
+
+    /// Converts the bytes from this encoding to UTF-8; without one they stay as they are.
+    pub fn in_encoding(mut self, encoding: Option<&'static Encoding>) -> Self {
+        self.encoding = encoding;
+        self.decoder = encoding.map(TextDecoder::new);
+        self
     }
 
     /// Returns the name that the user gave.
@@ -173,6 +187,7 @@ impl Bytes {
         self.wire.0.borrow_mut().progress.done = 0;
         let ratio_max = self.wire.0.borrow().run.ratio_max;
         self.reader = Unpacked::new(self.wire.clone(), ratio_max);
+        self.decoder = self.encoding.map(TextDecoder::new);
         self.front.clear();
         Ok(())
     }
@@ -239,6 +254,31 @@ impl Bytes {
     }
 
     fn read_on(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<Chunk> {
+        let Some(mut decoder) = self.decoder.take() else { return self.read_unpacked(buffer, timeout) };
+        let read = self.read_decoded(&mut decoder, buffer, timeout);
+        self.decoder = Some(decoder);
+        read
+    }
+
+    fn read_decoded(&mut self, decoder: &mut TextDecoder, out: &mut [u8], timeout: Option<Duration>) -> Result<Chunk> {
+        let mut bytes = vec![0; DECODED.min(out.len().max(HEAD))];
+        loop {
+            let count = decoder.pull(out);
+            if count > 0 {
+                return Ok(Chunk::Bytes(count));
+            }
+            if decoder.has_ended() {
+                return Ok(Chunk::End);
+            }
+            match self.read_unpacked(&mut bytes, timeout)? {
+                Chunk::Bytes(count) => decoder.push(&bytes[..count]),
+                Chunk::End => decoder.push(&[]),
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn read_unpacked(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<Chunk> {
         {
             let mut state = self.wire.0.borrow_mut();
             // A decompressor cannot continue after a read that fails inside a block.

@@ -3,22 +3,24 @@
 use super::bytes::{Bytes, Chunk};
 use super::container::{RowInput, take_schema};
 use super::follow::watch::{POLL_INTERVAL, Watch};
-use super::follow::{FollowedInput, TextOptions, WatchedFile};
+use super::follow::{FollowedInput, TextReading, WatchedFile};
 use super::frames::FrameInput;
 use super::text::TextInput;
 use super::{Input, Step};
 use crate::error::{Error, Result};
-use crate::format::{self, Format, Input as Decoder, Limits};
+use crate::format::{self, Format, Input as Decoder, Limits, TextOptions};
 use crate::ingest::Ingest;
 use crate::run::Run;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// Options for reading files and pipes.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct ReadOptions {
     /// `-f`.
     pub format: Option<&'static Format>,
+    /// How text is read.
+    pub text: Rc<TextOptions>,
     /// Whether every input is raw (evt-ingest). A signal then stops the reading at once.
     pub raw_only: bool,
     /// Whether runs continue each other (`--checkpoint`): an input may be empty.
@@ -107,7 +109,8 @@ impl UnopenedInput {
             }
             return Ok(false);
         };
-        let bytes = Bytes::of_file(self.name.clone(), opened.file, self.run.clone())?;
+        let encoding = self.options.text.encoding;
+        let bytes = Bytes::of_file(self.name.clone(), opened.file, self.run.clone())?.in_encoding(encoding);
         self.from = ByteSource::Watched(WatchedFile { watch: watch.clone(), id: opened.id, bytes });
         Ok(true)
     }
@@ -133,13 +136,13 @@ impl UnopenedInput {
         }
         match (&format.input, watched.filter(|_| is_followed)) {
             (Decoder::None, _) => Err(Error::usage(format!("-f {}: output format only", format.name))),
-            (Decoder::Text(splitter), Some((watch, id))) => {
-                let reading = self.reading(&bytes, *splitter, format, ingest);
+            (Decoder::Text(_), Some((watch, id))) => {
+                let reading = self.reading(&bytes, format, ingest);
                 Ok(Box::new(FollowedInput::new(self.run.clone(), WatchedFile { watch, id, bytes }, reading)))
             }
-            (Decoder::Text(splitter), None) => {
-                let TextOptions { splitter, json, partition } = self.reading(&bytes, *splitter, format, ingest);
-                let input = TextInput::new(bytes, splitter(), json, partition);
+            (Decoder::Text(_), None) => {
+                let reading = self.reading(&bytes, format, ingest);
+                let input = TextInput::new(bytes, reading.splitter(), format.is_json, reading.partition);
                 Ok(Box::new(if self.options.leaves_open_line { input.leaving_open_line() } else { input }))
             }
             (Decoder::Frames, _) => {
@@ -156,16 +159,10 @@ impl UnopenedInput {
     }
 
     /// Returns how text of this format is read; from now on a signal stops the reading at once.
-    fn reading(
-        &self,
-        bytes: &Bytes,
-        splitter: fn() -> Box<dyn format::Splitter>,
-        format: &Format,
-        ingest: &mut Ingest,
-    ) -> TextOptions {
+    fn reading(&self, bytes: &Bytes, format: &'static Format, ingest: &mut Ingest) -> TextReading {
         bytes.set_heeds_signals(true);
         self.run.stop.set_behind_pipe(false);
-        TextOptions { splitter, json: format.is_json, partition: ingest.partition(&self.origin) }
+        TextReading { format, options: self.options.text.clone(), partition: ingest.partition(&self.origin) }
     }
 }
 
@@ -174,7 +171,7 @@ impl Input for UnopenedInput {
         if !self.find()? {
             return Ok(if self.run.stop.signal().is_some() { Step::Stopped } else { Step::Idle });
         }
-        let options = self.options;
+        let options = self.options.clone();
         let Some(bytes) = self.bytes() else { return Ok(Step::End) };
         let head = if options.format.is_some() { Chunk::End } else { bytes.read_head(Some(Duration::ZERO))? };
         match head {

@@ -5,7 +5,7 @@ use super::position::{self, Extent, PartitionId, Position};
 use super::source::Cluster;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::time::parse_instant_or_now;
+use crate::time::parse_flag_instant;
 use crate::uri::kafka::{Address, Bound};
 use std::time::Instant;
 
@@ -173,7 +173,7 @@ fn offsets(cluster: &dyn Cluster, bound: &Bound, cursors: &[PartitionCursor]) ->
         Bound::Instant(text) => {
             // `now` in `start=` and `end=` is the system clock, whatever `--now` is: it is compared with the brokers'
             // timestamps.
-            let instant = parse_instant_or_now(text, Clock::System.now())?;
+            let instant = parse_flag_instant(text, Clock::System.now(), None)?;
             // Kafka has millisecond timestamps: round up.
             let millis = instant.div_euclid(1000) + i64::from(instant.rem_euclid(1000) > 0);
             cluster.offsets_at(&ids(cursors), millis.max(0))?

@@ -10,6 +10,7 @@ use super::path::{Path, clip, shown};
 use super::plan::{Out, Plan, Refusal, Stamps, Wanted};
 use super::record::Record;
 use super::stamp::{Stamper, UNSTAMPED};
+use super::when::message;
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::members;
 use crate::kind::dead::{ErrorType, Fault};
@@ -271,11 +272,7 @@ impl<'a> Assembly<'a, '_, '_> {
         let when = &self.plan.options.when;
         match when.read(value, &mut self.out.parsers[slot]) {
             Some(instant) => Ok(Some(instant)),
-            None => {
-                let message =
-                    format!("{name}: expected an RFC 3339 instant, found {}{}", shown(value), when.advice(value));
-                Err(Fault::new(ErrorType::TimestampError, message).into())
-            }
+            None => Err(Fault::new(ErrorType::TimestampError, message(when, name, value)).into()),
         }
     }
 
@@ -304,6 +301,9 @@ impl<'a> Assembly<'a, '_, '_> {
             }
             Value::Other(text) if self.plan.is_copied(index) && !text.starts_with(['{', '[']) => {
                 Ok(Some(Cow::Borrowed(text)))
+            }
+            Value::Other(number) if matches!(index, column::EVENT_ID | column::USER_ID) && is_number(number) => {
+                Ok(Some(Cow::Borrowed(number)))
             }
             value => {
                 let way_out = match value {
@@ -449,6 +449,11 @@ impl<'a> Assembly<'a, '_, '_> {
             }
         }
     }
+}
+
+/// Whether a JSON value that is no string is a number.
+fn is_number(text: &str) -> bool {
+    text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 
 /// Returns a bit chosen by a name's length and its first and last byte. Names with different bits differ, so most names

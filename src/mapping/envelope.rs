@@ -309,9 +309,17 @@ impl Reader {
                         *twice = Some(column as usize);
                     }
                     seen |= bit;
-                    // If a name occurs twice, the record is refused later.
-                    present |= if matches!(mark.shape, Shape::Absent) { 0 } else { bit };
-                    *field = mark;
+                    if matches!(mark.shape, Shape::Other) && is_nested(bytes, start, column) {
+                        let key = (key_start as u32, key_end as u32);
+                        self.marks.members.push(Member { key, value: (start as u32, end as u32) });
+                        self.shadowed |= bit;
+                        // If another field has the name, the record is refused later.
+                        *field = Mark::default();
+                    } else {
+                        // If a name occurs twice, the record is refused later.
+                        present |= if matches!(mark.shape, Shape::Absent) { 0 } else { bit };
+                        *field = mark;
+                    }
                 }
             }
             p = skip_space(bytes, end);
@@ -405,6 +413,15 @@ impl Reader {
                 watched[at] = Some(member.value);
             }
         }
+    }
+}
+
+/// Whether the value at `start` of the field of a column is an object or an array that is no value of the column: it is a property.
+#[inline(always)]
+fn is_nested(bytes: &[u8], start: usize, column: u32) -> bool {
+    match at(bytes, start) {
+        b'{' => column != column::PROPERTIES as u32,
+        byte => byte == b'[',
     }
 }
 

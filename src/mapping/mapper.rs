@@ -13,6 +13,7 @@ use super::stamp::Stamper;
 use crate::error::Result;
 use crate::kind::dead::Fault;
 use crate::kind::event::column;
+use crate::time::Parser;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::Buffer;
 
@@ -25,7 +26,7 @@ pub enum Mapped {
     Dead(Fault),
     /// It waits for the rows after it ([`Lookahead`]); the caller keeps its text.
     Pending(FutureCheck),
-    /// It has no time, and no record before it had one: the run ends before anything is written.
+    /// It has no time, and no record before it had one.
     NoTime,
 }
 
@@ -51,12 +52,13 @@ impl Mapper {
     /// Errors: exit status 2 if the options name a column that does not exist or that evt fills.
     pub fn new(options: Options) -> Result<Self> {
         let arrival = u32::from(options.stamped_at_arrival) << column::SERVER_TIMESTAMP;
+        let path_of = if options.plain { Path::property } else { Path::new };
         // Bits of columns copied from other fields, and of columns copied from their own.
         let (mut mapped, mut copied) = (0, 0);
         let mut copies = vec![];
         for (name, path) in &options.fields {
             let index = column_index("--field", name)?;
-            let path = Path::new(path);
+            let path = path_of(path);
             let bits = if path.column() == Some(index) { &mut copied } else { &mut mapped };
             *bits |= 1u32 << index;
             copies.push((index, path));
@@ -67,16 +69,16 @@ impl Mapper {
             mapped |= 1 << index;
             sets.push((index, text.clone()));
         }
-        let own = !(mapped | arrival & !copied);
+        let own = if options.plain { 0 } else { !(mapped | arrival & !copied) };
         // A column copied from itself is read from the record even if the record carries no stamps.
         let plain = own & (!PROVENANCE_BITS | copied);
         // Stamps that a flag maps are not kept.
-        let keeps = options.provenance == Provenance::Keep && (mapped | copied) & STAMP_BITS == 0;
+        let keeps = options.provenance == Provenance::Keep && !options.plain && (mapped | copied) & STAMP_BITS == 0;
         let time = match &options.time {
-            TimeFrom::Field(path) => Path::new(path),
+            TimeFrom::Field(path) => path_of(path),
             _ => Path::Column(column::SERVER_TIMESTAMP),
         };
-        let require: Vec<_> = options.require.iter().map(|name| (name.clone(), Path::new(name))).collect();
+        let require: Vec<_> = options.require.iter().map(|name| (name.clone(), path_of(name))).collect();
         let bit = |(_, path): &(String, Path)| match path {
             Path::Column(index) if sets.is_empty() => Some(1 << index),
             _ => None,
@@ -87,7 +89,7 @@ impl Mapper {
             builder: builder(&options, &watch),
             properties: String::new(),
             id: vec![],
-            parsers: Default::default(),
+            parsers: std::array::from_fn(|_| Parser::in_zone(options.when.zone)),
             defaults: Defaults::default(),
             timed: false,
             clocked: false,
@@ -124,6 +126,11 @@ impl Mapper {
     /// Returns the defaults used so far.
     pub fn defaults(&self) -> Defaults {
         self.out.defaults
+    }
+
+    /// Whether some record had a readable time, or the run needs none.
+    pub fn has_time(&self) -> bool {
+        self.out.timed || self.out.clocked
     }
 
     /// Whether the batch is full.

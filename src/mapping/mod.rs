@@ -12,8 +12,7 @@
 //! - `build/`: the columns of a batch under construction.
 //! - `stamp.rs`: partitions and their stream times.
 //! - `future.rs`: `--max-future`, and the records that wait for their verdict.
-//! - `when/`: reads times, by `--time-unit`, `--time-format` and `--time-zone`; `when/suggest.rs` proposes these
-//!   flags.
+//! - `when/`: reads times, and says which flags read them.
 //! - `id.rs`: event ids, read or derived.
 //! - `record.rs`: a record with the metadata around its payload.
 //! - `options.rs`, `plan.rs`, `path.rs`, `columns.rs`: the flags, the flags resolved, paths into a record, sets of

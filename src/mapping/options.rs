@@ -38,6 +38,18 @@ pub enum TimeFrom {
     Untimed,
 }
 
+impl TimeFrom {
+    /// Returns the name of the field with the event time, for messages.
+    pub fn field(&self) -> &str {
+        if let TimeFrom::Field(name) = self { name } else { COLUMNS[column::SERVER_TIMESTAMP] }
+    }
+
+    /// Whether each event must have a time of its own.
+    pub fn is_needed(&self) -> bool {
+        matches!(self, TimeFrom::Default | TimeFrom::Field(_))
+    }
+}
+
 /// What becomes of the raw record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeepRaw {
@@ -78,7 +90,9 @@ pub struct Options {
     pub time: TimeFrom,
     /// How times that are not RFC 3339 are read.
     pub when: When,
-    /// `--hash-ids`: a string that is not a UUID becomes UUIDv5(source, text).
+    /// `--plain`: no field of a record fills a column because of its name.
+    pub plain: bool,
+    /// `--hash-ids`: an id that is not a UUID becomes UUIDv5(source, text).
     pub hash_ids: bool,
     /// `--partitions`: all partitions that `--field` or `--set` may name.
     pub partitions: Option<Vec<String>>,

@@ -20,10 +20,13 @@ impl Path {
         match envelope::column_of(text) {
             Some(index) if PROVENANCE_BITS >> index & 1 == 1 => Path::Stamp(index, text.to_owned()),
             Some(index) if index != column::PROPERTIES => Path::Column(index),
-            _ => {
-                Path::Property(text.strip_prefix("properties.").unwrap_or(text).split('.').map(str::to_owned).collect())
-            }
+            _ => Path::property(text.strip_prefix("properties.").unwrap_or(text)),
         }
+    }
+
+    /// Returns the path of a property, whatever columns there are (`--plain`).
+    pub(super) fn property(text: &str) -> Self {
+        Path::Property(text.split('.').map(str::to_owned).collect())
     }
 
     /// Returns the value at the path in a record; the last one if a name occurs twice.

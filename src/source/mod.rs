@@ -97,10 +97,13 @@ impl Source {
             mapping.provenance = mapping::Provenance::Overwrite;
         }
         // evt-ingest makes events of all records, without regard to their field names.
-        let kind = options.kind.or(options.raw_only.then_some(Kind::Event));
+        let kind = options.kind.or((options.raw_only || mapping.plain).then_some(Kind::Event));
         let shadows = Shadows::new(options.filter.as_ref().map_or(0, Filter::columns));
         let positions = options.positions.take();
         let mut ingest = Ingest::new(run.clone(), mapping, options.filter.take(), options.control, kind)?;
+        if options.follow {
+            ingest.first_times.release();
+        }
         ingest.expected = options.kind.filter(|_| options.checks_kind);
         let mut source = Self {
             opener: Opener::new(inputs, options, run.clone())?,
@@ -162,7 +165,7 @@ impl Source {
                 Some(names) => names.iter().for_each(|name| {
                     self.ingest.stamper.partition(&origin, name);
                 }),
-                None if !self.ingest.is_mapped() => {
+                None if !self.ingest.is_mapped => {
                     self.ingest.stamper.partition(&origin, "0");
                 }
                 None => {}
@@ -173,7 +176,7 @@ impl Source {
 
     /// Returns what the inputs that were not opened yet may add. Partitions in the frames of a topic are known only when it is read.
     fn rest(&self) -> Rest {
-        let is_named = !self.ingest.is_mapped() || self.opener.options.partitions.is_some();
+        let is_named = !self.ingest.is_mapped || self.opener.options.partitions.is_some();
         let complete = is_named && !self.opener.has_framed_topics();
         Rest { pending: !self.pending.is_empty(), complete }
     }
@@ -239,7 +242,7 @@ impl Source {
 
     /// Returns the names in the filter of the source that had no value in any row.
     pub fn always_null(&self) -> Vec<String> {
-        self.ingest.always_null()
+        self.ingest.filter.as_ref().map_or(vec![], Filter::always_null)
     }
 
     /// Sets the columns that expressions name, as bits: a property with such a name causes a warning.
@@ -427,6 +430,7 @@ impl Source {
         self.is_proven &= is_proven;
         self.verdict = self.verdict.max(verdict);
         self.how = if how == How::Stopped { how } else { self.how };
+        self.ingest.first_times.end()?;
         self.ingest.drain()?;
         self.ingest.flush()?;
         if let Some(positions) = &mut self.positions {
@@ -444,6 +448,7 @@ impl Source {
 
     /// Ends all inputs at a signal.
     fn stop(&mut self) -> Result<()> {
+        self.ingest.first_times.release();
         self.ingest.drain()?;
         self.ingest.flush()?;
         self.how = How::Stopped;

@@ -59,7 +59,7 @@ impl Opener {
     pub(super) fn announce_topics(&mut self, address: &Address, ingest: &mut Ingest) -> Result<()> {
         let Self { options, run, .. } = self;
         let commits = matches!(options.read_mode, ReadMode::Commit | ReadMode::Stateful);
-        if commits && address.options.group.is_some() && ingest.is_mapped() {
+        if commits && address.options.group.is_some() && ingest.is_mapped {
             return Err(Error::usage(format!(
                 "{address}: group= cannot be used with flags that map rows to other partitions, whose stream time cannot be \
                  committed"
@@ -100,7 +100,7 @@ impl Opener {
         Ok(Box::new(match self.watches.iter().find(|(path, _)| is_followed(path)) {
             Some((_, watch)) => UnopenedInput::of_watch(run, options, origin, uri.to_string(), watch.clone()),
             None => {
-                let bytes = Bytes::open(uri, run.clone(), heeds_signals)?;
+                let bytes = Bytes::open(uri, run.clone(), heeds_signals)?.in_encoding(options.text.encoding);
                 UnopenedInput::new(run, options, origin, bytes)
             }
         }))

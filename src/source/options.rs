@@ -2,7 +2,7 @@
 
 use super::positions::FilePositions;
 use crate::expr::Filter;
-use crate::format::Format;
+use crate::format::{Format, TextOptions};
 use crate::http;
 use crate::input::Input;
 use crate::input::unopened::ReadOptions;
@@ -13,6 +13,7 @@ use crate::mapping::{self, Projection};
 use crate::spool::ack::{AckFlags, AckPolicy};
 use crate::store::ReadRequest;
 use crate::uri::Uri;
+use std::rc::Rc;
 
 /// Settings of a source.
 #[derive(Default)]
@@ -21,6 +22,8 @@ pub struct SourceOptions {
     pub mapping: mapping::Options,
     /// `-f`.
     pub format: Option<&'static Format>,
+    /// How text is read.
+    pub text: Rc<TextOptions>,
     /// `--kind`.
     pub kind: Option<Kind>,
     /// Whether the operator may call `Collector::dead`. The letter needs the raw record, so with `--dlq` rows keep it within the
@@ -84,6 +87,7 @@ impl SourceOptions {
     /// Returns how files and pipes are read.
     pub fn reading(&self) -> ReadOptions {
         let leaves_open_line = self.is_continued && !self.is_last;
-        ReadOptions { format: self.format, raw_only: self.raw_only, is_continued: self.is_continued, leaves_open_line }
+        let (format, text) = (self.format, self.text.clone());
+        ReadOptions { format, text, raw_only: self.raw_only, is_continued: self.is_continued, leaves_open_line }
     }
 }

@@ -47,7 +47,7 @@ fn is_raw(input: &Uri, options: &SourceOptions, ingest: &Ingest, run: &Rc<Run>) 
     if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
         return Ok(true);
     }
-    let mut bytes = Bytes::open(input, run.clone(), false)?;
+    let mut bytes = Bytes::open(input, run.clone(), false)?.in_encoding(options.text.encoding);
     if options.format.is_none() {
         bytes.read_head(None)?;
     }
@@ -61,7 +61,7 @@ fn is_raw(input: &Uri, options: &SourceOptions, ingest: &Ingest, run: &Rc<Run>) 
             let opened = open(bytes.whole_file()?, limits(run, ingest));
             Ok(opened.map_err(|error| error.at(bytes.name()))?.schema.is_none())
         }
-        Input::Text(splitter) => is_raw_text(&mut bytes, splitter(), options),
+        Input::Text(splitter) => is_raw_text(&mut bytes, splitter(&options.text), options),
     }
 }
 

@@ -4,14 +4,20 @@
 //! cut. In UTC it is within the years 1 to 9999 ([`is_in_calendar`]). A duration always has a unit: `90s`, `1h30m`,
 //! `2d`, `100ms`.
 //!
-//! `calendar.rs` has units and dates, `instant.rs` and `duration.rs` parse and format, `stamp.rs` formats whole columns
-//! fast.
+//! Users may write other forms of ISO 8601 (`2024-01-15 10:00`), which `iso.rs` reads; flags also accept `now-2h` and
+//! `yesterday` (`relative.rs`). `calendar.rs` has units and dates, `instant.rs` and `duration.rs` parse and format,
+//! `stamp.rs` formats whole columns fast.
 
 pub mod calendar;
+mod digits;
 pub mod duration;
 pub mod instant;
+pub mod iso;
+mod relative;
 pub mod stamp;
 
 pub use calendar::{DAY, EARLIEST, HOUR, LATEST, MILLISECOND, MINUTE, SECOND, is_in_calendar};
 pub use duration::{format_duration, parse_duration};
-pub use instant::{Parser, format_instant, parse_date, parse_instant, parse_instant_or_now, write_instant};
+pub use instant::{Parser, format_instant, parse_date, parse_instant, write_instant};
+pub use iso::{TimeFault, in_zone, read_iso};
+pub use relative::parse_flag_instant;

@@ -16,7 +16,7 @@ use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::Stage;
 use crate::store::room;
-use crate::time::{parse_duration, parse_instant};
+use crate::time::{parse_duration, read_iso};
 use clap::Args as ClapArgs;
 use clap::{Parser, ValueEnum};
 use std::path::{Path, PathBuf};
@@ -244,8 +244,9 @@ fn table(text: &str) -> Result<u32, String> {
 }
 
 fn instant(text: &str) -> Result<i64> {
-    parse_instant(text)
-        .ok_or_else(|| Error::usage(format!("expected an RFC 3339 instant like 2026-01-01T00:00:00Z, found '{text}'")))
+    read_iso(text, None).map_err(|_| {
+        Error::usage(format!("expected an instant like 2026-01-01T00:00:00Z or 2026-01-01, found '{text}'"))
+    })
 }
 
 fn time_field(text: &str) -> Result<TimeField> {

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::show::{is_checkpoint, show};
 use crate::cli::Tool;
-use crate::cli::args::{self, StageArgs, parse_count};
+use crate::cli::args::{StageArgs, parse_count};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec, check_outputs};
@@ -24,7 +24,7 @@ use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::stage::progress::terminal_width;
 use crate::stage::{OperatorSetup, SourceInfo, always_null};
 use crate::store::Tables;
-use crate::time::parse_duration;
+use crate::time::{parse_duration, parse_flag_instant};
 use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
 use crate::view::describe::Describe;
@@ -258,8 +258,9 @@ impl Args {
     }
 
     fn span(&self, now: i64) -> Result<Span> {
+        let zone = self.stage.map.zone()?;
         let instant =
-            |text: &Option<String>| text.as_deref().map(|text| args::parse_instant_or_now(text, now)).transpose();
+            |text: &Option<String>| text.as_deref().map(|text| parse_flag_instant(text, now, zone)).transpose();
         let since = self.choice.last.map(|last| now.saturating_sub(last));
         Ok(Span { since: since.or(instant(&self.choice.since)?), until: instant(&self.choice.until)? })
     }

@@ -5,7 +5,7 @@ use crate::parse::query::{self, unescaped};
 use crate::registry::reader::Choice;
 use crate::secret;
 use crate::store::remote::{Away, FOREVER};
-use crate::time::parse_instant_or_now;
+use crate::time::parse_flag_instant;
 use std::fmt;
 
 /// The format of a topic.
@@ -293,7 +293,7 @@ fn bound(value: &str) -> Result<Bound> {
                          PARTITION:OFFSET[,…], found '{value}'"
                     ))
                 };
-                parse_instant_or_now(value, 0).map_err(advice)?;
+                parse_flag_instant(value, 0, None).map_err(advice)?;
                 Ok(Bound::Instant(value.to_owned()))
             }
         },

@@ -57,7 +57,7 @@ fn faults_of_flags_files_and_servers_are_listed_together_and_the_worst_is_the_ex
         ),
         (
             "evt-validate",
-            &["--schemas", registry, "--time-zone", "UTC", "--to", "mysql:x"],
+            &["--schemas", registry, "--time-zone", "Mars", "--to", "mysql:x"],
             2,
             &["--time-zone", "mysql:x", registry],
         ),

@@ -260,3 +260,83 @@ fn metric_rows_that_another_program_spelled_anew_are_the_rows_they_were() {
     assert!(said.contains(r#"dimensions ({"k":"e"})"#) && said.contains("2026-01-01T00:00:00.000000Z to"), "{refused}");
     assert!(!said.contains("count(*):0"), "{refused}");
 }
+
+/// Records of other programs whose fields have names of columns, but other values.
+const OTHERS: &str = r#"{"t":"2026-01-01","user_id":17,"event_id":42,"source":{"ip":"10.0.0.1"},"event_type":["a"]}
+{"t":"2026-01-01","user_id":18.50,"event_id":-1,"server_timestamp":{"$date":"2026-01-01"},"properties":[1,2]}
+"#;
+
+#[test]
+fn numbers_are_ids_and_nested_values_under_a_name_of_a_column_are_properties() {
+    let dir = Dir::new("other-values");
+    dir.write("in.jsonl", OTHERS);
+    let dead = dir.shell("evt-ingest in.jsonl --time t --to null:").ends_with(1);
+    assert!(dead.stderr().contains("event_id: expected a UUID, found \"42\"; --hash-ids derives one"), "{dead}");
+    for tool in ["evt-ingest", "evt-view", "evt-validate", "evt-sink"] {
+        let rows =
+            run(&dir, &format!("{tool} in.jsonl --time t --hash-ids -q -o jsonl --to - --now 2026-01-02")).rows();
+        let users: Vec<&Value> = rows.iter().map(|row| &row["user_id"]).collect();
+        assert_eq!(users, ["17", "18.50"], "{tool}");
+        assert_eq!(rows[0]["source"], "in.jsonl", "{tool}");
+        assert_eq!(rows[0]["event_type"], "event", "{tool}");
+        let wanted: Vec<Value> = vec![
+            json!({"t": "2026-01-01", "event_id": 42, "source": {"ip": "10.0.0.1"}, "event_type": ["a"]}),
+            json!({"t": "2026-01-01", "event_id": -1, "server_timestamp": {"$date": "2026-01-01"}, "properties": [1, 2]}),
+        ];
+        assert_eq!(rows.iter().map(|row| row["properties"].clone()).collect::<Vec<_>>(), wanted, "{tool}");
+    }
+    // The same id in the same source is the same event.
+    let ids = |name: &str| {
+        dir.write(name, "{\"t\":\"2026-01-01\",\"source\":\"s\",\"event_id\":42}\n{\"t\":\"2026-01-01\",\"source\":\"s\",\"event_id\":\"42\"}\n");
+        let rows = run(&dir, &format!("evt-ingest {name} --time t --hash-ids -q -o jsonl")).rows();
+        rows.iter().map(|row| row["event_id"].as_str().expect("an id").to_owned()).collect::<Vec<_>>()
+    };
+    let ids = ids("ids.jsonl");
+    assert_eq!(ids[0], ids[1]);
+    // A value is reached as a property, in expressions and by flags.
+    let filter = "evt-ingest in.jsonl --time t --hash-ids -q -o jsonl --where \"properties.source.ip = '10.0.0.1'\"";
+    assert_eq!(run(&dir, filter).rows().len(), 1);
+    let mapped = run(&dir, "evt-ingest in.jsonl --time t --hash-ids -q -o jsonl --field source=source.ip").rows();
+    assert_eq!(
+        (&mapped[0]["source"], &mapped[0]["properties"]["source"]),
+        (&json!("10.0.0.1"), &json!({"ip": "10.0.0.1"}))
+    );
+    // A time inside an object is named.
+    dir.write("one.jsonl", "{\"server_timestamp\":{\"$date\":\"2026-01-01\"}}\n");
+    let untimed = dir.shell("evt-ingest one.jsonl --to null:").ends_with(2);
+    assert!(untimed.stderr().contains("use --time 'server_timestamp.$date'\n"), "{untimed}");
+    run(&dir, "evt-ingest one.jsonl --time 'server_timestamp.$date' -q --strict --to null:");
+}
+
+#[test]
+fn two_fields_of_one_column_are_a_fault_even_if_one_is_nested() {
+    let dir = Dir::new("nested-twice");
+    dir.write("in.jsonl", "{\"t\":\"2026-01-01\",\"source\":{\"a\":1},\"source\":\"web\"}\n");
+    let run = dir.shell("evt-ingest in.jsonl --time t --to null:").ends_with(1);
+    assert!(run.stderr().contains("source: duplicate name in the record"), "{run}");
+}
+
+#[test]
+fn plain_records_have_properties_only() {
+    let dir = Dir::new("plain");
+    let record = r#"{"event_id":"order-17","source":5,"user_id":true,"properties":"x","server_timestamp":"2026-01-01","partition":2,"window_start":1}"#;
+    dir.write("in.jsonl", record.to_owned() + "\n");
+    dir.write("in.csv", "event_id,properties,server_timestamp\na,b,2026-01-01\n");
+    for tool in ["evt-ingest", "evt-view", "evt-sink"] {
+        let rows = run(&dir, &format!("{tool} in.jsonl --plain --time server_timestamp -q -o jsonl --to -")).rows();
+        assert_eq!(rows[0]["properties"], serde_json::from_str::<Value>(record).expect("JSON"), "{tool}");
+        assert_eq!((&rows[0]["partition"], &rows[0]["source"]), (&json!("0"), &json!("in.jsonl")), "{tool}");
+        assert_eq!(rows[0]["event_time"], "2026-01-01T00:00:00.000000Z", "{tool}");
+        assert_eq!(rows[0].get("server_timestamp"), None, "{tool}");
+    }
+    let rows =
+        run(&dir, "evt-ingest in.csv --plain --time server_timestamp --field user_id=event_id -q -o jsonl").rows();
+    assert_eq!(rows[0]["properties"], json!({"event_id": "a", "properties": "b", "server_timestamp": "2026-01-01"}));
+    assert_eq!(rows[0]["user_id"], "a");
+    // Without --time the message names the field.
+    let untimed = dir.shell("evt-ingest in.jsonl --plain --to null:").ends_with(2);
+    assert!(untimed.stderr().contains("use --time server_timestamp\n"), "{untimed}");
+    // A filter and a window read the properties.
+    let line = "evt-window in.jsonl --plain --time server_timestamp --size 1d --by properties.source --agg 'n=count(*)' -q -o jsonl";
+    assert_eq!(run(&dir, line).rows()[0]["value"], 1.0);
+}

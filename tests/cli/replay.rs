@@ -487,7 +487,8 @@ fn flags_of_the_correction_of_windows_are_refused_with_letters() {
 fn a_repaired_copy_of_a_letter_is_replayed_although_the_first_copy_is_faulty() {
     let dir = Dir::new("replay-copies");
     dir.write("in.jsonl", "{\"source\":\"a\",\"server_timestamp\":\"yesterday\"}\n");
-    dir.shell("evt-ingest -q in.jsonl --dlq dead.jsonl --to null:").succeeds();
+    dir.write("good.jsonl", "{\"server_timestamp\":\"2026-01-01\"}\n");
+    dir.shell("evt-ingest -q good.jsonl in.jsonl --dlq dead.jsonl --to null:").succeeds();
     // The unrepaired letter, the repaired one, and that again.
     let repaired = "sed 's/yesterday/2026-01-01T00:00:00Z/' dead.jsonl";
     dir.shell(&format!("(cat dead.jsonl; {repaired}; {repaired}) > copies.jsonl")).succeeds();

@@ -1,4 +1,4 @@
-//! Instants of RFC 3339, valid and invalid, through evt-ingest.
+//! Times as standards and people write them, valid and invalid, through evt-ingest.
 
 use crate::broker::Bench;
 use crate::door::Door;
@@ -35,9 +35,10 @@ fn every_text_of_the_standard_is_the_instant_it_says_or_a_dead_letter() {
     let texts: Vec<&str> = cases.iter().map(|case| case["s"].as_str().expect("a text")).collect();
     let mut failed = vec![];
     for (case, time) in cases.iter().zip(times(&texts)) {
+        let everyday = everyday(case["s"].as_str().expect("a text"));
         let right = match (&time, case["valid"] == true) {
-            (None, valid) => !valid,
-            (Some(_), false) => false,
+            (None, valid) => !valid && everyday.is_none(),
+            (Some(time), false) => Some(micros(time)) == everyday,
             (Some(time), true) if case["leap_second"] == true => time.ends_with(":59.999999Z"),
             (Some(time), true) => Some(micros(time).div_euclid(1000)) == case["epoch_ms"].as_i64(),
         };
@@ -64,8 +65,34 @@ fn the_json_schema_suite_agrees_but_for_leap_seconds() {
         .filter(|(text, _)| !differs(text))
         .collect();
     let texts: Vec<&str> = tests.iter().map(|(text, _)| *text).collect();
-    let wrong: Vec<_> = tests.iter().zip(times(&texts)).filter(|((_, valid), time)| time.is_some() != *valid).collect();
+    let is_valid = |text, valid| valid || everyday(text).is_some();
+    let wrong: Vec<_> = tests
+        .iter()
+        .zip(times(&texts))
+        .filter(|((text, valid), time)| time.is_some() != is_valid(text, *valid))
+        .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The instant (µs) of a text of ISO 8601 that RFC 3339 does not allow: with a blank, a comma, a short offset, or without seconds,
+/// offset or time of day.
+fn everyday(text: &str) -> Option<i64> {
+    let form = r"^(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(:\d\d)?([.,]\d+)?(?: ?(Z|z|UTC|[+-]\d\d):?(\d\d)?)?)?$";
+    let parts = regex::Regex::new(form).expect("a form").captures(text)?;
+    let part =
+        |at: usize, default: &'static str| parts.get(at).map_or(default.to_owned(), |part| part.as_str().to_owned());
+    let offset = match part(5, "Z").as_str() {
+        "Z" | "z" | "UTC" if parts.get(6).is_some() => return None,
+        "Z" | "z" | "UTC" => "+00:00".to_owned(),
+        hours => format!("{hours}:{}", part(6, "00")),
+    };
+    if parts.get(3).is_none() && parts.get(4).is_some() {
+        return None;
+    }
+    let text =
+        format!("{}T{}{}{}{offset}", part(1, ""), part(2, "00:00"), part(3, ":00"), part(4, "").replace(',', "."));
+    let instant = chrono::DateTime::parse_from_rfc3339(&text).ok()?.timestamp_micros();
+    (-62_135_596_800_000_000..253_402_300_800_000_000).contains(&instant).then_some(instant)
 }
 
 fn micros(text: &str) -> i64 {
@@ -228,23 +255,138 @@ fn a_window_that_reaches_beyond_the_calendar_is_cut_there_and_stored_like_any_ot
     }
 }
 
+/// A file of one record with `"t":value`.
+fn of_one(name: &str, value: &str) -> Dir {
+    let dir = Dir::new(name);
+    dir.write("in.jsonl", format!("{{\"t\":{value}}}\n"));
+    dir
+}
+
 #[test]
 fn a_time_that_needs_a_flag_is_reported_with_the_flag_that_reads_it() {
-    let dir = Dir::new("advice");
     for (value, flags) in [
-        (r#""2011-07-01 08:16:00""#, "--time-format '%Y-%m-%d %H:%M:%S%.f'"),
-        (r#""2026-11-20""#, "--time-format '%Y-%m-%d'"),
+        (r#""01.07.2011 08:16""#, "--time-format '%d.%m.%Y %H:%M'"),
+        (r#""12/31/2010 8:16""#, "--time-format '%m/%d/%Y %H:%M'"),
+        (r#""31/12/10 8:16 PM""#, "--time-format '%d/%m/%y %I:%M %p'"),
+        (r#""17/May/2015:10:05:03 +0000""#, "--time-format '%d/%b/%Y:%H:%M:%S %z'"),
+        (r#""Thu, 01 Jan 2015 00:00:00 GMT""#, "--time-format '%a, %d %b %Y %H:%M:%S GMT'"),
         ("1700000000", "--time-unit s"),
         ("1700000000000", "--time-unit ms"),
+        (r#""1700000000000000""#, "--time-unit us"),
+        ("1700000000000000000", "--time-unit ns"),
     ] {
-        dir.write("in.jsonl", format!("{{\"t\":{value}}}\n"));
-        let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "null:"]).ends_with(1);
-        assert!(run.stderr().contains(&format!(" {flags}\n")), "{run}");
-        dir.shell(&format!("evt-ingest in.jsonl --time t {flags} -q --to null:")).succeeds();
+        let dir = of_one("advice", value);
+        let run = dir
+            .run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "out.jsonl", "--dlq", "dead.jsonl"])
+            .ends_with(2);
+        assert!(run.stderr().contains(&format!("; {flags} reads it\n")), "{run}");
+        assert!(!dir.path("out.jsonl").exists() && !dir.path("dead.jsonl").exists(), "{run}");
+        dir.shell(&format!("evt-ingest in.jsonl --time t {flags} -q --strict --to null:")).succeeds();
+        // Without --time, the message names the field, too.
+        let run = dir.run("evt-ingest", &["in.jsonl", "--to", "null:"]).ends_with(2);
+        assert!(run.stderr().contains(&format!("use --time t {flags}\n")), "{run}");
     }
-    dir.write("in.jsonl", "{\"t\":\"yesterday\"}\n");
-    let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "null:"]).ends_with(1);
-    assert!(run.stderr().contains("other text needs --time-format\n"), "{run}");
+    let dir = of_one("advice-two", r#""01/02/2010""#);
+    let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "null:"]).ends_with(2);
+    assert!(run.stderr().contains("; --time-format '%m/%d/%Y' or --time-format '%d/%m/%Y' reads it\n"), "{run}");
+    let dir = of_one("advice-none", r#""Nov  1 09:42:05""#);
+    let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "null:"]).ends_with(2);
+    assert!(run.stderr().contains("found \"Nov  1 09:42:05\"; it names no year\n"), "{run}");
+}
+
+#[test]
+fn times_of_every_day_need_no_flag_and_are_in_the_zone() {
+    let dir = Dir::new("everyday");
+    let texts = [
+        ("2026-07-01 08:16:00", "2026-07-01T06:16:00.000000Z"),
+        ("2026-07-01T08:16", "2026-07-01T06:16:00.000000Z"),
+        ("2026-07-01", "2026-06-30T22:00:00.000000Z"),
+        ("2026-07-01 08:16:00,5+0000", "2026-07-01T08:16:00.500000Z"),
+        ("2026-07-01 08:16:00 +00", "2026-07-01T08:16:00.000000Z"),
+        ("2026-07-01T08:16:00Z", "2026-07-01T08:16:00.000000Z"),
+    ];
+    dir.write("in.csv", texts.iter().fold("t\n".to_owned(), |all, (text, _)| all + "\"" + text + "\"\n"));
+    let run = dir.shell("evt-ingest in.csv --time t --time-zone Europe/Zurich -q -o jsonl").succeeds();
+    let found: Vec<_> = run.rows().iter().map(|row| row["event_time"].as_str().expect("text").to_owned()).collect();
+    assert_eq!(found, texts.map(|(_, instant)| instant));
+    // The columns of the envelope, and expressions: UTC without a flag.
+    dir.write("e.jsonl", "{\"server_timestamp\":\"2026-07-01 08:16\",\"at\":\"2026-07-02\"}\n");
+    let count = |filter: &str| {
+        dir.run("evt-view", &["e.jsonl", "-q", "-o", "jsonl", "--where", filter]).succeeds().rows().len()
+    };
+    assert_eq!(count("event_time = '2026-07-01 08:16+00'"), 1);
+    assert_eq!(count("event_time >= '2026-07-02'"), 0);
+    assert_eq!(count("cast(at as timestamp) = timestamp '2026-07-02 00:00'"), 1);
+    let run = dir.run("evt-view", &["e.jsonl", "--where", "event_time > 'noon'"]).ends_with(78);
+    assert!(run.stderr().contains("expected a time like 2024-01-15T10:00:00Z or 2024-01-15, found 'noon'"), "{run}");
+}
+
+#[test]
+fn dates_and_relative_times_select_rows() {
+    let dir = Dir::new("since");
+    let days = ["2026-06-29", "2026-06-30", "2026-07-01 00:00", "2026-07-01 23:59:59.999999", "2026-07-02"];
+    dir.write("in.csv", days.iter().fold("t\n".to_owned(), |all, day| all + day + "\n"));
+    let count = |flags: &str| {
+        let line = format!("evt-view in.csv --time t --now 2026-07-02T10:00:00Z {flags} -q -o jsonl");
+        dir.shell(&line).succeeds().rows().len()
+    };
+    assert_eq!(count("--since 2026-06-30 --until 2026-07-01"), 1);
+    assert_eq!(count("--since yesterday --until today"), 2);
+    assert_eq!(count("--since yesterday --time-zone Europe/Zurich"), 3);
+    assert_eq!(count("--since now-35h"), 3);
+    assert_eq!(count("--since '2026-07-01 12:00'"), 2);
+    let run = dir.run("evt-view", &["in.csv", "--since", "2026-02-30"]).ends_with(2);
+    assert!(run.stderr().contains("found '2026-02-30'; this day does not exist"), "{run}");
+}
+
+#[test]
+fn a_time_that_the_clocks_skip_names_the_zone() {
+    let dir = Dir::new("skipped");
+    dir.write("in.csv", "t\n2026-03-29 01:30\n2026-03-29 02:30\n");
+    for flags in ["", "--time-format '%Y-%m-%d %H:%M'"] {
+        let run =
+            dir.shell(&format!("evt-ingest in.csv --time t {flags} --time-zone Europe/Zurich --to null:")).ends_with(1);
+        assert!(run.stderr().contains("this time does not exist in Europe/Zurich"), "{run}");
+    }
+}
+
+#[test]
+fn records_without_readable_times_end_a_run_only_if_no_record_of_a_file_has_one() {
+    let dir = Dir::new("first-times");
+    let bad = "{\"t\":\"soon\"}\n";
+    let good = "{\"t\":\"2026-01-01\"}\n";
+    let args = ["--time", "t", "-q", "--to", "out.jsonl", "--overwrite", "--dlq", "dead.jsonl"];
+    let letters = || dir.path("dead.jsonl").exists().then(|| dir.rows("dead.jsonl").len());
+    // A readable time among the first 100 records: the others are letters, the first too.
+    dir.write("in.jsonl", bad.repeat(99) + good + &bad.repeat(50));
+    dir.run("evt-ingest", &[&["in.jsonl"][..], &args].concat()).ends_with(0);
+    assert_eq!((dir.rows("out.jsonl").len(), letters()), (1, Some(149)));
+    std::fs::remove_file(dir.path("dead.jsonl")).expect("it was written");
+    // The 101st record is too late.
+    dir.write("in.jsonl", bad.repeat(100) + good);
+    for run in [
+        dir.run("evt-ingest", &[&["in.jsonl"][..], &args].concat()),
+        dir.feed("evt-ingest", &args, &std::fs::read(dir.path("in.jsonl")).expect("it is there")),
+    ] {
+        let run = run.ends_with(2);
+        assert!(
+            run.stderr().contains(":1: none of the first 100 records has a readable time: t: expected a time"),
+            "{run}"
+        );
+        assert_eq!(letters(), None, "{run}");
+    }
+    // Records with other faults do not count as records without a time.
+    dir.write("in.jsonl", "{\n".repeat(120));
+    dir.run("evt-ingest", &[&["in.jsonl"][..], &args].concat()).ends_with(0);
+    assert_eq!(letters(), Some(120));
+    std::fs::remove_file(dir.path("dead.jsonl")).expect("it was written");
+    // The flags are right if an earlier file has times.
+    dir.write("good.jsonl", good);
+    dir.write("in.jsonl", bad);
+    dir.run("evt-ingest", &[&["good.jsonl", "in.jsonl"][..], &args].concat()).ends_with(0);
+    assert_eq!(letters(), Some(1));
+    let run = dir.run("evt-ingest", &[&["in.jsonl", "good.jsonl"][..], &args].concat()).ends_with(2);
+    assert!(run.stderr().contains("in.jsonl:1: the only record has no readable time: t: expected"), "{run}");
 }
 
 /// evt must not assume a part of a time that the text does not have.
@@ -265,13 +407,15 @@ fn a_time_format_without_minutes_keeps_the_hour_and_one_with_half_an_hour_of_day
     ] {
         dir.write("in.csv", format!("t\n{text}\n"));
         let run = dir.run("evt-ingest", &["in.csv", "-q", "--time", "t", "--time-format", format, "-o", "jsonl"]);
-        assert_eq!(run.status(), i32::from(wanted.is_none()), "{format}: {run}");
+        assert_eq!(run.status(), if wanted.is_none() { 2 } else { 0 }, "{format}: {run}");
         let found = run.rows().first().map(|row| row["event_time"].as_str().expect("text").to_owned());
         assert_eq!(found.as_deref(), wanted, "{format}");
     }
     for (format, said) in [
         ("%Y-%m-%d %H:%M:%S.%f", "use %.f for a fraction"),
         ("%Y-%m-%d %H:%M:%S %Z", "%Z is ignored; it needs --time-zone NAME"),
+        ("%b %d %H:%M:%S", "it names no year"),
+        ("%Y-%m-%d %I:%M", "it names no AM or PM (%p)"),
     ] {
         let run = dir.run("evt-ingest", &["in.csv", "--time", "t", "--time-format", format, "--to", "null:"]);
         assert!(run.status() == 2 && run.stderr().contains(said), "{run}");
@@ -289,9 +433,8 @@ fn a_day_or_a_time_of_day_that_does_not_exist_is_told_as_that() {
         ("2026-01-01T00:00:00+24:00", "offset"),
     ] {
         dir.write("in.jsonl", format!("{{\"t\":\"{text}\"}}\n"));
-        let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "null:"]).ends_with(1);
-        let said =
-            format!("TimestampError: t: expected an RFC 3339 instant, found \"{text}\"; this {part} does not exist\n");
+        let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "null:"]).ends_with(2);
+        let said = format!("expected a time like 2024-01-15T10:00:00Z, found \"{text}\"; this {part} does not exist\n");
         assert!(run.stderr().contains(&said), "{run}");
     }
 }

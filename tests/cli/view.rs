@@ -204,9 +204,10 @@ fn raw_gives_back_the_records_of_dead_letters_from_every_place() {
     let dir = Dir::new("replay");
     let bytes = b"not json\n{\"server_timestamp\":\"never\"}\n\xff\xfe\n{\"server_timestamp\":7,\"a\":\"b\"}\n";
     dir.write("in.txt", bytes);
+    dir.write("good.jsonl", "{\"server_timestamp\":\"2026-01-01\"}\n");
     let dlqs = ["dead.jsonl", "dead.csv", "sqlite:dead.db", "dead.parquet", "dead.avro"];
     for dlq in dlqs {
-        dir.run("evt-ingest", &["in.txt", "-f", "jsonl", "-q", "--to", "null:", "--dlq", dlq]).succeeds();
+        dir.run("evt-ingest", &["good.jsonl", "in.txt", "-f", "jsonl", "-q", "--to", "null:", "--dlq", dlq]).succeeds();
     }
     dir.shell("evt-view dead.jsonl --rows -o frames > dead.arrows").succeeds();
     for place in dlqs.iter().chain(&["dead.arrows"]) {
@@ -221,7 +222,7 @@ fn raw_gives_back_the_records_of_dead_letters_from_every_place() {
 #[test]
 fn letters_that_are_no_line_are_left_out_of_raw_and_counted() {
     let dir = Dir::new("no-line");
-    dir.write("in.csv", "server_timestamp,a\nnever,\"two\nlines\"\nnever,one\n");
+    dir.write("in.csv", "server_timestamp,a\n2026-01-01,0\nnever,\"two\nlines\"\nnever,one\n");
     dir.run("evt-ingest", &["in.csv", "-q", "--to", "null:", "--dlq", "dead.jsonl"]).succeeds();
     dir.write("long", format!("{}\n", "x".repeat(3000)));
     let long = ["long", "-f", "jsonl", "-q", "--max-record", "1000B", "--to", "null:", "--dlq", "dead.jsonl"];

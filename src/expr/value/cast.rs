@@ -116,7 +116,7 @@ pub(in crate::expr) fn cast(values: &ArrayRef, from: ValueKind, to: ValueKind) -
         }
         (Text, Time) => {
             let mut parser = time::Parser::default();
-            Arc::new(from_text::<Int64Type>(values, |text| parser.parse(text)))
+            Arc::new(from_text::<Int64Type>(values, |text| parser.parse_any(text)))
         }
         (Number, Text) => to_text(values.as_primitive::<Float64Type>().iter(), write_number),
         (Bool, Text) => {

@@ -3,7 +3,6 @@
 use super::watch::Watch;
 use super::*;
 use crate::clock::{Clock, SimulatedClock};
-use crate::format::Input as Decoder;
 use crate::format::jsonl;
 use crate::ingest::Item;
 use crate::mapping::{Options, TimeFrom};
@@ -27,8 +26,8 @@ impl Followed {
         let watch = Watch::start(&[path.to_owned()]).unwrap().remove(0);
         let opened = watch.with(|watched| watched.name.pop()).unwrap();
         let bytes = Bytes::of_file("f".into(), opened.file, run.clone()).unwrap();
-        let Decoder::Text(splitter) = jsonl::FORMAT.input else { panic!("JSON lines are text") };
-        let reading = TextOptions { splitter, json: true, partition: ingest.partition("f") };
+        let options = Rc::new(TextOptions::default());
+        let reading = TextReading { format: &jsonl::FORMAT, options, partition: ingest.partition("f") };
         let input = FollowedInput::new(run, WatchedFile { watch, id: opened.id, bytes }, reading);
         Self { input, ingest, clock }
     }

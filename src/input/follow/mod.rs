@@ -17,7 +17,8 @@ mod turns;
 pub mod watch;
 
 use crate::error::Result;
-use crate::format::Splitter;
+use crate::format::jsonl::Lines;
+use crate::format::{Format, Input as Decoder, Splitter, TextOptions};
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
 use crate::input::bytes::{Bytes, Chunk};
@@ -34,14 +35,24 @@ pub use name::FileId;
 /// The input reports that a name has no file only after this time: during a rotation it has none for a moment.
 const GONE: Duration = Duration::from_secs(1);
 
-/// How the files of a followed name are read.
-pub struct TextOptions {
-    /// Makes the splitter that finds the records of one file.
-    pub splitter: fn() -> Box<dyn Splitter>,
-    /// Whether the format is JSON lines.
-    pub json: bool,
+/// How text is read: one file, or the files of a followed name.
+pub struct TextReading {
+    /// The format.
+    pub format: &'static Format,
+    /// Its options.
+    pub options: Rc<TextOptions>,
     /// The index of the partition in the run's stamper.
     pub partition: u32,
+}
+
+impl TextReading {
+    /// Makes the splitter that finds the records of one file.
+    pub fn splitter(&self) -> Box<dyn Splitter> {
+        match &self.format.input {
+            Decoder::Text(splitter) => splitter(&self.options),
+            _ => Box::new(Lines::default()),
+        }
+    }
 }
 
 /// A followed name and its first file.
@@ -58,7 +69,7 @@ pub struct WatchedFile {
 pub struct FollowedInput {
     run: Rc<Run>,
     watch: Watch,
-    reading: TextOptions,
+    reading: TextReading,
     /// The open files, at the same indices as in `turns`.
     files: Vec<TextInput>,
     turns: Turns,
@@ -78,7 +89,7 @@ pub struct FollowedInput {
 
 impl FollowedInput {
     /// Makes an input that follows a name, beginning with its first file.
-    pub fn new(run: Rc<Run>, watched: WatchedFile, reading: TextOptions) -> Self {
+    pub fn new(run: Rc<Run>, watched: WatchedFile, reading: TextReading) -> Self {
         let WatchedFile { watch, id, bytes } = watched;
         let began = run.clock.monotonic();
         let mut follow = Self {
@@ -99,8 +110,8 @@ impl FollowedInput {
     }
 
     fn push(&mut self, id: FileId, bytes: Bytes) {
-        let TextOptions { splitter, json, partition } = self.reading;
-        self.files.push(TextInput::new(bytes, splitter(), json, partition));
+        let TextReading { format, partition, .. } = self.reading;
+        self.files.push(TextInput::new(bytes, self.reading.splitter(), format.is_json, partition));
         self.turns.push(id);
     }
 
@@ -123,7 +134,10 @@ impl FollowedInput {
         });
         for opened in opened {
             self.run.console.say(format!("{name}: replaced by another file; following the new file"));
-            self.push(opened.id, Bytes::of_file(name.clone(), opened.file, self.run.clone())?);
+            self.push(
+                opened.id,
+                Bytes::of_file(name.clone(), opened.file, self.run.clone())?.in_encoding(self.reading.options.encoding),
+            );
         }
         if missed > 0 {
             self.missed += missed;
@@ -159,7 +173,7 @@ impl FollowedInput {
         let file = &mut self.files[at];
         file.close(ingest)?;
         self.lines = self.lines.max(file.lines());
-        file.restart((self.reading.splitter)())
+        file.restart(self.reading.splitter())
     }
 
     /// Closes files that have lost the name and have been quiet for [`turns::QUIET`]; earlier if too many files are open.

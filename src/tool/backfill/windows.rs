@@ -27,10 +27,11 @@ use crate::source::SourceOptions;
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::store::correct::{Claim, Corrections, shown_range};
 use crate::store::{Location, ReadRequest, Store, StreamExtent};
-use crate::time::{LATEST, format_instant, parse_duration, parse_instant_or_now};
+use crate::time::{LATEST, format_instant, parse_duration, parse_flag_instant};
 use crate::tool::validation::Validate;
 use crate::uri::Uri;
 use crate::uri::kafka::Form;
+use chrono_tz::Tz;
 use std::ffi::OsString;
 use std::rc::Rc;
 use xxhash_rust::xxh3::Xxh3;
@@ -108,14 +109,15 @@ impl WindowsArgs {
     }
 
     /// Returns what is corrected: the metrics of `--only`, or all.
-    fn scope(&self, spec: &Spec, now: i64) -> Result<Scope> {
+    fn scope(&self, spec: &Spec, now: i64, zone: Option<Tz>) -> Result<Scope> {
         let names: Vec<&str> = spec.metrics.iter().map(|metric| metric.name.as_str()).collect();
         if let Some(unknown) = self.only.iter().find(|name| !names.contains(&name.as_str())) {
             let names = names.join(", ");
             return Err(Error::usage(format!("--only: expected one of {names}, found {unknown}")));
         }
         let chosen = |name: &String| self.only.is_empty() || self.only.contains(name);
-        let instant = |text: &Option<String>| text.as_deref().map(|text| parse_instant_or_now(text, now)).transpose();
+        let instant =
+            |text: &Option<String>| text.as_deref().map(|text| parse_flag_instant(text, now, zone)).transpose();
         let range = Span { since: instant(&self.since)?, until: instant(&self.until)? };
         if range.since.zip(range.until).is_some_and(|(since, until)| since >= until) {
             return Err(Error::usage(format!("expected --since before --until, found {}", shown_range(range))));
@@ -244,7 +246,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let (spec, target) = (args.spec()?, Target::of(&both)?);
     check_inputs(&both)?;
     let digest = args.digest(&spec, &both);
-    let mut scope = args.scope(&spec, run.clock.now())?;
+    let mut scope = args.scope(&spec, run.clock.now(), both.stage.map.zone()?)?;
     let bound = args.out_of_orderness.0.unwrap_or(i64::MAX);
     let mut late = LateCells::new(args.spec()?, bound);
     let given = args.late_events.as_deref();
@@ -385,7 +387,8 @@ fn start(
 pub(super) fn check(args: WindowsArgs, both: BothArgs, run: &Rc<Run>, findings: &mut CheckReport) {
     let spec = findings.take(args.spec());
     if let Some(spec) = &spec {
-        findings.take(args.scope(spec, run.clock.now()));
+        let now = run.clock.now();
+        findings.take(both.stage.map.zone().and_then(|zone| args.scope(spec, now, zone)));
     }
     let order = findings.take(order(&args, &both, Span::default(), false));
     findings.take(Target::of(&both));

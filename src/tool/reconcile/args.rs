@@ -1,7 +1,7 @@
 //! The flags of evt-reconcile, and how they read inputs.
 
 use super::read;
-use crate::cli::args::{self, CommonArgs, MapArgs, parse_share};
+use crate::cli::args::{CommonArgs, MapArgs, parse_share};
 use crate::error::{Error, Result};
 use crate::format;
 use crate::kind::event::column;
@@ -9,7 +9,7 @@ use crate::mapping::{self, Projection, Provenance, TimeFrom};
 use crate::output::identity::{Identities, Identity};
 use crate::reconcile::judge::{MatchBy, TimeRange};
 use crate::source::SourceOptions;
-use crate::time::{format_instant, parse_duration};
+use crate::time::{format_instant, parse_duration, parse_flag_instant};
 use crate::uri::Uri;
 use crate::uri::kafka::Form;
 use clap::{Parser, ValueEnum};
@@ -160,8 +160,9 @@ impl Args {
     /// Returns the range of event time; `now` is the current time (µs).
     pub fn range(&self, now: i64) -> Result<TimeRange> {
         let CompareArgs { since, until, last, .. } = &self.compare;
+        let zone = self.map.zone()?;
         let instant =
-            |text: &Option<String>| text.as_deref().map(|text| args::parse_instant_or_now(text, now)).transpose();
+            |text: &Option<String>| text.as_deref().map(|text| parse_flag_instant(text, now, zone)).transpose();
         let since = last.map(|last| now.saturating_sub(last)).or(instant(since)?);
         let range = TimeRange { since, until: instant(until)? };
         match (range.since, range.until) {

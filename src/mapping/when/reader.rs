@@ -1,0 +1,267 @@
+//! Reads times: RFC 3339 first, then by the flags, else as ISO 8601.
+
+use crate::error::{Error, Result};
+use crate::json::text::unescape;
+use crate::mapping::envelope::Value;
+use crate::time::{DAY, Parser, TimeFault, in_zone, is_in_calendar, read_iso};
+use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems};
+use chrono::{FixedOffset, NaiveDate};
+use chrono_tz::Tz;
+use std::fmt::Write;
+
+/// The unit of times that are numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// Seconds since 1970.
+    Seconds,
+    /// Milliseconds since 1970.
+    Milliseconds,
+    /// Microseconds since 1970.
+    Microseconds,
+    /// Nanoseconds since 1970.
+    Nanoseconds,
+    /// Days since 1970.
+    Days,
+}
+
+impl TimeUnit {
+    /// Returns the unit of a `--time-unit` word.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "s" => Self::Seconds,
+            "ms" => Self::Milliseconds,
+            "us" => Self::Microseconds,
+            "ns" => Self::Nanoseconds,
+            "d" => Self::Days,
+            _ => return None,
+        })
+    }
+
+    /// Converts `number`, the text of a JSON number, to microseconds, rounded down and clamped to the range of i64.
+    pub(super) fn micros(self, number: &str) -> Option<i64> {
+        let (scale, divisor) = match self {
+            Self::Seconds => (1_000_000, 1),
+            Self::Milliseconds => (1_000, 1),
+            Self::Microseconds => (1, 1),
+            Self::Nanoseconds => (1, 1_000),
+            Self::Days => (i128::from(DAY), 1),
+        };
+        let micros = match number.parse::<i64>() {
+            Ok(whole) => (i128::from(whole) * scale).div_euclid(divisor),
+            Err(_) => decimal(number, scale, divisor)?,
+        };
+        Some(micros.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+    }
+}
+
+/// Computes `12.345` times `scale` over `divisor`, rounded down, exactly; a number with an exponent goes through f64.
+fn decimal(number: &str, scale: i128, divisor: i128) -> Option<i128> {
+    if number.contains(['e', 'E']) {
+        return Some((number.parse::<f64>().ok()? * scale as f64 / divisor as f64).floor() as i128);
+    }
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let fraction = &fraction[..fraction.len().min(18)];
+    let digits = format!("{whole}{fraction}");
+    let unscaled = digits.parse::<i128>().ok().filter(|n| n.unsigned_abs() < 1 << 80)?;
+    let places = 10i128.pow(fraction.len() as u32);
+    Some((unscaled.checked_mul(scale)?).div_euclid(places * divisor))
+}
+
+/// The flags `--time-unit`, `--time-format` and `--time-zone`.
+#[derive(Clone, Debug, Default)]
+pub struct When {
+    /// The unit of numbers; without it a number is not a time.
+    pub unit: Option<TimeUnit>,
+    /// The format (strftime) of text that is not RFC 3339; without it text is ISO 8601.
+    pub format: Option<String>,
+    /// The zone of text without one; UTC by default.
+    pub zone: Option<Tz>,
+}
+
+impl When {
+    /// Looks up a zone of the IANA database.
+    ///
+    /// Errors: exit status 2 if there is none of that name.
+    pub fn zone(name: &str) -> Result<Tz> {
+        name.parse().map_err(|_| Error::usage(format!("--time-zone: expected an IANA time zone, found {name}")))
+    }
+
+    /// Checks the format.
+    ///
+    /// Errors: exit status 2 if the format would misread a part of a text or ignore it, or does not name a day.
+    pub fn check(&self) -> Result<()> {
+        let Some(format) = &self.format else { return Ok(()) };
+        let refused = |why: &str| Err(Error::usage(format!("--time-format {format}: {why}")));
+        let mut is_after_point = false;
+        for item in StrftimeItems::new(format) {
+            match &item {
+                Item::Numeric(Numeric::Nanosecond, _) if is_after_point => {
+                    return refused(".%f reads the digits as nanoseconds; use %.f for a fraction");
+                }
+                Item::Fixed(Fixed::TimezoneName) if self.zone.is_none() => {
+                    return refused("%Z is ignored; it needs --time-zone NAME");
+                }
+                _ => {}
+            }
+            is_after_point = matches!(&item, Item::Literal(text) if text.ends_with('.'));
+        }
+        match lacks(format) {
+            Some(part) => refused(&format!("it names no {part}, so no text has an instant")),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the instant (µs) of a value; `None` if it is outside the calendar (years 1 to 9999).
+    pub(in crate::mapping) fn read(&self, value: Value<'_>, parser: &mut Parser) -> Option<i64> {
+        let instant = match value {
+            Value::Absent => None,
+            Value::Plain(text) => parser.parse(text).or_else(|| self.text(text).ok()),
+            Value::Escaped(raw) => {
+                let text = unescape(raw);
+                parser.parse(&text).or_else(|| self.text(&text).ok())
+            }
+            Value::Other(number) => self.number(number),
+        };
+        instant.filter(|instant| is_in_calendar(*instant))
+    }
+
+    /// Reads the instant of a number, even outside the calendar.
+    pub(super) fn number(&self, number: &str) -> Option<i64> {
+        self.unit?.micros(number)
+    }
+
+    /// Reads the instant of text that is not RFC 3339, even outside the calendar: as a number in a string (CSV has only strings),
+    /// by the format, or as ISO 8601.
+    pub(super) fn text(&self, text: &str) -> std::result::Result<i64, TimeFault> {
+        if let Some(unit) = self.unit
+            && is_number(text)
+        {
+            return unit.micros(text).ok_or(TimeFault::Form);
+        }
+        let Some(format) = self.format.as_deref() else { return read_iso(text, self.zone) };
+        let mut parsed = Parsed::new();
+        chrono::format::parse(&mut parsed, text, StrftimeItems::new(format)).map_err(|_| TimeFault::Form)?;
+        complete(&mut parsed).ok_or(TimeFault::Form)?;
+        if parsed.offset().is_some() {
+            return Ok(parsed.to_datetime().map_err(|_| TimeFault::Form)?.timestamp_micros());
+        }
+        let local = parsed.to_naive_datetime_with_offset(0).map_err(|_| TimeFault::Form)?.and_utc().timestamp_micros();
+        self.zone.map_or(Ok(local), |zone| in_zone(local, zone))
+    }
+}
+
+/// Whether a text is a JSON number.
+pub(super) fn is_number(text: &str) -> bool {
+    crate::json::scan::number_end(text.as_bytes(), 0) == Some(text.len())
+}
+
+/// Fills in the time of day that a format leaves out: a date means midnight, an hour its first minute. Returns `None`
+/// if a part is present without a larger one, or a 12-hour hour without AM or PM.
+fn complete(parsed: &mut Parsed) -> Option<()> {
+    if parsed.timestamp().is_some() {
+        return Some(());
+    }
+    let hour = match (parsed.hour_div_12(), parsed.hour_mod_12()) {
+        (None, None) => None,
+        (Some(_), Some(hour)) => Some(hour),
+        _ => return None,
+    };
+    let smaller = [parsed.minute(), parsed.second(), parsed.nanosecond()];
+    let is_gap = |pair: &[Option<u32>]| pair[0].is_none() && pair[1].is_some();
+    if hour.is_none() && smaller[0].is_some() || smaller.windows(2).any(is_gap) {
+        return None;
+    }
+    if hour.is_none() {
+        parsed.set_hour(0).ok()?;
+    }
+    if smaller[0].is_none() {
+        parsed.set_minute(0).ok()?;
+    }
+    Some(())
+}
+
+/// Returns the part of a date that a format leaves out: a text that has the format reads as no instant.
+fn lacks(format: &str) -> Option<&'static str> {
+    let sample = NaiveDate::from_ymd_opt(2001, 2, 3)?
+        .and_hms_opt(16, 5, 6)?
+        .and_local_timezone(FixedOffset::east_opt(0)?)
+        .single()?;
+    let reads = |format: &str| {
+        let mut text = String::new();
+        let written = write!(text, "{}", sample.format_with_items(StrftimeItems::new(format)));
+        let when = When { format: Some(format.to_owned()), ..When::default() };
+        written.is_ok() && when.text(&text).is_ok()
+    };
+    if reads(format) {
+        return None;
+    }
+    let with = |more: &str| reads(&format!("{more} {format}"));
+    [
+        ("%Y", "year"),
+        ("%m", "month"),
+        ("%d", "day"),
+        ("%p", "AM or PM (%p)"),
+        ("%m %d", "month and day"),
+        ("%F", "date"),
+    ]
+    .into_iter()
+    .find(|(more, _)| with(more))
+    .map_or(Some("whole date"), |(_, part)| Some(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::when::message;
+
+    fn read(when: &When, value: Value<'_>) -> Option<i64> {
+        when.read(value, &mut Parser::default())
+    }
+
+    #[test]
+    fn numbers_need_a_unit_and_keep_their_digits() {
+        assert_eq!(read(&When::default(), Value::Other("5")), None);
+        let unit = |unit| When { unit: Some(unit), ..When::default() };
+        assert_eq!(read(&unit(TimeUnit::Seconds), Value::Other("1101258284")), Some(1_101_258_284_000_000));
+        assert_eq!(read(&unit(TimeUnit::Seconds), Value::Other("1.0000019")), Some(1_000_001));
+        assert_eq!(read(&unit(TimeUnit::Milliseconds), Value::Plain("-1")), Some(-1000));
+        assert_eq!(read(&unit(TimeUnit::Nanoseconds), Value::Other("-1")), Some(-1));
+        assert_eq!(read(&unit(TimeUnit::Days), Value::Other("16071")), Some(16_071 * DAY));
+        assert_eq!(read(&unit(TimeUnit::Seconds), Value::Other("1e9")), Some(1_000_000_000_000_000));
+        for none in ["true", "{}"] {
+            assert_eq!(read(&unit(TimeUnit::Seconds), Value::Other(none)), None, "{none}");
+        }
+        for beyond in
+            ["9e99", "-1e400", "99999999999999999999", "9223372036854775807", "-62135596801", "253402300800.0"]
+        {
+            assert_eq!(read(&unit(TimeUnit::Seconds), Value::Other(beyond)), None, "{beyond}");
+            let message = message(&unit(TimeUnit::Seconds), "t", Value::Other(beyond));
+            assert!(message.contains("outside the years"), "{message}");
+        }
+    }
+
+    #[test]
+    fn formats_read_local_times_in_their_zone() {
+        let when = When { format: Some("%Y-%m-%d %H:%M:%S".into()), zone: None, unit: None };
+        assert_eq!(read(&when, Value::Plain("2010-12-01 08:26:00")), Some(1_291_191_960_000_000));
+        let berlin = When { zone: Some(When::zone("Europe/Berlin").unwrap()), ..when };
+        assert_eq!(read(&berlin, Value::Plain("2010-12-01 08:26:00")), Some(1_291_188_360_000_000));
+        let west = When { zone: Some(When::zone("America/New_York").unwrap()), ..berlin };
+        assert_eq!(read(&west, Value::Plain("9999-12-31 23:00:00")), None);
+        assert!(message(&west, "t", Value::Plain("9999-12-31 23:00:00")).contains("outside the years"));
+        let day = When { format: Some("%Y-%m-%d".into()), ..When::default() };
+        assert_eq!(read(&day, Value::Plain("1970-01-02")), Some(DAY));
+    }
+
+    #[test]
+    fn a_format_without_a_whole_date_is_found() {
+        for (format, part) in
+            [("%b %d %T", "year"), ("%H:%M", "date"), ("%Y-%m-%d %I:%M", "AM or PM (%p)"), ("%Y-%d", "month")]
+        {
+            assert_eq!(lacks(format), Some(part), "{format}");
+        }
+        for format in ["%s", "%s%.3f", "%Y-%m-%d", "%F %T %z", "%Y%j", "%Y-%m-%d %H", "%c"] {
+            assert_eq!(lacks(format), None, "{format}");
+        }
+    }
+}
