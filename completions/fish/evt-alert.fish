@@ -30,7 +30,7 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -l refresh -d 'Read th
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l max-groups -d 'Limit the groups of a rule; rows of further groups are left out and counted' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l state -d 'Keep the state, the positions of the inputs and due notifications in FILE' -r -F
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l notify -d 'Notify the channels that FILE defines' -r -F
-complete -c evt-alert -n "__fish_evt_alert_needs_command" -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt regex:PATTERN arrow [default: detected]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l header -d 'Name the fields of CSV without a header (comma-separated)' -r

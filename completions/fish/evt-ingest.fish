@@ -16,7 +16,7 @@ complete -c evt-ingest -l spool-max -d 'Limit the size of the spool [default: 4G
 complete -c evt-ingest -l dedup -d 'Treat an event whose event_id arrives again within this time as a duplicate' -r
 complete -c evt-ingest -l ack -d 'Choose when to acknowledge events without a spool [default: output]' -r -f -a "output\t'When the outputs have stored it'
 memory\t'When it is in memory; a crash loses it'"
-complete -c evt-ingest -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
+complete -c evt-ingest -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt regex:PATTERN arrow [default: detected]' -r
 complete -c evt-ingest -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-ingest -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-ingest -l header -d 'Name the fields of CSV without a header (comma-separated)' -r

@@ -1,5 +1,5 @@
 complete -c evt-sink -l ttl -d 'Expire rows after this time in stores that support it (redis); ?ttl= in a URI overrides it' -r
-complete -c evt-sink -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
+complete -c evt-sink -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt regex:PATTERN arrow [default: detected]' -r
 complete -c evt-sink -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-sink -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-sink -l header -d 'Name the fields of CSV without a header (comma-separated)' -r

@@ -2,7 +2,7 @@ complete -c evt-validate -l schemas -d 'Validate against this directory or regis
 complete -c evt-validate -l subject -d 'Take the subject from a column or path, or use TEXT for all events (=TEXT)' -r
 complete -c evt-validate -l dedup -d 'Drop an event whose event_id occurred in its partition within this much stream time' -r
 complete -c evt-validate -l duplicates -d 'Write the events that --dedup drops to URI, so that evt-reconcile --plus can account for them' -r
-complete -c evt-validate -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
+complete -c evt-validate -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt regex:PATTERN arrow [default: detected]' -r
 complete -c evt-validate -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-validate -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-validate -l header -d 'Name the fields of CSV without a header (comma-separated)' -r

@@ -5,7 +5,7 @@ complete -c evt-view -l last -d 'Show rows of the last DURATION, like --since no
 complete -c evt-view -l head -d 'Show the first N rows, then stop reading' -r
 complete -c evt-view -l tail -d 'Show the last N rows; with --head the last N of those' -r
 complete -c evt-view -l columns -d 'Show these columns and property paths, in this order: event_time,country,repo.name' -r
-complete -c evt-view -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
+complete -c evt-view -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt regex:PATTERN arrow [default: detected]' -r
 complete -c evt-view -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-view -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-view -l header -d 'Name the fields of CSV without a header (comma-separated)' -r

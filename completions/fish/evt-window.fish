@@ -18,7 +18,7 @@ complete -c evt-window -l late -d 'Write late events to URI; without it they are
 complete -c evt-window -l checkpoint -d 'Keep state and positions in DIR, and write each row once, whatever stops the run (evt-checkpoint(5))' -r -F
 complete -c evt-window -l checkpoint-every -d 'End an epoch, whose rows become visible together, every DURATION' -r
 complete -c evt-window -l keep-epochs -d 'Keep the last N complete epochs' -r
-complete -c evt-window -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
+complete -c evt-window -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt regex:PATTERN arrow [default: detected]' -r
 complete -c evt-window -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-window -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-window -l header -d 'Name the fields of CSV without a header (comma-separated)' -r

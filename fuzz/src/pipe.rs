@@ -43,6 +43,8 @@ pub fn run(input: &[u8]) {
         format: None,
         terminal_format: &evt::format::jsonl::FORMAT,
         pipe_format: &evt::format::jsonl::FORMAT,
+        is_named: true,
+        quiet: true,
         overwrite: false,
         control: false,
         encode: EncodeOptions::default(),

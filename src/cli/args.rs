@@ -3,7 +3,7 @@
 use super::prometheus::Target;
 use crate::checkpoint::CheckpointOptions;
 use crate::error::{Error, Result};
-use crate::format::{self, Format, Header, TextOptions};
+use crate::format::{self, Format, Header, TextOptions, pattern};
 use crate::kind::Kind;
 use crate::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
 use crate::parse::size;
@@ -119,7 +119,7 @@ pub struct InputArgs {
     /// Read these paths or URIs; - is standard input
     #[arg(value_name = "INPUT", default_value = "-")]
     pub inputs: Vec<OsString>,
-    /// Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]
+    /// Set the input format: frames jsonl csv tsv avro parquet clf logfmt regex:PATTERN arrow [default: detected]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     pub input_format: Option<String>,
     /// Set the kind of the rows: event metric dead late alert [default: detected]
@@ -155,7 +155,15 @@ impl TextArgs {
     /// Returns the format, given that of `-f`, and how text is read. The flags of CSV select CSV.
     ///
     /// Errors: exit status 2 if a flag of CSV is given for another format, or a name twice.
-    pub fn options(&self, format: Option<&'static Format>) -> Result<(Option<&'static Format>, Rc<TextOptions>)> {
+    pub fn options(&self, format: Option<&str>) -> Result<(Option<&'static Format>, Rc<TextOptions>)> {
+        let (format, pattern) = match format.map(|name| (name, name.strip_prefix("regex:"))) {
+            None => (None, None),
+            Some((_, Some(pattern))) => (Some(&pattern::FORMAT), Some(pattern::parse(pattern)?)),
+            Some(("regex", None)) => {
+                return Err(Error::usage("-f regex: expected regex:PATTERN with named groups, found no pattern"));
+            }
+            Some((name, None)) => (Some(format::by_name(name)?), None),
+        };
         let flags = [
             ("--delimiter", self.delimiter.is_some()),
             ("--header", !self.header.is_empty()),
@@ -178,7 +186,7 @@ impl TextArgs {
             ([], true) => Header::Numbers,
             (names, _) => Header::Names(names.to_vec()),
         };
-        Ok((format, Rc::new(TextOptions { encoding: self.encoding, delimiter: self.delimiter, header })))
+        Ok((format, Rc::new(TextOptions { encoding: self.encoding, delimiter: self.delimiter, header, pattern })))
     }
 }
 
@@ -295,8 +303,7 @@ impl StageArgs {
     /// Returns the options of the source.
     pub fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
         let Self { input, map, .. } = self;
-        let format = input.input_format.as_deref().map(format::by_name).transpose()?;
-        let (format, text) = input.text.options(format)?;
+        let (format, text) = input.text.options(input.input_format.as_deref())?;
         Ok(SourceOptions {
             mapping,
             format,

@@ -158,6 +158,11 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Whether a line is an entry.
+pub(super) fn is_entry(line: &str) -> bool {
+    entry(line, &mut String::new()).is_ok()
+}
+
 fn entry(line: &str, out: &mut String) -> Result<(), Stop> {
     let mut cursor = Cursor { line, byte: 0 };
     let client = cursor.word("a client")?;

@@ -9,7 +9,8 @@ const STEP: usize = 16;
 
 /// Converts bytes of one encoding to UTF-8, chunk by chunk. A byte order mark is left out.
 pub struct TextDecoder {
-    decoder: Decoder,
+    /// `None` after the end of the input has been converted.
+    decoder: Option<Decoder>,
     /// Bytes that were read and not converted yet: `start..`.
     bytes: Vec<u8>,
     start: usize,
@@ -23,7 +24,7 @@ pub struct TextDecoder {
 impl TextDecoder {
     /// Makes a decoder.
     pub fn new(encoding: &'static Encoding) -> Self {
-        let decoder = encoding.new_decoder();
+        let decoder = Some(encoding.new_decoder());
         Self { decoder, bytes: vec![], start: 0, is_last: false, text: vec![], read: 0 }
     }
 
@@ -54,7 +55,9 @@ impl TextDecoder {
     fn convert(&mut self) {
         (self.read, self.text) = (0, std::mem::take(&mut self.text));
         self.text.clear();
+        let Some(mut decoder) = self.decoder.take() else { return };
         if self.bytes.len() == self.start && !self.is_last {
+            self.decoder = Some(decoder);
             return;
         }
         let mut written = 0;
@@ -63,7 +66,7 @@ impl TextDecoder {
             let end = self.text.len() - 1;
             let bytes = &self.bytes[self.start..];
             let (result, read, count) =
-                self.decoder.decode_to_utf8_without_replacement(bytes, &mut self.text[written..end], self.is_last);
+                decoder.decode_to_utf8_without_replacement(bytes, &mut self.text[written..end], self.is_last);
             self.start += read;
             written += count;
             match result {
@@ -76,9 +79,8 @@ impl TextDecoder {
             }
         }
         self.text.truncate(written);
-        if self.is_last {
-            // A decoder must not be used after its end.
-            (self.bytes, self.start) = (vec![], 0);
+        if !self.is_last {
+            self.decoder = Some(decoder);
         }
     }
 }

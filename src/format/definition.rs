@@ -5,6 +5,7 @@ use crate::error::Result;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use encoding_rs::Encoding;
+use regex::Regex;
 
 /// Turns batches of one schema into the bytes of a file.
 pub trait Encoder {
@@ -71,6 +72,8 @@ pub struct TextOptions {
     pub delimiter: Option<u8>,
     /// Where CSV has the names of its fields.
     pub header: Header,
+    /// The pattern of `-f regex:PATTERN`.
+    pub pattern: Option<Regex>,
 }
 
 /// Where CSV has the names of its fields.

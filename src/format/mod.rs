@@ -6,7 +6,8 @@
 //! batches.
 //!
 //! - `definition.rs`: the interface of a format; `record.rs`: records and splitters.
-//! - `jsonl.rs`, `csv.rs`, `clf.rs`, `raw.rs`, `table.rs`: the text formats.
+//! - `jsonl.rs`, `csv.rs`, `clf.rs`, `logfmt.rs`, `pattern.rs`, `raw.rs`, `table.rs`: the text formats; `recognise.rs` names
+//!   the command for inputs that need a flag.
 //! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.
 //! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text.
 //! - `unpack.rs`: gzip and zstd; `decode.rs`: encodings of text.
@@ -23,8 +24,11 @@ mod decode;
 mod definition;
 pub mod frames;
 pub mod jsonl;
+pub mod logfmt;
 pub mod parquet;
+pub mod pattern;
 pub mod raw;
+pub mod recognise;
 mod record;
 pub mod row;
 pub mod table;
@@ -49,11 +53,17 @@ pub fn by_name(name: &str) -> Result<&'static Format> {
 
 /// Returns the format of a file name's extension; `.part`, `.gz` and `.zst` are skipped.
 pub fn by_extension(path: &str) -> Option<&'static Format> {
-    let path = path.strip_suffix(".part").unwrap_or(path);
+    let path = path.to_ascii_lowercase();
+    let path = path.strip_suffix(".part").unwrap_or(&path);
     let path = path.strip_suffix(".gz").or_else(|| path.strip_suffix(".zst")).unwrap_or(path);
     let (_, extension) = path.rsplit_once('.')?;
-    let extension = extension.to_ascii_lowercase();
-    ALL.iter().copied().find(|format| format.extensions.contains(&extension.as_str()))
+    ALL.iter().copied().find(|format| format.extensions.contains(&extension))
+}
+
+/// Whether the name of a file to write is that of a SQLite database.
+pub fn is_database(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
+    extension.is_some_and(|extension| matches!(extension.as_str(), "db" | "sqlite" | "sqlite3"))
 }
 
 /// Returns what is wrong with the name of a file to write, if anything.
@@ -61,11 +71,11 @@ pub fn misnomer(path: &Path) -> Option<String> {
     let extension = path.extension()?.to_str()?.to_ascii_lowercase();
     let name = path.display();
     match extension.as_str() {
-        "gz" | "zst" | "bz2" | "xz" | "zip" => {
+        "bz2" | "xz" | "zip" | "lz4" => {
             let plain = path.with_extension("");
-            Some(format!("{name}: evt writes no compressed files; use --to {} and compress that", plain.display()))
+            let plain = plain.display();
+            Some(format!("{name}: evt compresses files as {plain}.gz or {plain}.zst, not as .{extension}"))
         }
-        "db" | "sqlite" | "sqlite3" => Some(format!("{name}: use sqlite:{name} for a database")),
         _ => None,
     }
 }
@@ -103,6 +113,8 @@ pub const ALL: &[&Format] = &[
     &avro::FORMAT,
     &parquet::FORMAT,
     &clf::FORMAT,
+    &logfmt::FORMAT,
+    &pattern::FORMAT,
     &arrow_file::FORMAT,
     &frames::FORMAT,
     &table::FORMAT,

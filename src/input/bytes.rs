@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::TextDecoder;
+use crate::format::recognise::{LOOK, begins_with_object};
 use crate::format::unpack::Unpacked;
 use crate::ingest::ByteProgress;
 use crate::run::Run;
@@ -43,6 +44,8 @@ pub struct Bytes {
     encoding: Option<&'static Encoding>,
 }
 
+/// The number of names that are looked at in a directory.
+const ENTRIES: usize = 1000;
 /// Bytes that are converted at once.
 const DECODED: usize = 64 << 10;
 /// Number of decompressed bytes that determine a format.
@@ -73,10 +76,23 @@ pub fn check(uri: &Uri, follow: bool) -> Result<()> {
         true => Err(std::io::ErrorKind::IsADirectory.into()),
         false => Ok(access(path, Access::READ_OK)?),
     });
+    if is_lake(path) {
+        return Err(Error::usage(format!("{uri}: a directory of Parquet files; use parquet:{uri}")));
+    }
     match looked_at {
         Err(error) if follow && error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.map_err(|error| Error::io(uri.to_string(), &error)),
     }
+}
+
+/// Whether a path is a directory with Parquet files, or with one directory for each day.
+fn is_lake(path: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(path) else { return false };
+    entries.take(ENTRIES).flatten().any(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        name.starts_with("date=") || name.ends_with(".parquet")
+    })
 }
 
 /// Opens a file for reading. It does not wait for the writer of a FIFO, because a signal could not interrupt that wait; the
@@ -210,6 +226,22 @@ impl Bytes {
             }
         }
         Ok(Chunk::Bytes(HEAD))
+    }
+
+    /// Reads on until the bytes read so far are enough to recognise text: [`LOOK`] bytes, or a first line that is an object.
+    /// [`Bytes::read`] returns them again. Returns `End` if the input is shorter.
+    pub fn read_start(&mut self, timeout: Option<Duration>) -> Result<Chunk> {
+        let mut rest = vec![0; LOOK];
+        while self.front.len() < LOOK && !begins_with_object(&self.front) {
+            match self.read_on(&mut rest[self.front.len()..], timeout)? {
+                Chunk::Bytes(count) => {
+                    let start = self.front.len();
+                    self.front.extend(&rest[start..start + count]);
+                }
+                other => return Ok(other),
+            }
+        }
+        Ok(Chunk::Bytes(self.front.len()))
     }
 
     /// Returns the bytes that [`Bytes::read_head`] has read.

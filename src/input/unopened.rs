@@ -8,6 +8,7 @@ use super::frames::FrameInput;
 use super::text::TextInput;
 use super::{Input, Step};
 use crate::error::{Error, Result};
+use crate::format::recognise::Head;
 use crate::format::{self, Format, Input as Decoder, Limits, TextOptions};
 use crate::ingest::Ingest;
 use crate::run::Run;
@@ -123,6 +124,21 @@ impl UnopenedInput {
         }
     }
 
+    /// Reads the first lines of text whose format no flag tells. A followed file is read as its name says. Errors: exit status 2 if
+    /// it is something that needs another command.
+    fn recognise(&mut self, format: &Format) -> Result<Chunk> {
+        let ByteSource::Bytes(bytes) = &mut self.from else { return Ok(Chunk::End) };
+        let read = bytes.read_start(Some(Duration::ZERO))?;
+        if matches!(read, Chunk::Bytes(_) | Chunk::End) {
+            let file = Some(self.name.as_str()).filter(|name| *name != "-");
+            let head = Head { bytes: bytes.head(), file, tool: self.run.console.tool() };
+            if let Some(refusal) = head.refusal(format.is_json) {
+                return Err(Error::usage(refusal).at(self.name.clone()));
+            }
+        }
+        Ok(read)
+    }
+
     /// Makes the input that reads `format`. Only text in regular files is followed. Errors: exit status 2 for an output-only format.
     fn open(&mut self, format: &'static Format, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         let (mut bytes, watched) = match std::mem::replace(&mut self.from, ByteSource::Taken) {
@@ -179,6 +195,13 @@ impl Input for UnopenedInput {
             Chunk::Stopped => Ok(Step::Stopped),
             Chunk::Bytes(_) | Chunk::End => {
                 let format = options.format_of(bytes)?;
+                if options.format.is_none() && matches!(format.input, Decoder::Text(_)) {
+                    match self.recognise(format)? {
+                        Chunk::Idle => return Ok(Step::Idle),
+                        Chunk::Stopped => return Ok(Step::Stopped),
+                        Chunk::Bytes(_) | Chunk::End => {}
+                    }
+                }
                 self.open(format, ingest).map(Step::Opened)
             }
         }

@@ -34,6 +34,8 @@ fn write(path: &Path, first: i64, how: How, disk: &Disk, settled: &mut i64) -> R
         format: None,
         terminal_format: &jsonl::FORMAT,
         pipe_format: &jsonl::FORMAT,
+        is_named: true,
+        quiet: true,
         overwrite: path.extension().is_some_and(|extension| extension == "parquet"),
         control: false,
         encode: EncodeOptions::default(),

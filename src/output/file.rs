@@ -2,6 +2,7 @@
 //!
 //! Writers lock a file with `flock`: for one batch if they append, for the whole run if they write a part.
 
+use super::pack::{Packer, is_packed};
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
@@ -42,6 +43,8 @@ pub enum Plain {
         part: PartFile,
         /// Whether an existing file `NAME` will be replaced.
         existed: bool,
+        /// Compresses its bytes, if its name says so.
+        packer: Option<Packer>,
     },
 }
 
@@ -117,7 +120,8 @@ impl Plain {
         let part = create_part(path, &disk)?;
         // Checked again: another run may have created the file since `Plain::check`.
         let existed = is_replaced(&part.path, overwrite)?;
-        Ok(Plain::Part { part, existed })
+        let packer = Packer::of(&part.path).map_err(failed(&part.path))?;
+        Ok(Plain::Part { part, existed, packer })
     }
 
     /// Repairs the end of a file that is appended to, and stores the header that `bytes` returns. The first write writes the header
@@ -169,7 +173,13 @@ impl Plain {
         match self {
             // One call: another process that appends to the same file must not write between the pieces.
             Plain::Standard(out) => write_all(out, pieces, usize::MAX).map_err(|error| Error::io("stdout", &error)),
-            Plain::Part { part, .. } => write_all(&mut part.file, pieces, CALL_BYTES).map_err(failed(&part.path)),
+            Plain::Part { part, packer: None, .. } => {
+                write_all(&mut part.file, pieces, CALL_BYTES).map_err(failed(&part.path))
+            }
+            Plain::Part { part, packer: Some(packer), .. } => {
+                let packed = packer.pack(pieces).map_err(failed(&part.path))?;
+                write_all(&mut part.file, &[&packed], CALL_BYTES).map_err(failed(&part.path))
+            }
             Plain::Appended { file, path, header, .. } => append_locked(file, path, header, pieces),
         }
     }
@@ -186,6 +196,12 @@ impl Plain {
     pub fn finish(mut self, how: How) -> Result<Ended> {
         // If no rows were written, a file that is appended to gets its header now.
         self.write(&[])?;
+        if let Plain::Part { part, packer, .. } = &mut self
+            && let Some(packer) = packer.take()
+        {
+            let last = packer.finish().map_err(failed(&part.path))?;
+            write_all(&mut part.file, &[&last], CALL_BYTES).map_err(failed(&part.path))?;
+        }
         self.settle()?;
         let remark = match self {
             Plain::Standard(_) => return Ok(Ended::default()),
@@ -197,7 +213,7 @@ impl Plain {
                 }
             }
             Plain::Part { part, .. } if how == How::Stopped && part.path.exists() => return part.keep(),
-            Plain::Part { part, existed } => {
+            Plain::Part { part, existed, .. } => {
                 part.name()?;
                 if existed { "replaced" } else { "new" }
             }
@@ -215,9 +231,10 @@ pub struct Ended {
     pub notice: Option<Notice>,
 }
 
-/// Whether an output writes to the file itself instead of a part: it appends, or the file is a device or FIFO.
+/// Whether an output writes to the file itself instead of a part: it appends, or the file is a device or FIFO. A compressed file is
+/// never appended to.
 pub fn is_appended(path: &Path, format: &Format, overwrite: bool) -> bool {
-    format.appendable && !overwrite || !is_regular(path)
+    format.appendable && !overwrite && !is_packed(path) || !is_regular(path)
 }
 
 /// Whether the file exists and will be replaced. Errors: exit status 2 if it exists and must not be replaced.

@@ -20,6 +20,7 @@ pub mod identity;
 mod narrow;
 pub mod once;
 mod open;
+mod pack;
 mod plan;
 mod report;
 mod spec;

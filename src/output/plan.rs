@@ -74,12 +74,12 @@ impl OutputPlan {
     /// Checks that the URI `text` names an output that could be written now. Contacts no server: see [`OutputPlan::ask`].
     /// Errors: exit status 2 if it is not an output, or a file that must not be replaced.
     pub fn try_new(text: impl AsRef<OsStr>, spec: &OutputSpec, run: &Run) -> Result<Self> {
-        let uri = Uri::parse(text)?;
+        let uri = Uri::parse(text)?.of_database();
         let name = uri.to_string();
         let mut first = None;
         let place = match uri {
             Uri::Null => Destination::Null,
-            Uri::Standard => Destination::Standard(standard_format(spec, &run.io)?),
+            Uri::Standard => Destination::Standard(standard_format(spec, run)?),
             Uri::File(path) => {
                 let format = written(spec.file_format(&path, &name)?)?;
                 let path = identity::target(&path);

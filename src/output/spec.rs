@@ -2,9 +2,10 @@
 //!
 //! `-o` decides first, then the file's extension, then the default of the tool for a terminal or for pipes and files.
 
+use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format};
-use crate::run::io::Io;
+use crate::run::Run;
 use std::path::Path;
 
 /// The flags that apply to every output of a tool.
@@ -16,6 +17,10 @@ pub struct OutputSpec {
     pub terminal_format: &'static Format,
     /// The default format of a pipe, and of a file whose extension names no format.
     pub pipe_format: &'static Format,
+    /// Whether the extension of a file must name a format. A side output of another name is in `pipe_format`.
+    pub is_named: bool,
+    /// `--quiet`: no notice about the format of standard output.
+    pub quiet: bool,
     /// `--overwrite`.
     pub overwrite: bool,
     /// `--control`: watermarks are written as lines in JSON text.
@@ -36,10 +41,11 @@ impl OutputSpec {
             return Ok(format);
         }
         match path.extension() {
-            Some(_) if self.pipe_format.is_frames() && !is_special => {
+            Some(_) if self.is_named && !is_special => {
                 let written = format::ALL.iter().filter(|format| format.is_written());
-                let known: Vec<String> =
+                let mut known: Vec<String> =
                     written.flat_map(|format| format.extensions).map(|one| format!(".{one}")).collect();
+                known.extend([".db", ".sqlite", ".gz", ".zst"].map(str::to_owned));
                 Err(Error::usage(format!("{name}: unknown extension; use -o FORMAT or one of {}", known.join(" "))))
             }
             _ => Ok(self.pipe_format),
@@ -55,14 +61,44 @@ pub(super) fn written(format: &'static Format) -> Result<&'static Format> {
     }
 }
 
-/// Returns the format of standard output. Errors: exit status 74 if it is closed, 2 if frames would go to a terminal.
-pub(super) fn standard_format(spec: &OutputSpec, io: &Io) -> Result<&'static Format> {
+/// Returns the format of standard output: that of `-o`, else of the name of a file to which the shell has redirected it. Errors: exit
+/// status 74 if it is closed, 2 if frames would go to a terminal, or if the name is that of a file which only `--to` writes.
+pub(super) fn standard_format(spec: &OutputSpec, run: &Run) -> Result<&'static Format> {
+    let io = &run.io;
     io.stdout()?;
     let terminal = io.has_terminal();
     let fallback = if terminal { spec.terminal_format } else { spec.pipe_format };
-    let format = written(spec.format.unwrap_or(fallback))?;
+    let redirected = io.stdout_file().filter(|_| spec.format.is_none());
+    let named = redirected
+        .as_deref()
+        .map(|path| redirected_format(path, fallback, (!spec.quiet).then_some(&run.console)))
+        .transpose()?
+        .flatten();
+    let format = written(spec.format.or(named).unwrap_or(fallback))?;
     match terminal && format.is_frames() {
         true => Err(Error::usage("frames are not written to a terminal; use -o jsonl or | evt-view")),
         false => Ok(format),
     }
+}
+
+/// Returns the format that the name of a redirected file names, if any. A name without a format gets frames, with a notice.
+fn redirected_format(
+    path: &Path,
+    fallback: &'static Format,
+    notices: Option<&Console>,
+) -> Result<Option<&'static Format>> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    match extension.as_str() {
+        "jsonl" | "csv" | "tsv" | "arrows" => return Ok(format::by_extension(&name)),
+        "parquet" | "db" | "sqlite" | "gz" | "zst" => {
+            return Err(Error::usage(format!("stdout is the file {name}; use --to {name} instead of > {name}")));
+        }
+        _ if format::by_extension(&name).is_some_and(Format::is_frames) => return Ok(None),
+        _ => {}
+    }
+    if let Some(console) = notices.filter(|_| fallback.is_frames()) {
+        console.say(format!("stdout is the file {name}, which gets frames; -o csv writes text"));
+    }
+    Ok(None)
 }

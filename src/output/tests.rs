@@ -26,6 +26,8 @@ fn spec(format: &'static Format) -> OutputSpec {
         format: Some(format),
         terminal_format: format,
         pipe_format: format,
+        is_named: true,
+        quiet: true,
         overwrite: false,
         control: false,
         encode: EncodeOptions::default(),

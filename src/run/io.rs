@@ -7,6 +7,7 @@ use crate::store::disk::Disk;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -66,6 +67,13 @@ impl Io {
     /// Whether standard output is a terminal.
     pub fn has_terminal(&self) -> bool {
         matches!(self, Io::Process) && std::io::stdout().is_terminal()
+    }
+
+    /// Returns the path of the regular file that standard output is redirected to, if it has one.
+    pub fn stdout_file(&self) -> Option<PathBuf> {
+        const STDOUT: &str = "/proc/self/fd/1";
+        let is_file = matches!(self, Io::Process) && std::fs::metadata(STDOUT).is_ok_and(|found| found.is_file());
+        std::fs::read_link(STDOUT).ok().filter(|path| is_file && path.exists())
     }
 
     /// Returns the disk.

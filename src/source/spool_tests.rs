@@ -57,6 +57,8 @@ impl Bench {
             format: None,
             terminal_format: &crate::format::jsonl::FORMAT,
             pipe_format: &crate::format::jsonl::FORMAT,
+            is_named: true,
+            quiet: true,
             overwrite: false,
             control: false,
             encode: EncodeOptions::default(),

@@ -5,10 +5,11 @@ use super::stall::StallMonitor;
 use crate::cli::args::{CheckpointArgs, Disorder, StageArgs, disorder};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
-use crate::cli::resolve::StageSpec;
+use crate::cli::resolve::{DefaultFormats, StageSpec};
 use crate::cli::{Tool, Unit};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
+use crate::format::table;
 use crate::frame::{Control, How, Progress, State};
 use crate::kafka::range::ReadMode;
 use crate::kind::dead::{ErrorType, Fault};
@@ -257,7 +258,9 @@ impl Args {
     }
 
     fn stage_spec(&self) -> StageSpec<'_> {
-        StageSpec { side: self.late.as_deref(), checkpoint: Some(&self.checkpoint), ..StageSpec::new(&self.stage) }
+        let new = StageSpec::new(&self.stage);
+        let formats = DefaultFormats { terminal: &table::FORMAT, ..new.formats };
+        StageSpec { formats, side: self.late.as_deref(), checkpoint: Some(&self.checkpoint), ..new }
     }
 
     fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {

@@ -8,6 +8,7 @@ pub mod kafka;
 mod origin;
 
 use crate::error::{Error, Result};
+use crate::format::is_database;
 use crate::parse::query;
 use crate::secret;
 use crate::store::{self, Location, Store};
@@ -94,6 +95,23 @@ impl Uri {
                 None if Path::new(&secret::reveal(text)).exists() => Ok(path(text)),
                 None => Err(unknown(text, scheme)),
             },
+        }
+    }
+
+    /// Returns the SQLite store instead of a file that has the extension of a database; for outputs.
+    pub fn of_database(self) -> Self {
+        let path = match &self {
+            Uri::File(path) if is_database(path) && std::fs::metadata(path).map_or(true, |found| found.is_file()) => {
+                path
+            }
+            _ => return self,
+        };
+        match (store::by_scheme("sqlite"), path.to_str()) {
+            (Some(store), Some(path)) => {
+                let location = Location { scheme: "sqlite".to_owned(), path: path.to_owned(), ..Location::default() };
+                Uri::Store(store, location)
+            }
+            _ => self,
         }
     }
 

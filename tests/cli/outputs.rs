@@ -179,7 +179,8 @@ fn a_byte_order_mark_before_text_is_skipped_once() {
     let csv = dir.run("evt-ingest", &["in.csv", "-q", "-o", "jsonl"]).succeeds();
     assert_eq!(csv.rows()[0]["event_type"], "click", "{csv}");
     assert!(dir.run("evt-ingest", &["mark.jsonl", "-q", "-o", "jsonl"]).succeeds().stdout().is_empty());
-    dir.run("evt-ingest", &["array.jsonl", "-q", "-o", "jsonl"]).ends_with(65);
+    dir.run("evt-ingest", &["array.jsonl", "-q", "-o", "jsonl"]).ends_with(2);
+    dir.run("evt-ingest", &["array.jsonl", "-f", "jsonl", "-q", "-o", "jsonl"]).ends_with(65);
     assert_eq!(dir.run("evt-ingest", &["twice.jsonl", "-q", "-o", "jsonl"]).ends_with(1).rows().len(), 1);
     // One byte at a time.
     let mut slow = start(&dir, "evt-ingest", &["-f", "jsonl", "-q", "-o", "jsonl"]);
@@ -361,9 +362,8 @@ fn a_file_name_that_promises_another_format_is_refused_before_anything_is_read()
     let dir = Dir::new("misnomers");
     dir.write("in.jsonl", format!("{EVENT}\n"));
     for (name, said) in [
-        ("out.csv.gz", "evt writes no compressed files; use --to out.csv "),
-        ("out.jsonl.zst", "evt writes no compressed files; use --to out.jsonl "),
-        ("metrics.db", "use sqlite:metrics.db for a database"),
+        ("out.csv.xz", "evt compresses files as out.csv.gz or out.csv.zst, not as .xz"),
+        ("out.data.gz", "unknown extension; use -o FORMAT or one of .jsonl "),
         ("out.xlsx", "unknown extension; use -o FORMAT or one of .jsonl "),
     ] {
         let run = dir.run("evt-ingest", &["in.jsonl", "--to", name]).ends_with(2);
@@ -391,4 +391,83 @@ fn a_csv_without_rows_has_its_header() {
     // A later run appends its rows below the same header.
     dir.shell("evt-window in.jsonl --size 1h -q --to out.csv").succeeds();
     assert_eq!(String::from_utf8_lossy(&dir.bytes("out.csv")).lines().count(), 2);
+}
+
+#[test]
+fn a_compressed_file_is_whole_and_is_never_appended_to() {
+    let dir = Dir::new("packed");
+    dir.write("in.jsonl", format!("{EVENT}\n").repeat(3000));
+    let args = ["in.jsonl", "-q", "--now", "2026-01-02"];
+    dir.run("evt-ingest", &[&args[..], &["-o", "csv", "--to", "plain"]].concat()).succeeds();
+    for (name, unpack) in [("out.csv.gz", "gzip -dc"), ("out.csv.zst", "zstd -dc"), ("OUT.CSV.GZ", "gzip -dc")] {
+        dir.run("evt-ingest", &[&args[..], &["--to", name]].concat()).succeeds();
+        let unpacked = dir.shell(&format!("{unpack} < {name}")).succeeds();
+        assert!(unpacked.stdout() == dir.bytes("plain"), "{name}");
+        let again = dir.run("evt-ingest", &[&args[..], &["--to", name]].concat()).ends_with(2);
+        assert!(again.stderr().contains(&format!("{name}: already exists; --overwrite replaces it")), "{again}");
+        dir.run("evt-ingest", &[&args[..], &["--overwrite", "--to", name]].concat()).succeeds();
+        assert_eq!(dir.shell(&format!("{unpack} < {name} | wc -l")).succeeds().text().trim(), "3001", "{name}");
+        assert!(!dir.path(&format!("{name}.part")).exists());
+        assert_eq!(dir.run("evt-view", &[name, "-q", "-o", "jsonl"]).succeeds().rows().len(), 3000, "{name}");
+    }
+    for name in ["out.jsonl.zst", "out.arrows.gz", "out.parquet.zst"] {
+        dir.run("evt-ingest", &[&args[..], &["--to", name]].concat()).succeeds();
+        assert_eq!(dir.run("evt-view", &[name, "-q", "-o", "jsonl"]).succeeds().rows().len(), 3000, "{name}");
+    }
+    dir.shell("evt-ingest in.jsonl -q --time nosuch --to null: --dlq none.jsonl.gz").ends_with(2);
+    assert!(!dir.path("none.jsonl.gz").exists());
+    dir.shell("(echo x; cat in.jsonl) | evt-ingest -q --to null: --dlq dead.jsonl.gz").succeeds();
+    assert_eq!(dir.run("evt-view", &["dead.jsonl.gz", "-q", "--rows", "-o", "jsonl"]).succeeds().rows().len(), 1);
+}
+
+#[test]
+fn a_name_of_a_database_is_the_sqlite_store() {
+    let dir = Dir::new("by-name");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    for name in ["a.db", "b.sqlite", "sub.dir/c.DB"] {
+        std::fs::create_dir_all(dir.path("sub.dir")).expect("a directory");
+        for _ in 0..2 {
+            dir.shell(&format!("evt-window in.jsonl --size 1h -q --to {name}")).succeeds();
+        }
+        let table = format!("sqlite:{name}?table=aggregated_metrics");
+        assert_eq!(dir.run("evt-view", &[&table, "-q", "-o", "jsonl"]).succeeds().rows().len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_redirected_file_gets_the_format_of_its_name() {
+    let dir = Dir::new("redirected");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    for (name, first) in
+        [("o.csv", "event_id,"), ("o.tsv", "event_id\t"), ("o.jsonl", "{\"event_id\""), ("o.arrows", "\u{fffd}")]
+    {
+        let run = dir.shell(&format!("evt-ingest in.jsonl > {name}")).succeeds();
+        let text = dir.bytes(name);
+        assert!(String::from_utf8_lossy(&text).starts_with(first), "{name}: {run}");
+        assert!(!run.stderr().contains("stdout is"), "{run}");
+    }
+    dir.shell("evt-ingest in.jsonl -q -o jsonl > p.csv").succeeds();
+    assert!(dir.bytes("p.csv").starts_with(b"{"));
+    dir.shell("EVT_OUTPUT_FORMAT=tsv evt-ingest in.jsonl -q > q.csv").succeeds();
+    assert!(dir.bytes("q.csv").starts_with(b"event_id\t"));
+    for name in ["o.parquet", "o.db", "o.csv.gz", "o.zst"] {
+        let run = dir.shell(&format!("evt-ingest in.jsonl > {name}")).ends_with(2);
+        assert!(run.stderr().contains(&format!("use --to {name} instead of > {name}")), "{run}");
+        assert_eq!(dir.bytes(name).len(), 0, "{name}");
+        std::fs::remove_file(dir.path(name)).expect("it was created");
+        if name != "o.zst" {
+            dir.shell(&format!("evt-ingest in.jsonl -q --to {name}")).succeeds();
+        }
+    }
+    let run = dir.shell("evt-ingest in.jsonl > o.bin").succeeds();
+    assert!(run.stderr().contains("stdout is the file o.bin, which gets frames; -o csv writes text"), "{run}");
+    assert!(!dir.shell("evt-ingest in.jsonl -q > o.bin").succeeds().stderr().contains("stdout"));
+}
+
+#[test]
+fn evt_window_writes_a_table_to_a_terminal() {
+    let dir = Dir::new("table");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    let run = dir.shell("script -qec 'evt-window in.jsonl --size 1h -q' /dev/null").succeeds();
+    assert!(run.text().contains("window_start") && !run.text().contains("{\"metric_id\""), "{run}");
 }

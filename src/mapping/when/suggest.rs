@@ -43,15 +43,28 @@ const AFTER_SLASHES: [&str; 6] = ["", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %
 /// Dates whose order only some texts tell.
 const SLASHES: [&str; 4] = ["%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y"];
 
-/// Returns up to five ways to take the time of the record `text` (a JSON object), each as the flags to type.
+/// Returns up to five ways to take the time of the record `text` (a JSON object), each as the flags to type. A number in quotes is
+/// taken for a time only if nothing else is one, because it may be an id.
 pub fn time_fields(text: &str) -> Vec<String> {
-    let mut found = vec![];
+    let mut found = Found::default();
     visit(text, "", 0, &mut found);
-    found.truncate(5);
-    found
+    let mut ways = if found.sure.is_empty() { found.quoted } else { found.sure };
+    ways.truncate(WAYS);
+    ways
 }
 
-fn visit(object: &str, prefix: &str, depth: u32, found: &mut Vec<String>) {
+/// The number of ways to take the time that a message names.
+const WAYS: usize = 5;
+
+/// The fields of a record that read as times, as the flags to type.
+#[derive(Default)]
+struct Found {
+    sure: Vec<String>,
+    /// Numbers in quotes.
+    quoted: Vec<String>,
+}
+
+fn visit(object: &str, prefix: &str, depth: u32, found: &mut Found) {
     members(object, |key, value| {
         let path = format!("{prefix}{}", unescape(key));
         match Value::of(value) {
@@ -59,9 +72,16 @@ fn visit(object: &str, prefix: &str, depth: u32, found: &mut Vec<String>) {
                 let inside = if depth == 0 && path == "properties" { String::new() } else { format!("{path}.") };
                 visit(inner, &inside, depth + 1, found);
             }
-            value => found.extend(flags(value).iter().map(|flags| format!("--time {}{flags}", quoted(&path)))),
+            value => {
+                let ways = if matches!(value, Value::Plain(text) if is_number(text)) {
+                    &mut found.quoted
+                } else {
+                    &mut found.sure
+                };
+                ways.extend(flags(value).iter().map(|flags| format!("--time {}{flags}", quoted(&path))));
+            }
         }
-        found.len() < 5
+        found.sure.len() < WAYS
     });
 }
 

@@ -109,6 +109,8 @@ fn open(args: &Args, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
         format: args.show.output_format.map(format_of),
         terminal_format: &table::FORMAT,
         pipe_format: &jsonl::FORMAT,
+        is_named: true,
+        quiet: true,
         overwrite: true,
         control: false,
         encode: EncodeOptions { width: terminal_width(), color, ..EncodeOptions::default() },

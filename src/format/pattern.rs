@@ -1,0 +1,91 @@
+//! Lines of any text, read by a regular expression (`-f regex:PATTERN`): its named groups are the fields.
+//!
+//! The pattern may match anywhere in a line. A group that takes no part in the match is absent. A line that does not match is a
+//! fault.
+
+use super::definition::{Format, Input};
+use super::jsonl::{Lines, not_utf8};
+use super::record::{Body, Records, Splitter};
+use crate::error::{Error, Result};
+use crate::json::text::{key, write_string};
+use crate::kind::dead::{ErrorType, Fault};
+use regex::{CaptureLocations, Regex};
+
+/// Lines that match a pattern.
+pub const FORMAT: Format = Format {
+    name: "regex",
+    input: Input::Text(|options| Box::new(Matches::new(options.pattern.as_ref()))),
+    ..Format::BASE
+};
+
+/// Parses a pattern.
+///
+/// Errors: exit status 2 if it is no regular expression or has no named group.
+pub fn parse(text: &str) -> Result<Regex> {
+    let refused = |why: &str| Error::usage(format!("-f regex:{text}: {why}"));
+    let pattern = Regex::new(text).map_err(|error| {
+        let message = error.to_string();
+        refused(message.lines().last().unwrap_or_default().trim_start_matches("error: "))
+    })?;
+    match pattern.capture_names().flatten().next() {
+        Some(_) => Ok(pattern),
+        None => Err(refused("expected a named group for each field, such as (?<name>\\w+)")),
+    }
+}
+
+/// Splits lines and reads the groups of each.
+struct Matches {
+    lines: Lines,
+    pattern: Option<(Regex, CaptureLocations)>,
+    /// The number of each named group, and its name as a JSON key.
+    groups: Vec<(usize, String)>,
+}
+
+impl Matches {
+    fn new(pattern: Option<&Regex>) -> Self {
+        let names = pattern.into_iter().flat_map(|pattern| pattern.capture_names().enumerate());
+        let groups = names.filter_map(|(at, name)| Some((at, key(name?)))).collect();
+        let pattern = pattern.map(|pattern| (pattern.clone(), pattern.capture_locations()));
+        Self { lines: Lines::default(), pattern, groups }
+    }
+
+    /// Writes the groups of a line as a JSON object.
+    fn write(&mut self, line: &[u8], out: &mut String) -> Result<(), Fault> {
+        let line = std::str::from_utf8(line).map_err(|error| not_utf8(&error))?;
+        let found = match &mut self.pattern {
+            Some((pattern, groups)) => pattern.captures_read(groups, line).map(|_| &*groups),
+            None => None,
+        };
+        let Some(found) = found else {
+            return Err(Fault::new(ErrorType::ParseError, "the line does not match the pattern of -f regex"));
+        };
+        out.push('{');
+        for (group, key) in &self.groups {
+            if let Some((start, end)) = found.get(*group) {
+                out.push_str(if out.ends_with('{') { &key[1..] } else { key });
+                write_string(out, &line[start..end]);
+            }
+        }
+        out.push('}');
+        Ok(())
+    }
+}
+
+impl Splitter for Matches {
+    fn split(&mut self, input: &[u8], last: bool, records: &mut Records) -> Result<usize> {
+        let before = records.rows.len();
+        let consumed = self.lines.split(input, last, records)?;
+        for record in &mut records.rows[before..] {
+            let start = records.text.len();
+            record.body = match self.write(&input[record.raw.clone()], &mut records.text) {
+                Ok(()) => Body::Text(start..records.text.len()),
+                Err(fault) => Body::Fault(fault),
+            };
+        }
+        Ok(consumed)
+    }
+
+    fn skip(&mut self, input: &[u8]) -> (usize, bool) {
+        self.lines.skip(input)
+    }
+}

@@ -1,0 +1,132 @@
+//! Recognises what evt does not read without a flag, so that a message can name the command to type.
+//!
+//! Text is JSON lines if a line begins with `{`; its broken lines are dead letters. Nothing else is guessed.
+
+use super::{by_extension, clf, logfmt};
+
+/// The number of bytes in which a line that begins with `{` is looked for.
+pub const LOOK: usize = 64 << 10;
+
+/// Containers by their first bytes, at an offset: what they are, and the command that unpacks a file to standard output.
+const PACKED: [(usize, &[u8], &str, &str); 6] = [
+    (0, b"\xfd7zXZ\0", "compressed by xz", "xz -dc"),
+    (0, b"BZh", "compressed by bzip2", "bzip2 -dc"),
+    (0, b"PK\x03\x04", "a zip archive", "unzip -p"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "7z x -so"),
+    (0, b"\x04\x22\x4d\x18", "compressed by lz4", "lz4 -dc"),
+    (257, b"ustar", "a tar archive", "tar -xOf"),
+];
+
+/// The first bytes of an input, for the message about it.
+pub struct Head<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// The name of the file; `None` for standard input.
+    pub file: Option<&'a str>,
+    /// The tool that reads it.
+    pub tool: &'a str,
+}
+
+/// Whether the first line tells that an input is JSON lines, so that no more bytes are needed.
+pub fn begins_with_object(bytes: &[u8]) -> bool {
+    let text = without_mark(bytes).trim_ascii_start();
+    let end = memchr::memchr(b'\n', text);
+    text.starts_with(b"{") && end.is_some_and(|end| text[..end].trim_ascii_end().ends_with(b"}"))
+}
+
+impl Head<'_> {
+    /// Returns why an input is refused and the command to type; `None` if it is read. `is_lines`: without a flag it would be JSON
+    /// lines, not CSV by its name.
+    pub fn refusal(&self, is_lines: bool) -> Option<String> {
+        if let Some(refusal) = self.packed() {
+            return Some(refusal);
+        }
+        let text = without_mark(self.bytes);
+        let mut lines =
+            text.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end()).filter(|line| !line.is_empty());
+        let (first, second) = (lines.next()?, lines.next());
+        let west = || is_western(text).then(|| "text that is not UTF-8; --encoding windows-1252 reads it".to_owned());
+        if !is_lines {
+            return west();
+        }
+        if first.trim_ascii_start().starts_with(b"[") && first.trim_ascii().len() < 3
+            || first.starts_with(b"[{")
+            || first.starts_with(b"[ {")
+        {
+            return Some(format!("a JSON array, not JSON lines; use  {}", self.piped("jq -c '.[]'", "")));
+        }
+        if first == b"{"
+            && second.is_some_and(|line| line.starts_with(b" ") || line.starts_with(b"\t") || line.starts_with(b"\""))
+        {
+            return Some(format!("JSON over several lines; use  {}", self.piped("jq -c .", "")));
+        }
+        if first.starts_with(b"{") || text.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"{")) {
+            return None;
+        }
+        let read = |line: &[u8], is: fn(&str) -> bool| std::str::from_utf8(line).is_ok_and(is);
+        let sample = || [Some(first), second].into_iter().flatten();
+        if sample().any(|line| read(line, clf::is_entry)) {
+            return Some("an access log; -f clf reads it".to_owned());
+        }
+        if sample().all(|line| read(line, logfmt::is_line)) {
+            return Some("lines of key=value; -f logfmt reads them".to_owned());
+        }
+        self.table(first, second).or_else(west)
+    }
+
+    /// Returns the refusal of a database, an archive, or UTF-16.
+    fn packed(&self) -> Option<String> {
+        if self.bytes.starts_with(b"SQLite format 3\0") {
+            let name = self.file.unwrap_or("PATH");
+            return Some(format!("a SQLite database; use sqlite:{name}"));
+        }
+        if self.bytes.starts_with(b"\xff\xfe") || self.bytes.starts_with(b"\xfe\xff") {
+            let encoding = if self.bytes[0] == 0xff { "utf-16le" } else { "utf-16be" };
+            return Some(format!("text in UTF-16; --encoding {encoding} reads it"));
+        }
+        let is_at = |at: usize, magic: &[u8]| self.bytes.get(at..).is_some_and(|rest| rest.starts_with(magic));
+        let (_, _, what, command) = PACKED.iter().find(|(at, magic, ..)| is_at(*at, magic))?;
+        let inner = self.file.and_then(|name| by_extension(name.rsplit_once('.')?.0));
+        let format = inner.map_or_else(String::new, |format| format!(" -f {}", format.name));
+        Some(format!("{what}; use  {}", self.piped(command, &format)))
+    }
+
+    /// Returns the refusal of lines that have a delimiter equally often. Files called .csv are read, standard input never.
+    fn table(&self, first: &[u8], second: Option<&[u8]>) -> Option<String> {
+        let count = |line: &[u8], delimiter: u8| memchr::memchr_iter(delimiter, line).count();
+        let is_delimited = |delimiter: &u8| {
+            let fields = count(first, *delimiter);
+            fields > 0 && second.is_some_and(|line| count(line, *delimiter) == fields)
+        };
+        let is_text =
+            std::str::from_utf8(first).is_ok_and(|line| !line.contains(char::is_control) || line.contains('\t'));
+        let found = b",;\t|".iter().find(|delimiter| is_delimited(delimiter)).filter(|_| is_text);
+        found.map(|_| "lines with delimiters; -f csv reads them".to_owned())
+    }
+
+    /// Returns a command line that pipes the input through a program.
+    fn piped(&self, program: &str, flags: &str) -> String {
+        let name = self.file.map_or_else(String::new, |name| format!(" {}", quoted(name)));
+        format!("{program}{name} | {}{flags}", self.tool)
+    }
+}
+
+/// Returns bytes without a byte order mark.
+fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// Returns the name of a file as a shell reads it.
+fn quoted(name: &str) -> String {
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+:@%".contains(&byte));
+    if is_plain { name.to_owned() } else { format!("'{}'", name.replace('\'', r"'\''")) }
+}
+
+/// Whether text is in a western encoding of one byte per character: its first byte that is not UTF-8 is a letter beside a letter.
+fn is_western(text: &[u8]) -> bool {
+    let Err(error) = std::str::from_utf8(text) else { return false };
+    let at = error.valid_up_to();
+    let is_ascii = text[..at].is_ascii() && error.error_len().is_some();
+    let is_letter = |at: Option<usize>| at.and_then(|at| text.get(at)).is_some_and(u8::is_ascii_alphabetic);
+    is_ascii && text[at] >= 0xc0 && (is_letter(at.checked_sub(1)) || is_letter(Some(at + 1)))
+}

@@ -1,0 +1,95 @@
+//! CSV as spreadsheets and other programs write it: other delimiters, no header, other encodings.
+
+use crate::harness::Dir;
+use serde_json::{Value, json};
+
+/// The properties of each event of a file.
+fn properties(dir: &Dir, line: &str) -> Vec<Value> {
+    let run = dir.shell(&format!("{line} -q --strict -o jsonl")).succeeds();
+    run.rows().iter().map(|row| row["properties"].clone()).collect()
+}
+
+#[test]
+fn a_spreadsheet_with_semicolons_needs_no_flag() {
+    let dir = Dir::new("semicolons");
+    dir.write("in.csv", "\u{feff}day;amount;\"a, b\"\r\n2026-01-01;1,5;x\r\n");
+    let wanted = [json!({"day": "2026-01-01", "amount": "1,5", "a, b": "x"})];
+    for tool in ["evt-ingest", "evt-view", "evt-validate"] {
+        assert_eq!(properties(&dir, &format!("{tool} in.csv --time day --to -")), wanted, "{tool}");
+    }
+    dir.write("tabs.csv", "day\tn\n2026-01-01\t5\n");
+    assert_eq!(properties(&dir, "evt-ingest tabs.csv --time day"), [json!({"day": "2026-01-01", "n": "5"})]);
+    // A comma in the header decides, whatever the rows have.
+    dir.write("comma.csv", "day,n;m\n2026-01-01,1;2\n");
+    assert_eq!(properties(&dir, "evt-ingest comma.csv --time day"), [json!({"day": "2026-01-01", "n;m": "1;2"})]);
+    assert_eq!(
+        properties(&dir, "evt-ingest comma.csv --delimiter ';' --time 'day,n' --time-format '%Y-%m-%d,1'"),
+        [json!({"day,n": "2026-01-01,1", "m": "2"})]
+    );
+}
+
+#[test]
+fn values_without_a_header_are_named_by_flags() {
+    let dir = Dir::new("no-header");
+    dir.write("in.txt", "1 2 1254192988\n3 1 1254194656\n");
+    let first = json!({"src": "1", "dst": "2", "ts": "1254192988"});
+    let line = "evt-ingest in.txt --delimiter ' ' --header src,dst,ts --time ts --time-unit s";
+    let rows = dir.shell(&format!("{line} -q -o jsonl")).succeeds().rows();
+    assert_eq!((rows.len(), &rows[0]["properties"], &rows[0]["offset"]), (2, &first, &json!(1)));
+    // From standard input and through gzip.
+    let piped = "gzip -c in.txt | evt-ingest --delimiter ' ' --header src,dst,ts --time ts --time-unit s";
+    assert_eq!(properties(&dir, piped)[0], first);
+    let numbered = properties(&dir, "evt-ingest in.txt --delimiter ' ' --no-header --time c3 --time-unit s");
+    assert_eq!(numbered[1], json!({"c1": "3", "c2": "1", "c3": "1254194656"}));
+    // Without --time the message names the column and its unit.
+    let run = dir.shell("evt-ingest in.txt --delimiter ' ' --no-header --to null:").ends_with(2);
+    assert!(run.stderr().contains("use --time c3 --time-unit s\n"), "{run}");
+    dir.write("in.tsv", "1\t2026-01-01\n");
+    assert_eq!(properties(&dir, "evt-ingest in.tsv --header a,b --time b"), [json!({"a": "1", "b": "2026-01-01"})]);
+    dir.write("more.csv", "1,2026-01-01\n1,2026-01-01,3\n");
+    let run = dir.shell("evt-ingest more.csv --no-header --time c2 --to null:").ends_with(1);
+    assert!(run.stderr().contains("more.csv:2: ParseError: expected 2 fields, found 3"), "{run}");
+}
+
+#[test]
+fn a_flag_of_csv_with_another_format_or_a_wrong_value_is_a_usage_error() {
+    let dir = Dir::new("csv-flags");
+    dir.write("in.csv", "a\n1\n");
+    for (flags, said) in [
+        ("--delimiter ';' -f jsonl", "--delimiter requires -f csv or tsv, found -f jsonl"),
+        ("--no-header -f clf", "--no-header requires -f csv or tsv, found -f clf"),
+        ("--delimiter ';;'", "expected one ASCII character, such as ';', or tab"),
+        ("--header a,b,a", "--header: expected different names, found 'a' twice"),
+        ("--header a --no-header", "cannot be used with"),
+        ("--encoding klingon", "expected the name of an encoding, such as windows-1252"),
+    ] {
+        let run = dir.shell(&format!("evt-ingest in.csv {flags} --to null:")).ends_with(2);
+        assert!(run.stderr().contains(said), "{run}");
+    }
+}
+
+#[test]
+fn other_encodings_are_read_with_a_flag() {
+    let dir = Dir::new("encodings");
+    dir.write("west.csv", b"t;city\n2026-01-01;Z\xfcrich \x80\n");
+    let wanted = [json!({"t": "2026-01-01", "city": "Zürich €"})];
+    assert_eq!(properties(&dir, "evt-ingest west.csv --encoding windows-1252 --time t"), wanted);
+    assert_eq!(properties(&dir, "gzip -c west.csv | evt-ingest -f csv --encoding cp1252 --time t"), wanted);
+    let text = "\u{feff}t\tcity\n2026-01-01\tZürich €\n";
+    let bytes = |big: bool| -> Vec<u8> {
+        text.encode_utf16().flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
+    };
+    for (name, big, encoding) in
+        [("le.csv", false, "utf-16"), ("be.csv", true, "utf-16be"), ("le2.csv", false, "utf-16le")]
+    {
+        dir.write(name, bytes(big));
+        assert_eq!(properties(&dir, &format!("evt-ingest {name} --encoding {encoding} --time t")), wanted, "{name}");
+    }
+    // A record with bytes that are no text is a dead letter, the others are rows.
+    let mut broken = bytes(false);
+    broken.extend([0x00, 0xd8, b'\n', 0]);
+    broken.extend("2026-01-02\tx\n".encode_utf16().flat_map(u16::to_le_bytes));
+    dir.write("broken.csv", broken);
+    let run = dir.shell("evt-ingest broken.csv --encoding utf-16 --time t -o jsonl").ends_with(1);
+    assert!(run.rows().len() == 2 && run.stderr().contains("broken.csv:3: ParseError: byte 1: invalid UTF-8"), "{run}");
+}

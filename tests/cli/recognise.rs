@@ -1,0 +1,130 @@
+//! Inputs that evt does not read without a flag: each message names a command, and the command works.
+
+use crate::harness::Dir;
+use std::process::Command;
+
+const ROW: &str = "{\"t\":\"2026-01-01\",\"n\":1}\n";
+
+/// Whether a program is installed.
+fn has(program: &str) -> bool {
+    Command::new("sh").args(["-c", &format!("command -v {program}")]).output().is_ok_and(|found| found.status.success())
+}
+
+/// The command that the message of a refused run names.
+fn command(dir: &Dir, line: &str) -> String {
+    let run = dir.shell(&format!("{line} --to out.jsonl --dlq dead.jsonl")).ends_with(2);
+    assert!(!dir.path("out.jsonl").exists() && !dir.path("dead.jsonl").exists(), "{run}");
+    let said = run.stderr();
+    assert_eq!(said.lines().count(), 1, "{run}");
+    said.split_once("; use  ").unwrap_or_else(|| panic!("no command: {run}")).1.trim().to_owned()
+}
+
+#[test]
+fn archives_and_json_over_several_lines_name_the_program_that_unpacks_them() {
+    let dir = Dir::new("archives");
+    dir.write("in.jsonl", ROW);
+    dir.write("in.csv", "t,n\n2026-01-01,1\n");
+    dir.write("array.json", "[{\"t\":\"2026-01-01\",\"n\":1},\n {\"t\":\"2026-01-01\",\"n\":1}]\n");
+    dir.write("pretty.json", "{\n  \"t\": \"2026-01-01\",\n  \"n\": 1\n}\n");
+    dir.write("a b.json", "[\n{\"t\":\"2026-01-01\",\"n\":1}\n]\n");
+    for (program, make, name) in [
+        ("jq", "true", "array.json"),
+        ("jq", "true", "pretty.json"),
+        ("jq", "true", "'a b.json'"),
+        ("xz", "xz -k in.jsonl", "in.jsonl.xz"),
+        ("xz", "xz -k in.csv", "in.csv.xz"),
+        ("bzip2", "bzip2 -k in.jsonl", "in.jsonl.bz2"),
+        ("tar", "tar -cf in.tar in.jsonl", "in.tar"),
+        ("tar", "tar -czf in.tgz in.jsonl", "in.tgz"),
+        ("zip", "zip -q in.zip in.jsonl", "in.zip"),
+    ] {
+        if !has(program) {
+            continue;
+        }
+        dir.shell(make).succeeds();
+        let line = command(&dir, &format!("evt-ingest {name} --time t"));
+        assert!(line.contains("| evt-ingest"), "{line}");
+        dir.shell(&format!("{line} --time t -q --strict -o jsonl | grep -q '\"n\":'")).succeeds();
+        let piped = command(&dir, &format!("cat {name} | evt-view --time t"));
+        assert!(piped.contains("| evt-view"), "{piped}");
+    }
+}
+
+#[test]
+fn logs_name_their_format() {
+    let dir = Dir::new("logs");
+    dir.write("access.log", "1.2.3.4 - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 5\n");
+    dir.write("app.log", "ts=2026-01-01T00:00:00Z level=info msg=\"a b\"\nts=2026-01-02 level=warn msg=c\n");
+    dir.write("table.txt2", "t,n\n2026-01-01,1\n2026-01-02,2\n");
+    dir.write("west.csv", b"t;city\n2026-01-01;Z\xfcrich\n");
+    let wide: Vec<u8> = "t;n\n2026-01-01;1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    dir.write("wide.csv", [&[0xff, 0xfe][..], &wide].concat());
+    for (input, flags, more) in [
+        ("access.log", "-f clf", ""),
+        ("app.log", "-f logfmt", "--time ts"),
+        ("table.txt2", "-f csv", "--time t"),
+        ("west.csv", "--encoding windows-1252", "--time t"),
+        ("wide.csv", "--encoding utf-16le", "--time t"),
+    ] {
+        let run = dir.shell(&format!("evt-ingest {input} {more} --to out.jsonl")).ends_with(2);
+        assert!(run.stderr().contains(&format!("; {flags} reads")) && !dir.path("out.jsonl").exists(), "{run}");
+        dir.shell(&format!("evt-ingest {input} {flags} {more} -q --strict --to null:")).succeeds();
+        if !input.ends_with(".csv") {
+            let run = dir.shell(&format!("cat {input} | evt-window --size 1h {more}")).ends_with(2);
+            assert!(run.stderr().contains(&format!("-: ")) && run.stderr().contains(flags), "{run}");
+        }
+    }
+    let rows = dir.shell("evt-ingest app.log -f logfmt --time ts -q -o jsonl").succeeds().rows();
+    assert_eq!(rows[0]["properties"]["msg"], "a b");
+}
+
+#[test]
+fn databases_and_lakes_name_their_scheme() {
+    let dir = Dir::new("stores");
+    dir.write("in.jsonl", ROW);
+    dir.shell("evt-ingest in.jsonl --time t -q --to sqlite:m.db --to parquet:lake").succeeds();
+    let run = dir.run("evt-view", &["m.db"]).ends_with(2);
+    assert!(run.stderr().contains("m.db: a SQLite database; use sqlite:m.db\n"), "{run}");
+    dir.run("evt-view", &["sqlite:m.db", "-q"]).succeeds();
+    let run = dir.run("evt-view", &["lake"]).ends_with(2);
+    assert!(run.stderr().contains("lake: a directory of Parquet files; use parquet:lake\n"), "{run}");
+    assert_eq!(dir.run("evt-view", &["parquet:lake", "-q", "-o", "jsonl"]).succeeds().rows().len(), 1);
+}
+
+#[test]
+fn text_with_an_object_in_its_first_lines_is_json_lines() {
+    let dir = Dir::new("objects");
+    for (name, head) in
+        [("a.log", "not json\n"), ("b.log", "a=1 b=2\n"), ("c.log", "x,y\n1,2\n"), ("d.log", "Z\u{fc}rich\n")]
+    {
+        dir.write(name, format!("{head}{ROW}"));
+        let run = dir.shell(&format!("evt-ingest {name} --time t -o jsonl")).ends_with(1);
+        assert_eq!(run.rows().len(), 1, "{run}");
+    }
+    // A pipe that goes on is read at once.
+    let line = format!("(printf '%s' '{ROW}'; sleep 1000) | evt-ingest --time t -q -o jsonl | head -1");
+    let mut command = dir.command("bash", &["-c", &format!("timeout 60 bash -c \"{}\"", line.replace('"', "\\\""))]);
+    let output = command.output().expect("it runs");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\"n\":1"), "{output:?}");
+}
+
+#[test]
+fn a_pattern_reads_any_lines() {
+    let dir = Dir::new("pattern");
+    dir.write("in.log", "2026-01-01 00:00:05 [warn] disk full\nbroken\n2026-01-01 00:00:06 [info] \n");
+    let pattern = r"^(?<at>\S+ \S+) \[(?<level>\w+)\] (?<text>.+)?$";
+    let args = ["in.log", "-f", &format!("regex:{pattern}"), "--time", "at", "-o", "jsonl"];
+    let run = dir.run("evt-ingest", &args).ends_with(1);
+    let rows = run.rows();
+    assert_eq!(rows[0]["properties"]["text"], "disk full");
+    assert_eq!((rows.len(), rows[1]["properties"].get("text")), (2, None));
+    assert!(run.stderr().contains("in.log:2: ParseError: the line does not match the pattern"), "{run}");
+    for (format, said) in [
+        ("regex:\\w+", "expected a named group for each field"),
+        ("regex:(?<a>", "unclosed group"),
+        ("regex", "expected regex:PATTERN with named groups"),
+    ] {
+        let run = dir.run("evt-ingest", &["in.log", "-f", format]).ends_with(2);
+        assert!(run.stderr().contains(said), "{run}");
+    }
+}
