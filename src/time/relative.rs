@@ -16,7 +16,7 @@ pub fn parse_flag_instant(text: &str, now: i64, zone: Option<Tz>) -> Result<i64>
         let forms = "2024-01-15, 2024-01-15T10:00:00Z, now-2h or yesterday";
         Error::usage(format!("expected an instant like {forms}, found '{text}'{cause}"))
     };
-    if let Some(rest) = text.strip_prefix("now") {
+    if let Some(rest) = text.strip_prefix("now").filter(|rest| rest.is_empty() || rest.starts_with(['+', '-'])) {
         let distance = if rest.is_empty() { 0 } else { parse_duration(rest.strip_prefix('+').unwrap_or(rest))? };
         return Some(now.saturating_add(distance)).filter(|at| is_in_calendar(*at)).ok_or_else(|| wrong(None));
     }
