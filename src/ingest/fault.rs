@@ -12,7 +12,7 @@ pub(super) fn no_time(text: &str, time: &str) -> Fault {
         true => "no field is a time; --time arrival uses the clock of the run".to_owned(),
         false => format!("use {}", found.join("  or  ")),
     };
-    Fault::new(ErrorType::TimestampError, format!("no event time ({time}): {way_out}"))
+    Fault::new(ErrorType::TimestampError, format!("{time}: missing or null; {way_out}"))
 }
 
 /// Returns the message about records that wait for their `--max-future` verdict.
