@@ -88,12 +88,15 @@ pub enum Header {
     Numbers,
 }
 
+/// Makes the splitter of a text format.
+pub type Splitting = fn(&TextOptions) -> Box<dyn Splitter>;
+
 /// How a format is read.
 pub enum Input {
     /// Not read by evt.
     None,
     /// Split from a stream of bytes.
-    Text(fn(&TextOptions) -> Box<dyn Splitter>),
+    Text(Splitting),
     /// Decoded from a complete file (spooled to disk if it comes from a pipe).
     Container(fn(std::fs::File, Limits) -> Result<Opened>),
     /// Frames and foreign Arrow streams: read by `frame`.

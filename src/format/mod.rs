@@ -35,7 +35,9 @@ pub mod table;
 pub mod unpack;
 
 pub use decode::TextDecoder;
-pub use definition::{EncodeOptions, Encoder, Format, Header, Input, Limits, Notes, Opened, Output, Rows, TextOptions};
+pub use definition::{
+    EncodeOptions, Encoder, Format, Header, Input, Limits, Notes, Opened, Output, Rows, Splitting, TextOptions,
+};
 pub use record::{Body, Record, Records, Splitter};
 
 use crate::error::{Error, Result};

@@ -2,7 +2,7 @@ use super::test_data::{Seen, cases, split};
 use super::*;
 use proptest::prelude::*;
 
-fn splitters() -> impl Iterator<Item = (&'static str, fn(&TextOptions) -> Box<dyn Splitter>)> {
+fn splitters() -> impl Iterator<Item = (&'static str, Splitting)> {
     ALL.iter().filter_map(|format| match format.input {
         Input::Text(splitter) => Some((format.name, splitter)),
         _ => None,
@@ -36,7 +36,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn run(splitter: fn(&TextOptions) -> Box<dyn Splitter>, input: &[u8], cuts: &[usize]) -> Result<Vec<Seen>, String> {
+fn run(splitter: Splitting, input: &[u8], cuts: &[usize]) -> Result<Vec<Seen>, String> {
     split(splitter(&TextOptions::default()).as_mut(), input, cuts).map_err(|error| error.to_string())
 }
 

@@ -44,7 +44,7 @@ pub enum Plain {
         /// Whether an existing file `NAME` will be replaced.
         existed: bool,
         /// Compresses its bytes, if its name says so.
-        packer: Option<Packer>,
+        packer: Option<Box<Packer>>,
     },
 }
 
@@ -120,7 +120,7 @@ impl Plain {
         let part = create_part(path, &disk)?;
         // Checked again: another run may have created the file since `Plain::check`.
         let existed = is_replaced(&part.path, overwrite)?;
-        let packer = Packer::of(&part.path).map_err(failed(&part.path))?;
+        let packer = Packer::of(&part.path).map_err(failed(&part.path))?.map(Box::new);
         Ok(Plain::Part { part, existed, packer })
     }
 

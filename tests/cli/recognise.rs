@@ -71,7 +71,7 @@ fn logs_name_their_format() {
         dir.shell(&format!("evt-ingest {input} {flags} {more} -q --strict --to null:")).succeeds();
         if !input.ends_with(".csv") {
             let run = dir.shell(&format!("cat {input} | evt-window --size 1h {more}")).ends_with(2);
-            assert!(run.stderr().contains(&format!("-: ")) && run.stderr().contains(flags), "{run}");
+            assert!(run.stderr().contains("-: ") && run.stderr().contains(flags), "{run}");
         }
     }
     let rows = dir.shell("evt-ingest app.log -f logfmt --time ts -q -o jsonl").succeeds().rows();
