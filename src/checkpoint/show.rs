@@ -70,6 +70,12 @@ fn show_last(directory: &CheckpointDir, last: &Complete, text: &mut String) -> R
         let (name, bytes) = (file["name"].as_str().unwrap_or_default(), &file["content"]["length"]);
         append(text, format_args!("{name}: {bytes} bytes, read up to record {}, stream time {time}\n", file["last"]));
     }
+    for topic in positions["topics"].as_array().into_iter().flatten() {
+        let (name, partition, next) =
+            (topic["topic"].as_str().unwrap_or_default(), &topic["partition"], &topic["next"]);
+        let time = topic["stream_time"].as_i64().map_or("none".to_owned(), format_instant);
+        append(text, format_args!("{name}/{partition}: read up to offset {next}, stream time {time}\n"));
+    }
     Ok(())
 }
 

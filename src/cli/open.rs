@@ -4,13 +4,14 @@ use super::args::{CheckpointArgs, CommonArgs};
 use super::resolve::{Resolved, StageSpec, alone, resolve};
 use crate::counts::Counts;
 use crate::error::Result;
+use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::mapping::KeepRaw;
 use crate::metrics;
 use crate::output::OutputPlan;
 use crate::output::dead_letters::{DeadLetters, Opening};
 use crate::run::Run;
-use crate::source::positions::FilePositions;
+use crate::source::positions::Positions;
 use crate::source::{Source, SourceOptions};
 use crate::stage::operator::Pass;
 use crate::stage::outputs::Outputs;
@@ -33,7 +34,8 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         Some(checkpoint) => {
             let (resolved, checkpoint) = resolved.in_epochs(checkpoint, run)?;
             let positions = checkpoint.restored().map_or(&[][..], |restored| &restored.positions);
-            options.positions = Some(FilePositions::restore(positions)?);
+            options.positions = Some(Positions::restore(positions)?);
+            options.read_mode = ReadMode::Checkpoint;
             options.is_continued = true;
             (resolved, Some(checkpoint))
         }

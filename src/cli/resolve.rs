@@ -149,9 +149,13 @@ impl Resolved {
     /// Adds the faults of inputs that cannot be read again from a position, and of outputs whose rows cannot wait for an epoch.
     fn checked_for_epochs(mut self, follow: bool) -> Self {
         for input in &self.inputs {
-            let is_file = matches!(input, Uri::File(path) if path.is_file() || path == Path::new("/dev/null"));
-            if !is_file || follow {
-                let message = format!("{input}: --checkpoint: expected files that end, found another input");
+            let is_kept = match input {
+                Uri::File(path) => !follow && (path.is_file() || path == Path::new("/dev/null")),
+                Uri::Kafka(_) => true,
+                _ => false,
+            };
+            if !is_kept {
+                let message = format!("{input}: --checkpoint: expected topics or files that end, found another input");
                 self.faults.0.push(Error::usage(message));
             }
         }
@@ -259,7 +263,7 @@ impl Resolved {
             Uri::Kafka(address) => match options.read_mode {
                 ReadMode::Bounded => false,
                 ReadMode::Tail => true,
-                ReadMode::Commit | ReadMode::Stateful => address.options.end.is_none(),
+                ReadMode::Commit | ReadMode::Stateful | ReadMode::Checkpoint => address.options.end.is_none(),
             },
             Uri::Standard | Uri::Null | Uri::Store(..) => false,
         };

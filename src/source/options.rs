@@ -1,6 +1,6 @@
 //! The settings of a source: flags of the user, and what the tool sets.
 
-use super::positions::FilePositions;
+use super::positions::Positions;
 use crate::expr::Filter;
 use crate::format::Format;
 use crate::http;
@@ -40,8 +40,8 @@ pub struct SourceOptions {
     pub raw_only: bool,
     /// The filter of rows before they are stamped (`--where` of evt-ingest).
     pub filter: Option<Filter>,
-    /// The positions of the files that earlier runs of a checkpoint have read; `None` without a checkpoint.
-    pub positions: Option<FilePositions>,
+    /// The positions of the inputs that earlier runs of a checkpoint have read; `None` without a checkpoint.
+    pub positions: Option<Positions>,
     /// Whether later runs continue the inputs (`--checkpoint`).
     pub is_continued: bool,
     /// Whether no run continues them after this one (`--at-end fire`).

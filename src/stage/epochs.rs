@@ -9,6 +9,7 @@ use super::outputs::Outputs;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::metrics;
+use crate::op::window::watermark::ContinuedInput;
 use crate::run::Run;
 use crate::store::Epoch;
 use std::rc::Rc;
@@ -35,13 +36,12 @@ impl Epochs {
     }
 
     /// Returns `operator` with the state of the restored epoch. Errors: exit status 78 if it was saved with other options.
-    pub fn restore(&self, operator: Box<dyn Operator>) -> Result<Box<dyn Operator>> {
-        match self.checkpoint.restored() {
-            Some(restored) => {
-                operator.restore(&restored.state).map_err(|error| error.at(self.checkpoint.directory().name()))
-            }
-            None => Ok(operator),
-        }
+    pub fn restore(&self, operator: Box<dyn Operator>, continued: &[ContinuedInput]) -> Result<Box<dyn Operator>> {
+        let Some(restored) = self.checkpoint.restored() else { return Ok(operator) };
+        let restored = operator.restore(&restored.state);
+        let mut operator = restored.map_err(|error| error.at(self.checkpoint.directory().name()))?;
+        operator.begin_run(continued);
+        Ok(operator)
     }
 
     /// Commits the restored epoch again: a killed run may have committed it to some outputs only.

@@ -240,7 +240,7 @@ impl Stage {
         let side = side.map(|schema| stamped(&schema, &self.run));
         self.outputs.open(stamped(&schema, &self.run), side, self.source.counts().taken)?;
         if let Some(epochs) = &self.epochs {
-            operator = epochs.restore(operator)?;
+            operator = epochs.restore(operator, self.source.continued_inputs())?;
             epochs.recover(&mut self.outputs)?;
         }
         if is_report {
@@ -280,7 +280,7 @@ impl Stage {
             self.outputs.settle()?;
             self.source.commit()?;
         }
-        if self.epochs.as_ref().is_some_and(Epochs::is_due) && self.source.is_between_batches() {
+        if self.epochs.as_ref().is_some_and(Epochs::is_due) && self.source.is_at_cut()? {
             self.end_epoch()?;
         }
         self.source.poll()
@@ -290,7 +290,8 @@ impl Stage {
     /// others.
     fn end_epoch(&mut self) -> Result<()> {
         let (Some(epochs), Phase::Running(operator)) = (&mut self.epochs, &mut self.phase) else { return Ok(()) };
-        epochs.end(operator.as_mut(), &self.source.positions()?, &mut self.outputs)
+        epochs.end(operator.as_mut(), &self.source.positions()?, &mut self.outputs)?;
+        self.source.commit()
     }
 
     /// Ends the last epoch of the run. Rows that a store rejects at its commit become dead letters in one more epoch.

@@ -9,6 +9,7 @@ use crate::frame::{Control, End};
 use crate::kind::dead::Fault;
 use crate::kind::dead::Rejected;
 use crate::metrics::Metrics;
+use crate::op::window::watermark::ContinuedInput;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::time::Duration;
@@ -53,6 +54,9 @@ pub trait Operator {
     /// Returns the operator with a state that [`Operator::snapshot`] returned. Errors: exit status 78 if the state was made with
     /// other options, 65 if it is damaged.
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>>;
+
+    /// Begins another run after [`Operator::restore`]: its inputs are new, but for those that it continues.
+    fn begin_run(&mut self, _continued: &[ContinuedInput]) {}
 }
 
 /// The end of an operator's input.

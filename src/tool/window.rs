@@ -18,7 +18,7 @@ use crate::mapping::{self, Projection, Provenance};
 use crate::metrics;
 use crate::op::window::metric::Emit;
 use crate::op::window::spec::{self, Inline, Spec};
-use crate::op::window::watermark;
+use crate::op::window::watermark::{self, ContinuedInput};
 use crate::op::window::{MetricCounts, Options, Outcome, Window};
 use crate::run::Run;
 use crate::run::standard::print;
@@ -421,9 +421,12 @@ impl Operator for Windows {
     }
 
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>> {
-        let mut window = Window::restore(self.window.into_options(), state)?;
-        window.begin_run();
+        let window = Window::restore(self.window.into_options(), state)?;
         Ok(Box::new(Self { window, ..*self }))
+    }
+
+    fn begin_run(&mut self, continued: &[ContinuedInput]) {
+        self.window.begin_run(continued);
     }
 }
 

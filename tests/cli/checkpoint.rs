@@ -30,20 +30,20 @@ gap = "30s"
 "#;
 
 /// Every kind of output that one process can have: a store, two files, late rows and dead letters.
-const OUTPUTS: [&str; 10] =
+pub const OUTPUTS: [&str; 10] =
     ["--dlq", "dead.jsonl", "--late", "late.jsonl", "--to", "sqlite:m.db", "--to", "rows.jsonl", "--to", "rows.csv"];
 
 /// The sorted rows of each output.
-type Results = BTreeMap<&'static str, Vec<String>>;
+pub type Results = BTreeMap<&'static str, Vec<String>>;
 
 /// A job over files, with its own state and outputs.
-struct Job {
-    dir: Dir,
+pub struct Job {
+    pub dir: Dir,
     flags: Vec<String>,
 }
 
 impl Job {
-    fn new(name: &str, flags: &[&str]) -> Self {
+    pub fn new(name: &str, flags: &[&str]) -> Self {
         let dir = Dir::new(name);
         dir.write("m.toml", METRICS);
         let fixed = ["-m", "m.toml", "--checkpoint", "state", "--out-of-orderness", "3s"];
@@ -54,16 +54,16 @@ impl Job {
         self.flags.iter().cloned().chain(more.iter().map(|&arg| arg.to_owned())).collect()
     }
 
-    fn run(&self, more: &[&str]) -> Run {
+    pub fn run(&self, more: &[&str]) -> Run {
         self.dir.run("evt-window", &self.args(more))
     }
 
-    fn start(&self, more: &[&str]) -> Child {
+    pub fn start(&self, more: &[&str]) -> Child {
         let mut command = self.dir.command("evt-window", &self.args(more));
         command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts")
     }
 
-    fn results(&self) -> Results {
+    pub fn results(&self) -> Results {
         let mut found = BTreeMap::from([("m.db", stored(&self.dir)), ("rows.csv", lines(&self.dir, "rows.csv"))]);
         for (name, changing) in [("rows.jsonl", "run"), ("late.jsonl", "ingested_at"), ("dead.jsonl", "failed_at")] {
             let row = |mut row: Value| {
@@ -98,7 +98,7 @@ fn stored(dir: &Dir) -> Vec<String> {
 }
 
 /// Events with faults, late and repeated ones.
-fn generated(dir: &Dir, events: u64) -> Vec<u8> {
+pub fn generated(dir: &Dir, events: u64) -> Vec<u8> {
     let events = events.to_string();
     let faults = ["--rate", "20", "--seed", "5", "--late", "0.02", "--late-by", "2m", "--malformed", "0.01", "-q"];
     let args = [&["--events", events.as_str()], &faults[..]].concat();
@@ -107,7 +107,7 @@ fn generated(dir: &Dir, events: u64) -> Vec<u8> {
 
 /// Compares results; shows only how they differ.
 #[track_caller]
-fn assert_same(found: &Results, expected: &Results, context: &str) {
+pub fn assert_same(found: &Results, expected: &Results, context: &str) {
     for (name, rows) in expected {
         let found = &found[name];
         if found == rows {
@@ -131,7 +131,7 @@ fn cut(dir: &Dir, bytes: &[u8], files: &[(&str, usize)]) {
 }
 
 /// Kills a run up to `times` times at positions that the seed determines, then lets it end.
-fn run_with_kills(job: &Job, args: &[&str], draws: &mut Draws, times: u64) -> u32 {
+pub fn run_with_kills(job: &Job, args: &[&str], draws: &mut Draws, times: u64) -> u32 {
     let mut kills = 0;
     for _ in 0..times {
         let mut run = job.start(&[&["--checkpoint-every", "5ms"], args].concat());
@@ -313,7 +313,7 @@ fn a_pipe_is_no_input_and_a_stopped_run_fires_nothing() {
     let job = Job::new("pipes", &["--late", "null:", "--to", "sqlite:m.db"]);
     job.dir.shell("mkfifo in.pipe").succeeds();
     let said = job.run(&["in.pipe"]).ends_with(2).stderr();
-    assert!(said.contains("in.pipe: --checkpoint: expected files that end"), "{said}");
+    assert!(said.contains("in.pipe: --checkpoint: expected topics or files that end"), "{said}");
     let calm = Job::new("stopped-calm", &OUTPUTS);
     let stopped = Job::new("stopped", &OUTPUTS);
     let events = generated(&calm.dir, 60_000);
@@ -448,7 +448,7 @@ fn what_a_checkpoint_cannot_hold_is_a_usage_error_before_anything_is_made() {
     let job = Job::new("unfit", &[]);
     job.dir.write("a.jsonl", ordered(0..5));
     for (args, words) in [
-        (&["-", "--to", "o.jsonl"][..], "expected files that end"),
+        (&["-", "--to", "o.jsonl"][..], "expected topics or files that end"),
         (&["a.jsonl"], "found frames"),
         (&["a.jsonl", "--to", "o.parquet"], "expected a file that is appended to"),
         (&["a.jsonl", "--to", "o.jsonl", "--overwrite"], "expected a file that is appended to"),

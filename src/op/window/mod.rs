@@ -32,7 +32,7 @@ pub use self::running::MetricCounts;
 use self::running::{Bounds, Extent, Group, Running, View, Windows};
 use self::session::Sessions;
 use self::slice::Slices;
-use self::watermark::Watermark;
+use self::watermark::{ContinuedInput, Watermark};
 use crate::error::{Error, Result};
 use crate::expr::{Dimension, LeafBatch, Leaves, Nulls};
 use crate::frame::Progress;
@@ -163,9 +163,10 @@ impl Window {
         self.watermark.on_progress(progress)
     }
 
-    /// Begins another run over a restored state: its partitions are new, and begin where the watermark stands.
-    pub fn begin_run(&mut self) {
-        self.watermark.begin_run();
+    /// Begins another run over a restored state: its partitions are new, and begin where the watermark stands, but for those of
+    /// continued inputs.
+    pub fn begin_run(&mut self, continued: &[ContinuedInput]) {
+        self.watermark.begin_run(continued);
     }
 
     /// Whether every window has fired because all inputs had ended.
