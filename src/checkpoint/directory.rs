@@ -3,7 +3,9 @@
 //! ```text
 //! DIR/log/1, DIR/log/2, …         entries, each created once by link(2)
 //! DIR/epochs/R-N/NAME             the parts of epoch (R, N)
-//! DIR/epochs/R-N/committed        the epoch is committed to every output
+//! DIR/epochs/R-N/STAGE.json       what a stage has of the epoch, unless it is the last stage
+//! DIR/epochs/R-N/STAGE.committed  the epoch is committed to every output of the stage
+//! DIR/epochs/R-0/end              the last stage of run R
 //! ```
 
 use super::log::{Entry, EpochPart};
@@ -17,8 +19,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
-/// The marker of an epoch that is committed to every output.
-const COMMITTED: &str = "committed";
 /// Bytes that are read at once.
 const BLOCK: usize = 256 << 10;
 
@@ -69,6 +69,11 @@ impl CheckpointDir {
         }
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    /// Whether there is an entry with this number.
+    pub fn has_entry(&self, number: u64) -> bool {
+        self.log().join(number.to_string()).exists()
     }
 
     /// Reads an entry. Errors: exit status 65 if it is damaged.
@@ -195,14 +200,31 @@ impl CheckpointDir {
         }
     }
 
-    /// Marks an epoch as committed to every output.
-    pub fn set_committed(&self, epoch: Epoch) -> Result<()> {
-        self.put_note(epoch, COMMITTED, b"")
+    /// Marks an epoch as committed to every output of a stage.
+    pub fn set_committed(&self, epoch: Epoch, stage: &str) -> Result<()> {
+        self.put_note(epoch, &format!("{stage}.committed"), b"")
     }
 
-    /// Whether an epoch is marked as committed to every output.
-    pub fn is_committed(&self, epoch: Epoch) -> bool {
-        self.epoch(epoch).join(COMMITTED).exists()
+    /// Whether an epoch is marked as committed to every output of a stage.
+    pub fn is_committed(&self, epoch: Epoch, stage: &str) -> bool {
+        self.epoch(epoch).join(format!("{stage}.committed")).exists()
+    }
+
+    /// Makes `stage` the last one of a run. Errors: exit status 78 if the run has another last stage.
+    pub fn claim_end(&self, run: u64, stage: &str) -> Result<()> {
+        let directory = self.epoch(Epoch { run, number: 0 });
+        self.disk.create_directories(&directory).map_err(|error| self.failed(&directory, &error))?;
+        let path = directory.join("end");
+        match self.disk.open(&path, OpenOptions::new().write(true).create_new(true)) {
+            Ok(mut file) => file.write_all(stage.as_bytes()).map_err(|error| self.failed(&path, &error)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let other = fs::read_to_string(&path).unwrap_or_default();
+                let message =
+                    format!("expected one last stage, found {stage} and {other}; a pipe with a checkpoint has one end");
+                Err(Error::config(message).at(self.name()))
+            }
+            Err(error) => Err(self.failed(&path, &error)),
+        }
     }
 
     /// Removes the parts of all epochs before `kept`, and entries before number `first`, but for the first one, which holds the id.

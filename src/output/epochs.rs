@@ -10,6 +10,7 @@ use super::report::OutputReport;
 use crate::checkpoint::directory::CheckpointDir;
 use crate::checkpoint::log::EpochPart;
 use crate::checkpoint::part::{OutboxWriter, read_outbox};
+use crate::checkpoint::part_name;
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::format::{Encoder, Format};
@@ -32,7 +33,9 @@ pub struct EpochPlan {
     pub directory: CheckpointDir,
     /// The id of the checkpoint.
     pub checkpoint: String,
-    /// The name of the stage and the output in it: `to-0`, `late`, `dlq`.
+    /// The name of the stage.
+    pub stage: String,
+    /// The name of the output in it: `to-0`, `late`, `dlq`.
     pub key: String,
     /// The epoch in progress.
     pub epoch: Epoch,
@@ -41,17 +44,22 @@ pub struct EpochPlan {
 impl EpochPlan {
     /// Returns the key of the epochs that a target has committed.
     pub fn key(&self) -> String {
-        format!("{}/{}", self.checkpoint, self.key)
+        format!("{}/{}", self.run(), self.key)
+    }
+
+    /// Returns what rows name as their run: the same in all runs of the checkpoint.
+    pub fn run(&self) -> String {
+        format!("{}/{}", self.checkpoint, self.stage)
     }
 
     /// Returns the name of the part with the rows of this output.
     fn part(&self) -> String {
-        format!("rows-{}", self.key)
+        part_name(&self.stage, &format!("rows-{}", self.key))
     }
 
     /// Returns the name of the note with the rows that the store could not hold.
     fn note(&self) -> String {
-        format!("rejected-{}", self.key)
+        part_name(&self.stage, &format!("rejected-{}", self.key))
     }
 }
 

@@ -52,7 +52,7 @@ pub struct Output {
 /// Where an open output writes.
 pub(super) enum OpenTarget {
     Null,
-    Frames { encoder: FrameEncoder, file: Plain },
+    Frames { encoder: FrameEncoder, file: Plain, has_ended: bool },
     Encoded { format: &'static Format, encoder: Box<dyn format::Encoder>, file: Plain, buffer: Vec<u8>, control: bool },
     Store { kind: Kind, sink: Box<dyn Sink> },
     Kafka(Box<KafkaOutput>),
@@ -132,7 +132,7 @@ impl Output {
         let name = &self.name;
         match &mut self.sink {
             OpenTarget::Null => {}
-            OpenTarget::Frames { encoder, file } => {
+            OpenTarget::Frames { encoder, file, .. } => {
                 let pieces = encoder.batch(batch)?;
                 file.write_pieces(&pieces).map_err(|error| error.at(name.clone()))?;
             }
@@ -167,7 +167,7 @@ impl Output {
     /// Writes a control message if the output can carry it: frames, topics, and watermarks as lines of text with `--control`.
     pub fn control(&mut self, message: &Control) -> Result<()> {
         match &mut self.sink {
-            OpenTarget::Frames { encoder, file } => {
+            OpenTarget::Frames { encoder, file, .. } => {
                 let pieces = encoder.control(message)?;
                 file.write_pieces(&pieces)
             }
@@ -229,19 +229,26 @@ impl Output {
         file.write(&[text.as_bytes()]).map_err(|error| error.at(self.name.clone()))
     }
 
+    /// Sends the end of a stream of frames, and keeps the stream open.
+    pub fn send_end(&mut self, end: &End) -> Result<()> {
+        let OpenTarget::Frames { encoder, file, has_ended } = &mut self.sink else { return Ok(()) };
+        if std::mem::replace(has_ended, true) {
+            return Ok(());
+        }
+        let last = Control::End(End { rows: encoder.rows(), ..*end });
+        let mut pieces = encoder.control(&last)?;
+        pieces.push(encoder.finish().into());
+        file.write_pieces(&pieces)
+    }
+
     /// Ends the output at `end`: writes the last bytes or control message, and renames a part to its file's name.
-    pub fn finish(self, end: &End) -> Result<OutputReport> {
+    pub fn finish(mut self, end: &End) -> Result<OutputReport> {
+        self.send_end(end)?;
         let mut report = OutputReport { name: self.name, rows: self.rows, ..OutputReport::default() };
         match self.sink {
             OpenTarget::Null => {}
             OpenTarget::Epochs(output) => output.finish(end, &mut report)?,
-            OpenTarget::Frames { mut encoder, mut file } => {
-                let last = Control::End(End { rows: encoder.rows(), ..*end });
-                let mut pieces = encoder.control(&last)?;
-                pieces.push(encoder.finish().into());
-                file.write_pieces(&pieces)?;
-                report.end_file(file.finish(end.how)?);
-            }
+            OpenTarget::Frames { file, .. } => report.end_file(file.finish(end.how)?),
             OpenTarget::Encoded { mut encoder, mut file, mut buffer, .. } => {
                 encoder.finish(&mut buffer)?;
                 file.write(&[&buffer])?;

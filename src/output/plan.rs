@@ -19,6 +19,7 @@ use crate::kind::record_parts::OutputParts;
 use crate::kind::{Kind, dead};
 use crate::metrics::{self, Metrics, Up};
 use crate::run::Run;
+use crate::run::io::Io;
 use crate::store::remote::FOREVER;
 use crate::store::{Location, OpenOptions, Store};
 use crate::uri::Uri;
@@ -130,13 +131,13 @@ impl OutputPlan {
     }
 
     /// Checks that its rows can wait for their epoch and be written once. Errors: exit status 2 if not.
-    pub fn check_epochs(&self) -> Result<()> {
+    pub fn check_epochs(&self, io: &Io) -> Result<()> {
         let why = match &self.place {
             Destination::Null | Destination::Store(..) => return Ok(()),
             Destination::Kafka(..) => "expected a file, a store or null:, found a topic",
-            Destination::Standard(format) | Destination::File(_, format) if format.is_frames() => {
-                "expected text or a store, found frames: only one process has the checkpoint"
-            }
+            Destination::Standard(format) if format.is_frames() && io.has_pipe() => return Ok(()),
+            Destination::Standard(format) if format.is_frames() => "expected a pipe to the next stage, found none",
+            Destination::File(_, format) if format.is_frames() => "expected text or a store, found a file of frames",
             Destination::File(path, format) if !is_appended(path, format, self.spec.overwrite) => {
                 "expected a file that is appended to, found one that is replaced at the end of a run"
             }
@@ -149,10 +150,16 @@ impl OutputPlan {
         Err(Error::usage(format!("{}: --checkpoint: {why}", self.name)))
     }
 
-    /// Lets its rows wait in a checkpoint until their epoch is complete.
+    /// Lets its rows wait in a checkpoint until their epoch is complete. Those that a later stage reads do not wait: that stage has
+    /// the same epochs.
     pub fn in_epochs(mut self, plan: EpochPlan) -> Self {
-        self.epochs = Some(plan);
+        self.epochs = Some(plan).filter(|_| !self.is_stream());
         self
+    }
+
+    /// Whether it passes frames on to a later stage of the pipe.
+    pub fn is_stream(&self) -> bool {
+        matches!(&self.place, Destination::Standard(format) if format.is_frames())
     }
 
     /// Whether it is standard output and that is a terminal.
@@ -274,7 +281,7 @@ impl OutputPlan {
                 }
                 let mut options = open_options(run, up.clone());
                 if let Some(epochs) = &epochs {
-                    let (pipeline, run) = (epochs.key(), epochs.checkpoint.clone());
+                    let (pipeline, run) = (epochs.key(), epochs.run());
                     options = OpenOptions { pipeline, run, epochs: true, ..options };
                 }
                 OpenTarget::Store { kind, sink: (store.open)(&location, &options)? }
@@ -323,7 +330,7 @@ fn encoded(
     let Some(open) = format.output else {
         let (encoder, head) = FrameEncoder::new(schema.clone());
         file.write(&[&head])?;
-        return Ok(OpenTarget::Frames { encoder, file });
+        return Ok(OpenTarget::Frames { encoder, file, has_ended: false });
     };
     let mut begin = |schema: &SchemaRef| file.begin(|| beginning(open, schema, spec), format.is_json, console);
     let (mut append, mut narrow) = (false, None);

@@ -236,6 +236,11 @@ impl Source {
         self.is_proven
     }
 
+    /// Whether there is one input.
+    pub fn is_single(&self) -> bool {
+        self.pending.len() + self.running.len() + self.ended.len() <= 1
+    }
+
     /// Returns the counts of records read, by outcome within the source.
     pub fn counts(&self) -> Counts {
         self.ingest.counts()

@@ -42,6 +42,8 @@ pub struct SourceOptions {
     pub filter: Option<Filter>,
     /// The positions of the inputs that earlier runs of a checkpoint have read; `None` without a checkpoint.
     pub positions: Option<Positions>,
+    /// Whether the stage may join the checkpoint of the pipe that it reads.
+    pub joins: bool,
     /// Whether later runs continue the inputs (`--checkpoint`).
     pub is_continued: bool,
     /// Whether no run continues them after this one (`--at-end fire`).
@@ -84,6 +86,7 @@ impl SourceOptions {
     /// Returns how files and pipes are read.
     pub fn reading(&self) -> ReadOptions {
         let leaves_open_line = self.is_continued && !self.is_last;
-        ReadOptions { format: self.format, raw_only: self.raw_only, is_continued: self.is_continued, leaves_open_line }
+        let Self { format, raw_only, is_continued, joins, .. } = *self;
+        ReadOptions { format, raw_only, is_continued, leaves_open_line, joins }
     }
 }

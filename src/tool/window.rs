@@ -2,6 +2,7 @@
 
 use super::late::Late;
 use super::stall::StallMonitor;
+use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::cli::args::{CheckpointArgs, Disorder, StageArgs, disorder};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
@@ -283,10 +284,12 @@ impl Args {
             explicit,
             new_partitions: new_partitions.is_some(),
         };
+        let is_piped = source.schema().metadata().contains_key(CHECKPOINT_KEY);
+        let is_checkpointed = self.checkpoint.checkpoint.is_some() || is_piped;
         // Why a row is late although its own bound would have kept it.
         let why = match idle_after.is_some() || new_partitions.is_some() {
             true => "because a partition was idle or new",
-            false if self.checkpoint.checkpoint.is_some() => "because an earlier input had closed their windows",
+            false if is_checkpointed => "because an earlier input had closed their windows",
             false => "because the stream time of their partition went back",
         };
         let emit = if emit == EmitArg::Final { Emit::Final } else { Emit::Panes };
@@ -297,7 +300,7 @@ impl Args {
             results: Results::default(),
             seen: 0,
             at_end,
-            is_checkpointed: self.checkpoint.checkpoint.is_some(),
+            is_checkpointed,
             strict: self.stage.common.strict,
             quiet: self.stage.common.quiet,
             has_told_stop: false,
