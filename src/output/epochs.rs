@@ -14,8 +14,10 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::format::{Encoder, Format};
 use crate::frame::End;
+use crate::kafka::produce::epochs::EpochTopic;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::headers::{self, HeaderRows};
 use crate::store::disk::Disk;
 use crate::store::{Batches, Epoch, EpochRows, Sink};
 use arrow::array::RecordBatch;
@@ -68,6 +70,8 @@ pub(super) enum EpochTarget {
     Store { kind: Kind, sink: Box<dyn Sink> },
     /// A file to which lines are appended once, or a stream.
     Text { format: &'static Format, encoder: Box<dyn Encoder>, file: Plain, lines: Option<LineFile> },
+    /// A topic.
+    Topic(Box<EpochTopic>),
 }
 
 /// A row that a store could not hold when its epoch was committed.
@@ -124,11 +128,19 @@ impl EpochOutput {
                 report.end_file(file.finish(end.how)?);
                 Ok(())
             }
+            EpochTarget::Topic(topic) => {
+                report.counts = Some(topic.finish()?);
+                Ok(())
+            }
         }
     }
 
-    /// Adds rows to the epoch in progress.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Adds rows to the epoch in progress, for a topic with the headers of their records.
+    pub fn write(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<()> {
+        let is_headed =
+            matches!(self.target, EpochTarget::Topic(_)) && Kind::of(batch.schema_ref()) == Some(Kind::Event);
+        let headed = is_headed.then(|| headers::with(batch, headers)).transpose()?;
+        let batch = headed.as_ref().unwrap_or(batch);
         match &mut self.outbox {
             Some(outbox) => outbox.write(batch),
             None => {
@@ -137,6 +149,11 @@ impl EpochOutput {
                 Ok(())
             }
         }
+    }
+
+    /// Does time-driven work of a topic.
+    pub fn tick(&mut self) -> Result<()> {
+        if let EpochTarget::Topic(topic) = &mut self.target { topic.tick() } else { Ok(()) }
     }
 
     /// Makes the rows of the epoch in progress durable, and begins the epoch `next`. Returns the part that holds them, if there
@@ -157,6 +174,10 @@ impl EpochOutput {
             EpochTarget::Store { kind, sink } => {
                 rows.kind = *kind;
                 sink.commit(epoch, &mut rows)?;
+                return self.rejected(epoch);
+            }
+            EpochTarget::Topic(topic) => {
+                topic.commit(epoch, &mut rows)?;
                 return self.rejected(epoch);
             }
             EpochTarget::Text { encoder, lines: Some(lines), .. } => lines.append(epoch, encoder.as_mut(), &rows)?,

@@ -150,7 +150,7 @@ impl Output {
             OpenTarget::Kafka(topic) => {
                 return topic.write(batch, headers);
             }
-            OpenTarget::Epochs(output) => output.write(batch).map_err(|error| error.at(name.clone()))?,
+            OpenTarget::Epochs(output) => output.write(batch, headers).map_err(|error| error.at(name.clone()))?,
             OpenTarget::Store { kind, sink } => {
                 let before = sink.counts().taken;
                 let written = sink.write(*kind, batch).map_err(|error| error.at(name.clone()));
@@ -188,6 +188,7 @@ impl Output {
         match &mut self.sink {
             OpenTarget::Store { sink, .. } => sink.tick().map_err(|error| error.at(self.name.clone())),
             OpenTarget::Kafka(topic) => topic.tick(),
+            OpenTarget::Epochs(output) => output.tick(),
             _ => Ok(()),
         }
     }

@@ -212,7 +212,7 @@ impl ReplayTarget {
                 if claim.batch != 0 {
                     let (lines, records) = (lines_of(replayed.events)?, Records::new(replayed));
                     let due: Vec<_> = due(&claim).map(|row| records.get(row, lines[row].as_bytes())).collect();
-                    topic.write(claim.batch, &due)?;
+                    topic.write(claim.batch, due)?;
                     ledger.close(claim.batch, BatchOutcome::Done)?;
                 }
                 claim
