@@ -19,7 +19,7 @@ use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::headers::{self, HeaderRows};
 use crate::store::disk::Disk;
-use crate::store::{Batches, Epoch, EpochRows, Sink};
+use crate::store::{Batches, Epoch, EpochRows, PartitionPosition, Sink};
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -46,6 +46,12 @@ impl EpochPlan {
         format!("{}/{}", self.checkpoint, self.key)
     }
 
+    /// Reads the rows of this output in an epoch that has some.
+    fn rows(&self, epoch: Epoch) -> Result<Batches> {
+        let name = self.part();
+        Ok(Box::new(read_outbox(self.directory.open_part(epoch, &name)?, &name)?))
+    }
+
     /// Returns the name of the part with the rows of this output.
     fn part(&self) -> String {
         format!("rows-{}", self.key)
@@ -62,6 +68,17 @@ pub struct EpochOutput {
     plan: EpochPlan,
     outbox: Option<OutboxWriter>,
     target: EpochTarget,
+}
+
+/// A complete epoch, whose rows outputs get.
+#[derive(Clone, Copy, Debug)]
+pub struct CompleteEpoch<'a> {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Its files.
+    pub parts: &'a [EpochPart],
+    /// The positions of the input at its end.
+    pub positions: &'a [PartitionPosition],
 }
 
 /// What gets the rows of complete epochs.
@@ -164,12 +181,15 @@ impl EpochOutput {
     }
 
     /// Writes the rows of a complete epoch to the target; a second call changes nothing. Returns the rows that it could not hold.
-    pub fn commit(&mut self, epoch: Epoch, parts: &[EpochPart]) -> Result<Vec<RejectedRow>> {
+    pub fn commit(&mut self, complete: CompleteEpoch<'_>) -> Result<Vec<RejectedRow>> {
+        let CompleteEpoch { epoch, parts, positions } = complete;
         let part = self.plan.part();
-        if parts.iter().all(|other| other.name != part) {
+        let has_rows = parts.iter().any(|other| other.name == part);
+        let keeps_positions = matches!(&self.target, EpochTarget::Store { sink, .. } if sink.keeps_positions());
+        if !has_rows && (!keeps_positions || positions.is_empty()) {
             return Ok(vec![]);
         }
-        let mut rows = OutboxRows { plan: &self.plan, epoch, kind: Kind::Event };
+        let mut rows = OutboxRows { plan: &self.plan, epoch, kind: Kind::Event, has_rows, positions };
         match &mut self.target {
             EpochTarget::Store { kind, sink } => {
                 rows.kind = *kind;
@@ -202,7 +222,7 @@ impl EpochOutput {
             serde_json::from_slice(&note).map_err(|error| Error::corrupt(self.plan.note()).because(error))?;
         let mut kept = kept.into_iter().peekable();
         let (mut rejected, mut before) = (vec![], 0);
-        for batch in (OutboxRows { plan: &self.plan, epoch, kind: Kind::Event }).batches()? {
+        for batch in self.plan.rows(epoch)? {
             let batch = batch?;
             let end = before + batch.num_rows();
             while let Some(KeptFault { row, error_type, message }) = kept.next_if(|kept| kept.row < end) {
@@ -266,6 +286,8 @@ struct OutboxRows<'a> {
     plan: &'a EpochPlan,
     epoch: Epoch,
     kind: Kind,
+    has_rows: bool,
+    positions: &'a [PartitionPosition],
 }
 
 impl EpochRows for OutboxRows<'_> {
@@ -273,10 +295,12 @@ impl EpochRows for OutboxRows<'_> {
         self.kind
     }
 
+    fn positions(&self) -> &[PartitionPosition] {
+        self.positions
+    }
+
     fn batches(&self) -> Result<Batches> {
-        let name = self.plan.part();
-        let file = self.plan.directory.open_part(self.epoch, &name)?;
-        Ok(Box::new(read_outbox(file, &name)?))
+        if self.has_rows { self.plan.rows(self.epoch) } else { Ok(Box::new(std::iter::empty())) }
     }
 
     fn keep_rejected(&mut self, rejected: Vec<Rejected>) -> Result<()> {

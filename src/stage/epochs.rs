@@ -9,8 +9,10 @@ use super::outputs::Outputs;
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::metrics;
+use crate::output::epochs::CompleteEpoch;
 use crate::run::Run;
-use crate::store::Epoch;
+use crate::source::positions::partition_positions;
+use crate::store::{Epoch, PartitionPosition};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -45,14 +47,20 @@ impl Epochs {
     }
 
     /// Commits the restored epoch again: a killed run may have committed it to some outputs only.
-    pub fn recover(&self, outputs: &mut Outputs) -> Result<()> {
+    pub fn recover(&self, operator: &dyn Operator, outputs: &mut Outputs) -> Result<()> {
         let Some(restored) = self.checkpoint.restored() else { return Ok(()) };
         if restored.is_committed {
             // The letters of rejected rows were in the epoch after it, which is lost.
             return outputs.push_rejected_in(restored.epoch);
         }
-        outputs.commit_epoch(restored.epoch, &restored.parts)?;
+        let positions = self.positions(operator, &restored.positions)?;
+        outputs.commit_epoch(CompleteEpoch { epoch: restored.epoch, parts: &restored.parts, positions: &positions })?;
         self.checkpoint.directory().set_committed(restored.epoch)
+    }
+
+    /// Returns what databases store of the positions in a part, with the watermark of `operator` at the end of the epoch.
+    fn positions(&self, operator: &dyn Operator, part: &[u8]) -> Result<Vec<PartitionPosition>> {
+        partition_positions(part, &self.run.pipeline, operator.watermark())
     }
 
     /// Ends the epoch in progress: the operator has taken the rows before `positions`, and no others.
@@ -61,9 +69,10 @@ impl Epochs {
         let epoch = self.checkpoint.epoch();
         let next = Epoch { number: epoch.number + 1, ..epoch };
         let state = operator.snapshot();
+        let told = self.positions(operator, positions)?;
         let parts = outputs.seal_epoch(next)?;
         let bytes = self.checkpoint.complete(&state, positions, parts.clone(), self.run.clock.now())?;
-        outputs.commit_epoch(epoch, &parts)?;
+        outputs.commit_epoch(CompleteEpoch { epoch, parts: &parts, positions: &told })?;
         self.checkpoint.committed()?;
         let now = self.run.clock.monotonic();
         self.due = now + self.checkpoint.every();

@@ -241,7 +241,7 @@ impl Stage {
         self.outputs.open(stamped(&schema, &self.run), side, self.source.counts().taken)?;
         if let Some(epochs) = &self.epochs {
             operator = epochs.restore(operator)?;
-            epochs.recover(&mut self.outputs)?;
+            epochs.recover(operator.as_ref(), &mut self.outputs)?;
         }
         if is_report {
             self.outputs.progress = ProgressLine::new(&self.run, self.options.quiet);

@@ -37,13 +37,13 @@ const OUTPUTS: [&str; 10] =
 type Results = BTreeMap<&'static str, Vec<String>>;
 
 /// A job over files, with its own state and outputs.
-struct Job {
-    dir: Dir,
+pub struct Job {
+    pub dir: Dir,
     flags: Vec<String>,
 }
 
 impl Job {
-    fn new(name: &str, flags: &[&str]) -> Self {
+    pub fn new(name: &str, flags: &[&str]) -> Self {
         let dir = Dir::new(name);
         dir.write("m.toml", METRICS);
         let fixed = ["-m", "m.toml", "--checkpoint", "state", "--out-of-orderness", "3s"];
@@ -54,11 +54,11 @@ impl Job {
         self.flags.iter().cloned().chain(more.iter().map(|&arg| arg.to_owned())).collect()
     }
 
-    fn run(&self, more: &[&str]) -> Run {
+    pub fn run(&self, more: &[&str]) -> Run {
         self.dir.run("evt-window", &self.args(more))
     }
 
-    fn start(&self, more: &[&str]) -> Child {
+    pub fn start(&self, more: &[&str]) -> Child {
         let mut command = self.dir.command("evt-window", &self.args(more));
         command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts")
     }
@@ -98,7 +98,7 @@ fn stored(dir: &Dir) -> Vec<String> {
 }
 
 /// Events with faults, late and repeated ones.
-fn generated(dir: &Dir, events: u64) -> Vec<u8> {
+pub fn generated(dir: &Dir, events: u64) -> Vec<u8> {
     let events = events.to_string();
     let faults = ["--rate", "20", "--seed", "5", "--late", "0.02", "--late-by", "2m", "--malformed", "0.01", "-q"];
     let args = [&["--events", events.as_str()], &faults[..]].concat();
@@ -121,7 +121,7 @@ fn assert_same(found: &Results, expected: &Results, context: &str) {
 }
 
 /// Cuts lines into files.
-fn cut(dir: &Dir, bytes: &[u8], files: &[(&str, usize)]) {
+pub fn cut(dir: &Dir, bytes: &[u8], files: &[(&str, usize)]) {
     let mut rest = bytes;
     for (name, lines) in files {
         let end = memchr::memchr_iter(b'\n', rest).nth(lines - 1).map_or(rest.len(), |at| at + 1);
@@ -131,7 +131,7 @@ fn cut(dir: &Dir, bytes: &[u8], files: &[(&str, usize)]) {
 }
 
 /// Kills a run up to `times` times at positions that the seed determines, then lets it end.
-fn run_with_kills(job: &Job, args: &[&str], draws: &mut Draws, times: u64) -> u32 {
+pub fn run_with_kills(job: &Job, args: &[&str], draws: &mut Draws, times: u64) -> u32 {
     let mut kills = 0;
     for _ in 0..times {
         let mut run = job.start(&[&["--checkpoint-every", "5ms"], args].concat());
@@ -148,7 +148,7 @@ fn run_with_kills(job: &Job, args: &[&str], draws: &mut Draws, times: u64) -> u3
 }
 
 /// Events in the order of their times, so that none is late for a window that another file has closed.
-fn ordered(minutes: std::ops::Range<i64>) -> String {
+pub fn ordered(minutes: std::ops::Range<i64>) -> String {
     let line = |second: i64| {
         let at = format!("2026-01-01T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60);
         let (user, kind) = (second / 40 % 7, ["view", "buy"][usize::from(second % 3 == 0)]);
@@ -452,7 +452,7 @@ fn what_a_checkpoint_cannot_hold_is_a_usage_error_before_anything_is_made() {
         (&["a.jsonl"], "found frames"),
         (&["a.jsonl", "--to", "o.parquet"], "expected a file that is appended to"),
         (&["a.jsonl", "--to", "o.jsonl", "--overwrite"], "expected a file that is appended to"),
-        (&["a.jsonl", "--to", "kafka://localhost:1/t"], "found a topic"),
+        (&["a.jsonl", "--to", "kafka://localhost:1/t?format=frames"], "found format=frames"),
         (&["a.jsonl", "--to", "o.jsonl", "--late", "late.frames"], "found frames"),
     ] {
         let said = job.run(args).ends_with(2).stderr();

@@ -16,6 +16,8 @@ mod broker;
 mod brokers;
 mod channels;
 mod checkpoint;
+mod checkpoint_positions;
+mod checkpoint_topics;
 mod checks;
 mod code;
 mod compat;

@@ -54,11 +54,11 @@ impl EpochTopic {
         let mut is_reported = false;
         loop {
             let TransactionEnd::Aborted(error) = self.transact(epoch, rows)? else { return Ok(()) };
-            self.learn_limit()?;
+            let is_known = self.learn_limit()?;
             if wait.is_over() || limit.is_some_and(|limit| run.clock.monotonic().saturating_sub(start) > limit) {
                 return Err(error);
             }
-            if !std::mem::replace(&mut is_reported, true) {
+            if !is_known && !std::mem::replace(&mut is_reported, true) {
                 run.console.say(format!("{error}: {}", trying_again(limit, "wait")));
             }
             wait.pause(PAUSE);
@@ -91,11 +91,11 @@ impl EpochTopic {
         rows.keep_rejected(rejected)
     }
 
-    /// Lowers the limit of a record's size if brokers have refused a record as too large.
-    fn learn_limit(&mut self) -> Result<()> {
+    /// Lowers the limit of a record's size if brokers have refused a record as too large; returns whether they have.
+    fn learn_limit(&mut self) -> Result<bool> {
         let output = &mut self.output;
         let returned = output.producer.take_returned();
-        let Some(least) = returned.iter().map(|record| record.size()).min() else { return Ok(()) };
+        let Some(least) = returned.iter().map(|record| record.size()).min() else { return Ok(false) };
         if self.sends_alone {
             output.limit.lower_below(least);
         } else {
@@ -106,7 +106,7 @@ impl EpochTopic {
         let mut sizes = output.limit.settings();
         sizes.iter_mut().filter(|(name, _)| *name == "batch.size").for_each(|(_, size)| *size = "1".to_owned());
         output.producer.set_sizes(&sizes)?;
-        self.transactions.init(&output.producer)
+        self.transactions.init(&output.producer).map(|()| true)
     }
 
     /// Takes the events of the producer.

@@ -27,6 +27,8 @@ pub(super) struct TopicProducer {
     settings: Settings,
     /// How long to wait for acknowledgements without progress.
     patience: Option<Duration>,
+    /// Whether its records are in transactions, which brokers accept or refuse as a whole.
+    is_transactional: bool,
     health: Health,
     up: Up,
     /// Whether a record was queued since the last flush, or was in flight when the outage began. Its acknowledgement ends the
@@ -50,13 +52,15 @@ impl TopicProducer {
     /// Makes a producer whose records are in transactions with these settings. librdkafka fails a record when the transaction times
     /// out.
     pub fn transactional(topics: &Topics, up: Up, settings: Settings) -> Result<Self> {
-        Self::create(topics, up, settings, topics.address.options.wait.limit(true))
+        let producer = Self::create(topics, up, settings, topics.address.options.wait.limit(true))?;
+        Ok(Self { is_transactional: true, ..producer })
     }
 
     fn create(topics: &Topics, up: Up, settings: Settings, patience: Option<Duration>) -> Result<Self> {
         let (client, health) = (create(topics, &settings, &[])?, Health::new(topics));
         let awaits_acknowledgement = Cell::new(false);
-        Ok(Self { topics: topics.clone(), client, settings, patience, health, up, awaits_acknowledgement, unsent: 0 })
+        let (topics, is_transactional) = (topics.clone(), false);
+        Ok(Self { topics, client, settings, patience, is_transactional, health, up, awaits_acknowledgement, unsent: 0 })
     }
 
     /// Replaces the client by one with these settings of sizes. Every record must be acknowledged.
@@ -72,12 +76,13 @@ impl TopicProducer {
 
     /// Repeats a request until brokers answer, for at most `limit`.
     pub fn ask<T>(&self, limit: Option<Duration>, request: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
-        let context = self.client.context();
-        let drain = || {
-            (0..client::EVENTS).for_each(|_| self.client.poll(Duration::ZERO));
-            context.notes(|notes| notes.error.take()).into_iter().collect()
-        };
-        self.topics.ask(context, limit, drain, request)
+        self.topics.ask(self.client.context(), limit, || self.drain(), request)
+    }
+
+    /// Takes the errors from the event queue.
+    pub fn drain(&self) -> Vec<Code> {
+        (0..client::EVENTS).for_each(|_| self.client.poll(Duration::ZERO));
+        self.client.context().notes(|notes| notes.error.take()).into_iter().collect()
     }
 
     /// Returns the number of partitions of the topic, and waits for brokers for at most `limit`. Errors: exit status 2 if the
@@ -156,10 +161,14 @@ impl TopicProducer {
         Ok(())
     }
 
-    /// Processes librdkafka's events. Errors: exit status 69 if a record was not delivered.
+    /// Processes librdkafka's events. Errors: exit status 69 if a record was not delivered, or if one of a transaction was too large.
     pub fn check(&self) -> Result<()> {
         self.client.poll(Duration::ZERO);
         self.update_health()?;
+        if self.is_transactional && self.has_returned() {
+            let message = format!("{}: brokers refused a record of a transaction as too large", self.topics.address);
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
         let context = self.client.context();
         let Some(failure) = context.notes(|notes| notes.failure) else { return Ok(()) };
         let (topic, partition, lost) = (self.topics.name(0), failure.partition, failure.records);

@@ -27,8 +27,9 @@ use std::time::Duration;
 
 /// The partition whose offset is the number of an epoch.
 const PARTITION: i32 = 0;
-/// How long one attempt to abort a transaction waits before the events of the producer are taken.
-const ABORT_ATTEMPT: Duration = Duration::from_millis(200);
+/// Timeout of one attempt to abort a transaction, and the number of attempts before they are reported.
+const ABORT_TIMEOUT: Duration = Duration::from_millis(200);
+const ABORT_ATTEMPTS: u32 = 5;
 /// How long to try to abort the transaction of a run that ends with an error. Readers then need not wait for its timeout.
 const LAST_ABORT: Duration = Duration::from_secs(5);
 
@@ -132,7 +133,7 @@ impl Transactions {
         };
         let error = error.map_or_else(|error| error, |cause| self.failed(&cause));
         let limit = if may_repeat { self.topics.address.options.wait.limit(true) } else { Some(LAST_ABORT) };
-        let aborted = producer.ask(limit, |timeout| producer.client().abort_transaction(timeout.min(ABORT_ATTEMPT)));
+        let aborted = abort(producer, limit);
         producer.client().context().notes(|notes| notes.failure = None);
         match may_repeat {
             true => aborted.map(|()| TransactionEnd::Aborted(error)),
@@ -211,6 +212,18 @@ impl Transactions {
             _ => client::failed(address, "the transaction failed", error),
         }
     }
+}
+
+/// Aborts the open transaction.
+fn abort(producer: &TopicProducer, limit: Option<Duration>) -> Result<()> {
+    for _ in 0..ABORT_ATTEMPTS {
+        if producer.client().abort_transaction(ABORT_TIMEOUT).is_ok() {
+            return Ok(());
+        }
+        // An abort waits until the failures of the records have been taken.
+        producer.drain();
+    }
+    producer.ask(limit, |timeout| producer.client().abort_transaction(timeout.min(ABORT_TIMEOUT)))
 }
 
 /// Returns an epoch as the offset of a group: its number, with its run as metadata.
