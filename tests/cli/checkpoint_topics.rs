@@ -134,7 +134,7 @@ fn an_old_run_that_wakes_up_writes_nothing_to_a_topic() {
     let Some(bench) = Bench::new("epochs-zombie") else { return };
     let (calm, wild) = (Topics::new(&bench, "calm"), Topics::new(&bench, "wild"));
     let (calm_job, job) = (calm.job(&bench, "topics-zombie-calm"), wild.job(&bench, "topics-zombie"));
-    let events = generated(&bench.dir, 60_000);
+    let events = generated(&bench.dir, 30_000);
     for job in [&calm_job, &job] {
         job.dir.write("a.jsonl", &events);
     }

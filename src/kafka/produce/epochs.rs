@@ -32,7 +32,7 @@ impl EpochTopic {
     pub fn open(topics: &Topics, limit: Limit, up: Up, schema: &SchemaRef, key: &str) -> Result<Self> {
         let owner = TransactionOwner {
             group: format!("evt.{}", key.replace('/', ".")),
-            successor: "another run with this checkpoint has begun",
+            successor: "another run with this checkpoint has begun, or brokers have ended a transaction that took too long",
             timeout: TIMEOUT,
         };
         let transactions = Transactions::new(topics, owner)?;
