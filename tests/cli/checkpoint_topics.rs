@@ -1,7 +1,7 @@
 //! `--checkpoint` with topics as outputs: each row is one committed record, whatever kills or replaces a run.
 
 use crate::broker::{Bench, Broker, stopped};
-use crate::checkpoint::{Job, cut, generated, ordered, run_with_kills};
+use crate::checkpoint::{Job, cut, generated, ordered};
 use crate::harness::{Draws, ended, eventually};
 use crate::registry::registry;
 use rdkafka::producer::BaseRecord;
@@ -98,6 +98,34 @@ fn assert_same(
     }
 }
 
+fn entries(job: &Job) -> usize {
+    std::fs::read_dir(job.dir.path("state/log")).map_or(0, Iterator::count)
+}
+
+/// Kills a run up to `times` times, most of them while an epoch is committed, then lets it end. Returns the number of runs that were
+/// killed before every output had the rows of a complete epoch.
+fn run_with_kills_in_commits(job: &Job, args: &[&str], draws: &mut Draws, times: u64) -> u32 {
+    let mut torn = 0;
+    for _ in 0..times {
+        let mut run = job.start(&[&["--checkpoint-every", "1ms"], args].concat());
+        // The first new entry begins the run, and each later one completes an epoch.
+        let wanted = entries(job) + [1, 2, 2, 3][draws.below(4) as usize];
+        eventually("an epoch is complete, or the run has ended", || {
+            entries(job) >= wanted || run.try_wait().expect("a child").is_some()
+        });
+        let mut polls = draws.below(80);
+        eventually("the run is killed or has ended", || {
+            polls = polls.saturating_sub(1);
+            polls == 0 || run.try_wait().expect("a child").is_some()
+        });
+        run.kill().expect("killed");
+        ended("the killed run", &mut run);
+        torn += u32::from(job.dir.run("evt-view", &["state"]).succeeds().text().contains("not marked as committed"));
+    }
+    job.run(args).succeeds();
+    torn
+}
+
 fn said(child: &mut Child) -> String {
     let mut said = String::new();
     child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("text");
@@ -114,13 +142,13 @@ fn a_topic_gets_each_row_once_although_runs_are_killed() {
     for job in [&calm_job, &wild_job] {
         cut(&job.dir, &events, &[("a.jsonl", 9_000), ("b.jsonl", 9_000), ("c.jsonl", 9_000)]);
     }
-    let mut kills = 0;
+    let mut torn = 0;
     for (file, at_end) in [("a.jsonl", "hold"), ("b.jsonl", "hold"), ("c.jsonl", "fire")] {
         let args = ["-q", "--at-end", at_end, file];
         calm_job.run(&args).succeeds();
-        kills += run_with_kills(&wild_job, &args, &mut draws, 6);
+        torn += run_with_kills_in_commits(&wild_job, &args, &mut draws, 6);
     }
-    assert!(kills >= 4, "{draws}: only {kills} runs were killed");
+    assert!(torn >= 3, "{draws}: only {torn} runs were killed in a commit");
     let expected = calm.results(&bench);
     for (name, rows) in &expected {
         assert!(rows.len() > 50, "{name}: {}", rows.len());
@@ -141,8 +169,7 @@ fn an_old_run_that_wakes_up_writes_nothing_to_a_topic() {
     let args = ["-q", "--at-end", "fire", "a.jsonl"];
     calm_job.run(&args).succeeds();
     let mut old = job.start(&["-q", "--checkpoint-every", "1ms", "a.jsonl"]);
-    let entries = || std::fs::read_dir(job.dir.path("state/log")).map_or(0, Iterator::count);
-    eventually("an epoch is complete", || entries() >= 4);
+    eventually("an epoch is complete", || entries(&job) >= 4);
     kill_process(Pid::from_child(&old), Signal::STOP).expect("stopped");
     job.run(&args).succeeds();
     let after = wild.results(&bench);
@@ -188,8 +215,8 @@ fn a_row_that_is_too_large_for_a_topic_is_one_dead_letter() {
         let text = ordered(0..3).replacen("\"u0\"", &long('x'), 1).replacen("\"u3\"", &long('y'), 1);
         job.dir.write("a.jsonl", text);
         job.dir.write("b.jsonl", ordered(3..6));
-        run_with_kills(&job, &["-q", "a.jsonl"], &mut draws, 4);
-        run_with_kills(&job, &["-q", "--at-end", "fire", "b.jsonl"], &mut draws, 2);
+        run_with_kills_in_commits(&job, &["-q", "a.jsonl"], &mut draws, 4);
+        run_with_kills_in_commits(&job, &["-q", "--at-end", "fire", "b.jsonl"], &mut draws, 2);
         let letters = bench.records(&dead);
         let of = |name: &str| {
             let has = |value: &Option<Vec<u8>>| {
@@ -211,7 +238,6 @@ fn brokers_that_are_away_hold_the_epoch() {
     let broker = Broker { state: bench.dir.path("services"), name: "kafka" };
     bench.brokers = broker.start();
     let rows = bench.topic("rows", 2, &[]);
-    // An open transaction, whose records no reader of committed records sees.
     let to = bench.uri(&rows, "?wait=1m");
     let job = Job::new("topics-away", &["--late", "null:", "--to", &to]);
     job.dir.write("a.jsonl", ordered(0..600));
@@ -219,9 +245,8 @@ fn brokers_that_are_away_hold_the_epoch() {
     bench.produce([BaseRecord::to(&rows).key(&b"k"[..]).payload(&b"{}"[..])]);
     let begin = |args: &[&str]| {
         let run = job.start(&[&["--checkpoint-every", "1ms"], args].concat());
-        let entries = || std::fs::read_dir(job.dir.path("state/log")).map_or(0, Iterator::count);
-        let before = entries();
-        eventually("an epoch is complete", || entries() > before + 1);
+        let before = entries(&job);
+        eventually("an epoch is complete", || entries(&job) > before + 1);
         run
     };
     let mut held = begin(&["a.jsonl"]);
