@@ -122,7 +122,7 @@ fn epochs_of_older_versions_move_to_a_table_of_another_name() {
     make_old_tables(&bench);
     sql(
         &bench,
-        "INSERT INTO pipeline_checkpoints VALUES ('id/to-0', NULL, NULL, NULL, 7, 3, now()), ('id/late', 1, 2)",
+        "INSERT INTO pipeline_checkpoints VALUES ('id/to-0', NULL, NULL, NULL, 7, 3, now()), ('id/late', 1, 2, now(), NULL, NULL, NULL)",
     );
     bench.run(Kind::Event, &[]);
     let epochs = "SELECT output || ' ' || run || ' ' || epoch FROM checkpoint_epochs";
