@@ -270,6 +270,12 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Returns the positions that the first stage has saved in an epoch; empty if it has none.
+    pub fn positions(&self, epoch: Epoch) -> Result<Vec<u8>> {
+        let first = self.header.stages.first().unwrap_or(&self.own.stage);
+        Ok(self.directory.note(epoch, &part_name(first, POSITIONS))?.unwrap_or_default())
+    }
+
     /// Whether the last stage has completed an epoch. Errors: exit status 75 if a newer run has begun.
     pub fn is_complete(&mut self, epoch: Epoch) -> Result<bool> {
         while self.directory.has_entry(self.last_entry + 1) {

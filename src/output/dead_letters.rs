@@ -3,7 +3,7 @@
 //! The stage buffers and writes two kinds of letters together: letters of the source (records that could not become rows),
 //! and letters of the stage (rows that it or an output rejected). The first row or a full buffer opens the output.
 
-use super::epochs::EpochPlan;
+use super::epochs::{CompleteEpoch, EpochPlan};
 use super::{Output, OutputPlan, OutputReport, stamped};
 use crate::checkpoint::log::EpochPart;
 use crate::console::Faulty;
@@ -467,9 +467,9 @@ impl DeadLetters {
     }
 
     /// Writes the letters of a complete epoch to the output.
-    pub fn commit_epoch(&mut self, epoch: Epoch, parts: &[EpochPart]) -> Result<()> {
+    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<()> {
         let Some(output) = self.output() else { return Ok(()) };
-        for rejected in output.commit_epoch(epoch, parts)? {
+        for rejected in output.commit_epoch(complete)? {
             self.lose(&rejected.fault, is_of_output(&rejected.row, 0));
         }
         Ok(())

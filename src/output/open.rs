@@ -1,6 +1,6 @@
 //! An open output: rows and control messages to a file, a store or a topic, or into the outbox of an epoch.
 
-use super::epochs::{EpochOutput, RejectedRow};
+use super::epochs::{CompleteEpoch, EpochOutput, RejectedRow};
 use super::file::Plain;
 use super::report::OutputReport;
 use crate::checkpoint::log::EpochPart;
@@ -115,9 +115,9 @@ impl Output {
     }
 
     /// Writes the rows of a complete epoch; returns those that the target could not hold.
-    pub fn commit_epoch(&mut self, epoch: Epoch, parts: &[EpochPart]) -> Result<Vec<RejectedRow>> {
+    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<Vec<RejectedRow>> {
         let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(vec![]) };
-        let rejected = output.commit(epoch, parts).map_err(|error| error.at(self.name.clone()))?;
+        let rejected = output.commit(complete).map_err(|error| error.at(self.name.clone()))?;
         self.rejected += rejected.len() as u64;
         Ok(rejected)
     }
@@ -150,7 +150,7 @@ impl Output {
             OpenTarget::Kafka(topic) => {
                 return topic.write(batch, headers);
             }
-            OpenTarget::Epochs(output) => output.write(batch).map_err(|error| error.at(name.clone()))?,
+            OpenTarget::Epochs(output) => output.write(batch, headers).map_err(|error| error.at(name.clone()))?,
             OpenTarget::Store { kind, sink } => {
                 let before = sink.counts().taken;
                 let written = sink.write(*kind, batch).map_err(|error| error.at(name.clone()));
@@ -188,6 +188,7 @@ impl Output {
         match &mut self.sink {
             OpenTarget::Store { sink, .. } => sink.tick().map_err(|error| error.at(self.name.clone())),
             OpenTarget::Kafka(topic) => topic.tick(),
+            OpenTarget::Epochs(output) => output.tick(),
             _ => Ok(()),
         }
     }

@@ -11,7 +11,9 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions, Format, Notes};
 use crate::frame::Encoder as FrameEncoder;
+use crate::kafka::client::Topics;
 use crate::kafka::produce::KafkaOutput;
+use crate::kafka::produce::epochs::EpochTopic;
 use crate::kafka::produce::format::form;
 use crate::kafka::produce::limit::{Limit, RowLimit};
 use crate::kind::event::has_raw;
@@ -134,7 +136,10 @@ impl OutputPlan {
     pub fn check_epochs(&self, io: &Io) -> Result<()> {
         let why = match &self.place {
             Destination::Null | Destination::Store(..) => return Ok(()),
-            Destination::Kafka(..) => "expected a file, a store or null:, found a topic",
+            Destination::Kafka(address, _) if address.options.form == Some(Form::Frames) => {
+                "expected format=json or format=avro, found format=frames"
+            }
+            Destination::Kafka(..) => return Ok(()),
             Destination::Standard(format) if format.is_frames() && io.has_pipe() => return Ok(()),
             Destination::Standard(format) if format.is_frames() => "expected a pipe to the next stage, found none",
             Destination::File(_, format) if format.is_frames() => "expected text or a store, found a file of frames",
@@ -253,7 +258,7 @@ impl OutputPlan {
 
     /// Opens it for rows of `schema`. Errors: exit status 2 if a store does not hold rows of this kind.
     pub fn open(self, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
-        let Self { name, place, spec, epochs, .. } = self;
+        let Self { name, place, spec, mut epochs, .. } = self;
         let up = Up::new(&run.metrics, &name);
         let is_remote = place.is_remote();
         let (parts, schema) = OutputParts::of(schema, place.is_framed());
@@ -267,9 +272,14 @@ impl OutputPlan {
                 let file = Plain::create(path, format, spec.overwrite, run)?;
                 encoded(file, format, schema, &spec, &run.console)?
             }
-            Destination::Kafka(address, limit) => {
-                OpenTarget::Kafka(Box::new(KafkaOutput::open(&address, limit, up.clone(), schema, run)?))
-            }
+            Destination::Kafka(address, limit) => match epochs.take() {
+                None => OpenTarget::Kafka(Box::new(KafkaOutput::open(&address, limit, up.clone(), schema, run)?)),
+                Some(plan) => {
+                    let topic = EpochTopic::open(&Topics::new(&address, run), limit, up.clone(), schema, &plan.key())?;
+                    let target = EpochTarget::Topic(Box::new(topic));
+                    OpenTarget::Epochs(Box::new(EpochOutput::new(plan, target, run.io.disk())))
+                }
+            },
             Destination::Store(store, location) => {
                 let kind =
                     Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: expected rows of a known kind")))?;

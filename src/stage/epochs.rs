@@ -16,7 +16,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Barrier;
 use crate::metrics;
 use crate::op::window::watermark::ContinuedInput;
+use crate::output::epochs::CompleteEpoch;
 use crate::run::Run;
+use crate::source::positions::partition_positions;
 use crate::store::Epoch;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -45,11 +47,19 @@ pub struct Epochs {
 struct SealedEpoch {
     epoch: Epoch,
     parts: Vec<EpochPart>,
+    /// The watermark of the operator at its end (µs).
+    watermark: Option<i64>,
     /// The monotonic time at which its end began.
     start: Duration,
     bytes: u64,
     /// Whether a message has said that it takes long.
     is_reported: bool,
+}
+
+impl SealedEpoch {
+    fn of(epoch: Epoch, parts: Vec<EpochPart>, watermark: Option<i64>) -> Self {
+        Self { epoch, parts, watermark, start: Duration::ZERO, bytes: 0, is_reported: false }
+    }
 }
 
 impl Epochs {
@@ -89,15 +99,23 @@ impl Epochs {
     }
 
     /// Commits the restored epoch again: a killed run may have committed it to some outputs only.
-    pub fn recover(&mut self, outputs: &mut Outputs) -> Result<()> {
+    pub fn recover(&mut self, operator: &dyn Operator, outputs: &mut Outputs) -> Result<()> {
         let Some(restored) = self.checkpoint.restored() else { return Ok(()) };
         let epoch = restored.epoch;
         if restored.is_committed {
             // The letters of rejected rows were in the epoch after it, which is lost.
             return outputs.push_rejected_in(epoch);
         }
-        outputs.commit_epoch(epoch, &restored.parts)?;
+        let sealed = SealedEpoch::of(epoch, restored.parts.clone(), operator.watermark());
+        self.commit_outputs(&sealed, outputs)?;
         self.checkpoint.committed(epoch)
+    }
+
+    /// Writes the rows of a complete epoch to every output, with what databases store of its positions.
+    fn commit_outputs(&self, sealed: &SealedEpoch, outputs: &mut Outputs) -> Result<()> {
+        let SealedEpoch { epoch, parts, watermark, .. } = sealed;
+        let positions = partition_positions(&self.checkpoint.positions(*epoch)?, &self.run.pipeline, *watermark)?;
+        outputs.commit_epoch(CompleteEpoch { epoch: *epoch, parts, positions: &positions })
     }
 
     /// Ends the epoch in progress: the operator has taken the rows before `positions`, and no others. The last stage commits it.
@@ -115,7 +133,7 @@ impl Epochs {
         let outboxes = outputs.seal_epoch(next)?;
         let own = self.checkpoint.seal(&state, positions, outboxes)?;
         let bytes = own.parts.iter().map(|part| part.bytes).sum();
-        let sealed = SealedEpoch { epoch, parts: own.parts.clone(), start, bytes, is_reported: false };
+        let sealed = SealedEpoch { start, bytes, ..SealedEpoch::of(epoch, own.parts.clone(), operator.watermark()) };
         if self.checkpoint.has_readers() {
             self.sealed.push_back(sealed);
             return Ok(Some(Barrier { run: epoch.run, number: epoch.number }));
@@ -126,8 +144,8 @@ impl Epochs {
 
     /// Commits a complete epoch.
     fn commit(&mut self, sealed: &SealedEpoch, outputs: &mut Outputs) -> Result<()> {
-        let SealedEpoch { epoch, parts, start, bytes, .. } = sealed;
-        outputs.commit_epoch(*epoch, parts)?;
+        self.commit_outputs(sealed, outputs)?;
+        let SealedEpoch { epoch, start, bytes, .. } = sealed;
         self.checkpoint.committed(*epoch)?;
         let now = self.run.clock.monotonic();
         self.due = now + self.every.unwrap_or_default();
@@ -163,8 +181,9 @@ impl Epochs {
                 }
                 if self.every.is_some() && waited >= SLOW && !std::mem::replace(&mut first.is_reported, true) {
                     let seconds = waited.as_secs();
-                    let line =
-                        format!("epoch ({run}, {number}) is not complete after {seconds} s: a later stage is slow");
+                    let line = format!(
+                        "epoch ({run}, {number}) is not complete after {seconds} s: a later stage is slow, or takes no part"
+                    );
                     self.run.console.say(line);
                 }
                 break;

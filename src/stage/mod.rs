@@ -267,7 +267,7 @@ impl Stage {
         self.outputs.open(stamped(&schema, &self.run), side, self.source.counts().taken)?;
         if let Some(epochs) = &mut self.epochs {
             operator = epochs.restore(operator, self.source.continued_inputs())?;
-            epochs.recover(&mut self.outputs)?;
+            epochs.recover(operator.as_ref(), &mut self.outputs)?;
         }
         if is_report {
             self.outputs.progress = ProgressLine::new(&self.run, self.options.quiet);

@@ -46,6 +46,11 @@ pub trait Operator {
         false
     }
 
+    /// Returns its watermark (µs), up to which it has written all results; `None` without one.
+    fn watermark(&self) -> Option<i64> {
+        None
+    }
+
     /// Returns its serialized state; empty if it has none.
     fn snapshot(&mut self) -> Vec<u8> {
         vec![]

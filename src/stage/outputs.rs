@@ -16,7 +16,7 @@ use crate::kind::dead::Fault;
 use crate::kind::dead::Rejected;
 use crate::metrics::{self, Metrics};
 use crate::output::dead_letters::DeadLetters;
-use crate::output::epochs::{EpochPlan, RejectedRow};
+use crate::output::epochs::{CompleteEpoch, EpochPlan, RejectedRow};
 use crate::output::{Output, OutputPlan, OutputReport, given_up};
 use crate::run::Run;
 use crate::store::Epoch;
@@ -202,12 +202,12 @@ impl Outputs {
     }
 
     /// Writes the rows of a complete epoch to every output. Rows that one cannot hold become dead letters of the epoch in progress.
-    pub fn commit_epoch(&mut self, epoch: Epoch, parts: &[EpochPart]) -> Result<()> {
+    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<()> {
         for output in self.outputs.iter_mut().chain(&mut self.side) {
-            let rejected = output.commit_epoch(epoch, parts)?;
+            let rejected = output.commit_epoch(complete)?;
             push_rejected(&rejected, &mut self.dead, &mut self.refused)?;
         }
-        self.dead.commit_epoch(epoch, parts)
+        self.dead.commit_epoch(complete)
     }
 
     /// Makes dead letters of the rows of a committed epoch that outputs could not hold.

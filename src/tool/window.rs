@@ -419,6 +419,10 @@ impl Operator for Windows {
         Ok(Counts::default())
     }
 
+    fn watermark(&self) -> Option<i64> {
+        self.window.watermark().get()
+    }
+
     fn snapshot(&mut self) -> Vec<u8> {
         self.window.snapshot()
     }

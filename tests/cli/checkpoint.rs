@@ -124,7 +124,7 @@ pub fn assert_same(found: &Results, expected: &Results, context: &str) {
 }
 
 /// Cuts lines into files.
-fn cut(dir: &Dir, bytes: &[u8], files: &[(&str, usize)]) {
+pub fn cut(dir: &Dir, bytes: &[u8], files: &[(&str, usize)]) {
     let mut rest = bytes;
     for (name, lines) in files {
         let end = memchr::memchr_iter(b'\n', rest).nth(lines - 1).map_or(rest.len(), |at| at + 1);
@@ -151,7 +151,7 @@ pub fn run_with_kills(job: &Job, args: &[&str], draws: &mut Draws, times: u64) -
 }
 
 /// Events in the order of their times, so that none is late for a window that another file has closed.
-fn ordered(minutes: std::ops::Range<i64>) -> String {
+pub fn ordered(minutes: std::ops::Range<i64>) -> String {
     let line = |second: i64| {
         let at = format!("2026-01-01T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60);
         let (user, kind) = (second / 40 % 7, ["view", "buy"][usize::from(second % 3 == 0)]);
@@ -452,11 +452,10 @@ fn what_a_checkpoint_cannot_hold_is_a_usage_error_before_anything_is_made() {
     job.dir.write("a.jsonl", ordered(0..5));
     for (args, words) in [
         (&["-", "--to", "o.jsonl"][..], "expected topics or files that end"),
-        (&["a.jsonl"], "found frames"),
         (&["a.jsonl", "--to", "o.parquet"], "expected a file that is appended to"),
         (&["a.jsonl", "--to", "o.jsonl", "--overwrite"], "expected a file that is appended to"),
-        (&["a.jsonl", "--to", "kafka://localhost:1/t"], "found a topic"),
-        (&["a.jsonl", "--to", "o.jsonl", "--late", "late.frames"], "found frames"),
+        (&["a.jsonl", "--to", "kafka://localhost:1/t?format=frames"], "found format=frames"),
+        (&["a.jsonl", "--to", "o.jsonl", "--late", "late.frames"], "found a file of frames"),
     ] {
         let said = job.run(args).ends_with(2).stderr();
         assert!(said.contains("--checkpoint") && said.contains(words), "{args:?}: {said}");
@@ -473,17 +472,18 @@ fn a_damaged_epoch_stops_the_run_and_changes_nothing() {
     job.dir.write("b.jsonl", ordered(5..10));
     job.run(&["-q", "a.jsonl"]).succeeds();
     let before = job.results();
-    let state = job.dir.path("state/epochs/1-1/state");
+    let state = job.dir.path("state/epochs/1-1/1-evt-window.state");
     let mut bytes = std::fs::read(&state).expect("the state");
     bytes[20] ^= 1;
     std::fs::write(&state, bytes).expect("written");
     let said = job.dir.run("evt-view", &["state"]).ends_with(65).text();
     assert!(
-        said.contains("epoch (1, 1)") && said.contains("damaged: state/epochs/1-1/state: expected the checksum"),
+        said.contains("epoch (1, 1)")
+            && said.contains("damaged: state/epochs/1-1/1-evt-window.state: expected the checksum"),
         "{said}"
     );
     let said = job.run(&["-q", "b.jsonl"]).ends_with(65).stderr();
-    assert!(said.contains("state/epochs/1-1/state: expected the checksum"), "{said}");
+    assert!(said.contains("state/epochs/1-1/1-evt-window.state: expected the checksum"), "{said}");
     assert_same(&job.results(), &before, "after an error");
 }
 

@@ -4,12 +4,16 @@ use crate::error::{Error, Result};
 use crate::ingest::Ingest;
 use crate::input::content::{FileContent, IdentifiedFile, identify};
 use crate::run::Run;
+use crate::store::PartitionPosition;
 use crate::uri::Uri;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Files whose positions are kept. The oldest are forgotten first: one of them would be read again.
 const FILES_MAX: usize = 100_000;
+/// Files whose positions databases get with each epoch: those that were read last.
+const FILES_SHOWN: usize = 1000;
 /// The least length (bytes) of a content by which a longer file of another name is known.
 const RENAMED_MIN: u64 = 1 << 10;
 
@@ -143,6 +147,21 @@ impl FilePositions {
         self.note(ingest)?;
         Ok(&self.files)
     }
+}
+
+/// Returns the positions of files as databases store them. Of two files with one name the last one counts.
+pub fn partition_positions(files: &[FilePosition], pipeline: &str, watermark: Option<i64>) -> Vec<PartitionPosition> {
+    let mut found = BTreeMap::new();
+    for FilePosition { name, last, partitions, .. } in &files[files.len().saturating_sub(FILES_SHOWN)..] {
+        let Some(offset) = last.checked_add(1).filter(|offset| *offset >= 0) else { continue };
+        let watermark = match watermark {
+            Some(i64::MAX) => partitions.iter().map(|partition| partition.stream_time).max(),
+            other => other,
+        };
+        let (group, topic) = (pipeline.to_owned(), name.clone());
+        found.insert(name, PartitionPosition { group, topic, partition: 0, offset, watermark });
+    }
+    found.into_values().collect()
 }
 
 /// Returns the length of a file; 0 if it is gone.

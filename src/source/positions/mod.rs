@@ -10,6 +10,7 @@ use crate::kind::Kind;
 use crate::kind::event::has_raw;
 use crate::op::window::watermark::ContinuedInput;
 use crate::run::Run;
+use crate::store::PartitionPosition;
 use crate::uri::Uri;
 use arrow::datatypes::Schema;
 use files::{FilePosition, FilePositions};
@@ -45,13 +46,35 @@ pub struct Positions {
     frames: Option<FrameSchema>,
 }
 
+/// Returns the positions in a part of a checkpoint as databases store them, with the watermark of the stage: each partition once, sorted
+/// by group, topic and number. `pipeline` is the group of files, and of topics without one.
+///
+/// After the end of all windows the watermark of a partition is its stream time.
+pub fn partition_positions(part: &[u8], pipeline: &str, watermark: Option<i64>) -> Result<Vec<PartitionPosition>> {
+    let saved = Saved::parse(part)?;
+    let mut found = topics::partition_positions(&saved.topics, pipeline, watermark);
+    let key = |position: &PartitionPosition| (position.group.clone(), position.topic.clone(), position.partition);
+    let files = files::partition_positions(&saved.files, pipeline, watermark);
+    found.extend(files);
+    found.sort_by_key(key);
+    found.dedup_by_key(|position| key(position));
+    Ok(found)
+}
+
+impl Saved {
+    /// Reads a part of a checkpoint; an empty part has no positions. Errors: exit status 65 if it is damaged.
+    fn parse(part: &[u8]) -> Result<Self> {
+        match part.is_empty() {
+            true => Ok(Self::default()),
+            false => serde_json::from_slice(part).map_err(|error| Error::corrupt("positions").because(error)),
+        }
+    }
+}
+
 impl Positions {
     /// Continues at the positions in a part of a checkpoint; an empty part has none. Errors: exit status 65 if it is damaged.
     pub fn restore(part: &[u8]) -> Result<Self> {
-        let saved = match part.is_empty() {
-            true => Saved::default(),
-            false => serde_json::from_slice(part).map_err(|error| Error::corrupt("positions").because(error))?,
-        };
+        let saved = Saved::parse(part)?;
         Ok(Self {
             files: FilePositions::new(saved.files),
             topics: TopicPositions::new(saved.topics),

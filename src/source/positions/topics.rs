@@ -3,9 +3,11 @@
 use crate::error::{Error, Result};
 use crate::input::Reached;
 use crate::op::window::watermark::ContinuedInput;
+use crate::store::PartitionPosition;
 use crate::uri::Uri;
 use crate::uri::kafka::{Bound, KeptPosition};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// How far a partition of a topic is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +20,9 @@ pub struct TopicPosition {
     stream_time: Option<i64>,
     /// The number of the input that read it last.
     input: u32,
+    /// The group of that input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
 }
 
 /// The positions of topics. Those of topics that a run does not read stay.
@@ -25,12 +30,14 @@ pub struct TopicPosition {
 pub struct TopicPositions {
     positions: Vec<TopicPosition>,
     continued: Vec<ContinuedInput>,
+    /// The groups of the inputs, by number.
+    groups: BTreeMap<u32, String>,
 }
 
 impl TopicPositions {
     /// Continues at `positions`.
     pub fn new(positions: Vec<TopicPosition>) -> Self {
-        Self { positions, continued: vec![] }
+        Self { positions, ..Self::default() }
     }
 
     /// Returns the inputs with topics that start at their positions. Errors: exit status 2 if two inputs read topics of the same
@@ -46,6 +53,7 @@ impl TopicPositions {
                 return Err(Error::usage(format!("{topics}: {why}, found {topic} twice")));
             }
             names.extend(&named.topics);
+            self.groups.extend(named.options.group.clone().map(|group| (number, group)));
             let mut kept = vec![];
             for (index, topic) in address.topics.iter().enumerate() {
                 for position in self.positions.iter().filter(|position| position.topic == *topic) {
@@ -71,17 +79,15 @@ impl TopicPositions {
 
     /// Notes how far an input is read.
     pub fn note(&mut self, input: u32, reached: &[Reached]) {
+        let group = self.groups.get(&input);
         for Reached { topic, partition, next, stream_time, .. } in reached {
+            let (next, stream_time, group) = (*next, *stream_time, group.cloned());
+            let position =
+                TopicPosition { topic: topic.clone(), partition: *partition, next, stream_time, input, group };
             let is_it = |known: &&mut TopicPosition| known.topic == *topic && known.partition == *partition;
             match self.positions.iter_mut().find(is_it) {
-                Some(known) => (known.next, known.stream_time, known.input) = (*next, *stream_time, input),
-                None => self.positions.push(TopicPosition {
-                    topic: topic.clone(),
-                    partition: *partition,
-                    next: *next,
-                    stream_time: *stream_time,
-                    input,
-                }),
+                Some(known) => *known = position,
+                None => self.positions.push(position),
             }
         }
     }
@@ -90,6 +96,18 @@ impl TopicPositions {
     pub fn save(&self) -> &[TopicPosition] {
         &self.positions
     }
+}
+
+/// Returns the positions of topics as databases store them.
+pub fn partition_positions(topics: &[TopicPosition], pipeline: &str, watermark: Option<i64>) -> Vec<PartitionPosition> {
+    let position = |topic: &TopicPosition| PartitionPosition {
+        group: topic.group.clone().unwrap_or_else(|| pipeline.to_owned()),
+        topic: topic.topic.clone(),
+        partition: topic.partition,
+        offset: topic.next,
+        watermark: if watermark == Some(i64::MAX) { topic.stream_time } else { watermark },
+    };
+    topics.iter().map(position).collect()
 }
 
 #[cfg(test)]
@@ -101,7 +119,7 @@ mod tests {
     }
 
     fn position(topic: &str, partition: i32, next: i64, input: u32) -> TopicPosition {
-        TopicPosition { topic: topic.to_owned(), partition, next, stream_time: Some(next * 10), input }
+        TopicPosition { topic: topic.to_owned(), partition, next, stream_time: Some(next * 10), input, group: None }
     }
 
     fn kept(input: &Uri) -> Option<Vec<KeptPosition>> {
