@@ -291,7 +291,7 @@ impl Args {
         };
         let emit = if emit == EmitArg::Final { Emit::Final } else { Emit::Panes };
         let operator = Windows {
-            window: Window::new(Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit }),
+            window: Window::new(Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory: None }),
             stall: StallMonitor::new(idle_after, now),
             late: Late::new(self.late_partial, why),
             results: Results::default(),
