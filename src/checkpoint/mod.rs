@@ -11,19 +11,23 @@
 //!
 //! - `log.rs`: the entries of the log. The run that writes the greatest entry is the newest; any other run is fenced.
 //! - `directory.rs`: a checkpoint in a directory. `part.rs`: files with a checksum, and outboxes.
+//! - `state_files.rs`: files for state beyond `--memory`.
 //! - `show.rs`: what evt-view shows of a checkpoint.
 
 pub mod directory;
 pub mod log;
 pub mod part;
 pub mod show;
+pub mod state_files;
 
 use self::directory::CheckpointDir;
 use self::log::{Complete, Entry, EpochPart, OutputName, Start, check_outputs};
+use self::state_files::CheckpointFiles;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::store::Epoch;
 use crate::time::format_instant;
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -60,6 +64,8 @@ pub struct Checkpoint {
     /// Complete epochs, the last one at the end.
     complete: Vec<Epoch>,
     restored: Option<Restored>,
+    /// The files of state that epochs have, by name.
+    files: BTreeMap<String, EpochPart>,
 }
 
 /// The epoch that a run continues.
@@ -114,9 +120,20 @@ impl Checkpoint {
         if !directory.put(number, &start)? {
             return Err(fenced(&directory, number));
         }
+        directory.clear_state()?;
         let complete = complete.iter().map(|complete| complete.epoch).collect();
         let epoch = Epoch { run: number, number: 1 };
-        Ok(Self { directory, id, options, outputs, epoch, last_entry: number, complete, restored })
+        Ok(Self {
+            directory,
+            id,
+            options,
+            outputs,
+            epoch,
+            last_entry: number,
+            complete,
+            restored,
+            files: BTreeMap::new(),
+        })
     }
 
     /// Returns the id of the checkpoint, which all of its runs share.
@@ -142,6 +159,26 @@ impl Checkpoint {
     /// Returns the epoch that the run continues; `None` if it is the first.
     pub fn restored(&self) -> Option<&Restored> {
         self.restored.as_ref()
+    }
+
+    /// Returns the files of state of this run.
+    pub fn state_files(&self) -> CheckpointFiles {
+        CheckpointFiles::new(
+            self.directory.clone(),
+            self.epoch.run,
+            self.restored.as_ref().map(|restored| restored.epoch),
+        )
+    }
+
+    /// Makes these files of state parts of the epoch in progress, without writing their bytes again. Errors: exit status 74.
+    pub fn keep_files(&mut self, names: &[String]) -> Result<Vec<EpochPart>> {
+        self.files.retain(|name, _| names.contains(name));
+        for name in names {
+            let known = self.files.get(name);
+            let part = self.directory.link_part(self.epoch, name, known)?;
+            self.files.insert(name.clone(), part);
+        }
+        Ok(self.files.values().cloned().collect())
     }
 
     /// Completes the epoch in progress: writes its state and positions, and then the entry that names all of its files. From now on

@@ -35,7 +35,8 @@ impl Epochs {
     }
 
     /// Returns `operator` with the state of the restored epoch. Errors: exit status 78 if it was saved with other options.
-    pub fn restore(&self, operator: Box<dyn Operator>) -> Result<Box<dyn Operator>> {
+    pub fn restore(&self, mut operator: Box<dyn Operator>) -> Result<Box<dyn Operator>> {
+        operator.set_storage(Box::new(self.checkpoint.state_files()));
         match self.checkpoint.restored() {
             Some(restored) => {
                 operator.restore(&restored.state).map_err(|error| error.at(self.checkpoint.directory().name()))
@@ -60,9 +61,11 @@ impl Epochs {
         let start = self.run.clock.monotonic();
         let epoch = self.checkpoint.epoch();
         let next = Epoch { number: epoch.number + 1, ..epoch };
+        let files = operator.state_files()?;
         let state = operator.snapshot();
         let parts = outputs.seal_epoch(next)?;
-        let bytes = self.checkpoint.complete(&state, positions, parts.clone(), self.run.clock.now())?;
+        let all = parts.iter().cloned().chain(self.checkpoint.keep_files(&files)?).collect();
+        let bytes = self.checkpoint.complete(&state, positions, all, self.run.clock.now())?;
         outputs.commit_epoch(epoch, &parts)?;
         self.checkpoint.committed()?;
         let now = self.run.clock.monotonic();

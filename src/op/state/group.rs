@@ -1,9 +1,11 @@
 //! The state of a group of metrics: in memory, or in files once it is too large.
 
 use super::shard::{Emitter, Firing, Shard, delay};
-use super::spilled::{Arrivals, GroupContext, Spilled};
+use super::spilled::{Arrivals, GroupContext, Members, Spilled};
+use super::storage::StateStorage;
 use crate::error::Result;
 use crate::expr::Dimension;
+use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::key;
 use crate::op::window::metric::Emit;
 use crate::op::window::outcome::Outcome;
@@ -112,11 +114,43 @@ impl GroupState {
         Ok(())
     }
 
-    /// Reads all states in files, so that what is known of their windows is exact.
+    /// Reads all sessions in files, so that what is known of them is exact.
     pub(crate) fn settle(&mut self, context: &mut GroupContext<'_>) -> Result<()> {
+        let is_session =
+            |running: &Running| matches!(&running.windows, Windows::Away(away) if away.session_rule().is_some());
         match &mut self.spilled {
-            Some(spilled) => spilled.visit(&mut self.shard, context, None),
-            None => Ok(()),
+            Some(spilled) if self.shard.running.iter().any(is_session) => spilled.visit(&mut self.shard, context, None),
+            _ => Ok(()),
         }
+    }
+
+    /// Writes the rows that wait for a log, and returns the names of all files.
+    pub(crate) fn files(&mut self, context: &mut GroupContext<'_>) -> Result<Vec<String>> {
+        let Some(spilled) = &mut self.spilled else { return Ok(vec![]) };
+        spilled.flush(context)?;
+        Ok(spilled.files().into_keys().map(str::to_owned).collect())
+    }
+
+    /// Saves which files hold the state; no row waits for a log.
+    pub(crate) fn snapshot_files(&self) -> Option<Vec<u8>> {
+        let mut out = Writer::default();
+        self.spilled.as_ref()?.snapshot(&mut out);
+        Some(out.finish())
+    }
+
+    /// Restores what [`GroupState::snapshot_files`] saved. Each metric has its own saved form afterwards.
+    pub(crate) fn restore_files(
+        &mut self,
+        members: Members<'_>,
+        emit: Emit,
+        storage: &mut dyn StateStorage,
+        saved: &[u8],
+    ) -> Result<()> {
+        let mut saved = Reader::new(saved);
+        self.spilled = Some(Spilled::restore(members, storage, &mut saved)?);
+        for (running, metric) in self.shard.running.iter_mut().zip(members.each()) {
+            running.windows = Windows::Away(running.away(delay(emit, metric), None));
+        }
+        saved.finish()
     }
 }

@@ -160,6 +160,13 @@ impl Window {
         &self.ended
     }
 
+    /// Lets state beyond the bound of memory go to `storage`; nothing is there yet.
+    pub fn set_storage(&mut self, storage: Box<dyn StateStorage>) {
+        if let Some(memory) = &mut self.options.memory {
+            memory.storage = storage;
+        }
+    }
+
     /// Returns the options.
     pub fn into_options(self) -> Options {
         self.options
@@ -401,13 +408,33 @@ impl Window {
         self.fire(emit)
     }
 
-    /// Returns the state as bytes, and the files that it refers to ([`Window::files`]).
+    /// Writes rows that wait for state in files, and returns the names of the files that the next snapshot refers to.
+    pub fn files(&mut self) -> Result<Vec<String>> {
+        let (fired, limit) = (self.fired_bound(), self.share());
+        let mut names = vec![];
+        for Group { metrics, state } in &mut self.groups {
+            let Some(memory) = &mut self.options.memory else { break };
+            let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
+            names.extend(state.files(&mut GroupContext { members, storage: memory.storage.as_mut(), limit })?);
+        }
+        Ok(names)
+    }
+
+    /// Returns the state as bytes. State in files is in those that [`Window::files`] has just returned.
     pub fn snapshot(&mut self) -> Vec<u8> {
         let mut out = Writer::default();
         out.byte(VERSION);
         out.text(&self.fingerprint());
         self.watermark.snapshot(&mut out);
         out.optional(self.fired);
+        let files: Vec<_> =
+            self.groups.iter().filter_map(|group| Some((group, group.state.snapshot_files()?))).collect();
+        out.count(files.len());
+        for (Group { metrics, .. }, state) in files {
+            out.count(metrics.len());
+            metrics.iter().for_each(|metric| out.text(&self.options.metrics[*metric].text));
+            out.bytes(&state);
+        }
         out.count(self.members.len());
         for (metric, (group, member)) in self.options.metrics.iter().zip(&self.members) {
             let shard = &mut self.groups[*group].state.shard;
@@ -426,6 +453,30 @@ impl Window {
         format!("out_of_orderness {bound} explicit {explicit} emit {:?}", self.options.emit)
     }
 
+    /// Restores the groups whose state is in files.
+    fn restore_files(&mut self, saved: &mut Reader<'_>) -> Result<()> {
+        let fired = self.fired_bound();
+        for _ in 0..saved.count()? {
+            let texts = (0..saved.count()?).map(|_| saved.text()).collect::<Result<Vec<_>>>()?;
+            let state = saved.bytes()?;
+            let Options { metrics, emit, memory, .. } = &mut self.options;
+            let Some(memory) = memory else {
+                return Err(Error::config("expected --memory, because the checkpoint has state in files"));
+            };
+            let is_same =
+                |group: &&mut Group| texts.iter().eq(group.metrics.iter().map(|metric| &metrics[*metric].text));
+            let Some(group) = self.groups.iter_mut().find(is_same) else {
+                let texts = texts.join("; ");
+                return Err(Error::config(format!(
+                    "expected these metrics, whose state is in files, and no others with their dimensions and windows: {texts}"
+                )));
+            };
+            let members = Members { metrics, indexes: &group.metrics, fired };
+            group.state.restore_files(members, *emit, memory.storage.as_mut(), state)?;
+        }
+        Ok(())
+    }
+
     /// Restores an operator from the bytes of [`Window::snapshot`]. A metric that is not in the snapshot begins with
     /// the first window after it.
     pub fn restore(options: Options, bytes: &[u8]) -> Result<Self> {
@@ -440,6 +491,9 @@ impl Window {
         }
         restored.watermark = Watermark::restore(restored.options.watermark, version != WITHOUT_INPUTS, &mut saved)?;
         restored.fired = saved.optional()?;
+        if version == VERSION {
+            restored.restore_files(&mut saved)?;
+        }
         let begins = restored.watermark.stream_time();
         let running = restored.groups.iter_mut().flat_map(|group| &mut group.state.shard.running);
         running.for_each(|running| running.since = begins);

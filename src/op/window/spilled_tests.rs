@@ -37,6 +37,8 @@ fn compare(
     let expected: Outcomes = run(&make, events, splits, false);
     let found = run(&|| bounded(make(), bytes, &storage), events, splits, false);
     prop_assert_eq!(&found, &expected);
+    let cut = run(&|| bounded(make(), bytes, &storage), events, splits, true);
+    prop_assert_eq!(&cut, &expected, "saved and restored before each batch");
     let (written, left) = storage.files();
     prop_assert_eq!(left, 0, "no file is left");
     Ok(written)

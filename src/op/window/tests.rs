@@ -123,6 +123,7 @@ pub(super) fn run(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize]
         }
         if cut {
             add(&mut counts, &window.counts());
+            window.files().unwrap();
             let saved = window.snapshot();
             assert_eq!(saved, window.snapshot(), "a snapshot changes nothing");
             window = Window::restore(make(), &saved).unwrap();
