@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::op::state::storage::{NewStateFile, StateFile, StateStorage};
 use crate::store::Epoch;
 use crate::store::disk::{Disk, DiskFile};
+use std::cell::Cell;
 use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
@@ -22,12 +23,13 @@ pub struct TemporaryFiles {
     disk: Disk,
     directory: PathBuf,
     made: u64,
+    written: Rc<Cell<u64>>,
 }
 
 impl TemporaryFiles {
     /// Makes files in `TMPDIR`; creates nothing.
     pub fn new(disk: Disk) -> Self {
-        Self { disk, directory: std::env::temp_dir(), made: 0 }
+        Self { disk, directory: std::env::temp_dir(), made: 0, written: Rc::default() }
     }
 }
 
@@ -37,7 +39,18 @@ impl StateStorage for TemporaryFiles {
         let name = format!("{}: state beyond --memory (TMPDIR)", self.directory.display());
         let file = self.disk.change(|| tempfile::tempfile_in(&self.directory));
         let file = self.disk.file(file.map_err(|error| Error::io(name.clone(), &error))?);
-        Ok(Box::new(NewFile { file, name, key: self.made.to_string(), length: 0, path: None }))
+        Ok(Box::new(NewFile {
+            file,
+            name,
+            key: self.made.to_string(),
+            length: 0,
+            path: None,
+            written: self.written.clone(),
+        }))
+    }
+
+    fn written(&self) -> u64 {
+        self.written.get()
     }
 
     fn open(&mut self, name: &str) -> Result<Rc<dyn StateFile>> {
@@ -53,12 +66,13 @@ pub struct CheckpointFiles {
     /// The epoch that the run continues.
     restored: Option<Epoch>,
     made: u64,
+    written: Rc<Cell<u64>>,
 }
 
 impl CheckpointFiles {
     /// Makes files in `directory` for a run that continues the epoch `restored`.
     pub fn new(directory: CheckpointDir, run: u64, restored: Option<Epoch>) -> Self {
-        Self { directory, run, restored, made: 0 }
+        Self { directory, run, restored, made: 0, written: Rc::default() }
     }
 }
 
@@ -67,7 +81,18 @@ impl StateStorage for CheckpointFiles {
         self.made += 1;
         let key = format!("state-{}-{}", self.run, self.made);
         let (file, path) = self.directory.create_state(&key)?;
-        Ok(Box::new(NewFile { file, name: path.display().to_string(), key, length: 0, path: Some(path) }))
+        Ok(Box::new(NewFile {
+            file,
+            name: path.display().to_string(),
+            key,
+            length: 0,
+            path: Some(path),
+            written: self.written.clone(),
+        }))
+    }
+
+    fn written(&self) -> u64 {
+        self.written.get()
     }
 
     fn open(&mut self, name: &str) -> Result<Rc<dyn StateFile>> {
@@ -124,6 +149,8 @@ struct NewFile {
     length: u64,
     /// Its path, if it has one.
     path: Option<PathBuf>,
+    /// Bytes of all files of the run.
+    written: Rc<Cell<u64>>,
 }
 
 impl NewStateFile for NewFile {
@@ -133,7 +160,8 @@ impl NewStateFile for NewFile {
     }
 
     fn finish(self: Box<Self>) -> Result<Rc<dyn StateFile>> {
-        let Self { file, name, key, length, path } = *self;
+        let Self { file, name, key, length, path, written } = *self;
+        written.set(written.get() + length);
         Ok(match path {
             Some(path) => Rc::new(NamedFile { path, key, length }),
             None => Rc::new(TemporaryFile { file: file.file, name, key, length }),
@@ -163,5 +191,64 @@ impl StateFile for TemporaryFile {
         let mut bytes = vec![0; (at.end - at.start) as usize];
         self.file.read_exact_at(&mut bytes, at.start).map_err(|error| Error::io(self.name.clone(), &error))?;
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::event::column;
+    use crate::op::window::metric::Emit;
+    use crate::op::window::{MemoryBound, Options, Window, spec, watermark};
+    use crate::store::disk::DiskFault;
+    use crate::time::SECOND;
+    use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+    use rustix::io::Errno;
+    use std::sync::Arc;
+
+    /// Returns the result rows of windows and sessions over more keys than fit into the bound.
+    fn results(storage: Option<Box<dyn StateStorage>>) -> Result<Vec<String>> {
+        let spec =
+            spec::file("[[metric]]\nname='n'\nby=['k']\nsize='1m'\n[[metric]]\nname='visit'\nby=['k']\ngap='20s'")?;
+        let watermark = watermark::Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
+        let memory = storage.map(|storage| MemoryBound { bytes: 2_000, storage });
+        let mut window =
+            Window::new(Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Panes, memory });
+        window.on_progress(&crate::frame::Progress { complete: true, ..Default::default() })?;
+        let mut rows = vec![];
+        let mut emit = |row: &crate::kind::metric::Row<'_>| {
+            rows.push(format!("{} {} {} {}", row.name, row.start, row.dimensions, row.rows));
+            Ok(())
+        };
+        for batch in 0..12i64 {
+            let properties: Vec<String> = (0..60).map(|at| format!(r#"{{"k":"{}"}}"#, (at * 7 + batch) % 50)).collect();
+            let made = crate::expr::tests_events(&properties.iter().map(String::as_str).collect::<Vec<_>>());
+            let times = TimestampMicrosecondArray::from_iter_values((0..60).map(|at| (batch * 60 + at) * SECOND / 2));
+            let times: ArrayRef = Arc::new(times.with_timezone("UTC"));
+            let mut columns = made.columns().to_vec();
+            (columns[column::EVENT_TIME], columns[column::STREAM_TIME]) = (times.clone(), times);
+            window.on_batch(&RecordBatch::try_new(made.schema(), columns)?, 0)?;
+            window.fire(&mut emit)?;
+        }
+        window.on_exhausted(&mut emit)?;
+        rows.sort();
+        Ok(rows)
+    }
+
+    #[test]
+    fn a_disk_that_fails_at_any_operation_ends_the_run_with_an_io_error() {
+        let expected = results(None).unwrap();
+        assert!(expected.len() > 500, "{}", expected.len());
+        let disk = |fault| Box::new(TemporaryFiles::new(Disk::failing(fault))) as Box<dyn StateStorage>;
+        for after in 0.. {
+            let fault = DiskFault { after, torn: 3, errno: Errno::NOSPC, is_lasting: true };
+            match results(Some(disk(fault))) {
+                Err(error) => assert_eq!(error.kind(), crate::ErrorKind::Io, "{after}: {error}"),
+                Ok(rows) => {
+                    assert!(rows == expected && after > 100, "{after} operations, {} rows", rows.len());
+                    return;
+                }
+            }
+        }
     }
 }

@@ -419,6 +419,7 @@ impl Operator for Windows {
         self.check_metrics(out)?;
         self.report(out);
         out.detail("held", held.into());
+        out.detail("state_written", self.window.size().written.into());
         out.detail("late_rows", out.side_rows().into());
         if self.late.is_any() && (!out.has_side() || self.strict) {
             out.set_verdict(1);
@@ -458,7 +459,7 @@ impl Windows {
         if !metrics.is_on() {
             return;
         }
-        let StateSize { keys, memory, disk } = self.window.size();
+        let StateSize { keys, memory, disk, .. } = self.window.size();
         metrics.set(&metrics::STATE_KEYS, &[], keys as f64);
         metrics.set(&metrics::STATE_BYTES, &["memory"], memory as f64);
         metrics.set(&metrics::STATE_BYTES, &["disk"], disk as f64);

@@ -29,7 +29,7 @@ const LOG_SHARE: u64 = 2;
 /// but not before they have this many times the bytes of a shard in memory,
 const LOG_LEAST: u64 = 16;
 /// or when a range has this many blocks.
-const BLOCKS_MAX: usize = 1024;
+const BLOCKS_MAX: usize = 512;
 /// A state of fewer bytes than this part of a shard in memory returns to memory.
 const SMALL: u64 = 4;
 
@@ -351,7 +351,8 @@ impl Spilled {
 
     /// Saves which blocks the ranges refer to. No row waits.
     pub(crate) fn snapshot(&self, out: &mut Writer) {
-        let Self { layout: _, ranges, pending: _, pending_bytes: _, keys } = self;
+        let Self { layout: _, ranges, pending, pending_bytes: _, keys } = self;
+        debug_assert!(pending.is_empty(), "rows that wait are in no file");
         out.count(*keys as usize);
         out.count(ranges.len());
         for StoredRange { hashes, saved, logs } in ranges {

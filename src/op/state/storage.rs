@@ -1,7 +1,7 @@
 //! Where state goes that does not fit into memory: files that are written once, read in parts, and removed with their last reference.
 
 use crate::error::{Error, Result};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
 use std::ops::Range;
 use std::rc::{Rc, Weak};
@@ -10,6 +10,9 @@ use std::rc::{Rc, Weak};
 pub trait StateStorage: Debug {
     /// Begins a file. Errors: exit status 74.
     fn create(&mut self) -> Result<Box<dyn NewStateFile>>;
+
+    /// Returns the bytes that were written to all files.
+    fn written(&self) -> u64;
 
     /// Opens a file of a restored state by its name. Errors: exit status 65 if there is none.
     fn open(&mut self, name: &str) -> Result<Rc<dyn StateFile>>;
@@ -40,6 +43,7 @@ pub trait StateFile: Debug {
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage {
     files: Rc<RefCell<Vec<Weak<MemoryFile>>>>,
+    written: Rc<Cell<u64>>,
 }
 
 #[derive(Debug)]
@@ -51,7 +55,7 @@ struct MemoryFile {
 /// A file in memory that is being written.
 struct NewMemoryFile {
     file: MemoryFile,
-    files: Rc<RefCell<Vec<Weak<MemoryFile>>>>,
+    storage: MemoryStorage,
 }
 
 impl MemoryStorage {
@@ -65,7 +69,11 @@ impl MemoryStorage {
 impl StateStorage for MemoryStorage {
     fn create(&mut self) -> Result<Box<dyn NewStateFile>> {
         let name = self.files.borrow().len().to_string();
-        Ok(Box::new(NewMemoryFile { file: MemoryFile { name, bytes: vec![] }, files: self.files.clone() }))
+        Ok(Box::new(NewMemoryFile { file: MemoryFile { name, bytes: vec![] }, storage: self.clone() }))
+    }
+
+    fn written(&self) -> u64 {
+        self.written.get()
     }
 
     fn open(&mut self, name: &str) -> Result<Rc<dyn StateFile>> {
@@ -84,7 +92,8 @@ impl NewStateFile for NewMemoryFile {
 
     fn finish(self: Box<Self>) -> Result<Rc<dyn StateFile>> {
         let file = Rc::new(self.file);
-        self.files.borrow_mut().push(Rc::downgrade(&file));
+        self.storage.written.set(self.storage.written.get() + file.length());
+        self.storage.files.borrow_mut().push(Rc::downgrade(&file));
         Ok(file)
     }
 }

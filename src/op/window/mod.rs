@@ -77,6 +77,8 @@ pub struct StateSize {
     pub memory: u64,
     /// Bytes in files.
     pub disk: u64,
+    /// Bytes written to files so far.
+    pub written: u64,
 }
 
 /// Parts of the bound: rows that wait for a log, a shard that is read, its result rows; the others are for groups in memory.
@@ -214,7 +216,8 @@ impl Window {
 
     /// Returns the size of the state.
     pub fn size(&mut self) -> StateSize {
-        let mut size = StateSize::default();
+        let written = self.options.memory.as_ref().map_or(0, |memory| memory.storage.written());
+        let mut size = StateSize { written, ..StateSize::default() };
         for group in &mut self.groups {
             let (keys, disk) = group.state.stored();
             size.keys += group.state.shard.group.keys.len() as u64 + keys;
