@@ -94,35 +94,26 @@ fn windows_and_sessions_beyond_the_bound_have_the_rows_of_those_in_memory() {
 }
 
 #[test]
-fn git_changes_by_path_beyond_the_bound_have_the_rows_of_those_in_memory() {
+fn git_changes_by_commit_beyond_the_bound_have_the_rows_of_those_in_memory() {
     let Some(changes) = data("events/git-changes.jsonl.gz") else { return };
     let dir = Dir::new("memory-changes");
     let mut text = String::new();
     let file = std::fs::File::open(changes).expect("the data is complete");
     flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("gzip");
-    let end = text.match_indices('\n').nth(150_000).map_or(text.len(), |(at, _)| at + 1);
+    let end = text.match_indices('\n').nth(300_000).map_or(text.len(), |(at, _)| at + 1);
     dir.write("in.jsonl", &text[..end]);
     dir.write(
         "m.toml",
-        "[defaults]\nby=['repo','path']\n[[metric]]\nname='year'\nsize='365d'\n[[metric]]\nname='authors'\n\
+        "[defaults]\nby=['repo','commit']\n[[metric]]\nname='year'\nsize='365d'\n[[metric]]\nname='authors'\n\
          aggregate='approx_distinct(author)'\nsize='365d'\n[[metric]]\nname='work'\ngap='30d'",
     );
-    let flags = [
-        "in.jsonl",
-        "--time",
-        "event_ts",
-        "--time-unit",
-        "s",
-        "--field",
-        "partition=repo",
-        "--out-of-orderness",
-        "365d",
-        "--late",
-        "null:",
-    ];
-    let partitions = ["--new-partitions", "late"];
-    run(&dir, &[&flags[..], &partitions, &["--to", "memory.jsonl"]].concat());
-    run(&dir, &[&flags[..], &partitions, &["--to", "files.jsonl", "--stats", "stats.json"], &BOUND].concat());
+    let flags = "in.jsonl --time arrival_ts --time-unit s --set source=git --set event_type=change --late null:";
+    let flags: Vec<&str> = flags.split(' ').collect();
+    let run = |more: &[&str]| {
+        dir.run("evt-window", &[&["-q", "-m", "m.toml", "--out-of-orderness", "all"], &flags[..], more].concat())
+    };
+    run(&["--to", "memory.jsonl"]).succeeds();
+    run(&[&["--to", "files.jsonl", "--stats", "stats.json"], &BOUND[..]].concat()).succeeds();
     assert!(written(&dir, "stats.json") > 1 << 20);
     let expected = results(&dir, "memory.jsonl");
     assert!(expected.len() > 20_000, "{} rows", expected.len());

@@ -95,8 +95,7 @@ impl GroupState {
         let is_due =
             |running: &Running| matches!(&running.windows, Windows::Away(away) if away.is_due(firing.watermark));
         if !self.shard.running.iter().any(is_due) {
-            let is_long = spilled.has_long_logs(context.limit);
-            return if is_long { spilled.visit(&mut self.shard, context, None) } else { Ok(()) };
+            return Ok(());
         }
         spilled.visit(&mut self.shard, context, Some((firing, emit)))?;
         for running in &mut self.shard.running {
@@ -112,6 +111,14 @@ impl GroupState {
             (self.shard, self.spilled, self.keys) = (state, None, None);
         }
         Ok(())
+    }
+
+    /// Merges long logs into the saved states.
+    pub(crate) fn merge_logs(&mut self, context: &mut GroupContext<'_>) -> Result<()> {
+        match &mut self.spilled {
+            Some(spilled) if spilled.has_long_logs(context.limit) => spilled.visit(&mut self.shard, context, None),
+            _ => Ok(()),
+        }
     }
 
     /// Reads all sessions in files, so that what is known of them is exact.

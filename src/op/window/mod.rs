@@ -344,7 +344,7 @@ impl Window {
     /// that no later row can reach. After that come the windows of groups whose state is in files, in this order for each range of keys;
     /// windows that have fired and sessions may wait there until more is due.
     pub fn fire(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
-        let Some(watermark) = self.watermark.get() else { return Ok(()) };
+        let Some(watermark) = self.watermark.get() else { return self.bound() };
         let (fired, limit) = (self.fired_bound(), self.share());
         let options = &mut self.options;
         let firing = Firing { metrics: &options.metrics, places: &self.places, emit: options.emit, watermark };
@@ -372,9 +372,14 @@ impl Window {
         self.options.memory.as_ref().map_or(usize::MAX, |memory| memory.bytes / (SHARES * away.max(1)))
     }
 
-    /// Moves the largest groups into files until the state in memory is within its bound.
+    /// Moves the largest groups into files until the state in memory is within its bound, and merges their logs.
     fn bound(&mut self) -> Result<()> {
-        let (fired, emit) = (self.fired_bound(), self.options.emit);
+        let (fired, emit, limit) = (self.fired_bound(), self.options.emit, self.share());
+        for Group { metrics, state } in &mut self.groups {
+            let Some(memory) = &mut self.options.memory else { return Ok(()) };
+            let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
+            state.merge_logs(&mut GroupContext { members, storage: memory.storage.as_mut(), limit })?;
+        }
         loop {
             let Some(memory) = &mut self.options.memory else { return Ok(()) };
             let is_any_away = self.groups.iter().any(|group| group.state.is_away());

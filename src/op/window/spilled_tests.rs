@@ -1,8 +1,8 @@
 //! Compares windows whose state is in files with the same windows in memory, for any stream, batch split and bound.
 
 use super::metric::Emit;
-use super::tests::{Event, MANY, Outcomes, WIDE, check_cases, events, options, run, splits};
-use super::{MemoryBound, Options};
+use super::tests::{Event, MANY, Outcomes, WIDE, batch, check_cases, events, options, run, splits, stream_times};
+use super::{MemoryBound, Options, Window};
 use crate::op::state::storage::MemoryStorage;
 use proptest::prelude::*;
 
@@ -57,4 +57,32 @@ fn state_in_files_has_the_results_of_state_in_memory() {
             assert!(written.get() > cases as usize, "{} files", written.get());
         }
     }
+}
+
+/// One partition has not begun, so nothing fires, and no state ends.
+#[test]
+fn state_in_memory_stays_within_its_bound_while_the_watermark_is_held() {
+    let storage = MemoryStorage::default();
+    let toml = "[[metric]]\nname='n'\nby=['k']\nsize='1d'\naggregate='sum(v)'\n\
+        [[metric]]\nname='visits'\nby=['v']\ngap='20s'";
+    let bytes = 100_000;
+    let mut window = Window::new(bounded(options(toml, 5, Emit::Panes), bytes, &storage));
+    for at in 0..120 {
+        let events: Vec<Event> = (0..50)
+            .map(|row| Event { partition: 0, time: at, key: (row % 7) as u8, value: (at * 50 + row) as i32 })
+            .collect();
+        window.on_batch(&batch(&events, &stream_times(&events)), 0).unwrap();
+        window.fire(&mut |_| panic!("nothing fires")).unwrap();
+        let size = window.size();
+        assert!(size.memory <= 2 * bytes as u64, "batch {at}: {size:?}");
+    }
+    assert!(window.size().disk > bytes as u64, "{:?}", window.size());
+    let mut rows = 0;
+    window
+        .on_exhausted(&mut |row| {
+            rows += row.rows;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(rows, 2 * 120 * 50);
 }

@@ -45,7 +45,7 @@ pub(super) fn options(toml: &str, out_of_orderness: i64, emit: Emit) -> Options 
 }
 
 /// Returns the stream time of each event: the largest time so far in its partition.
-fn stream_times(events: &[Event]) -> Vec<i64> {
+pub(super) fn stream_times(events: &[Event]) -> Vec<i64> {
     let mut largest: BTreeMap<u8, i64> = BTreeMap::new();
     events
         .iter()
@@ -55,7 +55,7 @@ fn stream_times(events: &[Event]) -> Vec<i64> {
         .collect()
 }
 
-fn batch(events: &[Event], stream_times: &[i64]) -> RecordBatch {
+pub(super) fn batch(events: &[Event], stream_times: &[i64]) -> RecordBatch {
     let rows = events.len();
     let instants =
         |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };
