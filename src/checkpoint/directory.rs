@@ -6,13 +6,14 @@
 //! DIR/epochs/R-N/STAGE.json       what a stage has of the epoch, unless it is the last stage
 //! DIR/epochs/R-N/STAGE.committed  the epoch is committed to every output of the stage
 //! DIR/epochs/R-0/end              the last stage of run R
+//! DIR/state/NAME                  files of state of the newest run; those of an epoch are links to them
 //! ```
 
 use super::log::{Entry, EpochPart};
 use super::part::PartWriter;
 use crate::error::{Error, Result};
 use crate::store::Epoch;
-use crate::store::disk::Disk;
+use crate::store::disk::{Disk, DiskFile};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
@@ -161,21 +162,62 @@ impl CheckpointDir {
             }
             opened => opened.map_err(|error| self.failed(&path, &error))?,
         };
-        let (mut digest, mut length, mut buffer) = (Xxh3::new(), 0, vec![0; BLOCK]);
-        loop {
-            let count = file.read(&mut buffer).map_err(|error| self.failed(&path, &error))?;
-            if count == 0 {
-                break;
-            }
-            digest.update(&buffer[..count]);
-            length += count as u64;
-        }
-        let checksum = format!("{:032x}", digest.digest128());
+        let (length, checksum) = digest(&mut file).map_err(|error| self.failed(&path, &error))?;
         match (length == part.bytes, checksum == part.checksum) {
             (true, true) => Ok(()),
             (false, _) => Err(damaged(format!("expected {} bytes, found {length}", part.bytes))),
             (true, false) => Err(damaged(format!("expected the checksum {}, found {checksum}", part.checksum))),
         }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
+    /// Removes the files of state of older runs; those of epochs stay there.
+    pub fn clear_state(&self) -> Result<()> {
+        let state = self.state();
+        match self.disk.free(|| fs::remove_dir_all(&state)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(|error| self.failed(&state, &error)),
+        }
+    }
+
+    /// Creates a file of state. Returns it and its path.
+    pub fn create_state(&self, name: &str) -> Result<(DiskFile, PathBuf)> {
+        let (state, path) = (self.state(), self.state().join(name));
+        let created = self.disk.create_directories(&state);
+        let options = OpenOptions::new().read(true).write(true).create_new(true).clone();
+        let file =
+            created.and_then(|()| self.disk.open(&path, &options)).map_err(|error| self.failed(&path, &error))?;
+        Ok((file, path))
+    }
+
+    /// Makes a file of state of an epoch one of this run. Returns its path.
+    pub fn restore_state(&self, epoch: Epoch, name: &str) -> Result<PathBuf> {
+        let (state, path, part) = (self.state(), self.state().join(name), self.epoch(epoch).join(name));
+        let linked = self.disk.create_directories(&state);
+        let linked = linked.and_then(|()| self.disk.change(|| fs::hard_link(&part, &path)));
+        linked.map(|()| path).map_err(|error| self.failed(&part, &error))
+    }
+
+    /// Makes a file of state a part of an epoch. A file that is not a part of an epoch before (`known`) becomes durable.
+    pub fn link_part(&self, epoch: Epoch, name: &str, known: Option<&EpochPart>) -> Result<EpochPart> {
+        let (directory, path) = (self.epoch(epoch), self.state().join(name));
+        let link = || {
+            let part = match known {
+                Some(part) => part.clone(),
+                None => {
+                    let mut file = self.disk.file(File::open(&path)?);
+                    file.sync()?;
+                    let (bytes, checksum) = digest(&mut file.file)?;
+                    EpochPart { name: name.to_owned(), bytes, checksum }
+                }
+            };
+            self.disk.create_directories(&directory)?;
+            self.disk.change(|| fs::hard_link(&path, directory.join(name))).map(|()| part)
+        };
+        link().map_err(|error| self.failed(&path, &error))
     }
 
     /// Writes a file beside the parts of a complete epoch, whole or not at all.
@@ -251,6 +293,19 @@ impl CheckpointDir {
 
     fn failed(&self, path: &Path, error: &std::io::Error) -> Error {
         Error::io(path.display().to_string(), error)
+    }
+}
+
+/// Returns the length and the checksum of what a file holds.
+fn digest(file: &mut File) -> std::io::Result<(u64, String)> {
+    let (mut digest, mut length, mut buffer) = (Xxh3::new(), 0, vec![0; BLOCK]);
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok((length, format!("{:032x}", digest.digest128())));
+        }
+        digest.update(&buffer[..count]);
+        length += count as u64;
     }
 }
 

@@ -15,6 +15,7 @@
 //! - `header.rs`: what the schema of a stream tells the next stage about the checkpoint.
 //! - `log.rs`: the entries of the log. The run that writes the greatest entry is the newest; any other run is fenced.
 //! - `directory.rs`: a checkpoint in a directory. `part.rs`: files with a checksum, and outboxes.
+//! - `state_files.rs`: files for state beyond `--memory`.
 //! - `show.rs`: what evt-view shows of a checkpoint.
 
 pub mod directory;
@@ -22,14 +23,17 @@ pub mod header;
 pub mod log;
 pub mod part;
 pub mod show;
+pub mod state_files;
 
 use self::directory::CheckpointDir;
 use self::header::CheckpointHeader;
 use self::log::{Complete, Entry, EpochPart, OutputName, StageEpoch, Start, check_outputs};
+use self::state_files::CheckpointFiles;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::store::Epoch;
 use crate::time::format_instant;
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -65,6 +69,8 @@ pub struct Checkpoint {
     /// Complete epochs with their stages, the last one at the end.
     complete: Vec<(Epoch, Vec<String>)>,
     restored: Option<Restored>,
+    /// The files of state that epochs have, by name.
+    files: BTreeMap<String, EpochPart>,
 }
 
 /// What a stage has of the epoch that its run continues.
@@ -120,6 +126,7 @@ impl Checkpoint {
         if !directory.put(number, &start)? {
             return Err(fenced(&directory, number));
         }
+        directory.clear_state()?;
         let header = CheckpointHeader {
             path: std::path::absolute(&options.path).unwrap_or(options.path),
             id,
@@ -183,6 +190,7 @@ impl Checkpoint {
             last_entry: header.run,
             complete,
             restored,
+            files: BTreeMap::new(),
             header,
         }
     }
@@ -222,6 +230,26 @@ impl Checkpoint {
     /// Returns the epoch that the run continues; `None` if it is the first.
     pub fn restored(&self) -> Option<&Restored> {
         self.restored.as_ref()
+    }
+
+    /// Returns the files of state of this run.
+    pub fn state_files(&self) -> CheckpointFiles {
+        CheckpointFiles::new(
+            self.directory.clone(),
+            self.epoch.run,
+            self.restored.as_ref().map(|restored| restored.epoch),
+        )
+    }
+
+    /// Makes these files of state parts of the epoch in progress, without writing their bytes again. Errors: exit status 74.
+    pub fn keep_files(&mut self, names: &[String]) -> Result<Vec<EpochPart>> {
+        self.files.retain(|name, _| names.contains(name));
+        for name in names {
+            let known = self.files.get(name);
+            let part = self.directory.link_part(self.epoch, name, known)?;
+            self.files.insert(name.clone(), part);
+        }
+        Ok(self.files.values().cloned().collect())
     }
 
     /// Ends the epoch in progress in this stage: writes its state and positions, and, if there are later stages, what it has of the

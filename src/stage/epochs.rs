@@ -90,7 +90,8 @@ impl Epochs {
     }
 
     /// Returns `operator` with the state of the restored epoch. Errors: exit status 78 if it was saved with other options.
-    pub fn restore(&self, operator: Box<dyn Operator>, continued: &[ContinuedInput]) -> Result<Box<dyn Operator>> {
+    pub fn restore(&self, mut operator: Box<dyn Operator>, continued: &[ContinuedInput]) -> Result<Box<dyn Operator>> {
+        operator.set_storage(Box::new(self.checkpoint.state_files()));
         let Some(restored) = self.checkpoint.restored() else { return Ok(operator) };
         let restored = operator.restore(&restored.state);
         let mut operator = restored.map_err(|error| error.at(self.checkpoint.directory().name()))?;
@@ -129,9 +130,11 @@ impl Epochs {
         let start = self.run.clock.monotonic();
         let epoch = self.checkpoint.epoch();
         let next = Epoch { number: epoch.number + 1, ..epoch };
+        let files = operator.state_files()?;
         let state = operator.snapshot();
-        let outboxes = outputs.seal_epoch(next)?;
-        let own = self.checkpoint.seal(&state, positions, outboxes)?;
+        let mut parts = outputs.seal_epoch(next)?;
+        parts.extend(self.checkpoint.keep_files(&files)?);
+        let own = self.checkpoint.seal(&state, positions, parts)?;
         let bytes = own.parts.iter().map(|part| part.bytes).sum();
         let sealed = SealedEpoch { start, bytes, ..SealedEpoch::of(epoch, own.parts.clone(), operator.watermark()) };
         if self.checkpoint.has_readers() {

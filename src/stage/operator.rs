@@ -9,6 +9,7 @@ use crate::frame::{Control, End};
 use crate::kind::dead::Fault;
 use crate::kind::dead::Rejected;
 use crate::metrics::Metrics;
+use crate::op::state::storage::StateStorage;
 use crate::op::window::watermark::ContinuedInput;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -54,6 +55,14 @@ pub trait Operator {
     /// Returns its serialized state; empty if it has none.
     fn snapshot(&mut self) -> Vec<u8> {
         vec![]
+    }
+
+    /// Lets state that exceeds memory go to files of a checkpoint. The stage calls it before anything else, if there is a checkpoint.
+    fn set_storage(&mut self, _storage: Box<dyn StateStorage>) {}
+
+    /// Returns the names of the files that the next [`Operator::snapshot`] refers to. Errors: exit status 74.
+    fn state_files(&mut self) -> Result<Vec<String>> {
+        Ok(vec![])
     }
 
     /// Returns the operator with a state that [`Operator::snapshot`] returned. Errors: exit status 78 if the state was made with

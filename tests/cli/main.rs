@@ -48,6 +48,7 @@ mod letters;
 mod losses;
 mod mail;
 mod man;
+mod memory;
 mod names;
 mod notify;
 mod oracle;
