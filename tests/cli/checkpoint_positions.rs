@@ -34,7 +34,7 @@ fn a_database_tells_how_far_each_file_was_read() {
     assert_eq!(asked(&job.dir, POSITIONS), closed, "all windows have fired");
     let epochs = "SELECT output || ' ' || run || ' ' || epoch FROM checkpoint_epochs";
     let [epoch] = asked(&job.dir, epochs).try_into().expect("one output");
-    assert!(epoch.ends_with("/evt-window/to-0 5 1"), "{epoch}");
+    assert!(epoch.ends_with("/1-evt-window/to-0 5 1"), "{epoch}");
 }
 
 /// An epoch in which an output gets no rows moves the positions as well.
