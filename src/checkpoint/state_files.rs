@@ -37,13 +37,13 @@ impl TemporaryFiles {
 impl StateStorage for TemporaryFiles {
     fn create(&mut self) -> Result<Box<dyn NewStateFile>> {
         self.made += 1;
-        let name = format!("{}: state beyond --memory (TMPDIR)", self.directory.display());
+        let shown = format!("{}: state beyond --memory (TMPDIR)", self.directory.display());
         let file = self.disk.change(|| tempfile::tempfile_in(&self.directory));
-        let file = self.disk.file(file.map_err(|error| Error::io(name.clone(), &error))?);
+        let file = self.disk.file(file.map_err(|error| Error::io(shown.clone(), &error))?);
         Ok(Box::new(NewFile {
             file,
-            name,
-            key: self.made.to_string(),
+            shown,
+            name: self.made.to_string(),
             length: 0,
             path: None,
             written: self.written.clone(),
@@ -80,12 +80,12 @@ impl CheckpointFiles {
 impl StateStorage for CheckpointFiles {
     fn create(&mut self) -> Result<Box<dyn NewStateFile>> {
         self.made += 1;
-        let key = format!("state-{}-{}", self.run, self.made);
-        let (file, path) = self.directory.create_state(&key)?;
+        let name = format!("state-{}-{}", self.run, self.made);
+        let (file, path) = self.directory.create_state(&name)?;
         Ok(Box::new(NewFile {
             file,
-            name: path.display().to_string(),
-            key,
+            shown: path.display().to_string(),
+            name,
             length: 0,
             path: Some(path),
             written: self.written.clone(),
@@ -106,7 +106,7 @@ impl StateStorage for CheckpointFiles {
         }
         let path = self.directory.restore_state(epoch, name)?;
         let length = std::fs::metadata(&path).map_err(|error| Error::io(path.display().to_string(), &error))?.len();
-        Ok(Rc::new(NamedFile { path, key: name.to_owned(), length }))
+        Ok(Rc::new(NamedFile { path, name: name.to_owned(), length }))
     }
 }
 
@@ -114,13 +114,13 @@ impl StateStorage for CheckpointFiles {
 #[derive(Debug)]
 struct NamedFile {
     path: PathBuf,
-    key: String,
+    name: String,
     length: u64,
 }
 
 impl StateFile for NamedFile {
     fn name(&self) -> &str {
-        &self.key
+        &self.name
     }
 
     fn length(&self) -> u64 {
@@ -145,8 +145,8 @@ impl Drop for NamedFile {
 struct NewFile {
     file: DiskFile,
     /// Its name in messages.
+    shown: String,
     name: String,
-    key: String,
     length: u64,
     /// Its path, if it has one.
     path: Option<PathBuf>,
@@ -157,15 +157,15 @@ struct NewFile {
 impl NewStateFile for NewFile {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.length += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(|error| Error::io(self.name.clone(), &error))
+        self.file.write_all(bytes).map_err(|error| Error::io(self.shown.clone(), &error))
     }
 
     fn finish(self: Box<Self>) -> Result<Rc<dyn StateFile>> {
-        let Self { file, name, key, length, path, written } = *self;
+        let Self { file, shown, name, length, path, written } = *self;
         written.set(written.get() + length);
         Ok(match path {
-            Some(path) => Rc::new(NamedFile { path, key, length }),
-            None => Rc::new(TemporaryFile { file: file.file, name, key, length }),
+            Some(path) => Rc::new(NamedFile { path, name, length }),
+            None => Rc::new(TemporaryFile { file: file.file, shown, name, length }),
         })
     }
 }
@@ -174,14 +174,15 @@ impl NewStateFile for NewFile {
 #[derive(Debug)]
 struct TemporaryFile {
     file: File,
+    /// Its name in messages.
+    shown: String,
     name: String,
-    key: String,
     length: u64,
 }
 
 impl StateFile for TemporaryFile {
     fn name(&self) -> &str {
-        &self.key
+        &self.name
     }
 
     fn length(&self) -> u64 {
@@ -190,7 +191,7 @@ impl StateFile for TemporaryFile {
 
     fn read(&self, at: Range<u64>) -> Result<Vec<u8>> {
         let mut bytes = vec![0; (at.end - at.start) as usize];
-        self.file.read_exact_at(&mut bytes, at.start).map_err(|error| Error::io(self.name.clone(), &error))?;
+        self.file.read_exact_at(&mut bytes, at.start).map_err(|error| Error::io(self.shown.clone(), &error))?;
         Ok(bytes)
     }
 }
