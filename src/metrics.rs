@@ -412,6 +412,7 @@ mod tests {
             "_total",
             "_up",
             "_epoch",
+            "_keys",
         ];
         for definition in all() {
             assert!(units.iter().any(|unit| definition.name.ends_with(unit)), "{}", definition.name);
