@@ -236,6 +236,11 @@ impl Source {
         self.is_proven
     }
 
+    /// Whether every input has ended.
+    pub fn has_ended(&self) -> bool {
+        self.running.is_empty() && self.pending.is_empty()
+    }
+
     /// Whether there is one input.
     pub fn is_single(&self) -> bool {
         self.pending.len() + self.running.len() + self.ended.len() <= 1
@@ -280,7 +285,7 @@ impl Source {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        if self.running.is_empty() && self.pending.is_empty() {
+        if self.has_ended() {
             let end = End { how: self.how, rows: 0, verdict: self.verdict };
             return Ok(Polled::Item(Sent { input: 0, item: Item::End(end) }));
         }

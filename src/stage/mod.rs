@@ -197,7 +197,7 @@ impl Stage {
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
     fn wait(&mut self, timeout: Duration) -> Result<()> {
         let start = self.run.clock.monotonic();
-        if let Phase::Ending(_) = self.phase {
+        if matches!(self.phase, Phase::Ending(_)) || self.source.has_ended() {
             self.run.io.has_lost_reader(timeout);
             return Ok(());
         }
@@ -295,6 +295,7 @@ impl Stage {
     /// Does the time-driven work of the outputs, commits if possible, and returns the next item.
     fn next(&mut self) -> Result<Polled> {
         self.outputs.tick()?;
+        self.watch_epochs(false)?;
         if let Some(sent) = self.ahead.pop_front() {
             if let Item::Batch(batch) = &sent.item {
                 // The columns that expressions name were not known when the batch was read.
@@ -307,7 +308,6 @@ impl Stage {
             self.outputs.settle()?;
             self.source.commit()?;
         }
-        self.watch_epochs(false)?;
         if self.epochs.as_ref().is_some_and(Epochs::is_due) && self.source.is_at_cut()? {
             self.end_epoch(false)?;
         }
@@ -341,6 +341,14 @@ impl Stage {
     fn watch_epochs(&mut self, at_once: bool) -> Result<()> {
         let Some(epochs) = &mut self.epochs else { return Ok(()) };
         if epochs.watch(&mut self.outputs, at_once)? { self.source.commit() } else { Ok(()) }
+    }
+
+    /// Checks that every epoch that this stage has sealed is committed.
+    fn check_settled(&self) -> Result<()> {
+        match self.epochs.as_ref().is_none_or(Epochs::is_settled) {
+            true => Ok(()),
+            false => Err(Error::corrupt("expected no barrier before the epoch before is complete, found one")),
+        }
     }
 
     /// Ends the stage once the last stage of the pipe has completed the last epoch. Errors: exit status 75 if that stage ends before.
@@ -399,7 +407,14 @@ impl Stage {
             && let Some(epochs) = &self.epochs
         {
             epochs.check(barrier)?;
+            // The first stage sends a barrier when the epoch before is complete. A restart commits only the last complete epoch again.
+            self.watch_epochs(true)?;
+            self.check_settled()?;
             return self.end_epoch(false).map(|()| Progress::Ready);
+        }
+        if matches!(item, Item::End(_)) && self.check_settled().is_err() {
+            self.ahead.push_front(Sent { input, item });
+            return Ok(Progress::Waiting(WATCH_INTERVAL));
         }
         // The item may be the progress message that names a partition for the second time.
         self.outputs.repeats_partitions = self.source.repeats_partitions();
