@@ -120,6 +120,15 @@ pub static CHECKPOINT_EPOCH: Definition =
 /// The size of the last complete epoch.
 pub static CHECKPOINT_BYTES: Definition =
     gauge("evt_checkpoint_bytes", &[], "The bytes of the last complete epoch (--checkpoint).");
+/// Keys with state.
+pub static STATE_KEYS: Definition = gauge(
+    "evt_state_keys",
+    &[],
+    "Keys with state in windows; those in files are counted when they are read (evt-window).",
+);
+/// The size of the state.
+pub static STATE_BYTES: Definition =
+    gauge("evt_state_bytes", &["place"], "State of windows in memory (approximate) and in files (disk) (evt-window).");
 /// Alerts that fire.
 pub static ALERTS_FIRING: Definition = gauge("evt_firing_alerts", &[], "Alerts that fire now (evt-alert).");
 /// Rows of too many groups.
@@ -176,7 +185,7 @@ pub static HTTP_SECONDS: Definition = Definition {
 };
 
 /// The metrics of every run.
-pub static STAGE: [&Definition; 21] = [
+pub static STAGE: [&Definition; 23] = [
     &EVENTS,
     &DEAD_LETTERS,
     &SINK_ROWS,
@@ -190,6 +199,8 @@ pub static STAGE: [&Definition; 21] = [
     &CHECKPOINT_DURATION,
     &CHECKPOINT_EPOCH,
     &CHECKPOINT_BYTES,
+    &STATE_KEYS,
+    &STATE_BYTES,
     &ALERTS_FIRING,
     &ALERT_ROWS_REFUSED,
     &NOTIFICATIONS,
@@ -401,6 +412,7 @@ mod tests {
             "_total",
             "_up",
             "_epoch",
+            "_keys",
         ];
         for definition in all() {
             assert!(units.iter().any(|unit| definition.name.ends_with(unit)), "{}", definition.name);

@@ -15,6 +15,7 @@ hold\t''"
 complete -c evt-window -l idle-after -d 'Exclude a partition from the watermark once it is idle this long; results then depend on timing' -r
 complete -c evt-window -l new-partitions -d 'Accept partitions that appear after windows have closed; their rows may be late, and results depend on timing' -r -f -a "late\t''"
 complete -c evt-window -l late -d 'Write late events to URI; without it they are counted and lost, and the exit status is 1' -r
+complete -c evt-window -l memory -d 'Keep about SIZE of state in memory, and the rest in files, of the checkpoint or in TMPDIR [default: all in memory]' -r
 complete -c evt-window -l checkpoint -d 'Keep state and positions in DIR, and write each row once, whatever stops the run (evt-checkpoint(5))' -r -F
 complete -c evt-window -l checkpoint-every -d 'End an epoch, whose rows become visible together, every DURATION' -r
 complete -c evt-window -l keep-epochs -d 'Keep the last N complete epochs' -r

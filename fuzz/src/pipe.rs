@@ -49,9 +49,8 @@ pub fn run(input: &[u8]) {
         control: false,
         encode: EncodeOptions::default(),
     };
-    let output = OutputPlan::try_new("null:", &spec, &run).and_then(|checked| checked.open(&Kind::Dead.schema(), &run));
-    let output = output.expect("nothing is opened");
-    let mut dead = DeadLetters::new(run.clone(), Some(Box::new(|| Ok(output))));
+    let output = OutputPlan::try_new("null:", &spec, &run).expect("nothing is opened");
+    let mut dead = DeadLetters::new(run.clone(), Some(output));
     dead.open().expect("nothing is opened");
     let Ok(source) = Source::open(&[uri], options(flags), run) else { return };
     drain(source, &mut dead);

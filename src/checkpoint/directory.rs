@@ -3,22 +3,23 @@
 //! ```text
 //! DIR/log/1, DIR/log/2, …         entries, each created once by link(2)
 //! DIR/epochs/R-N/NAME             the parts of epoch (R, N)
-//! DIR/epochs/R-N/committed        the epoch is committed to every output
+//! DIR/epochs/R-N/STAGE.json       what a stage has of the epoch, unless it is the last stage
+//! DIR/epochs/R-N/STAGE.committed  the epoch is committed to every output of the stage
+//! DIR/epochs/R-0/end              the last stage of run R
+//! DIR/state/NAME                  files of state of the newest run; those of an epoch are links to them
 //! ```
 
 use super::log::{Entry, EpochPart};
 use super::part::PartWriter;
 use crate::error::{Error, Result};
 use crate::store::Epoch;
-use crate::store::disk::Disk;
+use crate::store::disk::{Disk, DiskFile};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
-/// The marker of an epoch that is committed to every output.
-const COMMITTED: &str = "committed";
 /// Bytes that are read at once.
 const BLOCK: usize = 256 << 10;
 
@@ -69,6 +70,11 @@ impl CheckpointDir {
         }
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    /// Whether there is an entry with this number.
+    pub fn has_entry(&self, number: u64) -> bool {
+        self.log().join(number.to_string()).exists()
     }
 
     /// Reads an entry. Errors: exit status 65 if it is damaged.
@@ -156,21 +162,62 @@ impl CheckpointDir {
             }
             opened => opened.map_err(|error| self.failed(&path, &error))?,
         };
-        let (mut digest, mut length, mut buffer) = (Xxh3::new(), 0, vec![0; BLOCK]);
-        loop {
-            let count = file.read(&mut buffer).map_err(|error| self.failed(&path, &error))?;
-            if count == 0 {
-                break;
-            }
-            digest.update(&buffer[..count]);
-            length += count as u64;
-        }
-        let checksum = format!("{:032x}", digest.digest128());
+        let (length, checksum) = digest(&mut file).map_err(|error| self.failed(&path, &error))?;
         match (length == part.bytes, checksum == part.checksum) {
             (true, true) => Ok(()),
             (false, _) => Err(damaged(format!("expected {} bytes, found {length}", part.bytes))),
             (true, false) => Err(damaged(format!("expected the checksum {}, found {checksum}", part.checksum))),
         }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
+    /// Removes the files of state of older runs; those of epochs stay there.
+    pub fn clear_state(&self) -> Result<()> {
+        let state = self.state();
+        match self.disk.free(|| fs::remove_dir_all(&state)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.map_err(|error| self.failed(&state, &error)),
+        }
+    }
+
+    /// Creates a file of state. Returns it and its path.
+    pub fn create_state(&self, name: &str) -> Result<(DiskFile, PathBuf)> {
+        let (state, path) = (self.state(), self.state().join(name));
+        let created = self.disk.create_directories(&state);
+        let options = OpenOptions::new().read(true).write(true).create_new(true).clone();
+        let file =
+            created.and_then(|()| self.disk.open(&path, &options)).map_err(|error| self.failed(&path, &error))?;
+        Ok((file, path))
+    }
+
+    /// Makes a file of state of an epoch one of this run. Returns its path.
+    pub fn restore_state(&self, epoch: Epoch, name: &str) -> Result<PathBuf> {
+        let (state, path, part) = (self.state(), self.state().join(name), self.epoch(epoch).join(name));
+        let linked = self.disk.create_directories(&state);
+        let linked = linked.and_then(|()| self.disk.change(|| fs::hard_link(&part, &path)));
+        linked.map(|()| path).map_err(|error| self.failed(&part, &error))
+    }
+
+    /// Makes a file of state a part of an epoch. A file that is not a part of an epoch before (`known`) becomes durable.
+    pub fn link_part(&self, epoch: Epoch, name: &str, known: Option<&EpochPart>) -> Result<EpochPart> {
+        let (directory, path) = (self.epoch(epoch), self.state().join(name));
+        let link = || {
+            let part = match known {
+                Some(part) => part.clone(),
+                None => {
+                    let mut file = self.disk.file(File::open(&path)?);
+                    file.sync()?;
+                    let (bytes, checksum) = digest(&mut file.file)?;
+                    EpochPart { name: name.to_owned(), bytes, checksum }
+                }
+            };
+            self.disk.create_directories(&directory)?;
+            self.disk.change(|| fs::hard_link(&path, directory.join(name))).map(|()| part)
+        };
+        link().map_err(|error| self.failed(&path, &error))
     }
 
     /// Writes a file beside the parts of a complete epoch, whole or not at all.
@@ -195,14 +242,31 @@ impl CheckpointDir {
         }
     }
 
-    /// Marks an epoch as committed to every output.
-    pub fn set_committed(&self, epoch: Epoch) -> Result<()> {
-        self.put_note(epoch, COMMITTED, b"")
+    /// Marks an epoch as committed to every output of a stage.
+    pub fn set_committed(&self, epoch: Epoch, stage: &str) -> Result<()> {
+        self.put_note(epoch, &format!("{stage}.committed"), b"")
     }
 
-    /// Whether an epoch is marked as committed to every output.
-    pub fn is_committed(&self, epoch: Epoch) -> bool {
-        self.epoch(epoch).join(COMMITTED).exists()
+    /// Whether an epoch is marked as committed to every output of a stage.
+    pub fn is_committed(&self, epoch: Epoch, stage: &str) -> bool {
+        self.epoch(epoch).join(format!("{stage}.committed")).exists()
+    }
+
+    /// Makes `stage` the last one of a run. Errors: exit status 78 if the run has another last stage.
+    pub fn claim_end(&self, run: u64, stage: &str) -> Result<()> {
+        let directory = self.epoch(Epoch { run, number: 0 });
+        self.disk.create_directories(&directory).map_err(|error| self.failed(&directory, &error))?;
+        let path = directory.join("end");
+        match self.disk.open(&path, OpenOptions::new().write(true).create_new(true)) {
+            Ok(mut file) => file.write_all(stage.as_bytes()).map_err(|error| self.failed(&path, &error)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let other = fs::read_to_string(&path).unwrap_or_default();
+                let message =
+                    format!("expected one last stage, found {stage} and {other}; a pipe with a checkpoint has one end");
+                Err(Error::config(message).at(self.name()))
+            }
+            Err(error) => Err(self.failed(&path, &error)),
+        }
     }
 
     /// Removes the parts of all epochs before `kept`, and entries before number `first`, but for the first one, which holds the id.
@@ -229,6 +293,19 @@ impl CheckpointDir {
 
     fn failed(&self, path: &Path, error: &std::io::Error) -> Error {
         Error::io(path.display().to_string(), error)
+    }
+}
+
+/// Returns the length and the checksum of what a file holds.
+fn digest(file: &mut File) -> std::io::Result<(u64, String)> {
+    let (mut digest, mut length, mut buffer) = (Xxh3::new(), 0, vec![0; BLOCK]);
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok((length, format!("{:032x}", digest.digest128())));
+        }
+        digest.update(&buffer[..count]);
+        length += count as u64;
     }
 }
 

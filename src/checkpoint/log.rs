@@ -52,10 +52,31 @@ pub struct Complete {
     pub epoch: Epoch,
     /// When it became complete (RFC 3339).
     pub at: String,
+    /// What each stage of the pipe has of it, in the order of the pipe.
+    pub stages: Vec<StageEpoch>,
+}
+
+/// What a stage has of an epoch. A stage that is not the last one writes this before it passes the barrier on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageEpoch {
+    /// The stage: its number in the pipe, from 1, and its tool.
+    pub stage: String,
+    /// Its outputs, in the order of the command line.
+    pub outputs: Vec<OutputName>,
     /// Its files.
     pub parts: Vec<EpochPart>,
-    /// The outputs of the stage, in the order of the command line.
-    pub outputs: Vec<OutputName>,
+}
+
+impl Complete {
+    /// Returns the names of the stages.
+    pub fn stage_names(&self) -> Vec<&str> {
+        self.stages.iter().map(|stage| stage.stage.as_str()).collect()
+    }
+
+    /// Returns all files.
+    pub fn parts(&self) -> impl Iterator<Item = &EpochPart> {
+        self.stages.iter().flat_map(|stage| &stage.parts)
+    }
 }
 
 /// A file of an epoch.
@@ -158,8 +179,11 @@ mod tests {
         let complete = Complete {
             epoch: Epoch { run: 5, number: 1 },
             at: start.at.clone(),
-            parts: vec![part],
-            outputs: names(&["sqlite:m.db"]),
+            stages: vec![StageEpoch {
+                stage: "1-evt-window".to_owned(),
+                outputs: names(&["sqlite:m.db"]),
+                parts: vec![part],
+            }],
         };
         for entry in [Entry::Start(start), Entry::Complete(complete)] {
             assert_eq!(Entry::parse(&entry.to_bytes().unwrap()).unwrap(), entry);

@@ -9,21 +9,31 @@
 //! A run restores the last complete epoch, commits it again (a repeated commit changes nothing), and reads on from its positions.
 //! What a killed run did after that epoch exists nowhere: its rows waited in outboxes.
 //!
+//! In a pipe the first stage names the checkpoint. Its barriers pass through all stages; each writes what it has of the epoch before it
+//! passes the barrier on, so the last stage knows that the epoch is complete, and writes the entry. The others watch the log for it.
+//!
+//! - `header.rs`: what the schema of a stream tells the next stage about the checkpoint.
 //! - `log.rs`: the entries of the log. The run that writes the greatest entry is the newest; any other run is fenced.
 //! - `directory.rs`: a checkpoint in a directory. `part.rs`: files with a checksum, and outboxes.
+//! - `state_files.rs`: files for state beyond `--memory`.
 //! - `show.rs`: what evt-view shows of a checkpoint.
 
 pub mod directory;
+pub mod header;
 pub mod log;
 pub mod part;
 pub mod show;
+pub mod state_files;
 
 use self::directory::CheckpointDir;
-use self::log::{Complete, Entry, EpochPart, OutputName, Start, check_outputs};
+use self::header::CheckpointHeader;
+use self::log::{Complete, Entry, EpochPart, OutputName, StageEpoch, Start, check_outputs};
+use self::state_files::CheckpointFiles;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::store::Epoch;
 use crate::time::format_instant;
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,22 +57,23 @@ pub struct CheckpointOptions {
     pub kept: usize,
 }
 
-/// The checkpoint of a run.
+/// The checkpoint of a run, as one of its stages has it.
 pub struct Checkpoint {
     directory: CheckpointDir,
-    id: String,
-    options: CheckpointOptions,
-    outputs: Vec<OutputName>,
+    header: CheckpointHeader,
+    own: Place,
     /// The epoch in progress.
     epoch: Epoch,
-    /// The number of the last entry.
+    /// The number of the last entry that this stage knows.
     last_entry: u64,
-    /// Complete epochs, the last one at the end.
-    complete: Vec<Epoch>,
+    /// Complete epochs with their stages, the last one at the end.
+    complete: Vec<(Epoch, Vec<String>)>,
     restored: Option<Restored>,
+    /// The files of state that epochs have, by name.
+    files: BTreeMap<String, EpochPart>,
 }
 
-/// The epoch that a run continues.
+/// What a stage has of the epoch that its run continues.
 pub struct Restored {
     /// The epoch.
     pub epoch: Epoch,
@@ -70,18 +81,18 @@ pub struct Restored {
     pub parts: Vec<EpochPart>,
     /// The state of the operator.
     pub state: Vec<u8>,
-    /// The positions of the inputs.
+    /// The positions of the inputs; empty for a stage that reads another one.
     pub positions: Vec<u8>,
-    /// Whether all outputs have its rows.
+    /// Whether all outputs of the stage have its rows.
     pub is_committed: bool,
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint, or creates one, and begins a run: writes `start`. An older run is fenced from now on.
+    /// Opens a checkpoint, or creates one, and begins a run as its first stage: writes `start`. An older run is fenced from now on.
     ///
     /// Errors: exit status 65 if the log or the last epoch is damaged, 74 if it cannot be read or written, 75 if another run begins
     /// at the same moment, 78 if the outputs do not fit.
-    pub fn open(options: CheckpointOptions, outputs: Vec<OutputName>, run: &Run) -> Result<Self> {
+    pub fn open(options: CheckpointOptions, outputs: Vec<OutputName>, has_readers: bool, run: &Run) -> Result<Self> {
         let directory = CheckpointDir::new(options.path.clone(), run.io.disk());
         directory.create()?;
         let entries = directory.entries()?;
@@ -102,7 +113,8 @@ impl Checkpoint {
                 }
             }
         }
-        let restored = complete.last().map(|last| restore(&directory, last, &outputs)).transpose()?;
+        let own = Place { stage: format!("1-{}", run.console.tool()), outputs, has_readers };
+        let restored = complete.last().map(|last| own.restore(&[], &directory, last)).transpose()?;
         let start = Entry::Start(Start {
             checkpoint: id.clone(),
             restored: restored.as_ref().map(|restored| restored.epoch),
@@ -114,14 +126,83 @@ impl Checkpoint {
         if !directory.put(number, &start)? {
             return Err(fenced(&directory, number));
         }
-        let complete = complete.iter().map(|complete| complete.epoch).collect();
-        let epoch = Epoch { run: number, number: 1 };
-        Ok(Self { directory, id, options, outputs, epoch, last_entry: number, complete, restored })
+        directory.clear_state()?;
+        let header = CheckpointHeader {
+            path: std::path::absolute(&options.path).unwrap_or(options.path),
+            id,
+            run: number,
+            restored: restored.as_ref().map(|restored| restored.epoch),
+            kept: options.kept,
+            stages: vec![],
+        };
+        let complete = complete.iter().map(kept_epoch).collect();
+        Ok(Self::begin(directory, header, own, complete, restored))
+    }
+
+    /// Takes part in a run that an earlier stage of the pipe has begun.
+    ///
+    /// Errors: exit status 65 if the epoch to be restored is damaged, 74 if it cannot be read, 75 if a newer run has begun, 78 if the
+    /// stage or its outputs do not fit, or if the run has another last stage.
+    pub fn join(header: CheckpointHeader, outputs: Vec<OutputName>, has_readers: bool, run: &Run) -> Result<Self> {
+        let directory = CheckpointDir::new(header.path.clone(), run.io.disk());
+        let stage = format!("{}-{}", header.stages.len() + 1, run.console.tool());
+        let own = Place { stage, outputs, has_readers };
+        let (mut complete, mut last) = (vec![], None);
+        for entry in directory.entries()? {
+            match directory.entry(entry)? {
+                Entry::Start(_) if entry > header.run => return Err(fenced(&directory, entry)),
+                Entry::Complete(found) if entry < header.run => {
+                    complete.push(kept_epoch(&found));
+                    last = Some(found);
+                }
+                _ => {}
+            }
+        }
+        let restored = match header.restored {
+            None => None,
+            Some(epoch) => match last.filter(|last| last.epoch == epoch) {
+                Some(last) => Some(own.restore(&header.stages, &directory, &last)?),
+                None => {
+                    let Epoch { run, number } = epoch;
+                    return Err(Error::corrupt(format!("expected the epoch ({run}, {number}), found none"))
+                        .at(directory.name()));
+                }
+            },
+        };
+        if !has_readers {
+            directory.claim_end(header.run, &own.stage)?;
+        }
+        let complete = complete.split_off(complete.len().saturating_sub(header.kept.max(1)));
+        Ok(Self::begin(directory, header, own, complete, restored))
+    }
+
+    fn begin(
+        directory: CheckpointDir,
+        header: CheckpointHeader,
+        own: Place,
+        complete: Vec<(Epoch, Vec<String>)>,
+        restored: Option<Restored>,
+    ) -> Self {
+        Self {
+            directory,
+            own,
+            epoch: Epoch { run: header.run, number: 1 },
+            last_entry: header.run,
+            complete,
+            restored,
+            files: BTreeMap::new(),
+            header,
+        }
     }
 
     /// Returns the id of the checkpoint, which all of its runs share.
     pub fn id(&self) -> &str {
-        &self.id
+        &self.header.id
+    }
+
+    /// Returns the name of this stage.
+    pub fn stage(&self) -> &str {
+        &self.own.stage
     }
 
     /// Returns its directory.
@@ -134,9 +215,16 @@ impl Checkpoint {
         self.epoch
     }
 
-    /// Returns the time between two epochs.
-    pub fn every(&self) -> Duration {
-        self.options.every
+    /// Whether stages read what this one writes.
+    pub fn has_readers(&self) -> bool {
+        self.own.has_readers
+    }
+
+    /// Returns what the next stage must know, if there is one.
+    pub fn header(&self) -> Option<CheckpointHeader> {
+        let mut header = self.header.clone();
+        header.stages.push(self.own.stage.clone());
+        self.own.has_readers.then_some(header)
     }
 
     /// Returns the epoch that the run continues; `None` if it is the first.
@@ -144,61 +232,163 @@ impl Checkpoint {
         self.restored.as_ref()
     }
 
-    /// Completes the epoch in progress: writes its state and positions, and then the entry that names all of its files. From now on
-    /// a restart commits this epoch. Returns its bytes.
+    /// Returns the files of state of this run.
+    pub fn state_files(&self) -> CheckpointFiles {
+        CheckpointFiles::new(
+            self.directory.clone(),
+            self.epoch.run,
+            self.restored.as_ref().map(|restored| restored.epoch),
+        )
+    }
+
+    /// Makes these files of state parts of the epoch in progress, without writing their bytes again. Errors: exit status 74.
+    pub fn keep_files(&mut self, names: &[String]) -> Result<Vec<EpochPart>> {
+        self.files.retain(|name, _| names.contains(name));
+        for name in names {
+            let known = self.files.get(name);
+            let part = self.directory.link_part(self.epoch, name, known)?;
+            self.files.insert(name.clone(), part);
+        }
+        Ok(self.files.values().cloned().collect())
+    }
+
+    /// Ends the epoch in progress in this stage: writes its state and positions, and, if there are later stages, what it has of the
+    /// epoch. Begins the next epoch.
     ///
-    /// Errors: exit status 75 if a newer run has begun, 74 if it cannot be written.
-    pub fn complete(&mut self, state: &[u8], positions: &[u8], outboxes: Vec<EpochPart>, now: i64) -> Result<u64> {
+    /// Errors: exit status 74 if it cannot be written.
+    pub fn seal(&mut self, state: &[u8], positions: &[u8], outboxes: Vec<EpochPart>) -> Result<StageEpoch> {
         let epoch = self.epoch;
         let mut parts = outboxes;
-        parts.push(self.directory.write_part(epoch, STATE, state)?);
-        parts.push(self.directory.write_part(epoch, POSITIONS, positions)?);
+        for (name, bytes) in [(STATE, state), (POSITIONS, positions)] {
+            if !bytes.is_empty() {
+                parts.push(self.directory.write_part(epoch, &part_name(&self.own.stage, name), bytes)?);
+            }
+        }
         self.directory.sync_epoch(epoch)?;
-        let bytes = parts.iter().map(|part| part.bytes).sum();
-        let complete = Complete { epoch, at: format_instant(now), parts, outputs: self.outputs.clone() };
+        let sealed = StageEpoch { stage: self.own.stage.clone(), outputs: self.own.outputs.clone(), parts };
+        if self.own.has_readers {
+            let bytes = serde_json::to_vec(&sealed).map_err(|error| Error::broken(format!("a stage: {error}")))?;
+            self.directory.put_note(epoch, &manifest_name(&self.own.stage), &bytes)?;
+        }
+        self.epoch.number += 1;
+        Ok(sealed)
+    }
+
+    /// Completes an epoch, as the last stage: writes the entry that names the files of all stages. From now on a restart commits this
+    /// epoch. Every stage before has written what it has of the epoch, because it has passed the barrier on.
+    ///
+    /// Errors: exit status 75 if a newer run has begun, 74 if it cannot be written.
+    pub fn complete(&mut self, epoch: Epoch, own: StageEpoch, now: i64) -> Result<()> {
+        let mut stages = vec![];
+        for stage in &self.header.stages {
+            let name = manifest_name(stage);
+            let missing = || Error::corrupt(format!("expected {name}, found no file")).at(self.directory.name());
+            let bytes = self.directory.note(epoch, &name)?.ok_or_else(missing)?;
+            stages.push(serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(name).because(error))?);
+        }
+        stages.push(own);
+        let complete = Complete { epoch, at: format_instant(now), stages };
+        let kept = kept_epoch(&complete);
         let number = self.last_entry + 1;
         if !self.directory.put(number, &Entry::Complete(complete))? {
             return Err(fenced(&self.directory, number));
         }
         self.last_entry = number;
-        self.complete.push(epoch);
-        Ok(bytes)
-    }
-
-    /// Notes that every output has the rows of the last complete epoch, removes epochs that are no longer kept, and begins the next
-    /// epoch.
-    pub fn committed(&mut self) -> Result<()> {
-        let epoch = self.epoch;
-        self.directory.set_committed(epoch)?;
-        let excess = self.complete.len().saturating_sub(self.options.kept.max(1));
-        self.complete.drain(..excess);
-        let oldest = self.complete.first().copied().unwrap_or(epoch);
-        self.directory.remove_before(oldest, self.last_entry.saturating_sub(ENTRIES_KEPT))?;
-        self.epoch.number += 1;
+        self.complete.push(kept);
         Ok(())
     }
-}
 
-/// Reads and verifies the last complete epoch.
-fn restore(directory: &CheckpointDir, last: &Complete, outputs: &[OutputName]) -> Result<Restored> {
-    let Complete { epoch, parts, .. } = last;
-    let is_committed = directory.is_committed(*epoch);
-    check_outputs(&last.outputs, outputs, is_committed).map_err(|error| error.at(directory.name()))?;
-    for part in parts {
-        directory.verify(*epoch, part)?;
+    /// Returns the positions that the first stage has saved in an epoch; empty if it has none.
+    pub fn positions(&self, epoch: Epoch) -> Result<Vec<u8>> {
+        let first = self.header.stages.first().unwrap_or(&self.own.stage);
+        Ok(self.directory.note(epoch, &part_name(first, POSITIONS))?.unwrap_or_default())
     }
-    let read = |name: &str| match parts.iter().any(|part| part.name == name) {
-        true => directory.read_part(*epoch, name),
-        false => {
-            Err(Error::corrupt(format!("epoch ({}, {}): expected a part {name}, found none", epoch.run, epoch.number))
-                .at(directory.name()))
+
+    /// Whether the last stage has completed an epoch. Errors: exit status 75 if a newer run has begun.
+    pub fn is_complete(&mut self, epoch: Epoch) -> Result<bool> {
+        while self.directory.has_entry(self.last_entry + 1) {
+            self.last_entry += 1;
+            match self.directory.entry(self.last_entry)? {
+                Entry::Start(_) => return Err(fenced(&self.directory, self.last_entry)),
+                Entry::Complete(complete) if complete.epoch == epoch => return Ok(true),
+                Entry::Complete(_) => {}
+            }
         }
-    };
-    let (state, positions) = (read(STATE)?, read(POSITIONS)?);
-    Ok(Restored { epoch: *epoch, parts: parts.clone(), state, positions, is_committed })
+        Ok(false)
+    }
+
+    /// Notes that every output of this stage has the rows of a complete epoch. The last stage removes epochs that are no longer kept.
+    pub fn committed(&mut self, epoch: Epoch) -> Result<()> {
+        self.directory.set_committed(epoch, &self.own.stage)?;
+        if self.own.has_readers {
+            return Ok(());
+        }
+        let is_done = |(epoch, stages): &(Epoch, Vec<String>)| {
+            stages.iter().all(|stage| self.directory.is_committed(*epoch, stage))
+        };
+        let excess = self.complete.len().saturating_sub(self.header.kept.max(1));
+        // A stage that has not committed an epoch needs its files.
+        let removed = self.complete[..excess].iter().take_while(|epoch| is_done(epoch)).count();
+        self.complete.drain(..removed);
+        let oldest = self.complete.first().map_or(epoch, |(epoch, _)| *epoch);
+        self.directory.remove_before(oldest, self.last_entry.saturating_sub(ENTRIES_KEPT))
+    }
 }
 
-/// Makes the id of a checkpoint. The id of the run has only its start and its process, which two hosts may share.
+/// The place of a stage in its pipe.
+struct Place {
+    /// Its name.
+    stage: String,
+    outputs: Vec<OutputName>,
+    /// Whether stages read what this one writes. Then the last one of them completes the epochs.
+    has_readers: bool,
+}
+
+impl Place {
+    /// Reads and verifies what the stage, which follows those of `before`, has of the last complete epoch. Errors: exit status 78 if
+    /// the pipe had other stages.
+    fn restore(&self, before: &[String], directory: &CheckpointDir, last: &Complete) -> Result<Restored> {
+        let epoch = last.epoch;
+        let names = last.stage_names();
+        let now = Vec::from_iter(before.iter().chain([&self.stage]).map(String::as_str));
+        let fits = if self.has_readers { names.len() > now.len() && names.starts_with(&now) } else { names == now };
+        let own = last.stages.iter().find(|stage| stage.stage == self.stage).filter(|_| fits);
+        let own = own.ok_or_else(|| {
+            let more = if self.has_readers { " | …" } else { "" };
+            let (expected, found) = (names.join(" | "), now.join(" | "));
+            Error::config(format!("expected the stages {expected}, as in the checkpoint, found {found}{more}"))
+                .at(directory.name())
+        })?;
+        let is_committed = directory.is_committed(epoch, &self.stage);
+        check_outputs(&own.outputs, &self.outputs, is_committed).map_err(|error| error.at(directory.name()))?;
+        for part in &own.parts {
+            directory.verify(epoch, part)?;
+        }
+        let read = |name: &str| {
+            let name = part_name(&self.stage, name);
+            match own.parts.iter().any(|part| part.name == name) {
+                true => directory.read_part(epoch, &name),
+                // An empty part is not written.
+                false => Ok(vec![]),
+            }
+        };
+        let (state, positions) = (read(STATE)?, read(POSITIONS)?);
+        Ok(Restored { epoch, parts: own.parts.clone(), state, positions, is_committed })
+    }
+}
+
+/// Returns the name of a part of a stage.
+pub fn part_name(stage: &str, name: &str) -> String {
+    format!("{stage}.{name}")
+}
+
+fn manifest_name(stage: &str) -> String {
+    format!("{stage}.json")
+}
+
+fn kept_epoch(complete: &Complete) -> (Epoch, Vec<String>) {
+    (complete.epoch, complete.stages.iter().map(|stage| stage.stage.clone()).collect())
+}
 fn new_id(run: &Run) -> String {
     let text = format!("checkpoint {} {:016x}", run.id, RandomState::new().build_hasher().finish());
     Uuid::new_v5(&crate::kind::record_id::NAMESPACE, text.as_bytes()).to_string()

@@ -1,8 +1,8 @@
 //! What evt-view shows of a checkpoint: its epochs, verified, and the positions and the watermark of the last one.
 
 use super::directory::CheckpointDir;
-use super::log::{Complete, Entry, Start};
-use super::{POSITIONS, STATE};
+use super::log::{Complete, Entry, StageEpoch, Start};
+use super::{POSITIONS, STATE, part_name};
 use crate::error::Result;
 use crate::op::window;
 use crate::store::Epoch;
@@ -36,11 +36,12 @@ pub fn show(path: &Path) -> Result<(String, bool)> {
     }
     complete.retain(|complete| directory.has_epoch(complete.epoch));
     let mut is_sound = true;
-    for Complete { epoch, at, parts, .. } in &complete {
-        let damage = parts.iter().find_map(|part| directory.verify(*epoch, part).err());
-        let bytes: u64 = parts.iter().map(|part| part.bytes).sum();
-        let committed = if directory.is_committed(*epoch) { "committed" } else { "not marked as committed" };
-        let (Epoch { run, number }, files) = (epoch, parts.len());
+    for one @ Complete { epoch, at, stages } in &complete {
+        let damage = one.parts().find_map(|part| directory.verify(*epoch, part).err());
+        let bytes: u64 = one.parts().map(|part| part.bytes).sum();
+        let is_committed = stages.iter().all(|stage| directory.is_committed(*epoch, &stage.stage));
+        let committed = if is_committed { "committed" } else { "not marked as committed" };
+        let (Epoch { run, number }, files) = (epoch, one.parts().count());
         let verified = damage.as_ref().map_or("verified".to_owned(), |error| format!("damaged: {error}"));
         is_sound &= damage.is_none();
         let line =
@@ -53,24 +54,55 @@ pub fn show(path: &Path) -> Result<(String, bool)> {
     Ok((text, is_sound))
 }
 
-/// Describes the outputs, the watermark and the positions of an epoch.
+/// Describes the stages of an epoch: their outputs, the watermark and the positions.
 fn show_last(directory: &CheckpointDir, last: &Complete, text: &mut String) -> Result<()> {
-    let outputs: Vec<String> = last.outputs.iter().map(|output| format!("{} {}", output.key, output.uri)).collect();
-    append(text, format_args!("outputs: {}\n", outputs.join(", ")));
-    let watermark = match window::saved_watermark(&directory.read_part(last.epoch, STATE)?)? {
+    for StageEpoch { stage, outputs, parts } in &last.stages {
+        let outputs: Vec<String> = outputs.iter().map(|output| format!("{} {}", output.key, output.uri)).collect();
+        append(
+            text,
+            format_args!(
+                "{stage}: outputs: {}\n",
+                if outputs.is_empty() { "none".to_owned() } else { outputs.join(", ") }
+            ),
+        );
+        let read = |name: &str| {
+            let part = parts.iter().find(|part| part.name == part_name(stage, name));
+            part.map(|part| directory.read_part(last.epoch, &part.name)).transpose()
+        };
+        if let Some(state) = read(STATE)?.filter(|_| stage.ends_with("-evt-window")) {
+            show_watermark(&state, text)?;
+        }
+        if let Some(positions) = read(POSITIONS)? {
+            show_positions(&positions, text);
+        }
+    }
+    Ok(())
+}
+
+fn show_watermark(state: &[u8], text: &mut String) -> Result<()> {
+    let watermark = match window::saved_watermark(state)? {
         None => "none".to_owned(),
         Some(i64::MAX) => "the end: all windows have fired (--at-end fire)".to_owned(),
         Some(instant) => format_instant(instant),
     };
     append(text, format_args!("watermark: {watermark}\n"));
-    let positions: Value = serde_json::from_slice(&directory.read_part(last.epoch, POSITIONS)?).unwrap_or_default();
+    Ok(())
+}
+
+fn show_positions(positions: &[u8], text: &mut String) {
+    let positions: Value = serde_json::from_slice(positions).unwrap_or_default();
     for file in positions["files"].as_array().into_iter().flatten() {
         let times = file["partitions"].as_array().into_iter().flatten().filter_map(|one| one["stream_time"].as_i64());
         let time = times.max().map_or("none".to_owned(), format_instant);
         let (name, bytes) = (file["name"].as_str().unwrap_or_default(), &file["content"]["length"]);
         append(text, format_args!("{name}: {bytes} bytes, read up to record {}, stream time {time}\n", file["last"]));
     }
-    Ok(())
+    for topic in positions["topics"].as_array().into_iter().flatten() {
+        let (name, partition, next) =
+            (topic["topic"].as_str().unwrap_or_default(), &topic["partition"], &topic["next"]);
+        let time = topic["stream_time"].as_i64().map_or("none".to_owned(), format_instant);
+        append(text, format_args!("{name}/{partition}: read up to offset {next}, stream time {time}\n"));
+    }
 }
 
 fn append(text: &mut String, line: std::fmt::Arguments<'_>) {

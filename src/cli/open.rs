@@ -1,20 +1,21 @@
 //! Opens a stage: its source, its dead letters and the plan of its outputs.
 
 use super::args::{CheckpointArgs, CommonArgs};
-use super::resolve::{Resolved, StageSpec, alone, resolve};
+use super::resolve::{Resolved, StageSpec, resolve};
 use crate::counts::Counts;
 use crate::error::Result;
-use crate::kind::Kind;
+use crate::kafka::range::ReadMode;
 use crate::mapping::KeepRaw;
 use crate::metrics;
 use crate::output::OutputPlan;
-use crate::output::dead_letters::{DeadLetters, Opening};
+use crate::output::dead_letters::DeadLetters;
 use crate::run::Run;
-use crate::source::positions::FilePositions;
+use crate::source::positions::Positions;
 use crate::source::{Source, SourceOptions};
+use crate::stage::epochs::Epochs;
 use crate::stage::operator::Pass;
 use crate::stage::outputs::Outputs;
-use crate::stage::{OperatorSetup, SourceInfo, Stage, StageOptions, Start, stamped};
+use crate::stage::{OperatorSetup, SourceInfo, Stage, StageOptions, Start};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,16 +30,19 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     // the servers.
     let is_kept = options.ack_flags.spool.is_some();
     let resolved = if is_kept { resolved.without_limit() } else { resolved.ask(run)? };
-    let (resolved, checkpoint) = match spec.checkpoint.and_then(CheckpointArgs::options) {
+    let epochs = match spec.checkpoint.and_then(CheckpointArgs::options) {
         Some(checkpoint) => {
-            let (resolved, checkpoint) = resolved.in_epochs(checkpoint, run)?;
+            let every = checkpoint.every;
+            let checkpoint = resolved.begin_run(checkpoint, run)?;
             let positions = checkpoint.restored().map_or(&[][..], |restored| &restored.positions);
-            options.positions = Some(FilePositions::restore(positions)?);
+            options.positions = Some(Positions::restore(positions)?);
+            options.read_mode = ReadMode::Checkpoint;
             options.is_continued = true;
-            (resolved, Some(checkpoint))
+            Some(Epochs::begun(checkpoint, every, run.clone()))
         }
-        None => (resolved, None),
+        None => None,
     };
+    options.joins = epochs.is_none();
     keep_raw(&mut options, &resolved);
     options.mapping.parts = resolved.record_parts(&options);
     options.commit_mode = resolved.commit_mode();
@@ -51,20 +55,19 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         let limits: Option<Vec<_>> = checked.iter().map(OutputPlan::row_limit).collect();
         server.validation.limits = limits.unwrap_or_default();
     }
-    let opening = dlq.map(|dlq| -> Opening {
-        let run = run.clone();
-        Box::new(move || dlq.open(&stamped(&Kind::Dead.schema(), &run), &run).map_err(alone))
-    });
-    let mut dead = DeadLetters::new(run.clone(), opening);
+    let dead = DeadLetters::new(run.clone(), dlq);
     let mut source = Source::open(&inputs, options, run.clone())?;
+    let mut outputs = Outputs::new(run.clone(), checked, side, dead, quiet);
+    if let Some(epochs) = &epochs {
+        outputs.in_epochs(epochs.checkpoint())?;
+    }
     if is_kept {
-        dead.open().inspect_err(|_| source.report_lost())?;
+        outputs.dead.open().inspect_err(|_| source.report_lost())?;
     }
     if holds_letters {
-        dead.hold();
+        outputs.dead.hold();
     }
-    let outputs = Outputs::new(run.clone(), checked, side, dead, quiet);
-    Ok(Stage::new(run.clone(), stage, source, outputs, start).with_checkpoint(checkpoint))
+    Ok(Stage::new(run.clone(), stage, source, outputs, start).with_epochs(epochs))
 }
 
 /// Keeps raw records beside the rows if an output writes them, or if dead letters of rows have to show them.

@@ -1,20 +1,21 @@
 //! Resolves the inputs and outputs of a stage before anything is opened, and checks that they fit each other.
 
 use super::args::{CheckpointArgs, StageArgs};
-use crate::checkpoint::log::OutputName;
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format, jsonl};
 use crate::input::bytes as input;
 use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
 use crate::mapping::{KeepRaw, RecordParts};
-use crate::output::epochs::EpochPlan;
+use crate::output::dead_letters::alone;
 use crate::output::identity::{Identities, Identity};
 use crate::output::{OutputPlan, OutputSpec, given_up};
 use crate::run::Run;
+use crate::run::io::Io;
 use crate::source::SourceOptions;
 use crate::spool::ack::AckPolicy;
+use crate::stage::outputs::output_names;
 use crate::stage::progress::terminal_width;
 use crate::store::room;
 use crate::uri::Uri;
@@ -102,14 +103,6 @@ fn is_of_every_stage(args: &StageArgs, run: &Run) -> bool {
     run.letters == args.output.dlq
 }
 
-/// Adds a remedy to the error if two stages of a pipe write one container.
-pub fn alone(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::Fenced => error.because("stages can share a dead-letter output only as JSONL, CSV or SQLite"),
-        _ => error,
-    }
-}
-
 /// The faults of a command line, in the order in which they were found.
 #[derive(Default)]
 pub struct Faults(pub Vec<Error>);
@@ -151,39 +144,29 @@ impl Resolved {
     }
 
     /// Adds the faults of inputs that cannot be read again from a position, and of outputs whose rows cannot wait for an epoch.
-    fn checked_for_epochs(mut self, follow: bool) -> Self {
+    fn checked_for_epochs(mut self, follow: bool, io: &Io) -> Self {
         for input in &self.inputs {
-            let is_file = matches!(input, Uri::File(path) if path.is_file() || path == Path::new("/dev/null"));
-            if !is_file || follow {
-                let message = format!("{input}: --checkpoint: expected files that end, found another input");
+            let is_kept = match input {
+                Uri::File(path) => !follow && (path.is_file() || path == Path::new("/dev/null")),
+                Uri::Kafka(_) => true,
+                _ => false,
+            };
+            if !is_kept {
+                let message = format!("{input}: --checkpoint: expected topics or files that end, found another input");
                 self.faults.0.push(Error::usage(message));
             }
         }
         for output in self.checked.iter().chain(&self.side).chain(&self.dlq) {
-            self.faults.0.extend(output.check_epochs().err());
+            self.faults.0.extend(output.check_epochs(io).err());
         }
         self
     }
 
-    /// Opens the checkpoint, and lets the rows of all outputs wait in it.
-    pub fn in_epochs(mut self, options: CheckpointOptions, run: &Run) -> Result<(Self, Checkpoint)> {
-        let name = |key: String, output: &OutputPlan| OutputName { key, uri: output.name().to_owned() };
-        let to = self.checked.iter().enumerate().map(|(at, output)| name(format!("to-{at}"), output));
-        let side = self.side.iter().map(|output| name("late".to_owned(), output));
-        let dlq = self.dlq.iter().map(|output| name("dlq".to_owned(), output));
-        let names: Vec<OutputName> = to.chain(side).chain(dlq).collect();
-        let checkpoint = Checkpoint::open(options, names, run)?;
-        let plan = |key: String| EpochPlan {
-            directory: checkpoint.directory().clone(),
-            checkpoint: format!("{}/{}", checkpoint.id(), run.console.tool()),
-            key,
-            epoch: checkpoint.epoch(),
-        };
-        let checked = self.checked.into_iter().enumerate();
-        self.checked = checked.map(|(at, output)| output.in_epochs(plan(format!("to-{at}")))).collect();
-        self.side = self.side.map(|output| output.in_epochs(plan("late".to_owned())));
-        self.dlq = self.dlq.map(|output| output.in_epochs(plan("dlq".to_owned())));
-        Ok((self, checkpoint))
+    /// Opens the checkpoint, and begins a run.
+    pub fn begin_run(&self, options: CheckpointOptions, run: &Run) -> Result<Checkpoint> {
+        let outputs = self.checked.iter().chain(&self.side).chain(&self.dlq);
+        let names = output_names(&self.checked, self.side.as_ref(), self.dlq.as_ref());
+        Checkpoint::open(options, names, outputs.clone().any(OutputPlan::is_stream), run)
     }
 
     /// Removes the default limit of the wait for servers of outputs.
@@ -263,7 +246,7 @@ impl Resolved {
             Uri::Kafka(address) => match options.read_mode {
                 ReadMode::Bounded => false,
                 ReadMode::Tail => true,
-                ReadMode::Commit | ReadMode::Stateful => address.options.end.is_none(),
+                ReadMode::Commit | ReadMode::Stateful | ReadMode::Checkpoint => address.options.end.is_none(),
             },
             Uri::Standard | Uri::Null | Uri::Store(..) => false,
         };
@@ -308,7 +291,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     }
     let resolved = Resolved { inputs, checked, dlq, side, faults };
     match checkpoint.and_then(CheckpointArgs::options) {
-        Some(_) => resolved.checked_for_epochs(follow),
+        Some(_) => resolved.checked_for_epochs(follow, &run.io),
         None => resolved,
     }
 }

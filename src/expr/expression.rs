@@ -43,6 +43,11 @@ impl Expr {
         self.kind
     }
 
+    /// Returns the index of its leaf, if it is nothing else.
+    pub(crate) fn leaf(&self) -> Option<usize> {
+        if let Tree::Leaf(leaf) = self.tree { Some(leaf) } else { None }
+    }
+
     /// Returns its text without spaces, except those inside quotes and between words: the default name of a metric.
     pub fn text(&self) -> &str {
         &self.text

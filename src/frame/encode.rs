@@ -108,7 +108,7 @@ impl Encoder {
     }
 
     /// Returns Arrow's end-of-stream marker; write it only if the end is proven.
-    pub fn finish(self) -> Vec<u8> {
+    pub fn finish(&self) -> Vec<u8> {
         let mut bytes = MARK.to_vec();
         bytes.extend_from_slice(&[0; 4]);
         bytes

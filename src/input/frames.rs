@@ -3,6 +3,7 @@
 
 use super::bytes::{Bytes, Chunk};
 use super::{Input, InputEnd, Step};
+use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::error::{Error, Result};
 use crate::format::container::Pieces;
 use crate::format::{jsonl, row};
@@ -16,6 +17,7 @@ use crate::run::Run;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A reader of frames.
@@ -78,6 +80,10 @@ pub struct FrameInput {
     origin: String,
     /// Whether a signal stops the reading at once. If not, a pipe is read to the end that the stage before this one sends.
     raw_only: bool,
+    /// Whether the stage may join the checkpoint of the pipe.
+    joins: bool,
+    /// Whether the stream is that of a pipe with a checkpoint, whose stages end together.
+    is_checkpointed: bool,
     rows: Rows,
     /// The partition of rows of another program.
     partition: u32,
@@ -85,11 +91,22 @@ pub struct FrameInput {
 }
 
 impl FrameInput {
-    /// Makes an input of `bytes`; rows of other programs get `origin`. `raw_only`: a signal stops the reading at once.
-    pub fn new(bytes: Bytes, run: Rc<Run>, origin: &str, raw_only: bool) -> Self {
+    /// Makes an input of `bytes`; rows of other programs get `origin`. `raw_only`: a signal stops the reading at once; `joins`: the
+    /// stage may join the checkpoint of the pipe.
+    pub fn new(bytes: Bytes, run: Rc<Run>, origin: &str, raw_only: bool, joins: bool) -> Self {
         let reader = FrameReader::new(bytes, run.ratio_max);
         let origin = origin.to_owned();
-        Self { reader, run, origin, raw_only, rows: Rows::Unknown, partition: 0, finish: None }
+        Self {
+            reader,
+            run,
+            origin,
+            raw_only,
+            joins,
+            is_checkpointed: false,
+            rows: Rows::Unknown,
+            partition: 0,
+            finish: None,
+        }
     }
 
     fn take(&mut self, frame: Frame, ingest: &mut Ingest) -> Result<()> {
@@ -120,7 +137,8 @@ impl FrameInput {
         let heeds_signals = self.raw_only || bytes.is_plain_file();
         bytes.set_heeds_signals(heeds_signals);
         self.run.stop.set_behind_pipe(!heeds_signals);
-        let schema = older::widened_schema(schema);
+        let schema = self.checkpointed(older::widened_schema(schema))?;
+        let bytes = &self.reader.bytes;
         self.rows = match own_kind(&schema) {
             None => Rows::Foreign(Pieces::new(ingest.run().line_max())),
             Some(_) => {
@@ -130,6 +148,35 @@ impl FrameInput {
         };
         self.partition = ingest.partition(&self.origin);
         Ok(())
+    }
+
+    /// Ends the input.
+    fn end_at(&mut self, finish: Finish, ingest: &mut Ingest) -> Result<Step> {
+        self.finish = Some(finish);
+        if self.reports_partitions() {
+            ingest.withdraw();
+        }
+        Ok(Step::End)
+    }
+
+    /// Notes whether the stream is that of a pipe with a checkpoint. In a file it is a copy of that stream. Errors: exit status 2 if the
+    /// tool cannot be a stage of such a pipe.
+    fn checkpointed(&mut self, schema: SchemaRef) -> Result<SchemaRef> {
+        let bytes = &self.reader.bytes;
+        if !schema.metadata().contains_key(CHECKPOINT_KEY) {
+            return Ok(schema);
+        }
+        if bytes.is_plain_file() {
+            let mut metadata = schema.metadata().clone();
+            metadata.remove(CHECKPOINT_KEY);
+            return Ok(Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata)));
+        }
+        if !self.joins {
+            let why = "expected a stream without a checkpoint: this tool, or this combination of flags, cannot be a stage of its pipe";
+            return Err(Error::usage(why).at(bytes.name()));
+        }
+        self.is_checkpointed = true;
+        Ok(schema)
     }
 
     /// Checks that columns of JSON hold JSON, because another program may have changed the rows. A stream that has had a control
@@ -160,16 +207,12 @@ impl Input for FrameInput {
         }
         match self.reader.read(Some(Duration::ZERO))? {
             Framed::Idle => Ok(Step::Idle),
+            // The stage before waits until this one has completed the last epoch, and keeps the stream open.
+            Framed::Frame(Frame::Eos) if self.is_checkpointed => self.end_at(self.reader.decoder.finish()?, ingest),
             Framed::Frame(frame) => self.take(frame, ingest).map(|()| Step::More),
             Framed::Stopped => Ok(Step::Stopped),
             Framed::End(_) if matches!(self.rows, Rows::Unknown) => Err(self.without_schema()),
-            Framed::End(finish) => {
-                self.finish = Some(finish);
-                if self.reports_partitions() {
-                    ingest.withdraw();
-                }
-                Ok(Step::End)
-            }
+            Framed::End(finish) => self.end_at(finish, ingest),
         }
     }
 

@@ -77,6 +77,11 @@ pub trait Input {
         false
     }
 
+    /// Whether its partitions end with it. Those that report themselves do so, and those that a later run continues stay live.
+    fn ends_partitions(&self) -> bool {
+        !self.reports_partitions()
+    }
+
     /// Whether the input never ends, so that the source must read other inputs in between (`--follow`).
     fn takes_turns(&self) -> bool {
         false
@@ -96,6 +101,9 @@ pub trait Input {
     fn note(&mut self, _ingest: &mut Ingest) -> Result<bool> {
         Ok(false)
     }
+
+    /// Notes the positions of an epoch, which are committed once it is complete.
+    fn note_epoch(&mut self, _ingest: &mut Ingest) {}
 
     /// Whether noted positions wait for their commit.
     fn has_noted(&self) -> bool {

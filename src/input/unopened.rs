@@ -26,6 +26,8 @@ pub struct ReadOptions {
     pub raw_only: bool,
     /// Whether runs continue each other (`--checkpoint`): an input may be empty.
     pub is_continued: bool,
+    /// Whether the stage may join the checkpoint of the pipe that it reads.
+    pub joins: bool,
     /// Whether an incomplete last line is left for a later run.
     pub leaves_open_line: bool,
 }
@@ -161,9 +163,13 @@ impl UnopenedInput {
                 let input = TextInput::new(bytes, reading.splitter(), format.is_json, reading.partition);
                 Ok(Box::new(if self.options.leaves_open_line { input.leaving_open_line() } else { input }))
             }
-            (Decoder::Frames, _) => {
-                Ok(Box::new(FrameInput::new(bytes, self.run.clone(), &self.origin, self.options.raw_only)))
-            }
+            (Decoder::Frames, _) => Ok(Box::new(FrameInput::new(
+                bytes,
+                self.run.clone(),
+                &self.origin,
+                self.options.raw_only,
+                self.options.joins,
+            ))),
             (Decoder::Container(open), _) => {
                 let opened =
                     open(bytes.whole_file()?, limits(&self.run, ingest)).map_err(|error| error.at(bytes.name()))?;

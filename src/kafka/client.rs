@@ -349,6 +349,7 @@ pub fn is_transient(code: Code) -> bool {
             | Code::NotEnoughReplicasAfterAppend
             | Code::BrokerNotAvailable
             | Code::ReplicaNotAvailable
+            | Code::UnstableOffsetCommit
             | Code::BrokerDestroy
     )
 }

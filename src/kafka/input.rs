@@ -81,11 +81,15 @@ impl KafkaInput {
         let Connections { cluster, source } = connections;
         let Options { read_mode, commit_mode, origin } = options;
         let Topics { address, run } = topics;
-        let partitions = PartitionSet::new(address, run)?;
+        let partitions = PartitionSet::new(address, read_mode == ReadMode::Checkpoint, run)?;
         let set = &address.options;
-        let commits = commit_mode != CommitMode::None && read_mode == ReadMode::Commit && set.group.is_some();
+        let commits = match read_mode {
+            ReadMode::Commit => commit_mode != CommitMode::None && set.group.is_some(),
+            ReadMode::Checkpoint => set.group.is_some(),
+            ReadMode::Bounded | ReadMode::Tail | ReadMode::Stateful => false,
+        };
         let whole = set.partitions.is_none() && set.end.is_none() && set.form != Some(Form::Frames);
-        let subscribes = commits && commit_mode == CommitMode::Subscribe && whole;
+        let subscribes = commits && read_mode == ReadMode::Commit && commit_mode == CommitMode::Subscribe && whole;
         let (mut cursors, mut counts) = (vec![], vec![]);
         for topic in 0..address.topics.len() {
             let of_topic = range::cursors(&*cluster, address, topic)?;
@@ -131,7 +135,7 @@ impl KafkaInput {
             self.partitions.announce(cursor, self.origin.as_deref(), &mut ingest.stamper);
             if cursor.is_done() {
                 cursor.ended = true;
-                ingest.stamper.end_one(cursor.stamp);
+                self.partitions.end_stamp(cursor.stamp, ingest);
             }
         }
         let read = cursors.iter().filter(|cursor| cursor.is_read());
@@ -143,7 +147,7 @@ impl KafkaInput {
     /// Reports that nothing is committed, if the user named a group.
     fn report_no_commits(&self) {
         if let Some(group) = &self.topics.address.options.group
-            && matches!(self.read_mode, ReadMode::Commit | ReadMode::Stateful)
+            && self.read_mode.is_of_stage()
             && self.group.is_none()
         {
             self.topics.say(format!(
@@ -388,7 +392,7 @@ impl KafkaInput {
 
     /// Drops the held records: the next run reads them again from the last commit.
     fn stop(&mut self, ingest: &mut Ingest) {
-        if self.group.is_some() {
+        if self.group.is_some() || self.read_mode == ReadMode::Checkpoint {
             for cursor in &mut self.partitions.cursors {
                 cursor.next = ingest.first_held(cursor.stamp).unwrap_or(cursor.next);
                 ingest.forget(cursor.stamp);
@@ -443,6 +447,10 @@ impl Input for KafkaInput {
         self.topics.address.options.form == Some(Form::Frames)
     }
 
+    fn ends_partitions(&self) -> bool {
+        !self.reports_partitions() && self.read_mode != ReadMode::Checkpoint
+    }
+
     fn end(&self) -> InputEnd {
         InputEnd { how: How::Exhausted, is_proven: true, verdict: self.partitions.verdict() }
     }
@@ -453,7 +461,7 @@ impl Input for KafkaInput {
 
     /// Every row before the positions has been passed on once the ingest's queue is empty.
     fn note(&mut self, ingest: &mut Ingest) -> Result<bool> {
-        if !self.group.as_ref().is_some_and(Membership::is_due) {
+        if self.read_mode == ReadMode::Checkpoint || !self.group.as_ref().is_some_and(Membership::is_due) {
             return Ok(false);
         }
         ingest.flush()?;
@@ -462,6 +470,13 @@ impl Input for KafkaInput {
             group.noted = Some(point);
         }
         Ok(true)
+    }
+
+    fn note_epoch(&mut self, ingest: &mut Ingest) {
+        let point = self.commit_point(ingest);
+        if let Some(group) = &mut self.group {
+            group.noted = Some(point);
+        }
     }
 
     fn has_noted(&self) -> bool {

@@ -21,6 +21,15 @@ pub enum ReadMode {
     Commit,
     /// A tool whose state a restart loses: the run commits nothing, and a restart reads the rows again.
     Stateful,
+    /// A tool whose state and positions are in a checkpoint. The group gets the positions of complete epochs; no run reads them.
+    Checkpoint,
+}
+
+impl ReadMode {
+    /// Whether a stage of a pipeline reads, not a viewer.
+    pub fn is_of_stage(self) -> bool {
+        !matches!(self, ReadMode::Bounded | ReadMode::Tail)
+    }
 }
 
 /// The read state of one partition of a topic.

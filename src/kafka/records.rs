@@ -26,13 +26,15 @@ pub struct PartitionSet {
     decoder: PayloadDecoder,
     /// The index of the cursor of the last message: most messages belong to the same partition as the one before.
     last: usize,
+    /// Whether partitions stay live at the end of the reading, because a later run continues them.
+    stays_live: bool,
 }
 
 impl PartitionSet {
-    /// Makes a set without partitions. Errors: those of [`wire`].
-    pub fn new(address: &Address, run: &Run) -> Result<Self> {
+    /// Makes a set without partitions; `stays_live`: a later run continues them. Errors: those of [`wire`].
+    pub fn new(address: &Address, stays_live: bool, run: &Run) -> Result<Self> {
         let decoder = PayloadDecoder::new(address, wire(address, run)?);
-        Ok(Self { cursors: vec![], bytes: 0, topics: address.topics.clone(), decoder, last: 0 })
+        Ok(Self { cursors: vec![], bytes: 0, topics: address.topics.clone(), decoder, last: 0, stays_live })
     }
 
     /// Removes and returns partitions.
@@ -134,13 +136,22 @@ impl PartitionSet {
         }
         ingest.drain_one(cursor.stamp)?;
         ingest.flush()?;
-        ingest.stamper.end_one(cursor.stamp);
+        let stamp = cursor.stamp;
+        self.end_stamp(stamp, ingest);
         Ok(true)
     }
 
-    /// Returns all partitions that frames announced, as ended; `None` for topics of other formats.
+    /// Ends a partition of the stamper, unless a later run continues it.
+    pub fn end_stamp(&self, stamp: u32, ingest: &mut Ingest) {
+        if !self.stays_live {
+            ingest.stamper.end_one(stamp);
+        }
+    }
+
+    /// Returns all partitions that frames announced, as ended; `None` for topics of other formats, and if a later run continues them.
     pub fn ended(&self) -> Option<Progress> {
-        let partitions = (self.decoder.form == Form::Frames).then(|| self.decoder.progress.ended())?;
+        let partitions =
+            (self.decoder.form == Form::Frames && !self.stays_live).then(|| self.decoder.progress.ended())?;
         Some(Progress { partitions, complete: true, ..Progress::default() })
     }
 
@@ -287,7 +298,7 @@ mod tests {
     impl Rig {
         fn new(uri: &str) -> Self {
             let run = Rc::new(Run::unwatched("evt-test", Clock::Fixed(0)));
-            let mut set = PartitionSet::new(&Address::parse(uri).unwrap(), &run).unwrap();
+            let mut set = PartitionSet::new(&Address::parse(uri).unwrap(), false, &run).unwrap();
             let mut ingest = Ingest::new(run, mapping::Options::default(), None, false, None).unwrap();
             let mut cursor = PartitionCursor::new(partition(0));
             set.announce(&mut cursor, None, &mut ingest.stamper);

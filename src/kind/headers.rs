@@ -6,7 +6,7 @@
 use crate::error::Result;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryBuilder, DictionaryArray, Int32Array, MapArray, MapBuilder, MapFieldNames,
-    RecordBatch, StringBuilder,
+    RecordBatch, StringBuilder, new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema};
 use std::sync::Arc;
@@ -193,6 +193,18 @@ impl<'a> HeaderRows<'a> {
     pub fn get(&self, code: usize) -> Stored<'a> {
         Stored::new(self.maps, code)
     }
+}
+
+/// Returns a batch without a headers column with one: `headers`, or NULL.
+pub fn with(batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<RecordBatch> {
+    let column: ArrayRef = match headers {
+        Some(HeaderRows { codes, maps }) => Arc::new(DictionaryArray::try_new(codes.clone(), Arc::new(maps.clone()))?),
+        None => new_null_array(field().data_type(), batch.num_rows()),
+    };
+    let schema = batch.schema_ref();
+    let fields = schema.fields().iter().cloned().chain([Arc::new(field())]).collect::<Vec<_>>();
+    let columns = batch.columns().iter().cloned().chain([column]).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())), columns)?)
 }
 
 /// Returns a batch without its headers column, before it leaves the stage; `None` if it has none.

@@ -6,6 +6,7 @@
 //! - `validate/`, `dedup.rs`: evt-validate's schema checks and duplicates.
 //! - `record.rs`: events as records of a given Avro schema, for topics.
 //! - `row_letter.rs`: dead letters of rows.
+//! - `state/`: state of windows that may exceed memory.
 //! - `snapshot.rs`: the encoding of saved state.
 
 pub mod aggregate;
@@ -14,5 +15,6 @@ pub mod late_rows;
 pub mod record;
 pub mod row_letter;
 pub mod snapshot;
+pub mod state;
 pub mod validate;
 pub mod window;

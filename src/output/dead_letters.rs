@@ -3,11 +3,12 @@
 //! The stage buffers and writes two kinds of letters together: letters of the source (records that could not become rows),
 //! and letters of the stage (rows that it or an output rejected). The first row or a full buffer opens the output.
 
-use super::{Output, OutputReport};
+use super::epochs::{CompleteEpoch, EpochPlan};
+use super::{Output, OutputPlan, OutputReport, stamped};
 use crate::checkpoint::log::EpochPart;
 use crate::console::Faulty;
 use crate::counts::Counts;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::frame::End;
 use crate::ingest::Dead;
 use crate::kafka::produce::RejectedRecord;
@@ -33,15 +34,20 @@ const HELD_ROWS: usize = 1024;
 /// Interval of the lines about faulty records after the first ones (µs).
 const REPORT_EVERY: i64 = 60_000_000;
 
-/// Opens the output of dead letters.
-pub type Opening = Box<dyn FnOnce() -> Result<Output>>;
+/// Adds a remedy to the error if two stages of a pipe write one container.
+pub fn alone(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Fenced => error.because("stages can share a dead-letter output only as JSONL, CSV or SQLite"),
+        _ => error,
+    }
+}
 
 /// Where letters are written.
 enum LetterOutput {
     /// No output: they are dropped.
     Nowhere,
     /// An output that is opened by the first row, or when the buffer is full.
-    Unopened(Opening),
+    Unopened(Box<OutputPlan>),
     /// An open output.
     Open(Box<Output>),
     /// An output that has ended.
@@ -155,13 +161,13 @@ impl<'a> Reports<'a> {
 }
 
 impl DeadLetters {
-    /// Creates the output of a run's letters; `opening` opens it. Without `opening` letters are dropped.
-    pub fn new(run: Rc<Run>, opening: Option<Opening>) -> Self {
+    /// Creates the output of a run's letters. Without a `plan` letters are dropped.
+    pub fn new(run: Rc<Run>, plan: Option<OutputPlan>) -> Self {
         let builder = Builder::new(run.console.tool(), &Run::host());
         let counts = BTreeMap::new();
         Self {
             run,
-            outlet: opening.map_or(LetterOutput::Nowhere, LetterOutput::Unopened),
+            outlet: plan.map_or(LetterOutput::Nowhere, |plan| LetterOutput::Unopened(Box::new(plan))),
             held: LetterBuffer::default(),
             builder,
             reported: 0,
@@ -176,10 +182,26 @@ impl DeadLetters {
     /// Opens the output, if there is one that is not open yet.
     pub fn open(&mut self) -> Result<()> {
         self.outlet = match std::mem::replace(&mut self.outlet, LetterOutput::Nowhere) {
-            LetterOutput::Unopened(open) => LetterOutput::Open(Box::new(open()?)),
+            LetterOutput::Unopened(plan) => {
+                let opened = plan.open(&stamped(&Kind::Dead.schema(), &self.run), &self.run);
+                LetterOutput::Open(Box::new(opened.map_err(alone)?))
+            }
             other => other,
         };
         Ok(())
+    }
+
+    /// Returns the output before it is open.
+    pub fn plan(&self) -> Option<&OutputPlan> {
+        if let LetterOutput::Unopened(plan) = &self.outlet { Some(plan) } else { None }
+    }
+
+    /// Lets letters wait in a checkpoint until their epoch is complete.
+    pub fn in_epochs(&mut self, epochs: EpochPlan) {
+        self.outlet = match std::mem::replace(&mut self.outlet, LetterOutput::Nowhere) {
+            LetterOutput::Unopened(plan) => LetterOutput::Unopened(Box::new(plan.in_epochs(epochs))),
+            other => other,
+        };
     }
 
     fn output(&mut self) -> Option<&mut Output> {
@@ -445,9 +467,9 @@ impl DeadLetters {
     }
 
     /// Writes the letters of a complete epoch to the output.
-    pub fn commit_epoch(&mut self, epoch: Epoch, parts: &[EpochPart]) -> Result<()> {
+    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<()> {
         let Some(output) = self.output() else { return Ok(()) };
-        for rejected in output.commit_epoch(epoch, parts)? {
+        for rejected in output.commit_epoch(complete)? {
             self.lose(&rejected.fault, is_of_output(&rejected.row, 0));
         }
         Ok(())

@@ -10,14 +10,17 @@ use super::report::OutputReport;
 use crate::checkpoint::directory::CheckpointDir;
 use crate::checkpoint::log::EpochPart;
 use crate::checkpoint::part::{OutboxWriter, read_outbox};
+use crate::checkpoint::part_name;
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::format::{Encoder, Format};
 use crate::frame::End;
+use crate::kafka::produce::epochs::EpochTopic;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::headers::{self, HeaderRows};
 use crate::store::disk::Disk;
-use crate::store::{Batches, Epoch, EpochRows, Sink};
+use crate::store::{Batches, Epoch, EpochRows, PartitionPosition, Sink};
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -32,7 +35,9 @@ pub struct EpochPlan {
     pub directory: CheckpointDir,
     /// The id of the checkpoint.
     pub checkpoint: String,
-    /// The name of the stage and the output in it: `to-0`, `late`, `dlq`.
+    /// The name of the stage.
+    pub stage: String,
+    /// The name of the output in it: `to-0`, `late`, `dlq`.
     pub key: String,
     /// The epoch in progress.
     pub epoch: Epoch,
@@ -41,17 +46,28 @@ pub struct EpochPlan {
 impl EpochPlan {
     /// Returns the key of the epochs that a target has committed.
     pub fn key(&self) -> String {
-        format!("{}/{}", self.checkpoint, self.key)
+        format!("{}/{}", self.run(), self.key)
+    }
+
+    /// Returns what rows name as their run: the same in all runs of the checkpoint.
+    pub fn run(&self) -> String {
+        format!("{}/{}", self.checkpoint, self.stage)
+    }
+
+    /// Reads the rows of this output in an epoch that has some.
+    fn rows(&self, epoch: Epoch) -> Result<Batches> {
+        let name = self.part();
+        Ok(Box::new(read_outbox(self.directory.open_part(epoch, &name)?, &name)?))
     }
 
     /// Returns the name of the part with the rows of this output.
     fn part(&self) -> String {
-        format!("rows-{}", self.key)
+        part_name(&self.stage, &format!("rows-{}", self.key))
     }
 
     /// Returns the name of the note with the rows that the store could not hold.
     fn note(&self) -> String {
-        format!("rejected-{}", self.key)
+        part_name(&self.stage, &format!("rejected-{}", self.key))
     }
 }
 
@@ -62,12 +78,25 @@ pub struct EpochOutput {
     target: EpochTarget,
 }
 
+/// A complete epoch, whose rows outputs get.
+#[derive(Clone, Copy, Debug)]
+pub struct CompleteEpoch<'a> {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Its files.
+    pub parts: &'a [EpochPart],
+    /// The positions of the input at its end.
+    pub positions: &'a [PartitionPosition],
+}
+
 /// What gets the rows of complete epochs.
 pub(super) enum EpochTarget {
     /// A store.
     Store { kind: Kind, sink: Box<dyn Sink> },
     /// A file to which lines are appended once, or a stream.
     Text { format: &'static Format, encoder: Box<dyn Encoder>, file: Plain, lines: Option<LineFile> },
+    /// A topic.
+    Topic(Box<EpochTopic>),
 }
 
 /// A row that a store could not hold when its epoch was committed.
@@ -124,11 +153,19 @@ impl EpochOutput {
                 report.end_file(file.finish(end.how)?);
                 Ok(())
             }
+            EpochTarget::Topic(topic) => {
+                report.counts = Some(topic.finish()?);
+                Ok(())
+            }
         }
     }
 
-    /// Adds rows to the epoch in progress.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Adds rows to the epoch in progress, for a topic with the headers of their records.
+    pub fn write(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<()> {
+        let is_headed =
+            matches!(self.target, EpochTarget::Topic(_)) && Kind::of(batch.schema_ref()) == Some(Kind::Event);
+        let headed = is_headed.then(|| headers::with(batch, headers)).transpose()?;
+        let batch = headed.as_ref().unwrap_or(batch);
         match &mut self.outbox {
             Some(outbox) => outbox.write(batch),
             None => {
@@ -139,6 +176,11 @@ impl EpochOutput {
         }
     }
 
+    /// Does time-driven work of a topic.
+    pub fn tick(&mut self) -> Result<()> {
+        if let EpochTarget::Topic(topic) = &mut self.target { topic.tick() } else { Ok(()) }
+    }
+
     /// Makes the rows of the epoch in progress durable, and begins the epoch `next`. Returns the part that holds them, if there
     /// are any.
     pub fn seal(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
@@ -147,16 +189,23 @@ impl EpochOutput {
     }
 
     /// Writes the rows of a complete epoch to the target; a second call changes nothing. Returns the rows that it could not hold.
-    pub fn commit(&mut self, epoch: Epoch, parts: &[EpochPart]) -> Result<Vec<RejectedRow>> {
+    pub fn commit(&mut self, complete: CompleteEpoch<'_>) -> Result<Vec<RejectedRow>> {
+        let CompleteEpoch { epoch, parts, positions } = complete;
         let part = self.plan.part();
-        if parts.iter().all(|other| other.name != part) {
+        let has_rows = parts.iter().any(|other| other.name == part);
+        let keeps_positions = matches!(&self.target, EpochTarget::Store { sink, .. } if sink.keeps_positions());
+        if !has_rows && (!keeps_positions || positions.is_empty()) {
             return Ok(vec![]);
         }
-        let mut rows = OutboxRows { plan: &self.plan, epoch, kind: Kind::Event };
+        let mut rows = OutboxRows { plan: &self.plan, epoch, kind: Kind::Event, has_rows, positions };
         match &mut self.target {
             EpochTarget::Store { kind, sink } => {
                 rows.kind = *kind;
                 sink.commit(epoch, &mut rows)?;
+                return self.rejected(epoch);
+            }
+            EpochTarget::Topic(topic) => {
+                topic.commit(epoch, &mut rows)?;
                 return self.rejected(epoch);
             }
             EpochTarget::Text { encoder, lines: Some(lines), .. } => lines.append(epoch, encoder.as_mut(), &rows)?,
@@ -181,7 +230,7 @@ impl EpochOutput {
             serde_json::from_slice(&note).map_err(|error| Error::corrupt(self.plan.note()).because(error))?;
         let mut kept = kept.into_iter().peekable();
         let (mut rejected, mut before) = (vec![], 0);
-        for batch in (OutboxRows { plan: &self.plan, epoch, kind: Kind::Event }).batches()? {
+        for batch in self.plan.rows(epoch)? {
             let batch = batch?;
             let end = before + batch.num_rows();
             while let Some(KeptFault { row, error_type, message }) = kept.next_if(|kept| kept.row < end) {
@@ -245,6 +294,8 @@ struct OutboxRows<'a> {
     plan: &'a EpochPlan,
     epoch: Epoch,
     kind: Kind,
+    has_rows: bool,
+    positions: &'a [PartitionPosition],
 }
 
 impl EpochRows for OutboxRows<'_> {
@@ -252,10 +303,12 @@ impl EpochRows for OutboxRows<'_> {
         self.kind
     }
 
+    fn positions(&self) -> &[PartitionPosition] {
+        self.positions
+    }
+
     fn batches(&self) -> Result<Batches> {
-        let name = self.plan.part();
-        let file = self.plan.directory.open_part(self.epoch, &name)?;
-        Ok(Box::new(read_outbox(file, &name)?))
+        if self.has_rows { self.plan.rows(self.epoch) } else { Ok(Box::new(std::iter::empty())) }
     }
 
     fn keep_rejected(&mut self, rejected: Vec<Rejected>) -> Result<()> {

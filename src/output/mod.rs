@@ -24,11 +24,13 @@ mod pack;
 mod plan;
 mod report;
 mod spec;
+mod stamp;
 
 pub use open::{Output, given_up};
 pub use plan::{OutputPlan, open_options};
 pub use report::OutputReport;
 pub use spec::OutputSpec;
+pub use stamp::stamped;
 
 #[cfg(test)]
 mod fault_tests;

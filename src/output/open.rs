@@ -1,6 +1,6 @@
 //! An open output: rows and control messages to a file, a store or a topic, or into the outbox of an epoch.
 
-use super::epochs::{EpochOutput, RejectedRow};
+use super::epochs::{CompleteEpoch, EpochOutput, RejectedRow};
 use super::file::Plain;
 use super::report::OutputReport;
 use crate::checkpoint::log::EpochPart;
@@ -52,7 +52,7 @@ pub struct Output {
 /// Where an open output writes.
 pub(super) enum OpenTarget {
     Null,
-    Frames { encoder: FrameEncoder, file: Plain },
+    Frames { encoder: FrameEncoder, file: Plain, has_ended: bool },
     Encoded { format: &'static Format, encoder: Box<dyn format::Encoder>, file: Plain, buffer: Vec<u8>, control: bool },
     Store { kind: Kind, sink: Box<dyn Sink> },
     Kafka(Box<KafkaOutput>),
@@ -115,9 +115,9 @@ impl Output {
     }
 
     /// Writes the rows of a complete epoch; returns those that the target could not hold.
-    pub fn commit_epoch(&mut self, epoch: Epoch, parts: &[EpochPart]) -> Result<Vec<RejectedRow>> {
+    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<Vec<RejectedRow>> {
         let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(vec![]) };
-        let rejected = output.commit(epoch, parts).map_err(|error| error.at(self.name.clone()))?;
+        let rejected = output.commit(complete).map_err(|error| error.at(self.name.clone()))?;
         self.rejected += rejected.len() as u64;
         Ok(rejected)
     }
@@ -132,7 +132,7 @@ impl Output {
         let name = &self.name;
         match &mut self.sink {
             OpenTarget::Null => {}
-            OpenTarget::Frames { encoder, file } => {
+            OpenTarget::Frames { encoder, file, .. } => {
                 let pieces = encoder.batch(batch)?;
                 file.write_pieces(&pieces).map_err(|error| error.at(name.clone()))?;
             }
@@ -150,7 +150,7 @@ impl Output {
             OpenTarget::Kafka(topic) => {
                 return topic.write(batch, headers);
             }
-            OpenTarget::Epochs(output) => output.write(batch).map_err(|error| error.at(name.clone()))?,
+            OpenTarget::Epochs(output) => output.write(batch, headers).map_err(|error| error.at(name.clone()))?,
             OpenTarget::Store { kind, sink } => {
                 let before = sink.counts().taken;
                 let written = sink.write(*kind, batch).map_err(|error| error.at(name.clone()));
@@ -167,7 +167,7 @@ impl Output {
     /// Writes a control message if the output can carry it: frames, topics, and watermarks as lines of text with `--control`.
     pub fn control(&mut self, message: &Control) -> Result<()> {
         match &mut self.sink {
-            OpenTarget::Frames { encoder, file } => {
+            OpenTarget::Frames { encoder, file, .. } => {
                 let pieces = encoder.control(message)?;
                 file.write_pieces(&pieces)
             }
@@ -188,6 +188,7 @@ impl Output {
         match &mut self.sink {
             OpenTarget::Store { sink, .. } => sink.tick().map_err(|error| error.at(self.name.clone())),
             OpenTarget::Kafka(topic) => topic.tick(),
+            OpenTarget::Epochs(output) => output.tick(),
             _ => Ok(()),
         }
     }
@@ -229,19 +230,26 @@ impl Output {
         file.write(&[text.as_bytes()]).map_err(|error| error.at(self.name.clone()))
     }
 
+    /// Sends the end of a stream of frames, and keeps the stream open.
+    pub fn send_end(&mut self, end: &End) -> Result<()> {
+        let OpenTarget::Frames { encoder, file, has_ended } = &mut self.sink else { return Ok(()) };
+        if std::mem::replace(has_ended, true) {
+            return Ok(());
+        }
+        let last = Control::End(End { rows: encoder.rows(), ..*end });
+        let mut pieces = encoder.control(&last)?;
+        pieces.push(encoder.finish().into());
+        file.write_pieces(&pieces)
+    }
+
     /// Ends the output at `end`: writes the last bytes or control message, and renames a part to its file's name.
-    pub fn finish(self, end: &End) -> Result<OutputReport> {
+    pub fn finish(mut self, end: &End) -> Result<OutputReport> {
+        self.send_end(end)?;
         let mut report = OutputReport { name: self.name, rows: self.rows, ..OutputReport::default() };
         match self.sink {
             OpenTarget::Null => {}
             OpenTarget::Epochs(output) => output.finish(end, &mut report)?,
-            OpenTarget::Frames { mut encoder, mut file } => {
-                let last = Control::End(End { rows: encoder.rows(), ..*end });
-                let mut pieces = encoder.control(&last)?;
-                pieces.push(encoder.finish().into());
-                file.write_pieces(&pieces)?;
-                report.end_file(file.finish(end.how)?);
-            }
+            OpenTarget::Frames { file, .. } => report.end_file(file.finish(end.how)?),
             OpenTarget::Encoded { mut encoder, mut file, mut buffer, .. } => {
                 encoder.finish(&mut buffer)?;
                 file.write(&[&buffer])?;

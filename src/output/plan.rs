@@ -11,7 +11,9 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions, Format, Notes};
 use crate::frame::Encoder as FrameEncoder;
+use crate::kafka::client::Topics;
 use crate::kafka::produce::KafkaOutput;
+use crate::kafka::produce::epochs::EpochTopic;
 use crate::kafka::produce::format::form;
 use crate::kafka::produce::limit::{Limit, RowLimit};
 use crate::kind::event::has_raw;
@@ -19,6 +21,7 @@ use crate::kind::record_parts::OutputParts;
 use crate::kind::{Kind, dead};
 use crate::metrics::{self, Metrics, Up};
 use crate::run::Run;
+use crate::run::io::Io;
 use crate::store::remote::FOREVER;
 use crate::store::{Location, OpenOptions, Store};
 use crate::uri::Uri;
@@ -130,13 +133,16 @@ impl OutputPlan {
     }
 
     /// Checks that its rows can wait for their epoch and be written once. Errors: exit status 2 if not.
-    pub fn check_epochs(&self) -> Result<()> {
+    pub fn check_epochs(&self, io: &Io) -> Result<()> {
         let why = match &self.place {
             Destination::Null | Destination::Store(..) => return Ok(()),
-            Destination::Kafka(..) => "expected a file, a store or null:, found a topic",
-            Destination::Standard(format) | Destination::File(_, format) if format.is_frames() => {
-                "expected text or a store, found frames: only one process has the checkpoint"
+            Destination::Kafka(address, _) if address.options.form == Some(Form::Frames) => {
+                "expected format=json or format=avro, found format=frames"
             }
+            Destination::Kafka(..) => return Ok(()),
+            Destination::Standard(format) if format.is_frames() && io.has_pipe() => return Ok(()),
+            Destination::Standard(format) if format.is_frames() => "expected a pipe to the next stage, found none",
+            Destination::File(_, format) if format.is_frames() => "expected text or a store, found a file of frames",
             Destination::File(path, format) if !is_appended(path, format, self.spec.overwrite) => {
                 "expected a file that is appended to, found one that is replaced at the end of a run"
             }
@@ -149,10 +155,16 @@ impl OutputPlan {
         Err(Error::usage(format!("{}: --checkpoint: {why}", self.name)))
     }
 
-    /// Lets its rows wait in a checkpoint until their epoch is complete.
+    /// Lets its rows wait in a checkpoint until their epoch is complete. Those that a later stage reads do not wait: that stage has
+    /// the same epochs.
     pub fn in_epochs(mut self, plan: EpochPlan) -> Self {
-        self.epochs = Some(plan);
+        self.epochs = Some(plan).filter(|_| !self.is_stream());
         self
+    }
+
+    /// Whether it passes frames on to a later stage of the pipe.
+    pub fn is_stream(&self) -> bool {
+        matches!(&self.place, Destination::Standard(format) if format.is_frames())
     }
 
     /// Whether it is standard output and that is a terminal.
@@ -246,7 +258,7 @@ impl OutputPlan {
 
     /// Opens it for rows of `schema`. Errors: exit status 2 if a store does not hold rows of this kind.
     pub fn open(self, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
-        let Self { name, place, spec, epochs, .. } = self;
+        let Self { name, place, spec, mut epochs, .. } = self;
         let up = Up::new(&run.metrics, &name);
         let is_remote = place.is_remote();
         let (parts, schema) = OutputParts::of(schema, place.is_framed());
@@ -260,9 +272,14 @@ impl OutputPlan {
                 let file = Plain::create(path, format, spec.overwrite, run)?;
                 encoded(file, format, schema, &spec, &run.console)?
             }
-            Destination::Kafka(address, limit) => {
-                OpenTarget::Kafka(Box::new(KafkaOutput::open(&address, limit, up.clone(), schema, run)?))
-            }
+            Destination::Kafka(address, limit) => match epochs.take() {
+                None => OpenTarget::Kafka(Box::new(KafkaOutput::open(&address, limit, up.clone(), schema, run)?)),
+                Some(plan) => {
+                    let topic = EpochTopic::open(&Topics::new(&address, run), limit, up.clone(), schema, &plan.key())?;
+                    let target = EpochTarget::Topic(Box::new(topic));
+                    OpenTarget::Epochs(Box::new(EpochOutput::new(plan, target, run.io.disk())))
+                }
+            },
             Destination::Store(store, location) => {
                 let kind =
                     Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: expected rows of a known kind")))?;
@@ -274,7 +291,7 @@ impl OutputPlan {
                 }
                 let mut options = open_options(run, up.clone());
                 if let Some(epochs) = &epochs {
-                    let (pipeline, run) = (epochs.key(), epochs.checkpoint.clone());
+                    let (pipeline, run) = (epochs.key(), epochs.run());
                     options = OpenOptions { pipeline, run, epochs: true, ..options };
                 }
                 OpenTarget::Store { kind, sink: (store.open)(&location, &options)? }
@@ -323,7 +340,7 @@ fn encoded(
     let Some(open) = format.output else {
         let (encoder, head) = FrameEncoder::new(schema.clone());
         file.write(&[&head])?;
-        return Ok(OpenTarget::Frames { encoder, file });
+        return Ok(OpenTarget::Frames { encoder, file, has_ended: false });
     };
     let mut begin = |schema: &SchemaRef| file.begin(|| beginning(open, schema, spec), format.is_json, console);
     let (mut append, mut narrow) = (false, None);

@@ -64,6 +64,22 @@ impl Io {
         }
     }
 
+    /// Whether standard output is a pipe.
+    pub fn has_pipe(&self) -> bool {
+        match self {
+            Io::Process => standard::has_pipe(),
+            Io::Simulated { .. } => true,
+        }
+    }
+
+    /// Waits until the reader of standard output, a pipe, has gone, or `timeout` has passed; returns whether it has.
+    pub fn has_lost_reader(&self, timeout: Duration) -> bool {
+        match self {
+            Io::Process => standard::has_lost_reader(timeout),
+            Io::Simulated { .. } => false,
+        }
+    }
+
     /// Whether standard output is a terminal.
     pub fn has_terminal(&self) -> bool {
         matches!(self, Io::Process) && std::io::stdout().is_terminal()

@@ -2,10 +2,12 @@
 //! other direction (standard input for writing), so that no other file gets the descriptor. Opening it here is an error.
 
 use crate::error::{Error, ErrorKind, Result};
-use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, OFlags, fcntl_getfl};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 /// Size that a pipe is enlarged to, if permitted: triples the throughput.
 const PIPE_BYTES: usize = 1 << 20;
@@ -18,6 +20,21 @@ pub fn input() -> Result<File> {
 /// Opens standard output, unbuffered. Errors: exit status 74 if it is closed.
 pub fn output() -> Result<File> {
     open("stdout", std::io::stdout().as_fd(), OFlags::RDONLY, "closed; redirect it to FILE or /dev/null")
+}
+
+/// Whether standard output is a pipe or a socket.
+pub fn has_pipe() -> bool {
+    let kind = rustix::fs::fstat(std::io::stdout()).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    matches!(kind, Ok(FileType::Fifo | FileType::Socket))
+}
+
+/// Waits until the reader of standard output, a pipe, has gone, or `timeout` has passed; returns whether it has.
+pub fn has_lost_reader(timeout: Duration) -> bool {
+    let stdout = std::io::stdout();
+    // Without requested events only errors are reported.
+    let mut watched = [PollFd::new(&stdout, PollFlags::empty())];
+    let timeout = Timespec::try_from(timeout).ok();
+    poll(&mut watched, timeout.as_ref()).is_ok_and(|_| watched[0].revents().contains(PollFlags::ERR))
 }
 
 /// Writes text to standard output, unbuffered.

@@ -19,6 +19,7 @@ use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::shadow::Shadows;
 use crate::mapping;
+use crate::op::window::watermark::ContinuedInput;
 use crate::run::Run;
 use crate::spool::SpoolReader;
 use crate::uri::Uri;
@@ -28,7 +29,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use open::Opener;
 pub use options::SourceOptions;
 use partitions::ReportedPartitions;
-use positions::FilePositions;
+use positions::Positions;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -66,7 +67,7 @@ pub struct Source {
     /// Open inputs: the first one is read, others take turns with it.
     running: VecDeque<Running>,
     /// Inputs that have ended and commit positions at the end of the run.
-    ended: Vec<Box<dyn Input>>,
+    ended: Vec<Running>,
     /// The number of successive inputs that had nothing to read.
     idle_turns: usize,
     /// The monotonic time since which nothing could be read.
@@ -76,8 +77,10 @@ pub struct Source {
     ingest: Ingest,
     /// Detects properties that have the name of a column in an expression.
     shadows: Shadows,
-    /// The positions of files in a checkpoint; `None` without one.
-    positions: Option<FilePositions>,
+    /// The positions of the inputs in a checkpoint; `None` without one.
+    positions: Option<Positions>,
+    /// Whether the checkpoint tells the schema of the rows.
+    is_continued: bool,
     /// The error of an input, returned after the items before it.
     failure: Option<Error>,
     /// The worst exit status of the inputs so far.
@@ -92,15 +95,20 @@ impl Source {
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
         let mut mapping = options.mapping.clone();
         let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
-        if matches!(options.read_mode, ReadMode::Commit | ReadMode::Stateful) && inputs.iter().any(is_raw) {
+        if options.read_mode.is_of_stage() && inputs.iter().any(is_raw) {
             // Records of a topic get new stamps: those they carry are in order per original partition, which topics interleave.
             mapping.provenance = mapping::Provenance::Overwrite;
         }
         // evt-ingest makes events of all records, without regard to their field names.
         let kind = options.kind.or((options.raw_only || mapping.plain).then_some(Kind::Event));
         let shadows = Shadows::new(options.filter.as_ref().map_or(0, Filter::columns));
-        let positions = options.positions.take();
+        let mut positions = options.positions.take();
+        let inputs = &match &mut positions {
+            Some(positions) => positions.continued(inputs)?,
+            None => inputs.to_vec(),
+        };
         let mut ingest = Ingest::new(run.clone(), mapping, options.filter.take(), options.control, kind)?;
+        let is_continued = positions.as_ref().is_some_and(|positions| positions.begin_run(&mut ingest));
         if options.follow {
             ingest.first_times.release();
         }
@@ -117,6 +125,7 @@ impl Source {
             ingest,
             shadows,
             positions,
+            is_continued,
             failure: None,
             verdict: 0,
             how: How::Exhausted,
@@ -207,7 +216,7 @@ impl Source {
 
     /// Whether the schema is known before the first rows.
     pub fn has_schema(&self) -> bool {
-        self.ingest.has_schema()
+        self.ingest.has_schema() || self.is_continued
     }
 
     /// Returns the kind of the rows. It is final once the schema is.
@@ -228,6 +237,16 @@ impl Source {
     /// Whether every input had a proof of its end.
     pub fn is_proven(&self) -> bool {
         self.is_proven
+    }
+
+    /// Whether every input has ended.
+    pub fn has_ended(&self) -> bool {
+        self.running.is_empty() && self.pending.is_empty()
+    }
+
+    /// Whether there is one input.
+    pub fn is_single(&self) -> bool {
+        self.pending.len() + self.running.len() + self.ended.len() <= 1
     }
 
     /// Returns the counts of records read, by outcome within the source.
@@ -269,7 +288,7 @@ impl Source {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        if self.running.is_empty() && self.pending.is_empty() {
+        if self.has_ended() {
             let end = End { how: self.how, rows: 0, verdict: self.verdict };
             return Ok(Polled::Item(Sent { input: 0, item: Item::End(end) }));
         }
@@ -293,8 +312,8 @@ impl Source {
     /// read. The stage has every row before these positions once it has taken as many items as the returned number.
     pub fn reached(&mut self) -> Result<(u64, Vec<Reached>)> {
         self.ingest.flush()?;
-        let running = self.running.front().map(|running| &running.input);
-        let reached = running.or(self.ended.last()).map_or(vec![], |input| input.reached(&mut self.ingest));
+        let running = self.running.front().or(self.ended.last());
+        let reached = running.map_or(vec![], |running| running.input.reached(&mut self.ingest));
         Ok((self.ingest.outbox.queued(), reached))
     }
 
@@ -425,7 +444,8 @@ impl Source {
 
     /// Ends the current input and its partitions.
     fn end_input(&mut self) -> Result<()> {
-        let Some(Running { input, .. }) = self.running.pop_front() else { return Ok(()) };
+        let Some(ended) = self.running.pop_front() else { return Ok(()) };
+        let input = &ended.input;
         let InputEnd { how, is_proven, verdict } = input.end();
         self.is_proven &= is_proven;
         self.verdict = self.verdict.max(verdict);
@@ -436,11 +456,11 @@ impl Source {
         if let Some(positions) = &mut self.positions {
             positions.end(&mut self.ingest)?;
         }
-        if !input.reports_partitions() {
+        if input.ends_partitions() {
             self.ingest.end_input(input.progress(), self.pending.is_empty() && self.running.is_empty());
         }
         if input.commits() {
-            self.ended.push(input);
+            self.ended.push(ended);
         }
         self.turn_to_first();
         Ok(())
@@ -456,10 +476,10 @@ impl Source {
             positions.end(&mut self.ingest)?;
         }
         self.pending.clear();
-        for Running { input, .. } in self.running.drain(..) {
-            self.verdict = self.verdict.max(input.end().verdict);
-            if input.commits() {
-                self.ended.push(input);
+        for stopped in self.running.drain(..) {
+            self.verdict = self.verdict.max(stopped.input.end().verdict);
+            if stopped.input.commits() {
+                self.ended.push(stopped);
             }
         }
         Ok(())
@@ -467,8 +487,7 @@ impl Source {
 
     /// Returns the ended and the open inputs.
     fn inputs(&self) -> impl Iterator<Item = &dyn Input> {
-        let running = self.running.iter().map(|running| running.input.as_ref());
-        self.ended.iter().map(AsRef::as_ref).chain(running)
+        self.ended.iter().chain(&self.running).map(|running| running.input.as_ref())
     }
 
     /// Whether the current input has noted positions and the stage has taken every row and letter before them. The stage then makes
@@ -486,19 +505,36 @@ impl Source {
 
     /// Commits the last positions of all inputs. Call it only after the outputs have ended and are durable.
     pub fn commit_end(&mut self) -> Result<()> {
-        let running = self.running.iter_mut().map(|running| &mut running.input);
-        self.ended.iter_mut().chain(running).try_for_each(|input| input.commit_end(&mut self.ingest))
+        let inputs = self.ended.iter_mut().chain(&mut self.running);
+        inputs.map(|running| &mut running.input).try_for_each(|input| input.commit_end(&mut self.ingest))
     }
 
-    /// Whether the stage has taken exactly the records before [`Source::positions`], so that an epoch may end here. The incomplete batch
-    /// stays as it is: batches, and so the panes of windows, do not depend on the time at which epochs end.
-    pub fn is_between_batches(&mut self) -> bool {
-        !self.ingest.holds_records() && !self.is_queued() && self.ingest.read.is_exact()
+    /// Whether the stage has taken exactly the records before [`Source::positions`], so that an epoch may end here.
+    ///
+    /// The incomplete batch of a file stays as it is: batches, and so the panes of windows, do not depend on the time at which epochs
+    /// end. Those of topics depend on time anyway, and are queued now.
+    pub fn is_at_cut(&mut self) -> Result<bool> {
+        if self.running.front().is_some_and(|running| running.input.is_live()) {
+            // Held records are read again: the position of their partition is before them.
+            self.ingest.flush()?;
+            return Ok(!self.is_queued());
+        }
+        Ok(!self.ingest.holds_records() && !self.is_queued() && self.ingest.read.is_exact())
     }
 
-    /// Returns the positions of the files for a checkpoint. The stage has taken every row before them.
+    /// Returns the positions of the inputs for a checkpoint, and notes them for groups. The stage has taken every row before them.
     pub fn positions(&mut self) -> Result<Vec<u8>> {
-        self.positions.as_mut().map_or(Ok(vec![]), |positions| positions.to_part(&mut self.ingest))
+        let Some(positions) = &mut self.positions else { return Ok(vec![]) };
+        for Running { number, input } in self.ended.iter_mut().chain(&mut self.running) {
+            input.note_epoch(&mut self.ingest);
+            positions.note(*number, &input.reached(&mut self.ingest));
+        }
+        positions.to_part(&mut self.ingest)
+    }
+
+    /// Returns the inputs whose topics this run continues.
+    pub fn continued_inputs(&self) -> &[ContinuedInput] {
+        self.positions.as_ref().map_or(&[], Positions::continued_inputs)
     }
 
     /// Returns the lag of each partition of the topics; `now` is the current time (µs).
@@ -508,8 +544,7 @@ impl Source {
 
     /// Reports records that were acknowledged to clients and are lost because the run fails before the outputs have them.
     pub fn report_lost(&mut self) {
-        let running = self.running.iter_mut().map(|running| &mut running.input);
-        self.ended.iter_mut().chain(running).for_each(|input| input.report_lost());
+        self.ended.iter_mut().chain(&mut self.running).for_each(|running| running.input.report_lost());
     }
 }
 

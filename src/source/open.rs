@@ -58,11 +58,14 @@ impl Opener {
     /// Gets the partitions of the topics from the brokers. Errors: exit status 2 for `group=` with flags that map the partition.
     pub(super) fn announce_topics(&mut self, address: &Address, ingest: &mut Ingest) -> Result<()> {
         let Self { options, run, .. } = self;
-        let commits = matches!(options.read_mode, ReadMode::Commit | ReadMode::Stateful);
-        if commits && address.options.group.is_some() && ingest.is_mapped {
+        let keeps = match options.read_mode {
+            ReadMode::Checkpoint => true,
+            mode => mode.is_of_stage() && address.options.group.is_some(),
+        };
+        if keeps && ingest.is_mapped {
             return Err(Error::usage(format!(
-                "{address}: group= cannot be used with flags that map rows to other partitions, whose stream time cannot be \
-                 committed"
+                "{address}: group= and --checkpoint cannot be used with flags that map rows to other partitions, whose stream \
+                 time cannot be kept"
             )));
         }
         let read = group::Options {

@@ -1,6 +1,6 @@
 //! The settings of a source: flags of the user, and what the tool sets.
 
-use super::positions::FilePositions;
+use super::positions::Positions;
 use crate::expr::Filter;
 use crate::format::{Format, TextOptions};
 use crate::http;
@@ -43,8 +43,10 @@ pub struct SourceOptions {
     pub raw_only: bool,
     /// The filter of rows before they are stamped (`--where` of evt-ingest).
     pub filter: Option<Filter>,
-    /// The positions of the files that earlier runs of a checkpoint have read; `None` without a checkpoint.
-    pub positions: Option<FilePositions>,
+    /// The positions of the inputs that earlier runs of a checkpoint have read; `None` without a checkpoint.
+    pub positions: Option<Positions>,
+    /// Whether the stage may join the checkpoint of the pipe that it reads.
+    pub joins: bool,
     /// Whether later runs continue the inputs (`--checkpoint`).
     pub is_continued: bool,
     /// Whether no run continues them after this one (`--at-end fire`).
@@ -87,7 +89,7 @@ impl SourceOptions {
     /// Returns how files and pipes are read.
     pub fn reading(&self) -> ReadOptions {
         let leaves_open_line = self.is_continued && !self.is_last;
-        let (format, text) = (self.format, self.text.clone());
-        ReadOptions { format, text, raw_only: self.raw_only, is_continued: self.is_continued, leaves_open_line }
+        let Self { format, raw_only, is_continued, joins, .. } = *self;
+        ReadOptions { format, text: self.text.clone(), raw_only, is_continued, leaves_open_line, joins }
     }
 }

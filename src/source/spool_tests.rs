@@ -6,7 +6,6 @@ use crate::clock::{Clock, SimulatedClock};
 use crate::counts::Counts;
 use crate::format::EncodeOptions;
 use crate::frame::End;
-use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
 use crate::mapping::{self, Provenance};
@@ -64,9 +63,7 @@ impl Bench {
             encode: EncodeOptions::default(),
         };
         let output = OutputPlan::try_new(letters.as_os_str(), &spec, run).unwrap();
-        let of_run = run.clone();
-        let opening = Box::new(move || output.open(&Kind::Dead.schema(), &of_run));
-        let mut dead = DeadLetters::new(run.clone(), Some(opening));
+        let mut dead = DeadLetters::new(run.clone(), Some(output));
         dead.open().unwrap();
         let mapping = mapping::Options {
             provenance: Provenance::Overwrite,

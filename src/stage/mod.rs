@@ -9,51 +9,40 @@
 //! [`Stage::step`] never blocks on input; [`Stage::run`] alternates `step` and `wait`. A simulation steps several stages in one
 //! process. The stage keeps the counts and checks the law of counts at its end.
 
-mod epochs;
+pub mod epochs;
 pub mod operator;
 pub mod outputs;
 pub mod progress;
 mod summary;
 
-use self::epochs::Epochs;
+use self::epochs::{Epochs, WATCH_INTERVAL};
 use self::operator::{Collector, InputEnded, Operator};
 use self::outputs::Outputs;
 use self::progress::ProgressLine;
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::header::{CHECKPOINT_KEY, CheckpointHeader};
 use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{End, How, PIPELINE_KEY, STAGES_KEY};
+use crate::frame::{Control, End, How};
 use crate::ingest::{Item, Sent};
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::metrics;
-use crate::output::OutputPlan;
+use crate::output::{OutputPlan, stamped};
 use crate::run::Run;
 use crate::source::{Polled, Source};
+use crate::stop::Wait;
 use crate::time::SECOND;
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
-use std::collections::{HashMap, VecDeque};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 use summary::Summary;
 
 /// Maximum number of control messages that are buffered until the first rows. After that the operator is made without rows.
 const AHEAD_MAX: usize = 64;
-
-/// Returns the schema that this stage writes: appends the stage's name to those before it.
-pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
-    let mut metadata: HashMap<String, String> = schema.metadata().clone();
-    let stages = match metadata.get(STAGES_KEY) {
-        Some(before) => format!("{before},{}", run.console.tool()),
-        None => run.console.tool().to_owned(),
-    };
-    metadata.insert(STAGES_KEY.to_owned(), stages);
-    metadata.entry(PIPELINE_KEY.to_owned()).or_insert_with(|| run.pipeline.clone());
-    Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
-}
 
 /// The facts from which a tool makes its operator.
 pub struct SourceInfo<'a> {
@@ -120,8 +109,22 @@ enum Phase {
     Learning(Start),
     /// The operator processes rows.
     Running(Box<dyn Operator>),
+    /// The operator has ended; the last stage of the pipe is to complete the last epoch.
+    Ending(Ending),
     /// The stage has ended with this exit status.
     Ended(u8),
+}
+
+/// Time after which a stage no longer waits for a later one that neither completes the last epoch nor ends, as behind tee.
+const ENDING_MAX: Duration = Duration::from_secs(600);
+
+/// The end of a stage whose last epoch a later stage completes.
+struct Ending {
+    end: End,
+    /// Rows that outputs have rejected so far.
+    refused: u64,
+    /// The wait for that stage, which a signal bounds.
+    wait: Wait,
 }
 
 /// The running stage.
@@ -157,10 +160,27 @@ impl Stage {
         }
     }
 
-    /// Lets the stage end epochs that are kept in `checkpoint`, and continue the last one.
-    pub fn with_checkpoint(self, checkpoint: Option<Checkpoint>) -> Self {
-        let epochs = checkpoint.map(|checkpoint| Epochs::new(checkpoint, self.run.clone()));
+    /// Lets the stage end `epochs`, and continue the last one.
+    pub fn with_epochs(self, epochs: Option<Epochs>) -> Self {
         Self { epochs, ..self }
+    }
+
+    /// Joins the checkpoint of the pipe that the stage reads, if it has one. Errors: exit status 2 if the stage cannot.
+    fn join(&mut self) -> Result<()> {
+        let schema = self.source.schema();
+        let Some(header) = schema.metadata().get(CHECKPOINT_KEY).filter(|_| self.epochs.is_none()) else {
+            return Ok(());
+        };
+        if !self.source.is_single() {
+            return Err(Error::usage("expected the pipe with a checkpoint as the only input, found others"));
+        }
+        self.outputs.check_epochs()?;
+        let header = CheckpointHeader::parse(header)?;
+        let has_readers = self.outputs.has_readers();
+        let checkpoint = Checkpoint::join(header, self.outputs.names(), has_readers, &self.run)?;
+        self.outputs.in_epochs(&checkpoint)?;
+        self.epochs = Some(Epochs::joined(checkpoint, self.run.clone()));
+        Ok(())
     }
 
     /// Runs the stage to its end; returns the exit status.
@@ -177,6 +197,10 @@ impl Stage {
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
     fn wait(&mut self, timeout: Duration) -> Result<()> {
         let start = self.run.clock.monotonic();
+        if matches!(self.phase, Phase::Ending(_)) || self.source.has_ended() {
+            self.run.io.has_lost_reader(timeout);
+            return Ok(());
+        }
         let waited = self.source.wait(timeout);
         self.run.metrics.blocked("input", self.run.clock.monotonic().saturating_sub(start));
         waited
@@ -187,6 +211,7 @@ impl Stage {
         let step = match &self.phase {
             Phase::Learning(_) => self.learn(),
             Phase::Running(_) => self.advance(),
+            Phase::Ending(_) => self.await_epoch(),
             Phase::Ended(status) => Ok(Progress::Ended(*status)),
         };
         step.inspect_err(|_| self.source.report_lost())
@@ -226,6 +251,7 @@ impl Stage {
 
     /// Makes the operator and opens the outputs.
     fn start(&mut self, first: Option<&RecordBatch>) -> Result<Progress> {
+        self.join()?;
         self.outputs.dead.open()?;
         let Phase::Learning(start) = std::mem::replace(&mut self.phase, Phase::Ended(0)) else {
             return Err(Error::broken("a stage starts twice"));
@@ -239,9 +265,9 @@ impl Stage {
         }
         let side = side.map(|schema| stamped(&schema, &self.run));
         self.outputs.open(stamped(&schema, &self.run), side, self.source.counts().taken)?;
-        if let Some(epochs) = &self.epochs {
-            operator = epochs.restore(operator)?;
-            epochs.recover(&mut self.outputs)?;
+        if let Some(epochs) = &mut self.epochs {
+            operator = epochs.restore(operator, self.source.continued_inputs())?;
+            epochs.recover(operator.as_ref(), &mut self.outputs)?;
         }
         if is_report {
             self.outputs.progress = ProgressLine::new(&self.run, self.options.quiet);
@@ -269,6 +295,7 @@ impl Stage {
     /// Does the time-driven work of the outputs, commits if possible, and returns the next item.
     fn next(&mut self) -> Result<Polled> {
         self.outputs.tick()?;
+        self.watch_epochs(false)?;
         if let Some(sent) = self.ahead.pop_front() {
             if let Item::Batch(batch) = &sent.item {
                 // The columns that expressions name were not known when the batch was read.
@@ -276,21 +303,71 @@ impl Stage {
             }
             return Ok(Polled::Item(sent));
         }
-        if self.source.can_commit() {
+        // With a checkpoint the positions are committed once their epoch is complete.
+        if self.epochs.is_none() && self.source.can_commit() {
             self.outputs.settle()?;
             self.source.commit()?;
         }
-        if self.epochs.as_ref().is_some_and(Epochs::is_due) && self.source.is_between_batches() {
-            self.end_epoch()?;
+        if self.epochs.as_ref().is_some_and(Epochs::is_due) && self.source.is_at_cut()? {
+            self.end_epoch(false)?;
         }
         self.source.poll()
     }
 
     /// Ends the epoch in progress, if there is a checkpoint: the stage has taken the rows before the positions of the source, and no
     /// others.
-    fn end_epoch(&mut self) -> Result<()> {
+    fn end_epoch(&mut self, is_last: bool) -> Result<()> {
         let (Some(epochs), Phase::Running(operator)) = (&mut self.epochs, &mut self.phase) else { return Ok(()) };
-        epochs.end(operator.as_mut(), &self.source.positions()?, &mut self.outputs)
+        match epochs.end(operator.as_mut(), &self.source.positions()?, &mut self.outputs)? {
+            // The end of the stream is the barrier of the last epoch.
+            Some(_) if is_last => Ok(()),
+            Some(barrier) => self.outputs.control(&Control::Barrier(barrier)),
+            None => self.source.commit(),
+        }
+    }
+
+    /// Reports rows that an output rejected when the last epoch was committed, if there are more than `before`: no epoch of this run
+    /// can hold their letters.
+    fn report_deferred(&mut self, before: u64) {
+        let letters = self.outputs.refused - before;
+        if letters > 0 {
+            let line = format!("the dead letters of {letters} rows are in the first epoch of the next run");
+            self.outputs.report.warnings.push(line);
+            self.outputs.set_verdict(1);
+        }
+    }
+
+    /// Commits the epochs that the last stage of the pipe has completed; `at_once` even if the log was just watched.
+    fn watch_epochs(&mut self, at_once: bool) -> Result<()> {
+        let Some(epochs) = &mut self.epochs else { return Ok(()) };
+        if epochs.watch(&mut self.outputs, at_once)? { self.source.commit() } else { Ok(()) }
+    }
+
+    /// Checks that every epoch that this stage has sealed is committed.
+    fn check_settled(&self) -> Result<()> {
+        match self.epochs.as_ref().is_none_or(Epochs::is_settled) {
+            true => Ok(()),
+            false => Err(Error::corrupt("expected no barrier before the epoch before is complete, found one")),
+        }
+    }
+
+    /// Ends the stage once the last stage of the pipe has completed the last epoch. Errors: exit status 75 if that stage ends before.
+    fn await_epoch(&mut self) -> Result<Progress> {
+        let Phase::Ending(Ending { end, refused, wait }) = &self.phase else {
+            return Err(Error::broken("a stage ends without an epoch"));
+        };
+        let (end, refused) = (*end, *refused);
+        let is_over = wait.is_over() || wait.idle() >= ENDING_MAX;
+        self.watch_epochs(is_over)?;
+        match &self.epochs {
+            Some(epochs) if !epochs.is_settled() && is_over => Err(epochs.abandoned()),
+            Some(epochs) if !epochs.is_settled() => Ok(Progress::Waiting(WATCH_INTERVAL)),
+            _ => {
+                self.report_deferred(refused);
+                let verdict = end.verdict.max(self.outputs.report.verdict);
+                self.close(End { verdict, ..end })
+            }
+        }
     }
 
     /// Ends the last epoch of the run. Rows that a store rejects at its commit become dead letters in one more epoch.
@@ -302,8 +379,12 @@ impl Stage {
         self.with_lost(false).check()?;
         loop {
             let refused = self.outputs.refused;
-            self.end_epoch()?;
+            self.end_epoch(true)?;
             if self.outputs.refused == refused {
+                return Ok(());
+            }
+            if !self.epochs.as_ref().is_some_and(Epochs::is_first) {
+                self.report_deferred(refused);
                 return Ok(());
             }
         }
@@ -313,7 +394,7 @@ impl Stage {
     fn parts(&mut self) -> Result<(&mut Box<dyn Operator>, &mut Outputs)> {
         match &mut self.phase {
             Phase::Running(operator) => Ok((operator, &mut self.outputs)),
-            Phase::Learning(_) | Phase::Ended(_) => Err(Error::broken("a stage without an operator")),
+            _ => Err(Error::broken("a stage without an operator")),
         }
     }
 
@@ -321,6 +402,19 @@ impl Stage {
     fn take(&mut self, Sent { input, item }: Sent) -> Result<Progress> {
         if let Item::Batch(batch) = &item {
             self.see_time(batch);
+        }
+        if let Item::Control(Control::Barrier(barrier)) = &item
+            && let Some(epochs) = &self.epochs
+        {
+            epochs.check(barrier)?;
+            // The first stage sends a barrier when the epoch before is complete. A restart commits only the last complete epoch again.
+            self.watch_epochs(true)?;
+            self.check_settled()?;
+            return self.end_epoch(false).map(|()| Progress::Ready);
+        }
+        if matches!(item, Item::End(_)) && self.check_settled().is_err() {
+            self.ahead.push_front(Sent { input, item });
+            return Ok(Progress::Waiting(WATCH_INTERVAL));
         }
         // The item may be the progress message that names a partition for the second time.
         self.outputs.repeats_partitions = self.source.repeats_partitions();
@@ -378,7 +472,18 @@ impl Stage {
         self.set_counts(&self.counts);
         self.run.service.stopping();
         self.outputs.set_metrics();
-        let mut end = End { verdict: self.outputs.report.verdict.max(end.verdict), ..end };
+        let end = End { verdict: self.outputs.report.verdict.max(end.verdict), ..end };
+        if self.epochs.as_ref().is_some_and(|epochs| !epochs.is_settled()) {
+            self.outputs.send_end(&end)?;
+            self.phase =
+                Phase::Ending(Ending { end, refused: self.outputs.refused, wait: self.run.stop.server_wait() });
+            return Ok(Progress::Ready);
+        }
+        self.close(end)
+    }
+
+    /// Ends the outputs and writes the summary.
+    fn close(&mut self, mut end: End) -> Result<Progress> {
         let reports = self.outputs.finish(&mut end)?;
         self.source.commit_end()?;
         for name in self.source.always_null() {

@@ -9,6 +9,8 @@ use crate::frame::{Control, End};
 use crate::kind::dead::Fault;
 use crate::kind::dead::Rejected;
 use crate::metrics::Metrics;
+use crate::op::state::storage::StateStorage;
+use crate::op::window::watermark::ContinuedInput;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::time::Duration;
@@ -45,14 +47,30 @@ pub trait Operator {
         false
     }
 
+    /// Returns its watermark (µs), up to which it has written all results; `None` without one.
+    fn watermark(&self) -> Option<i64> {
+        None
+    }
+
     /// Returns its serialized state; empty if it has none.
     fn snapshot(&mut self) -> Vec<u8> {
         vec![]
     }
 
+    /// Lets state that exceeds memory go to files of a checkpoint. The stage calls it before anything else, if there is a checkpoint.
+    fn set_storage(&mut self, _storage: Box<dyn StateStorage>) {}
+
+    /// Returns the names of the files that the next [`Operator::snapshot`] refers to. Errors: exit status 74.
+    fn state_files(&mut self) -> Result<Vec<String>> {
+        Ok(vec![])
+    }
+
     /// Returns the operator with a state that [`Operator::snapshot`] returned. Errors: exit status 78 if the state was made with
     /// other options, 65 if it is damaged.
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>>;
+
+    /// Begins another run after [`Operator::restore`]: its inputs are new, but for those that it continues.
+    fn begin_run(&mut self, _continued: &[ContinuedInput]) {}
 }
 
 /// The end of an operator's input.

@@ -4,7 +4,9 @@
 
 use super::operator::{Collector, Message};
 use super::progress::ProgressLine;
-use crate::checkpoint::log::EpochPart;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::header::CHECKPOINT_KEY;
+use crate::checkpoint::log::{EpochPart, OutputName};
 use crate::counts::{Counts, SinkCounts};
 use crate::error::Result;
 use crate::format::Format;
@@ -14,7 +16,7 @@ use crate::kind::dead::Fault;
 use crate::kind::dead::Rejected;
 use crate::metrics::{self, Metrics};
 use crate::output::dead_letters::DeadLetters;
-use crate::output::epochs::RejectedRow;
+use crate::output::epochs::{CompleteEpoch, EpochPlan, RejectedRow};
 use crate::output::{Output, OutputPlan, OutputReport, given_up};
 use crate::run::Run;
 use crate::store::Epoch;
@@ -23,6 +25,11 @@ use arrow::datatypes::{Schema, SchemaRef};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The name of the side output in a checkpoint.
+const SIDE: &str = "late";
+/// The name of the output of dead letters in a checkpoint.
+const LETTERS: &str = "dlq";
 
 /// The outputs of a stage.
 pub struct Outputs {
@@ -41,6 +48,8 @@ pub struct Outputs {
     pub dead: DeadLetters,
     /// The schema of the rows that are written.
     schema: SchemaRef,
+    /// What the next stage must know of the checkpoint, before the outputs are open.
+    header: Option<String>,
     pub(super) progress: ProgressLine,
     /// Whether two inputs reported the same partition.
     pub(super) repeats_partitions: bool,
@@ -51,6 +60,20 @@ pub struct Outputs {
     /// Rows that outputs rejected and whose dead letters could not be written, until an output counts them as dropped.
     lost_rows: u64,
     pub(super) report: EndReport,
+}
+
+/// Returns the names of outputs in a checkpoint.
+pub fn output_names(rows: &[OutputPlan], side: Option<&OutputPlan>, letters: Option<&OutputPlan>) -> Vec<OutputName> {
+    let name = |key: String, output: &OutputPlan| OutputName { key, uri: output.name().to_owned() };
+    let rows = rows.iter().enumerate().map(|(at, output)| name(rows_key(at), output));
+    let side = side.map(|output| name(SIDE.to_owned(), output));
+    let letters = letters.map(|output| name(LETTERS.to_owned(), output));
+    rows.chain(side).chain(letters).collect()
+}
+
+/// Returns the name of an output of rows in a checkpoint.
+fn rows_key(at: usize) -> String {
+    format!("to-{at}")
 }
 
 /// The operator's report at the end of a stage.
@@ -87,6 +110,7 @@ impl Outputs {
             side_rows: 0,
             dead,
             schema: Arc::new(Schema::empty()),
+            header: None,
             progress,
             repeats_partitions: false,
             dead_rows: Counts::default(),
@@ -96,9 +120,48 @@ impl Outputs {
         }
     }
 
+    /// Returns the outputs, which are not open yet, as a checkpoint names them.
+    pub fn names(&self) -> Vec<OutputName> {
+        output_names(&self.checked, self.checked_side.as_ref(), self.dead.plan())
+    }
+
+    /// Whether a later stage of the pipe reads the rows.
+    pub fn has_readers(&self) -> bool {
+        self.checked.iter().any(OutputPlan::is_stream)
+    }
+
+    /// Checks that the rows of the outputs can wait for their epoch. Errors: exit status 2 if not.
+    pub fn check_epochs(&self) -> Result<()> {
+        self.checked
+            .iter()
+            .chain(&self.checked_side)
+            .chain(self.dead.plan())
+            .try_for_each(|output| output.check_epochs(&self.run.io))
+    }
+
+    /// Lets the rows of the outputs, which are not open yet, wait in a checkpoint until their epoch is complete.
+    pub fn in_epochs(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let plan = |key: &str| EpochPlan {
+            directory: checkpoint.directory().clone(),
+            checkpoint: checkpoint.id().to_owned(),
+            stage: checkpoint.stage().to_owned(),
+            key: key.to_owned(),
+            epoch: checkpoint.epoch(),
+        };
+        let checked = self.checked.drain(..).enumerate();
+        self.checked = checked.map(|(at, output)| output.in_epochs(plan(&rows_key(at)))).collect();
+        self.checked_side = self.checked_side.take().map(|output| output.in_epochs(plan(SIDE)));
+        self.dead.in_epochs(plan(LETTERS));
+        self.header = checkpoint.header().map(|header| header.to_text()).transpose()?;
+        Ok(())
+    }
+
     /// Opens the outputs for rows of `schema`, and the side output for rows of `side`; `taken` rows have been read.
     pub fn open(&mut self, schema: SchemaRef, side: Option<SchemaRef>, taken: u64) -> Result<()> {
-        self.schema = schema;
+        let mut metadata = schema.metadata().clone();
+        metadata.remove(CHECKPOINT_KEY);
+        metadata.extend(self.header.take().map(|header| (CHECKPOINT_KEY.to_owned(), header)));
+        self.schema = Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata));
         if let Some((checked, schema)) = self.checked_side.take().zip(side) {
             self.side = Some(checked.open(&schema, &self.run)?);
         }
@@ -139,12 +202,12 @@ impl Outputs {
     }
 
     /// Writes the rows of a complete epoch to every output. Rows that one cannot hold become dead letters of the epoch in progress.
-    pub fn commit_epoch(&mut self, epoch: Epoch, parts: &[EpochPart]) -> Result<()> {
+    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<()> {
         for output in self.outputs.iter_mut().chain(&mut self.side) {
-            let rejected = output.commit_epoch(epoch, parts)?;
+            let rejected = output.commit_epoch(complete)?;
             push_rejected(&rejected, &mut self.dead, &mut self.refused)?;
         }
-        self.dead.commit_epoch(epoch, parts)
+        self.dead.commit_epoch(complete)
     }
 
     /// Makes dead letters of the rows of a committed epoch that outputs could not hold.
@@ -172,6 +235,11 @@ impl Outputs {
         self.outputs.iter_mut().chain(&mut self.side).try_for_each(Output::conclude)?;
         self.take_rejected()?;
         self.dead.settle()
+    }
+
+    /// Sends the end to later stages of the pipe, which complete the last epoch.
+    pub fn send_end(&mut self, end: &End) -> Result<()> {
+        self.outputs.iter_mut().try_for_each(|output| output.send_end(end))
     }
 
     /// Ends the outputs: the side output, stores and dead letters first, because rows that they reject change the verdict in the

@@ -40,7 +40,7 @@ use crate::error::{Error, Result};
 use crate::replay::ledger::Ledger;
 pub use definition::{CorrectionStore, ReadRequest, Store, StoreReader, StreamExtent, Tables, batches};
 pub use location::Location;
-pub use sink::{Batches, Epoch, EpochRows, Notice, OpenOptions, Sink, SinkOutcome};
+pub use sink::{Batches, Epoch, EpochRows, Notice, OpenOptions, PartitionPosition, Sink, SinkOutcome};
 
 /// Returns the store with this scheme.
 pub fn by_scheme(scheme: &str) -> Option<&'static Store> {

@@ -66,6 +66,11 @@ pub trait Sink {
     /// Errors: exit status 75 if a later epoch is committed.
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()>;
 
+    /// Whether it stores the positions of epochs, so that it must commit epochs without rows, too.
+    fn keeps_positions(&self) -> bool {
+        false
+    }
+
     /// Returns the last epoch that was committed here under the key of this sink.
     fn committed(&mut self) -> Result<Option<Epoch>>;
 
@@ -82,6 +87,21 @@ pub trait Sink {
     }
 }
 
+/// How far a partition of the input is read at the end of an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionPosition {
+    /// The consumer group; for files the name of the pipeline.
+    pub group: String,
+    /// The topic, or the name of the file.
+    pub topic: String,
+    /// The partition; 0 for a file.
+    pub partition: i32,
+    /// The offset of the next record.
+    pub offset: i64,
+    /// The watermark of the stage (µs); `None` before the first one.
+    pub watermark: Option<i64>,
+}
+
 /// Batches that are read back.
 pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
 
@@ -89,6 +109,12 @@ pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
 pub trait EpochRows {
     /// Returns their kind.
     fn kind(&self) -> Kind;
+
+    /// Returns the positions of the input at the end of the epoch, each partition once, in the order of group, topic and partition. A
+    /// database stores them in the transaction of the rows.
+    fn positions(&self) -> &[PartitionPosition] {
+        &[]
+    }
 
     /// Reads them from the first one. A store reads them again after a lost connection.
     fn batches(&self) -> Result<Batches>;

@@ -1,7 +1,7 @@
 //! evt-ingest: raw records in, stamped events out.
 
 use crate::cli::ack::AckArgs;
-use crate::cli::args::StageArgs;
+use crate::cli::args::{CheckpointArgs, StageArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::http::{HttpArgs, over_http};
 use crate::cli::open::{open, pass};
@@ -35,6 +35,8 @@ pub struct Args {
     http: HttpArgs,
     #[command(flatten)]
     ack: AckArgs,
+    #[command(flatten)]
+    checkpoint: CheckpointArgs,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -77,14 +79,18 @@ impl Tool for Args {
         if options.as_ref().is_some_and(|options| options.http.is_some()) {
             self.http.check(findings);
         }
-        findings.stage(StageSpec::new(&self.stage), options.as_ref());
+        findings.stage(self.stage_spec(), options.as_ref());
     }
 }
 
 impl Args {
     /// Opens the stage.
     pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
-        open(StageSpec::new(&self.stage), self.source(run)?, run, Box::new(pass))
+        open(self.stage_spec(), self.source(run)?, run, Box::new(pass))
+    }
+
+    fn stage_spec(&self) -> StageSpec<'_> {
+        StageSpec { checkpoint: Some(&self.checkpoint), ..StageSpec::new(&self.stage) }
     }
 
     fn source(&self, run: &Run) -> Result<SourceOptions> {

@@ -2,6 +2,8 @@
 
 use super::late::Late;
 use super::stall::StallMonitor;
+use crate::checkpoint::header::CHECKPOINT_KEY;
+use crate::checkpoint::state_files::TemporaryFiles;
 use crate::cli::args::{CheckpointArgs, Disorder, StageArgs, disorder};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
@@ -17,10 +19,12 @@ use crate::kind::event::has_raw;
 use crate::kind::{Kind, metric};
 use crate::mapping::{self, Projection, Provenance};
 use crate::metrics;
+use crate::op::state::storage::StateStorage;
 use crate::op::window::metric::Emit;
 use crate::op::window::spec::{self, Inline, Spec};
-use crate::op::window::watermark;
-use crate::op::window::{MetricCounts, Options, Outcome, Window};
+use crate::op::window::watermark::{self, ContinuedInput};
+use crate::op::window::{MemoryBound, MetricCounts, Options, Outcome, StateSize, Window};
+use crate::parse::size::parse_memory;
 use crate::run::Run;
 use crate::run::standard::print;
 use crate::source::SourceOptions;
@@ -54,6 +58,9 @@ pub struct Args {
     /// Allow reading a subset of the partitions of a topic (?partitions=); no key may have rows in two partitions
     #[arg(long, help_heading = "Input")]
     allow_partition_subset: bool,
+    /// Keep about SIZE of state in memory, and the rest in files, of the checkpoint or in TMPDIR [default: all in memory]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "State")]
+    memory: Option<usize>,
     #[command(flatten)]
     checkpoint: CheckpointArgs,
     #[command(flatten)]
@@ -251,9 +258,9 @@ impl Args {
         mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
         self.check_whole()?;
         self.check_end(run)?;
-        let (args, now) = (Rc::new(self), run.clock.now());
-        let of_start = args.clone();
-        let start = move |learned: SourceInfo<'_>| of_start.start(learned, spec, now);
+        let (args, of_start) = (Rc::new(self), run.clone());
+        let of_args = args.clone();
+        let start = move |learned: SourceInfo<'_>| of_args.start(learned, spec, &of_start);
         open(args.stage_spec(), args.source(mapping)?, run, Box::new(start))
     }
 
@@ -270,8 +277,8 @@ impl Args {
         Ok(SourceOptions { read_mode: ReadMode::Stateful, shows_records: true, is_last, ..source })
     }
 
-    /// Makes the operator once the rows are known; `now` is the time of the clock.
-    fn start(&self, learned: SourceInfo<'_>, spec: Spec, now: i64) -> Result<OperatorSetup> {
+    /// Makes the operator once the rows are known.
+    fn start(&self, learned: SourceInfo<'_>, spec: Spec, run: &Run) -> Result<OperatorSetup> {
         learned.expect(Kind::Event, "expected events")?;
         let SourceInfo { source, .. } = learned;
         source.set_named(spec.leaves.columns());
@@ -286,21 +293,26 @@ impl Args {
             explicit,
             new_partitions: new_partitions.is_some(),
         };
+        let is_piped = source.schema().metadata().contains_key(CHECKPOINT_KEY);
+        let is_checkpointed = self.checkpoint.checkpoint.is_some() || is_piped;
         // Why a row is late although its own bound would have kept it.
         let why = match idle_after.is_some() || new_partitions.is_some() {
             true => "because a partition was idle or new",
-            false if self.checkpoint.checkpoint.is_some() => "because an earlier input had closed their windows",
+            false if is_checkpointed => "because an earlier input had closed their windows",
             false => "because the stream time of their partition went back",
         };
         let emit = if emit == EmitArg::Final { Emit::Final } else { Emit::Panes };
+        let memory =
+            self.memory.map(|bytes| MemoryBound { bytes, storage: Box::new(TemporaryFiles::new(run.io.disk())) });
+        let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory };
         let operator = Windows {
-            window: Window::new(Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit }),
-            stall: StallMonitor::new(idle_after, now),
+            window: Window::new(options),
+            stall: StallMonitor::new(idle_after, run.clock.now()),
             late: Late::new(self.late_partial, why),
             results: Results::default(),
             seen: 0,
             at_end,
-            is_checkpointed: self.checkpoint.checkpoint.is_some(),
+            is_checkpointed,
             strict: self.stage.common.strict,
             quiet: self.stage.common.quiet,
             has_told_stop: false,
@@ -398,6 +410,7 @@ impl Operator for Windows {
             self.window.on_exhausted(&mut |row| results.push(row, out))?;
         }
         self.results.write(out)?;
+        self.window.settle()?;
         let held = self.window.held();
         if held > 0 && self.is_checkpointed {
             out.note(Message::Info(format!("{held} open windows are held in the checkpoint")));
@@ -412,6 +425,7 @@ impl Operator for Windows {
         self.check_metrics(out)?;
         self.report(out);
         out.detail("held", held.into());
+        out.detail("state_written", self.window.size().written.into());
         out.detail("late_rows", out.side_rows().into());
         if self.late.is_any() && (!out.has_side() || self.strict) {
             out.set_verdict(1);
@@ -419,14 +433,29 @@ impl Operator for Windows {
         Ok(Counts::default())
     }
 
+    fn watermark(&self) -> Option<i64> {
+        self.window.watermark().get()
+    }
+
     fn snapshot(&mut self) -> Vec<u8> {
         self.window.snapshot()
     }
 
+    fn set_storage(&mut self, storage: Box<dyn StateStorage>) {
+        self.window.set_storage(storage);
+    }
+
+    fn state_files(&mut self) -> Result<Vec<String>> {
+        self.window.files()
+    }
+
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>> {
-        let mut window = Window::restore(self.window.into_options(), state)?;
-        window.begin_run();
+        let window = Window::restore(self.window.into_options(), state)?;
         Ok(Box::new(Self { window, ..*self }))
+    }
+
+    fn begin_run(&mut self, continued: &[ContinuedInput]) {
+        self.window.begin_run(continued);
     }
 }
 
@@ -438,11 +467,15 @@ impl Windows {
         self.results.write(out)
     }
 
-    fn set_metrics(&self, out: &mut dyn Collector) {
+    fn set_metrics(&mut self, out: &mut dyn Collector) {
         let (now, metrics) = (out.now(), out.metrics());
         if !metrics.is_on() {
             return;
         }
+        let StateSize { keys, memory, disk, .. } = self.window.size();
+        metrics.set(&metrics::STATE_KEYS, &[], keys as f64);
+        metrics.set(&metrics::STATE_BYTES, &["memory"], memory as f64);
+        metrics.set(&metrics::STATE_BYTES, &["disk"], disk as f64);
         metrics.set(&metrics::OPEN_WINDOWS, &[], self.window.held() as f64);
         if let Some(watermark) = self.window.watermark().get() {
             let lag = now.saturating_sub(watermark) as f64 / SECOND as f64;

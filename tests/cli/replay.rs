@@ -188,8 +188,11 @@ fn a_database_of_an_older_version_is_migrated_and_its_letters_have_ids() {
     let expected: BTreeSet<String> =
         dir.rows("dead.jsonl").iter().map(|letter| letter["letter_id"].to_string()).collect();
     let db = Connection::open(dir.path("dead.db")).expect("it opens");
-    db.execute_batch("ALTER TABLE dead_letters DROP COLUMN letter_id; UPDATE evt_schema SET version = 4")
-        .expect("older");
+    let older = "ALTER TABLE dead_letters DROP COLUMN letter_id;
+        DROP TABLE pipeline_checkpoints; DROP TABLE checkpoint_epochs;
+        CREATE TABLE pipeline_checkpoints (pipeline TEXT PRIMARY KEY, run INTEGER, epoch INTEGER, committed_at TEXT);
+        UPDATE evt_schema SET version = 4";
+    db.execute_batch(older).expect("older");
     drop(db);
     let read = |dir: &Dir| -> BTreeSet<String> {
         let run = dir.shell("evt-view 'sqlite:dead.db?table=dead_letters' --rows -q -o jsonl").succeeds();

@@ -135,7 +135,7 @@ fn psql_sees_the_tables_and_what_they_hold() {
         "SELECT string_agg(table_name, ' ' ORDER BY table_name) FROM
         information_schema.tables WHERE table_schema = current_schema()",
     );
-    let all = "aggregated_metrics alert_rules alerts corrected_cells corrections dead_letters evt_migrations \
+    let all = "aggregated_metrics alert_rules alerts checkpoint_epochs corrected_cells corrections dead_letters evt_migrations \
         late_events late_positions metric_retractions pipeline_checkpoints raw_events\n";
     assert_eq!(tables, all);
     let sum = "SELECT sum(value), count(DISTINCT dimensions), min(window_start) FROM aggregated_metrics
@@ -154,7 +154,7 @@ fn many_that_start_at_once_make_the_tables_once() {
     let line = format!("{}for job in $(jobs -p); do wait $job || exit 1; done", each.repeat(6));
     dir.shell(&line).succeeds();
     assert_eq!(psql(&dir, &uri, &schema, "SELECT count(*), sum(value) FROM aggregated_metrics"), "15|600\n");
-    assert_eq!(psql(&dir, &uri, &schema, "SELECT count(*) FROM evt_migrations"), "10\n");
+    assert_eq!(psql(&dir, &uri, &schema, "SELECT count(*) FROM evt_migrations"), "11\n");
 }
 
 #[test]

@@ -74,6 +74,20 @@ impl Limit {
         [(SETTING, most.to_string()), ("batch.size", topic.clamp(1, 1_000_000).to_string())]
     }
 
+    /// Lets the topic's limit override the user's.
+    pub fn heed_topic(&mut self) {
+        let topic = self.topic.unwrap_or(usize::MAX);
+        self.setting = self.setting.map(|setting| setting.min(topic));
+        self.bytes.fetch_min(topic, Ordering::Relaxed);
+    }
+
+    /// Notes that brokers refused a record of this size that was alone in its batch.
+    pub fn lower_below(&mut self, size: usize) {
+        let most = size.saturating_sub(1);
+        self.setting = Some(self.setting.map_or(most, |setting| setting.min(most)));
+        self.bytes.fetch_min(most, Ordering::Relaxed);
+    }
+
     /// Returns by how many bytes to cut a record of this size that brokers refused.
     pub fn excess(&self, size: usize) -> usize {
         size - self.topic.filter(|topic| *topic < size).unwrap_or(size / 2)

@@ -10,6 +10,7 @@
 //! brokers cause backpressure. If brokers do not acknowledge a record within `wait=`, the run ends with an error. The
 //! output drops no record, and only acknowledged rows count as written.
 
+pub mod epochs;
 pub mod format;
 pub mod limit;
 mod producer;
@@ -94,17 +95,21 @@ impl KafkaOutput {
         if address.options.form == Some(Form::Avro) {
             target(&topics).check(&run.console)?;
         }
-        let producer = TopicProducer::new(&topics, Up::default(), &[])?;
+        let producer = TopicProducer::new(&topics, Up::default())?;
         producer.partition_count(address.options.wait.limit(false)).map(|_| ())
     }
 
     /// Opens the topic for rows of `schema`.
-    pub fn open(address: &Address, mut limit: Limit, up: Up, schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
-        let topics = Topics::new(address, run);
-        let mut producer = TopicProducer::new(&topics, up, &[])?;
+    pub fn open(address: &Address, limit: Limit, up: Up, schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
+        Self::with(TopicProducer::new(&Topics::new(address, run), up)?, limit, schema)
+    }
+
+    /// Opens the topic of a producer, and sets the sizes of its records.
+    fn with(mut producer: TopicProducer, mut limit: Limit, schema: &SchemaRef) -> Result<Self> {
+        let topics = producer.topics.clone();
         let format = RecordFormat::open(&topics, schema)?;
         // The run has begun: the brokers were reachable before, or the rows that arrive meanwhile are spooled.
-        let partition_count = producer.partition_count(address.options.wait.limit(true))?;
+        let partition_count = producer.partition_count(topics.address.options.wait.limit(true))?;
         limit.learn(&topics)?;
         producer.set_sizes(&limit.settings())?;
         Ok(Self {
@@ -123,6 +128,12 @@ impl KafkaOutput {
     /// Queues each row, with its headers if a record is one row. Returns the rows that are too large for any broker or do not
     /// fit the schema.
     pub fn write(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
+        let rejected = self.queue_rows(batch, headers)?;
+        self.handle_events()?;
+        Ok(rejected)
+    }
+
+    fn queue_rows(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
         self.taken += batch.num_rows() as u64;
         let rejected = match self.format.rows(&self.producer.topics, batch, headers)? {
             Some(records) => self.write_rows(batch, records)?,
@@ -130,7 +141,6 @@ impl KafkaOutput {
         };
         self.refused += rejected.len() as u64;
         self.producer.unsent = 0;
-        self.handle_events()?;
         Ok(rejected)
     }
 

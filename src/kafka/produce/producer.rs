@@ -5,7 +5,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client::{self, Context, Topics};
 use crate::kafka::health::Health;
 use crate::metrics::Up;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use crate::stop::Wait;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -14,11 +15,20 @@ use std::time::Duration;
 /// How long to poll a full queue, or for acknowledgements, before the brokers' health is checked again.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 
+/// Settings of librdkafka.
+pub(super) type Settings = Vec<(&'static str, String)>;
+
 /// The producer of one topic.
 pub(super) struct TopicProducer {
     /// The topic, the only one of its address.
     pub topics: Topics,
     client: BaseProducer<Context>,
+    /// The settings besides those of all producers.
+    settings: Settings,
+    /// How long to wait for acknowledgements without progress.
+    patience: Option<Duration>,
+    /// Whether its records are in transactions, which brokers accept or refuse as a whole.
+    is_transactional: bool,
     health: Health,
     up: Up,
     /// Whether a record was queued since the last flush, or was in flight when the outage began. Its acknowledgement ends the
@@ -29,16 +39,50 @@ pub(super) struct TopicProducer {
 }
 
 impl TopicProducer {
-    /// Makes a producer with these settings of sizes; it connects with the first request.
-    pub fn new(topics: &Topics, up: Up, sizes: &[(&str, String)]) -> Result<Self> {
-        let (client, health) = (create(topics, sizes)?, Health::new(topics));
-        Ok(Self { topics: topics.clone(), client, health, up, awaits_acknowledgement: Cell::new(false), unsent: 0 })
+    /// Makes a producer; it connects with the first request.
+    pub fn new(topics: &Topics, up: Up) -> Result<Self> {
+        let wait = topics.address.options.wait.limit(true);
+        // 0 means no limit.
+        let timeout = wait.map_or(0, |limit| limit.as_millis().clamp(1000, i32::MAX as u128)).to_string();
+        let settings = vec![("message.timeout.ms", timeout)];
+        // librdkafka fails a record after `wait=`; this limit covers records that it would never report.
+        Self::create(topics, up, settings, wait.map(|limit| limit * 2))
+    }
+
+    /// Makes a producer whose records are in transactions with these settings. librdkafka fails a record when the transaction times
+    /// out.
+    pub fn transactional(topics: &Topics, up: Up, settings: Settings) -> Result<Self> {
+        let producer = Self::create(topics, up, settings, topics.address.options.wait.limit(true))?;
+        Ok(Self { is_transactional: true, ..producer })
+    }
+
+    fn create(topics: &Topics, up: Up, settings: Settings, patience: Option<Duration>) -> Result<Self> {
+        let (client, health) = (create(topics, &settings, &[])?, Health::new(topics));
+        let awaits_acknowledgement = Cell::new(false);
+        let (topics, is_transactional) = (topics.clone(), false);
+        Ok(Self { topics, client, settings, patience, is_transactional, health, up, awaits_acknowledgement, unsent: 0 })
     }
 
     /// Replaces the client by one with these settings of sizes. Every record must be acknowledged.
-    pub fn set_sizes(&mut self, sizes: &[(&str, String)]) -> Result<()> {
-        self.client = create(&self.topics, sizes)?;
+    pub fn set_sizes(&mut self, sizes: &[(&'static str, String)]) -> Result<()> {
+        self.client = create(&self.topics, &self.settings, sizes)?;
         Ok(())
+    }
+
+    /// Returns the client, for its transactions.
+    pub fn client(&self) -> &BaseProducer<Context> {
+        &self.client
+    }
+
+    /// Repeats a request until brokers answer, for at most `limit`.
+    pub fn ask<T>(&self, limit: Option<Duration>, request: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
+        self.topics.ask(self.client.context(), limit, || self.drain(), request)
+    }
+
+    /// Takes the errors from the event queue.
+    pub fn drain(&self) -> Vec<Code> {
+        (0..client::EVENTS).for_each(|_| self.client.poll(Duration::ZERO));
+        self.client.context().notes(|notes| notes.error.take()).into_iter().collect()
     }
 
     /// Returns the number of partitions of the topic, and waits for brokers for at most `limit`. Errors: exit status 2 if the
@@ -46,14 +90,8 @@ impl TopicProducer {
     pub fn partition_count(&self, limit: Option<Duration>) -> Result<i32> {
         let Topics { address, .. } = &self.topics;
         let topic = self.topics.name(0);
-        let context = self.client.context();
-        let drain = || {
-            (0..client::EVENTS).for_each(|_| self.client.poll(Duration::ZERO));
-            context.notes(|notes| notes.error.take()).into_iter().collect()
-        };
-        let count = |timeout| client::count(self.client.client(), topic, timeout);
         let missing = || Error::usage(format!("{address}: topic {topic} does not exist or may not be written"));
-        self.topics.ask(context, limit, drain, count)?.ok_or_else(missing)
+        self.ask(limit, |timeout| client::count(self.client.client(), topic, timeout))?.ok_or_else(missing)
     }
 
     /// Takes the records that brokers refused because their batch was too large.
@@ -66,11 +104,17 @@ impl TopicProducer {
         self.client.context().notes(|notes| !notes.returned.is_empty())
     }
 
-    /// Queues a record; waits while the queue is full.
+    /// Queues a record with the current time; waits while the queue is full.
     pub fn queue(&self, record: ProducerRecord<'_>) -> Result<()> {
+        self.queue_at(record, None)
+    }
+
+    /// Queues a record with a timestamp (ms since 1970).
+    pub fn queue_at(&self, record: ProducerRecord<'_>, timestamp: Option<i64>) -> Result<()> {
         let ProducerRecord { partition, key, value, headers } = record;
         let mut record = BaseRecord::to(self.topics.name(0)).payload(&*value);
         (record.partition, record.key, record.headers) = (partition, key.as_deref(), headers);
+        record.timestamp = timestamp;
         let mut wait = None;
         loop {
             let (error, back) = match self.client.send(record) {
@@ -91,6 +135,7 @@ impl TopicProducer {
             if wait.is_over() {
                 return Err(self.stopped());
             }
+            self.check_patience(wait)?;
         }
     }
 
@@ -116,10 +161,14 @@ impl TopicProducer {
         Ok(())
     }
 
-    /// Processes librdkafka's events. Errors: exit status 69 if a record was not delivered.
+    /// Processes librdkafka's events. Errors: exit status 69 if a record was not delivered, or if one of a transaction was too large.
     pub fn check(&self) -> Result<()> {
         self.client.poll(Duration::ZERO);
         self.update_health()?;
+        if self.is_transactional && self.has_returned() {
+            let message = format!("{}: brokers refused a record of a transaction as too large", self.topics.address);
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
         let context = self.client.context();
         let Some(failure) = context.notes(|notes| notes.failure) else { return Ok(()) };
         let (topic, partition, lost) = (self.topics.name(0), failure.partition, failure.records);
@@ -135,8 +184,6 @@ impl TopicProducer {
     /// Waits until every record is acknowledged or returned.
     pub fn flush(&self) -> Result<()> {
         let mut wait = self.topics.run.stop.server_wait();
-        // librdkafka fails a record after `wait=`; this limit covers records that it would never report.
-        let limit = self.topics.address.options.wait.limit(true).map(|limit| limit * 2);
         while self.client.in_flight_count() > 0 {
             // The flush sends now instead of waiting for further records.
             let _ = self.client.flush(POLL_TIMEOUT);
@@ -147,10 +194,7 @@ impl TopicProducer {
             if now > 0 && wait.is_over() {
                 return Err(self.stopped());
             }
-            if limit.is_some_and(|limit| wait.idle() > limit) {
-                let message = format!("{}: {now} messages were not acknowledged", self.topics.address);
-                return Err(Error::new(ErrorKind::Unavailable, message));
-            }
+            self.check_patience(&wait)?;
         }
         self.check()?;
         // librdkafka does not report acknowledgements, and it may receive all of them before the flush begins.
@@ -158,6 +202,17 @@ impl TopicProducer {
             self.health.note_success();
         }
         Ok(())
+    }
+
+    /// Errors: exit status 69 if brokers have acknowledged nothing for too long.
+    fn check_patience(&self, wait: &Wait) -> Result<()> {
+        let left = self.client.in_flight_count();
+        if left == 0 || self.patience.is_none_or(|limit| wait.idle() <= limit) {
+            return Ok(());
+        }
+        let message = format!("{}: {left} messages were not acknowledged", self.topics.address);
+        let cause = self.client.context().cause().unwrap_or_else(|| "no broker responds".to_owned());
+        Err(Error::new(ErrorKind::Unavailable, message).because(cause))
     }
 
     /// Whether a record is in flight. The client's own count includes pending errors and statistics; a flush considers only
@@ -183,25 +238,21 @@ impl TopicProducer {
     }
 }
 
-fn create(topics: &Topics, sizes: &[(&str, String)]) -> Result<BaseProducer<Context>> {
-    // 0 means no limit.
-    let limit = topics.address.options.wait.limit(true);
-    let timeout = limit.map_or(0, |limit| limit.as_millis().clamp(1000, i32::MAX as u128)).to_string();
+fn create(topics: &Topics, own: &[(&str, String)], sizes: &[(&str, String)]) -> Result<BaseProducer<Context>> {
     let settings = [
         ("enable.idempotence", "true"),
         ("acks", "all"),
         // A record that is no longer in flight is acknowledged, so that reports of successes add nothing. They cost a third of
         // the work.
         ("delivery.report.only.error", "true"),
-        ("message.timeout.ms", timeout.as_str()),
         // Bounds the memory of the queue behind slow brokers.
         ("queue.buffering.max.kbytes", "65536"),
         ("queue.buffering.max.messages", "200000"),
         // Java's partitioner: a key goes to the same partition as from a Java producer.
         ("partitioner", "murmur2_random"),
     ];
-    let sizes = sizes.iter().map(|(name, value)| (*name, value.as_str()));
-    topics.create(&settings.into_iter().chain(sizes).collect::<Vec<_>>())
+    let own = own.iter().chain(sizes).map(|(name, value)| (*name, value.as_str()));
+    topics.create(&settings.into_iter().chain(own).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -217,7 +268,7 @@ mod tests {
         let clock = SimulatedClock::default();
         let run = Rc::new(Run::unwatched("evt-test", Clock::Simulated(clock.clone())));
         let address = Address::parse("//127.0.0.1:1/t?rdkafka.statistics.interval.ms=50").unwrap();
-        let producer = TopicProducer::new(&Topics::new(&address, &run), Up::default(), &[]).unwrap();
+        let producer = TopicProducer::new(&Topics::new(&address, &run), Up::default()).unwrap();
         while producer.health.is_up() {
             producer.client.poll(POLL_TIMEOUT);
             producer.check().unwrap();

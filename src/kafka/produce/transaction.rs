@@ -1,30 +1,266 @@
-//! Batches of records in a topic, each exactly once: one transaction per batch, with the number of the batch as the offset that
-//! a group commits in it.
+//! Records in a topic, each exactly once: transactions, each with an epoch, which a group commits as an offset in the transaction.
+//!
+//! The number of the epoch is the offset, and its run the metadata of the offset. A replay writes batches; they are epochs of run 0.
 //!
 //! A new producer with the same id aborts the open transaction of an earlier one and fences it. The committed offset then says which
-//! batch was committed last.
+//! epoch was committed last.
 
 use super::limit::Limit;
+use super::producer::{Settings, TopicProducer};
 use super::record::{ProducerRecord, insert, is_of_value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client::{self, Context, EVENTS, Topics};
 use crate::kind::dead::Fault;
 use crate::kind::headers::Headers;
+use crate::metrics::Up;
 use crate::run::Run;
+use crate::store::Epoch;
 use crate::uri::kafka::Address;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::message::{Headers as _, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long to poll a full queue.
-const POLL_TIMEOUT: Duration = Duration::from_millis(50);
-
-/// The partition whose offset is the number of a batch.
+/// The partition whose offset is the number of an epoch.
 const PARTITION: i32 = 0;
+/// Timeout of one attempt to abort a transaction, and the number of attempts before they are reported.
+const ABORT_TIMEOUT: Duration = Duration::from_millis(200);
+const ABORT_ATTEMPTS: u32 = 5;
+/// How long to try to abort the transaction of a run that ends with an error. Readers then need not wait for its timeout.
+const LAST_ABORT: Duration = Duration::from_secs(5);
+
+/// Who writes to a topic in transactions. All of its runs have one transactional id, so the newest one fences the others.
+#[derive(Clone, Debug)]
+pub struct TransactionOwner {
+    /// The group that commits the epochs. The transactional id is the group and the topic.
+    pub group: String,
+    /// The error of a run whose producer was fenced.
+    pub successor: &'static str,
+    /// Time after which brokers end an open transaction.
+    pub timeout: Duration,
+}
+
+/// The transactions of one producer.
+pub(super) struct Transactions {
+    topics: Topics,
+    owner: TransactionOwner,
+    /// Never subscribed: it reads the offset of the group and names the group in transactions.
+    group: BaseConsumer<Context>,
+}
+
+/// How a transaction ended.
+pub(super) enum TransactionEnd {
+    /// Its records are visible.
+    Committed,
+    /// It was aborted for this reason, and may be repeated.
+    Aborted(Error),
+}
+
+impl Transactions {
+    /// Makes the client that reads the offset of the group; it connects with the first request.
+    pub fn new(topics: &Topics, owner: TransactionOwner) -> Result<Self> {
+        let settings = [
+            ("group.id", owner.group.as_str()),
+            ("enable.auto.commit", "false"),
+            ("isolation.level", "read_committed"),
+            // Nothing takes statistics from this client.
+            ("statistics.interval.ms", "0"),
+        ];
+        Ok(Self { topics: topics.clone(), group: topics.create(&settings)?, owner })
+    }
+
+    /// Makes the producer of the transactions, which is not [ready](Transactions::init) yet.
+    pub fn producer(&self, up: Up) -> Result<TopicProducer> {
+        let TransactionOwner { group, timeout, .. } = &self.owner;
+        let settings: Settings = vec![
+            ("transactional.id", format!("{group}.{}", self.topics.name(0))),
+            ("transaction.timeout.ms", timeout.as_millis().to_string()),
+        ];
+        TopicProducer::transactional(&self.topics, up, settings)
+    }
+
+    /// Ends the transaction of an earlier producer and fences it.
+    pub fn init(&self, producer: &TopicProducer) -> Result<()> {
+        self.request(producer, |timeout| producer.client().init_transactions(timeout))
+    }
+
+    /// Returns the epoch that was committed last.
+    pub fn committed(&self) -> Result<Option<Epoch>> {
+        let limit = self.topics.address.options.wait.limit(true);
+        let drain = || {
+            // Without a subscription a poll returns only errors, which the context has noted.
+            (0..EVENTS).for_each(|_| _ = self.group.poll(Duration::ZERO));
+            self.group.context().notes(|notes| notes.error.take()).into_iter().collect()
+        };
+        let offsets = self.topics.ask(self.group.context(), limit, drain, |timeout| {
+            let offsets = self.group.committed_offsets(position(self.topics.name(0), Offset::Invalid, "")?, timeout)?;
+            offsets.elements().iter().try_for_each(|found| found.error())?;
+            Ok(offsets)
+        })?;
+        let Some(found) = offsets.find_partition(self.topics.name(0), PARTITION) else { return Ok(None) };
+        let epoch = epoch_of(found.offset(), found.metadata());
+        epoch.map_err(|error| error.at(format!("{}: group {}", self.topics.address, self.owner.group)))
+    }
+
+    /// Begins a transaction; then its records are queued. Errors: see [`Transactions::end`].
+    pub fn begin(&self, producer: &TopicProducer) -> Result<()> {
+        self.request(producer, |_| producer.client().begin_transaction())
+    }
+
+    /// Ends a transaction: commits it with `epoch`, or aborts it if its records could not be queued.
+    ///
+    /// Errors: exit status 75 if a producer with the same id has begun since, 69 if brokers do not answer; then only
+    /// [`Transactions::committed`] after [`Transactions::init`] of a new producer tells whether it was committed.
+    pub fn end(&self, producer: &TopicProducer, epoch: Epoch, queued: Result<()>) -> Result<TransactionEnd> {
+        let error = match queued.and_then(|()| self.commit(producer, epoch)) {
+            Ok(None) => return Ok(TransactionEnd::Committed),
+            Ok(Some(cause)) => Ok(cause),
+            Err(error) => Err(error),
+        };
+        if let Some(fatal) = self.fatal(producer) {
+            return Err(fatal);
+        }
+        let (failure, has_returned) =
+            producer.client().context().notes(|notes| (notes.failure, !notes.returned.is_empty()));
+        // librdkafka aborts the transaction of a record that it cannot deliver.
+        let may_repeat = match &error {
+            Ok(cause) => !cause.rdkafka_error_code().is_some_and(is_denied),
+            Err(_) => has_returned || failure.is_some_and(|failure| !is_denied(failure.code)),
+        };
+        let error = error.map_or_else(|error| error, |cause| self.failed(&cause));
+        let limit = if may_repeat { self.topics.address.options.wait.limit(true) } else { Some(LAST_ABORT) };
+        let aborted = abort(producer, limit);
+        producer.client().context().notes(|notes| notes.failure = None);
+        match may_repeat {
+            true => aborted.map(|()| TransactionEnd::Aborted(error)),
+            // The error of the transaction is reported, not that of its end.
+            false => Err(error),
+        }
+    }
+
+    /// Commits the open transaction with `epoch`; returns the cause if it must be aborted instead.
+    fn commit(&self, producer: &TopicProducer, epoch: Epoch) -> Result<Option<KafkaError>> {
+        // A commit waits for the records, too, but ends after a fixed time even if brokers acknowledge them meanwhile.
+        producer.flush()?;
+        let (_, number) = epoch.signed()?;
+        let run = epoch.run.to_string();
+        let offset =
+            position(self.topics.name(0), Offset::Offset(number), &run).map_err(|error| self.failed(&error))?;
+        let group = self.group.group_metadata().ok_or_else(|| Error::broken("a consumer without a group"))?;
+        let client = producer.client();
+        let sent = self.step(producer, |timeout| client.send_offsets_to_transaction(&offset, &group, timeout))?;
+        match sent {
+            Some(cause) => Ok(Some(cause)),
+            None => self.step(producer, |timeout| client.commit_transaction(timeout)),
+        }
+    }
+
+    /// Repeats a request of an open transaction until brokers answer. Returns the cause if the transaction must be aborted.
+    fn step(
+        &self,
+        producer: &TopicProducer,
+        request: impl Fn(Duration) -> KafkaResult<()>,
+    ) -> Result<Option<KafkaError>> {
+        let last = Cell::new(None);
+        let answer = self.request(producer, |timeout| match request(timeout) {
+            Err(KafkaError::Transaction(cause)) if cause.txn_requires_abort() => {
+                last.set(Some(KafkaError::Transaction(cause)));
+                Ok(())
+            }
+            other => other,
+        });
+        answer.map(|()| last.into_inner())
+    }
+
+    /// Repeats a request until brokers answer.
+    fn request(&self, producer: &TopicProducer, request: impl Fn(Duration) -> KafkaResult<()>) -> Result<()> {
+        let last = Cell::new(None);
+        let limit = self.topics.address.options.wait.limit(true);
+        let answer = producer.ask(limit, |timeout| match request(timeout) {
+            // A repetition would not help.
+            Err(KafkaError::Transaction(cause)) if cause.is_fatal() => {
+                last.set(Some(KafkaError::Transaction(cause)));
+                Ok(())
+            }
+            other => other,
+        });
+        match (last.into_inner(), self.fatal(producer)) {
+            (_, Some(fatal)) => Err(fatal),
+            (Some(cause), None) => Err(self.failed(&cause)),
+            (None, None) => answer,
+        }
+    }
+
+    /// Returns the error of a producer that cannot continue.
+    fn fatal(&self, producer: &TopicProducer) -> Option<Error> {
+        let (code, _) = producer.client().client().fatal_error()?;
+        Some(self.failed(&KafkaError::Global(code)))
+    }
+
+    #[cold]
+    fn failed(&self, error: &KafkaError) -> Error {
+        let address = &self.topics.address;
+        match error.rdkafka_error_code() {
+            // A producer with the same id has begun since.
+            Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => {
+                Error::new(ErrorKind::Fenced, format!("{address}: {}", self.owner.successor))
+            }
+            _ => client::failed(address, "the transaction failed", error),
+        }
+    }
+}
+
+/// Aborts the open transaction.
+fn abort(producer: &TopicProducer, limit: Option<Duration>) -> Result<()> {
+    for _ in 0..ABORT_ATTEMPTS {
+        if producer.client().abort_transaction(ABORT_TIMEOUT).is_ok() {
+            return Ok(());
+        }
+        // An abort waits until the failures of the records have been taken.
+        producer.drain();
+    }
+    producer.ask(limit, |timeout| producer.client().abort_transaction(timeout.min(ABORT_TIMEOUT)))
+}
+
+/// Returns an epoch as the offset of a group: its number, with its run as metadata.
+fn position(topic: &str, offset: Offset, run: &str) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    let mut partition = list.add_partition(topic, PARTITION);
+    partition.set_offset(offset)?;
+    if !run.is_empty() {
+        partition.set_metadata(run);
+    }
+    Ok(list)
+}
+
+/// Returns the epoch that an offset of a group means; `None` if there is no offset. Offsets of older versions have no metadata.
+///
+/// Errors: exit status 65 if the metadata is not the number of a run: another program has committed the offset.
+fn epoch_of(offset: Offset, metadata: &str) -> Result<Option<Epoch>> {
+    let Offset::Offset(number) = offset else { return Ok(None) };
+    let run = if metadata.is_empty() { Ok(0) } else { metadata.parse() };
+    match (run, u64::try_from(number)) {
+        (Ok(run), Ok(number)) => Ok(Some(Epoch { run, number })),
+        _ => Err(Error::corrupt(format!(
+            "expected the number of an epoch with its run as metadata, found offset {number} with '{metadata}'"
+        ))),
+    }
+}
+
+/// Whether brokers have denied a request, so that a repetition would not help.
+fn is_denied(code: Code) -> bool {
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+    )
+}
 
 /// A record of a batch.
 pub struct TimedRecord<'a> {
@@ -34,12 +270,10 @@ pub struct TimedRecord<'a> {
     pub timestamp: Option<i64>,
 }
 
-/// A topic that is written in transactions.
+/// A topic to which a replay writes batches of records.
 pub struct TransactionalTopic {
-    topics: Topics,
-    client: BaseProducer<Context>,
-    /// Never subscribed: it reads the offset of the group and names the group in transactions.
-    group: BaseConsumer<Context>,
+    producer: TopicProducer,
+    transactions: Transactions,
     limit: Limit,
 }
 
@@ -48,48 +282,37 @@ impl TransactionalTopic {
     /// does not exist, 69 if no broker answers.
     pub fn open(address: &Address, ledger: &str, run: &Rc<Run>) -> Result<Self> {
         let (topics, mut limit) = (Topics::new(address, run), Limit::new(address, run));
+        let transactions = Transactions::new(
+            &topics,
+            TransactionOwner {
+                group: format!("evt.{ledger}"),
+                successor: "another replay with this ledger has taken over",
+                timeout: Duration::from_secs(60),
+            },
+        )?;
+        let mut producer = transactions.producer(Up::default())?;
+        producer.partition_count(address.options.wait.limit(true))?;
         limit.learn(&topics)?;
-        let group = format!("evt.{ledger}");
-        let id = format!("{group}.{}", topics.name(0));
-        let sizes = limit.settings();
-        let settings = [
-            ("transactional.id", id.as_str()),
-            ("enable.idempotence", "true"),
-            ("acks", "all"),
-            ("delivery.report.only.error", "true"),
-            ("partitioner", "murmur2_random"),
-        ];
-        let sizes = sizes.iter().map(|(name, value)| (*name, value.as_str()));
-        let client: BaseProducer<Context> = topics.create(&settings.into_iter().chain(sizes).collect::<Vec<_>>())?;
-        let settings =
-            [("group.id", group.as_str()), ("enable.auto.commit", "false"), ("isolation.level", "read_committed")];
-        let group: BaseConsumer<Context> = topics.create(&settings)?;
-        let topic = Self { topics, client, group, limit };
-        let count = |timeout| client::count(topic.client.client(), topic.topics.name(0), timeout);
-        let name = topic.topics.name(0);
-        let missing = || Error::usage(format!("{address}: topic {name} does not exist or may not be written"));
-        topic.ask(count)?.ok_or_else(missing)?;
-        topic.ask(|timeout| topic.client.init_transactions(timeout))?;
-        Ok(topic)
+        producer.set_sizes(&limit.settings())?;
+        transactions.init(&producer)?;
+        Ok(Self { producer, transactions, limit })
     }
 
     /// Returns the identity of the topic: the same for each name of its brokers.
     pub fn identity(address: &Address, run: &Rc<Run>) -> Result<String> {
         let topics = Topics::new(address, run);
-        let client: BaseProducer<Context> = topics.create(&[])?;
-        let drain = || drain(&client);
-        let limit = address.options.wait.limit(false);
-        let found = topics.ask(client.context(), limit, drain, |timeout| {
-            client.client().fetch_cluster_id(timeout).ok_or(KafkaError::MetadataFetch(Code::BrokerTransportFailure))
+        let producer = TopicProducer::new(&topics, Up::default())?;
+        let found = producer.ask(address.options.wait.limit(false), |timeout| {
+            let id = producer.client().client().fetch_cluster_id(timeout);
+            id.ok_or(KafkaError::MetadataFetch(Code::BrokerTransportFailure))
         });
         Ok(format!("kafka:{}/{}", found?, topics.name(0)))
     }
 
     /// Returns the number of the batch that was committed last.
     pub fn committed(&self) -> Result<Option<i64>> {
-        let offsets = self.ask(|timeout| self.group.committed_offsets(self.offset(Offset::Invalid)?, timeout))?;
-        let found = offsets.find_partition(self.topics.name(0), PARTITION).map(|found| found.offset());
-        Ok(if let Some(Offset::Offset(batch)) = found { Some(batch) } else { None })
+        let committed = self.transactions.committed()?;
+        Ok(committed.map(Epoch::signed).transpose()?.map(|(_, number)| number))
     }
 
     /// Returns the fault of a record that is too large for the topic.
@@ -99,104 +322,56 @@ impl TransactionalTopic {
 
     /// Returns headers of a letter's record as they are sent: without those about its old value.
     pub fn headers(own: &dyn Headers) -> Option<OwnedHeaders> {
+        use rdkafka::message::Headers as _;
         Some(insert(OwnedHeaders::new(), own, |name| !is_of_value(name))).filter(|made| made.count() > 0)
     }
 
     /// Writes a batch in one transaction. Errors: exit status 75 if a producer with the same id has begun since, 69 if brokers do
     /// not answer; then only [`TransactionalTopic::committed`] of a new producer tells whether the batch was written.
-    pub fn write(&self, batch: i64, records: &[TimedRecord<'_>]) -> Result<()> {
-        self.client.begin_transaction().map_err(|error| self.failed(&error))?;
-        let written = self.fill(batch, records);
-        if written.is_err() {
-            // Readers need not wait for the timeout of the transaction. The error of the write is reported.
-            let _ = self.client.abort_transaction(Duration::from_secs(5));
+    pub fn write(&self, batch: i64, records: Vec<TimedRecord<'_>>) -> Result<()> {
+        let number = u64::try_from(batch).map_err(|_| Error::broken(format!("batch {batch}")))?;
+        let Self { producer, transactions, .. } = self;
+        transactions.begin(producer)?;
+        let mut records = records.into_iter();
+        let queued = records.try_for_each(|TimedRecord { record, timestamp }| producer.queue_at(record, timestamp));
+        match transactions.end(producer, Epoch { run: 0, number }, queued)? {
+            TransactionEnd::Committed => Ok(()),
+            TransactionEnd::Aborted(error) => Err(error),
         }
-        written
-    }
-
-    fn fill(&self, batch: i64, records: &[TimedRecord<'_>]) -> Result<()> {
-        records.iter().try_for_each(|record| self.queue(record))?;
-        let offset = self.offset(Offset::Offset(batch)).map_err(|error| self.failed(&error))?;
-        let group = self.group.group_metadata().ok_or_else(|| Error::broken("a consumer without a group"))?;
-        self.request(|timeout| self.client.send_offsets_to_transaction(&offset, &group, timeout))?;
-        self.request(|timeout| self.client.commit_transaction(timeout))
-    }
-
-    /// Queues a record; waits while the queue is full.
-    fn queue(&self, TimedRecord { record, timestamp }: &TimedRecord<'_>) -> Result<()> {
-        let mut queued = BaseRecord::to(self.topics.name(0)).payload(&*record.value);
-        (queued.key, queued.headers) = (record.key.as_deref(), record.headers.clone());
-        queued.timestamp = *timestamp;
-        loop {
-            let (error, back) = match self.client.send(queued) {
-                Ok(()) => return Ok(()),
-                Err(failed) => failed,
-            };
-            if error.rdkafka_error_code() != Some(Code::QueueFull) {
-                return Err(self.failed(&error));
-            }
-            queued = back;
-            self.client.poll(POLL_TIMEOUT);
-            if self.topics.run.stop.server_wait().is_over() {
-                return Err(Error::new(ErrorKind::Unavailable, format!("{}: stopped", self.topics.address)));
-            }
-        }
-    }
-
-    /// Returns the number of a batch as an offset.
-    fn offset(&self, offset: Offset) -> KafkaResult<TopicPartitionList> {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(self.topics.name(0), PARTITION, offset)?;
-        Ok(list)
-    }
-
-    /// Repeats a request of a transaction until brokers answer. Errors: see [`TransactionalTopic::write`].
-    fn request<T>(&self, request: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
-        // The error of a transaction that cannot continue; a repetition would not help.
-        let last = std::cell::RefCell::new(None);
-        let answer = self.ask(|timeout| {
-            request(timeout).map_err(|error| match &error {
-                KafkaError::Transaction(cause) if cause.txn_requires_abort() || cause.is_fatal() => {
-                    *last.borrow_mut() = Some(error);
-                    KafkaError::Canceled
-                }
-                _ => error,
-            })
-        });
-        answer.map_err(|error| last.into_inner().map_or(error, |cause| self.failed(&cause)))
-    }
-
-    fn ask<T>(&self, request: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
-        let limit = self.topics.address.options.wait.limit(true);
-        self.topics.ask(self.client.context(), limit, || drain(&self.client), request)
-    }
-
-    #[cold]
-    fn failed(&self, error: &KafkaError) -> Error {
-        match is_fenced(error) {
-            true => self.taken_over(),
-            false => client::failed(&self.topics.address, "the transaction failed", error),
-        }
-    }
-
-    #[cold]
-    fn taken_over(&self) -> Error {
-        Error::new(
-            ErrorKind::Fenced,
-            format!("{}: another replay with this ledger has taken over", self.topics.address),
-        )
     }
 }
 
-/// Whether a producer with the same id has begun since.
-fn is_fenced(error: &KafkaError) -> bool {
-    matches!(error.rdkafka_error_code(), Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Takes the errors from the event queue of a producer.
-fn drain(client: &BaseProducer<Context>) -> Vec<Code> {
-    (0..EVENTS).for_each(|_| {
-        client.poll(Duration::ZERO);
-    });
-    client.context().notes(|notes| notes.error.take()).into_iter().collect()
+    #[test]
+    fn an_epoch_is_read_back_from_the_offset_of_its_group() {
+        for (run, number) in [(0, 1), (7, 1), (1_000_000, 123_456)] {
+            let epoch = Epoch { run, number };
+            let list = position("t", Offset::Offset(epoch.signed().unwrap().1), &run.to_string()).unwrap();
+            let found = list.find_partition("t", PARTITION).unwrap();
+            assert_eq!(epoch_of(found.offset(), found.metadata()).unwrap(), Some(epoch));
+        }
+        assert_eq!(epoch_of(Offset::Invalid, "").unwrap(), None);
+        assert_eq!(epoch_of(Offset::Offset(5), "").unwrap(), Some(Epoch { run: 0, number: 5 }), "of a replay");
+        for metadata in ["x", "-1", "1 ", "99999999999999999999"] {
+            let error = epoch_of(Offset::Offset(5), metadata).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{metadata}");
+        }
+    }
+
+    #[test]
+    fn epochs_are_compared_as_pairs() {
+        let due = |run, number, offset, metadata: &str| {
+            Epoch { run, number }.is_due(epoch_of(Offset::Offset(offset), metadata).unwrap(), "t")
+        };
+        assert!(due(9, 1, 50, "3").unwrap(), "a newer run has smaller numbers");
+        assert!(due(3, 51, 50, "3").unwrap());
+        assert!(!due(3, 50, 50, "3").unwrap(), "the same epoch is done");
+        for (run, number) in [(3, 49), (2, 50), (2, 999)] {
+            assert_eq!(due(run, number, 50, "3").unwrap_err().kind(), ErrorKind::Fenced, "({run}, {number})");
+        }
+        assert!(Epoch { run: 1, number: 1 }.is_due(epoch_of(Offset::Invalid, "").unwrap(), "t").unwrap());
+    }
 }

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 /// A set of window ends, all in steps of one slide.
-#[derive(Default)]
-pub(super) struct Ends {
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
     /// Maps the first end of each run to its last; runs neither overlap nor touch.
     runs: BTreeMap<i64, i64>,
 }
 
 impl Ends {
     /// Adds the ends from `first` to `last`.
-    pub(super) fn insert(&mut self, first: i64, last: i64, slide: i64) {
+    pub(crate) fn insert(&mut self, first: i64, last: i64, slide: i64) {
         let (mut low, mut high) = (first, last);
         while let Some((&start, &end)) = self.runs.range(..=last.saturating_add(slide)).next_back()
             && end >= first.saturating_sub(slide)
@@ -23,7 +23,7 @@ impl Ends {
     }
 
     /// Removes one end; returns whether it was there.
-    pub(super) fn remove(&mut self, end: i64, slide: i64) -> bool {
+    pub(crate) fn remove(&mut self, end: i64, slide: i64) -> bool {
         let Some((&first, &last)) = self.runs.range(..=end).next_back() else { return false };
         if end > last || (end - first) % slide != 0 {
             return false;
@@ -39,12 +39,17 @@ impl Ends {
     }
 
     /// Returns all ends, in ascending order.
-    pub(super) fn iter(&self, slide: i64) -> impl Iterator<Item = i64> {
+    pub(crate) fn iter(&self, slide: i64) -> impl Iterator<Item = i64> {
         self.runs.iter().flat_map(move |(first, last)| (0..=(last - first) / slide).map(move |at| first + at * slide))
     }
 
+    /// Returns the first end.
+    pub(crate) fn first(&self) -> Option<i64> {
+        self.runs.first_key_value().map(|(first, _)| *first)
+    }
+
     /// Returns the number of ends.
-    pub(super) fn len(&self, slide: i64) -> usize {
+    pub(crate) fn len(&self, slide: i64) -> usize {
         self.runs.iter().map(|(first, last)| ((last - first) / slide) as usize + 1).sum()
     }
 }

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::expr::{Coded, Dimension};
 use ahash::RandomState;
-use arrow::array::{Array, ArrayRef, AsArray, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, StringArray};
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -134,12 +134,7 @@ impl Keys {
     #[inline(always)]
     fn hash(&self, values: &[Option<&str>]) -> u64 {
         let mut hasher = self.state.build_hasher();
-        for value in values {
-            match value {
-                Some(value) => hasher.write(value.as_bytes()),
-                None => hasher.write_u8(0),
-            }
-        }
+        values.iter().for_each(|value| hash_value(&mut hasher, value.map(str::as_bytes)));
         hasher.finish()
     }
 
@@ -147,11 +142,14 @@ impl Keys {
     ///
     /// Errors: exit status 65 if the bytes are not a key.
     pub fn restore(&mut self, key: &[u8]) -> Result<u32> {
-        let values = values_of(key);
-        if !is_key(key, &values) {
-            return Err(Error::corrupt("snapshot: invalid key"));
+        let mut hasher = self.state.build_hasher();
+        let mut rest = key;
+        while !rest.is_empty() {
+            let (value, after) = split_value(rest).ok_or_else(|| Error::corrupt("snapshot: invalid key"))?;
+            hash_value(&mut hasher, value);
+            rest = after;
         }
-        let hash = self.hash(&values);
+        let hash = hasher.finish();
         Ok(match self.ids.find(hash, |id| *self.entries[*id as usize].key == *key) {
             Some(id) => *id,
             None => self.insert(key.into(), hash),
@@ -212,6 +210,11 @@ impl Keys {
         &self.entries[id as usize].key
     }
 
+    /// Returns the bytes of each key by its number; numbers without a key have none.
+    pub fn each_bytes(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().map(|entry| &*entry.key)
+    }
+
     /// Returns the values of the key's dimensions; `None` is NULL.
     pub fn values(&self, id: u32) -> Vec<Option<&str>> {
         values_of(self.bytes_of(id))
@@ -268,21 +271,50 @@ fn is_key(mut key: &[u8], values: &[Option<&str>]) -> bool {
     key.is_empty()
 }
 
+#[inline(always)]
+fn hash_value(hasher: &mut impl Hasher, value: Option<&[u8]>) {
+    match value {
+        Some(value) => hasher.write(value),
+        None => hasher.write_u8(0),
+    }
+}
+
+/// Splits a key's bytes after its first value; `None` if they are no value.
+#[inline]
+fn split_value(key: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    match key.split_first()? {
+        (0, rest) => Some((None, rest)),
+        (1, rest) => {
+            let (length, rest) = rest.split_first_chunk()?;
+            let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            std::str::from_utf8(value).ok()?;
+            Some((Some(value), rest))
+        }
+        _ => None,
+    }
+}
+
 /// Decodes the values in a key's bytes, as many as can be read.
 fn values_of(mut key: &[u8]) -> Vec<Option<&str>> {
     let mut values = vec![];
-    while let Some((present, rest)) = key.split_first() {
-        if *present == 0 {
-            values.push(None);
-            key = rest;
-            continue;
-        }
-        let Some((length, rest)) = rest.split_first_chunk() else { break };
-        let Some((value, rest)) = rest.split_at_checked(u32::from_le_bytes(*length) as usize) else { break };
-        values.push(Some(std::str::from_utf8(value).unwrap_or_default()));
+    while let Some((value, rest)) = split_value(key) {
+        values.push(value.map(|value| std::str::from_utf8(value).unwrap_or_default()));
         key = rest;
     }
     values
+}
+
+/// Returns the bytes of the key of each of `rows` rows with these dimensions.
+pub fn encode(dimensions: &[Dimension], rows: usize) -> Result<BinaryArray> {
+    let arrays = dimensions.iter().map(Dimension::rows).collect::<Result<Vec<_>>>()?;
+    let columns: Vec<&StringArray> = arrays.iter().map(|array| array.as_string()).collect();
+    let (mut keys, mut key) = (BinaryBuilder::with_capacity(rows, rows * 16), vec![]);
+    for row in 0..rows {
+        key.clear();
+        columns.iter().for_each(|column| push_value(&mut key, value(column, row)));
+        keys.append_value(&key);
+    }
+    Ok(keys.finish())
 }
 
 #[cfg(test)]

@@ -13,11 +13,11 @@
 //! - `slice.rs`, `tree.rs`, `ends.rs`: tumbling and sliding windows; `session.rs`: session windows.
 //! - `key.rs`, `slots.rs`: the tuples of dimensions, and the accumulators.
 
-mod ends;
+pub(crate) mod ends;
 pub mod key;
 pub mod metric;
-mod outcome;
-mod running;
+pub(crate) mod outcome;
+pub(crate) mod running;
 pub mod session;
 pub mod slice;
 pub mod slots;
@@ -25,21 +25,23 @@ pub mod spec;
 pub(crate) mod tree;
 pub mod watermark;
 
-use self::key::Keys;
 use self::metric::{Emit, Metric};
 pub use self::outcome::{LateRow, Outcome};
 pub use self::running::MetricCounts;
-use self::running::{Bounds, Extent, Group, Running, View, Windows};
-use self::session::Sessions;
-use self::slice::Slices;
-use self::watermark::Watermark;
+use self::running::{Bounds, Extent, Running, View, Windows};
+use self::watermark::{ContinuedInput, Watermark};
 use crate::error::{Error, Result};
 use crate::expr::{Dimension, LeafBatch, Leaves, Nulls};
 use crate::frame::Progress;
 use crate::kind::event::column;
+#[cfg(test)]
 use crate::kind::metric::Row;
 use crate::op::snapshot::{Reader, Writer};
-use crate::time::{EARLIEST, LATEST};
+use crate::op::state::group::GroupState;
+pub use crate::op::state::shard::Emitter;
+use crate::op::state::shard::Firing;
+use crate::op::state::spilled::{Arrivals, GroupContext, Members};
+use crate::op::state::storage::StateStorage;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 
@@ -53,10 +55,41 @@ pub struct Options {
     pub watermark: watermark::Options,
     /// When rows are emitted.
     pub emit: Emit,
+    /// How much state is in memory, and where the rest is; `None` if all is in memory.
+    pub memory: Option<MemoryBound>,
 }
 
-/// Receives result rows.
-pub type Emitter<'a> = dyn FnMut(&Row<'_>) -> Result<()> + 'a;
+/// The bound of the state in memory.
+#[derive(Debug)]
+pub struct MemoryBound {
+    /// Approximate bytes of state in memory.
+    pub bytes: usize,
+    /// Takes the rest.
+    pub storage: Box<dyn StateStorage>,
+}
+
+/// The size of the state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateSize {
+    /// Keys in memory, and keys in files when these were last read.
+    pub keys: u64,
+    /// Approximate bytes in memory.
+    pub memory: u64,
+    /// Bytes in files.
+    pub disk: u64,
+    /// Bytes written to files so far.
+    pub written: u64,
+}
+
+/// Parts of the bound: rows that wait for a log, a shard that is read, its result rows; the others are for groups in memory.
+const SHARES: usize = 8;
+
+/// Metrics that share their keys, with their state.
+struct Group {
+    /// Their indexes.
+    metrics: Vec<usize>,
+    state: GroupState,
+}
 
 /// The window operator.
 pub struct Window {
@@ -64,10 +97,11 @@ pub struct Window {
     watermark: Watermark,
     /// The watermark up to which windows have fired.
     fired: Option<i64>,
-    running: Vec<Running>,
     groups: Vec<Group>,
-    /// Indexes of the metrics, sorted by name.
-    order: Vec<usize>,
+    /// The group of each metric, and its place there.
+    members: Vec<(usize, usize)>,
+    /// The place of each metric in the order of names.
+    places: Vec<usize>,
     /// Names that have been NULL in every row so far.
     nulls: Nulls,
     /// Metrics of the restored snapshot that the options do not have.
@@ -75,7 +109,9 @@ pub struct Window {
 }
 
 /// Version of the snapshot.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The version whose state was in memory.
+const WITHOUT_FILES: u8 = 2;
 /// The version whose partitions had no input number.
 const WITHOUT_INPUTS: u8 = 1;
 
@@ -86,22 +122,34 @@ fn instants(batch: &RecordBatch, column: usize) -> &[i64] {
 impl Window {
     /// Creates an operator without state.
     pub fn new(options: Options) -> Self {
-        let mut groups: Vec<Group> = vec![];
-        let mut running = vec![];
+        let (mut groups, mut members): (Vec<Group>, Vec<(usize, usize)>) = (vec![], vec![]);
+        // The state of a group is read as a whole, so metrics of one bounded group fire together.
+        let is_bounded = options.memory.is_some();
+        let is_same = |a: &Metric, b: &Metric| {
+            a.by.iter().map(|by| &by.name).eq(b.by.iter().map(|by| &by.name))
+                && (!is_bounded || (a.shape, a.lateness) == (b.shape, b.lateness))
+        };
         for (index, metric) in options.metrics.iter().enumerate() {
-            let names = |metric: &Metric| metric.by.iter().map(|by| by.name.clone()).collect::<Vec<_>>();
-            let same = groups.iter().position(|group| names(&options.metrics[group.first]) == names(metric));
+            let same = groups.iter().position(|group| is_same(&options.metrics[group.metrics[0]], metric));
             let group = same.unwrap_or(groups.len());
             if same.is_none() {
-                groups.push(Group { first: index, keys: Keys::default(), ids: vec![] });
+                groups.push(Group { metrics: vec![], state: GroupState::default() });
             }
-            running.push(Running::new(metric, group));
+            members.push((group, groups[group].metrics.len()));
+            groups[group].metrics.push(index);
+            groups[group].state.shard.running.push(Running::new(metric));
         }
-        let mut order: Vec<usize> = (0..running.len()).collect();
-        order.sort_by_key(|index| options.metrics[*index].name.clone());
+        let mut order: Vec<usize> = (0..members.len()).collect();
+        order.sort_by_key(|index| &options.metrics[*index].name);
+        let mut places = vec![0; members.len()];
+        order.iter().enumerate().for_each(|(place, index)| places[*index] = place);
         let watermark = Watermark::new(options.watermark);
         let nulls = Nulls::new(&options.leaves);
-        Self { options, watermark, fired: None, running, groups, order, nulls, ended: vec![] }
+        Self { options, watermark, fired: None, groups, members, places, nulls, ended: vec![] }
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Running> {
+        self.members.iter().map(|(group, member)| &self.groups[*group].state.shard.running[*member])
     }
 
     /// Returns the metrics.
@@ -112,6 +160,13 @@ impl Window {
     /// Returns the metrics of the restored snapshot that are not computed any more, as they were written.
     pub fn ended_metrics(&self) -> &[String] {
         &self.ended
+    }
+
+    /// Lets state beyond the bound of memory go to `storage`; nothing is there yet.
+    pub fn set_storage(&mut self, storage: Box<dyn StateStorage>) {
+        if let Some(memory) = &mut self.options.memory {
+            memory.storage = storage;
+        }
     }
 
     /// Returns the options.
@@ -131,7 +186,7 @@ impl Window {
 
     /// Returns the counts of each metric.
     pub fn counts(&self) -> Vec<MetricCounts> {
-        self.running.iter().map(|running| running.counts).collect()
+        self.running().map(|running| running.counts).collect()
     }
 
     /// Returns pairs of a metric and a name that was NULL in every row so far.
@@ -147,15 +202,29 @@ impl Window {
         found
     }
 
-    /// Returns the number of windows that hold rows and have not fired.
+    /// Returns the number of windows that hold rows and have not fired. Of sessions in files it is the number when they were last read
+    /// ([`Window::settle`]).
     pub fn held(&self) -> u64 {
-        self.running
-            .iter()
+        self.running()
             .map(|running| match &running.windows {
                 Windows::Slices(slices, spec) => slices.held(*spec),
                 Windows::Sessions(sessions, _) => sessions.held(),
+                Windows::Away(away) => away.held(),
             })
             .sum()
+    }
+
+    /// Returns the size of the state.
+    pub fn size(&mut self) -> StateSize {
+        let written = self.options.memory.as_ref().map_or(0, |memory| memory.storage.written());
+        let mut size = StateSize { written, ..StateSize::default() };
+        for group in &mut self.groups {
+            let (keys, disk) = group.state.stored();
+            size.keys += group.state.shard.group.keys.len() as u64 + keys;
+            size.memory += group.state.allocated() as u64;
+            size.disk += disk;
+        }
+        size
     }
 
     /// Takes what the source reports of its partitions.
@@ -163,9 +232,10 @@ impl Window {
         self.watermark.on_progress(progress)
     }
 
-    /// Begins another run over a restored state: its partitions are new, and begin where the watermark stands.
-    pub fn begin_run(&mut self) {
-        self.watermark.begin_run();
+    /// Begins another run over a restored state: its partitions are new, and begin where the watermark stands, but for those of
+    /// continued inputs.
+    pub fn begin_run(&mut self, continued: &[ContinuedInput]) {
+        self.watermark.begin_run(continued);
     }
 
     /// Whether every window has fired because all inputs had ended.
@@ -206,10 +276,19 @@ impl Window {
             extent: Extent::new(instants(batch, column::EVENT_TIME), instants(batch, column::STREAM_TIME)),
             living: (!dead.is_empty()).then(|| is_dead.iter().map(|dead| !dead).collect()),
         };
-        for (running, view) in self.running.iter_mut().zip(&views) {
-            running.add(view, &bounds, &mut self.groups, &mut outcome);
+        let share = self.share();
+        for Group { metrics, state } in &mut self.groups {
+            let views: Vec<&View<'_>> = metrics.iter().map(|metric| &views[*metric]).collect();
+            for (running, view) in state.shard.running.iter_mut().zip(&views) {
+                running.add(view, &bounds, &mut state.shard.group, &mut outcome);
+            }
+            state.shard.group.keys.sweep();
+            if let Some(memory) = &mut self.options.memory {
+                let members = Members { metrics: &self.options.metrics, indexes: metrics, fired: bounds.fired };
+                let mut context = GroupContext { members, storage: memory.storage.as_mut(), limit: share };
+                state.push(Arrivals { views, bounds: &bounds }, &mut context, &mut outcome)?;
+            }
         }
-        self.groups.iter_mut().for_each(|group| group.keys.sweep());
         outcome.dead = dead;
         outcome.finish(&is_dead);
         self.watermark.on_batch(batch, input)?;
@@ -218,10 +297,10 @@ impl Window {
 
     fn views<'a>(&mut self, batch: &'a RecordBatch, leaves: &LeafBatch) -> Result<Vec<View<'a>>> {
         let mut dimensions: Vec<Vec<Dimension>> = vec![];
-        for group in &mut self.groups {
-            let by = &self.options.metrics[group.first].by;
+        for Group { metrics, state } in &mut self.groups {
+            let by = &self.options.metrics[metrics[0]].by;
             let values: Vec<Dimension> = by.iter().map(|by| by.expr.dimension(leaves)).collect::<Result<_>>()?;
-            group.keys.ids(&values, batch.num_rows(), &mut group.ids)?;
+            state.take_keys(&values, batch.num_rows())?;
             dimensions.push(values);
         }
         self.nulls.observe(leaves);
@@ -263,85 +342,71 @@ impl Window {
     }
 
     /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state
-    /// that no later row can reach.
+    /// that no later row can reach. After that come the windows of groups whose state is in files, in this order for each range of keys;
+    /// windows that have fired and sessions may wait there until more is due.
     pub fn fire(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
-        let Some(watermark) = self.watermark.get() else { return Ok(()) };
-        let mut due: Vec<(i64, i64, usize)> = vec![];
-        for (place, index) in self.order.iter().enumerate() {
-            let delay = self.delay(*index);
-            let ends = match &mut self.running[*index].windows {
-                Windows::Slices(slices, spec) => slices.due(watermark, delay, *spec),
-                Windows::Sessions(sessions, _) => sessions.due(watermark, delay),
-            };
-            due.extend(ends.into_iter().map(|end| (end.saturating_add(delay), end, place)));
-        }
-        due.sort_unstable();
-        for (_, end, place) in due {
-            self.fire_window(self.order[place], end, watermark, emit)?;
-        }
-        for running in &mut self.running {
-            let keys = &mut self.groups[running.group].keys;
-            match &mut running.windows {
-                Windows::Slices(slices, spec) => slices.close(watermark, *spec, keys, &mut running.slots),
-                Windows::Sessions(sessions, rule) => sessions.close(watermark, *rule, keys, &mut running.slots),
-            }
+        let Some(watermark) = self.watermark.get() else { return self.bound() };
+        let (fired, limit) = (self.fired_bound(), self.share());
+        let options = &mut self.options;
+        let firing = Firing { metrics: &options.metrics, places: &self.places, emit: options.emit, watermark };
+        let in_memory = self.groups.iter_mut().filter(|group| !group.state.is_away());
+        let mut shards: Vec<_> =
+            in_memory.map(|Group { metrics, state }| (metrics.as_slice(), &mut state.shard)).collect();
+        firing.fire(&mut shards, emit)?;
+        for Group { metrics, state } in &mut self.groups {
+            let Some(memory) = &mut options.memory else { break };
+            let members = Members { metrics: &options.metrics, indexes: metrics, fired };
+            state.fire(&mut GroupContext { members, storage: memory.storage.as_mut(), limit }, &firing, emit)?;
         }
         self.fired = Some(watermark);
-        Ok(())
+        self.bound()
     }
 
-    /// Returns how long after its end (µs) a window of this metric fires.
-    fn delay(&self, index: usize) -> i64 {
-        match self.options.emit {
-            Emit::Panes => 0,
-            Emit::Final => self.options.metrics[index].lateness,
+    /// Returns the watermark up to which windows have fired, if a window may fire again.
+    fn fired_bound(&self) -> Option<i64> {
+        self.fired.filter(|_| self.options.emit != Emit::Final)
+    }
+
+    /// Returns the bytes of rows that wait in memory for a log, and of a shard that is read, for each group in files.
+    fn share(&self) -> usize {
+        let away = self.groups.iter().filter(|group| group.state.is_away()).count();
+        self.options.memory.as_ref().map_or(usize::MAX, |memory| memory.bytes / (SHARES * away.max(1)))
+    }
+
+    /// Moves the largest groups into files until the state in memory is within its bound, and merges their logs.
+    fn bound(&mut self) -> Result<()> {
+        let (fired, emit, limit) = (self.fired_bound(), self.options.emit, self.share());
+        for Group { metrics, state } in &mut self.groups {
+            let Some(memory) = &mut self.options.memory else { return Ok(()) };
+            let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
+            state.merge_logs(&mut GroupContext { members, storage: memory.storage.as_mut(), limit })?;
+        }
+        loop {
+            let Some(memory) = &mut self.options.memory else { return Ok(()) };
+            let is_any_away = self.groups.iter().any(|group| group.state.is_away());
+            let (mut bytes, mut largest) = (0, None);
+            for group in self.groups.iter_mut().filter(|group| !group.state.is_away()) {
+                let size = group.state.allocated();
+                bytes += size;
+                if group.state.can_leave() && largest.as_ref().is_none_or(|(known, _)| *known < size) {
+                    largest = Some((size, group));
+                }
+            }
+            let bound = if is_any_away { memory.bytes / 2 } else { memory.bytes };
+            let Some((_, Group { metrics, state })) = largest.filter(|_| bytes > bound) else { return Ok(()) };
+            let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
+            let limit = memory.bytes / SHARES;
+            state.leave(&mut GroupContext { members, storage: memory.storage.as_mut(), limit }, emit, self.fired)?;
         }
     }
 
-    fn fire_window(&mut self, index: usize, end: i64, watermark: i64, emit: &mut Emitter<'_>) -> Result<()> {
-        let due = end.saturating_add(self.delay(index)) <= watermark;
-        let metric = &self.options.metrics[index];
-        let running = &mut self.running[index];
-        let keys = &mut self.groups[running.group].keys;
-        let names: Vec<&str> = metric.by.iter().map(|by| by.name.as_str()).collect();
-        let mut rows: Vec<(String, i64, bool, slice::Fired)> = vec![];
-        let dimensions = |keys: &Keys, key: u32| {
-            let mut text = String::new();
-            crate::expr::write_dimensions(&names, &keys.values(key), &mut text);
-            text
-        };
-        match &mut running.windows {
-            Windows::Slices(slices, spec) => {
-                // Windows that end later will fire, and so may all windows that rows can still reach.
-                slices.join(end.min(watermark.saturating_sub(spec.lateness)), *spec, keys, &mut running.slots);
-                for fired in slices.fire(end, *spec, &mut running.slots) {
-                    rows.push((dimensions(keys, fired.key), end - spec.size, false, fired));
-                }
-            }
-            Windows::Sessions(sessions, _) => {
-                for gone in sessions.retract(end) {
-                    let text = dimensions(keys, gone.key);
-                    let fired = slice::Fired { key: gone.key, value: None, rows: gone.rows, pane: gone.pane };
-                    keys.release(gone.key);
-                    rows.push((text, gone.start, true, fired));
-                }
-                for (start, fired) in sessions.fire(end, &running.slots).into_iter().filter(|_| due) {
-                    rows.push((dimensions(keys, fired.key), start, false, fired));
-                }
-            }
-        }
-        rows.sort_by(|a, b| (&a.0, a.1, !a.2).cmp(&(&b.0, b.1, !b.2)));
-        for (dimensions, start, retracted, fired) in &rows {
-            if running.since.is_some_and(|since| *start < since) {
-                running.counts.partial += 1;
-                continue;
-            }
-            let (name, start, retracted) = (metric.name.as_str(), *start, *retracted);
-            let (value, rows, pane) = (fired.value, fired.rows, fired.pane);
-            // A window that extends beyond the calendar is truncated there. No window is longer than the calendar, so
-            // only one of its ends is truncated, and the other still distinguishes it from its neighbours.
-            let (start, end) = (start.max(EARLIEST), end.min(LATEST));
-            emit(&Row { name, start, end, dimensions, value, rows, revision: 0, pane, retracted })?;
+    /// Reads all sessions in files, so that [`Window::held`] is exact.
+    pub fn settle(&mut self) -> Result<()> {
+        let (fired, limit) = (self.fired_bound(), self.share());
+        for Group { metrics, state } in &mut self.groups {
+            let Some(memory) = &mut self.options.memory else { return Ok(()) };
+            let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
+            state.settle(&mut GroupContext { members, storage: memory.storage.as_mut(), limit })?;
         }
         Ok(())
     }
@@ -352,26 +417,40 @@ impl Window {
         self.fire(emit)
     }
 
-    /// Returns the state as bytes.
+    /// Writes rows that wait for state in files, and returns the names of the files that the next snapshot refers to.
+    pub fn files(&mut self) -> Result<Vec<String>> {
+        let (fired, limit) = (self.fired_bound(), self.share());
+        let mut names = vec![];
+        for Group { metrics, state } in &mut self.groups {
+            let Some(memory) = &mut self.options.memory else { break };
+            let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
+            names.extend(state.files(&mut GroupContext { members, storage: memory.storage.as_mut(), limit })?);
+        }
+        Ok(names)
+    }
+
+    /// Returns the state as bytes. State in files is in those that [`Window::files`] has just returned.
     pub fn snapshot(&mut self) -> Vec<u8> {
         let mut out = Writer::default();
         out.byte(VERSION);
         out.text(&self.fingerprint());
         self.watermark.snapshot(&mut out);
         out.optional(self.fired);
-        out.count(self.running.len());
-        for (metric, running) in self.options.metrics.iter().zip(&mut self.running) {
+        let files: Vec<_> =
+            self.groups.iter().filter_map(|group| Some((group, group.state.snapshot_files()?))).collect();
+        out.count(files.len());
+        for (Group { metrics, .. }, state) in files {
+            out.count(metrics.len());
+            metrics.iter().for_each(|metric| out.text(&self.options.metrics[*metric].text));
+            out.bytes(&state);
+        }
+        out.count(self.members.len());
+        for (metric, (group, member)) in self.options.metrics.iter().zip(&self.members) {
+            let shard = &mut self.groups[*group].state.shard;
             out.text(&metric.text);
             // Counts and the names that are always NULL belong to the run.
-            let Running { group, slots, windows, since, counts: _ } = running;
-            let keys = &self.groups[*group].keys;
-            out.optional(*since);
-            let mut state = Writer::default();
-            match windows {
-                Windows::Slices(slices, spec) => slices.snapshot(*spec, keys, slots, &mut state),
-                Windows::Sessions(sessions, _) => sessions.snapshot(keys, slots, &mut state),
-            }
-            out.bytes(&state.finish());
+            out.optional(shard.running[*member].since);
+            out.bytes(&shard.snapshot_metric(*member, &|_| true));
         }
         out.finish()
     }
@@ -383,37 +462,60 @@ impl Window {
         format!("out_of_orderness {bound} explicit {explicit} emit {:?}", self.options.emit)
     }
 
+    /// Restores the groups whose state is in files.
+    fn restore_files(&mut self, saved: &mut Reader<'_>) -> Result<()> {
+        let fired = self.fired_bound();
+        for _ in 0..saved.count()? {
+            let texts = (0..saved.count()?).map(|_| saved.text()).collect::<Result<Vec<_>>>()?;
+            let state = saved.bytes()?;
+            let Options { metrics, emit, memory, .. } = &mut self.options;
+            let Some(memory) = memory else {
+                return Err(Error::config("expected --memory, because the checkpoint has state in files"));
+            };
+            let is_same =
+                |group: &&mut Group| texts.iter().eq(group.metrics.iter().map(|metric| &metrics[*metric].text));
+            let Some(group) = self.groups.iter_mut().find(is_same) else {
+                let texts = texts.join("; ");
+                return Err(Error::config(format!(
+                    "expected these metrics, whose state is in files, and no others with their dimensions and windows: {texts}"
+                )));
+            };
+            let members = Members { metrics, indexes: &group.metrics, fired };
+            group.state.restore_files(members, *emit, memory.storage.as_mut(), state)?;
+        }
+        Ok(())
+    }
+
     /// Restores an operator from the bytes of [`Window::snapshot`]. A metric that is not in the snapshot begins with
     /// the first window after it.
     pub fn restore(options: Options, bytes: &[u8]) -> Result<Self> {
         let mut saved = Reader::new(bytes);
         let version = saved.byte()?;
-        if version != VERSION && version != WITHOUT_INPUTS {
+        if ![VERSION, WITHOUT_FILES, WITHOUT_INPUTS].contains(&version) {
             return Err(Error::corrupt("snapshot of windows: unknown version"));
         }
         let mut restored = Self::new(options);
         if saved.text()? != restored.fingerprint() {
             return Err(Error::config("snapshot of windows: saved with another --out-of-orderness or --emit"));
         }
-        restored.watermark = Watermark::restore(restored.options.watermark, version == VERSION, &mut saved)?;
+        restored.watermark = Watermark::restore(restored.options.watermark, version != WITHOUT_INPUTS, &mut saved)?;
         restored.fired = saved.optional()?;
+        if version == VERSION {
+            restored.restore_files(&mut saved)?;
+        }
         let begins = restored.watermark.stream_time();
-        restored.running.iter_mut().for_each(|running| running.since = begins);
+        let running = restored.groups.iter_mut().flat_map(|group| &mut group.state.shard.running);
+        running.for_each(|running| running.since = begins);
         for _ in 0..saved.count()? {
             let (text, since, state) = (saved.text()?, saved.optional()?, saved.bytes()?);
             let Some(at) = restored.options.metrics.iter().position(|metric| metric.text == text) else {
                 restored.ended.push(text);
                 continue;
             };
-            let Running { group, slots, windows, since: begun, .. } = &mut restored.running[at];
-            let keys = &mut restored.groups[*group].keys;
-            let mut state = Reader::new(state);
-            match windows {
-                Windows::Slices(slices, spec) => *slices = Slices::restore(*spec, keys, slots, &mut state)?,
-                Windows::Sessions(sessions, _) => *sessions = Sessions::restore(keys, slots, &mut state)?,
-            }
-            state.finish()?;
-            *begun = since;
+            let (group, member) = restored.members[at];
+            let shard = &mut restored.groups[group].state.shard;
+            shard.absorb_metric(member, state, &|_| true)?;
+            shard.running[member].since = since;
         }
         saved.finish()?;
         Ok(restored)
@@ -427,5 +529,7 @@ pub fn saved_watermark(bytes: &[u8]) -> Result<Option<i64>> {
     saved.optional()
 }
 
+#[cfg(test)]
+mod spilled_tests;
 #[cfg(test)]
 mod tests;

@@ -2,17 +2,17 @@
 
 /// A row that has no slot yet.
 #[derive(Clone, Copy)]
-pub(super) struct RowRef {
+pub(crate) struct RowRef {
     /// The row in the batch.
-    pub(super) row: usize,
+    pub(crate) row: usize,
     /// The number of its key.
-    pub(super) key: u32,
+    pub(crate) key: u32,
     /// Its event time (µs).
-    pub(super) time: i64,
+    pub(crate) time: i64,
     /// The bound that it is compared with.
-    pub(super) bound: i64,
+    pub(crate) bound: i64,
     /// The bound from its own stream time alone.
-    pub(super) own: i64,
+    pub(crate) own: i64,
 }
 
 /// A row that is late for a metric, for all or some of its windows.
@@ -48,7 +48,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// Gives each row one outcome, the first that applies: dead, counted, late, filtered.
-    pub(super) fn finish(&mut self, is_dead: &[bool]) {
+    pub(crate) fn finish(&mut self, is_dead: &[bool]) {
         self.late.sort_unstable_by_key(|late| (late.row, late.metric));
         let mut is_late = vec![false; is_dead.len()];
         self.late.iter().filter(|late| !late.half).for_each(|late| is_late[late.row as usize] = true);

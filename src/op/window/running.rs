@@ -6,6 +6,7 @@ use super::outcome::{LateRow, Outcome, RowRef};
 use super::session::{Rule, Sessions};
 use super::slice::{Placement, Slices, WindowSpec};
 use super::slots::Slots;
+use crate::op::state::away::Away;
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::BooleanBuffer;
 
@@ -30,79 +31,97 @@ pub struct MetricCounts {
 }
 
 /// The windows of one metric.
-pub(super) enum Windows {
+pub(crate) enum Windows {
     Slices(Slices, WindowSpec),
     Sessions(Sessions, Rule),
+    /// Their state is in files.
+    Away(Away),
 }
 
 /// Keys shared by the metrics with the same dimensions: each row's key is looked up once for all of them.
-pub(super) struct Group {
-    /// Index of the first metric, whose dimensions are evaluated.
-    pub(super) first: usize,
-    pub(super) keys: Keys,
+#[derive(Default)]
+pub(crate) struct Group {
+    pub(crate) keys: Keys,
     /// The key of each row of the current batch.
-    pub(super) ids: Vec<u32>,
+    pub(crate) ids: Vec<u32>,
 }
 
 /// One metric with its state.
-pub(super) struct Running {
-    /// Index of its group.
-    pub(super) group: usize,
-    pub(super) slots: Slots,
-    pub(super) windows: Windows,
+pub(crate) struct Running {
+    pub(crate) slots: Slots,
+    pub(crate) windows: Windows,
     /// Windows that start earlier are partial, because the metric began inside them.
-    pub(super) since: Option<i64>,
-    pub(super) counts: MetricCounts,
+    pub(crate) since: Option<i64>,
+    pub(crate) counts: MetricCounts,
 }
 
 impl Running {
+    /// Returns the windows of its state once that is in files. `delay` is how long after its end a window fires, `fired` the watermark up to
+    /// which windows have fired.
+    pub(crate) fn away(&mut self, delay: i64, fired: Option<i64>) -> Away {
+        match &mut self.windows {
+            Windows::Slices(slices, spec) => {
+                let mut away = Away::slices(*spec, delay);
+                let (waiting, spans) = slices.ends();
+                away.take_ends(waiting, spans, fired);
+                away
+            }
+            Windows::Sessions(sessions, rule) => {
+                let mut away = Away::sessions(*rule, delay);
+                away.on_sessions(sessions.earliest(*rule, delay), sessions.held());
+                away
+            }
+            Windows::Away(_) => Away::sessions(Rule { gap: 0, lateness: 0 }, delay),
+        }
+    }
+
     /// Creates a metric without state.
-    pub(super) fn new(metric: &Metric, group: usize) -> Self {
+    pub(crate) fn new(metric: &Metric) -> Self {
         let windows = match metric.shape {
             Shape::Sliding { size, slide, align } => {
                 Windows::Slices(Slices::default(), WindowSpec { size, slide, align, lateness: metric.lateness })
             }
             Shape::Session { gap } => Windows::Sessions(Sessions::default(), Rule { gap, lateness: metric.lateness }),
         };
-        Self { group, slots: Slots::new(metric.call.create()), windows, since: None, counts: MetricCounts::default() }
+        Self { slots: Slots::new(metric.call.create()), windows, since: None, counts: MetricCounts::default() }
     }
 }
 
 /// The columns of a batch that one metric reads.
-pub(super) struct View<'a> {
+pub(crate) struct View<'a> {
     /// The metric's index.
-    pub(super) metric: u32,
-    pub(super) event_times: &'a [i64],
-    pub(super) stream_times: &'a [i64],
+    pub(crate) metric: u32,
+    pub(crate) event_times: &'a [i64],
+    pub(crate) stream_times: &'a [i64],
     /// The rows that pass its `where`; `None` if there is no `where`.
-    pub(super) passed: Option<BooleanBuffer>,
-    pub(super) args: Vec<ArrayRef>,
+    pub(crate) passed: Option<BooleanBuffer>,
+    pub(crate) args: Vec<ArrayRef>,
 }
 
 /// The bounds that rows are compared with.
-pub(super) struct Bounds {
-    pub(super) out_of_orderness: i64,
+pub(crate) struct Bounds {
+    pub(crate) out_of_orderness: i64,
     /// The watermark up to which state has been dropped. It is greater than a row's own bound only if a partition was
     /// idle or new.
-    pub(super) closed: Option<i64>,
+    pub(crate) closed: Option<i64>,
     /// The watermark up to which windows have fired; `None` if a window fires when its state is dropped.
-    pub(super) fired: Option<i64>,
+    pub(crate) fired: Option<i64>,
     /// The rows that are not dead; `None` if no row is dead.
-    pub(super) living: Option<BooleanBuffer>,
+    pub(crate) living: Option<BooleanBuffer>,
     /// Least and greatest event time, and greatest stream time, of all rows.
-    pub(super) extent: Extent,
+    pub(crate) extent: Extent,
 }
 
 /// Least and greatest event time, and greatest stream time, of the rows of a batch.
 #[derive(Clone, Copy)]
-pub(super) struct Extent {
+pub(crate) struct Extent {
     least: i64,
     greatest: i64,
     stream: i64,
 }
 
 impl Extent {
-    pub(super) fn new(event_times: &[i64], stream_times: &[i64]) -> Self {
+    pub(crate) fn new(event_times: &[i64], stream_times: &[i64]) -> Self {
         Self {
             least: event_times.iter().copied().min().unwrap_or(i64::MAX),
             greatest: event_times.iter().copied().max().unwrap_or(i64::MIN),
@@ -112,7 +131,7 @@ impl Extent {
 }
 
 /// Returns the rows in which the value is true, not NULL.
-pub(super) fn truth(array: &BooleanArray) -> BooleanBuffer {
+pub(crate) fn truth(array: &BooleanArray) -> BooleanBuffer {
     match array.nulls() {
         None => array.values().clone(),
         Some(nulls) => array.values() & nulls.inner(),
@@ -121,7 +140,7 @@ pub(super) fn truth(array: &BooleanArray) -> BooleanBuffer {
 
 impl View<'_> {
     #[inline]
-    pub(super) fn passes(&self, row: usize) -> bool {
+    pub(crate) fn passes(&self, row: usize) -> bool {
         self.passed.as_ref().is_none_or(|passed| passed.value(row))
     }
 }
@@ -164,14 +183,20 @@ enum Assignment {
     Late { first: i64, last: i64 },
     /// The row is in no window.
     Outside,
+    /// It counts for state in files; the field is as in `Slot`.
+    Kept(Option<i64>),
+    /// Only state in files can judge it.
+    Undecided,
 }
 
 impl Running {
     /// Adds the rows of a batch to the slots and records their outcomes.
-    pub(super) fn add(&mut self, view: &View<'_>, bounds: &Bounds, groups: &mut [Group], outcome: &mut Outcome) {
-        let group = &mut groups[self.group];
+    pub(crate) fn add(&mut self, view: &View<'_>, bounds: &Bounds, group: &mut Group, outcome: &mut Outcome) {
         let rows = group.ids.len();
-        self.slots.reserve(rows);
+        match &mut self.windows {
+            Windows::Away(away) => away.begin(rows),
+            _ => self.slots.reserve(rows),
+        }
         let asked = match (&view.passed, &bounds.living) {
             (None, None) => None,
             (Some(passed), None) => Some(passed.clone()),
@@ -197,26 +222,38 @@ impl Running {
         if ids.is_empty() {
             return true;
         }
-        let Windows::Slices(slices, spec) = &mut self.windows else { return false };
+        let spec = match &self.windows {
+            Windows::Slices(_, spec) => Some(*spec),
+            Windows::Away(away) => away.spec(),
+            Windows::Sessions(..) => None,
+        };
+        let Some(spec) = spec else { return false };
         let Extent { least, greatest, stream } = bounds.extent;
         let bound = stream.saturating_sub(bounds.out_of_orderness).max(bounds.closed.unwrap_or(i64::MIN));
         let Some(span) = Shape::windows_of(spec.size, spec.slide, spec.align, least) else { return false };
         let first_end = span.first_end;
-        let slice = CachedSlice::new(span, first_end, *spec, bounds.fired);
+        let slice = CachedSlice::new(span, first_end, spec, bounds.fired);
         if !slice.holds(least, bound) || !slice.holds(greatest, bound) {
             return false;
         }
-        let mut found = self.slots.take_list();
-        found.resize(ids.len(), 0);
-        let mut done = 0;
-        while done < ids.len() {
-            done += slices.cached_slots(span.slice, first_end, &ids[done..], &mut found[done..]);
-            if let (Some(&key), Some(found)) = (ids.get(done), found.get_mut(done)) {
-                *found = slices.slot(Placement { key, span, first_end }, bounds.fired, *spec, keys, &mut self.slots);
-                done += 1;
+        match &mut self.windows {
+            Windows::Slices(slices, _) => {
+                let mut found = self.slots.take_list();
+                found.resize(ids.len(), 0);
+                let mut done = 0;
+                while done < ids.len() {
+                    done += slices.cached_slots(span.slice, first_end, &ids[done..], &mut found[done..]);
+                    if let (Some(&key), Some(found)) = (ids.get(done), found.get_mut(done)) {
+                        let place = Placement { key, span, first_end };
+                        *found = slices.slot(place, bounds.fired, spec, keys, &mut self.slots);
+                        done += 1;
+                    }
+                }
+                self.slots.add_all(found);
             }
+            Windows::Away(away) => away.keep_all(span, first_end, bounds.fired),
+            Windows::Sessions(..) => return false,
         }
-        self.slots.add_all(found);
         self.counts.counted += ids.len() as u64;
         outcome.is_counted.fill(true);
         true
@@ -238,30 +275,35 @@ impl Running {
             let (key, time) = (ids[row], view.event_times[row]);
             let own = view.stream_times[row].saturating_sub(bounds.out_of_orderness);
             let bound = own.max(closed);
-            if cached.holds(time, bound)
-                && let Windows::Slices(slices, ..) = &self.windows
-                && let Some(slot) = slices.cached_slot(key)
-            {
-                self.put(row, slot, outcome);
-                continue;
+            if cached.holds(time, bound) {
+                match &mut self.windows {
+                    Windows::Slices(slices, ..) => {
+                        if let Some(slot) = slices.cached_slot(key) {
+                            self.put(row, slot, outcome);
+                            continue;
+                        }
+                    }
+                    Windows::Away(away) => {
+                        away.keep_same(row);
+                        self.count(row, outcome);
+                        continue;
+                    }
+                    Windows::Sessions(..) => {}
+                }
             }
             let coming = RowRef { row, key, time, bound, own };
             match self.assign(coming, view, bounds.fired, keys, &mut cached) {
                 Assignment::Outside => self.counts.filtered += 1,
-                Assignment::Late { first, last } => {
-                    self.counts.late += 1;
-                    self.counts.late_idle += u64::from(coming.own < last);
-                    let needed = if coming.own < last { None } else { self.needed(coming, first, view) };
-                    outcome.late.push(LateRow { row: row as u32, metric: view.metric, half: false, needed });
-                }
+                Assignment::Late { first, last } => self.refuse(coming, (first, last), view, outcome),
                 Assignment::Slot(slot, missed) => {
                     self.put(row, slot, outcome);
-                    if let Some(first) = missed {
-                        self.counts.half_late += 1;
-                        let needed = self.needed(coming, first, view);
-                        outcome.late.push(LateRow { row: row as u32, metric: view.metric, half: true, needed });
-                    }
+                    self.miss(coming, missed, view, outcome);
                 }
+                Assignment::Kept(missed) => {
+                    self.count(row, outcome);
+                    self.miss(coming, missed, view, outcome);
+                }
+                Assignment::Undecided => {}
             }
         }
     }
@@ -269,8 +311,64 @@ impl Running {
     #[inline(always)]
     fn put(&mut self, row: usize, slot: u32, outcome: &mut Outcome) {
         self.slots.add(slot, row as u32);
+        self.count(row, outcome);
+    }
+
+    #[inline(always)]
+    fn count(&mut self, row: usize, outcome: &mut Outcome) {
         self.counts.counted += 1;
         outcome.is_counted[row] = true;
+    }
+
+    /// Notes that a row is late for all of its windows; the first and the last close at these times.
+    fn refuse(&mut self, coming: RowRef, (first, last): (i64, i64), view: &View<'_>, outcome: &mut Outcome) {
+        self.counts.late += 1;
+        self.counts.late_idle += u64::from(coming.own < last);
+        let needed = if coming.own < last { None } else { self.needed(coming, first, view) };
+        outcome.late.push(LateRow { row: coming.row as u32, metric: view.metric, half: false, needed });
+    }
+
+    /// Returns the rows of the batch that state in files counts or decides about.
+    pub(crate) fn kept_or_undecided(&self) -> BooleanBuffer {
+        let Windows::Away(away) = &self.windows else { return BooleanBuffer::new_unset(0) };
+        let mut undecided = vec![false; away.kept().len()];
+        away.undecided().iter().for_each(|row| undecided[*row] = true);
+        &away.kept() | &BooleanBuffer::from(undecided.as_slice())
+    }
+
+    /// Records the outcomes of undecided rows: `is_late` returns the outcome of a row, or `None` if it is not known yet.
+    pub(crate) fn decided(
+        &mut self,
+        view: &View<'_>,
+        bounds: &Bounds,
+        outcome: &mut Outcome,
+        is_late: impl Fn(usize) -> Option<bool>,
+    ) {
+        let Windows::Away(away) = &self.windows else { return };
+        let Some(rule) = away.session_rule() else { return };
+        for row in away.undecided().to_vec() {
+            match is_late(row) {
+                None => {}
+                Some(false) => self.count(row, outcome),
+                Some(true) => {
+                    let (time, own) =
+                        (view.event_times[row], view.stream_times[row].saturating_sub(bounds.out_of_orderness));
+                    let bound = own.max(bounds.closed.unwrap_or(i64::MIN));
+                    let closes = time.saturating_add(rule.gap).saturating_add(rule.lateness);
+                    self.refuse(RowRef { row, key: 0, time, bound, own }, (closes, closes), view, outcome);
+                }
+            }
+        }
+    }
+
+    /// Notes that the first window of a counted row, which closes at `missed`, does not count it.
+    #[inline(always)]
+    fn miss(&mut self, coming: RowRef, missed: Option<i64>, view: &View<'_>, outcome: &mut Outcome) {
+        if let Some(first) = missed {
+            self.counts.half_late += 1;
+            let needed = self.needed(coming, first, view);
+            outcome.late.push(LateRow { row: coming.row as u32, metric: view.metric, half: true, needed });
+        }
     }
 
     #[inline(never)]
@@ -282,21 +380,30 @@ impl Running {
         keys: &mut Keys,
         cached: &mut CachedSlice,
     ) -> Assignment {
-        let RowRef { key, time, bound, .. } = coming;
+        let RowRef { row, key, time, .. } = coming;
         match &mut self.windows {
             Windows::Slices(slices, spec) => {
-                let Some(span) = Shape::windows_of(spec.size, spec.slide, spec.align, time) else {
-                    return Assignment::Outside;
-                };
-                let Some(first_end) = first_seen(span, *spec, bound) else {
-                    let closes = |end: i64| end.saturating_add(spec.lateness);
-                    return Assignment::Late { first: closes(span.first_end), last: closes(span.last_end) };
+                let (span, first_end, missed) = match place(coming, *spec) {
+                    Ok(placed) => placed,
+                    Err(without) => return without,
                 };
                 *cached = CachedSlice::new(span, first_end, *spec, fired);
                 let slot = slices.slot(Placement { key, span, first_end }, fired, *spec, keys, &mut self.slots);
-                let missed = (first_end > span.first_end).then(|| span.first_end.saturating_add(spec.lateness));
                 Assignment::Slot(slot, missed)
             }
+            Windows::Away(away) => match away.spec() {
+                Some(spec) => {
+                    let (span, first_end, missed) = match place(coming, spec) {
+                        Ok(placed) => placed,
+                        Err(without) => return without,
+                    };
+                    *cached = CachedSlice::new(span, first_end, spec, fired);
+                    away.keep(row, span, first_end, fired);
+                    Assignment::Kept(missed)
+                }
+                None if away.keep_session(coming) => Assignment::Kept(None),
+                None => Assignment::Undecided,
+            },
             Windows::Sessions(sessions, rule) => {
                 match sessions.slot(coming, *rule, keys, &mut self.slots, &view.args) {
                     Some(slot) => Assignment::Slot(slot, None),
@@ -320,6 +427,20 @@ impl Running {
         self.counts.bound_needed = self.counts.bound_needed.max(needed);
         Some(needed)
     }
+}
+
+/// Returns the windows of a row, the end of the first one that counts it, and when the first of all closes if that one does not; or why
+/// no window counts it.
+#[inline]
+fn place(coming: RowRef, spec: WindowSpec) -> Result<(WindowSpan, i64, Option<i64>), Assignment> {
+    let Some(span) = Shape::windows_of(spec.size, spec.slide, spec.align, coming.time) else {
+        return Err(Assignment::Outside);
+    };
+    let closes = |end: i64| end.saturating_add(spec.lateness);
+    let Some(first_end) = first_seen(span, spec, coming.bound) else {
+        return Err(Assignment::Late { first: closes(span.first_end), last: closes(span.last_end) });
+    };
+    Ok((span, first_end, (first_end > span.first_end).then(|| closes(span.first_end))))
 }
 
 /// Returns the end of the first window of `span` that a row with this bound counts for.

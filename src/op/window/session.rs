@@ -7,13 +7,16 @@
 
 use super::key::Keys;
 use super::outcome::RowRef;
-use super::slice::Fired;
+use super::slice::{Fired, Selects, SelectsSaved};
 use super::slots::Slots;
 use crate::error::Result;
 use crate::op::snapshot::{Reader, Writer};
 use ahash::AHashMap;
 use arrow::array::ArrayRef;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Approximate bytes of a session in the maps, without its slot.
+const SESSION_BYTES: usize = 160;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Session {
@@ -69,7 +72,7 @@ pub struct Rule {
 impl Sessions {
     /// Returns the slot for a row; `None` if the row is late. `args` are the columns of the batch: the values of earlier
     /// rows are added before sessions merge.
-    pub(super) fn slot(
+    pub(crate) fn slot(
         &mut self,
         row: RowRef,
         rule: Rule,
@@ -191,11 +194,29 @@ impl Sessions {
         self.waiting.len() as u64
     }
 
-    /// Saves the state: sessions in the order of their ends, then of their keys' bytes.
-    pub fn snapshot(&self, keys: &Keys, slots: &Slots, out: &mut Writer) {
+    /// Whether there are neither sessions nor retractions.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.retractions.is_empty()
+    }
+
+    /// Returns the approximate bytes of what is not in slots.
+    pub fn allocated(&self) -> usize {
+        self.sessions.len() * SESSION_BYTES
+    }
+
+    /// Returns the first instant at which the watermark has something to do: fire a session, or drop it.
+    pub fn earliest(&self, rule: Rule, delay: i64) -> Option<i64> {
+        let fires = self.waiting.first().map(|(end, ..)| end.saturating_add(delay));
+        let drops = self.open.first().map(|(end, ..)| end.saturating_add(rule.lateness));
+        fires.into_iter().chain(drops).min()
+    }
+
+    /// Saves the state of the keys that `selects`: sessions in the order of their ends, then of their keys' bytes.
+    pub fn snapshot(&self, (keys, slots): (&Keys, &Slots), selects: Selects<'_>, out: &mut Writer) {
         let Sessions { sessions, overlapped: _, waiting: _, open: _, retractions } = self;
+        let selected = sessions.iter().filter(|((key, _), _)| selects(*key));
         let mut sorted: Vec<(&[u8], &Session)> =
-            sessions.iter().map(|((key, _), session)| (keys.bytes_of(*key), session)).collect();
+            selected.map(|((key, _), session)| (keys.bytes_of(*key), session)).collect();
         sorted.sort_by_key(|(key, session)| (session.end, *key, session.start));
         out.count(sorted.len());
         for (key, Session { start, end, slot, fired, dirty }) in sorted {
@@ -210,7 +231,7 @@ impl Sessions {
             }
             out.flag(*dirty);
         }
-        let mut sorted: Vec<&Retraction> = retractions.values().flatten().collect();
+        let mut sorted: Vec<&Retraction> = retractions.values().flatten().filter(|gone| selects(gone.key)).collect();
         sorted.sort_by_key(|gone| (gone.end, keys.bytes_of(gone.key), gone.start));
         out.count(sorted.len());
         for Retraction { key, start, end, pane, rows } in sorted {
@@ -222,32 +243,44 @@ impl Sessions {
         }
     }
 
-    /// Restores the state that [`Sessions::snapshot`] saved.
-    pub fn restore(keys: &mut Keys, slots: &mut Slots, saved: &mut Reader<'_>) -> Result<Self> {
-        let mut restored = Self::default();
+    /// Adds the state of the keys that `selects` from what [`Sessions::snapshot`] saved; there are no sessions of these keys here.
+    pub fn absorb(
+        &mut self,
+        (keys, slots): (&mut Keys, &mut Slots),
+        saved: &mut Reader<'_>,
+        selects: SelectsSaved<'_>,
+    ) -> Result<()> {
         for _ in 0..saved.count()? {
-            let key = keys.restore(saved.bytes()?)?;
-            keys.retain(key);
+            let key = saved.bytes()?;
+            let is_selected = selects(key);
             let (start, end) = (saved.instant()?, saved.instant()?);
-            let slot = slots.load(saved)?;
+            let place = match is_selected {
+                true => Some((keys.restore(key)?, slots.load(saved)?)),
+                false => Slots::skip(saved).map(|()| None)?,
+            };
             let fired = if saved.flag()? { Some((saved.pane()?, saved.rows()?)) } else { None };
             let dirty = saved.flag()?;
-            restored.open.insert((end, key, start));
-            if dirty {
-                restored.waiting.insert((end, key, start));
-            }
-            restored.sessions.insert((key, end), Session { start, end, slot, fired, dirty });
-        }
-        restored.find_overlapped();
-        for _ in 0..saved.count()? {
-            let key = keys.restore(saved.bytes()?)?;
+            let Some((key, slot)) = place else { continue };
             keys.retain(key);
+            self.open.insert((end, key, start));
+            if dirty {
+                self.waiting.insert((end, key, start));
+            }
+            self.sessions.insert((key, end), Session { start, end, slot, fired, dirty });
+        }
+        self.find_overlapped();
+        for _ in 0..saved.count()? {
+            let key = saved.bytes()?;
+            let is_selected = selects(key);
             let (start, end) = (saved.instant()?, saved.instant()?);
             let (pane, rows) = (saved.pane()?, saved.rows()?);
-            let gone = Retraction { key, start, end, pane, rows };
-            restored.retractions.entry(end).or_default().push(gone);
+            if is_selected {
+                let key = keys.restore(key)?;
+                keys.retain(key);
+                self.retractions.entry(end).or_default().push(Retraction { key, start, end, pane, rows });
+            }
         }
-        Ok(restored)
+        Ok(())
     }
 
     fn find_overlapped(&mut self) {

@@ -33,6 +33,11 @@ pub struct Fired {
     pub pane: u32,
 }
 
+/// Whether a key, by its number, belongs to a saved form.
+pub type Selects<'a> = &'a dyn Fn(u32) -> bool;
+/// Whether a key, by its bytes, is taken from a saved form.
+pub type SelectsSaved<'a> = &'a dyn Fn(&[u8]) -> bool;
+
 /// (start of the slice, first window end that counts its rows).
 type SliceId = (i64, i64);
 
@@ -90,6 +95,10 @@ impl SlotMap {
             None => true,
         });
         true
+    }
+
+    fn is_empty(&self) -> bool {
+        self.count == 0 && self.hashed.is_empty()
     }
 
     fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
@@ -409,8 +418,31 @@ impl Slices {
         self.waiting.len(spec.slide) as u64
     }
 
-    /// Saves the state: slices in order, keys by their bytes.
-    pub fn snapshot(&mut self, spec: WindowSpec, keys: &Keys, slots: &Slots, out: &mut Writer) {
+    /// Returns the ends of windows that have rows and have not fired, and the first and last window end of each slice.
+    pub(crate) fn ends(&mut self) -> (&Ends, impl Iterator<Item = (i64, i64)>) {
+        self.put_back();
+        (&self.waiting, self.slices.iter().map(|((_, first_end), slice)| (*first_end, slice.last_end)))
+    }
+
+    /// Whether there are neither rows nor panes.
+    pub fn is_empty(&self) -> bool {
+        self.slices.is_empty() && self.fired.is_empty()
+    }
+
+    /// Returns the approximate bytes of what is not in slots.
+    pub fn allocated(&self) -> usize {
+        let fired = self.fired.values().map(|refire| refire.panes.len() * 2 * size_of::<(u32, u32)>()).sum::<usize>();
+        fired + self.slices.len() * size_of::<(SliceId, Slice)>()
+    }
+
+    /// Saves the state of the keys that `selects`: slices in order, keys by their bytes.
+    pub fn snapshot(
+        &mut self,
+        spec: WindowSpec,
+        (keys, slots): (&Keys, &Slots),
+        selects: Selects<'_>,
+        out: &mut Writer,
+    ) {
         self.put_back();
         // The half slices follow from the spec, and the tree from the slices.
         let Slices { slices, halves: _, tree: _, waiting, fired, last: _ } = &*self;
@@ -419,7 +451,9 @@ impl Slices {
             out.number(*start);
             out.number(*first_end);
             out.number(*last_end);
-            let sorted: BTreeMap<&[u8], u32> = known.iter().map(|(key, slot)| (keys.bytes_of(key), slot)).collect();
+            let selected = known.iter().filter(|(key, _)| selects(*key));
+            let mut sorted: Vec<(&[u8], u32)> = selected.map(|(key, slot)| (keys.bytes_of(key), slot)).collect();
+            sorted.sort_unstable();
             out.count(sorted.len());
             for (key, slot) in sorted {
                 out.bytes(key);
@@ -431,53 +465,71 @@ impl Slices {
         out.count(fired.len());
         for (end, Refire { panes, dirty }) in fired {
             out.number(*end);
-            let panes: BTreeMap<&[u8], u32> = panes.iter().map(|(key, pane)| (keys.bytes_of(*key), *pane)).collect();
+            let panes = panes.iter().filter(|(key, _)| selects(**key));
+            let panes: BTreeMap<&[u8], u32> = panes.map(|(key, pane)| (keys.bytes_of(*key), *pane)).collect();
             out.count(panes.len());
             for (key, pane) in panes {
                 out.bytes(key);
                 out.number(i64::from(pane));
             }
-            let dirty: BTreeSet<&[u8]> = dirty.iter().map(|key| keys.bytes_of(*key)).collect();
+            let dirty = dirty.iter().filter(|key| selects(**key));
+            let dirty: BTreeSet<&[u8]> = dirty.map(|key| keys.bytes_of(*key)).collect();
             out.count(dirty.len());
             dirty.iter().for_each(|key| out.bytes(key));
         }
     }
 
-    /// Restores the state that [`Slices::snapshot`] saved.
-    pub fn restore(spec: WindowSpec, keys: &mut Keys, slots: &mut Slots, saved: &mut Reader<'_>) -> Result<Self> {
-        let mut restored = Self::default();
+    /// Adds the state of the keys that `selects` from what [`Slices::snapshot`] saved; no slice here has these keys.
+    pub fn absorb(
+        &mut self,
+        spec: WindowSpec,
+        (keys, slots): (&mut Keys, &mut Slots),
+        saved: &mut Reader<'_>,
+        selects: SelectsSaved<'_>,
+    ) -> Result<()> {
+        self.put_back();
         for _ in 0..saved.count()? {
             let (start, first_end, last_end) = (saved.instant()?, saved.instant()?, saved.instant()?);
-            let mut known = SlotMap::default();
-            for _ in 0..saved.count()? {
-                let key = keys.restore(saved.bytes()?)?;
+            let count = saved.count()?;
+            let slice = self.slices.entry((start, first_end)).or_insert(Slice { last_end, slots: SlotMap::default() });
+            for _ in 0..count {
+                let key = saved.bytes()?;
+                if !selects(key) {
+                    Slots::skip(saved)?;
+                    continue;
+                }
+                let key = keys.restore(key)?;
                 keys.retain(key);
-                known.insert(key, slots.load(saved)?);
+                slice.slots.insert(key, slots.load(saved)?);
             }
-            if spec.first_end(start).is_some_and(|whole| whole < first_end) {
-                restored.halves.insert((first_end, start));
+            if slice.slots.is_empty() {
+                self.slices.remove(&(start, first_end));
+            } else if spec.first_end(start).is_some_and(|whole| whole < first_end) {
+                self.halves.insert((first_end, start));
             }
-            restored.slices.insert((start, first_end), Slice { last_end, slots: known });
         }
         for _ in 0..saved.count()? {
             let end = saved.instant()?;
             if (end - spec.size - spec.align) % spec.slide != 0 {
                 return Err(Error::corrupt("snapshot: invalid window"));
             }
-            restored.waiting.insert(end, end, spec.slide);
+            self.waiting.insert(end, end, spec.slide);
         }
         for _ in 0..saved.count()? {
-            let end = saved.instant()?;
-            let mut refire = Refire::default();
+            let refire = self.fired.entry(saved.instant()?).or_default();
             for _ in 0..saved.count()? {
-                let key = keys.restore(saved.bytes()?)?;
-                refire.panes.insert(key, saved.pane()?);
+                let (key, pane) = (saved.bytes()?, saved.pane()?);
+                if selects(key) {
+                    refire.panes.insert(keys.restore(key)?, pane);
+                }
             }
             for _ in 0..saved.count()? {
-                refire.dirty.insert(keys.restore(saved.bytes()?)?);
+                let key = saved.bytes()?;
+                if selects(key) {
+                    refire.dirty.insert(keys.restore(key)?);
+                }
             }
-            restored.fired.insert(end, refire);
         }
-        Ok(restored)
+        Ok(())
     }
 }

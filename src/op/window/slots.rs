@@ -11,6 +11,21 @@ pub struct Slots {
     rows: Vec<u64>,
     free: Vec<u32>,
     pending: Pending,
+    measured: Measured,
+}
+
+/// Approximate bytes of a slot beside its state: row count, place in a map of keys, unused capacity.
+const SLOT_BYTES: usize = 40;
+/// Minimum number of rows between two measurements.
+const MEASURED_ROWS: usize = 1 << 16;
+
+/// The size of the slots when it was last measured.
+#[derive(Default)]
+struct Measured {
+    slots: usize,
+    bytes: usize,
+    /// Rows added since then.
+    rows: usize,
 }
 
 /// Rows of a batch that are counted in their slots, but whose values have not been added yet.
@@ -23,7 +38,7 @@ struct Pending {
 impl Slots {
     /// Creates an empty set of slots.
     pub fn new(aggregate: Box<dyn Aggregate>) -> Self {
-        Self { aggregate, rows: vec![], free: vec![], pending: Pending::default() }
+        Self { aggregate, rows: vec![], free: vec![], pending: Pending::default(), measured: Measured::default() }
     }
 
     /// Returns an empty slot.
@@ -73,6 +88,7 @@ impl Slots {
     pub fn flush(&mut self, args: &[ArrayRef]) {
         let Pending { slots, rows } = &mut self.pending;
         if !rows.is_empty() {
+            self.measured.rows += rows.len();
             self.aggregate.add(slots, rows, args);
             slots.clear();
             rows.clear();
@@ -99,6 +115,24 @@ impl Slots {
     pub fn size(&self) -> usize {
         let free: std::collections::BTreeSet<u32> = self.free.iter().copied().collect();
         (0..self.rows.len() as u32).filter(|slot| !free.contains(slot)).map(|slot| self.aggregate.size(slot) + 8).sum()
+    }
+
+    /// Returns the approximate bytes of all slots, free ones too. States grow with their rows, so they are measured again after as many
+    /// rows as there are slots.
+    pub fn allocated(&mut self) -> usize {
+        let slots = self.rows.len();
+        let Self { aggregate, measured, .. } = self;
+        if measured.rows >= slots.max(MEASURED_ROWS) || slots > 2 * measured.slots {
+            let bytes = (0..slots as u32).map(|slot| aggregate.size(slot) + SLOT_BYTES).sum();
+            *measured = Measured { slots, bytes, rows: 0 };
+        }
+        measured.bytes * slots / measured.slots.max(1)
+    }
+
+    /// Skips a saved slot.
+    pub fn skip(saved: &mut Reader<'_>) -> Result<()> {
+        saved.rows()?;
+        saved.bytes().map(|_| ())
     }
 
     /// Saves one slot.

@@ -16,36 +16,36 @@ use std::sync::Arc;
 
 /// One event: partition, time (s), key, value.
 #[derive(Clone, Debug)]
-struct Event {
-    partition: u8,
-    time: i64,
-    key: u8,
-    value: i32,
+pub(super) struct Event {
+    pub(super) partition: u8,
+    pub(super) time: i64,
+    pub(super) key: u8,
+    pub(super) value: i32,
 }
 
 /// (name, start, end, dimensions), in seconds.
-type Key = (String, i64, i64, String);
+pub(super) type Key = (String, i64, i64, String);
 
 /// The result of a run: the last row per natural key, and the late rows (row in the stream, metric, half).
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Outcomes {
-    rows: BTreeMap<Key, (Option<f64>, u64)>,
-    late: Vec<(usize, usize, bool)>,
-    counts: Vec<MetricCounts>,
+pub(super) struct Outcomes {
+    pub(super) rows: BTreeMap<Key, (Option<f64>, u64)>,
+    pub(super) late: Vec<(usize, usize, bool)>,
+    pub(super) counts: Vec<MetricCounts>,
 }
 
-fn options(toml: &str, out_of_orderness: i64, emit: Emit) -> Options {
+pub(super) fn options(toml: &str, out_of_orderness: i64, emit: Emit) -> Options {
     let spec = spec::file(toml).unwrap();
     let watermark = watermark::Options {
         out_of_orderness: Some(out_of_orderness * SECOND),
         explicit: false,
         new_partitions: false,
     };
-    Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit }
+    Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory: None }
 }
 
 /// Returns the stream time of each event: the largest time so far in its partition.
-fn stream_times(events: &[Event]) -> Vec<i64> {
+pub(super) fn stream_times(events: &[Event]) -> Vec<i64> {
     let mut largest: BTreeMap<u8, i64> = BTreeMap::new();
     events
         .iter()
@@ -55,7 +55,7 @@ fn stream_times(events: &[Event]) -> Vec<i64> {
         .collect()
 }
 
-fn batch(events: &[Event], stream_times: &[i64]) -> RecordBatch {
+pub(super) fn batch(events: &[Event], stream_times: &[i64]) -> RecordBatch {
     let rows = events.len();
     let instants =
         |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };
@@ -110,7 +110,7 @@ fn collect(outcomes: &mut Outcomes, row: &Row<'_>) -> Result<()> {
 
 /// Runs the operator over `events` in batches that end at `splits`; with `cut`, saves and restores it before each
 /// batch.
-fn run(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize], cut: bool) -> Outcomes {
+pub(super) fn run(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize], cut: bool) -> Outcomes {
     let mut window = Window::new(make());
     announce(&mut window, 3);
     let times = stream_times(events);
@@ -123,6 +123,7 @@ fn run(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize], cut: bool
         }
         if cut {
             add(&mut counts, &window.counts());
+            window.files().unwrap();
             let saved = window.snapshot();
             assert_eq!(saved, window.snapshot(), "a snapshot changes nothing");
             window = Window::restore(make(), &saved).unwrap();
@@ -201,7 +202,7 @@ fn naive(events: &[Event], windows: &SlidingWindows, out_of_orderness: i64) -> O
     outcomes
 }
 
-fn events() -> impl Strategy<Value = Vec<Event>> {
+pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = (0..3u8, -60..60i64, 0..3u8, -9..9i32).prop_map(|(partition, jitter, key, value)| Event {
         partition,
         time: jitter,
@@ -215,7 +216,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     })
 }
 
-fn splits() -> impl Strategy<Value = Vec<usize>> {
+pub(super) fn splits() -> impl Strategy<Value = Vec<usize>> {
     proptest::collection::vec(0..60usize, 0..12).prop_map(|mut splits| {
         splits.sort_unstable();
         splits
@@ -226,7 +227,7 @@ fn check<S: Strategy>(strategy: &S, test: impl Fn(S::Value) -> Result<(), TestCa
     check_cases(300, strategy, test);
 }
 
-fn check_cases<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+pub(super) fn check_cases<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     TestRunner::new_with_rng(config, random).run(strategy, test).unwrap();
@@ -253,7 +254,7 @@ fn sliding_windows_equal_the_naive_model_half_late_rows_included() {
     }
 }
 
-const MANY: &str = "[[metric]]\nname='tumbling'\naggregate='sum(v)'\nby=['k']\nsize='10s'\n\
+pub(super) const MANY: &str = "[[metric]]\nname='tumbling'\naggregate='sum(v)'\nby=['k']\nsize='10s'\n\
     [[metric]]\nname='sliding'\naggregate='stddev(v)'\nsize='12s'\nslide='5s'\nlateness='7s'\n\
     [[metric]]\nname='distinct'\naggregate='approx_distinct(k)'\nsize='20s'\nwhere='v > 0'\nlateness='3s'\n\
     [[metric]]\nname='session'\naggregate='count(*)'\nby=['partition','k']\ngap='6s'\nlateness='4s'";
@@ -397,7 +398,7 @@ fn windows_of_many_slices_equal_the_naive_model_and_so_they_do_after_a_cut() {
     }
 }
 
-const WIDE: &str = "[defaults]\nsize='90s'\nslide='1s'\nlateness='15s'\n[[metric]]\nname='spread'\naggregate='stddev(v)'\n\
+pub(super) const WIDE: &str = "[defaults]\nsize='90s'\nslide='1s'\nlateness='15s'\n[[metric]]\nname='spread'\naggregate='stddev(v)'\n\
     [[metric]]\nname='p90'\naggregate='approx_percentile(v, 0.9)'\nby=['k']\n\
     [[metric]]\nname='distinct'\naggregate='approx_distinct(v)'\nsize='61s'\nslide='2s'";
 

@@ -26,6 +26,15 @@ pub struct Options {
     pub new_partitions: bool,
 }
 
+/// An input that continues where an earlier run has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContinuedInput {
+    /// Its number in the run that saved the state.
+    pub former: u32,
+    /// Its number in this run.
+    pub now: u32,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Partition {
     input: u32,
@@ -75,12 +84,18 @@ impl Watermark {
         self.options.out_of_orderness.is_none()
     }
 
-    /// Begins another run over a restored state. The partitions of a run are its inputs, so those of the former run are forgotten;
-    /// W stays, and rows of the new partitions are late for windows that are closed.
-    pub fn begin_run(&mut self) {
-        self.state.partitions.clear();
-        self.state.complete = false;
+    /// Begins another run over a restored state. The partitions of files are those of their run, so they are forgotten; those of
+    /// `continued` inputs go on. W stays, and rows of new partitions are late for windows that are closed.
+    pub fn begin_run(&mut self, continued: &[ContinuedInput]) {
         self.index.clear();
+        let partitions = std::mem::take(&mut self.state.partitions);
+        for partition in partitions {
+            let Some(input) = continued.iter().find(|input| input.former == partition.input) else { continue };
+            let key = (input.now, partition.origin.clone(), partition.name.clone());
+            self.index.insert(key, self.state.partitions.len());
+            self.state.partitions.push(Partition { input: input.now, ..partition });
+        }
+        self.state.complete = false;
         self.is_continued = true;
     }
 

@@ -1,7 +1,7 @@
 //! `postgres://HOST/DATABASE`: one table per kind, rows visible as they are written, guarded by their keys.
 //!
 //! As in SQLite every row is guarded, so a replay converges, and each piece of a batch is one transaction. An epoch is one transaction,
-//! too, which records itself in `pipeline_checkpoints`. If a connection is lost the outcome of its transaction is unknown: it is repeated
+//! too, which records itself in `checkpoint_epochs` and the positions of its input in `pipeline_checkpoints`. If a connection is lost the outcome of its transaction is unknown: it is repeated
 //! on a new connection, which changes nothing if it had been committed (such rows are counted as `unchanged`; those of an epoch are not
 //! counted).
 //!
@@ -38,7 +38,9 @@ use crate::store::postgres::session::{RACES_MAX, Session, held, persist};
 use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, unholdable};
 use crate::store::repeat::Conflicts;
 use crate::store::rows::FitRows;
-use crate::store::{CorrectionStore, Epoch, EpochRows, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader};
+use crate::store::{
+    CorrectionStore, Epoch, EpochRows, Location, OpenOptions, PartitionPosition, Sink, SinkOutcome, Store, StoreReader,
+};
 use arrow::array::RecordBatch;
 use tokio_postgres::Row;
 
@@ -231,9 +233,13 @@ impl Sink for Postgres {
         Err(Error::new(ErrorKind::Unavailable, format!("{shown}: the epoch conflicts with transactions of other runs")))
     }
 
+    fn keeps_positions(&self) -> bool {
+        true
+    }
+
     fn committed(&mut self) -> Result<Option<Epoch>> {
         let pipeline = self.options.pipeline.clone();
-        let sql = "SELECT run, epoch FROM pipeline_checkpoints WHERE pipeline = $1 AND run IS NOT NULL";
+        let sql = "SELECT run, epoch FROM checkpoint_epochs WHERE output = $1 AND run IS NOT NULL";
         let found = self
             .session
             .with_link(|link| Ok(link.run(async |link| Ok(link.client.query_opt(sql, &[&pipeline]).await?))?))?;
@@ -286,9 +292,9 @@ impl EpochWriter<'_> {
         let key = &self.options.pipeline;
         let committed = link.run(async |link| {
             // The row is locked, so that of two runs one waits for the other.
-            let insert = "INSERT INTO pipeline_checkpoints (pipeline) VALUES ($1) ON CONFLICT DO NOTHING";
+            let insert = "INSERT INTO checkpoint_epochs (output) VALUES ($1) ON CONFLICT DO NOTHING";
             link.client.execute(insert, &[key]).await?;
-            let select = "SELECT run, epoch FROM pipeline_checkpoints WHERE pipeline = $1 FOR UPDATE";
+            let select = "SELECT run, epoch FROM checkpoint_epochs WHERE output = $1 FOR UPDATE";
             Ok(epoch_of(&link.client.query_one(select, &[key]).await?))
         })?;
         if !epoch.is_due(committed, shown)? {
@@ -305,10 +311,10 @@ impl EpochWriter<'_> {
         rows.keep_rejected(rejected)?;
         let (run, number) = epoch.signed()?;
         link.run(async |link| {
-            let update = "UPDATE pipeline_checkpoints SET run = $2, epoch = $3,
-                committed_at = to_timestamp($4::BIGINT / 1000000.0) WHERE pipeline = $1";
+            let update = "UPDATE checkpoint_epochs SET run = $2, epoch = $3,
+                committed_at = to_timestamp($4::BIGINT / 1000000.0) WHERE output = $1";
             link.client.execute(update, &[key, &run, &number, &self.now]).await?;
-            Ok(())
+            record_positions(link, rows.positions(), self.now).await
         })
     }
 
@@ -376,6 +382,32 @@ impl EpochWriter<'_> {
         judge(&batch, written, self.counts, self.overlap)?;
         Ok(())
     }
+}
+
+/// Records the positions of the input at `now` (µs); a row changes only with its position.
+async fn record_positions(link: &Link, positions: &[PartitionPosition], now: i64) -> Result<(), Failure> {
+    if positions.is_empty() {
+        return Ok(());
+    }
+    // All runs change the rows in one order, so that two of them do not wait for each other.
+    let sql = r#"INSERT INTO pipeline_checkpoints
+        SELECT consumer_group, topic, "partition", "offset", to_timestamp(watermark / 1000000.0), to_timestamp($6::BIGINT / 1000000.0)
+        FROM unnest($1::TEXT[], $2::TEXT[], $3::INTEGER[], $4::BIGINT[], $5::BIGINT[])
+            AS new (consumer_group, topic, "partition", "offset", watermark)
+        ON CONFLICT (consumer_group, topic, "partition") DO UPDATE
+        SET "offset" = excluded."offset", watermark = excluded.watermark, updated_at = excluded.updated_at
+        WHERE (pipeline_checkpoints."offset", pipeline_checkpoints.watermark)
+            IS DISTINCT FROM (excluded."offset", excluded.watermark)"#;
+    let of = |text: fn(&PartitionPosition) -> &String| -> Vec<String> {
+        // No text of PostgreSQL holds this character.
+        positions.iter().map(|position| text(position).replace('\0', "\u{fffd}")).collect()
+    };
+    let (groups, topics) = (of(|position| &position.group), of(|position| &position.topic));
+    let partitions: Vec<i32> = positions.iter().map(|position| position.partition).collect();
+    let offsets: Vec<i64> = positions.iter().map(|position| position.offset).collect();
+    let watermarks: Vec<Option<i64>> = positions.iter().map(|position| position.watermark).collect();
+    link.client.execute(sql, &[&groups, &topics, &partitions, &offsets, &watermarks, &now]).await?;
+    Ok(())
 }
 
 /// Counts the outcomes of written metrics.

@@ -15,7 +15,7 @@ pub struct Migration {
 }
 
 /// All migrations in order. A released one is never changed.
-const MIGRATIONS: [Migration; 10] = [
+const MIGRATIONS: [Migration; 11] = [
     Migration { name: "001_metrics", sql: include_str!("migrations/001_metrics.sql") },
     Migration { name: "002_events", sql: include_str!("migrations/002_events.sql") },
     Migration { name: "003_dead_letters", sql: include_str!("migrations/003_dead_letters.sql") },
@@ -26,6 +26,7 @@ const MIGRATIONS: [Migration; 10] = [
     Migration { name: "008_corrections", sql: include_str!("migrations/008_corrections.sql") },
     Migration { name: "009_letter_ids", sql: include_str!("migrations/009_letter_ids.sql") },
     Migration { name: "010_alert_rules", sql: include_str!("migrations/010_alert_rules.sql") },
+    Migration { name: "011_pipeline_checkpoints", sql: include_str!("migrations/011_pipeline_checkpoints.sql") },
 ];
 
 /// The key of the advisory lock: the bytes of `evt_migr`.

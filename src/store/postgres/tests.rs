@@ -81,7 +81,7 @@ fn keys_the_index_cannot_hold_come_back_and_the_others_stay() {
 fn tables_of_a_newer_evt_are_left_alone_and_pending_steps_are_named() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
     let pending = check(&bench.location).unwrap().unwrap();
-    assert!(pending.starts_with("pending migrations: 001_metrics, ") && pending.ends_with("010_alert_rules"));
+    assert!(pending.starts_with("pending migrations: 001_metrics, ") && pending.ends_with("011_pipeline_checkpoints"));
     assert_eq!(
         (STORE.reader.tables)(&bench.location).err().unwrap().kind(),
         ErrorKind::Usage,
@@ -97,9 +97,8 @@ fn tables_of_a_newer_evt_are_left_alone_and_pending_steps_are_named() {
     }
 }
 
-#[test]
-fn alerts_without_ids_keep_their_columns() {
-    let Some(bench) = Bench::on_server(&STORE) else { return };
+/// Makes the tables as step 006 left them.
+fn make_old_tables(bench: &Bench) {
     let schema = bench.location.options["schema"].clone();
     let steps = [
         ("001_metrics", include_str!("migrations/001_metrics.sql")),
@@ -109,12 +108,32 @@ fn alerts_without_ids_keep_their_columns() {
         ("005_checkpoints", include_str!("migrations/005_checkpoints.sql")),
         ("006_letter_lengths", include_str!("migrations/006_letter_lengths.sql")),
     ];
-    sql(&bench, &format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
-    sql(&bench, "CREATE TABLE evt_migrations (name TEXT PRIMARY KEY, taken_at TIMESTAMPTZ NOT NULL)");
+    sql(bench, &format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
+    sql(bench, "CREATE TABLE evt_migrations (name TEXT PRIMARY KEY, taken_at TIMESTAMPTZ NOT NULL)");
     for (name, step) in steps {
-        sql(&bench, step);
-        sql(&bench, &format!("INSERT INTO evt_migrations VALUES ('{name}', now())"));
+        sql(bench, step);
+        sql(bench, &format!("INSERT INTO evt_migrations VALUES ('{name}', now())"));
     }
+}
+
+#[test]
+fn epochs_of_older_versions_move_to_a_table_of_another_name() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    make_old_tables(&bench);
+    sql(
+        &bench,
+        "INSERT INTO pipeline_checkpoints VALUES ('id/to-0', NULL, NULL, NULL, 7, 3, now()), ('id/late', 1, 2, now(), NULL, NULL, NULL)",
+    );
+    bench.run(Kind::Event, &[]);
+    let epochs = "SELECT output || ' ' || run || ' ' || epoch FROM checkpoint_epochs";
+    assert_eq!(sql(&bench, epochs), ["id/to-0 7 3"]);
+    assert_eq!(sql(&bench, "SELECT topic FROM pipeline_checkpoints"), [""; 0]);
+}
+
+#[test]
+fn alerts_without_ids_keep_their_columns() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    make_old_tables(&bench);
     sql(
         &bench,
         "INSERT INTO alerts VALUES

@@ -1,7 +1,7 @@
 //! `sqlite:PATH`: one file, one table per kind, rows visible as they are written.
 //!
 //! Every row is guarded by its key, so a replay converges: each call of [`Sink::write`] is one transaction. An epoch is one
-//! transaction, too, which records itself in `pipeline_checkpoints`. Rows of events, letters, late events and alerts are
+//! transaction, too, which records itself in `checkpoint_epochs` and the positions of its input in `pipeline_checkpoints`. Rows of events, letters, late events and alerts are
 //! inserted once and never overwritten (a letter only by one with more `attempts`); other content under the key of an event is
 //! a conflict ([`super::repeat`]). Metrics follow [`super::guard`].
 //!
@@ -35,7 +35,9 @@ use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile};
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, insert_once};
-use crate::store::{CorrectionStore, Epoch, EpochRows, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader};
+use crate::store::{
+    CorrectionStore, Epoch, EpochRows, Location, OpenOptions, PartitionPosition, Sink, SinkOutcome, Store, StoreReader,
+};
 use crate::time::format_instant;
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
@@ -123,7 +125,9 @@ impl Sqlite {
         }
         rows.keep_rejected(rejected)?;
         let (run, number) = epoch.signed()?;
-        tx.execute(RECORD, (&options.pipeline, run, number, format_instant((options.clock)()))).map_err(failed)?;
+        let now = format_instant((options.clock)());
+        tx.execute(RECORD, (&options.pipeline, run, number, &now)).map_err(failed)?;
+        record_positions(&tx, rows.positions(), &now).map_err(failed)?;
         tx.commit().map_err(failed)?;
         *counts = sum;
         db.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)
@@ -131,12 +135,25 @@ impl Sqlite {
 }
 
 /// Records an epoch.
-const RECORD: &str = "INSERT INTO pipeline_checkpoints (pipeline, run, epoch, committed_at) VALUES (?1, ?2, ?3, ?4)
+const RECORD: &str = "INSERT INTO checkpoint_epochs (output, run, epoch, committed_at) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT DO UPDATE SET run = excluded.run, epoch = excluded.epoch, committed_at = excluded.committed_at";
+
+/// Records the positions of the input; a row changes only with its position.
+fn record_positions(tx: &Transaction<'_>, positions: &[PartitionPosition], now: &str) -> rusqlite::Result<()> {
+    let sql = r#"INSERT INTO pipeline_checkpoints (consumer_group, topic, "partition", "offset", watermark, updated_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        ON CONFLICT DO UPDATE SET "offset" = excluded."offset", watermark = excluded.watermark, updated_at = excluded.updated_at
+        WHERE ("offset", watermark) IS NOT (excluded."offset", excluded.watermark)"#;
+    let mut upsert = tx.prepare_cached(sql)?;
+    for PartitionPosition { group, topic, partition, offset, watermark } in positions {
+        upsert.execute((group, topic, partition, offset, watermark.map(format_instant), now))?;
+    }
+    Ok(())
+}
 
 /// Returns the last epoch under a key.
 fn committed(db: &Connection, key: &str) -> rusqlite::Result<Option<Epoch>> {
-    let sql = "SELECT run, epoch FROM pipeline_checkpoints WHERE pipeline = ?1 AND run IS NOT NULL";
+    let sql = "SELECT run, epoch FROM checkpoint_epochs WHERE output = ?1";
     db.query_row(sql, [key], |row| Ok(Epoch { run: row.get(0)?, number: row.get(1)? })).optional()
 }
 
@@ -185,6 +202,10 @@ impl Sink for Sqlite {
 
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
         self.apply(epoch, rows)
+    }
+
+    fn keeps_positions(&self) -> bool {
+        true
     }
 
     fn committed(&mut self) -> Result<Option<Epoch>> {

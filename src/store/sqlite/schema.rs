@@ -187,6 +187,25 @@ CREATE TABLE late_positions (
 "#,
     // NULL in older rows: the id is derived when they are read.
     "ALTER TABLE dead_letters ADD COLUMN letter_id TEXT;",
+    r#"
+CREATE TABLE checkpoint_epochs (
+    output TEXT NOT NULL PRIMARY KEY,
+    run INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    committed_at TEXT
+) WITHOUT ROWID;
+INSERT INTO checkpoint_epochs SELECT pipeline, run, epoch, committed_at FROM pipeline_checkpoints WHERE run IS NOT NULL;
+DROP TABLE pipeline_checkpoints;
+CREATE TABLE pipeline_checkpoints (
+    consumer_group TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    "partition" INTEGER NOT NULL,
+    "offset" INTEGER NOT NULL,
+    watermark TEXT,
+    updated_at TEXT NOT NULL,
+    PRIMARY KEY (consumer_group, topic, "partition")
+) WITHOUT ROWID;
+"#,
 ];
 
 /// The first version with tables of corrections.
@@ -207,7 +226,8 @@ pub fn relation(kind: Kind, version: i64) -> &'static str {
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// The tables that hold no rows of a kind.
-const OTHERS: [&str; 4] = ["pipeline_checkpoints", "corrections", "corrected_cells", "late_positions"];
+const OTHERS: [&str; 5] =
+    ["pipeline_checkpoints", "checkpoint_epochs", "corrections", "corrected_cells", "late_positions"];
 
 /// Opens or creates the file of a location for writing, with the present tables.
 pub fn open(location: &Location) -> Result<(SqliteFile, Connection)> {
@@ -348,6 +368,20 @@ mod tests {
         );
         assert_eq!(read(), before);
         assert_eq!(rows(&db, "SELECT name FROM sqlite_schema WHERE name LIKE 'old%'"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn epochs_of_older_versions_move_to_a_table_of_another_name() {
+        let (_dir, file, mut db) = old(5);
+        db.execute_batch(
+            "INSERT INTO pipeline_checkpoints VALUES ('id/evt-window/to-0', NULL, NULL, NULL, 7, 3, 'now'),
+                ('id/evt-window/late', 1, 2, 'then', NULL, NULL, NULL)",
+        )
+        .unwrap();
+        migrate(&mut db, &file).unwrap();
+        let epochs = "SELECT output || ' ' || run || ' ' || epoch || ' ' || committed_at FROM checkpoint_epochs";
+        assert_eq!(rows(&db, epochs), ["id/evt-window/to-0 7 3 now"]);
+        assert_eq!(rows(&db, "SELECT topic FROM pipeline_checkpoints"), Vec::<String>::new());
     }
 
     #[test]

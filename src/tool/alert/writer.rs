@@ -6,19 +6,18 @@
 //!
 //! Rows that are not durable yet are in the state file, and the next run writes them.
 
-use crate::cli::resolve::alone;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::frame::End;
 use crate::ingest::Dead;
 use crate::kind::Kind;
 use crate::kind::dead::Fault;
-use crate::output::dead_letters::{DeadLetters, Opening};
+use crate::output::dead_letters::DeadLetters;
+use crate::output::stamped;
 use crate::output::{OutputPlan, OutputReport};
 use crate::run::Run;
 use crate::stage::operator::Collector;
 use crate::stage::outputs::Outputs;
-use crate::stage::stamped;
 use crate::store::remote::rounded;
 use arrow::array::RecordBatch;
 use std::rc::Rc;
@@ -275,11 +274,7 @@ impl WriterThread {
     fn open(plan: WriterPlan, run: Run, done: Arc<Mutex<Done>>, opened: &Sender<()>) -> Result<Option<Self>> {
         let run = Rc::new(run);
         let WriterPlan { checked, dlq, is_quiet, settles } = plan;
-        let opening = dlq.map(|dlq| -> Opening {
-            let run = run.clone();
-            Box::new(move || dlq.open(&stamped(&Kind::Dead.schema(), &run), &run).map_err(alone))
-        });
-        let letters = DeadLetters::new(run.clone(), opening);
+        let letters = DeadLetters::new(run.clone(), dlq);
         let mut outputs = Outputs::new(run.clone(), checked, None, letters, is_quiet);
         outputs.open(stamped(&Kind::Alert.schema(), &run), None, 0)?;
         outputs.dead.open()?;

@@ -56,7 +56,7 @@ pub(super) struct ReplayTarget {
 
 enum TargetWriter {
     File(OnceFile),
-    Topic(TransactionalTopic),
+    Topic(Box<TransactionalTopic>),
     Other { output: Box<Output>, keeps_stamps: bool },
 }
 
@@ -137,7 +137,7 @@ impl TargetPlan {
                     let is_written = topic.committed()? == Some(batch);
                     ledger.close(batch, if is_written { BatchOutcome::Done } else { BatchOutcome::Void })?;
                 }
-                TargetWriter::Topic(topic)
+                TargetWriter::Topic(Box::new(topic))
             }
             Self::Other { plan, keeps_stamps } => {
                 let why = "at least once: records in flight are written again after a crash";
@@ -212,7 +212,7 @@ impl ReplayTarget {
                 if claim.batch != 0 {
                     let (lines, records) = (lines_of(replayed.events)?, Records::new(replayed));
                     let due: Vec<_> = due(&claim).map(|row| records.get(row, lines[row].as_bytes())).collect();
-                    topic.write(claim.batch, &due)?;
+                    topic.write(claim.batch, due)?;
                     ledger.close(claim.batch, BatchOutcome::Done)?;
                 }
                 claim

@@ -377,7 +377,7 @@ fn start(
     source.set_named(spec.leaves.columns());
     let explicit = source.is_explicit();
     let watermark = watermark::Options { out_of_orderness: out_of_orderness.0, explicit, new_partitions: false };
-    let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Final };
+    let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Final, memory: None };
     let is_report = !setup.dry_run;
     let operator = Box::new(Correct::new(Window::new(options), validate, setup, watermark));
     Ok(OperatorSetup { operator, schema: Changes::schema(), side: None, is_report })

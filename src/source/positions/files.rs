@@ -4,24 +4,22 @@ use crate::error::{Error, Result};
 use crate::ingest::Ingest;
 use crate::input::content::{FileContent, IdentifiedFile, identify};
 use crate::run::Run;
+use crate::store::PartitionPosition;
 use crate::uri::Uri;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Files whose positions are kept. The oldest are forgotten first: one of them would be read again.
 const FILES_MAX: usize = 100_000;
+/// Files whose positions databases get with each epoch: those that were read last.
+const FILES_SHOWN: usize = 1000;
 /// The least length (bytes) of a content by which a longer file of another name is known.
 const RENAMED_MIN: u64 = 1 << 10;
 
-/// The positions of the files that a checkpoint has read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Positions {
-    files: Vec<FilePosition>,
-}
-
 /// How far a file is read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct FilePosition {
+pub struct FilePosition {
     /// The name under which it was read last.
     name: String,
     /// Its content when it was opened.
@@ -41,9 +39,10 @@ struct PartitionTime {
     stream_time: i64,
 }
 
-/// The positions of a run, with the file that is being read.
+/// The positions of files, with the file that is being read.
+#[derive(Default)]
 pub struct FilePositions {
-    positions: Positions,
+    files: Vec<FilePosition>,
     /// The file that is being read.
     current: Option<CurrentFile>,
 }
@@ -60,13 +59,9 @@ struct CurrentFile {
 }
 
 impl FilePositions {
-    /// Continues at the positions in a part of a checkpoint; an empty part has none. Errors: exit status 65 if it is damaged.
-    pub fn restore(part: &[u8]) -> Result<Self> {
-        let positions = match part.is_empty() {
-            true => Positions::default(),
-            false => serde_json::from_slice(part).map_err(|error| Error::corrupt("positions").because(error))?,
-        };
-        Ok(Self { positions, current: None })
+    /// Continues at the positions of `files`.
+    pub fn new(files: Vec<FilePosition>) -> Self {
+        Self { files, current: None }
     }
 
     /// Compares a file with those that were read, before it is opened; sets up `ingest` to continue behind its position.
@@ -78,7 +73,7 @@ impl FilePositions {
             return Ok(());
         }
         let name = uri.to_string();
-        let files = &mut self.positions.files;
+        let files = &mut self.files;
         let contents: Vec<FileContent> = files.iter().map(|file| file.content.clone()).collect();
         let size = size_of(path);
         let IdentifiedFile { content, known, longer } = identify(path, &contents, run.ratio_max)?;
@@ -137,7 +132,7 @@ impl FilePositions {
         });
         current.position.partitions = times.collect();
         current.position.last = last;
-        let files = &mut self.positions.files;
+        let files = &mut self.files;
         if std::mem::replace(&mut current.is_kept, true) {
             files.pop();
         } else if files.len() >= FILES_MAX {
@@ -147,11 +142,26 @@ impl FilePositions {
         Ok(())
     }
 
-    /// Returns the part of a checkpoint.
-    pub fn to_part(&mut self, ingest: &mut Ingest) -> Result<Vec<u8>> {
+    /// Returns the positions as they are saved.
+    pub fn save(&mut self, ingest: &mut Ingest) -> Result<&[FilePosition]> {
         self.note(ingest)?;
-        serde_json::to_vec(&self.positions).map_err(|error| Error::broken(format!("positions: {error}")))
+        Ok(&self.files)
     }
+}
+
+/// Returns the positions of files as databases store them. Of two files with one name the last one counts.
+pub fn partition_positions(files: &[FilePosition], pipeline: &str, watermark: Option<i64>) -> Vec<PartitionPosition> {
+    let mut found = BTreeMap::new();
+    for FilePosition { name, last, partitions, .. } in &files[files.len().saturating_sub(FILES_SHOWN)..] {
+        let Some(offset) = last.checked_add(1).filter(|offset| *offset >= 0) else { continue };
+        let watermark = match watermark {
+            Some(i64::MAX) => partitions.iter().map(|partition| partition.stream_time).max(),
+            other => other,
+        };
+        let (group, topic) = (pipeline.to_owned(), name.clone());
+        found.insert(name, PartitionPosition { group, topic, partition: 0, offset, watermark });
+    }
+    found.into_values().collect()
 }
 
 /// Returns the length of a file; 0 if it is gone.

@@ -1,0 +1,38 @@
+//! What the schema of a stream tells the next stage about the checkpoint of the pipe.
+
+use crate::error::{Error, Result};
+use crate::store::Epoch;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Key of the header in the metadata of a schema.
+pub const CHECKPOINT_KEY: &str = "evt.checkpoint";
+
+/// The checkpoint of a run, for the stages behind the first one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointHeader {
+    /// Its directory, absolute.
+    pub path: PathBuf,
+    /// Its id.
+    pub id: String,
+    /// The run.
+    pub run: u64,
+    /// The epoch that the run continues.
+    pub restored: Option<Epoch>,
+    /// Complete epochs that are kept.
+    pub kept: usize,
+    /// The stages so far, in the order of the pipe.
+    pub stages: Vec<String>,
+}
+
+impl CheckpointHeader {
+    /// Returns the header as metadata.
+    pub fn to_text(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Error::broken(format!("{CHECKPOINT_KEY}: {error}")))
+    }
+
+    /// Reads metadata. Errors: exit status 65 if it is damaged.
+    pub fn parse(text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|error| Error::corrupt(CHECKPOINT_KEY).because(error))
+    }
+}

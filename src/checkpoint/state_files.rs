@@ -1,0 +1,259 @@
+//! Files for state beyond `--memory`, on the disk of the run.
+//!
+//! With a checkpoint they are in its directory, and the epochs that need them have links to them: a file that several epochs need is
+//! written once, and is gone with the last of them. Without a checkpoint they have no names: they are in the directory for temporary
+//! files (`TMPDIR`), and are gone with the process, however
+//! it ends.
+
+use super::directory::CheckpointDir;
+use crate::error::{Error, Result};
+use crate::op::state::storage::{NewStateFile, StateFile, StateStorage};
+use crate::store::Epoch;
+use crate::store::disk::{Disk, DiskFile};
+use std::cell::Cell;
+use std::fs::File;
+use std::io::Write;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// Files without names, in the directory for temporary files.
+#[derive(Debug)]
+pub struct TemporaryFiles {
+    disk: Disk,
+    directory: PathBuf,
+    made: u64,
+    written: Rc<Cell<u64>>,
+}
+
+impl TemporaryFiles {
+    /// Makes files in `TMPDIR`; creates nothing.
+    pub fn new(disk: Disk) -> Self {
+        Self { disk, directory: std::env::temp_dir(), made: 0, written: Rc::default() }
+    }
+}
+
+impl StateStorage for TemporaryFiles {
+    fn create(&mut self) -> Result<Box<dyn NewStateFile>> {
+        self.made += 1;
+        let shown = format!("{}: state beyond --memory (TMPDIR)", self.directory.display());
+        let file = self.disk.change(|| tempfile::tempfile_in(&self.directory));
+        let file = self.disk.file(file.map_err(|error| Error::io(shown.clone(), &error))?);
+        Ok(Box::new(NewFile {
+            file,
+            shown,
+            name: self.made.to_string(),
+            length: 0,
+            path: None,
+            written: self.written.clone(),
+        }))
+    }
+
+    fn written(&self) -> u64 {
+        self.written.get()
+    }
+
+    fn open(&mut self, name: &str) -> Result<Rc<dyn StateFile>> {
+        Err(Error::broken(format!("file {name} of a state without a checkpoint")))
+    }
+}
+
+/// Files of a checkpoint.
+#[derive(Debug)]
+pub struct CheckpointFiles {
+    directory: CheckpointDir,
+    run: u64,
+    /// The epoch that the run continues.
+    restored: Option<Epoch>,
+    made: u64,
+    written: Rc<Cell<u64>>,
+}
+
+impl CheckpointFiles {
+    /// Makes files in `directory` for a run that continues the epoch `restored`.
+    pub fn new(directory: CheckpointDir, run: u64, restored: Option<Epoch>) -> Self {
+        Self { directory, run, restored, made: 0, written: Rc::default() }
+    }
+}
+
+impl StateStorage for CheckpointFiles {
+    fn create(&mut self) -> Result<Box<dyn NewStateFile>> {
+        self.made += 1;
+        let name = format!("state-{}-{}", self.run, self.made);
+        let (file, path) = self.directory.create_state(&name)?;
+        Ok(Box::new(NewFile {
+            file,
+            shown: path.display().to_string(),
+            name,
+            length: 0,
+            path: Some(path),
+            written: self.written.clone(),
+        }))
+    }
+
+    fn written(&self) -> u64 {
+        self.written.get()
+    }
+
+    fn open(&mut self, name: &str) -> Result<Rc<dyn StateFile>> {
+        let Some(epoch) = self.restored else { return Err(Error::broken("a state without an epoch")) };
+        let is_plain = name
+            .strip_prefix("state-")
+            .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'));
+        if !is_plain {
+            return Err(Error::corrupt(format!("snapshot: expected the name of a file of state, found {name}")));
+        }
+        let path = self.directory.restore_state(epoch, name)?;
+        let length = std::fs::metadata(&path).map_err(|error| Error::io(path.display().to_string(), &error))?.len();
+        Ok(Rc::new(NamedFile { path, name: name.to_owned(), length }))
+    }
+}
+
+/// A file of a checkpoint. It loses its name here when nothing in this run refers to it; epochs have names of their own for it.
+#[derive(Debug)]
+struct NamedFile {
+    path: PathBuf,
+    name: String,
+    length: u64,
+}
+
+impl StateFile for NamedFile {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read(&self, at: Range<u64>) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; (at.end - at.start) as usize];
+        let read = File::open(&self.path).and_then(|file| file.read_exact_at(&mut bytes, at.start));
+        read.map(|()| bytes).map_err(|error| Error::io(self.path.display().to_string(), &error))
+    }
+}
+
+impl Drop for NamedFile {
+    fn drop(&mut self) {
+        // The next run removes it if this fails.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// A file that is being written.
+struct NewFile {
+    file: DiskFile,
+    /// Its name in messages.
+    shown: String,
+    name: String,
+    length: u64,
+    /// Its path, if it has one.
+    path: Option<PathBuf>,
+    /// Bytes of all files of the run.
+    written: Rc<Cell<u64>>,
+}
+
+impl NewStateFile for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.length += bytes.len() as u64;
+        self.file.write_all(bytes).map_err(|error| Error::io(self.shown.clone(), &error))
+    }
+
+    fn finish(self: Box<Self>) -> Result<Rc<dyn StateFile>> {
+        let Self { file, shown, name, length, path, written } = *self;
+        written.set(written.get() + length);
+        Ok(match path {
+            Some(path) => Rc::new(NamedFile { path, name, length }),
+            None => Rc::new(TemporaryFile { file: file.file, shown, name, length }),
+        })
+    }
+}
+
+/// A file without a name.
+#[derive(Debug)]
+struct TemporaryFile {
+    file: File,
+    /// Its name in messages.
+    shown: String,
+    name: String,
+    length: u64,
+}
+
+impl StateFile for TemporaryFile {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read(&self, at: Range<u64>) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; (at.end - at.start) as usize];
+        self.file.read_exact_at(&mut bytes, at.start).map_err(|error| Error::io(self.shown.clone(), &error))?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::event::column;
+    use crate::op::window::metric::Emit;
+    use crate::op::window::{MemoryBound, Options, Window, spec, watermark};
+    use crate::store::disk::DiskFault;
+    use crate::time::SECOND;
+    use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+    use rustix::io::Errno;
+    use std::sync::Arc;
+
+    /// Returns the result rows of windows and sessions over more keys than fit into the bound.
+    fn results(storage: Option<Box<dyn StateStorage>>) -> Result<Vec<String>> {
+        let spec =
+            spec::file("[[metric]]\nname='n'\nby=['k']\nsize='1m'\n[[metric]]\nname='visit'\nby=['k']\ngap='20s'")?;
+        let watermark = watermark::Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
+        let memory = storage.map(|storage| MemoryBound { bytes: 2_000, storage });
+        let mut window =
+            Window::new(Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Panes, memory });
+        window.on_progress(&crate::frame::Progress { complete: true, ..Default::default() })?;
+        let mut rows = vec![];
+        let mut emit = |row: &crate::kind::metric::Row<'_>| {
+            rows.push(format!("{} {} {} {}", row.name, row.start, row.dimensions, row.rows));
+            Ok(())
+        };
+        for batch in 0..12i64 {
+            let properties: Vec<String> = (0..60).map(|at| format!(r#"{{"k":"{}"}}"#, (at * 7 + batch) % 50)).collect();
+            let made = crate::expr::tests_events(&properties.iter().map(String::as_str).collect::<Vec<_>>());
+            let times = TimestampMicrosecondArray::from_iter_values((0..60).map(|at| (batch * 60 + at) * SECOND / 2));
+            let times: ArrayRef = Arc::new(times.with_timezone("UTC"));
+            let mut columns = made.columns().to_vec();
+            (columns[column::EVENT_TIME], columns[column::STREAM_TIME]) = (times.clone(), times);
+            window.on_batch(&RecordBatch::try_new(made.schema(), columns)?, 0)?;
+            window.fire(&mut emit)?;
+        }
+        window.on_exhausted(&mut emit)?;
+        rows.sort();
+        Ok(rows)
+    }
+
+    #[test]
+    fn a_disk_that_fails_at_any_operation_ends_the_run_with_an_io_error() {
+        let expected = results(None).unwrap();
+        assert!(expected.len() > 500, "{}", expected.len());
+        let disk = |fault| Box::new(TemporaryFiles::new(Disk::failing(fault))) as Box<dyn StateStorage>;
+        // All of the first operations, and a sample of the others.
+        let mut after = 0;
+        loop {
+            let fault = DiskFault { after, torn: 3, errno: Errno::NOSPC, is_lasting: true };
+            match results(Some(disk(fault))) {
+                Err(error) => assert_eq!(error.kind(), crate::ErrorKind::Io, "{after}: {error}"),
+                Ok(rows) => {
+                    assert!(rows == expected && after > 100, "{after} operations, {} rows", rows.len());
+                    return;
+                }
+            }
+            after += 1 + after / 8;
+        }
+    }
+}

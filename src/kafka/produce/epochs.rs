@@ -1,0 +1,121 @@
+//! A topic that gets the rows of complete epochs: one transaction for each epoch.
+
+use super::KafkaOutput;
+use super::limit::Limit;
+use super::transaction::{TransactionEnd, TransactionOwner, Transactions};
+use crate::counts::SinkCounts;
+use crate::error::Result;
+use crate::kafka::client::Topics;
+use crate::kind::dead::Rejected;
+use crate::kind::headers::{self, HeaderRows};
+use crate::metrics::Up;
+use crate::store::remote::trying_again;
+use crate::store::{Epoch, EpochRows};
+use arrow::datatypes::SchemaRef;
+use std::time::Duration;
+
+/// Time in which the records of an epoch must be written. Brokers allow 15 minutes by default.
+const TIMEOUT: Duration = Duration::from_secs(600);
+/// Pause before a transaction is repeated.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// An open topic for the rows of epochs.
+pub struct EpochTopic {
+    output: KafkaOutput,
+    transactions: Transactions,
+    /// Whether brokers refused a record that was not too large by the known limit, so that each record is sent alone.
+    sends_alone: bool,
+}
+
+impl EpochTopic {
+    /// Opens the topic for rows of `schema`, and fences the producers of earlier runs. `key` is that of its epochs.
+    pub fn open(topics: &Topics, limit: Limit, up: Up, schema: &SchemaRef, key: &str) -> Result<Self> {
+        let owner = TransactionOwner {
+            group: format!("evt.{}", key.replace('/', ".")),
+            successor: "another run with this checkpoint has begun, or brokers have ended a transaction that took too long",
+            timeout: TIMEOUT,
+        };
+        let transactions = Transactions::new(topics, owner)?;
+        let output = KafkaOutput::with(transactions.producer(up)?, limit, schema)?;
+        transactions.init(&output.producer)?;
+        Ok(Self { output, transactions, sends_alone: false })
+    }
+
+    /// Writes the rows of an epoch in one transaction, unless it is committed; retries for as long as the URI says.
+    ///
+    /// Errors: exit status 75 if a later epoch is committed or another run has begun, 69 if brokers do not answer.
+    pub fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
+        let Topics { address, run } = self.output.producer.topics.clone();
+        if !epoch.is_due(self.transactions.committed()?, &address)? {
+            return Ok(());
+        }
+        let (start, wait) = (run.clock.monotonic(), run.stop.server_wait());
+        let limit = wait.limit(address.options.wait.limit(true));
+        let mut is_reported = false;
+        loop {
+            let TransactionEnd::Aborted(error) = self.transact(epoch, rows)? else { return Ok(()) };
+            let is_known = self.learn_limit()?;
+            if wait.is_over() || limit.is_some_and(|limit| run.clock.monotonic().saturating_sub(start) > limit) {
+                return Err(error);
+            }
+            if !is_known && !std::mem::replace(&mut is_reported, true) {
+                run.console.say(format!("{error}: {}", trying_again(limit, "wait")));
+            }
+            wait.pause(PAUSE);
+        }
+    }
+
+    /// Does one transaction with the rows of an epoch.
+    fn transact(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<TransactionEnd> {
+        let (taken, refused) = (self.output.taken, self.output.refused);
+        self.transactions.begin(&self.output.producer)?;
+        let queued = self.queue(rows);
+        let end = self.transactions.end(&self.output.producer, epoch, queued);
+        if !matches!(end, Ok(TransactionEnd::Committed)) {
+            (self.output.taken, self.output.refused) = (taken, refused);
+        }
+        end
+    }
+
+    /// Queues the rows of an epoch, and keeps those that are too large or do not fit the schema.
+    fn queue(&mut self, rows: &mut dyn EpochRows) -> Result<()> {
+        let (mut rejected, mut before) = (vec![], 0);
+        for batch in rows.batches()? {
+            let batch = batch?;
+            let bare = headers::without(&batch)?;
+            let refused = self.output.queue_rows(bare.as_ref().unwrap_or(&batch), HeaderRows::of(&batch))?;
+            rejected.extend(refused.into_iter().map(|one| Rejected { row: before + one.row, ..one }));
+            before += batch.num_rows();
+            self.output.producer.check()?;
+        }
+        rows.keep_rejected(rejected)
+    }
+
+    /// Lowers the limit of a record's size if brokers have refused a record as too large; returns whether they have.
+    fn learn_limit(&mut self) -> Result<bool> {
+        let output = &mut self.output;
+        let returned = output.producer.take_returned();
+        let Some(least) = returned.iter().map(|record| record.size()).min() else { return Ok(false) };
+        if self.sends_alone {
+            output.limit.lower_below(least);
+        } else {
+            output.limit.learn(&output.producer.topics)?;
+            output.limit.heed_topic();
+        }
+        self.sends_alone = true;
+        let mut sizes = output.limit.settings();
+        sizes.iter_mut().filter(|(name, _)| *name == "batch.size").for_each(|(_, size)| *size = "1".to_owned());
+        output.producer.set_sizes(&sizes)?;
+        self.transactions.init(&output.producer).map(|()| true)
+    }
+
+    /// Takes the events of the producer.
+    pub fn tick(&mut self) -> Result<()> {
+        self.output.producer.check()
+    }
+
+    /// Ends the output; every epoch is committed. Returns the counts.
+    pub fn finish(self) -> Result<SinkCounts> {
+        self.output.finish()
+    }
+}

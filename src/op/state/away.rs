@@ -1,0 +1,242 @@
+//! The windows of a metric whose state is in files: judges rows without the state, and knows when the state is needed.
+//!
+//! Slices judge a row by its own stamps. A session may accept a row that is late by its own stamps, because the row joins it; such a
+//! row is undecided.
+
+use crate::error::{Error, Result};
+use crate::op::snapshot::{Reader, Writer};
+use crate::op::window::ends::Ends;
+use crate::op::window::metric::WindowSpan;
+use crate::op::window::outcome::RowRef;
+use crate::op::window::session::Rule;
+use crate::op::window::slice::WindowSpec;
+use arrow::buffer::BooleanBuffer;
+
+/// Sessions fire up to this part of their gap after they are due: each time, all states of their keys are read.
+const DEFERRED: i64 = 4;
+
+/// The windows of a metric whose state is in files.
+#[derive(Debug)]
+pub(crate) struct Away {
+    rule: AwayRule,
+    /// How long after its end (µs) a window fires.
+    delay: i64,
+    /// Rows of the current batch that count for the state.
+    kept: Vec<bool>,
+    /// Rows of the current batch that only the state can judge.
+    undecided: Vec<usize>,
+}
+
+/// The windows, and what is known of those in files.
+#[derive(Debug)]
+enum AwayRule {
+    Slices {
+        spec: WindowSpec,
+        /// Ends of windows that have rows and have not fired.
+        waiting: Ends,
+        /// Ends of windows that have rows and are open.
+        open: Ends,
+        /// The windows of the last row.
+        last: (i64, i64),
+    },
+    Sessions {
+        rule: Rule,
+        /// No session fires or ends before.
+        earliest: Option<i64>,
+        /// Sessions with rows to fire, when the state was last read.
+        held: u64,
+    },
+}
+
+impl Away {
+    /// Makes the windows of a sliding metric without state.
+    pub(crate) fn slices(spec: WindowSpec, delay: i64) -> Self {
+        Self::new(AwayRule::Slices { spec, waiting: Ends::default(), open: Ends::default(), last: NOTHING }, delay)
+    }
+
+    /// Makes the windows of a session metric without state.
+    pub(crate) fn sessions(rule: Rule, delay: i64) -> Self {
+        Self::new(AwayRule::Sessions { rule, earliest: None, held: 0 }, delay)
+    }
+
+    fn new(rule: AwayRule, delay: i64) -> Self {
+        Self { rule, delay, kept: vec![], undecided: vec![] }
+    }
+
+    /// Returns how long after its end (µs) a window fires.
+    pub(crate) fn delay(&self) -> i64 {
+        self.delay
+    }
+
+    /// Returns the size and shift of sliding windows.
+    pub(crate) fn spec(&self) -> Option<WindowSpec> {
+        if let AwayRule::Slices { spec, .. } = &self.rule { Some(*spec) } else { None }
+    }
+
+    /// Returns the rule of sessions.
+    pub(crate) fn session_rule(&self) -> Option<Rule> {
+        if let AwayRule::Sessions { rule, .. } = &self.rule { Some(*rule) } else { None }
+    }
+
+    /// Begins a batch.
+    pub(crate) fn begin(&mut self, rows: usize) {
+        self.kept.clear();
+        self.kept.resize(rows, false);
+        self.undecided.clear();
+    }
+
+    /// Keeps a row that is in the slice of a row before it.
+    #[inline(always)]
+    pub(crate) fn keep_same(&mut self, row: usize) {
+        self.kept[row] = true;
+    }
+
+    /// Keeps all rows of the batch, which are in the slice of `span`.
+    pub(crate) fn keep_all(&mut self, span: WindowSpan, first_end: i64, fired: Option<i64>) {
+        self.kept.fill(true);
+        self.expect(span, first_end, fired);
+    }
+
+    /// Keeps a row of a slice that counts from the window with this first end.
+    pub(crate) fn keep(&mut self, row: usize, span: WindowSpan, first_end: i64, fired: Option<i64>) {
+        self.kept[row] = true;
+        self.expect(span, first_end, fired);
+    }
+
+    /// Notes that the windows of a row have rows. `fired` is the watermark up to which windows have fired.
+    fn expect(&mut self, span: WindowSpan, first_end: i64, fired: Option<i64>) {
+        let AwayRule::Slices { spec, waiting, open, last } = &mut self.rule else { return };
+        if std::mem::replace(last, (first_end, span.last_end)) == (first_end, span.last_end) {
+            return;
+        }
+        open.insert(first_end, span.last_end, spec.slide);
+        // Windows that have fired fire again when the state is read, at the latest when they close.
+        let first_waiting = match fired.filter(|fired| *fired >= first_end) {
+            None => first_end,
+            Some(fired) => first_end + ((fired - first_end).div_euclid(spec.slide) + 1) * spec.slide,
+        };
+        if first_waiting <= span.last_end {
+            waiting.insert(first_waiting, span.last_end, spec.slide);
+        }
+    }
+
+    /// Judges a row for sessions; returns false if it is undecided.
+    pub(crate) fn keep_session(&mut self, coming: RowRef) -> bool {
+        let AwayRule::Sessions { rule, earliest, .. } = &mut self.rule else { return false };
+        let end = coming.time.saturating_add(rule.gap);
+        if end < coming.bound.saturating_sub(rule.lateness).saturating_add(1) {
+            self.undecided.push(coming.row);
+            return false;
+        }
+        self.kept[coming.row] = true;
+        let acts = end.saturating_add(self.delay);
+        *earliest = Some(earliest.map_or(acts, |known| known.min(acts)));
+        true
+    }
+
+    /// Returns the kept rows of the batch.
+    pub(crate) fn kept(&self) -> BooleanBuffer {
+        BooleanBuffer::from(self.kept.as_slice())
+    }
+
+    /// Returns the undecided rows of the batch.
+    pub(crate) fn undecided(&self) -> &[usize] {
+        &self.undecided
+    }
+
+    /// Whether the state must be read at this watermark: windows fire or close.
+    pub(crate) fn is_due(&self, watermark: i64) -> bool {
+        let due = match &self.rule {
+            AwayRule::Slices { spec, waiting, open, .. } => {
+                let fires = waiting.first().map(|end| end.saturating_add(self.delay));
+                let closes = open.first().map(|end| end.saturating_add(spec.lateness));
+                fires.into_iter().chain(closes).min()
+            }
+            AwayRule::Sessions { rule, earliest, .. } => earliest.map(|at| at.saturating_add(rule.gap / DEFERRED)),
+        };
+        due.is_some_and(|due| due <= watermark)
+    }
+
+    /// Notes that all windows that are due at this watermark have fired, and that those that are over are gone.
+    pub(crate) fn on_fired(&mut self, watermark: i64) {
+        let delay = self.delay;
+        let AwayRule::Slices { spec, waiting, open, last } = &mut self.rule else { return };
+        *last = NOTHING;
+        for (ends, after) in [(waiting, delay), (open, spec.lateness)] {
+            while let Some(end) = ends.first().filter(|end| end.saturating_add(after) <= watermark) {
+                ends.remove(end, spec.slide);
+            }
+        }
+    }
+
+    /// Notes the windows of slices that move to files, up to the watermark up to which windows have fired.
+    pub(crate) fn take_ends(&mut self, moved: &Ends, spans: impl Iterator<Item = (i64, i64)>, fired: Option<i64>) {
+        let AwayRule::Slices { spec, waiting, open, .. } = &mut self.rule else { return };
+        moved.iter(spec.slide).for_each(|end| waiting.insert(end, end, spec.slide));
+        spans.for_each(|(first_end, last_end)| open.insert(first_end, last_end, spec.slide));
+        fired.into_iter().for_each(|fired| self.on_fired(fired));
+    }
+
+    /// Forgets what is known of sessions in files, before all of them are read.
+    pub(crate) fn begin_reading(&mut self) {
+        if let AwayRule::Sessions { earliest, held, .. } = &mut self.rule {
+            (*earliest, *held) = (None, 0);
+        }
+    }
+
+    /// Notes what some of the sessions in files will do.
+    pub(crate) fn on_sessions(&mut self, acts: Option<i64>, waiting: u64) {
+        if let AwayRule::Sessions { earliest, held, .. } = &mut self.rule {
+            *earliest = earliest.iter().copied().chain(acts).min();
+            *held += waiting;
+        }
+    }
+
+    /// Returns the number of windows that hold rows and have not fired; for sessions, as of the last reading.
+    pub(crate) fn held(&self) -> u64 {
+        match &self.rule {
+            AwayRule::Slices { spec, waiting, .. } => waiting.len(spec.slide) as u64,
+            AwayRule::Sessions { held, .. } => *held,
+        }
+    }
+
+    /// Saves what is known.
+    pub(crate) fn snapshot(&self, out: &mut Writer) {
+        match &self.rule {
+            AwayRule::Slices { spec, waiting, open, last: _ } => {
+                for ends in [waiting, open] {
+                    out.count(ends.len(spec.slide));
+                    ends.iter(spec.slide).for_each(|end| out.number(end));
+                }
+            }
+            AwayRule::Sessions { rule: _, earliest, held } => {
+                out.optional(*earliest);
+                out.count(*held as usize);
+            }
+        }
+    }
+
+    /// Restores what was known.
+    pub(crate) fn restore(&mut self, saved: &mut Reader<'_>) -> Result<()> {
+        match &mut self.rule {
+            AwayRule::Slices { spec, waiting, open, last: _ } => {
+                for ends in [waiting, open] {
+                    for _ in 0..saved.count()? {
+                        let end = saved.instant()?;
+                        if (end - spec.size - spec.align) % spec.slide != 0 {
+                            return Err(Error::corrupt("snapshot: invalid window"));
+                        }
+                        ends.insert(end, end, spec.slide);
+                    }
+                }
+            }
+            AwayRule::Sessions { rule: _, earliest, held } => {
+                *earliest = saved.optional()?;
+                *held = saved.rows()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const NOTHING: (i64, i64) = (i64::MAX, i64::MIN);

@@ -1,0 +1,163 @@
+//! The state of a group of metrics: in memory, or in files once it is too large.
+
+use super::shard::{Emitter, Firing, Shard, delay};
+use super::spilled::{Arrivals, GroupContext, Members, Spilled};
+use super::storage::StateStorage;
+use crate::error::Result;
+use crate::expr::Dimension;
+use crate::op::snapshot::{Reader, Writer};
+use crate::op::window::key;
+use crate::op::window::metric::Emit;
+use crate::op::window::outcome::Outcome;
+use crate::op::window::running::{Running, Windows};
+use arrow::array::BinaryArray;
+
+/// A group with fewer keys stays in memory: the state of few keys cannot be split.
+const KEYS_LEAST: usize = if cfg!(test) { 1 } else { 256 };
+
+/// The state of a group.
+#[derive(Default)]
+pub(crate) struct GroupState {
+    /// The state in memory, or what is known of the windows in files.
+    pub(crate) shard: Shard,
+    spilled: Option<Spilled>,
+    /// The keys of the current batch, if the state is in files.
+    keys: Option<BinaryArray>,
+}
+
+impl GroupState {
+    /// Whether the state is in files.
+    pub(crate) fn is_away(&self) -> bool {
+        self.spilled.is_some()
+    }
+
+    /// Whether the state can move into files.
+    pub(crate) fn can_leave(&self) -> bool {
+        self.spilled.is_none() && self.shard.group.keys.len() >= KEYS_LEAST
+    }
+
+    /// Returns the approximate bytes in memory.
+    pub(crate) fn allocated(&mut self) -> usize {
+        self.shard.allocated() + self.spilled.as_ref().map_or(0, Spilled::allocated)
+    }
+
+    /// Returns the keys in files as of the last reading, and the bytes in files.
+    pub(crate) fn stored(&self) -> (u64, u64) {
+        self.spilled.as_ref().map_or((0, 0), Spilled::stored)
+    }
+
+    /// Finds the keys of the rows of a batch.
+    pub(crate) fn take_keys(&mut self, dimensions: &[Dimension], rows: usize) -> Result<()> {
+        let group = &mut self.shard.group;
+        if self.spilled.is_none() {
+            return group.keys.ids(dimensions, rows, &mut group.ids);
+        }
+        group.ids.clear();
+        group.ids.resize(rows, 0);
+        self.keys = Some(key::encode(dimensions, rows)?);
+        Ok(())
+    }
+
+    /// Takes the rows of a batch that were kept for the state in files.
+    pub(crate) fn push(
+        &mut self,
+        arrivals: Arrivals<'_>,
+        context: &mut GroupContext<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<()> {
+        match (&mut self.spilled, &self.keys) {
+            (Some(spilled), Some(keys)) => spilled.push((keys, &arrivals), &mut self.shard, context, outcome),
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves the state into files. `fired` is the watermark up to which windows have fired.
+    pub(crate) fn leave(&mut self, context: &mut GroupContext<'_>, emit: Emit, fired: Option<i64>) -> Result<()> {
+        let spilled = Spilled::begin(&mut self.shard, context)?;
+        let mut left = Shard::new(context.members.each());
+        let metrics = context.members.each();
+        for ((running, metric), before) in left.running.iter_mut().zip(metrics).zip(&mut self.shard.running) {
+            running.windows = Windows::Away(before.away(delay(emit, metric), fired));
+            (running.counts, running.since) = (before.counts, before.since);
+        }
+        (self.shard, self.spilled) = (left, Some(spilled));
+        Ok(())
+    }
+
+    /// Fires what is due in files. State that has become small returns to memory.
+    pub(crate) fn fire(
+        &mut self,
+        context: &mut GroupContext<'_>,
+        firing: &Firing<'_>,
+        emit: &mut Emitter<'_>,
+    ) -> Result<()> {
+        let Some(spilled) = &mut self.spilled else { return Ok(()) };
+        let is_due =
+            |running: &Running| matches!(&running.windows, Windows::Away(away) if away.is_due(firing.watermark));
+        if !self.shard.running.iter().any(is_due) {
+            return Ok(());
+        }
+        spilled.visit(&mut self.shard, context, Some((firing, emit)))?;
+        for running in &mut self.shard.running {
+            if let Windows::Away(away) = &mut running.windows {
+                away.on_fired(firing.watermark);
+            }
+        }
+        if spilled.is_small(context.limit) {
+            let mut state = spilled.collect(context.members)?;
+            for (running, before) in state.running.iter_mut().zip(&self.shard.running) {
+                (running.counts, running.since) = (before.counts, before.since);
+            }
+            (self.shard, self.spilled, self.keys) = (state, None, None);
+        }
+        Ok(())
+    }
+
+    /// Merges long logs into the saved states.
+    pub(crate) fn merge_logs(&mut self, context: &mut GroupContext<'_>) -> Result<()> {
+        match &mut self.spilled {
+            Some(spilled) if spilled.has_long_logs(context.limit) => spilled.visit(&mut self.shard, context, None),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads all sessions in files, so that what is known of them is exact.
+    pub(crate) fn settle(&mut self, context: &mut GroupContext<'_>) -> Result<()> {
+        let is_session =
+            |running: &Running| matches!(&running.windows, Windows::Away(away) if away.session_rule().is_some());
+        match &mut self.spilled {
+            Some(spilled) if self.shard.running.iter().any(is_session) => spilled.visit(&mut self.shard, context, None),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the rows that wait for a log, and returns the names of all files.
+    pub(crate) fn files(&mut self, context: &mut GroupContext<'_>) -> Result<Vec<String>> {
+        let Some(spilled) = &mut self.spilled else { return Ok(vec![]) };
+        spilled.flush(context)?;
+        Ok(spilled.files().into_keys().map(str::to_owned).collect())
+    }
+
+    /// Saves which files hold the state; no row waits for a log.
+    pub(crate) fn snapshot_files(&self) -> Option<Vec<u8>> {
+        let mut out = Writer::default();
+        self.spilled.as_ref()?.snapshot(&mut out);
+        Some(out.finish())
+    }
+
+    /// Restores what [`GroupState::snapshot_files`] saved. Each metric has its own saved form afterwards.
+    pub(crate) fn restore_files(
+        &mut self,
+        members: Members<'_>,
+        emit: Emit,
+        storage: &mut dyn StateStorage,
+        saved: &[u8],
+    ) -> Result<()> {
+        let mut saved = Reader::new(saved);
+        self.spilled = Some(Spilled::restore(members, storage, &mut saved)?);
+        for (running, metric) in self.shard.running.iter_mut().zip(members.each()) {
+            running.windows = Windows::Away(running.away(delay(emit, metric), None));
+        }
+        saved.finish()
+    }
+}

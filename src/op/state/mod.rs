@@ -1,0 +1,22 @@
+//! State of windows that may exceed memory.
+//!
+//! ```text
+//! rows ─► Shard (all keys of a group of metrics, in memory)          as long as the state is within the bound
+//! rows ─► Away (judges them) ─► pending ─► log in a file ┐
+//!                               saved Shards in files ───┴─► Shard of a range of keys ─► fires, is saved again
+//! ```
+//!
+//! A key belongs to a range of hashes. The state of a range is a [`shard::Shard`]: the same windows as in memory, for fewer keys. So
+//! whatever windows can do in memory they do here too. Rows wait in a log until a window of theirs fires or closes; then all ranges are
+//! read one after another.
+//!
+//! - `shard.rs`: the state of some keys, and how it fires. `away.rs`: what is known of windows whose state is in files.
+//! - `group.rs`: the state of a group of metrics, in memory or in files.
+//! - `spilled.rs`: ranges, logs and saved shards. `rows.rs`: the rows of a log. `storage.rs`: the interface of the files.
+
+pub(crate) mod away;
+pub(crate) mod group;
+pub(crate) mod rows;
+pub(crate) mod shard;
+pub(crate) mod spilled;
+pub mod storage;

@@ -1,0 +1,214 @@
+//! The rows of a log: the key, the instants and the arguments of each row that counts for state in files.
+//!
+//! ```text
+//! key: Binary | event time: Int64 | bound: Int64 | a Boolean for each metric with a where | the arguments, each leaf once
+//! ```
+//!
+//! A row is compared with its bound when it arrives, so a row of a log is never late.
+
+use super::shard::Shard;
+use crate::error::{Error, Result};
+use crate::op::window::metric::Metric;
+use crate::op::window::outcome::Outcome;
+use crate::op::window::running::{Bounds, Extent, View, truth};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::take;
+use arrow::datatypes::{Field, Int64Type, Schema};
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use std::ops::Range;
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+const KEY: usize = 0;
+const TIME: usize = 1;
+const BOUND: usize = 2;
+const FIRST_MASK: usize = 3;
+
+/// Returns the hash that assigns a key to a range. It is the same in every run.
+pub(crate) fn hash(key: &[u8]) -> u64 {
+    xxh3_64(key)
+}
+
+/// Which columns a log has.
+#[derive(Debug)]
+pub(crate) struct RowLayout {
+    /// For each metric the column that says which rows pass its `where`.
+    masks: Vec<Option<usize>>,
+    /// For each metric the columns of its arguments.
+    args: Vec<Vec<usize>>,
+    /// For each column of arguments, a metric and the index of its argument.
+    sources: Vec<(usize, usize)>,
+    first_arg: usize,
+}
+
+impl RowLayout {
+    /// Makes the layout of a group of metrics.
+    pub(crate) fn new(metrics: &[&Metric]) -> Self {
+        let mut next = FIRST_MASK;
+        let mut column = || {
+            next += 1;
+            next - 1
+        };
+        let masks = metrics.iter().map(|metric| metric.filter.as_ref().map(|_| column())).collect();
+        let (first_arg, mut sources, mut leaves) = (next, vec![], vec![]);
+        let mut args = vec![];
+        for (member, metric) in metrics.iter().enumerate() {
+            let mut columns = vec![];
+            for (at, arg) in metric.call.args().iter().enumerate() {
+                let known = arg.leaf().and_then(|leaf| leaves.iter().position(|known| *known == Some(leaf)));
+                columns.push(first_arg + known.unwrap_or(sources.len()));
+                if known.is_none() {
+                    sources.push((member, at));
+                    leaves.push(arg.leaf());
+                }
+            }
+            args.push(columns);
+        }
+        Self { masks, args, sources, first_arg }
+    }
+
+    /// Returns the rows of a batch at which `kept` is true. `views` and `masks` are those of the metrics, in their order.
+    pub(crate) fn log(
+        &self,
+        keys: &BinaryArray,
+        kept: &BooleanBuffer,
+        (views, masks): (&[&View<'_>], &[BooleanBuffer]),
+        bounds: &Bounds,
+    ) -> Result<RecordBatch> {
+        let Some(first) = views.first() else { return Err(Error::broken("a group without metrics")) };
+        let rows = UInt32Array::from_iter_values(kept.set_indices().map(|row| row as u32));
+        let closed = bounds.closed.unwrap_or(i64::MIN);
+        let bound = |row: usize| first.stream_times[row].saturating_sub(bounds.out_of_orderness).max(closed);
+        let mut columns: Vec<ArrayRef> = vec![
+            take(keys, &rows, None)?,
+            Arc::new(Int64Array::from_iter_values(kept.set_indices().map(|row| first.event_times[row]))),
+            Arc::new(Int64Array::from_iter_values(kept.set_indices().map(bound))),
+        ];
+        for (mask, _) in masks.iter().zip(&self.masks).filter(|(_, column)| column.is_some()) {
+            columns.push(take(&BooleanArray::new(mask.clone(), None), &rows, None)?);
+        }
+        for (member, arg) in &self.sources {
+            columns.push(take(&views[*member].args[*arg], &rows, None)?);
+        }
+        batch(columns)
+    }
+
+    /// Adds rows of a log to the state of their keys; returns which are late. `fired` is as in [`Bounds`].
+    pub(crate) fn replay(&self, rows: &RecordBatch, fired: Option<i64>, shard: &mut Shard) -> Result<Outcome> {
+        let Shard { group, running } = shard;
+        group.ids.clear();
+        for key in rows.column(KEY).as_binary::<i32>() {
+            group.ids.push(group.keys.restore(key.unwrap_or_default())?);
+        }
+        let instants = |column: usize| rows.column(column).as_primitive::<Int64Type>().values();
+        let (event_times, stream_times) = (instants(TIME), instants(BOUND));
+        let extent = Extent::new(event_times, stream_times);
+        let bounds = Bounds { out_of_orderness: 0, closed: None, fired, living: None, extent };
+        let mut outcome = Outcome { is_counted: vec![false; rows.num_rows()], ..Outcome::default() };
+        for (member, running) in running.iter_mut().enumerate() {
+            let passed = self.masks[member].map(|column| truth(rows.column(column).as_boolean()));
+            let args = self.args[member].iter().map(|column| rows.column(*column).clone()).collect();
+            let view = View { metric: member as u32, event_times, stream_times, passed, args };
+            running.add(&view, &bounds, group, &mut outcome);
+        }
+        group.keys.sweep();
+        Ok(outcome)
+    }
+
+    /// Returns the number of columns.
+    pub(crate) fn columns(&self) -> usize {
+        self.first_arg + self.sources.len()
+    }
+}
+
+fn batch(columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+    let field = |(at, column): (usize, &ArrayRef)| Field::new(at.to_string(), column.data_type().clone(), true);
+    let schema = Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>());
+    Ok(RecordBatch::try_new(Arc::new(schema), columns)?)
+}
+
+/// Returns the hash of the key of each row.
+pub(crate) fn hashes(rows: &RecordBatch) -> Vec<u64> {
+    rows.column(KEY).as_binary::<i32>().iter().map(|key| hash(key.unwrap_or_default())).collect()
+}
+
+/// Returns these rows of a batch.
+pub(crate) fn take_rows(rows: &RecordBatch, indices: &[u32]) -> Result<RecordBatch> {
+    let indices = UInt32Array::from(indices.to_vec());
+    let columns =
+        rows.columns().iter().map(|column| take(column, &indices, None)).collect::<std::result::Result<_, _>>();
+    Ok(RecordBatch::try_new(rows.schema(), columns?)?)
+}
+
+/// Returns the bytes that a batch takes, as far as only its rows refer to them.
+pub(crate) fn size(rows: &RecordBatch) -> usize {
+    rows.get_array_memory_size()
+}
+
+/// Encodes rows as a block of a log.
+pub(crate) fn encode(rows: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+    let mut stream = StreamWriter::try_new(out, rows.schema_ref())?;
+    stream.write(rows)?;
+    Ok(stream.finish()?)
+}
+
+/// Decodes a block of a log. Errors: exit status 65 if it is damaged.
+pub(crate) fn decode(bytes: &[u8], columns: usize) -> Result<Vec<RecordBatch>> {
+    let damaged = |error| Error::corrupt("a block of rows of a state file").because(error);
+    let stream = StreamReader::try_new(bytes, None).map_err(damaged)?;
+    let batches = stream.collect::<std::result::Result<Vec<_>, _>>().map_err(damaged)?;
+    let is_known = |batch: &RecordBatch| batch.num_columns() == columns;
+    if batches.iter().all(is_known) {
+        Ok(batches)
+    } else {
+        Err(Error::corrupt("rows of a state file with other columns"))
+    }
+}
+
+/// Ranges are not shorter than this.
+const SHORTEST: u64 = if cfg!(test) { 1 << 57 } else { 1 << 32 };
+
+/// Hashes of keys: all from `first` to `last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hashes {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+impl Hashes {
+    /// All hashes.
+    pub(crate) const ALL: Self = Self { first: 0, last: u64::MAX };
+
+    pub(crate) fn contains(self, hash: u64) -> bool {
+        (self.first..=self.last).contains(&hash)
+    }
+
+    /// Splits the range into 2^`bits` equal ones; `None` if it is too short.
+    pub(crate) fn split(self, bits: u32) -> Option<Vec<Self>> {
+        let step = (self.last - self.first) >> bits;
+        if step < SHORTEST {
+            return None;
+        }
+        let first = |at: u64| self.first + at * (step + 1);
+        Some((0..1 << bits).map(|at| Self { first: first(at), last: first(at) + step }).collect())
+    }
+}
+
+/// Sorts rows by the range that contains their hash; returns the indexes of the rows of each range. The ranges are in order and contain
+/// every hash.
+pub(crate) fn route(hashes: &[u64], ranges: &[Hashes]) -> (Vec<u32>, Vec<Range<usize>>) {
+    let place = |hash: u64| ranges.partition_point(|range| range.last < hash);
+    let places: Vec<u32> = hashes.iter().map(|hash| place(*hash) as u32).collect();
+    let mut starts = vec![0usize; ranges.len() + 1];
+    places.iter().for_each(|place| starts[*place as usize + 1] += 1);
+    (1..starts.len()).for_each(|at| starts[at] += starts[at - 1]);
+    let (mut next, mut indices) = (starts.clone(), vec![0u32; hashes.len()]);
+    for (row, place) in (0..).zip(&places) {
+        let next = &mut next[*place as usize];
+        indices[*next] = row;
+        *next += 1;
+    }
+    (indices, starts.windows(2).map(|pair| pair[0]..pair[1]).collect())
+}

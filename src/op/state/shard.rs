@@ -1,0 +1,200 @@
+//! The state of metrics with the same keys, for all of their keys or for a range of them; and how it fires.
+
+use crate::error::Result;
+use crate::kind::metric::Row;
+use crate::op::snapshot::{Reader, Writer};
+use crate::op::window::key::Keys;
+use crate::op::window::metric::{Emit, Metric};
+use crate::op::window::running::{Group, Running, Windows};
+use crate::op::window::slice::{Fired, Selects, SelectsSaved};
+use crate::time::{EARLIEST, LATEST};
+
+/// Receives result rows.
+pub type Emitter<'a> = dyn FnMut(&Row<'_>) -> Result<()> + 'a;
+
+/// Keys, and the windows of metrics over them.
+#[derive(Default)]
+pub(crate) struct Shard {
+    pub(crate) group: Group,
+    /// In the order of the members of the group.
+    pub(crate) running: Vec<Running>,
+}
+
+impl Shard {
+    /// Makes the state of these metrics, empty.
+    pub(crate) fn new<'a>(metrics: impl Iterator<Item = &'a Metric>) -> Self {
+        Self { group: Group::default(), running: metrics.map(Running::new).collect() }
+    }
+
+    /// Whether it holds no state.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.running.iter().all(|running| match &running.windows {
+            Windows::Slices(slices, _) => slices.is_empty(),
+            Windows::Sessions(sessions, _) => sessions.is_empty(),
+            Windows::Away(_) => true,
+        })
+    }
+
+    /// Returns the approximate bytes in memory.
+    pub(crate) fn allocated(&mut self) -> usize {
+        let of_metric = |running: &mut Running| {
+            let rest = match &running.windows {
+                Windows::Slices(slices, _) => slices.allocated(),
+                Windows::Sessions(sessions, _) => sessions.allocated(),
+                Windows::Away(_) => return 0,
+            };
+            running.slots.allocated() + rest
+        };
+        self.group.keys.size() + self.running.iter_mut().map(of_metric).sum::<usize>()
+    }
+
+    /// Saves one metric for the keys that `selects`.
+    pub(crate) fn snapshot_metric(&mut self, member: usize, selects: Selects<'_>) -> Vec<u8> {
+        let (keys, running) = (&self.group.keys, &mut self.running[member]);
+        let mut state = Writer::default();
+        match &mut running.windows {
+            Windows::Slices(slices, spec) => slices.snapshot(*spec, (keys, &running.slots), selects, &mut state),
+            Windows::Sessions(sessions, _) => sessions.snapshot((keys, &running.slots), selects, &mut state),
+            Windows::Away(away) => away.snapshot(&mut state),
+        }
+        state.finish()
+    }
+
+    /// Adds the state of one metric for the keys that `selects`; their state is not here.
+    pub(crate) fn absorb_metric(&mut self, member: usize, saved: &[u8], selects: SelectsSaved<'_>) -> Result<()> {
+        let (keys, running) = (&mut self.group.keys, &mut self.running[member]);
+        let mut saved = Reader::new(saved);
+        match &mut running.windows {
+            Windows::Slices(slices, spec) => {
+                slices.absorb(*spec, (keys, &mut running.slots), &mut saved, selects)?;
+            }
+            Windows::Sessions(sessions, _) => sessions.absorb((keys, &mut running.slots), &mut saved, selects)?,
+            Windows::Away(away) => away.restore(&mut saved)?,
+        }
+        saved.finish()
+    }
+
+    /// Saves all metrics for the keys that `selects`.
+    pub(crate) fn snapshot(&mut self, selects: Selects<'_>) -> Vec<u8> {
+        let mut out = Writer::default();
+        (0..self.running.len()).for_each(|member| out.bytes(&self.snapshot_metric(member, selects)));
+        out.finish()
+    }
+
+    /// Adds what [`Shard::snapshot`] saved, for the keys that `selects`; their state is not here.
+    pub(crate) fn absorb(&mut self, saved: &[u8], selects: SelectsSaved<'_>) -> Result<()> {
+        let mut saved = Reader::new(saved);
+        (0..self.running.len()).try_for_each(|member| self.absorb_metric(member, saved.bytes()?, selects))?;
+        saved.finish()
+    }
+}
+
+/// What fires at a watermark.
+#[derive(Clone, Copy)]
+pub(crate) struct Firing<'a> {
+    /// All metrics.
+    pub(crate) metrics: &'a [Metric],
+    /// The place of each metric in the order of names.
+    pub(crate) places: &'a [usize],
+    pub(crate) emit: Emit,
+    pub(crate) watermark: i64,
+}
+
+impl Firing<'_> {
+    /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state that no later row
+    /// can reach. Each shard comes with the indexes of its metrics.
+    pub(crate) fn fire(&self, shards: &mut [(&[usize], &mut Shard)], emit: &mut Emitter<'_>) -> Result<()> {
+        let mut due: Vec<(i64, i64, usize, (usize, usize))> = vec![];
+        for (at, (metrics, shard)) in shards.iter_mut().enumerate() {
+            for (member, (metric, running)) in metrics.iter().zip(&mut shard.running).enumerate() {
+                let delay = delay(self.emit, &self.metrics[*metric]);
+                let ends = match &mut running.windows {
+                    Windows::Slices(slices, spec) => slices.due(self.watermark, delay, *spec),
+                    Windows::Sessions(sessions, _) => sessions.due(self.watermark, delay),
+                    Windows::Away(_) => vec![],
+                };
+                let place = self.places[*metric];
+                due.extend(ends.into_iter().map(|end| (end.saturating_add(delay), end, place, (at, member))));
+            }
+        }
+        due.sort_unstable();
+        for (_, end, _, (at, member)) in due {
+            let (metrics, shard) = &mut shards[at];
+            let Shard { group, running } = &mut **shard;
+            self.fire_window(&self.metrics[metrics[member]], &mut running[member], (&mut group.keys, end), emit)?;
+        }
+        for (_, shard) in shards {
+            let Shard { group, running } = &mut **shard;
+            for Running { slots, windows, .. } in running {
+                match windows {
+                    Windows::Slices(slices, spec) => slices.close(self.watermark, *spec, &mut group.keys, slots),
+                    Windows::Sessions(sessions, rule) => sessions.close(self.watermark, *rule, &mut group.keys, slots),
+                    Windows::Away(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fires the window of one metric that ends at `end`.
+    fn fire_window(
+        &self,
+        metric: &Metric,
+        running: &mut Running,
+        (keys, end): (&mut Keys, i64),
+        emit: &mut Emitter<'_>,
+    ) -> Result<()> {
+        let watermark = self.watermark;
+        let due = end.saturating_add(delay(self.emit, metric)) <= watermark;
+        let names: Vec<&str> = metric.by.iter().map(|by| by.name.as_str()).collect();
+        let mut rows: Vec<(String, i64, bool, Fired)> = vec![];
+        let dimensions = |keys: &Keys, key: u32| {
+            let mut text = String::new();
+            crate::expr::write_dimensions(&names, &keys.values(key), &mut text);
+            text
+        };
+        match &mut running.windows {
+            Windows::Slices(slices, spec) => {
+                // Windows that end later will fire, and so may all windows that rows can still reach.
+                slices.join(end.min(watermark.saturating_sub(spec.lateness)), *spec, keys, &mut running.slots);
+                for fired in slices.fire(end, *spec, &mut running.slots) {
+                    rows.push((dimensions(keys, fired.key), end - spec.size, false, fired));
+                }
+            }
+            Windows::Sessions(sessions, _) => {
+                for gone in sessions.retract(end) {
+                    let text = dimensions(keys, gone.key);
+                    let fired = Fired { key: gone.key, value: None, rows: gone.rows, pane: gone.pane };
+                    keys.release(gone.key);
+                    rows.push((text, gone.start, true, fired));
+                }
+                for (start, fired) in sessions.fire(end, &running.slots).into_iter().filter(|_| due) {
+                    rows.push((dimensions(keys, fired.key), start, false, fired));
+                }
+            }
+            Windows::Away(_) => {}
+        }
+        rows.sort_by(|a, b| (&a.0, a.1, !a.2).cmp(&(&b.0, b.1, !b.2)));
+        for (dimensions, start, retracted, fired) in &rows {
+            if running.since.is_some_and(|since| *start < since) {
+                running.counts.partial += 1;
+                continue;
+            }
+            let (name, start, retracted) = (metric.name.as_str(), *start, *retracted);
+            let (value, rows, pane) = (fired.value, fired.rows, fired.pane);
+            // A window that extends beyond the calendar is truncated there. No window is longer than the calendar, so
+            // only one of its ends is truncated, and the other still distinguishes it from its neighbours.
+            let (start, end) = (start.max(EARLIEST), end.min(LATEST));
+            emit(&Row { name, start, end, dimensions, value, rows, revision: 0, pane, retracted })?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns how long after its end (µs) a window of a metric fires.
+pub(crate) fn delay(emit: Emit, metric: &Metric) -> i64 {
+    match emit {
+        Emit::Panes => 0,
+        Emit::Final => metric.lateness,
+    }
+}

@@ -1,0 +1,88 @@
+//! Compares windows whose state is in files with the same windows in memory, for any stream, batch split and bound.
+
+use super::metric::Emit;
+use super::tests::{Event, MANY, Outcomes, WIDE, batch, check_cases, events, options, run, splits, stream_times};
+use super::{MemoryBound, Options, Window};
+use crate::op::state::storage::MemoryStorage;
+use proptest::prelude::*;
+
+/// Bounds in bytes: every group is in files, the largest ones are, or state comes and goes.
+const BOUNDS: [usize; 4] = [0, 600, 4_000, 40_000];
+
+fn bounded(options: Options, bytes: usize, storage: &MemoryStorage) -> Options {
+    Options { memory: Some(MemoryBound { bytes, storage: Box::new(storage.clone()) }), ..options }
+}
+
+/// Events of more keys, some of which are far behind the stream time of their partition.
+fn scattered() -> impl Strategy<Value = Vec<Event>> {
+    let event = (0..3u8, 0..200i64, 0..8u8, -9..9i32, 0..9u8);
+    proptest::collection::vec(event, 0..100).prop_map(|events| {
+        let place = |(at, (partition, back, key, value, late)): (usize, (u8, i64, u8, i32, u8))| {
+            let back = if late == 0 { back } else { back / 20 };
+            Event { partition, time: 2 * at as i64 - back, key, value }
+        };
+        events.into_iter().enumerate().map(place).collect()
+    })
+}
+
+fn compare(
+    toml: &str,
+    emit: Emit,
+    (events, splits): (&[Event], &[usize]),
+    bound: i64,
+    bytes: usize,
+) -> Result<usize, TestCaseError> {
+    let make = || options(toml, bound, emit);
+    let storage = MemoryStorage::default();
+    let expected: Outcomes = run(&make, events, splits, false);
+    let found = run(&|| bounded(make(), bytes, &storage), events, splits, false);
+    prop_assert_eq!(&found, &expected);
+    let cut = run(&|| bounded(make(), bytes, &storage), events, splits, true);
+    prop_assert_eq!(&cut, &expected, "saved and restored before each batch");
+    let (written, left) = storage.files();
+    prop_assert_eq!(left, 0, "no file is left");
+    Ok(written)
+}
+
+#[test]
+fn state_in_files_has_the_results_of_state_in_memory() {
+    for (toml, cases) in [(MANY, 40), (WIDE, 20)] {
+        for emit in [Emit::Panes, Emit::Final] {
+            let written = std::cell::Cell::new(0);
+            let strategy = (prop_oneof![events(), scattered()], splits(), 0..25i64, prop::sample::select(&BOUNDS[..]));
+            check_cases(cases, &strategy, |(events, splits, bound, bytes)| {
+                written.set(written.get() + compare(toml, emit, (&events, &splits), bound, bytes)?);
+                Ok(())
+            });
+            assert!(written.get() > cases as usize, "{} files", written.get());
+        }
+    }
+}
+
+/// One partition has not begun, so nothing fires, and no state ends.
+#[test]
+fn state_in_memory_stays_within_its_bound_while_the_watermark_is_held() {
+    let storage = MemoryStorage::default();
+    let toml = "[[metric]]\nname='n'\nby=['k']\nsize='1d'\naggregate='sum(v)'\n\
+        [[metric]]\nname='visits'\nby=['v']\ngap='20s'";
+    let bytes = 100_000;
+    let mut window = Window::new(bounded(options(toml, 5, Emit::Panes), bytes, &storage));
+    for at in 0..120 {
+        let events: Vec<Event> = (0..50)
+            .map(|row| Event { partition: 0, time: at, key: (row % 7) as u8, value: (at * 50 + row) as i32 })
+            .collect();
+        window.on_batch(&batch(&events, &stream_times(&events)), 0).unwrap();
+        window.fire(&mut |_| panic!("nothing fires")).unwrap();
+        let size = window.size();
+        assert!(size.memory <= 2 * bytes as u64, "batch {at}: {size:?}");
+    }
+    assert!(window.size().disk > bytes as u64, "{:?}", window.size());
+    let mut rows = 0;
+    window
+        .on_exhausted(&mut |row| {
+            rows += row.rows;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(rows, 2 * 120 * 50);
+}

@@ -1,0 +1,143 @@
+//! The positions of inputs in a checkpoint: how far each file and each partition of a topic is read.
+
+mod files;
+mod topics;
+
+use crate::error::{Error, Result};
+use crate::ingest::Ingest;
+use crate::input::Reached;
+use crate::kind::Kind;
+use crate::kind::event::has_raw;
+use crate::op::window::watermark::ContinuedInput;
+use crate::run::Run;
+use crate::store::PartitionPosition;
+use crate::uri::Uri;
+use arrow::datatypes::Schema;
+use files::{FilePosition, FilePositions};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use topics::{TopicPosition, TopicPositions};
+
+/// The positions as a part of a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Saved {
+    files: Vec<FilePosition>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    topics: Vec<TopicPosition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frames: Option<FrameSchema>,
+}
+
+/// What the schema of frames adds to that of events. A topic may be quiet, so a run that continues one must know it before the first
+/// frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct FrameSchema {
+    /// Whether rows have raw records.
+    raw: bool,
+    metadata: BTreeMap<String, String>,
+}
+
+/// The positions of a run, with the inputs that are being read.
+#[derive(Default)]
+pub struct Positions {
+    files: FilePositions,
+    topics: TopicPositions,
+    frames: Option<FrameSchema>,
+}
+
+/// Returns the positions in a part of a checkpoint as databases store them, with the watermark of the stage: each partition once, sorted
+/// by group, topic and number. `pipeline` is the group of files, and of topics without one.
+///
+/// After the end of all windows the watermark of a partition is its stream time.
+pub fn partition_positions(part: &[u8], pipeline: &str, watermark: Option<i64>) -> Result<Vec<PartitionPosition>> {
+    let saved = Saved::parse(part)?;
+    let mut found = topics::partition_positions(&saved.topics, pipeline, watermark);
+    let key = |position: &PartitionPosition| (position.group.clone(), position.topic.clone(), position.partition);
+    let files = files::partition_positions(&saved.files, pipeline, watermark);
+    found.extend(files);
+    found.sort_by_key(key);
+    found.dedup_by_key(|position| key(position));
+    Ok(found)
+}
+
+impl Saved {
+    /// Reads a part of a checkpoint; an empty part has no positions. Errors: exit status 65 if it is damaged.
+    fn parse(part: &[u8]) -> Result<Self> {
+        match part.is_empty() {
+            true => Ok(Self::default()),
+            false => serde_json::from_slice(part).map_err(|error| Error::corrupt("positions").because(error)),
+        }
+    }
+}
+
+impl Positions {
+    /// Continues at the positions in a part of a checkpoint; an empty part has none. Errors: exit status 65 if it is damaged.
+    pub fn restore(part: &[u8]) -> Result<Self> {
+        let saved = Saved::parse(part)?;
+        Ok(Self {
+            files: FilePositions::new(saved.files),
+            topics: TopicPositions::new(saved.topics),
+            frames: saved.frames,
+        })
+    }
+
+    /// Returns the inputs with topics that start at their positions. Errors: exit status 2 if two inputs read topics of the same
+    /// name.
+    pub fn continued(&mut self, inputs: &[Uri]) -> Result<Vec<Uri>> {
+        self.topics.continued(inputs)
+    }
+
+    /// Sets up `ingest` for events, if topics continue: they may have no record for a long time. Returns whether the schema of the
+    /// rows is known by that.
+    pub fn begin_run(&self, ingest: &mut Ingest) -> bool {
+        if self.topics.continued_inputs().is_empty() || !ingest.becomes(Kind::Event) {
+            return false;
+        }
+        match &self.frames {
+            Some(FrameSchema { raw, metadata }) => {
+                let metadata = metadata.clone().into_iter().collect();
+                let schema = Kind::Event.schema_with(*raw);
+                ingest.set_schema(Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata)));
+                ingest.decide_raw(*raw);
+            }
+            // Records of topics bring no raw column.
+            None => _ = ingest.decide_raw(false),
+        }
+        true
+    }
+
+    /// Returns the topics that this run continues.
+    pub fn continued_inputs(&self) -> &[ContinuedInput] {
+        self.topics.continued_inputs()
+    }
+
+    /// Compares a file with those that were read, before it is opened; sets up `ingest` to continue behind its position.
+    ///
+    /// Errors: exit status 65 if it is shorter than it was under the same name.
+    pub fn begin(&mut self, uri: &Uri, input: u32, origin: &str, ingest: &mut Ingest, run: &Run) -> Result<()> {
+        self.files.begin(uri, input, origin, ingest, run)
+    }
+
+    /// Ends the file that is being read, and keeps its position.
+    pub fn end(&mut self, ingest: &mut Ingest) -> Result<()> {
+        self.files.end(ingest)
+    }
+
+    /// Notes how far the topics of an input are read.
+    pub fn note(&mut self, input: u32, reached: &[Reached]) {
+        self.topics.note(input, reached);
+    }
+
+    /// Returns the part of a checkpoint.
+    pub fn to_part(&mut self, ingest: &mut Ingest) -> Result<Vec<u8>> {
+        let frames = ingest.has_schema().then(|| {
+            let schema = ingest.schema();
+            let metadata = schema.metadata().iter().map(|(key, value)| (key.clone(), value.clone()));
+            FrameSchema { raw: has_raw(&schema), metadata: metadata.collect() }
+        });
+        let (files, topics) = (self.files.save(ingest)?.to_vec(), self.topics.save().to_vec());
+        let saved = Saved { files, topics, frames };
+        serde_json::to_vec(&saved).map_err(|error| Error::broken(format!("positions: {error}")))
+    }
+}

@@ -1,0 +1,164 @@
+//! The positions of topics in a checkpoint: the next offset of each partition, and its stream time there.
+
+use crate::error::{Error, Result};
+use crate::input::Reached;
+use crate::op::window::watermark::ContinuedInput;
+use crate::store::PartitionPosition;
+use crate::uri::Uri;
+use crate::uri::kafka::{Bound, KeptPosition};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How far a partition of a topic is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicPosition {
+    topic: String,
+    partition: i32,
+    /// The offset before which the epoch has every record.
+    next: i64,
+    /// The stream time there (µs).
+    stream_time: Option<i64>,
+    /// The number of the input that read it last.
+    input: u32,
+    /// The group of that input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+}
+
+/// The positions of topics. Those of topics that a run does not read stay.
+#[derive(Default)]
+pub struct TopicPositions {
+    positions: Vec<TopicPosition>,
+    continued: Vec<ContinuedInput>,
+    /// The groups of the inputs, by number.
+    groups: BTreeMap<u32, String>,
+}
+
+impl TopicPositions {
+    /// Continues at `positions`.
+    pub fn new(positions: Vec<TopicPosition>) -> Self {
+        Self { positions, ..Self::default() }
+    }
+
+    /// Returns the inputs with topics that start at their positions. Errors: exit status 2 if two inputs read topics of the same
+    /// name.
+    pub fn continued(&mut self, inputs: &[Uri]) -> Result<Vec<Uri>> {
+        let (mut continued, mut names): (Vec<Uri>, Vec<&String>) = (inputs.to_vec(), vec![]);
+        for (number, input) in (0..).zip(&mut continued) {
+            let Uri::Kafka(address) = input else { continue };
+            let topics = &inputs[number as usize];
+            let Uri::Kafka(named) = topics else { continue };
+            if let Some(topic) = named.topics.iter().find(|topic| names.contains(topic)) {
+                let why = "expected each topic once; the checkpoint knows a topic by its name";
+                return Err(Error::usage(format!("{topics}: {why}, found {topic} twice")));
+            }
+            names.extend(&named.topics);
+            self.groups.extend(named.options.group.clone().map(|group| (number, group)));
+            let mut kept = vec![];
+            for (index, topic) in address.topics.iter().enumerate() {
+                for position in self.positions.iter().filter(|position| position.topic == *topic) {
+                    let TopicPosition { partition, next, stream_time, input: former, .. } = *position;
+                    kept.push(KeptPosition { topic: index, partition, next, stream_time });
+                    let continued = ContinuedInput { former, now: number };
+                    if !self.continued.contains(&continued) {
+                        self.continued.push(continued);
+                    }
+                }
+            }
+            if !kept.is_empty() {
+                address.options.start = Some(Bound::Kept(kept));
+            }
+        }
+        Ok(continued)
+    }
+
+    /// Returns the inputs that this run continues.
+    pub fn continued_inputs(&self) -> &[ContinuedInput] {
+        &self.continued
+    }
+
+    /// Notes how far an input is read.
+    pub fn note(&mut self, input: u32, reached: &[Reached]) {
+        let group = self.groups.get(&input);
+        for Reached { topic, partition, next, stream_time, .. } in reached {
+            let (next, stream_time, group) = (*next, *stream_time, group.cloned());
+            let position =
+                TopicPosition { topic: topic.clone(), partition: *partition, next, stream_time, input, group };
+            let is_it = |known: &&mut TopicPosition| known.topic == *topic && known.partition == *partition;
+            match self.positions.iter_mut().find(is_it) {
+                Some(known) => *known = position,
+                None => self.positions.push(position),
+            }
+        }
+    }
+
+    /// Returns the positions as they are saved.
+    pub fn save(&self) -> &[TopicPosition] {
+        &self.positions
+    }
+}
+
+/// Returns the positions of topics as databases store them.
+pub fn partition_positions(topics: &[TopicPosition], pipeline: &str, watermark: Option<i64>) -> Vec<PartitionPosition> {
+    let position = |topic: &TopicPosition| PartitionPosition {
+        group: topic.group.clone().unwrap_or_else(|| pipeline.to_owned()),
+        topic: topic.topic.clone(),
+        partition: topic.partition,
+        offset: topic.next,
+        watermark: if watermark == Some(i64::MAX) { topic.stream_time } else { watermark },
+    };
+    topics.iter().map(position).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs(texts: &[&str]) -> Vec<Uri> {
+        texts.iter().map(|text| Uri::parse(text).unwrap()).collect()
+    }
+
+    fn position(topic: &str, partition: i32, next: i64, input: u32) -> TopicPosition {
+        TopicPosition { topic: topic.to_owned(), partition, next, stream_time: Some(next * 10), input, group: None }
+    }
+
+    fn kept(input: &Uri) -> Option<Vec<KeptPosition>> {
+        let Uri::Kafka(address) = input else { return None };
+        if let Some(Bound::Kept(kept)) = &address.options.start { Some(kept.clone()) } else { None }
+    }
+
+    #[test]
+    fn a_topic_continues_at_its_positions_wherever_it_stands_on_the_command_line() {
+        let mut positions =
+            TopicPositions::new(vec![position("b", 1, 7, 0), position("a", 0, 3, 0), position("c", 0, 9, 1)]);
+        let continued =
+            positions.continued(&inputs(&["x.jsonl", "kafka://h:1/a,b?start=latest", "kafka://h:1/d"])).unwrap();
+        let at = |topic, partition, next| KeptPosition { topic, partition, next, stream_time: Some(next * 10) };
+        assert_eq!(kept(&continued[1]), Some(vec![at(0, 0, 3), at(1, 1, 7)]));
+        assert_eq!(kept(&continued[2]), None, "a new topic starts where its options say");
+        assert_eq!(positions.continued_inputs(), [ContinuedInput { former: 0, now: 1 }]);
+    }
+
+    #[test]
+    fn positions_of_topics_that_are_not_read_stay() {
+        let mut positions = TopicPositions::new(vec![position("a", 0, 3, 0), position("c", 0, 9, 1)]);
+        let reached = |partition: i32, next: i64| Reached {
+            topic: "a".to_owned(),
+            partition,
+            next,
+            stream_time: Some(next * 10),
+            is_at_end: false,
+            confirmed: None,
+            answered: None,
+        };
+        positions.note(2, &[reached(0, 5), reached(1, 6)]);
+        assert_eq!(positions.save(), [position("a", 0, 5, 2), position("c", 0, 9, 1), position("a", 1, 6, 2)]);
+    }
+
+    #[test]
+    fn two_inputs_of_one_topic_are_an_error() {
+        let error =
+            TopicPositions::default().continued(&inputs(&["kafka://h:1/a", "kafka://i:1/b,a"])).err().expect("a fault");
+        assert!(error.kind() == crate::ErrorKind::Usage && error.to_string().contains("found a twice"), "{error}");
+    }
+}

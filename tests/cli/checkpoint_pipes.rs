@@ -1,0 +1,192 @@
+//! `--checkpoint` over the stages of a pipe: any of them may be killed at any moment.
+
+use crate::broker::Bench;
+use crate::checkpoint::{Job, OUTPUTS, assert_same, generated, holds_a_lock};
+use crate::harness::{Dir, Draws, ended, eventually};
+use crate::kafka::record;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::process::{Child, Stdio};
+
+/// Flags of the windows that do not depend on the batches in which they get events.
+const WINDOWS: [&str; 8] = ["-q", "-m", "m.toml", "--out-of-orderness", "3s", "--emit", "final", "--dlq"];
+
+/// The command lines of the four stages. All write one dead-letter file.
+fn stages(inputs: &[&str], at_end: &str) -> Vec<(&'static str, Vec<String>)> {
+    let to_text = |args: &[&[&str]]| args.concat().iter().map(|&arg| arg.to_owned()).collect();
+    let letters = ["-q", "--dlq", "dead.jsonl"];
+    vec![
+        ("evt-ingest", to_text(&[&letters, &["--checkpoint", "state", "--checkpoint-every", "20ms"], inputs])),
+        ("evt-validate", to_text(&[&letters, &["--dedup", "10m"]])),
+        ("evt-window", to_text(&[&WINDOWS, &["dead.jsonl", "--late", "late.jsonl", "--at-end", at_end]])),
+        ("evt-sink", to_text(&[&letters, &["--to", "sqlite:m.db", "--to", "rows.jsonl", "--to", "rows.csv"]])),
+    ]
+}
+
+/// The running stages of a pipe.
+struct Pipe(Vec<Child>);
+
+impl Pipe {
+    fn start(dir: &Dir, stages: &[(&str, Vec<String>)]) -> Self {
+        let mut running: Vec<Child> = vec![];
+        for (at, (tool, args)) in stages.iter().enumerate() {
+            let stdin = running.last_mut().map_or(Stdio::null(), |before| before.stdout.take().expect("a pipe").into());
+            let is_last = at + 1 == stages.len();
+            let mut command = dir.command(tool, args);
+            let log = File::options().create(true).append(true).open(dir.path(&format!("stderr-{at}")));
+            command.stdin(stdin).stderr(log.expect("a file"));
+            command.stdout(if is_last { Stdio::null() } else { Stdio::piped() });
+            running.push(command.spawn().expect("it starts"));
+        }
+        Self(running)
+    }
+
+    /// Sends a signal to a stage, unless it has ended.
+    fn signal(&mut self, stage: usize, signal: Signal) {
+        if self.0[stage].try_wait().expect("a child").is_none() {
+            kill_process(Pid::from_child(&self.0[stage]), signal).expect("a child");
+        }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.0.iter_mut().any(|child| child.try_wait().expect("a child").is_some())
+    }
+
+    /// Waits until all stages have ended; returns their statuses.
+    fn wait(&mut self) -> Vec<i32> {
+        self.0.iter_mut().map(|child| ended("a stage of the pipe", child)).collect()
+    }
+}
+
+/// What all stages have said on stderr, for messages of the tests.
+fn said(dir: &Dir) -> String {
+    (0..4).map(|stage| String::from_utf8_lossy(&dir.bytes(&format!("stderr-{stage}"))).into_owned()).collect()
+}
+
+/// Kills stages of pipes at positions that the seed determines, until `turns` are over or one has ended. Returns the kills.
+fn run_with_kills(dir: &Dir, stages: &[(&str, Vec<String>)], draws: &mut Draws, turns: u64) -> u32 {
+    let mut kills = 0;
+    for _ in 0..turns {
+        let mut pipe = Pipe::start(dir, stages);
+        let span = [60, 700, 700][draws.below(3) as usize];
+        let mut polls = 1 + draws.below(span);
+        eventually("a stage is killed or has ended", || {
+            polls -= 1;
+            polls == 0 || pipe.has_ended()
+        });
+        // In one case of four all are killed at once.
+        let killed = draws.below(5) as usize;
+        (0..4).filter(|stage| killed == 4 || *stage == killed).for_each(|stage| pipe.signal(stage, Signal::KILL));
+        let statuses = pipe.wait();
+        kills += statuses.iter().filter(|status| **status == 137).count() as u32;
+        let is_known = |status: &&i32| ![0, 65, 74, 75, 137, 141].contains(*status);
+        assert_eq!(statuses.iter().find(is_known), None, "{draws}: {statuses:?} {}", said(dir));
+    }
+    kills
+}
+
+#[test]
+fn a_pipe_counts_each_event_once_although_stages_are_killed() {
+    let mut draws = Draws::new();
+    let (calm, wild) = (Job::new("pipe-calm", &OUTPUTS), Job::new("pipe-wild", &OUTPUTS));
+    let events = generated(&calm.dir, 12_000);
+    calm.dir.write("a.jsonl", &events);
+    calm.run(&["-q", "--emit", "final", "--at-end", "fire", "a.jsonl"]).succeeds();
+    wild.dir.write("a.jsonl", &events);
+    let stages = stages(&["a.jsonl"], "fire");
+    let kills = run_with_kills(&wild.dir, &stages, &mut draws, 14);
+    let statuses = Pipe::start(&wild.dir, &stages).wait();
+    assert_eq!(statuses, [0; 4], "{draws}: {}", said(&wild.dir));
+    assert!(kills >= 5, "{draws}: {kills} kills");
+    let expected = calm.results();
+    assert!(expected["m.db"].len() > 500 && expected["dead.jsonl"].len() > 50 && expected["late.jsonl"].len() > 20);
+    assert_same(&wild.results(), &expected, &draws.to_string());
+    let shown = wild.dir.run("evt-view", &["state"]).succeeds().text();
+    assert!(shown.contains("4-evt-sink: outputs: to-0 sqlite:m.db"), "{shown}");
+}
+
+#[test]
+fn a_pipe_over_a_topic_counts_each_event_once_although_stages_are_killed_or_stopped() {
+    let Some(bench) = Bench::new("pipe-topic") else { return };
+    let mut draws = Draws::new();
+    let topic = bench.topic("in", 3, &[]);
+    let flags = [&OUTPUTS[..], &["--emit", "final"]].concat();
+    let (calm, wild) = (Job::new("pipe-topic-calm", &flags), Job::new("pipe-topic-wild", &flags));
+    let text = String::from_utf8_lossy(&generated(&calm.dir, 12_000)).into_owned();
+    let lines: Vec<(usize, &str)> = text.lines().enumerate().collect();
+    let group = format!("{}-g", bench.prefix);
+    let endless = bench.uri(&topic, &format!("?group={group}"));
+    let bounded = bench.uri(&topic, &format!("?group={group}&end=latest"));
+    let mut kills = 0;
+    for part in lines.chunks(3_000) {
+        bench.produce(part.iter().map(|(number, line)| record(&topic, *number as i32 % 3, line)));
+        kills += run_with_kills(&wild.dir, &stages(&[&endless], "hold"), &mut draws, 3);
+        // A signal ends the run; no window fires early.
+        let mut pipe = Pipe::start(&wild.dir, &stages(&[&endless], "hold"));
+        let entries = || std::fs::read_dir(wild.dir.path("state/log")).map_or(0, Iterator::count);
+        let before = entries();
+        eventually("epochs are complete", || entries() > before + 3);
+        (0..4).for_each(|stage| pipe.signal(stage, Signal::TERM));
+        assert_eq!(pipe.wait(), [143; 4], "{draws}: {}", said(&wild.dir));
+    }
+    let statuses = Pipe::start(&wild.dir, &stages(&[&bounded], "fire")).wait();
+    assert_eq!(statuses, [0; 4], "{draws}: {}", said(&wild.dir));
+    calm.run(&["-q", "--at-end", "fire", &bench.uri(&topic, "?end=latest")]).succeeds();
+    assert!(kills >= 5, "{draws}: {kills} kills");
+    assert_same(&wild.results(), &calm.results(), &draws.to_string());
+    let committed: i64 = bench.committed(&group, &topic, 3).iter().filter_map(|(offset, _)| *offset).sum();
+    assert_eq!(committed, 12_000, "the group has the positions of the last epoch");
+}
+
+/// An old pipe that was stopped while a new one took over commits nothing after it wakes up.
+#[test]
+fn an_old_pipe_that_wakes_up_is_fenced() {
+    let (calm, wild) = (Job::new("pipe-old-calm", &OUTPUTS), Job::new("pipe-old", &OUTPUTS));
+    let events = generated(&calm.dir, 60_000);
+    for job in [&calm, &wild] {
+        job.dir.write("a.jsonl", &events);
+    }
+    calm.run(&["-q", "--emit", "final", "--at-end", "fire", "a.jsonl"]).succeeds();
+    let stages = stages(&["a.jsonl"], "fire");
+    let mut old = Pipe::start(&wild.dir, &stages);
+    let entries = || std::fs::read_dir(wild.dir.path("state/log")).map_or(0, Iterator::count);
+    eventually("epochs are complete", || entries() >= 4);
+    eventually("it is stopped while it holds no lock", || {
+        (0..4).for_each(|stage| old.signal(stage, Signal::STOP));
+        let is_free = !holds_a_lock(&wild.dir);
+        if !is_free {
+            (0..4).for_each(|stage| old.signal(stage, Signal::CONT));
+        }
+        is_free
+    });
+    let mut new = Pipe::start(&wild.dir, &stages);
+    eventually("the new run has begun", || entries() >= 6 || new.has_ended());
+    (0..4).for_each(|stage| old.signal(stage, Signal::CONT));
+    let (of_new, of_old) = (new.wait(), old.wait());
+    assert_eq!(of_new, [0; 4], "{}", said(&wild.dir));
+    assert!(of_old.iter().all(|status| [65, 74, 75, 141].contains(status)), "{of_old:?} {}", said(&wild.dir));
+    assert_same(&wild.results(), &calm.results(), "after the old run");
+}
+
+#[test]
+fn a_pipe_of_other_stages_does_not_continue_a_checkpoint() {
+    let job = Job::new("pipe-shape", &OUTPUTS);
+    job.dir.write("a.jsonl", generated(&job.dir, 2_000));
+    let pipe = |line: &str| job.dir.shell(line);
+    let ingest = "evt-ingest -q --dlq null: --checkpoint state a.jsonl";
+    let window = "evt-window -q --size 1m --late null:";
+    pipe(&format!("{ingest} | {window} | evt-sink -q --to sqlite:m.db")).succeeds();
+    let said = pipe(&format!("{ingest} | evt-sink -q --to sqlite:e.db")).stderr();
+    let expected = "expected the stages 1-evt-ingest | 2-evt-window | 3-evt-sink, as in the checkpoint, found 1-evt-ingest | 2-evt-sink";
+    assert!(said.contains(expected), "{said}");
+    let said = pipe(&format!("{ingest} | {window} --to rows.jsonl")).stderr();
+    assert!(said.contains("found 1-evt-ingest | 2-evt-window"), "{said}");
+    pipe(&format!("{ingest} | {window} | evt-sink -q --to sqlite:m.db")).succeeds();
+    let said = pipe("evt-ingest -q --dlq null: --checkpoint other a.jsonl > frames.arrows").ends_with(2).stderr();
+    assert!(said.contains("expected a pipe to the next stage, found none"), "{said}");
+    assert!(!job.dir.path("other").exists());
+    let rule = "[[rule]]\nname = 'r'\naggregate = 'count(*)'\ncondition = 'gt'\nthreshold = 1\nwindow_seconds = 60\n";
+    job.dir.write("rules.toml", rule);
+    let said = pipe("evt-ingest -q --dlq null: --checkpoint other a.jsonl | evt-alert --rules rules.toml").stderr();
+    assert!(said.contains("expected a stream without a checkpoint"), "{said}");
+}

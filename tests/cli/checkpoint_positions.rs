@@ -1,0 +1,78 @@
+//! The table pipeline_checkpoints of databases: how far each file was read, in the transaction of the rows.
+
+use crate::checkpoint::{Job, cut, generated, ordered, run_with_kills};
+use crate::harness::{Dir, Draws};
+use crate::servers::{postgres, psql};
+use rusqlite::Connection;
+
+/// Returns the first column of the rows of a query.
+fn asked(dir: &Dir, sql: &str) -> Vec<String> {
+    let db = Connection::open(dir.path("m.db")).expect("a database");
+    let mut select = db.prepare(sql).expect("the tables");
+    select.query_map([], |row| row.get(0)).expect("rows").map(|row| row.expect("a text")).collect()
+}
+
+const POSITIONS: &str = r#"SELECT consumer_group || ' ' || topic || ' ' || "partition" || ' ' || "offset" || ' ' ||
+    coalesce(watermark, 'none') FROM pipeline_checkpoints ORDER BY topic"#;
+
+#[test]
+fn a_database_tells_how_far_each_file_was_read() {
+    let job = Job::new("positions", &["--pipeline", "shop", "--late", "null:", "--to", "sqlite:m.db"]);
+    job.dir.write("a.jsonl", ordered(0..5));
+    job.dir.write("b.jsonl", ordered(5..6));
+    job.run(&["-q", "a.jsonl"]).succeeds();
+    // 75 events, the last one at 00:04:56, and 3 s of --out-of-orderness.
+    assert_eq!(asked(&job.dir, POSITIONS), ["shop a.jsonl 0 76 2026-01-01T00:04:53.000000Z"]);
+    let times = "SELECT updated_at FROM pipeline_checkpoints WHERE topic = 'a.jsonl'";
+    let before = asked(&job.dir, times);
+    job.run(&["-q", "b.jsonl"]).succeeds();
+    let after = ["shop a.jsonl 0 76 2026-01-01T00:05:53.000000Z", "shop b.jsonl 0 16 2026-01-01T00:05:53.000000Z"];
+    assert_eq!(asked(&job.dir, POSITIONS), after);
+    assert_ne!(asked(&job.dir, times), before);
+    job.run(&["-q", "--at-end", "fire", "/dev/null"]).succeeds();
+    let closed = ["shop a.jsonl 0 76 2026-01-01T00:04:56.000000Z", "shop b.jsonl 0 16 2026-01-01T00:05:56.000000Z"];
+    assert_eq!(asked(&job.dir, POSITIONS), closed, "all windows have fired");
+    let epochs = "SELECT output || ' ' || run || ' ' || epoch FROM checkpoint_epochs";
+    let [epoch] = asked(&job.dir, epochs).try_into().expect("one output");
+    assert!(epoch.ends_with("/1-evt-window/to-0 5 1"), "{epoch}");
+}
+
+/// An epoch in which an output gets no rows moves the positions as well.
+#[test]
+fn positions_move_with_epochs_that_have_no_rows() {
+    let job = Job::new("positions-quiet", &["--pipeline", "shop", "--late", "null:", "--to", "sqlite:m.db"]);
+    job.dir.write("m.toml", "[[metric]]\nname = \"n\"\nsize = \"1d\"\n");
+    for (minutes, next) in [(5, 76), (9, 136)] {
+        job.dir.write("a.jsonl", ordered(0..minutes));
+        job.run(&["-q", "a.jsonl"]).succeeds();
+        let offsets = r#"SELECT "offset" || '' FROM pipeline_checkpoints"#;
+        assert_eq!(asked(&job.dir, offsets), [next.to_string()]);
+    }
+    assert_eq!(asked(&job.dir, "SELECT metric_id FROM aggregated_metrics"), [""; 0]);
+}
+
+#[test]
+fn positions_in_databases_are_right_although_runs_are_killed() {
+    let Some((postgres, server, schema)) = postgres() else { return };
+    let mut draws = Draws::new();
+    let flags = ["--pipeline", "shop", "--late", "null:", "--dlq", "null:", "--to", "sqlite:m.db", "--to", &postgres];
+    let job = Job::new("positions-kills", &flags);
+    let events = generated(&job.dir, 12_000);
+    cut(&job.dir, &events, &[("a.jsonl", 6_000), ("b.jsonl", 7_000)]);
+    let lines = |name: &str| job.dir.bytes(name).iter().filter(|byte| **byte == b'\n').count();
+    let (a, b) = (lines("a.jsonl"), lines("b.jsonl"));
+    let mut kills = 0;
+    for file in ["a.jsonl", "b.jsonl"] {
+        kills += run_with_kills(&job, &["-q", file], &mut draws, 5);
+    }
+    assert!(kills >= 2, "{draws}: only {kills} runs were killed");
+    let offsets = r#"SELECT topic || ' ' || "offset" FROM pipeline_checkpoints ORDER BY topic"#;
+    let expected = [format!("a.jsonl {}", a + 1), format!("b.jsonl {}", b + 1)];
+    assert_eq!(asked(&job.dir, offsets), expected, "{draws}");
+    assert_eq!(psql(&job.dir, &server, &schema, offsets), expected.map(|row| row + "\n").concat(), "{draws}");
+    let watermark = "SELECT max(watermark) FROM pipeline_checkpoints";
+    let text = "to_char(max(watermark) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+    let of_postgres = psql(&job.dir, &server, &schema, &watermark.replace("max(watermark)", text));
+    assert_eq!([of_postgres.trim()], *asked(&job.dir, watermark));
+    psql(&job.dir, &server, &schema, &format!("DROP SCHEMA {schema} CASCADE"));
+}

@@ -1,0 +1,136 @@
+//! `--checkpoint` with topics as inputs: positions, groups, and runs that are killed.
+
+use crate::broker::Bench;
+use crate::checkpoint::{Job, OUTPUTS, assert_same, generated};
+use crate::harness::{Draws, ended, eventually};
+use crate::kafka::record;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Outputs and an emit mode whose rows do not depend on the batches in which a topic is read.
+fn flags() -> Vec<&'static str> {
+    [&OUTPUTS[..], &["--emit", "final"]].concat()
+}
+
+/// Sends each line to one of three partitions.
+fn produce<'a>(bench: &Bench, topic: &'a str, lines: impl Iterator<Item = (usize, &'a str)>) {
+    bench.produce(lines.map(|(number, line)| record(topic, number as i32 % 3, line)));
+}
+
+/// Kills runs over an endless topic at positions that the seed determines, while `more` adds to the topic.
+fn read_with_kills(job: &Job, uri: &str, draws: &mut Draws, mut more: impl FnMut()) -> u32 {
+    let mut kills = 0;
+    for turn in 0..8 {
+        let mut run = job.start(&["-q", "--checkpoint-every", "20ms", uri]);
+        let entries = || std::fs::read_dir(job.dir.path("state/log")).map_or(0, Iterator::count);
+        let before = entries();
+        let (epochs, mut polls) = (draws.below(4) as usize, draws.below(60));
+        eventually("it completes some epochs", || {
+            let has_all = entries() > before + epochs;
+            polls = if has_all { polls.saturating_sub(1) } else { polls };
+            has_all && polls == 0
+        });
+        run.kill().expect("killed");
+        kills += u32::from(ended("the killed run", &mut run) == 137);
+        if turn == 3 {
+            more();
+        }
+    }
+    kills
+}
+
+fn is_counted_once(name: &str, format: &str) {
+    let Some(bench) = Bench::new(name) else { return };
+    let mut draws = Draws::new();
+    let topic = bench.topic("in", 3, &[]);
+    let (calm, wild) = (Job::new(&format!("{name}-calm"), &flags()), Job::new(&format!("{name}-wild"), &flags()));
+    let events = generated(&calm.dir, 20_000);
+    let text = String::from_utf8_lossy(&events).into_owned();
+    let lines: Vec<(usize, &str)> = text.lines().enumerate().collect();
+    let add = |lines: &[(usize, &str)]| match format {
+        "" => produce(&bench, &topic, lines.iter().copied()),
+        _ => {
+            let part: Vec<&str> = lines.iter().map(|(_, line)| *line).collect();
+            bench.dir.write("part.jsonl", part.join("\n") + "\n");
+            let to = bench.uri(&topic, format);
+            bench.dir.run("evt-ingest", &["-q", "part.jsonl", "--dlq", "null:", "--to", &to]);
+        }
+    };
+    let (first, second) = lines.split_at(12_000);
+    add(first);
+    let from = |job: &str, options: &str| {
+        let format = if format.is_empty() { "" } else { "&format=frames" };
+        bench.uri(&topic, &format!("?group={}-{job}{format}{options}", bench.prefix))
+    };
+    let kills = read_with_kills(&wild, &from("wild", ""), &mut draws, || add(second));
+    wild.run(&["-q", "--at-end", "fire", &from("wild", "&end=latest")]).succeeds();
+    calm.run(&["-q", "--at-end", "fire", &from("calm", "&end=latest")]).succeeds();
+    assert!(kills >= 4, "{draws}: {kills} kills");
+    let expected = calm.results();
+    assert!(expected["m.db"].len() > 500 && expected["late.jsonl"].len() > 20, "{draws}");
+    assert_eq!(expected["dead.jsonl"].len() > 50, format.is_empty());
+    assert_same(&wild.results(), &expected, &draws.to_string());
+}
+
+#[test]
+fn records_of_a_topic_are_counted_once_although_runs_are_killed() {
+    is_counted_once("ckpt-records", "");
+}
+
+#[test]
+fn frames_of_a_topic_are_counted_once_although_runs_are_killed() {
+    is_counted_once("ckpt-frames", "?format=frames");
+}
+
+/// A job of cron over a topic: each run reads up to the present end. The group gets the positions of complete epochs.
+#[test]
+fn a_run_over_a_topic_continues_where_the_last_one_ended() {
+    let Some(bench) = Bench::new("ckpt-continues") else { return };
+    let topic = bench.topic("in", 3, &[]);
+    let group = format!("{}-g", bench.prefix);
+    let (calm, job) = (Job::new("topic-calm", &flags()), Job::new("topic-parts", &flags()));
+    let text = String::from_utf8_lossy(&generated(&calm.dir, 6_000)).into_owned();
+    let lines: Vec<(usize, &str)> = text.lines().enumerate().collect();
+    let from = bench.uri(&topic, &format!("?group={group}&end=latest"));
+    let mut read = 0;
+    for part in [&lines[..1_000], &lines[1_000..1_000], &lines[1_000..4_000], &lines[4_000..]] {
+        produce(&bench, &topic, part.iter().copied());
+        let said = job.run(&[&from]).succeeds().stderr();
+        assert!(said.contains(&format!("evt-window: in {} ", part.len())), "{said}");
+        assert!(said.contains("held in the checkpoint") && !said.contains("commits nothing"), "{said}");
+        read += part.len() as i64;
+        let committed: i64 = bench.committed(&group, &topic, 3).iter().filter_map(|(offset, _)| *offset).sum();
+        assert_eq!(committed, read, "the group has the positions of the last epoch");
+    }
+    let shown = job.dir.run("evt-view", &["state"]).succeeds().text();
+    assert!(shown.contains(&format!("{topic}/2: read up to offset {}, stream time 20", lines.len() / 3)), "{shown}");
+    job.run(&["-q", "--at-end", "fire", &from]).succeeds();
+    calm.run(&["-q", "--at-end", "fire", &bench.uri(&topic, "?end=latest")]).succeeds();
+    assert_same(&job.results(), &calm.results(), "in parts");
+    let twice = job.run(&[&from, &bench.uri(&topic, "?end=latest")]).ends_with(2).stderr();
+    assert!(twice.contains("expected each topic once"), "{twice}");
+}
+
+#[test]
+fn a_run_that_is_stopped_fires_no_window_early() {
+    let Some(bench) = Bench::new("ckpt-stopped") else { return };
+    let topic = bench.topic("in", 3, &[]);
+    let (calm, job) = (Job::new("stop-calm", &flags()), Job::new("stop-parts", &flags()));
+    let text = String::from_utf8_lossy(&generated(&calm.dir, 9_000)).into_owned();
+    let lines: Vec<(usize, &str)> = text.lines().enumerate().collect();
+    for part in lines.chunks(3_000) {
+        produce(&bench, &topic, part.iter().copied());
+        let mut run = job.start(&["-q", "--checkpoint-every", "50ms", &bench.uri(&topic, "")]);
+        let shown = || job.dir.run("evt-view", &["state"]).text();
+        let last = part[part.len() - 1].0 / 3 + 1;
+        let is_read = |shown: &str| {
+            (0..3).all(|partition| shown.contains(&format!("{topic}/{partition}: read up to offset {last},")))
+        };
+        eventually("all records are in an epoch", || is_read(&shown()));
+        kill_process(Pid::from_child(&run), Signal::TERM).expect("stopped");
+        assert_eq!(ended("the stopped run", &mut run), 143);
+    }
+    let from = bench.uri(&topic, "?end=latest");
+    job.run(&["-q", "--at-end", "fire", &from]).succeeds();
+    calm.run(&["-q", "--at-end", "fire", &from]).succeeds();
+    assert_same(&job.results(), &calm.results(), "stopped");
+}

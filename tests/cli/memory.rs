@@ -1,0 +1,187 @@
+//! `--memory`: state in files has the results of state in memory.
+
+use crate::harness::{Dir, Draws, Run, data, ended, eventually};
+use serde_json::Value;
+use std::io::Read;
+use std::process::Stdio;
+
+const METRICS: &str = r#"
+[defaults]
+by = ["user_id"]
+[[metric]]
+name = "events"
+size = "30m"
+slide = "10m"
+lateness = "5m"
+[[metric]]
+name = "pages"
+aggregate = "approx_distinct(page)"
+size = "1h"
+[[metric]]
+name = "spent"
+aggregate = "sum(amount)"
+size = "1h"
+where = "event_type = 'purchase'"
+[[metric]]
+name = "visits"
+gap = "20m"
+lateness = "1m"
+[[metric]]
+name = "all"
+by = []
+size = "10m"
+"#;
+
+const BOUND: [&str; 2] = ["--memory", "8MiB"];
+const FIXED: [&str; 5] = ["-q", "-m", "m.toml", "--out-of-orderness", "30s"];
+
+/// Events of many users, a few late ones among them.
+fn generated(dir: &Dir, events: &str) -> Vec<u8> {
+    let faults = ["--users", "40000", "--skew", "0", "--rate", "20", "--late", "0.01", "--late-by", "2m", "-q"];
+    dir.run("evt-gen", &[&["--events", events, "--seed", "11"], &faults[..]].concat()).succeeds().stdout().to_vec()
+}
+
+/// The last row of each window, sorted.
+fn results(dir: &Dir, name: &str) -> Vec<String> {
+    let mut rows = std::collections::BTreeMap::new();
+    for row in dir.rows(name) {
+        let key = ["metric_name", "window_start", "window_end", "dimensions"].map(|column| row[column].to_string());
+        if row["retracted"] == Value::Bool(true) {
+            rows.remove(&key);
+        } else {
+            rows.insert(key, format!("{} {}", row["value"], row["rows"]));
+        }
+    }
+    rows.into_iter().map(|(key, value)| format!("{} {value}", key.join(" "))).collect()
+}
+
+#[track_caller]
+fn assert_same(found: &[String], expected: &[String]) {
+    let difference = found.iter().zip(expected).find(|(found, expected)| found != expected);
+    assert!(found == expected, "{} rows, expected {}: {difference:?}", found.len(), expected.len());
+}
+
+fn written(dir: &Dir, stats: &str) -> u64 {
+    let stats: Value = serde_json::from_slice(&dir.bytes(stats)).expect("JSON");
+    stats["state_written"].as_u64().unwrap_or_else(|| panic!("{stats}"))
+}
+
+fn run(dir: &Dir, more: &[&str]) -> Run {
+    dir.run("evt-window", &[&FIXED[..], more].concat())
+}
+
+#[test]
+fn windows_and_sessions_beyond_the_bound_have_the_rows_of_those_in_memory() {
+    let dir = Dir::new("memory");
+    dir.write("m.toml", METRICS);
+    dir.write("in.jsonl", generated(&dir, "90000"));
+    for emit in ["panes", "final"] {
+        let input = ["in.jsonl", "--emit", emit, "--late"];
+        run(&dir, &[&input[..], &["late-memory.jsonl", "--to", "memory.jsonl"]].concat()).succeeds();
+        let files = ["late-files.jsonl", "--to", "files.jsonl", "--stats", "stats.json"];
+        run(&dir, &[&input[..], &files, &BOUND].concat()).succeeds();
+        assert!(written(&dir, "stats.json") > 4 << 20, "{} bytes", written(&dir, "stats.json"));
+        let expected = results(&dir, "memory.jsonl");
+        assert!(expected.len() > 50_000, "{emit}: {} rows", expected.len());
+        assert_same(&results(&dir, "files.jsonl"), &expected);
+        let late = |name| dir.rows(name).into_iter().map(|row| row["event_id"].to_string()).collect::<Vec<_>>();
+        assert!(late("late-memory.jsonl").len() > 100);
+        assert_same(&late("late-files.jsonl"), &late("late-memory.jsonl"));
+        for name in ["memory.jsonl", "files.jsonl", "late-memory.jsonl", "late-files.jsonl"] {
+            std::fs::remove_file(dir.path(name)).expect("removed");
+        }
+    }
+}
+
+#[test]
+fn git_changes_by_commit_beyond_the_bound_have_the_rows_of_those_in_memory() {
+    let Some(changes) = data("events/git-changes.jsonl.gz") else { return };
+    let dir = Dir::new("memory-changes");
+    let mut text = String::new();
+    let file = std::fs::File::open(changes).expect("the data is complete");
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("gzip");
+    let end = text.match_indices('\n').nth(300_000).map_or(text.len(), |(at, _)| at + 1);
+    dir.write("in.jsonl", &text[..end]);
+    dir.write(
+        "m.toml",
+        "[defaults]\nby=['repo','commit']\n[[metric]]\nname='year'\nsize='365d'\n[[metric]]\nname='authors'\n\
+         aggregate='approx_distinct(author)'\nsize='365d'\n[[metric]]\nname='work'\ngap='30d'",
+    );
+    let flags = "in.jsonl --time arrival_ts --time-unit s --set source=git --set event_type=change --late null:";
+    let flags: Vec<&str> = flags.split(' ').collect();
+    let run = |more: &[&str]| {
+        dir.run("evt-window", &[&["-q", "-m", "m.toml", "--out-of-orderness", "all"], &flags[..], more].concat())
+    };
+    run(&["--to", "memory.jsonl"]).succeeds();
+    run(&[&["--to", "files.jsonl", "--stats", "stats.json"], &BOUND[..]].concat()).succeeds();
+    assert!(written(&dir, "stats.json") > 1 << 20);
+    let expected = results(&dir, "memory.jsonl");
+    assert!(expected.len() > 20_000, "{} rows", expected.len());
+    assert_same(&results(&dir, "files.jsonl"), &expected);
+}
+
+#[test]
+fn jobs_with_state_in_files_continue_and_survive_kills() {
+    let (calm, wild) = (Dir::new("memory-calm"), Dir::new("memory-wild"));
+    let events = generated(&calm, "60000");
+    let middle = memchr::memchr_iter(b'\n', &events).nth(29_999).expect("a line") + 1;
+    for dir in [&calm, &wild] {
+        dir.write("m.toml", METRICS);
+        dir.write("a.jsonl", &events[..middle]);
+        dir.write("b.jsonl", &events[middle..]);
+    }
+    let mut draws = Draws::new();
+    let mut kills = 0;
+    let fixed = ["--late", "late.jsonl", "--to", "rows.jsonl", "--checkpoint", "state"];
+    for (file, at_end) in [("a.jsonl", "hold"), ("b.jsonl", "hold"), ("/dev/null", "fire")] {
+        let args = [&fixed[..], &["--at-end", at_end, file]].concat();
+        run(&calm, &args).succeeds();
+        let args = [&args[..], &BOUND].concat();
+        for _ in 0..4 {
+            let often = [&FIXED[..], &args, &["--checkpoint-every", "50ms"]].concat();
+            let mut child = wild.command("evt-window", &often).stdin(Stdio::null()).spawn().expect("it starts");
+            let mut polls = draws.below(400);
+            eventually("the run is killed or has ended", || {
+                polls = polls.saturating_sub(1);
+                polls == 0 || child.try_wait().expect("a child").is_some()
+            });
+            child.kill().expect("killed");
+            kills += u32::from(ended("the killed run", &mut child) == 137);
+        }
+        run(&wild, &args).succeeds();
+        let names = |dir: &str| std::fs::read_dir(wild.path(dir)).map_or(0, Iterator::count);
+        let epochs = std::fs::read_dir(wild.path("state/epochs")).expect("epochs").count();
+        println!("{file}: {} files of state, {epochs} epochs", names("state/state"));
+    }
+    assert!(kills >= 3, "{draws}: only {kills} runs were killed");
+    let expected = results(&calm, "rows.jsonl");
+    assert!(expected.len() > 50_000, "{} rows", expected.len());
+    assert_same(&results(&wild, "rows.jsonl"), &expected);
+}
+
+#[test]
+fn a_directory_for_temporary_files_that_is_missing_is_exit_status_74() {
+    let dir = Dir::new("memory-missing");
+    dir.write("m.toml", METRICS);
+    dir.write("in.jsonl", generated(&dir, "60000"));
+    let args = [&FIXED[..], &["in.jsonl", "--late", "null:", "--to", "rows.jsonl"], &BOUND].concat();
+    let run = Run::of(dir.command("evt-window", &args).env("TMPDIR", dir.path("none")));
+    assert!(run.stderr().contains("TMPDIR"), "{run}");
+    run.ends_with(74);
+}
+
+#[test]
+fn state_in_files_restores_only_with_a_bound_and_its_metrics() {
+    let dir = Dir::new("memory-changed");
+    dir.write("m.toml", METRICS);
+    dir.write("in.jsonl", generated(&dir, "60000"));
+    let job = ["--late", "null:", "--to", "rows.jsonl", "--checkpoint", "state"];
+    run(&dir, &[&job[..], &["in.jsonl"], &BOUND].concat()).succeeds();
+    let without = run(&dir, &[&job[..], &["/dev/null"]].concat());
+    assert!(without.stderr().contains("expected --memory"), "{without}");
+    without.ends_with(78);
+    dir.write("m.toml", METRICS.replace("approx_distinct(page)", "count(*)").replace("gap = \"20m\"", "gap = \"21m\""));
+    let changed = run(&dir, &[&job[..], &["/dev/null"], &BOUND].concat());
+    assert!(changed.stderr().contains("whose state is in files"), "{changed}");
+    changed.ends_with(78);
+}
