@@ -417,12 +417,10 @@ impl Reader {
 }
 
 /// Whether the value at `start` of the field of a column is an object or an array that is no value of the column: it is a property.
+/// Under `properties` no other value than an object makes sense, so an array there remains a fault.
 #[inline(always)]
 fn is_nested(bytes: &[u8], start: usize, column: u32) -> bool {
-    match at(bytes, start) {
-        b'{' => column != column::PROPERTIES as u32,
-        byte => byte == b'[',
-    }
+    matches!(at(bytes, start), b'{' | b'[') && column != column::PROPERTIES as u32
 }
 
 /// Records that a property has the name of a column. Called only for keys that were not predicted.

@@ -5,7 +5,7 @@
 //! ```
 
 use super::file::Plain;
-use super::once::{BatchId, OnceFile};
+use super::file::once::{BatchId, OnceFile};
 use super::report::OutputReport;
 use crate::checkpoint::directory::CheckpointDir;
 use crate::checkpoint::log::EpochPart;

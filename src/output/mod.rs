@@ -15,12 +15,10 @@
 
 pub mod dead_letters;
 pub mod epochs;
-mod file;
+pub mod file;
 pub mod identity;
 mod narrow;
-pub mod once;
 mod open;
-mod pack;
 mod plan;
 mod report;
 mod spec;

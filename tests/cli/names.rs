@@ -263,7 +263,7 @@ fn metric_rows_that_another_program_spelled_anew_are_the_rows_they_were() {
 
 /// Records of other programs whose fields have names of columns, but other values.
 const OTHERS: &str = r#"{"t":"2026-01-01","user_id":17,"event_id":42,"source":{"ip":"10.0.0.1"},"event_type":["a"]}
-{"t":"2026-01-01","user_id":18.50,"event_id":-1,"server_timestamp":{"$date":"2026-01-01"},"properties":[1,2]}
+{"t":"2026-01-01","user_id":18.50,"event_id":-1,"server_timestamp":{"$date":"2026-01-01"}}
 "#;
 
 #[test]
@@ -281,7 +281,7 @@ fn numbers_are_ids_and_nested_values_under_a_name_of_a_column_are_properties() {
         assert_eq!(rows[0]["event_type"], "event", "{tool}");
         let wanted: Vec<Value> = vec![
             json!({"t": "2026-01-01", "event_id": 42, "source": {"ip": "10.0.0.1"}, "event_type": ["a"]}),
-            json!({"t": "2026-01-01", "event_id": -1, "server_timestamp": {"$date": "2026-01-01"}, "properties": [1, 2]}),
+            json!({"t": "2026-01-01", "event_id": -1, "server_timestamp": {"$date": "2026-01-01"}}),
         ];
         assert_eq!(rows.iter().map(|row| row["properties"].clone()).collect::<Vec<_>>(), wanted, "{tool}");
     }

@@ -417,7 +417,7 @@ fn letters_are_replayed_into_a_topic_once() {
 fn a_replayed_record_has_the_key_the_headers_and_the_time_of_its_record() {
     let Some(bench) = Bench::new("replay-record") else { return };
     let (raw, dead, again) = (bench.topic("raw", 1, &[]), bench.topic("dead", 1, &[]), bench.topic("again", 2, &[]));
-    let value = br#"{"event_type":"order","source":"shop","user_id":7}"#;
+    let value = br#"{"event_type":"order","source":"shop","user_id":true}"#;
     let headers =
         rdkafka::message::OwnedHeaders::new().insert(rdkafka::message::Header { key: "trace", value: Some("t-1") });
     let record = rdkafka::producer::BaseRecord::to(&raw).key(b"key".as_slice()).payload(value.as_slice());
@@ -441,7 +441,7 @@ fn a_replayed_record_has_the_key_the_headers_and_the_time_of_its_record() {
     assert_eq!(records[0].headers, [("trace".to_owned(), Some(b"t-1".to_vec()))]);
     let row: Value = serde_json::from_slice(records[0].value.as_deref().expect("a value")).expect("JSON");
     assert_eq!(row["server_timestamp"], "2026-01-01T02:00:00.123000Z");
-    assert_eq!(row["user_id"], "7");
+    assert_eq!(row["user_id"], "true");
     let letters = dir.shell(&format!("evt-view '{dead}' --rows -q -o jsonl")).succeeds().rows();
     assert_eq!(row["event_id"], letters[0]["letter_id"], "a record without an id gets that of its letter");
     // The letters of a topic are known again.

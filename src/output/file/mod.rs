@@ -1,8 +1,8 @@
 //! Bytes to standard output, to a file that is appended to, or to `NAME.part`, which is renamed at the end.
 //!
-//! Writers lock a file with `flock`: for one batch if they append, for the whole run if they write a part.
+//! Writers lock a file with `flock`: for one batch if they append, for the whole run if they write a part. `once.rs` appends the
+//! batches of a ledger, each exactly once; `pack.rs` compresses files by their names.
 
-use super::pack::{Packer, is_packed};
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
@@ -19,6 +19,11 @@ use std::io::{IoSlice, Write};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub mod once;
+mod pack;
+
+use pack::{Packer, is_packed};
 
 /// Interval between two attempts to open a FIFO that has no reader.
 const TRY_EVERY: Duration = Duration::from_millis(100);

@@ -6,7 +6,7 @@
 //! the batches; an intent of another ledger is finished too, and left for its ledger to close. A checkpoint is a ledger whose
 //! batches are the pieces of its epochs; it keeps the intent of its last batch, without bytes, to know what it has appended.
 
-use super::file::{is_same, whole_lines};
+use super::{is_same, whole_lines};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::scan::is_json;
 use crate::store::disk::{Disk, DiskFile};
