@@ -1,4 +1,7 @@
-//! Compiles the few lines of C that run before Rust's runtime, into every binary.
+//! Compiles the few lines of C that run before Rust's runtime, into every binary; and finds the commit for `--version`.
+
+use std::path::Path;
+use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=src/bin/before_main.c");
@@ -6,4 +9,28 @@ fn main() {
     for object in cc::Build::new().file("src/bin/before_main.c").compile_intermediates() {
         println!("cargo:rustc-link-arg-bins={}", object.display());
     }
+    let commit = commit().map_or_else(String::new, |commit| format!(" ({commit})"));
+    println!("cargo:rustc-env=EVT_VERSION={}{commit}", env!("CARGO_PKG_VERSION"));
+}
+
+/// The abbreviated hash and the date of the commit; `None` without git or outside a checkout of evt.
+fn commit() -> Option<String> {
+    // A copy of the sources may lie in the checkout of another project.
+    let root = git(&["rev-parse", "--show-toplevel"])?;
+    if Path::new(&root).canonicalize().ok()? != Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().ok()? {
+        return None;
+    }
+    // The log of HEAD changes with every commit and checkout; HEAD itself only with a checkout. Cargo would rerun this for ever
+    // if the file did not exist.
+    let paths = ["logs/HEAD", "HEAD"].into_iter().filter_map(|name| git(&["rev-parse", "--git-path", name]));
+    let watched = paths.map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).find(|path| path.exists())?;
+    println!("cargo:rerun-if-changed={}", watched.display());
+    git(&["log", "-1", "--format=%h %cs"])
+}
+
+/// The output of git in the directory of the sources; `None` if it fails.
+fn git(args: &[&str]) -> Option<String> {
+    let run = Command::new("git").args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
+    let text = String::from_utf8(run.stdout).ok().filter(|_| run.status.success())?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }

@@ -10,6 +10,8 @@ use std::rc::Rc;
 pub trait Tool: Parser {
     /// The tool's name, `evt-…`.
     const NAME: &'static str;
+    /// The flags that `-h` and the SYNOPSIS of the man page show, by their long names; `--help` shows all.
+    const USUAL_FLAGS: &'static [&'static str];
     /// EXAMPLES of the man page; each line is tested.
     const EXAMPLES: &'static [(&'static str, &'static str)];
     /// Its systemd unit, if it runs as a service.
@@ -53,6 +55,8 @@ pub struct Unit {
 pub struct ToolRow {
     /// The tool's name, `evt-…`.
     pub name: &'static str,
+    /// The flags that `-h` and the SYNOPSIS show, by their long names.
+    pub usual_flags: &'static [&'static str],
     /// EXAMPLES of the man page.
     pub examples: &'static [(&'static str, &'static str)],
     /// Its systemd unit, if it runs as a service.
@@ -64,17 +68,26 @@ pub struct ToolRow {
 impl ToolRow {
     /// Makes the row of a tool.
     pub const fn of<T: Tool>() -> Self {
-        Self { name: T::NAME, examples: T::EXAMPLES, unit: T::UNIT, command: command::<T> }
+        Self { name: T::NAME, usual_flags: T::USUAL_FLAGS, examples: T::EXAMPLES, unit: T::UNIT, command: command::<T> }
     }
 }
 
-/// Returns the command of a tool, every flag with its environment variable; a flag overrides `EVT_FLAG`.
+/// Returns the command of a tool, every flag with its environment variable; a flag overrides `EVT_FLAG`. `-h` shows the flags that
+/// are most used.
 pub fn command<T: Tool>() -> Command {
     let with_variable = |arg: Arg| match arg.get_long().map(variable) {
         Some(variable) => arg.env(variable).hide_env(true),
         None => arg,
     };
-    let command = T::command().name(T::NAME).bin_name(T::NAME).version(env!("CARGO_PKG_VERSION"));
+    let is_usual = |arg: &Arg| arg.get_long().is_none_or(|long| T::USUAL_FLAGS.contains(&long));
+    let with_place = |arg: Arg| match is_usual(&arg) {
+        true => arg,
+        false => arg.hide_short_help(true),
+    };
+    let command = T::command().name(T::NAME).bin_name(T::NAME).version(VERSION).long_version(long_version());
+    let command = command
+        .after_help(format!("--help shows all flags; man {} has examples.", T::NAME))
+        .after_long_help(format!("man {} has examples.", T::NAME));
     // Such flags may precede or follow the subcommand.
     let has_actions = command.has_subcommands();
     let is_of_actions = |long: &str| T::ACTION_FLAGS.is_none_or(|flags| flags.contains(&long));
@@ -82,7 +95,17 @@ pub fn command<T: Tool>() -> Command {
         true => arg.global(true),
         false => arg,
     };
-    command.mut_args(|arg| everywhere(with_variable(arg))).mut_subcommands(|action| action.mut_args(with_variable))
+    command
+        .mut_args(|arg| with_place(everywhere(with_variable(arg))))
+        .mut_subcommands(|action| action.mut_args(with_variable))
+}
+
+/// The version, with the commit if git knew it when evt was built (`build.rs`).
+const VERSION: &str = env!("EVT_VERSION");
+
+/// The version, and that of the data that results depend on.
+fn long_version() -> String {
+    format!("{VERSION}\ntime zone database {}", chrono_tz::IANA_TZDB_VERSION)
 }
 
 /// Returns the environment variable of a flag.

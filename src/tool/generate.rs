@@ -96,6 +96,8 @@ pub struct Args {
 
 impl Tool for Args {
     const NAME: &'static str = "evt-gen";
+    const USUAL_FLAGS: &'static [&'static str] =
+        &["events", "seed", "rate", "partitions", "late", "duplicates", "malformed", "truth", "quiet"];
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("Generate a thousand clean events.", "evt-gen --events 1k --seed 7 > events.jsonl"),
         (

@@ -43,6 +43,27 @@ pub struct Args {
 
 impl Tool for Args {
     const NAME: &'static str = "evt-ingest";
+    const USUAL_FLAGS: &'static [&'static str] = &[
+        "input-format",
+        "where",
+        "follow",
+        "field",
+        "set",
+        "time",
+        "time-unit",
+        "time-format",
+        "time-zone",
+        "max-future",
+        "to",
+        "output-format",
+        "dlq",
+        "tokens",
+        "anonymous",
+        "spool",
+        "checkpoint",
+        "quiet",
+        "check",
+    ];
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Count requests per hour and status in an access log.",

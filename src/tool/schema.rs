@@ -87,6 +87,7 @@ fn parse_level(text: &str) -> Result<Level, String> {
 
 impl Tool for Args {
     const NAME: &'static str = "evt-schema";
+    const USUAL_FLAGS: &'static [&'static str] = &["quiet", "config"];
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("Check compatibility with another schema.", "evt-schema check new.avsc --against old.avsc --level FULL"),
         ("Register it.", "evt-schema register new.avsc --subject click --schemas schemas"),

@@ -32,6 +32,8 @@ pub struct Args {
 
 impl Tool for Args {
     const NAME: &'static str = "evt-sink";
+    const USUAL_FLAGS: &'static [&'static str] =
+        &["to", "output-format", "ttl", "list", "dlq", "input-format", "kind", "time", "quiet", "check"];
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Write metrics to a database and a lake.",

@@ -35,6 +35,19 @@ pub struct Args {
 
 impl Tool for Args {
     const NAME: &'static str = "evt-validate";
+    const USUAL_FLAGS: &'static [&'static str] = &[
+        "schemas",
+        "subject",
+        "dedup",
+        "duplicates",
+        "to",
+        "output-format",
+        "dlq",
+        "report",
+        "input-format",
+        "time",
+        "quiet",
+    ];
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Write invalid events to a file.",

@@ -109,6 +109,23 @@ struct ShowArgs {
 
 impl Tool for Args {
     const NAME: &'static str = "evt-view";
+    const USUAL_FLAGS: &'static [&'static str] = &[
+        "follow",
+        "input-format",
+        "where",
+        "since",
+        "until",
+        "last",
+        "head",
+        "tail",
+        "columns",
+        "describe",
+        "summary",
+        "time",
+        "to",
+        "output-format",
+        "quiet",
+    ];
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("Show the first events of a file.", "evt-view events.jsonl --head 5"),
         ("Describe a file: counts, rates, disorder, nulls.", "evt-view events.jsonl --describe"),

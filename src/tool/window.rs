@@ -197,6 +197,25 @@ fn is_regular(file: impl AsFd) -> bool {
 
 impl Tool for Args {
     const NAME: &'static str = "evt-window";
+    const USUAL_FLAGS: &'static [&'static str] = &[
+        "metrics",
+        "agg",
+        "by",
+        "where",
+        "size",
+        "slide",
+        "gap",
+        "lateness",
+        "out-of-orderness",
+        "emit",
+        "late",
+        "to",
+        "output-format",
+        "input-format",
+        "checkpoint",
+        "time",
+        "quiet",
+    ];
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Count events per minute by type, with no late events.",

@@ -54,6 +54,7 @@ mod names;
 mod notify;
 mod oracle;
 mod outputs;
+mod package;
 mod pipe;
 mod questions;
 mod raw;

@@ -7,7 +7,9 @@
 use crate::harness::{Dir, ROOT};
 use evt::cli::ToolRow;
 use evt::tool;
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
 /// Exit statuses with their meaning, as in evt(7).
 const STATUSES: [(u8, &str); 9] = [
@@ -52,10 +54,10 @@ fn roff(text: &str) -> String {
     }
 }
 
-/// The SYNOPSIS of a tool that states its usage itself: one line for each form.
-fn synopsis(command: &clap::Command) -> Option<String> {
+/// The SYNOPSIS of a tool: the forms that it states itself, or its usual flags with their values.
+fn synopsis(tool: &ToolRow, command: &clap::Command) -> String {
     let usage = command.clone().render_usage().to_string();
-    let forms: Vec<&str> = usage.strip_prefix("Usage: ")?.lines().map(str::trim).collect();
+    let forms: Vec<&str> = usage.strip_prefix("Usage: ").expect("a usage").lines().map(str::trim).collect();
     let form = |form: &&str| {
         let words = form.split(' ').map(|word| match word.starts_with(['<', '[']) {
             true => roff(word),
@@ -63,8 +65,21 @@ fn synopsis(command: &clap::Command) -> Option<String> {
         });
         words.collect::<Vec<_>>().join(" ")
     };
-    let forms: Vec<String> = forms.iter().map(form).collect();
-    (forms.len() > 1).then(|| format!(".SH SYNOPSIS\n{}\n", forms.join("\n.br\n")))
+    if forms.len() > 1 {
+        let forms: Vec<String> = forms.iter().map(form).collect();
+        return format!(".SH SYNOPSIS\n{}\n", forms.join("\n.br\n"));
+    }
+    let usual = tool.usual_flags.iter().map(|long| {
+        let found = command.get_arguments().find(|arg| arg.get_long() == Some(long));
+        let arg = found.unwrap_or_else(|| panic!("{}: USUAL_FLAGS names --{long}, which does not exist", tool.name));
+        let flag = arg.get_short().map_or_else(|| format!("--{long}"), |short| format!("-{short}"));
+        let value = arg.get_value_names().filter(|_| arg.get_action().takes_values());
+        let value = value.map_or_else(String::new, |names| format!(" \\fI{}\\fR", roff(names[0].as_str())));
+        format!("[\\fB{}\\fR{value}]", roff(&flag))
+    });
+    let rest = forms[0].strip_prefix(tool.name).expect("the name of the tool").trim_start().to_owned();
+    let rest = rest.replace("[OPTIONS]", "[\\fIOPTION\\fR]...");
+    format!(".SH SYNOPSIS\n\\fB{}\\fR {} {rest}\n", roff(tool.name), usual.collect::<Vec<_>>().join(" "))
 }
 
 fn render(tool: &ToolRow) -> String {
@@ -72,10 +87,7 @@ fn render(tool: &ToolRow) -> String {
     let man = clap_mangen::Man::new(command.clone());
     let mut out = vec![];
     man.render_name_section(&mut out).expect("a vector takes it");
-    match synopsis(&command) {
-        Some(synopsis) => out.extend(synopsis.into_bytes()),
-        None => man.render_synopsis_section(&mut out).expect("a vector takes it"),
-    }
+    out.extend(synopsis(tool, &command).into_bytes());
     let mut text = format!(
         ".TH {} 1 \"\" \"evt {}\" \"evt manual\"\n{}",
         tool.name,
@@ -172,7 +184,39 @@ fn every_flag_of_help_stands_in_the_page_and_every_page_has_its_sections() {
         for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"] {
             assert!(text.contains(&format!(".SH {section}\n")), "{name}: no {section}");
         }
-        assert!(dir.run(name, &["--version"]).succeeds().text().contains(env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn short_help_shows_the_usual_flags_and_long_help_shows_all() {
+    let dir = Dir::new("short_help");
+    let flag = regex::Regex::new(r"(?m)^  (?:-., |    )--([a-z][a-z-]+)").expect("a pattern");
+    let flags = |text: &str| flag.captures_iter(text).map(|found| found[1].to_owned()).collect::<BTreeSet<_>>();
+    for tool in tool::ALL {
+        let name = tool.name;
+        let (short, long) = (dir.run(name, &["-h"]).succeeds().text(), dir.run(name, &["--help"]).succeeds().text());
+        let usual = tool.usual_flags.iter().copied().chain(["help", "version"]).map(str::to_owned).collect();
+        assert_eq!(flags(&short), usual, "{name}");
+        let command = (tool.command)();
+        let all = command.get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned));
+        assert_eq!(flags(&long), all.chain(["help".to_owned(), "version".to_owned()]).collect(), "{name}");
+        assert!(short.lines().count() <= 60, "{name}: -h does not fit on a screen:\n{short}");
+        assert!(short.contains(&format!("--help shows all flags; man {name} has examples.")), "{short}");
+    }
+}
+
+#[test]
+fn the_version_names_the_commit_and_the_time_zone_database() {
+    let dir = Dir::new("version");
+    let commit = Command::new("git").args(["log", "-1", "--format= (%h %cs)"]).current_dir(ROOT).output();
+    let commit = commit.ok().filter(|run| run.status.success()).map(|run| String::from_utf8(run.stdout).expect("text"));
+    let commit = commit.unwrap_or_default();
+    for tool in tool::ALL {
+        let version = format!("{} {}{}", tool.name, env!("CARGO_PKG_VERSION"), commit.trim_end());
+        assert_eq!(dir.run(tool.name, &["-V"]).succeeds().text().trim_end(), version);
+        let long = dir.run(tool.name, &["--version"]).succeeds().text();
+        let zones = format!("time zone database {}", chrono_tz::IANA_TZDB_VERSION);
+        assert_eq!(long.lines().collect::<Vec<_>>(), [version, zones]);
     }
 }
 

@@ -108,6 +108,21 @@ const FORMATS: DefaultFormats = DefaultFormats { pipe: &jsonl::FORMAT, terminal:
 
 impl Tool for Args {
     const NAME: &'static str = "evt-alert";
+    const USUAL_FLAGS: &'static [&'static str] = &[
+        "rules",
+        "metrics",
+        "refresh",
+        "state",
+        "once",
+        "notify",
+        "time",
+        "to",
+        "output-format",
+        "dlq",
+        "input-format",
+        "quiet",
+        "check",
+    ];
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "In a job of cron: exit with status 1 if an alert fired or still fires.",

@@ -38,6 +38,24 @@ pub struct Args {
 
 impl Tool for Args {
     const NAME: &'static str = "evt-backfill";
+    const USUAL_FLAGS: &'static [&'static str] = &[
+        "metrics",
+        "since",
+        "until",
+        "late-events",
+        "dry-run",
+        "closed-before",
+        "out-of-orderness",
+        "dead",
+        "patch",
+        "ledger",
+        "schemas",
+        "rate",
+        "time",
+        "to",
+        "dlq",
+        "quiet",
+    ];
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Correct the windows of a database from the events that were read.",

@@ -26,6 +26,26 @@ use std::rc::Rc;
 
 impl Tool for Args {
     const NAME: &'static str = "evt-reconcile";
+    const USUAL_FLAGS: &'static [&'static str] = &[
+        "plus",
+        "by",
+        "dedup",
+        "ids",
+        "bucket",
+        "settle",
+        "tolerance",
+        "since",
+        "until",
+        "last",
+        "lag",
+        "max-lag",
+        "freshness",
+        "max-age",
+        "input-format",
+        "time",
+        "output-format",
+        "quiet",
+    ];
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Prove that every record is in the database or among the dead letters.",
