@@ -1,4 +1,4 @@
-//! Diagnostics on stderr: one line of clean text each, or one JSON object each; never a secret.
+//! Diagnostics on stderr: one line of clean text, one JSON object or one command of GitHub's workflows each; never a secret.
 
 use crate::clock::Clock;
 use crate::error::Error;
@@ -62,12 +62,21 @@ struct Line<'a> {
     message: String,
 }
 
+/// The form of the lines.
+#[derive(Clone)]
+enum Form {
+    Text(Colour),
+    Json(Arc<About>),
+    /// Errors and faulty records become annotations of files: `::error file=a.jsonl,line=7::…` ("Workflow commands for GitHub
+    /// Actions" in GitHub's manual). Notices stay text.
+    Github,
+}
+
 /// Writes a tool's diagnostics to stderr.
 #[derive(Clone)]
 pub struct Console {
     tool: &'static str,
-    colour: Colour,
-    json: Option<Arc<About>>,
+    form: Form,
     progress: Arc<Mutex<Option<indicatif::ProgressBar>>>,
     /// Where lines go instead of stderr.
     captured: Option<Arc<Mutex<String>>>,
@@ -76,7 +85,7 @@ pub struct Console {
 impl Console {
     /// Creates a console for `tool`.
     pub fn new(tool: &'static str, colour: Colour) -> Self {
-        Self { tool, colour, json: None, progress: Arc::default(), captured: None }
+        Self { tool, form: Form::Text(colour), progress: Arc::default(), captured: None }
     }
 
     /// Keeps the lines in memory instead of writing them to stderr.
@@ -86,18 +95,27 @@ impl Console {
 
     /// Switches it to JSON.
     pub fn as_json(self, about: About) -> Self {
-        Self { json: Some(Arc::new(about)), ..self }
+        Self { form: Form::Json(Arc::new(about)), ..self }
+    }
+
+    /// Switches it to the commands of GitHub's workflows.
+    pub fn as_github(self) -> Self {
+        Self { form: Form::Github, ..self }
     }
 
     /// Returns the console with a trace, whose id is in every JSON line.
     pub fn with_trace(&self, trace_id: &str) -> Self {
-        let about = |about: &Arc<About>| About { trace_id: Some(trace_id.to_owned()), ..(**about).clone() };
-        Self { json: self.json.as_ref().map(|json| Arc::new(about(json))), ..self.clone() }
+        match &self.form {
+            Form::Json(about) => {
+                self.clone().as_json(About { trace_id: Some(trace_id.to_owned()), ..(**about).clone() })
+            }
+            Form::Text(_) | Form::Github => self.clone(),
+        }
     }
 
     /// Whether it writes JSON; then nothing else may be written to stderr.
     pub fn is_json(&self) -> bool {
-        self.json.is_some()
+        matches!(self.form, Form::Json(_))
     }
 
     /// Returns the tool's name.
@@ -122,10 +140,10 @@ impl Console {
 
     /// Writes one line about a faulty record.
     pub fn report(&self, faulty: &Faulty<'_>, message: &str) {
-        match self.json {
+        match self.form {
             // In JSON, position and error type are members of their own.
-            Some(_) => self.line("warn", None, Some(faulty), message),
-            None => {
+            Form::Json(_) => self.line("warn", None, Some(faulty), message),
+            Form::Text(_) | Form::Github => {
                 let text = format!("{}: {}: {message}", faulty.position, faulty.error_type);
                 self.line("warn", None, Some(faulty), &text);
             }
@@ -139,15 +157,21 @@ impl Console {
 
     fn line(&self, level: &str, position: Option<String>, faulty: Option<&Faulty<'_>>, message: &str) {
         let message = clean(&secret::hide(message));
-        let line = match (&self.json, self.colour) {
-            (Some(about), _) => {
+        let line = match &self.form {
+            Form::Json(about) => {
                 let time = format_instant(about.clock.now());
                 let line = Line { time, level, tool: self.tool, about: about.as_ref(), position, faulty, message };
                 // Texts always serialize.
                 serde_json::to_string(&line).unwrap_or_default() + "\n"
             }
-            (None, Colour::Off) => format!("{}: {message}\n", self.tool),
-            (None, Colour::On) => format!("\x1b[1m{}\x1b[0m: {message}\n", self.tool),
+            Form::Github => match (level, faulty) {
+                // A record that is refused is what a job of CI shall show at its line.
+                ("error", _) | (_, Some(_)) => self.command("error", faulty, &message),
+                ("warn", None) => self.command("warning", None, &message),
+                _ => format!("{}: {message}\n", self.tool),
+            },
+            Form::Text(Colour::Off) => format!("{}: {message}\n", self.tool),
+            Form::Text(Colour::On) => format!("\x1b[1m{}\x1b[0m: {message}\n", self.tool),
         };
         if let Some(lines) = &self.captured {
             return lines.lock().unwrap_or_else(PoisonError::into_inner).push_str(&line);
@@ -160,6 +184,20 @@ impl Console {
             Some(bar) => bar.suspend(write),
             None => write(),
         }
+    }
+
+    /// Returns a line that GitHub shows at a file, or at the job.
+    fn command(&self, command: &str, faulty: Option<&Faulty<'_>>, message: &str) -> String {
+        let is_line = |faulty: &&Faulty<'_>| {
+            faulty.origin != "-"
+                && faulty.position.strip_prefix(faulty.origin).is_some_and(|rest| rest.starts_with(':'))
+        };
+        let place = faulty.filter(is_line).map_or_else(String::new, |faulty| {
+            // In an origin `%` is `%25` already.
+            let file = clean(faulty.origin).replace(':', "%3A").replace(',', "%2C");
+            format!(" file={file},line={}", faulty.offset)
+        });
+        format!("::{command}{place}::{}: {}\n", self.tool, message.replace('%', "%25"))
     }
 
     /// Sets the progress line that diagnostics must not overwrite.

@@ -57,8 +57,9 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -l max-decompression-r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
-complete -c evt-alert -n "__fish_evt_alert_needs_command" -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
-json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -77,8 +78,9 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -a "test" -d 'Run unit
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -s m -l metrics -d 'Read the metrics that rules name from FILE (evt-metrics(5))' -r
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
-json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
+complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

@@ -33,8 +33,9 @@ complete -c evt-schema -n "__fish_evt_schema_needs_command" -l max-decompression
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
-complete -c evt-schema -n "__fish_evt_schema_needs_command" -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
-json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
+complete -c evt-schema -n "__fish_evt_schema_needs_command" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -61,8 +62,9 @@ complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l max-deco
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
-json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
+complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -81,8 +83,9 @@ complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l max-d
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
-json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
+complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -100,8 +103,9 @@ complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l max-decom
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
-json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
+complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -120,8 +124,9 @@ complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l max-decom
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
-json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
+complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

@@ -1,4 +1,7 @@
 complete -c evt-sink -l ttl -d 'Expire rows after this time in stores that support it (redis); ?ttl= in a URI overrides it' -r
+complete -c evt-sink -l since -d 'Take only rows at or after INSTANT, by event_time, window_start, failed_at or since' -r
+complete -c evt-sink -l until -d 'Take only rows before INSTANT' -r
+complete -c evt-sink -l last -d 'Take only rows of the last DURATION, like --since now-DURATION' -r
 complete -c evt-sink -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt regex:PATTERN arrow [default: detected]' -r
 complete -c evt-sink -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-sink -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
@@ -26,8 +29,9 @@ complete -c evt-sink -l max-decompression-ratio -d 'Fail if an input of more tha
 complete -c evt-sink -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-sink -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-sink -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
-complete -c evt-sink -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
-json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
+complete -c evt-sink -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-sink -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

@@ -1,7 +1,7 @@
 complete -c evt-view -l where -d 'Show only rows for which EXPR is true' -r
-complete -c evt-view -l since -d 'Show rows at or after INSTANT, by event_time, window_start, failed_at or since' -r
-complete -c evt-view -l until -d 'Show rows before INSTANT' -r
-complete -c evt-view -l last -d 'Show rows of the last DURATION, like --since now-DURATION' -r
+complete -c evt-view -l since -d 'Take only rows at or after INSTANT, by event_time, window_start, failed_at or since' -r
+complete -c evt-view -l until -d 'Take only rows before INSTANT' -r
+complete -c evt-view -l last -d 'Take only rows of the last DURATION, like --since now-DURATION' -r
 complete -c evt-view -l head -d 'Show the first N rows, then stop reading' -r
 complete -c evt-view -l tail -d 'Show the last N rows; with --head the last N of those' -r
 complete -c evt-view -l columns -d 'Show these columns and property paths, in this order: event_time,country,repo.name' -r
@@ -32,8 +32,9 @@ complete -c evt-view -l max-decompression-ratio -d 'Fail if an input of more tha
 complete -c evt-view -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
 complete -c evt-view -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
 complete -c evt-view -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
-complete -c evt-view -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
-json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
+complete -c evt-view -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-view -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

@@ -5,11 +5,12 @@ use crate::checkpoint::CheckpointOptions;
 use crate::error::{Error, Result};
 use crate::format::{self, Format, Header, TextOptions, pattern};
 use crate::kind::Kind;
+use crate::kind::span::Span;
 use crate::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
 use crate::parse::size;
 use crate::run::Report;
 use crate::source::SourceOptions;
-use crate::time::parse_duration;
+use crate::time::{parse_duration, parse_flag_instant};
 use crate::uri::Uri;
 use chrono::format::{Item, StrftimeItems};
 use chrono_tz::Tz;
@@ -52,6 +53,8 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line, with the ids of the run, the pipeline and the trace.
     Json,
+    /// Commands that GitHub's workflows show at the lines of files.
+    Github,
 }
 
 /// Flags of every tool.
@@ -94,7 +97,7 @@ pub struct CommonArgs {
     /// Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds
     #[arg(long, value_name = "ADDR|FILE")]
     pub prometheus: Option<String>,
-    /// Write diagnostics as text, or as one JSON object per line
+    /// Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
     /// Use colour on a terminal (auto), always or never
@@ -109,6 +112,32 @@ impl CommonArgs {
             Target::File(path) => Some(path.display().to_string()),
             Target::Address(_) => None,
         }
+    }
+}
+
+/// Flags that select rows by their time.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Input")]
+pub struct TimeRangeArgs {
+    /// Take only rows at or after INSTANT, by event_time, window_start, failed_at or since
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
+    pub since: Option<String>,
+    /// Take only rows before INSTANT
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
+    pub until: Option<String>,
+    /// Take only rows of the last DURATION, like --since now-DURATION
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "since")]
+    pub last: Option<i64>,
+}
+
+impl TimeRangeArgs {
+    /// Returns the span; `now` is what durations are subtracted from, and `map` has the zone of instants without an offset.
+    pub fn span(&self, now: i64, map: &MapArgs) -> Result<Span> {
+        let zone = map.zone()?;
+        let instant =
+            |text: &Option<String>| text.as_deref().map(|text| parse_flag_instant(text, now, zone)).transpose();
+        let since = self.last.map(|last| now.saturating_sub(last));
+        Ok(Span { since: since.or(instant(&self.since)?), until: instant(&self.until)? })
     }
 }
 

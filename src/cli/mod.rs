@@ -65,9 +65,11 @@ fn early(long: &str) -> Option<String> {
 /// Runs a tool's process from start to end; `tools` is the table of tools.
 pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
     let mut voice = Console::new(T::NAME, Colour::Off);
-    if early("log-format").as_deref() == Some("json") {
-        voice = voice.as_json(about(Clock::System, early("pipeline").unwrap_or_else(|| "evt".to_owned())));
-    }
+    voice = match early("log-format").as_deref() {
+        Some("json") => voice.as_json(about(Clock::System, early("pipeline").unwrap_or_else(|| "evt".to_owned()))),
+        Some("github") => voice.as_github(),
+        _ => voice,
+    };
     let config = early("config").map_or_else(|| Ok(Config::default()), |path| Config::read(&path, T::NAME, tools));
     let (command, config) = match config.and_then(|config| Ok((config.apply(command::<T>())?, config))) {
         Ok(applied) => applied,
@@ -151,9 +153,13 @@ fn start(
     let mut console = Console::new(tool, colour);
     let about = about(clock.clone(), common.pipeline.clone());
     let id = about.run.clone();
-    if common.log_format == LogFormat::Json {
-        console = console.as_json(about);
-        say_panics(&console);
+    match common.log_format {
+        LogFormat::Text => {}
+        LogFormat::Github => console = console.as_github(),
+        LogFormat::Json => {
+            console = console.as_json(about);
+            say_panics(&console);
+        }
     }
     let target = common.prometheus.as_deref().filter(|_| !common.check).map(Target::parse);
     let metrics = if target.is_some() || shows_metrics { Metrics::new(tool) } else { Metrics::default() };

@@ -5,6 +5,7 @@ use super::resolve::{Resolved, StageSpec, resolve};
 use crate::counts::Counts;
 use crate::error::Result;
 use crate::kafka::range::ReadMode;
+use crate::kind::span::Span;
 use crate::mapping::KeepRaw;
 use crate::metrics;
 use crate::output::OutputPlan;
@@ -49,7 +50,14 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     options.ack_policy = resolved.ack_policy(&options)?;
     let Resolved { inputs, checked, dlq, side, .. } = resolved;
     let CommonArgs { quiet, strict, ref stats, .. } = spec.args.common;
-    let stage = StageOptions { quiet, strict, stats: stats.clone(), needs_rows: options.needs_rows };
+    let span = match spec.range {
+        Some(range) => range.span(run.clock.now(), &spec.args.map)?,
+        None => Span::default(),
+    };
+    if spec.range.is_some() {
+        options.stored.span = span;
+    }
+    let stage = StageOptions { quiet, strict, stats: stats.clone(), needs_rows: options.needs_rows, span };
     let holds_letters = options.holds_letters;
     if let Some(server) = &mut options.http {
         let limits: Option<Vec<_>> = checked.iter().map(OutputPlan::row_limit).collect();

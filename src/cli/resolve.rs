@@ -1,6 +1,6 @@
 //! Resolves the inputs and outputs of a stage before anything is opened, and checks that they fit each other.
 
-use super::args::{CheckpointArgs, StageArgs};
+use super::args::{CheckpointArgs, StageArgs, TimeRangeArgs};
 use crate::checkpoint::{Checkpoint, CheckpointOptions};
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format, jsonl};
@@ -51,12 +51,14 @@ pub struct StageSpec<'a> {
     pub side: Option<&'a OsStr>,
     /// The flags of a checkpoint, in tools that have them.
     pub checkpoint: Option<&'a CheckpointArgs>,
+    /// The flags that select rows by time, where the stage selects and not the tool.
+    pub range: Option<&'a TimeRangeArgs>,
 }
 
 impl<'a> StageSpec<'a> {
     /// Names the inputs and outputs of a tool that writes frames.
     pub fn new(args: &'a StageArgs) -> Self {
-        Self { args, formats: FRAMES, side: None, checkpoint: None }
+        Self { args, formats: FRAMES, side: None, checkpoint: None, range: None }
     }
 }
 
@@ -264,7 +266,7 @@ impl Resolved {
 /// Resolves every input and output and checks that no two of them are the same; opens and creates nothing, and contacts no
 /// server.
 pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
-    let StageSpec { args, formats, side, checkpoint } = spec;
+    let StageSpec { args, formats, side, checkpoint, .. } = spec;
     let (common, mut faults) = (&args.common, Faults::default());
     let side = side.and_then(|text| faults.take(check_side(text, run)));
     let spec = faults.take(output_spec(args, formats));

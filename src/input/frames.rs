@@ -2,7 +2,7 @@
 //! of other programs as text.
 
 use super::bytes::{Bytes, Chunk};
-use super::{Input, InputEnd, Step};
+use super::{EndProof, Input, InputEnd, Step};
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::error::{Error, Result};
 use crate::format::container::Pieces;
@@ -232,8 +232,9 @@ impl Input for FrameInput {
     fn end(&self) -> InputEnd {
         // A stream of foreign rows can still have evt's proof of its end.
         match self.finish {
-            Some(Finish::Ended(End { how, verdict, .. })) => InputEnd { how, is_proven: true, verdict },
-            finish => InputEnd { how: How::Exhausted, is_proven: finish != Some(Finish::Foreign), verdict: 0 },
+            Some(Finish::Ended(End { how, verdict, .. })) => InputEnd { how, proof: EndProof::Proven, verdict },
+            Some(Finish::Foreign) => InputEnd { how: How::Exhausted, proof: EndProof::Missing, verdict: 0 },
+            _ => InputEnd { how: How::Exhausted, proof: EndProof::Proven, verdict: 0 },
         }
     }
 }

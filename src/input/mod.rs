@@ -89,7 +89,7 @@ pub trait Input {
 
     /// Returns the outcome of the input, once it has ended or was stopped.
     fn end(&self) -> InputEnd {
-        InputEnd { how: How::Exhausted, is_proven: true, verdict: 0 }
+        InputEnd { how: How::Exhausted, proof: EndProof::Proven, verdict: 0 }
     }
 
     /// Whether the input commits positions or writes a report at the end. Such an input is kept until the run has ended.
@@ -134,13 +134,24 @@ pub trait Input {
     fn report_lost(&mut self) {}
 }
 
+/// Whether an input has proved that no row is missing; the weakest comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EndProof {
+    /// It has not: a pipe of text or of foreign rows may have been cut, and frames would have told.
+    Missing,
+    /// A file of text has no mark at its end.
+    Impossible,
+    /// It has.
+    Proven,
+}
+
 /// The outcome of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InputEnd {
     /// How the stages before this one ended.
     pub how: How,
-    /// Whether the input has proved that no row is missing.
-    pub is_proven: bool,
+    /// Whether no row is missing.
+    pub proof: EndProof,
     /// The worst exit verdict of the stages before this one and of the input itself.
     pub verdict: u8,
 }

@@ -1,6 +1,6 @@
 //! The requests in the spool of the HTTP server as an input, in the order of their offsets.
 
-use super::{Input, InputEnd, Step};
+use super::{EndProof, Input, InputEnd, Step};
 use crate::error::Result;
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
@@ -180,7 +180,7 @@ impl Input for SpoolInput {
 
     fn end(&self) -> InputEnd {
         let how = if self.run.stop.signal().is_some() { How::Stopped } else { How::Exhausted };
-        InputEnd { how, is_proven: true, verdict: 0 }
+        InputEnd { how, proof: EndProof::Proven, verdict: 0 }
     }
 
     fn commits(&self) -> bool {

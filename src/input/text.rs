@@ -2,7 +2,7 @@
 
 use super::buffer_pool::BufferPool;
 use super::bytes::{Bytes, Chunk};
-use super::{Input, InputEnd, Step};
+use super::{EndProof, Input, InputEnd, Step};
 use crate::error::{Error, Result};
 use crate::format::{Records, Splitter, jsonl};
 use crate::frame::How;
@@ -250,6 +250,7 @@ impl Input for TextInput {
 
     fn end(&self) -> InputEnd {
         // A text format has no mark at its end, so a truncated file cannot be detected.
-        InputEnd { how: How::Exhausted, is_proven: false, verdict: 0 }
+        let proof = if self.bytes.is_regular() { EndProof::Impossible } else { EndProof::Missing };
+        InputEnd { how: How::Exhausted, proof, verdict: 0 }
     }
 }

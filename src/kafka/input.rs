@@ -15,7 +15,7 @@ use super::source::{Cluster, Message, RecordSink, RecordSource, SourceEvent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, How};
 use crate::ingest::{ByteProgress, Ingest};
-use crate::input::{Input, InputEnd, Lag, Reached, Step};
+use crate::input::{EndProof, Input, InputEnd, Lag, Reached, Step};
 use crate::registry::place;
 use crate::run::Run;
 use crate::uri::kafka::{Address, Form};
@@ -452,7 +452,7 @@ impl Input for KafkaInput {
     }
 
     fn end(&self) -> InputEnd {
-        InputEnd { how: How::Exhausted, is_proven: true, verdict: self.partitions.verdict() }
+        InputEnd { how: How::Exhausted, proof: EndProof::Proven, verdict: self.partitions.verdict() }
     }
 
     fn commits(&self) -> bool {

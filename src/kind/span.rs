@@ -1,7 +1,9 @@
 //! Spans of the time by which rows are selected.
 
 use super::Kind;
+use crate::error::Result;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 
 /// A half-open time span (µs); an absent end is unbounded.
@@ -28,6 +30,14 @@ impl Span {
     pub fn overlaps(self, other: Self) -> bool {
         let before = |one: Option<i64>, two: Option<i64>| one.zip(two).is_none_or(|(since, until)| since < until);
         before(self.since, other.until) && before(other.since, self.until)
+    }
+
+    /// Returns the rows of a batch that are in the span; all if its kind is not known.
+    pub fn select(self, batch: RecordBatch) -> Result<RecordBatch> {
+        match Kind::of(batch.schema_ref()).and_then(|kind| self.keep(kind, &batch)) {
+            Some(keep) => Ok(filter_record_batch(&batch, &keep)?),
+            None => Ok(batch),
+        }
     }
 
     /// Returns which rows of a batch of `kind` are in the span; `None` if all do because the span is unbounded.

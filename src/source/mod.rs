@@ -14,7 +14,7 @@ use crate::frame::{Control, End, How, WATERMARK_KEY};
 use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
 use crate::input::follow::watch::POLL_INTERVAL;
 use crate::input::spool::Shutdown;
-use crate::input::{Input, InputEnd, Lag, Reached, Step};
+use crate::input::{EndProof, Input, InputEnd, Lag, Reached, Step};
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::shadow::Shadows;
@@ -86,8 +86,8 @@ pub struct Source {
     /// The worst exit status of the inputs so far.
     verdict: u8,
     how: How,
-    /// Whether every input so far had a proof of its end.
-    is_proven: bool,
+    /// The weakest proof of the ends so far.
+    proof: EndProof,
 }
 
 impl Source {
@@ -129,7 +129,7 @@ impl Source {
             failure: None,
             verdict: 0,
             how: How::Exhausted,
-            is_proven: true,
+            proof: EndProof::Proven,
         };
         origin::check(inputs, &source.opener.options, &source.ingest, &source.run)?;
         source.announce(inputs)?;
@@ -234,9 +234,9 @@ impl Source {
         self.opener.options.read_mode
     }
 
-    /// Whether every input had a proof of its end.
-    pub fn is_proven(&self) -> bool {
-        self.is_proven
+    /// Returns the weakest proof of an end so far.
+    pub fn proof(&self) -> EndProof {
+        self.proof
     }
 
     /// Whether every input has ended.
@@ -446,8 +446,8 @@ impl Source {
     fn end_input(&mut self) -> Result<()> {
         let Some(ended) = self.running.pop_front() else { return Ok(()) };
         let input = &ended.input;
-        let InputEnd { how, is_proven, verdict } = input.end();
-        self.is_proven &= is_proven;
+        let InputEnd { how, proof, verdict } = input.end();
+        self.proof = self.proof.min(proof);
         self.verdict = self.verdict.max(verdict);
         self.how = if how == How::Stopped { how } else { self.how };
         self.ingest.first_times.end()?;

@@ -100,7 +100,7 @@ fn an_end_is_as_bad_as_that_of_the_worst_input() {
     assert_eq!(rows(&items), [(0, 3), (1, 3)]);
     assert!(matches!(items.last(), Some((_, Item::End(End { how: How::Stopped, verdict: 1, .. })))));
     assert!(source.repeats_partitions(), "both name the partition of the same file");
-    assert!(source.is_proven());
+    assert_eq!(source.proof(), EndProof::Proven);
 }
 
 #[test]

@@ -26,8 +26,10 @@ use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, End, How};
 use crate::ingest::{Item, Sent};
+use crate::input::EndProof;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
+use crate::kind::span::Span;
 use crate::metrics;
 use crate::output::{OutputPlan, stamped};
 use crate::run::Run;
@@ -90,6 +92,8 @@ pub struct StageOptions {
     pub stats: Option<String>,
     /// Whether the operator needs the first rows to start, even if the schema is known.
     pub needs_rows: bool,
+    /// The time of the rows that the operator gets; others are counted as filtered.
+    pub span: Span,
 }
 
 /// How a step ended.
@@ -418,10 +422,20 @@ impl Stage {
         }
         // The item may be the progress message that names a partition for the second time.
         self.outputs.repeats_partitions = self.source.repeats_partitions();
+        let span = self.options.span;
         let (operator, outputs) = self.parts()?;
         let mut counts = Counts::default();
         match item {
-            Item::Batch(batch) => counts = operator.on_batch(batch, input, outputs)?,
+            Item::Batch(batch) => {
+                let read = batch.num_rows();
+                let batch = span.select(batch)?;
+                let filtered = (read - batch.num_rows()) as u64;
+                if batch.num_rows() > 0 {
+                    counts = operator.on_batch(batch, input, outputs)?;
+                }
+                counts.taken += filtered;
+                counts.filtered += filtered;
+            }
             Item::Control(control) => operator.on_control(control, outputs)?,
             Item::Dead(letters) => outputs.dead.take(&letters)?,
             Item::Idle => {
@@ -449,7 +463,8 @@ impl Stage {
     fn finish(&mut self, end: End, is_early: bool) -> Result<Progress> {
         self.outputs.progress = ProgressLine::hidden();
         let rows = self.source.counts().out;
-        let ended = InputEnded { end: End { rows, ..end }, is_proven: !is_early && self.source.is_proven() };
+        let ended =
+            InputEnded { end: End { rows, ..end }, is_proven: !is_early && self.source.proof() == EndProof::Proven };
         let (operator, outputs) = self.parts()?;
         let counts = operator.on_end(&ended, outputs)?;
         self.count(&counts);

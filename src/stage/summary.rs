@@ -6,6 +6,7 @@ use super::outputs::EndReport;
 use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::frame::{End, How};
+use crate::input::EndProof;
 use crate::metrics;
 use crate::output::OutputReport;
 use crate::output::dead_letters::DeadLetters;
@@ -52,7 +53,7 @@ impl Summary<'_> {
         }
         if self.end.how == How::Stopped {
             line.push_str("; stopped");
-        } else if !self.source.is_proven() {
+        } else if self.source.proof() == EndProof::Missing {
             line.push_str("; end not proven");
         }
         let defaults = self.source.defaults();

@@ -1,7 +1,7 @@
 //! evt-ingest: raw records in, stamped events out.
 
 use crate::cli::ack::AckArgs;
-use crate::cli::args::{CheckpointArgs, StageArgs};
+use crate::cli::args::{CheckpointArgs, StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::http::{HttpArgs, over_http};
 use crate::cli::open::{open, pass};
@@ -37,6 +37,8 @@ pub struct Args {
     ack: AckArgs,
     #[command(flatten)]
     checkpoint: CheckpointArgs,
+    #[command(flatten)]
+    range: TimeRangeArgs,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -111,7 +113,7 @@ impl Args {
     }
 
     fn stage_spec(&self) -> StageSpec<'_> {
-        StageSpec { checkpoint: Some(&self.checkpoint), ..StageSpec::new(&self.stage) }
+        StageSpec { checkpoint: Some(&self.checkpoint), range: Some(&self.range), ..StageSpec::new(&self.stage) }
     }
 
     fn source(&self, run: &Run) -> Result<SourceOptions> {

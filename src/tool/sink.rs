@@ -1,6 +1,6 @@
 //! evt-sink: rows into stores and files.
 
-use crate::cli::args::StageArgs;
+use crate::cli::args::{StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::{open, pass};
 use crate::cli::resolve::StageSpec;
@@ -26,6 +26,8 @@ pub struct Args {
     /// Expire rows after this time in stores that support it (redis); ?ttl= in a URI overrides it
     #[arg(long, value_name = "DURATION", help_heading = "Output")]
     ttl: Option<String>,
+    #[command(flatten)]
+    range: TimeRangeArgs,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -74,7 +76,7 @@ impl Tool for Args {
     fn check(mut self, _run: &Rc<Run>, findings: &mut CheckReport) {
         findings.take(self.expire());
         let options = findings.take(self.source());
-        findings.stage(StageSpec::new(&self.stage), options.as_ref());
+        findings.stage(self.stage_spec(), options.as_ref());
     }
 }
 
@@ -82,7 +84,11 @@ impl Args {
     /// Opens the stage.
     pub fn stage(mut self, run: &Rc<Run>) -> Result<Stage> {
         self.expire()?;
-        open(StageSpec::new(&self.stage), self.source()?, run, Box::new(pass))
+        open(self.stage_spec(), self.source()?, run, Box::new(pass))
+    }
+
+    fn stage_spec(&self) -> StageSpec<'_> {
+        StageSpec { range: Some(&self.range), ..StageSpec::new(&self.stage) }
     }
 
     fn source(&self) -> Result<SourceOptions> {

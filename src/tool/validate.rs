@@ -1,7 +1,7 @@
 //! evt-validate: checks events against their envelope and the schemas of their subjects, and drops duplicates.
 
 use super::validation::{SchemaArgs, Validate, lent_raw};
-use crate::cli::args::StageArgs;
+use crate::cli::args::{StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::StageSpec;
@@ -29,6 +29,8 @@ pub struct Args {
     /// Write the events that --dedup drops to URI, so that evt-reconcile --plus can account for them
     #[arg(long, value_name = "URI", requires = "dedup", help_heading = "Output")]
     duplicates: Option<OsString>,
+    #[command(flatten)]
+    range: TimeRangeArgs,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -98,9 +100,9 @@ impl Args {
     pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
         let options = self.source()?;
         let schemas = self.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
-        let Self { stage, duplicates, .. } = &self;
-        let (stage, duplicates) = (stage.clone(), duplicates.clone());
-        let spec = StageSpec { side: duplicates.as_deref(), ..StageSpec::new(&stage) };
+        let Self { stage, duplicates, range, .. } = &self;
+        let (stage, duplicates, range) = (stage.clone(), duplicates.clone(), range.clone());
+        let spec = StageSpec { side: duplicates.as_deref(), range: Some(&range), ..StageSpec::new(&stage) };
         let start = move |learned: SourceInfo<'_>| {
             learned.expect(Kind::Event, "expected events")?;
             let schema = learned.source.schema();
@@ -117,7 +119,7 @@ impl Args {
     }
 
     fn stage_spec(&self) -> StageSpec<'_> {
-        StageSpec { side: self.duplicates.as_deref(), ..StageSpec::new(&self.stage) }
+        StageSpec { side: self.duplicates.as_deref(), range: Some(&self.range), ..StageSpec::new(&self.stage) }
     }
 
     fn source(&self) -> Result<SourceOptions> {

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::show::{is_checkpoint, show};
 use crate::cli::Tool;
-use crate::cli::args::{StageArgs, parse_count};
+use crate::cli::args::{StageArgs, TimeRangeArgs, parse_count};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec, check_outputs};
@@ -24,7 +24,6 @@ use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::stage::progress::terminal_width;
 use crate::stage::{OperatorSetup, SourceInfo, always_null};
 use crate::store::Tables;
-use crate::time::{parse_duration, parse_flag_instant};
 use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
 use crate::view::describe::Describe;
@@ -72,15 +71,8 @@ struct ChoiceArgs {
     /// Show only rows for which EXPR is true
     #[arg(long = "where", value_name = "EXPR")]
     filter: Option<String>,
-    /// Show rows at or after INSTANT, by event_time, window_start, failed_at or since
-    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
-    since: Option<String>,
-    /// Show rows before INSTANT
-    #[arg(long, value_name = "INSTANT")]
-    until: Option<String>,
-    /// Show rows of the last DURATION, like --since now-DURATION
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "since")]
-    last: Option<i64>,
+    #[command(flatten)]
+    range: TimeRangeArgs,
     /// Show the first N rows, then stop reading
     #[arg(long, value_name = "N", value_parser = parse_count)]
     head: Option<u64>,
@@ -170,7 +162,7 @@ impl Tool for Args {
             let sign = if input.as_encoded_bytes().contains(&b'?') { '&' } else { '?' };
             input.push(format!("{sign}table={letters}"));
         }
-        let span = self.span(run.clock.now())?;
+        let span = self.choice.range.span(run.clock.now(), &self.stage.map)?;
         let args = Rc::new(self);
         let of_start = args.clone();
         let start = move |learned: SourceInfo<'_>| of_start.start(learned, span);
@@ -272,14 +264,6 @@ impl Args {
             run.console.say("choose a table with ?table=NAME");
         }
         Ok(0)
-    }
-
-    fn span(&self, now: i64) -> Result<Span> {
-        let zone = self.stage.map.zone()?;
-        let instant =
-            |text: &Option<String>| text.as_deref().map(|text| parse_flag_instant(text, now, zone)).transpose();
-        let since = self.choice.last.map(|last| now.saturating_sub(last));
-        Ok(Span { since: since.or(instant(&self.choice.since)?), until: instant(&self.choice.until)? })
     }
 
     fn source_options(&self) -> Result<SourceOptions> {

@@ -4,7 +4,7 @@ use super::late::Late;
 use super::stall::StallMonitor;
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::checkpoint::state_files::TemporaryFiles;
-use crate::cli::args::{CheckpointArgs, Disorder, StageArgs, disorder};
+use crate::cli::args::{CheckpointArgs, Disorder, StageArgs, TimeRangeArgs, disorder};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec};
@@ -63,6 +63,8 @@ pub struct Args {
     memory: Option<usize>,
     #[command(flatten)]
     checkpoint: CheckpointArgs,
+    #[command(flatten)]
+    range: TimeRangeArgs,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -286,7 +288,8 @@ impl Args {
     fn stage_spec(&self) -> StageSpec<'_> {
         let new = StageSpec::new(&self.stage);
         let formats = DefaultFormats { terminal: &table::FORMAT, ..new.formats };
-        StageSpec { formats, side: self.late.as_deref(), checkpoint: Some(&self.checkpoint), ..new }
+        let (range, checkpoint) = (Some(&self.range), Some(&self.checkpoint));
+        StageSpec { formats, side: self.late.as_deref(), checkpoint, range, ..new }
     }
 
     fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {

@@ -438,3 +438,46 @@ fn a_day_or_a_time_of_day_that_does_not_exist_is_told_as_that() {
         assert!(run.stderr().contains(&said), "{run}");
     }
 }
+
+#[test]
+fn every_tool_that_reads_rows_takes_a_range_of_time() {
+    let dir = Dir::new("range");
+    let lines = (0..24).map(|hour| format!("{{\"server_timestamp\":\"2026-01-01T{hour:02}:30:00Z\",\"n\":{hour}}}\n"));
+    dir.write("day.jsonl", lines.collect::<String>());
+    let range = "--since '2026-01-01 06:00' --until 2026-01-01T09:00:00Z";
+    for tool in ["evt-ingest", "evt-view", "evt-sink", "evt-validate"] {
+        let run = dir.shell(&format!("{tool} day.jsonl {range} -o jsonl --to -")).succeeds();
+        let hours: Vec<i64> = run.rows().iter().map(|row| row["properties"]["n"].as_i64().expect("a number")).collect();
+        assert_eq!(hours, [6, 7, 8], "{run}");
+        assert!(run.stderr().contains("in 24 out 3 filtered 21"), "{run}");
+    }
+    // A later stage selects from frames, and a lake reads only the days that it needs.
+    let count = "evt-window --size 1d --out-of-orderness all -q -o jsonl";
+    for line in [
+        format!("{count} day.jsonl {range}"),
+        format!("evt-ingest day.jsonl -q | {count} {range}"),
+        format!("evt-ingest day.jsonl -q --to parquet:lake && {count} parquet:lake {range}"),
+        format!("{count} day.jsonl --last 18h --now '2026-01-02' --until '2026-01-01T09:00Z'"),
+    ] {
+        let rows = dir.shell(&line).succeeds().rows();
+        assert_eq!(rows.iter().map(|row| &row["value"]).collect::<Vec<_>>(), [&json!(3.0)], "{line}");
+    }
+    let run = dir.shell("evt-ingest day.jsonl --since soon --to null:").ends_with(2);
+    assert!(run.stderr().contains("soon"), "{run}");
+}
+
+#[test]
+fn only_an_end_that_could_have_been_proven_is_reported_as_unproven() {
+    let dir = Dir::new("unproven");
+    dir.write("in.jsonl", "{\"server_timestamp\":\"2026-01-01T06:30:00Z\"}\n");
+    for (line, is_reported) in [
+        ("evt-ingest in.jsonl --to null:", false),
+        ("evt-ingest --to null: < in.jsonl", false),
+        ("cat in.jsonl | evt-ingest --to null:", true),
+        ("evt-ingest -q in.jsonl | evt-sink --to null:", false),
+        ("evt-ingest -q in.jsonl -o jsonl | evt-sink --to null:", true),
+    ] {
+        let run = dir.shell(line).succeeds();
+        assert_eq!(run.stderr().contains("end not proven"), is_reported, "{run}");
+    }
+}

@@ -168,6 +168,29 @@ fn a_faulty_record_is_told_in_json_without_saying_anything_twice() {
 }
 
 #[test]
+fn a_job_of_github_shows_a_faulty_record_at_its_line() {
+    let dir = Dir::new("github");
+    dir.write("100%, a.jsonl", "{\"server_timestamp\":\"2026-01-01T00:00:00Z\"}\nbro%ken\n");
+    let flags = ["--log-format", "github", "--to", "null:"];
+    let run = dir.run("evt-ingest", &[&["100%, a.jsonl"][..], &flags].concat()).ends_with(1);
+    let stderr = run.stderr();
+    let first = stderr.lines().next().expect("a line");
+    let place = "::error file=100%25%2C a.jsonl,line=2::evt-ingest: 100%2525, a.jsonl:2: ParseError: ";
+    assert!(first.starts_with(place), "{run}");
+    // What has no file belongs to the job; notices are text.
+    let run = dir.feed("evt-ingest", &flags, b"broken\n").ends_with(1);
+    assert!(run.stderr().starts_with("::error::evt-ingest: -:1: ParseError: "), "{run}");
+    assert!(run.stderr().lines().any(|line| line.starts_with("evt-ingest: ")), "{run}");
+    let run = dir.run("evt-ingest", &["--no-such-flag", "--log-format", "github"]).ends_with(2);
+    assert!(run.stderr().starts_with("::error::evt-ingest: "), "{run}");
+    // A later stage names the line of the first.
+    let line = "evt-ingest -q '100%, a.jsonl' --dlq null: | evt-validate --log-format github --schemas none --to null:";
+    dir.shell("mkdir none").succeeds();
+    let run = dir.shell(line).ends_with(1);
+    assert!(run.stderr().contains("::error file=100%25%2C a.jsonl,line=1::evt-validate: "), "{run}");
+}
+
+#[test]
 fn flags_of_every_tool_stand_on_either_side_of_what_evt_schema_does() {
     let dir = Dir::new("schema-flags");
     dir.write("old.avsc", r#"{"type":"record","name":"a","fields":[]}"#);

@@ -23,7 +23,7 @@ use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
 use crate::input::bytes::{Bytes, Chunk};
 use crate::input::text::TextInput;
-use crate::input::{Input, InputEnd, Step};
+use crate::input::{EndProof, Input, InputEnd, Step};
 use crate::run::Run;
 use std::rc::Rc;
 use std::time::Duration;
@@ -235,6 +235,6 @@ impl Input for FollowedInput {
 
     fn end(&self) -> InputEnd {
         // The records of a file that was gone before it could be opened are lost.
-        InputEnd { how: How::Stopped, is_proven: true, verdict: u8::from(self.missed > 0) }
+        InputEnd { how: How::Stopped, proof: EndProof::Proven, verdict: u8::from(self.missed > 0) }
     }
 }
