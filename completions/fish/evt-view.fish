@@ -40,7 +40,7 @@ always\t'Always'
 never\t'Never'"
 complete -c evt-view -l follow -d 'Keep reading as files grow, through rotation and truncation'
 complete -c evt-view -l describe -d 'Show counts, rates, time range, disorder, nulls and frequent values instead of rows'
-complete -c evt-view -l summary -d 'Summarize dead letters by error, origin and stage; the default on a terminal'
+complete -c evt-view -l summary -d 'Summarize dead letters by error, origin, stage and kind of message; the default on a terminal'
 complete -c evt-view -l rows -d 'Show dead letters one by one'
 complete -c evt-view -l no-header -d 'Read the first line of CSV as a record; its fields are c1, c2, …'
 complete -c evt-view -l plain -d 'Make every field of a record a property; only --field and --set fill columns'

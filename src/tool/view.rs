@@ -91,7 +91,7 @@ struct ShowArgs {
     /// Show counts, rates, time range, disorder, nulls and frequent values instead of rows
     #[arg(long, conflicts_with = "summary")]
     describe: bool,
-    /// Summarize dead letters by error, origin and stage; the default on a terminal
+    /// Summarize dead letters by error, origin, stage and kind of message; the default on a terminal
     #[arg(long, conflicts_with = "rows")]
     summary: bool,
     /// Show dead letters one by one

@@ -1,13 +1,17 @@
-//! Summary of dead letters by error type, origin and stage: their number, their times, and one sample.
+//! Summary of dead letters by error type, origin, stage and message: their number, their times, the first position, and one sample.
+//!
+//! Numbers, instants, UUIDs and quoted text of a message are masked, so that a kind of fault is one group whatever values it met.
 
 use crate::error::{Error, Result};
 use crate::format::table::{aligned, clean};
 use crate::time::format_instant;
 use ahash::AHashMap;
 use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use regex::Regex;
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Maximum number of groups; later dead letters are summed up together.
 const GROUPS_MAX: usize = 10_000;
@@ -16,12 +20,31 @@ const OTHERS: &str = "(others)";
 /// Bytes of a payload or message that a group keeps.
 const EXCERPT_BYTES: usize = 400;
 
-/// The key of a group: error type, origin, stage.
-type Key = [String; 3];
+/// What messages of one kind of fault differ in.
+static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
+    let quoted = r#""(?:[^"\\]|\\.)*"|`[^`]*`|\B'[^']*'\B"#;
+    let uuid = r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b";
+    let instant = r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d\b)?";
+    let number = r"\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b";
+    Regex::new(&format!(r"{quoted}|{uuid}|{instant}|{number}|\b(?:true|false)\b")).expect("the pattern is constant")
+});
+
+/// The key of a group.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key {
+    error_type: String,
+    origin: String,
+    stage: String,
+    /// The masked message.
+    message: String,
+}
 
 struct Group {
     key: Key,
     letters: i64,
+    /// The position of the first letter that was read.
+    partition: String,
+    offset: i64,
     first: i64,
     last: i64,
     message: String,
@@ -43,49 +66,54 @@ impl DeadSummary {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        let mut words = vec![];
-        for name in ["error_type", "source_topic", "stage"] {
+        let words = |name: &str| {
             let dictionary = column(name)?.as_any_dictionary_opt().ok_or_else(|| broken(name))?;
-            words.push((dictionary.normalized_keys(), dictionary.values().as_string::<i32>()));
-        }
+            Ok::<_, Error>((dictionary.normalized_keys(), dictionary.values().as_string::<i32>()))
+        };
+        let [types, origins, stages, partitions] =
+            [words("error_type")?, words("source_topic")?, words("stage")?, words("partition")?];
         let times = column("failed_at")?.as_primitive_opt::<TimestampMicrosecondType>();
         let times = times.ok_or_else(|| broken("failed_at"))?.values();
+        let offsets = column("offset")?.as_primitive_opt::<Int64Type>().ok_or_else(|| broken("offset"))?.values();
         let messages: &StringArray = column("error_message")?.as_string_opt().ok_or_else(|| broken("error_message"))?;
         let payloads = column("original_payload")?.as_binary_opt().ok_or_else(|| broken("original_payload"))?;
-        let mut known: AHashMap<Vec<usize>, usize> = AHashMap::new();
+        let word = |words: &(Vec<usize>, &StringArray), row: usize| words.1.value(words.0[row]).to_owned();
         for (row, time) in times.iter().enumerate() {
-            let keys: Vec<usize> = words.iter().map(|(keys, _)| keys[row]).collect();
-            let at = match known.get(&keys) {
-                Some(at) => *at,
-                None => {
-                    let mut texts = words.iter().zip(&keys).map(|((_, values), key)| values.value(*key).to_owned());
-                    let key = [(); 3].map(|()| texts.next().unwrap_or_default());
-                    let at = self.group(key, *time, messages.value(row), payload_of(payloads, row));
-                    known.insert(keys, at);
-                    at
-                }
+            let message = messages.value(row);
+            let key = Key {
+                error_type: word(&types, row),
+                origin: word(&origins, row),
+                stage: word(&stages, row),
+                message: masked(message).into_owned(),
             };
-            let group = &mut self.groups[at];
+            let group = self.group(key, || Group {
+                key: Key::default(),
+                letters: 0,
+                partition: word(&partitions, row),
+                offset: offsets[row],
+                first: *time,
+                last: *time,
+                message: cut(message).to_owned(),
+                payload: payload_of(payloads, row),
+            });
             group.letters += 1;
             (group.first, group.last) = (group.first.min(*time), group.last.max(*time));
         }
         Ok(())
     }
 
-    /// Returns the index of a key's group; a new group keeps this dead letter as its sample.
-    fn group(&mut self, key: Key, time: i64, message: &str, payload: String) -> usize {
-        if let Some(at) = self.index.get(&key) {
-            return *at;
-        }
-        if self.groups.len() >= GROUPS_MAX && key[1] != OTHERS {
-            let [error_type, ..] = key;
-            return self.group([error_type, OTHERS.to_owned(), OTHERS.to_owned()], time, message, payload);
-        }
-        let at = self.groups.len();
-        self.index.insert(key.clone(), at);
-        let message = cut(message).to_owned();
-        self.groups.push(Group { key, letters: 0, first: time, last: time, message, payload });
-        at
+    /// Returns the group of a key; `new` makes it from its first dead letter.
+    fn group(&mut self, key: Key, new: impl FnOnce() -> Group) -> &mut Group {
+        let is_new = !self.index.contains_key(&key);
+        let key = match is_new && self.groups.len() >= GROUPS_MAX {
+            true => Key { origin: OTHERS.to_owned(), stage: OTHERS.to_owned(), message: String::new(), ..key },
+            false => key,
+        };
+        let at = *self.index.entry(key.clone()).or_insert_with(|| {
+            self.groups.push(Group { key, ..new() });
+            self.groups.len() - 1
+        });
+        &mut self.groups[at]
     }
 
     fn sorted(&self) -> Vec<&Group> {
@@ -103,6 +131,9 @@ impl DeadSummary {
             text("source_topic"),
             text("stage"),
             Field::new("letters", DataType::Int64, false),
+            text("message"),
+            text("first_partition"),
+            Field::new("first_offset", DataType::Int64, false),
             instant("first_failed_at"),
             instant("last_failed_at"),
             text("sample_message"),
@@ -117,15 +148,21 @@ impl DeadSummary {
         let text = |of: fn(&Group) -> &str| -> ArrayRef {
             Arc::new(groups.iter().map(|group| Some(of(group))).collect::<StringArray>())
         };
+        let number = |of: fn(&Group) -> i64| -> ArrayRef {
+            Arc::new(groups.iter().map(|group| Some(of(group))).collect::<Int64Array>())
+        };
         let instant = |of: fn(&Group) -> i64| -> ArrayRef {
             let values = groups.iter().map(|group| of(group)).collect::<Vec<_>>();
             Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
         };
         let columns = vec![
-            text(|group| &group.key[0]),
-            text(|group| &group.key[1]),
-            text(|group| &group.key[2]),
-            Arc::new(groups.iter().map(|group| Some(group.letters)).collect::<Int64Array>()),
+            text(|group| &group.key.error_type),
+            text(|group| &group.key.origin),
+            text(|group| &group.key.stage),
+            number(|group| group.letters),
+            text(|group| &group.key.message),
+            text(|group| &group.partition),
+            number(|group| group.offset),
             instant(|group| group.first),
             instant(|group| group.last),
             text(|group| &group.message),
@@ -141,17 +178,22 @@ impl DeadSummary {
         if groups.is_empty() {
             return "no dead letters\n".to_owned();
         }
-        let mut lines = vec![["letters", "error_type", "source_topic", "stage", "first", "last"].map(str::to_owned)];
+        let head = ["letters", "error_type", "source_topic", "stage", "first", "last", "first at", "message"];
+        let mut lines = vec![head.map(str::to_owned)];
         lines.extend(groups.iter().map(|group| {
-            let [error_type, origin, stage] = &group.key;
+            let Key { error_type, origin, stage, message } = group.key.clone();
             let (first, last) = (seconds(group.first), seconds(group.last));
-            [group.letters.to_string(), error_type.clone(), origin.clone(), stage.clone(), first, last]
+            let at = match group.partition.as_str() {
+                "0" => group.offset.to_string(),
+                partition => format!("{partition}@{}", group.offset),
+            };
+            [group.letters.to_string(), error_type, origin, stage, first, last, at, message]
         }));
         let mut out = aligned(&lines, &[0], width);
         let many = if total == 1 { "" } else { "s" };
         out.push_str(&format!("\n{total} dead letter{many}; one of each kind:\n"));
         for group in groups {
-            let [error_type, origin, _] = &group.key;
+            let Key { error_type, origin, .. } = &group.key;
             let sample = [[format!("{error_type} in {origin}: {}", group.message)], [format!("    {}", group.payload)]];
             out.push_str(&aligned(&sample, &[], width));
         }
@@ -171,6 +213,14 @@ fn payload_of(payloads: &BinaryArray, row: usize) -> String {
     let text = String::from_utf8_lossy(&payload[..payload.len().min(EXCERPT_BYTES)]);
     let mark = if payload.len() > EXCERPT_BYTES { "…" } else { "" };
     clean(&format!("{text}{mark}"))
+}
+
+/// Masks what differs between messages of one kind: quoted text, UUIDs, instants, numbers and truth values.
+fn masked(message: &str) -> Cow<'_, str> {
+    VARIABLE.replace_all(cut(message), |found: &regex::Captures<'_>| match found[0].chars().next() {
+        Some(quote @ ('"' | '\'' | '`')) => format!("{quote}…{quote}"),
+        _ => "N".to_owned(),
+    })
 }
 
 fn cut(text: &str) -> &str {

@@ -54,3 +54,18 @@ fn beyond_the_bound_groups_are_summed_up_together_and_no_letter_is_lost() {
     assert_eq!(counts.values().iter().sum::<i64>(), (GROUPS_MAX + 50) as i64);
     assert_eq!(rows["source_topic"].as_string::<i32>().value(0), OTHERS);
 }
+
+#[test]
+fn messages_of_one_kind_are_one_group_whatever_values_they_name() {
+    for (message, wanted) in [
+        ("byte 17: expected value", "byte N: expected value"),
+        (r#"amount: expected a number, found "12\"x""#, r#"amount: expected a number, found "…""#),
+        ("it doesn't end, found 'a b' and `c`", "it doesn't end, found '…' and `…`"),
+        ("v2 of utf8 at -1.5e-3", "v2 of utf8 at -N"),
+        ("event_id 232c5b85-6b3b-5756-8229-cbbe8c9fe4fc at 2024-01-15T10:00:00.5Z", "event_id N at N"),
+        ("source: expected a string, found false", "source: expected a string, found N"),
+        ("beyond 2024-01-15 10:00 by 3.25 s", "beyond N by N s"),
+    ] {
+        assert_eq!(masked(message), wanted);
+    }
+}

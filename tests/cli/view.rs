@@ -113,6 +113,40 @@ fn dead_letters_are_summed_up_and_faults_of_all_kinds_are_refused_elsewhere() {
 }
 
 #[test]
+fn ten_kinds_of_fault_are_ten_rows_of_the_summary_with_their_first_offsets() {
+    let dir = Dir::new("kinds");
+    let time = "\"server_timestamp\":\"2026-01-01T00:00:00Z\"";
+    let mut lines = String::new();
+    for round in 0..50 {
+        for fault in [
+            format!("x{round}"),
+            format!("{{{time},"),
+            format!("[{round}]"),
+            format!("\"text {round}\""),
+            format!("{{\"server_timestamp\":\"day {round}\"}}"),
+            format!("{{\"server_timestamp\":\"2026-02-{:02}T00:00:00Z\"}}", 30 + round % 2),
+            format!("{{{time},\"event_id\":\"id {round}\"}}"),
+            format!("{{{time},\"source\":{}}}", round % 2 == 0),
+            format!("{{{time},\"properties\":\"p{round}\"}}"),
+            format!("{{{time},\"n\":{round},\"source\":\"a\",\"source\":\"b\"}}"),
+        ] {
+            lines.push_str(&fault);
+            lines.push('\n');
+        }
+    }
+    dir.write("in.jsonl", format!("{{{time}}}\n{lines}"));
+    for letters in ["dead.jsonl", "sqlite:dead.db?table=dead_letters"] {
+        dir.shell(&format!("evt-ingest in.jsonl -q --to null: --dlq '{letters}'")).succeeds();
+        let run = view(&dir, &[letters, "--summary", "-o", "jsonl", "-q"]).succeeds();
+        let mut offsets: Vec<i64> =
+            run.rows().iter().map(|row| row["first_offset"].as_i64().expect("an offset")).collect();
+        offsets.sort_unstable();
+        assert_eq!(offsets, (2..12).collect::<Vec<_>>(), "{run}");
+        assert!(run.rows().iter().all(|row| row["letters"] == 50), "{run}");
+    }
+}
+
+#[test]
 fn a_database_shows_its_tables_and_a_lake_its_rows() {
     let dir = Dir::new("store");
     dir.write("events.jsonl", events(5));
