@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_evt_alert_global_optspecs
-    string join \n rules= m/metrics= refresh= max-groups= state= once notify= f/input-format= kind= control delimiter= header= no-header encoding= field= set= time= time-unit= time-format= time-zone= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite dlq= q/quiet stats= strict report= now= pipeline= max-record= max-decompression-ratio= kafka-config= check config= prometheus= log-format= color= h/help V/version
+    string join \n rules= m/metrics= refresh= max-groups= state= once notify= f/input-format= kind= control delimiter= header= no-header time-year= encoding= field= set= time= time-unit= time-format= time-zone= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite dlq= q/quiet stats= strict report= now= pipeline= max-record= max-decompression-ratio= kafka-config= check config= prometheus= log-format= color= h/help V/version
 end
 
 function __fish_evt_alert_needs_command
@@ -30,10 +30,11 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -l refresh -d 'Read th
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l max-groups -d 'Limit the groups of a rule; rows of further groups are left out and counted' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l state -d 'Keep the state, the positions of the inputs and due notifications in FILE' -r -F
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l notify -d 'Notify the channels that FILE defines' -r -F
-complete -c evt-alert -n "__fish_evt_alert_needs_command" -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt regex:PATTERN arrow [default: detected]' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l time-year -d 'Use this year for the times of syslog that have none' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r

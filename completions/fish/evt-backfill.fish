@@ -15,10 +15,11 @@ complete -c evt-backfill -l rate -d 'Read at most N events per second' -r
 complete -c evt-backfill -l schemas -d 'Validate against this directory or registry of schemas; without it only the envelope is checked' -r
 complete -c evt-backfill -l subject -d 'Take the subject from a column or path, or use TEXT for all events (=TEXT)' -r
 complete -c evt-backfill -l dedup -d 'Drop an event whose event_id occurred in its partition within this much stream time' -r
-complete -c evt-backfill -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt regex:PATTERN arrow [default: detected]' -r
+complete -c evt-backfill -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]' -r
 complete -c evt-backfill -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-backfill -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-backfill -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-backfill -l time-year -d 'Use this year for the times of syslog that have none' -r
 complete -c evt-backfill -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-backfill -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt-backfill -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r

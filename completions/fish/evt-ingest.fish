@@ -22,10 +22,11 @@ complete -c evt-ingest -l keep-epochs -d 'Keep the last N complete epochs' -r
 complete -c evt-ingest -l since -d 'Take only rows at or after INSTANT, by event_time, window_start, failed_at or since' -r
 complete -c evt-ingest -l until -d 'Take only rows before INSTANT' -r
 complete -c evt-ingest -l last -d 'Take only rows of the last DURATION, like --since now-DURATION' -r
-complete -c evt-ingest -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt regex:PATTERN arrow [default: detected]' -r
+complete -c evt-ingest -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]' -r
 complete -c evt-ingest -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-ingest -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-ingest -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-ingest -l time-year -d 'Use this year for the times of syslog that have none' -r
 complete -c evt-ingest -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-ingest -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt-ingest -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r

@@ -5,10 +5,11 @@ complete -c evt-view -l last -d 'Take only rows of the last DURATION, like --sin
 complete -c evt-view -l head -d 'Show the first N rows, then stop reading' -r
 complete -c evt-view -l tail -d 'Show the last N rows; with --head the last N of those' -r
 complete -c evt-view -l columns -d 'Show these columns and property paths, in this order: event_time,country,repo.name' -r
-complete -c evt-view -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt regex:PATTERN arrow [default: detected]' -r
+complete -c evt-view -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]' -r
 complete -c evt-view -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-view -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-view -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-view -l time-year -d 'Use this year for the times of syslog that have none' -r
 complete -c evt-view -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-view -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt-view -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r

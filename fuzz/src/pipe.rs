@@ -20,8 +20,8 @@ use std::io::{Seek, Write};
 use std::rc::Rc;
 use tempfile::NamedTempFile;
 
-/// What `-f` may say; the last three let the bytes tell.
-const FORMATS: [&str; 8] = ["jsonl", "csv", "tsv", "clf", "avro", "", "", ""];
+/// What `-f` may say; the last two let the bytes tell.
+const FORMATS: [&str; 8] = ["jsonl", "csv", "tsv", "clf", "avro", "syslog", "", ""];
 
 thread_local! {
     static FILE: std::cell::RefCell<NamedTempFile> = std::cell::RefCell::new(NamedTempFile::new().expect("a file"));

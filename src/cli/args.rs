@@ -148,7 +148,7 @@ pub struct InputArgs {
     /// Read these paths or URIs; - is standard input
     #[arg(value_name = "INPUT", default_value = "-")]
     pub inputs: Vec<OsString>,
-    /// Set the input format: frames jsonl csv tsv avro parquet clf logfmt regex:PATTERN arrow [default: detected]
+    /// Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     pub input_format: Option<String>,
     /// Set the kind of the rows: event metric dead late alert [default: detected]
@@ -175,6 +175,9 @@ pub struct TextArgs {
     /// Read the first line of CSV as a record; its fields are c1, c2, …
     #[arg(long)]
     pub no_header: bool,
+    /// Use this year for the times of syslog that have none
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=9999))]
+    pub time_year: Option<u16>,
     /// Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]
     #[arg(long, value_name = "NAME", value_parser = parse_encoding)]
     pub encoding: Option<&'static Encoding>,
@@ -183,7 +186,7 @@ pub struct TextArgs {
 impl TextArgs {
     /// Returns the format, given that of `-f`, and how text is read. The flags of CSV select CSV.
     ///
-    /// Errors: exit status 2 if a flag of CSV is given for another format, or a name twice.
+    /// Errors: exit status 2 if a flag of CSV or syslog is given for another format, or a name twice.
     pub fn options(&self, format: Option<&str>) -> Result<(Option<&'static Format>, Rc<TextOptions>)> {
         let (format, pattern) = match format.map(|name| (name, name.strip_prefix("regex:"))) {
             None => (None, None),
@@ -206,6 +209,9 @@ impl TextArgs {
             (Some(_), None) => Some(&format::csv::CSV),
             (_, format) => format,
         };
+        if self.time_year.is_some() && format.is_none_or(|format| format.name != "syslog") {
+            return Err(Error::usage("--time-year requires -f syslog"));
+        }
         let twice = self.header.iter().enumerate().find(|(at, name)| self.header[..*at].contains(name));
         if let Some((_, name)) = twice {
             return Err(Error::usage(format!("--header: expected different names, found '{name}' twice")));
@@ -215,7 +221,8 @@ impl TextArgs {
             ([], true) => Header::Numbers,
             (names, _) => Header::Names(names.to_vec()),
         };
-        Ok((format, Rc::new(TextOptions { encoding: self.encoding, delimiter: self.delimiter, header, pattern })))
+        let Self { encoding, delimiter, time_year: year, .. } = *self;
+        Ok((format, Rc::new(TextOptions { encoding, delimiter, header, pattern, year })))
     }
 }
 

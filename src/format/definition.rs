@@ -72,6 +72,8 @@ pub struct TextOptions {
     pub delimiter: Option<u8>,
     /// Where CSV has the names of its fields.
     pub header: Header,
+    /// `--time-year`: the year of times of syslog that have none.
+    pub year: Option<u16>,
     /// The pattern of `-f regex:PATTERN`.
     pub pattern: Option<Regex>,
 }

@@ -6,7 +6,7 @@
 //! batches.
 //!
 //! - `definition.rs`: the interface of a format; `record.rs`: records and splitters.
-//! - `jsonl.rs`, `csv.rs`, `clf.rs`, `logfmt.rs`, `pattern.rs`, `raw.rs`, `table.rs`: the text formats; `recognise.rs` names
+//! - `jsonl.rs`, `csv.rs`, `clf.rs`, `logfmt.rs`, `syslog.rs`, `pattern.rs`, `raw.rs`, `table.rs`: the text formats; `recognise.rs` names
 //!   the command for inputs that need a flag.
 //! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.
 //! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text.
@@ -31,6 +31,7 @@ pub mod raw;
 pub mod recognise;
 mod record;
 pub mod row;
+pub mod syslog;
 pub mod table;
 pub mod unpack;
 
@@ -116,6 +117,7 @@ pub const ALL: &[&Format] = &[
     &parquet::FORMAT,
     &clf::FORMAT,
     &logfmt::FORMAT,
+    &syslog::FORMAT,
     &pattern::FORMAT,
     &arrow_file::FORMAT,
     &frames::FORMAT,

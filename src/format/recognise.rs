@@ -2,7 +2,7 @@
 //!
 //! Text is JSON lines if a line begins with `{`; its broken lines are dead letters. Nothing else is guessed.
 
-use super::{by_extension, clf, logfmt};
+use super::{by_extension, clf, logfmt, syslog};
 
 /// The number of bytes in which a line that begins with `{` is looked for.
 pub const LOOK: usize = 64 << 10;
@@ -67,6 +67,10 @@ impl Head<'_> {
         let sample = || [Some(first), second].into_iter().flatten();
         if sample().any(|line| read(line, clf::is_entry)) {
             return Some("an access log; -f clf reads it".to_owned());
+        }
+        if sample().all(|line| read(line, syslog::is_line)) {
+            let year = if read(first, syslog::needs_year) { " --time-year N" } else { "" };
+            return Some(format!("syslog; -f syslog{year} reads it"));
         }
         if sample().all(|line| read(line, logfmt::is_line)) {
             return Some("lines of key=value; -f logfmt reads them".to_owned());

@@ -55,6 +55,8 @@ fn logs_name_their_format() {
     let dir = Dir::new("logs");
     dir.write("access.log", "1.2.3.4 - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 5\n");
     dir.write("app.log", "ts=2026-01-01T00:00:00Z level=info msg=\"a b\"\nts=2026-01-02 level=warn msg=c\n");
+    dir.write("sys.log", "Dec 10 06:55:46 LabSZ sshd[24200]: Invalid user x\n<34>Dec 31 23:59:59 LabSZ su: failed\n");
+    dir.write("new.log", "<34>1 2003-10-11T22:14:15.003Z host su 17 ID47 [id a=\"1\"] failed\n");
     dir.write("table.txt2", "t,n\n2026-01-01,1\n2026-01-02,2\n");
     dir.write("west.csv", b"t;city\n2026-01-01;Z\xfcrich\n");
     let wide: Vec<u8> = "t;n\n2026-01-01;1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -62,18 +64,30 @@ fn logs_name_their_format() {
     for (input, flags, more) in [
         ("access.log", "-f clf", ""),
         ("app.log", "-f logfmt", "--time ts"),
+        ("sys.log", "-f syslog --time-year 2016", ""),
+        ("new.log", "-f syslog", ""),
         ("table.txt2", "-f csv", "--time t"),
         ("west.csv", "--encoding windows-1252", "--time t"),
         ("wide.csv", "--encoding utf-16le", "--time t"),
     ] {
         let run = dir.shell(&format!("evt-ingest {input} {more} --to out.jsonl")).ends_with(2);
-        assert!(run.stderr().contains(&format!("; {flags} reads")) && !dir.path("out.jsonl").exists(), "{run}");
+        let said = flags.replace("2016", "N");
+        assert!(run.stderr().contains(&format!("; {said} reads")) && !dir.path("out.jsonl").exists(), "{run}");
         dir.shell(&format!("evt-ingest {input} {flags} {more} -q --strict --to null:")).succeeds();
         if !input.ends_with(".csv") {
             let run = dir.shell(&format!("cat {input} | evt-window --size 1h {more}")).ends_with(2);
-            assert!(run.stderr().contains("-: ") && run.stderr().contains(flags), "{run}");
+            assert!(run.stderr().contains("-: ") && run.stderr().contains(&said), "{run}");
         }
     }
+    let line = "evt-ingest sys.log -f syslog --time-year 2016 --time-zone America/New_York -q -o jsonl";
+    let rows = dir.shell(line).succeeds().rows();
+    assert_eq!(
+        (&rows[0]["event_type"], &rows[0]["event_time"]),
+        (&"syslog".into(), &"2016-12-10T11:55:46.000000Z".into())
+    );
+    assert_eq!((&rows[1]["properties"]["severity"], &rows[1]["properties"]["appname"]), (&"crit".into(), &"su".into()));
+    let run = dir.shell("evt-ingest sys.log -f syslog --to out.jsonl").ends_with(2);
+    assert!(run.stderr().contains("--time-year") && !dir.path("out.jsonl").exists(), "{run}");
     let rows = dir.shell("evt-ingest app.log -f logfmt --time ts -q -o jsonl").succeeds().rows();
     assert_eq!(rows[0]["properties"]["msg"], "a b");
 }

@@ -36,7 +36,7 @@ fn cause(when: &When, value: Value<'_>) -> Option<String> {
         return Some(cause);
     }
     if is_text && suggest::names_no_year(&text) {
-        return Some("it names no year".to_owned());
+        return Some("it names no year (-f syslog has --time-year)".to_owned());
     }
     let found = suggest::flags(value);
     if found.is_empty() && is_number(&text) && when.unit.is_none() {

@@ -1,0 +1,337 @@
+//! syslog: lines as RFC 5424 defines them, and as RFC 3164 describes what programs have always written.
+//!
+//! `<34>1 2003-10-11T22:14:15.003Z host su 17 ID47 [id a="1"] text` and `<34>Oct 11 22:14:15 host su[17]: text` become events with
+//! `event_type` syslog, `server_timestamp`, and as properties `facility`, `severity`, `hostname`, `appname`, `procid`, `msgid`,
+//! `structured_data` and `message`. What is `-` or missing is absent. Daemons leave out `<34>` in files, and rsyslog writes
+//! RFC 3339 times in the place of those of RFC 3164; both are read. A time without a year gets that of `--time-year`; without the
+//! flag it stays as it is, so that the mapping reports it. Years are never taken from the clock: a log would change with age.
+
+use super::definition::{Format, Input};
+use super::jsonl::{Lines, not_utf8};
+use super::record::{Body, Records, Splitter};
+use crate::error::Result;
+use crate::json::text::{key, write_string};
+use crate::kind::dead::{ErrorType, Fault};
+use std::fmt::Write;
+
+/// Lines of syslog.
+pub const FORMAT: Format = Format {
+    name: "syslog",
+    extensions: &["syslog"],
+    input: Input::Text(|options| Box::new(Messages { lines: Lines::default(), year: options.year })),
+    ..Format::BASE
+};
+
+/// The names of facilities by their numbers (RFC 5424, table 1; the words of syslog.conf(5)).
+const FACILITIES: [&str; 24] = [
+    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
+    "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
+];
+/// The names of severities by their numbers (RFC 5424, table 2).
+const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// Splits lines; blank ones are not records, but count as lines.
+struct Messages {
+    lines: Lines,
+    /// The year of times that have none.
+    year: Option<u16>,
+}
+
+impl Splitter for Messages {
+    fn split(&mut self, input: &[u8], last: bool, records: &mut Records) -> Result<usize> {
+        let before = records.rows.len();
+        let consumed = self.lines.split(input, last, records)?;
+        for record in &mut records.rows[before..] {
+            let start = records.text.len();
+            let read = match std::str::from_utf8(&input[record.raw.clone()]) {
+                Ok(line) => write_object(line, self.year, &mut records.text),
+                Err(error) => Err(not_utf8(&error)),
+            };
+            record.body = match read {
+                Ok(()) => Body::Text(start..records.text.len()),
+                Err(fault) => {
+                    records.text.truncate(start);
+                    Body::Fault(fault)
+                }
+            };
+        }
+        Ok(consumed)
+    }
+
+    fn skip(&mut self, input: &[u8]) -> (usize, bool) {
+        self.lines.skip(input)
+    }
+}
+
+/// Whether a line is one of syslog.
+pub(super) fn is_line(line: &str) -> bool {
+    write_object(line, None, &mut String::new()).is_ok()
+}
+
+/// Whether the time of a line of syslog needs `--time-year`.
+pub(super) fn needs_year(line: &str) -> bool {
+    let mut rest = Rest { line, byte: 0 };
+    rest.priority().is_ok() && rest.local_time().is_some()
+}
+
+/// Writes a line as a JSON object.
+fn write_object(line: &str, year: Option<u16>, out: &mut String) -> Result<(), Fault> {
+    let mut rest = Rest { line, byte: 0 };
+    out.push_str("{\"event_type\":\"syslog\"");
+    let priority = rest.priority()?;
+    if let Some(priority) = priority {
+        member(out, "facility", FACILITIES[usize::from(priority / 8)]);
+        member(out, "severity", SEVERITIES[usize::from(priority % 8)]);
+    }
+    match priority.is_some() && rest.take("1 ") {
+        true => new_message(&mut rest, out)?,
+        false => old_message(&mut rest, year, out)?,
+    }
+    out.push('}');
+    Ok(())
+}
+
+/// Reads the rest of a message of RFC 5424 after its version.
+fn new_message(rest: &mut Rest<'_>, out: &mut String) -> Result<(), Fault> {
+    for name in ["server_timestamp", "hostname", "appname", "procid", "msgid"] {
+        match rest.word().ok_or_else(|| rest.fault(name))? {
+            "-" => {}
+            word => member(out, name, word),
+        }
+    }
+    if !rest.take("-") {
+        rest.structured_data(out)?;
+    }
+    // A mark says that the message is UTF-8, which it must be anyway.
+    let text = match rest.text() {
+        "" => return Ok(()),
+        text => text.strip_prefix(' ').ok_or_else(|| rest.fault("a blank after the structured data"))?,
+    };
+    member(out, "message", text.strip_prefix('\u{feff}').unwrap_or(text));
+    Ok(())
+}
+
+/// Reads the rest of a message of RFC 3164 after its priority.
+fn old_message(rest: &mut Rest<'_>, year: Option<u16>, out: &mut String) -> Result<(), Fault> {
+    let start = rest.byte;
+    if let Some((month, day, time)) = rest.local_time() {
+        out.push_str(&key("server_timestamp"));
+        // Writing to a string cannot fail.
+        let _ = match year {
+            Some(year) => write!(out, "\"{year:04}-{month:02}-{day:02}T{time}\""),
+            None => write!(out, "\"{}\"", rest.line[start..rest.byte].trim_end()),
+        };
+    } else {
+        let word = rest.word().filter(|word| word.len() > 10 && word.as_bytes()[10] == b'T');
+        member(out, "server_timestamp", word.ok_or_else(|| rest.fault_at(start, "a time"))?);
+    }
+    let host = rest.word().filter(|word| !word.is_empty());
+    member(out, "hostname", host.ok_or_else(|| rest.fault("a host and a message"))?);
+    let text = rest.text();
+    // A tag is what precedes `: `: a name without blanks, and maybe the id of the process in brackets.
+    let tag = text.split_once(": ").or_else(|| text.strip_suffix(':').map(|tag| (tag, "")));
+    let message = match tag.filter(|(tag, _)| !tag.is_empty() && !tag.contains(' ')) {
+        Some((tag, message)) => {
+            match tag.strip_suffix(']').and_then(|tag| tag.rsplit_once('[')) {
+                Some((name, process)) if !name.is_empty() => {
+                    member(out, "appname", name);
+                    member(out, "procid", process);
+                }
+                _ => member(out, "appname", tag),
+            }
+            message
+        }
+        None => text,
+    };
+    member(out, "message", message);
+    Ok(())
+}
+
+fn member(out: &mut String, name: &str, value: &str) {
+    out.push_str(&key(name));
+    write_string(out, value);
+}
+
+/// The unread rest of a line.
+struct Rest<'a> {
+    line: &'a str,
+    byte: usize,
+}
+
+impl<'a> Rest<'a> {
+    fn text(&self) -> &'a str {
+        &self.line[self.byte..]
+    }
+
+    #[cold]
+    fn fault(&self, expected: &str) -> Fault {
+        self.fault_at(self.byte, expected)
+    }
+
+    #[cold]
+    fn fault_at(&self, byte: usize, expected: &str) -> Fault {
+        Fault::new(ErrorType::ParseError, format!("byte {}: expected {expected}", byte + 1))
+    }
+
+    fn take(&mut self, mark: &str) -> bool {
+        let is_there = self.text().starts_with(mark);
+        self.byte += if is_there { mark.len() } else { 0 };
+        is_there
+    }
+
+    /// Reads a word and the blank after it; `None` if no blank follows.
+    fn word(&mut self) -> Option<&'a str> {
+        let (word, _) = self.text().split_once(' ')?;
+        self.byte += word.len() + 1;
+        Some(word)
+    }
+
+    /// Reads `<N>`, which may be missing.
+    fn priority(&mut self) -> Result<Option<u8>, Fault> {
+        let Some(text) = self.text().strip_prefix('<') else { return Ok(None) };
+        let number = text.split_once('>').map(|(number, _)| number).filter(|number| number.len() <= 3);
+        let priority = number.and_then(|number| number.parse::<u8>().ok()).filter(|priority| *priority < 192);
+        let priority = priority.ok_or_else(|| self.fault_at(1, "a priority from 0 to 191 in angle brackets"))?;
+        self.byte += number.map_or(0, str::len) + 2;
+        Ok(Some(priority))
+    }
+
+    /// Reads `Oct  1 22:14:15 ` as month, day and time of day; the day may have a zero instead of the blank.
+    fn local_time(&mut self) -> Option<(usize, u8, &'a str)> {
+        let text = self.text();
+        let (month, rest) = text.split_at_checked(4)?;
+        let month = MONTHS.iter().position(|name| month.strip_suffix(' ') == Some(*name))? + 1;
+        let (day, rest) = rest.split_at_checked(3)?;
+        let day = day.strip_suffix(' ')?.trim_start().parse().ok()?;
+        let (time, rest) = rest.split_once(' ')?;
+        let is_time = time.len() >= 8 && time.bytes().all(|byte| byte.is_ascii_digit() || b":.".contains(&byte));
+        self.byte += if is_time { text.len() - rest.len() } else { 0 };
+        is_time.then_some((month, day, time))
+    }
+
+    /// Reads `[ID NAME="VALUE"…]…` as an object of objects.
+    fn structured_data(&mut self, out: &mut String) -> Result<(), Fault> {
+        out.push_str(&key("structured_data"));
+        let mut mark = '{';
+        while self.take("[") {
+            let end = self.text().find([' ', ']']).ok_or_else(|| self.fault("the end of the structured data"))?;
+            out.push(mark);
+            write_string(out, &self.text()[..end]);
+            out.push_str(":{");
+            self.byte += end;
+            self.parameters(out)?;
+            out.push('}');
+            mark = ',';
+        }
+        if mark == '{' {
+            return Err(self.fault("structured data or -"));
+        }
+        out.push('}');
+        Ok(())
+    }
+
+    /// Reads the parameters of an element to its closing bracket.
+    fn parameters(&mut self, out: &mut String) -> Result<(), Fault> {
+        let mut is_first = true;
+        while !self.take("]") {
+            let pair = self.text().strip_prefix(' ').and_then(|text| text.split_once("=\""));
+            let (name, text) = pair.ok_or_else(|| self.fault("NAME=\"VALUE\" or ]"))?;
+            let (value, length) = unescaped(text).ok_or_else(|| self.fault("a closing quote"))?;
+            if !std::mem::take(&mut is_first) {
+                out.push(',');
+            }
+            write_string(out, name);
+            out.push(':');
+            write_string(out, &value);
+            self.byte += 1 + name.len() + 2 + length + 1;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the value before the closing quote, with the escapes `\"`, `\\` and `\]` undone, and its length in the line.
+fn unescaped(text: &str) -> Option<(String, usize)> {
+    let mut value = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((value, at)),
+            '\\' => match chars.next()?.1 {
+                escaped @ ('"' | '\\' | ']') => value.push(escaped),
+                // Any other backslash stands for itself.
+                other => value.extend(['\\', other]),
+            },
+            c => value.push(c),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn read(line: &str, year: Option<u16>) -> Result<Value, String> {
+        let mut text = String::new();
+        write_object(line, year, &mut text).map_err(|fault| fault.message)?;
+        Ok(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+    }
+
+    #[test]
+    fn the_examples_of_rfc_5424_are_read() {
+        let line = "<34>1 2003-10-11T22:14:15.003Z mymachine.example.com su - ID47 - \u{feff}'su root' failed for lonvick on /dev/pts/8";
+        let wanted = json!({"event_type": "syslog", "facility": "auth", "severity": "crit",
+            "server_timestamp": "2003-10-11T22:14:15.003Z", "hostname": "mymachine.example.com", "appname": "su",
+            "msgid": "ID47", "message": "'su root' failed for lonvick on /dev/pts/8"});
+        assert_eq!(read(line, None).unwrap(), wanted);
+        let line = r#"<165>1 2003-10-11T22:14:15.003Z host evntslog 8710 ID47 [exampleSDID@32473 iut="3" eventSource="App\"li\]\\c\n"][examplePriority@32473 class="high"]"#;
+        let found = read(line, None).unwrap();
+        assert_eq!(
+            found["structured_data"],
+            json!({"exampleSDID@32473": {"iut": "3", "eventSource": "App\"li]\\c\\n"}, "examplePriority@32473": {"class": "high"}})
+        );
+        assert_eq!((&found["procid"], found.get("message")), (&json!("8710"), None));
+        assert_eq!(read("<0>1 - - - - - [a]", None).unwrap()["structured_data"], json!({"a": {}}));
+    }
+
+    #[test]
+    fn older_lines_get_their_year_from_the_flag() {
+        let wanted = |time: &str| {
+            json!({"event_type": "syslog", "facility": "auth", "severity": "crit", "server_timestamp": time,
+                "hostname": "mymachine", "appname": "su", "message": "'su root' failed: no"})
+        };
+        let line = "<34>Oct  1 22:14:15 mymachine su: 'su root' failed: no";
+        assert_eq!(read(line, Some(2003)).unwrap(), wanted("2003-10-01T22:14:15"));
+        assert_eq!(read(line, None).unwrap(), wanted("Oct  1 22:14:15"));
+        let line = "<34>2003-10-01T22:14:15.5+02:00 mymachine su: 'su root' failed: no";
+        assert_eq!(read(line, Some(1999)).unwrap(), wanted("2003-10-01T22:14:15.5+02:00"));
+        let found = read("Dec 10 06:55:46 LabSZ sshd[24200]: Invalid user x from 1.2.3.4", Some(2016)).unwrap();
+        assert_eq!(
+            found,
+            json!({"event_type": "syslog", "server_timestamp": "2016-12-10T06:55:46", "hostname": "LabSZ",
+                "appname": "sshd", "procid": "24200", "message": "Invalid user x from 1.2.3.4"})
+        );
+        let found = read("Dec 10 06:55:46 host -- MARK --", None).unwrap();
+        assert_eq!((found.get("appname"), &found["message"]), (None, &json!("-- MARK --")));
+    }
+
+    #[test]
+    fn other_lines_are_faults() {
+        for (line, said) in [
+            ("only words", "byte 1: expected a time"),
+            ("<192>Oct 11 22:14:15 h a", "byte 2: expected a priority from 0 to 191 in angle brackets"),
+            ("<1>1 2003-10-11T22:14:15Z h", "byte 27: expected hostname"),
+            ("<1>1 - - - - - x", "byte 16: expected structured data or -"),
+            ("<1>1 - - - - - [a b=\"]", "byte 18: expected a closing quote"),
+            ("<1>1 - - - - - [a b]", "byte 18: expected NAME=\"VALUE\" or ]"),
+            ("<1>1 - - - - - -x", "byte 17: expected a blank after the structured data"),
+            ("Oct 11 22:14:15 host", "byte 17: expected a host and a message"),
+            ("é é é é", "byte 1: expected a time"),
+        ] {
+            assert_eq!(read(line, None).unwrap_err(), said, "{line}");
+        }
+        assert!(needs_year("Oct 11 22:14:15 h a") && !needs_year("<1>1 2003-10-11T22:14:15Z - - - - -"));
+    }
+}
