@@ -85,6 +85,16 @@ impl Bench {
         topic
     }
 
+    /// Deletes a topic.
+    pub fn delete(&self, topic: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER));
+        let deleted = wait(admin.delete_topics(&[topic], &options)).expect("an answer");
+        deleted.into_iter().for_each(|deleted| {
+            deleted.expect("the topic is deleted");
+        });
+    }
+
     pub fn uri(&self, topic: &str, options: &str) -> String {
         format!("kafka://{}/{topic}{options}", self.brokers)
     }

@@ -12,7 +12,8 @@ use std::io::Write;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-const METRICS: &str = r#"
+/// Three metrics: tumbling windows with lateness, sliding windows, sessions.
+pub const METRICS: &str = r#"
 [[metric]]
 name = "events"
 by = ["event_type"]

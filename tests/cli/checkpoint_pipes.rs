@@ -24,10 +24,10 @@ fn stages(inputs: &[&str], at_end: &str) -> Vec<(&'static str, Vec<String>)> {
 }
 
 /// The running stages of a pipe.
-struct Pipe(Vec<Child>);
+pub struct Pipe(pub Vec<Child>);
 
 impl Pipe {
-    fn start(dir: &Dir, stages: &[(&str, Vec<String>)]) -> Self {
+    pub fn start(dir: &Dir, stages: &[(&str, Vec<String>)]) -> Self {
         let mut running: Vec<Child> = vec![];
         for (at, (tool, args)) in stages.iter().enumerate() {
             let stdin = running.last_mut().map_or(Stdio::null(), |before| before.stdout.take().expect("a pipe").into());
@@ -42,18 +42,18 @@ impl Pipe {
     }
 
     /// Sends a signal to a stage, unless it has ended.
-    fn signal(&mut self, stage: usize, signal: Signal) {
+    pub fn signal(&mut self, stage: usize, signal: Signal) {
         if self.0[stage].try_wait().expect("a child").is_none() {
             kill_process(Pid::from_child(&self.0[stage]), signal).expect("a child");
         }
     }
 
-    fn has_ended(&mut self) -> bool {
+    pub fn has_ended(&mut self) -> bool {
         self.0.iter_mut().any(|child| child.try_wait().expect("a child").is_some())
     }
 
     /// Waits until all stages have ended; returns their statuses.
-    fn wait(&mut self) -> Vec<i32> {
+    pub fn wait(&mut self) -> Vec<i32> {
         self.0.iter_mut().map(|child| ended("a stage of the pipe", child)).collect()
     }
 }

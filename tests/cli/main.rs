@@ -82,6 +82,8 @@ mod spool;
 mod state;
 mod tidy;
 mod time;
+mod torture;
+mod torture_kills;
 mod verdicts;
 mod view;
 mod windows;

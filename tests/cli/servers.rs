@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The URI of a server; `None`, with one message, if there is none. CI requires one.
-fn server(variable: &str) -> Option<String> {
+pub fn server(variable: &str) -> Option<String> {
     let found = std::env::var(variable).ok();
     if found.is_none() {
         assert!(!in_ci(), "{variable} is not set (scripts/services)");
