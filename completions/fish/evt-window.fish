@@ -1,6 +1,6 @@
 complete -c evt-window -s m -l metrics -d 'Read the metrics to compute from FILE (evt-metrics(5))' -r
 complete -c evt-window -l agg -d 'Compute the aggregate EXPR (repeatable) [default: count(*)]' -r
-complete -c evt-window -l by -d 'Group by these columns and property paths (comma-separated)' -r
+complete -c evt-window -l by -d 'Group by these columns, property paths and named expressions (comma-separated, repeatable)' -r
 complete -c evt-window -l where -d 'Aggregate only events for which EXPR is true' -r
 complete -c evt-window -l size -d 'Set the length of a window' -r
 complete -c evt-window -l slide -d 'Start a window every DURATION [default: --size, tumbling windows]' -r

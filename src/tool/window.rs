@@ -74,8 +74,8 @@ struct InlineArgs {
     /// Compute the aggregate EXPR (repeatable) [default: count(*)]
     #[arg(long, value_name = "[NAME=]EXPR")]
     agg: Vec<String>,
-    /// Group by these columns and property paths (comma-separated)
-    #[arg(long, value_name = "PATH", value_delimiter = ',')]
+    /// Group by these columns, property paths and named expressions (comma-separated, repeatable)
+    #[arg(long, value_name = "PATH|NAME=EXPR")]
     by: Vec<String>,
     /// Aggregate only events for which EXPR is true
     #[arg(long = "where", value_name = "EXPR")]
@@ -201,6 +201,10 @@ impl Tool for Args {
         (
             "Count events per minute by type, with no late events.",
             "evt-ingest events.jsonl | evt-window --size 1m --by event_type --out-of-orderness all | evt-view",
+        ),
+        (
+            "Count requests per hour and class of status: 2, 3, 4, 5.",
+            "evt-ingest access.log.gz -f clf | evt-window --size 1h --by class='floor(status / 100)' --late null: | evt-view",
         ),
         (
             "Compute the 99th percentile of a property over five minutes, every thirty seconds.",

@@ -356,3 +356,82 @@ fn rows_of_a_window_that_fired_again_are_announced_where_they_are_read_as_they_a
     let run = dir.shell(&format!("{window} --to sqlite:m.db")).succeeds();
     assert!(!run.stderr().contains("later panes"), "{run}");
 }
+
+/// Requests with a status, a path and tags.
+const REQUESTS: &str = r#"{"t":"2026-01-01T00:00:01Z","status":404,"path":"/api/Users/1","tags":["a","b"],"user.id":"u1"}
+{"t":"2026-01-01T00:00:02Z","status":200,"path":"/api/users/2","tags":[],"user.id":"u1"}
+{"t":"2026-01-01T00:00:03Z","status":405,"path":"/img/1.png","user.id":"u2"}
+"#;
+
+fn dimensions(run: &Run) -> Vec<(String, f64)> {
+    let row = |row: &Value| (row["dimensions"].to_string(), row["value"].as_f64().expect("a number"));
+    run.rows().iter().map(row).collect()
+}
+
+#[test]
+fn windows_are_grouped_by_named_expressions() {
+    let dir = Dir::new("expressions");
+    dir.write("r.jsonl", REQUESTS);
+    let flags = ["r.jsonl", "--time", "t", "--size", "1h", "-q", "-o", "jsonl"];
+    let by = |by: &[&str]| dimensions(&dir.run("evt-window", &[&flags[..], by].concat()).succeeds());
+    let pair = |dimensions: &str, value: f64| (dimensions.to_owned(), value);
+    let class = by(&["--by", "class=floor(status / 100)"]);
+    assert_eq!(class, [pair(r#"{"class":"2"}"#, 1.0), pair(r#"{"class":"4"}"#, 2.0)]);
+    let two = by(&["--by", "root=split_part(lower(path), '/', 2),bad=status >= 400", "--by", "\"user.id\""]);
+    assert_eq!(
+        two,
+        [
+            pair(r#"{"bad":"false","root":"api","user.id":"u1"}"#, 1.0),
+            pair(r#"{"bad":"true","root":"api","user.id":"u1"}"#, 1.0),
+            pair(r#"{"bad":"true","root":"img","user.id":"u2"}"#, 1.0),
+        ]
+    );
+    let first = by(&["--by", "tags[1]"]);
+    assert_eq!(first, [pair(r#"{"tags[1]":"a"}"#, 1.0), pair(r#"{"tags[1]":null}"#, 2.0)]);
+    dir.write(
+        "m.toml",
+        "[[metric]]\nname = 'n'\nsize = '1h'\nby = [\"class=floor(status / 100), second=date_trunc('hour', t)\"]",
+    );
+    let file = dir.run("evt-window", &["r.jsonl", "--time", "t", "-m", "m.toml", "-q", "-o", "jsonl"]).succeeds();
+    let wanted = |class| format!(r#"{{"class":"{class}","second":"2026-01-01T00:00:00.000000Z"}}"#);
+    assert_eq!(dimensions(&file), [(wanted(2), 1.0), (wanted(4), 2.0)]);
+}
+
+#[test]
+fn an_expression_without_a_name_is_no_dimension() {
+    let dir = Dir::new("unnamed");
+    dir.write("r.jsonl", REQUESTS);
+    let flags = ["r.jsonl", "--time", "t", "--size", "1h", "--by"];
+    let run = dir.run("evt-window", &[&flags[..], &["lower(path)"]].concat()).ends_with(78);
+    assert!(run.stderr().contains("a dimension that is an expression needs a name, like class=lower(path)"), "{run}");
+    dir.write("m.toml", "[[metric]]\nsize = '1h'\nby = ['lower(path)']");
+    let run = dir.run("evt-window", &["-m", "m.toml", "r.jsonl"]).ends_with(78);
+    assert!(run.stderr().contains("metric 1: ") && run.stderr().contains("needs a name"), "{run}");
+    let run = dir.run("evt-window", &[&flags[..], &["path,x=lower(path),x=path"]].concat()).ends_with(78);
+    assert!(run.stderr().contains("by: duplicate dimension x"), "{run}");
+}
+
+#[test]
+fn metrics_with_one_name_for_two_expressions_keep_their_own_keys() {
+    let dir = Dir::new("same-name");
+    dir.write("r.jsonl", REQUESTS);
+    dir.write(
+        "m.toml",
+        "[defaults]\nsize = '1h'\n[[metric]]\nname = 'a'\nby = ['k=status > 400']\n[[metric]]\nname = 'b'\nby = ['k=status > 404']\n",
+    );
+    for memory in [&[][..], &["--memory", "8MiB"]] {
+        let args = [&["r.jsonl", "--time", "t", "-m", "m.toml", "-q", "-o", "jsonl"], memory].concat();
+        let run = dir.run("evt-window", &args).succeeds();
+        let found: Vec<String> = run
+            .rows()
+            .iter()
+            .map(|row| format!("{}{}{}", row["metric_name"], row["dimensions"], row["rows"]))
+            .collect();
+        let mut sorted = found.clone();
+        sorted.sort();
+        assert_eq!(
+            sorted,
+            [r#""a"{"k":"false"}1"#, r#""a"{"k":"true"}2"#, r#""b"{"k":"false"}2"#, r#""b"{"k":"true"}1"#]
+        );
+    }
+}

@@ -1,6 +1,6 @@
 //! Parses metrics as users write them: `metrics.toml` (evt-metrics(5)) or inline flags, which make the same spec.
 
-use super::metric::{Dimension, Metric, Shape};
+use super::metric::{Dimension, Metric, Shape, split_name};
 use crate::error::{Error, Result};
 use crate::expr::{Expr, Leaves, ValueKind, Want};
 use crate::kind::Kind;
@@ -153,32 +153,13 @@ pub fn inline(flags: &Inline) -> Result<Spec> {
     Ok(spec)
 }
 
-/// Splits `NAME=EXPR`, where NAME is a word; `ratio(a = 1)` has no name.
-fn split_name(text: &str) -> (Option<&str>, &str) {
-    match text.split_once('=') {
-        Some((name, expr)) if is_word(name.trim()) && !expr.starts_with('=') => (Some(name.trim()), expr.trim()),
-        _ => (None, text),
-    }
-}
-
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
-}
-
 impl Spec {
     fn add(&mut self, spec: &MetricSpec) -> Result<()> {
         let aggregate = spec.aggregate.as_deref().unwrap_or("count(*)");
         let call = aggregate::parse(aggregate, &mut self.leaves)?;
         let filter = spec.filter.as_deref();
         let filter = filter.map(|text| Expr::parse(text, Want::Kind(ValueKind::Bool), &mut self.leaves)).transpose()?;
-        let mut by = vec![];
-        for name in spec.by.iter().flatten() {
-            let expr = Expr::parse(name, Want::Dimension, &mut self.leaves)?;
-            if by.iter().any(|other: &Dimension| other.name == *name) {
-                return Err(Error::config(format!("by: duplicate dimension {name}")));
-            }
-            by.push(Dimension { name: name.clone(), expr });
-        }
+        let by = Dimension::parse_all(spec.by.as_deref().unwrap_or(&[]), &mut self.leaves)?;
         let name = spec.name.clone().unwrap_or_else(|| call.text().to_owned());
         if name.is_empty() || name.chars().any(char::is_control) {
             return Err(Error::config("expected a metric name that is not empty and has no control characters"));
@@ -189,7 +170,7 @@ impl Spec {
         let lateness = time("lateness", spec.lateness.as_deref(), 0)?.unwrap_or(0);
         let shape = shape(spec)?;
         let filter_text = filter.as_ref().map_or("", |filter| filter.text());
-        let names: Vec<&str> = by.iter().map(|dimension| dimension.name.as_str()).collect();
+        let names: Vec<&str> = by.iter().map(|dimension| dimension.text.as_str()).collect();
         let text = format!("{name}: {} where {filter_text} by {names:?} {shape:?} lateness {lateness}", call.text());
         self.metrics.push(Metric { name, call, filter, by, shape, lateness, text });
         Ok(())
@@ -204,7 +185,7 @@ impl Spec {
                 out.push_str(&format!("  where {}\n", filter.text()));
             }
             if !metric.by.is_empty() {
-                let names: Vec<&str> = metric.by.iter().map(|dimension| dimension.name.as_str()).collect();
+                let names: Vec<&str> = metric.by.iter().map(|dimension| dimension.text.as_str()).collect();
                 out.push_str(&format!("  by {}\n", names.join(", ")));
             }
             out.push_str(&format!("  {}", describe(metric.shape)));
@@ -318,12 +299,5 @@ mod tests {
         assert!(wrong("[[metric]]\nsize='1m'\n[[metric]]\nsize='2m'").contains("duplicate metric name count(*)"));
         assert!(wrong("[[metric]]\nsize='1d'\nslide='1us'").contains("the maximum is 100000"));
         assert!(wrong("").contains("expected at least one [[metric]]"));
-    }
-
-    #[test]
-    fn a_name_before_an_expression_is_a_word_and_an_equals_sign() {
-        assert_eq!(split_name("p99=approx_percentile(x, 0.99)"), (Some("p99"), "approx_percentile(x, 0.99)"));
-        assert_eq!(split_name("ratio(a = 1)"), (None, "ratio(a = 1)"));
-        assert_eq!(split_name("count(*)"), (None, "count(*)"));
     }
 }
