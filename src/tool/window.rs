@@ -20,8 +20,8 @@ use crate::kind::{Kind, metric};
 use crate::mapping::{self, Projection, Provenance};
 use crate::metrics;
 use crate::op::state::storage::StateStorage;
-use crate::op::window::metric::Emit;
-use crate::op::window::spec::{self, Inline, Spec};
+use crate::op::window::metric::{Emit, Shape};
+use crate::op::window::spec::{self, Inline, Spec, WindowSize};
 use crate::op::window::watermark::{self, ContinuedInput};
 use crate::op::window::{MemoryBound, MetricCounts, Options, Outcome, StateSize, Window};
 use crate::parse::size::parse_memory;
@@ -80,9 +80,9 @@ struct InlineArgs {
     /// Aggregate only events for which EXPR is true
     #[arg(long = "where", value_name = "EXPR")]
     filter: Option<String>,
-    /// Set the length of a window
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    size: Option<i64>,
+    /// Set the length of a window; all is one window over all time, which fires at the end of the input
+    #[arg(long, value_name = "DURATION|all", value_parser = WindowSize::parse)]
+    size: Option<WindowSize>,
     /// Start a window every DURATION [default: --size, tumbling windows]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     slide: Option<i64>,
@@ -165,22 +165,27 @@ impl Args {
         }
     }
 
-    /// Checks that the input has an end, and that nothing else makes a watermark, if windows wait for the end.
-    fn check_end(&self, run: &Run) -> Result<()> {
+    /// Checks that the input has an end if windows wait for it, and that nothing else makes a watermark if all of them do.
+    fn check_end(&self, spec: &Spec, run: &Run) -> Result<()> {
+        let has_total = spec.metrics.iter().any(|metric| metric.shape == Shape::ALL);
+        let why = match self.watermark.out_of_orderness.0 {
+            None => "--out-of-orderness all waits for the end of the input",
+            Some(_) if has_total => "a window over all time (size all) waits for the end of the input",
+            Some(_) => return Ok(()),
+        };
+        let inputs = self.stage.input.uris()?;
+        let endless = |uri: &&Uri| matches!(uri, Uri::Kafka(address) if address.options.end.is_none());
+        if let Some(topic) = inputs.iter().find(endless) {
+            return Err(Error::usage(format!("{why}; set end= for {topic}: latest, an instant or offsets")));
+        }
         if self.watermark.out_of_orderness.0.is_some() {
             return Ok(());
         }
-        let why = "--out-of-orderness all waits for the end of the input";
         if self.watermark.idle_after.is_some() {
             return Err(Error::usage(format!("{why}; it cannot be used with --idle-after")));
         }
         if self.stage.input.control {
             return Err(Error::usage(format!("{why}; it cannot be used with --control")));
-        }
-        let inputs = self.stage.input.uris()?;
-        let endless = |uri: &&Uri| matches!(uri, Uri::Kafka(address) if address.options.end.is_none());
-        if let Some(topic) = inputs.iter().find(endless) {
-            return Err(Error::usage(format!("{why}; set end= for {topic}: latest, an instant or offsets")));
         }
         let waits = inputs.iter().any(|uri| matches!(uri, Uri::Standard)) && !is_regular(std::io::stdin());
         if waits && !self.stage.common.quiet && !self.stage.common.check {
@@ -240,9 +245,9 @@ impl Tool for Args {
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         if let Some(spec) = findings.take(self.spec()) {
             findings.take(print(&spec.explain()));
+            findings.take(self.check_end(&spec, run));
         }
         findings.take(self.check_whole());
-        findings.take(self.check_end(run));
         let mapping = self.stage.map.options(Provenance::Keep);
         let options = findings.take(mapping.and_then(|mapping| self.source(mapping)));
         findings.stage(self.stage_spec(), options.as_ref());
@@ -261,7 +266,7 @@ impl Args {
         mapping.coded = coded;
         mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
         self.check_whole()?;
-        self.check_end(run)?;
+        self.check_end(&spec, run)?;
         let (args, of_start) = (Rc::new(self), run.clone());
         let of_args = args.clone();
         let start = move |learned: SourceInfo<'_>| of_args.start(learned, spec, &of_start);

@@ -435,3 +435,49 @@ fn metrics_with_one_name_for_two_expressions_keep_their_own_keys() {
         );
     }
 }
+
+#[test]
+fn one_window_over_all_time_has_every_event_in_any_order() {
+    let dir = Dir::new("size-all");
+    let lines = ["2026-05-01T00:00:00Z", "1969-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00Z"];
+    let lines: String = lines.iter().map(|time| format!("{{\"t\":\"{time}\",\"v\":2}}\n")).collect();
+    dir.write("r.jsonl", lines);
+    let flags = ["r.jsonl", "--time", "t", "--now", "9999-12-31T23:59:59Z", "-q", "-o", "jsonl"];
+    let with = |more: &[&str]| dir.run("evt-window", &[&flags[..], more].concat());
+    for more in [&[][..], &["--emit", "final"], &["--memory", "8MiB"], &["--lateness", "1h"]] {
+        let rows = with(&[&["--size", "all", "--agg", "sum(v)"], more].concat()).succeeds().rows();
+        assert_eq!(rows.len(), 1, "{more:?}");
+        assert_eq!((&rows[0]["value"], &rows[0]["rows"]), (&Value::from(8.0), &Value::from(4)));
+        assert_eq!(rows[0]["window_start"], "0001-01-01T00:00:00.000000Z");
+        assert_eq!(rows[0]["window_end"], "9999-12-31T23:59:59.999999Z");
+    }
+    let run = with(&["--size", "all", "--at-end", "hold"]).ends_with(1);
+    assert!(run.rows().is_empty(), "{run}");
+    let run = with(&["--size", "all", "--slide", "1h"]).ends_with(78);
+    assert!(run.stderr().contains("size = all is one window"), "{run}");
+    let run = with(&["--size", "all", "--agg", "rate(*)"]).ends_with(78);
+    assert!(run.stderr().contains("use count"), "{run}");
+    let run = dir.run("evt-window", &["kafka://localhost:1/t", "--size", "all"]).ends_with(2);
+    assert!(run.stderr().contains("waits for the end of the input; set end= for kafka://localhost:1/t"), "{run}");
+    dir.write("m.toml", "[[metric]]\nname = 'total'\nsize = 'all'\n");
+    let run = dir.run("evt-window", &["kafka://localhost:1/t", "-m", "m.toml"]).ends_with(2);
+    assert!(run.stderr().contains("waits for the end of the input"), "{run}");
+    let args = ["r.jsonl", "--time", "t", "-m", "m.toml", "--to", "sqlite:m.db"];
+    let run = dir.run("evt-backfill", &args).ends_with(2);
+    assert!(run.stderr().contains("metric 'total': expected windows that close, found size = all"), "{run}");
+}
+
+#[test]
+fn one_window_over_all_time_goes_on_in_a_checkpoint() {
+    let dir = Dir::new("size-all-checkpoint");
+    dir.write("a.jsonl", "{\"t\":\"2026-05-01T00:00:00Z\"}\n{\"t\":\"2026-05-02T00:00:00Z\"}\n");
+    dir.write("b.jsonl", "{\"t\":\"2026-04-01T00:00:00Z\"}\n");
+    let args = |file, end| {
+        let last = ["--checkpoint", "state", "--to", "rows.jsonl", "--at-end", end];
+        [&[file, "--time", "t", "--size", "all", "-q"][..], &last].concat()
+    };
+    dir.run("evt-window", &args("a.jsonl", "hold")).succeeds();
+    dir.run("evt-window", &args("b.jsonl", "fire")).succeeds();
+    let rows = dir.rows("rows.jsonl");
+    assert_eq!((rows.len(), &rows[0]["rows"]), (1, &Value::from(3)));
+}

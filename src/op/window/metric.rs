@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::expr::{Expr, Leaves, Node, Want, parse, path_text, refused, without_blanks};
 use crate::op::aggregate::Call;
+use crate::time::{EARLIEST, LATEST};
 
 /// The shape of a metric's windows; all durations in µs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -150,7 +151,14 @@ pub struct Metric {
     pub text: String,
 }
 
+/// The length of the calendar (µs).
+const CALENDAR: i64 = LATEST - EARLIEST + 1;
+
 impl Shape {
+    /// One window over the whole calendar. No stream time is beyond its end, so no row is late for it, and it fires when the input has
+    /// ended.
+    pub const ALL: Self = Self::Sliding { size: CALENDAR, slide: CALENDAR, align: EARLIEST };
+
     /// Returns the windows of a row at `time`, or `None` if it is in no window (a slide greater than the size leaves
     /// gaps).
     pub fn windows_of(size: i64, slide: i64, align: i64, time: i64) -> Option<WindowSpan> {
@@ -197,6 +205,16 @@ mod tests {
                 assert_eq!(span.map(|span| span.first_end), starts.first().map(|start| start + size));
                 assert_eq!(span.map(|span| span.last_end), starts.last().map(|start| start + size));
             }
+        }
+    }
+
+    #[test]
+    fn one_window_has_every_instant_of_the_calendar() {
+        let Shape::Sliding { size, slide, align } = Shape::ALL else { panic!("it is a window") };
+        for time in [EARLIEST, -1, 0, 1_700_000_000_000_000, LATEST] {
+            let end = LATEST + 1;
+            let expected = WindowSpan { first_end: end, last_end: end, slice: EARLIEST };
+            assert_eq!(Shape::windows_of(size, slide, align, time), Some(expected));
         }
     }
 
