@@ -1,7 +1,9 @@
 //! evt-window: events in, metrics of event-time windows out.
 
 use super::late::Late;
+use super::results::Results;
 use super::stall::StallMonitor;
+use super::top::Top;
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::checkpoint::state_files::TemporaryFiles;
 use crate::cli::args::{CheckpointArgs, Disorder, StageArgs, disorder};
@@ -14,9 +16,9 @@ use crate::error::{Error, Result};
 use crate::format::table;
 use crate::frame::{Control, How, Progress, State};
 use crate::kafka::range::ReadMode;
+use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::has_raw;
-use crate::kind::{Kind, metric};
 use crate::mapping::{self, Projection, Provenance};
 use crate::metrics;
 use crate::op::state::storage::StateStorage;
@@ -49,6 +51,8 @@ pub struct Args {
     inline: InlineArgs,
     #[command(flatten)]
     watermark: WatermarkArgs,
+    #[command(flatten)]
+    top: TopArgs,
     /// Write late events to URI; without it they are counted and lost, and the exit status is 1
     #[arg(long, value_name = "URI", help_heading = "Output")]
     late: Option<OsString>,
@@ -97,6 +101,25 @@ struct InlineArgs {
     align: Option<i64>,
 }
 
+/// Which keys of a window leave.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+struct TopArgs {
+    /// Write only the rows of the N keys of each window with the greatest values; implies --emit final
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    top: Option<u32>,
+    /// Rank the keys by this metric [default: the first metric of those with the same dimensions and windows]
+    #[arg(long, value_name = "METRIC", requires = "top")]
+    of: Option<String>,
+}
+
+impl TopArgs {
+    fn first_keys(&self, spec: &Spec) -> Result<Option<Top>> {
+        let Some(keys) = self.top else { return Ok(None) };
+        Top::new(keys as usize, self.of.as_deref(), &spec.metrics).map(Some)
+    }
+}
+
 /// When windows fire.
 #[derive(clap::Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Time")]
@@ -104,9 +127,9 @@ struct WatermarkArgs {
     /// Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input
     #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
     out_of_orderness: Disorder,
-    /// Emit a pane whenever a window fires, or one final row when its state is dropped
-    #[arg(long, value_name = "WHEN", default_value = "panes")]
-    emit: EmitArg,
+    /// Emit a pane whenever a window fires, or one final row when its state is dropped [default: panes; final with --top]
+    #[arg(long, value_name = "WHEN")]
+    emit: Option<EmitArg>,
     /// Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]
     #[arg(long, value_name = "WHAT")]
     at_end: Option<AtEnd>,
@@ -148,6 +171,16 @@ impl Args {
                 let text = std::fs::read_to_string(path).map_err(|error| Error::config_file(path.clone(), &error))?;
                 spec::file(&text).map_err(|error| error.at(path.clone()))
             }
+        }
+    }
+
+    fn emit(&self) -> Result<Emit> {
+        match (self.watermark.emit, self.top.top) {
+            (Some(EmitArg::Panes), Some(_)) => Err(Error::usage(
+                "--top cannot be used with --emit panes, because the first keys of a window are known when it is final",
+            )),
+            (Some(EmitArg::Final), _) | (None, Some(_)) => Ok(Emit::Final),
+            (Some(EmitArg::Panes) | None, None) => Ok(Emit::Panes),
         }
     }
 
@@ -212,6 +245,10 @@ impl Tool for Args {
             "evt-ingest access.log.gz -f clf | evt-window --size 1h --by class='floor(status / 100)' --late null: | evt-view",
         ),
         (
+            "Write the ten paths with the most bytes of the whole file, and their requests.",
+            "evt-ingest access.log.gz -f clf | evt-window --size all --by path --agg 'sum(bytes)' --agg 'count(*)' --top 10 | evt-view",
+        ),
+        (
             "Compute the 99th percentile of a property over five minutes, every thirty seconds.",
             "evt-ingest events.jsonl | evt-window --size 5m --slide 30s --agg 'p99=approx_percentile(latency_ms, 0.99)' --late null: -o csv",
         ),
@@ -246,6 +283,8 @@ impl Tool for Args {
         if let Some(spec) = findings.take(self.spec()) {
             findings.take(print(&spec.explain()));
             findings.take(self.check_end(&spec, run));
+            findings.take(self.emit());
+            findings.take(self.top.first_keys(&spec));
         }
         findings.take(self.check_whole());
         let mapping = self.stage.map.options(Provenance::Keep);
@@ -267,6 +306,8 @@ impl Args {
         mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
         self.check_whole()?;
         self.check_end(&spec, run)?;
+        self.emit()?;
+        self.top.first_keys(&spec)?;
         let (args, of_start) = (Rc::new(self), run.clone());
         let of_args = args.clone();
         let start = move |learned: SourceInfo<'_>| of_args.start(learned, spec, &of_start);
@@ -292,7 +333,7 @@ impl Args {
         let SourceInfo { source, .. } = learned;
         source.set_named(spec.leaves.columns());
         let side = Some(Kind::Late.schema_with(has_raw(&source.schema())));
-        let WatermarkArgs { out_of_orderness, emit, at_end, idle_after, new_partitions } = self.watermark;
+        let WatermarkArgs { out_of_orderness, at_end, idle_after, new_partitions, .. } = self.watermark;
         let explicit = source.is_explicit();
         if explicit && out_of_orderness.0.is_none() {
             return Err(Error::usage("--out-of-orderness all cannot be used with an input that has watermarks"));
@@ -310,15 +351,15 @@ impl Args {
             false if is_checkpointed => "because an earlier input had closed their windows",
             false => "because the stream time of their partition went back",
         };
-        let emit = if emit == EmitArg::Final { Emit::Final } else { Emit::Panes };
+        let results = Results::new(self.top.first_keys(&spec)?);
         let memory =
             self.memory.map(|bytes| MemoryBound { bytes, storage: Box::new(TemporaryFiles::new(run.io.disk())) });
-        let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory };
+        let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: self.emit()?, memory };
         let operator = Windows {
             window: Window::new(options),
             stall: StallMonitor::new(idle_after, run.clock.now()),
             late: Late::new(self.late_partial, why),
-            results: Results::default(),
+            results,
             seen: 0,
             at_end,
             is_checkpointed,
@@ -526,7 +567,7 @@ impl Windows {
         let of_each = counts.len() > 1;
         let each = self.window.metrics().iter().zip(counts);
         let notes = each.filter_map(|(metric, counts)| note(&metric.name, counts, of_each));
-        notes.chain(self.results.note(out)).for_each(|note| out.note(Message::Info(note)));
+        notes.chain(self.results.notes(out)).for_each(|note| out.note(Message::Info(note)));
     }
 }
 
@@ -544,39 +585,4 @@ fn note(name: &str, counts: MetricCounts, with_late: bool) -> Option<String> {
         told.push(format!("{partial} partial results skipped: the metric began within their window"));
     }
     (!told.is_empty()).then(|| format!("{name}: {}", told.join(", ")))
-}
-
-/// Result rows that wait to be written.
-#[derive(Default)]
-struct Results {
-    rows: metric::Builder,
-    /// Number of rows of windows that had already fired.
-    later_panes: u64,
-}
-
-impl Results {
-    fn push(&mut self, row: &metric::Row<'_>, out: &mut dyn Collector) -> Result<()> {
-        self.later_panes += u64::from(row.pane > 0 && !row.retracted);
-        self.rows.push(row)?;
-        if self.rows.is_full() { self.write(out) } else { Ok(()) }
-    }
-
-    fn write(&mut self, out: &mut dyn Collector) -> Result<()> {
-        if self.rows.is_empty() {
-            return Ok(());
-        }
-        let batch = self.rows.finish(out.schema())?;
-        out.rows(&batch)
-    }
-
-    /// Returns a note for readers of a file: stores and stages keep only the last row of a window, a file has all.
-    fn note(&self, out: &mut dyn Collector) -> Option<String> {
-        let is_read_as_it_is = out.formats().iter().any(|format| !format.is_frames());
-        (self.later_panes > 0 && is_read_as_it_is).then(|| {
-            let later = self.later_panes;
-            format!(
-                "{later} rows are later panes; the last row of a window is its result (--emit final writes only that)"
-            )
-        })
-    }
 }

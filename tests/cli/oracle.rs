@@ -221,6 +221,28 @@ fn groups_by_expressions_are_those_of_duckdb() {
 }
 
 #[test]
+fn the_first_repositories_of_ten_minutes_are_those_of_duckdb() {
+    let (Some(archive), Some(python)) = (data("events/gharchive-2015-01-01-0.json.gz"), python()) else { return };
+    let dir = Dir::new("top");
+    let archive = archive.display().to_string();
+    let told = ask(&dir, &python, "top.py", &[&archive, "10"]).text();
+    let wanted: Vec<(String, String, f64)> =
+        told.lines().map(|line| serde_json::from_str(line).expect("a list")).collect();
+    assert_eq!(wanted.len(), 60);
+    let args = [archive.as_str(), "--plain", "--time", "created_at", "--size", "10m", "--by", "repo.name"];
+    let rest = ["--top", "10", "--out-of-orderness", "all", "-q", "-o", "jsonl"];
+    for memory in [&[][..], &["--memory", "8MiB"]] {
+        let rows = dir.run("evt-window", &[&args[..], &rest, memory].concat()).succeeds().rows();
+        let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+        let found = rows.iter().map(|row| {
+            let value = row["value"].as_f64().expect("a number");
+            (text(&row["window_start"]), text(&row["dimensions"]["repo.name"]), value)
+        });
+        assert_eq!(found.collect::<Vec<_>>(), wanted, "{memory:?}");
+    }
+}
+
+#[test]
 fn percentiles_are_the_values_of_the_ranks_that_duckdb_takes() {
     let Some(python) = python() else { return };
     let dir = Dir::new("quantiles");

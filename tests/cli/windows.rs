@@ -481,3 +481,33 @@ fn one_window_over_all_time_goes_on_in_a_checkpoint() {
     let rows = dir.rows("rows.jsonl");
     assert_eq!((rows.len(), &rows[0]["rows"]), (1, &Value::from(3)));
 }
+
+#[test]
+fn only_the_first_keys_of_a_window_leave() {
+    let dir = Dir::new("top");
+    dir.write("r.jsonl", REQUESTS);
+    dir.write(
+        "m.toml",
+        "[defaults]\nsize = '1h'\nby = ['status']\n[[metric]]\nname = 'n'\n[[metric]]\nname = 'worst'\naggregate = 'max(status)'\n\
+         [[metric]]\nname = 'total'\nby = []\n",
+    );
+    let flags = ["r.jsonl", "--time", "t", "-m", "m.toml", "--top", "1", "-o", "jsonl", "--stats", "stats.json"];
+    let with = |more: &[&str]| dir.run("evt-window", &[&flags[..], more].concat());
+    let found = |run: &Run| {
+        let row = |row: &Value| format!("{}{}", row["metric_name"], row["dimensions"]).replace('"', "");
+        run.rows().iter().map(row).collect::<Vec<_>>()
+    };
+    let run = with(&[]).succeeds();
+    assert_eq!(found(&run), ["n{status:200}", "worst{status:200}", "total{}"], "{run}");
+    assert!(run.stderr().contains("--top left out 2 keys of windows, with 2 events"), "{run}");
+    let stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
+    assert!(stats.to_string().contains(r#""left_out":{"events":2,"keys":2}"#), "{stats}");
+    let run = with(&["--of", "worst", "--emit", "final", "-q"]).succeeds();
+    assert_eq!(found(&run), ["n{status:405}", "worst{status:405}", "total{}"], "{run}");
+    let run = with(&["--emit", "panes"]).ends_with(2);
+    assert!(run.stderr().contains("--top cannot be used with --emit panes"), "{run}");
+    let run = with(&["--of", "best"]).ends_with(2);
+    assert!(run.stderr().contains("--of: expected one of n, worst, total, found best"), "{run}");
+    let run = dir.run("evt-window", &["r.jsonl", "--time", "t", "--gap", "1h", "--top", "1"]).ends_with(2);
+    assert!(run.stderr().contains("each key has sessions of its own"), "{run}");
+}
