@@ -161,6 +161,8 @@ pub(crate) struct Written {
     pub(crate) name: String,
     /// Whether `*` is the only argument.
     pub(crate) star: bool,
+    /// Whether `distinct` precedes the arguments.
+    pub(crate) is_distinct: bool,
     pub(crate) args: Vec<Node>,
     pub(crate) filter: Option<Node>,
 }
@@ -169,6 +171,11 @@ impl Node {
     /// Returns the constant `true`.
     pub(crate) fn truth() -> Self {
         Self::Literal(Literal::Bool(true))
+    }
+
+    /// Returns the column of this name.
+    pub(crate) fn column(name: &str) -> Self {
+        Self::Name(vec![PathKey::Member(name.to_owned())])
     }
 
     /// Returns `value` where `filter` is true, else null: the effect of a filter on an argument.

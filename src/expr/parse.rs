@@ -9,8 +9,9 @@ use super::value::ValueKind;
 use crate::error::{Error, Result};
 use crate::time::read_iso;
 use sqlparser::ast::{
-    AccessExpr, Assignment, AssignmentTarget, BinaryOperator, CastKind, CeilFloorKind, DataType, Expr, Function,
-    FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, Subscript, UnaryOperator, Value,
+    AccessExpr, Assignment, AssignmentTarget, BinaryOperator, CastKind, CeilFloorKind, DataType, DuplicateTreatment,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, Subscript, UnaryOperator,
+    Value,
 };
 use sqlparser::dialect::Dialect;
 use sqlparser::keywords::Keyword;
@@ -438,9 +439,9 @@ fn cast(cast: &CastKind, value: &Expr, data_type: &DataType) -> Result<Node, Ref
 }
 
 fn call(function: &Function) -> Result<Node, Refusal> {
-    let Written { name, star, args, filter } = written(function)?;
-    if star || filter.is_some() {
-        return Err(format!("{name}(...) is not an aggregate here; * and filter are not allowed"));
+    let Written { name, star, is_distinct, args, filter } = written(function)?;
+    if star || is_distinct || filter.is_some() {
+        return Err(format!("{name}(...) is not an aggregate here; *, distinct and filter are not allowed"));
     }
     match name.as_str() {
         "coalesce" if !args.is_empty() => Ok(Node::Coalesce(args)),
@@ -457,16 +458,14 @@ fn written(function: &Function) -> Result<Written, Refusal> {
     let FunctionArguments::List(list) = &function.args else {
         return Err(format!("{name}: expected arguments in parentheses"));
     };
-    if list.duplicate_treatment.is_some() {
-        return Err(format!("unsupported {name}(distinct ...); approx_distinct(x) counts distinct values"));
-    }
+    let is_distinct = matches!(list.duplicate_treatment, Some(DuplicateTreatment::Distinct));
     if !plain || !list.clauses.is_empty() {
         return Err(format!("{name}(...): only arguments and filter (where ...) are supported"));
     }
     let filter = function.filter.as_deref().map(node).transpose()?;
     let star = matches!(list.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]);
     let args = if star { vec![] } else { list.args.iter().map(argument).collect::<Result<_, _>>()? };
-    Ok(Written { name, star, args, filter })
+    Ok(Written { name, star, is_distinct, args, filter })
 }
 
 fn argument(argument: &FunctionArg) -> Result<Node, Refusal> {

@@ -478,7 +478,7 @@ fn what_is_not_on_the_list_is_refused_with_a_message() {
         ("exists (select 1)", "unsupported syntax"),
         ("frobnicate(a)", "unknown function frobnicate"),
         ("lower(a, b) = 'x'", "expected lower(text)"),
-        ("count(*) > 1", "* and filter are not allowed"),
+        ("count(*) > 1", "*, distinct and filter are not allowed"),
         ("interval = 5", r#"quote it if it is a name: "interval""#),
         ("a ~ '['", "invalid regular expression"),
         ("a ~ b", "a text constant"),

@@ -3,6 +3,8 @@
 use super::top::{LeftOut, Top};
 use crate::error::Result;
 use crate::kind::metric;
+use crate::op::aggregate::{self, TEXTS_MAX};
+use crate::op::window::metric::Metric;
 use crate::stage::operator::Collector;
 
 /// Result rows that wait to be written.
@@ -13,12 +15,15 @@ pub struct Results {
     later_panes: u64,
     /// The first keys of the windows that fire, if not all leave.
     top: Option<Top>,
+    /// Metrics that count distinct texts, and the number of rows that are NULL because there were too many.
+    counting: Vec<(String, u64)>,
 }
 
 impl Results {
     /// Without rows; with `top` only the rows of the first keys of a window leave.
-    pub fn new(top: Option<Top>) -> Self {
-        Self { top, ..Self::default() }
+    pub fn new(top: Option<Top>, metrics: &[Metric]) -> Self {
+        let counting = metrics.iter().filter(|metric| metric.call.definition().name == aggregate::COUNT_DISTINCT);
+        Self { top, counting: counting.map(|metric| (metric.name.clone(), 0)).collect(), ..Self::default() }
     }
 
     /// Takes a row of a window that fires.
@@ -30,6 +35,9 @@ impl Results {
     }
 
     fn add(&mut self, row: &metric::Row<'_>, out: &mut dyn Collector) -> Result<()> {
+        if row.value.is_none() && !row.retracted {
+            self.counting.iter_mut().filter(|(name, _)| name == row.name).for_each(|(_, over)| *over += 1);
+        }
         self.later_panes += u64::from(row.pane > 0 && !row.retracted);
         self.rows.push(row)?;
         if self.rows.is_full() { self.write_batch(out) } else { Ok(()) }
@@ -70,6 +78,13 @@ impl Results {
                 notes.push(format!("--top left out {keys} keys of windows, with {events} events"));
             }
         }
+        let over = self.counting.iter().filter(|(_, rows)| *rows > 0);
+        notes.extend(over.map(|(name, rows)| {
+            format!(
+                "{name}: {rows} rows are NULL, because they have more than {TEXTS_MAX} distinct texts; \
+                 approx_distinct has no maximum"
+            )
+        }));
         notes
     }
 }

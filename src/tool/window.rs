@@ -351,7 +351,7 @@ impl Args {
             false if is_checkpointed => "because an earlier input had closed their windows",
             false => "because the stream time of their partition went back",
         };
-        let results = Results::new(self.top.first_keys(&spec)?);
+        let results = Results::new(self.top.first_keys(&spec)?, &spec.metrics);
         let memory =
             self.memory.map(|bytes| MemoryBound { bytes, storage: Box::new(TemporaryFiles::new(run.io.disk())) });
         let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: self.emit()?, memory };

@@ -1,9 +1,9 @@
 //! Windows with explicit watermarks (`--control`): test cases of other engines.
 
-use crate::harness::{Dir, Run, cases};
+use crate::harness::{Dir, Draws, Run, cases};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Cases outside of the years of RFC 3339.
 const BEYOND_THE_CALENDAR: [&str; 0] = [];
@@ -510,4 +510,65 @@ fn only_the_first_keys_of_a_window_leave() {
     assert!(run.stderr().contains("--of: expected one of n, worst, total, found best"), "{run}");
     let run = dir.run("evt-window", &["r.jsonl", "--time", "t", "--gap", "1h", "--top", "1"]).ends_with(2);
     assert!(run.stderr().contains("each key has sessions of its own"), "{run}");
+}
+
+#[test]
+fn first_last_and_distinct_go_on_in_a_checkpoint_and_in_files() {
+    let dir = Dir::new("first-last");
+    let line = |minute: u64, key: u64, v: u64| {
+        format!("{{\"t\":\"2026-01-01T00:{minute:02}:00Z\",\"k\":\"{key:0300}\",\"m\":{minute},\"v\":{v}}}\n")
+    };
+    let mut random = Draws::new();
+    let events: Vec<(u64, u64, u64)> =
+        (0..30_000).map(|at| (at / 500, random.below(20_000), random.below(9))).collect();
+    let text =
+        |part: &[(u64, u64, u64)]| part.iter().map(|(minute, key, v)| line(*minute, *key, *v)).collect::<String>();
+    dir.write("all.jsonl", text(&events));
+    dir.write("a.jsonl", text(&events[..17_000]));
+    dir.write("b.jsonl", text(&events[17_000..]));
+    let mut wanted: BTreeMap<String, [f64; 3]> = BTreeMap::new();
+    let mut values: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    for (minute, key, v) in &events {
+        let values = values.entry(*key).or_default();
+        values.insert(*v);
+        let found = wanted.entry(format!("{key:0300}")).or_insert([*minute as f64; 3]);
+        (found[1], found[2]) = (*minute as f64, values.len() as f64);
+    }
+    let flags = ["--time", "t", "--size", "2h", "--by", "k", "-q", "--out-of-orderness", "1h"];
+    let aggregates = ["--agg", "a=first(m)", "--agg", "b=last(m)", "--agg", "c=count(distinct v)"];
+    let check = |rows: Vec<Value>, what: &str| {
+        let mut found: BTreeMap<String, [f64; 3]> = BTreeMap::new();
+        for row in &rows {
+            let key = row["dimensions"]["k"].as_str().expect("a key").to_owned();
+            let at = ["a", "b", "c"].iter().position(|name| row["metric_name"] == *name).expect("a metric");
+            found.entry(key).or_default()[at] = row["value"].as_f64().expect("a number");
+        }
+        assert_eq!(rows.len(), 3 * wanted.len(), "{what}");
+        assert!(found == wanted, "{what}");
+    };
+    for memory in [&[][..], &["--memory", "8MiB"]] {
+        let with = |more: &[&str]| -> Vec<String> {
+            [&flags[..], &aggregates, memory, more].concat().into_iter().map(str::to_owned).collect()
+        };
+        let run = dir.run("evt-window", &with(&["all.jsonl", "-o", "jsonl"])).succeeds();
+        check(run.rows(), &format!("{memory:?}"));
+        let (state, rows) = (format!("state{}", memory.len()), format!("rows{}.jsonl", memory.len()));
+        let more = ["--checkpoint", &state, "--to", &rows, "--at-end"];
+        dir.run("evt-window", &with(&[&more[..], &["hold", "a.jsonl"]].concat())).succeeds();
+        dir.run("evt-window", &with(&[&more[..], &["fire", "b.jsonl"]].concat())).succeeds();
+        check(dir.rows(&rows), &format!("in a checkpoint, {memory:?}"));
+    }
+}
+
+#[test]
+fn too_many_distinct_texts_are_null_and_told() {
+    let dir = Dir::new("distinct");
+    let lines = (0..100_001).map(|v| format!("{{\"t\":\"2026-01-01T00:00:00Z\",\"v\":{v}}}\n"));
+    dir.write("r.jsonl", lines.collect::<String>());
+    let args = ["r.jsonl", "--time", "t", "--size", "1h", "-o", "jsonl", "--agg", "n=count(distinct v)"];
+    let run = dir.run("evt-window", &args).succeeds();
+    assert_eq!((&run.rows()[0]["value"], &run.rows()[0]["rows"]), (&Value::Null, &Value::from(100_001)));
+    assert!(run.stderr().contains("n: 1 rows are NULL, because they have more than 100000 distinct texts"), "{run}");
+    let run = dir.run("evt-window", &[&args[..], &["--where", "v < 100000"]].concat()).succeeds();
+    assert_eq!(run.rows()[0]["value"], 100_000.0);
 }
