@@ -1,19 +1,21 @@
 complete -c evt-window -s m -l metrics -d 'Read the metrics to compute from FILE (evt-metrics(5))' -r
 complete -c evt-window -l agg -d 'Compute the aggregate EXPR (repeatable) [default: count(*)]' -r
-complete -c evt-window -l by -d 'Group by these columns and property paths (comma-separated)' -r
+complete -c evt-window -l by -d 'Group by these columns, property paths and named expressions (comma-separated, repeatable)' -r
 complete -c evt-window -l where -d 'Aggregate only events for which EXPR is true' -r
-complete -c evt-window -l size -d 'Set the length of a window' -r
+complete -c evt-window -l size -d 'Set the length of a window; all is one window over all time, which fires at the end of the input' -r
 complete -c evt-window -l slide -d 'Start a window every DURATION [default: --size, tumbling windows]' -r
 complete -c evt-window -l gap -d 'Use session windows that end after DURATION without an event of their key' -r
 complete -c evt-window -l lateness -d 'Accept events until the watermark is this far past the end of a window [default: 0s]' -r
 complete -c evt-window -l align -d 'Shift the start of all windows by DURATION, which may be negative' -r
 complete -c evt-window -l out-of-orderness -d 'Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input' -r
-complete -c evt-window -l emit -d 'Emit a pane whenever a window fires, or one final row when its state is dropped' -r -f -a "panes\t''
+complete -c evt-window -l emit -d 'Emit a pane whenever a window fires, or one final row when its state is dropped [default: panes; final with --top]' -r -f -a "panes\t''
 final\t''"
 complete -c evt-window -l at-end -d 'Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]' -r -f -a "fire\t''
 hold\t''"
 complete -c evt-window -l idle-after -d 'Exclude a partition from the watermark once it is idle this long; results then depend on timing' -r
 complete -c evt-window -l new-partitions -d 'Accept partitions that appear after windows have closed; their rows may be late, and results depend on timing' -r -f -a "late\t''"
+complete -c evt-window -l top -d 'Write only the rows of the N keys of each window with the greatest values; implies --emit final' -r
+complete -c evt-window -l of -d 'Rank the keys by this metric [default: the first metric of those with the same dimensions and windows]' -r
 complete -c evt-window -l late -d 'Write late events to URI; without it they are counted and lost, and the exit status is 1' -r
 complete -c evt-window -l memory -d 'Keep about SIZE of state in memory, and the rest in files, of the checkpoint or in TMPDIR [default: all in memory]' -r
 complete -c evt-window -l checkpoint -d 'Keep state and positions in DIR, and write each row once, whatever stops the run (evt-checkpoint(5))' -r -F

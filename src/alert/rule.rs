@@ -4,6 +4,7 @@ use super::fields::{AnomalyFields, RuleFields};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::alert::AlertRule;
+use crate::op::window::metric::split_list;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -246,6 +247,7 @@ fn kind_of(name: &str, field: &str) -> Result<Kind> {
 fn measure(fields: &mut RuleFields, metrics: Option<&[NamedMetric]>) -> Result<Measure> {
     let (named, aggregate) = (fields.text("metric_name")?, fields.text("aggregate")?);
     let (filter, by) = (fields.text("where")?, fields.names("by")?);
+    let by: Vec<String> = by.iter().flat_map(|text| split_list(text)).map(str::to_owned).collect();
     let input = fields.text("input")?.map_or(Ok(Kind::Event), |name| kind_of(&name, "input"))?;
     let (aggregate, filter, by) = match (named, aggregate) {
         (Some(name), None) if filter.is_none() && by.is_empty() && input == Kind::Event => {

@@ -72,7 +72,7 @@ pub fn named(spec: &Spec) -> Vec<NamedMetric> {
         name: metric.name.clone(),
         aggregate: metric.call.text().to_owned(),
         filter: metric.filter.as_ref().map(|filter| filter.text().to_owned()),
-        by: metric.by.iter().map(|by| by.name.clone()).collect(),
+        by: metric.by.iter().map(|by| by.text.clone()).collect(),
         is_session: matches!(metric.shape, Shape::Session { .. }),
     };
     spec.metrics.iter().map(metric).collect()

@@ -5,7 +5,7 @@
 //! input, aggregate, filter and dimensions share a series, whatever their windows.
 
 use super::rule::Measure;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::expr::{Dimension as DimensionValues, Expr, LeafBatch, Leaves, ValueKind, Want};
 use crate::kind::Kind;
 use crate::op::aggregate::{self, Call};
@@ -37,14 +37,7 @@ impl Expressions {
         let call = aggregate::parse(&measure.aggregate, leaves)?;
         let filter = measure.filter.as_deref();
         let filter = filter.map(|text| Expr::parse(text, Want::Kind(ValueKind::Bool), leaves)).transpose()?;
-        let mut by: Vec<Dimension> = vec![];
-        for name in &measure.by {
-            if by.iter().any(|other| other.name == *name) {
-                return Err(Error::config(format!("by: duplicate dimension {name}")));
-            }
-            by.push(Dimension { name: name.clone(), expr: Expr::parse(name, Want::Dimension, leaves)? });
-        }
-        Ok(Self { call, filter, by })
+        Ok(Self { call, filter, by: Dimension::parse_all(&measure.by, leaves)? })
     }
 
     /// Returns the text that is the same for all rules that share a series.

@@ -1,6 +1,7 @@
 //! The summary of an alert: a template with names in braces.
 
 use crate::error::{Error, Result};
+use crate::op::window::metric::Dimension;
 
 /// The names that every template may have.
 const NAMES: [&str; 6] = ["rule", "value", "threshold", "severity", "window", "dimensions"];
@@ -47,6 +48,7 @@ fn parts(template: &str) -> Option<Vec<(bool, &str)>> {
 /// Checks that a template names only values that its alerts have. Errors: exit status 78.
 pub fn check(template: &str, by: &[String]) -> Result<()> {
     let parts = parts(template).ok_or_else(|| Error::config("summary: expected {NAME}, found a single brace"))?;
+    let by = by.iter().map(|by| Dimension::name_of(by)).collect::<Result<Vec<_>>>()?;
     for (_, name) in parts.iter().filter(|(is_name, _)| *is_name) {
         if !NAMES.contains(name) && !by.iter().any(|by| by == name) {
             let known: Vec<&str> = NAMES.iter().copied().chain(by.iter().map(String::as_str)).collect();
@@ -69,7 +71,7 @@ pub fn render(template: &str, values: &SummaryValues<'_>) -> String {
             out.push_str(text);
             continue;
         }
-        let at = values.by.iter().position(|by| by == text);
+        let at = values.by.iter().position(|by| Dimension::name_of(by).is_ok_and(|by| by == text));
         match (at, text) {
             (Some(at), _) => out.push_str(values.values.get(at).and_then(Option::as_deref).unwrap_or("NULL")),
             (None, "rule") => out.push_str(values.rule),

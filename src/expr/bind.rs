@@ -3,16 +3,15 @@
 //! [`Binder::known`] returns the type that a node has by itself; [`Binder::bind`] builds the tree of a node for the
 //! required type.
 
-use super::function::{FUNCTIONS, Function};
+use super::function::{Call, FUNCTIONS, Function, regex};
 use super::leaf::{Ask, Leaves, ResolvedName};
-use super::node::{Literal, Node, Operator};
+use super::node::{Literal, Node, Operator, PathKey, path_text};
 use super::tree::Tree;
 use super::value::{ValueKind, Want, cast};
 use crate::json::scan::number_end;
 use crate::time::read_iso;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray, new_null_array};
 use arrow::datatypes::DataType;
-use regex::Regex;
 use std::sync::Arc;
 
 /// Why an expression is refused; the caller adds the expression's text.
@@ -75,8 +74,7 @@ impl<'a> Binder<'a> {
             (Want::Kind(kind), _) => Ok((self.bind(node, kind)?, kind)),
             (Want::Presence, Node::Name(parts)) => Ok((self.presence(parts)?, ValueKind::Bool)),
             (Want::Presence | Want::Own, _) => self.by_itself(node),
-            (Want::Dimension, Node::Name(_)) | (Want::AsText, _) => Ok((self.as_text(node)?, ValueKind::Text)),
-            (Want::Dimension, _) => Err("expected a column or property path for by, found an expression".to_owned()),
+            (Want::AsText, _) => Ok((self.as_text(node)?, ValueKind::Text)),
         }
     }
 
@@ -274,15 +272,19 @@ impl<'a> Binder<'a> {
             return Err(format!("expected {name}{}", function.usage));
         }
         if let Some(check) = function.check {
-            args.first().map_or(Ok(()), check)?;
+            check(args)?;
         }
+        let pattern = match function.call {
+            Call::OfValues(_) => None,
+            Call::OfPattern(_) => args.get(1).map(regex).transpose()?,
+        };
         let args = args.iter().zip(function.args).map(|(node, kind)| self.bind(node, *kind));
-        Ok(Tree::Call { function, args: args.collect::<Bound<Vec<_>>>()? })
+        Ok(Tree::Call { function, args: args.collect::<Bound<Vec<_>>>()?, pattern })
     }
 
-    fn leaf(&mut self, parts: &[String], ask: Ask) -> Bound<Tree> {
-        let name = parts.join(".");
-        let place = self.leaves.resolve(parts)?;
+    fn leaf(&mut self, steps: &[PathKey], ask: Ask) -> Bound<Tree> {
+        let name = path_text(steps);
+        let place = self.leaves.resolve(steps)?;
         let leaf = self.leaves.leaf(place, ask, &name);
         if !self.used.contains(&leaf) {
             self.used.push(leaf);
@@ -293,7 +295,7 @@ impl<'a> Binder<'a> {
         Ok(Tree::Leaf(leaf))
     }
 
-    fn presence(&mut self, parts: &[String]) -> Bound<Tree> {
+    fn presence(&mut self, parts: &[PathKey]) -> Bound<Tree> {
         self.leaf(parts, Ask::Presence)
     }
 
@@ -360,17 +362,6 @@ fn function(name: &str) -> Bound<&'static Function> {
 
 fn converted(tree: Tree, from: ValueKind, to: ValueKind) -> Tree {
     if from == to { tree } else { Tree::Cast { value: Box::new(tree), from, to } }
-}
-
-fn regex(pattern: &Node) -> Bound<Regex> {
-    let Node::Literal(Literal::Text(pattern)) = pattern else {
-        return Err(format!("expected a text constant as the pattern of ~, found {pattern}"));
-    };
-    Regex::new(pattern).map_err(|error| {
-        let message = error.to_string();
-        let cause = message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        format!("invalid regular expression '{pattern}': {cause}")
-    })
 }
 
 /// Builds an array of one value.

@@ -74,9 +74,9 @@ fn other_value(tree: &Tree, batch: &LeafBatch) -> Result<Value> {
         Tree::Case { operand, branches, otherwise } => case(operand.as_deref(), branches, otherwise, batch),
         Tree::Coalesce(values) => coalesce(values, batch),
         Tree::Cast { value: inner, from, to } => converted(&value(inner, batch)?, *from, *to),
-        Tree::Call { function, args } => {
+        Tree::Call { function, args, pattern } => {
             let args = args.iter().map(|arg| value(arg, batch)).collect::<Result<Vec<_>>>()?;
-            Ok(Value { array: (function.call)(&args)?, scalar: args.iter().all(|arg| arg.scalar) })
+            Ok(Value { array: function.call(&args, pattern.as_ref())?, scalar: args.iter().all(|arg| arg.scalar) })
         }
     }
 }

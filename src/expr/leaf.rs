@@ -3,6 +3,7 @@
 //! One walk per row over the properties serves all leaves: the names that they read form a small tree ([`PathStep`]), level
 //! by level as the names nest.
 
+use super::node::{PathKey, path_text};
 use super::value::{TextCache, ValueKind};
 use crate::error::Result;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -26,8 +27,8 @@ pub(super) enum Ask {
 pub(super) enum Source {
     /// Index of a column, and its own type.
     Column(usize, ValueKind),
-    /// Index of a path into the object column, and its parts.
-    Path(usize, Vec<String>),
+    /// Index of a path into the object column, and its steps; the first is a member.
+    Path(usize, Vec<PathKey>),
 }
 
 /// One value per row that some expression reads.
@@ -39,10 +40,10 @@ pub(super) struct Leaf {
     pub(super) name: String,
 }
 
-/// One name at one level of the object, and the names inside its value.
+/// One name or position at one level of the object, and those inside its value. At the top level all are names.
 #[derive(Clone, Debug)]
 pub(super) struct PathStep {
-    pub(super) key: String,
+    pub(super) key: PathKey,
     pub(super) path: Option<usize>,
     pub(super) below: Vec<PathStep>,
 }
@@ -67,6 +68,13 @@ fn kind_of(data_type: &DataType) -> Option<ValueKind> {
         DataType::Float64 | DataType::Int64 | DataType::Int32 => Some(ValueKind::Number),
         DataType::Boolean => Some(ValueKind::Bool),
         _ => None,
+    }
+}
+
+impl PathStep {
+    /// Returns the name of a member; an element has none.
+    pub(super) fn name(&self) -> &str {
+        if let PathKey::Member(name) = &self.key { name } else { "" }
     }
 }
 
@@ -108,7 +116,7 @@ impl Leaves {
 
     /// Returns the names of the properties that are read, at the top level.
     pub fn properties(&self) -> Vec<String> {
-        self.steps.iter().map(|step| step.key.clone()).collect()
+        self.steps.iter().map(|step| step.name().to_owned()).collect()
     }
 
     /// Returns the columns that are read as text, as bits, and likewise the properties ([`Leaves::properties`]). If
@@ -140,13 +148,17 @@ impl Leaves {
     }
 
     /// Resolves a name to a column or path, or returns why it is neither.
-    pub(super) fn resolve(&self, parts: &[String]) -> Result<ResolvedName, String> {
-        let (Some(first), rest) = (parts.first(), parts.get(1..).unwrap_or(&[])) else {
+    pub(super) fn resolve(&self, steps: &[PathKey]) -> Result<ResolvedName, String> {
+        let (Some(PathKey::Member(first)), rest) = (steps.first(), steps.get(1..).unwrap_or(&[])) else {
             return Err("a name without parts".to_owned());
         };
         let object = self.object.map(|column| self.schema.field(column).name());
-        if !rest.is_empty() && object == Some(first) {
-            return Ok(ResolvedName::Path(rest.to_vec()));
+        match rest.first() {
+            Some(PathKey::Member(_)) if object == Some(first) => return Ok(ResolvedName::Path(rest.to_vec())),
+            Some(PathKey::Element(_)) if object == Some(first) => {
+                return Err(format!("{first} is an object, not an array"));
+            }
+            _ => {}
         }
         match self.schema.index_of(first) {
             Ok(column) if rest.is_empty() => {
@@ -156,12 +168,12 @@ impl Leaves {
             }
             Ok(_) => Err(match object {
                 Some(object) => {
-                    format!("{first} is a column without members; use {object}.{}", parts.join("."))
+                    format!("{first} is a column without members; use {object}.{}", path_text(steps))
                 }
                 None => format!("{first} is a column without members"),
             }),
-            Err(_) if object.is_some() => Ok(ResolvedName::Path(parts.to_vec())),
-            Err(_) => Err(format!("unknown column {}; expected one of {}", parts.join("."), self.column_names())),
+            Err(_) if object.is_some() => Ok(ResolvedName::Path(steps.to_vec())),
+            Err(_) => Err(format!("unknown column {}; expected one of {}", path_text(steps), self.column_names())),
         }
     }
 
@@ -173,7 +185,7 @@ impl Leaves {
     pub(super) fn leaf(&mut self, place: ResolvedName, ask: Ask, name: &str) -> usize {
         let source = match place {
             ResolvedName::Column(column, kind) => Source::Column(column, kind),
-            ResolvedName::Path(parts) => Source::Path(self.path(&parts), parts),
+            ResolvedName::Path(steps) => Source::Path(self.path(&steps), steps),
         };
         match self.leaves.iter().position(|leaf| leaf.source == source && leaf.ask == ask) {
             Some(index) => index,
@@ -184,14 +196,14 @@ impl Leaves {
         }
     }
 
-    fn path(&mut self, parts: &[String]) -> usize {
-        path_in(&mut self.steps, parts, &mut self.paths)
+    fn path(&mut self, path: &[PathKey]) -> usize {
+        path_in(&mut self.steps, path, &mut self.paths)
     }
 }
 
-/// Returns the index of the path `parts` below `steps`; adds it if it is new.
-fn path_in(steps: &mut Vec<PathStep>, parts: &[String], count: &mut usize) -> usize {
-    let Some((key, rest)) = parts.split_first() else { return *count };
+/// Returns the index of `path` below `steps`; adds it if it is new.
+fn path_in(steps: &mut Vec<PathStep>, path: &[PathKey], count: &mut usize) -> usize {
+    let Some((key, rest)) = path.split_first() else { return *count };
     let at = steps.iter().position(|step| step.key == *key).unwrap_or_else(|| {
         steps.push(PathStep { key: key.clone(), path: None, below: vec![] });
         steps.len() - 1
@@ -211,6 +223,6 @@ fn path_in(steps: &mut Vec<PathStep>, parts: &[String], count: &mut usize) -> us
 pub(super) enum ResolvedName {
     /// Index of a column, and its type.
     Column(usize, ValueKind),
-    /// Parts of a path into the object column.
-    Path(Vec<String>),
+    /// A path into the object column.
+    Path(Vec<PathKey>),
 }

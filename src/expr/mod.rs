@@ -3,7 +3,7 @@
 //! An expression is a function of its row alone. Its types are fixed when the spec is read, never by data.
 //!
 //! **Names** are unquoted or "quoted" and case-sensitive. A name is a column of the stream's kind if there is one, else
-//! a property; `a.b` steps into objects, `"a.b"` is one name, `properties.x` is always the property. If a name occurs
+//! a property; `a.b` steps into objects, `a[1]` into arrays, `"a.b"` is one name, `properties.x` is always the property. If a name occurs
 //! twice inside the properties, the last value counts.
 //!
 //! **Types** are Number (f64), Text, Bool and Time (µs UTC). A column has its own. A property takes the type that its
@@ -47,8 +47,9 @@ pub use leaf::Leaves;
 pub use read::{LeafBatch, Wrong};
 pub use value::{Coded, Dimension, ValueKind, Want};
 
-pub(crate) use node::{Node, literal_number};
-pub(crate) use parse::{parse_assignments, parse_call, refused, without_blanks};
+pub(crate) use node::{Node, PathKey, literal_number, path_text};
+pub(crate) use parse::{parse, parse_assignments, parse_call, refused, without_blanks};
+pub(crate) use read::value_at;
 
 #[cfg(test)]
 mod tests;

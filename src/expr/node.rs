@@ -60,11 +60,54 @@ impl Operator {
     }
 }
 
+/// One step of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PathKey {
+    /// The member of an object with this name.
+    Member(String),
+    /// The element of an array at this position: from 1, or from the end if it is negative.
+    Element(i64),
+}
+
+impl PathKey {
+    /// Returns the steps through members with these names.
+    pub(crate) fn members(names: &[String]) -> Vec<Self> {
+        names.iter().cloned().map(Self::Member).collect()
+    }
+
+    /// Whether it is the member `key` of an object.
+    pub(crate) fn is_member(&self, key: &str) -> bool {
+        matches!(self, Self::Member(name) if name == key)
+    }
+
+    /// Whether it is the element at `index` (from 0) of an array of `count` elements.
+    pub(crate) fn is_element(&self, index: usize, count: usize) -> bool {
+        match *self {
+            Self::Element(position) if position < 0 => count.checked_add_signed(position as isize) == Some(index),
+            Self::Element(position) => usize::try_from(position).is_ok_and(|position| position == index + 1),
+            Self::Member(_) => false,
+        }
+    }
+}
+
+/// Returns a path as its name in messages and results, without quotes: `a.b[1].c`.
+pub(crate) fn path_text(steps: &[PathKey]) -> String {
+    let mut text = String::new();
+    for step in steps {
+        match step {
+            PathKey::Member(name) if text.is_empty() => text.push_str(name),
+            PathKey::Member(name) => text.extend([".", name]),
+            PathKey::Element(position) => text.push_str(&format!("[{position}]")),
+        }
+    }
+    text
+}
+
 /// One node of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Node {
-    /// A column or a path into the properties, one part per step.
-    Name(Vec<String>),
+    /// A column or a path into the properties.
+    Name(Vec<PathKey>),
     Literal(Literal),
     Not(Box<Node>),
     Negate(Box<Node>),
@@ -118,6 +161,8 @@ pub(crate) struct Written {
     pub(crate) name: String,
     /// Whether `*` is the only argument.
     pub(crate) star: bool,
+    /// Whether `distinct` precedes the arguments.
+    pub(crate) is_distinct: bool,
     pub(crate) args: Vec<Node>,
     pub(crate) filter: Option<Node>,
 }
@@ -126,6 +171,11 @@ impl Node {
     /// Returns the constant `true`.
     pub(crate) fn truth() -> Self {
         Self::Literal(Literal::Bool(true))
+    }
+
+    /// Returns the column of this name.
+    pub(crate) fn column(name: &str) -> Self {
+        Self::Name(vec![PathKey::Member(name.to_owned())])
     }
 
     /// Returns `value` where `filter` is true, else null: the effect of a filter on an argument.
@@ -146,7 +196,7 @@ impl fmt::Display for Node {
     /// Writes enough of the node to find it in the text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(parts) => f.write_str(&parts.join(".")),
+            Self::Name(steps) => f.write_str(&path_text(steps)),
             Self::Literal(Literal::Null) => f.write_str("null"),
             Self::Literal(Literal::Number(number)) => write!(f, "{number}"),
             Self::Literal(Literal::Text(text)) => write!(f, "'{text}'"),

@@ -4,13 +4,14 @@
 //! such as `user` stay names; strings have no backslash escapes, names are "quoted". The parser must have read to the
 //! end (`parse_expr` stops early on `labels.0 = 1`).
 
-use super::node::{Literal, Node, Operator, Written};
+use super::node::{Literal, Node, Operator, PathKey, Written, literal_number};
 use super::value::ValueKind;
 use crate::error::{Error, Result};
 use crate::time::read_iso;
 use sqlparser::ast::{
-    Assignment, AssignmentTarget, BinaryOperator, CastKind, CeilFloorKind, DataType, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, UnaryOperator, Value,
+    AccessExpr, Assignment, AssignmentTarget, BinaryOperator, CastKind, CeilFloorKind, DataType, DuplicateTreatment,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectNamePart, Subscript, UnaryOperator,
+    Value,
 };
 use sqlparser::dialect::Dialect;
 use sqlparser::keywords::Keyword;
@@ -276,8 +277,11 @@ fn nodes(sql: &[Expr]) -> Result<Vec<Node>, Refusal> {
 fn node(sql: &Expr) -> Result<Node, Refusal> {
     Ok(match sql {
         Expr::Nested(inner) => node(inner)?,
-        Expr::Identifier(name) => Node::Name(vec![part(name)?]),
-        Expr::CompoundIdentifier(parts) => Node::Name(parts.iter().map(part).collect::<Result<_, _>>()?),
+        Expr::Identifier(name) => Node::Name(vec![PathKey::Member(part(name)?)]),
+        Expr::CompoundIdentifier(parts) => {
+            Node::Name(PathKey::members(&parts.iter().map(part).collect::<Result<Vec<_>, _>>()?))
+        }
+        Expr::CompoundFieldAccess { root, access_chain } => Node::Name(path(root, access_chain)?),
         Expr::Value(value) => Node::Literal(literal(&value.value)?),
         Expr::TypedString(typed) => time_literal(&typed.data_type, &typed.value.value)?,
         Expr::UnaryOp { op: UnaryOperator::Not, expr } => Node::Not(boxed(expr)?),
@@ -329,6 +333,26 @@ fn special(sql: &Expr) -> Result<Node, Refusal> {
         }
         other => return Err(format!("unsupported syntax `{other}`; evt-metrics(5) describes expressions")),
     })
+}
+
+/// Converts a name with elements of arrays: `items[1].price`.
+fn path(root: &Expr, steps: &[AccessExpr]) -> Result<Vec<PathKey>, Refusal> {
+    let Node::Name(mut path) = node(root)? else {
+        return Err(format!("expected an element of a property, like items[1], found `{root}[…]`"));
+    };
+    for step in steps {
+        path.push(match step {
+            AccessExpr::Dot(Expr::Identifier(name)) => PathKey::Member(part(name)?),
+            AccessExpr::Subscript(Subscript::Index { index }) => match literal_number(&node(index)?) {
+                Some(position) if position.trunc() == position && position != 0.0 && position.abs() < 1e9 => {
+                    PathKey::Element(position as i64)
+                }
+                _ => return Err(format!("expected a position from 1, or from -1 at the end, found [{index}]")),
+            },
+            other => return Err(format!("unsupported syntax `{other}`; an element is items[1], a member items.price")),
+        });
+    }
+    Ok(path)
 }
 
 fn named(name: &str, args: Vec<Node>) -> Node {
@@ -415,9 +439,9 @@ fn cast(cast: &CastKind, value: &Expr, data_type: &DataType) -> Result<Node, Ref
 }
 
 fn call(function: &Function) -> Result<Node, Refusal> {
-    let Written { name, star, args, filter } = written(function)?;
-    if star || filter.is_some() {
-        return Err(format!("{name}(...) is not an aggregate here; * and filter are not allowed"));
+    let Written { name, star, is_distinct, args, filter } = written(function)?;
+    if star || is_distinct || filter.is_some() {
+        return Err(format!("{name}(...) is not an aggregate here; *, distinct and filter are not allowed"));
     }
     match name.as_str() {
         "coalesce" if !args.is_empty() => Ok(Node::Coalesce(args)),
@@ -434,16 +458,14 @@ fn written(function: &Function) -> Result<Written, Refusal> {
     let FunctionArguments::List(list) = &function.args else {
         return Err(format!("{name}: expected arguments in parentheses"));
     };
-    if list.duplicate_treatment.is_some() {
-        return Err(format!("unsupported {name}(distinct ...); approx_distinct(x) counts distinct values"));
-    }
+    let is_distinct = matches!(list.duplicate_treatment, Some(DuplicateTreatment::Distinct));
     if !plain || !list.clauses.is_empty() {
         return Err(format!("{name}(...): only arguments and filter (where ...) are supported"));
     }
     let filter = function.filter.as_deref().map(node).transpose()?;
     let star = matches!(list.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]);
     let args = if star { vec![] } else { list.args.iter().map(argument).collect::<Result<_, _>>()? };
-    Ok(Written { name, star, args, filter })
+    Ok(Written { name, star, is_distinct, args, filter })
 }
 
 fn argument(argument: &FunctionArg) -> Result<Node, Refusal> {

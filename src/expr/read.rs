@@ -2,11 +2,12 @@
 
 use super::bind::article;
 use super::leaf::{Ask, Leaf, Leaves, PathStep, Source};
+use super::node::PathKey;
 use super::value::{Coded, ValueKind, cast, texts_of};
 use crate::error::{Error, Result};
 use crate::json::guide::{Guide, UNMARKED};
 use crate::json::text::unescape;
-use crate::json::walk::{guided, last_member, members, string_content};
+use crate::json::walk::{guided, items, last_member, members, string_content};
 use crate::kind::event::watched_name;
 use crate::time;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch};
@@ -152,8 +153,8 @@ impl LeafBatch {
                 let texts = cast::column(self.batch.column(*column), ValueKind::Text).ok()?;
                 Some(format!("'{}'", texts.as_string_opt::<i32>()?.value(row)))
             }
-            Source::Path(_, parts) => {
-                let (first, below) = parts.split_first()?;
+            Source::Path(_, steps) => {
+                let (PathKey::Member(first), below) = steps.split_first()? else { return None };
                 // A stage that reads raw records may leave the object blank.
                 let watched = self.batch.column_by_name(&watched_name(first));
                 let own = watched.and_then(|column| cast::column(column, ValueKind::Text).ok());
@@ -162,8 +163,8 @@ impl LeafBatch {
                     Some(texts) => texts.as_string_opt::<i32>()?.value(row),
                     None => last_member(object, first)?,
                 };
-                for part in below {
-                    value = last_member(value, part)?;
+                for step in below {
+                    value = value_at(value, step)?;
                 }
                 Some(value.to_owned())
             }
@@ -203,7 +204,7 @@ fn walk<'a>(leaves: &Leaves, batch: &'a RecordBatch, watched: Option<&[&'a Array
 
 /// Returns the columns that already contain the properties, if the batch has one for each.
 fn watched_columns<'a>(leaves: &Leaves, batch: &'a RecordBatch) -> Option<Vec<&'a ArrayRef>> {
-    let column = |step: &PathStep| batch.column_by_name(&watched_name(&step.key));
+    let column = |step: &PathStep| batch.column_by_name(&watched_name(step.name()));
     leaves.steps.iter().map(column).collect()
 }
 
@@ -239,7 +240,7 @@ fn coded(leaves: &Leaves, index: usize, batch: &RecordBatch, watched: Option<&[&
 /// Returns the index of the step for a key, which is still escaped.
 fn step_of(steps: &[PathStep], key: &str) -> Option<usize> {
     let key = unescape(key);
-    steps.iter().position(|step| step.key == key)
+    steps.iter().position(|step| step.key.is_member(&key))
 }
 
 /// Records the value at a step. The last of equal names counts, so a walk goes to the end and later values replace
@@ -264,7 +265,42 @@ fn below<'a>(steps: &[PathStep], value: &'a str, spans: &mut [Option<&'a str>]) 
             }
             true
         });
+    } else if value.starts_with('[') {
+        let count = elements(steps.iter().map(|step| &step.key), value);
+        items(value, |index, value| {
+            steps.iter().filter(|step| step.key.is_element(index, count)).for_each(|step| note(step, value, spans));
+            true
+        });
     }
+}
+
+/// Returns the number of elements of an array, if a step counts from its end.
+fn elements<'a>(mut steps: impl Iterator<Item = &'a PathKey>, array: &str) -> usize {
+    let mut count = 0;
+    if steps.any(|step| matches!(step, PathKey::Element(..0))) {
+        items(array, |_, _| {
+            count += 1;
+            true
+        });
+    }
+    count
+}
+
+/// Returns the JSON value at one step below `value`.
+pub(crate) fn value_at<'a>(value: &'a str, step: &PathKey) -> Option<&'a str> {
+    let mut found = None;
+    match step {
+        PathKey::Member(name) if value.starts_with('{') => found = last_member(value, name),
+        PathKey::Element(_) if value.starts_with('[') => {
+            let count = elements(std::iter::once(step), value);
+            items(value, |index, item| {
+                found = step.is_element(index, count).then_some(item);
+                found.is_none()
+            });
+        }
+        _ => {}
+    }
+    found
 }
 
 fn forget(steps: &[PathStep], spans: &mut [Option<&str>]) {

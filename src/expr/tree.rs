@@ -63,5 +63,7 @@ pub(super) enum Tree {
     Call {
         function: &'static Function,
         args: Vec<Tree>,
+        /// The second argument, if it is a regular expression.
+        pattern: Option<Regex>,
     },
 }

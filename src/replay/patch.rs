@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::expr::ValueKind;
-use crate::expr::{Expr, LeafBatch, Leaves, Node, Want, parse_assignments};
+use crate::expr::{Expr, LeafBatch, Leaves, Node, PathKey, Want, parse_assignments, value_at};
 use crate::json::text::{unescape, write_string};
 use crate::json::walk::{last_member, members};
 use crate::kind::event::COLUMNS;
@@ -29,7 +29,7 @@ struct FieldAssignment {
     /// The names that lead to the field.
     path: Vec<String>,
     /// The path of another field whose JSON value is copied as it is, if the expression is only a name.
-    copied: Option<Vec<String>>,
+    copied: Option<Vec<PathKey>>,
     value: Expr,
 }
 
@@ -42,7 +42,7 @@ impl Patch {
         let mut leaves = Leaves::new(&schema);
         let mut assignments = vec![];
         for (path, node) in parse_assignments(text)? {
-            let copied = if let Node::Name(parts) = &node { Some(parts.clone()) } else { None };
+            let copied = if let Node::Name(steps) = &node { Some(steps.clone()) } else { None };
             let value = Expr::of(&node, Want::Own, text, &mut leaves)?;
             assignments.push(FieldAssignment { path, copied, value });
         }
@@ -82,7 +82,7 @@ impl Patch {
         let mut patched = record.to_owned();
         for (at, one) in self.assignments.iter().enumerate() {
             let json = match &one.copied {
-                Some(from) => member_at(flat, strip_properties(from)).map(str::to_owned),
+                Some(from) => copied(flat, from).map(str::to_owned),
                 None => value(at)?,
             };
             let path = place(&patched, &one.path);
@@ -152,14 +152,13 @@ fn strip_properties(path: &[String]) -> &[String] {
     }
 }
 
-fn member_at<'a>(object: &'a str, path: &[String]) -> Option<&'a str> {
-    let (first, rest) = path.split_first()?;
-    let found = last_member(object, first).filter(|value| *value != "null")?;
-    match rest {
-        [] => Some(found),
-        rest if found.starts_with('{') => member_at(found, rest),
-        _ => None,
-    }
+/// Returns the value at a path of a record, unless it is null.
+fn copied<'a>(record: &'a str, path: &[PathKey]) -> Option<&'a str> {
+    let path = match path {
+        [first, rest @ ..] if first.is_member(PROPERTIES) && !rest.is_empty() => rest,
+        path => path,
+    };
+    path.iter().try_fold(record, value_at).filter(|value| *value != "null")
 }
 
 /// Returns the path at which a field is assigned: where the record has it, else among the properties if the record has such

@@ -5,7 +5,8 @@
 //! - `alert/`: evt-alert, which has a loop of its own because its inputs may be of different kinds.
 //! - `reconcile/`: evt-reconcile, which opens its inputs itself.
 //! - `backfill/`: evt-backfill, which corrects the windows of a store and replays dead letters.
-//! - `late.rs`, `stall.rs`: the late rows of evt-window, and partitions that hold its watermark back.
+//! - `windows.rs`: the operator of evt-window; `results.rs`, `top.rs`: its results; `late.rs`, `stall.rs`: its late rows, and partitions
+//!   that hold its watermark back. `validation.rs`: the operators of evt-validate.
 
 pub mod alert;
 pub mod backfill;
@@ -13,13 +14,16 @@ pub mod generate;
 pub mod ingest;
 mod late;
 pub mod reconcile;
+mod results;
 pub mod schema;
 pub mod sink;
 mod stall;
+mod top;
 pub mod validate;
 mod validation;
 pub mod view;
 pub mod window;
+mod windows;
 
 use crate::cli::{self, Tool, ToolRow};
 use std::process::ExitCode;

@@ -1,7 +1,10 @@
 //! evt-window: events in, metrics of event-time windows out.
 
 use super::late::Late;
+use super::results::Results;
 use super::stall::StallMonitor;
+use super::top::Top;
+use super::windows::{AtEnd, Windows};
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::checkpoint::state_files::TemporaryFiles;
 use crate::cli::args::{CheckpointArgs, Disorder, StageArgs, TimeRangeArgs, disorder};
@@ -9,30 +12,23 @@ use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec};
 use crate::cli::{Tool, Unit};
-use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::format::table;
-use crate::frame::{Control, How, Progress, State};
 use crate::kafka::range::ReadMode;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::Kind;
 use crate::kind::event::has_raw;
-use crate::kind::{Kind, metric};
 use crate::mapping::{self, Projection, Provenance};
-use crate::metrics;
-use crate::op::state::storage::StateStorage;
-use crate::op::window::metric::Emit;
-use crate::op::window::spec::{self, Inline, Spec};
-use crate::op::window::watermark::{self, ContinuedInput};
-use crate::op::window::{MemoryBound, MetricCounts, Options, Outcome, StateSize, Window};
+use crate::op::window::metric::{Emit, Shape};
+use crate::op::window::spec::{self, Inline, Spec, WindowSize};
+use crate::op::window::watermark;
+use crate::op::window::{MemoryBound, Options, Window};
 use crate::parse::size::parse_memory;
 use crate::run::Run;
 use crate::run::standard::print;
 use crate::source::SourceOptions;
-use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
-use crate::time::{SECOND, parse_duration};
+use crate::time::parse_duration;
 use crate::uri::Uri;
-use arrow::array::RecordBatch;
 use clap::{Parser, ValueEnum};
 use rustix::fs::FileType;
 use std::ffi::OsString;
@@ -49,6 +45,8 @@ pub struct Args {
     inline: InlineArgs,
     #[command(flatten)]
     watermark: WatermarkArgs,
+    #[command(flatten)]
+    top: TopArgs,
     /// Write late events to URI; without it they are counted and lost, and the exit status is 1
     #[arg(long, value_name = "URI", help_heading = "Output")]
     late: Option<OsString>,
@@ -76,15 +74,15 @@ struct InlineArgs {
     /// Compute the aggregate EXPR (repeatable) [default: count(*)]
     #[arg(long, value_name = "[NAME=]EXPR")]
     agg: Vec<String>,
-    /// Group by these columns and property paths (comma-separated)
-    #[arg(long, value_name = "PATH", value_delimiter = ',')]
+    /// Group by these columns, property paths and named expressions (comma-separated, repeatable)
+    #[arg(long, value_name = "PATH|NAME=EXPR")]
     by: Vec<String>,
     /// Aggregate only events for which EXPR is true
     #[arg(long = "where", value_name = "EXPR")]
     filter: Option<String>,
-    /// Set the length of a window
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    size: Option<i64>,
+    /// Set the length of a window; all is one window over all time, which fires at the end of the input
+    #[arg(long, value_name = "DURATION|all", value_parser = WindowSize::parse)]
+    size: Option<WindowSize>,
     /// Start a window every DURATION [default: --size, tumbling windows]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     slide: Option<i64>,
@@ -99,6 +97,25 @@ struct InlineArgs {
     align: Option<i64>,
 }
 
+/// Which keys of a window leave.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+struct TopArgs {
+    /// Write only the rows of the N keys of each window with the greatest values; implies --emit final
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    top: Option<u32>,
+    /// Rank the keys by this metric [default: the first metric of those with the same dimensions and windows]
+    #[arg(long, value_name = "METRIC", requires = "top")]
+    of: Option<String>,
+}
+
+impl TopArgs {
+    fn first_keys(&self, spec: &Spec) -> Result<Option<Top>> {
+        let Some(keys) = self.top else { return Ok(None) };
+        Top::new(keys as usize, self.of.as_deref(), &spec.metrics).map(Some)
+    }
+}
+
 /// When windows fire.
 #[derive(clap::Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Time")]
@@ -106,9 +123,9 @@ struct WatermarkArgs {
     /// Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input
     #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
     out_of_orderness: Disorder,
-    /// Emit a pane whenever a window fires, or one final row when its state is dropped
-    #[arg(long, value_name = "WHEN", default_value = "panes")]
-    emit: EmitArg,
+    /// Emit a pane whenever a window fires, or one final row when its state is dropped [default: panes; final with --top]
+    #[arg(long, value_name = "WHEN")]
+    emit: Option<EmitArg>,
     /// Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]
     #[arg(long, value_name = "WHAT")]
     at_end: Option<AtEnd>,
@@ -124,12 +141,6 @@ struct WatermarkArgs {
 enum EmitArg {
     Panes,
     Final,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum AtEnd {
-    Fire,
-    Hold,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -153,6 +164,16 @@ impl Args {
         }
     }
 
+    fn emit(&self) -> Result<Emit> {
+        match (self.watermark.emit, self.top.top) {
+            (Some(EmitArg::Panes), Some(_)) => Err(Error::usage(
+                "--top cannot be used with --emit panes, because the first keys of a window are known when it is final",
+            )),
+            (Some(EmitArg::Final), _) | (None, Some(_)) => Ok(Emit::Final),
+            (Some(EmitArg::Panes) | None, None) => Ok(Emit::Panes),
+        }
+    }
+
     /// Refuses a part of a topic without `--allow-partition-subset`: two runs over parts would overwrite each other's rows of the
     /// same key.
     fn check_whole(&self) -> Result<()> {
@@ -167,22 +188,27 @@ impl Args {
         }
     }
 
-    /// Checks that the input has an end, and that nothing else makes a watermark, if windows wait for the end.
-    fn check_end(&self, run: &Run) -> Result<()> {
+    /// Checks that the input has an end if windows wait for it, and that nothing else makes a watermark if all of them do.
+    fn check_end(&self, spec: &Spec, run: &Run) -> Result<()> {
+        let has_total = spec.metrics.iter().any(|metric| metric.shape == Shape::ALL);
+        let why = match self.watermark.out_of_orderness.0 {
+            None => "--out-of-orderness all waits for the end of the input",
+            Some(_) if has_total => "a window over all time (size all) waits for the end of the input",
+            Some(_) => return Ok(()),
+        };
+        let inputs = self.stage.input.uris()?;
+        let endless = |uri: &&Uri| matches!(uri, Uri::Kafka(address) if address.options.end.is_none());
+        if let Some(topic) = inputs.iter().find(endless) {
+            return Err(Error::usage(format!("{why}; set end= for {topic}: latest, an instant or offsets")));
+        }
         if self.watermark.out_of_orderness.0.is_some() {
             return Ok(());
         }
-        let why = "--out-of-orderness all waits for the end of the input";
         if self.watermark.idle_after.is_some() {
             return Err(Error::usage(format!("{why}; it cannot be used with --idle-after")));
         }
         if self.stage.input.control {
             return Err(Error::usage(format!("{why}; it cannot be used with --control")));
-        }
-        let inputs = self.stage.input.uris()?;
-        let endless = |uri: &&Uri| matches!(uri, Uri::Kafka(address) if address.options.end.is_none());
-        if let Some(topic) = inputs.iter().find(endless) {
-            return Err(Error::usage(format!("{why}; set end= for {topic}: latest, an instant or offsets")));
         }
         let waits = inputs.iter().any(|uri| matches!(uri, Uri::Standard)) && !is_regular(std::io::stdin());
         if waits && !self.stage.common.quiet && !self.stage.common.check {
@@ -210,6 +236,7 @@ impl Tool for Args {
         "lateness",
         "out-of-orderness",
         "emit",
+        "top",
         "late",
         "to",
         "output-format",
@@ -222,6 +249,14 @@ impl Tool for Args {
         (
             "Count events per minute by type, with no late events.",
             "evt-ingest events.jsonl | evt-window --size 1m --by event_type --out-of-orderness all | evt-view",
+        ),
+        (
+            "Count requests per hour and class of status: 2, 3, 4, 5.",
+            "evt-ingest access.log.gz -f clf | evt-window --size 1h --by class='floor(status / 100)' --late null: | evt-view",
+        ),
+        (
+            "Write the ten paths with the most bytes of the whole file, and their requests.",
+            "evt-ingest access.log.gz -f clf | evt-window --size all --by path --agg 'sum(bytes)' --agg 'count(*)' --top 10 | evt-view",
         ),
         (
             "Compute the 99th percentile of a property over five minutes, every thirty seconds.",
@@ -257,9 +292,11 @@ impl Tool for Args {
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         if let Some(spec) = findings.take(self.spec()) {
             findings.take(print(&spec.explain()));
+            findings.take(self.check_end(&spec, run));
+            findings.take(self.emit());
+            findings.take(self.top.first_keys(&spec));
         }
         findings.take(self.check_whole());
-        findings.take(self.check_end(run));
         let mapping = self.stage.map.options(Provenance::Keep);
         let options = findings.take(mapping.and_then(|mapping| self.source(mapping)));
         findings.stage(self.stage_spec(), options.as_ref());
@@ -278,7 +315,9 @@ impl Args {
         mapping.coded = coded;
         mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
         self.check_whole()?;
-        self.check_end(run)?;
+        self.check_end(&spec, run)?;
+        self.emit()?;
+        self.top.first_keys(&spec)?;
         let (args, of_start) = (Rc::new(self), run.clone());
         let of_args = args.clone();
         let start = move |learned: SourceInfo<'_>| of_args.start(learned, spec, &of_start);
@@ -305,7 +344,7 @@ impl Args {
         let SourceInfo { source, .. } = learned;
         source.set_named(spec.leaves.columns());
         let side = Some(Kind::Late.schema_with(has_raw(&source.schema())));
-        let WatermarkArgs { out_of_orderness, emit, at_end, idle_after, new_partitions } = self.watermark;
+        let WatermarkArgs { out_of_orderness, at_end, idle_after, new_partitions, .. } = self.watermark;
         let explicit = source.is_explicit();
         if explicit && out_of_orderness.0.is_none() {
             return Err(Error::usage("--out-of-orderness all cannot be used with an input that has watermarks"));
@@ -323,15 +362,15 @@ impl Args {
             false if is_checkpointed => "because an earlier input had closed their windows",
             false => "because the stream time of their partition went back",
         };
-        let emit = if emit == EmitArg::Final { Emit::Final } else { Emit::Panes };
+        let results = Results::new(self.top.first_keys(&spec)?, &spec.metrics);
         let memory =
             self.memory.map(|bytes| MemoryBound { bytes, storage: Box::new(TemporaryFiles::new(run.io.disk())) });
-        let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory };
+        let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: self.emit()?, memory };
         let operator = Windows {
             window: Window::new(options),
             stall: StallMonitor::new(idle_after, run.clock.now()),
             late: Late::new(self.late_partial, why),
-            results: Results::default(),
+            results,
             seen: 0,
             at_end,
             is_checkpointed,
@@ -340,256 +379,5 @@ impl Args {
             has_told_stop: false,
         };
         Ok(OperatorSetup { operator: Box::new(operator), schema: Kind::Metric.schema(), side, is_report: false })
-    }
-}
-
-/// The operator of evt-window: windows, late rows, and reports about a watermark that does not advance.
-struct Windows {
-    window: Window,
-    stall: StallMonitor,
-    late: Late,
-    results: Results,
-    /// Rows that were not dead.
-    seen: u64,
-    at_end: Option<AtEnd>,
-    /// Whether windows that are held are kept in a checkpoint.
-    is_checkpointed: bool,
-    strict: bool,
-    quiet: bool,
-    /// Whether the message that reading continues after a signal has been printed.
-    has_told_stop: bool,
-}
-
-impl Operator for Windows {
-    fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
-        if self.window.is_exhausted() {
-            return Err(Error::config(
-                "expected no further rows after --at-end fire, which has ended all windows of the checkpoint; runs that \
-                 continue use --at-end hold",
-            ));
-        }
-        let outcome = self.window.on_batch(&batch, input)?;
-        for (row, message) in &outcome.dead {
-            out.dead(&batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
-        }
-        if !outcome.late.is_empty() {
-            let names: Vec<&str> = self.window.metrics().iter().map(|metric| metric.name.as_str()).collect();
-            self.late.take(&batch, &outcome, &names, out)?;
-        }
-        let taken = batch.num_rows() as u64;
-        self.seen += taken - outcome.dead.len() as u64;
-        self.on_idle(out)?;
-        let Outcome { counted, late_rows, filtered, .. } = outcome;
-        Ok(Counts { taken, out: counted, late: late_rows, filtered, ..Counts::default() })
-    }
-
-    fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
-        match message {
-            Control::Progress(progress) => {
-                self.window.on_progress(&progress)?;
-                self.fire(out)?;
-                let news = progress.partitions.iter().any(|partition| partition.state == State::Ended);
-                let partitions = if news { progress.partitions } else { vec![] };
-                out.control(&Control::Progress(Progress { partitions, ..progress }))
-            }
-            Control::Watermark(instant) => {
-                self.window.on_promise(instant);
-                self.fire(out)
-            }
-            other => out.control(&other),
-        }
-    }
-
-    /// Does the time-driven work: marks idle partitions and prints reports.
-    fn on_idle(&mut self, out: &mut dyn Collector) -> Result<()> {
-        let now = out.now();
-        let explicit = self.window.watermark().is_explicit();
-        for partition in self.stall.idle(self.window.watermark(), now) {
-            self.window.set_idle(partition);
-        }
-        if let Some(line) = self.stall.stalled(self.window.watermark(), now) {
-            out.report(Message::Info(line));
-        }
-        if let Some(line) = if out.has_side() { None } else { self.late.due(now, explicit) } {
-            out.report(Message::Warning(line));
-        }
-        if out.is_stopping() && !std::mem::replace(&mut self.has_told_stop, true) && !self.quiet {
-            out.report(Message::Info("stopping; reading up to the end that the first stage sends".to_owned()));
-        }
-        self.fire(out)?;
-        self.set_metrics(out);
-        Ok(())
-    }
-
-    fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
-        let fires = match self.at_end {
-            None => ended.end.how == How::Exhausted && !self.is_checkpointed,
-            // A checkpoint whose windows have fired takes no further rows, so a run that was stopped must not fire them.
-            Some(at_end) => at_end == AtEnd::Fire && (ended.end.how == How::Exhausted || !self.is_checkpointed),
-        };
-        if fires {
-            let results = &mut self.results;
-            self.window.on_exhausted(&mut |row| results.push(row, out))?;
-        }
-        self.results.write(out)?;
-        self.window.settle()?;
-        let held = self.window.held();
-        if held > 0 && self.is_checkpointed {
-            out.note(Message::Info(format!("{held} open windows are held in the checkpoint")));
-        } else if held > 0 {
-            out.note(Message::Warning(format!("{held} open windows held, not emitted (--at-end fire emits them)")));
-            out.set_verdict(1);
-        }
-        for metric in self.window.ended_metrics() {
-            let line = format!("{metric}: in the checkpoint and not in this run; its open windows are dropped");
-            out.note(Message::Warning(line));
-        }
-        self.check_metrics(out)?;
-        self.report(out);
-        out.detail("held", held.into());
-        out.detail("state_written", self.window.size().written.into());
-        out.detail("late_rows", out.side_rows().into());
-        if self.late.is_any() && (!out.has_side() || self.strict) {
-            out.set_verdict(1);
-        }
-        Ok(Counts::default())
-    }
-
-    fn watermark(&self) -> Option<i64> {
-        self.window.watermark().get()
-    }
-
-    fn snapshot(&mut self) -> Vec<u8> {
-        self.window.snapshot()
-    }
-
-    fn set_storage(&mut self, storage: Box<dyn StateStorage>) {
-        self.window.set_storage(storage);
-    }
-
-    fn state_files(&mut self) -> Result<Vec<String>> {
-        self.window.files()
-    }
-
-    fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>> {
-        let window = Window::restore(self.window.into_options(), state)?;
-        Ok(Box::new(Self { window, ..*self }))
-    }
-
-    fn begin_run(&mut self, continued: &[ContinuedInput]) {
-        self.window.begin_run(continued);
-    }
-}
-
-impl Windows {
-    /// Emits the results that are due.
-    fn fire(&mut self, out: &mut dyn Collector) -> Result<()> {
-        let results = &mut self.results;
-        self.window.fire(&mut |row| results.push(row, out))?;
-        self.results.write(out)
-    }
-
-    fn set_metrics(&mut self, out: &mut dyn Collector) {
-        let (now, metrics) = (out.now(), out.metrics());
-        if !metrics.is_on() {
-            return;
-        }
-        let StateSize { keys, memory, disk, .. } = self.window.size();
-        metrics.set(&metrics::STATE_KEYS, &[], keys as f64);
-        metrics.set(&metrics::STATE_BYTES, &["memory"], memory as f64);
-        metrics.set(&metrics::STATE_BYTES, &["disk"], disk as f64);
-        metrics.set(&metrics::OPEN_WINDOWS, &[], self.window.held() as f64);
-        if let Some(watermark) = self.window.watermark().get() {
-            let lag = now.saturating_sub(watermark) as f64 / SECOND as f64;
-            metrics.set(&metrics::WATERMARK_LAG, &[], lag);
-        }
-    }
-
-    /// Checks the law of counts per metric.
-    fn check_metrics(&self, out: &mut dyn Collector) -> Result<()> {
-        let mut named = serde_json::Map::new();
-        for (metric, counts) in self.window.metrics().iter().zip(self.window.counts()) {
-            let (name, seen) = (&metric.name, self.seen);
-            let MetricCounts { counted, late, filtered, half_late, .. } = counts;
-            if seen != counted + late + filtered || half_late > counted {
-                return Err(Error::broken(format!(
-                    "law of counts: {name}: {seen} seen, {counted} counted, {late} late, {filtered} filtered, {half_late} half late"
-                )));
-            }
-            // Counts always serialize.
-            named.insert(name.clone(), serde_json::to_value(counts).unwrap_or_default());
-        }
-        out.detail("metrics", named.into());
-        Ok(())
-    }
-
-    /// Adds notes about the result to the summary.
-    fn report(&self, out: &mut dyn Collector) {
-        for (metric, path) in self.window.always_null() {
-            let line = format!("{metric}: {path} was NULL in every event; check the name");
-            out.note(Message::Warning(line));
-        }
-        let explicit = self.window.watermark().is_explicit();
-        match self.late.rest(explicit, out.has_side()) {
-            Some(line) if !out.has_side() => out.note(Message::Warning(line)),
-            Some(line) => out.note(Message::Info(line)),
-            None => {}
-        }
-        let counts = self.window.counts();
-        let of_each = counts.len() > 1;
-        let each = self.window.metrics().iter().zip(counts);
-        let notes = each.filter_map(|(metric, counts)| note(&metric.name, counts, of_each));
-        notes.chain(self.results.note(out)).for_each(|note| out.note(Message::Info(note)));
-    }
-}
-
-/// Describes the rows that one metric left out; late ones only if there are several metrics.
-fn note(name: &str, counts: MetricCounts, with_late: bool) -> Option<String> {
-    let MetricCounts { late, half_late, partial, .. } = counts;
-    let mut told = vec![];
-    if late > 0 && with_late {
-        told.push(format!("{late} late"));
-    }
-    if half_late > 0 && with_late {
-        told.push(format!("{half_late} half late"));
-    }
-    if partial > 0 {
-        told.push(format!("{partial} partial results skipped: the metric began within their window"));
-    }
-    (!told.is_empty()).then(|| format!("{name}: {}", told.join(", ")))
-}
-
-/// Result rows that wait to be written.
-#[derive(Default)]
-struct Results {
-    rows: metric::Builder,
-    /// Number of rows of windows that had already fired.
-    later_panes: u64,
-}
-
-impl Results {
-    fn push(&mut self, row: &metric::Row<'_>, out: &mut dyn Collector) -> Result<()> {
-        self.later_panes += u64::from(row.pane > 0 && !row.retracted);
-        self.rows.push(row)?;
-        if self.rows.is_full() { self.write(out) } else { Ok(()) }
-    }
-
-    fn write(&mut self, out: &mut dyn Collector) -> Result<()> {
-        if self.rows.is_empty() {
-            return Ok(());
-        }
-        let batch = self.rows.finish(out.schema())?;
-        out.rows(&batch)
-    }
-
-    /// Returns a note for readers of a file: stores and stages keep only the last row of a window, a file has all.
-    fn note(&self, out: &mut dyn Collector) -> Option<String> {
-        let is_read_as_it_is = out.formats().iter().any(|format| !format.is_frames());
-        (self.later_panes > 0 && is_read_as_it_is).then(|| {
-            let later = self.later_panes;
-            format!(
-                "{later} rows are later panes; the last row of a window is its result (--emit final writes only that)"
-            )
-        })
     }
 }

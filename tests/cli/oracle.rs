@@ -175,6 +175,73 @@ fn flights_of_an_avro_file_equal_another_reader() {
     metrics_equal(&dir, "airline", &dir.path("flights.avro"), pipe);
 }
 
+/// Expressions of evt, and the same ones of DuckDB.
+const GROUPS: [(&str, &str); 12] = [
+    ("lower(type)", "lower(type)"),
+    ("upper(actor.login)", "upper(actor->>'login')"),
+    ("floor(payload.size / 2)", "floor((payload->>'size')::double / 2)::bigint"),
+    ("split_part(repo.name, '/', -1)", "split_part(repo->>'name', '/', -1)"),
+    ("regexp_extract(repo.name, '([a-z]+)[0-9]*$', 1)", "regexp_extract(repo->>'name', '([a-z]+)[0-9]*$', 1)"),
+    ("substr(actor.login, 2, 3)", "substr(actor->>'login', 2, 3)"),
+    ("payload.commits[1].author.name", "payload->>'$.commits[0].author.name'"),
+    ("payload.commits[-1].author.name", "payload->>'$.commits[#-1].author.name'"),
+    (
+        "coalesce(payload.ref_type, payload.action, 'none')",
+        "coalesce(payload->>'ref_type', payload->>'action', 'none')",
+    ),
+    (
+        "case when payload.size > 1 then 'many' when payload.size = 1 then 'one' end",
+        "case when (payload->>'size')::int > 1 then 'many' when (payload->>'size')::int = 1 then 'one' end",
+    ),
+    ("date_trunc('minute', created_at)", "strftime(date_trunc('minute', created_at), '%Y-%m-%dT%H:%M:%S.000000Z')"),
+    ("length(actor.login) % 7 > 2", "length(actor->>'login') % 7 > 2"),
+];
+
+#[test]
+fn groups_by_expressions_are_those_of_duckdb() {
+    let (Some(archive), Some(python)) = (data("events/gharchive-2015-01-01-0.json.gz"), python()) else { return };
+    let dir = Dir::new("groups");
+    let archive = archive.display().to_string();
+    let args: Vec<&str> = [archive.as_str()].into_iter().chain(GROUPS.iter().map(|(_, sql)| *sql)).collect();
+    let told = ask(&dir, &python, "groups.py", &args).text();
+    for ((expr, _), wanted) in GROUPS.iter().zip(told.lines()) {
+        let wanted: Vec<(Option<String>, u64)> = serde_json::from_str(wanted).expect("a list");
+        let wanted: BTreeMap<_, _> = wanted.into_iter().collect();
+        let by = format!("it={expr}");
+        let args = [&archive, "--plain", "--time", "created_at", "--size", "all", "-q"];
+        let rows = dir.run("evt-window", &[&args[..], &["-o", "jsonl", "--by", &by]].concat()).succeeds().rows();
+        let found = rows.iter().map(|row| {
+            (row["dimensions"]["it"].as_str().map(str::to_owned), row["rows"].as_u64().expect("a number of rows"))
+        });
+        assert_eq!(found.clone().count(), wanted.len(), "{expr}");
+        for (value, rows) in found {
+            assert_eq!(wanted.get(&value), Some(&rows), "{expr} is {value:?}");
+        }
+    }
+}
+
+#[test]
+fn the_first_repositories_of_ten_minutes_are_those_of_duckdb() {
+    let (Some(archive), Some(python)) = (data("events/gharchive-2015-01-01-0.json.gz"), python()) else { return };
+    let dir = Dir::new("top");
+    let archive = archive.display().to_string();
+    let told = ask(&dir, &python, "top.py", &[&archive, "10"]).text();
+    let wanted: Vec<(String, String, f64)> =
+        told.lines().map(|line| serde_json::from_str(line).expect("a list")).collect();
+    assert_eq!(wanted.len(), 60);
+    let args = [archive.as_str(), "--plain", "--time", "created_at", "--size", "10m", "--by", "repo.name"];
+    let rest = ["--top", "10", "--out-of-orderness", "all", "-q", "-o", "jsonl"];
+    for memory in [&[][..], &["--memory", "8MiB"]] {
+        let rows = dir.run("evt-window", &[&args[..], &rest, memory].concat()).succeeds().rows();
+        let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+        let found = rows.iter().map(|row| {
+            let value = row["value"].as_f64().expect("a number");
+            (text(&row["window_start"]), text(&row["dimensions"]["repo.name"]), value)
+        });
+        assert_eq!(found.collect::<Vec<_>>(), wanted, "{memory:?}");
+    }
+}
+
 #[test]
 fn percentiles_are_the_values_of_the_ranks_that_duckdb_takes() {
     let Some(python) = python() else { return };

@@ -291,7 +291,10 @@ fn a_time_that_needs_a_flag_is_reported_with_the_flag_that_reads_it() {
     assert!(run.stderr().contains("; --time-format '%m/%d/%Y' or --time-format '%d/%m/%Y' reads it\n"), "{run}");
     let dir = of_one("advice-none", r#""Nov  1 09:42:05""#);
     let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "null:"]).ends_with(2);
-    assert!(run.stderr().contains("found \"Nov  1 09:42:05\"; it names no year (-f syslog has --time-year)\n"), "{run}");
+    assert!(
+        run.stderr().contains("found \"Nov  1 09:42:05\"; it names no year (-f syslog has --time-year)\n"),
+        "{run}"
+    );
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Windows with explicit watermarks (`--control`): test cases of other engines.
 
-use crate::harness::{Dir, Run, cases};
+use crate::harness::{Dir, Draws, Run, cases};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Cases outside of the years of RFC 3339.
 const BEYOND_THE_CALENDAR: [&str; 0] = [];
@@ -355,4 +355,220 @@ fn rows_of_a_window_that_fired_again_are_announced_where_they_are_read_as_they_a
     assert!(!run.stderr().contains("later panes") && run.text().lines().count() == 4, "{run}");
     let run = dir.shell(&format!("{window} --to sqlite:m.db")).succeeds();
     assert!(!run.stderr().contains("later panes"), "{run}");
+}
+
+/// Requests with a status, a path and tags.
+const REQUESTS: &str = r#"{"t":"2026-01-01T00:00:01Z","status":404,"path":"/api/Users/1","tags":["a","b"],"user.id":"u1"}
+{"t":"2026-01-01T00:00:02Z","status":200,"path":"/api/users/2","tags":[],"user.id":"u1"}
+{"t":"2026-01-01T00:00:03Z","status":405,"path":"/img/1.png","user.id":"u2"}
+"#;
+
+fn dimensions(run: &Run) -> Vec<(String, f64)> {
+    let row = |row: &Value| (row["dimensions"].to_string(), row["value"].as_f64().expect("a number"));
+    run.rows().iter().map(row).collect()
+}
+
+#[test]
+fn windows_are_grouped_by_named_expressions() {
+    let dir = Dir::new("expressions");
+    dir.write("r.jsonl", REQUESTS);
+    let flags = ["r.jsonl", "--time", "t", "--size", "1h", "-q", "-o", "jsonl"];
+    let by = |by: &[&str]| dimensions(&dir.run("evt-window", &[&flags[..], by].concat()).succeeds());
+    let pair = |dimensions: &str, value: f64| (dimensions.to_owned(), value);
+    let class = by(&["--by", "class=floor(status / 100)"]);
+    assert_eq!(class, [pair(r#"{"class":"2"}"#, 1.0), pair(r#"{"class":"4"}"#, 2.0)]);
+    let two = by(&["--by", "root=split_part(lower(path), '/', 2),bad=status >= 400", "--by", "\"user.id\""]);
+    assert_eq!(
+        two,
+        [
+            pair(r#"{"bad":"false","root":"api","user.id":"u1"}"#, 1.0),
+            pair(r#"{"bad":"true","root":"api","user.id":"u1"}"#, 1.0),
+            pair(r#"{"bad":"true","root":"img","user.id":"u2"}"#, 1.0),
+        ]
+    );
+    let first = by(&["--by", "tags[1]"]);
+    assert_eq!(first, [pair(r#"{"tags[1]":"a"}"#, 1.0), pair(r#"{"tags[1]":null}"#, 2.0)]);
+    dir.write(
+        "m.toml",
+        "[[metric]]\nname = 'n'\nsize = '1h'\nby = [\"class=floor(status / 100), second=date_trunc('hour', t)\"]",
+    );
+    let file = dir.run("evt-window", &["r.jsonl", "--time", "t", "-m", "m.toml", "-q", "-o", "jsonl"]).succeeds();
+    let wanted = |class| format!(r#"{{"class":"{class}","second":"2026-01-01T00:00:00.000000Z"}}"#);
+    assert_eq!(dimensions(&file), [(wanted(2), 1.0), (wanted(4), 2.0)]);
+}
+
+#[test]
+fn an_expression_without_a_name_is_no_dimension() {
+    let dir = Dir::new("unnamed");
+    dir.write("r.jsonl", REQUESTS);
+    let flags = ["r.jsonl", "--time", "t", "--size", "1h", "--by"];
+    let run = dir.run("evt-window", &[&flags[..], &["lower(path)"]].concat()).ends_with(78);
+    assert!(run.stderr().contains("a dimension that is an expression needs a name, like class=lower(path)"), "{run}");
+    dir.write("m.toml", "[[metric]]\nsize = '1h'\nby = ['lower(path)']");
+    let run = dir.run("evt-window", &["-m", "m.toml", "r.jsonl"]).ends_with(78);
+    assert!(run.stderr().contains("metric 1: ") && run.stderr().contains("needs a name"), "{run}");
+    let run = dir.run("evt-window", &[&flags[..], &["path,x=lower(path),x=path"]].concat()).ends_with(78);
+    assert!(run.stderr().contains("by: duplicate dimension x"), "{run}");
+}
+
+#[test]
+fn metrics_with_one_name_for_two_expressions_keep_their_own_keys() {
+    let dir = Dir::new("same-name");
+    dir.write("r.jsonl", REQUESTS);
+    dir.write(
+        "m.toml",
+        "[defaults]\nsize = '1h'\n[[metric]]\nname = 'a'\nby = ['k=status > 400']\n[[metric]]\nname = 'b'\nby = ['k=status > 404']\n",
+    );
+    for memory in [&[][..], &["--memory", "8MiB"]] {
+        let args = [&["r.jsonl", "--time", "t", "-m", "m.toml", "-q", "-o", "jsonl"], memory].concat();
+        let run = dir.run("evt-window", &args).succeeds();
+        let found: Vec<String> = run
+            .rows()
+            .iter()
+            .map(|row| format!("{}{}{}", row["metric_name"], row["dimensions"], row["rows"]))
+            .collect();
+        let mut sorted = found.clone();
+        sorted.sort();
+        assert_eq!(
+            sorted,
+            [r#""a"{"k":"false"}1"#, r#""a"{"k":"true"}2"#, r#""b"{"k":"false"}2"#, r#""b"{"k":"true"}1"#]
+        );
+    }
+}
+
+#[test]
+fn one_window_over_all_time_has_every_event_in_any_order() {
+    let dir = Dir::new("size-all");
+    let lines = ["2026-05-01T00:00:00Z", "1969-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00Z"];
+    let lines: String = lines.iter().map(|time| format!("{{\"t\":\"{time}\",\"v\":2}}\n")).collect();
+    dir.write("r.jsonl", lines);
+    let flags = ["r.jsonl", "--time", "t", "--now", "9999-12-31T23:59:59Z", "-q", "-o", "jsonl"];
+    let with = |more: &[&str]| dir.run("evt-window", &[&flags[..], more].concat());
+    for more in [&[][..], &["--emit", "final"], &["--memory", "8MiB"], &["--lateness", "1h"]] {
+        let rows = with(&[&["--size", "all", "--agg", "sum(v)"], more].concat()).succeeds().rows();
+        assert_eq!(rows.len(), 1, "{more:?}");
+        assert_eq!((&rows[0]["value"], &rows[0]["rows"]), (&Value::from(8.0), &Value::from(4)));
+        assert_eq!(rows[0]["window_start"], "0001-01-01T00:00:00.000000Z");
+        assert_eq!(rows[0]["window_end"], "9999-12-31T23:59:59.999999Z");
+    }
+    let run = with(&["--size", "all", "--at-end", "hold"]).ends_with(1);
+    assert!(run.rows().is_empty(), "{run}");
+    let run = with(&["--size", "all", "--slide", "1h"]).ends_with(78);
+    assert!(run.stderr().contains("size = all is one window"), "{run}");
+    let run = with(&["--size", "all", "--agg", "rate(*)"]).ends_with(78);
+    assert!(run.stderr().contains("use count"), "{run}");
+    let run = dir.run("evt-window", &["kafka://localhost:1/t", "--size", "all"]).ends_with(2);
+    assert!(run.stderr().contains("waits for the end of the input; set end= for kafka://localhost:1/t"), "{run}");
+    dir.write("m.toml", "[[metric]]\nname = 'total'\nsize = 'all'\n");
+    let run = dir.run("evt-window", &["kafka://localhost:1/t", "-m", "m.toml"]).ends_with(2);
+    assert!(run.stderr().contains("waits for the end of the input"), "{run}");
+    let args = ["r.jsonl", "--time", "t", "-m", "m.toml", "--to", "sqlite:m.db"];
+    let run = dir.run("evt-backfill", &args).ends_with(2);
+    assert!(run.stderr().contains("metric 'total': expected windows that close, found size = all"), "{run}");
+}
+
+#[test]
+fn one_window_over_all_time_goes_on_in_a_checkpoint() {
+    let dir = Dir::new("size-all-checkpoint");
+    dir.write("a.jsonl", "{\"t\":\"2026-05-01T00:00:00Z\"}\n{\"t\":\"2026-05-02T00:00:00Z\"}\n");
+    dir.write("b.jsonl", "{\"t\":\"2026-04-01T00:00:00Z\"}\n");
+    let args = |file, end| {
+        let last = ["--checkpoint", "state", "--to", "rows.jsonl", "--at-end", end];
+        [&[file, "--time", "t", "--size", "all", "-q"][..], &last].concat()
+    };
+    dir.run("evt-window", &args("a.jsonl", "hold")).succeeds();
+    dir.run("evt-window", &args("b.jsonl", "fire")).succeeds();
+    let rows = dir.rows("rows.jsonl");
+    assert_eq!((rows.len(), &rows[0]["rows"]), (1, &Value::from(3)));
+}
+
+#[test]
+fn only_the_first_keys_of_a_window_leave() {
+    let dir = Dir::new("top");
+    dir.write("r.jsonl", REQUESTS);
+    dir.write(
+        "m.toml",
+        "[defaults]\nsize = '1h'\nby = ['status']\n[[metric]]\nname = 'n'\n[[metric]]\nname = 'worst'\naggregate = 'max(status)'\n\
+         [[metric]]\nname = 'total'\nby = []\n",
+    );
+    let flags = ["r.jsonl", "--time", "t", "-m", "m.toml", "--top", "1", "-o", "jsonl", "--stats", "stats.json"];
+    let with = |more: &[&str]| dir.run("evt-window", &[&flags[..], more].concat());
+    let found = |run: &Run| {
+        let row = |row: &Value| format!("{}{}", row["metric_name"], row["dimensions"]).replace('"', "");
+        run.rows().iter().map(row).collect::<Vec<_>>()
+    };
+    let run = with(&[]).succeeds();
+    assert_eq!(found(&run), ["n{status:200}", "worst{status:200}", "total{}"], "{run}");
+    assert!(run.stderr().contains("--top left out 2 keys of windows, with 2 events"), "{run}");
+    let stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
+    assert!(stats.to_string().contains(r#""left_out":{"events":2,"keys":2}"#), "{stats}");
+    let run = with(&["--of", "worst", "--emit", "final", "-q"]).succeeds();
+    assert_eq!(found(&run), ["n{status:405}", "worst{status:405}", "total{}"], "{run}");
+    let run = with(&["--emit", "panes"]).ends_with(2);
+    assert!(run.stderr().contains("--top cannot be used with --emit panes"), "{run}");
+    let run = with(&["--of", "best"]).ends_with(2);
+    assert!(run.stderr().contains("--of: expected one of n, worst, total, found best"), "{run}");
+    let run = dir.run("evt-window", &["r.jsonl", "--time", "t", "--gap", "1h", "--top", "1"]).ends_with(2);
+    assert!(run.stderr().contains("each key has sessions of its own"), "{run}");
+}
+
+#[test]
+fn first_last_and_distinct_go_on_in_a_checkpoint_and_in_files() {
+    let dir = Dir::new("first-last");
+    let line = |minute: u64, key: u64, v: u64| {
+        format!("{{\"t\":\"2026-01-01T00:{minute:02}:00Z\",\"k\":\"{key:0300}\",\"m\":{minute},\"v\":{v}}}\n")
+    };
+    let mut random = Draws::new();
+    let events: Vec<(u64, u64, u64)> =
+        (0..30_000).map(|at| (at / 500, random.below(20_000), random.below(9))).collect();
+    let text =
+        |part: &[(u64, u64, u64)]| part.iter().map(|(minute, key, v)| line(*minute, *key, *v)).collect::<String>();
+    dir.write("all.jsonl", text(&events));
+    dir.write("a.jsonl", text(&events[..17_000]));
+    dir.write("b.jsonl", text(&events[17_000..]));
+    let mut wanted: BTreeMap<String, [f64; 3]> = BTreeMap::new();
+    let mut values: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    for (minute, key, v) in &events {
+        let values = values.entry(*key).or_default();
+        values.insert(*v);
+        let found = wanted.entry(format!("{key:0300}")).or_insert([*minute as f64; 3]);
+        (found[1], found[2]) = (*minute as f64, values.len() as f64);
+    }
+    let flags = ["--time", "t", "--size", "2h", "--by", "k", "-q", "--out-of-orderness", "1h"];
+    let aggregates = ["--agg", "a=first(m)", "--agg", "b=last(m)", "--agg", "c=count(distinct v)"];
+    let check = |rows: Vec<Value>, what: &str| {
+        let mut found: BTreeMap<String, [f64; 3]> = BTreeMap::new();
+        for row in &rows {
+            let key = row["dimensions"]["k"].as_str().expect("a key").to_owned();
+            let at = ["a", "b", "c"].iter().position(|name| row["metric_name"] == *name).expect("a metric");
+            found.entry(key).or_default()[at] = row["value"].as_f64().expect("a number");
+        }
+        assert_eq!(rows.len(), 3 * wanted.len(), "{what}");
+        assert!(found == wanted, "{what}");
+    };
+    for memory in [&[][..], &["--memory", "8MiB"]] {
+        let with = |more: &[&str]| -> Vec<String> {
+            [&flags[..], &aggregates, memory, more].concat().into_iter().map(str::to_owned).collect()
+        };
+        let run = dir.run("evt-window", &with(&["all.jsonl", "-o", "jsonl"])).succeeds();
+        check(run.rows(), &format!("{memory:?}"));
+        let (state, rows) = (format!("state{}", memory.len()), format!("rows{}.jsonl", memory.len()));
+        let more = ["--checkpoint", &state, "--to", &rows, "--at-end"];
+        dir.run("evt-window", &with(&[&more[..], &["hold", "a.jsonl"]].concat())).succeeds();
+        dir.run("evt-window", &with(&[&more[..], &["fire", "b.jsonl"]].concat())).succeeds();
+        check(dir.rows(&rows), &format!("in a checkpoint, {memory:?}"));
+    }
+}
+
+#[test]
+fn too_many_distinct_texts_are_null_and_told() {
+    let dir = Dir::new("distinct");
+    let lines = (0..100_001).map(|v| format!("{{\"t\":\"2026-01-01T00:00:00Z\",\"v\":{v}}}\n"));
+    dir.write("r.jsonl", lines.collect::<String>());
+    let args = ["r.jsonl", "--time", "t", "--size", "1h", "-o", "jsonl", "--agg", "n=count(distinct v)"];
+    let run = dir.run("evt-window", &args).succeeds();
+    assert_eq!((&run.rows()[0]["value"], &run.rows()[0]["rows"]), (&Value::Null, &Value::from(100_001)));
+    assert!(run.stderr().contains("n: 1 rows are NULL, because they have more than 100000 distinct texts"), "{run}");
+    let run = dir.run("evt-window", &[&args[..], &["--where", "v < 100000"]].concat()).succeeds();
+    assert_eq!(run.rows()[0]["value"], 100_000.0);
 }

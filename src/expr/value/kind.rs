@@ -42,10 +42,8 @@ pub enum Want {
     Kind(ValueKind),
     /// No type: only whether it is NULL counts (`count(x)`).
     Presence,
-    /// Any value, as text (`approx_distinct`).
+    /// Any value, as text (a dimension, `approx_distinct`).
     AsText,
     /// Any value, of its own type, or as text if it has none (an assignment).
     Own,
-    /// A column or path, as text (`by`).
-    Dimension,
 }

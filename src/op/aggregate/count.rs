@@ -19,6 +19,7 @@ pub(super) const COUNT: Definition = Definition {
     args: &[Want::Presence],
     least: 1,
     quantile: false,
+    is_ordered: false,
     create: Slots::<Count<false>>::create,
 };
 

@@ -44,10 +44,17 @@ pub struct Definition {
     pub(super) least: usize,
     /// Whether a constant from 0 to 1 follows the arguments.
     pub(super) quantile: bool,
+    /// Whether event time, event id and the text of the first argument are its last three arguments, which are not written.
+    pub(super) is_ordered: bool,
     pub(super) create: fn(quantile: f64) -> Box<dyn Aggregate>,
 }
 
 impl Definition {
+    /// Returns the maximum number of arguments that are written.
+    pub(super) fn most(&self) -> usize {
+        if self.is_ordered { self.least } else { self.args.len() }
+    }
+
     /// Returns a valid call over a property of numbers. The fuzz target of saved states and their snapshots use it, so that
     /// they include every aggregate.
     pub fn example(&self, number: &str) -> String {

@@ -26,6 +26,7 @@ pub(super) const APPROX_DISTINCT: Definition = Definition {
     args: &[Want::AsText],
     least: 1,
     quantile: false,
+    is_ordered: false,
     create: Slots::<Distinct>::create,
 };
 

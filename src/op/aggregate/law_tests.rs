@@ -4,7 +4,7 @@ use super::*;
 use crate::expr::ValueKind;
 use crate::expr::Want;
 use arrow::array::ArrayRef;
-use arrow::array::{Array, AsArray, BooleanArray, Float64Array, StringArray};
+use arrow::array::{Array, AsArray, BooleanArray, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::Float64Type;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -30,12 +30,21 @@ fn value() -> impl Strategy<Value = Option<f64>> {
 }
 
 /// Makes arguments of the types that an aggregate takes from numbers.
-fn arguments(definition: &Definition, values: &[Option<f64>]) -> Vec<ArrayRef> {
+pub(super) fn arguments(definition: &Definition, values: &[Option<f64>]) -> Vec<ArrayRef> {
     let argument = |(at, want): (usize, &Want)| -> ArrayRef {
         match want {
             Want::Kind(ValueKind::Bool) => {
                 let truth = |value: f64| value.to_bits() >> at & 1 == 0;
                 Arc::new(values.iter().map(|value| value.map(truth)).collect::<BooleanArray>())
+            }
+            Want::Kind(ValueKind::Time) => {
+                // Many instants and ids are equal, so that later columns decide.
+                let instant = |value: f64| (value.to_bits() >> 52) as i64 % 3;
+                Arc::new(values.iter().map(|value| value.map(instant)).collect::<Int64Array>())
+            }
+            Want::Kind(ValueKind::Text) => {
+                let id = |value: f64| (value.to_bits() % 3).to_string();
+                Arc::new(values.iter().map(|value| value.map(id)).collect::<StringArray>())
             }
             Want::AsText => {
                 Arc::new(values.iter().map(|value| value.map(|value| value.to_string())).collect::<StringArray>())

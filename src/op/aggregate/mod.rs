@@ -9,9 +9,11 @@
 //! `Accumulator` that each aggregate's file implements. `exact.rs` has exact sums, `quantile.rs` ranks.
 
 mod count;
+mod count_distinct;
 mod definition;
 mod distinct;
 mod exact;
+mod first_last;
 mod min_max;
 mod percentile;
 mod quantile;
@@ -20,6 +22,7 @@ mod slots;
 mod stddev;
 mod sum;
 
+pub use count_distinct::TEXTS_MAX;
 pub use definition::{Aggregate, Definition};
 
 use crate::error::Result;
@@ -32,12 +35,18 @@ pub const ALL: &[&Definition] = &[
     &sum::AVG,
     &min_max::MIN,
     &min_max::MAX,
+    &first_last::FIRST,
+    &first_last::LAST,
     &stddev::STDDEV,
+    &count_distinct::COUNT_DISTINCT,
     &distinct::APPROX_DISTINCT,
     &percentile::APPROX_PERCENTILE,
     &count::RATE,
     &ratio::RATIO,
 ];
+
+/// The name of the aggregate that is NULL above [`TEXTS_MAX`] texts.
+pub const COUNT_DISTINCT: &str = count_distinct::COUNT_DISTINCT.name;
 
 /// A call of an aggregate with its arguments.
 #[derive(Debug)]
@@ -77,9 +86,19 @@ impl Call {
 /// Errors: exit status 78; the message has the text and a remedy.
 pub fn parse(text: &str, leaves: &mut Leaves) -> Result<Call> {
     let written = parse_call(text)?;
-    let definition = *ALL.iter().find(|row| row.name == written.name).ok_or_else(|| {
+    let name = match (written.name.as_str(), written.is_distinct) {
+        ("count", true) => count_distinct::COUNT_DISTINCT.name,
+        (name, true) => {
+            return Err(refused(
+                text,
+                &format!("unsupported {name}(distinct ...); count(distinct x) counts distinct values"),
+            ));
+        }
+        (name, false) => name,
+    };
+    let definition = *ALL.iter().find(|row| row.name == name).ok_or_else(|| {
         let names = ALL.iter().map(|row| row.name).collect::<Vec<_>>().join(" ");
-        refused(text, &format!("unknown aggregate {}; expected one of {names}", written.name))
+        refused(text, &format!("unknown aggregate {name}; expected one of {names}"))
     })?;
     let misused = || refused(text, &format!("expected {}", definition.usage));
     let mut args = written.args;
@@ -90,8 +109,13 @@ pub fn parse(text: &str, leaves: &mut Leaves) -> Result<Call> {
     };
     let quantile = quantile.ok_or_else(misused)?;
     let every = written.star || args.is_empty();
-    if every && !definition.star || !every && !(definition.least..=definition.args.len()).contains(&args.len()) {
+    if every && !definition.star || !every && !(definition.least..=definition.most()).contains(&args.len()) {
         return Err(misused());
+    }
+    if definition.is_ordered {
+        let value = args.clone();
+        args.extend([Node::column("event_time"), Node::column("event_id")]);
+        args.extend(value);
     }
     if !every || written.filter.is_some() {
         args.resize(definition.args.len(), Node::truth());

@@ -29,6 +29,7 @@ pub(super) const APPROX_PERCENTILE: Definition = Definition {
     args: &[Want::Kind(ValueKind::Number)],
     least: 1,
     quantile: true,
+    is_ordered: false,
     create: Slots::<Percentile>::create,
 };
 

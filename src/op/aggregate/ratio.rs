@@ -18,6 +18,7 @@ pub(super) const RATIO: Definition = Definition {
     args: &[Want::Kind(ValueKind::Bool), Want::Kind(ValueKind::Bool)],
     least: 1,
     quantile: false,
+    is_ordered: false,
     create: Slots::<Ratio>::create,
 };
 

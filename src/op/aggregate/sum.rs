@@ -17,6 +17,7 @@ pub(super) const SUM: Definition = Definition {
     args: &[Want::Kind(ValueKind::Number)],
     least: 1,
     quantile: false,
+    is_ordered: false,
     create: Slots::<Sum<false>>::create,
 };
 

@@ -2,10 +2,9 @@
 
 use super::*;
 use crate::error::ErrorKind;
-use crate::expr::Want;
 use crate::kind::Kind;
 use arrow::array::ArrayRef;
-use arrow::array::{BooleanArray, Float64Array, StringArray};
+use arrow::array::{BooleanArray, Float64Array, Int64Array, StringArray};
 use std::sync::Arc;
 
 const MINUTE: i64 = crate::time::MINUTE;
@@ -94,6 +93,57 @@ fn infinities_and_nan_have_their_own_rules() {
 }
 
 #[test]
+fn first_and_last_go_by_time_then_id_then_text() {
+    let text = |values: [&str; 5]| -> ArrayRef { Arc::new(StringArray::from(values.to_vec())) };
+    let values = [Some(9.0), Some(10.0), None, Some(7.0), Some(8.0)];
+    let args = |times: [i64; 5], ids: [&str; 5]| -> Vec<ArrayRef> {
+        vec![numbers(&values), Arc::new(Int64Array::from(times.to_vec())), text(ids), text(["9", "10", "", "7", "8"])]
+    };
+    for (times, ids, first, last) in [
+        ([5, 4, 0, 6, 7], ["a"; 5], 10.0, 8.0),
+        ([5, 5, 0, 5, 5], ["b", "c", "a", "d", "a"], 8.0, 7.0),
+        // Texts are not numbers: 10 is before 9.
+        ([5; 5], ["a"; 5], 10.0, 9.0),
+    ] {
+        let args = args(times, ids);
+        assert_eq!(
+            (result("first(x)", &args), result("last(x)", &args)),
+            (Some(first), Some(last)),
+            "{times:?} {ids:?}"
+        );
+    }
+    let nothing: Vec<ArrayRef> = args([1; 5], ["a"; 5]).iter().map(|column| column.slice(2, 1)).collect();
+    assert_eq!(result("last(x)", &nothing), None);
+}
+
+#[test]
+fn distinct_texts_are_counted_up_to_the_maximum() {
+    let texts = |range: std::ops::Range<usize>| -> Vec<ArrayRef> {
+        vec![Arc::new(range.map(|at| Some((at / 2).to_string())).collect::<StringArray>())]
+    };
+    assert_eq!(result("count_distinct(x)", &texts(0..0)), Some(0.0));
+    assert_eq!(result("count(distinct x)", &texts(0..7)), Some(4.0));
+    assert_eq!(result("count(distinct x)", &texts(0..2 * TEXTS_MAX)), Some(TEXTS_MAX as f64));
+    assert_eq!(result("count(distinct x)", &texts(0..2 * TEXTS_MAX + 1)), None);
+    let mut aggregate = called("count(distinct x)").1.create();
+    aggregate.ensure(3);
+    let (first, second) = (texts(0..2 * TEXTS_MAX), texts(2..2 * TEXTS_MAX + 1));
+    let add = |aggregate: &mut dyn Aggregate, slot, args: &[ArrayRef]| {
+        let rows: Vec<u32> = (0..args[0].len() as u32).collect();
+        aggregate.add(&vec![slot; rows.len()], &rows, args);
+    };
+    add(&mut *aggregate, 0, &first);
+    add(&mut *aggregate, 1, &second);
+    aggregate.merge(0, 1);
+    assert_eq!(aggregate.result(0, MINUTE), None, "the union has one more");
+    let mut saved = vec![];
+    aggregate.save(0, &mut saved);
+    aggregate.load(2, &saved).unwrap();
+    aggregate.merge(1, 2);
+    assert_eq!((aggregate.result(1, MINUTE), aggregate.size(1) < 100), (None, true));
+}
+
+#[test]
 fn a_ratio_is_of_rows_where_the_second_condition_holds() {
     let truths = |values: &[Option<bool>]| -> ArrayRef { Arc::new(BooleanArray::from(values.to_vec())) };
     let cond = truths(&[Some(true), Some(false), None, Some(true), Some(true)]);
@@ -120,12 +170,7 @@ fn rows_go_to_their_slots_and_a_cleared_slot_is_empty() {
         aggregate.ensure(3);
         let mut empty = vec![];
         aggregate.save(1, &mut empty);
-        let arg: ArrayRef = match definition.args[0] {
-            Want::AsText => Arc::new(StringArray::from(vec!["a", "b"])),
-            Want::Kind(crate::expr::ValueKind::Bool) => Arc::new(BooleanArray::from(vec![true, false])),
-            _ => numbers(&[Some(1.0), Some(2.0)]),
-        };
-        aggregate.add(&[2, 0], &[0, 1], &vec![arg; definition.args.len()]);
+        aggregate.add(&[2, 0], &[0, 1], &law_tests::arguments(definition, &[Some(1.0), Some(2.0)]));
         let saved = |aggregate: &dyn Aggregate, slot| {
             let mut out = vec![];
             aggregate.save(slot, &mut out);
@@ -160,7 +205,8 @@ fn calls_say_what_they_take() {
         ("approx_percentile(x, 99)", "with q from 0 to 1"),
         ("approx_percentile(x, y)", "with q from 0 to 1"),
         ("ratio(a, b, c)", "expected ratio(COND)"),
-        ("count(distinct x)", "approx_distinct(x)"),
+        ("sum(distinct x)", "count(distinct x) counts distinct values"),
+        ("first(x, y)", "expected first(x)"),
         ("sum(event_type)", "use cast(event_type as double)"),
         ("sum(x) over (partition by y)", "arguments and filter"),
         ("sum(x) + 1", "expected one aggregate call"),
@@ -180,6 +226,8 @@ fn a_filter_leaves_out_rows_as_in_sql() {
         ("ratio(x > 2) filter (where ok)", Some(0.5)),
         ("ratio(x > 2, x > 1) filter (where ok)", Some(1.0)),
         ("approx_distinct(x) filter (where not ok)", Some(1.0)),
+        ("count(distinct x) filter (where ok)", Some(1.0)),
+        ("last(x) filter (where ok)", Some(3.0)),
     ] {
         let (leaves, call) = called(text);
         let batch = crate::expr::tests_events(&[

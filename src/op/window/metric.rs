@@ -1,7 +1,9 @@
 //! The resolved spec of a metric: aggregate, filter, dimensions and windows.
 
-use crate::expr::Expr;
+use crate::error::{Error, Result};
+use crate::expr::{Expr, Leaves, Node, Want, parse, path_text, refused, without_blanks};
 use crate::op::aggregate::Call;
+use crate::time::{EARLIEST, LATEST};
 
 /// The shape of a metric's windows; all durations in µs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,10 +37,99 @@ pub enum Emit {
 /// One dimension: its name in the result and its expression.
 #[derive(Debug)]
 pub struct Dimension {
-    /// The name.
+    /// The name in results.
     pub name: String,
-    /// The column or property path, as text.
+    /// Its value, as text.
     pub expr: Expr,
+    /// What was written.
+    pub text: String,
+}
+
+impl Dimension {
+    /// Parses `PATH` or `NAME=EXPR`. The name of a path is its text without quotes.
+    ///
+    /// Errors: exit status 78 if it is neither.
+    pub fn parse(text: &str, leaves: &mut Leaves) -> Result<Self> {
+        let (name, node) = named(text)?;
+        if name.is_empty() || name.chars().any(char::is_control) {
+            return Err(Error::config(
+                "expected a name of a dimension that is not empty and has no control characters",
+            ));
+        }
+        let (word, expr) = split_name(text);
+        let text = word.map_or(expr.trim().to_owned(), |word| format!("{word}={}", without_blanks(expr)));
+        Ok(Self { name, expr: Expr::of(&node, Want::AsText, expr, leaves)?, text })
+    }
+
+    /// Returns the name of the dimension that is written as `text`.
+    ///
+    /// Errors: exit status 78 if it is no dimension.
+    pub fn name_of(text: &str) -> Result<String> {
+        Ok(named(text)?.0)
+    }
+
+    /// Parses the dimensions of a metric; each text may have several, with commas between them.
+    ///
+    /// Errors: exit status 78 if one is wrong, or if two have one name.
+    pub fn parse_all(texts: &[String], leaves: &mut Leaves) -> Result<Vec<Self>> {
+        let mut all: Vec<Self> = vec![];
+        for text in texts.iter().flat_map(|text| split_list(text)) {
+            let dimension = Self::parse(text, leaves)?;
+            if all.iter().any(|other| other.name == dimension.name) {
+                return Err(Error::config(format!("by: duplicate dimension {}", dimension.name)));
+            }
+            all.push(dimension);
+        }
+        Ok(all)
+    }
+}
+
+/// Returns the name and the expression of `PATH` or `NAME=EXPR`.
+fn named(text: &str) -> Result<(String, Node)> {
+    let (name, expr) = split_name(text);
+    let node = parse(expr)?;
+    let name = match (name, &node) {
+        (Some(name), _) => name.to_owned(),
+        (None, Node::Name(path)) => path_text(path),
+        (None, _) => {
+            let example = format!("class={}", without_blanks(expr));
+            return Err(refused(expr, &format!("a dimension that is an expression needs a name, like {example}")));
+        }
+    };
+    Ok((name, node))
+}
+
+/// Splits `NAME=EXPR`, where NAME is a word; `ratio(a = 1)` has no name.
+pub fn split_name(text: &str) -> (Option<&str>, &str) {
+    match text.split_once('=') {
+        Some((name, expr)) if is_word(name.trim()) && !expr.starts_with('=') => (Some(name.trim()), expr.trim()),
+        _ => (None, text),
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+}
+
+/// Splits a text at the commas outside quotes and brackets.
+pub fn split_list(text: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut depth, mut quote) = (vec![], 0, 0usize, None);
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (Some(open), c) if open == c => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '(' | '[') => depth += 1,
+            (None, ')' | ']') => depth = depth.saturating_sub(1),
+            (None, ',') if depth == 0 => {
+                parts.push(text[start..at].trim());
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(text[start..].trim());
+    parts
 }
 
 /// One metric.
@@ -60,7 +151,14 @@ pub struct Metric {
     pub text: String,
 }
 
+/// The length of the calendar (µs).
+const CALENDAR: i64 = LATEST - EARLIEST + 1;
+
 impl Shape {
+    /// One window over the whole calendar. No stream time is beyond its end, so no row is late for it, and it fires when the input has
+    /// ended.
+    pub const ALL: Self = Self::Sliding { size: CALENDAR, slide: CALENDAR, align: EARLIEST };
+
     /// Returns the windows of a row at `time`, or `None` if it is in no window (a slide greater than the size leaves
     /// gaps).
     pub fn windows_of(size: i64, slide: i64, align: i64, time: i64) -> Option<WindowSpan> {
@@ -108,6 +206,37 @@ mod tests {
                 assert_eq!(span.map(|span| span.last_end), starts.last().map(|start| start + size));
             }
         }
+    }
+
+    #[test]
+    fn one_window_has_every_instant_of_the_calendar() {
+        let Shape::Sliding { size, slide, align } = Shape::ALL else { panic!("it is a window") };
+        for time in [EARLIEST, -1, 0, 1_700_000_000_000_000, LATEST] {
+            let end = LATEST + 1;
+            let expected = WindowSpan { first_end: end, last_end: end, slice: EARLIEST };
+            assert_eq!(Shape::windows_of(size, slide, align, time), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_list_is_split_outside_quotes_and_brackets() {
+        for (text, parts) in [
+            ("a", &["a"][..]),
+            ("a, b.c ,\"d,e\"", &["a", "b.c", "\"d,e\""]),
+            ("a=substr(x, 1, 2),b=tags[1],c", &["a=substr(x, 1, 2)", "b=tags[1]", "c"]),
+            ("a=split_part(x, ',', 1),c='(,'", &["a=split_part(x, ',', 1)", "c='(,'"]),
+            ("a=')',b", &["a=')'", "b"]),
+            ("a,", &["a", ""]),
+        ] {
+            assert_eq!(split_list(text), parts, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_before_an_expression_is_a_word_and_an_equals_sign() {
+        assert_eq!(split_name("p99=approx_percentile(x, 0.99)"), (Some("p99"), "approx_percentile(x, 0.99)"));
+        assert_eq!(split_name("ratio(a = 1)"), (None, "ratio(a = 1)"));
+        assert_eq!(split_name("count(*)"), (None, "count(*)"));
     }
 
     #[test]

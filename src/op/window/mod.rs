@@ -126,7 +126,7 @@ impl Window {
         // The state of a group is read as a whole, so metrics of one bounded group fire together.
         let is_bounded = options.memory.is_some();
         let is_same = |a: &Metric, b: &Metric| {
-            a.by.iter().map(|by| &by.name).eq(b.by.iter().map(|by| &by.name))
+            a.by.iter().map(|by| &by.text).eq(b.by.iter().map(|by| &by.text))
                 && (!is_bounded || (a.shape, a.lateness) == (b.shape, b.lateness))
         };
         for (index, metric) in options.metrics.iter().enumerate() {

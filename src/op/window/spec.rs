@@ -1,6 +1,6 @@
 //! Parses metrics as users write them: `metrics.toml` (evt-metrics(5)) or inline flags, which make the same spec.
 
-use super::metric::{Dimension, Metric, Shape};
+use super::metric::{Dimension, Metric, Shape, split_name};
 use crate::error::{Error, Result};
 use crate::expr::{Expr, Leaves, ValueKind, Want};
 use crate::kind::Kind;
@@ -25,8 +25,8 @@ pub struct Inline {
     pub by: Vec<String>,
     /// `--where`.
     pub filter: Option<String>,
-    /// `--size` (µs).
-    pub size: Option<i64>,
+    /// `--size`.
+    pub size: Option<WindowSize>,
     /// `--slide` (µs).
     pub slide: Option<i64>,
     /// `--gap` (µs).
@@ -41,10 +41,41 @@ impl Inline {
     /// Whether no flag is set.
     pub fn is_empty(&self) -> bool {
         let Inline { aggregates, by, filter, size, slide, gap, lateness, align } = self;
-        let times = [size, slide, gap, lateness, align];
-        aggregates.is_empty() && by.is_empty() && filter.is_none() && times.iter().all(|time| time.is_none())
+        let times = [slide, gap, lateness, align];
+        aggregates.is_empty()
+            && by.is_empty()
+            && filter.is_none()
+            && size.is_none()
+            && times.iter().all(|time| time.is_none())
     }
 }
+
+/// The length of a window, as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowSize {
+    /// `all`: the whole range of time.
+    All,
+    /// A duration (µs).
+    Length(i64),
+}
+
+impl WindowSize {
+    /// Parses `all` or a duration.
+    ///
+    /// Errors: exit status 2 if it is neither.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text == ALL { Ok(Self::All) } else { parse_duration(text).map(Self::Length) }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::All => ALL.to_owned(),
+            Self::Length(length) => format_duration(length),
+        }
+    }
+}
+
+const ALL: &str = "all";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,13 +141,14 @@ fn fill(metric: &MetricSpec, defaults: &MetricSpec) -> MetricSpec {
     let shaped = own.size.is_some() || own.gap.is_some();
     let shape = |own: Option<String>, default: &Option<String>| if shaped { own } else { own.or(default.clone()) };
     let gap = shape(own.gap, &defaults.gap);
-    let shift = defaults.align.clone().filter(|_| gap.is_none());
+    let size = shape(own.size, &defaults.size);
+    let shift = defaults.align.clone().filter(|_| gap.is_none() && size.as_deref() != Some(ALL));
     MetricSpec {
         name: own.name,
         aggregate: own.aggregate.or(defaults.aggregate.clone()),
         filter: own.filter.or(defaults.filter.clone()),
         by: own.by.or(defaults.by.clone()),
-        size: shape(own.size, &defaults.size),
+        size,
         slide: shape(own.slide, &defaults.slide),
         gap,
         lateness: own.lateness.or(defaults.lateness.clone()),
@@ -142,7 +174,7 @@ pub fn inline(flags: &Inline) -> Result<Spec> {
             aggregate: Some(expr.to_owned()),
             filter: flags.filter.clone(),
             by: Some(flags.by.clone()),
-            size: text(flags.size),
+            size: flags.size.map(WindowSize::text),
             slide: text(flags.slide),
             gap: text(flags.gap),
             lateness: text(flags.lateness),
@@ -153,32 +185,13 @@ pub fn inline(flags: &Inline) -> Result<Spec> {
     Ok(spec)
 }
 
-/// Splits `NAME=EXPR`, where NAME is a word; `ratio(a = 1)` has no name.
-fn split_name(text: &str) -> (Option<&str>, &str) {
-    match text.split_once('=') {
-        Some((name, expr)) if is_word(name.trim()) && !expr.starts_with('=') => (Some(name.trim()), expr.trim()),
-        _ => (None, text),
-    }
-}
-
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
-}
-
 impl Spec {
     fn add(&mut self, spec: &MetricSpec) -> Result<()> {
         let aggregate = spec.aggregate.as_deref().unwrap_or("count(*)");
         let call = aggregate::parse(aggregate, &mut self.leaves)?;
         let filter = spec.filter.as_deref();
         let filter = filter.map(|text| Expr::parse(text, Want::Kind(ValueKind::Bool), &mut self.leaves)).transpose()?;
-        let mut by = vec![];
-        for name in spec.by.iter().flatten() {
-            let expr = Expr::parse(name, Want::Dimension, &mut self.leaves)?;
-            if by.iter().any(|other: &Dimension| other.name == *name) {
-                return Err(Error::config(format!("by: duplicate dimension {name}")));
-            }
-            by.push(Dimension { name: name.clone(), expr });
-        }
+        let by = Dimension::parse_all(spec.by.as_deref().unwrap_or(&[]), &mut self.leaves)?;
         let name = spec.name.clone().unwrap_or_else(|| call.text().to_owned());
         if name.is_empty() || name.chars().any(char::is_control) {
             return Err(Error::config("expected a metric name that is not empty and has no control characters"));
@@ -188,8 +201,13 @@ impl Spec {
         }
         let lateness = time("lateness", spec.lateness.as_deref(), 0)?.unwrap_or(0);
         let shape = shape(spec)?;
+        if shape == Shape::ALL && call.definition().name == "rate" {
+            return Err(Error::config(
+                "rate is a count per second of a window, and size = all has no length; use count",
+            ));
+        }
         let filter_text = filter.as_ref().map_or("", |filter| filter.text());
-        let names: Vec<&str> = by.iter().map(|dimension| dimension.name.as_str()).collect();
+        let names: Vec<&str> = by.iter().map(|dimension| dimension.text.as_str()).collect();
         let text = format!("{name}: {} where {filter_text} by {names:?} {shape:?} lateness {lateness}", call.text());
         self.metrics.push(Metric { name, call, filter, by, shape, lateness, text });
         Ok(())
@@ -204,12 +222,14 @@ impl Spec {
                 out.push_str(&format!("  where {}\n", filter.text()));
             }
             if !metric.by.is_empty() {
-                let names: Vec<&str> = metric.by.iter().map(|dimension| dimension.name.as_str()).collect();
+                let names: Vec<&str> = metric.by.iter().map(|dimension| dimension.text.as_str()).collect();
                 out.push_str(&format!("  by {}\n", names.join(", ")));
             }
             out.push_str(&format!("  {}", describe(metric.shape)));
-            let lateness = format_duration(metric.lateness);
-            out.push_str(&format!("; open {lateness} past the end\n"));
+            match metric.shape {
+                Shape::ALL => out.push_str("; it fires at the end of the input\n"),
+                _ => out.push_str(&format!("; open {} past the end\n", format_duration(metric.lateness))),
+            }
             let parts = metric.filter.iter().chain(metric.by.iter().map(|by| &by.expr)).chain(metric.call.args());
             for expr in parts {
                 out.push_str(&expr.explain(&self.leaves));
@@ -221,6 +241,7 @@ impl Spec {
 
 fn describe(shape: Shape) -> String {
     match shape {
+        Shape::ALL => "one window over all time".to_owned(),
         Shape::Session { gap } => format!("sessions that end after {} without an event", format_duration(gap)),
         Shape::Sliding { size, slide, align } => {
             let mut text = match size == slide {
@@ -248,6 +269,12 @@ fn time(name: &str, text: Option<&str>, least: i64) -> Result<Option<i64>> {
 }
 
 fn shape(spec: &MetricSpec) -> Result<Shape> {
+    if spec.size.as_deref() == Some(ALL) {
+        return match (&spec.slide, &spec.gap, &spec.align) {
+            (None, None, None) => Ok(Shape::ALL),
+            _ => Err(Error::config("size = all is one window; it cannot be used with slide, gap or align")),
+        };
+    }
     let (size, slide, gap) = (
         time("size", spec.size.as_deref(), 1)?,
         time("slide", spec.slide.as_deref(), 1)?,
@@ -309,6 +336,13 @@ mod tests {
     }
 
     #[test]
+    fn one_window_over_all_time_takes_no_default_slide_or_shift() {
+        let spec = file("[defaults]\nsize = '1m'\nslide = '10s'\nalign = '5s'\n[[metric]]\nsize = 'all'").unwrap();
+        assert_eq!(spec.metrics[0].shape, Shape::ALL);
+        assert!(spec.explain().contains("one window over all time; it fires at the end of the input"));
+    }
+
+    #[test]
     fn a_wrong_spec_says_where_and_why() {
         assert!(wrong("[[metric]]\nname = 'a'\nsise = '1m'").starts_with("line 3: unknown field `sise`"));
         assert!(wrong("[[metric]]\nname = 'a'").contains("expected size, or gap"));
@@ -318,12 +352,9 @@ mod tests {
         assert!(wrong("[[metric]]\nsize='1m'\n[[metric]]\nsize='2m'").contains("duplicate metric name count(*)"));
         assert!(wrong("[[metric]]\nsize='1d'\nslide='1us'").contains("the maximum is 100000"));
         assert!(wrong("").contains("expected at least one [[metric]]"));
-    }
-
-    #[test]
-    fn a_name_before_an_expression_is_a_word_and_an_equals_sign() {
-        assert_eq!(split_name("p99=approx_percentile(x, 0.99)"), (Some("p99"), "approx_percentile(x, 0.99)"));
-        assert_eq!(split_name("ratio(a = 1)"), (None, "ratio(a = 1)"));
-        assert_eq!(split_name("count(*)"), (None, "count(*)"));
+        assert!(
+            wrong("[[metric]]\nsize='all'\nslide='1h'").contains("size = all is one window; it cannot be used with")
+        );
+        assert!(wrong("[[metric]]\nsize='all'\naggregate='rate(*)'").contains("size = all has no length; use count"));
     }
 }

@@ -17,7 +17,7 @@ use crate::kind::event::column;
 use crate::kind::span::Span;
 use crate::mapping::{Projection, Provenance};
 use crate::metrics::Up;
-use crate::op::window::metric::{Emit, Metric};
+use crate::op::window::metric::{Emit, Metric, Shape};
 use crate::op::window::spec::{self, Spec};
 use crate::op::window::{Options, Window, watermark};
 use crate::output::open_options;
@@ -105,7 +105,14 @@ impl WindowsArgs {
     fn spec(&self) -> Result<Spec> {
         let Some(path) = &self.metrics else { return Err(Error::usage("--metrics FILE is required")) };
         let text = std::fs::read_to_string(path).map_err(|error| Error::config_file(path.clone(), &error))?;
-        spec::file(&text).map_err(|error| error.at(path.clone()))
+        let spec = spec::file(&text).map_err(|error| error.at(path.clone()))?;
+        match spec.metrics.iter().find(|metric| metric.shape == Shape::ALL) {
+            None => Ok(spec),
+            Some(total) => Err(Error::usage(format!(
+                "metric '{}': expected windows that close, found size = all; compute it again with evt-window",
+                total.name
+            ))),
+        }
     }
 
     /// Returns what is corrected: the metrics of `--only`, or all.

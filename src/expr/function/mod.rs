@@ -1,20 +1,25 @@
-//! The functions of expressions, in one table from which `--help` and evt-metrics(5) list them.
+//! The functions of expressions, in one table from which `--help` and evt-metrics(5) list them; `text.rs` has those of texts.
 
-use super::node::{Literal, Node};
-use super::value::ValueKind::{Bool, Number, Text, Time};
-use super::value::cast::canonical;
-use super::value::{Value, ValueKind};
+mod text;
+
+pub(in crate::expr) use text::regex;
+
 use crate::error::{Error, Result};
+use crate::expr::node::{Literal, Node};
+use crate::expr::value::ValueKind::{Bool, Number, Text, Time};
+use crate::expr::value::cast::canonical;
+use crate::expr::value::{Value, ValueKind};
 use crate::time::calendar::{civil_from_days, days_from_civil};
 use crate::time::{DAY, HOUR, MINUTE, SECOND};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray, StringBuilder};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray};
 use arrow::compute::{contains, ends_with, starts_with};
 use arrow::datatypes::{Float64Type, Int64Type};
 use arrow::error::ArrowError;
+use regex::Regex;
 use std::sync::Arc;
 
-/// Checks an argument; returns why it is refused.
-type Check = fn(&Node) -> Result<(), String>;
+/// Checks the arguments; returns why they are refused.
+type Check = fn(&[Node]) -> Result<(), String>;
 
 /// A function of its arguments, row by row; NULL if an argument is NULL.
 #[derive(Debug)]
@@ -24,23 +29,50 @@ pub struct Function {
     /// Its arguments and its result, for the manual.
     pub usage: &'static str,
     /// Types of its arguments.
-    pub(super) args: &'static [ValueKind],
+    pub(in crate::expr) args: &'static [ValueKind],
     /// Number of arguments at the end that are optional.
-    pub(super) optional: usize,
+    pub(in crate::expr) optional: usize,
     /// Type of its result.
-    pub(super) result: ValueKind,
-    /// The check of the first argument.
-    pub(super) check: Option<Check>,
+    pub(in crate::expr) result: ValueKind,
+    /// The check of arguments that must be constants.
+    pub(in crate::expr) check: Option<Check>,
     /// Computes the result of the arguments; all have equal lengths unless all are scalars.
-    pub(super) call: fn(&[Value]) -> Result<ArrayRef>,
+    pub(in crate::expr) call: Call,
+}
+
+/// How the result of a function is computed.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::expr) enum Call {
+    /// Of the values of its arguments.
+    OfValues(fn(&[Value]) -> Result<ArrayRef>),
+    /// The second argument is a constant regular expression, compiled once.
+    OfPattern(fn(&[Value], &Regex) -> Result<ArrayRef>),
+}
+
+impl Function {
+    /// Computes the result of the arguments.
+    ///
+    /// Errors: exit status 70, which is a bug.
+    pub(in crate::expr) fn call(&self, args: &[Value], pattern: Option<&Regex>) -> Result<ArrayRef> {
+        match (self.call, pattern) {
+            (Call::OfValues(call), _) => call(args),
+            (Call::OfPattern(call), Some(pattern)) => call(args, pattern),
+            (Call::OfPattern(_), None) => Err(Error::broken(format!("{} without its pattern", self.name))),
+        }
+    }
 }
 
 /// Every function, in the order of the manual. `coalesce`, `cast` and `try_cast` are syntax.
 pub const FUNCTIONS: &[Function] = &[
-    simple("lower", "(text): lower case", &[Text], Text, |args| Ok(texts(&args[0], |text| text.to_lowercase().into()))),
-    simple("upper", "(text): upper case", &[Text], Text, |args| Ok(texts(&args[0], |text| text.to_uppercase().into()))),
+    simple("lower", "(text): lower case", &[Text], Text, |args| {
+        Ok(text::cased(&args[0], text::lower, str::to_lowercase))
+    }),
+    simple("upper", "(text): upper case", &[Text], Text, |args| {
+        Ok(text::cased(&args[0], text::upper, str::to_uppercase))
+    }),
     simple("trim", "(text): without white space at both ends", &[Text], Text, |args| {
-        Ok(texts(&args[0], |text| text.trim().into()))
+        let texts = args[0].array().as_string::<i32>().iter();
+        Ok(Arc::new(texts.map(|text| text.map(str::trim)).collect::<StringArray>()))
     }),
     simple("length", "(text): number of characters", &[Text], Number, |args| {
         let lengths =
@@ -54,7 +86,23 @@ pub const FUNCTIONS: &[Function] = &[
         optional: 1,
         result: Text,
         check: None,
-        call: substr,
+        call: Call::OfValues(text::substr),
+    },
+    simple(
+        "split_part",
+        "(text, separator, number): part with this number, from 1, or from -1 at the end; empty text if there is none",
+        &[Text, Text, Number],
+        Text,
+        text::split_part,
+    ),
+    Function {
+        name: "regexp_extract",
+        usage: "(text, pattern[, group]): first match of a constant regular expression, or of a group in it; empty text if nothing matches",
+        args: &[Text, Text, Number],
+        optional: 1,
+        result: Text,
+        check: Some(text::is_group),
+        call: Call::OfPattern(text::regexp_extract),
     },
     simple("starts_with", "(text, start)", &[Text, Text], Bool, |args| searched(args, starts_with)),
     simple("ends_with", "(text, end)", &[Text, Text], Bool, |args| searched(args, ends_with)),
@@ -69,12 +117,12 @@ pub const FUNCTIONS: &[Function] = &[
     simple("ceil", "(number): least integer not below it", &[Number], Number, |args| Ok(numbers(&args[0], f64::ceil))),
     Function {
         name: "date_trunc",
-        usage: "(unit, instant): start of the second, minute, hour, day, week (from Monday), month or year of the instant, in UTC",
+        usage: "(unit, instant): start of the second, minute, hour, day, week (from Monday), month, quarter or year of the instant, in UTC",
         args: &[Text, Time],
         optional: 0,
         result: Time,
         check: Some(is_unit),
-        call: date_trunc,
+        call: Call::OfValues(date_trunc),
     },
 ];
 
@@ -85,20 +133,11 @@ const fn simple(
     result: ValueKind,
     call: fn(&[Value]) -> Result<ArrayRef>,
 ) -> Function {
-    Function { name, usage, args, optional: 0, result, check: None, call }
+    Function { name, usage, args, optional: 0, result, check: None, call: Call::OfValues(call) }
 }
 
 fn numbers(value: &Value, f: fn(f64) -> f64) -> ArrayRef {
     Arc::new(value.array().as_primitive::<Float64Type>().unary::<_, Float64Type>(|number| canonical(f(number))))
-}
-
-fn texts(value: &Value, f: impl for<'a> Fn(&'a str) -> std::borrow::Cow<'a, str>) -> ArrayRef {
-    let values = value.array().as_string::<i32>();
-    let mut builder = StringBuilder::with_capacity(values.len(), values.value_data().len());
-    for text in values {
-        builder.append_option(text.map(&f));
-    }
-    Arc::new(builder.finish())
 }
 
 type Search = fn(&dyn arrow::array::Datum, &dyn arrow::array::Datum) -> Result<BooleanArray, ArrowError>;
@@ -107,31 +146,13 @@ fn searched(args: &[Value], search: Search) -> Result<ArrayRef> {
     Ok(Arc::new(search(&args[0], &args[1])?))
 }
 
-/// Returns the characters `first` to `first + count − 1`, counted from 1; positions outside the text are skipped.
-fn substr(args: &[Value]) -> Result<ArrayRef> {
-    let rows = args.iter().map(Value::rows).max().unwrap_or(0);
-    let args = args.iter().map(|arg| arg.full(rows)).collect::<Result<Vec<_>>>()?;
-    let (text, first) = (args[0].as_string::<i32>(), args[1].as_primitive::<Float64Type>());
-    let count = args.get(2).map(|count| count.as_primitive::<Float64Type>());
-    let row = |row: usize| {
-        if text.is_null(row) || first.is_null(row) || count.is_some_and(|count| count.is_null(row)) {
-            return None;
-        }
-        let start = first.value(row).trunc() - 1.0;
-        let end = count.map_or(f64::INFINITY, |count| start + count.value(row).trunc());
-        // A float to usize cast saturates: below 0 is 0.
-        let (start, end) = (start as usize, end as usize);
-        Some(text.value(row).chars().skip(start).take(end.saturating_sub(start)).collect::<String>())
-    };
-    Ok(Arc::new((0..rows).map(row).collect::<StringArray>()))
-}
+const UNITS: [&str; 8] = ["second", "minute", "hour", "day", "week", "month", "quarter", "year"];
 
-const UNITS: [&str; 7] = ["second", "minute", "hour", "day", "week", "month", "year"];
-
-fn is_unit(node: &Node) -> Result<(), String> {
-    match node {
-        Node::Literal(Literal::Text(unit)) if UNITS.contains(&unit.as_str()) => Ok(()),
-        other => Err(format!("expected a unit of date_trunc ('{}'), found {other}", UNITS.join("' '"))),
+fn is_unit(args: &[Node]) -> Result<(), String> {
+    match args.first() {
+        Some(Node::Literal(Literal::Text(unit))) if UNITS.contains(&unit.as_str()) => Ok(()),
+        Some(other) => Err(format!("expected a unit of date_trunc ('{}'), found {other}", UNITS.join("' '"))),
+        None => Ok(()),
     }
 }
 
@@ -147,6 +168,7 @@ fn date_trunc(args: &[Value]) -> Result<ArrayRef> {
         // 1970-01-01 was a Thursday.
         "week" => instants.unary(|micros| ((micros.div_euclid(DAY) + 3).div_euclid(7) * 7 - 3) * DAY),
         "month" => instants.unary(|micros| date_start(micros, |(year, month)| (year, month))),
+        "quarter" => instants.unary(|micros| date_start(micros, |(year, month)| (year, (month - 1) / 3 * 3 + 1))),
         "year" => instants.unary(|micros| date_start(micros, |(year, _)| (year, 1))),
         other => return Err(Error::broken(format!("date_trunc to a {other}"))),
     };
@@ -158,3 +180,6 @@ fn date_start(micros: i64, start: fn((i64, i64)) -> (i64, i64)) -> i64 {
     let (year, month) = start((year, month));
     days_from_civil(year, month, 1) * DAY
 }
+
+#[cfg(test)]
+mod tests;

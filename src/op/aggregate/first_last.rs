@@ -1,0 +1,108 @@
+//! first and last: the value of the row with the least or greatest (event time, event id, text of the value).
+
+use super::definition::Definition;
+use super::slots::{Accumulator, Asked, Slots, each_present};
+use crate::error::Result;
+use crate::expr::{ValueKind, Want};
+use crate::op::snapshot::{Reader, Writer};
+use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::{Float64Type, Int64Type};
+use std::cmp::Ordering;
+
+/// `first(x)`. The event time, the id and the text of x follow x.
+pub(super) const FIRST: Definition = Definition {
+    name: "first",
+    usage: "first(x)",
+    about: "x of the event with the least event_time, and of several those with the least event_id",
+    star: false,
+    args: &[Want::Kind(ValueKind::Number), Want::Kind(ValueKind::Time), Want::Kind(ValueKind::Text), Want::AsText],
+    least: 1,
+    quantile: false,
+    is_ordered: true,
+    create: Slots::<Edge<false>>::create,
+};
+
+/// `last(x)`.
+pub(super) const LAST: Definition = Definition {
+    name: "last",
+    usage: "last(x)",
+    about: "x of the event with the greatest event_time, and of several those with the greatest event_id",
+    create: Slots::<Edge<true>>::create,
+    ..FIRST
+};
+
+/// The value of the first or, with `LAST`, the last row so far.
+#[derive(Default)]
+struct Edge<const LAST: bool>(Option<Held>);
+
+#[derive(Clone)]
+struct Held {
+    time: i64,
+    id: String,
+    text: String,
+    value: f64,
+}
+
+impl<const LAST: bool> Edge<LAST> {
+    /// Keeps a row if it is beyond the one that is held; its texts take the place of the texts before.
+    fn offer(&mut self, place: (i64, &str, &str), value: f64) {
+        let beyond = if LAST { Ordering::Greater } else { Ordering::Less };
+        let (time, id, text) = place;
+        // The text of every NaN is the same, so its bits are too.
+        let value = if value.is_nan() { f64::NAN } else { value };
+        match &mut self.0 {
+            Some(held) if place.cmp(&(held.time, &held.id, &held.text)) != beyond => {}
+            Some(held) => {
+                (held.time, held.value) = (time, value);
+                id.clone_into(&mut held.id);
+                text.clone_into(&mut held.text);
+            }
+            None => self.0 = Some(Held { time, id: id.to_owned(), text: text.to_owned(), value }),
+        }
+    }
+}
+
+impl<const LAST: bool> Accumulator for Edge<LAST> {
+    fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
+        let [numbers, times, ids, texts] = args else { return };
+        let (numbers, times) = (numbers.as_primitive::<Float64Type>(), times.as_primitive::<Int64Type>());
+        let (ids, texts) = (ids.as_string::<i32>(), texts.as_string::<i32>());
+        each_present(numbers, slots, rows, |slot, row| {
+            states[slot].offer((times.value(row), ids.value(row), texts.value(row)), numbers.value(row));
+        });
+    }
+
+    fn merge(&mut self, other: &Self) {
+        if let Some(Held { time, id, text, value }) = &other.0 {
+            self.offer((*time, id, text), *value);
+        }
+    }
+
+    fn result(&self, _: Asked) -> Option<f64> {
+        self.0.as_ref().map(|held| held.value)
+    }
+
+    fn heap(&self) -> usize {
+        self.0.as_ref().map_or(0, |held| held.id.capacity() + held.text.capacity())
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        let mut saved = Writer::default();
+        saved.flag(self.0.is_some());
+        if let Some(Held { time, id, text, value }) = &self.0 {
+            saved.number(*time);
+            saved.text(id);
+            saved.text(text);
+            saved.number(value.to_bits() as i64);
+        }
+        out.extend(saved.finish());
+    }
+
+    fn load(reader: &mut Reader<'_>) -> Result<Self> {
+        if !reader.flag()? {
+            return Ok(Self(None));
+        }
+        let (time, id, text, value) = (reader.number()?, reader.text()?, reader.text()?, reader.le()?);
+        Ok(Self(Some(Held { time, id, text, value })))
+    }
+}

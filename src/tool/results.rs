@@ -1,0 +1,90 @@
+//! The result rows of evt-window, on their way out.
+
+use super::top::{LeftOut, Top};
+use crate::error::Result;
+use crate::kind::metric;
+use crate::op::aggregate::{self, TEXTS_MAX};
+use crate::op::window::metric::Metric;
+use crate::stage::operator::Collector;
+
+/// Result rows that wait to be written.
+#[derive(Default)]
+pub struct Results {
+    rows: metric::Builder,
+    /// Number of rows of windows that had already fired.
+    later_panes: u64,
+    /// The first keys of the windows that fire, if not all leave.
+    top: Option<Top>,
+    /// Metrics that count distinct texts, and the number of rows that are NULL because there were too many.
+    counting: Vec<(String, u64)>,
+}
+
+impl Results {
+    /// Without rows; with `top` only the rows of the first keys of a window leave.
+    pub fn new(top: Option<Top>, metrics: &[Metric]) -> Self {
+        let counting = metrics.iter().filter(|metric| metric.call.definition().name == aggregate::COUNT_DISTINCT);
+        Self { top, counting: counting.map(|metric| (metric.name.clone(), 0)).collect(), ..Self::default() }
+    }
+
+    /// Takes a row of a window that fires.
+    pub fn push(&mut self, row: &metric::Row<'_>, out: &mut dyn Collector) -> Result<()> {
+        match &mut self.top {
+            Some(top) => top.push(row),
+            None => self.add(row, out),
+        }
+    }
+
+    fn add(&mut self, row: &metric::Row<'_>, out: &mut dyn Collector) -> Result<()> {
+        if row.value.is_none() && !row.retracted {
+            self.counting.iter_mut().filter(|(name, _)| name == row.name).for_each(|(_, over)| *over += 1);
+        }
+        self.later_panes += u64::from(row.pane > 0 && !row.retracted);
+        self.rows.push(row)?;
+        if self.rows.is_full() { self.write_batch(out) } else { Ok(()) }
+    }
+
+    /// Writes the rows of the windows that have fired.
+    pub fn write(&mut self, out: &mut dyn Collector) -> Result<()> {
+        if let Some(mut top) = self.top.take() {
+            let written = top.finish(&mut |row| self.add(row, out));
+            self.top = Some(top);
+            written?;
+        }
+        self.write_batch(out)
+    }
+
+    fn write_batch(&mut self, out: &mut dyn Collector) -> Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let batch = self.rows.finish(out.schema())?;
+        out.rows(&batch)
+    }
+
+    /// Returns what readers should know of the rows, and adds it to `--stats`.
+    pub fn notes(&self, out: &mut dyn Collector) -> Vec<String> {
+        let mut notes = vec![];
+        let is_read_as_it_is = out.formats().iter().any(|format| !format.is_frames());
+        // Stores and stages keep only the last row of a window, a file has all.
+        if self.later_panes > 0 && is_read_as_it_is {
+            let later = self.later_panes;
+            notes.push(format!(
+                "{later} rows are later panes; the last row of a window is its result (--emit final writes only that)"
+            ));
+        }
+        if let Some(LeftOut { keys, events }) = self.top.as_ref().map(Top::left_out) {
+            out.detail("left_out", serde_json::json!({ "keys": keys, "events": events }));
+            if keys > 0 {
+                notes.push(format!("--top left out {keys} keys of windows, with {events} events"));
+            }
+        }
+        let over = self.counting.iter().filter(|(_, rows)| *rows > 0);
+        notes.extend(over.map(|(name, rows)| {
+            format!(
+                "{name}: {rows} rows are NULL, because they have more than {TEXTS_MAX} distinct texts; \
+                 approx_distinct has no maximum"
+            )
+        }));
+        notes
+    }
+}

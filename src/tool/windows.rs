@@ -1,0 +1,239 @@
+//! The operator of evt-window.
+
+use super::late::Late;
+use super::results::Results;
+use super::stall::StallMonitor;
+use crate::counts::Counts;
+use crate::error::{Error, Result};
+use crate::frame::{Control, How, Progress, State};
+use crate::kind::dead::{ErrorType, Fault};
+use crate::metrics;
+use crate::op::state::storage::StateStorage;
+use crate::op::window::watermark::ContinuedInput;
+use crate::op::window::{MetricCounts, Outcome, StateSize, Window};
+use crate::stage::operator::{Collector, InputEnded, Message, Operator};
+use crate::time::SECOND;
+use arrow::array::RecordBatch;
+use clap::ValueEnum;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum AtEnd {
+    Fire,
+    Hold,
+}
+
+/// The operator of evt-window: windows, late rows, and reports about a watermark that does not advance.
+pub(super) struct Windows {
+    pub(super) window: Window,
+    pub(super) stall: StallMonitor,
+    pub(super) late: Late,
+    pub(super) results: Results,
+    /// Rows that were not dead.
+    pub(super) seen: u64,
+    pub(super) at_end: Option<AtEnd>,
+    /// Whether windows that are held are kept in a checkpoint.
+    pub(super) is_checkpointed: bool,
+    pub(super) strict: bool,
+    pub(super) quiet: bool,
+    /// Whether the message that reading continues after a signal has been printed.
+    pub(super) has_told_stop: bool,
+}
+
+impl Operator for Windows {
+    fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
+        if self.window.is_exhausted() {
+            return Err(Error::config(
+                "expected no further rows after --at-end fire, which has ended all windows of the checkpoint; runs that \
+                 continue use --at-end hold",
+            ));
+        }
+        let outcome = self.window.on_batch(&batch, input)?;
+        for (row, message) in &outcome.dead {
+            out.dead(&batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
+        }
+        if !outcome.late.is_empty() {
+            let names: Vec<&str> = self.window.metrics().iter().map(|metric| metric.name.as_str()).collect();
+            self.late.take(&batch, &outcome, &names, out)?;
+        }
+        let taken = batch.num_rows() as u64;
+        self.seen += taken - outcome.dead.len() as u64;
+        self.on_idle(out)?;
+        let Outcome { counted, late_rows, filtered, .. } = outcome;
+        Ok(Counts { taken, out: counted, late: late_rows, filtered, ..Counts::default() })
+    }
+
+    fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
+        match message {
+            Control::Progress(progress) => {
+                self.window.on_progress(&progress)?;
+                self.fire(out)?;
+                let news = progress.partitions.iter().any(|partition| partition.state == State::Ended);
+                let partitions = if news { progress.partitions } else { vec![] };
+                out.control(&Control::Progress(Progress { partitions, ..progress }))
+            }
+            Control::Watermark(instant) => {
+                self.window.on_promise(instant);
+                self.fire(out)
+            }
+            other => out.control(&other),
+        }
+    }
+
+    /// Does the time-driven work: marks idle partitions and prints reports.
+    fn on_idle(&mut self, out: &mut dyn Collector) -> Result<()> {
+        let now = out.now();
+        let explicit = self.window.watermark().is_explicit();
+        for partition in self.stall.idle(self.window.watermark(), now) {
+            self.window.set_idle(partition);
+        }
+        if let Some(line) = self.stall.stalled(self.window.watermark(), now) {
+            out.report(Message::Info(line));
+        }
+        if let Some(line) = if out.has_side() { None } else { self.late.due(now, explicit) } {
+            out.report(Message::Warning(line));
+        }
+        if out.is_stopping() && !std::mem::replace(&mut self.has_told_stop, true) && !self.quiet {
+            out.report(Message::Info("stopping; reading up to the end that the first stage sends".to_owned()));
+        }
+        self.fire(out)?;
+        self.set_metrics(out);
+        Ok(())
+    }
+
+    fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
+        let fires = match self.at_end {
+            None => ended.end.how == How::Exhausted && !self.is_checkpointed,
+            // A checkpoint whose windows have fired takes no further rows, so a run that was stopped must not fire them.
+            Some(at_end) => at_end == AtEnd::Fire && (ended.end.how == How::Exhausted || !self.is_checkpointed),
+        };
+        if fires {
+            let results = &mut self.results;
+            self.window.on_exhausted(&mut |row| results.push(row, out))?;
+        }
+        self.results.write(out)?;
+        self.window.settle()?;
+        let held = self.window.held();
+        if held > 0 && self.is_checkpointed {
+            out.note(Message::Info(format!("{held} open windows are held in the checkpoint")));
+        } else if held > 0 {
+            out.note(Message::Warning(format!("{held} open windows held, not emitted (--at-end fire emits them)")));
+            out.set_verdict(1);
+        }
+        for metric in self.window.ended_metrics() {
+            let line = format!("{metric}: in the checkpoint and not in this run; its open windows are dropped");
+            out.note(Message::Warning(line));
+        }
+        self.check_metrics(out)?;
+        self.report(out);
+        out.detail("held", held.into());
+        out.detail("state_written", self.window.size().written.into());
+        out.detail("late_rows", out.side_rows().into());
+        if self.late.is_any() && (!out.has_side() || self.strict) {
+            out.set_verdict(1);
+        }
+        Ok(Counts::default())
+    }
+
+    fn watermark(&self) -> Option<i64> {
+        self.window.watermark().get()
+    }
+
+    fn snapshot(&mut self) -> Vec<u8> {
+        self.window.snapshot()
+    }
+
+    fn set_storage(&mut self, storage: Box<dyn StateStorage>) {
+        self.window.set_storage(storage);
+    }
+
+    fn state_files(&mut self) -> Result<Vec<String>> {
+        self.window.files()
+    }
+
+    fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>> {
+        let window = Window::restore(self.window.into_options(), state)?;
+        Ok(Box::new(Self { window, ..*self }))
+    }
+
+    fn begin_run(&mut self, continued: &[ContinuedInput]) {
+        self.window.begin_run(continued);
+    }
+}
+
+impl Windows {
+    /// Emits the results that are due.
+    fn fire(&mut self, out: &mut dyn Collector) -> Result<()> {
+        let results = &mut self.results;
+        self.window.fire(&mut |row| results.push(row, out))?;
+        self.results.write(out)
+    }
+
+    fn set_metrics(&mut self, out: &mut dyn Collector) {
+        let (now, metrics) = (out.now(), out.metrics());
+        if !metrics.is_on() {
+            return;
+        }
+        let StateSize { keys, memory, disk, .. } = self.window.size();
+        metrics.set(&metrics::STATE_KEYS, &[], keys as f64);
+        metrics.set(&metrics::STATE_BYTES, &["memory"], memory as f64);
+        metrics.set(&metrics::STATE_BYTES, &["disk"], disk as f64);
+        metrics.set(&metrics::OPEN_WINDOWS, &[], self.window.held() as f64);
+        if let Some(watermark) = self.window.watermark().get() {
+            let lag = now.saturating_sub(watermark) as f64 / SECOND as f64;
+            metrics.set(&metrics::WATERMARK_LAG, &[], lag);
+        }
+    }
+
+    /// Checks the law of counts per metric.
+    fn check_metrics(&self, out: &mut dyn Collector) -> Result<()> {
+        let mut named = serde_json::Map::new();
+        for (metric, counts) in self.window.metrics().iter().zip(self.window.counts()) {
+            let (name, seen) = (&metric.name, self.seen);
+            let MetricCounts { counted, late, filtered, half_late, .. } = counts;
+            if seen != counted + late + filtered || half_late > counted {
+                return Err(Error::broken(format!(
+                    "law of counts: {name}: {seen} seen, {counted} counted, {late} late, {filtered} filtered, {half_late} half late"
+                )));
+            }
+            // Counts always serialize.
+            named.insert(name.clone(), serde_json::to_value(counts).unwrap_or_default());
+        }
+        out.detail("metrics", named.into());
+        Ok(())
+    }
+
+    /// Adds notes about the result to the summary.
+    fn report(&self, out: &mut dyn Collector) {
+        for (metric, path) in self.window.always_null() {
+            let line = format!("{metric}: {path} was NULL in every event; check the name");
+            out.note(Message::Warning(line));
+        }
+        let explicit = self.window.watermark().is_explicit();
+        match self.late.rest(explicit, out.has_side()) {
+            Some(line) if !out.has_side() => out.note(Message::Warning(line)),
+            Some(line) => out.note(Message::Info(line)),
+            None => {}
+        }
+        let counts = self.window.counts();
+        let of_each = counts.len() > 1;
+        let each = self.window.metrics().iter().zip(counts);
+        let notes = each.filter_map(|(metric, counts)| note(&metric.name, counts, of_each));
+        notes.chain(self.results.notes(out)).for_each(|note| out.note(Message::Info(note)));
+    }
+}
+
+/// Describes the rows that one metric left out; late ones only if there are several metrics.
+fn note(name: &str, counts: MetricCounts, with_late: bool) -> Option<String> {
+    let MetricCounts { late, half_late, partial, .. } = counts;
+    let mut told = vec![];
+    if late > 0 && with_late {
+        told.push(format!("{late} late"));
+    }
+    if half_late > 0 && with_late {
+        told.push(format!("{half_late} half late"));
+    }
+    if partial > 0 {
+        told.push(format!("{partial} partial results skipped: the metric began within their window"));
+    }
+    (!told.is_empty()).then(|| format!("{name}: {}", told.join(", ")))
+}
