@@ -28,7 +28,7 @@ impl Clock {
         }
     }
 
-    /// Returns the time since some instant of this process: for timeouts and delays.
+    /// Returns the time since the process began, nearly (its first call): for timeouts and delays.
     pub fn monotonic(&self) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
         match self {

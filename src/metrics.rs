@@ -120,6 +120,12 @@ pub static CHECKPOINT_EPOCH: Definition =
 /// The size of the last complete epoch.
 pub static CHECKPOINT_BYTES: Definition =
     gauge("evt_checkpoint_bytes", &[], "The bytes of the last complete epoch (--checkpoint).");
+/// The duration of the recovery.
+pub static RECOVERY: Definition = gauge(
+    "evt_recovery_seconds",
+    &[],
+    "The time from the start of the process until the last complete epoch was restored and committed (--checkpoint).",
+);
 /// Keys with state.
 pub static STATE_KEYS: Definition = gauge(
     "evt_state_keys",
@@ -199,6 +205,7 @@ pub static STAGE: [&Definition; 23] = [
     &CHECKPOINT_DURATION,
     &CHECKPOINT_EPOCH,
     &CHECKPOINT_BYTES,
+    &RECOVERY,
     &STATE_KEYS,
     &STATE_BYTES,
     &ALERTS_FIRING,

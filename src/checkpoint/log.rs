@@ -73,10 +73,26 @@ impl Complete {
         self.stages.iter().map(|stage| stage.stage.as_str()).collect()
     }
 
+    /// Returns the outputs that have rows in the epoch.
+    pub fn outputs_with_rows(&self) -> impl Iterator<Item = &OutputName> {
+        self.stages.iter().flat_map(|stage| {
+            let has_rows = |output: &&OutputName| {
+                let name = outbox_name(&stage.stage, &output.key);
+                stage.parts.iter().any(|part| part.name == name)
+            };
+            stage.outputs.iter().filter(has_rows)
+        })
+    }
+
     /// Returns all files.
     pub fn parts(&self) -> impl Iterator<Item = &EpochPart> {
         self.stages.iter().flat_map(|stage| &stage.parts)
     }
+}
+
+/// Returns the name of the part with the rows of an output.
+pub fn outbox_name(stage: &str, key: &str) -> String {
+    format!("{stage}.rows-{key}")
 }
 
 /// A file of an epoch.

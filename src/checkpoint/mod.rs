@@ -33,7 +33,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::store::Epoch;
 use crate::time::format_instant;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,6 +55,8 @@ pub struct CheckpointOptions {
     pub every: Duration,
     /// Complete epochs that are kept.
     pub kept: usize,
+    /// How many epochs before the last complete one the run continues: 0 but after damage.
+    pub back: usize,
 }
 
 /// The checkpoint of a run, as one of its stages has it.
@@ -107,14 +109,19 @@ impl Checkpoint {
         let mut complete = vec![];
         for entry in entries.iter().rev() {
             if let Entry::Complete(found) = directory.entry(*entry)? {
-                complete.insert(0, found);
-                if complete.len() >= options.kept.max(1) {
+                // The last epoch must be there; of those before it, some are removed.
+                if complete.is_empty() || directory.has_epoch(found.epoch) {
+                    complete.insert(0, found);
+                }
+                if complete.len() > options.kept.max(options.back) {
                     break;
                 }
             }
         }
         let own = Place { stage: format!("1-{}", run.console.tool()), outputs, has_readers };
-        let restored = complete.last().map(|last| own.restore(&[], &directory, last)).transpose()?;
+        let continued = continued(&complete, options.back).map_err(|error| error.at(directory.name()))?;
+        let restored = continued.map(|last| own.restore(&[], &directory, last)).transpose();
+        let restored = restored.map_err(|error| with_way_back(error, &complete, options.back))?;
         let start = Entry::Start(Start {
             checkpoint: id.clone(),
             restored: restored.as_ref().map(|restored| restored.epoch),
@@ -135,8 +142,8 @@ impl Checkpoint {
             kept: options.kept,
             stages: vec![],
         };
-        let complete = complete.iter().map(kept_epoch).collect();
-        Ok(Self::begin(directory, header, own, complete, restored))
+        let kept = complete.split_off(complete.len().saturating_sub(header.kept.max(1)));
+        Ok(Self::begin(directory, header, own, kept.iter().map(kept_epoch).collect(), restored))
     }
 
     /// Takes part in a run that an earlier stage of the pipe has begun.
@@ -147,21 +154,21 @@ impl Checkpoint {
         let directory = CheckpointDir::new(header.path.clone(), run.io.disk());
         let stage = format!("{}-{}", header.stages.len() + 1, run.console.tool());
         let own = Place { stage, outputs, has_readers };
-        let (mut complete, mut last) = (vec![], None);
+        let (mut complete, mut restored) = (vec![], None);
         for entry in directory.entries()? {
             match directory.entry(entry)? {
                 Entry::Start(_) if entry > header.run => return Err(fenced(&directory, entry)),
                 Entry::Complete(found) if entry < header.run => {
                     complete.push(kept_epoch(&found));
-                    last = Some(found);
+                    restored = Some(found).filter(|found| header.restored == Some(found.epoch)).or(restored);
                 }
                 _ => {}
             }
         }
         let restored = match header.restored {
             None => None,
-            Some(epoch) => match last.filter(|last| last.epoch == epoch) {
-                Some(last) => Some(own.restore(&header.stages, &directory, &last)?),
+            Some(epoch) => match restored {
+                Some(restored) => Some(own.restore(&header.stages, &directory, &restored)?),
                 None => {
                     let Epoch { run, number } = epoch;
                     return Err(Error::corrupt(format!("expected the epoch ({run}, {number}), found none"))
@@ -392,6 +399,38 @@ fn kept_epoch(complete: &Complete) -> (Epoch, Vec<String>) {
 fn new_id(run: &Run) -> String {
     let text = format!("checkpoint {} {:016x}", run.id, RandomState::new().build_hasher().finish());
     Uuid::new_v5(&crate::kind::record_id::NAMESPACE, text.as_bytes()).to_string()
+}
+
+/// Returns the epoch that a run continues: the last one, or one that is `back` epochs before it. Errors: exit status 78 if that one is
+/// not kept.
+fn continued(complete: &[Complete], back: usize) -> Result<Option<&Complete>> {
+    match complete.iter().rev().nth(back) {
+        None if back > 0 => {
+            let found = complete.len();
+            let needed = back + 1;
+            Err(Error::config(format!("--restore n-{back}: expected {needed} complete epochs, found {found}")))
+        }
+        epoch => Ok(epoch),
+    }
+}
+
+/// Adds to the error of a damaged epoch how to continue without it, and which outputs get rows twice then.
+fn with_way_back(error: Error, complete: &[Complete], back: usize) -> Error {
+    let epochs = complete.iter().rev().nth(back).zip(complete.iter().rev().nth(back + 1));
+    let Some((damaged, before)) = epochs.filter(|_| error.kind() == ErrorKind::Corrupt) else { return error };
+    // Every epoch between the one that is restored and the last one is written again.
+    let lost = complete.iter().filter(|complete| complete.epoch > before.epoch);
+    let outputs = lost.flat_map(Complete::outputs_with_rows).map(|output| format!("{} {}", output.key, output.uri));
+    let outputs = Vec::from_iter(outputs.collect::<BTreeSet<_>>()).join(", ");
+    let (Epoch { run, number }, Epoch { run: before_run, number: before_number }) = (damaged.epoch, before.epoch);
+    let twice = match outputs.is_empty() {
+        true => "no output has rows of it".to_owned(),
+        false => format!("these outputs get the rows behind it a second time, but for keyed stores: {outputs}"),
+    };
+    error.because(format!(
+        "epoch ({run}, {number}) is damaged; --restore n-{} continues ({before_run}, {before_number}); {twice}",
+        back + 1
+    ))
 }
 
 fn fenced(directory: &CheckpointDir, number: u64) -> Error {

@@ -257,13 +257,23 @@ pub struct CheckpointArgs {
     /// Keep the last N complete epochs
     #[arg(long, value_name = "N", default_value = "2", requires = "checkpoint")]
     pub keep_epochs: NonZero<usize>,
+    /// Continue an epoch before the last one, which is damaged: n-1. Outputs without keys get rows twice
+    #[arg(long, value_name = "n-K", value_parser = parse_epoch_back, requires = "checkpoint")]
+    pub restore: Option<usize>,
+}
+
+/// Parses `n-K`: how many epochs before the last complete one.
+fn parse_epoch_back(text: &str) -> Result<usize, String> {
+    let back = text.strip_prefix("n-").and_then(|back| back.parse().ok()).filter(|back| *back > 0);
+    back.ok_or_else(|| "expected n-1, the epoch before the last one, or n-2, …".to_owned())
 }
 
 impl CheckpointArgs {
     /// Returns the settings of the checkpoint, if there is one.
     pub fn options(&self) -> Option<CheckpointOptions> {
         let every = Duration::from_micros(self.checkpoint_every.unsigned_abs());
-        self.checkpoint.clone().map(|path| CheckpointOptions { path, every, kept: self.keep_epochs.get() })
+        let (kept, back) = (self.keep_epochs.get(), self.restore.unwrap_or(0));
+        self.checkpoint.clone().map(|path| CheckpointOptions { path, every, kept, back })
     }
 }
 

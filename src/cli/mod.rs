@@ -150,6 +150,8 @@ fn start(
         Some(text) => Clock::Fixed(parse_flag_instant(text, Clock::System.now(), None)?),
         None => Clock::System,
     };
+    // The monotonic clock starts at its first call.
+    clock.monotonic();
     let mut console = Console::new(tool, colour);
     let about = about(clock.clone(), common.pipeline.clone());
     let id = about.run.clone();

@@ -7,8 +7,7 @@
 //! sets `source` to the file. A user agent may lack its closing quote, because servers truncate long lines.
 
 use super::definition::{Format, Input};
-use super::jsonl::Lines;
-use super::record::{Body, Records, Splitter};
+use super::lines::{LineReader, ReadLines};
 use crate::error::Result;
 use crate::json::text::write_string;
 use crate::kind::dead::{ErrorType, Fault};
@@ -16,41 +15,20 @@ use crate::time::write_instant;
 use std::borrow::Cow;
 
 /// Common and combined logs.
-pub const FORMAT: Format =
-    Format { name: "clf", extensions: &["clf"], input: Input::Text(|_| Box::new(Log::default())), ..Format::BASE };
+pub const FORMAT: Format = Format {
+    name: "clf",
+    extensions: &["clf"],
+    input: Input::Text(|_| Box::new(ReadLines::new(AccessLog))),
+    ..Format::BASE
+};
 
-/// Splits lines; blank ones are not records, but count as lines.
-#[derive(Default)]
-struct Log(Lines);
+struct AccessLog;
 
-impl Splitter for Log {
-    fn split(&mut self, input: &[u8], last: bool, records: &mut Records) -> Result<usize> {
-        let before = records.rows.len();
-        let consumed = self.0.split(input, last, records)?;
-        for record in &mut records.rows[before..] {
-            record.body = body(&input[record.raw.clone()], &mut records.text);
-        }
-        Ok(consumed)
-    }
-
-    fn skip(&mut self, input: &[u8]) -> (usize, bool) {
-        self.0.skip(input)
-    }
-}
-
-fn body(line: &[u8], text: &mut String) -> Body {
-    let start = text.len();
-    let parsed = match std::str::from_utf8(line) {
-        Ok(line) => entry(line, text),
-        Err(error) => Err(Stop { byte: error.valid_up_to(), expected: "UTF-8" }),
-    };
-    match parsed {
-        Ok(()) => Body::Text(start..text.len()),
-        Err(Stop { byte, expected }) => {
-            text.truncate(start);
-            let message = format!("byte {}: expected {expected}", byte + 1);
-            Body::Fault(Fault::new(ErrorType::ParseError, message))
-        }
+impl LineReader for AccessLog {
+    fn read(&mut self, line: &str, out: &mut String) -> Result<(), Fault> {
+        entry(line, out).map_err(|Stop { byte, expected }| {
+            Fault::new(ErrorType::ParseError, format!("byte {}: expected {expected}", byte + 1))
+        })
     }
 }
 

@@ -3,7 +3,7 @@ use crate::format::test_data::{data, split};
 use std::io::Read;
 
 fn read(line: &str) -> Result<String, String> {
-    let seen = split(&mut Log::default(), line.as_bytes(), &[]).unwrap();
+    let seen = split(&mut ReadLines::new(AccessLog), line.as_bytes(), &[]).unwrap();
     assert_eq!(seen.len(), 1);
     seen[0].2.clone()
 }
@@ -53,7 +53,7 @@ fn ten_thousand_real_lines_are_read() {
     let Some(path) = data("events/apache_access_10k.log.gz") else { return };
     let mut log = vec![];
     flate2::read::MultiGzDecoder::new(std::fs::File::open(path).unwrap()).read_to_end(&mut log).unwrap();
-    let seen = split(&mut Log::default(), &log, &[]).unwrap();
+    let seen = split(&mut ReadLines::new(AccessLog), &log, &[]).unwrap();
     let faults: Vec<_> = seen.iter().filter(|(_, _, body)| body.is_err()).collect();
     assert_eq!((seen.len(), faults.len()), (10_000, 0), "{faults:?}");
 }

@@ -3,8 +3,7 @@
 //! Values are strings; one in quotes has the escapes of JSON. A key without a value is true. A line without any pair is a fault.
 
 use super::definition::{Format, Input};
-use super::jsonl::{Lines, not_utf8};
-use super::record::{Body, Records, Splitter};
+use super::lines::{LineReader, ReadLines};
 use crate::error::Result;
 use crate::json::scan::{is_json, string_end};
 use crate::json::text::{key, write_string};
@@ -14,37 +13,15 @@ use crate::kind::dead::{ErrorType, Fault};
 pub const FORMAT: Format = Format {
     name: "logfmt",
     extensions: &["logfmt"],
-    input: Input::Text(|_| Box::new(Pairs::default())),
+    input: Input::Text(|_| Box::new(ReadLines::new(Pairs))),
     ..Format::BASE
 };
 
-/// Splits lines; blank ones are not records, but count as lines.
-#[derive(Default)]
-struct Pairs(Lines);
+struct Pairs;
 
-impl Splitter for Pairs {
-    fn split(&mut self, input: &[u8], last: bool, records: &mut Records) -> Result<usize> {
-        let before = records.rows.len();
-        let consumed = self.0.split(input, last, records)?;
-        for record in &mut records.rows[before..] {
-            let start = records.text.len();
-            let read = match std::str::from_utf8(&input[record.raw.clone()]) {
-                Ok(line) => write_object(line, &mut records.text),
-                Err(error) => Err(not_utf8(&error)),
-            };
-            record.body = match read {
-                Ok(_) => Body::Text(start..records.text.len()),
-                Err(fault) => {
-                    records.text.truncate(start);
-                    Body::Fault(fault)
-                }
-            };
-        }
-        Ok(consumed)
-    }
-
-    fn skip(&mut self, input: &[u8]) -> (usize, bool) {
-        self.0.skip(input)
+impl LineReader for Pairs {
+    fn read(&mut self, line: &str, out: &mut String) -> Result<(), Fault> {
+        write_object(line, out).map(|_| ())
     }
 }
 

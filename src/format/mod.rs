@@ -6,8 +6,8 @@
 //! batches.
 //!
 //! - `definition.rs`: the interface of a format; `record.rs`: records and splitters.
-//! - `jsonl.rs`, `csv.rs`, `clf.rs`, `logfmt.rs`, `syslog.rs`, `pattern.rs`, `raw.rs`, `table.rs`: the text formats; `recognise.rs` names
-//!   the command for inputs that need a flag.
+//! - `jsonl.rs`, `csv.rs`, `raw.rs`, `table.rs`: text formats; `clf.rs`, `logfmt.rs`, `syslog.rs`, `pattern.rs`: those whose lines
+//!   `lines.rs` splits; `recognise.rs` names the command for inputs that need a flag.
 //! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.
 //! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text.
 //! - `unpack.rs`: gzip and zstd; `decode.rs`: encodings of text.
@@ -24,6 +24,7 @@ mod decode;
 mod definition;
 pub mod frames;
 pub mod jsonl;
+mod lines;
 pub mod logfmt;
 pub mod parquet;
 pub mod pattern;

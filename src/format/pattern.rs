@@ -4,8 +4,7 @@
 //! fault.
 
 use super::definition::{Format, Input};
-use super::jsonl::{Lines, not_utf8};
-use super::record::{Body, Records, Splitter};
+use super::lines::{LineReader, ReadLines};
 use crate::error::{Error, Result};
 use crate::json::text::{key, write_string};
 use crate::kind::dead::{ErrorType, Fault};
@@ -14,7 +13,7 @@ use regex::{CaptureLocations, Regex};
 /// Lines that match a pattern.
 pub const FORMAT: Format = Format {
     name: "regex",
-    input: Input::Text(|options| Box::new(Matches::new(options.pattern.as_ref()))),
+    input: Input::Text(|options| Box::new(ReadLines::new(Matches::new(options.pattern.as_ref())))),
     ..Format::BASE
 };
 
@@ -33,9 +32,8 @@ pub fn parse(text: &str) -> Result<Regex> {
     }
 }
 
-/// Splits lines and reads the groups of each.
+/// Reads the groups of lines.
 struct Matches {
-    lines: Lines,
     pattern: Option<(Regex, CaptureLocations)>,
     /// The number of each named group, and its name as a JSON key.
     groups: Vec<(usize, String)>,
@@ -46,12 +44,13 @@ impl Matches {
         let names = pattern.into_iter().flat_map(|pattern| pattern.capture_names().enumerate());
         let groups = names.filter_map(|(at, name)| Some((at, key(name?)))).collect();
         let pattern = pattern.map(|pattern| (pattern.clone(), pattern.capture_locations()));
-        Self { lines: Lines::default(), pattern, groups }
+        Self { pattern, groups }
     }
+}
 
-    /// Writes the groups of a line as a JSON object.
-    fn write(&mut self, line: &[u8], out: &mut String) -> Result<(), Fault> {
-        let line = std::str::from_utf8(line).map_err(|error| not_utf8(&error))?;
+impl LineReader for Matches {
+    /// Writes the groups of a line.
+    fn read(&mut self, line: &str, out: &mut String) -> Result<(), Fault> {
         let found = match &mut self.pattern {
             Some((pattern, groups)) => pattern.captures_read(groups, line).map(|_| &*groups),
             None => None,
@@ -68,24 +67,5 @@ impl Matches {
         }
         out.push('}');
         Ok(())
-    }
-}
-
-impl Splitter for Matches {
-    fn split(&mut self, input: &[u8], last: bool, records: &mut Records) -> Result<usize> {
-        let before = records.rows.len();
-        let consumed = self.lines.split(input, last, records)?;
-        for record in &mut records.rows[before..] {
-            let start = records.text.len();
-            record.body = match self.write(&input[record.raw.clone()], &mut records.text) {
-                Ok(()) => Body::Text(start..records.text.len()),
-                Err(fault) => Body::Fault(fault),
-            };
-        }
-        Ok(consumed)
-    }
-
-    fn skip(&mut self, input: &[u8]) -> (usize, bool) {
-        self.lines.skip(input)
     }
 }

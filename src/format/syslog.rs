@@ -7,8 +7,7 @@
 //! flag it stays as it is, so that the mapping reports it. Years are never taken from the clock: a log would change with age.
 
 use super::definition::{Format, Input};
-use super::jsonl::{Lines, not_utf8};
-use super::record::{Body, Records, Splitter};
+use super::lines::{LineReader, ReadLines};
 use crate::error::Result;
 use crate::json::text::{key, write_string};
 use crate::kind::dead::{ErrorType, Fault};
@@ -18,7 +17,7 @@ use std::fmt::Write;
 pub const FORMAT: Format = Format {
     name: "syslog",
     extensions: &["syslog"],
-    input: Input::Text(|options| Box::new(Messages { lines: Lines::default(), year: options.year })),
+    input: Input::Text(|options| Box::new(ReadLines::new(Messages { year: options.year }))),
     ..Format::BASE
 };
 
@@ -31,36 +30,14 @@ const FACILITIES: [&str; 24] = [
 const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// Splits lines; blank ones are not records, but count as lines.
 struct Messages {
-    lines: Lines,
     /// The year of times that have none.
     year: Option<u16>,
 }
 
-impl Splitter for Messages {
-    fn split(&mut self, input: &[u8], last: bool, records: &mut Records) -> Result<usize> {
-        let before = records.rows.len();
-        let consumed = self.lines.split(input, last, records)?;
-        for record in &mut records.rows[before..] {
-            let start = records.text.len();
-            let read = match std::str::from_utf8(&input[record.raw.clone()]) {
-                Ok(line) => write_object(line, self.year, &mut records.text),
-                Err(error) => Err(not_utf8(&error)),
-            };
-            record.body = match read {
-                Ok(()) => Body::Text(start..records.text.len()),
-                Err(fault) => {
-                    records.text.truncate(start);
-                    Body::Fault(fault)
-                }
-            };
-        }
-        Ok(consumed)
-    }
-
-    fn skip(&mut self, input: &[u8]) -> (usize, bool) {
-        self.lines.skip(input)
+impl LineReader for Messages {
+    fn read(&mut self, line: &str, out: &mut String) -> Result<(), Fault> {
+        write_object(line, self.year, out)
     }
 }
 

@@ -8,7 +8,7 @@ use super::file::Plain;
 use super::file::once::{BatchId, OnceFile};
 use super::report::OutputReport;
 use crate::checkpoint::directory::CheckpointDir;
-use crate::checkpoint::log::EpochPart;
+use crate::checkpoint::log::{EpochPart, outbox_name};
 use crate::checkpoint::part::{OutboxWriter, read_outbox};
 use crate::checkpoint::part_name;
 use crate::counts::SinkCounts;
@@ -62,7 +62,7 @@ impl EpochPlan {
 
     /// Returns the name of the part with the rows of this output.
     fn part(&self) -> String {
-        part_name(&self.stage, &format!("rows-{}", self.key))
+        outbox_name(&self.stage, &self.key)
     }
 
     /// Returns the name of the note with the rows that the store could not hold.

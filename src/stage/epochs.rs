@@ -101,6 +101,13 @@ impl Epochs {
 
     /// Commits the restored epoch again: a killed run may have committed it to some outputs only.
     pub fn recover(&mut self, operator: &dyn Operator, outputs: &mut Outputs) -> Result<()> {
+        self.commit_restored(operator, outputs)?;
+        // The clock counts from the start of the process.
+        self.run.metrics.set(&metrics::RECOVERY, &[], self.run.clock.monotonic().as_secs_f64());
+        Ok(())
+    }
+
+    fn commit_restored(&mut self, operator: &dyn Operator, outputs: &mut Outputs) -> Result<()> {
         let Some(restored) = self.checkpoint.restored() else { return Ok(()) };
         let epoch = restored.epoch;
         if restored.is_committed {

@@ -78,42 +78,47 @@ impl DeadSummary {
         let messages: &StringArray = column("error_message")?.as_string_opt().ok_or_else(|| broken("error_message"))?;
         let payloads = column("original_payload")?.as_binary_opt().ok_or_else(|| broken("original_payload"))?;
         let word = |words: &(Vec<usize>, &StringArray), row: usize| words.1.value(words.0[row]).to_owned();
+        // A message is masked once per batch: masking costs a regular expression and four texts.
+        let mut known = AHashMap::new();
         for (row, time) in times.iter().enumerate() {
             let message = messages.value(row);
-            let key = Key {
-                error_type: word(&types, row),
-                origin: word(&origins, row),
-                stage: word(&stages, row),
-                message: masked(message).into_owned(),
-            };
-            let group = self.group(key, || Group {
-                key: Key::default(),
-                letters: 0,
-                partition: word(&partitions, row),
-                offset: offsets[row],
-                first: *time,
-                last: *time,
-                message: cut(message).to_owned(),
-                payload: payload_of(payloads, row),
+            let keys = (types.0[row], origins.0[row], stages.0[row], message);
+            let at = *known.entry(keys).or_insert_with(|| {
+                let key = Key {
+                    error_type: word(&types, row),
+                    origin: word(&origins, row),
+                    stage: word(&stages, row),
+                    message: masked(message).into_owned(),
+                };
+                self.group(key, || Group {
+                    key: Key::default(),
+                    letters: 0,
+                    partition: word(&partitions, row),
+                    offset: offsets[row],
+                    first: *time,
+                    last: *time,
+                    message: cut(message).to_owned(),
+                    payload: payload_of(payloads, row),
+                })
             });
+            let group = &mut self.groups[at];
             group.letters += 1;
             (group.first, group.last) = (group.first.min(*time), group.last.max(*time));
         }
         Ok(())
     }
 
-    /// Returns the group of a key; `new` makes it from its first dead letter.
-    fn group(&mut self, key: Key, new: impl FnOnce() -> Group) -> &mut Group {
+    /// Returns the index of the group of a key; `new` makes it from its first dead letter.
+    fn group(&mut self, key: Key, new: impl FnOnce() -> Group) -> usize {
         let is_new = !self.index.contains_key(&key);
         let key = match is_new && self.groups.len() >= GROUPS_MAX {
             true => Key { origin: OTHERS.to_owned(), stage: OTHERS.to_owned(), message: String::new(), ..key },
             false => key,
         };
-        let at = *self.index.entry(key.clone()).or_insert_with(|| {
+        *self.index.entry(key.clone()).or_insert_with(|| {
             self.groups.push(Group { key, ..new() });
             self.groups.len() - 1
-        });
-        &mut self.groups[at]
+        })
     }
 
     fn sorted(&self) -> Vec<&Group> {

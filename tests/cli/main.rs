@@ -16,6 +16,7 @@ mod broker;
 mod brokers;
 mod channels;
 mod checkpoint;
+mod checkpoint_damage;
 mod checkpoint_outputs;
 mod checkpoint_pipes;
 mod checkpoint_positions;

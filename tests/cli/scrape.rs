@@ -163,7 +163,12 @@ fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
     // Metrics of rules: alert_faults.rs.
     seen.extend(["evt_firing_alerts", "evt_alert_refused_rows_total", "evt_alert_notifications"]);
     // Metrics of runs with a checkpoint: checkpoint.rs.
-    seen.extend(["evt_checkpoint_duration_seconds", "evt_checkpoint_epoch", "evt_checkpoint_bytes"]);
+    seen.extend([
+        "evt_checkpoint_duration_seconds",
+        "evt_checkpoint_epoch",
+        "evt_checkpoint_bytes",
+        "evt_recovery_seconds",
+    ]);
     for definition in metrics::all() {
         assert!(seen.contains(definition.name), "no tool has {}", definition.name);
     }

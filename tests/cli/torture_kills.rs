@@ -11,9 +11,8 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// Exit statuses of a stage when another one is killed. 1, 2, 70 and 78 would be faults. 69: a stage that is stopped and continued while
-/// it connects to Redis ends with "interrupted system call", and the next run repeats its epoch.
-const KNOWN: [i32; 8] = [0, 65, 69, 74, 75, 137, 141, 143];
+/// Exit statuses of a stage when another one is killed. 1, 2, 70 and 78 would be faults.
+const KNOWN: [i32; 7] = [0, 65, 74, 75, 137, 141, 143];
 /// Maximum time until the moment of a kill. A phase for which a kill waits may not come.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 /// Stages of a pipe.

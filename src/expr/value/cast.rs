@@ -11,6 +11,8 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampMicrosecondType};
 use std::fmt::Write;
 use std::sync::Arc;
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 /// Maximum seconds of an instant, in both directions: beyond the calendar of RFC 3339.
 const SECONDS_MAX: f64 = 1e12;
@@ -91,9 +93,14 @@ fn write_number(out: &mut String, number: f64) {
 pub(in crate::expr) fn column(column: &ArrayRef, kind: ValueKind) -> Result<ArrayRef> {
     match (kind, column.data_type()) {
         (ValueKind::Text, DataType::FixedSizeBinary(16)) => {
-            let ids = column.as_fixed_size_binary().iter();
-            let text = |id: &[u8]| uuid::Uuid::from_slice(id).map(|id| id.to_string()).ok();
-            Ok(Arc::new(ids.map(|id| id.and_then(text)).collect::<StringArray>()))
+            let ids = column.as_fixed_size_binary();
+            let mut texts = StringBuilder::with_capacity(ids.len(), ids.len() * Hyphenated::LENGTH);
+            let mut text = [0; Hyphenated::LENGTH];
+            for id in ids {
+                let id = id.and_then(|id| Uuid::from_slice(id).ok());
+                texts.append_option(id.map(|id| &*id.hyphenated().encode_lower(&mut text)));
+            }
+            Ok(Arc::new(texts.finish()))
         }
         (ValueKind::Text, DataType::Binary) => {
             let bytes = column.as_binary::<i32>().iter();

@@ -5,6 +5,8 @@ use crate::stop::Stop;
 use crate::store::remote::{Patience, Trouble, use_ring};
 use crate::store::{Location, remote};
 use redis::{Client, ClientTlsConfig, Cmd, Connection, RedisError, RedisResult, TlsCertificates, Value};
+use std::error::Error as _;
+use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -106,7 +108,7 @@ impl RedisServer {
         Ok(Self { client: client.map_err(wrong)?, patience, shown: location.to_string() })
     }
 
-    /// Connects and authenticates.
+    /// Connects, authenticates, and checks that the server answers.
     pub fn connect(&self) -> Result<Wire, Trouble> {
         let ((calls, called), (sender, answers)) = (channel(), channel());
         let (client, patience) = (self.client.clone(), self.patience);
@@ -131,11 +133,31 @@ impl RedisServer {
     }
 }
 
+/// Connects, authenticates and waits for the first answer, within `patience.connect`. A process that is stopped and continued (SIGSTOP,
+/// SIGCONT) finds its system call interrupted. That says nothing about the server, so it connects again.
 fn connect(client: &Client, patience: Patience) -> RedisResult<Connection> {
-    let connection = client.get_connection_with_timeout(patience.connect)?;
-    connection.set_read_timeout(Some(patience.timeout))?;
-    connection.set_write_timeout(Some(patience.timeout))?;
+    let begun = Instant::now();
+    loop {
+        let left = patience.connect.saturating_sub(begun.elapsed());
+        match connect_once(client, left, patience.timeout) {
+            Err(error) if is_interrupted(&error) && begun.elapsed() < patience.connect => {}
+            connected => return connected,
+        }
+    }
+}
+
+fn connect_once(client: &Client, connect: Duration, timeout: Duration) -> RedisResult<Connection> {
+    let mut connection = client.get_connection_with_timeout(connect)?;
+    connection.set_read_timeout(Some(timeout))?;
+    connection.set_write_timeout(Some(timeout))?;
+    redis::cmd("PING").exec(&mut connection)?;
     Ok(connection)
+}
+
+/// Whether a signal interrupted a system call (EINTR).
+fn is_interrupted(error: &RedisError) -> bool {
+    let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::Interrupted)
 }
 
 /// A request to the thread that owns the connection.

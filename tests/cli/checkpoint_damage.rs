@@ -1,0 +1,74 @@
+//! `--checkpoint`: epochs that are damaged, and `--restore`.
+
+use crate::checkpoint::{Job, OUTPUTS, assert_same, ordered, stored};
+use crate::harness::Dir;
+
+/// Changes one byte of a file.
+fn damage(dir: &Dir, file: &str) {
+    let path = dir.path(file);
+    let mut bytes = std::fs::read(&path).expect("the file");
+    bytes[20] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+}
+
+#[test]
+fn a_damaged_epoch_stops_the_run_and_changes_nothing() {
+    let job = Job::new("damaged", &OUTPUTS);
+    job.dir.write("a.jsonl", ordered(0..5));
+    job.dir.write("b.jsonl", ordered(5..10));
+    job.run(&["-q", "a.jsonl"]).succeeds();
+    let before = job.results();
+    damage(&job.dir, "state/epochs/1-1/1-evt-window.state");
+    let said = job.dir.run("evt-view", &["state"]).ends_with(65).text();
+    assert!(
+        said.contains("epoch (1, 1)")
+            && said.contains("damaged: state/epochs/1-1/1-evt-window.state: expected the checksum"),
+        "{said}"
+    );
+    let said = job.run(&["-q", "b.jsonl"]).ends_with(65).stderr();
+    assert!(said.contains("state/epochs/1-1/1-evt-window.state: expected the checksum"), "{said}");
+    assert_same(&job.results(), &before, "after an error");
+}
+
+/// The epochs of two runs. The second one is damaged: without it, the next run reads its file again.
+#[test]
+fn the_epoch_before_a_damaged_one_is_continued_on_request() {
+    let job = Job::new("restore", &OUTPUTS);
+    let whole = Job::new("restore-whole", &OUTPUTS);
+    for (job, is_damaged) in [(&whole, false), (&job, true)] {
+        for (name, minutes) in [("a.jsonl", 0..5), ("b.jsonl", 5..10), ("c.jsonl", 10..15)] {
+            job.dir.write(name, ordered(minutes));
+        }
+        job.run(&["-q", "a.jsonl"]).succeeds();
+        job.run(&["-q", "b.jsonl"]).succeeds();
+        if is_damaged {
+            damage(&job.dir, "state/epochs/3-1/1-evt-window.state");
+            let said = job.run(&["-q", "c.jsonl"]).ends_with(65).stderr();
+            let way = "epoch (3, 1) is damaged; --restore n-1 continues (1, 1); these outputs get the rows behind it a second \
+                       time, but for keyed stores: to-0 sqlite:m.db, to-1 rows.jsonl, to-2 rows.csv";
+            assert!(said.contains("1-evt-window.state: expected the checksum") && said.contains(way), "{said}");
+            let said = job.run(&["-q", "c.jsonl", "--restore", "n-2"]).ends_with(78).stderr();
+            assert!(said.contains("--restore n-2: expected 3 complete epochs, found 2"), "{said}");
+            job.run(&["-q", "--restore", "n-1", "b.jsonl"]).succeeds();
+        }
+        job.run(&["-q", "--at-end", "fire", "c.jsonl"]).succeeds();
+    }
+    assert_eq!(stored(&job.dir), stored(&whole.dir), "a keyed store has each row once");
+    // A file gets the rows of the damaged epoch a second time, and no other difference.
+    let rows = |job: &Job| {
+        let mut rows = job.dir.rows("rows.jsonl");
+        rows.iter_mut().for_each(|row| drop(row.as_object_mut().map(|row| row.remove("run"))));
+        rows.into_iter().map(|row| row.to_string()).collect::<Vec<_>>()
+    };
+    let (mut found, mut expected) = (rows(&job), rows(&whole));
+    assert!(found.len() > expected.len());
+    for rows in [&mut found, &mut expected] {
+        rows.sort_unstable();
+        rows.dedup();
+    }
+    assert_eq!(found, expected);
+    for text in ["n", "1", "n-0", "n-x"] {
+        let said = job.run(&["c.jsonl", "--restore", text]).ends_with(2).stderr();
+        assert!(said.contains("expected n-1, the epoch before the last one"), "{said}");
+    }
+}
