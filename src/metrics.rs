@@ -191,7 +191,7 @@ pub static HTTP_SECONDS: Definition = Definition {
 };
 
 /// The metrics of every run.
-pub static STAGE: [&Definition; 23] = [
+pub static STAGE: [&Definition; 24] = [
     &EVENTS,
     &DEAD_LETTERS,
     &SINK_ROWS,

@@ -30,6 +30,7 @@ use self::header::CheckpointHeader;
 use self::log::{Complete, Entry, EpochPart, OutputName, StageEpoch, Start, check_outputs};
 use self::state_files::CheckpointFiles;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kind::named_id::named_id;
 use crate::run::Run;
 use crate::store::Epoch;
 use crate::time::format_instant;
@@ -37,7 +38,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// Part with the state of the operator.
 const STATE: &str = "state";
@@ -398,7 +398,7 @@ fn kept_epoch(complete: &Complete) -> (Epoch, Vec<String>) {
 }
 fn new_id(run: &Run) -> String {
     let text = format!("checkpoint {} {:016x}", run.id, RandomState::new().build_hasher().finish());
-    Uuid::new_v5(&crate::kind::record_id::NAMESPACE, text.as_bytes()).to_string()
+    named_id(&crate::kind::record_id::NAMESPACE, &[text.as_bytes()]).to_string()
 }
 
 /// Returns the epoch that a run continues: the last one, or one that is `back` epochs before it. Errors: exit status 78 if that one is

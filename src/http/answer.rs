@@ -108,7 +108,6 @@ pub fn stored(entry: &Entry, origin: &str) -> Reply {
         let _ = write!(body, ",\"error_type\":\"{}\"}}", fault.error_type.name());
     }
     body.push_str("],\"event_ids\":[");
-    let mut scratch = vec![];
     for (index, (record, offset)) in records.iter().zip(entry.offset..).enumerate() {
         if index > 0 {
             body.push(',');
@@ -117,7 +116,7 @@ pub fn stored(entry: &Entry, origin: &str) -> Reply {
             body.push_str("null");
             continue;
         }
-        let made = || made_id(&mut scratch, origin, PARTITION, offset, &record.payload);
+        let made = || made_id(origin, PARTITION, offset, &record.payload);
         body.push('"');
         write_uuid(&mut body, &record.event_id.unwrap_or_else(made));
         body.push('"');
@@ -155,7 +154,7 @@ mod tests {
         let rejected = record(None, fault(ErrorType::EnvelopeError));
         let records = vec![record(Some([1; 16]), RecordOutcome::Duplicate), rejected, record(None, RecordOutcome::New)];
         let reply = stored(&entry(records), "o");
-        let made = uuid::Uuid::from_bytes(made_id(&mut vec![], "o", "0", 9, b"{}"));
+        let made = uuid::Uuid::from_bytes(made_id("o", "0", 9, b"{}"));
         let wanted = format!(
             "{{\"accepted\":2,\"rejected\":1,\"errors\":[{{\"index\":1,\"reason\":\"a \\\"b\\\"\",\
              \"error_type\":\"EnvelopeError\"}}],\"event_ids\":[\"01010101-0101-0101-0101-010101010101\",null,\"{made}\"]}}\n"

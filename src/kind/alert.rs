@@ -4,6 +4,7 @@
 //! identified by (`alert_id`, `state`).
 
 use super::field::{id, instant, json, optional, text};
+use super::named_id::named_id;
 use arrow::datatypes::{DataType, Field};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,13 +63,13 @@ const RULES: Uuid = uuid::uuid!("892ef64c-d2dd-544f-a5a4-42e16b26dfea");
 /// `dimensions` is canonical JSON, `since` is decimal microseconds since 1970.
 pub fn alert_id(rule_id: Uuid, dimensions: &str, since: i64) -> Uuid {
     let key = format!("{}\0{dimensions}\0{since}", rule_id.hyphenated());
-    Uuid::new_v5(&ALERTS, key.as_bytes())
+    named_id(&ALERTS, &[key.as_bytes()])
 }
 
 /// Returns the `rule_id` that a rules file states: a UUID as it is, else the UUIDv5 of the text. For a rule
 /// without `rule_id` the text is its name.
 pub fn rule_id(text: &str) -> Uuid {
-    Uuid::try_parse(text).unwrap_or_else(|_| Uuid::new_v5(&RULES, text.as_bytes()))
+    Uuid::try_parse(text).unwrap_or_else(|_| named_id(&RULES, &[text.as_bytes()]))
 }
 
 /// The state in a row.

@@ -68,13 +68,13 @@ fn derived_ids(columns: &[ArrayRef]) -> FixedSizeBinaryArray {
     let offsets = columns[column::OFFSET].as_primitive::<Int64Type>();
     let payloads = columns[column::ORIGINAL_PAYLOAD].as_binary::<i32>();
     let ids = columns[column::LETTER_ID].as_fixed_size_binary();
-    let (mut scratch, mut all) = (vec![], FixedSizeBinaryBuilder::with_capacity(ids.len(), 16));
+    let mut all = FixedSizeBinaryBuilder::with_capacity(ids.len(), 16);
     for row in 0..ids.len() {
         let id = match ids.is_valid(row).then(|| <[u8; 16]>::try_from(ids.value(row)).ok()).flatten() {
             Some(id) => id,
             None => {
                 let (origin, partition, offset) = (origins.value(row), partitions.value(row), offsets.value(row));
-                made_id(&mut scratch, origin, partition, offset, payloads.value(row))
+                made_id(origin, partition, offset, payloads.value(row))
             }
         };
         all.append_value(id).expect("16 bytes");
@@ -101,8 +101,6 @@ pub struct Builder {
     attempts: Int32Builder,
     original_length: Int64Builder,
     letter_id: FixedSizeBinaryBuilder,
-    /// Scratch memory for ids.
-    id_name: Vec<u8>,
     bytes: usize,
 }
 
@@ -127,7 +125,6 @@ impl Builder {
             attempts: Int32Builder::new(),
             original_length: Int64Builder::new(),
             letter_id: FixedSizeBinaryBuilder::new(16),
-            id_name: vec![],
             bytes: 0,
         }
     }
@@ -151,7 +148,7 @@ impl Builder {
         let length = letter.fault.original_length.map(|length| i64::try_from(length).unwrap_or(i64::MAX));
         self.original_length.append_option(length);
         let Letter { origin, partition, offset, payload, .. } = *letter;
-        self.letter_id.append_value(made_id(&mut self.id_name, origin, partition, offset, payload))?;
+        self.letter_id.append_value(made_id(origin, partition, offset, payload))?;
         Ok(())
     }
 
@@ -260,7 +257,7 @@ mod tests {
         }
         let written = builder.finish().unwrap();
         let ids = |letters: &RecordBatch| letters.column(column::LETTER_ID).as_fixed_size_binary().clone();
-        assert_eq!(ids(&written).value(2), made_id(&mut vec![], "o", "0", 1, b"yy"));
+        assert_eq!(ids(&written).value(2), made_id("o", "0", 1, b"yy"));
         assert_ne!(ids(&written).value(0), ids(&written).value(1));
         for known in [column::ORIGINAL_LENGTH, column::LETTER_ID] {
             let older = written.project(&Vec::from_iter(0..known)).unwrap();

@@ -1,6 +1,7 @@
 //! The kind "metric": the result of one window of one named aggregate for one set of dimensions.
 
 use super::field::{id, instant, optional, text};
+use super::named_id::named_id;
 use crate::error::{Error, Result};
 use crate::time::format_instant;
 use arrow::array::{
@@ -60,7 +61,7 @@ pub(super) fn fields() -> Vec<Field> {
 /// microseconds.
 pub fn metric_id(name: &str, window_start: i64, window_end: i64, dimensions: &str) -> [u8; 16] {
     let key = format!("{name}\0{window_start}\0{window_end}\0{dimensions}");
-    *Uuid::new_v5(&NAMESPACE, key.as_bytes()).as_bytes()
+    named_id(&NAMESPACE, &[key.as_bytes()]).into_bytes()
 }
 
 /// UUIDv5 of the name `evt.metric` in the DNS namespace.

@@ -22,6 +22,7 @@ pub mod headers;
 pub mod late;
 pub mod letters;
 pub mod metric;
+pub mod named_id;
 pub mod older;
 pub mod record_id;
 pub mod record_parts;

@@ -374,7 +374,7 @@ impl<'a> Assembly<'a, '_, '_> {
             Id::Text(text) => hashed_id(source, &text),
             Id::Absent => {
                 let (origin, name) = self.stamper.name(partition);
-                made_id(&mut self.out.id, origin, name, offset, self.record.raw)
+                made_id(origin, name, offset, self.record.raw)
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Event ids that the record has: parsed, or derived from a text that is no UUID. [`crate::kind::record_id`] derives the others.
 
+use crate::kind::named_id::named_id;
 use crate::kind::record_id::NAMESPACE;
 use uuid::Uuid;
 use wide::u8x16;
@@ -45,7 +46,7 @@ fn unhex(digits: [u8; 16]) -> Option<[u8; 8]> {
 
 /// Derives the id of a record whose `event_id` is a string but not a UUID (`--hash-ids`): UUIDv5 of `source NUL text`.
 pub(super) fn hashed_id(source: &str, text: &str) -> [u8; 16] {
-    *Uuid::new_v5(&NAMESPACE, format!("{source}\0{text}").as_bytes()).as_bytes()
+    named_id(&NAMESPACE, &[source.as_bytes(), b"\0", text.as_bytes()]).into_bytes()
 }
 
 /// Returns `text` as a UUID in canonical form, or the UUID that `--hash-ids` derives from it.

@@ -88,7 +88,6 @@ impl Mapper {
         let out = Out {
             builder: builder(&options, &watch),
             properties: String::new(),
-            id: vec![],
             parsers: std::array::from_fn(|_| Parser::in_zone(options.when.zone)),
             defaults: Defaults::default(),
             timed: false,

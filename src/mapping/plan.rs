@@ -48,7 +48,6 @@ pub(super) struct Plan {
 pub(super) struct Out {
     pub(super) builder: Builder,
     pub(super) properties: String,
-    pub(super) id: Vec<u8>,
     pub(super) parsers: [Parser; 3],
     pub(super) defaults: Defaults,
     pub(super) timed: bool,

@@ -17,7 +17,7 @@
 //! since 1970. The part in braces is the hash tag: all keys of a series are in one slot of a cluster, and series are spread
 //! over all slots.
 
-use sha1_smol::Sha1;
+use sha1::{Digest, Sha1};
 use std::fmt::Write;
 
 /// Hexadecimal digits of HASH.
@@ -57,9 +57,12 @@ pub fn unescape(text: &str) -> Option<String> {
 
 /// Returns the hash of a series' dimensions.
 pub fn hash(dimensions: &str) -> String {
-    let mut digits = Sha1::from(dimensions).digest().to_string();
-    digits.truncate(HASH_DIGITS);
-    digits
+    let digest = Sha1::digest(dimensions.as_bytes());
+    digest[..HASH_DIGITS / 2].iter().fold(String::with_capacity(HASH_DIGITS), |mut digits, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
 }
 
 /// The keys of one store, all with its prefix.
