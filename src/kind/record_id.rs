@@ -2,7 +2,6 @@
 //! a dead letter.
 
 use super::named_id::named_id;
-use std::io::Write;
 use uuid::Uuid;
 
 /// UUIDv5 of the name `evt.event` in the DNS namespace.
@@ -16,17 +15,39 @@ const OFFSET_DIGITS: usize = 20;
 /// A replay derives the same id. The offset distinguishes equal lines of one file.
 pub fn made_id(origin: &str, partition: &str, offset: i64, payload: &[u8]) -> [u8; 16] {
     let mut digits = [0; OFFSET_DIGITS];
-    let mut rest = &mut digits[..];
-    // The longest offset fits.
-    let _ = write!(rest, "{offset}");
-    let length = OFFSET_DIGITS - rest.len();
-    let name = [origin.as_bytes(), b"\0", partition.as_bytes(), b"\0", &digits[..length], b"\0", payload];
+    let offset = decimal(offset, &mut digits);
+    let name = [origin.as_bytes(), b"\0", partition.as_bytes(), b"\0", offset, b"\0", payload];
     named_id(&NAMESPACE, &name).into_bytes()
+}
+
+/// Writes a number at the end of `digits`; returns what it has written.
+fn decimal(number: i64, digits: &mut [u8; OFFSET_DIGITS]) -> &[u8] {
+    let (mut rest, mut start) = (number.unsigned_abs(), OFFSET_DIGITS);
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        start -= 1;
+        digits[start] = b'-';
+    }
+    &digits[start..]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 7, -7, 10, 1_234_567_890, i64::MAX, i64::MIN] {
+            assert_eq!(decimal(number, &mut [0; OFFSET_DIGITS]), number.to_string().as_bytes());
+        }
+    }
 
     /// The expected ids are those of tests/oracle/letter_ids.py.
     #[test]
