@@ -96,7 +96,7 @@ INVALID = [  # valid JSON with a time; each violates the schema
 ]
 BROKEN = [  # no event can be made of any
     lambda line: line[: len(line) // 2],
-    lambda line: line[:-1] + ",}",
+    lambda line: line + "}",
     lambda line: change(line, time=None),
     lambda line: change(line, time="yesterday"),
     lambda line: json.dumps(line),

@@ -58,8 +58,8 @@ def connect(directory):
         store = sqlite3.connect(path)
         store.row_factory = sqlite3.Row
         for (name,) in store.execute("select name from sqlite_master where type = 'table'").fetchall():
-            cells = [{key: row[key] for key in row.keys() if not isinstance(row[key], bytes)} for row in store.execute(f'select * from "{name}"')]
-            base.register(name, pyarrow.Table.from_pylist(cells))
+            if rows := [dict(row) for row in store.execute(f'select * from "{name}"')]:
+                base.register(name, pyarrow.Table.from_pylist(rows))
     return base
 
 
@@ -78,7 +78,7 @@ def compare(task, rows, directory):
         raise Wrong(str(fault).splitlines()[0][:150]) from None
     if "within" in task:
         keys = ", ".join(name for name in base.table("truth").columns if name != "value")
-        same = f"abs(truth.value - found.value) <= {task['within']} * abs(truth.value)"
+        same = f"abs(truth.value - found.value) <= {task['within']} * abs(truth.value) + 1e-9"
         differ = f"select count(*) from truth full join found using ({keys}) where ({same}) is not true"
     else:
         differ = "select count(*) from ((from truth except all from found) union all (from found except all from truth))"
