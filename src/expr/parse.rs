@@ -16,12 +16,15 @@ use sqlparser::ast::{
 use sqlparser::dialect::Dialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 /// Longest text of one expression, in bytes.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// Maximum number of words and signs in an expression, beside its literals and commas: bounds the depth of every tree.
 const WORDS_MAX: usize = 1000;
+
+/// The greatest integer up to which each integer is a double: 2^53 − 1.
+const INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
 
 /// Maximum nesting of an expression.
 const DEPTH_MAX: usize = 30;
@@ -173,14 +176,14 @@ fn read_with<T>(text: &str, parse: impl FnOnce(&mut Parser<'_>) -> std::result::
     if let Some(column) = too_deep(&tokens) {
         return Err(refused(text, &format!("nested deeper than {DEPTH_MAX} at column {column}")));
     }
-    let keyword = first_keyword(&tokens);
+    let written = tokens.clone();
     name_words(&mut tokens);
     let mut parser = Parser::new(&Names).with_tokens_with_locations(tokens);
-    let sql = parse(&mut parser).map_err(|error| refused(text, &spoken(&error, keyword.as_deref())))?;
+    let sql = parse(&mut parser).map_err(|error| refused(text, &spoken(&error, &written)))?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
         let place = format!("unexpected `{}` at column {}", next.token, next.span.start.column);
-        return Err(refused(text, &(place + &hint(keyword.as_deref()))));
+        return Err(refused(text, &(place + &hint(&written, next.span.start))));
     }
     Ok(sql)
 }
@@ -223,8 +226,8 @@ fn is_word(token: &Token) -> bool {
     !matches!(token, Token::Comma | Token::Whitespace(_) | Token::SingleQuotedString(_) | Token::Number(..))
 }
 
-/// Returns the first word that may be meant as a name but is a keyword of the parser.
-fn first_keyword(tokens: &[TokenWithSpan]) -> Option<String> {
+/// Returns the word at or before the fault that may be meant as a name but is a keyword of the parser.
+fn keyword_at(tokens: &[TokenWithSpan], fault: Location) -> Option<&str> {
     const OURS: [Keyword; 17] = [
         Keyword::AND,
         Keyword::OR,
@@ -244,26 +247,37 @@ fn first_keyword(tokens: &[TokenWithSpan]) -> Option<String> {
         Keyword::WHERE,
         Keyword::AS,
     ];
-    tokens.iter().find_map(|token| match &token.token {
+    let is_before = |token: &&TokenWithSpan| token.span.start <= fault;
+    let solid = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
+    Vec::from_iter(solid.take_while(is_before)).iter().rev().take(2).find_map(|token| match &token.token {
         Token::Word(word) if word.quote_style.is_none() && word.keyword != Keyword::NoKeyword => {
-            (!OURS.contains(&word.keyword)).then(|| word.value.clone())
+            (!OURS.contains(&word.keyword)).then_some(word.value.as_str())
         }
         _ => None,
     })
 }
 
-fn hint(keyword: Option<&str>) -> String {
-    keyword.map_or(String::new(), |word| format!("; {word} is an SQL keyword, quote it if it is a name: \"{word}\""))
+fn hint(tokens: &[TokenWithSpan], fault: Location) -> String {
+    let remedy = |word: &str| format!("; {word} is an SQL keyword, quote it if it is a name: \"{word}\"");
+    keyword_at(tokens, fault).map_or_else(String::new, remedy)
 }
 
-fn spoken(error: &ParserError, keyword: Option<&str>) -> String {
+/// Returns the place that a message of the parser names; the end of the text if it names none.
+fn place_in(message: &str) -> Location {
+    let end = Location::new(u64::MAX, u64::MAX);
+    let place = message.rsplit_once(" at Line: ").and_then(|(_, place)| place.split_once(", Column: "));
+    place.and_then(|(line, column)| Some(Location::new(line.parse().ok()?, column.parse().ok()?))).unwrap_or(end)
+}
+
+fn spoken(error: &ParserError, tokens: &[TokenWithSpan]) -> String {
     let message = match error {
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => message.clone(),
         ParserError::RecursionLimitExceeded => "nested too deeply".to_owned(),
     };
+    let fault = place_in(&message);
     let message = message.replacen("Expected:", "expected", 1).replacen("found:", "found", 1);
     let message = message.replacen(" at Line: 1, Column: ", " at column ", 1).replacen("EOF", "the end", 1);
-    message + &hint(keyword)
+    message + &hint(tokens, fault)
 }
 
 fn boxed(sql: &Expr) -> Result<Box<Node>, Refusal> {
@@ -372,6 +386,10 @@ fn literal(value: &Value) -> Result<Literal, Refusal> {
         Value::Boolean(truth) => Ok(Literal::Bool(*truth)),
         Value::SingleQuotedString(text) => Ok(Literal::Text(text.clone())),
         Value::Number(text, false) => match text.parse::<f64>() {
+            Ok(number) if number > INTEGER_MAX && text.bytes().all(|byte| byte.is_ascii_digit()) => Err(format!(
+                "numbers are doubles, which are not exact beyond {INTEGER_MAX}, found {text}; '{text}' compares texts, {text}.0 \
+                 compares doubles"
+            )),
             Ok(number) if number.is_finite() => Ok(Literal::Number(number)),
             _ => Err(format!("expected a number in the range of a double, found {text}")),
         },

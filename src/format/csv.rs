@@ -180,9 +180,16 @@ impl CsvRows {
         if end.is_none() && !last {
             return false;
         }
-        let most = counts[1..].iter().copied().max().unwrap_or(0);
-        let other = DELIMITERS.iter().zip(counts).skip(1).find(|(_, count)| *count == most);
-        if let Some((delimiter, _)) = other.filter(|_| counts[0] == 0 && most > 0) {
+        let most = |counts: &[usize]| counts.iter().copied().max().unwrap_or(0);
+        let is_it = |count: usize| match &self.header {
+            // The names tell how many fields there are.
+            Columns::Read(names) => count > 0 && count + 1 == names.len(),
+            // A line of data may have decimal commas.
+            Columns::Numbered => count > 0 && count == most(&counts),
+            // In a line of names a comma separates them.
+            _ => count > 0 && (counts[0] > 0 || count == most(&counts)),
+        };
+        if let Some((delimiter, _)) = DELIMITERS.iter().zip(counts).find(|(_, count)| is_it(*count)) {
             self.delimiter = *delimiter;
             self.reader = reader(*delimiter);
         }

@@ -3,6 +3,8 @@
 //! Text is JSON lines if a line begins with `{`; its broken lines are dead letters. Nothing else is guessed.
 
 use super::{by_extension, clf, logfmt, syslog};
+use crate::json::scan::is_json;
+use crate::time::read_iso;
 
 /// The number of bytes in which a line that begins with `{` is looked for.
 pub const LOOK: usize = 64 << 10;
@@ -16,6 +18,9 @@ const PACKED: [(usize, &[u8], &str, &str); 6] = [
     (0, b"\x04\x22\x4d\x18", "compressed by lz4", "lz4 -dc"),
     (257, b"ustar", "a tar archive", "tar -xOf"),
 ];
+
+/// The format of a line that begins with a time.
+const LOG_LINE: &str = r"regex:^(?<time>\S+ \S+) +(?<message>.*)";
 
 /// The first bytes of an input, for the message about it.
 pub struct Head<'a> {
@@ -72,6 +77,13 @@ impl Head<'_> {
             let year = if read(first, syslog::needs_year) { " --time-year N" } else { "" };
             return Some(format!("syslog; -f syslog{year} reads it"));
         }
+        if sample().all(|line| read(line, is_log_line)) {
+            return Some(format!("lines of a log; -f '{LOG_LINE}' --time time reads them"));
+        }
+        if sample().all(has_object_behind_prefix) {
+            let without_prefix = self.piped("sed 's/^[^{]*//'", "");
+            return Some(format!("JSON objects behind a prefix; use  {without_prefix}"));
+        }
         if sample().all(|line| read(line, logfmt::is_line)) {
             return Some("lines of key=value; -f logfmt reads them".to_owned());
         }
@@ -113,6 +125,21 @@ impl Head<'_> {
         let name = self.file.map_or_else(String::new, |name| format!(" {}", quoted(name)));
         format!("{program}{name} | {}{flags}", self.tool)
     }
+}
+
+/// Whether a line begins with a date, a time of day with a fraction, and a blank, as log4j and Python write it.
+fn is_log_line(line: &str) -> bool {
+    let mut words = line.splitn(3, ' ');
+    let (Some(date), Some(time), Some(_)) = (words.next(), words.next(), words.next()) else { return false };
+    let has_fraction = time.len() > 8 && matches!(time.as_bytes()[8], b',' | b'.');
+    has_fraction && read_iso(&format!("{date} {time}"), None).is_ok()
+}
+
+/// Whether a line is a JSON object behind the name of its container or the like: `web-1 | {…}`.
+fn has_object_behind_prefix(line: &[u8]) -> bool {
+    let start = memchr::memchr(b'{', line).filter(|start| *start > 0);
+    let text = start.and_then(|start| std::str::from_utf8(&line[start..]).ok());
+    text.is_some_and(|text| is_json(text.trim_end()))
 }
 
 /// Returns bytes without a byte order mark.

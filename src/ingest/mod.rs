@@ -114,7 +114,7 @@ impl Ingest {
         let mut names = options.fields.iter().chain(&options.sets).map(|(column, _)| column);
         let is_mapped = names.any(|column| column == "partition" || column == "origin");
         let time = options.time.field().to_owned();
-        let first_times = if options.time.is_needed() { FirstTimes::Waiting } else { FirstTimes::Found };
+        let first_times = if options.time.is_read() { FirstTimes::Waiting } else { FirstTimes::Found };
         let mapper = Mapper::new(options)?;
         let letters = Letters::new(run.console.tool());
         Ok(Self {

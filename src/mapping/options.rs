@@ -44,9 +44,9 @@ impl TimeFrom {
         if let TimeFrom::Field(name) = self { name } else { COLUMNS[column::SERVER_TIMESTAMP] }
     }
 
-    /// Whether each event must have a time of its own.
-    pub fn is_needed(&self) -> bool {
-        matches!(self, TimeFrom::Default | TimeFrom::Field(_))
+    /// Whether a time that cannot be read is a fault of the flags, if no event has another one.
+    pub fn is_read(&self) -> bool {
+        matches!(self, TimeFrom::Default | TimeFrom::Field(_) | TimeFrom::Untimed)
     }
 }
 

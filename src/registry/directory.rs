@@ -65,7 +65,11 @@ impl Directory {
     pub fn open(dir: impl Into<PathBuf>) -> Result<Directory> {
         let dir = dir.into();
         if !dir.is_dir() {
-            return Err(Error::config(format!("{}: the schema directory does not exist", dir.display())));
+            let message = match dir.exists() {
+                true => "expected a directory of schemas, found a file",
+                false => "the schema directory does not exist",
+            };
+            return Err(Error::config(format!("{}: {message}", dir.display())));
         }
         let levels = Levels::read(&dir.join(LEVELS_FILE))?;
         Ok(Directory { dir, levels, known: HashMap::new() })

@@ -162,6 +162,9 @@ fn a_registry_that_is_not_there_is_an_error() {
     let dir = TempDir::new().unwrap();
     let error = Directory::open(dir.path().join("nowhere")).err().unwrap();
     assert_eq!(message(&dir, &error), "DIR/nowhere: the schema directory does not exist");
+    std::fs::write(dir.path().join("1.avsc"), "{}").unwrap();
+    let error = Directory::open(dir.path().join("1.avsc")).err().unwrap();
+    assert_eq!(message(&dir, &error), "DIR/1.avsc: expected a directory of schemas, found a file");
 }
 
 /// Concurrent registrars: every schema gets its own number, the same schema one number, nothing is lost.

@@ -46,6 +46,17 @@ fn values_without_a_header_are_named_by_flags() {
     assert!(run.stderr().contains("use --time c3 --time-unit s\n"), "{run}");
     dir.write("in.tsv", "1\t2026-01-01\n");
     assert_eq!(properties(&dir, "evt-ingest in.tsv --header a,b --time b"), [json!({"a": "1", "b": "2026-01-01"})]);
+    // Data may have decimal commas; the names tell how many fields there are.
+    dir.write("comma.csv", "2026-01-01;1,50;A\n2026-01-02;2,50;B\n");
+    for (flags, expected) in [
+        ("--no-header --time c1", json!({"c1": "2026-01-01", "c2": "1,50", "c3": "A"})),
+        ("--header day,price,key --time day", json!({"day": "2026-01-01", "price": "1,50", "key": "A"})),
+    ] {
+        assert_eq!(properties(&dir, &format!("evt-ingest comma.csv {flags}"))[0], expected);
+    }
+    let sum = "evt-window comma.csv --header day,price,key --time day --size all -q -o jsonl \
+               --agg \"sum(try_cast(replace(price, ',', '.') as double))\"";
+    assert_eq!(dir.shell(sum).succeeds().rows()[0]["value"], 4.0);
     dir.write("more.csv", "1,2026-01-01\n1,2026-01-01,3\n");
     let run = dir.shell("evt-ingest more.csv --no-header --time c2 --to null:").ends_with(1);
     assert!(run.stderr().contains("more.csv:2: ParseError: expected 2 fields, found 3"), "{run}");

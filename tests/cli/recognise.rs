@@ -25,10 +25,12 @@ fn archives_and_json_over_several_lines_name_the_program_that_unpacks_them() {
     dir.write("in.jsonl", ROW);
     dir.write("in.csv", "t,n\n2026-01-01,1\n");
     dir.write("array.json", "[{\"t\":\"2026-01-01\",\"n\":1},\n {\"t\":\"2026-01-01\",\"n\":1}]\n");
+    dir.write("compose.log", "web-1  | {\"t\":\"2026-01-01\",\"n\":1}\nweb-2  | {\"t\":\"2026-01-01\",\"n\":{}}\n");
     dir.write("pretty.json", "{\n  \"t\": \"2026-01-01\",\n  \"n\": 1\n}\n");
     dir.write("a b.json", "[\n{\"t\":\"2026-01-01\",\"n\":1}\n]\n");
     for (program, make, name) in [
         ("jq", "true", "array.json"),
+        ("sed", "true", "compose.log"),
         ("jq", "true", "pretty.json"),
         ("jq", "true", "'a b.json'"),
         ("xz", "xz -k in.jsonl", "in.jsonl.xz"),
@@ -57,6 +59,10 @@ fn logs_name_their_format() {
     dir.write("app.log", "ts=2026-01-01T00:00:00Z level=info msg=\"a b\"\nts=2026-01-02 level=warn msg=c\n");
     dir.write("sys.log", "Dec 10 06:55:46 LabSZ sshd[24200]: Invalid user x\n<34>Dec 31 23:59:59 LabSZ su: failed\n");
     dir.write("new.log", "<34>1 2003-10-11T22:14:15.003Z host su 17 ID47 [id a=\"1\"] failed\n");
+    dir.write(
+        "java.log",
+        "2026-01-01 00:00:00,123 ERROR [main] x.y: a, b\n2026-01-01 00:00:01,5 INFO [main] x.y: c, d\n",
+    );
     dir.write("table.txt2", "t,n\n2026-01-01,1\n2026-01-02,2\n");
     dir.write("west.csv", b"t;city\n2026-01-01;Z\xfcrich\n");
     let wide: Vec<u8> = "t;n\n2026-01-01;1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -66,6 +72,7 @@ fn logs_name_their_format() {
         ("app.log", "-f logfmt", "--time ts"),
         ("sys.log", "-f syslog --time-year 2016", ""),
         ("new.log", "-f syslog", ""),
+        ("java.log", r"-f 'regex:^(?<time>\S+ \S+) +(?<message>.*)' --time time", ""),
         ("table.txt2", "-f csv", "--time t"),
         ("west.csv", "--encoding windows-1252", "--time t"),
         ("wide.csv", "--encoding utf-16le", "--time t"),
@@ -79,6 +86,12 @@ fn logs_name_their_format() {
             assert!(run.stderr().contains("-: ") && run.stderr().contains(&said), "{run}");
         }
     }
+    let line = r"evt-ingest java.log -f 'regex:^(?<time>\S+ \S+) +(?<message>.*)' --time time -q -o jsonl";
+    let rows = dir.shell(line).succeeds().rows();
+    assert_eq!(
+        (&rows[0]["properties"]["message"], &rows[0]["event_time"]),
+        (&"ERROR [main] x.y: a, b".into(), &"2026-01-01T00:00:00.123000Z".into())
+    );
     let line = "evt-ingest sys.log -f syslog --time-year 2016 --time-zone America/New_York -q -o jsonl";
     let rows = dir.shell(line).succeeds().rows();
     assert_eq!(

@@ -58,6 +58,32 @@ fn a_flag_of_another_mode_is_refused() {
     dir.shell("evt-reconcile --freshness b.jsonl").succeeds();
 }
 
+/// The file of a spreadsheet, whose messages name these flags.
+#[test]
+fn text_is_read_by_the_flags_that_read_it_elsewhere() {
+    let dir = Dir::new("reconcile-text");
+    dir.write("orders.csv", b"Tag;Stadt;Preis\n2026-01-01;Z\xfcrich;1,50\n2026-01-02;Bern;2,00\n");
+    dir.write("rows.txt", "2026-01-01|1\n2026-01-02|2\n");
+    dir.write("sys.log", "Dec 10 06:55:46 LabSZ sshd[24200]: Invalid user x\n");
+    for (file, flags) in [
+        ("orders.csv", "--encoding windows-1252 --delimiter ';' --time Tag"),
+        ("rows.txt", "--header day,n --delimiter '|' --time day"),
+        ("rows.txt", "--no-header --delimiter '|' --time c1"),
+        ("sys.log", "-f syslog --time-year 2016"),
+    ] {
+        dir.shell(&format!("rm -f b.db && evt-sink -q {file} {flags} --to sqlite:b.db")).succeeds();
+        dir.shell(&format!("evt-reconcile -q {file} sqlite:b.db {flags}")).succeeds();
+        let database = rusqlite::Connection::open(dir.path("b.db")).expect("a database");
+        let deleted =
+            database.execute("DELETE FROM raw_events WHERE event_time = (SELECT max(event_time) FROM raw_events)", ());
+        assert_eq!(deleted, Ok(1));
+        let run = dir.shell(&format!("evt-reconcile -q {file} sqlite:b.db {flags}")).ends_with(1);
+        assert!(run.stderr().contains("1 missing"), "{run}");
+    }
+    let said = dir.shell("evt-reconcile orders.csv sqlite:b.db --time Tag").ends_with(2).stderr();
+    assert!(said.contains("--encoding windows-1252 reads it"), "{said}");
+}
+
 #[test]
 fn a_range_that_ends_before_it_begins_is_refused() {
     let dir = one("reconcile-range");

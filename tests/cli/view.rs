@@ -57,6 +57,54 @@ fn a_value_of_the_wrong_type_is_a_faulty_row() {
 }
 
 #[test]
+fn an_integer_that_no_double_tells_from_its_neighbours_is_refused_and_its_text_is_not() {
+    let dir = Dir::new("beyond-doubles");
+    let row = |id: u64| format!("{{\"server_timestamp\":\"2024-01-15T10:00:00Z\",\"id\":{id}}}\n");
+    let ids = [1_234_567_890_123_456_789, 1_234_567_890_123_456_788, 9_007_199_254_740_991];
+    dir.write("ids.jsonl", ids.map(row).concat());
+    for condition in ["id = 1234567890123456788", "id in (1, 1234567890123456788)", "id > -9007199254740992"] {
+        let said = view(&dir, &["ids.jsonl", "--where", condition]).ends_with(78).stderr();
+        assert!(said.contains("not exact beyond 9007199254740991") && said.contains("' compares texts"), "{said}");
+    }
+    for (condition, count) in [
+        ("id = '1234567890123456788'", 1),
+        ("id = 9007199254740991", 1),
+        ("id > 1234567890123456000.0", 2),
+        ("id > 1.2e18", 2),
+    ] {
+        let run = view(&dir, &["ids.jsonl", "--where", condition]).succeeds();
+        assert_eq!(run.rows().len(), count, "{condition}: {run}");
+    }
+}
+
+#[test]
+fn only_a_keyword_at_the_fault_is_named() {
+    let dir = Dir::new("keyword");
+    dir.write("events.jsonl", events(1));
+    for (condition, keyword) in [
+        ("id > 5 and", None),
+        ("a = interval", Some("interval")),
+        ("id = 1 and interval > 5", Some("interval")),
+        ("a b", None),
+    ] {
+        let said = view(&dir, &["events.jsonl", "--where", condition]).ends_with(78).stderr();
+        let named = keyword.map(|word| format!("{word} is an SQL keyword"));
+        assert_eq!(said.contains("is an SQL keyword"), named.is_some(), "{condition}: {said}");
+        assert!(named.is_none_or(|named| said.contains(&named)), "{condition}: {said}");
+    }
+}
+
+#[test]
+fn times_that_none_of_the_first_records_can_read_are_a_usage_error_and_missing_ones_are_not() {
+    let dir = Dir::new("view-times");
+    dir.write("sys.log", "Dec 10 06:55:46 LabSZ sshd[24200]: Invalid user x\n".repeat(3));
+    let said = dir.run("evt-view", &["sys.log", "-f", "syslog"]).ends_with(2).stderr();
+    assert!(said.contains("none of the 3 records has a readable time") && said.contains("--time-year"), "{said}");
+    dir.write("plain.jsonl", "{\"n\":1}\n");
+    assert_eq!(dir.run("evt-view", &["plain.jsonl", "-o", "jsonl", "-q"]).succeeds().rows()[0]["properties"]["n"], 1);
+}
+
+#[test]
 fn head_stops_reading_without_an_error_and_tail_is_of_the_head() {
     let dir = Dir::new("head");
     let many = events(60).repeat(2_000);

@@ -95,6 +95,13 @@ pub const FUNCTIONS: &[Function] = &[
         Text,
         text::split_part,
     ),
+    simple(
+        "replace",
+        "(text, from, to): each `from` in the text replaced by `to`: try_cast(replace(price, ',', '.') as double)",
+        &[Text, Text, Text],
+        Text,
+        text::replace,
+    ),
     Function {
         name: "regexp_extract",
         usage: "(text, pattern[, group]): first match of a constant regular expression, or of a group in it; empty text if nothing matches",

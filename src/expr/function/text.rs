@@ -6,6 +6,7 @@ use crate::expr::value::Value;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray, StringBuilder};
 use arrow::datatypes::Float64Type;
 use regex::Regex;
+use std::fmt::Write;
 use std::sync::Arc;
 
 /// Returns a character of ASCII in lower case.
@@ -92,6 +93,28 @@ pub(super) fn split_part(args: &[Value]) -> Result<ArrayRef> {
         };
         found.unwrap_or_default()
     }))
+}
+
+/// Returns each text with `from` replaced by `to`. An empty `from` is in no text.
+pub(super) fn replace(args: &[Value]) -> Result<ArrayRef> {
+    let rows = Rows::of(args)?;
+    let texts: [_; 3] = std::array::from_fn(|arg| rows.args[arg].as_string::<i32>());
+    let mut builder = StringBuilder::with_capacity(texts[0].len(), texts[0].value_data().len());
+    for row in 0..texts[0].len() {
+        if rows.args.iter().any(|arg| arg.is_null(row)) {
+            builder.append_null();
+            continue;
+        }
+        let [text, from, to] = texts.map(|texts| texts.value(row));
+        let mut end = 0;
+        // Pieces that are written make up one value, which append_value("") ends.
+        for (at, _) in text.match_indices(from).filter(|_| !from.is_empty()) {
+            let _ = builder.write_str(&text[end..at]).and_then(|()| builder.write_str(to));
+            end = at + from.len();
+        }
+        builder.append_value(&text[end..]);
+    }
+    Ok(Arc::new(builder.finish()))
 }
 
 /// Compiles a pattern, whose size is bounded; so is the time of a match, by the size of the pattern times that of the text.

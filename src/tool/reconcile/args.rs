@@ -1,9 +1,8 @@
 //! The flags of evt-reconcile, and how they read inputs.
 
 use super::read;
-use crate::cli::args::{CommonArgs, MapArgs, parse_share};
+use crate::cli::args::{CommonArgs, MapArgs, TextArgs, parse_share};
 use crate::error::{Error, Result};
-use crate::format;
 use crate::kind::event::column;
 use crate::mapping::{self, Projection, Provenance, TimeFrom};
 use crate::output::identity::{Identities, Identity};
@@ -73,9 +72,12 @@ pub struct CompareArgs {
     /// Compare records of the last DURATION, like --since now-DURATION
     #[arg(long, value_name = "DURATION", value_parser = parse_length, conflicts_with = "since")]
     pub last: Option<i64>,
-    /// Set the format of A: frames jsonl csv tsv avro parquet clf arrow [default: detected]
+    /// Set the format of A: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     pub input_format: Option<String>,
+    /// How text of A is read.
+    #[command(flatten)]
+    pub text: TextArgs,
 }
 
 /// What is measured instead of a comparison.
@@ -180,9 +182,11 @@ impl Args {
         let provenance = if is_raw_topic { Provenance::Overwrite } else { Provenance::Keep };
         let mapping =
             mapping::Options { ingested_at_arrival: is_raw_topic, lean: self.lean(), ..self.map.options(provenance)? };
+        let (format, text) = self.compare.text.options(self.compare.input_format.as_deref())?;
         Ok(SourceOptions {
             mapping,
-            format: self.compare.input_format.as_deref().map(format::by_name).transpose()?,
+            format,
+            text,
             origin: self.map.origin.clone(),
             partitions: self.map.partitions.clone(),
             ..read::options()
