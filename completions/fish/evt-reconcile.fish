@@ -6,7 +6,11 @@ complete -c evt-reconcile -l tolerance -d 'Accept this share of wrong records: 0
 complete -c evt-reconcile -l since -d 'Compare records with an event time at or after INSTANT' -r
 complete -c evt-reconcile -l until -d 'Compare records with an event time before INSTANT' -r
 complete -c evt-reconcile -l last -d 'Compare records of the last DURATION, like --since now-DURATION' -r
-complete -c evt-reconcile -s f -l input-format -d 'Set the format of A: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
+complete -c evt-reconcile -s f -l input-format -d 'Set the format of A: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]' -r
+complete -c evt-reconcile -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
+complete -c evt-reconcile -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-reconcile -l time-year -d 'Use this year for the times of syslog that have none' -r
+complete -c evt-reconcile -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-reconcile -l lag -d 'Show how far the group of this topic is behind, per partition: kafka://HOST:PORT/TOPIC?group=NAME' -r
 complete -c evt-reconcile -l max-lag -d 'Exit with status 1 if a partition is further behind' -r
 complete -c evt-reconcile -l freshness -d 'Show the age of the newest window of each metric of this store, or of its newest event' -r
@@ -43,6 +47,7 @@ complete -c evt-reconcile -l color -d 'Use colour on a terminal (auto), always o
 always\t'Always'
 never\t'Never'"
 complete -c evt-reconcile -l dedup -d 'Count a record apart if its event_id is in B from another position of A'
+complete -c evt-reconcile -l no-header -d 'Read the first line of CSV as a record; its fields are c1, c2, …'
 complete -c evt-reconcile -l ids -d 'Write each event that is missing, extra, double or different; this also compares contents'
 complete -c evt-reconcile -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-reconcile -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
