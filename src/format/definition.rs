@@ -34,6 +34,8 @@ pub struct EncodeOptions {
     pub color: bool,
     /// Rows are appended to a file that already has its header, or gets it from its writer.
     pub append: bool,
+    /// Whether properties get columns of their own (`?columns=auto` of Parquet).
+    pub property_columns: bool,
 }
 
 /// Bounds on the memory of a container.

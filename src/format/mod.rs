@@ -9,6 +9,7 @@
 //! - `jsonl.rs`, `csv.rs`, `clf.rs`, `logfmt.rs`, `syslog.rs`, `pattern.rs`, `raw.rs`, `table.rs`: the text formats; `recognise.rs` names
 //!   the command for inputs that need a flag.
 //! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.
+//! - `properties.rs`: columns of a file that are properties of events.
 //! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text.
 //! - `unpack.rs`: gzip and zstd; `decode.rs`: encodings of text.
 //!
@@ -27,6 +28,7 @@ pub mod jsonl;
 pub mod logfmt;
 pub mod parquet;
 pub mod pattern;
+pub mod properties;
 pub mod raw;
 pub mod recognise;
 mod record;

@@ -22,6 +22,7 @@ mod checkpoint_positions;
 mod checkpoint_topics;
 mod checks;
 mod code;
+mod columns;
 mod compat;
 mod containers;
 mod crash;
