@@ -1,5 +1,6 @@
 //! The interface of a format: how it is read and written.
 
+use super::elements::ElementPath;
 use super::record::{Records, Splitter};
 use crate::error::Result;
 use arrow::array::RecordBatch;
@@ -78,6 +79,8 @@ pub struct TextOptions {
     pub year: Option<u16>,
     /// The pattern of `-f regex:PATTERN`.
     pub pattern: Option<Regex>,
+    /// `--explode`: where JSON documents have their records.
+    pub explode: Option<ElementPath>,
 }
 
 /// Where CSV has the names of its fields.

@@ -6,6 +6,7 @@
 
 use super::cell::{Column, Form, binaries, texts};
 use super::definition::{Encoder, Format, Input, Notes};
+use super::elements::Elements;
 use super::record::{Body, Record, Records, Splitter};
 use super::row::kind_of;
 use crate::error::{Error, Result};
@@ -25,7 +26,10 @@ use std::collections::HashSet;
 pub const FORMAT: Format = Format {
     name: "jsonl",
     extensions: &["jsonl", "ndjson", "json"],
-    input: Input::Text(|_| Box::new(Lines::default())),
+    input: Input::Text(|options| match &options.explode {
+        Some(path) => Box::new(Elements::new(path.clone())),
+        None => Box::new(Lines::default()),
+    }),
     output: Some(|_, _| Ok(Box::new(Writer::default()))),
     appendable: true,
     is_json: true,
@@ -37,7 +41,7 @@ pub const FORMAT: Format = Format {
 const PIECE_BYTES: usize = 1 << 20;
 
 /// The message if the input is one JSON array.
-pub const ARRAY_HINT: &str = "expected JSON lines, found a JSON array; convert it with  jq -c '.[]' FILE | evt-ingest";
+pub const ARRAY_HINT: &str = "expected JSON lines, found a JSON array; --explode . reads its elements";
 
 /// Whether input that starts with `bytes` is one JSON array: its first character other than white space is `[`.
 pub fn is_array(bytes: &[u8]) -> bool {

@@ -8,6 +8,7 @@
 //! - `definition.rs`: the interface of a format; `record.rs`: records and splitters.
 //! - `jsonl.rs`, `csv.rs`, `clf.rs`, `logfmt.rs`, `syslog.rs`, `pattern.rs`, `raw.rs`, `table.rs`: the text formats; `recognise.rs` names
 //!   the command for inputs that need a flag.
+//! - `elements.rs`: elements of arrays in JSON documents (`--explode`).
 //! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.
 //! - `properties.rs`: columns of a file that are properties of events.
 //! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text.
@@ -23,6 +24,7 @@ pub mod container;
 pub mod csv;
 mod decode;
 mod definition;
+pub mod elements;
 pub mod frames;
 pub mod jsonl;
 pub mod logfmt;

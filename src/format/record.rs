@@ -16,6 +16,13 @@ pub enum Body {
     Cut(Range<usize>),
     /// There is none: the record is not in its format.
     Fault(Fault),
+    /// A document without records (`--explode`).
+    Document {
+        /// Its first bytes, a range of [`Records::text`].
+        head: Range<usize>,
+        /// Why it is a dead letter; without a fault it is filtered.
+        fault: Option<Fault>,
+    },
 }
 
 /// One record found in the input.
@@ -62,5 +69,15 @@ pub trait Splitter {
             Some(at) => (at + 1, true),
             None => (input.len(), false),
         }
+    }
+
+    /// Returns the number of bytes that [`Splitter::skip`] counts after a record that it has skipped.
+    fn terminator(&self) -> u64 {
+        1
+    }
+
+    /// Whether the input so far ends inside something that is no record, such as a document around records.
+    fn is_open(&self) -> bool {
+        false
     }
 }

@@ -36,7 +36,7 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use batches::Batches;
 use control_line::ControlLine;
-use fault::{held_records, no_time, too_large, utf8};
+use fault::{held_records, no_time, too_large, unmapped, utf8};
 use first_times::FirstTimes;
 use learn::FirstObject;
 use letters::Letters;
@@ -252,14 +252,16 @@ impl Ingest {
             let text = match &record.body {
                 Body::Raw => whole.map_or_else(|| utf8(raw), |whole| Ok(&whole[record.raw.clone()])),
                 Body::Text(range) => Ok(&records.text[range.clone()]),
-                Body::Cut(range) => {
-                    let start = &records.text.as_bytes()[range.clone()][..self.run.record_max];
-                    let bytes = format!("more than {}", self.run.line_max());
-                    let fault = too_large(&bytes, range.len() as u64, self.run.record_max);
-                    self.refuse(start, &fault, meta)?;
+                Body::Fault(fault) => Err(fault.clone()),
+                body => {
+                    let (head, fault) = unmapped(body, &self.run);
+                    match fault {
+                        Some(fault) => self.refuse(&records.text.as_bytes()[head], &fault, meta)?,
+                        None if self.read.take(meta.offset) => self.tombstone(),
+                        None => {}
+                    }
                     continue;
                 }
-                Body::Fault(fault) => Err(fault.clone()),
             };
             // A container's record has no raw bytes: a dead letter gets its JSON text.
             let raw = text.as_ref().map_or(raw, |text| if record.raw.is_empty() { text.as_bytes() } else { raw });
@@ -304,11 +306,10 @@ impl Ingest {
 
     /// Adds a record of a kind other than event.
     fn row(&mut self, record: Record<'_>) -> Result<()> {
-        let Some(rows) = &mut self.rows else { return Ok(()) };
-        match rows.push(record.text) {
-            Err(fault) => self.letter(record.raw, &fault, record.meta),
-            Ok(()) if rows.len() >= BATCH_ROWS || rows.bytes() >= BATCH_BYTES => self.flush(),
-            Ok(()) => Ok(()),
+        match self.rows.as_mut().map(|rows| (rows.push(record.text), rows.len(), rows.bytes())) {
+            Some((Err(fault), ..)) => self.letter(record.raw, &fault, record.meta),
+            Some((_, rows, bytes)) if rows >= BATCH_ROWS || bytes >= BATCH_BYTES => self.flush(),
+            _ => Ok(()),
         }
     }
 
@@ -422,8 +423,7 @@ impl Ingest {
     /// Maps a record whose `payload` is one JSON object.
     pub fn message(&mut self, payload: &[u8], meta: RecordMeta<'_>) -> Result<()> {
         let text = one_line(payload);
-        let text = text.as_ref().map(AsRef::as_ref).map_err(Clone::clone);
-        self.record(payload, text, meta)
+        self.record(payload, text.as_ref().map(AsRef::as_ref).map_err(Clone::clone), meta)
     }
 
     /// Maps a record with the JSON text that its input made of it.
@@ -453,7 +453,7 @@ impl Ingest {
         *self.kind.get_or_insert(kind) == kind
     }
 
-    /// Counts a tombstone, a record without a payload that deletes its key, as filtered.
+    /// Counts a tombstone (a record without a payload that deletes its key) or an empty document as filtered.
     pub fn tombstone(&mut self) {
         self.counts.taken += 1;
         self.counts.filtered += 1;
@@ -481,11 +481,11 @@ impl Ingest {
         let rows = rows + self.rows.as_ref().map_or(0, |rows| rows.len() as u64);
         let letter = Letter { payload, key, headers, arrived_at, fault, origin, partition, offset };
         self.letters.push(rows, &letter, self.run.clock.now())?;
-        if !self.letters.is_full() || self.first_times.is_looking() {
-            return Ok(());
+        if self.letters.is_full() && !self.first_times.is_looking() {
+            self.read.set_ahead();
+            return self.send_letters();
         }
-        self.read.set_ahead();
-        self.send_letters()
+        Ok(())
     }
 
     /// Queues the letters and the rows of the incomplete batch, the letters first.

@@ -31,6 +31,7 @@ mod demo;
 mod docs;
 mod door;
 mod edges;
+mod explode;
 mod faults;
 mod files;
 mod follow;
