@@ -4,19 +4,26 @@
 
 use super::cell::{Column, Form};
 use crate::error::{Error, Result};
+use crate::json::number::write_float;
 use crate::json::text::write_string;
 use crate::kind::event::{COLUMNS, column};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringBuilder};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::sync::Arc;
 
-/// Key in the metadata of a field whose column is a property.
+/// Key in the metadata of a field whose column is a property. The value is `true`, or [`INTEGERS`].
 const PROPERTY_KEY: &str = "evt.property";
+/// A column of doubles some of which the records wrote as integers: 4 is not 4.0 again.
+const INTEGERS: &str = "integers";
+/// Doubles below this are written as integers if they are.
+const INTEGER_MAX: f64 = 1e15;
 
-/// Returns the column of a property.
-pub fn property_field(name: &str, data_type: DataType) -> Field {
-    let metadata = HashMap::from([(PROPERTY_KEY.to_owned(), "true".to_owned())]);
+/// Returns the column of a property; `integers`: some of its doubles were written as integers.
+pub fn property_field(name: &str, data_type: DataType, integers: bool) -> Field {
+    let form = if integers { INTEGERS } else { "true" };
+    let metadata = HashMap::from([(PROPERTY_KEY.to_owned(), form.to_owned())]);
     Field::new(name, data_type, true).with_metadata(metadata)
 }
 
@@ -37,6 +44,21 @@ pub fn split(batch: &RecordBatch) -> Result<(RecordBatch, RecordBatch)> {
     Ok((batch.project(&own)?, batch.project(&properties)?))
 }
 
+/// Prepares the values of a property as JSON.
+fn column_of<'a>(field: &Field, array: &'a ArrayRef) -> Column<'a> {
+    let form = field.metadata().get(PROPERTY_KEY);
+    match array.as_primitive_opt::<Float64Type>().filter(|_| form.is_some_and(|form| form == INTEGERS)) {
+        Some(numbers) => Column::with(array, move |row, out| match numbers.value(row) {
+            // -0 has no integer.
+            whole if whole.fract() == 0.0 && whole.abs() < INTEGER_MAX && whole.to_bits() != (-0.0f64).to_bits() => {
+                let _ = write!(out, "{whole}");
+            }
+            number => write_float(out, number),
+        }),
+        None => Column::new(field, array, Form::Json),
+    }
+}
+
 /// Returns `batch` with the values of `properties`, a batch of as many rows, in its column `properties`; its text must be JSON.
 ///
 /// Errors: exit status 65 if that is no object.
@@ -51,7 +73,7 @@ pub fn merge(batch: &RecordBatch, properties: &RecordBatch) -> Result<RecordBatc
         .map(|(field, array)| {
             let mut key = String::new();
             write_string(&mut key, field.name());
-            (key + ":", Column::new(field, array, Form::Json))
+            (key + ":", column_of(field, array))
         })
         .collect();
     let mut merged = StringBuilder::with_capacity(objects.len(), 0);

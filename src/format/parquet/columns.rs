@@ -15,7 +15,7 @@ use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, column};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringArray, StringBuilder,
 };
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -73,8 +73,9 @@ impl TypeCounts {
         }
     }
 
-    /// Returns the type that holds most values; of two equal ones the narrower. `None` if no type holds one.
-    fn best(self) -> Option<(PropertyType, u32)> {
+    /// Returns the column of a property: of the type that holds most values, of two such types the narrower. `None` if no type
+    /// holds one.
+    fn column(self, name: String) -> Option<ChosenColumn> {
         let counts = [
             (PropertyType::Boolean, self.booleans),
             (PropertyType::Integer, self.integers),
@@ -82,7 +83,24 @@ impl TypeCounts {
             (PropertyType::Text, self.texts),
         ];
         let most = counts.iter().map(|(_, count)| *count).max()?;
-        counts.into_iter().find(|(_, count)| *count == most && most > 0)
+        let (kind, values) = counts.into_iter().find(|(_, count)| *count == most && most > 0)?;
+        Some(ChosenColumn { name, kind, values, integers: self.integers > 0 })
+    }
+}
+
+/// The column of a property.
+struct ChosenColumn {
+    name: String,
+    kind: PropertyType,
+    /// The number of values that it holds.
+    values: u32,
+    /// Whether some of them were written as integers.
+    integers: bool,
+}
+
+impl ChosenColumn {
+    fn field(&self) -> Field {
+        property_field(&self.name, self.kind.data_type(), self.kind == PropertyType::Double && self.integers)
     }
 }
 
@@ -146,22 +164,20 @@ impl PropertyColumns {
                 },
             );
         }
-        let mut chosen: Vec<(String, PropertyType, u32)> = found
-            .into_iter()
-            .filter_map(|(name, counts)| counts.best().map(|(kind, count)| (name, kind, count)))
-            .collect();
-        chosen.sort_by_key(|(_, _, count)| Reverse(*count));
+        let mut chosen: Vec<ChosenColumn> =
+            found.into_iter().filter_map(|(name, counts)| counts.column(name)).collect();
+        chosen.sort_by_key(|column| Reverse(column.values));
         // DuckDB and Spark find a column by its name in any case.
         let mut taken: HashSet<String> = schema.fields().iter().map(|field| field.name().to_lowercase()).collect();
         taken.extend(COLUMNS.iter().chain(&[RAW, RAW_BASE64, DATE, ""]).map(|name| (*name).to_owned()));
-        chosen.retain(|(name, ..)| taken.insert(name.to_lowercase()));
+        chosen.retain(|column| taken.insert(column.name.to_lowercase()));
         chosen.truncate(COLUMNS_MAX);
-        chosen.sort_by(|(one, ..), (other, ..)| one.cmp(other));
-        let fields = chosen.iter().map(|(name, kind, _)| Arc::new(property_field(name, kind.data_type())));
+        chosen.sort_by(|one, other| one.name.cmp(&other.name));
+        let fields = chosen.iter().map(|column| Arc::new(column.field()));
         let fields: Vec<_> = schema.fields().iter().cloned().chain(fields).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
-        let types = chosen.iter().map(|(_, kind, _)| *kind).collect();
-        let index = chosen.into_iter().zip(0..).map(|((name, ..), index)| (name, index)).collect();
+        let types = chosen.iter().map(|column| column.kind).collect();
+        let index = chosen.into_iter().zip(0..).map(|(column, index)| (column.name, index)).collect();
         Self { schema, types, index, guide: Guide::default() }
     }
 

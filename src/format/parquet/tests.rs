@@ -214,6 +214,19 @@ fn the_type_of_most_values_is_the_type_of_the_column() {
 }
 
 #[test]
+fn numbers_that_were_integers_come_back_as_integers() {
+    for objects in [
+        [r#"{"n":4}"#, r#"{"n":4.5}"#, r#"{"n":-1}"#, r#"{"n":1e-07}"#],
+        [r#"{"n":4.0}"#, r#"{"n":4.5}"#, r#"{"n":-1.0}"#, r#"{"n":-0.0}"#],
+        [r#"{"n":4}"#, r#"{"n":12345678901234567}"#, r#"{"n":-1}"#, r#"{"n":0}"#],
+    ] {
+        let back = read(&with_columns(&[events_with(&objects.map(str::to_owned))]));
+        let texts: Vec<&str> = back.column(column::PROPERTIES).as_string::<i32>().iter().flatten().collect();
+        assert_eq!(texts, objects.map(|text| if text.contains("1e-07") { r#"{"n":1e-7}"# } else { text }));
+    }
+}
+
+#[test]
 fn columns_of_properties_need_properties() {
     let options = EncodeOptions { property_columns: true, ..EncodeOptions::default() };
     let error = Writer::try_new(&Kind::Metric.schema(), &options).err().unwrap();
