@@ -10,8 +10,7 @@
 //!   filtered. Both count as one record.
 //! - A document that is not JSON is one dead letter, too. The reader goes on at the next line that begins with `{` or `[`.
 
-use super::jsonl::one_line;
-use super::record::{Body, Record, Records, Splitter};
+use super::record::{Body, Record, Records, Splitter, one_line};
 use crate::error::{Error, Result};
 use crate::json::DEPTH_MAX;
 use crate::json::text::unescape;
@@ -73,7 +72,7 @@ enum Expect {
 }
 
 /// What is being read over several chunks.
-enum Pending {
+enum Unfinished {
     Nothing,
     /// A name: its bytes, but no more than the name on the path can have.
     Key {
@@ -82,7 +81,7 @@ enum Pending {
     },
     /// A value that is passed over, or an element.
     Value {
-        scan: Scan,
+        scan: ValueScan,
         is_element: bool,
     },
 }
@@ -93,12 +92,12 @@ pub struct Elements {
     /// The containers around the place, from the document.
     stack: Vec<Container>,
     expect: Expect,
-    pending: Pending,
+    pending: Unfinished,
     /// Whether the last name is the next one of the path.
     is_on_path: bool,
     /// The number of records so far.
     number: u64,
-    document: Document,
+    document: OpenDocument,
     /// The number of bytes before this chunk.
     bytes: u64,
     /// The byte before this chunk.
@@ -107,7 +106,7 @@ pub struct Elements {
 
 /// The document that is read.
 #[derive(Default)]
-struct Document {
+struct OpenDocument {
     /// Its first bytes, from the chunks before this one.
     head: Vec<u8>,
     /// Where it begins in this chunk, 0 if before.
@@ -123,10 +122,10 @@ impl Elements {
             path,
             stack: vec![],
             expect: Expect::Document,
-            pending: Pending::Nothing,
+            pending: Unfinished::Nothing,
             is_on_path: false,
             number: 0,
-            document: Document::default(),
+            document: OpenDocument::default(),
             bytes: 0,
             previous: b'\n',
         }
@@ -137,11 +136,11 @@ impl Elements {
         let byte = input[p];
         match (self.expect, byte) {
             (Expect::Document, b'{' | b'[') => {
-                self.document = Document { start: p, ..Document::default() };
+                self.document = OpenDocument { start: p, ..OpenDocument::default() };
                 self.value(input, p, records)
             }
             (Expect::FirstKey | Expect::Key, b'"') => {
-                self.pending = Pending::Key { bytes: vec![], escaped: false };
+                self.pending = Unfinished::Key { bytes: vec![], escaped: false };
                 Some(p + 1)
             }
             (Expect::Colon, b':') => {
@@ -176,7 +175,7 @@ impl Elements {
             Some(Container::Object(step)) => (self.is_on_path.then_some(*step + 1), false),
         };
         let Some(step) = step.filter(|_| !is_element) else {
-            self.pending = Pending::Value { scan: Scan::default(), is_element };
+            self.pending = Unfinished::Value { scan: ValueScan::default(), is_element };
             return Some(p);
         };
         let container = match input[p] {
@@ -191,7 +190,7 @@ impl Elements {
                 self.document.has_record = true;
                 self.refuse(Some(Fault::new(ErrorType::EnvelopeError, message)), &input[..p], records);
             }
-            self.pending = Pending::Value { scan: Scan::default(), is_element: false };
+            self.pending = Unfinished::Value { scan: ValueScan::default(), is_element: false };
             return Some(p);
         };
         if self.stack.len() == CONTAINERS_MAX {
@@ -224,7 +223,7 @@ impl Elements {
     /// Ends the document at `p`, where it is not JSON.
     fn broken(&mut self, input: &[u8], p: usize, records: &mut Records) -> Option<usize> {
         if self.expect == Expect::Document {
-            self.document = Document { start: p, ..Document::default() };
+            self.document = OpenDocument { start: p, ..OpenDocument::default() };
         }
         let expected = match self.expect {
             Expect::Document => "{ or [",
@@ -269,8 +268,8 @@ impl Elements {
     /// Goes on with what an earlier token began; as [`Self::token`].
     fn pending(&mut self, input: &[u8], p: usize, records: &mut Records) -> Option<usize> {
         match &mut self.pending {
-            Pending::Nothing => Some(p),
-            Pending::Key { bytes, escaped } => {
+            Unfinished::Nothing => Some(p),
+            Unfinished::Key { bytes, escaped } => {
                 let Some(Container::Object(step)) = self.stack.last() else { return Some(p) };
                 let name = self.path.0[*step].as_str();
                 // Each character of a name is at most one escape.
@@ -280,21 +279,23 @@ impl Elements {
                 bytes.extend_from_slice(&content[..content.len().min(most - bytes.len())]);
                 let Some(end) = end else { return Some(input.len()) };
                 self.is_on_path = std::str::from_utf8(bytes).is_ok_and(|key| *unescape(key) == *name);
-                (self.pending, self.expect) = (Pending::Nothing, Expect::Colon);
+                (self.pending, self.expect) = (Unfinished::Nothing, Expect::Colon);
                 Some(end + 1)
             }
-            Pending::Value { scan, is_element: false } => {
+            Unfinished::Value { scan, is_element: false } => {
                 let end = scan.end(&input[p..]);
                 if end.is_some() {
-                    (self.pending, self.expect) = (Pending::Nothing, Expect::Next);
+                    let is_document = self.stack.is_empty();
+                    self.expect = if is_document { Expect::Document } else { Expect::Next };
+                    self.pending = Unfinished::Nothing;
                 } else {
                     scan.at = 0;
                 }
                 Some(end.map_or(input.len(), |end| p + end))
             }
-            Pending::Value { scan, is_element: true } => {
+            Unfinished::Value { scan, is_element: true } => {
                 let end = p + scan.end(&input[p..])?;
-                (self.pending, self.expect) = (Pending::Nothing, Expect::Next);
+                (self.pending, self.expect) = (Unfinished::Nothing, Expect::Next);
                 self.element(input, p..end, records);
                 Some(end)
             }
@@ -333,13 +334,13 @@ impl Elements {
         let message = "expected the rest of the document, found the end of the input";
         let fault = Fault::new(ErrorType::ParseError, message);
         match self.pending {
-            Pending::Value { is_element: true, .. } if p < input.len() => {
+            Unfinished::Value { is_element: true, .. } if p < input.len() => {
                 self.number += 1;
                 records.rows.push(Record { raw: p..input.len(), line: self.number, body: Body::Fault(fault) });
             }
             _ => self.refuse(Some(fault), input, records),
         }
-        (self.expect, self.pending) = (Expect::Document, Pending::Nothing);
+        (self.expect, self.pending) = (Expect::Document, Unfinished::Nothing);
         self.stack.clear();
     }
 
@@ -359,9 +360,9 @@ impl Splitter for Elements {
         let mut p = 0;
         while p < input.len() {
             let next = match (&self.pending, self.expect) {
-                (Pending::Nothing, Expect::Line(is_start)) => Some(self.next_line(input, p, is_start)),
-                (Pending::Nothing, _) if matches!(input[p], b' ' | b'\t' | b'\r' | b'\n') => Some(p + 1),
-                (Pending::Nothing, _) => self.token(input, p, records),
+                (Unfinished::Nothing, Expect::Line(is_start)) => Some(self.next_line(input, p, is_start)),
+                (Unfinished::Nothing, _) if matches!(input[p], b' ' | b'\t' | b'\r' | b'\n') => Some(p + 1),
+                (Unfinished::Nothing, _) => self.token(input, p, records),
                 _ => self.pending(input, p, records),
             };
             let Some(next) = next else { break };
@@ -376,7 +377,7 @@ impl Splitter for Elements {
     }
 
     fn skip(&mut self, input: &[u8]) -> (usize, bool) {
-        let Pending::Value { scan, is_element } = &mut self.pending else { return (0, true) };
+        let Unfinished::Value { scan, is_element } = &mut self.pending else { return (0, true) };
         if std::mem::take(is_element) {
             self.number += 1;
             self.document.has_record = true;
@@ -386,7 +387,7 @@ impl Splitter for Elements {
         scan.at = 0;
         let (count, found) = end.map_or((input.len(), false), |end| (end, true));
         if found {
-            (self.pending, self.expect) = (Pending::Nothing, Expect::Next);
+            (self.pending, self.expect) = (Unfinished::Nothing, Expect::Next);
         }
         self.consume(input, count);
         (count, found)
@@ -397,7 +398,8 @@ impl Splitter for Elements {
     }
 
     fn is_open(&self) -> bool {
-        !matches!(self.expect, Expect::Document | Expect::Line(_)) || !self.stack.is_empty()
+        let is_between = matches!(self.expect, Expect::Document | Expect::Line(_));
+        !is_between || !matches!(self.pending, Unfinished::Nothing)
     }
 }
 
@@ -428,7 +430,7 @@ fn string_end(input: &[u8], escaped: &mut bool) -> Option<usize> {
 
 /// Finds the end of a value by its brackets and strings, over several chunks.
 #[derive(Default)]
-struct Scan {
+struct ValueScan {
     /// The bytes of the chunk that were read before.
     at: usize,
     depth: u64,
@@ -438,7 +440,7 @@ struct Scan {
     is_word: bool,
 }
 
-impl Scan {
+impl ValueScan {
     /// Returns the index after the value, whose bytes `input` begins with; `None` if more are needed.
     fn end(&mut self, input: &[u8]) -> Option<usize> {
         while let Some(byte) = input.get(self.at) {

@@ -56,7 +56,7 @@ fn a_broken_document_is_one_letter_and_the_next_line_with_a_document_is_read() {
             "2",
             "! byte 10: expected , or ], found '}'",
             "3",
-            "! byte 43: expected { or [, found 'n'",
+            "! byte 35: expected { or [, found 'n'",
             "! expected the rest of the document, found the end of the input",
         ]
     );

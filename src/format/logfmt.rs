@@ -3,8 +3,8 @@
 //! Values are strings; one in quotes has the escapes of JSON. A key without a value is true. A line without any pair is a fault.
 
 use super::definition::{Format, Input};
-use super::jsonl::{Lines, not_utf8};
-use super::record::{Body, Records, Splitter};
+use super::jsonl::Lines;
+use super::record::{Body, Records, Splitter, not_utf8};
 use crate::error::Result;
 use crate::json::scan::{is_json, string_end};
 use crate::json::text::{key, write_string};

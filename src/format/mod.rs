@@ -43,7 +43,7 @@ pub use decode::TextDecoder;
 pub use definition::{
     EncodeOptions, Encoder, Format, Header, Input, Limits, Notes, Opened, Output, Rows, Splitting, TextOptions,
 };
-pub use record::{Body, Record, Records, Splitter};
+pub use record::{Body, Record, Records, Splitter, not_utf8, one_line};
 
 use crate::error::{Error, Result};
 use std::path::Path;

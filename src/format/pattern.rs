@@ -4,8 +4,8 @@
 //! fault.
 
 use super::definition::{Format, Input};
-use super::jsonl::{Lines, not_utf8};
-use super::record::{Body, Records, Splitter};
+use super::jsonl::Lines;
+use super::record::{Body, Records, Splitter, not_utf8};
 use crate::error::{Error, Result};
 use crate::json::text::{key, write_string};
 use crate::kind::dead::{ErrorType, Fault};

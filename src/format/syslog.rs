@@ -7,8 +7,8 @@
 //! flag it stays as it is, so that the mapping reports it. Years are never taken from the clock: a log would change with age.
 
 use super::definition::{Format, Input};
-use super::jsonl::{Lines, not_utf8};
-use super::record::{Body, Records, Splitter};
+use super::jsonl::Lines;
+use super::record::{Body, Records, Splitter, not_utf8};
 use crate::error::Result;
 use crate::json::text::{key, write_string};
 use crate::kind::dead::{ErrorType, Fault};

@@ -1,7 +1,7 @@
 //! The faults of records: no event time, too large, and not UTF-8.
 
 use crate::format::Body;
-use crate::format::jsonl::not_utf8;
+use crate::format::not_utf8;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping;
 use crate::run::Run;

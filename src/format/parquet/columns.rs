@@ -20,8 +20,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+/// Maximum rows of a row group.
+pub(super) const ROW_GROUP_ROWS: usize = 131_072;
 /// Rows that decide about columns: those of the first row group.
-const SAMPLE_ROWS: usize = super::ROW_GROUP_ROWS;
+const SAMPLE_ROWS: usize = ROW_GROUP_ROWS;
 /// Bytes of their properties, at most, because they are in memory.
 const SAMPLE_BYTES: usize = 16 << 20;
 /// Maximum number of columns: those of the properties that most rows have.
@@ -106,7 +108,7 @@ impl ChosenColumn {
 
 /// The first rows of a file.
 #[derive(Default)]
-pub(super) struct Sample {
+pub(super) struct FirstRows {
     pub(super) rows: Vec<RecordBatch>,
     /// The number of the rows.
     pub(super) count: usize,
@@ -114,7 +116,7 @@ pub(super) struct Sample {
     pub(super) bytes: usize,
 }
 
-impl Sample {
+impl FirstRows {
     /// Takes rows; returns whether there are enough.
     pub(super) fn push(&mut self, batch: &RecordBatch) -> bool {
         self.count += batch.num_rows();
@@ -146,7 +148,7 @@ pub(super) struct PropertyColumns {
 
 impl PropertyColumns {
     /// Chooses the columns by the first rows of a file, whose schema without these columns is `schema`.
-    pub(super) fn choose(schema: &SchemaRef, sample: &Sample) -> Self {
+    pub(super) fn choose(schema: &SchemaRef, sample: &FirstRows) -> Self {
         let mut found: BTreeMap<String, TypeCounts> = BTreeMap::new();
         let mut guide = Guide::default();
         for object in sample.objects() {
@@ -188,7 +190,7 @@ impl PropertyColumns {
     /// Moves the properties that have a column into it.
     pub(super) fn split(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let objects = properties(batch);
-        let mut builders: Vec<ColumnBuilder> = self.types.iter().map(|kind| ColumnBuilder::new(*kind)).collect();
+        let mut builders: Vec<PropertyBuilder> = self.types.iter().map(|kind| PropertyBuilder::new(*kind)).collect();
         let mut rest = StringBuilder::with_capacity(objects.len(), 0);
         let (mut members, mut counts, mut text) = (vec![], vec![0u32; self.types.len()], String::new());
         for object in objects {
@@ -218,11 +220,11 @@ impl PropertyColumns {
             }
             text.push('}');
             rest.append_value(&text);
-            builders.iter_mut().for_each(ColumnBuilder::end_row);
+            builders.iter_mut().for_each(PropertyBuilder::end_row);
         }
         let mut columns = batch.columns().to_vec();
         columns[column::PROPERTIES] = Arc::new(rest.finish());
-        columns.extend(builders.into_iter().map(ColumnBuilder::finish));
+        columns.extend(builders.into_iter().map(PropertyBuilder::finish));
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 }
@@ -255,14 +257,14 @@ fn text(value: &str) -> Option<&str> {
 }
 
 /// A column with the value of the row in progress.
-enum ColumnBuilder {
+enum PropertyBuilder {
     Boolean(BooleanBuilder, Option<bool>),
     Integer(Int64Builder, Option<i64>),
     Double(Float64Builder, Option<f64>),
     Text(StringBuilder, bool),
 }
 
-impl ColumnBuilder {
+impl PropertyBuilder {
     fn new(kind: PropertyType) -> Self {
         match kind {
             PropertyType::Boolean => Self::Boolean(BooleanBuilder::new(), None),

@@ -17,19 +17,15 @@ pub use writer::{FileLayout, RowWriter, check_columns, parse_columns};
 use self::page::Checked;
 use super::container::{Batches, own_schema, viewed};
 use super::definition::{EncodeOptions, Encoder, Format, Input, Limits, Opened};
-use super::properties::is_property;
 use crate::error::guarded;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::ratio::Ratio;
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{Field, Fields, SchemaRef};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
 use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
-use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -44,7 +40,6 @@ pub const FORMAT: Format = Format {
 };
 
 const READ_ROWS: usize = 2_048;
-const ROW_GROUP_ROWS: usize = 131_072;
 
 fn corrupt(error: impl std::fmt::Display) -> Error {
     Error::corrupt("the Parquet file cannot be read").because_library(error)
@@ -91,34 +86,6 @@ fn check_metadata(metadata: &ParquetMetaData, size: u64) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Returns the writer settings for rows of `schema`.
-pub fn writer_properties(schema: &Schema) -> WriterProperties {
-    let level = ZstdLevel::try_new(1).map_or(Compression::UNCOMPRESSED, Compression::ZSTD);
-    let mut properties = WriterProperties::builder()
-        .set_compression(level)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .set_write_batch_size(4_096);
-    let repeats = Kind::of(schema) == Some(Kind::Metric);
-    for field in schema.fields().iter().filter(|field| !is_property(field)) {
-        let path = ColumnPath::from(field.name().as_str());
-        properties = match (field.name().as_str(), field.data_type()) {
-            (_, DataType::FixedSizeBinary(16)) => properties
-                .set_column_dictionary_enabled(path.clone(), false)
-                .set_column_compression(path.clone(), Compression::UNCOMPRESSED)
-                .set_column_statistics_enabled(path, EnabledStatistics::None),
-            ("properties" | "user_id", DataType::Utf8) | ("original_payload" | "raw", DataType::Binary) => properties
-                .set_column_dictionary_enabled(path.clone(), false)
-                .set_column_encoding(path.clone(), Encoding::DELTA_LENGTH_BYTE_ARRAY)
-                .set_column_statistics_enabled(path, EnabledStatistics::None),
-            (_, DataType::Timestamp(..)) | ("offset", DataType::Int64) if !repeats => properties
-                .set_column_dictionary_enabled(path.clone(), false)
-                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-            _ => properties,
-        };
-    }
-    properties.build()
 }
 
 /// Writes a file; its bytes are returned with each row group.

@@ -1,4 +1,6 @@
+use super::columns::ROW_GROUP_ROWS;
 use super::*;
+use crate::format::properties::is_property;
 use crate::format::test_data::{data, encode, expected, open as open_bytes, rows, texts};
 use crate::json::number::Decimal;
 use crate::json::text::{is_text, unescape};

@@ -1,14 +1,16 @@
 //! Writes rows to a Parquet file, with or without columns for properties.
 
-use super::columns::{PropertyColumns, Sample};
-use super::writer_properties;
+use super::columns::{FirstRows, PropertyColumns, ROW_GROUP_ROWS};
 use crate::error::{Error, Result};
+use crate::format::properties::is_property;
 use crate::kind::Kind;
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::Result as ParquetResult;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 use std::io::Write;
 
 /// How rows become a file.
@@ -59,7 +61,7 @@ enum State<W: Write + Send> {
     /// Rows wait until there are enough of them to decide about columns.
     Sampling {
         target: Option<W>,
-        sample: Sample,
+        sample: FirstRows,
     },
     Writing {
         writer: Box<ArrowWriter<W>>,
@@ -71,7 +73,7 @@ impl<W: Write + Send> RowWriter<W> {
     /// Makes the writer of a file for rows of `schema`.
     pub fn try_new(target: W, schema: SchemaRef, layout: FileLayout) -> ParquetResult<Self> {
         let state = match layout.property_columns {
-            true => State::Sampling { target: Some(target), sample: Sample::default() },
+            true => State::Sampling { target: Some(target), sample: FirstRows::default() },
             false => {
                 let writer = ArrowWriter::try_new(target, schema.clone(), Some((layout.properties)(&schema)))?;
                 State::Writing { writer: Box::new(writer), columns: None }
@@ -157,4 +159,32 @@ impl<W: Write + Send> RowWriter<W> {
 
 fn failed(error: impl std::fmt::Display) -> parquet::errors::ParquetError {
     parquet::errors::ParquetError::General(error.to_string())
+}
+
+/// Returns the writer settings for rows of `schema`.
+fn writer_properties(schema: &Schema) -> WriterProperties {
+    let level = ZstdLevel::try_new(1).map_or(Compression::UNCOMPRESSED, Compression::ZSTD);
+    let mut properties = WriterProperties::builder()
+        .set_compression(level)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_write_batch_size(4_096);
+    let repeats = Kind::of(schema) == Some(Kind::Metric);
+    for field in schema.fields().iter().filter(|field| !is_property(field)) {
+        let path = ColumnPath::from(field.name().as_str());
+        properties = match (field.name().as_str(), field.data_type()) {
+            (_, DataType::FixedSizeBinary(16)) => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_compression(path.clone(), Compression::UNCOMPRESSED)
+                .set_column_statistics_enabled(path, EnabledStatistics::None),
+            ("properties" | "user_id", DataType::Utf8) | ("original_payload" | "raw", DataType::Binary) => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path.clone(), Encoding::DELTA_LENGTH_BYTE_ARRAY)
+                .set_column_statistics_enabled(path, EnabledStatistics::None),
+            (_, DataType::Timestamp(..)) | ("offset", DataType::Int64) if !repeats => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            _ => properties,
+        };
+    }
+    properties.build()
 }
