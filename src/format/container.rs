@@ -128,10 +128,13 @@ pub(super) fn own_schema(columns: &Schema) -> Option<SchemaRef> {
     Some(Kind::of(columns)?.schema_with(columns.field_with_name(RAW).is_ok_and(is_raw)))
 }
 
-/// Whether a batch has exactly the columns of a schema; texts and bytes may be views instead of copies.
+/// Whether a batch has exactly the columns of a schema; texts and bytes may be views instead of copies, and dictionaries plain.
 fn is_of(wanted: &SchemaRef, batch: &RecordBatch) -> bool {
     let is_alike = |(field, column): (&FieldRef, &ArrayRef)| {
-        let copied = copied(column.data_type());
+        let copied = match (field.data_type(), column.data_type()) {
+            (DataType::Dictionary(_, values), plain) if **values == *plain => field.data_type().clone(),
+            (_, other) => copied(other),
+        };
         copied.equals_datatype(field.data_type()) && (field.is_nullable() || column.logical_null_count() == 0)
     };
     let names = |schema: &Schema| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();

@@ -8,6 +8,7 @@ mod alert_pages;
 mod alert_rows;
 mod alert_rules;
 mod alert_topics;
+mod arrow;
 mod backfill;
 mod backfill_input;
 mod backfill_late;
