@@ -21,8 +21,8 @@ mod read;
 
 use crate::counts::Counts;
 use crate::error::Result;
-use crate::expr::Filter;
-use crate::format::{Body, Records, one_line, row};
+use crate::format::one_line;
+use crate::format::{Body, Records, row};
 use crate::frame::Control;
 use crate::kind::Kind;
 use crate::kind::dead::{Fault, Letter};
@@ -30,8 +30,9 @@ use crate::kind::event::{COLUMNS, RAW, has_raw};
 use crate::mapping::{
     self, BATCH_BYTES, BATCH_ROWS, KeepRaw, Mapped, Mapper, PendingRecord, Record, RecordMeta, Stamper,
 };
+use crate::op::computed::RowRules;
 use crate::run::Run;
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use batches::Batches;
 use control_line::ControlLine;
@@ -54,8 +55,8 @@ pub struct Ingest {
     pub mapper: Mapper,
     /// Partitions and stream time.
     pub stamper: Stamper,
-    /// The filter of the rows (`--where`).
-    pub filter: Option<Filter>,
+    /// `--let` and `--where`.
+    pub rules: Option<RowRules>,
     keep_raw: KeepRaw,
     /// Whether the inputs carry raw records, as a field or column; `None` until the first rows decide it.
     brings_raw: Option<bool>,
@@ -92,17 +93,17 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Creates an ingest. Rows that `filter` rejects are left out. Without `kind`, the field names of the first record decide it.
+    /// Creates an ingest. Rows that `rules` reject are left out. Without `kind`, the field names of the first record decide it.
     pub fn new(
         run: Rc<Run>,
         mut options: mapping::Options,
-        filter: Option<Filter>,
+        rules: Option<RowRules>,
         control: bool,
         kind: Option<Kind>,
     ) -> Result<Self> {
         let keep_raw = options.keep_raw;
-        // If the filter makes a dead letter of a row, the letter needs the raw record.
-        if filter.is_some() && keep_raw == KeepRaw::No {
+        // If a rule makes a dead letter of a row, the letter needs the raw record.
+        if rules.is_some() && keep_raw == KeepRaw::No {
             options.keep_raw = KeepRaw::Within;
         }
         let mut stamper = Stamper::default();
@@ -120,7 +121,7 @@ impl Ingest {
             run,
             mapper,
             stamper,
-            filter,
+            rules,
             keep_raw,
             brings_raw: None,
             control,
@@ -504,17 +505,17 @@ impl Ingest {
             self.counts.out += batch.num_rows() as u64;
             self.outbox.send(self.input, Item::Batch(batch));
         }
-        // Letters of rows that the filter rejects are last.
+        // Letters of rows that a rule rejects are last.
         let rows_before = self.counts.out + self.mapper.rows() as u64;
         let (counts, letters, now) = (&mut self.counts, &mut self.letters, self.run.clock.now());
-        let mut rule = self.filter.as_mut().map(|filter| {
-            move |batch: &RecordBatch| -> Result<BooleanArray> {
-                let passed = filter.apply(batch)?;
+        let mut rule = self.rules.as_mut().map(|rules| {
+            move |batch: &RecordBatch| -> Result<(Option<ArrayRef>, BooleanArray)> {
+                let passed = rules.apply(batch)?;
                 counts.dead += passed.wrong.len() as u64;
                 letters.push_wrong(batch, &passed.wrong, rows_before, now)?;
                 let kept = passed.keep.true_count();
                 counts.filtered += (batch.num_rows() - kept - passed.wrong.len()) as u64;
-                Ok(passed.keep)
+                Ok((passed.properties, passed.keep))
             }
         });
         let rule = rule.as_mut().map(|rule| rule as &mut mapping::Rule<'_>);

@@ -25,6 +25,7 @@ mod checks;
 mod code;
 mod columns;
 mod compat;
+mod computed;
 mod containers;
 mod crash;
 mod csv;
