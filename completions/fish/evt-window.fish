@@ -29,6 +29,7 @@ complete -c evt-window -s f -l input-format -d 'Set the input format: frames jso
 complete -c evt-window -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-window -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-window -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-window -l explode -d 'Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans' -r
 complete -c evt-window -l time-year -d 'Use this year for the times of syslog that have none' -r
 complete -c evt-window -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-window -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
@@ -42,7 +43,7 @@ complete -c evt-window -l require -d 'Reject records in which one of these field
 complete -c evt-window -l origin -d 'Use NAME as the origin instead of the name of the input' -r
 complete -c evt-window -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
 complete -c evt-window -l to -d 'Write rows to URI (repeatable); - is standard output' -r
-complete -c evt-window -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table raw [default: by URI]' -r
+complete -c evt-window -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table raw [default: by URI]' -r
 complete -c evt-window -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
 complete -c evt-window -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-window -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r

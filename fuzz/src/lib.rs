@@ -6,6 +6,7 @@
 
 pub mod cuts;
 pub mod decode;
+pub mod elements;
 pub mod envelope;
 pub mod expression;
 pub mod fetch;
@@ -25,10 +26,11 @@ pub mod wire;
 pub type Body = fn(&[u8]);
 
 /// Every target, by the name of its binary and of its directory below `seeds/`.
-pub const ALL: [(&str, Body); 18] = [
+pub const ALL: [(&str, Body); 19] = [
     ("json", json::run),
     ("envelope", envelope::run),
     ("text", text::run),
+    ("elements", elements::run),
     ("frame", frame::run),
     ("avro", decode::avro),
     ("parquet", decode::parquet),

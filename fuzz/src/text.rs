@@ -5,7 +5,7 @@ use evt::format::{ALL, Body, Input, Records, Splitter};
 use evt::json::scan::is_json;
 
 /// Line, raw bytes, JSON text or the fault's message.
-type Seen = (u64, Vec<u8>, Result<String, String>);
+pub(super) type Seen = (u64, Vec<u8>, Result<String, String>);
 
 /// The first byte decides how the rest is cut.
 pub fn run(input: &[u8]) {
@@ -36,7 +36,8 @@ pub fn run(input: &[u8]) {
     }
 }
 
-fn split(
+/// Splits an input in chunks of these lengths.
+pub(super) fn split(
     splitter: &mut dyn Splitter,
     input: &[u8],
     mut length: impl FnMut(usize) -> usize,
@@ -59,6 +60,9 @@ fn split(
                     Body::Text(range) => Ok(records.text[range.clone()].to_owned()),
                     Body::Cut(_) => panic!("text is never cut"),
                     Body::Fault(fault) => Err(fault.message.clone()),
+                    Body::Document { head, fault } => Err(fault
+                        .as_ref()
+                        .map_or_else(|| records.text[head.clone()].to_owned(), |fault| fault.message.clone())),
                 },
             ));
         }

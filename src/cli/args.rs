@@ -3,6 +3,7 @@
 use super::prometheus::Target;
 use crate::checkpoint::CheckpointOptions;
 use crate::error::{Error, Result};
+use crate::format::elements::ElementPath;
 use crate::format::{self, Format, Header, TextOptions, pattern};
 use crate::kind::Kind;
 use crate::kind::span::Span;
@@ -175,6 +176,9 @@ pub struct TextArgs {
     /// Read the first line of CSV as a record; its fields are c1, c2, …
     #[arg(long)]
     pub no_header: bool,
+    /// Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans
+    #[arg(long, value_name = "PATH", value_parser = ElementPath::parse, conflicts_with = "control")]
+    pub explode: Option<ElementPath>,
     /// Use this year for the times of syslog that have none
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=9999))]
     pub time_year: Option<u16>,
@@ -212,6 +216,13 @@ impl TextArgs {
         if self.time_year.is_some() && format.is_none_or(|format| format.name != "syslog") {
             return Err(Error::usage("--time-year requires -f syslog"));
         }
+        let format = match (&self.explode, format) {
+            (Some(_), Some(format)) if !format.is_json => {
+                return Err(Error::usage(format!("--explode requires -f jsonl, found -f {}", format.name)));
+            }
+            (Some(_), None) => Some(&format::jsonl::FORMAT),
+            (_, format) => format,
+        };
         let twice = self.header.iter().enumerate().find(|(at, name)| self.header[..*at].contains(name));
         if let Some((_, name)) = twice {
             return Err(Error::usage(format!("--header: expected different names, found '{name}' twice")));
@@ -222,7 +233,8 @@ impl TextArgs {
             (names, _) => Header::Names(names.to_vec()),
         };
         let Self { encoding, delimiter, time_year: year, .. } = *self;
-        Ok((format, Rc::new(TextOptions { encoding, delimiter, header, pattern, year })))
+        let explode = self.explode.clone();
+        Ok((format, Rc::new(TextOptions { encoding, delimiter, header, pattern, year, explode })))
     }
 }
 
@@ -233,7 +245,7 @@ pub struct OutputArgs {
     /// Write rows to URI (repeatable); - is standard output
     #[arg(long, value_name = "URI", default_value = "-")]
     pub to: Vec<OsString>,
-    /// Set the output format: frames jsonl csv tsv avro parquet table raw [default: by URI]
+    /// Set the output format: frames jsonl csv tsv avro parquet arrow table raw [default: by URI]
     #[arg(short = 'o', long, value_name = "FORMAT")]
     pub output_format: Option<String>,
     /// Replace output files that exist
@@ -350,6 +362,10 @@ impl StageArgs {
     pub fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
         let Self { input, map, .. } = self;
         let (format, text) = input.text.options(input.input_format.as_deref())?;
+        let is_text = |uri: &Uri| matches!(uri, Uri::File(_) | Uri::Standard | Uri::Null);
+        if let Some(other) = input.uris()?.iter().find(|uri| input.text.explode.is_some() && !is_text(uri)) {
+            return Err(Error::usage(format!("{other}: --explode reads files and standard input only")));
+        }
         Ok(SourceOptions {
             mapping,
             format,

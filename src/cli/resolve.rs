@@ -227,7 +227,7 @@ impl Resolved {
     /// output supports them or a filter may reject a row.
     pub fn record_parts(&self, options: &SourceOptions) -> RecordParts {
         let is_topic = |input: &Uri| matches!(input, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
-        let has_filter = options.filter.is_some();
+        let has_filter = options.rules.is_some();
         let makes_letters = self.dlq.is_some() && (options.headers || options.shows_records);
         let keeps_raw = matches!(options.mapping.keep_raw, KeepRaw::Column | KeepRaw::Brought);
         if (makes_letters || keeps_raw) && self.inputs.iter().any(is_topic) {

@@ -1,19 +1,26 @@
-//! Reads Arrow IPC files (Feather version 2 included). Arrow IPC streams are frames: `frame` reads them.
+//! Reads and writes Arrow IPC files (Feather version 2 included). Arrow IPC streams are frames: `frame` reads them.
+//!
+//! A file has one dictionary per column, which all batches share, but the dictionaries of evt grow with the stream. So columns
+//! that are dictionaries in a stream are plain text in a file, and the reader makes dictionaries again. Batches are compressed
+//! with LZ4, like Feather files of other programs.
 
 use super::container::{Batches, own_schema};
-use super::definition::{Format, Input, Limits, Opened};
+use super::definition::{Encoder, Format, Input, Limits, Opened};
 use crate::error::guarded;
 use crate::error::{Error, Result};
 use crate::frame::check_batch;
 use crate::ratio::Ratio;
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use arrow::buffer::{Buffer, MutableBuffer};
-use arrow::datatypes::SchemaRef;
-use arrow_ipc::Block;
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_ipc::convert::fb_to_schema;
 use arrow_ipc::reader::FileDecoder;
+use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
+use arrow_ipc::{Block, CompressionType};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 /// Arrow IPC files.
 pub const FORMAT: Format = Format {
@@ -21,8 +28,14 @@ pub const FORMAT: Format = Format {
     extensions: &["arrow", "feather", "ipc"],
     magic: b"ARROW1",
     input: Input::Container(open),
+    output: Some(|schema, _| Ok(Box::new(Writer::try_new(schema)?))),
     ..Format::BASE
 };
+
+/// Rows of a batch in a file, if they have few bytes: another program reads one batch at a time.
+const BATCH_ROWS: usize = 16_384;
+/// Bytes of the rows that are gathered into a batch.
+const BATCH_BYTES: usize = 16 << 20;
 
 /// The bytes at the end of a file: the footer's length and the magic.
 const TAIL: u64 = 10;
@@ -127,15 +140,72 @@ fn footer(file: &mut File, size: u64) -> Result<Vec<u8>> {
     Ok(footer)
 }
 
+/// Writes a file; its bytes are returned with each batch.
+struct Writer {
+    writer: FileWriter<Vec<u8>>,
+    schema: SchemaRef,
+    /// Rows that are not written yet, with their number and bytes.
+    rows: Vec<RecordBatch>,
+    count: usize,
+    bytes: usize,
+}
+
+impl Writer {
+    fn try_new(schema: &SchemaRef) -> Result<Self> {
+        let fields = schema.fields().iter().map(|field| match field.data_type() {
+            DataType::Dictionary(_, values) => Arc::new(Field::clone(field).with_data_type(DataType::clone(values))),
+            _ => field.clone(),
+        });
+        let schema = Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()));
+        let wrong = |error| Error::usage("these columns cannot be written as an Arrow file").because_library(error);
+        let options =
+            IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(wrong)?;
+        let writer = FileWriter::try_new_with_options(vec![], &schema, options).map_err(wrong)?;
+        Ok(Self { writer, schema, rows: vec![], count: 0, bytes: 0 })
+    }
+
+    /// Writes the gathered rows as one batch.
+    fn write(&mut self) -> Result<()> {
+        (self.count, self.bytes) = (0, 0);
+        let rows = std::mem::take(&mut self.rows);
+        Ok(self.writer.write(&concat_batches(&self.schema, &rows)?)?)
+    }
+}
+
+impl Encoder for Writer {
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        let columns = batch.columns().iter().zip(self.schema.fields()).map(|(column, field)| {
+            if column.data_type() == field.data_type() { Ok(column.clone()) } else { cast(column, field.data_type()) }
+        });
+        let batch = RecordBatch::try_new(self.schema.clone(), columns.collect::<Result<_, _>>()?)?;
+        for column in batch.columns() {
+            self.bytes += column.to_data().get_slice_memory_size()?;
+        }
+        self.count += batch.num_rows();
+        self.rows.push(batch);
+        if self.count >= BATCH_ROWS || self.bytes >= BATCH_BYTES {
+            self.write()?;
+        }
+        out.append(self.writer.get_mut());
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        if self.count > 0 {
+            self.write()?;
+        }
+        self.writer.finish()?;
+        out.append(self.writer.get_mut());
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::format::Rows;
-    use crate::format::test_data::{build, open as open_bytes, rows, texts};
+    use crate::format::test_data::{build, encode, open as open_bytes, rows, texts};
     use crate::kind::Kind;
-    use arrow::array::RecordBatch;
-    use arrow_ipc::CompressionType;
-    use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
     use proptest::strategy::{Strategy, ValueTree};
     use proptest::test_runner::TestRunner;
 
@@ -160,6 +230,42 @@ mod tests {
             let read: Vec<_> = opened.rows.map(|rows| rows.unwrap()).collect();
             assert!(matches!(&read[..], [Rows::Batch(read)] if *read == batch));
         }
+    }
+
+    #[test]
+    fn a_file_that_evt_writes_gives_the_same_rows_of_every_kind() {
+        for kind in Kind::ALL {
+            let texts = rows(kind).new_tree(&mut TestRunner::deterministic()).unwrap().current();
+            let batch = build(kind, &texts);
+            let opened = open_bytes(&FORMAT, &encode(&FORMAT, &[batch.clone(), batch.slice(0, 1)])).unwrap();
+            assert_eq!(opened.schema, Some(kind.schema()));
+            let read = opened.rows.map(|rows| match rows.unwrap() {
+                Rows::Batch(read) => read,
+                Rows::Text(_) => panic!("{}: text", kind.name()),
+            });
+            let read = concat_batches(&kind.schema(), &read.collect::<Vec<_>>()).unwrap();
+            let expected = concat_batches(&kind.schema(), &[batch.clone(), batch.slice(0, 1)]).unwrap();
+            assert_eq!(crate::format::test_data::batch_texts(&read), crate::format::test_data::batch_texts(&expected));
+        }
+    }
+
+    #[test]
+    fn bytes_come_out_with_each_batch_and_batches_are_large() {
+        let batch = events();
+        let mut writer = Writer::try_new(&batch.schema()).unwrap();
+        let (mut out, mut rows) = (vec![], 0);
+        while rows < BATCH_ROWS {
+            writer.encode(&batch, &mut out).unwrap();
+            rows += batch.num_rows();
+        }
+        let before = out.len();
+        writer.finish(&mut out).unwrap();
+        assert!(before > 1000 && out.len() > before && writer.writer.get_ref().is_empty());
+        assert_eq!(
+            Blocks::open(crate::format::test_data::spool(&out), crate::format::test_data::LIMITS).unwrap().count(),
+            1
+        );
+        assert_eq!(texts(&FORMAT, &out).unwrap().len(), rows);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::definition::{Limits, Rows};
 use super::jsonl::{is_proved, rows_to_json};
+use super::properties;
 use super::record::Records;
 use crate::error::{Error, Result, guarded};
 use crate::kind::Kind;
@@ -79,7 +80,8 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Batches<I> {
             let Some(inner) = &mut self.inner else { return Ok(None) };
             let Some(batch) = guarded(|| inner.next())? else { return Ok(None) };
             let batch = batch.map_err(|error| Error::corrupt("rows cannot be read").because_library(error))?;
-            match self.schema.as_ref().is_some_and(|schema| is_of(schema, &batch)) {
+            let own = properties::split(&batch)?.0;
+            match self.schema.as_ref().is_some_and(|schema| is_of(schema, &own)) {
                 true => self.own = Some(batch),
                 false => self.pieces.push(batch),
             }
@@ -91,9 +93,9 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Batches<I> {
         let batch = self.own.take().filter(|batch| batch.num_rows() > 0);
         let (Some(schema), Some(batch)) = (self.schema.clone(), batch) else { return Ok(None) };
         let count = rows_within(&batch, BYTES);
-        let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
-            let rows = column.slice(0, count);
-            if rows.data_type() == field.data_type() { Ok(rows) } else { cast(&rows, field.data_type()) }
+        let (own, of_properties) = properties::split(&batch.slice(0, count))?;
+        let columns = own.columns().iter().zip(schema.fields()).map(|(rows, field)| {
+            if rows.data_type() == field.data_type() { Ok(rows.clone()) } else { cast(rows, field.data_type()) }
         });
         let columns = guarded(|| columns.collect::<Result<Vec<ArrayRef>, _>>())??;
         let rows = RecordBatch::try_new(schema, columns)?;
@@ -103,7 +105,7 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Batches<I> {
         }
         self.pieces.rows += count as u64;
         self.own = Some(batch.slice(count, batch.num_rows() - count));
-        Ok(Some(rows))
+        guarded(|| properties::merge(&rows, &of_properties))?.map(Some)
     }
 }
 
@@ -126,10 +128,13 @@ pub(super) fn own_schema(columns: &Schema) -> Option<SchemaRef> {
     Some(Kind::of(columns)?.schema_with(columns.field_with_name(RAW).is_ok_and(is_raw)))
 }
 
-/// Whether a batch has exactly the columns of a schema; texts and bytes may be views instead of copies.
+/// Whether a batch has exactly the columns of a schema; texts and bytes may be views instead of copies, and dictionaries plain.
 fn is_of(wanted: &SchemaRef, batch: &RecordBatch) -> bool {
     let is_alike = |(field, column): (&FieldRef, &ArrayRef)| {
-        let copied = copied(column.data_type());
+        let copied = match (field.data_type(), column.data_type()) {
+            (DataType::Dictionary(_, values), plain) if **values == *plain => field.data_type().clone(),
+            (_, other) => copied(other),
+        };
         copied.equals_datatype(field.data_type()) && (field.is_nullable() || column.logical_null_count() == 0)
     };
     let names = |schema: &Schema| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
@@ -141,9 +146,11 @@ fn rows_within(batch: &RecordBatch, bytes: usize) -> usize {
     let rows = batch.num_rows().min(ROWS);
     let length = |view: &u128| usize::try_from(*view & u128::from(u32::MAX)).unwrap_or(0);
     let lengths: Vec<&[u128]> = batch.columns().iter().filter_map(|column| views(column)).collect();
+    let properties = batch.schema_ref().fields().iter().filter(|field| properties::is_property(field));
+    let names: usize = properties.map(|field| field.name().len()).sum();
     let mut left = bytes;
     for row in 0..rows {
-        let row_bytes = lengths.iter().map(|views| length(&views[row])).sum();
+        let row_bytes = names + lengths.iter().map(|views| length(&views[row])).sum::<usize>();
         match left.checked_sub(row_bytes) {
             Some(rest) => left = rest,
             None => return row.max(1),

@@ -1,5 +1,6 @@
 //! The interface of a format: how it is read and written.
 
+use super::elements::ElementPath;
 use super::record::{Records, Splitter};
 use crate::error::Result;
 use arrow::array::RecordBatch;
@@ -34,6 +35,8 @@ pub struct EncodeOptions {
     pub color: bool,
     /// Rows are appended to a file that already has its header, or gets it from its writer.
     pub append: bool,
+    /// Whether properties get columns of their own (`?columns=auto` of Parquet).
+    pub property_columns: bool,
 }
 
 /// Bounds on the memory of a container.
@@ -76,6 +79,8 @@ pub struct TextOptions {
     pub year: Option<u16>,
     /// The pattern of `-f regex:PATTERN`.
     pub pattern: Option<Regex>,
+    /// `--explode`: where JSON documents have their records.
+    pub explode: Option<ElementPath>,
 }
 
 /// Where CSV has the names of its fields.

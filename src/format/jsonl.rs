@@ -6,6 +6,7 @@
 
 use super::cell::{Column, Form, binaries, texts};
 use super::definition::{Encoder, Format, Input, Notes};
+use super::elements::Elements;
 use super::record::{Body, Record, Records, Splitter};
 use super::row::kind_of;
 use crate::error::{Error, Result};
@@ -13,19 +14,20 @@ use crate::json::text::{key, write_uuid};
 use crate::json::text::{unescape, write_string};
 use crate::json::walk::string_content;
 use crate::json::{base64, scan};
-use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{RAW, STAMPS};
 use crate::kind::{Kind, claims_json, holds_json, is_id, is_json, is_own};
 use arrow::array::{Array, AsArray, MapArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// JSON lines.
 pub const FORMAT: Format = Format {
     name: "jsonl",
     extensions: &["jsonl", "ndjson", "json"],
-    input: Input::Text(|_| Box::new(Lines::default())),
+    input: Input::Text(|options| match &options.explode {
+        Some(path) => Box::new(Elements::new(path.clone())),
+        None => Box::new(Lines::default()),
+    }),
     output: Some(|_, _| Ok(Box::new(Writer::default()))),
     appendable: true,
     is_json: true,
@@ -37,7 +39,7 @@ pub const FORMAT: Format = Format {
 const PIECE_BYTES: usize = 1 << 20;
 
 /// The message if the input is one JSON array.
-pub const ARRAY_HINT: &str = "expected JSON lines, found a JSON array; convert it with  jq -c '.[]' FILE | evt-ingest";
+pub const ARRAY_HINT: &str = "expected JSON lines, found a JSON array; --explode . reads its elements";
 
 /// Whether input that starts with `bytes` is one JSON array: its first character other than white space is `[`.
 pub fn is_array(bytes: &[u8]) -> bool {
@@ -343,24 +345,6 @@ impl Encoder for Writer {
     fn finish(&mut self, _: &mut Vec<u8>) -> Result<()> {
         Ok(())
     }
-}
-
-/// Returns the text of a record with line breaks as one line. Between JSON's tokens a break equals a space, and a bare
-/// break inside a string is not JSON.
-pub fn one_line(payload: &[u8]) -> Result<Cow<'_, str>, Fault> {
-    let text = simdutf8::basic::from_utf8(payload);
-    let text = text.or_else(|_| std::str::from_utf8(payload)).map_err(|error| not_utf8(&error))?;
-    match memchr::memchr2(b'\n', b'\r', payload) {
-        None => Ok(Cow::Borrowed(text)),
-        Some(_) if scan::is_json(text) => Ok(Cow::Owned(text.replace(['\n', '\r'], " "))),
-        Some(_) => Err(Fault::new(ErrorType::ParseError, scan::diagnose(text))),
-    }
-}
-
-/// Returns the fault of a record whose bytes are not UTF-8.
-#[cold]
-pub fn not_utf8(error: &std::str::Utf8Error) -> Fault {
-    Fault::new(ErrorType::ParseError, format!("byte {}: invalid UTF-8", error.valid_up_to() + 1))
 }
 
 #[cfg(test)]

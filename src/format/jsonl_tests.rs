@@ -26,7 +26,7 @@ fn an_array_is_told_by_its_first_character() {
     assert!(is_array(b" \n [{}]"));
     assert!(!is_array(b"{\"a\":[]}"));
     assert!(!is_array(b""));
-    assert!(ARRAY_HINT.contains("jq -c '.[]' FILE | evt-ingest"));
+    assert!(ARRAY_HINT.contains("--explode . reads"));
 }
 
 #[test]

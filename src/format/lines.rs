@@ -1,7 +1,7 @@
 //! Splits text whose lines a format reads one by one: access logs, logfmt, syslog, lines that match a pattern.
 
-use super::jsonl::{Lines, not_utf8};
-use super::record::{Body, Records, Splitter};
+use super::jsonl::Lines;
+use super::record::{Body, Records, Splitter, not_utf8};
 use crate::error::Result;
 use crate::kind::dead::Fault;
 

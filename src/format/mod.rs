@@ -8,7 +8,9 @@
 //! - `definition.rs`: the interface of a format; `record.rs`: records and splitters.
 //! - `jsonl.rs`, `csv.rs`, `raw.rs`, `table.rs`: text formats; `clf.rs`, `logfmt.rs`, `syslog.rs`, `pattern.rs`: those whose lines
 //!   `lines.rs` splits; `recognise.rs` names the command for inputs that need a flag.
+//! - `elements.rs`: elements of arrays in JSON documents (`--explode`).
 //! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.
+//! - `properties.rs`: columns of a file that are properties of events.
 //! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text.
 //! - `unpack.rs`: gzip and zstd; `decode.rs`: encodings of text.
 //!
@@ -22,12 +24,14 @@ pub mod container;
 pub mod csv;
 mod decode;
 mod definition;
+pub mod elements;
 pub mod frames;
 pub mod jsonl;
 mod lines;
 pub mod logfmt;
 pub mod parquet;
 pub mod pattern;
+pub mod properties;
 pub mod raw;
 pub mod recognise;
 mod record;
@@ -40,7 +44,7 @@ pub use decode::TextDecoder;
 pub use definition::{
     EncodeOptions, Encoder, Format, Header, Input, Limits, Notes, Opened, Output, Rows, Splitting, TextOptions,
 };
-pub use record::{Body, Record, Records, Splitter};
+pub use record::{Body, Record, Records, Splitter, not_utf8, one_line};
 
 use crate::error::{Error, Result};
 use std::path::Path;

@@ -58,12 +58,15 @@ impl Head<'_> {
             || first.starts_with(b"[{")
             || first.starts_with(b"[ {")
         {
-            return Some(format!("a JSON array, not JSON lines; use  {}", self.piped("jq -c '.[]'", "")));
+            return Some("a JSON array, not JSON lines; --explode . reads its elements".to_owned());
         }
         if first == b"{"
             && second.is_some_and(|line| line.starts_with(b" ") || line.starts_with(b"\t") || line.starts_with(b"\""))
         {
-            return Some(format!("JSON over several lines; use  {}", self.piped("jq -c .", "")));
+            return Some(match array_of(text) {
+                Some(name) => format!("JSON over several lines; --explode {name} reads the elements of {name}"),
+                None => format!("JSON over several lines; use  {}", self.piped("jq -c .", "")),
+            });
         }
         if first.starts_with(b"{") || text.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"{")) {
             return None;
@@ -140,6 +143,20 @@ fn has_object_behind_prefix(line: &[u8]) -> bool {
     let start = memchr::memchr(b'{', line).filter(|start| *start > 0);
     let text = start.and_then(|start| std::str::from_utf8(&line[start..]).ok());
     text.is_some_and(|text| is_json(text.trim_end()))
+}
+
+/// Returns the name of the first array in an object over several lines: of a member with the least indentation.
+fn array_of(text: &[u8]) -> Option<&str> {
+    let lines = || text.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+    let indentation = |line: &str| line.len() - line.trim_ascii_start().len();
+    let least = lines().find(|line| line.trim_ascii_start().starts_with('"')).map(indentation)?;
+    let members = lines().filter(|line| indentation(line) == least);
+    let named = members.filter_map(|line| line.trim_ascii().strip_prefix('"')?.split_once('"'));
+    let mut arrays = named.filter(|(_, value)| {
+        value.trim_ascii_start().strip_prefix(':').is_some_and(|value| value.trim_ascii_start().starts_with('['))
+    });
+    let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    arrays.next().map(|(name, _)| name).filter(|name| !name.is_empty() && is_plain(name))
 }
 
 /// Returns bytes without a byte order mark.

@@ -1,7 +1,9 @@
 //! Records, and the splitting of a stream of bytes into records.
 
 use crate::error::Result;
-use crate::kind::dead::Fault;
+use crate::json::scan;
+use crate::kind::dead::{ErrorType, Fault};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Where the JSON text of a record is.
@@ -16,6 +18,13 @@ pub enum Body {
     Cut(Range<usize>),
     /// There is none: the record is not in its format.
     Fault(Fault),
+    /// A document without records (`--explode`).
+    Document {
+        /// Its first bytes, a range of [`Records::text`].
+        head: Range<usize>,
+        /// Why it is a dead letter; without a fault it is filtered.
+        fault: Option<Fault>,
+    },
 }
 
 /// One record found in the input.
@@ -63,4 +72,32 @@ pub trait Splitter {
             None => (input.len(), false),
         }
     }
+
+    /// Returns the number of bytes that [`Splitter::skip`] counts after a record that it has skipped.
+    fn terminator(&self) -> u64 {
+        1
+    }
+
+    /// Whether the input so far ends inside something that is no record, such as a document around records.
+    fn is_open(&self) -> bool {
+        false
+    }
+}
+
+/// Returns the text of a record with line breaks as one line. Between JSON's tokens a break equals a space, and a bare
+/// break inside a string is not JSON.
+pub fn one_line(payload: &[u8]) -> Result<Cow<'_, str>, Fault> {
+    let text = simdutf8::basic::from_utf8(payload);
+    let text = text.or_else(|_| std::str::from_utf8(payload)).map_err(|error| not_utf8(&error))?;
+    match memchr::memchr2(b'\n', b'\r', payload) {
+        None => Ok(Cow::Borrowed(text)),
+        Some(_) if scan::is_json(text) => Ok(Cow::Owned(text.replace(['\n', '\r'], " "))),
+        Some(_) => Err(Fault::new(ErrorType::ParseError, scan::diagnose(text))),
+    }
+}
+
+/// Returns the fault of a record whose bytes are not UTF-8.
+#[cold]
+pub fn not_utf8(error: &std::str::Utf8Error) -> Fault {
+    Fault::new(ErrorType::ParseError, format!("byte {}: invalid UTF-8", error.valid_up_to() + 1))
 }

@@ -90,6 +90,9 @@ pub fn split(splitter: &mut dyn Splitter, input: &[u8], cuts: &[usize]) -> Resul
                 Body::Text(range) => Ok(records.text[range.clone()].to_owned()),
                 Body::Cut(_) => panic!("text is never cut"),
                 Body::Fault(fault) => Err(fault.message.clone()),
+                Body::Document { fault, .. } => {
+                    Err(fault.as_ref().map_or("filtered".to_owned(), |fault| fault.message.clone()))
+                }
             };
             seen.push((record.line, raw, body));
         }

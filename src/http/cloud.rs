@@ -9,7 +9,7 @@
 //! `specversion` must be 1.0 and is not kept. Values keep their text as received. The payload of a record is the event made of
 //! it, or its original bytes if it is invalid.
 
-use crate::format::jsonl::not_utf8;
+use crate::format::not_utf8;
 use crate::json::base64;
 use crate::json::scan::{diagnose, is_json};
 use crate::json::text::{unescape, write_string};

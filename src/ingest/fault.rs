@@ -1,8 +1,11 @@
 //! The faults of records: no event time, too large, and not UTF-8.
 
-use crate::format::jsonl::not_utf8;
+use crate::format::Body;
+use crate::format::not_utf8;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping;
+use crate::run::Run;
+use std::ops::Range;
 
 /// Returns the fault of a record without an event time, before any record had one; it names the flags that select a time.
 #[cold]
@@ -22,6 +25,21 @@ pub(super) fn held_records(held: usize) -> String {
          with the median)",
         mapping::LOOKAHEAD
     )
+}
+
+/// Returns the first bytes of a record that is not mapped, a range of its text, and its fault; without a fault it is filtered.
+#[cold]
+pub(super) fn unmapped(body: &Body, run: &Run) -> (Range<usize>, Option<Fault>) {
+    let first = |range: &Range<usize>| range.start..range.end.min(range.start + run.record_max);
+    match body {
+        Body::Document { head, fault } => (first(head), fault.clone()),
+        Body::Cut(range) | Body::Text(range) => {
+            let bytes = format!("more than {}", run.line_max());
+            (first(range), Some(too_large(&bytes, range.len() as u64, run.record_max)))
+        }
+        Body::Fault(fault) => (0..0, Some(fault.clone())),
+        Body::Raw => (0..0, None),
+    }
 }
 
 /// Returns bytes as text.

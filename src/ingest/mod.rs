@@ -21,8 +21,7 @@ mod read;
 
 use crate::counts::Counts;
 use crate::error::Result;
-use crate::expr::Filter;
-use crate::format::jsonl::one_line;
+use crate::format::one_line;
 use crate::format::{Body, Records, row};
 use crate::frame::Control;
 use crate::kind::Kind;
@@ -31,12 +30,13 @@ use crate::kind::event::{COLUMNS, RAW, has_raw};
 use crate::mapping::{
     self, BATCH_BYTES, BATCH_ROWS, KeepRaw, Mapped, Mapper, PendingRecord, Record, RecordMeta, Stamper,
 };
+use crate::op::computed::RowRules;
 use crate::run::Run;
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use batches::Batches;
 use control_line::ControlLine;
-use fault::{held_records, no_time, too_large, utf8};
+use fault::{held_records, no_time, too_large, unmapped, utf8};
 use first_times::FirstTimes;
 use learn::FirstObject;
 use letters::Letters;
@@ -55,8 +55,8 @@ pub struct Ingest {
     pub mapper: Mapper,
     /// Partitions and stream time.
     pub stamper: Stamper,
-    /// The filter of the rows (`--where`).
-    pub filter: Option<Filter>,
+    /// `--let` and `--where`.
+    pub rules: Option<RowRules>,
     keep_raw: KeepRaw,
     /// Whether the inputs carry raw records, as a field or column; `None` until the first rows decide it.
     brings_raw: Option<bool>,
@@ -93,17 +93,17 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Creates an ingest. Rows that `filter` rejects are left out. Without `kind`, the field names of the first record decide it.
+    /// Creates an ingest. Rows that `rules` reject are left out. Without `kind`, the field names of the first record decide it.
     pub fn new(
         run: Rc<Run>,
         mut options: mapping::Options,
-        filter: Option<Filter>,
+        rules: Option<RowRules>,
         control: bool,
         kind: Option<Kind>,
     ) -> Result<Self> {
         let keep_raw = options.keep_raw;
-        // If the filter makes a dead letter of a row, the letter needs the raw record.
-        if filter.is_some() && keep_raw == KeepRaw::No {
+        // If a rule makes a dead letter of a row, the letter needs the raw record.
+        if rules.is_some() && keep_raw == KeepRaw::No {
             options.keep_raw = KeepRaw::Within;
         }
         let mut stamper = Stamper::default();
@@ -121,7 +121,7 @@ impl Ingest {
             run,
             mapper,
             stamper,
-            filter,
+            rules,
             keep_raw,
             brings_raw: None,
             control,
@@ -252,14 +252,16 @@ impl Ingest {
             let text = match &record.body {
                 Body::Raw => whole.map_or_else(|| utf8(raw), |whole| Ok(&whole[record.raw.clone()])),
                 Body::Text(range) => Ok(&records.text[range.clone()]),
-                Body::Cut(range) => {
-                    let start = &records.text.as_bytes()[range.clone()][..self.run.record_max];
-                    let bytes = format!("more than {}", self.run.line_max());
-                    let fault = too_large(&bytes, range.len() as u64, self.run.record_max);
-                    self.refuse(start, &fault, meta)?;
+                Body::Fault(fault) => Err(fault.clone()),
+                body => {
+                    let (head, fault) = unmapped(body, &self.run);
+                    match fault {
+                        Some(fault) => self.refuse(&records.text.as_bytes()[head], &fault, meta)?,
+                        None if self.read.take(meta.offset) => self.tombstone(),
+                        None => {}
+                    }
                     continue;
                 }
-                Body::Fault(fault) => Err(fault.clone()),
             };
             // A container's record has no raw bytes: a dead letter gets its JSON text.
             let raw = text.as_ref().map_or(raw, |text| if record.raw.is_empty() { text.as_bytes() } else { raw });
@@ -304,11 +306,10 @@ impl Ingest {
 
     /// Adds a record of a kind other than event.
     fn row(&mut self, record: Record<'_>) -> Result<()> {
-        let Some(rows) = &mut self.rows else { return Ok(()) };
-        match rows.push(record.text) {
-            Err(fault) => self.letter(record.raw, &fault, record.meta),
-            Ok(()) if rows.len() >= BATCH_ROWS || rows.bytes() >= BATCH_BYTES => self.flush(),
-            Ok(()) => Ok(()),
+        match self.rows.as_mut().map(|rows| (rows.push(record.text), rows.len(), rows.bytes())) {
+            Some((Err(fault), ..)) => self.letter(record.raw, &fault, record.meta),
+            Some((_, rows, bytes)) if rows >= BATCH_ROWS || bytes >= BATCH_BYTES => self.flush(),
+            _ => Ok(()),
         }
     }
 
@@ -422,8 +423,7 @@ impl Ingest {
     /// Maps a record whose `payload` is one JSON object.
     pub fn message(&mut self, payload: &[u8], meta: RecordMeta<'_>) -> Result<()> {
         let text = one_line(payload);
-        let text = text.as_ref().map(AsRef::as_ref).map_err(Clone::clone);
-        self.record(payload, text, meta)
+        self.record(payload, text.as_ref().map(AsRef::as_ref).map_err(Clone::clone), meta)
     }
 
     /// Maps a record with the JSON text that its input made of it.
@@ -453,7 +453,7 @@ impl Ingest {
         *self.kind.get_or_insert(kind) == kind
     }
 
-    /// Counts a tombstone, a record without a payload that deletes its key, as filtered.
+    /// Counts a tombstone (a record without a payload that deletes its key) or an empty document as filtered.
     pub fn tombstone(&mut self) {
         self.counts.taken += 1;
         self.counts.filtered += 1;
@@ -481,11 +481,11 @@ impl Ingest {
         let rows = rows + self.rows.as_ref().map_or(0, |rows| rows.len() as u64);
         let letter = Letter { payload, key, headers, arrived_at, fault, origin, partition, offset };
         self.letters.push(rows, &letter, self.run.clock.now())?;
-        if !self.letters.is_full() || self.first_times.is_looking() {
-            return Ok(());
+        if self.letters.is_full() && !self.first_times.is_looking() {
+            self.read.set_ahead();
+            return self.send_letters();
         }
-        self.read.set_ahead();
-        self.send_letters()
+        Ok(())
     }
 
     /// Queues the letters and the rows of the incomplete batch, the letters first.
@@ -505,17 +505,17 @@ impl Ingest {
             self.counts.out += batch.num_rows() as u64;
             self.outbox.send(self.input, Item::Batch(batch));
         }
-        // Letters of rows that the filter rejects are last.
+        // Letters of rows that a rule rejects are last.
         let rows_before = self.counts.out + self.mapper.rows() as u64;
         let (counts, letters, now) = (&mut self.counts, &mut self.letters, self.run.clock.now());
-        let mut rule = self.filter.as_mut().map(|filter| {
-            move |batch: &RecordBatch| -> Result<BooleanArray> {
-                let passed = filter.apply(batch)?;
+        let mut rule = self.rules.as_mut().map(|rules| {
+            move |batch: &RecordBatch| -> Result<(Option<ArrayRef>, BooleanArray)> {
+                let passed = rules.apply(batch)?;
                 counts.dead += passed.wrong.len() as u64;
                 letters.push_wrong(batch, &passed.wrong, rows_before, now)?;
                 let kept = passed.keep.true_count();
                 counts.filtered += (batch.num_rows() - kept - passed.wrong.len()) as u64;
-                Ok(passed.keep)
+                Ok((passed.properties, passed.keep))
             }
         });
         let rule = rule.as_mut().map(|rule| rule as &mut mapping::Rule<'_>);

@@ -114,9 +114,10 @@ impl TextInput {
         let rest = &self.chunk.buffer[self.start..self.end];
         // JSON tells its end; a line of another format may go on.
         let is_whole = || self.rules.json && std::str::from_utf8(rest).is_ok_and(is_json);
-        if self.rules.leaves_open_line && !rest.is_empty() && !is_whole() {
-            let message =
-                format!("{}: the last line has no line break; it is left for the next run", self.bytes.name());
+        let is_open = self.splitter.is_open();
+        if self.rules.leaves_open_line && (is_open || !rest.is_empty() && !is_whole()) {
+            let why = if is_open { "the last document is not complete" } else { "the last line has no line break" };
+            let message = format!("{}: {why}; it is left for the next run", self.bytes.name());
             ingest.run().console.warn(message);
             return Ok(());
         }
@@ -218,7 +219,7 @@ impl TextInput {
             self.oversized = Some(oversized);
             return Ok(false);
         }
-        let length = oversized.length - u64::from(found);
+        let length = oversized.length - if found { self.splitter.terminator() } else { 0 };
         self.line = oversized.line;
         let meta = RecordMeta::of_file(self.bytes.name(), self.partition).at(self.lines());
         ingest.refuse_oversized(&oversized.payload, length, meta)?;

@@ -160,7 +160,7 @@ impl UnopenedInput {
             }
             (Decoder::Text(_), None) => {
                 let reading = self.reading(&bytes, format, ingest);
-                let input = TextInput::new(bytes, reading.splitter(), format.is_json, reading.partition);
+                let input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
                 Ok(Box::new(if self.options.leaves_open_line { input.leaving_open_line() } else { input }))
             }
             (Decoder::Frames, _) => Ok(Box::new(FrameInput::new(

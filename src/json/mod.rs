@@ -10,6 +10,7 @@
 
 pub mod base64;
 pub mod guide;
+pub mod member;
 pub mod number;
 pub mod scan;
 pub mod text;

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::kind::dead::Fault;
 use crate::kind::event::column;
 use crate::time::Parser;
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::buffer::Buffer;
 
 /// The result of mapping a record.
@@ -31,7 +31,7 @@ pub enum Mapped {
 }
 
 /// Selects the rows of a batch that stay.
-pub type Rule<'a> = dyn FnMut(&RecordBatch) -> Result<BooleanArray> + 'a;
+pub type Rule<'a> = dyn FnMut(&RecordBatch) -> Result<(Option<ArrayRef>, BooleanArray)> + 'a;
 
 /// Maps records onto rows.
 pub struct Mapper {
@@ -160,12 +160,13 @@ impl Mapper {
         self.out.lookahead.as_mut()
     }
 
-    /// Takes the rows so far as a stamped batch; `None` if there are no rows. `rule` first selects the rows that stay,
-    /// so that only rows that leave as events advance stream time.
+    /// Takes the rows so far as a stamped batch; `None` if there are no rows. `rule` first returns their
+    /// properties, if it changes them, and the rows that stay, so that only rows that leave as events advance stream time.
     pub fn batch(&mut self, stamper: &mut Stamper, rule: Option<&mut Rule<'_>>) -> Result<Option<RecordBatch>> {
         let mut rows = self.out.builder.finish()?;
         if let (Some(rule), false) = (rule, rows.is_empty()) {
-            rows.filter(&rule(&rows.preview(stamper)?)?)?;
+            let (properties, keep) = rule(&rows.preview(stamper)?)?;
+            rows.filter(properties, &keep)?;
         }
         if rows.is_empty() { Ok(None) } else { rows.stamp(stamper).map(Some) }
     }

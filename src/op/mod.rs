@@ -10,6 +10,7 @@
 //! - `snapshot.rs`: the encoding of saved state.
 
 pub mod aggregate;
+pub mod computed;
 pub mod dedup;
 pub mod late_rows;
 pub mod record;

@@ -20,6 +20,7 @@ use crate::kind::event::has_raw;
 use crate::kind::record_parts::OutputParts;
 use crate::kind::{Kind, dead};
 use crate::metrics::{self, Metrics, Up};
+use crate::parse::query;
 use crate::run::Run;
 use crate::run::io::Io;
 use crate::store::remote::FOREVER;
@@ -78,11 +79,12 @@ impl OutputPlan {
     /// Errors: exit status 2 if it is not an output, or a file that must not be replaced.
     pub fn try_new(text: impl AsRef<OsStr>, spec: &OutputSpec, run: &Run) -> Result<Self> {
         let uri = Uri::parse(text)?.of_database();
+        let (uri, spec) = with_file_options(uri, spec.clone())?;
         let name = uri.to_string();
         let mut first = None;
         let place = match uri {
             Uri::Null => Destination::Null,
-            Uri::Standard => Destination::Standard(standard_format(spec, run)?),
+            Uri::Standard => Destination::Standard(standard_format(&spec, run)?),
             Uri::File(path) => {
                 let format = written(spec.file_format(&path, &name)?)?;
                 let path = identity::target(&path);
@@ -105,7 +107,7 @@ impl OutputPlan {
                 Destination::Store(store, location)
             }
         };
-        Ok(Self { name, place, spec: spec.clone(), first, epochs: None })
+        Ok(Self { name, place, spec, first, epochs: None })
     }
 
     /// Checks with the brokers or the store's server that rows can be written now. Retries if the server is
@@ -312,6 +314,25 @@ impl OutputPlan {
         }
         Ok(Output::new(name, sink, parts, run))
     }
+}
+
+/// Takes the options from the name of a Parquet file, `NAME.parquet?columns=auto`. Errors: exit status 2 for another option.
+fn with_file_options(uri: Uri, mut spec: OutputSpec) -> Result<(Uri, OutputSpec)> {
+    let Uri::File(path) = &uri else { return Ok((uri, spec)) };
+    let Some((file, _)) = path.to_str().and_then(|path| path.split_once('?')) else { return Ok((uri, spec)) };
+    let format = spec.format.or_else(|| format::by_extension(file));
+    if format.is_none_or(|format| format.name != format::parquet::FORMAT.name) {
+        return Ok((uri, spec));
+    }
+    let (file, options) = query::split(path.to_str().unwrap_or_default());
+    for (name, value) in options {
+        match name.as_str() {
+            "columns" => format::parquet::parse_columns(&value)?,
+            _ => return Err(Error::usage(format!("{file}: unknown option '{name}'; expected columns"))),
+        }
+        spec.encode.property_columns = true;
+    }
+    Ok((Uri::File(file.into()), spec))
 }
 
 /// Returns the options with which a run opens a store.

@@ -91,7 +91,7 @@ fn redirected_format(
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     match extension.as_str() {
         "jsonl" | "csv" | "tsv" | "arrows" => return Ok(format::by_extension(&name)),
-        "parquet" | "db" | "sqlite" | "gz" | "zst" => {
+        "parquet" | "arrow" | "feather" | "ipc" | "db" | "sqlite" | "gz" | "zst" => {
             return Err(Error::usage(format!("stdout is the file {name}; use --to {name} instead of > {name}")));
         }
         _ if format::by_extension(&name).is_some_and(Format::is_frames) => return Ok(None),

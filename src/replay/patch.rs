@@ -1,14 +1,14 @@
 //! `--patch`: assignments to the fields of JSON records.
 
 use crate::error::Result;
-use crate::expr::ValueKind;
-use crate::expr::{Expr, LeafBatch, Leaves, Node, PathKey, Want, parse_assignments, value_at};
-use crate::json::text::{unescape, write_string};
+use crate::expr::{Expr, LeafBatch, Leaves, Node, PathKey, Want, parse_assignments};
+use crate::json::member::with_member;
+use crate::json::text::unescape;
 use crate::json::walk::{last_member, members};
 use crate::kind::event::COLUMNS;
-use crate::time::write_instant;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
+use crate::op::computed::{copied, value_to_json};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -94,31 +94,7 @@ impl Patch {
 
 /// Returns the value of an assignment as JSON, or why JSON has no such value.
 fn json_of(one: &FieldAssignment, values: &ArrayRef, row: usize) -> Result<Option<String>, String> {
-    let mut out = String::new();
-    if values.is_null(row) {
-        return Ok(None);
-    }
-    match one.value.kind() {
-        ValueKind::Number => {
-            let number = values.as_primitive::<Float64Type>().value(row);
-            if !number.is_finite() {
-                return Err(format!(
-                    "--patch: {}: expected a number that JSON can hold, found {number}",
-                    one.path.join(".")
-                ));
-            }
-            // Without an exponent or a fraction where there is none, so that it is an integer where one is expected.
-            let _ = write!(out, "{number}");
-        }
-        ValueKind::Text => write_string(&mut out, values.as_string::<i32>().value(row)),
-        ValueKind::Bool => out.push_str(if values.as_boolean().value(row) { "true" } else { "false" }),
-        ValueKind::Time => {
-            let mut instant = String::new();
-            write_instant(&mut instant, values.as_primitive::<Int64Type>().value(row));
-            write_string(&mut out, &instant);
-        }
-    }
-    Ok(Some(out))
+    value_to_json(one.value.kind(), values, row).map_err(|why| format!("--patch: {}: {why}", one.path.join(".")))
 }
 
 /// Returns a record as expressions read it: its fields, and those of its object `properties`.
@@ -152,15 +128,6 @@ fn strip_properties(path: &[String]) -> &[String] {
     }
 }
 
-/// Returns the value at a path of a record, unless it is null.
-fn copied<'a>(record: &'a str, path: &[PathKey]) -> Option<&'a str> {
-    let path = match path {
-        [first, rest @ ..] if first.is_member(PROPERTIES) && !rest.is_empty() => rest,
-        path => path,
-    };
-    path.iter().try_fold(record, value_at).filter(|value| *value != "null")
-}
-
 /// Returns the path at which a field is assigned: where the record has it, else among the properties if the record has such
 /// an object and the field is not a column.
 fn place(record: &str, path: &[String]) -> Vec<String> {
@@ -174,39 +141,6 @@ fn place(record: &str, path: &[String]) -> Vec<String> {
         Some(_) if last_member(record, first).is_some() || COLUMNS.contains(&first.as_str()) => path.to_vec(),
         Some(_) => [&[PROPERTIES.to_owned()], path].concat(),
     }
-}
-
-/// Returns an object with the member at `path` replaced, added at its end, or removed if `value` is `None`.
-fn with_member(object: &str, path: &[String], value: Option<&str>) -> String {
-    let Some((first, rest)) = path.split_first() else { return object.to_owned() };
-    let old = last_member(object, first);
-    let inner = old.filter(|old| old.starts_with('{')).unwrap_or("{}");
-    let new = match (rest, value) {
-        ([], value) => value.map(str::to_owned),
-        (_, None) if old.is_none_or(|old| !old.starts_with('{')) => old.map(str::to_owned),
-        (rest, value) => Some(with_member(inner, rest, value)),
-    };
-    let mut out = String::with_capacity(object.len() + value.map_or(0, str::len));
-    let mut add = |key: &str, value: &str| {
-        out.push(if out.is_empty() { '{' } else { ',' });
-        let _ = write!(out, "{key}:{value}");
-    };
-    let mut new = new;
-    members(object, |key, value| {
-        let quoted = format!("\"{key}\"");
-        if unescape(key) != *first {
-            add(&quoted, value);
-        } else if let Some(new) = new.take() {
-            add(&quoted, &new);
-        }
-        true
-    });
-    if let Some(new) = new {
-        let mut key = String::new();
-        write_string(&mut key, first);
-        add(&key, &new);
-    }
-    if out.is_empty() { "{}".to_owned() } else { out + "}" }
 }
 
 #[cfg(test)]

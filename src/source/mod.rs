@@ -9,7 +9,6 @@
 
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::expr::Filter;
 use crate::frame::{Control, End, How, WATERMARK_KEY};
 use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
 use crate::input::follow::watch::POLL_INTERVAL;
@@ -19,6 +18,7 @@ use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::shadow::Shadows;
 use crate::mapping;
+use crate::op::computed::RowRules;
 use crate::op::window::watermark::ContinuedInput;
 use crate::run::Run;
 use crate::spool::SpoolReader;
@@ -101,13 +101,13 @@ impl Source {
         }
         // evt-ingest makes events of all records, without regard to their field names.
         let kind = options.kind.or((options.raw_only || mapping.plain).then_some(Kind::Event));
-        let shadows = Shadows::new(options.filter.as_ref().map_or(0, Filter::columns));
+        let shadows = Shadows::new(options.rules.as_ref().map_or(0, RowRules::columns));
         let mut positions = options.positions.take();
         let inputs = &match &mut positions {
             Some(positions) => positions.continued(inputs)?,
             None => inputs.to_vec(),
         };
-        let mut ingest = Ingest::new(run.clone(), mapping, options.filter.take(), options.control, kind)?;
+        let mut ingest = Ingest::new(run.clone(), mapping, options.rules.take(), options.control, kind)?;
         let is_continued = positions.as_ref().is_some_and(|positions| positions.begin_run(&mut ingest));
         if options.follow {
             ingest.first_times.release();
@@ -259,9 +259,9 @@ impl Source {
         self.ingest.mapper.defaults()
     }
 
-    /// Returns the names in the filter of the source that had no value in any row.
+    /// Returns the names in the rules of the source that had no value in any row.
     pub fn always_null(&self) -> Vec<String> {
-        self.ingest.filter.as_ref().map_or(vec![], Filter::always_null)
+        self.ingest.rules.as_ref().map_or(vec![], RowRules::always_null)
     }
 
     /// Sets the columns that expressions name, as bits: a property with such a name causes a warning.

@@ -1,7 +1,6 @@
 //! The settings of a source: flags of the user, and what the tool sets.
 
 use super::positions::Positions;
-use crate::expr::Filter;
 use crate::format::{Format, TextOptions};
 use crate::http;
 use crate::input::Input;
@@ -10,6 +9,7 @@ use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::mapping::{self, Projection};
+use crate::op::computed::RowRules;
 use crate::spool::ack::{AckFlags, AckPolicy};
 use crate::store::ReadRequest;
 use crate::uri::Uri;
@@ -41,8 +41,8 @@ pub struct SourceOptions {
     pub follow: bool,
     /// Whether all inputs are raw (evt-ingest). A signal then stops reading at once, even from a pipe.
     pub raw_only: bool,
-    /// The filter of rows before they are stamped (`--where` of evt-ingest).
-    pub filter: Option<Filter>,
+    /// What is done to rows before they are stamped (`--let` and `--where` of evt-ingest).
+    pub rules: Option<RowRules>,
     /// The positions of the inputs that earlier runs of a checkpoint have read; `None` without a checkpoint.
     pub positions: Option<Positions>,
     /// Whether the stage may join the checkpoint of the pipe that it reads.

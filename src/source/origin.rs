@@ -79,7 +79,7 @@ fn is_raw_text(bytes: &mut Bytes, mut splitter: Box<dyn Splitter>, options: &Sou
     let text = records.rows.first().and_then(|record| match &record.body {
         Body::Raw => std::str::from_utf8(&head[record.raw.clone()]).ok(),
         Body::Text(range) => Some(&records.text[range.clone()]),
-        Body::Cut(_) | Body::Fault(_) => None,
+        Body::Cut(_) | Body::Fault(_) | Body::Document { .. } => None,
     });
     let Some(text) = text.filter(|text| is_json(text)) else { return Ok(true) };
     let names = row::names_of(text);

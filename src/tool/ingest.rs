@@ -8,9 +8,9 @@ use crate::cli::open::{open, pass};
 use crate::cli::resolve::StageSpec;
 use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
-use crate::expr::Filter;
 use crate::kind::Kind;
 use crate::mapping::{KeepRaw, Provenance};
+use crate::op::computed::RowRules;
 use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::Stage;
@@ -25,6 +25,9 @@ pub struct Args {
     /// Keep only events for which EXPR is true
     #[arg(long = "where", value_name = "EXPR", help_heading = "Input")]
     filter: Option<String>,
+    /// Compute property NAME of each event; later ones and --where may read it (repeatable)
+    #[arg(long = "let", value_name = "NAME=EXPR", help_heading = "Output")]
+    fields: Vec<String>,
     /// Keep reading as files grow, through rotation and truncation
     #[arg(long, help_heading = "Input")]
     follow: bool,
@@ -119,7 +122,7 @@ impl Args {
     fn source(&self, run: &Run) -> Result<SourceOptions> {
         let mut mapping = self.stage.map.options(Provenance::Overwrite)?;
         mapping.keep_raw = if self.keep_raw { KeepRaw::Column } else { KeepRaw::No };
-        let filter = self.filter.as_deref().map(|text| Filter::new(text, &Kind::Event.schema())).transpose()?;
+        let rules = RowRules::try_new(&self.fields, self.filter.as_deref(), &Kind::Event.schema())?;
         let ack_flags = self.ack.flags();
         let listener = self.listener()?;
         if listener.is_some() {
@@ -130,7 +133,7 @@ impl Args {
             None => self.http.check_unused().map(|()| None)?,
         };
         let source = self.stage.source(mapping)?;
-        Ok(SourceOptions { follow: self.follow, raw_only: true, filter, headers: true, ack_flags, http, ..source })
+        Ok(SourceOptions { follow: self.follow, raw_only: true, rules, headers: true, ack_flags, http, ..source })
     }
 
     /// Returns the address it listens at, if an HTTP server is its input.

@@ -16,6 +16,7 @@ use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::span::Span;
 use crate::mapping::{Provenance, TimeFrom};
+use crate::op::computed::ComputedFields;
 use crate::output::OutputPlan;
 use crate::run::Run;
 use crate::run::standard::print;
@@ -28,7 +29,7 @@ use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
 use crate::view::describe::Describe;
 use crate::view::excerpt::Excerpt;
-use crate::view::selection::{self, Selection, Unsaid};
+use crate::view::selection::{self, Name, Selection, Unsaid};
 use crate::view::{control_text, describe_text};
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::and;
@@ -88,6 +89,9 @@ struct ShowArgs {
     /// Show these columns and property paths, in this order: event_time,country,repo.name
     #[arg(long, value_name = "NAMES", conflicts_with_all = ["describe", "summary"])]
     columns: Option<String>,
+    /// Compute column NAME of each row, for --where, --columns and later ones (repeatable)
+    #[arg(long = "let", value_name = "NAME=EXPR", conflicts_with = "summary")]
+    fields: Vec<String>,
     /// Show counts, rates, time range, disorder, nulls and frequent values instead of rows
     #[arg(long, conflicts_with = "summary")]
     describe: bool,
@@ -188,11 +192,13 @@ impl Args {
         let formats: Vec<&Format> = outputs.iter().filter_map(OutputPlan::format).collect();
         let (schema, kind) = (source.schema(), source.kind());
         let untimed = kind == Kind::Event && first.is_some_and(|first| !selection::has_time(first));
+        let fields = ComputedFields::of_columns(&self.show.fields, &schema)?;
+        let schema = fields.schema();
         let filter = self.choice.filter.as_deref().map(|text| Filter::new(text, &schema)).transpose()?;
-        if let (Some(filter), Kind::Event | Kind::Late) = (&filter, kind) {
-            source.set_named(filter.columns());
+        if matches!(kind, Kind::Event | Kind::Late) {
+            source.set_named(fields.columns() | filter.as_ref().map_or(0, Filter::columns));
         }
-        let show = self.show(first, untimed, source)?;
+        let show = self.show(first, untimed, source, &fields)?;
         let schema = match &show {
             Show::Rows(None) => schema,
             Show::Rows(Some(selection)) => selection.schema(),
@@ -206,6 +212,7 @@ impl Args {
         let chosen = Chosen {
             kind,
             span,
+            fields,
             filter,
             writes_letters: kind == Kind::Dead && formats.iter().any(|format| format.is_raw),
             excerpt: Excerpt::new(self.choice.head, self.choice.tail),
@@ -285,8 +292,14 @@ impl Args {
     }
 
     /// Decides what is shown of the rows; `first` has the first rows.
-    fn show(&self, first: Option<&RecordBatch>, untimed: bool, source: &Source) -> Result<Show> {
-        let (kind, schema, show) = (source.kind(), source.schema(), &self.show);
+    fn show(
+        &self,
+        first: Option<&RecordBatch>,
+        untimed: bool,
+        source: &Source,
+        fields: &ComputedFields,
+    ) -> Result<Show> {
+        let (kind, schema, show) = (source.kind(), fields.schema(), &self.show);
         // Output to a terminal, without a format.
         let output = &self.stage.output;
         let screen = output.to == ["-"] && output.output_format.is_none() && std::io::stdout().is_terminal();
@@ -305,10 +318,17 @@ impl Args {
         if let Some(names) = &show.columns {
             return Ok(Show::Rows(Some(Selection::try_new(&selection::parse_names(names)?, &schema)?)));
         }
-        let Some(first) = first.filter(|_| screen) else { return Ok(Show::Rows(None)) };
-        let used = source.defaults();
-        let unsaid = Unsaid { source: used.source, event_type: used.event_type };
-        let names = selection::default_names(kind, first, unsaid);
+        let names = match first.filter(|_| screen) {
+            None if show.fields.is_empty() => return Ok(Show::Rows(None)),
+            None => schema.fields().iter().map(|field| Name::column(field.name())).collect(),
+            Some(first) => {
+                let used = source.defaults();
+                let unsaid = Unsaid { source: used.source, event_type: used.event_type };
+                let mut names = selection::default_names(kind, first, unsaid);
+                names.extend(fields.names().map(Name::column));
+                names
+            }
+        };
         Ok(Show::Rows(Some(Selection::try_new(&names, &schema)?)))
     }
 }
@@ -329,6 +349,7 @@ enum Show {
 struct Chosen {
     kind: Kind,
     span: Span,
+    fields: ComputedFields,
     filter: Option<Filter>,
     /// Whether payloads of dead letters are written as lines.
     writes_letters: bool,
@@ -347,15 +368,24 @@ struct Choice {
 
 impl Chosen {
     fn take(&mut self, batch: &RecordBatch) -> Result<Choice> {
+        let (batch, mut wrong) = self.fields.add_columns(batch)?;
+        let batch = &batch;
         let all = || BooleanArray::from(vec![true; batch.num_rows()]);
         let inside = self.span.keep(self.kind, batch).unwrap_or_else(all);
-        let (mut keep, mut faulty) = (inside.clone(), vec![]);
+        let mut keep = inside.clone();
         if let Some(filter) = &mut self.filter {
             let passed = filter.apply(batch)?;
             keep = and(&keep, &passed.keep)?;
-            let rejected = |(row, why)| Rejected { row, fault: Fault::new(ErrorType::EnvelopeError, why) };
-            faulty = passed.wrong.into_iter().map(rejected).collect();
+            for (row, why) in passed.wrong {
+                wrong.entry(row).or_insert(why);
+            }
         }
+        if !wrong.is_empty() {
+            let is_right = (0..batch.num_rows()).map(|row| !wrong.contains_key(&row)).collect::<Vec<_>>();
+            keep = and(&keep, &is_right.into())?;
+        }
+        let rejected = |(row, why)| Rejected { row, fault: Fault::new(ErrorType::EnvelopeError, why) };
+        let mut faulty = Vec::from_iter(wrong.into_iter().map(rejected));
         if self.writes_letters {
             let mut fits = vec![true; batch.num_rows()];
             for rejected in raw::unfit(batch).into_iter().filter(|rejected| keep.value(rejected.row)) {
@@ -433,7 +463,8 @@ impl Operator for View {
             let line = "the first rows have no time; their event_time is the clock of this run (set --time FIELD)";
             out.note(Message::Info(line.to_owned()));
         }
-        for name in self.chosen.filter.as_ref().map_or(vec![], Filter::always_null) {
+        let filtered = self.chosen.filter.as_ref().map_or(vec![], Filter::always_null);
+        for name in self.chosen.fields.always_null().into_iter().chain(filtered) {
             out.note(Message::Warning(always_null(&name)));
         }
         let before = self.shown;

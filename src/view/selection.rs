@@ -25,7 +25,7 @@ pub struct Name {
 
 impl Name {
     /// Returns the name of a column.
-    fn column(name: impl Into<String>) -> Self {
+    pub fn column(name: impl Into<String>) -> Self {
         let name = name.into();
         Self { label: name.clone(), parts: vec![name] }
     }

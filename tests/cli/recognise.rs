@@ -24,12 +24,10 @@ fn archives_and_json_over_several_lines_name_the_program_that_unpacks_them() {
     let dir = Dir::new("archives");
     dir.write("in.jsonl", ROW);
     dir.write("in.csv", "t,n\n2026-01-01,1\n");
-    dir.write("array.json", "[{\"t\":\"2026-01-01\",\"n\":1},\n {\"t\":\"2026-01-01\",\"n\":1}]\n");
     dir.write("compose.log", "web-1  | {\"t\":\"2026-01-01\",\"n\":1}\nweb-2  | {\"t\":\"2026-01-01\",\"n\":{}}\n");
     dir.write("pretty.json", "{\n  \"t\": \"2026-01-01\",\n  \"n\": 1\n}\n");
-    dir.write("a b.json", "[\n{\"t\":\"2026-01-01\",\"n\":1}\n]\n");
+    dir.write("a b.json", "{\n  \"t\": \"2026-01-01\",\n  \"n\": {\"of\": [1]}\n}\n");
     for (program, make, name) in [
-        ("jq", "true", "array.json"),
         ("sed", "true", "compose.log"),
         ("jq", "true", "pretty.json"),
         ("jq", "true", "'a b.json'"),
@@ -50,6 +48,23 @@ fn archives_and_json_over_several_lines_name_the_program_that_unpacks_them() {
         let piped = command(&dir, &format!("cat {name} | evt-view --time t"));
         assert!(piped.contains("| evt-view"), "{piped}");
     }
+}
+
+#[test]
+fn arrays_name_the_flag_that_reads_their_elements() {
+    let dir = Dir::new("arrays");
+    dir.write("array.json", "[{\"t\":\"2026-01-01\",\"n\":1},\n {\"t\":\"2026-01-01\",\"n\":1}]\n");
+    dir.write("lines.json", "[\n{\"t\":\"2026-01-01\",\"n\":1}\n]\n");
+    dir.write("trail.json", "{\n \"v\": 1,\n \"Records\": [\n  {\"t\":\"2026-01-01\",\"n\":[2]}\n ]\n}\n");
+    for (input, flag) in
+        [("array.json", "--explode ."), ("lines.json", "--explode ."), ("trail.json", "--explode Records")]
+    {
+        let run = dir.shell(&format!("evt-ingest {input} --time t --to out.jsonl")).ends_with(2);
+        assert!(run.stderr().contains(&format!("; {flag} reads")) && !dir.path("out.jsonl").exists(), "{run}");
+        dir.shell(&format!("evt-ingest {input} {flag} --time t -q --strict -o jsonl | grep -q '\"n\":'")).succeeds();
+    }
+    let run = dir.shell("evt-ingest array.json -f jsonl --time t").ends_with(65);
+    assert!(run.stderr().contains("found a JSON array; --explode . reads its elements"), "{run}");
 }
 
 #[test]

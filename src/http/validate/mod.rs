@@ -6,7 +6,7 @@
 pub mod split;
 
 use crate::error::{Error, Result};
-use crate::format::jsonl::one_line;
+use crate::format::one_line;
 use crate::json::text::write_string;
 use crate::kafka::produce::limit::RowLimit;
 use crate::kind::dead::{ErrorType, Fault, Rejected};

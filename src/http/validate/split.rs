@@ -1,6 +1,6 @@
 //! Splits a body into its records, each with its bytes as received.
 
-use crate::format::jsonl::not_utf8;
+use crate::format::not_utf8;
 use crate::json::scan::{at, diagnose, is_json, skip_space, value_end};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::spool::request::Record;

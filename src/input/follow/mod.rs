@@ -46,6 +46,11 @@ pub struct TextReading {
 }
 
 impl TextReading {
+    /// Whether each line is a record with JSON.
+    pub fn is_json_lines(&self) -> bool {
+        self.format.is_json && self.options.explode.is_none()
+    }
+
     /// Makes the splitter that finds the records of one file.
     pub fn splitter(&self) -> Box<dyn Splitter> {
         match &self.format.input {
@@ -110,8 +115,8 @@ impl FollowedInput {
     }
 
     fn push(&mut self, id: FileId, bytes: Bytes) {
-        let TextReading { format, partition, .. } = self.reading;
-        self.files.push(TextInput::new(bytes, self.reading.splitter(), format.is_json, partition));
+        let partition = self.reading.partition;
+        self.files.push(TextInput::new(bytes, self.reading.splitter(), self.reading.is_json_lines(), partition));
         self.turns.push(id);
     }
 

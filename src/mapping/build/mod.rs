@@ -323,8 +323,11 @@ impl Unstamped {
         self.batch(stamper)
     }
 
-    /// Keeps the rows for which `keep` is true.
-    pub(super) fn filter(&mut self, keep: &BooleanArray) -> Result<()> {
+    /// Keeps the rows for which `keep` is true, with these properties.
+    pub(super) fn filter(&mut self, properties: Option<ArrayRef>, keep: &BooleanArray) -> Result<()> {
+        if let Some(properties) = properties {
+            self.columns[column::PROPERTIES] = properties;
+        }
         for column in self.columns.iter_mut().chain(&mut self.extra) {
             *column = filter(column, keep)?;
         }

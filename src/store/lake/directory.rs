@@ -29,7 +29,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// The scheme of its URIs.
 pub const SCHEME: &str = "parquet";
 /// The options of its URIs.
-pub const OPTIONS: [&str; 4] = ["mode", "roll", "shrink", "table"];
+pub const OPTIONS: [&str; 5] = ["columns", "mode", "roll", "shrink", "table"];
 
 /// Returns the directory in a URI. Errors: exit status 2 for an unknown option.
 pub fn root(location: &Location) -> Result<PathBuf> {

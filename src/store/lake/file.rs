@@ -9,6 +9,8 @@
 //! years of tiny files for every step.
 
 use crate::error::{Error, Result};
+use crate::format::parquet::{FileLayout, RowWriter};
+use crate::format::properties::is_property;
 use crate::kind::Kind;
 use crate::store::disk::DiskFile;
 use crate::store::lake::directory::{Lake, LakePart};
@@ -16,8 +18,7 @@ use crate::store::lake::disk::failed;
 use crate::store::rows;
 use arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::DataType;
-use parquet::arrow::ArrowWriter;
+use arrow::datatypes::{DataType, Schema};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -69,17 +70,17 @@ pub struct Writing {
     kind: Kind,
     day: i64,
     part: String,
-    writer: ArrowWriter<DiskFile>,
+    writer: RowWriter<DiskFile>,
     digest: Xxh3,
     rows: u64,
     last_write: u64,
 }
 
 impl Writing {
-    /// Creates a part for rows of `day`.
-    pub fn create(lake: &mut Lake, kind: Kind, day: i64) -> Result<Self> {
+    /// Creates a part for rows of `day`; their properties may get columns.
+    pub fn create(lake: &mut Lake, kind: Kind, day: i64, property_columns: bool) -> Result<Self> {
         let (part, file) = lake.create_part()?;
-        let writer = ArrowWriter::try_new(file, kind.schema(), Some(properties(kind)?));
+        let writer = RowWriter::try_new(file, kind.schema(), FileLayout { property_columns, properties });
         let writer = writer.map_err(|e| parquet_failed(lake.root(), e))?;
         Ok(Self { kind, day, part, writer, digest: Xxh3::new(), rows: 0, last_write: 0 })
     }
@@ -111,6 +112,8 @@ pub fn name(digest: &Xxh3) -> String {
 /// The rows of one kind on the way to the files of their days.
 pub struct Stream {
     kind: Kind,
+    /// Whether properties get columns.
+    property_columns: bool,
     roll: Roll,
     limits: FileLimits,
     step: Vec<RecordBatch>,
@@ -129,6 +132,7 @@ impl Stream {
     pub fn new(kind: Kind, roll: Roll) -> Self {
         Self {
             kind,
+            property_columns: false,
             roll,
             limits: LIMITS,
             step: Vec::new(),
@@ -140,6 +144,11 @@ impl Stream {
             finished: Vec::new(),
             since: None,
         }
+    }
+
+    /// Gives properties columns, if asked.
+    pub fn with_property_columns(self, property_columns: bool) -> Self {
+        Self { property_columns, ..self }
     }
 
     /// Replaces the limits, for small tests.
@@ -253,7 +262,7 @@ impl Stream {
                 if self.files.len() >= self.limits.open_files {
                     self.finish_oldest(lake)?;
                 }
-                Writing::create(lake, self.kind, day)?
+                Writing::create(lake, self.kind, day, self.property_columns)?
             }
         };
         file.write(lake, batch)?;
@@ -323,14 +332,14 @@ fn pick(batch: &RecordBatch, rows: Vec<u64>) -> Result<RecordBatch> {
 
 /// Chooses encodings by column: ids do not compress, wide text gains nothing from dictionaries and statistics, growing numbers
 /// are stored as differences.
-fn properties(kind: Kind) -> Result<WriterProperties> {
-    let level = ZstdLevel::try_new(1).map_err(|e| Error::broken("zstd level").because(e))?;
+fn properties(schema: &Schema) -> WriterProperties {
+    let level = ZstdLevel::try_new(1).map_or(Compression::UNCOMPRESSED, Compression::ZSTD);
     let mut properties = WriterProperties::builder()
         .set_created_by("evt".to_owned())
-        .set_compression(Compression::ZSTD(level))
+        .set_compression(level)
         .set_max_row_group_row_count(Some(131_072))
         .set_write_batch_size(4096);
-    for field in kind.schema().fields() {
+    for field in schema.fields().iter().filter(|field| !is_property(field)) {
         let path = ColumnPath::from(field.name().as_str());
         properties = match (field.name().as_str(), field.data_type()) {
             (_, DataType::FixedSizeBinary(_)) => properties
@@ -347,7 +356,7 @@ fn properties(kind: Kind) -> Result<WriterProperties> {
             _ => properties,
         };
     }
-    Ok(properties.build())
+    properties.build()
 }
 
 /// Makes the error of a file of the lake; an I/O error keeps its own cause.

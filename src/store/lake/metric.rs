@@ -111,7 +111,7 @@ impl Results {
                 }
                 batch = to_batch(&rows)?;
             }
-            let mut file = Writing::create(lake, Kind::Metric, day)?;
+            let mut file = Writing::create(lake, Kind::Metric, day, false)?;
             file.write(lake, &batch)?;
             let mut part = file.finish(lake)?;
             if merge {

@@ -26,6 +26,7 @@ mod replace;
 
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
+use crate::format::parquet::{check_columns, parse_columns};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::parse::size;
@@ -48,7 +49,7 @@ use std::path::PathBuf;
 pub static STORE: Store = Store {
     scheme: SCHEME,
     also: &[],
-    about: "parquet:DIR: a lake of Parquet files by day, complete files only (?roll=128MiB,10m ?mode=append|replace ?shrink=ok)",
+    about: "parquet:DIR: a lake of Parquet files by day, complete files only (?roll=128MiB,10m ?columns=auto ?mode=append|replace ?shrink=ok)",
     is_remote: false,
     acknowledges: false,
     replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
@@ -79,6 +80,7 @@ struct Parquet {
     lake: Lake,
     options: OpenOptions,
     roll: Option<Roll>,
+    property_columns: bool,
     replace: Option<Replace>,
     kind: Option<Kind>,
     stream: Option<Stream>,
@@ -102,6 +104,8 @@ struct Replace {
 struct Plan {
     root: PathBuf,
     roll: Option<Roll>,
+    /// `columns=auto`: properties get columns.
+    property_columns: bool,
     replace: bool,
     may_shrink: bool,
 }
@@ -122,7 +126,9 @@ impl Plan {
             Some(other) => return Err(Error::usage(format!("parquet: shrink: expected ok, found '{other}'"))),
         };
         let roll = location.options.get("roll").map(|text| parse_roll(text)).transpose()?;
-        Ok(Self { root: root(location)?, roll, replace, may_shrink })
+        let property_columns = location.options.get("columns").map(|word| parse_columns(word)).transpose()?;
+        let property_columns = property_columns.is_some();
+        Ok(Self { root: root(location)?, roll, property_columns, replace, may_shrink })
     }
 
     /// Checks that the lake could be opened for writing.
@@ -137,7 +143,7 @@ impl Plan {
 
 impl Parquet {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
-        let Plan { root, roll, replace, may_shrink } = Plan::try_new(location)?;
+        let Plan { root, roll, property_columns, replace, may_shrink } = Plan::try_new(location)?;
         if replace && options.epochs {
             let why = "mode=replace cannot be used with checkpoints, because it tracks the files of one run only";
             return Err(Error::usage(format!("parquet:{}: {why}", root.display())));
@@ -149,6 +155,7 @@ impl Parquet {
             lake,
             options: options.clone(),
             roll,
+            property_columns,
             replace,
             kind,
             stream: None,
@@ -283,6 +290,9 @@ impl Parquet {
 impl Sink for Parquet {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         lake_read::check_kind(self.lake.root(), *self.kind.get_or_insert(kind), kind)?;
+        if self.property_columns {
+            check_columns(Some(kind))?;
+        }
         let fit = FitRows::of(kind, batch)?;
         let batch = &fit.batch;
         if let Some(replace) = &mut self.replace {
@@ -294,7 +304,8 @@ impl Sink for Parquet {
         if kind == Kind::Metric {
             self.results.apply(batch, &mut self.counts)?;
         } else {
-            let stream = self.stream.get_or_insert_with(|| Stream::new(kind, self.roll.unwrap_or_default()));
+            let (roll, columns) = (self.roll.unwrap_or_default(), self.property_columns);
+            let stream = self.stream.get_or_insert_with(|| Stream::new(kind, roll).with_property_columns(columns));
             self.parts.extend(stream.push(&mut self.lake, batch, (self.options.clock)())?);
             self.counts.taken += batch.num_rows() as u64;
             self.counts.inserted += batch.num_rows() as u64;

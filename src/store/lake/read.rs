@@ -4,6 +4,7 @@
 //! the day puts another directory in its place.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::properties::{self, is_property};
 use crate::kind::Kind;
 use crate::kind::event::{COLUMNS, column};
 use crate::kind::span::Span;
@@ -300,7 +301,11 @@ fn whole_rows(path: &Path, kind: Kind, builder: Reading, columns: Option<u32>) -
                 u32::try_from(*index).is_ok_and(|index| columns.checked_shr(index).is_some_and(|bits| bits & 1 == 1));
             is_read || field.name() == kind.time_column()
         });
-        let names: Vec<&str> = read.map(|(_, field)| field.name().as_str()).collect();
+        let mut names: Vec<&str> = read.map(|(_, field)| field.name().as_str()).collect();
+        let file = builder.schema().clone();
+        if names.contains(&COLUMNS[column::PROPERTIES]) {
+            names.extend(file.fields().iter().filter(|field| is_property(field)).map(|field| field.name().as_str()));
+        }
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         builder = builder.with_projection(mask);
     }
@@ -327,9 +332,12 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
-        let aligned = |batch: RecordBatch| match self.is_projected {
-            true => filled(self.kind, &batch),
-            false => rows::align(self.kind, &batch),
+        let aligned = |batch: RecordBatch| {
+            let whole = match properties::has_properties(batch.schema_ref()) {
+                true => properties::split(&batch).and_then(|(own, columns)| properties::merge(&own, &columns))?,
+                false => batch,
+            };
+            if self.is_projected { filled(self.kind, &whole) } else { rows::align(self.kind, &whole) }
         };
         Some(batch.map_err(|e| corrupt(&self.path, e)).and_then(aligned))
     }

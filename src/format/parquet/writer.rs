@@ -1,0 +1,190 @@
+//! Writes rows to a Parquet file, with or without columns for properties.
+
+use super::columns::{FirstRows, PropertyColumns, ROW_GROUP_ROWS};
+use crate::error::{Error, Result};
+use crate::format::properties::is_property;
+use crate::kind::Kind;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::Result as ParquetResult;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use std::io::Write;
+
+/// How rows become a file.
+#[derive(Clone, Copy, Debug)]
+pub struct FileLayout {
+    /// Whether properties get columns (`columns=auto`).
+    pub property_columns: bool,
+    /// Returns the settings of a file with a schema.
+    pub properties: fn(&Schema) -> WriterProperties,
+}
+
+impl Default for FileLayout {
+    fn default() -> Self {
+        Self { property_columns: false, properties: writer_properties }
+    }
+}
+
+/// Parses the value of the option `columns` of a URI. Errors: exit status 2.
+pub fn parse_columns(word: &str) -> Result<()> {
+    match word {
+        "auto" => Ok(()),
+        other => Err(Error::usage(format!("columns: expected auto, found '{other}'"))),
+    }
+}
+
+/// Checks that rows of a schema have properties, which may get columns. Errors: exit status 2.
+pub fn check_columns(kind: Option<Kind>) -> Result<()> {
+    match kind {
+        Some(Kind::Event | Kind::Late) => Ok(()),
+        Some(other) => Err(Error::usage(format!(
+            "columns=auto: expected events, whose properties get columns, found {}",
+            other.table()
+        ))),
+        None => Err(Error::usage(
+            "columns=auto: expected events, whose properties get columns, found a selection of columns",
+        )),
+    }
+}
+
+/// A file that is written.
+pub struct RowWriter<W: Write + Send> {
+    state: State<W>,
+    layout: FileLayout,
+    schema: SchemaRef,
+}
+
+enum State<W: Write + Send> {
+    /// Rows wait until there are enough of them to decide about columns.
+    Sampling {
+        target: Option<W>,
+        sample: FirstRows,
+    },
+    Writing {
+        writer: Box<ArrowWriter<W>>,
+        columns: Option<PropertyColumns>,
+    },
+}
+
+impl<W: Write + Send> RowWriter<W> {
+    /// Makes the writer of a file for rows of `schema`.
+    pub fn try_new(target: W, schema: SchemaRef, layout: FileLayout) -> ParquetResult<Self> {
+        let state = match layout.property_columns {
+            true => State::Sampling { target: Some(target), sample: FirstRows::default() },
+            false => {
+                let writer = ArrowWriter::try_new(target, schema.clone(), Some((layout.properties)(&schema)))?;
+                State::Writing { writer: Box::new(writer), columns: None }
+            }
+        };
+        Ok(Self { state, layout, schema })
+    }
+
+    /// Appends rows.
+    pub fn write(&mut self, batch: &RecordBatch) -> ParquetResult<()> {
+        match &mut self.state {
+            State::Writing { writer, columns: None } => writer.write(batch),
+            State::Writing { writer, columns: Some(columns) } => writer.write(&columns.split(batch).map_err(failed)?),
+            State::Sampling { sample, .. } => match sample.push(batch) {
+                true => self.decide().map(|_| ()),
+                false => Ok(()),
+            },
+        }
+    }
+
+    /// Decides about columns, if that is still to be done, and writes the rows that waited.
+    fn decide(&mut self) -> ParquetResult<&mut ArrowWriter<W>> {
+        if let State::Sampling { target, sample } = &mut self.state
+            && let Some(target) = target.take()
+        {
+            let mut columns = PropertyColumns::choose(&self.schema, sample);
+            let rows = std::mem::take(&mut sample.rows);
+            let properties = (self.layout.properties)(columns.schema());
+            let mut writer = Box::new(ArrowWriter::try_new(target, columns.schema().clone(), Some(properties))?);
+            for batch in rows {
+                writer.write(&columns.split(&batch).map_err(failed)?)?;
+            }
+            self.state = State::Writing { writer, columns: Some(columns) };
+        }
+        match &mut self.state {
+            State::Writing { writer, .. } => Ok(writer),
+            State::Sampling { .. } => Err(failed("the file failed before")),
+        }
+    }
+
+    /// Ends the row group in progress.
+    pub fn flush(&mut self) -> ParquetResult<()> {
+        self.decide()?.flush()
+    }
+
+    /// Writes the end of the file.
+    pub fn finish(&mut self) -> ParquetResult<()> {
+        self.decide()?.finish().map(|_| ())
+    }
+
+    /// Returns the target, if bytes may have been written to it.
+    pub fn target(&mut self) -> Option<&mut W> {
+        match &mut self.state {
+            State::Sampling { .. } => None,
+            State::Writing { writer, .. } => Some(writer.inner_mut()),
+        }
+    }
+
+    /// Returns the number of rows that are not in a finished row group.
+    pub fn in_progress_rows(&self) -> usize {
+        match &self.state {
+            State::Sampling { sample, .. } => sample.count,
+            State::Writing { writer, .. } => writer.in_progress_rows(),
+        }
+    }
+
+    /// Returns the size of these rows in bytes, approximately.
+    pub fn in_progress_size(&self) -> usize {
+        match &self.state {
+            State::Sampling { sample, .. } => sample.bytes,
+            State::Writing { writer, .. } => writer.in_progress_size(),
+        }
+    }
+
+    /// Returns the number of bytes written to the target.
+    pub fn bytes_written(&self) -> usize {
+        match &self.state {
+            State::Sampling { .. } => 0,
+            State::Writing { writer, .. } => writer.bytes_written(),
+        }
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> parquet::errors::ParquetError {
+    parquet::errors::ParquetError::General(error.to_string())
+}
+
+/// Returns the writer settings for rows of `schema`.
+fn writer_properties(schema: &Schema) -> WriterProperties {
+    let level = ZstdLevel::try_new(1).map_or(Compression::UNCOMPRESSED, Compression::ZSTD);
+    let mut properties = WriterProperties::builder()
+        .set_compression(level)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_write_batch_size(4_096);
+    let repeats = Kind::of(schema) == Some(Kind::Metric);
+    for field in schema.fields().iter().filter(|field| !is_property(field)) {
+        let path = ColumnPath::from(field.name().as_str());
+        properties = match (field.name().as_str(), field.data_type()) {
+            (_, DataType::FixedSizeBinary(16)) => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_compression(path.clone(), Compression::UNCOMPRESSED)
+                .set_column_statistics_enabled(path, EnabledStatistics::None),
+            ("properties" | "user_id", DataType::Utf8) | ("original_payload" | "raw", DataType::Binary) => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path.clone(), Encoding::DELTA_LENGTH_BYTE_ARRAY)
+                .set_column_statistics_enabled(path, EnabledStatistics::None),
+            (_, DataType::Timestamp(..)) | ("offset", DataType::Int64) if !repeats => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            _ => properties,
+        };
+    }
+    properties.build()
+}

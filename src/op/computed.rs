@@ -1,0 +1,279 @@
+//! `--let NAME=EXPR`: fields that expressions compute, as properties of events or as columns; and what evt-ingest does to rows
+//! before it stamps them.
+
+use super::window::metric::split_name;
+use crate::error::{Error, Result};
+use crate::expr::{Expr, Filter, LeafBatch, Leaves, Node, Nulls, PathKey, ValueKind, Want, parse, value_at};
+use crate::json::member::with_member;
+use crate::json::text::write_string;
+use crate::kind::event::{RAW, column};
+use crate::kind::instant_type;
+use crate::time::write_instant;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// The column with the properties of an event.
+const PROPERTIES: &str = "properties";
+
+/// Rows whose expressions cannot be evaluated, with the message.
+pub type WrongRows = BTreeMap<usize, String>;
+
+/// One `--let`.
+#[derive(Debug)]
+struct ComputedField {
+    name: String,
+    /// The path of a property whose JSON value is copied as it is, if the expression is only its name.
+    copied: Option<Vec<PathKey>>,
+    leaves: Leaves,
+    value: Expr,
+    nulls: Nulls,
+}
+
+impl ComputedField {
+    /// Parses `NAME=EXPR` for rows of `schema`. Errors: exit status 2 without a name, or if a column has it; 78 if EXPR is no
+    /// expression.
+    fn parse(text: &str, schema: &SchemaRef) -> Result<Self> {
+        let (Some(name), expr) = split_name(text) else {
+            return Err(Error::usage(format!("--let {text}: expected NAME=EXPR, such as rate=bytes / 60")));
+        };
+        if name == RAW || schema.column_with_name(name).is_some() {
+            return Err(Error::usage(format!("--let {name}: expected a new name, found the name of a column")));
+        }
+        let node = parse(expr)?;
+        let mut leaves = Leaves::new(schema);
+        let value = Expr::of(&node, Want::Own, expr, &mut leaves)?;
+        let is_column = |key: &PathKey| schema.fields().iter().any(|field| key.is_member(field.name()));
+        let copied = match node {
+            Node::Name(path) if !path.first().is_some_and(|first| is_column(first) && !first.is_member(PROPERTIES)) => {
+                Some(path)
+            }
+            _ => None,
+        };
+        let nulls = Nulls::new(&leaves);
+        Ok(Self { name: name.to_owned(), copied, leaves, value, nulls })
+    }
+
+    /// Evaluates the expression; adds the rows for which it cannot be evaluated to `wrong`.
+    fn values(&mut self, batch: &RecordBatch, wrong: &mut WrongRows, is_copied: bool) -> Result<ArrayRef> {
+        let leaves = LeafBatch::read(&self.leaves, batch)?;
+        self.nulls.observe(&leaves);
+        for found in self.value.wrong(&leaves).filter(|_| !is_copied) {
+            let message = || format!("--let {}: {}", self.name, found.message());
+            wrong.entry(found.row() as usize).or_insert_with(message);
+        }
+        self.value.eval(&leaves)
+    }
+
+    /// Returns the column of its values.
+    fn field(&self) -> Field {
+        let data_type = match self.value.kind() {
+            ValueKind::Number => DataType::Float64,
+            ValueKind::Text => DataType::Utf8,
+            ValueKind::Bool => DataType::Boolean,
+            ValueKind::Time => instant_type(),
+        };
+        Field::new(&self.name, data_type, true)
+    }
+
+    /// Returns `batch` with the field in the properties. NULL removes the property.
+    fn set_property(&mut self, batch: &RecordBatch, wrong: &mut WrongRows) -> Result<RecordBatch> {
+        let values = self.values(batch, wrong, self.copied.is_some())?;
+        let objects = batch.column(column::PROPERTIES).as_string::<i32>();
+        let path = [self.name.clone()];
+        let with_value = |(row, object): (usize, Option<&str>)| {
+            let object = object.unwrap_or("{}");
+            let json = match &self.copied {
+                Some(from) => copied(object, from).map(str::to_owned),
+                None => value_to_json(self.value.kind(), &values, row).unwrap_or_else(|why| {
+                    wrong.entry(row).or_insert_with(|| format!("--let {}: {why}", self.name));
+                    None
+                }),
+            };
+            with_member(object, &path, json.as_deref())
+        };
+        let mut columns = batch.columns().to_vec();
+        columns[column::PROPERTIES] =
+            Arc::new(StringArray::from_iter_values(objects.iter().enumerate().map(with_value)));
+        Ok(RecordBatch::try_new(batch.schema(), columns)?)
+    }
+}
+
+/// The fields of all `--let`, in order: each may read those before it.
+#[derive(Debug)]
+pub struct ComputedFields {
+    fields: Vec<ComputedField>,
+    /// The columns of rows with the fields as columns.
+    schema: SchemaRef,
+}
+
+impl ComputedFields {
+    /// Parses fields that become properties of events of `schema`.
+    pub fn of_properties(texts: &[String], schema: &SchemaRef) -> Result<Self> {
+        let mut fields: Vec<ComputedField> = vec![];
+        for text in texts {
+            let field = ComputedField::parse(text, schema)?;
+            if fields.iter().any(|other| other.name == field.name) {
+                return Err(Error::usage(format!("--let {}: expected different names, found it twice", field.name)));
+            }
+            fields.push(field);
+        }
+        Ok(Self { fields, schema: schema.clone() })
+    }
+
+    /// Parses fields that become columns after those of `schema`.
+    pub fn of_columns(texts: &[String], schema: &SchemaRef) -> Result<Self> {
+        let (mut fields, mut schema) = (vec![], schema.clone());
+        for text in texts {
+            let mut field = ComputedField::parse(text, &schema)?;
+            field.copied = None;
+            let columns = schema.fields().iter().cloned().chain([Arc::new(field.field())]);
+            schema = Arc::new(Schema::new_with_metadata(columns.collect::<Vec<_>>(), schema.metadata().clone()));
+            fields.push(field);
+        }
+        Ok(Self { fields, schema })
+    }
+
+    /// Returns the columns of rows with the fields as columns.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Returns the names of the fields.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|field| field.name.as_str())
+    }
+
+    /// Returns a bit for each of the first 32 columns that an expression names.
+    pub fn columns(&self) -> u32 {
+        self.fields.iter().fold(0, |bits, field| bits | field.leaves.columns())
+    }
+
+    /// Returns the names in expressions without a value in any row, if there were rows.
+    pub fn always_null(&self) -> Vec<String> {
+        self.fields.iter().flat_map(|field| field.nulls.names(&field.leaves, &field.value)).collect()
+    }
+
+    /// Returns the rows with the fields as properties, and the rows for which one cannot be computed.
+    pub fn set_properties(&mut self, batch: &RecordBatch) -> Result<(RecordBatch, WrongRows)> {
+        let (mut rows, mut wrong) = (batch.clone(), WrongRows::new());
+        for field in &mut self.fields {
+            rows = field.set_property(&rows, &mut wrong)?;
+        }
+        Ok((rows, wrong))
+    }
+
+    /// Returns the rows with the fields as columns, and the rows for which one cannot be computed.
+    pub fn add_columns(&mut self, batch: &RecordBatch) -> Result<(RecordBatch, WrongRows)> {
+        let mut wrong = WrongRows::new();
+        let mut rows = batch.clone();
+        let before = batch.num_columns();
+        for (at, field) in self.fields.iter_mut().enumerate() {
+            let values = field.values(&rows, &mut wrong, false)?;
+            let values: ArrayRef = match values.as_primitive_opt::<Int64Type>() {
+                Some(micros) => {
+                    let instants = micros.reinterpret_cast::<TimestampMicrosecondType>();
+                    Arc::new(instants.with_timezone("UTC"))
+                }
+                None => values,
+            };
+            let schema = Arc::new(self.schema.project(&Vec::from_iter(0..=before + at))?);
+            rows = RecordBatch::try_new(schema, rows.columns().iter().cloned().chain([values]).collect())?;
+        }
+        Ok((rows, wrong))
+    }
+}
+
+/// What evt-ingest does to the rows of raw records before it stamps them: `--let`, then `--where`.
+#[derive(Debug)]
+pub struct RowRules {
+    fields: ComputedFields,
+    filter: Option<Filter>,
+}
+
+/// The result of the rules for a batch.
+pub struct RuledRows {
+    /// The properties with computed fields, if there are such fields.
+    pub properties: Option<ArrayRef>,
+    /// The rows that stay.
+    pub keep: BooleanArray,
+    /// Rows for which an expression cannot be evaluated, in order, with the message; none of them stays.
+    pub wrong: Vec<(usize, String)>,
+}
+
+impl RowRules {
+    /// Parses the flags for rows of `schema`; `None` if there are none.
+    pub fn try_new(fields: &[String], filter: Option<&str>, schema: &SchemaRef) -> Result<Option<Self>> {
+        let has_rules = !fields.is_empty() || filter.is_some();
+        let fields = ComputedFields::of_properties(fields, schema)?;
+        let filter = filter.map(|text| Filter::new(text, schema)).transpose()?;
+        Ok(has_rules.then_some(Self { fields, filter }))
+    }
+
+    /// Returns a bit for each of the first 32 columns that an expression names.
+    pub fn columns(&self) -> u32 {
+        self.fields.columns() | self.filter.as_ref().map_or(0, Filter::columns)
+    }
+
+    /// Returns the names in expressions without a value in any row, if there were rows.
+    pub fn always_null(&self) -> Vec<String> {
+        let mut names = self.fields.always_null();
+        names.extend(self.filter.as_ref().map_or(vec![], Filter::always_null));
+        names
+    }
+
+    /// Applies the rules to a batch.
+    pub fn apply(&mut self, batch: &RecordBatch) -> Result<RuledRows> {
+        let (rows, mut wrong) = self.fields.set_properties(batch)?;
+        let mut keep = vec![true; rows.num_rows()];
+        if let Some(filter) = &mut self.filter {
+            let passed = filter.apply(&rows)?;
+            keep = passed.keep.values().iter().collect();
+            // A row has one letter: that of the field which the filter may read.
+            for (row, why) in passed.wrong {
+                wrong.entry(row).or_insert(why);
+            }
+        }
+        wrong.keys().for_each(|row| keep[*row] = false);
+        let has_fields = self.fields.names().next().is_some();
+        let properties = has_fields.then(|| rows.column(column::PROPERTIES).clone());
+        Ok(RuledRows { properties, keep: keep.into(), wrong: wrong.into_iter().collect() })
+    }
+}
+
+/// Returns a value of an expression as JSON, or why JSON has no such value.
+pub fn value_to_json(kind: ValueKind, values: &ArrayRef, row: usize) -> Result<Option<String>, String> {
+    let mut out = String::new();
+    if values.is_null(row) {
+        return Ok(None);
+    }
+    match kind {
+        ValueKind::Number => {
+            let number = values.as_primitive::<Float64Type>().value(row);
+            if !number.is_finite() {
+                return Err(format!("expected a number that JSON can hold, found {number}"));
+            }
+            // Without an exponent or a fraction where there is none, so that it is an integer where one is expected.
+            let _ = write!(out, "{number}");
+        }
+        ValueKind::Text => write_string(&mut out, values.as_string::<i32>().value(row)),
+        ValueKind::Bool => out.push_str(if values.as_boolean().value(row) { "true" } else { "false" }),
+        ValueKind::Time => {
+            let mut instant = String::new();
+            write_instant(&mut instant, values.as_primitive::<Int64Type>().value(row));
+            write_string(&mut out, &instant);
+        }
+    }
+    Ok(Some(out))
+}
+
+/// Returns the value at a path of an object with properties, as received, unless it is null.
+pub(crate) fn copied<'a>(object: &'a str, path: &[PathKey]) -> Option<&'a str> {
+    let path = match path {
+        [first, rest @ ..] if first.is_member(PROPERTIES) && !rest.is_empty() => rest,
+        path => path,
+    };
+    path.iter().try_fold(object, value_at).filter(|value| *value != "null")
+}

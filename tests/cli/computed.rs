@@ -1,0 +1,97 @@
+//! `--let`: fields that expressions compute.
+
+use crate::harness::Dir;
+use serde_json::{Value, json};
+
+const RECORDS: &str = r#"{"t":"2024-01-15T10:00:00Z","bytes":1200,"seconds":60,"user":"Ann","tags":{"a":[1.50]}}
+{"t":"2024-01-15T10:00:01Z","bytes":30,"seconds":0,"user":null}
+{"t":"2024-01-15T10:00:02Z","bytes":"n/a","seconds":1,"user":"Bob"}
+{"t":"2024-01-15T10:00:03Z","seconds":2,"user":"Bob","rate":9,"name":"x"}
+"#;
+
+fn dir(name: &str) -> Dir {
+    let dir = Dir::new(name);
+    dir.write("in.jsonl", RECORDS);
+    dir
+}
+
+#[test]
+fn a_computed_property_is_read_by_later_ones_by_where_and_by_the_next_stage() {
+    let dir = dir("let");
+    let line = "evt-ingest in.jsonl --time t --dlq dead.jsonl --let 'rate=bytes / seconds' --let \"name=lower(user)\" \
+                --let 'big=rate > 10' --let 'copy=tags.a' --let 'at=event_time' --where 'big is null or big' -o jsonl";
+    let rows = dir.shell(line).succeeds().rows();
+    let properties: Vec<&Value> = rows.iter().map(|row| &row["properties"]).collect();
+    assert_eq!(properties.len(), 2, "{rows:?}");
+    assert_eq!(
+        (&properties[0]["rate"], &properties[0]["name"], &properties[0]["big"]),
+        (&json!(20), &json!("ann"), &json!(true))
+    );
+    assert_eq!((&properties[0]["copy"], &properties[0]["at"]), (&json!([1.5]), &json!("2024-01-15T10:00:00.000000Z")));
+    // NULL removes what the record had.
+    assert_eq!((properties[1].get("rate"), properties[1].get("name")), (None, Some(&json!("bob"))));
+    let letters: Vec<_> =
+        dir.rows("dead.jsonl").iter().map(|row| (row["offset"].clone(), row["error_message"].clone())).collect();
+    assert_eq!(
+        letters,
+        [
+            (json!(2), json!("--let rate: expected a number that JSON can hold, found inf")),
+            (json!(3), json!("--let rate: bytes: expected a number, found \"n/a\"")),
+        ]
+    );
+    let counted = dir.shell(
+        "evt-ingest in.jsonl --time t --let 'who=upper(user)' -q | evt-window --size 1d --by who -q -o csv | cut -d, -f5-8",
+    );
+    let mut counted: Vec<String> = counted.succeeds().text().lines().skip(1).map(str::to_owned).collect();
+    counted.sort();
+    assert_eq!(counted.len(), 3, "{counted:?}");
+    assert!(counted.iter().any(|line| line.contains("BOB") && line.contains(",2,")), "{counted:?}");
+}
+
+#[test]
+fn a_computed_column_is_shown_and_selected_for_rows_of_any_kind() {
+    let dir = dir("let-view");
+    let view = |flags: &str| dir.shell(&format!("evt-view in.jsonl --time t -q -o csv {flags}"));
+    let shown =
+        view("--let 'double=seconds * 2' --let 'more=double + 1' --columns user,double,more --where 'more > 2'")
+            .succeeds();
+    assert_eq!(shown.text(), "user,double,more\nAnn,120.0,121.0\nBob,2.0,3.0\nBob,4.0,5.0\n");
+    let all = dir
+        .shell("evt-view in.jsonl --time t -q -o jsonl --let \"day=date_trunc('day', event_time)\" --head 1")
+        .succeeds();
+    assert_eq!(all.rows()[0]["day"], "2024-01-15T00:00:00.000000Z");
+    assert_eq!(all.rows()[0]["properties"]["user"], "Ann");
+    let wrong = view("--let 'rate=bytes / seconds' --columns rate").ends_with(1);
+    assert_eq!(wrong.text(), "rate\n20.0\nInfinity\n\"\"\n");
+    assert!(wrong.stderr().contains("--let rate: bytes: expected a number, found \"n/a\""), "{wrong}");
+    let metrics = dir.shell(
+        "evt-ingest in.jsonl --time t -q | evt-window --size 1d -q | evt-view -q -o csv --let 'twice=value * 2' --columns metric_name,twice",
+    );
+    assert_eq!(metrics.succeeds().text(), "metric_name,twice\ncount(*),8.0\n");
+}
+
+#[test]
+fn a_computed_field_needs_a_new_name_and_an_expression() {
+    let dir = dir("let-usage");
+    for (flags, status, message) in [
+        ("--let 'bytes / 60'", 2, "expected NAME=EXPR"),
+        ("--let 'offset=1'", 2, "--let offset: expected a new name, found the name of a column"),
+        ("--let 'raw=1'", 2, "found the name of a column"),
+        ("--let 'a=1' --let 'a=2'", 2, "--let a: expected"),
+        ("--let 'a=bytes +'", 78, "bytes +"),
+    ] {
+        for tool in ["evt-ingest", "evt-view"] {
+            let run = dir.shell(&format!("{tool} in.jsonl --time t {flags} --to null:")).ends_with(status);
+            assert!(run.stderr().contains(message), "{run}");
+        }
+    }
+}
+
+#[test]
+fn a_misspelled_name_is_a_warning() {
+    let dir = dir("let-null");
+    for tool in ["evt-ingest", "evt-view"] {
+        let run = dir.shell(&format!("{tool} in.jsonl --time t --let 'a=byts * 2' --to null:")).succeeds();
+        assert!(run.stderr().contains("byts"), "{run}");
+    }
+}
