@@ -222,7 +222,7 @@ impl TextArgs {
             (names, _) => Header::Names(names.to_vec()),
         };
         let Self { encoding, delimiter, time_year: year, .. } = *self;
-        Ok((format, Rc::new(TextOptions { encoding, delimiter, header, pattern, year })))
+        Ok((format, Rc::new(TextOptions { encoding, delimiter, header, pattern, year, kind: None })))
     }
 }
 

@@ -9,7 +9,8 @@
 //! - `jsonl.rs`, `csv.rs`, `clf.rs`, `logfmt.rs`, `syslog.rs`, `pattern.rs`, `raw.rs`, `table.rs`: the text formats; `recognise.rs` names
 //!   the command for inputs that need a flag.
 //! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.
-//! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text.
+//! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text; `metric_columns.rs`, `metric_dimensions.rs`: metrics with a
+//!   column for each dimension, written and read.
 //! - `unpack.rs`: gzip and zstd; `decode.rs`: encodings of text.
 //!
 //! To add a format: one file, one row in [`ALL`].
@@ -25,6 +26,8 @@ mod definition;
 pub mod frames;
 pub mod jsonl;
 pub mod logfmt;
+pub mod metric_columns;
+mod metric_dimensions;
 pub mod parquet;
 pub mod pattern;
 pub mod raw;

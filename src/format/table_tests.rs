@@ -38,7 +38,7 @@ größe        2024-01-15 10:00:00Z      -     7
 #[test]
 fn a_narrow_terminal_gets_shorter_cells_then_fewer_columns() {
     let narrow = |width| {
-        table(&[metrics(&["a rather long name"])], &EncodeOptions { width: Some(width), color: false, append: false })
+        table(&[metrics(&["a rather long name"])], &EncodeOptions { width: Some(width), ..EncodeOptions::default() })
     };
     let expected = "\
 metric_name      window_st…  value  rows
@@ -75,7 +75,7 @@ fn wider_cells_that_come_late_widen_their_column_while_there_is_room() {
 
 #[test]
 fn colour_is_asked_for() {
-    let text = table(&[metrics(&["a"])], &EncodeOptions { width: None, color: true, append: false });
+    let text = table(&[metrics(&["a"])], &EncodeOptions { color: true, ..EncodeOptions::default() });
     assert!(text.starts_with("\u{1b}[1mmetric_name"));
     assert!(table(&[metrics(&[])], &EncodeOptions::default()).starts_with("metric_name"));
 }
@@ -84,7 +84,7 @@ fn colour_is_asked_for() {
 fn few_rows_shown_at_once_leave_room_for_wider_ones_and_the_last_column_takes_the_rest() {
     let mut table = Table::try_new(
         &metrics(&["a"]).project(&[0, 3]).unwrap().schema(),
-        &EncodeOptions { width: Some(40), color: false, append: false },
+        &EncodeOptions { width: Some(40), ..EncodeOptions::default() },
     )
     .unwrap();
     let mut out = vec![];

@@ -130,6 +130,14 @@ impl Kind {
         Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
     }
 
+    /// Returns the schema of this kind with what the schema of a file says of all its rows: the names of their dimensions.
+    pub fn schema_of_file(self, file: &Schema, has_raw: bool) -> SchemaRef {
+        match metric::dimensions_of(file).filter(|_| self == Kind::Metric) {
+            Some(dimensions) => metric::schema_with_dimensions(&dimensions),
+            None => self.schema_with(has_raw),
+        }
+    }
+
     /// Whether rows of a schema begin with this kind's columns, whatever the metadata of their fields.
     pub fn leads(self, schema: &Schema) -> bool {
         self.schema().fields().iter().enumerate().all(|(at, field)| {

@@ -43,7 +43,8 @@ use std::time::Duration;
 /// Maximum rows of `--tail`.
 const TAIL_MAX: u64 = 1_000_000;
 /// The default formats. Control lines are the tool's own.
-const FORMATS: DefaultFormats = DefaultFormats { pipe: &jsonl::FORMAT, terminal: &table::FORMAT, control: false };
+const FORMATS: DefaultFormats =
+    DefaultFormats { pipe: &jsonl::FORMAT, terminal: &table::FORMAT, control: false, brief: true };
 /// A batch with fewer rows means that no more were available, so a table shows the rows it has held back.
 const LULL_ROWS: usize = 256;
 /// Maximum time that rows are held back while others arrive.
@@ -305,7 +306,8 @@ impl Args {
         if let Some(names) = &show.columns {
             return Ok(Show::Rows(Some(Selection::try_new(&selection::parse_names(names)?, &schema)?)));
         }
-        let Some(first) = first.filter(|_| screen) else { return Ok(Show::Rows(None)) };
+        // A table of metrics chooses its columns itself.
+        let Some(first) = first.filter(|_| screen && kind != Kind::Metric) else { return Ok(Show::Rows(None)) };
         let used = source.defaults();
         let unsaid = Unsaid { source: used.source, event_type: used.event_type };
         let names = selection::default_names(kind, first, unsaid);
