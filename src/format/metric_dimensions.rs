@@ -157,6 +157,10 @@ fn next_of_size(set: u64) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::expr::canonical_dimensions;
+    use crate::format::csv;
+    use crate::format::test_data::{build, cases, encode, texts};
+    use crate::kind::{Kind, metric, schema_of_metrics};
+    use proptest::prelude::*;
 
     const FILE: [&str; 10] = [
         "metric_name",
@@ -210,6 +214,40 @@ mod tests {
         let wrong = read(&mut reader, "{}", [None; 3]).unwrap_err();
         assert_eq!(wrong, "expected one column of the dimension 'a', found two");
         assert!(DimensionReader::new(&["metric_name", "window_start", "dimensions"]).is_none());
+    }
+
+    const NAMES: [&str; 6] = ["a", "value", "dimensions.a", "", "pro,perties", "dimensions"];
+    const TEXTS: [&str; 6] = ["", "x", " ", "\"", "a,b\r\n", "\tü"];
+
+    proptest! {
+        #![proptest_config(cases(200))]
+
+        #[test]
+        fn metrics_come_back_from_csv_and_tsv(
+            rows in prop::collection::vec(
+                (0u8..64, prop::array::uniform6(prop::option::of(0..TEXTS.len())), prop::option::of(any::<f64>()), 0i64..3),
+                1..20,
+            ),
+        ) {
+            let names = NAMES.map(str::to_owned);
+            let mut builder = metric::Builder::default();
+            for (has, cells, value, hour) in &rows {
+                let of_row = || (0..NAMES.len()).filter(|at| has >> at & 1 == 1);
+                let texts: Vec<Option<&str>> = of_row().map(|at| cells[at].map(|text| TEXTS[text])).collect();
+                let mut dimensions = String::new();
+                write_dimensions(&of_row().map(|at| NAMES[at]).collect::<Vec<_>>(), &texts, &mut dimensions);
+                let (start, value) = (hour * 3_600_000_000, value.filter(|value| !value.is_nan()));
+                let (name, end, dimensions) = ("m,\"", start + 3_600_000_000, dimensions.as_str());
+                let row = metric::Row { name, start, end, dimensions, value, rows: 7, revision: 1, pane: 2, retracted: *hour == 1 };
+                builder.push(&row).unwrap();
+            }
+            let batch = builder.finish(schema_of_metrics(&names)).unwrap();
+            for format in [&csv::CSV, &csv::TSV] {
+                let bytes = encode(format, &[batch.clone()]);
+                let back = build(Kind::Metric, &texts(format, &bytes).unwrap());
+                prop_assert_eq!(back.columns(), batch.columns(), "{}", String::from_utf8_lossy(&bytes));
+            }
+        }
     }
 
     #[test]

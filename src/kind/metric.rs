@@ -1,6 +1,5 @@
 //! The kind "metric": the result of one window of one named aggregate for one set of dimensions.
 
-use super::Kind;
 use super::field::{id, instant, optional, text};
 use crate::error::{Error, Result};
 use crate::time::format_instant;
@@ -9,7 +8,7 @@ use arrow::array::{
     Float64Builder, Int32Array, Int32Builder, Int64Array, Int64Builder, RecordBatch, StringArray, StringBuilder,
     TimestampMicrosecondArray, TimestampMicrosecondBuilder,
 };
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -26,22 +25,6 @@ pub const COLUMNS: [&str; 10] = [
     "pane",
     "retracted",
 ];
-
-/// Schema metadata key of the names of the dimensions that the metrics of a stream have, a JSON array in the order of the spec.
-pub const DIMENSIONS_KEY: &str = "evt.dimensions";
-
-/// Returns the schema of metrics that have these dimensions.
-pub fn schema_with_dimensions(names: &[String]) -> SchemaRef {
-    let schema = Kind::Metric.schema();
-    let mut metadata = schema.metadata().clone();
-    metadata.insert(DIMENSIONS_KEY.to_owned(), serde_json::json!(names).to_string());
-    Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
-}
-
-/// Returns the names of the dimensions of a stream, if its schema names them.
-pub fn dimensions_of(schema: &Schema) -> Option<Vec<String>> {
-    serde_json::from_str(schema.metadata().get(DIMENSIONS_KEY)?).ok()
-}
 
 /// Index of each column in [`COLUMNS`].
 #[allow(missing_docs, reason = "each is the index of the column of its name")]

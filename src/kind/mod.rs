@@ -38,6 +38,8 @@ use std::sync::Arc;
 
 /// Schema metadata key of the kind's name.
 pub const KIND_KEY: &str = "evt.kind";
+/// Schema metadata key of the names of the dimensions that the metrics of a stream have, a JSON array in the order of the spec.
+pub const DIMENSIONS_KEY: &str = "evt.dimensions";
 /// Schema metadata key of the frame format's version.
 pub const VERSION_KEY: &str = "evt.version";
 /// The version of the frame format this crate writes.
@@ -132,8 +134,8 @@ impl Kind {
 
     /// Returns the schema of this kind with what the schema of a file says of all its rows: the names of their dimensions.
     pub fn schema_of_file(self, file: &Schema, has_raw: bool) -> SchemaRef {
-        match metric::dimensions_of(file).filter(|_| self == Kind::Metric) {
-            Some(dimensions) => metric::schema_with_dimensions(&dimensions),
+        match dimensions_of(file).filter(|_| self == Kind::Metric) {
+            Some(dimensions) => schema_of_metrics(&dimensions),
             None => self.schema_with(has_raw),
         }
     }
@@ -152,6 +154,19 @@ impl Kind {
     pub fn of(schema: &Schema) -> Option<Kind> {
         schema.metadata().get(KIND_KEY).and_then(|name| Kind::from_name(name))
     }
+}
+
+/// Returns the schema of metrics that have these dimensions.
+pub fn schema_of_metrics(dimensions: &[String]) -> SchemaRef {
+    let schema = Kind::Metric.schema();
+    let mut metadata = schema.metadata().clone();
+    metadata.insert(DIMENSIONS_KEY.to_owned(), serde_json::json!(dimensions).to_string());
+    Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
+}
+
+/// Returns the names of the dimensions of the metrics of a stream, if its schema names them.
+pub fn dimensions_of(schema: &Schema) -> Option<Vec<String>> {
+    serde_json::from_str(schema.metadata().get(DIMENSIONS_KEY)?).ok()
 }
 
 /// Whether rows of a schema were made by evt: of a kind, or a selection of one.

@@ -16,9 +16,8 @@ use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
 use crate::format::{csv, table};
 use crate::kafka::range::ReadMode;
-use crate::kind::Kind;
 use crate::kind::event::has_raw;
-use crate::kind::metric::schema_with_dimensions;
+use crate::kind::{Kind, schema_of_metrics};
 use crate::mapping::{self, Projection, Provenance};
 use crate::op::window::metric::{Emit, Shape};
 use crate::op::window::spec::{self, Inline, Spec, WindowSize};
@@ -306,6 +305,10 @@ impl Tool for Args {
             "evt-ingest access.log.gz -f clf | evt-window --size all --by path --agg 'sum(bytes)' --agg 'count(*)' --top 10 | evt-view",
         ),
         (
+            "Write requests and their bytes per status side by side, as CSV.",
+            "evt-ingest access.log.gz -f clf | evt-window --size 1h --by status --agg 'n=count(*)' --agg 'sum(bytes)' --wide --late null: > requests.csv",
+        ),
+        (
             "Compute the 99th percentile of a property over five minutes, every thirty seconds.",
             "evt-ingest events.jsonl | evt-window --size 5m --slide 30s --agg 'p99=approx_percentile(latency_ms, 0.99)' --late null: -o csv",
         ),
@@ -417,7 +420,7 @@ impl Args {
             false => "because the stream time of their partition went back",
         };
         let wide = self.rows.side_by_side(&spec)?;
-        let schema = wide.as_ref().map_or_else(|| schema_with_dimensions(&spec.dimensions()), Wide::schema);
+        let schema = wide.as_ref().map_or_else(|| schema_of_metrics(&spec.dimensions()), Wide::schema);
         let results = Results::new(self.rows.first_keys(&spec)?, wide, &spec.metrics);
         let memory =
             self.memory.map(|bytes| MemoryBound { bytes, storage: Box::new(TemporaryFiles::new(run.io.disk())) });

@@ -50,6 +50,7 @@ mod losses;
 mod mail;
 mod man;
 mod memory;
+mod metric_columns;
 mod names;
 mod notify;
 mod oracle;
