@@ -8,7 +8,7 @@ complete -c evt-window -l gap -d 'Use session windows that end after DURATION wi
 complete -c evt-window -l lateness -d 'Accept events until the watermark is this far past the end of a window [default: 0s]' -r
 complete -c evt-window -l align -d 'Shift the start of all windows by DURATION, which may be negative' -r
 complete -c evt-window -l out-of-orderness -d 'Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input' -r
-complete -c evt-window -l emit -d 'Emit a pane whenever a window fires, or one final row when its state is dropped [default: panes; final with --top]' -r -f -a "panes\t''
+complete -c evt-window -l emit -d 'Emit a pane whenever a window fires, or one final row when its state is dropped [default: final if all outputs are CSV, TSV or tables, else panes]' -r -f -a "panes\t''
 final\t''"
 complete -c evt-window -l at-end -d 'Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]' -r -f -a "fire\t''
 hold\t''"
@@ -60,6 +60,7 @@ github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-window -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c evt-window -l wide -d 'Write the metrics of a window and key side by side in one row, in CSV unless -o or a name says otherwise; implies --emit final'
 complete -c evt-window -l late-partial -d 'Write events that only some of their windows counted to --late, too'
 complete -c evt-window -l allow-partition-subset -d 'Allow reading a subset of the partitions of a topic (?partitions=); no key may have rows in two partitions'
 complete -c evt-window -l control -d 'Read control lines in JSONL; only they advance the watermark'

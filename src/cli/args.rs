@@ -234,7 +234,7 @@ impl TextArgs {
         };
         let Self { encoding, delimiter, time_year: year, .. } = *self;
         let explode = self.explode.clone();
-        Ok((format, Rc::new(TextOptions { encoding, delimiter, header, pattern, year, explode })))
+        Ok((format, Rc::new(TextOptions { encoding, delimiter, header, pattern, year, explode, kind: None })))
     }
 }
 

@@ -34,11 +34,13 @@ pub struct DefaultFormats {
     pub terminal: &'static Format,
     /// Whether `--control` makes the outputs write control lines.
     pub control: bool,
+    /// Whether a table of metrics on a terminal leaves out the columns that tell people nothing.
+    pub brief: bool,
 }
 
 /// The default of stages: frames to the next stage.
 const FRAMES: DefaultFormats =
-    DefaultFormats { pipe: &format::frames::FORMAT, terminal: &jsonl::FORMAT, control: true };
+    DefaultFormats { pipe: &format::frames::FORMAT, terminal: &jsonl::FORMAT, control: true, brief: true };
 
 /// The inputs and outputs of a tool.
 #[derive(Clone, Copy)]
@@ -65,7 +67,9 @@ impl<'a> StageSpec<'a> {
 /// Returns how the outputs of `--to` are written.
 fn output_spec(args: &StageArgs, formats: DefaultFormats) -> Result<OutputSpec> {
     let StageArgs { input, output, common, .. } = args;
-    let color = common.color.is_on(std::io::stdout().is_terminal());
+    let is_terminal = std::io::stdout().is_terminal();
+    let color = common.color.is_on(is_terminal);
+    let brief = formats.brief && is_terminal && output.output_format.is_none();
     Ok(OutputSpec {
         format: output.output_format.as_deref().map(format::by_name).transpose()?,
         terminal_format: formats.terminal,
@@ -74,7 +78,7 @@ fn output_spec(args: &StageArgs, formats: DefaultFormats) -> Result<OutputSpec> 
         quiet: common.quiet,
         overwrite: output.overwrite,
         control: input.control && formats.control,
-        encode: EncodeOptions { width: terminal_width(), color, ..EncodeOptions::default() },
+        encode: EncodeOptions { width: terminal_width(), brief, color, ..EncodeOptions::default() },
     })
 }
 

@@ -3,7 +3,7 @@
 //! Types that JSON lacks are text: instants are RFC 3339 with `Z` (six digits, nine if nanoseconds need them; an
 //! instant without a zone is taken as UTC), dates `2024-01-15`, times of day `10:00:00.000000`, durations and intervals
 //! ISO 8601 (`PT1.500S`, `P1M2DT0S`), uuids hyphenated, other binary base64, NaN and infinities `NaN`, `Infinity`,
-//! `-Infinity`. Decimals are JSON numbers with every digit. A null field of a struct is left out; a null item of a list
+//! `-Infinity`. In CSV and tables whole numbers have no fraction. Decimals are JSON numbers with every digit. A null field of a struct is left out; a null item of a list
 //! or value of a map is `null`. A union is its value.
 //!
 //! Everything about a column is resolved once per batch: a row costs one call per cell.
@@ -22,7 +22,7 @@ use arrow::datatypes::{
     IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, RunEndIndexType, TimeUnit,
     UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use std::fmt::{Debug, Display, Write};
+use std::fmt::{Debug, Display, LowerExp, Write};
 
 /// How top-level strings are written: quoted with escapes, or bare (CSV, tables). Inside containers it is always JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,10 +175,11 @@ fn float(array: &dyn Array, form: Form) -> Writer<'_> {
     Box::new(move |row, out| write_float(out, values.value(row).to_f32(), form))
 }
 
-/// Appends a number; in bare text NaN and infinities are words without quotes.
-fn write_float(out: &mut String, value: impl Into<f64> + Debug + Copy, form: Form) {
+/// Appends a number; in bare text whole numbers have no fraction, and NaN and infinities are words without quotes.
+fn write_float<T: Into<f64> + Debug + Display + LowerExp + Copy>(out: &mut String, value: T, form: Form) {
     match number::special_word(value.into()) {
         Some(word) if form == Form::Text => out.push_str(word),
+        None if form == Form::Text => number::write_number(out, value),
         _ => number::write_float(out, value),
     }
 }

@@ -125,7 +125,7 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Iterator for Batche
 /// `None` for the file of another program.
 pub(super) fn own_schema(columns: &Schema) -> Option<SchemaRef> {
     let is_raw = |field: &Field| copied(&viewed(field.data_type())) == DataType::Binary;
-    Some(Kind::of(columns)?.schema_with(columns.field_with_name(RAW).is_ok_and(is_raw)))
+    Some(Kind::of(columns)?.schema_of_file(columns, columns.field_with_name(RAW).is_ok_and(is_raw)))
 }
 
 /// Whether a batch has exactly the columns of a schema; texts and bytes may be views instead of copies, and dictionaries plain.

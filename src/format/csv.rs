@@ -11,12 +11,16 @@
 //!
 //! Written: a header, even without rows; the same text as in JSON lines without the outer quotes, null empty, an empty
 //! text as `""`. A column of payloads or keys has a second one, `NAME_base64`, for bytes that are not text. In a file
-//! of one column null is `""`, too, because an empty line is not a record.
+//! of one column null is `""`, too, because an empty line is not a record. Metrics have a column for each dimension
+//! (`metric_columns.rs`, `metric_dimensions.rs`).
 
 use super::cell::{Column, Form};
-use super::definition::{EncodeOptions, Encoder, Format, Header, Input};
+use super::definition::{EncodeOptions, Encoder, Format, Header, Input, TextOptions};
 use super::jsonl::{own, unique_names};
+use super::metric_columns::encoder;
+use super::metric_dimensions::DimensionReader;
 use super::record::{Body, Record, Records, Splitter};
+use super::row::kind_of;
 use crate::error::{Error, Result};
 use crate::json::scan::is_json;
 use crate::json::text::key;
@@ -32,13 +36,19 @@ use std::sync::{Arc, LazyLock};
 /// The column of events that is an object, as a JSON key.
 const PROPERTIES: &str = ",\"properties\":";
 
+/// The column of metrics that is an object, as a JSON key.
+const DIMENSIONS: &str = ",\"dimensions\":";
+
 /// Comma-separated values.
 pub const CSV: Format = Format {
     name: "csv",
     extensions: &["csv"],
-    input: Input::Text(|options| Box::new(CsvRows::new(options.delimiter, &options.header))),
-    output: Some(|schema, options| Ok(Box::new(Writer::new(b',', schema, options)))),
+    input: Input::Text(|options| Box::new(CsvRows::new(options.delimiter, options))),
+    output: Some(|schema, options| {
+        encoder(schema, options, |schema, options| Ok(Box::new(Writer::new(b',', schema, options))))
+    }),
     appendable: true,
+    is_for_people: true,
     ..Format::BASE
 };
 
@@ -46,9 +56,12 @@ pub const CSV: Format = Format {
 pub const TSV: Format = Format {
     name: "tsv",
     extensions: &["tsv", "tab"],
-    input: Input::Text(|options| Box::new(CsvRows::new(options.delimiter.or(Some(b'\t')), &options.header))),
-    output: Some(|schema, options| Ok(Box::new(Writer::new(b'\t', schema, options)))),
+    input: Input::Text(|options| Box::new(CsvRows::new(options.delimiter.or(Some(b'\t')), options))),
+    output: Some(|schema, options| {
+        encoder(schema, options, |schema, options| Ok(Box::new(Writer::new(b'\t', schema, options))))
+    }),
     appendable: true,
+    is_for_people: true,
     ..Format::BASE
 };
 
@@ -64,6 +77,8 @@ pub struct CsvRows {
     /// Whether the first line decides the delimiter.
     is_guessed: bool,
     reader: Reader,
+    /// `--kind`; without it the names of the columns decide.
+    kind: Option<Kind>,
     header: Columns,
     lines: u64,
     /// Whether nothing has been read yet, so that a byte order mark may follow.
@@ -81,7 +96,22 @@ enum Columns {
     /// They are as many as the fields of the first record.
     Numbered,
     TooLong,
-    Read(Vec<Key>),
+    Read(Names),
+}
+
+/// The columns of the file.
+struct Names {
+    keys: Vec<Key>,
+    /// Those that are dimensions, in a file of metrics.
+    dimensions: Option<DimensionReader>,
+}
+
+impl Names {
+    fn new(names: &[&str], kind: Option<Kind>) -> Self {
+        let is_metric = kind.unwrap_or_else(|| kind_of(names)) == Kind::Metric;
+        let dimensions = if is_metric { DimensionReader::new(names) } else { None };
+        Self { keys: names.iter().map(|name| Key::new(name)).collect(), dimensions }
+    }
 }
 
 /// A column of the file.
@@ -148,7 +178,8 @@ struct Found {
 }
 
 impl CsvRows {
-    fn new(delimiter: Option<u8>, header: &Header) -> Self {
+    fn new(delimiter: Option<u8>, options: &TextOptions) -> Self {
+        let TextOptions { header, kind, .. } = options;
         Self {
             delimiter: delimiter.unwrap_or(b','),
             is_guessed: delimiter.is_none(),
@@ -156,8 +187,11 @@ impl CsvRows {
             header: match header {
                 Header::FirstLine => Columns::Expected,
                 Header::Numbers => Columns::Numbered,
-                Header::Names(names) => Columns::Read(names.iter().map(|name| Key::new(name)).collect()),
+                Header::Names(names) => {
+                    Columns::Read(Names::new(&Vec::from_iter(names.iter().map(String::as_str)), *kind))
+                }
             },
+            kind: *kind,
             lines: 0,
             unread: true,
             torn: true,
@@ -183,7 +217,7 @@ impl CsvRows {
         let most = |counts: &[usize]| counts.iter().copied().max().unwrap_or(0);
         let is_it = |count: usize| match &self.header {
             // The names tell how many fields there are.
-            Columns::Read(names) => count > 0 && count + 1 == names.len(),
+            Columns::Read(names) => count > 0 && count + 1 == names.keys.len(),
             // A line of data may have decimal commas.
             Columns::Numbered => count > 0 && count == most(&counts),
             // In a line of names a comma separates them.
@@ -251,17 +285,9 @@ impl CsvRows {
         Found { length: input.len(), content, fields, closed }
     }
 
-    /// Returns the text of each field of the last record.
-    fn fields(&self, count: usize) -> Option<impl Iterator<Item = &str>> {
-        let written = count.checked_sub(1).map_or(0, |last| self.ends[last]);
-        let text = std::str::from_utf8(&self.fields[..written]).ok()?;
-        let mut start = 0;
-        Some(self.ends[..count].iter().map(move |end| &text[std::mem::replace(&mut start, *end)..*end]))
-    }
-
     fn read_header(&mut self, input: &[u8], found: &Found) -> Result<()> {
         let names = match std::str::from_utf8(&input[..found.content]) {
-            Ok(_) => self.fields(found.fields),
+            Ok(_) => texts(&self.fields, &self.ends[..found.fields]),
             Err(_) => None,
         };
         let names: Vec<&str> = names.ok_or_else(|| Error::corrupt("the header: invalid UTF-8"))?.collect();
@@ -276,13 +302,13 @@ impl CsvRows {
         if let Some(name) = names.iter().find(|name| !seen.insert(**name)) {
             return Err(Error::corrupt(format!("the header has two columns '{name}'; rename one")));
         }
-        self.header = Columns::Read(names.into_iter().map(Key::new).collect());
+        self.header = Columns::Read(Names::new(&names, self.kind));
         Ok(())
     }
 
     /// Returns the JSON text of the last record, or why there is none.
-    fn body(&self, raw: &[u8], found: &Found, text: &mut String) -> Body {
-        let Columns::Read(keys) = &self.header else { return parse_error("missing header") };
+    fn body(&mut self, raw: &[u8], found: &Found, text: &mut String) -> Body {
+        let Columns::Read(Names { keys, dimensions }) = &mut self.header else { return parse_error("missing header") };
         if let Err(error) = std::str::from_utf8(raw) {
             return parse_error(format!("byte {}: invalid UTF-8", error.valid_up_to() + 1));
         }
@@ -295,13 +321,19 @@ impl CsvRows {
         if found.fields != keys.len() {
             return parse_error(format!("expected {} fields, found {}", keys.len(), found.fields));
         }
-        let Some(fields) = self.fields(found.fields) else { return parse_error("invalid UTF-8") };
-        let start = text.len();
+        let Some(fields) = texts(&self.fields, &self.ends[..found.fields]) else { return parse_error("invalid UTF-8") };
+        let (start, mut cells) = (text.len(), vec![]);
         text.push('{');
         // Only records with two adjacent quotes have empty texts.
         let mut quotes = memchr::memmem::find(raw, b"\"\"").map(|_| Quotes { record: raw, delimiter: self.delimiter });
-        for (key, value) in keys.iter().zip(fields) {
+        for (at, (key, value)) in keys.iter().zip(fields).enumerate() {
             let is_quoted = quotes.as_mut().is_some_and(Quotes::pass);
+            if let Some(dimensions) = dimensions {
+                cells.push((is_quoted || !value.is_empty()).then_some(value));
+                if dimensions.has(at) {
+                    continue;
+                }
+            }
             if value.is_empty() && !(is_quoted && key.holds_text) {
                 continue;
             }
@@ -313,9 +345,23 @@ impl CsvRows {
                 false => write_string(text, value),
             }
         }
+        if let Some(dimensions) = dimensions {
+            text.push_str(if text.len() == start + 1 { &DIMENSIONS[1..] } else { DIMENSIONS });
+            if let Err(fault) = dimensions.write(&cells, text) {
+                text.truncate(start);
+                return Body::Fault(fault);
+            }
+        }
         text.push('}');
         Body::Text(start..text.len())
     }
+}
+
+/// Returns the text of each field of the last record, whose ends in `fields` are `ends`; `None` if they are not text.
+fn texts<'a>(fields: &'a [u8], ends: &'a [usize]) -> Option<impl Iterator<Item = &'a str>> {
+    let text = std::str::from_utf8(&fields[..ends.last().copied().unwrap_or(0)]).ok()?;
+    let mut start = 0;
+    Some(ends.iter().map(move |end| &text[std::mem::replace(&mut start, *end)..*end]))
 }
 
 /// Returns the byte (from 1) at which something other than a delimiter follows a closing quote. The csv-core reader
@@ -394,7 +440,8 @@ impl Splitter for CsvRows {
             let Some(found) = self.find(&input[start..], last) else { break };
             let raw = start..start + found.content;
             if let Columns::Numbered = self.header {
-                self.header = Columns::Read((1..=found.fields).map(|number| Key::new(&format!("c{number}"))).collect());
+                let keys = (1..=found.fields).map(|number| Key::new(&format!("c{number}"))).collect();
+                self.header = Columns::Read(Names { keys, dimensions: None });
             }
             if let Columns::Expected = self.header {
                 self.read_header(&input[start..], &found)?;

@@ -3,11 +3,11 @@ use crate::format::test_data::{Seen, build, encode, split};
 use crate::kind::Kind;
 
 fn read(input: &str) -> Vec<Seen> {
-    split(&mut CsvRows::new(None, &Header::FirstLine), input.as_bytes(), &[]).unwrap()
+    split(&mut CsvRows::new(None, &TextOptions::default()), input.as_bytes(), &[]).unwrap()
 }
 
 fn error(input: &[u8]) -> String {
-    split(&mut CsvRows::new(None, &Header::FirstLine), input, &[]).unwrap_err().to_string()
+    split(&mut CsvRows::new(None, &TextOptions::default()), input, &[]).unwrap_err().to_string()
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn records_are_objects_of_strings_with_their_exact_bytes_and_line() {
 #[test]
 fn a_record_of_another_length_no_text_or_an_open_quote_is_its_own_fault() {
     let fault = |input: &[u8]| {
-        let seen = split(&mut CsvRows::new(None, &Header::FirstLine), input, &[]).unwrap();
+        let seen = split(&mut CsvRows::new(None, &TextOptions::default()), input, &[]).unwrap();
         seen[0].2.clone().unwrap_err()
     };
     assert_eq!(fault(b"a,b\n1\n"), "expected 2 fields, found 1");
@@ -79,14 +79,14 @@ fn many_columns_are_read_whole_however_the_input_is_cut() {
     let header: Vec<_> = (0..300).map(|n| format!("c{n}")).collect();
     let input = format!("{0}\n{0}\n", header.join(","));
     for cut in 1..input.len() {
-        let seen = split(&mut CsvRows::new(None, &Header::FirstLine), input.as_bytes(), &[cut]).unwrap();
+        let seen = split(&mut CsvRows::new(None, &TextOptions::default()), input.as_bytes(), &[cut]).unwrap();
         assert!(seen.len() == 1 && seen[0].2.is_ok(), "{cut}");
     }
 }
 
 #[test]
 fn after_a_record_that_is_too_long_the_next_line_is_read() {
-    let mut rows = CsvRows::new(None, &Header::FirstLine);
+    let mut rows = CsvRows::new(None, &TextOptions::default());
     let mut records = Records::default();
     assert_eq!(rows.split(b"a,b\n\"xxxxxxxx", false, &mut records).unwrap(), 4);
     assert_eq!(rows.split(b"\"xxxxxxxx", false, &mut records).unwrap(), 0);
@@ -99,7 +99,7 @@ fn after_a_record_that_is_too_long_the_next_line_is_read() {
 
 #[test]
 fn a_header_that_is_too_long_ends_the_run() {
-    let mut rows = CsvRows::new(None, &Header::FirstLine);
+    let mut rows = CsvRows::new(None, &TextOptions::default());
     rows.skip(b"a,b\n");
     assert!(rows.split(b"1,2\n", true, &mut Records::default()).is_err());
 }
@@ -123,11 +123,12 @@ fn what_is_structure_stands_between_quotes() {
 
 /// The JSON text of each record.
 fn texts(delimiter: Option<u8>, header: &Header, input: &str) -> Vec<String> {
-    let whole = split(&mut CsvRows::new(delimiter, header), input.as_bytes(), &[]).unwrap();
+    let options = TextOptions { header: header.clone(), ..TextOptions::default() };
+    let whole = split(&mut CsvRows::new(delimiter, &options), input.as_bytes(), &[]).unwrap();
     for cut in 0..input.len() {
         let cuts = [cut];
         assert_eq!(
-            split(&mut CsvRows::new(delimiter, header), input.as_bytes(), &cuts).unwrap(),
+            split(&mut CsvRows::new(delimiter, &options), input.as_bytes(), &cuts).unwrap(),
             whole,
             "{input:?} {cut}"
         );

@@ -3,6 +3,7 @@
 use super::elements::ElementPath;
 use super::record::{Records, Splitter};
 use crate::error::Result;
+use crate::kind::Kind;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use encoding_rs::Encoding;
@@ -31,6 +32,8 @@ pub trait Encoder {
 pub struct EncodeOptions {
     /// Width of the terminal, in cells, for tables; `None` means unbounded.
     pub width: Option<usize>,
+    /// Whether a table leaves out the columns of metrics that tell people nothing: ids, and those that are zero in the first rows.
+    pub brief: bool,
     /// Whether a table has colours.
     pub color: bool,
     /// Rows are appended to a file that already has its header, or gets it from its writer.
@@ -81,6 +84,8 @@ pub struct TextOptions {
     pub pattern: Option<Regex>,
     /// `--explode`: where JSON documents have their records.
     pub explode: Option<ElementPath>,
+    /// The kind of the records, if a flag or the tool sets it.
+    pub kind: Option<Kind>,
 }
 
 /// Where CSV has the names of its fields.
@@ -129,6 +134,8 @@ pub struct Format {
     pub appendable: bool,
     /// Whether each record is one line with a JSON object.
     pub is_json: bool,
+    /// Whether people read it as a table: metrics have a column for each dimension, and evt-window emits only final rows.
+    pub is_for_people: bool,
     /// Whether it holds raw records, which the rows must have.
     pub is_raw: bool,
     /// The form of text that a tool may write between rows; `None` if it may not.
@@ -154,6 +161,7 @@ impl Format {
         output: None,
         appendable: false,
         is_json: false,
+        is_for_people: false,
         is_raw: false,
         notes: None,
     };

@@ -11,7 +11,8 @@
 //! - `elements.rs`: elements of arrays in JSON documents (`--explode`).
 //! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.
 //! - `properties.rs`: columns of a file that are properties of events.
-//! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text.
+//! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text; `metric_columns.rs`, `metric_dimensions.rs`: metrics with a
+//!   column for each dimension, written and read.
 //! - `unpack.rs`: gzip and zstd; `decode.rs`: encodings of text.
 //!
 //! To add a format: one file, one row in [`ALL`].
@@ -29,6 +30,8 @@ pub mod frames;
 pub mod jsonl;
 mod lines;
 pub mod logfmt;
+pub mod metric_columns;
+mod metric_dimensions;
 pub mod parquet;
 pub mod pattern;
 pub mod properties;

@@ -10,6 +10,7 @@
 use super::cell::Form;
 use super::definition::{EncodeOptions, Encoder, Format, Notes};
 use super::jsonl::{own, unique_names};
+use super::metric_columns::encoder;
 use crate::error::Result;
 use crate::kind::is_own;
 use arrow::array::RecordBatch;
@@ -20,7 +21,10 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 pub const FORMAT: Format = Format {
     name: "table",
     extensions: &["txt"],
-    output: Some(|schema, options| Ok(Box::new(Table::try_new(schema, options)?))),
+    output: Some(|schema, options| {
+        encoder(schema, options, |schema, options| Ok(Box::new(Table::try_new(schema, options)?)))
+    }),
+    is_for_people: true,
     notes: Some(Notes::Text),
     ..Format::BASE
 };

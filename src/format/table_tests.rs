@@ -75,7 +75,7 @@ fn wider_cells_that_come_late_widen_their_column_while_there_is_room() {
 
 #[test]
 fn colour_is_asked_for() {
-    let text = table(&[metrics(&["a"])], &EncodeOptions { width: None, color: true, ..EncodeOptions::default() });
+    let text = table(&[metrics(&["a"])], &EncodeOptions { color: true, ..EncodeOptions::default() });
     assert!(text.starts_with("\u{1b}[1mmetric_name"));
     assert!(table(&[metrics(&[])], &EncodeOptions::default()).starts_with("metric_name"));
 }

@@ -69,7 +69,7 @@ impl Input for RowInput {
 /// that is mapped to new events, so that their raw column is not taken over.
 pub fn take_schema(schema: Option<SchemaRef>, is_mapped_anew: bool, name: &str, ingest: &mut Ingest) -> Result<()> {
     let Some((kind, schema)) = schema.and_then(|schema| Some((Kind::of(&schema)?, schema))) else { return Ok(()) };
-    ingest.take_schema(kind.schema_with(has_raw(&schema) && !is_mapped_anew), name)
+    ingest.take_schema(kind.schema_of_file(&schema, has_raw(&schema) && !is_mapped_anew), name)
 }
 
 /// The partitions (origin, name) found in the rows of an input without progress messages.

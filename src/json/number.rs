@@ -1,7 +1,7 @@
 //! Numbers as JSON text.
 
 use super::text::write_string;
-use std::fmt::{Debug, Write};
+use std::fmt::{Debug, Display, LowerExp, Write};
 
 /// Appends the shortest text that reads back as `value` (`f32` or `f64`); NaN and infinities as strings.
 pub fn write_float(out: &mut String, value: impl Into<f64> + Debug + Copy) {
@@ -11,6 +11,21 @@ pub fn write_float(out: &mut String, value: impl Into<f64> + Debug + Copy) {
             let _ = write!(out, "{value:?}");
         }
     }
+}
+
+/// Appends a number (`f32` or `f64`) as in RFC 8785: the shortest digits, without an exponent from 1e-6 to 1e21, whole numbers without
+/// a fraction. A zero keeps its sign, so the text reads back as the same number.
+pub fn write_number<T: Into<f64> + Display + LowerExp + Copy>(out: &mut String, number: T) {
+    let size = number.into().abs();
+    // Writing to a String cannot fail.
+    let _ = match size {
+        1e21..f64::INFINITY => {
+            let text = format!("{number:e}");
+            write!(out, "{}", text.replace('e', "e+"))
+        }
+        _ if size > 0.0 && size < 1e-6 => write!(out, "{number:e}"),
+        _ => write!(out, "{number}"),
+    };
 }
 
 /// Returns the word for a value that JSON cannot express as a number.
@@ -74,5 +89,36 @@ impl Decimal {
         let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
         let places = i64::try_from(fraction.len()).ok()?;
         Some(Self { is_negative, digits: kept, exponent: exponent.checked_sub(places)?.checked_add(zeros)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_written_as_ecmascript_does() {
+        for (number, expected) in [
+            (4.0, "4"),
+            (-0.0, "-0"),
+            (-0.5, "-0.5"),
+            (1e15, "1000000000000000"),
+            (1e16, "10000000000000000"),
+            (333_333_333.333_333_3, "333333333.3333333"),
+            (1e20, "100000000000000000000"),
+            (1e21, "1e+21"),
+            (-1.5e300, "-1.5e+300"),
+            (1e-6, "0.000001"),
+            (1e-7, "1e-7"),
+            (5e-324, "5e-324"),
+            (-1.25e-9, "-1.25e-9"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            let mut text = String::new();
+            write_number(&mut text, number);
+            assert_eq!(text, expected);
+            assert!(number.is_infinite() || text.parse::<f64>().unwrap().to_bits() == number.to_bits());
+        }
     }
 }

@@ -39,6 +39,8 @@ use std::sync::Arc;
 
 /// Schema metadata key of the kind's name.
 pub const KIND_KEY: &str = "evt.kind";
+/// Schema metadata key of the names of the dimensions that the metrics of a stream have, a JSON array in the order of the spec.
+pub const DIMENSIONS_KEY: &str = "evt.dimensions";
 /// Schema metadata key of the frame format's version.
 pub const VERSION_KEY: &str = "evt.version";
 /// The version of the frame format this crate writes.
@@ -131,6 +133,14 @@ impl Kind {
         Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
     }
 
+    /// Returns the schema of this kind with what the schema of a file says of all its rows: the names of their dimensions.
+    pub fn schema_of_file(self, file: &Schema, has_raw: bool) -> SchemaRef {
+        match dimensions_of(file).filter(|_| self == Kind::Metric) {
+            Some(dimensions) => schema_of_metrics(&dimensions),
+            None => self.schema_with(has_raw),
+        }
+    }
+
     /// Whether rows of a schema begin with this kind's columns, whatever the metadata of their fields.
     pub fn leads(self, schema: &Schema) -> bool {
         self.schema().fields().iter().enumerate().all(|(at, field)| {
@@ -145,6 +155,19 @@ impl Kind {
     pub fn of(schema: &Schema) -> Option<Kind> {
         schema.metadata().get(KIND_KEY).and_then(|name| Kind::from_name(name))
     }
+}
+
+/// Returns the schema of metrics that have these dimensions.
+pub fn schema_of_metrics(dimensions: &[String]) -> SchemaRef {
+    let schema = Kind::Metric.schema();
+    let mut metadata = schema.metadata().clone();
+    metadata.insert(DIMENSIONS_KEY.to_owned(), serde_json::json!(dimensions).to_string());
+    Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
+}
+
+/// Returns the names of the dimensions of the metrics of a stream, if its schema names them.
+pub fn dimensions_of(schema: &Schema) -> Option<Vec<String>> {
+    serde_json::from_str(schema.metadata().get(DIMENSIONS_KEY)?).ok()
 }
 
 /// Whether rows of a schema were made by evt: of a kind, or a selection of one.

@@ -203,6 +203,17 @@ impl OutputPlan {
         }
     }
 
+    /// Whether it is a file or standard output that takes rows of any columns: no frames, whose readers expect a kind.
+    pub fn takes_any_columns(&self) -> bool {
+        match &self.place {
+            Destination::Standard(format) | Destination::File(_, format) => {
+                matches!(format.name, "csv" | "tsv" | "table" | "jsonl" | "parquet")
+            }
+            Destination::Null => true,
+            Destination::Store(..) | Destination::Kafka(..) => false,
+        }
+    }
+
     /// Whether its format writes raw records, so that rows need the column `raw`.
     pub fn asks_raw(&self) -> bool {
         matches!(&self.place, Destination::Standard(format) | Destination::File(_, format) if format.is_raw)
@@ -272,6 +283,8 @@ impl OutputPlan {
             }
             Destination::File(path, format) => {
                 let file = Plain::create(path, format, spec.overwrite, run)?;
+                // A file has no width, and no colours.
+                let spec = OutputSpec { encode: EncodeOptions::default(), ..spec };
                 encoded(file, format, schema, &spec, &run.console)?
             }
             Destination::Kafka(address, limit) => match epochs.take() {

@@ -25,7 +25,7 @@ pub struct OutputSpec {
     pub overwrite: bool,
     /// `--control`: watermarks are written as lines in JSON text.
     pub control: bool,
-    /// Options of the text formats.
+    /// Options of the text formats on standard output.
     pub encode: EncodeOptions,
 }
 

@@ -9,14 +9,15 @@
 
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::TextOptions;
 use crate::frame::{Control, End, How, WATERMARK_KEY};
 use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
 use crate::input::follow::watch::POLL_INTERVAL;
 use crate::input::spool::Shutdown;
 use crate::input::{EndProof, Input, InputEnd, Lag, Reached, Step};
 use crate::kafka::range::ReadMode;
-use crate::kind::Kind;
 use crate::kind::shadow::Shadows;
+use crate::kind::{DIMENSIONS_KEY, Kind};
 use crate::mapping;
 use crate::op::computed::RowRules;
 use crate::op::window::watermark::ContinuedInput;
@@ -81,6 +82,8 @@ pub struct Source {
     positions: Option<Positions>,
     /// Whether the checkpoint tells the schema of the rows.
     is_continued: bool,
+    /// Whether all rows are of one stream, whose schema says what they have in common.
+    is_one_stream: bool,
     /// The error of an input, returned after the items before it.
     failure: Option<Error>,
     /// The worst exit status of the inputs so far.
@@ -101,6 +104,7 @@ impl Source {
         }
         // evt-ingest makes events of all records, without regard to their field names.
         let kind = options.kind.or((options.raw_only || mapping.plain).then_some(Kind::Event));
+        options.text = Rc::new(TextOptions { kind, ..(*options.text).clone() });
         let shadows = Shadows::new(options.rules.as_ref().map_or(0, RowRules::columns));
         let mut positions = options.positions.take();
         let inputs = &match &mut positions {
@@ -126,6 +130,7 @@ impl Source {
             shadows,
             positions,
             is_continued,
+            is_one_stream: matches!(&inputs[..], [input] if !matches!(input, Uri::Kafka(_))),
             failure: None,
             verdict: 0,
             how: How::Exhausted,
@@ -206,11 +211,18 @@ impl Source {
     /// Returns the schema of the batches. It is final if [`Source::has_schema`], or after the first batch.
     pub fn schema(&self) -> SchemaRef {
         let schema = self.ingest.schema();
-        if !self.opener.options.control {
+        let has_dimensions = schema.metadata().contains_key(DIMENSIONS_KEY);
+        if !self.opener.options.control && (self.is_one_stream || !has_dimensions) {
             return schema;
         }
         let mut metadata = schema.metadata().clone();
-        metadata.insert(WATERMARK_KEY.to_owned(), "explicit".to_owned());
+        if self.opener.options.control {
+            metadata.insert(WATERMARK_KEY.to_owned(), "explicit".to_owned());
+        }
+        if !self.is_one_stream {
+            // The rows of the other inputs may have other dimensions.
+            metadata.remove(DIMENSIONS_KEY);
+        }
         Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
     }
 

@@ -5,7 +5,7 @@
 //! - `alert/`: evt-alert, which has a loop of its own because its inputs may be of different kinds.
 //! - `reconcile/`: evt-reconcile, which opens its inputs itself.
 //! - `backfill/`: evt-backfill, which corrects the windows of a store and replays dead letters.
-//! - `windows.rs`: the operator of evt-window; `results.rs`, `top.rs`: its results; `late.rs`, `stall.rs`: its late rows, and partitions
+//! - `windows.rs`: the operator of evt-window; `results.rs`, `top.rs`, `wide.rs`: its results; `late.rs`, `stall.rs`: its late rows, and partitions
 //!   that hold its watermark back. `validation.rs`: the operators of evt-validate.
 
 pub mod alert;
@@ -22,6 +22,7 @@ mod top;
 pub mod validate;
 mod validation;
 pub mod view;
+mod wide;
 pub mod window;
 mod windows;
 

@@ -1,11 +1,13 @@
 //! The result rows of evt-window, on their way out.
 
-use super::top::{LeftOut, Top};
+use super::top::{LeftOut, Order, Top};
+use super::wide::Wide;
 use crate::error::Result;
 use crate::kind::metric;
 use crate::op::aggregate::{self, TEXTS_MAX};
 use crate::op::window::metric::Metric;
 use crate::stage::operator::Collector;
+use arrow::array::RecordBatch;
 
 /// Result rows that wait to be written.
 #[derive(Default)]
@@ -15,15 +17,18 @@ pub struct Results {
     later_panes: u64,
     /// The first keys of the windows that fire, if not all leave.
     top: Option<Top>,
+    /// The rows of windows with a column for each metric, if they leave so.
+    wide: Option<Wide>,
     /// Metrics that count distinct texts, and the number of rows that are NULL because there were too many.
     counting: Vec<(String, u64)>,
 }
 
 impl Results {
-    /// Without rows; with `top` only the rows of the first keys of a window leave.
-    pub fn new(top: Option<Top>, metrics: &[Metric]) -> Self {
+    /// Without rows; with `top` only the rows of the first keys of a window leave, with `wide` its metrics leave in one row.
+    pub fn new(top: Option<Top>, wide: Option<Wide>, metrics: &[Metric]) -> Self {
         let counting = metrics.iter().filter(|metric| metric.call.definition().name == aggregate::COUNT_DISTINCT);
-        Self { top, counting: counting.map(|metric| (metric.name.clone(), 0)).collect(), ..Self::default() }
+        let counting = counting.map(|metric| (metric.name.clone(), 0)).collect();
+        Self { top, wide, counting, ..Self::default() }
     }
 
     /// Takes a row of a window that fires.
@@ -38,6 +43,9 @@ impl Results {
         if row.value.is_none() && !row.retracted {
             self.counting.iter_mut().filter(|(name, _)| name == row.name).for_each(|(_, over)| *over += 1);
         }
+        if let Some(wide) = &mut self.wide {
+            return wide.push(row);
+        }
         self.later_panes += u64::from(row.pane > 0 && !row.retracted);
         self.rows.push(row)?;
         if self.rows.is_full() { self.write_batch(out) } else { Ok(()) }
@@ -46,9 +54,15 @@ impl Results {
     /// Writes the rows of the windows that have fired.
     pub fn write(&mut self, out: &mut dyn Collector) -> Result<()> {
         if let Some(mut top) = self.top.take() {
-            let written = top.finish(&mut |row| self.add(row, out));
+            let order = if self.wide.is_some() { Order::Keys } else { Order::Metrics };
+            let written = top.finish(order, &mut |row| self.add(row, out));
             self.top = Some(top);
             written?;
+        }
+        if let Some(wide) = &mut self.wide {
+            let schema = out.schema();
+            return wide
+                .finish(self.top.is_some(), &mut |columns| out.rows(&RecordBatch::try_new(schema.clone(), columns)?));
         }
         self.write_batch(out)
     }

@@ -42,6 +42,15 @@ pub struct LeftOut {
     pub events: u64,
 }
 
+/// What the rows of a window are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By the names of metrics, then by rank.
+    Metrics,
+    /// By rank.
+    Keys,
+}
+
 /// The first keys of each window.
 pub struct Top {
     keys: usize,
@@ -160,30 +169,21 @@ impl Top {
         }
     }
 
-    /// Emits the rows of the first keys of all windows that came: by window and metric, the first key first.
-    pub fn finish(&mut self, emit: &mut dyn FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
+    /// Emits the rows of the first keys of all windows that came, by window; of equal metrics or keys the first key or metric first.
+    pub fn finish(&mut self, order: Order, emit: &mut dyn FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
         (0..self.rankings.len()).for_each(|ranking| self.settle(ranking));
-        let mut order: Vec<usize> = (0..self.names.len()).collect();
-        order.sort_unstable_by_key(|metric| self.places[*metric]);
         for ((_, end, start, _), keys) in std::mem::take(&mut self.first) {
-            for metric in &order {
-                for key in &keys {
-                    let name = &self.names[*metric];
-                    for (_, value, rows) in key.results.iter().filter(|(of, _, _)| of == metric) {
-                        let (dimensions, value, rows) = (&key.dimensions, *value, *rows);
-                        emit(&Row {
-                            name,
-                            start,
-                            end,
-                            dimensions,
-                            value,
-                            rows,
-                            revision: 0,
-                            pane: 0,
-                            retracted: false,
-                        })?;
-                    }
-                }
+            let mut rows: Vec<(&KeyRows, usize, Option<f64>, u64)> = vec![];
+            for key in &keys {
+                rows.extend(key.results.iter().map(|(metric, value, rows)| (key, *metric, *value, *rows)));
+            }
+            if order == Order::Metrics {
+                // The sort is stable, so keys stay in the order of ranks.
+                rows.sort_by_key(|(_, metric, ..)| self.places[*metric]);
+            }
+            for (KeyRows { dimensions, .. }, metric, value, rows) in rows {
+                let name = &self.names[metric];
+                emit(&Row { name, start, end, dimensions, value, rows, revision: 0, pane: 0, retracted: false })?;
             }
         }
         Ok(())
@@ -214,7 +214,7 @@ mod tests {
             found.push((row.name.to_owned(), row.dimensions.to_owned(), row.value));
             Ok(())
         };
-        top.finish(take).unwrap();
+        top.finish(Order::Metrics, take).unwrap();
         found
     }
 

@@ -44,7 +44,8 @@ use std::time::Duration;
 /// Maximum rows of `--tail`.
 const TAIL_MAX: u64 = 1_000_000;
 /// The default formats. Control lines are the tool's own.
-const FORMATS: DefaultFormats = DefaultFormats { pipe: &jsonl::FORMAT, terminal: &table::FORMAT, control: false };
+const FORMATS: DefaultFormats =
+    DefaultFormats { pipe: &jsonl::FORMAT, terminal: &table::FORMAT, control: false, brief: true };
 /// A batch with fewer rows means that no more were available, so a table shows the rows it has held back.
 const LULL_ROWS: usize = 256;
 /// Maximum time that rows are held back while others arrive.
@@ -318,7 +319,8 @@ impl Args {
         if let Some(names) = &show.columns {
             return Ok(Show::Rows(Some(Selection::try_new(&selection::parse_names(names)?, &schema)?)));
         }
-        let names = match first.filter(|_| screen) {
+        // A table of metrics chooses its columns itself.
+        let names = match first.filter(|_| screen && kind != Kind::Metric) {
             None if show.fields.is_empty() => return Ok(Show::Rows(None)),
             None => schema.fields().iter().map(|field| Name::column(field.name())).collect(),
             Some(first) => {

@@ -4,24 +4,26 @@ use super::late::Late;
 use super::results::Results;
 use super::stall::StallMonitor;
 use super::top::Top;
+use super::wide::Wide;
 use super::windows::{AtEnd, Windows};
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::checkpoint::state_files::TemporaryFiles;
 use crate::cli::args::{CheckpointArgs, Disorder, StageArgs, TimeRangeArgs, disorder};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
-use crate::cli::resolve::{DefaultFormats, StageSpec};
+use crate::cli::resolve::{DefaultFormats, StageSpec, check_outputs};
 use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
-use crate::format::table;
+use crate::format::{csv, table};
 use crate::kafka::range::ReadMode;
-use crate::kind::Kind;
 use crate::kind::event::has_raw;
+use crate::kind::{Kind, schema_of_metrics};
 use crate::mapping::{self, Projection, Provenance};
 use crate::op::window::metric::{Emit, Shape};
 use crate::op::window::spec::{self, Inline, Spec, WindowSize};
 use crate::op::window::watermark;
 use crate::op::window::{MemoryBound, Options, Window};
+use crate::output::OutputPlan;
 use crate::parse::size::parse_memory;
 use crate::run::Run;
 use crate::run::standard::print;
@@ -46,7 +48,7 @@ pub struct Args {
     #[command(flatten)]
     watermark: WatermarkArgs,
     #[command(flatten)]
-    top: TopArgs,
+    rows: RowArgs,
     /// Write late events to URI; without it they are counted and lost, and the exit status is 1
     #[arg(long, value_name = "URI", help_heading = "Output")]
     late: Option<OsString>,
@@ -97,22 +99,38 @@ struct InlineArgs {
     align: Option<i64>,
 }
 
-/// Which keys of a window leave.
+/// Which rows leave, and in which form.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
-struct TopArgs {
+struct RowArgs {
     /// Write only the rows of the N keys of each window with the greatest values; implies --emit final
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     top: Option<u32>,
     /// Rank the keys by this metric [default: the first metric of those with the same dimensions and windows]
     #[arg(long, value_name = "METRIC", requires = "top")]
     of: Option<String>,
+    /// Write the metrics of a window and key side by side in one row, in CSV unless -o or a name says otherwise; implies --emit final
+    #[arg(long)]
+    wide: bool,
 }
 
-impl TopArgs {
+impl RowArgs {
     fn first_keys(&self, spec: &Spec) -> Result<Option<Top>> {
         let Some(keys) = self.top else { return Ok(None) };
         Top::new(keys as usize, self.of.as_deref(), &spec.metrics).map(Some)
+    }
+
+    fn side_by_side(&self, spec: &Spec) -> Result<Option<Wide>> {
+        self.wide.then(|| Wide::new(spec)).transpose()
+    }
+
+    /// Returns the flag that needs final rows, and why.
+    fn needs_final(&self) -> Option<(&'static str, &'static str)> {
+        match (self.top, self.wide) {
+            (Some(_), _) => Some(("--top", "the first keys of a window are known when it is final")),
+            (None, true) => Some(("--wide", "the metrics of a window are in one row when it is final")),
+            (None, false) => None,
+        }
     }
 }
 
@@ -123,7 +141,7 @@ struct WatermarkArgs {
     /// Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input
     #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
     out_of_orderness: Disorder,
-    /// Emit a pane whenever a window fires, or one final row when its state is dropped [default: panes; final with --top]
+    /// Emit a pane whenever a window fires, or one final row when its state is dropped [default: final if all outputs are CSV, TSV or tables, else panes]
     #[arg(long, value_name = "WHEN")]
     emit: Option<EmitArg>,
     /// Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]
@@ -164,13 +182,40 @@ impl Args {
         }
     }
 
-    fn emit(&self) -> Result<Emit> {
-        match (self.watermark.emit, self.top.top) {
-            (Some(EmitArg::Panes), Some(_)) => Err(Error::usage(
-                "--top cannot be used with --emit panes, because the first keys of a window are known when it is final",
-            )),
-            (Some(EmitArg::Final), _) | (None, Some(_)) => Ok(Emit::Final),
-            (Some(EmitArg::Panes) | None, None) => Ok(Emit::Panes),
+    /// Returns when rows are emitted; `None` if that depends on the outputs. Errors: exit status 2 if another flag needs final rows.
+    fn emit(&self) -> Result<Option<Emit>> {
+        match (self.watermark.emit, self.rows.needs_final()) {
+            (Some(EmitArg::Panes), Some((flag, why))) => {
+                Err(Error::usage(format!("{flag} cannot be used with --emit panes, because {why}")))
+            }
+            (Some(EmitArg::Final), _) | (None, Some(_)) => Ok(Some(Emit::Final)),
+            (Some(EmitArg::Panes), None) => Ok(Some(Emit::Panes)),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Returns when rows are emitted to these outputs: people read a table of results, and other readers keep the last row of a window.
+    fn emit_to(&self, outputs: &[OutputPlan]) -> Result<Emit> {
+        let is_for_people = |output: &OutputPlan| output.format().is_some_and(|format| format.is_for_people);
+        let default = if outputs.iter().all(is_for_people) { Emit::Final } else { Emit::Panes };
+        Ok(self.emit()?.unwrap_or(default))
+    }
+
+    /// Refuses outputs that expect rows of kind metric where `--wide` makes other ones.
+    fn check_outputs(&self, run: &Run) -> Result<()> {
+        if !self.rows.wide {
+            return Ok(());
+        }
+        // The stage reports outputs that cannot be written.
+        let outputs = check_outputs(&self.stage, self.stage_spec().formats, run).unwrap_or_default();
+        match outputs.iter().find(|output| !output.takes_any_columns()) {
+            None => Ok(()),
+            Some(output) => {
+                let name = output.name();
+                Err(Error::usage(format!(
+                    "{name}: --wide: expected a file or stdout in csv, tsv, table, jsonl or parquet"
+                )))
+            }
         }
     }
 
@@ -237,6 +282,7 @@ impl Tool for Args {
         "out-of-orderness",
         "emit",
         "top",
+        "wide",
         "late",
         "to",
         "output-format",
@@ -257,6 +303,10 @@ impl Tool for Args {
         (
             "Write the ten paths with the most bytes of the whole file, and their requests.",
             "evt-ingest access.log.gz -f clf | evt-window --size all --by path --agg 'sum(bytes)' --agg 'count(*)' --top 10 | evt-view",
+        ),
+        (
+            "Write requests and their bytes per status side by side, as CSV.",
+            "evt-ingest access.log.gz -f clf | evt-window --size 1h --by status --agg 'n=count(*)' --agg 'sum(bytes)' --wide --late null: > requests.csv",
         ),
         (
             "Compute the 99th percentile of a property over five minutes, every thirty seconds.",
@@ -294,8 +344,10 @@ impl Tool for Args {
             findings.take(print(&spec.explain()));
             findings.take(self.check_end(&spec, run));
             findings.take(self.emit());
-            findings.take(self.top.first_keys(&spec));
+            findings.take(self.rows.first_keys(&spec));
+            findings.take(self.rows.side_by_side(&spec));
         }
+        findings.take(self.check_outputs(run));
         findings.take(self.check_whole());
         let mapping = self.stage.map.options(Provenance::Keep);
         let options = findings.take(mapping.and_then(|mapping| self.source(mapping)));
@@ -317,7 +369,9 @@ impl Args {
         self.check_whole()?;
         self.check_end(&spec, run)?;
         self.emit()?;
-        self.top.first_keys(&spec)?;
+        self.rows.first_keys(&spec)?;
+        self.rows.side_by_side(&spec)?;
+        self.check_outputs(run)?;
         let (args, of_start) = (Rc::new(self), run.clone());
         let of_args = args.clone();
         let start = move |learned: SourceInfo<'_>| of_args.start(learned, spec, &of_start);
@@ -326,7 +380,10 @@ impl Args {
 
     fn stage_spec(&self) -> StageSpec<'_> {
         let new = StageSpec::new(&self.stage);
-        let formats = DefaultFormats { terminal: &table::FORMAT, ..new.formats };
+        let pipe = if self.rows.wide { &csv::CSV } else { new.formats.pipe };
+        // Of several panes of a window, their numbers tell the last one.
+        let brief = self.watermark.emit != Some(EmitArg::Panes);
+        let formats = DefaultFormats { pipe, terminal: &table::FORMAT, brief, ..new.formats };
         let (range, checkpoint) = (Some(&self.range), Some(&self.checkpoint));
         StageSpec { formats, side: self.late.as_deref(), checkpoint, range, ..new }
     }
@@ -341,7 +398,7 @@ impl Args {
     /// Makes the operator once the rows are known.
     fn start(&self, learned: SourceInfo<'_>, spec: Spec, run: &Run) -> Result<OperatorSetup> {
         learned.expect(Kind::Event, "expected events")?;
-        let SourceInfo { source, .. } = learned;
+        let SourceInfo { source, outputs, .. } = learned;
         source.set_named(spec.leaves.columns());
         let side = Some(Kind::Late.schema_with(has_raw(&source.schema())));
         let WatermarkArgs { out_of_orderness, at_end, idle_after, new_partitions, .. } = self.watermark;
@@ -362,10 +419,13 @@ impl Args {
             false if is_checkpointed => "because an earlier input had closed their windows",
             false => "because the stream time of their partition went back",
         };
-        let results = Results::new(self.top.first_keys(&spec)?, &spec.metrics);
+        let wide = self.rows.side_by_side(&spec)?;
+        let schema = wide.as_ref().map_or_else(|| schema_of_metrics(&spec.dimensions()), Wide::schema);
+        let results = Results::new(self.rows.first_keys(&spec)?, wide, &spec.metrics);
         let memory =
             self.memory.map(|bytes| MemoryBound { bytes, storage: Box::new(TemporaryFiles::new(run.io.disk())) });
-        let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: self.emit()?, memory };
+        let options =
+            Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: self.emit_to(outputs)?, memory };
         let operator = Windows {
             window: Window::new(options),
             stall: StallMonitor::new(idle_after, run.clock.now()),
@@ -378,6 +438,6 @@ impl Args {
             quiet: self.stage.common.quiet,
             has_told_stop: false,
         };
-        Ok(OperatorSetup { operator: Box::new(operator), schema: Kind::Metric.schema(), side, is_report: false })
+        Ok(OperatorSetup { operator: Box::new(operator), schema, side, is_report: false })
     }
 }

@@ -10,7 +10,7 @@ use crate::json::text::unescape;
 use crate::json::walk::{last_member, members};
 use crate::kind::{Kind, SELECTION_KEY, event, holds_json, json, metric};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -168,22 +168,11 @@ pub fn default_names(kind: Kind, first: &RecordBatch, unsaid: Unsaid) -> Vec<Nam
     let names: &[&str] = match kind {
         Kind::Event => return event_names(first, unsaid),
         Kind::Late => &["event_time", "source", "event_type", "user_id", "lateness_ms", "late_for", "properties"],
-        Kind::Metric => {
-            let names = ["window_start", "window_end", "metric_name", "dimensions", "value", "rows"];
-            let telling = metric::COLUMNS[metric::column::REVISION..].iter().filter(|name| is_telling(first, name));
-            return names.iter().chain(telling).map(|name| Name::column(*name)).collect();
-        }
+        Kind::Metric => &metric::COLUMNS,
         Kind::Dead => &["failed_at", "error_type", "source_topic", "offset", "error_message", "original_payload"],
         Kind::Alert => &["at", "state", "severity", "rule", "dimensions", "value", "threshold", "reason", "summary"],
     };
     names.iter().map(|name| Name::column(*name)).collect()
-}
-
-/// Whether a number or flag is not zero in some row.
-fn is_telling(batch: &RecordBatch, name: &str) -> bool {
-    let Some(column) = batch.column_by_name(name) else { return false };
-    let Ok(column) = arrow::compute::cast(column, &DataType::Float64) else { return false };
-    column.as_primitive::<arrow::datatypes::Float64Type>().iter().flatten().any(|value| value != 0.0)
 }
 
 fn event_names(first: &RecordBatch, unsaid: Unsaid) -> Vec<Name> {

@@ -87,7 +87,7 @@ fn run(told: &str, line: &str) {
 #[test]
 fn every_one_liner_of_the_readme_works_as_written() {
     let readme = read("README.md");
-    let (_, section) = readme.split_once("## Twelve one-liners").expect("the section");
+    let (_, section) = readme.split_once("## Thirteen one-liners").expect("the section");
     let block = section.split("```").nth(1).expect("a block").trim_start_matches("sh\n");
     let mut lines = 0;
     let mut told = "";
@@ -101,7 +101,7 @@ fn every_one_liner_of_the_readme_works_as_written() {
             }
         }
     }
-    assert_eq!(lines, 12, "twelve one-liners");
+    assert_eq!(lines, 13, "thirteen one-liners");
 }
 
 #[test]

@@ -55,6 +55,7 @@ mod losses;
 mod mail;
 mod man;
 mod memory;
+mod metric_columns;
 mod names;
 mod notify;
 mod oracle;

@@ -128,7 +128,7 @@ fn a_run_that_finds_a_csv_empty_and_writes_to_it_after_another_writes_no_second_
     drop(stdin);
     assert_eq!(status(first.wait().expect("it ends")), 0);
     let text = String::from_utf8(dir.bytes("out.csv")).expect("it is text");
-    assert!(text.starts_with("metric_id,") && text.matches("metric_id").count() == 1, "{text}");
+    assert!(text.starts_with("metric_name,") && text.matches("metric_id").count() == 1, "{text}");
     assert_eq!(text.lines().count(), 3, "{text}");
 }
 
@@ -384,7 +384,7 @@ fn a_csv_without_rows_has_its_header() {
     for format in ["csv", "tsv"] {
         dir.shell(&format!("{window} --to out.{format}")).succeeds();
         let text = String::from_utf8(dir.bytes(&format!("out.{format}"))).expect("UTF-8");
-        assert!(text.starts_with("metric_id") && text.lines().count() == 1, "{text:?}");
+        assert!(text.starts_with("metric_name") && text.lines().count() == 1, "{text:?}");
     }
     let run = dir.shell(&format!("{window} -o csv | evt-view -f csv --kind metric -o jsonl")).succeeds();
     assert_eq!(run.text(), "");

@@ -496,7 +496,10 @@ impl Window {
         }
         let mut restored = Self::new(options);
         if saved.text()? != restored.fingerprint() {
-            return Err(Error::config("snapshot of windows: saved with another --out-of-orderness or --emit"));
+            return Err(Error::config(
+                "snapshot of windows: saved with another --out-of-orderness or --emit, which is final by default if all outputs are \
+                 CSV, TSV or tables, else panes",
+            ));
         }
         restored.watermark = Watermark::restore(restored.options.watermark, version != WITHOUT_INPUTS, &mut saved)?;
         restored.fired = saved.optional()?;

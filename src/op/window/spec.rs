@@ -186,6 +186,17 @@ pub fn inline(flags: &Inline) -> Result<Spec> {
 }
 
 impl Spec {
+    /// Returns the names of the dimensions of all metrics, in the order written.
+    pub fn dimensions(&self) -> Vec<String> {
+        let mut names: Vec<String> = vec![];
+        for dimension in self.metrics.iter().flat_map(|metric| &metric.by) {
+            if !names.contains(&dimension.name) {
+                names.push(dimension.name.clone());
+            }
+        }
+        names
+    }
+
     fn add(&mut self, spec: &MetricSpec) -> Result<()> {
         let aggregate = spec.aggregate.as_deref().unwrap_or("count(*)");
         let call = aggregate::parse(aggregate, &mut self.leaves)?;

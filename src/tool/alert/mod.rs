@@ -104,7 +104,8 @@ enum Action {
 }
 
 /// Alerts are few and people read them, so they are JSON lines wherever they go.
-const FORMATS: DefaultFormats = DefaultFormats { pipe: &jsonl::FORMAT, terminal: &jsonl::FORMAT, control: false };
+const FORMATS: DefaultFormats =
+    DefaultFormats { pipe: &jsonl::FORMAT, terminal: &jsonl::FORMAT, control: false, brief: true };
 
 impl Tool for Args {
     const NAME: &'static str = "evt-alert";

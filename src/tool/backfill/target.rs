@@ -32,7 +32,7 @@ use std::rc::Rc;
 
 /// The formats of a replay's output.
 pub(super) const FORMATS: DefaultFormats =
-    DefaultFormats { pipe: &jsonl::FORMAT, terminal: &jsonl::FORMAT, control: false };
+    DefaultFormats { pipe: &jsonl::FORMAT, terminal: &jsonl::FORMAT, control: false, brief: true };
 
 /// A checked target that is not open yet.
 pub(super) enum TargetPlan {

@@ -37,7 +37,8 @@ use std::rc::Rc;
 use xxhash_rust::xxh3::Xxh3;
 
 /// The formats of the changes that `--dry-run` shows.
-const FORMATS: DefaultFormats = DefaultFormats { pipe: &jsonl::FORMAT, terminal: &table::FORMAT, control: false };
+const FORMATS: DefaultFormats =
+    DefaultFormats { pipe: &jsonl::FORMAT, terminal: &table::FORMAT, control: false, brief: true };
 
 /// Flags of the correction of windows.
 #[derive(clap::Args, Clone, Debug)]
