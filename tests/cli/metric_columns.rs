@@ -78,7 +78,7 @@ fn every_output_for_people_has_the_dimensions_that_evt_window_names() {
     assert_eq!(words.join(","), header.trim_end());
     assert_eq!(dir.bytes("sink.tsv"), dir.shell("evt-view m.arrows -q -o tsv").succeeds().stdout());
     // Other formats stay as they are.
-    assert_eq!(dir.shell("evt-view m.arrows -q -o jsonl").succeeds().rows()[0]["value"], 1.0);
+    assert!(dir.shell("evt-view m.arrows -q -o jsonl").succeeds().text().contains("\"value\":1.0,"));
     // Without the names: several streams, and a store.
     dir.shell("evt-sink m.arrows -q --to m.db").succeeds();
     for line in ["evt-view m.arrows m.arrows", "evt-view 'sqlite:m.db?table=aggregated_metrics'"] {
@@ -356,7 +356,7 @@ requests 2026-01-01 01:00:00Z 2026-01-01 02:00:00Z 200 curl 1 1
     // A narrow terminal: whole lines, the widest columns first.
     let shown = terminal(&dir, 60, &format!("{WINDOW} -m by.toml"));
     assert!(shown.lines().all(|line| line.chars().count() <= 60), "{shown}");
-    assert!(shown.contains("requests") && shown.contains("…"), "{shown}");
+    assert!(shown.contains("reques") && shown.contains("…") && !shown.contains("…+"), "{shown}");
 }
 
 #[test]
