@@ -2,7 +2,8 @@ complete -c evt-window -s m -l metrics -d 'Read the metrics to compute from FILE
 complete -c evt-window -l agg -d 'Compute the aggregate EXPR (repeatable) [default: count(*)]' -r
 complete -c evt-window -l by -d 'Group by these columns, property paths and named expressions (comma-separated, repeatable)' -r
 complete -c evt-window -l where -d 'Aggregate only events for which EXPR is true' -r
-complete -c evt-window -l size -d 'Set the length of a window; all is one window over all time, which fires at the end of the input' -r
+complete -c evt-window -l size -d 'Set the length of a window: a duration, a calendar month, quarter or year, or all, which fires at the end of the input' -r
+complete -c evt-window -l window-zone -d 'Use the calendar of this IANA time zone for --size 1d, 1w (from Monday), 1mo, 1q or 1y [default: UTC; no calendar for 1d, 1w]' -r
 complete -c evt-window -l slide -d 'Start a window every DURATION [default: --size, tumbling windows]' -r
 complete -c evt-window -l gap -d 'Use session windows that end after DURATION without an event of their key' -r
 complete -c evt-window -l lateness -d 'Accept events until the watermark is this far past the end of a window [default: 0s]' -r

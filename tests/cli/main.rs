@@ -14,6 +14,7 @@ mod backfill_late;
 mod backfill_sessions;
 mod broker;
 mod brokers;
+mod calendar;
 mod channels;
 mod checkpoint;
 mod checkpoint_outputs;
