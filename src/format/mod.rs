@@ -31,6 +31,7 @@ pub mod raw;
 pub mod recognise;
 mod record;
 pub mod row;
+pub mod svg;
 pub mod syslog;
 pub mod table;
 pub mod unpack;
@@ -122,6 +123,7 @@ pub const ALL: &[&Format] = &[
     &arrow_file::FORMAT,
     &frames::FORMAT,
     &table::FORMAT,
+    &svg::FORMAT,
     &raw::FORMAT,
 ];
 
