@@ -32,7 +32,7 @@ complete -c evt-backfill -l require -d 'Reject records in which one of these fie
 complete -c evt-backfill -l origin -d 'Use NAME as the origin instead of the name of the input' -r
 complete -c evt-backfill -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
 complete -c evt-backfill -l to -d 'Write rows to URI (repeatable); - is standard output' -r
-complete -c evt-backfill -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table raw [default: by URI]' -r
+complete -c evt-backfill -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table svg raw [default: by URI]' -r
 complete -c evt-backfill -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
 complete -c evt-backfill -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-backfill -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r

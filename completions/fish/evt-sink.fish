@@ -19,7 +19,7 @@ complete -c evt-sink -l require -d 'Reject records in which one of these fields 
 complete -c evt-sink -l origin -d 'Use NAME as the origin instead of the name of the input' -r
 complete -c evt-sink -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
 complete -c evt-sink -l to -d 'Write rows to URI (repeatable); - is standard output' -r
-complete -c evt-sink -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table raw [default: by URI]' -r
+complete -c evt-sink -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table svg raw [default: by URI]' -r
 complete -c evt-sink -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
 complete -c evt-sink -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-sink -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
