@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Imports point down: [`tool`] → [`cli`] → [`source`], [`output`] → [`http`], [`kafka`], [`spool`], [`input`], [`ingest`] → [`uri`] → [`run`] → [`store`], [`registry`]
-//! (all of these do I/O) → [`backfill`], [`alert`], [`replay`], [`view`], [`generate`], [`reconcile`], [`op`], [`mapping`], [`format`](mod@format), [`avro`], [`frame`], [`kind`], [`expr`], [`json`],
+//! (all of these do I/O) → [`backfill`], [`alert`], [`replay`], [`view`], [`generate`], [`reconcile`], [`op`], [`mapping`], [`format`](mod@format), [`chart`], [`avro`], [`frame`], [`kind`], [`expr`], [`json`],
 //! [`time`] (which do none, and read no clock).
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -17,6 +17,7 @@
 pub mod alert;
 pub mod avro;
 pub mod backfill;
+pub mod chart;
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;

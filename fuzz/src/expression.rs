@@ -58,7 +58,7 @@ pub fn metrics(input: &[u8]) {
     assert!(!read.explain().is_empty());
     let few = |metric: &evt::op::window::metric::Metric| match metric.shape {
         evt::op::window::metric::Shape::Sliding { size, slide, .. } => size / slide <= WINDOWS_MAX,
-        evt::op::window::metric::Shape::Session { .. } => true,
+        evt::op::window::metric::Shape::Calendar(_) | evt::op::window::metric::Shape::Session { .. } => true,
     };
     if !read.metrics.iter().all(few) {
         return;

@@ -16,7 +16,7 @@ use crate::kind::event::column;
 use crate::kind::late::LATE_FOR;
 use crate::kind::span::Span;
 use crate::op::window::Outcome;
-use crate::op::window::metric::{Metric, Shape};
+use crate::op::window::metric::{Layout, Metric, Shape};
 use crate::op::window::slots::Slots;
 use crate::op::window::spec::Spec;
 use crate::time::{EARLIEST, LATEST};
@@ -59,29 +59,24 @@ pub struct NamedSession {
     pub origin: NameOrigin,
 }
 
-/// The windows of one metric: size, slide, shift and lateness (µs).
+/// The windows of one metric, if they are not sessions, and its lateness (µs).
 #[derive(Clone, Copy)]
 struct WindowRule {
-    size: i64,
-    slide: i64,
-    align: i64,
+    layout: Layout,
     lateness: i64,
 }
 
 impl WindowRule {
     fn of(metric: &Metric) -> Option<Self> {
-        match metric.shape {
-            Shape::Sliding { size, slide, align } => Some(Self { size, slide, align, lateness: metric.lateness }),
-            Shape::Session { .. } => None,
-        }
+        metric.shape.layout().map(|layout| Self { layout, lateness: metric.lateness })
     }
 
     /// Returns the ends of the windows that contain an instant, in ascending order.
     fn ends(self, time: i64) -> impl Iterator<Item = i64> {
-        let span = Shape::windows_of(self.size, self.slide, self.align, time);
-        let count = span.map_or(0, |span| (span.last_end - span.first_end) / self.slide + 1);
+        let (span, step) = (self.layout.windows_of(time), self.layout.step());
+        let count = span.map_or(0, |span| (span.last_end - span.first_end) / step + 1);
         let first = span.map_or(0, |span| span.first_end);
-        (0..count).map(move |at| first + at * self.slide)
+        (0..count).map(move |at| first + at * step)
     }
 
     /// Whether the window that ends at `end` counts a row with this bound.
@@ -152,7 +147,7 @@ impl LateCells {
         let cells = metrics.iter().map(cells).collect();
         let sessions = metrics.iter().enumerate().filter_map(|(at, metric)| match metric.shape {
             Shape::Session { gap } => Some((at, NamedKeys::new(gap, metric.call.create()))),
-            Shape::Sliding { .. } => None,
+            Shape::Sliding { .. } | Shape::Calendar(_) => None,
         });
         let sessions = sessions.collect();
         Self { leaves, metrics, out_of_orderness, cells, sessions }
@@ -229,15 +224,16 @@ impl LateCells {
         let key =
             |start, end| CellKey { end, start, metric: metric.name.as_str().into(), dimensions: read.dimensions(row) };
         match (metric.shape, WindowRule::of(metric)) {
-            (Shape::Sliding { size, .. }, Some(windows)) => {
+            (_, Some(windows)) => {
                 let bound = read.stream_times[row].saturating_sub(self.out_of_orderness);
                 let is_closed = |end: &i64| !windows.counts(*end, bound);
                 // Without a closed window, live called it late because a partition was idle or new.
                 let is_late = windows.ends(time).any(|end| is_closed(&end));
-                windows.ends(time).filter(|end| !is_late || is_closed(end)).map(|end| key(end - size, end)).collect()
+                let missed = windows.ends(time).filter(|end| !is_late || is_closed(end));
+                missed.map(|end| key(windows.layout.start_of(end), end)).collect()
             }
             (Shape::Session { gap }, _) => vec![key(time, time.saturating_add(gap).min(LATEST))],
-            (Shape::Sliding { .. }, None) => vec![],
+            (Shape::Sliding { .. } | Shape::Calendar(_), None) => vec![],
         }
     }
 
@@ -250,7 +246,7 @@ impl LateCells {
         for (metric, cells) in self.metrics.iter().zip(&self.cells) {
             let Some(windows) = WindowRule::of(metric) else { continue };
             let ends = cells.cells.first_key_value().zip(cells.cells.last_key_value());
-            ends.into_iter().for_each(|((first, _), (last, _))| widen(first.saturating_sub(windows.size), *last));
+            ends.into_iter().for_each(|((first, _), (last, _))| widen(windows.layout.start_of(*first), *last));
         }
         for (at, keys) in &self.sessions {
             let Shape::Session { gap } = self.metrics[*at].shape else { continue };
@@ -354,11 +350,11 @@ impl LateCells {
         for (metric, cells) in metrics.filter(|(metric, _)| metric.name == name) {
             let Some(windows) = WindowRule::of(metric) else { continue };
             while let Some(first) = cells.cells.first_entry().filter(|first| *first.key() <= end) {
-                let (end, start) = (*first.key(), *first.key() - windows.size);
+                let (end, start) = (*first.key(), windows.layout.start_of(*first.key()));
                 for (dimensions, NamedCell { late_until, slot }) in first.remove() {
                     let key = CellKey { end, start, metric: name.into(), dimensions };
                     let content = slot.map(|slot| CellContent {
-                        value: cells.slots.result(slot, windows.size),
+                        value: cells.slots.result(slot, end - start),
                         rows: i64::try_from(cells.slots.rows(slot)).unwrap_or(i64::MAX),
                     });
                     slot.into_iter().for_each(|slot| cells.slots.free(slot));

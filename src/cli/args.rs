@@ -245,7 +245,7 @@ pub struct OutputArgs {
     /// Write rows to URI (repeatable); - is standard output
     #[arg(long, value_name = "URI", default_value = "-")]
     pub to: Vec<OsString>,
-    /// Set the output format: frames jsonl csv tsv avro parquet arrow table raw [default: by URI]
+    /// Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]
     #[arg(short = 'o', long, value_name = "FORMAT")]
     pub output_format: Option<String>,
     /// Replace output files that exist

@@ -39,6 +39,7 @@ pub mod raw;
 pub mod recognise;
 mod record;
 pub mod row;
+pub mod svg;
 pub mod syslog;
 pub mod table;
 pub mod unpack;
@@ -130,6 +131,7 @@ pub const ALL: &[&Format] = &[
     &arrow_file::FORMAT,
     &frames::FORMAT,
     &table::FORMAT,
+    &svg::FORMAT,
     &raw::FORMAT,
 ];
 

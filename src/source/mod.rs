@@ -329,6 +329,14 @@ impl Source {
         Ok((self.ingest.outbox.queued(), reached))
     }
 
+    /// Whether every input has been read to its present end; call it when there is nothing to read. An input other than a topic is at its
+    /// end then; a topic may not have answered yet.
+    pub fn has_caught_up(&mut self) -> bool {
+        let Self { running, ingest, .. } = self;
+        let is_at_end = |one: &Reached| one.is_at_end && one.confirmed.is_some();
+        self.pending.is_empty() && running.iter().all(|one| one.input.reached(ingest).iter().all(is_at_end))
+    }
+
     /// Returns the number of items that the stage has taken.
     pub fn taken(&self) -> u64 {
         self.ingest.outbox.taken()

@@ -144,6 +144,8 @@ pub struct Stage {
     counts: Counts,
     /// The largest stream time so far (µs), for the metric.
     stream_time: Option<i64>,
+    /// Whether the operator knows that every input has been read to its present end.
+    has_caught_up: bool,
     /// The epochs of a run with a checkpoint.
     epochs: Option<Epochs>,
 }
@@ -160,6 +162,7 @@ impl Stage {
             ahead: VecDeque::new(),
             counts: Counts::default(),
             stream_time: None,
+            has_caught_up: false,
             epochs: None,
         }
     }
@@ -423,6 +426,8 @@ impl Stage {
         // The item may be the progress message that names a partition for the second time.
         self.outputs.repeats_partitions = self.source.repeats_partitions();
         let span = self.options.span;
+        let catches_up = matches!(item, Item::Idle) && !self.has_caught_up && self.source.has_caught_up();
+        self.has_caught_up |= catches_up;
         let (operator, outputs) = self.parts()?;
         let mut counts = Counts::default();
         match item {
@@ -440,6 +445,9 @@ impl Stage {
             Item::Dead(letters) => outputs.dead.take(&letters)?,
             Item::Idle => {
                 outputs.dead.flush()?;
+                if catches_up {
+                    counts = operator.on_caught_up(outputs)?;
+                }
                 operator.on_idle(outputs)?;
             }
             Item::End(end) => return self.finish(end, false),

@@ -32,6 +32,12 @@ pub trait Operator {
         Ok(())
     }
 
+    /// Takes note, once, that every input has been read to the end that it had at this time; returns the counts of rows that have had no
+    /// outcome before.
+    fn on_caught_up(&mut self, _out: &mut dyn Collector) -> Result<Counts> {
+        Ok(Counts::default())
+    }
+
     /// Emits the remaining results at the end of the input; returns the counts of rows that have had no outcome before.
     fn on_end(&mut self, _end: &InputEnded, _out: &mut dyn Collector) -> Result<Counts> {
         Ok(Counts::default())

@@ -6,13 +6,14 @@
 //!
 //! Users may write other forms of ISO 8601 (`2024-01-15 10:00`), which `iso.rs` reads; flags also accept `now-2h` and
 //! `yesterday` (`relative.rs`). `calendar.rs` has units and dates, `instant.rs` and `duration.rs` parse and format,
-//! `stamp.rs` formats whole columns fast.
+//! `stamp.rs` formats whole columns fast. `period.rs` has the days, weeks, months, quarters and years of a time zone.
 
 pub mod calendar;
 mod digits;
 pub mod duration;
 pub mod instant;
 pub mod iso;
+pub mod period;
 mod relative;
 pub mod stamp;
 
@@ -20,4 +21,5 @@ pub use calendar::{DAY, EARLIEST, HOUR, LATEST, MILLISECOND, MINUTE, SECOND, is_
 pub use duration::{format_duration, parse_duration};
 pub use instant::{Parser, format_instant, parse_date, parse_instant, write_instant};
 pub use iso::{TimeFault, in_zone, read_iso};
+pub use period::{Calendar, CalendarUnit};
 pub use relative::parse_flag_instant;

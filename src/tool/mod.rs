@@ -10,6 +10,7 @@
 
 pub mod alert;
 pub mod backfill;
+mod chosen;
 pub mod generate;
 pub mod ingest;
 mod late;

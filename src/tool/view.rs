@@ -1,5 +1,7 @@
 //! evt-view: shows, filters, converts and counts the rows of any stream, file or store.
 
+use super::chosen::Chosen;
+use crate::chart::{self, Collected};
 use crate::checkpoint::show::{is_checkpoint, show};
 use crate::cli::Tool;
 use crate::cli::args::{StageArgs, TimeRangeArgs, parse_count};
@@ -9,7 +11,7 @@ use crate::cli::resolve::{DefaultFormats, StageSpec, check_outputs};
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
-use crate::format::{self, Format, Notes, jsonl, raw, table};
+use crate::format::{self, Format, Notes, jsonl, raw, svg, table};
 use crate::frame::{Control, End, How};
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
@@ -30,9 +32,10 @@ use crate::view::dead_summary::DeadSummary;
 use crate::view::describe::Describe;
 use crate::view::excerpt::Excerpt;
 use crate::view::selection::{self, Name, Selection, Unsaid};
+use crate::view::sort::{SortKey, Sorter};
 use crate::view::{control_text, describe_text};
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
-use arrow::compute::and;
+use arrow::compute::{and, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use clap::Parser;
 use std::io::IsTerminal;
@@ -56,7 +59,7 @@ const SHOW_EVERY: Duration = Duration::from_millis(200);
 #[command(mut_arg("control", |arg| arg.help("Show control messages; read control lines in JSONL")))]
 pub struct Args {
     /// Keep reading as files grow, through rotation and truncation
-    #[arg(long, help_heading = "Input", conflicts_with = "tail")]
+    #[arg(long, help_heading = "Input")]
     follow: bool,
     #[command(flatten)]
     choice: ChoiceArgs,
@@ -75,12 +78,15 @@ struct ChoiceArgs {
     filter: Option<String>,
     #[command(flatten)]
     range: TimeRangeArgs,
-    /// Show the first N rows, then stop reading
+    /// Show the first N rows, then stop reading; with --sort the first N in its order
     #[arg(long, value_name = "N", value_parser = parse_count)]
     head: Option<u64>,
-    /// Show the last N rows; with --head the last N of those
+    /// Show the last N rows; with --head the last N of those; with --follow the last N up to now, then further rows
     #[arg(long, value_name = "N", value_parser = parse_tail)]
     tail: Option<usize>,
+    /// Show the rows in the order of this column or property path; -NAME is descending
+    #[arg(long, value_name = "[-]NAME", allow_hyphen_values = true, conflicts_with_all = ["follow", "describe", "summary"])]
+    sort: Option<String>,
 }
 
 /// What of them.
@@ -88,11 +94,14 @@ struct ChoiceArgs {
 #[command(next_help_heading = "View")]
 struct ShowArgs {
     /// Show these columns and property paths, in this order: event_time,country,repo.name
-    #[arg(long, value_name = "NAMES", conflicts_with_all = ["describe", "summary"])]
+    #[arg(long, value_name = "NAMES", conflicts_with_all = ["describe", "summary", "plot"])]
     columns: Option<String>,
     /// Compute column NAME of each row, for --where, --columns and later ones (repeatable)
     #[arg(long = "let", value_name = "NAME=EXPR", conflicts_with = "summary")]
     fields: Vec<String>,
+    /// Draw metrics over time, a line for each combination of dimensions; --to FILE.svg or -o svg makes a document of it
+    #[arg(long, conflicts_with_all = ["describe", "summary"])]
+    plot: bool,
     /// Show counts, rates, time range, disorder, nulls and frequent values instead of rows
     #[arg(long, conflicts_with = "summary")]
     describe: bool,
@@ -115,7 +124,9 @@ impl Tool for Args {
         "last",
         "head",
         "tail",
+        "sort",
         "columns",
+        "plot",
         "describe",
         "summary",
         "time",
@@ -125,6 +136,7 @@ impl Tool for Args {
     ];
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("Show the first events of a file.", "evt-view events.jsonl --head 5"),
+        ("Show the five events with the greatest latency.", "evt-view events.jsonl --sort -latency_ms --head 5"),
         ("Describe a file: counts, rates, disorder, nulls.", "evt-view events.jsonl --describe"),
         (
             "Convert some columns and properties to CSV.",
@@ -184,7 +196,8 @@ impl Tool for Args {
 
 impl Args {
     fn stage_spec(&self) -> StageSpec<'_> {
-        StageSpec { formats: FORMATS, ..StageSpec::new(&self.stage) }
+        let pipe = if self.show.plot { &table::FORMAT } else { FORMATS.pipe };
+        StageSpec { formats: DefaultFormats { pipe, ..FORMATS }, ..StageSpec::new(&self.stage) }
     }
 
     /// Makes the operator once the first rows are known.
@@ -199,17 +212,21 @@ impl Args {
         if matches!(kind, Kind::Event | Kind::Late) {
             source.set_named(fields.columns() | filter.as_ref().map_or(0, Filter::columns));
         }
-        let show = self.show(first, untimed, source, &fields)?;
+        let show = match self.plot(kind, first.is_some(), &formats)? {
+            Some(plot) => plot,
+            None => self.show(first, untimed, source, &fields)?,
+        };
         let schema = match &show {
             Show::Rows(None) => schema,
             Show::Rows(Some(selection)) => selection.schema(),
             Show::Summary { as_text: false, .. } => DeadSummary::schema(),
-            Show::Describe(_) | Show::Summary { .. } => Arc::new(Schema::empty()),
+            Show::Describe(_) | Show::Plot(_) | Show::Summary { .. } => Arc::new(Schema::empty()),
         };
         if matches!(show, Show::Describe(_)) && formats.iter().any(|format| format.notes.is_none()) {
             return Err(Error::usage("--describe requires -o table or -o jsonl"));
         }
         let is_rows = matches!(show, Show::Rows(_));
+        let sort = self.choice.sort.as_deref().map(|text| SortKey::parse(text, &fields.schema())).transpose()?;
         let chosen = Chosen {
             kind,
             span,
@@ -217,6 +234,7 @@ impl Args {
             filter,
             writes_letters: kind == Kind::Dead && formats.iter().any(|format| format.is_raw),
             excerpt: Excerpt::new(self.choice.head, self.choice.tail),
+            sorter: sort.map(|key| Sorter::new(key, self.choice.head)),
         };
         let operator = View {
             chosen,
@@ -226,7 +244,8 @@ impl Args {
             shown: 0,
             faulty: 0,
             control: self.stage.input.control && is_rows,
-            passes_control: self.choice.tail.is_none(),
+            passes_control: self.choice.tail.is_none() && self.choice.sort.is_none(),
+            follows: self.follow,
             live: std::io::stdout().is_terminal(),
             flushed: Duration::ZERO,
         };
@@ -281,7 +300,7 @@ impl Args {
             mapping.time = TimeFrom::Untimed;
         }
         let read_mode = if self.follow { ReadMode::Tail } else { ReadMode::Bounded };
-        let holds_letters = self.choice.head.is_some();
+        let holds_letters = self.choice.head.is_some() && self.choice.sort.is_none();
         Ok(SourceOptions {
             follow: self.follow,
             salvage: true,
@@ -290,6 +309,26 @@ impl Args {
             needs_rows: true,
             ..self.stage.source(mapping)?
         })
+    }
+
+    /// Returns the chart of `--plot`; `None` if rows are shown, also by the format svg, which draws them itself.
+    fn plot(&self, kind: Kind, has_rows: bool, formats: &[&Format]) -> Result<Option<Show>> {
+        if !self.show.plot {
+            return Ok(None);
+        }
+        if kind != Kind::Metric && has_rows {
+            let kind = kind.name();
+            return Err(Error::usage(format!(
+                "--plot draws rows of kind metric over time, found {kind}; make metrics with evt-window"
+            )));
+        }
+        if formats.iter().all(|format| format.name == svg::FORMAT.name) {
+            return Ok(None);
+        }
+        match formats.iter().all(|format| format.notes == Some(Notes::Text)) {
+            true => Ok(Some(Show::Plot(Collected::default()))),
+            false => Err(Error::usage("--plot requires -o table, or only outputs in -o svg")),
+        }
     }
 
     /// Decides what is shown of the rows; `first` has the first rows.
@@ -312,7 +351,8 @@ impl Args {
             return Err(Error::usage(format!("--summary requires dead letters, found rows of kind {kind}")));
         }
         let one_by_one = show.rows || show.columns.is_some() || self.follow || self.stage.input.control;
-        let one_by_one = one_by_one || self.choice.head.is_some() || self.choice.tail.is_some();
+        let ChoiceArgs { head, tail, sort, .. } = &self.choice;
+        let one_by_one = one_by_one || head.is_some() || tail.is_some() || sort.is_some();
         if show.summary || kind == Kind::Dead && screen && !one_by_one {
             return Ok(Show::Summary { summary: DeadSummary::default(), as_text: screen });
         }
@@ -340,67 +380,13 @@ enum Show {
     /// Rows, all columns or some.
     Rows(Option<Selection>),
     Describe(Box<Describe>),
+    /// A chart as text.
+    Plot(Collected),
     /// A summary of dead letters, as text or as rows.
     Summary {
         summary: DeadSummary,
         as_text: bool,
     },
-}
-
-/// Selects the rows that are shown.
-struct Chosen {
-    kind: Kind,
-    span: Span,
-    fields: ComputedFields,
-    filter: Option<Filter>,
-    /// Whether payloads of dead letters are written as lines.
-    writes_letters: bool,
-    excerpt: Excerpt,
-}
-
-/// The rows of a batch that evt-view examines, up to the last one that it shows.
-struct Choice {
-    /// The number of examined rows.
-    rows: usize,
-    /// Examined rows within the time range for which a condition cannot be evaluated, or that cannot be written.
-    faulty: Vec<Rejected>,
-    /// Rows that are shown now.
-    shown: Option<RecordBatch>,
-}
-
-impl Chosen {
-    fn take(&mut self, batch: &RecordBatch) -> Result<Choice> {
-        let (batch, mut wrong) = self.fields.add_columns(batch)?;
-        let batch = &batch;
-        let all = || BooleanArray::from(vec![true; batch.num_rows()]);
-        let inside = self.span.keep(self.kind, batch).unwrap_or_else(all);
-        let mut keep = inside.clone();
-        if let Some(filter) = &mut self.filter {
-            let passed = filter.apply(batch)?;
-            keep = and(&keep, &passed.keep)?;
-            for (row, why) in passed.wrong {
-                wrong.entry(row).or_insert(why);
-            }
-        }
-        if !wrong.is_empty() {
-            let is_right = (0..batch.num_rows()).map(|row| !wrong.contains_key(&row)).collect::<Vec<_>>();
-            keep = and(&keep, &is_right.into())?;
-        }
-        let rejected = |(row, why)| Rejected { row, fault: Fault::new(ErrorType::EnvelopeError, why) };
-        let mut faulty = Vec::from_iter(wrong.into_iter().map(rejected));
-        if self.writes_letters {
-            let mut fits = vec![true; batch.num_rows()];
-            for rejected in raw::unfit(batch).into_iter().filter(|rejected| keep.value(rejected.row)) {
-                fits[rejected.row] = false;
-                faulty.push(rejected);
-            }
-            keep = and(&keep, &BooleanArray::from(fits))?;
-        }
-        let rows = self.excerpt.needed(&keep);
-        faulty.retain(|rejected| rejected.row < rows && inside.value(rejected.row));
-        let shown = self.excerpt.take(&batch.slice(0, rows), &keep.slice(0, rows))?;
-        Ok(Choice { rows, faulty, shown })
-    }
 }
 
 /// The operator of evt-view: selects rows and shows them, or a report about them.
@@ -415,8 +401,10 @@ struct View {
     faulty: u64,
     /// Whether control messages are shown (`--control`).
     control: bool,
-    /// Whether control messages are shown between the rows; not with `--tail`.
+    /// Whether control messages are shown between the rows; not while rows are held back.
     passes_control: bool,
+    /// Whether it shows the last rows as soon as the input has been read up to now (`--follow`).
+    follows: bool,
     /// Whether rows are shown live on a terminal.
     live: bool,
     /// When rows were made visible last.
@@ -441,7 +429,7 @@ impl Operator for View {
             out.flush()?;
             self.flushed = out.elapsed();
         }
-        if !self.chosen.excerpt.is_full() {
+        if !self.chosen.is_full() {
             // The next row will be examined, so the dead letters before it are released.
             out.release_letters(self.looked_at + 1)?;
         }
@@ -485,8 +473,21 @@ impl Operator for View {
         out.flush()
     }
 
+    fn on_caught_up(&mut self, out: &mut dyn Collector) -> Result<Counts> {
+        if !self.follows {
+            return Ok(Counts::default());
+        }
+        let before = self.shown;
+        for rows in self.chosen.rest()? {
+            self.show(&rows, out)?;
+        }
+        self.passes_control = true;
+        out.flush()?;
+        Ok(Counts { out: self.shown - before, ..Counts::default() })
+    }
+
     fn is_done(&self) -> bool {
-        self.chosen.excerpt.is_full()
+        self.chosen.is_full()
     }
 
     fn restore(self: Box<Self>, _state: &[u8]) -> Result<Box<dyn Operator>> {
@@ -501,6 +502,7 @@ impl View {
             Show::Rows(None) => out.rows(rows),
             Show::Rows(Some(selection)) => out.rows(&selection.apply(rows)?),
             Show::Describe(describe) => describe.push(rows),
+            Show::Plot(collected) => collected.push(rows),
             Show::Summary { summary, .. } => summary.push(rows),
         }
     }
@@ -518,7 +520,7 @@ impl View {
 
     /// Writes the last rows and the report.
     fn show_rest(&mut self, out: &mut dyn Collector) -> Result<()> {
-        for rows in self.chosen.excerpt.finish() {
+        for rows in self.chosen.rest()? {
             self.show(&rows, out)?;
         }
         match std::mem::replace(&mut self.show, Show::Rows(None)) {
@@ -529,6 +531,10 @@ impl View {
                     Notes::Text => Some(describe_text::report(&description, terminal_width())),
                     Notes::Json => serde_json::to_string(&description).ok().map(|text| format!("{text}\n")),
                 })
+            }
+            Show::Plot(collected) => {
+                let drawn = chart::text(&collected.finish(), terminal_width());
+                out.text(&|_| Some(drawn.clone()))
             }
             Show::Summary { summary, as_text: true } => out.text(&|_| Some(summary.report(terminal_width()))),
             Show::Summary { summary, as_text: false } => out.rows(&summary.rows()?),

@@ -82,9 +82,12 @@ struct InlineArgs {
     /// Aggregate only events for which EXPR is true
     #[arg(long = "where", value_name = "EXPR")]
     filter: Option<String>,
-    /// Set the length of a window; all is one window over all time, which fires at the end of the input
-    #[arg(long, value_name = "DURATION|all", value_parser = WindowSize::parse)]
+    /// Set the length of a window: a duration, a calendar month, quarter or year, or all, which fires at the end of the input
+    #[arg(long, value_name = "DURATION|1mo|1q|1y|all", value_parser = WindowSize::parse)]
     size: Option<WindowSize>,
+    /// Use the calendar of this IANA time zone for --size 1d, 1w (from Monday), 1mo, 1q or 1y [default: UTC; no calendar for 1d, 1w]
+    #[arg(long, value_name = "NAME")]
+    window_zone: Option<String>,
     /// Start a window every DURATION [default: --size, tumbling windows]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     slide: Option<i64>,
@@ -168,12 +171,14 @@ enum NewPartitions {
 
 impl Args {
     fn spec(&self) -> Result<Spec> {
-        let InlineArgs { agg: aggregates, by, filter, size, slide, gap, lateness, align } = self.inline.clone();
-        let inline = Inline { aggregates, by, filter, size, slide, gap, lateness, align };
+        let InlineArgs { agg: aggregates, by, filter, size, window_zone: zone, slide, gap, lateness, align } =
+            self.inline.clone();
+        let inline = Inline { aggregates, by, filter, size, slide, gap, lateness, align, zone };
         match &self.metrics {
             None => spec::inline(&inline),
             Some(_) if !inline.is_empty() => Err(Error::usage(
-                "--metrics FILE cannot be used with --agg, --by, --where, --size, --slide, --gap, --lateness or --align",
+                "--metrics FILE cannot be used with --agg, --by, --where, --size, --window-zone, --slide, --gap, --lateness or \
+                 --align",
             )),
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(|error| Error::config_file(path.clone(), &error))?;
@@ -276,6 +281,7 @@ impl Tool for Args {
         "by",
         "where",
         "size",
+        "window-zone",
         "slide",
         "gap",
         "lateness",

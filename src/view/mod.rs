@@ -7,3 +7,4 @@ pub mod describe_text;
 pub mod disorder;
 pub mod excerpt;
 pub mod selection;
+pub mod sort;

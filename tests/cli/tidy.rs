@@ -35,7 +35,7 @@ const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "
 const LAYERS: [&[&str]; 13] = [
     &["error", "counts", "parse", "ratio", "time", "json", "kind"],
     &["avro"],
-    &["format", "frame", "expr", "mapping", "op", "view", "generate", "alert", "reconcile", "replay"],
+    &["chart", "format", "frame", "expr", "mapping", "op", "view", "generate", "alert", "reconcile", "replay"],
     &["backfill"],
     &["clock", "secret", "console", "metrics", "service", "stop", "https", "registry", "store"],
     &["notify"],
@@ -48,7 +48,8 @@ const LAYERS: [&[&str]; 13] = [
     &["tool"],
 ];
 /// Modules that use no I/O and no clock. (A format decodes a file that its caller opened.)
-const PURE: [&str; 17] = [
+const PURE: [&str; 18] = [
+    "chart",
     "counts",
     "parse",
     "ratio",
@@ -69,7 +70,7 @@ const PURE: [&str; 17] = [
 ];
 
 /// Crates that only these files name.
-const CLIENTS: [(&str, &str); 13] = [
+const CLIENTS: [(&str, &str); 14] = [
     ("rusqlite::", "src/store/sqlite|src/notify/outbox.rs|src/tool/alert/state.rs"),
     ("rdkafka::", "src/kafka/"),
     ("redis::Connection", "src/store/redis/"),
@@ -82,6 +83,7 @@ const CLIENTS: [(&str, &str); 13] = [
     ("hyper::", "src/http/|src/cli/prometheus.rs"),
     ("sqlparser::", "src/expr/"),
     ("indicatif::", "src/stage/|src/console.rs"),
+    ("plotters::", "src/chart/"),
     ("clap::", "src/cli/|src/tool/"),
 ];
 

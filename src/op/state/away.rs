@@ -3,7 +3,7 @@
 //! Slices judge a row by its own stamps. A session may accept a row that is late by its own stamps, because the row joins it; such a
 //! row is undecided.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::ends::Ends;
 use crate::op::window::metric::WindowSpan;
@@ -68,7 +68,7 @@ impl Away {
         self.delay
     }
 
-    /// Returns the size and shift of sliding windows.
+    /// Returns the windows, if they are not sessions.
     pub(crate) fn spec(&self) -> Option<WindowSpec> {
         if let AwayRule::Slices { spec, .. } = &self.rule { Some(*spec) } else { None }
     }
@@ -109,14 +109,15 @@ impl Away {
         if std::mem::replace(last, (first_end, span.last_end)) == (first_end, span.last_end) {
             return;
         }
-        open.insert(first_end, span.last_end, spec.slide);
+        let step = spec.layout.step();
+        open.insert(first_end, span.last_end, step);
         // Windows that have fired fire again when the state is read, at the latest when they close.
         let first_waiting = match fired.filter(|fired| *fired >= first_end) {
             None => first_end,
-            Some(fired) => first_end + ((fired - first_end).div_euclid(spec.slide) + 1) * spec.slide,
+            Some(fired) => first_end + ((fired - first_end).div_euclid(step) + 1) * step,
         };
         if first_waiting <= span.last_end {
-            waiting.insert(first_waiting, span.last_end, spec.slide);
+            waiting.insert(first_waiting, span.last_end, step);
         }
     }
 
@@ -164,7 +165,7 @@ impl Away {
         *last = NOTHING;
         for (ends, after) in [(waiting, delay), (open, spec.lateness)] {
             while let Some(end) = ends.first().filter(|end| end.saturating_add(after) <= watermark) {
-                ends.remove(end, spec.slide);
+                ends.remove(end, spec.layout.step());
             }
         }
     }
@@ -172,8 +173,8 @@ impl Away {
     /// Notes the windows of slices that move to files, up to the watermark up to which windows have fired.
     pub(crate) fn take_ends(&mut self, moved: &Ends, spans: impl Iterator<Item = (i64, i64)>, fired: Option<i64>) {
         let AwayRule::Slices { spec, waiting, open, .. } = &mut self.rule else { return };
-        moved.iter(spec.slide).for_each(|end| waiting.insert(end, end, spec.slide));
-        spans.for_each(|(first_end, last_end)| open.insert(first_end, last_end, spec.slide));
+        moved.iter(spec.layout.step()).for_each(|end| waiting.insert(end, end, spec.layout.step()));
+        spans.for_each(|(first_end, last_end)| open.insert(first_end, last_end, spec.layout.step()));
         fired.into_iter().for_each(|fired| self.on_fired(fired));
     }
 
@@ -195,7 +196,7 @@ impl Away {
     /// Returns the number of windows that hold rows and have not fired; for sessions, as of the last reading.
     pub(crate) fn held(&self) -> u64 {
         match &self.rule {
-            AwayRule::Slices { spec, waiting, .. } => waiting.len(spec.slide) as u64,
+            AwayRule::Slices { spec, waiting, .. } => waiting.len(spec.layout.step()) as u64,
             AwayRule::Sessions { held, .. } => *held,
         }
     }
@@ -205,8 +206,8 @@ impl Away {
         match &self.rule {
             AwayRule::Slices { spec, waiting, open, last: _ } => {
                 for ends in [waiting, open] {
-                    out.count(ends.len(spec.slide));
-                    ends.iter(spec.slide).for_each(|end| out.number(end));
+                    out.count(ends.len(spec.layout.step()));
+                    ends.iter(spec.layout.step()).for_each(|end| out.number(end));
                 }
             }
             AwayRule::Sessions { rule: _, earliest, held } => {
@@ -223,10 +224,8 @@ impl Away {
                 for ends in [waiting, open] {
                     for _ in 0..saved.count()? {
                         let end = saved.instant()?;
-                        if (end - spec.size - spec.align) % spec.slide != 0 {
-                            return Err(Error::corrupt("snapshot: invalid window"));
-                        }
-                        ends.insert(end, end, spec.slide);
+                        spec.check_end(end)?;
+                        ends.insert(end, end, spec.layout.step());
                     }
                 }
             }

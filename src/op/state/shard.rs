@@ -157,8 +157,9 @@ impl Firing<'_> {
             Windows::Slices(slices, spec) => {
                 // Windows that end later will fire, and so may all windows that rows can still reach.
                 slices.join(end.min(watermark.saturating_sub(spec.lateness)), *spec, keys, &mut running.slots);
+                let start = spec.layout.start_of(end);
                 for fired in slices.fire(end, *spec, &mut running.slots) {
-                    rows.push((dimensions(keys, fired.key), end - spec.size, false, fired));
+                    rows.push((dimensions(keys, fired.key), start, false, fired));
                 }
             }
             Windows::Sessions(sessions, _) => {

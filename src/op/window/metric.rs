@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::expr::{Expr, Leaves, Node, Want, parse, path_text, refused, without_blanks};
 use crate::op::aggregate::Call;
-use crate::time::{EARLIEST, LATEST};
+use crate::time::{Calendar, EARLIEST, LATEST};
 
 /// The shape of a metric's windows; all durations in µs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,8 @@ pub enum Shape {
         /// The shift of all starts.
         align: i64,
     },
+    /// The periods of a calendar.
+    Calendar(Calendar),
     /// From a first event to `gap` after the last one, where each is at most `gap` from another.
     Session {
         /// The silence that ends a session.
@@ -159,9 +161,43 @@ impl Shape {
     /// ended.
     pub const ALL: Self = Self::Sliding { size: CALENDAR, slide: CALENDAR, align: EARLIEST };
 
+    /// Returns how its windows lie on the time line; `None` for sessions, which the events of a key make.
+    pub fn layout(self) -> Option<Layout> {
+        match self {
+            Self::Sliding { size, slide, align } => Some(Layout::Even { size, slide, align }),
+            Self::Calendar(calendar) => Some(Layout::Calendar(calendar)),
+            Self::Session { .. } => None,
+        }
+    }
+}
+
+/// How windows lie on the time line, the same for all keys; all durations in µs. The windows of a calendar are tumbling: a row is in one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// As [`Shape::Sliding`].
+    Even {
+        /// Length of a window.
+        size: i64,
+        /// Distance between two starts.
+        slide: i64,
+        /// The shift of all starts.
+        align: i64,
+    },
+    /// As [`Shape::Calendar`].
+    Calendar(Calendar),
+}
+
+impl Layout {
     /// Returns the windows of a row at `time`, or `None` if it is in no window (a slide greater than the size leaves
     /// gaps).
-    pub fn windows_of(size: i64, slide: i64, align: i64, time: i64) -> Option<WindowSpan> {
+    pub fn windows_of(self, time: i64) -> Option<WindowSpan> {
+        let (size, slide, align) = match self {
+            Self::Even { size, slide, align } => (size, slide, align),
+            Self::Calendar(calendar) => {
+                let (start, end) = calendar.period(time);
+                return Some(WindowSpan { first_end: end, last_end: end, slice: start });
+            }
+        };
         let last_start = (time - align).div_euclid(slide) * slide + align;
         if time >= last_start + size {
             return None;
@@ -173,6 +209,72 @@ impl Shape {
             last_end: last_start + size,
             slice: last_start.max(first_start - slide + size),
         })
+    }
+
+    /// Returns the start of the window that ends at `end`.
+    pub fn start_of(self, end: i64) -> i64 {
+        match self {
+            Self::Even { size, .. } => end - size,
+            Self::Calendar(calendar) => calendar.period(end.saturating_sub(1)).0,
+        }
+    }
+
+    /// Returns the least start of the windows that end after an instant.
+    pub fn first_start(self, after: i64) -> i64 {
+        match self {
+            Self::Even { size, .. } => after.saturating_sub(size),
+            Self::Calendar(calendar) => calendar.period(after).0,
+        }
+    }
+
+    /// Whether a window ends at `end`.
+    pub fn has_end(self, end: i64) -> bool {
+        match self {
+            Self::Even { size, slide, align } => (end - size - align) % slide == 0,
+            Self::Calendar(calendar) => calendar.period(end.saturating_sub(1)).1 == end,
+        }
+    }
+
+    /// Returns the distance between the ends of the windows of one row. A row is in one window of a calendar, so any distance that
+    /// is less than its windows is one.
+    pub fn step(self) -> i64 {
+        match self {
+            Self::Even { slide, .. } => slide,
+            Self::Calendar(_) => 1,
+        }
+    }
+
+    /// Whether each slice reaches from the start of a window to its first end.
+    pub fn is_even(self) -> bool {
+        match self {
+            Self::Even { size, slide, .. } => size % slide == 0,
+            Self::Calendar(_) => true,
+        }
+    }
+
+    /// Returns the number of the slice that contains an instant. Slices are numbered along the time line; those of a calendar, of which
+    /// a window has one, by their start.
+    pub fn number(self, time: i64) -> i64 {
+        match self {
+            Self::Even { size, slide, align } => {
+                let (slides, rest) = ((time - align).div_euclid(slide), (time - align).rem_euclid(slide));
+                // The distance from a start to the window end inside its slide; 0 if ends coincide with starts.
+                let edge = size % slide;
+                if edge == 0 { slides } else { 2 * slides + i64::from(rest >= edge) }
+            }
+            Self::Calendar(calendar) => calendar.period(time).0,
+        }
+    }
+
+    /// Returns the start of the slice with that number.
+    pub fn slice_start(self, number: i64) -> i64 {
+        match self {
+            Self::Even { size, slide, align } => match size % slide {
+                0 => number * slide + align,
+                edge => number.div_euclid(2) * slide + align + number.rem_euclid(2) * edge,
+            },
+            Self::Calendar(_) => number,
+        }
     }
 }
 
@@ -201,7 +303,7 @@ mod tests {
                     .map(|k| k * slide + align)
                     .filter(|start| (*start..start + size).contains(&time))
                     .collect();
-                let span = Shape::windows_of(size, slide, align, time);
+                let span = Layout::Even { size, slide, align }.windows_of(time);
                 assert_eq!(span.map(|span| span.first_end), starts.first().map(|start| start + size));
                 assert_eq!(span.map(|span| span.last_end), starts.last().map(|start| start + size));
             }
@@ -210,11 +312,11 @@ mod tests {
 
     #[test]
     fn one_window_has_every_instant_of_the_calendar() {
-        let Shape::Sliding { size, slide, align } = Shape::ALL else { panic!("it is a window") };
+        let layout = Shape::ALL.layout().unwrap();
         for time in [EARLIEST, -1, 0, 1_700_000_000_000_000, LATEST] {
             let end = LATEST + 1;
             let expected = WindowSpan { first_end: end, last_end: end, slice: EARLIEST };
-            assert_eq!(Shape::windows_of(size, slide, align, time), Some(expected));
+            assert_eq!(layout.windows_of(time), Some(expected));
         }
     }
 
@@ -244,7 +346,7 @@ mod tests {
         for (size, slide, align) in [(10, 10, 0), (10, 5, 0), (7, 5, 1), (10, 3, -4)] {
             let mut last: Option<WindowSpan> = None;
             for time in -50..50 {
-                let span = Shape::windows_of(size, slide, align, time).unwrap();
+                let span = Layout::Even { size, slide, align }.windows_of(time).unwrap();
                 assert!(span.slice <= time);
                 if let Some(last) = last {
                     let same = (last.first_end, last.last_end) == (span.first_end, span.last_end);

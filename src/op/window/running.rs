@@ -1,7 +1,7 @@
 //! One metric with its state: judges each row by the row's own bound and adds it to the slot of its key and windows.
 
 use super::key::Keys;
-use super::metric::{Metric, Shape, WindowSpan};
+use super::metric::{Layout, Metric, Shape, WindowSpan};
 use super::outcome::{LateRow, Outcome, RowRef};
 use super::session::{Rule, Sessions};
 use super::slice::{Placement, Slices, WindowSpec};
@@ -77,11 +77,12 @@ impl Running {
 
     /// Creates a metric without state.
     pub(crate) fn new(metric: &Metric) -> Self {
+        let lateness = metric.lateness;
+        let slices = |layout| Windows::Slices(Slices::default(), WindowSpec { layout, lateness });
         let windows = match metric.shape {
-            Shape::Sliding { size, slide, align } => {
-                Windows::Slices(Slices::default(), WindowSpec { size, slide, align, lateness: metric.lateness })
-            }
-            Shape::Session { gap } => Windows::Sessions(Sessions::default(), Rule { gap, lateness: metric.lateness }),
+            Shape::Sliding { size, slide, align } => slices(Layout::Even { size, slide, align }),
+            Shape::Calendar(calendar) => slices(Layout::Calendar(calendar)),
+            Shape::Session { gap } => Windows::Sessions(Sessions::default(), Rule { gap, lateness }),
         };
         Self { slots: Slots::new(metric.call.create()), windows, since: None, counts: MetricCounts::default() }
     }
@@ -159,8 +160,7 @@ impl CachedSlice {
     const NOTHING: Self = Self { start: 0, width: 0, open: i64::MIN };
 
     fn new(span: WindowSpan, first_end: i64, spec: WindowSpec, fired: Option<i64>) -> Self {
-        // If the slide divides the size, a slice reaches from a start to its first end.
-        let even = spec.size % spec.slide == 0 && first_end == span.first_end;
+        let even = spec.layout.is_even() && first_end == span.first_end;
         if !even || fired.is_some_and(|fired| first_end <= fired) {
             return Self::NOTHING;
         }
@@ -230,7 +230,7 @@ impl Running {
         let Some(spec) = spec else { return false };
         let Extent { least, greatest, stream } = bounds.extent;
         let bound = stream.saturating_sub(bounds.out_of_orderness).max(bounds.closed.unwrap_or(i64::MIN));
-        let Some(span) = Shape::windows_of(spec.size, spec.slide, spec.align, least) else { return false };
+        let Some(span) = spec.layout.windows_of(least) else { return false };
         let first_end = span.first_end;
         let slice = CachedSlice::new(span, first_end, spec, bounds.fired);
         if !slice.holds(least, bound) || !slice.holds(greatest, bound) {
@@ -433,7 +433,7 @@ impl Running {
 /// no window counts it.
 #[inline]
 fn place(coming: RowRef, spec: WindowSpec) -> Result<(WindowSpan, i64, Option<i64>), Assignment> {
-    let Some(span) = Shape::windows_of(spec.size, spec.slide, spec.align, coming.time) else {
+    let Some(span) = spec.layout.windows_of(coming.time) else {
         return Err(Assignment::Outside);
     };
     let closes = |end: i64| end.saturating_add(spec.lateness);
@@ -453,7 +453,7 @@ fn first_seen(span: WindowSpan, spec: WindowSpec, bound: i64) -> Option<i64> {
     if !open(span.last_end) {
         return None;
     }
-    // The first end after bound − lateness, in steps of one slide from the first end.
-    let beyond = bound.saturating_sub(spec.lateness) - span.first_end;
-    Some(span.first_end + (beyond.div_euclid(spec.slide) + 1) * spec.slide)
+    // The first end after bound − lateness, in steps from the first end.
+    let (beyond, step) = (bound.saturating_sub(spec.lateness) - span.first_end, spec.layout.step());
+    Some(span.first_end + (beyond.div_euclid(step) + 1) * step)
 }

@@ -1,4 +1,4 @@
-//! Tumbling and sliding windows over slices.
+//! Tumbling, sliding and calendar windows over slices.
 //!
 //! A slice is a span of event time whose rows are in the same windows. A window is the sum of its slices, so a row is
 //! added once however much windows overlap. A row that is too late for the first of its windows still counts for the
@@ -11,12 +11,14 @@
 
 use super::ends::Ends;
 use super::key::Keys;
-use super::metric::{Shape, WindowSpan};
+use super::metric::{Layout, WindowSpan};
 use super::slots::Slots;
 use super::tree::{Leaves, Part, Tree};
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
+use crate::time::{Calendar, format_instant};
 use ahash::AHashMap;
+use chrono_tz::IANA_TZDB_VERSION;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -120,7 +122,7 @@ struct Refire {
     dirty: BTreeSet<u32>,
 }
 
-/// The state of one tumbling or sliding metric.
+/// The state of one metric of tumbling, sliding or calendar windows.
 #[derive(Default)]
 pub struct Slices {
     slices: BTreeMap<SliceId, Slice>,
@@ -135,49 +137,51 @@ pub struct Slices {
     last: Option<(SliceId, SlotMap)>,
 }
 
-/// The size, slide, shift and lateness of a metric's windows.
+/// The windows and lateness of a metric.
 #[derive(Clone, Copy, Debug)]
 pub struct WindowSpec {
-    /// Length of a window (µs).
-    pub size: i64,
-    /// Distance between two starts (µs).
-    pub slide: i64,
-    /// The shift of all starts (µs).
-    pub align: i64,
+    /// Its windows.
+    pub layout: Layout,
     /// How long a window stays open after its end (µs).
     pub lateness: i64,
 }
 
 impl WindowSpec {
-    /// Returns the distance from a start to the window end inside its slide (µs); 0 if ends coincide with starts.
-    fn edge(self) -> i64 {
-        self.size % self.slide
+    /// Returns the end of the first window that contains a slice.
+    fn first_end(self, start: i64) -> Option<i64> {
+        self.layout.windows_of(start).map(|span| span.first_end)
     }
 
-    /// Returns the number of the slice that contains an instant; slices are numbered along the time line.
-    fn number(self, time: i64) -> i64 {
-        let (slides, rest) = ((time - self.align).div_euclid(self.slide), (time - self.align).rem_euclid(self.slide));
-        if self.edge() == 0 { slides } else { 2 * slides + i64::from(rest >= self.edge()) }
-    }
-
-    /// Returns the start of the slice with that number.
-    fn start(self, number: i64) -> i64 {
-        match self.edge() {
-            0 => number * self.slide + self.align,
-            edge => number.div_euclid(2) * self.slide + self.align + number.rem_euclid(2) * edge,
+    /// Checks a saved window end.
+    ///
+    /// Errors: exit status 65 if no window ends there, 78 if none does in this version of the time zone database.
+    pub(crate) fn check_end(self, end: i64) -> Result<()> {
+        match self.layout {
+            layout if layout.has_end(end) => Ok(()),
+            Layout::Even { .. } => Err(Error::corrupt("snapshot: invalid window")),
+            Layout::Calendar(calendar) => Err(changed(calendar, end)),
         }
     }
 
-    /// Returns the end of the first window that contains a slice.
-    fn first_end(self, start: i64) -> Option<i64> {
-        Shape::windows_of(self.size, self.slide, self.align, start).map(|span| span.first_end)
+    /// Checks the start and the last end of a saved slice, as [`WindowSpec::check_end`] does.
+    fn check_slice(self, start: i64, last_end: i64) -> Result<()> {
+        let Layout::Calendar(calendar) = self.layout else { return Ok(()) };
+        if calendar.period(start) == (start, last_end) { Ok(()) } else { Err(changed(calendar, start)) }
     }
+}
+
+fn changed(calendar: Calendar, instant: i64) -> Error {
+    let Calendar { unit, zone } = calendar;
+    let (at, units) = (format_instant(instant), unit.plural());
+    Error::config(format!(
+        "snapshot: a window begins or ends at {at}, and {units} of {zone} do not in time zone database {IANA_TZDB_VERSION}"
+    ))
 }
 
 impl Leaves for (&BTreeMap<SliceId, Slice>, WindowSpec) {
     fn parts(&self, number: i64) -> Vec<Part> {
         let (slices, spec) = self;
-        let start = spec.start(number);
+        let start = spec.layout.slice_start(number);
         let whole = spec.first_end(start).and_then(|first_end| slices.get(&(start, first_end)));
         let mut parts: Vec<Part> =
             whole.into_iter().flat_map(|slice| slice.slots.iter()).map(|(key, slot)| Part::lent(key, slot)).collect();
@@ -187,7 +191,10 @@ impl Leaves for (&BTreeMap<SliceId, Slice>, WindowSpec) {
 
     fn is_empty(&self, numbers: Range<i64>) -> bool {
         let (slices, spec) = self;
-        slices.range((spec.start(numbers.start), i64::MIN)..(spec.start(numbers.end), i64::MIN)).next().is_none()
+        slices
+            .range((spec.layout.slice_start(numbers.start), i64::MIN)..(spec.layout.slice_start(numbers.end), i64::MIN))
+            .next()
+            .is_none()
     }
 }
 
@@ -221,8 +228,8 @@ impl Slices {
     ) -> u32 {
         let Placement { key, span, first_end } = place;
         if fired.is_some_and(|fired| first_end <= fired) {
-            self.mark_dirty(first_end, span.last_end.min(fired.unwrap_or(i64::MIN)), key, spec.slide);
-            self.tree.forget(spec.number(span.slice), slots);
+            self.mark_dirty(first_end, span.last_end.min(fired.unwrap_or(i64::MIN)), key, spec.layout.step());
+            self.tree.forget(spec.layout.number(span.slice), slots);
         }
         if let Some((last, known)) = &self.last
             && *last == place.id()
@@ -259,7 +266,7 @@ impl Slices {
         if self.last.as_ref().is_none_or(|(last, _)| *last != id) {
             self.put_back();
             if !self.slices.contains_key(&id) {
-                self.wait_for(id.1, span.last_end, spec.slide);
+                self.wait_for(id.1, span.last_end, spec.layout.step());
                 if id.1 > span.first_end {
                     self.halves.insert((id.1, id.0));
                 }
@@ -318,7 +325,7 @@ impl Slices {
     pub fn due(&mut self, watermark: i64, delay: i64, spec: WindowSpec) -> Vec<i64> {
         self.put_back();
         let mut due: Vec<i64> =
-            self.waiting.iter(spec.slide).take_while(|end| end.saturating_add(delay) <= watermark).collect();
+            self.waiting.iter(spec.layout.step()).take_while(|end| end.saturating_add(delay) <= watermark).collect();
         due.extend(self.fired.iter().filter(|(_, refire)| !refire.dirty.is_empty()).map(|(end, _)| *end));
         due.sort_unstable();
         due.dedup();
@@ -328,15 +335,16 @@ impl Slices {
     /// Returns the result rows of the window that ends at `end`: all keys the first time, later only the changed keys.
     pub fn fire(&mut self, end: i64, spec: WindowSpec, slots: &mut Slots) -> Vec<Fired> {
         self.put_back();
-        let first = self.waiting.remove(end, spec.slide);
+        let first = self.waiting.remove(end, spec.layout.step());
         let dirty = self.fired.get_mut(&end).map(|refire| std::mem::take(&mut refire.dirty)).unwrap_or_default();
         let asked: Option<Vec<u32>> = (!first).then(|| dirty.into_iter().collect());
         let sums = self.sums(end, asked.as_deref(), spec, slots);
+        let length = end - spec.layout.start_of(end);
         let refire = self.fired.entry(end).or_default();
         let mut rows = Vec::with_capacity(sums.len());
         for (key, sum) in sums {
             let pane = refire.panes.entry(key).and_modify(|pane| *pane += 1).or_insert(0);
-            rows.push(Fired { key, value: slots.result(sum.slot, spec.size), rows: slots.rows(sum.slot), pane: *pane });
+            rows.push(Fired { key, value: slots.result(sum.slot, length), rows: slots.rows(sum.slot), pane: *pane });
             sum.free(slots);
         }
         rows
@@ -353,15 +361,16 @@ impl Slices {
         let mut add_slice = |slice: &Slice, slots: &mut Slots| {
             slice.slots.iter().filter(|(key, _)| is_asked(key)).for_each(|(key, slot)| add(key, slot, slots));
         };
-        let within = slices.range((end - spec.size, i64::MIN)..(end, i64::MIN));
+        let from = spec.layout.start_of(end);
+        let within = slices.range((from, i64::MIN)..(end, i64::MIN));
         if within.clone().nth(FEW).is_none() {
             within.filter(|((_, first_end), _)| *first_end <= end).for_each(|(_, slice)| add_slice(slice, slots));
             return sums;
         }
-        for (first_end, start) in halves.range(..=(end, i64::MAX)).filter(|(_, start)| *start >= end - spec.size) {
+        for (first_end, start) in halves.range(..=(end, i64::MAX)).filter(|(_, start)| *start >= from) {
             slices.get(&(*start, *first_end)).into_iter().for_each(|slice| add_slice(slice, slots));
         }
-        let (mut within, leaves) = (within.map(|((start, _), _)| spec.number(*start)), (&*slices, spec));
+        let (mut within, leaves) = (within.map(|((start, _), _)| spec.layout.number(*start)), (&*slices, spec));
         let low = within.next().unwrap_or_default();
         for place in Tree::cover(low..within.next_back().unwrap_or(low) + 1) {
             tree.each(place, asked, &leaves, slots, |part, slots| add(part.key, part.slot, slots));
@@ -376,7 +385,7 @@ impl Slices {
         while let Some((first_end, start)) = self.halves.first().copied().filter(|(first_end, _)| *first_end <= least) {
             self.halves.pop_first();
             let Some(half) = self.slices.remove(&(start, first_end)) else { continue };
-            self.tree.forget(spec.number(start), slots);
+            self.tree.forget(spec.layout.number(start), slots);
             let id = (start, spec.first_end(start).unwrap_or(first_end));
             let whole = self.slices.entry(id).or_insert(Slice { last_end: half.last_end, slots: SlotMap::default() });
             for (key, slot) in half.slots.iter() {
@@ -405,7 +414,7 @@ impl Slices {
         for id in gone {
             let Some(slice) = self.slices.remove(&id) else { continue };
             self.halves.remove(&(id.1, id.0));
-            self.tree.forget(spec.number(id.0), slots);
+            self.tree.forget(spec.layout.number(id.0), slots);
             for (key, slot) in slice.slots.iter() {
                 slots.free(slot);
                 keys.release(key);
@@ -415,7 +424,7 @@ impl Slices {
 
     /// Returns the number of windows that hold rows and have not fired.
     pub fn held(&self, spec: WindowSpec) -> u64 {
-        self.waiting.len(spec.slide) as u64
+        self.waiting.len(spec.layout.step()) as u64
     }
 
     /// Returns the ends of windows that have rows and have not fired, and the first and last window end of each slice.
@@ -460,8 +469,8 @@ impl Slices {
                 slots.save(slot, out);
             }
         }
-        out.count(waiting.len(spec.slide));
-        waiting.iter(spec.slide).for_each(|end| out.number(end));
+        out.count(waiting.len(spec.layout.step()));
+        waiting.iter(spec.layout.step()).for_each(|end| out.number(end));
         out.count(fired.len());
         for (end, Refire { panes, dirty }) in fired {
             out.number(*end);
@@ -490,6 +499,7 @@ impl Slices {
         self.put_back();
         for _ in 0..saved.count()? {
             let (start, first_end, last_end) = (saved.instant()?, saved.instant()?, saved.instant()?);
+            spec.check_slice(start, last_end)?;
             let count = saved.count()?;
             let slice = self.slices.entry((start, first_end)).or_insert(Slice { last_end, slots: SlotMap::default() });
             for _ in 0..count {
@@ -510,10 +520,8 @@ impl Slices {
         }
         for _ in 0..saved.count()? {
             let end = saved.instant()?;
-            if (end - spec.size - spec.align) % spec.slide != 0 {
-                return Err(Error::corrupt("snapshot: invalid window"));
-            }
-            self.waiting.insert(end, end, spec.slide);
+            spec.check_end(end)?;
+            self.waiting.insert(end, end, spec.layout.step());
         }
         for _ in 0..saved.count()? {
             let refire = self.fired.entry(saved.instant()?).or_default();

@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::expr::{Expr, Leaves, ValueKind, Want};
 use crate::kind::Kind;
 use crate::op::aggregate;
-use crate::time::{DAY, format_duration, parse_duration};
+use crate::time::{Calendar, CalendarUnit, DAY, format_duration, parse_duration};
+use chrono_tz::Tz;
 use serde::Deserialize;
 
 /// The metrics of a run and the leaves they read.
@@ -35,47 +36,59 @@ pub struct Inline {
     pub lateness: Option<i64>,
     /// `--align` (µs).
     pub align: Option<i64>,
+    /// `--window-zone`.
+    pub zone: Option<String>,
 }
 
 impl Inline {
     /// Whether no flag is set.
     pub fn is_empty(&self) -> bool {
-        let Inline { aggregates, by, filter, size, slide, gap, lateness, align } = self;
+        let Inline { aggregates, by, filter, size, slide, gap, lateness, align, zone } = self;
         let times = [slide, gap, lateness, align];
         aggregates.is_empty()
             && by.is_empty()
             && filter.is_none()
             && size.is_none()
+            && zone.is_none()
             && times.iter().all(|time| time.is_none())
     }
 }
 
-/// The length of a window, as written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WindowSize {
-    /// `all`: the whole range of time.
-    All,
-    /// A duration (µs).
-    Length(i64),
-}
+/// The length of a window, as written: `all`, a unit of the calendar or a duration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowSize(String);
 
 impl WindowSize {
-    /// Parses `all` or a duration.
+    /// Checks that a text is the length of a window.
     ///
-    /// Errors: exit status 2 if it is neither.
+    /// Errors: exit status 2 if it is none.
     pub fn parse(text: &str) -> Result<Self> {
-        if text == ALL { Ok(Self::All) } else { parse_duration(text).map(Self::Length) }
-    }
-
-    fn text(self) -> String {
-        match self {
-            Self::All => ALL.to_owned(),
-            Self::Length(length) => format_duration(length),
-        }
+        let is_known = text == ALL || calendar_unit(text).is_some() || parse_duration(text).is_ok();
+        if is_known { Ok(Self(text.to_owned())) } else { Err(Error::usage(format!("{SIZES}, found '{text}'"))) }
     }
 }
 
 const ALL: &str = "all";
+const SIZES: &str = "expected a duration like 30s, 5m or 1h, or 1mo, 1q, 1y or all";
+
+/// Returns the unit of a size that is one of the calendar; days and weeks are, if there is a time zone.
+fn calendar_unit(size: &str) -> Option<CalendarUnit> {
+    match size {
+        "1d" => Some(CalendarUnit::Day),
+        "1w" => Some(CalendarUnit::Week),
+        "1mo" => Some(CalendarUnit::Month),
+        "1q" => Some(CalendarUnit::Quarter),
+        "1y" => Some(CalendarUnit::Year),
+        _ => None,
+    }
+}
+
+/// Returns the unit of the calendar whose periods are the windows of this size.
+fn unit_of(size: Option<&str>, has_zone: bool) -> Option<CalendarUnit> {
+    let unit = size.and_then(calendar_unit)?;
+    let is_length = matches!(unit, CalendarUnit::Day | CalendarUnit::Week);
+    (has_zone || !is_length).then_some(unit)
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -100,6 +113,7 @@ struct MetricSpec {
     gap: Option<String>,
     lateness: Option<String>,
     align: Option<String>,
+    zone: Option<String>,
 }
 
 /// Maximum length of a window (µs). The ends of longer ones would leave the calendar.
@@ -135,14 +149,17 @@ pub fn file(text: &str) -> Result<Spec> {
 }
 
 /// Fills a metric's missing keys from the defaults. A metric with a size or a gap of its own ignores the size, slide
-/// and gap of the defaults, and sessions ignore their shift.
+/// and gap of the defaults; only windows of equal length take their shift, and only windows of the calendar their zone.
 fn fill(metric: &MetricSpec, defaults: &MetricSpec) -> MetricSpec {
     let own = metric.clone();
     let shaped = own.size.is_some() || own.gap.is_some();
     let shape = |own: Option<String>, default: &Option<String>| if shaped { own } else { own.or(default.clone()) };
     let gap = shape(own.gap, &defaults.gap);
     let size = shape(own.size, &defaults.size);
-    let shift = defaults.align.clone().filter(|_| gap.is_none() && size.as_deref() != Some(ALL));
+    let zone = defaults.zone.clone().filter(|_| gap.is_none() && unit_of(size.as_deref(), true).is_some());
+    let zone = own.zone.or(zone);
+    let is_even = gap.is_none() && size.as_deref() != Some(ALL) && unit_of(size.as_deref(), zone.is_some()).is_none();
+    let shift = defaults.align.clone().filter(|_| is_even);
     MetricSpec {
         name: own.name,
         aggregate: own.aggregate.or(defaults.aggregate.clone()),
@@ -153,6 +170,7 @@ fn fill(metric: &MetricSpec, defaults: &MetricSpec) -> MetricSpec {
         gap,
         lateness: own.lateness.or(defaults.lateness.clone()),
         align: own.align.or(shift),
+        zone,
     }
 }
 
@@ -174,12 +192,14 @@ pub fn inline(flags: &Inline) -> Result<Spec> {
             aggregate: Some(expr.to_owned()),
             filter: flags.filter.clone(),
             by: Some(flags.by.clone()),
-            size: flags.size.map(WindowSize::text),
+            size: flags.size.clone().map(|WindowSize(text)| text),
             slide: text(flags.slide),
             gap: text(flags.gap),
             lateness: text(flags.lateness),
             align: text(flags.align),
+            zone: flags.zone.clone(),
         };
+        calendar(&metric).map_err(Error::usage)?;
         spec.add(&metric)?;
     }
     Ok(spec)
@@ -253,6 +273,7 @@ impl Spec {
 fn describe(shape: Shape) -> String {
     match shape {
         Shape::ALL => "one window over all time".to_owned(),
+        Shape::Calendar(Calendar { unit, zone }) => format!("tumbling windows of calendar {} in {zone}", unit.plural()),
         Shape::Session { gap } => format!("sessions that end after {} without an event", format_duration(gap)),
         Shape::Sliding { size, slide, align } => {
             let mut text = match size == slide {
@@ -279,13 +300,42 @@ fn time(name: &str, text: Option<&str>, least: i64) -> Result<Option<i64>> {
     Ok(Some(value))
 }
 
+/// Returns the calendar whose periods are the windows; `None` if they have a length.
+///
+/// Errors: why the size, the zone or both make no windows.
+fn calendar(spec: &MetricSpec) -> std::result::Result<Option<Calendar>, String> {
+    let size = spec.size.as_deref();
+    let zone = match spec.zone.as_deref() {
+        None => None,
+        Some(name) => Some(name.parse().map_err(|_| format!("zone: expected an IANA time zone, found {name}"))?),
+    };
+    let Some(unit) = unit_of(size, zone.is_some()) else {
+        return match (zone, size, &spec.gap) {
+            (None, ..) => Ok(None),
+            (Some(zone), Some(size), None) => {
+                Err(format!("zone {zone}: expected size 1d, 1w, 1mo, 1q or 1y, found {size}; other sizes have no zone"))
+            }
+            (Some(zone), ..) => Err(format!("zone {zone}: expected size 1d, 1w, 1mo, 1q or 1y")),
+        };
+    };
+    if spec.slide.is_some() || spec.gap.is_some() || spec.align.is_some() {
+        let size = size.unwrap_or_default();
+        return Err(format!("size = {size} is a unit of the calendar; it cannot be used with slide, gap or align"));
+    }
+    Ok(Some(Calendar { unit, zone: zone.unwrap_or(Tz::UTC) }))
+}
+
 fn shape(spec: &MetricSpec) -> Result<Shape> {
+    if let Some(calendar) = calendar(spec).map_err(Error::config)? {
+        return Ok(Shape::Calendar(calendar));
+    }
     if spec.size.as_deref() == Some(ALL) {
         return match (&spec.slide, &spec.gap, &spec.align) {
             (None, None, None) => Ok(Shape::ALL),
             _ => Err(Error::config("size = all is one window; it cannot be used with slide, gap or align")),
         };
     }
+    spec.size.as_deref().map(WindowSize::parse).transpose().map_err(|error| Error::config(format!("size: {error}")))?;
     let (size, slide, gap) = (
         time("size", spec.size.as_deref(), 1)?,
         time("slide", spec.slide.as_deref(), 1)?,
@@ -351,6 +401,47 @@ mod tests {
         let spec = file("[defaults]\nsize = '1m'\nslide = '10s'\nalign = '5s'\n[[metric]]\nsize = 'all'").unwrap();
         assert_eq!(spec.metrics[0].shape, Shape::ALL);
         assert!(spec.explain().contains("one window over all time; it fires at the end of the input"));
+    }
+
+    #[test]
+    fn days_and_weeks_are_units_of_the_calendar_only_with_a_zone() {
+        let spec = file(
+            "[defaults]\nzone = 'Europe/Zurich'\nalign = '5s'\nsize='1h'\n[[metric]]\nname='a'\n\
+             [[metric]]\nname='b'\nsize='1d'\n[[metric]]\nname='c'\nsize='1mo'\nzone='UTC'\n[[metric]]\nname='d'\ngap='1d'",
+        )
+        .unwrap();
+        let calendar = |unit, zone| Shape::Calendar(Calendar { unit, zone });
+        let shapes: Vec<Shape> = spec.metrics.iter().map(|metric| metric.shape).collect();
+        let expected = [
+            Shape::Sliding { size: DAY / 24, slide: DAY / 24, align: 5_000_000 },
+            calendar(CalendarUnit::Day, Tz::Europe__Zurich),
+            calendar(CalendarUnit::Month, Tz::UTC),
+            Shape::Session { gap: DAY },
+        ];
+        assert_eq!(shapes, expected);
+        assert!(spec.explain().contains("tumbling windows of calendar days in Europe/Zurich"));
+        let length = file("[[metric]]\nsize = '1w'").unwrap().metrics[0].shape;
+        assert_eq!(length, Shape::Sliding { size: 7 * DAY, slide: 7 * DAY, align: 0 });
+    }
+
+    #[test]
+    fn a_size_that_is_no_unit_has_no_zone_and_a_unit_no_slide() {
+        for size in ["24h", "7d", "2d", "1h", "all", "30d"] {
+            let fault = wrong(&format!("[[metric]]\nsize='{size}'\nzone='Europe/Zurich'"));
+            assert!(fault.contains("zone Europe/Zurich: expected size 1d, 1w, 1mo, 1q or 1y"), "{fault}");
+        }
+        assert!(wrong("[[metric]]\ngap='1h'\nzone='UTC'").contains("zone UTC: expected size 1d"));
+        assert!(wrong("[[metric]]\nsize='1d'\nzone='Europe/Bern'").contains("an IANA time zone, found Europe/Bern"));
+        for key in ["slide='1h'", "gap='1h'", "align='1h'"] {
+            let fault = wrong(&format!("[[metric]]\nsize='1mo'\n{key}"));
+            assert!(fault.contains("size = 1mo is a unit of the calendar; it cannot be used with"), "{fault}");
+        }
+        for size in ["2mo", "1mo1d", "0y", "12mo"] {
+            assert!(wrong(&format!("[[metric]]\nsize='{size}'")).contains("or 1mo, 1q, 1y or all, found"), "{size}");
+        }
+        let flags =
+            Inline { size: Some(WindowSize::parse("24h").unwrap()), zone: Some("UTC".into()), ..Inline::default() };
+        assert_eq!(inline(&flags).err().unwrap().kind(), crate::ErrorKind::Usage);
     }
 
     #[test]

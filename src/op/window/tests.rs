@@ -257,7 +257,8 @@ fn sliding_windows_equal_the_naive_model_half_late_rows_included() {
 pub(super) const MANY: &str = "[[metric]]\nname='tumbling'\naggregate='sum(v)'\nby=['k']\nsize='10s'\n\
     [[metric]]\nname='sliding'\naggregate='stddev(v)'\nsize='12s'\nslide='5s'\nlateness='7s'\n\
     [[metric]]\nname='distinct'\naggregate='approx_distinct(k)'\nsize='20s'\nwhere='v > 0'\nlateness='3s'\n\
-    [[metric]]\nname='session'\naggregate='count(*)'\nby=['partition','k']\ngap='6s'\nlateness='4s'";
+    [[metric]]\nname='session'\naggregate='count(*)'\nby=['partition','k']\ngap='6s'\nlateness='4s'\n\
+    [[metric]]\nname='month'\naggregate='sum(v)'\nby=['k']\nsize='1mo'\nlateness='5s'";
 
 #[test]
 fn results_and_late_rows_are_the_same_for_any_batch_split_and_cut() {
@@ -393,6 +394,27 @@ fn windows_of_many_slices_equal_the_naive_model_and_so_they_do_after_a_cut() {
             let naive = naive(&events, &windows, bound);
             prop_assert_eq!(&without_needed(run(&make, &events, &splits, false)), &naive);
             prop_assert_eq!(&without_needed(run(&make, &events, &splits, true)), &naive);
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn days_of_utc_equal_windows_of_24_hours_for_any_batch_split_and_cut() {
+    for (emit, lateness) in [(Emit::Panes, "0s"), (Emit::Panes, "5h"), (Emit::Final, "5h")] {
+        let metric = |zone| {
+            format!(
+                "[[metric]]\nname='m'\naggregate='rate(*)'\nby=['k']\nsize='1d'\nlateness='{lateness}'\n{zone}\n\
+                 [[metric]]\nname='n'\naggregate='sum(v)'\nsize='1d'\nlateness='1h'\n{zone}"
+            )
+        };
+        let (days, lengths) = (metric("zone='UTC'"), metric(""));
+        check_cases(60, &(events(), splits(), splits(), 0..25i64), |(mut events, first, second, bound)| {
+            events.iter_mut().for_each(|event| event.time *= 3_000);
+            let expected = run(&|| options(&lengths, bound * 3_000, emit), &events, &first, false);
+            let make = || options(&days, bound * 3_000, emit);
+            prop_assert_eq!(&run(&make, &events, &first, false), &expected);
+            prop_assert_eq!(&run(&make, &events, &second, true), &expected);
             Ok(())
         });
     }

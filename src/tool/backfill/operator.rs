@@ -12,7 +12,6 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
 use crate::kind::metric::Row;
 use crate::kind::span::Span;
-use crate::op::window::metric::Shape;
 use crate::op::window::watermark::{self, Watermark};
 use crate::op::window::{Outcome, Window};
 use crate::run::Run;
@@ -446,10 +445,7 @@ impl Correct {
 fn part(metric: &MetricScope, since: Option<i64>, after: i64, watermark: i64) -> Part {
     let (after, to) = (metric.closed_end(after), metric.closed_end(watermark));
     let since = since.unwrap_or(i64::MIN);
-    let since = match metric.shape {
-        Shape::Sliding { size, .. } => since.max(after.saturating_sub(size)),
-        Shape::Session { .. } => since,
-    };
+    let since = metric.shape.layout().map_or(since, |layout| since.max(layout.first_start(after)));
     Part { metric: metric.name.to_string(), after, to, since }
 }
 

@@ -1,0 +1,201 @@
+//! The axes of a chart: ticks at round times and values, and their labels. Times are UTC.
+
+use crate::time::calendar::{civil_from_days, days_from_civil};
+use crate::time::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
+
+/// Steps between ticks that are spans of time (µs).
+const STEPS: [i64; 29] = [
+    MILLISECOND,
+    10 * MILLISECOND,
+    100 * MILLISECOND,
+    200 * MILLISECOND,
+    500 * MILLISECOND,
+    SECOND,
+    2 * SECOND,
+    5 * SECOND,
+    10 * SECOND,
+    15 * SECOND,
+    30 * SECOND,
+    MINUTE,
+    2 * MINUTE,
+    5 * MINUTE,
+    10 * MINUTE,
+    15 * MINUTE,
+    30 * MINUTE,
+    HOUR,
+    2 * HOUR,
+    3 * HOUR,
+    6 * HOUR,
+    12 * HOUR,
+    DAY,
+    2 * DAY,
+    3 * DAY,
+    4 * DAY,
+    5 * DAY,
+    7 * DAY,
+    14 * DAY,
+];
+/// Steps that are months.
+const MONTHS: [i64; 13] = [1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1_200, 6_000, 24_000];
+const NAMES: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// Ticks with their labels.
+pub type Ticks<T> = Vec<(T, String)>;
+
+/// Returns at most about `count` ticks in a range of time (µs).
+pub fn time_ticks((first, last): (i64, i64), count: i64) -> Ticks<i64> {
+    let length = (last - first).max(1);
+    match STEPS.into_iter().find(|step| length / step <= count) {
+        Some(step) => {
+            let low = first.div_euclid(step) + i64::from(first.rem_euclid(step) > 0);
+            let ticks = (low..).map(|n| n * step).take_while(|at| *at <= last);
+            ticks.map(|at| (at, time_label(at, step))).collect()
+        }
+        None => month_ticks((first, last), count),
+    }
+}
+
+fn month_ticks((first, last): (i64, i64), count: i64) -> Ticks<i64> {
+    let (year, month, _) = civil_from_days(first.div_euclid(DAY));
+    let months = (last - first) / (30 * DAY);
+    let step = MONTHS.into_iter().find(|step| months / step <= count).unwrap_or(MONTHS[MONTHS.len() - 1]);
+    let begin = (year * 12 + month - 1).div_euclid(step) * step;
+    let start = |n: i64| days_from_civil(n.div_euclid(12), n.rem_euclid(12) + 1, 1) * DAY;
+    let ticks = (0..).map(|n| begin + n * step).take_while(|n| start(*n) <= last).filter(|n| start(*n) >= first);
+    let label = |n: i64| match step % 12 {
+        0 => n.div_euclid(12).to_string(),
+        _ => format!("{} {}", NAMES[n.rem_euclid(12) as usize], n.div_euclid(12)),
+    };
+    ticks.map(|n| (start(n), label(n))).collect()
+}
+
+/// Returns the label of a tick: the day at midnight, else the time of day, as precise as the step.
+fn time_label(at: i64, step: i64) -> String {
+    let (day, rest) = (at.div_euclid(DAY), at.rem_euclid(DAY));
+    if rest == 0 {
+        let (_, month, day) = civil_from_days(day);
+        return format!("{day} {}", NAMES[(month - 1) as usize]);
+    }
+    let (hour, minute, second) = (rest / HOUR, rest / MINUTE % 60, rest / SECOND % 60);
+    match step {
+        step if step < SECOND => format!("{minute:02}:{second:02}.{:03}", rest / MILLISECOND % 1_000),
+        step if step < MINUTE => format!("{hour:02}:{minute:02}:{second:02}"),
+        _ => format!("{hour:02}:{minute:02}"),
+    }
+}
+
+/// Returns an instant as `2024-01-15 10:00`, with seconds if it has some.
+pub fn instant(at: i64) -> String {
+    let (year, month, day) = civil_from_days(at.div_euclid(DAY));
+    let rest = at.rem_euclid(DAY);
+    let (hour, minute, second) = (rest / HOUR, rest / MINUTE % 60, rest / SECOND % 60);
+    let date = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}");
+    if second == 0 { date } else { format!("{date}:{second:02}") }
+}
+
+/// Returns the range of an axis for values between these: from 0 if that leaves no half of it empty, and never empty.
+pub fn value_range((least, greatest): (f64, f64)) -> (f64, f64) {
+    let low = if least >= 0.0 && least <= greatest / 2.0 { 0.0 } else { least };
+    let high = if greatest <= 0.0 && greatest >= least / 2.0 { 0.0 } else { greatest };
+    match high - low {
+        length if length > 0.0 && length.is_finite() => (low, high),
+        _ if low == 0.0 => (0.0, 1.0),
+        _ => (low.min(0.0), low.max(0.0)),
+    }
+}
+
+/// Returns about `count` ticks that enclose a range of values; the first and the last one are the ends of the axis.
+pub fn value_ticks((low, high): (f64, f64), count: f64) -> Ticks<f64> {
+    let raw = (high - low) / count;
+    let power = 10f64.powf(raw.log10().floor());
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|round| round * power).find(|step| *step >= raw * 0.999);
+    let step = step.unwrap_or(raw);
+    let (first, last) = ((low / step).floor(), (high / step - 1e-9).ceil());
+    let ticks = (0..=(last - first) as i64).map(|n| (first + n as f64) * step);
+    ticks.map(|value| (value, value_label(value))).collect()
+}
+
+/// Returns a value with at most four digits and a prefix of the SI.
+pub fn value_label(value: f64) -> String {
+    const PREFIXES: [(f64, &str); 5] = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    let size = value.abs();
+    if size >= 1e18 || (size > 0.0 && size < 1e-4) {
+        return format!("{value:.2e}");
+    }
+    let prefix = PREFIXES.into_iter().find(|(scale, _)| size >= *scale && size >= 10_000.0);
+    let (scale, prefix) = prefix.unwrap_or((1.0, ""));
+    let scaled = value / scale;
+    let digits = match scaled.abs() {
+        size if size >= 1_000.0 => 0,
+        size if size >= 100.0 => 1,
+        size if size >= 10.0 => 2,
+        size if size >= 1.0 || size == 0.0 => 3,
+        size => 3 + (-size.log10()).ceil() as usize,
+    };
+    let text = format!("{scaled:.digits$}");
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text}{prefix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::{EARLIEST, LATEST, parse_instant};
+
+    fn labels((first, last): (&str, &str)) -> String {
+        let at = |text| parse_instant(text).unwrap();
+        let ticks = time_ticks((at(first), at(last)), 8);
+        ticks.into_iter().map(|(_, label)| label).collect::<Vec<_>>().join(" | ")
+    }
+
+    #[test]
+    fn ticks_of_time_are_round_and_name_the_day_at_midnight() {
+        for (range, expected) in [
+            (
+                ("2024-01-15T22:10:00Z", "2024-01-16T02:10:00Z"),
+                "22:30 | 23:00 | 23:30 | 16 Jan | 00:30 | 01:00 | 01:30 | 02:00",
+            ),
+            (
+                ("2024-01-15T00:00:00Z", "2024-01-15T00:00:30Z"),
+                "15 Jan | 00:00:05 | 00:00:10 | 00:00:15 | 00:00:20 | 00:00:25 | 00:00:30",
+            ),
+            (
+                ("2024-01-01T00:00:00Z", "2024-06-15T00:00:00Z"),
+                "Jan 2024 | Feb 2024 | Mar 2024 | Apr 2024 | May 2024 | Jun 2024",
+            ),
+            (("1990-05-01T00:00:00Z", "2024-06-15T00:00:00Z"), "1995 | 2000 | 2005 | 2010 | 2015 | 2020"),
+        ] {
+            assert_eq!(labels(range), expected);
+        }
+        let all = time_ticks((EARLIEST, LATEST), 8);
+        assert!((2..10).contains(&all.len()), "{all:?}");
+        assert!(time_ticks((5, 5), 8).len() <= 1);
+    }
+
+    #[test]
+    fn values_have_few_digits_and_ticks_enclose_them() {
+        for (value, label) in [
+            (0.0, "0"),
+            (12.0, "12"),
+            (9_999.0, "9999"),
+            (12_300.0, "12.3k"),
+            (1_234_567.0, "1.235M"),
+            (-0.25, "-0.25"),
+            (0.00123, "0.00123"),
+            (1e-9, "1.00e-9"),
+            (2e20, "2.00e20"),
+            (99.96, "99.96"),
+        ] {
+            assert_eq!(value_label(value), label);
+        }
+        for range in [(0.0, 7.0), (-3.5, 12.0), (500.0, 512.0), (0.0, 1e-7), (0.0, 3e17)] {
+            let ticks = value_ticks(range, 5.0);
+            assert!((3..9).contains(&ticks.len()), "{range:?} {ticks:?}");
+            assert!(ticks[0].0 <= range.0 && ticks[ticks.len() - 1].0 >= range.1 * (1.0 - 1e-9), "{range:?} {ticks:?}");
+        }
+        assert_eq!(value_range((3.0, 3.0)), (0.0, 3.0));
+        assert_eq!(value_range((0.0, 0.0)), (0.0, 1.0));
+        assert_eq!(value_range((500.0, 512.0)), (500.0, 512.0));
+        assert_eq!(value_range((-8.0, -1.0)), (-8.0, -1.0));
+    }
+}

@@ -1,0 +1,218 @@
+//! Sorts the rows of a stream by a column or by a value below one.
+//!
+//! Rows are sorted in memory. With a limit the sorter keeps about as many rows as it returns; without one it ends the run rather than
+//! use more than [`BYTES_MAX`]. Of the values of a path, numbers come before other text, as do numbers in quotes, which CSV has. In
+//! either direction that is so, and NULL is last. Rows with the same value stay in the order of the input.
+
+use super::selection::{Selection, parse_names};
+use crate::error::{Error, Result};
+use crate::json::text::unescape;
+use crate::kind::is_json;
+use arrow::array::{Array, ArrayRef, AsArray, Float64Builder, RecordBatch, StringBuilder, UInt32Array};
+use arrow::compute::{SortColumn, SortOptions, concat, interleave_record_batch, lexsort_to_indices};
+use arrow::datatypes::Schema;
+use std::sync::Arc;
+
+/// Maximum bytes of the rows that are held.
+const BYTES_MAX: usize = 1 << 30;
+/// The rows of a returned batch, and the least number of rows that are held before some are left out.
+const ROWS: usize = 8192;
+
+/// A column or a path that rows are sorted by, and the direction.
+pub struct SortKey {
+    selection: Selection,
+    /// Whether the values are JSON.
+    is_json: bool,
+    descending: bool,
+}
+
+impl SortKey {
+    /// Parses `NAME`, or `-NAME` for descending order, for rows of this schema.
+    ///
+    /// Errors: exit status 2 if there is no such column.
+    pub fn parse(text: &str, schema: &Schema) -> Result<Self> {
+        let (descending, text) = text.strip_prefix('-').map_or((false, text), |name| (true, name));
+        let names = parse_names(text).map_err(|_| Error::usage(format!("--sort: expected a name, found {text}")))?;
+        let [name] = names.as_slice() else {
+            return Err(Error::usage(format!("--sort: expected one name, found {text}")));
+        };
+        let of_flag = |error: Error| Error::usage(error.to_string().replace("--columns", "--sort"));
+        let selection = Selection::try_new(std::slice::from_ref(name), schema).map_err(of_flag)?;
+        let is_json = is_json(selection.schema().field(0));
+        Ok(Self { selection, is_json, descending })
+    }
+
+    /// Returns the values that the rows of a batch are compared by, the first ones first.
+    fn values(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let column = self.selection.apply(batch)?.column(0).clone();
+        Ok(if self.is_json { numbers_and_texts(&column) } else { vec![column] })
+    }
+
+    /// Returns the order of rows with these values; of equal rows the first one is first.
+    fn order(&self, values: Vec<ArrayRef>, limit: Option<usize>) -> Result<UInt32Array> {
+        let rows = values.first().map_or(0, |values| values.len());
+        let numbers: ArrayRef = Arc::new(UInt32Array::from_iter_values(0..rows as u32));
+        let options = Some(SortOptions { descending: self.descending, nulls_first: false });
+        let column = |(values, options)| SortColumn { values, options };
+        let columns: Vec<SortColumn> =
+            values.into_iter().map(|values| (values, options)).chain([(numbers, None)]).map(column).collect();
+        Ok(lexsort_to_indices(&columns, limit)?)
+    }
+}
+
+/// Splits JSON values into numbers and other text.
+fn numbers_and_texts(values: &ArrayRef) -> Vec<ArrayRef> {
+    let (mut numbers, mut texts) = (Float64Builder::new(), StringBuilder::new());
+    let values = values.as_string_opt::<i32>();
+    for value in values.into_iter().flatten() {
+        let text = value.map(|value| match value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) {
+            Some(text) => unescape(text),
+            None => value.into(),
+        });
+        let number = text.as_deref().filter(|text| text.starts_with(|c: char| c.is_ascii_digit() || c == '-'));
+        let number = number.and_then(|text| text.parse::<f64>().ok());
+        numbers.append_option(number);
+        texts.append_option(text.filter(|_| number.is_none()));
+    }
+    vec![Arc::new(numbers.finish()), Arc::new(texts.finish())]
+}
+
+/// Takes rows in any order.
+pub struct Sorter {
+    key: SortKey,
+    /// The number of rows that are returned; `None`: all.
+    limit: Option<usize>,
+    held: Vec<RecordBatch>,
+    /// The values of the rows, for each batch.
+    values: Vec<Vec<ArrayRef>>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Sorter {
+    /// Makes a sorter that returns the first `limit` rows in the order of `key`, or all.
+    pub fn new(key: SortKey, limit: Option<u64>) -> Self {
+        let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        Self { key, limit, held: vec![], values: vec![], rows: 0, bytes: 0 }
+    }
+
+    /// Takes rows.
+    ///
+    /// Errors: exit status 2 if they need too much memory.
+    pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        self.hold(batch)?;
+        if self.limit.is_some_and(|limit| self.rows >= limit.saturating_mul(2).max(ROWS)) {
+            let first = self.take()?;
+            first.into_iter().try_for_each(|batch| self.hold(batch))?;
+        }
+        if self.bytes > BYTES_MAX {
+            return Err(Error::usage(format!(
+                "--sort: expected rows of at most {} MiB in memory, found more after {} rows; \
+                 use --head N for the first rows, or --where and --since for fewer",
+                BYTES_MAX >> 20,
+                self.rows
+            )));
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, batch: RecordBatch) -> Result<()> {
+        let values = self.key.values(&batch)?;
+        self.rows += batch.num_rows();
+        self.bytes +=
+            batch.get_array_memory_size() + values.iter().map(|values| values.get_array_memory_size()).sum::<usize>();
+        self.held.push(batch);
+        self.values.push(values);
+        Ok(())
+    }
+
+    /// Returns the first rows in order; none are held afterwards.
+    pub fn take(&mut self) -> Result<Vec<RecordBatch>> {
+        let (held, values) = (std::mem::take(&mut self.held), std::mem::take(&mut self.values));
+        (self.rows, self.bytes) = (0, 0);
+        let Some(first) = values.first() else { return Ok(vec![]) };
+        let all = |at: usize| concat(&values.iter().map(|values| values[at].as_ref()).collect::<Vec<_>>());
+        let order = self.key.order((0..first.len()).map(all).collect::<std::result::Result<_, _>>()?, self.limit)?;
+        let places: Vec<(usize, usize)> =
+            held.iter().enumerate().flat_map(|(at, batch)| (0..batch.num_rows()).map(move |row| (at, row))).collect();
+        let order: Vec<(usize, usize)> = order.values().iter().map(|row| places[*row as usize]).collect();
+        let batches: Vec<&RecordBatch> = held.iter().collect();
+        order.chunks(ROWS).map(|part| Ok(interleave_record_batch(&batches, part)?)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::tests_events as events;
+    use proptest::prelude::*;
+
+    fn sorted(texts: &[String], cut: usize, name: &str, limit: Option<u64>) -> Vec<String> {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let batch = events(&texts);
+        let mut sorter = Sorter::new(SortKey::parse(name, &batch.schema()).unwrap(), limit);
+        for start in (0..texts.len()).step_by(cut) {
+            sorter.push(batch.slice(start, cut.min(texts.len() - start))).unwrap();
+        }
+        let rows = sorter.take().unwrap();
+        let text = |batch: &RecordBatch| {
+            batch["properties"].as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>()
+        };
+        rows.iter().flat_map(text).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { rng_seed: proptest::test_runner::RngSeed::Fixed(7), ..Default::default() })]
+        #[test]
+        fn rows_are_in_the_order_of_a_stable_sort_and_those_beyond_the_limit_are_left_out(
+            values in proptest::collection::vec(proptest::option::of(-5i64..5), 1..60),
+            cut in 1usize..9,
+            limit in proptest::option::of(0u64..30),
+            descending in any::<bool>(),
+        ) {
+            let text = |(at, value): (usize, &Option<i64>)| match value {
+                Some(value) => format!("{{\"n\":{at},\"v\":{value}}}"),
+                None => format!("{{\"n\":{at}}}"),
+            };
+            let texts: Vec<String> = values.iter().enumerate().map(text).collect();
+            let mut order: Vec<usize> = (0..values.len()).collect();
+            order.sort_by_key(|at| match values[*at] {
+                None => (true, 0),
+                Some(value) => (false, if descending { -value } else { value }),
+            });
+            order.truncate(limit.map_or(usize::MAX, |limit| limit as usize));
+            let expected: Vec<String> = order.iter().map(|at| texts[*at].clone()).collect();
+            prop_assert_eq!(sorted(&texts, cut, if descending { "-v" } else { "v" }, limit), expected);
+        }
+    }
+
+    #[test]
+    fn only_about_twice_as_many_rows_as_the_limit_are_held() {
+        let texts: Vec<String> = (0..ROWS).map(|at| format!("{{\"v\":{}}}", (at * 7919) % ROWS)).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let batch = events(&texts);
+        let mut sorter = Sorter::new(SortKey::parse("-v", &batch.schema()).unwrap(), Some(3));
+        for _ in 0..4 {
+            sorter.push(batch.clone()).unwrap();
+            assert!(sorter.rows <= ROWS, "{}", sorter.rows);
+        }
+        let top = sorter.take().unwrap();
+        let greatest = format!("{{\"v\":{}}}", ROWS - 1);
+        assert!(top[0]["properties"].as_string::<i32>().iter().eq([Some(greatest.as_str()); 3]));
+    }
+
+    #[test]
+    fn numbers_come_before_text_also_in_quotes_and_null_is_last() {
+        let values = ["\"b\"", "10", "\"9\"", "null", "\"-1.5\"", "true", "\"a\"", "1e1", "\"\""];
+        let texts: Vec<String> = values.iter().map(|value| format!("{{\"v\":{value}}}")).collect();
+        let order = |name: &str| {
+            sorted(&texts, 4, name, None)
+                .iter()
+                .map(|text| text[5..text.len() - 1].to_owned())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(order("v"), r#""-1.5" "9" 10 1e1 "" "a" "b" true null"#);
+        assert_eq!(order("-v"), r#"10 1e1 "9" "-1.5" true "b" "a" "" null"#);
+    }
+}
