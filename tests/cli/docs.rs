@@ -36,9 +36,6 @@ fn stage(faulty: bool) -> Dir {
     };
     dir.write("access.log", (0..300).map(line).collect::<String>());
     dir.shell("gzip access.log").succeeds();
-    let trail =
-        "{\n \"Records\": [\n  {\"eventTime\": \"2024-01-15T10:00:00Z\", \"eventName\": \"GetObject\"}\n ]\n}\n";
-    dir.write("trail.json", trail);
     dir
 }
 
