@@ -47,6 +47,7 @@ pub mod reconcile;
 pub mod registry;
 pub mod replay;
 pub mod run;
+pub mod s3;
 pub mod secret;
 pub mod service;
 pub mod source;
