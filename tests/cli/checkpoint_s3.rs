@@ -1,6 +1,6 @@
 //! A checkpoint in a bucket: what differs from one in a directory. The other tests of `--checkpoint` run with both.
 
-use crate::bucket::{Fault, Place, Proxy, left_behind};
+use crate::bucket::{Fault, Place, Proxy};
 use crate::checkpoint::{Job, OUTPUTS, assert_same, generated, ordered};
 use crate::harness::{Dir, Draws, ended, eventually};
 use rustix::process::{Pid, Signal, kill_process};
@@ -152,70 +152,4 @@ fn the_environment_names_server_and_credentials_and_streams_hold_no_secret() {
         shown.contains("committed, verified") && shown.contains("2-evt-window: outputs: to-0 sqlite:m.db"),
         "{shown}"
     );
-}
-
-/// State beyond `--memory` is uploaded once, and killed processes leave no files behind once a later one has started.
-#[test]
-fn state_in_files_is_uploaded_once_and_restored() {
-    let dir = Dir::new("s3-state");
-    let Some(place) = Place::bucket(&dir) else { return };
-    dir.write("tmp/x", "");
-    dir.write("m.toml", "[[metric]]\nname = \"n\"\nby = [\"user_id\"]\nsize = \"1h\"\n");
-    let text: String = (0..30_000)
-        .map(|n| {
-            let at = format!("2026-01-01T00:{:02}:{:02}Z", n / 900, n / 15 % 60);
-            format!(
-                "{{\"source\":\"w\",\"event_type\":\"t\",\"user_id\":\"user-{n}\",\"server_timestamp\":\"{at}\"}}\n"
-            )
-        })
-        .collect();
-    let (first, second) = text.split_at(text.len() / 2 + text[text.len() / 2..].find('\n').expect("a line") + 1);
-    dir.write("a.jsonl", first);
-    dir.write("b.jsonl", second);
-    let run = |checkpoint: &str, store: &str, args: &[&str]| {
-        let fixed = ["-q", "-m", "m.toml", "--memory", "300KiB", "--late", "null:", "--to", store];
-        let args = [&fixed[..], &["--checkpoint", checkpoint, "--checkpoint-every", "20ms"], args].concat();
-        let mut command = dir.command("evt-window", &args);
-        command.env("TMPDIR", dir.path("tmp")).stdin(Stdio::null());
-        command
-    };
-    let succeeds = |checkpoint: &str, store: &str, args: &[&str]| {
-        assert!(run(checkpoint, store, args).status().expect("it runs").success(), "{checkpoint} {args:?}");
-    };
-    let state = place.files.join("state");
-    let mut killed = run(&place.name, "sqlite:m.db", &["a.jsonl"]).spawn().expect("it starts");
-    eventually("it has state in files and an epoch", || {
-        place.entries() > 2 && std::fs::read_dir(&state).is_ok_and(|files| files.count() > 0)
-    });
-    killed.kill().expect("killed");
-    ended("the killed run", &mut killed);
-    let had_left = left_behind(&dir.path("tmp"));
-    succeeds(&place.name, "sqlite:m.db", &["a.jsonl"]);
-    assert_eq!((had_left, left_behind(&dir.path("tmp"))), (1, 0));
-    let names = || {
-        let files = std::fs::read_dir(&state).expect("a directory").map(|file| file.expect("a file"));
-        let one = |file: std::fs::DirEntry| {
-            (file.file_name(), file.metadata().expect("metadata").modified().expect("a time"))
-        };
-        files.map(one).collect::<std::collections::BTreeMap<_, _>>()
-    };
-    let before = names();
-    succeeds(&place.name, "sqlite:m.db", &["b.jsonl"]);
-    let after = names();
-    let kept: Vec<_> = before.keys().filter(|name| after.contains_key(*name)).collect();
-    assert!(!kept.is_empty() && kept.iter().all(|name| before[*name] == after[*name]), "{before:?} {after:?}");
-    let shown = dir.run("evt-view", &[&place.name]).succeeds().text();
-    assert!(shown.contains("verified"), "{shown}");
-    succeeds(&place.name, "sqlite:m.db", &["--at-end", "fire", "/dev/null"]);
-    succeeds("state", "sqlite:calm.db", &["a.jsonl"]);
-    succeeds("state", "sqlite:calm.db", &["b.jsonl"]);
-    succeeds("state", "sqlite:calm.db", &["--at-end", "fire", "/dev/null"]);
-    let rows = |db: &str| {
-        let db = rusqlite::Connection::open(dir.path(db)).expect("a database");
-        let sql = r#"SELECT count(*), sum("rows") FROM aggregated_metrics"#;
-        db.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).expect("a row")
-    };
-    assert_eq!(rows("m.db"), (30_000, 30_000));
-    assert_eq!(rows("calm.db"), (30_000, 30_000));
-    assert_eq!(names().len(), 0, "no epoch needs them: the windows have fired");
 }
