@@ -118,9 +118,9 @@ impl CheckpointStore for CheckpointBucket {
     fn create(&self) -> Result<()> {
         self.local.create()?;
         if self.entries()?.is_empty()
-            && let Some(other) = self.objects.list("")?.first()
+            && let Some(other) = self.objects.any("")?
         {
-            let message = format!("expected no objects or a checkpoint, found {}", self.objects.name(other));
+            let message = format!("expected no objects or a checkpoint, found {}", self.objects.name(&other));
             return Err(Error::config(message).at(self.name()));
         }
         Ok(())
@@ -169,7 +169,7 @@ impl CheckpointStore for CheckpointBucket {
     }
 
     fn has_epoch(&self, epoch: Epoch) -> Result<bool> {
-        Ok(!self.objects.list(&note_key(epoch, ""))?.is_empty())
+        Ok(self.objects.any(&note_key(epoch, ""))?.is_some())
     }
 
     fn create_part(&self, epoch: Epoch, name: &str) -> Result<PartWriter> {

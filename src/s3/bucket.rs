@@ -195,22 +195,34 @@ impl S3Bucket {
     pub fn list(&self, start: &str) -> Result<Vec<String>> {
         let (mut keys, mut page) = (vec![], None);
         loop {
-            let mut query = vec![("list-type", "2".to_owned()), ("prefix", format!("{}{start}", self.address.prefix))];
-            query.extend(page.map(|page| ("continuation-token", page)));
-            let request = S3Request { key: None, query, ..S3Request::new("GET", "") };
-            let answer = self.retries.run(|| self.http.send(request.clone(), 0))?;
-            let xml = String::from_utf8_lossy(&answer.body);
-            if answer.status != 200 || !xml.contains("ListBucketResult") {
-                let message = format!("expected a list of objects, found status {}", answer.status);
-                return Err(Error::config(message).at(self.address.to_string()));
-            }
-            let found = xml::texts(&xml, "Key");
-            keys.extend(found.iter().filter_map(|key| key.strip_prefix(&self.address.prefix)).map(str::to_owned));
-            page = xml::text(&xml, "NextContinuationToken").filter(|page| !page.is_empty());
+            let found = self.list_page(start, page.map(|page| ("continuation-token", page)))?;
+            keys.extend(found.0);
+            page = found.1;
             if page.is_none() {
                 return Ok(keys);
             }
         }
+    }
+
+    /// Returns one key that begins with `start`.
+    pub fn any(&self, start: &str) -> Result<Option<String>> {
+        Ok(self.list_page(start, Some(("max-keys", "1".to_owned())))?.0.into_iter().next())
+    }
+
+    /// Returns the keys of a page, and the token of the next one.
+    fn list_page(&self, start: &str, more: Option<(&'static str, String)>) -> Result<(Vec<String>, Option<String>)> {
+        let mut query = vec![("list-type", "2".to_owned()), ("prefix", format!("{}{start}", self.address.prefix))];
+        query.extend(more);
+        let request = S3Request { key: None, query, ..S3Request::new("GET", "") };
+        let answer = self.retries.run(|| self.http.send(request.clone(), 0))?;
+        let xml = String::from_utf8_lossy(&answer.body);
+        if answer.status != 200 || !xml.contains("ListBucketResult") {
+            let message = format!("expected a list of objects, found status {}", answer.status);
+            return Err(Error::config(message).at(self.address.to_string()));
+        }
+        let keys = xml::texts(&xml, "Key").into_iter();
+        let keys = keys.filter_map(|key| key.strip_prefix(&self.address.prefix).map(str::to_owned)).collect();
+        Ok((keys, xml::text(&xml, "NextContinuationToken").filter(|page| !page.is_empty())))
     }
 
     /// Makes a request for each item, several at once. Those that fail with a transient error are then repeated one after another.

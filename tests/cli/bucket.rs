@@ -2,7 +2,9 @@
 
 use crate::harness::Dir;
 use crate::servers::server;
+use evt::console::{Colour, Console};
 use evt::s3::address::S3Address;
+use evt::s3::bucket::S3Bucket;
 use evt::s3::http::{S3Http, S3Request};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -49,6 +51,13 @@ impl Place {
         assert!(created.is_ok() || Path::new(&services).join("s3/data").join(BUCKET).is_dir());
         let files = Path::new(&services).join("s3/data").join(BUCKET).join(&*prefix);
         Some(Self { name: format!("s3://{BUCKET}/{prefix}{}", options(SECRET)), files })
+    }
+
+    /// Returns a client of the bucket.
+    pub fn client(&self, dir: &Dir) -> S3Bucket {
+        let uri = self.name.replace(SECRET, &dir.path(SECRET).display().to_string());
+        S3Bucket::try_new(S3Address::parse(&uri).expect("an address"), &Console::new("test", Colour::Off))
+            .expect("a client")
     }
 
     /// Returns the number of entries of its log.

@@ -3,6 +3,7 @@
 use crate::bucket::{Fault, Place, Proxy};
 use crate::checkpoint::{Job, OUTPUTS, assert_same, generated, ordered};
 use crate::harness::{Dir, Draws, ended, eventually};
+use evt::s3::bucket::Upload;
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -152,4 +153,21 @@ fn the_environment_names_server_and_credentials_and_streams_hold_no_secret() {
         shown.contains("committed, verified") && shown.contains("2-evt-window: outputs: to-0 sqlite:m.db"),
         "{shown}"
     );
+}
+
+#[test]
+fn a_large_object_is_written_in_parts() {
+    let dir = Dir::new("s3-large");
+    let Some(place) = Place::bucket(&dir) else { return };
+    let bytes: Vec<u8> = (0..70u32 << 18).flat_map(|word| word.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    dir.write("large", &bytes);
+    let client = place.client(&dir);
+    let uploads = [Upload { key: "a b/large&".to_owned(), path: dir.path("large") }];
+    client.upload(&uploads).expect("uploaded");
+    client.upload(&uploads).expect("uploaded again");
+    assert_eq!(client.list("a b/").expect("a list"), ["a b/large&"]);
+    assert!(client.download("a b/large&", &dir.path("again"), bytes.len() as u64).expect("downloaded"));
+    assert!(dir.bytes("again") == bytes);
+    client.delete(&["a b/large&".to_owned(), "none".to_owned()]).expect("removed");
+    assert_eq!(client.any("").expect("a list"), None);
 }
