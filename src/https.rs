@@ -1,7 +1,11 @@
-//! TLS of the clients that speak HTTP: the machine's certificates, or those of a file.
+//! What the clients that speak HTTP share: TLS with the machine's certificates or those of a file, failures, and bounded waits.
 
 use crate::error::{Error, Result};
-use crate::store::remote::use_ring;
+use crate::stop::Stop;
+use crate::store::remote::{Trouble, rounded, use_ring};
+use std::io::ErrorKind;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 /// Configures TLS with the certificates of the PEM file `ca`, else with the machine's.
@@ -27,4 +31,35 @@ pub fn tls(ca: Option<&str>) -> Result<TlsConfig> {
         }
     };
     Ok(TlsConfig::builder().root_certs(RootCerts::new_with_certs(&certificates)).build())
+}
+
+/// Classifies a failure without an answer; `waited` is the timeout of the request.
+pub fn trouble(error: ureq::Error, waited: Duration) -> Trouble {
+    match error {
+        // A TLS handshake reports an untrusted certificate this way.
+        ureq::Error::Io(io) if io.kind() == ErrorKind::InvalidData => Error::config("TLS").because(io).into(),
+        ureq::Error::Io(io) => {
+            Trouble::Passing(io.to_string().split(" (os error").next().unwrap_or_default().to_lowercase())
+        }
+        ureq::Error::Timeout(_) => Trouble::Passing(format!("no response for {}", rounded(waited))),
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => {
+            Trouble::Passing(error.to_string())
+        }
+        error => Error::config("request failed").because(error).into(),
+    }
+}
+
+/// Makes a request in a thread that can be abandoned, so that a signal bounds the wait. The timeouts of the request should expire
+/// before `limit`.
+pub fn interruptible<T: Send + 'static>(
+    limit: Duration,
+    request: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Trouble> {
+    let (sender, receiver) = channel();
+    // The receiver is gone if the run has ended.
+    let call = move || _ = sender.send(request());
+    let spawned = std::thread::Builder::new().name("http".to_owned()).spawn(call);
+    spawned.map_err(|error| Error::io("a thread", &error))?;
+    let received = Stop::of_process().server_wait().receive(&receiver, limit);
+    received.map_err(|_| Trouble::Passing("no response".to_owned()))
 }

@@ -8,7 +8,7 @@
 //!      ▼ dead letters    ▼ dead           ▼ late
 //! ```
 //!
-//! Imports point down: [`tool`] → [`cli`] → [`source`], [`output`] → [`http`], [`kafka`], [`spool`], [`input`], [`ingest`] → [`uri`] → [`run`] → [`store`], [`registry`]
+//! Imports point down: [`tool`] → [`cli`] → [`source`], [`output`] → [`http`], [`kafka`], [`spool`], [`input`], [`ingest`] → [`uri`] → [`run`] → [`store`], [`registry`], [`s3`]
 //! (all of these do I/O) → [`backfill`], [`alert`], [`replay`], [`view`], [`generate`], [`reconcile`], [`op`], [`mapping`], [`format`](mod@format), [`chart`], [`avro`], [`frame`], [`kind`], [`expr`], [`json`],
 //! [`time`] (which do none, and read no clock).
 #![forbid(unsafe_code)]
@@ -48,6 +48,7 @@ pub mod reconcile;
 pub mod registry;
 pub mod replay;
 pub mod run;
+pub mod s3;
 pub mod secret;
 pub mod service;
 pub mod source;

@@ -16,7 +16,7 @@ complete -c evt-ingest -l spool-max -d 'Limit the size of the spool [default: 4G
 complete -c evt-ingest -l dedup -d 'Treat an event whose event_id arrives again within this time as a duplicate' -r
 complete -c evt-ingest -l ack -d 'Choose when to acknowledge events without a spool [default: output]' -r -f -a "output\t'When the outputs have stored it'
 memory\t'When it is in memory; a crash loses it'"
-complete -c evt-ingest -l checkpoint -d 'Keep state and positions in DIR, and write each row once, whatever stops the run (evt-checkpoint(5))' -r -F
+complete -c evt-ingest -l checkpoint -d 'Keep state and positions in a directory or a bucket of S3, and write each row once, whatever stops the run (evt-checkpoint(5))' -r -F
 complete -c evt-ingest -l checkpoint-every -d 'End an epoch, whose rows become visible together, every DURATION' -r
 complete -c evt-ingest -l keep-epochs -d 'Keep the last N complete epochs' -r
 complete -c evt-ingest -l since -d 'Take only rows at or after INSTANT, by event_time, window_start, failed_at or since' -r

@@ -9,19 +9,20 @@
 //! DIR/state/NAME                  files of state of the newest run; those of an epoch are links to them
 //! ```
 
-use super::log::{Entry, EpochPart};
+use super::log::{Complete, Entry, EpochPart};
 use super::part::PartWriter;
+use super::store::{CheckpointStore, Removed, compare, digest, epoch_name, epoch_of, second_end};
 use crate::error::{Error, Result};
 use crate::store::Epoch;
 use crate::store::disk::{Disk, DiskFile};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use xxhash_rust::xxh3::Xxh3;
+use std::time::Duration;
 
-/// Bytes that are read at once.
-const BLOCK: usize = 256 << 10;
+/// Interval at which the log is watched.
+const WATCH_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The directory of a checkpoint.
 #[derive(Clone, Debug)]
@@ -36,13 +37,58 @@ impl CheckpointDir {
         Self { root, disk }
     }
 
-    /// Returns its path for messages.
-    pub fn name(&self) -> String {
+    fn log(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
+    fn epoch(&self, epoch: Epoch) -> PathBuf {
+        self.root.join("epochs").join(epoch_name(epoch))
+    }
+
+    /// Returns the path of a part.
+    pub fn part_path(&self, epoch: Epoch, name: &str) -> PathBuf {
+        self.epoch(epoch).join(name)
+    }
+
+    /// Creates the directory of an epoch.
+    pub fn make_epoch(&self, epoch: Epoch) -> Result<()> {
+        let directory = self.epoch(epoch);
+        self.disk.create_directories(&directory).map_err(|error| self.failed(&directory, &error))
+    }
+
+    /// Removes the directory of an epoch.
+    pub fn remove_epoch(&self, epoch: Epoch) -> Result<()> {
+        let path = self.epoch(epoch);
+        match self.disk.free(|| fs::remove_dir_all(&path)) {
+            // Its run is an old one that still writes, or removes it too.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Ok(()),
+            removed => removed.map_err(|error| self.failed(&path, &error)),
+        }
+    }
+
+    fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
+    fn failed(&self, path: &Path, error: &std::io::Error) -> Error {
+        Error::io(path.display().to_string(), error)
+    }
+}
+
+impl CheckpointStore for CheckpointDir {
+    fn name(&self) -> String {
         self.root.display().to_string()
     }
 
-    /// Creates the directory and those in it. Errors: exit status 78 if it holds other files and no log.
-    pub fn create(&self) -> Result<()> {
+    fn shared_name(&self) -> PathBuf {
+        std::path::absolute(&self.root).unwrap_or_else(|_| self.root.clone())
+    }
+
+    fn watch_interval(&self) -> Duration {
+        WATCH_INTERVAL
+    }
+
+    fn create(&self) -> Result<()> {
         if !self.log().exists() && self.root.exists() {
             let mut entries = fs::read_dir(&self.root).map_err(|error| self.failed(&self.root, &error))?;
             if let Some(Ok(entry)) = entries.next() {
@@ -56,12 +102,7 @@ impl CheckpointDir {
         Ok(())
     }
 
-    fn log(&self) -> PathBuf {
-        self.root.join("log")
-    }
-
-    /// Returns the numbers of the entries, in order.
-    pub fn entries(&self) -> Result<Vec<u64>> {
+    fn entries(&self) -> Result<Vec<u64>> {
         let log = self.log();
         let mut numbers = vec![];
         for entry in fs::read_dir(&log).map_err(|error| self.failed(&log, &error))? {
@@ -72,26 +113,21 @@ impl CheckpointDir {
         Ok(numbers)
     }
 
-    /// Whether there is an entry with this number.
-    pub fn has_entry(&self, number: u64) -> bool {
-        self.log().join(number.to_string()).exists()
-    }
-
-    /// Reads an entry. Errors: exit status 65 if it is damaged.
-    pub fn entry(&self, number: u64) -> Result<Entry> {
+    fn entry(&self, number: u64) -> Result<Option<Entry>> {
         let path = self.log().join(number.to_string());
-        let bytes = fs::read(&path).map_err(|error| self.failed(&path, &error))?;
-        Entry::parse(&bytes).map_err(|error| error.at(path.display().to_string()))
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|error| self.failed(&path, &error))?,
+        };
+        Entry::parse(&bytes).map(Some).map_err(|error| error.at(path.display().to_string()))
     }
 
-    /// Creates an entry durably, unless it exists. Returns false if it exists, or if a later one does: older entries are
-    /// removed, so the number of an old run may be free again.
-    pub fn put(&self, number: u64, entry: &Entry) -> Result<bool> {
+    fn put(&self, number: u64, entry: &Entry) -> Result<bool> {
         let path = self.log().join(number.to_string());
         // Two processes on different hosts may have the same id.
         let token = RandomState::new().build_hasher().finish();
         let part = self.log().join(format!("{number}.{token:016x}.part"));
-        let bytes = entry.to_bytes()?;
+        let bytes = entry.to_bytes(None)?;
         let put = || {
             let mut file = self.disk.open(&part, OpenOptions::new().write(true).create_new(true))?;
             file.write_all(&bytes)?;
@@ -109,73 +145,8 @@ impl CheckpointDir {
         Ok(is_new && self.entries()?.last() == Some(&number))
     }
 
-    fn epoch(&self, epoch: Epoch) -> PathBuf {
-        self.root.join("epochs").join(format!("{}-{}", epoch.run, epoch.number))
-    }
-
-    /// Whether the parts of an epoch are kept.
-    pub fn has_epoch(&self, epoch: Epoch) -> bool {
-        self.epoch(epoch).is_dir()
-    }
-
-    /// Creates a part of an epoch.
-    pub fn create_part(&self, epoch: Epoch, name: &str) -> Result<PartWriter> {
-        let directory = self.epoch(epoch);
-        self.disk.create_directories(&directory).map_err(|error| self.failed(&directory, &error))?;
-        let path = directory.join(name);
-        let file = self.disk.open(&path, OpenOptions::new().write(true).create(true).truncate(true));
-        Ok(PartWriter::new(file.map_err(|error| self.failed(&path, &error))?, path, name))
-    }
-
-    /// Writes a whole part of an epoch durably.
-    pub fn write_part(&self, epoch: Epoch, name: &str, bytes: &[u8]) -> Result<EpochPart> {
-        let mut part = self.create_part(epoch, name)?;
-        part.write_all(bytes).map_err(|error| self.failed(&self.epoch(epoch).join(name), &error))?;
-        part.finish()
-    }
-
-    /// Makes the names of the parts of an epoch durable.
-    pub fn sync_epoch(&self, epoch: Epoch) -> Result<()> {
-        let directory = self.epoch(epoch);
-        self.disk.sync_directory(&directory).map_err(|error| self.failed(&directory, &error))
-    }
-
-    /// Opens a part whose bytes were [verified](CheckpointDir::verify).
-    pub fn open_part(&self, epoch: Epoch, name: &str) -> Result<File> {
-        let path = self.epoch(epoch).join(name);
-        File::open(&path).map_err(|error| self.failed(&path, &error))
-    }
-
-    /// Reads a whole part that was verified.
-    pub fn read_part(&self, epoch: Epoch, name: &str) -> Result<Vec<u8>> {
-        let path = self.epoch(epoch).join(name);
-        fs::read(&path).map_err(|error| self.failed(&path, &error))
-    }
-
-    /// Compares a part with its length and checksum. Errors: exit status 65 if it differs or is missing.
-    pub fn verify(&self, epoch: Epoch, part: &EpochPart) -> Result<()> {
-        let path = self.epoch(epoch).join(&part.name);
-        let damaged = |what: String| Error::corrupt(what).at(path.display().to_string());
-        let mut file = match File::open(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(damaged(format!("expected {} bytes, found no file", part.bytes)));
-            }
-            opened => opened.map_err(|error| self.failed(&path, &error))?,
-        };
-        let (length, checksum) = digest(&mut file).map_err(|error| self.failed(&path, &error))?;
-        match (length == part.bytes, checksum == part.checksum) {
-            (true, true) => Ok(()),
-            (false, _) => Err(damaged(format!("expected {} bytes, found {length}", part.bytes))),
-            (true, false) => Err(damaged(format!("expected the checksum {}, found {checksum}", part.checksum))),
-        }
-    }
-
-    fn state(&self) -> PathBuf {
-        self.root.join("state")
-    }
-
-    /// Removes the files of state of older runs; those of epochs stay there.
-    pub fn clear_state(&self) -> Result<()> {
+    fn clear(&self, _kept: &[Complete]) -> Result<()> {
+        // Epochs have links to the files that they need.
         let state = self.state();
         match self.disk.free(|| fs::remove_dir_all(&state)) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -183,8 +154,37 @@ impl CheckpointDir {
         }
     }
 
-    /// Creates a file of state. Returns it and its path.
-    pub fn create_state(&self, name: &str) -> Result<(DiskFile, PathBuf)> {
+    fn has_epoch(&self, epoch: Epoch) -> Result<bool> {
+        Ok(self.epoch(epoch).is_dir())
+    }
+
+    fn create_part(&self, epoch: Epoch, name: &str) -> Result<PartWriter> {
+        self.make_epoch(epoch)?;
+        let path = self.part_path(epoch, name);
+        let file = self.disk.open(&path, OpenOptions::new().write(true).create(true).truncate(true));
+        Ok(PartWriter::new(file.map_err(|error| self.failed(&path, &error))?, path, name))
+    }
+
+    fn sync_epoch(&self, epoch: Epoch, _parts: &[EpochPart]) -> Result<()> {
+        let directory = self.epoch(epoch);
+        self.disk.sync_directory(&directory).map_err(|error| self.failed(&directory, &error))
+    }
+
+    fn verify(&self, epoch: Epoch, part: &EpochPart) -> Result<()> {
+        let path = self.part_path(epoch, &part.name);
+        let shown = path.display().to_string();
+        if !path.exists() {
+            return Err(Error::corrupt(format!("expected {} bytes, found no file", part.bytes)).at(shown));
+        }
+        compare(part, &path, &shown)
+    }
+
+    fn open_part(&self, epoch: Epoch, name: &str) -> Result<File> {
+        let path = self.epoch(epoch).join(name);
+        File::open(&path).map_err(|error| self.failed(&path, &error))
+    }
+
+    fn create_state(&self, name: &str) -> Result<(DiskFile, PathBuf)> {
         let (state, path) = (self.state(), self.state().join(name));
         let created = self.disk.create_directories(&state);
         let options = OpenOptions::new().read(true).write(true).create_new(true).clone();
@@ -193,16 +193,14 @@ impl CheckpointDir {
         Ok((file, path))
     }
 
-    /// Makes a file of state of an epoch one of this run. Returns its path.
-    pub fn restore_state(&self, epoch: Epoch, name: &str) -> Result<PathBuf> {
+    fn restore_state(&self, epoch: Epoch, name: &str) -> Result<PathBuf> {
         let (state, path, part) = (self.state(), self.state().join(name), self.epoch(epoch).join(name));
         let linked = self.disk.create_directories(&state);
         let linked = linked.and_then(|()| self.disk.change(|| fs::hard_link(&part, &path)));
         linked.map(|()| path).map_err(|error| self.failed(&part, &error))
     }
 
-    /// Makes a file of state a part of an epoch. A file that is not a part of an epoch before (`known`) becomes durable.
-    pub fn link_part(&self, epoch: Epoch, name: &str, known: Option<&EpochPart>) -> Result<EpochPart> {
+    fn link_part(&self, epoch: Epoch, name: &str, known: Option<&EpochPart>) -> Result<EpochPart> {
         let (directory, path) = (self.epoch(epoch), self.state().join(name));
         let link = || {
             let part = match known {
@@ -220,8 +218,7 @@ impl CheckpointDir {
         link().map_err(|error| self.failed(&path, &error))
     }
 
-    /// Writes a file beside the parts of a complete epoch, whole or not at all.
-    pub fn put_note(&self, epoch: Epoch, name: &str, bytes: &[u8]) -> Result<()> {
+    fn put_note(&self, epoch: Epoch, name: &str, bytes: &[u8]) -> Result<()> {
         let (path, part) = (self.epoch(epoch).join(name), self.epoch(epoch).join(format!("{name}.part")));
         let put = || {
             let mut file = self.disk.open(&part, OpenOptions::new().write(true).create(true).truncate(true))?;
@@ -233,8 +230,7 @@ impl CheckpointDir {
         put().map_err(|error| self.failed(&path, &error))
     }
 
-    /// Reads a file that [`CheckpointDir::put_note`] wrote; `None` if there is none.
-    pub fn note(&self, epoch: Epoch, name: &str) -> Result<Option<Vec<u8>>> {
+    fn note(&self, epoch: Epoch, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.epoch(epoch).join(name);
         match fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -242,77 +238,34 @@ impl CheckpointDir {
         }
     }
 
-    /// Marks an epoch as committed to every output of a stage.
-    pub fn set_committed(&self, epoch: Epoch, stage: &str) -> Result<()> {
-        self.put_note(epoch, &format!("{stage}.committed"), b"")
-    }
-
-    /// Whether an epoch is marked as committed to every output of a stage.
-    pub fn is_committed(&self, epoch: Epoch, stage: &str) -> bool {
-        self.epoch(epoch).join(format!("{stage}.committed")).exists()
-    }
-
-    /// Makes `stage` the last one of a run. Errors: exit status 78 if the run has another last stage.
-    pub fn claim_end(&self, run: u64, stage: &str) -> Result<()> {
-        let directory = self.epoch(Epoch { run, number: 0 });
-        self.disk.create_directories(&directory).map_err(|error| self.failed(&directory, &error))?;
-        let path = directory.join("end");
+    fn claim_end(&self, run: u64, stage: &str) -> Result<()> {
+        let epoch = Epoch { run, number: 0 };
+        self.make_epoch(epoch)?;
+        let path = self.part_path(epoch, "end");
         match self.disk.open(&path, OpenOptions::new().write(true).create_new(true)) {
             Ok(mut file) => file.write_all(stage.as_bytes()).map_err(|error| self.failed(&path, &error)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let other = fs::read_to_string(&path).unwrap_or_default();
-                let message =
-                    format!("expected one last stage, found {stage} and {other}; a pipe with a checkpoint has one end");
-                Err(Error::config(message).at(self.name()))
+                Err(second_end(stage, &fs::read_to_string(&path).unwrap_or_default()).at(self.name()))
             }
             Err(error) => Err(self.failed(&path, &error)),
         }
     }
 
-    /// Removes the parts of all epochs before `kept`, and entries before number `first`, but for the first one, which holds the id.
-    /// Later epochs stay: they are those of a newer run, if this one is an old one that has just woken up.
-    pub fn remove_before(&self, kept: Epoch, first: u64) -> Result<()> {
+    fn remove(&self, removed: &Removed<'_>) -> Result<()> {
         let epochs = self.root.join("epochs");
         for entry in fs::read_dir(&epochs).map_err(|error| self.failed(&epochs, &error))? {
             let entry = entry.map_err(|error| self.failed(&epochs, &error))?;
-            if entry.file_name().to_str().and_then(epoch_of).is_some_and(|epoch| epoch < kept) {
-                let path = entry.path();
-                match self.disk.free(|| fs::remove_dir_all(&path)) {
-                    // Its run is an old one that still writes, or removes it too.
-                    Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {}
-                    removed => removed.map_err(|error| self.failed(&path, &error))?,
-                }
+            let epoch = entry.file_name().to_str().and_then(epoch_of);
+            if let Some(epoch) = epoch.filter(|epoch| *epoch < removed.before) {
+                self.remove_epoch(epoch)?;
             }
         }
-        for number in self.entries()?.into_iter().filter(|number| (2..first).contains(number)) {
+        for number in self.entries()?.into_iter().filter(|number| (2..removed.entries_before).contains(number)) {
             let path = self.log().join(number.to_string());
             self.disk.free(|| fs::remove_file(&path)).map_err(|error| self.failed(&path, &error))?;
         }
         Ok(())
     }
-
-    fn failed(&self, path: &Path, error: &std::io::Error) -> Error {
-        Error::io(path.display().to_string(), error)
-    }
-}
-
-/// Returns the length and the checksum of what a file holds.
-fn digest(file: &mut File) -> std::io::Result<(u64, String)> {
-    let (mut digest, mut length, mut buffer) = (Xxh3::new(), 0, vec![0; BLOCK]);
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok((length, format!("{:032x}", digest.digest128())));
-        }
-        digest.update(&buffer[..count]);
-        length += count as u64;
-    }
-}
-
-/// Returns the epoch of a directory.
-fn epoch_of(name: &str) -> Option<Epoch> {
-    let (run, number) = name.split_once('-')?;
-    Some(Epoch { run: run.parse().ok()?, number: number.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -342,7 +295,7 @@ mod tests {
         }
         let epochs = [(1, 1), (1, 2), (3, 1), (10, 1)].map(|(run, number)| Epoch { run, number });
         epochs.iter().for_each(|epoch| drop(log.write_part(*epoch, "state", b"").unwrap()));
-        log.remove_before(epochs[1], 4).unwrap();
+        log.remove(&Removed { before: epochs[1], entries_before: 4, state: &[] }).unwrap();
         let left = epochs.map(|epoch| log.open_part(epoch, "state").is_ok());
         assert_eq!(left, [false, true, true, true], "epochs of a newer run stay");
         assert_eq!(log.entries().unwrap(), [1, 4]);

@@ -11,7 +11,7 @@ pub const CHECKPOINT_KEY: &str = "evt.checkpoint";
 /// The checkpoint of a run, for the stages behind the first one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointHeader {
-    /// Its directory, absolute.
+    /// Its directory, absolute, or the URI of its bucket, without secrets.
     pub path: PathBuf,
     /// Its id.
     pub id: String,

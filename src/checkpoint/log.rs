@@ -14,6 +14,9 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Line {
     evt_checkpoint: u32,
+    /// By it the writer knows its entry again, where the answer to a request may be lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
     #[serde(flatten)]
     entry: Entry,
 }
@@ -116,9 +119,9 @@ pub struct OutputName {
 }
 
 impl Entry {
-    /// Returns the entry as it is stored.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let line = Line { evt_checkpoint: VERSION, entry: self.clone() };
+    /// Returns the entry as it is stored, with a token by which its writer knows it again.
+    pub fn to_bytes(&self, token: Option<&str>) -> Result<Vec<u8>> {
+        let line = Line { evt_checkpoint: VERSION, token: token.map(str::to_owned), entry: self.clone() };
         let mut bytes = serde_json::to_vec(&line).map_err(|error| Error::broken(format!("an entry: {error}")))?;
         bytes.push(b'\n');
         Ok(bytes)
@@ -202,7 +205,9 @@ mod tests {
             }],
         };
         for entry in [Entry::Start(start), Entry::Complete(complete)] {
-            assert_eq!(Entry::parse(&entry.to_bytes().unwrap()).unwrap(), entry);
+            for token in [None, Some("5eed")] {
+                assert_eq!(Entry::parse(&entry.to_bytes(token).unwrap()).unwrap(), entry);
+            }
         }
     }
 

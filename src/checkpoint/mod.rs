@@ -14,42 +14,53 @@
 //!
 //! - `header.rs`: what the schema of a stream tells the next stage about the checkpoint.
 //! - `log.rs`: the entries of the log. The run that writes the greatest entry is the newest; any other run is fenced.
-//! - `directory.rs`: a checkpoint in a directory. `part.rs`: files with a checksum, and outboxes.
+//! - `store.rs`: what a place for a checkpoint does. `directory.rs`: a directory. `bucket.rs`: a bucket of S3, with files of this process
+//!   in `staging.rs`.
+//! - `part.rs`: files with a checksum, and outboxes.
 //! - `state_files.rs`: files for state beyond `--memory`.
 //! - `show.rs`: what evt-view shows of a checkpoint.
 
+mod bucket;
+#[cfg(test)]
+mod bucket_tests;
 pub mod directory;
 pub mod header;
 pub mod log;
 pub mod part;
 pub mod show;
+mod staging;
 pub mod state_files;
+pub mod store;
 
+use self::bucket::CheckpointBucket;
 use self::directory::CheckpointDir;
 use self::header::CheckpointHeader;
 use self::log::{Complete, Entry, EpochPart, OutputName, StageEpoch, Start, check_outputs};
 use self::state_files::CheckpointFiles;
+use self::store::{CheckpointStore, Removed, STATE_FILE};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::named_id::named_id;
 use crate::run::Run;
+use crate::s3::address::{S3Address, SCHEME};
 use crate::store::Epoch;
 use crate::time::format_instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Part with the state of the operator.
 const STATE: &str = "state";
 /// Part with the positions of the inputs.
 const POSITIONS: &str = "positions";
-/// Entries that are kept for evt-view and people.
-const ENTRIES_KEPT: u64 = 1000;
+/// Entries that are kept for evt-view and people. With those that a bucket removes in the next step, they are one page of a list.
+const ENTRIES_KEPT: u64 = 900;
 
 /// Settings of a checkpoint.
 #[derive(Clone, Debug)]
 pub struct CheckpointOptions {
-    /// Its directory.
+    /// Its directory, or the URI of its bucket.
     pub path: PathBuf,
     /// Time between two epochs.
     pub every: Duration,
@@ -61,18 +72,76 @@ pub struct CheckpointOptions {
 
 /// The checkpoint of a run, as one of its stages has it.
 pub struct Checkpoint {
-    directory: CheckpointDir,
+    store: Arc<dyn CheckpointStore>,
     header: CheckpointHeader,
     own: Place,
     /// The epoch in progress.
     epoch: Epoch,
     /// The number of the last entry that this stage knows.
     last_entry: u64,
-    /// Complete epochs with their stages, the last one at the end.
-    complete: Vec<(Epoch, Vec<String>)>,
+    /// Complete epochs that are kept, the last one at the end.
+    complete: Vec<KeptEpoch>,
     restored: Option<Restored>,
     /// The files of state that epochs have, by name.
     files: BTreeMap<String, EpochPart>,
+}
+
+/// A complete epoch that is kept.
+struct KeptEpoch {
+    epoch: Epoch,
+    stages: Vec<String>,
+    /// Its files of state.
+    state: BTreeSet<String>,
+}
+
+impl KeptEpoch {
+    fn of(complete: &Complete) -> Self {
+        let state = complete.parts().map(|part| &part.name).filter(|name| name.starts_with(STATE_FILE)).cloned();
+        let stages = complete.stages.iter().map(|stage| stage.stage.clone()).collect();
+        Self { epoch: complete.epoch, stages, state: state.collect() }
+    }
+}
+
+/// Whether the name of a checkpoint is that of a bucket.
+pub fn is_in_bucket(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| text.starts_with(SCHEME))
+}
+
+/// Checks the name of a checkpoint, without opening it. Errors: exit status 2 or 78 for the URI of a bucket.
+pub fn check_name(path: &Path) -> Result<()> {
+    match path.to_str().filter(|_| is_in_bucket(path)) {
+        Some(uri) => S3Address::parse(uri).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Opens the place of a checkpoint; changes nothing there.
+fn open_store(path: &Path, run: &Run) -> Result<Arc<dyn CheckpointStore>> {
+    Ok(match path.to_str().filter(|_| is_in_bucket(path)) {
+        Some(uri) => Arc::new(CheckpointBucket::try_new(S3Address::parse(uri)?, run.io.disk(), &run.console)?),
+        None => Arc::new(CheckpointDir::new(path.to_owned(), run.io.disk())),
+    })
+}
+
+/// Reads the last `kept` complete epochs of a log with these entries, those after `until` left out.
+fn last_complete(
+    store: &dyn CheckpointStore,
+    entries: &[u64],
+    kept: usize,
+    until: Option<Epoch>,
+) -> Result<Vec<Complete>> {
+    let mut complete = vec![];
+    for entry in entries.iter().rev() {
+        if complete.len() >= kept.max(1) {
+            break;
+        }
+        if let Some(Entry::Complete(found)) = store.entry(*entry)?
+            && until.is_none_or(|until| found.epoch <= until)
+        {
+            complete.insert(0, found);
+        }
+    }
+    Ok(complete)
 }
 
 /// What a stage has of the epoch that its run continues.
@@ -95,33 +164,24 @@ impl Checkpoint {
     /// Errors: exit status 65 if the log or the last epoch is damaged, 74 if it cannot be read or written, 75 if another run begins
     /// at the same moment, 78 if the outputs do not fit.
     pub fn open(options: CheckpointOptions, outputs: Vec<OutputName>, has_readers: bool, run: &Run) -> Result<Self> {
-        let directory = CheckpointDir::new(options.path.clone(), run.io.disk());
-        directory.create()?;
-        let entries = directory.entries()?;
+        let store = open_store(&options.path, run)?;
+        store.create()?;
+        let entries = store.entries()?;
         let number = entries.last().map_or(1, |last| last + 1);
         let id = match entries.first() {
             None => new_id(run),
-            Some(first) => match directory.entry(*first)? {
-                Entry::Start(start) if *first == 1 => start.checkpoint,
-                _ => return Err(Error::corrupt("expected the entry log/1, found later ones only").at(directory.name())),
+            Some(first) => match store.entry(*first)? {
+                Some(Entry::Start(start)) if *first == 1 => start.checkpoint,
+                _ => return Err(Error::corrupt("expected the entry log/1, found later ones only").at(store.name())),
             },
         };
-        let mut complete = vec![];
-        for entry in entries.iter().rev() {
-            if let Entry::Complete(found) = directory.entry(*entry)? {
-                // The last epoch must be there; of those before it, some are removed.
-                if complete.is_empty() || directory.has_epoch(found.epoch) {
-                    complete.insert(0, found);
-                }
-                if complete.len() > options.kept.max(options.back) {
-                    break;
-                }
-            }
-        }
+        let mut complete = last_complete(store.as_ref(), &entries, options.kept.max(options.back + 1), None)?;
         let own = Place { stage: format!("1-{}", run.console.tool()), outputs, has_readers };
-        let continued = continued(&complete, options.back).map_err(|error| error.at(directory.name()))?;
-        let restored = continued.map(|last| own.restore(&[], &directory, last)).transpose();
-        let restored = restored.map_err(|error| with_way_back(error, &complete, options.back))?;
+        let continued = continued(store.as_ref(), &complete, options.back)?;
+        let restored = continued.map(|last| own.restore(&[], store.as_ref(), last)).transpose();
+        let restored = restored.or_else(|error| Err(with_way_back(error, store.as_ref(), &complete, options.back)?))?;
+        // Epochs that are lost are neither continued nor committed.
+        complete.truncate(complete.len().saturating_sub(options.back));
         let start = Entry::Start(Start {
             checkpoint: id.clone(),
             restored: restored.as_ref().map(|restored| restored.epoch),
@@ -130,12 +190,12 @@ impl Checkpoint {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         });
-        if !directory.put(number, &start)? {
-            return Err(fenced(&directory, number));
+        if !store.put(number, &start)? {
+            return Err(fenced(store.as_ref(), number));
         }
-        directory.clear_state()?;
+        store.clear(&complete)?;
         let header = CheckpointHeader {
-            path: std::path::absolute(&options.path).unwrap_or(options.path),
+            path: store.shared_name(),
             id,
             run: number,
             restored: restored.as_ref().map(|restored| restored.epoch),
@@ -143,7 +203,7 @@ impl Checkpoint {
             stages: vec![],
         };
         let kept = complete.split_off(complete.len().saturating_sub(header.kept.max(1)));
-        Ok(Self::begin(directory, header, own, kept.iter().map(kept_epoch).collect(), restored))
+        Ok(Self::begin(store, header, own, kept.iter().map(KeptEpoch::of).collect(), restored))
     }
 
     /// Takes part in a run that an earlier stage of the pipe has begun.
@@ -151,47 +211,45 @@ impl Checkpoint {
     /// Errors: exit status 65 if the epoch to be restored is damaged, 74 if it cannot be read, 75 if a newer run has begun, 78 if the
     /// stage or its outputs do not fit, or if the run has another last stage.
     pub fn join(header: CheckpointHeader, outputs: Vec<OutputName>, has_readers: bool, run: &Run) -> Result<Self> {
-        let directory = CheckpointDir::new(header.path.clone(), run.io.disk());
+        let store = open_store(&header.path, run)?;
         let stage = format!("{}-{}", header.stages.len() + 1, run.console.tool());
         let own = Place { stage, outputs, has_readers };
-        let (mut complete, mut restored) = (vec![], None);
-        for entry in directory.entries()? {
-            match directory.entry(entry)? {
-                Entry::Start(_) if entry > header.run => return Err(fenced(&directory, entry)),
-                Entry::Complete(found) if entry < header.run => {
-                    complete.push(kept_epoch(&found));
-                    restored = Some(found).filter(|found| header.restored == Some(found.epoch)).or(restored);
-                }
-                _ => {}
+        let entries = store.entries()?;
+        let (before, after) = entries.split_at(entries.partition_point(|entry| *entry < header.run));
+        for entry in after.iter().filter(|entry| **entry > header.run) {
+            if let Some(Entry::Start(_)) = store.entry(*entry)? {
+                return Err(fenced(store.as_ref(), *entry));
             }
         }
+        let complete = last_complete(store.as_ref(), before, header.kept, header.restored)?;
         let restored = match header.restored {
             None => None,
-            Some(epoch) => match restored {
-                Some(restored) => Some(own.restore(&header.stages, &directory, &restored)?),
+            Some(epoch) => match complete.last().filter(|last| last.epoch == epoch) {
+                Some(last) => Some(own.restore(&header.stages, store.as_ref(), last)?),
                 None => {
                     let Epoch { run, number } = epoch;
-                    return Err(Error::corrupt(format!("expected the epoch ({run}, {number}), found none"))
-                        .at(directory.name()));
+                    return Err(
+                        Error::corrupt(format!("expected the epoch ({run}, {number}), found none")).at(store.name())
+                    );
                 }
             },
         };
         if !has_readers {
-            directory.claim_end(header.run, &own.stage)?;
+            store.claim_end(header.run, &own.stage)?;
         }
-        let complete = complete.split_off(complete.len().saturating_sub(header.kept.max(1)));
-        Ok(Self::begin(directory, header, own, complete, restored))
+        let complete = complete.iter().map(KeptEpoch::of).collect();
+        Ok(Self::begin(store, header, own, complete, restored))
     }
 
     fn begin(
-        directory: CheckpointDir,
+        store: Arc<dyn CheckpointStore>,
         header: CheckpointHeader,
         own: Place,
-        complete: Vec<(Epoch, Vec<String>)>,
+        complete: Vec<KeptEpoch>,
         restored: Option<Restored>,
     ) -> Self {
         Self {
-            directory,
+            store,
             own,
             epoch: Epoch { run: header.run, number: 1 },
             last_entry: header.run,
@@ -212,9 +270,9 @@ impl Checkpoint {
         &self.own.stage
     }
 
-    /// Returns its directory.
-    pub fn directory(&self) -> &CheckpointDir {
-        &self.directory
+    /// Returns where it is kept.
+    pub fn store(&self) -> &Arc<dyn CheckpointStore> {
+        &self.store
     }
 
     /// Returns the epoch in progress.
@@ -241,11 +299,7 @@ impl Checkpoint {
 
     /// Returns the files of state of this run.
     pub fn state_files(&self) -> CheckpointFiles {
-        CheckpointFiles::new(
-            self.directory.clone(),
-            self.epoch.run,
-            self.restored.as_ref().map(|restored| restored.epoch),
-        )
+        CheckpointFiles::new(self.store.clone(), self.epoch.run, self.restored.as_ref().map(|restored| restored.epoch))
     }
 
     /// Makes these files of state parts of the epoch in progress, without writing their bytes again. Errors: exit status 74.
@@ -253,7 +307,7 @@ impl Checkpoint {
         self.files.retain(|name, _| names.contains(name));
         for name in names {
             let known = self.files.get(name);
-            let part = self.directory.link_part(self.epoch, name, known)?;
+            let part = self.store.link_part(self.epoch, name, known)?;
             self.files.insert(name.clone(), part);
         }
         Ok(self.files.values().cloned().collect())
@@ -268,14 +322,14 @@ impl Checkpoint {
         let mut parts = outboxes;
         for (name, bytes) in [(STATE, state), (POSITIONS, positions)] {
             if !bytes.is_empty() {
-                parts.push(self.directory.write_part(epoch, &part_name(&self.own.stage, name), bytes)?);
+                parts.push(self.store.write_part(epoch, &part_name(&self.own.stage, name), bytes)?);
             }
         }
-        self.directory.sync_epoch(epoch)?;
+        self.store.sync_epoch(epoch, &parts)?;
         let sealed = StageEpoch { stage: self.own.stage.clone(), outputs: self.own.outputs.clone(), parts };
         if self.own.has_readers {
             let bytes = serde_json::to_vec(&sealed).map_err(|error| Error::broken(format!("a stage: {error}")))?;
-            self.directory.put_note(epoch, &manifest_name(&self.own.stage), &bytes)?;
+            self.store.put_note(epoch, &manifest_name(&self.own.stage), &bytes)?;
         }
         self.epoch.number += 1;
         Ok(sealed)
@@ -289,16 +343,16 @@ impl Checkpoint {
         let mut stages = vec![];
         for stage in &self.header.stages {
             let name = manifest_name(stage);
-            let missing = || Error::corrupt(format!("expected {name}, found no file")).at(self.directory.name());
-            let bytes = self.directory.note(epoch, &name)?.ok_or_else(missing)?;
+            let missing = || Error::corrupt(format!("expected {name}, found no file")).at(self.store.name());
+            let bytes = self.store.note(epoch, &name)?.ok_or_else(missing)?;
             stages.push(serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(name).because(error))?);
         }
         stages.push(own);
         let complete = Complete { epoch, at: format_instant(now), stages };
-        let kept = kept_epoch(&complete);
+        let kept = KeptEpoch::of(&complete);
         let number = self.last_entry + 1;
-        if !self.directory.put(number, &Entry::Complete(complete))? {
-            return Err(fenced(&self.directory, number));
+        if !self.store.put(number, &Entry::Complete(complete))? {
+            return Err(fenced(self.store.as_ref(), number));
         }
         self.last_entry = number;
         self.complete.push(kept);
@@ -308,15 +362,15 @@ impl Checkpoint {
     /// Returns the positions that the first stage has saved in an epoch; empty if it has none.
     pub fn positions(&self, epoch: Epoch) -> Result<Vec<u8>> {
         let first = self.header.stages.first().unwrap_or(&self.own.stage);
-        Ok(self.directory.note(epoch, &part_name(first, POSITIONS))?.unwrap_or_default())
+        Ok(self.store.note(epoch, &part_name(first, POSITIONS))?.unwrap_or_default())
     }
 
     /// Whether the last stage has completed an epoch. Errors: exit status 75 if a newer run has begun.
     pub fn is_complete(&mut self, epoch: Epoch) -> Result<bool> {
-        while self.directory.has_entry(self.last_entry + 1) {
+        while let Some(entry) = self.store.entry(self.last_entry + 1)? {
             self.last_entry += 1;
-            match self.directory.entry(self.last_entry)? {
-                Entry::Start(_) => return Err(fenced(&self.directory, self.last_entry)),
+            match entry {
+                Entry::Start(_) => return Err(fenced(self.store.as_ref(), self.last_entry)),
                 Entry::Complete(complete) if complete.epoch == epoch => return Ok(true),
                 Entry::Complete(_) => {}
             }
@@ -326,19 +380,35 @@ impl Checkpoint {
 
     /// Notes that every output of this stage has the rows of a complete epoch. The last stage removes epochs that are no longer kept.
     pub fn committed(&mut self, epoch: Epoch) -> Result<()> {
-        self.directory.set_committed(epoch, &self.own.stage)?;
+        self.store.set_committed(epoch, &self.own.stage)?;
+        self.store.release(epoch)?;
         if self.own.has_readers {
             return Ok(());
         }
-        let is_done = |(epoch, stages): &(Epoch, Vec<String>)| {
-            stages.iter().all(|stage| self.directory.is_committed(*epoch, stage))
-        };
         let excess = self.complete.len().saturating_sub(self.header.kept.max(1));
         // A stage that has not committed an epoch needs its files.
-        let removed = self.complete[..excess].iter().take_while(|epoch| is_done(epoch)).count();
-        self.complete.drain(..removed);
-        let oldest = self.complete.first().map_or(epoch, |(epoch, _)| *epoch);
-        self.directory.remove_before(oldest, self.last_entry.saturating_sub(ENTRIES_KEPT))
+        let mut done = 0;
+        while done < excess && self.is_done(&self.complete[done])? {
+            done += 1;
+        }
+        let dropped: BTreeSet<String> = self.complete.drain(..done).flat_map(|epoch| epoch.state).collect();
+        let is_needed = |name: &String| self.complete.iter().any(|epoch| epoch.state.contains(name));
+        let state: Vec<String> = dropped.into_iter().filter(|name| !is_needed(name)).collect();
+        self.store.remove(&Removed {
+            before: self.complete.first().map_or(epoch, |kept| kept.epoch),
+            entries_before: self.last_entry.saturating_sub(ENTRIES_KEPT),
+            state: &state,
+        })
+    }
+
+    /// Whether all stages have committed an epoch.
+    fn is_done(&self, kept: &KeptEpoch) -> Result<bool> {
+        for stage in &kept.stages {
+            if !self.store.is_committed(kept.epoch, stage)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -354,7 +424,7 @@ struct Place {
 impl Place {
     /// Reads and verifies what the stage, which follows those of `before`, has of the last complete epoch. Errors: exit status 78 if
     /// the pipe had other stages.
-    fn restore(&self, before: &[String], directory: &CheckpointDir, last: &Complete) -> Result<Restored> {
+    fn restore(&self, before: &[String], store: &dyn CheckpointStore, last: &Complete) -> Result<Restored> {
         let epoch = last.epoch;
         let names = last.stage_names();
         let now = Vec::from_iter(before.iter().chain([&self.stage]).map(String::as_str));
@@ -364,17 +434,17 @@ impl Place {
             let more = if self.has_readers { " | …" } else { "" };
             let (expected, found) = (names.join(" | "), now.join(" | "));
             Error::config(format!("expected the stages {expected}, as in the checkpoint, found {found}{more}"))
-                .at(directory.name())
+                .at(store.name())
         })?;
-        let is_committed = directory.is_committed(epoch, &self.stage);
-        check_outputs(&own.outputs, &self.outputs, is_committed).map_err(|error| error.at(directory.name()))?;
+        let is_committed = store.is_committed(epoch, &self.stage)?;
+        check_outputs(&own.outputs, &self.outputs, is_committed).map_err(|error| error.at(store.name()))?;
         for part in &own.parts {
-            directory.verify(epoch, part)?;
+            store.verify(epoch, part)?;
         }
         let read = |name: &str| {
             let name = part_name(&self.stage, name);
             match own.parts.iter().any(|part| part.name == name) {
-                true => directory.read_part(epoch, &name),
+                true => store.read_part(epoch, &name),
                 // An empty part is not written.
                 false => Ok(vec![]),
             }
@@ -393,9 +463,6 @@ fn manifest_name(stage: &str) -> String {
     format!("{stage}.json")
 }
 
-fn kept_epoch(complete: &Complete) -> (Epoch, Vec<String>) {
-    (complete.epoch, complete.stages.iter().map(|stage| stage.stage.clone()).collect())
-}
 fn new_id(run: &Run) -> String {
     let text = format!("checkpoint {} {:016x}", run.id, RandomState::new().build_hasher().finish());
     named_id(&crate::kind::record_id::NAMESPACE, &[text.as_bytes()]).to_string()
@@ -403,22 +470,23 @@ fn new_id(run: &Run) -> String {
 
 /// Returns the epoch that a run continues: the last one, or one that is `back` epochs before it. Errors: exit status 78 if that one is
 /// not kept.
-fn continued(complete: &[Complete], back: usize) -> Result<Option<&Complete>> {
-    match complete.iter().rev().nth(back) {
-        None if back > 0 => {
-            let found = complete.len();
-            let needed = back + 1;
-            Err(Error::config(format!("--restore n-{back}: expected {needed} complete epochs, found {found}")))
-        }
-        epoch => Ok(epoch),
+fn continued<'a>(store: &dyn CheckpointStore, complete: &'a [Complete], back: usize) -> Result<Option<&'a Complete>> {
+    let epoch = complete.iter().rev().nth(back);
+    if back > 0 && !epoch.map_or(Ok(false), |epoch| store.has_epoch(epoch.epoch))? {
+        let message = format!("--restore n-{back}: expected a complete epoch that is kept, found none");
+        return Err(Error::config(message).at(store.name()));
     }
+    Ok(epoch)
 }
 
 /// Adds to the error of a damaged epoch how to continue without it, and which outputs get rows twice then.
-fn with_way_back(error: Error, complete: &[Complete], back: usize) -> Error {
+fn with_way_back(error: Error, store: &dyn CheckpointStore, complete: &[Complete], back: usize) -> Result<Error> {
     let epochs = complete.iter().rev().nth(back).zip(complete.iter().rev().nth(back + 1));
-    let Some((damaged, before)) = epochs.filter(|_| error.kind() == ErrorKind::Corrupt) else { return error };
-    // Every epoch between the one that is restored and the last one is written again.
+    let Some((damaged, before)) = epochs.filter(|_| error.kind() == ErrorKind::Corrupt) else { return Ok(error) };
+    if !store.has_epoch(before.epoch)? {
+        return Ok(error);
+    }
+    // Every epoch after the one that is restored is written again.
     let lost = complete.iter().filter(|complete| complete.epoch > before.epoch);
     let outputs = lost.flat_map(Complete::outputs_with_rows).map(|output| format!("{} {}", output.key, output.uri));
     let outputs = Vec::from_iter(outputs.collect::<BTreeSet<_>>()).join(", ");
@@ -427,13 +495,13 @@ fn with_way_back(error: Error, complete: &[Complete], back: usize) -> Error {
         true => "no output has rows of it".to_owned(),
         false => format!("these outputs get the rows behind it a second time, but for keyed stores: {outputs}"),
     };
-    error.because(format!(
-        "epoch ({run}, {number}) is damaged; --restore n-{} continues ({before_run}, {before_number}); {twice}",
-        back + 1
-    ))
+    let back = back + 1;
+    Ok(error.because(format!(
+        "epoch ({run}, {number}) is damaged; --restore n-{back} continues ({before_run}, {before_number}); {twice}"
+    )))
 }
 
-fn fenced(directory: &CheckpointDir, number: u64) -> Error {
+fn fenced(store: &dyn CheckpointStore, number: u64) -> Error {
     let message = format!("another run has written entry {number} of the log; this run ends");
-    Error::new(ErrorKind::Fenced, message).at(directory.name())
+    Error::new(ErrorKind::Fenced, message).at(store.name())
 }

@@ -27,9 +27,14 @@ impl PartWriter {
         Self { file, path, name: name.to_owned(), digest: Xxh3::new(), bytes: 0 }
     }
 
-    /// Makes the bytes durable.
+    /// Returns its path for messages.
+    pub fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Makes the bytes durable on this machine.
     pub fn finish(self) -> Result<EpochPart> {
-        self.file.sync().map_err(|error| Error::io(self.path.display().to_string(), &error))?;
+        self.file.sync().map_err(|error| Error::io(self.place(), &error))?;
         Ok(EpochPart { name: self.name, bytes: self.bytes, checksum: format!("{:032x}", self.digest.digest128()) })
     }
 }

@@ -1,30 +1,34 @@
 //! What evt-view shows of a checkpoint: its epochs, verified, and the positions and the watermark of the last one.
 
-use super::directory::CheckpointDir;
 use super::log::{Complete, Entry, StageEpoch, Start};
-use super::{POSITIONS, STATE, part_name};
-use crate::error::Result;
+use super::store::CheckpointStore;
+use super::{POSITIONS, STATE, is_in_bucket, open_store, part_name};
+use crate::error::{Error, Result};
 use crate::op::window;
+use crate::run::Run;
 use crate::store::Epoch;
-use crate::store::disk::Disk;
 use crate::time::format_instant;
 use serde_json::Value;
 use std::fmt::Write;
 use std::path::Path;
 
-/// Whether a directory holds a checkpoint.
+/// Whether a path is that of a directory with a checkpoint, or of a bucket.
 pub fn is_checkpoint(path: &Path) -> bool {
-    path.join("log/1").is_file() && path.join("epochs").is_dir()
+    is_in_bucket(path) || path.join("log/1").is_file() && path.join("epochs").is_dir()
 }
 
 /// Returns the description of a checkpoint, and whether no part of a kept epoch is damaged.
 ///
-/// Errors: exit status 65 if an entry of the log is damaged, 74 if it cannot be read.
-pub fn show(path: &Path) -> Result<(String, bool)> {
-    let directory = CheckpointDir::new(path.to_owned(), Disk::default());
+/// Errors: exit status 65 if an entry of the log is damaged, 74 or 69 if it cannot be read, 78 if a bucket has none.
+pub fn show(path: &Path, run: &Run) -> Result<(String, bool)> {
+    let store = open_store(path, run)?;
     let (mut starts, mut complete): (Vec<Start>, Vec<Complete>) = (vec![], vec![]);
-    for number in directory.entries()? {
-        match directory.entry(number)? {
+    let numbers = store.entries()?;
+    if numbers.is_empty() {
+        return Err(Error::config("expected a checkpoint, found no entry log/1").at(store.name()));
+    }
+    for entry in store.read_entries(&numbers)? {
+        match entry {
             Entry::Start(start) => starts.push(start),
             Entry::Complete(epoch) => complete.push(epoch),
         }
@@ -34,12 +38,22 @@ pub fn show(path: &Path) -> Result<(String, bool)> {
     if let Some(Start { at, host, pid, version, .. }) = starts.last() {
         append(&mut text, format_args!("last run: began {at} on {host}, process {pid}, evt {version}\n"));
     }
-    complete.retain(|complete| directory.has_epoch(complete.epoch));
+    let mut kept = vec![];
+    // Epochs are removed in their order.
+    while let Some(one) = complete.pop() {
+        if !store.has_epoch(one.epoch)? {
+            break;
+        }
+        kept.insert(0, one);
+    }
     let mut is_sound = true;
-    for one @ Complete { epoch, at, stages } in &complete {
-        let damage = one.parts().find_map(|part| directory.verify(*epoch, part).err());
+    for one @ Complete { epoch, at, stages } in &kept {
+        let damage = one.parts().find_map(|part| store.verify(*epoch, part).err());
         let bytes: u64 = one.parts().map(|part| part.bytes).sum();
-        let is_committed = stages.iter().all(|stage| directory.is_committed(*epoch, &stage.stage));
+        let mut is_committed = true;
+        for stage in stages {
+            is_committed &= store.is_committed(*epoch, &stage.stage)?;
+        }
         let committed = if is_committed { "committed" } else { "not marked as committed" };
         let (Epoch { run, number }, files) = (epoch, one.parts().count());
         let verified = damage.as_ref().map_or("verified".to_owned(), |error| format!("damaged: {error}"));
@@ -48,14 +62,14 @@ pub fn show(path: &Path) -> Result<(String, bool)> {
             format_args!("epoch ({run}, {number}): {at}, {bytes} bytes in {files} files, {committed}, {verified}\n");
         append(&mut text, line);
     }
-    if let Some(last) = complete.last().filter(|_| is_sound) {
-        show_last(&directory, last, &mut text)?;
+    if let Some(last) = kept.last().filter(|_| is_sound) {
+        show_last(store.as_ref(), last, &mut text)?;
     }
     Ok((text, is_sound))
 }
 
 /// Describes the stages of an epoch: their outputs, the watermark and the positions.
-fn show_last(directory: &CheckpointDir, last: &Complete, text: &mut String) -> Result<()> {
+fn show_last(store: &dyn CheckpointStore, last: &Complete, text: &mut String) -> Result<()> {
     for StageEpoch { stage, outputs, parts } in &last.stages {
         let outputs: Vec<String> = outputs.iter().map(|output| format!("{} {}", output.key, output.uri)).collect();
         append(
@@ -67,7 +81,7 @@ fn show_last(directory: &CheckpointDir, last: &Complete, text: &mut String) -> R
         );
         let read = |name: &str| {
             let part = parts.iter().find(|part| part.name == part_name(stage, name));
-            part.map(|part| directory.read_part(last.epoch, &part.name)).transpose()
+            part.map(|part| store.read_part(last.epoch, &part.name)).transpose()
         };
         if let Some(state) = read(STATE)?.filter(|_| stage.ends_with("-evt-window")) {
             show_watermark(&state, text)?;

@@ -5,7 +5,7 @@
 //! files (`TMPDIR`), and are gone with the process, however
 //! it ends.
 
-use super::directory::CheckpointDir;
+use super::store::{CheckpointStore, STATE_FILE};
 use crate::error::{Error, Result};
 use crate::op::state::storage::{NewStateFile, StateFile, StateStorage};
 use crate::store::Epoch;
@@ -17,6 +17,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Files without names, in the directory for temporary files.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl StateStorage for TemporaryFiles {
 /// Files of a checkpoint.
 #[derive(Debug)]
 pub struct CheckpointFiles {
-    directory: CheckpointDir,
+    store: Arc<dyn CheckpointStore>,
     run: u64,
     /// The epoch that the run continues.
     restored: Option<Epoch>,
@@ -71,17 +72,17 @@ pub struct CheckpointFiles {
 }
 
 impl CheckpointFiles {
-    /// Makes files in `directory` for a run that continues the epoch `restored`.
-    pub fn new(directory: CheckpointDir, run: u64, restored: Option<Epoch>) -> Self {
-        Self { directory, run, restored, made: 0, written: Rc::default() }
+    /// Makes files in `store` for a run that continues the epoch `restored`.
+    pub fn new(store: Arc<dyn CheckpointStore>, run: u64, restored: Option<Epoch>) -> Self {
+        Self { store, run, restored, made: 0, written: Rc::default() }
     }
 }
 
 impl StateStorage for CheckpointFiles {
     fn create(&mut self) -> Result<Box<dyn NewStateFile>> {
         self.made += 1;
-        let name = format!("state-{}-{}", self.run, self.made);
-        let (file, path) = self.directory.create_state(&name)?;
+        let name = format!("{STATE_FILE}{}-{}", self.run, self.made);
+        let (file, path) = self.store.create_state(&name)?;
         Ok(Box::new(NewFile {
             file,
             shown: path.display().to_string(),
@@ -99,12 +100,12 @@ impl StateStorage for CheckpointFiles {
     fn open(&mut self, name: &str) -> Result<Rc<dyn StateFile>> {
         let Some(epoch) = self.restored else { return Err(Error::broken("a state without an epoch")) };
         let is_plain = name
-            .strip_prefix("state-")
+            .strip_prefix(STATE_FILE)
             .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'));
         if !is_plain {
             return Err(Error::corrupt(format!("snapshot: expected the name of a file of state, found {name}")));
         }
-        let path = self.directory.restore_state(epoch, name)?;
+        let path = self.store.restore_state(epoch, name)?;
         let length = std::fs::metadata(&path).map_err(|error| Error::io(path.display().to_string(), &error))?.len();
         Ok(Rc::new(NamedFile { path, name: name.to_owned(), length }))
     }

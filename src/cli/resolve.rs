@@ -1,7 +1,7 @@
 //! Resolves the inputs and outputs of a stage before anything is opened, and checks that they fit each other.
 
 use super::args::{CheckpointArgs, StageArgs, TimeRangeArgs};
-use crate::checkpoint::{Checkpoint, CheckpointOptions};
+use crate::checkpoint::{Checkpoint, CheckpointOptions, check_name};
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format, jsonl};
 use crate::input::bytes as input;
@@ -295,8 +295,12 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     for path in written {
         faults.take(named.output(&path, Identity::of_path(path.as_ref())));
     }
+    let checkpoint = checkpoint.and_then(CheckpointArgs::options);
+    if let Some(options) = &checkpoint {
+        faults.take(check_name(&options.path));
+    }
     let resolved = Resolved { inputs, checked, dlq, side, faults };
-    match checkpoint.and_then(CheckpointArgs::options) {
+    match checkpoint {
         Some(_) => resolved.checked_for_epochs(follow, &run.io),
         None => resolved,
     }

@@ -7,10 +7,10 @@
 use super::file::Plain;
 use super::file::once::{BatchId, OnceFile};
 use super::report::OutputReport;
-use crate::checkpoint::directory::CheckpointDir;
 use crate::checkpoint::log::{EpochPart, outbox_name};
 use crate::checkpoint::part::{OutboxWriter, read_outbox};
 use crate::checkpoint::part_name;
+use crate::checkpoint::store::CheckpointStore;
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::format::{Encoder, Format};
@@ -23,6 +23,7 @@ use crate::store::disk::Disk;
 use crate::store::{Batches, Epoch, EpochRows, PartitionPosition, Sink};
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Encoded bytes that are appended at once. A reader of the file sees whole pieces.
@@ -31,8 +32,8 @@ const PIECE_BYTES: usize = 4 << 20;
 /// What an output in a checkpoint is opened with.
 #[derive(Clone, Debug)]
 pub struct EpochPlan {
-    /// The directory of the checkpoint.
-    pub directory: CheckpointDir,
+    /// Where the checkpoint is kept.
+    pub store: Arc<dyn CheckpointStore>,
     /// The id of the checkpoint.
     pub checkpoint: String,
     /// The name of the stage.
@@ -57,7 +58,7 @@ impl EpochPlan {
     /// Reads the rows of this output in an epoch that has some.
     fn rows(&self, epoch: Epoch) -> Result<Batches> {
         let name = self.part();
-        Ok(Box::new(read_outbox(self.directory.open_part(epoch, &name)?, &name)?))
+        Ok(Box::new(read_outbox(self.store.open_part(epoch, &name)?, &name)?))
     }
 
     /// Returns the name of the part with the rows of this output.
@@ -169,7 +170,7 @@ impl EpochOutput {
         match &mut self.outbox {
             Some(outbox) => outbox.write(batch),
             None => {
-                let part = self.plan.directory.create_part(self.plan.epoch, &self.plan.part())?;
+                let part = self.plan.store.create_part(self.plan.epoch, &self.plan.part())?;
                 self.outbox = Some(OutboxWriter::begin(part, batch)?);
                 Ok(())
             }
@@ -225,7 +226,7 @@ impl EpochOutput {
 
     /// Returns the rows of a committed epoch that the store could not hold.
     pub fn rejected(&self, epoch: Epoch) -> Result<Vec<RejectedRow>> {
-        let Some(note) = self.plan.directory.note(epoch, &self.plan.note())? else { return Ok(vec![]) };
+        let Some(note) = self.plan.store.own_note(epoch, &self.plan.note())? else { return Ok(vec![]) };
         let kept: Vec<KeptFault> =
             serde_json::from_slice(&note).map_err(|error| Error::corrupt(self.plan.note()).because(error))?;
         let mut kept = kept.into_iter().peekable();
@@ -313,7 +314,7 @@ impl EpochRows for OutboxRows<'_> {
 
     fn keep_rejected(&mut self, rejected: Vec<Rejected>) -> Result<()> {
         // An earlier attempt at this commit may have left a note.
-        if rejected.is_empty() && self.plan.directory.note(self.epoch, &self.plan.note())?.is_none() {
+        if rejected.is_empty() && self.plan.store.own_note(self.epoch, &self.plan.note())?.is_none() {
             return Ok(());
         }
         let kept = rejected.into_iter().map(|Rejected { row, fault }| KeptFault {
@@ -323,6 +324,6 @@ impl EpochRows for OutboxRows<'_> {
         });
         let kept: Vec<KeptFault> = kept.collect();
         let bytes = serde_json::to_vec(&kept).map_err(|error| Error::broken(format!("rejected rows: {error}")))?;
-        self.plan.directory.put_note(self.epoch, &self.plan.note(), &bytes)
+        self.plan.store.put_note(self.epoch, &self.plan.note(), &bytes)
     }
 }

@@ -24,8 +24,6 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Interval at which the log is watched for an epoch.
-pub const WATCH_INTERVAL: Duration = Duration::from_millis(10);
 /// Time after which a message says that a later stage holds an epoch.
 const SLOW: Duration = Duration::from_secs(30);
 
@@ -79,6 +77,11 @@ impl Epochs {
         &self.checkpoint
     }
 
+    /// Returns the interval at which the log is watched for an epoch.
+    pub fn watch_interval(&self) -> Duration {
+        self.checkpoint.store().watch_interval()
+    }
+
     /// Whether this is the first stage of the pipe, which decides when epochs end.
     pub fn is_first(&self) -> bool {
         self.every.is_some()
@@ -94,7 +97,7 @@ impl Epochs {
         operator.set_storage(Box::new(self.checkpoint.state_files()));
         let Some(restored) = self.checkpoint.restored() else { return Ok(operator) };
         let restored = operator.restore(&restored.state);
-        let mut operator = restored.map_err(|error| error.at(self.checkpoint.directory().name()))?;
+        let mut operator = restored.map_err(|error| error.at(self.checkpoint.store().name()))?;
         operator.begin_run(continued);
         Ok(operator)
     }
@@ -112,7 +115,8 @@ impl Epochs {
         let epoch = restored.epoch;
         if restored.is_committed {
             // The letters of rejected rows were in the epoch after it, which is lost.
-            return outputs.push_rejected_in(epoch);
+            outputs.push_rejected_in(epoch)?;
+            return self.checkpoint.store().release(epoch);
         }
         let sealed = SealedEpoch::of(epoch, restored.parts.clone(), operator.watermark());
         self.commit_outputs(&sealed, outputs)?;
@@ -178,7 +182,7 @@ impl Epochs {
         if now < self.watched && !at_once {
             return Ok(false);
         }
-        self.watched = now + WATCH_INTERVAL;
+        self.watched = now + self.watch_interval();
         // Before the log: the reader may have ended because it has completed the epoch.
         let is_lost = self.run.io.has_lost_reader(Duration::ZERO);
         let mut is_any = false;

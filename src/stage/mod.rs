@@ -15,7 +15,7 @@ pub mod outputs;
 pub mod progress;
 mod summary;
 
-use self::epochs::{Epochs, WATCH_INTERVAL};
+use self::epochs::Epochs;
 use self::operator::{Collector, InputEnded, Operator};
 use self::outputs::Outputs;
 use self::progress::ProgressLine;
@@ -368,7 +368,7 @@ impl Stage {
         self.watch_epochs(is_over)?;
         match &self.epochs {
             Some(epochs) if !epochs.is_settled() && is_over => Err(epochs.abandoned()),
-            Some(epochs) if !epochs.is_settled() => Ok(Progress::Waiting(WATCH_INTERVAL)),
+            Some(epochs) if !epochs.is_settled() => Ok(Progress::Waiting(epochs.watch_interval())),
             _ => {
                 self.report_deferred(refused);
                 let verdict = end.verdict.max(self.outputs.report.verdict);
@@ -419,9 +419,11 @@ impl Stage {
             self.check_settled()?;
             return self.end_epoch(false).map(|()| Progress::Ready);
         }
-        if matches!(item, Item::End(_)) && self.check_settled().is_err() {
+        if matches!(item, Item::End(_))
+            && let Some(epochs) = self.epochs.as_ref().filter(|epochs| !epochs.is_settled())
+        {
             self.ahead.push_front(Sent { input, item });
-            return Ok(Progress::Waiting(WATCH_INTERVAL));
+            return Ok(Progress::Waiting(epochs.watch_interval()));
         }
         // The item may be the progress message that names a partition for the second time.
         self.outputs.repeats_partitions = self.source.repeats_partitions();

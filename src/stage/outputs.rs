@@ -142,7 +142,7 @@ impl Outputs {
     /// Lets the rows of the outputs, which are not open yet, wait in a checkpoint until their epoch is complete.
     pub fn in_epochs(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let plan = |key: &str| EpochPlan {
-            directory: checkpoint.directory().clone(),
+            store: checkpoint.store().clone(),
             checkpoint: checkpoint.id().to_owned(),
             stage: checkpoint.stage().to_owned(),
             key: key.to_owned(),

@@ -2,6 +2,7 @@
 
 use super::chosen::Chosen;
 use crate::chart::{self, Collected};
+use crate::checkpoint::is_in_bucket;
 use crate::checkpoint::show::{is_checkpoint, show};
 use crate::cli::Tool;
 use crate::cli::args::{StageArgs, TimeRangeArgs, parse_count};
@@ -166,7 +167,7 @@ impl Tool for Args {
 
     fn run(mut self, run: &Rc<Run>) -> Result<u8> {
         if let Some(path) = self.checkpoint()? {
-            let (text, is_sound) = show(&path)?;
+            let (text, is_sound) = show(&path, run)?;
             print(&text)?;
             return Ok(if is_sound { 0 } else { ErrorKind::Corrupt.exit_status() });
         }
@@ -258,8 +259,13 @@ impl Args {
         self.show.summary || format.is_some_and(|format| format.is_raw)
     }
 
-    /// Returns the directory of a checkpoint, if it is the only input.
+    /// Returns the directory or the bucket of a checkpoint, if it is the only input.
     fn checkpoint(&self) -> Result<Option<PathBuf>> {
+        if let [bucket] = self.stage.input.inputs.as_slice()
+            && is_in_bucket(bucket.as_ref())
+        {
+            return Ok(Some(bucket.into()));
+        }
         let inputs = self.stage.input.uris()?;
         let [Uri::File(path)] = inputs.as_slice() else { return Ok(None) };
         Ok(Some(path.clone()).filter(|path| is_checkpoint(path)))

@@ -37,7 +37,7 @@ pub enum Uri {
 /// Schemes that are not stores.
 const SCHEMES: [&str; 4] = ["null", "kafka", "http", "https"];
 /// Schemes of future versions, for the error message.
-const LATER: [&str; 3] = ["iceberg", "delta", "s3"];
+const LATER: [&str; 2] = ["iceberg", "delta"];
 
 impl Uri {
     /// Parses a URI. A file name may hold any bytes. Errors: exit status 2 for an unknown scheme or option.
@@ -168,7 +168,11 @@ fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location>
 
 fn unknown(text: &str, scheme: &str) -> Error {
     let known: Vec<_> = store::ALL.iter().map(|store| store.scheme).collect();
-    let why = if LATER.contains(&scheme) { "is not supported yet" } else { "is an unknown scheme" };
+    let why = match scheme {
+        "s3" => "a bucket holds checkpoints only (--checkpoint, evt-view)",
+        _ if LATER.contains(&scheme) => "is not supported yet",
+        _ => "is an unknown scheme",
+    };
     Error::usage(format!(
         "{text}: {scheme}: {why}; expected one of - PATH file: null: kafka: {}: (for a path write ./{text})",
         known.join(": ")

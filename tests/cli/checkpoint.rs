@@ -1,5 +1,6 @@
 //! `--checkpoint`: jobs that continue, runs that are killed or replaced, and outputs that get each row once.
 
+use crate::bucket::Place;
 use crate::harness::{Dir, Draws, Run, ended, eventually};
 use crate::servers::{postgres, psql, redis};
 use rusqlite::Connection;
@@ -40,15 +41,34 @@ pub type Results = BTreeMap<&'static str, Vec<String>>;
 /// A job over files, with its own state and outputs.
 pub struct Job {
     pub dir: Dir,
+    pub place: Place,
     flags: Vec<String>,
 }
 
 impl Job {
     pub fn new(name: &str, flags: &[&str]) -> Self {
         let dir = Dir::new(name);
+        let place = Place::directory(&dir);
+        Self::in_place(dir, place, flags)
+    }
+
+    /// Jobs that differ in the place of the checkpoint: a directory and, if there is a server, a bucket.
+    pub fn in_all_places(name: &str, flags: &[&str]) -> Vec<Self> {
+        let dir = Dir::new(&format!("{name}-s3"));
+        let in_bucket = Place::bucket(&dir).map(|place| Self::in_place(dir, place, flags));
+        std::iter::once(Self::new(name, flags)).chain(in_bucket).collect()
+    }
+
+    pub fn in_place(dir: Dir, place: Place, flags: &[&str]) -> Self {
         dir.write("m.toml", METRICS);
-        let fixed = ["-m", "m.toml", "--checkpoint", "state", "--out-of-orderness", "3s"];
-        Self { dir, flags: fixed.iter().chain(flags).map(|&flag| flag.to_owned()).collect() }
+        let fixed = ["-m", "m.toml", "--checkpoint", &place.name, "--out-of-orderness", "3s"];
+        let flags = fixed.iter().chain(flags).map(|&flag| flag.to_owned()).collect();
+        Self { dir, place, flags }
+    }
+
+    /// Shows the checkpoint.
+    pub fn view(&self) -> Run {
+        self.dir.run("evt-view", &[&self.place.name])
     }
 
     fn args(&self, more: &[&str]) -> Vec<String> {
@@ -223,32 +243,34 @@ fn a_file_is_known_by_its_content_and_continues_at_its_position() {
 
 #[test]
 fn a_checkpoint_is_described_and_verified() {
-    let job = Job::new("described", &["--late", "null:", "--to", "sqlite:m.db"]);
-    job.dir.write("a.jsonl", ordered(0..5));
-    job.run(&["-q", "--prometheus", "run.prom", "a.jsonl"]).succeeds();
-    let metrics = String::from_utf8(job.dir.bytes("run.prom")).expect("text");
-    let value = |name: &str| -> f64 {
-        let sample = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{metrics}"));
-        sample.trim().parse().expect("a number")
-    };
-    assert_eq!(value("evt_checkpoint_epoch "), 1.0);
-    assert!(value("evt_checkpoint_bytes ") > 500.0 && value("evt_checkpoint_duration_seconds ") > 0.0, "{metrics}");
-    assert!(value("evt_recovery_seconds ") > 0.0, "{metrics}");
-    let said = job.dir.run("evt-view", &["state"]).succeeds().text();
-    let bytes = job.dir.bytes("a.jsonl").len();
-    for words in [
-        ": 1 runs, 1 complete epochs",
-        "epoch (1, 1): ",
-        " committed, verified",
-        "outputs: to-0 sqlite:m.db, late null:",
-        "watermark: 2026-01-01T00:04:53.000000Z",
-        &format!("a.jsonl: {bytes} bytes, read up to record 75, stream time 2026-01-01T00:04:56.000000Z"),
-    ] {
-        assert!(said.contains(words), "{words} in {said}");
+    for job in Job::in_all_places("described", &["--late", "null:", "--to", "sqlite:m.db"]) {
+        job.dir.write("a.jsonl", ordered(0..5));
+        job.run(&["-q", "--prometheus", "run.prom", "a.jsonl"]).succeeds();
+        let metrics = String::from_utf8(job.dir.bytes("run.prom")).expect("text");
+        let value = |name: &str| -> f64 {
+            let sample =
+                metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{metrics}"));
+            sample.trim().parse().expect("a number")
+        };
+        assert_eq!(value("evt_checkpoint_epoch "), 1.0);
+        assert!(value("evt_checkpoint_bytes ") > 500.0 && value("evt_checkpoint_duration_seconds ") > 0.0, "{metrics}");
+        assert!(value("evt_recovery_seconds ") > 0.0, "{metrics}");
+        let said = job.view().succeeds().text();
+        let bytes = job.dir.bytes("a.jsonl").len();
+        for words in [
+            ": 1 runs, 1 complete epochs",
+            "epoch (1, 1): ",
+            " committed, verified",
+            "outputs: to-0 sqlite:m.db, late null:",
+            "watermark: 2026-01-01T00:04:53.000000Z",
+            &format!("a.jsonl: {bytes} bytes, read up to record 75, stream time 2026-01-01T00:04:56.000000Z"),
+        ] {
+            assert!(said.contains(words), "{words} in {said}");
+        }
+        job.run(&["-q", "--at-end", "fire", "/dev/null"]).succeeds();
+        let said = job.view().succeeds().text();
+        assert!(said.contains("watermark: the end"), "{said}");
     }
-    job.run(&["-q", "--at-end", "fire", "/dev/null"]).succeeds();
-    let said = job.dir.run("evt-view", &["state"]).succeeds().text();
-    assert!(said.contains("watermark: the end"), "{said}");
 }
 
 #[test]
@@ -369,51 +391,51 @@ fn a_job_that_has_fired_its_windows_takes_no_further_rows() {
 #[test]
 fn runs_that_are_killed_at_random_leave_what_undisturbed_runs_leave() {
     let mut draws = Draws::new();
-    let (calm, wild) = (Job::new("kills-calm", &OUTPUTS), Job::new("kills-wild", &OUTPUTS));
+    let calm = Job::new("kills-calm", &OUTPUTS);
     let events = generated(&calm.dir, 40_000);
-    for job in [&calm, &wild] {
-        cut(&job.dir, &events, &[("a.jsonl", 14_000), ("b.jsonl", 13_000), ("c.jsonl", 20_000)]);
-    }
-    let mut kills = 0;
-    for (file, at_end) in [("a.jsonl", "hold"), ("b.jsonl", "hold"), ("c.jsonl", "fire")] {
-        let args = ["-q", "--at-end", at_end, file];
-        calm.run(&args).succeeds();
-        kills += run_with_kills(&wild, &args, &mut draws, 6);
-    }
-    assert!(kills >= 4, "{draws}: only {kills} runs were killed");
-    let (expected, found) = (calm.results(), wild.results());
+    let files = [("a.jsonl", 14_000), ("b.jsonl", 13_000), ("c.jsonl", 20_000)];
+    let args =
+        |(file, _): (&'static str, usize)| ["-q", "--at-end", if file == "c.jsonl" { "fire" } else { "hold" }, file];
+    cut(&calm.dir, &events, &files);
+    files.into_iter().for_each(|file| drop(calm.run(&args(file)).succeeds()));
+    let expected = calm.results();
     for (name, rows) in &expected {
         assert!(rows.len() > 50, "{name}: {}", rows.len());
     }
-    assert_same(&found, &expected, &draws.to_string());
+    for wild in Job::in_all_places("kills-wild", &OUTPUTS) {
+        cut(&wild.dir, &events, &files);
+        let kills: u32 = files.into_iter().map(|file| run_with_kills(&wild, &args(file), &mut draws, 6)).sum();
+        assert!(kills >= 4, "{draws}: only {kills} runs were killed");
+        assert_same(&wild.results(), &expected, &draws.to_string());
+    }
 }
 
 /// A run that was stopped (SIGSTOP) while a newer one took over commits nothing after it wakes up.
 #[test]
 fn an_old_run_that_wakes_up_is_fenced() {
-    let (calm, job) = (Job::new("zombie-calm", &OUTPUTS), Job::new("zombie", &OUTPUTS));
+    let calm = Job::new("zombie-calm", &OUTPUTS);
     let events = generated(&calm.dir, 200_000);
-    for job in [&calm, &job] {
-        job.dir.write("a.jsonl", &events);
-    }
+    calm.dir.write("a.jsonl", &events);
     calm.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
-    let mut old = job.start(&["-q", "--checkpoint-every", "1ms", "a.jsonl"]);
-    let entries = || std::fs::read_dir(job.dir.path("state/log")).map_or(0, Iterator::count);
-    eventually("an epoch is complete", || entries() >= 4);
-    eventually("it is stopped while it holds no lock", || {
-        kill_process(Pid::from_child(&old), Signal::STOP).expect("stopped");
-        let is_free = !holds_a_lock(&job.dir);
-        if !is_free {
-            kill_process(Pid::from_child(&old), Signal::CONT).expect("continued");
-        }
-        is_free
-    });
-    job.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
-    let after = job.results();
-    kill_process(Pid::from_child(&old), Signal::CONT).expect("continued");
-    assert_eq!(ended("the old run", &mut old), 75);
-    assert_same(&job.results(), &after, "after the old run");
-    assert_same(&after, &calm.results(), "after the new run");
+    for job in Job::in_all_places("zombie", &OUTPUTS) {
+        job.dir.write("a.jsonl", &events);
+        let mut old = job.start(&["-q", "--checkpoint-every", "1ms", "a.jsonl"]);
+        eventually("an epoch is complete", || job.place.entries() >= 4);
+        eventually("it is stopped while it holds no lock", || {
+            kill_process(Pid::from_child(&old), Signal::STOP).expect("stopped");
+            let is_free = !holds_a_lock(&job.dir);
+            if !is_free {
+                kill_process(Pid::from_child(&old), Signal::CONT).expect("continued");
+            }
+            is_free
+        });
+        job.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
+        let after = job.results();
+        kill_process(Pid::from_child(&old), Signal::CONT).expect("continued");
+        assert_eq!(ended("the old run", &mut old), 75);
+        assert_same(&job.results(), &after, "after the old run");
+        assert_same(&after, &calm.results(), "after the new run");
+    }
 }
 
 /// Whether a process holds the lock of an output, for which another run would wait.
@@ -426,26 +448,6 @@ pub fn holds_a_lock(dir: &Dir) -> bool {
         File::open(dir.path(name)).is_ok_and(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_err())
     };
     is_locked || files.iter().any(file)
-}
-
-#[test]
-fn outputs_keep_their_places_and_may_be_replaced() {
-    let job = Job::new("places", &[]);
-    for (name, minutes) in [("a.jsonl", 0..5), ("b.jsonl", 5..10), ("c.jsonl", 10..15)] {
-        job.dir.write(name, ordered(minutes));
-    }
-    job.run(&["-q", "a.jsonl", "--late", "null:", "--to", "one.jsonl", "--to", "sqlite:m.db"]).succeeds();
-    let swapped =
-        job.run(&["-q", "b.jsonl", "--late", "null:", "--to", "sqlite:m.db", "--to", "one.jsonl"]).ends_with(78);
-    let said = swapped.stderr();
-    assert!(said.contains("sqlite:m.db: expected output to-1, as in the checkpoint, found output to-0"), "{said}");
-    let first = job.dir.rows("one.jsonl").len();
-    job.run(&["-q", "b.jsonl", "--late", "null:", "--to", "two.jsonl", "--to", "sqlite:m.db"]).succeeds();
-    job.run(&["-q", "--at-end", "fire", "c.jsonl", "--late", "null:", "--to", "one.jsonl", "--to", "sqlite:m.db"])
-        .succeeds();
-    let (one, two) = (job.dir.rows("one.jsonl").len(), job.dir.rows("two.jsonl").len());
-    assert!(first > 0 && two > 0 && one > first);
-    assert_eq!(one + two, stored(&job.dir).len(), "each row is in one of the files");
 }
 
 #[test]

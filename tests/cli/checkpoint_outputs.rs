@@ -1,7 +1,7 @@
 //! `--checkpoint` with topics as outputs: each row is one committed record, whatever kills or replaces a run.
 
 use crate::broker::{Bench, Broker, stopped};
-use crate::checkpoint::{Job, cut, generated, ordered};
+use crate::checkpoint::{Job, cut, generated, ordered, stored};
 use crate::harness::{Draws, ended, eventually};
 use crate::registry::registry;
 use rdkafka::producer::BaseRecord;
@@ -265,4 +265,25 @@ fn brokers_that_are_away_hold_the_epoch() {
     calm.dir.write("a.jsonl", ordered(0..610));
     calm.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
     assert_eq!(found.len(), calm.dir.rows("rows.jsonl").len() + 1);
+}
+
+#[test]
+fn outputs_keep_their_places_and_may_be_replaced() {
+    for job in Job::in_all_places("places", &[]) {
+        for (name, minutes) in [("a.jsonl", 0..5), ("b.jsonl", 5..10), ("c.jsonl", 10..15)] {
+            job.dir.write(name, ordered(minutes));
+        }
+        job.run(&["-q", "a.jsonl", "--late", "null:", "--to", "one.jsonl", "--to", "sqlite:m.db"]).succeeds();
+        let swapped =
+            job.run(&["-q", "b.jsonl", "--late", "null:", "--to", "sqlite:m.db", "--to", "one.jsonl"]).ends_with(78);
+        let said = swapped.stderr();
+        assert!(said.contains("sqlite:m.db: expected output to-1, as in the checkpoint, found output to-0"), "{said}");
+        let first = job.dir.rows("one.jsonl").len();
+        job.run(&["-q", "b.jsonl", "--late", "null:", "--to", "two.jsonl", "--to", "sqlite:m.db"]).succeeds();
+        job.run(&["-q", "--at-end", "fire", "c.jsonl", "--late", "null:", "--to", "one.jsonl", "--to", "sqlite:m.db"])
+            .succeeds();
+        let (one, two) = (job.dir.rows("one.jsonl").len(), job.dir.rows("two.jsonl").len());
+        assert!(first > 0 && two > 0 && one > first);
+        assert_eq!(one + two, stored(&job.dir).len(), "each row is in one of the files");
+    }
 }

@@ -1,6 +1,7 @@
 //! `--checkpoint` over the stages of a pipe: any of them may be killed at any moment.
 
 use crate::broker::Bench;
+use crate::bucket::Place;
 use crate::checkpoint::{Job, OUTPUTS, assert_same, generated, holds_a_lock};
 use crate::harness::{Dir, Draws, ended, eventually};
 use crate::kafka::record;
@@ -12,11 +13,11 @@ use std::process::{Child, Stdio};
 const WINDOWS: [&str; 8] = ["-q", "-m", "m.toml", "--out-of-orderness", "3s", "--emit", "final", "--dlq"];
 
 /// The command lines of the four stages. All write one dead-letter file.
-fn stages(inputs: &[&str], at_end: &str) -> Vec<(&'static str, Vec<String>)> {
+fn stages(place: &Place, inputs: &[&str], at_end: &str) -> Vec<(&'static str, Vec<String>)> {
     let to_text = |args: &[&[&str]]| args.concat().iter().map(|&arg| arg.to_owned()).collect();
     let letters = ["-q", "--dlq", "dead.jsonl"];
     vec![
-        ("evt-ingest", to_text(&[&letters, &["--checkpoint", "state", "--checkpoint-every", "20ms"], inputs])),
+        ("evt-ingest", to_text(&[&letters, &["--checkpoint", &place.name, "--checkpoint-every", "20ms"], inputs])),
         ("evt-validate", to_text(&[&letters, &["--dedup", "10m"]])),
         ("evt-window", to_text(&[&WINDOWS, &["dead.jsonl", "--late", "late.jsonl", "--at-end", at_end]])),
         ("evt-sink", to_text(&[&letters, &["--to", "sqlite:m.db", "--to", "rows.jsonl", "--to", "rows.csv"]])),
@@ -88,21 +89,23 @@ fn run_with_kills(dir: &Dir, stages: &[(&str, Vec<String>)], draws: &mut Draws, 
 #[test]
 fn a_pipe_counts_each_event_once_although_stages_are_killed() {
     let mut draws = Draws::new();
-    let (calm, wild) = (Job::new("pipe-calm", &OUTPUTS), Job::new("pipe-wild", &OUTPUTS));
+    let calm = Job::new("pipe-calm", &OUTPUTS);
     let events = generated(&calm.dir, 12_000);
     calm.dir.write("a.jsonl", &events);
     calm.run(&["-q", "--emit", "final", "--at-end", "fire", "a.jsonl"]).succeeds();
-    wild.dir.write("a.jsonl", &events);
-    let stages = stages(&["a.jsonl"], "fire");
-    let kills = run_with_kills(&wild.dir, &stages, &mut draws, 14);
-    let statuses = Pipe::start(&wild.dir, &stages).wait();
-    assert_eq!(statuses, [0; 4], "{draws}: {}", said(&wild.dir));
-    assert!(kills >= 5, "{draws}: {kills} kills");
     let expected = calm.results();
     assert!(expected["m.db"].len() > 500 && expected["dead.jsonl"].len() > 50 && expected["late.jsonl"].len() > 20);
-    assert_same(&wild.results(), &expected, &draws.to_string());
-    let shown = wild.dir.run("evt-view", &["state"]).succeeds().text();
-    assert!(shown.contains("4-evt-sink: outputs: to-0 sqlite:m.db"), "{shown}");
+    for wild in Job::in_all_places("pipe-wild", &OUTPUTS) {
+        wild.dir.write("a.jsonl", &events);
+        let stages = stages(&wild.place, &["a.jsonl"], "fire");
+        let kills = run_with_kills(&wild.dir, &stages, &mut draws, 14);
+        let statuses = Pipe::start(&wild.dir, &stages).wait();
+        assert_eq!(statuses, [0; 4], "{draws}: {}", said(&wild.dir));
+        assert!(kills >= 5, "{draws}: {kills} kills");
+        assert_same(&wild.results(), &expected, &draws.to_string());
+        let shown = wild.view().succeeds().text();
+        assert!(shown.contains("4-evt-sink: outputs: to-0 sqlite:m.db"), "{shown}");
+    }
 }
 
 #[test]
@@ -120,16 +123,16 @@ fn a_pipe_over_a_topic_counts_each_event_once_although_stages_are_killed_or_stop
     let mut kills = 0;
     for part in lines.chunks(3_000) {
         bench.produce(part.iter().map(|(number, line)| record(&topic, *number as i32 % 3, line)));
-        kills += run_with_kills(&wild.dir, &stages(&[&endless], "hold"), &mut draws, 3);
+        kills += run_with_kills(&wild.dir, &stages(&wild.place, &[&endless], "hold"), &mut draws, 3);
         // A signal ends the run; no window fires early.
-        let mut pipe = Pipe::start(&wild.dir, &stages(&[&endless], "hold"));
-        let entries = || std::fs::read_dir(wild.dir.path("state/log")).map_or(0, Iterator::count);
+        let mut pipe = Pipe::start(&wild.dir, &stages(&wild.place, &[&endless], "hold"));
+        let entries = || wild.place.entries();
         let before = entries();
         eventually("epochs are complete", || entries() > before + 3);
         (0..4).for_each(|stage| pipe.signal(stage, Signal::TERM));
         assert_eq!(pipe.wait(), [143; 4], "{draws}: {}", said(&wild.dir));
     }
-    let statuses = Pipe::start(&wild.dir, &stages(&[&bounded], "fire")).wait();
+    let statuses = Pipe::start(&wild.dir, &stages(&wild.place, &[&bounded], "fire")).wait();
     assert_eq!(statuses, [0; 4], "{draws}: {}", said(&wild.dir));
     calm.run(&["-q", "--at-end", "fire", &bench.uri(&topic, "?end=latest")]).succeeds();
     assert!(kills >= 5, "{draws}: {kills} kills");
@@ -141,31 +144,31 @@ fn a_pipe_over_a_topic_counts_each_event_once_although_stages_are_killed_or_stop
 /// An old pipe that was stopped while a new one took over commits nothing after it wakes up.
 #[test]
 fn an_old_pipe_that_wakes_up_is_fenced() {
-    let (calm, wild) = (Job::new("pipe-old-calm", &OUTPUTS), Job::new("pipe-old", &OUTPUTS));
+    let calm = Job::new("pipe-old-calm", &OUTPUTS);
     let events = generated(&calm.dir, 60_000);
-    for job in [&calm, &wild] {
-        job.dir.write("a.jsonl", &events);
-    }
+    calm.dir.write("a.jsonl", &events);
     calm.run(&["-q", "--emit", "final", "--at-end", "fire", "a.jsonl"]).succeeds();
-    let stages = stages(&["a.jsonl"], "fire");
-    let mut old = Pipe::start(&wild.dir, &stages);
-    let entries = || std::fs::read_dir(wild.dir.path("state/log")).map_or(0, Iterator::count);
-    eventually("epochs are complete", || entries() >= 4);
-    eventually("it is stopped while it holds no lock", || {
-        (0..4).for_each(|stage| old.signal(stage, Signal::STOP));
-        let is_free = !holds_a_lock(&wild.dir);
-        if !is_free {
-            (0..4).for_each(|stage| old.signal(stage, Signal::CONT));
-        }
-        is_free
-    });
-    let mut new = Pipe::start(&wild.dir, &stages);
-    eventually("the new run has begun", || entries() >= 6 || new.has_ended());
-    (0..4).for_each(|stage| old.signal(stage, Signal::CONT));
-    let (of_new, of_old) = (new.wait(), old.wait());
-    assert_eq!(of_new, [0; 4], "{}", said(&wild.dir));
-    assert!(of_old.iter().all(|status| [65, 74, 75, 141].contains(status)), "{of_old:?} {}", said(&wild.dir));
-    assert_same(&wild.results(), &calm.results(), "after the old run");
+    for wild in Job::in_all_places("pipe-old", &OUTPUTS) {
+        wild.dir.write("a.jsonl", &events);
+        let stages = stages(&wild.place, &["a.jsonl"], "fire");
+        let mut old = Pipe::start(&wild.dir, &stages);
+        eventually("epochs are complete", || wild.place.entries() >= 4);
+        eventually("it is stopped while it holds no lock", || {
+            (0..4).for_each(|stage| old.signal(stage, Signal::STOP));
+            let is_free = !holds_a_lock(&wild.dir);
+            if !is_free {
+                (0..4).for_each(|stage| old.signal(stage, Signal::CONT));
+            }
+            is_free
+        });
+        let mut new = Pipe::start(&wild.dir, &stages);
+        eventually("the new run has begun", || wild.place.entries() >= 6 || new.has_ended());
+        (0..4).for_each(|stage| old.signal(stage, Signal::CONT));
+        let (of_new, of_old) = (new.wait(), old.wait());
+        assert_eq!(of_new, [0; 4], "{}", said(&wild.dir));
+        assert!(of_old.iter().all(|status| [65, 74, 75, 141].contains(status)), "{of_old:?} {}", said(&wild.dir));
+        assert_same(&wild.results(), &calm.results(), "after the old run");
+    }
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! `--memory`: state in files has the results of state in memory.
 
+use crate::bucket::{Place, left_behind};
 use crate::harness::{Dir, Draws, Run, data, ended, eventually};
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Read;
 use std::process::Stdio;
+use std::time::SystemTime;
 
 const METRICS: &str = r#"
 [defaults]
@@ -43,7 +47,7 @@ fn generated(dir: &Dir, events: &str) -> Vec<u8> {
 
 /// The last row of each window, sorted.
 fn results(dir: &Dir, name: &str) -> Vec<String> {
-    let mut rows = std::collections::BTreeMap::new();
+    let mut rows = BTreeMap::new();
     for row in dir.rows(name) {
         let key = ["metric_name", "window_start", "window_end", "dimensions"].map(|column| row[column].to_string());
         if row["retracted"] == Value::Bool(true) {
@@ -64,6 +68,20 @@ fn assert_same(found: &[String], expected: &[String]) {
 fn written(dir: &Dir, stats: &str) -> u64 {
     let stats: Value = serde_json::from_slice(&dir.bytes(stats)).expect("JSON");
     stats["state_written"].as_u64().unwrap_or_else(|| panic!("{stats}"))
+}
+
+/// The files of state of a checkpoint, and when they were written. In a bucket all epochs share them.
+fn objects(place: &Place) -> BTreeMap<OsString, SystemTime> {
+    let files = std::fs::read_dir(place.files.join("state")).into_iter().flatten().map(|file| file.expect("a file"));
+    files.map(|file| (file.file_name(), file.metadata().and_then(|found| found.modified()).expect("a time"))).collect()
+}
+
+/// The files of state that no complete epoch of the log names.
+fn unnamed(place: &Place) -> Vec<String> {
+    let entries = std::fs::read_dir(place.files.join("log")).expect("a log").map(|entry| entry.expect("a file").path());
+    let log: String = entries.map(|path| std::fs::read_to_string(path).expect("an entry")).collect();
+    let names = objects(place).into_keys().map(|name| name.into_string().expect("UTF-8"));
+    names.filter(|name| !log.contains(&format!("\"{name}\""))).collect()
 }
 
 fn run(dir: &Dir, more: &[&str]) -> Run {
@@ -122,41 +140,59 @@ fn git_changes_by_commit_beyond_the_bound_have_the_rows_of_those_in_memory() {
 
 #[test]
 fn jobs_with_state_in_files_continue_and_survive_kills() {
-    let (calm, wild) = (Dir::new("memory-calm"), Dir::new("memory-wild"));
+    let calm = Dir::new("memory-calm");
     let events = generated(&calm, "60000");
     let middle = memchr::memchr_iter(b'\n', &events).nth(29_999).expect("a line") + 1;
-    for dir in [&calm, &wild] {
+    let fixed = ["--late", "late.jsonl", "--to", "rows.jsonl", "--checkpoint"];
+    let files = [("a.jsonl", "hold"), ("b.jsonl", "hold"), ("/dev/null", "fire")];
+    let prepare = |dir: &Dir| {
         dir.write("m.toml", METRICS);
         dir.write("a.jsonl", &events[..middle]);
         dir.write("b.jsonl", &events[middle..]);
+    };
+    prepare(&calm);
+    for (file, at_end) in files {
+        run(&calm, &[&fixed[..], &["state", "--at-end", at_end, file]].concat()).succeeds();
     }
-    let mut draws = Draws::new();
-    let mut kills = 0;
-    let fixed = ["--late", "late.jsonl", "--to", "rows.jsonl", "--checkpoint", "state"];
-    for (file, at_end) in [("a.jsonl", "hold"), ("b.jsonl", "hold"), ("/dev/null", "fire")] {
-        let args = [&fixed[..], &["--at-end", at_end, file]].concat();
-        run(&calm, &args).succeeds();
-        let args = [&args[..], &BOUND].concat();
-        for _ in 0..4 {
-            let often = [&FIXED[..], &args, &["--checkpoint-every", "50ms"]].concat();
-            let mut child = wild.command("evt-window", &often).stdin(Stdio::null()).spawn().expect("it starts");
-            let mut polls = draws.below(400);
-            eventually("the run is killed or has ended", || {
-                polls = polls.saturating_sub(1);
-                polls == 0 || child.try_wait().expect("a child").is_some()
-            });
-            child.kill().expect("killed");
-            kills += u32::from(ended("the killed run", &mut child) == 137);
-        }
-        run(&wild, &args).succeeds();
-        let names = |dir: &str| std::fs::read_dir(wild.path(dir)).map_or(0, Iterator::count);
-        let epochs = std::fs::read_dir(wild.path("state/epochs")).expect("epochs").count();
-        println!("{file}: {} files of state, {epochs} epochs", names("state/state"));
-    }
-    assert!(kills >= 3, "{draws}: only {kills} runs were killed");
     let expected = results(&calm, "rows.jsonl");
     assert!(expected.len() > 50_000, "{} rows", expected.len());
-    assert_same(&results(&wild, "rows.jsonl"), &expected);
+    let mut draws = Draws::new();
+    let of_directory = Dir::new("memory-wild");
+    let of_bucket = Dir::new("memory-wild-s3");
+    let in_bucket = Place::bucket(&of_bucket).map(|place| (place, &of_bucket));
+    for (place, wild) in std::iter::once((Place::directory(&of_directory), &of_directory)).chain(in_bucket) {
+        prepare(wild);
+        wild.write("tmp/x", "");
+        let mut kills = 0;
+        for (file, at_end) in files {
+            let args = [&FIXED[..], &fixed, &[&place.name, "--at-end", at_end, file], &BOUND].concat();
+            let before = objects(&place);
+            let command = |more: &[&str]| {
+                let mut command = wild.command("evt-window", &[&args[..], more].concat());
+                command.env("TMPDIR", wild.path("tmp")).stdin(Stdio::null());
+                command
+            };
+            for _ in 0..4 {
+                let mut child = command(&["--checkpoint-every", "50ms"]).spawn().expect("it starts");
+                let mut polls = draws.below(400);
+                eventually("the run is killed or has ended", || {
+                    polls = polls.saturating_sub(1);
+                    polls == 0 || child.try_wait().expect("a child").is_some()
+                });
+                child.kill().expect("killed");
+                kills += u32::from(ended("the killed run", &mut child) == 137);
+            }
+            Run::of(&mut command(&[])).succeeds();
+            assert_eq!(left_behind(&wild.path("tmp")), 0, "killed processes have left directories");
+            let after = objects(&place);
+            let has_changed = |(name, time): (&OsString, &SystemTime)| before.get(name).is_some_and(|one| one != time);
+            assert!(!after.iter().any(has_changed), "{file}: a file of state was written again");
+        }
+        assert!(kills >= 3, "{draws}: only {kills} runs were killed");
+        assert_same(&results(wild, "rows.jsonl"), &expected);
+        wild.run("evt-view", &[&place.name]).succeeds();
+        assert_eq!(unnamed(&place), Vec::<String>::new(), "objects that no epoch names");
+    }
 }
 
 #[test]

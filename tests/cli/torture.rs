@@ -5,6 +5,7 @@
 //! job has its own events, topics and stores, so the first difference names few kills; the directory of that job is kept.
 
 use crate::broker::Bench;
+use crate::bucket::Place;
 use crate::checkpoint::METRICS;
 use crate::checkpoint_pipes::Pipe;
 use crate::harness::{Dir, Draws, ROOT, ask, python};
@@ -15,10 +16,13 @@ use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::time::Instant;
 
 /// Kills of the short form.
 const KILLS: u32 = 40;
+/// Kills of the short form with a checkpoint in a bucket.
+const KILLS_IN_BUCKET: u32 = 12;
 /// Kills of one job.
 const KILLS_OF_JOB: u32 = 36;
 /// Pieces in which the events of a job arrive.
@@ -47,13 +51,19 @@ struct Servers {
     postgres: String,
     redis: String,
     python: String,
+    /// Whether checkpoints are in a bucket.
+    has_bucket: bool,
 }
 
 impl Servers {
     /// Returns `None`, with one message, if one of them is missing. CI requires all.
-    fn new() -> Option<Self> {
+    fn new(has_bucket: bool) -> Option<Self> {
         let bench = Bench::new("torture")?;
-        Some(Self { bench, postgres: server("EVT_POSTGRES")?, redis: server("EVT_REDIS")?, python: python()? })
+        let (postgres, redis, python) = (server("EVT_POSTGRES")?, server("EVT_REDIS")?, python()?);
+        if has_bucket {
+            server("EVT_S3")?;
+        }
+        Some(Self { bench, postgres, redis, python, has_bucket })
     }
 }
 
@@ -73,6 +83,7 @@ struct Side<'a> {
     job: &'a Job<'a>,
     dir: Dir,
     name: &'static str,
+    place: Place,
     /// The topic of rows, then those of late rows and of dead letters unless they are files.
     topics: Vec<String>,
 }
@@ -111,7 +122,16 @@ impl<'a> Job<'a> {
         dir.write("m.toml", METRICS);
         let kinds = if self.origin == Origin::File { &["rows"][..] } else { &["rows", "late", "dead"] };
         let topic = |kind: &&str| self.servers.bench.topic(&format!("{}-{name}-{kind}", self.number), 2, &KEPT);
-        Side { job: self, dir, name, topics: kinds.iter().map(topic).collect() }
+        let place = match self.servers.has_bucket {
+            false => Place::directory(&dir),
+            true => {
+                let place = Place::bucket(&dir).expect("a server");
+                // The server keeps objects as files.
+                symlink(&place.files, dir.path("state")).expect("linked");
+                place
+            }
+        };
+        Side { job: self, dir, name, place, topics: kinds.iter().map(topic).collect() }
     }
 
     /// Returns the events of a piece.
@@ -192,7 +212,7 @@ impl Side<'_> {
             &redis,
         ];
         vec![
-            stage("evt-ingest", &[time, &["--checkpoint", "state", "--checkpoint-every", "10ms", &input]]),
+            stage("evt-ingest", &[time, &["--checkpoint", &self.place.name, "--checkpoint-every", "10ms", &input]]),
             stage("evt-validate", &[&["--schemas", &schemas, "--dedup", "10m"]]),
             stage("evt-window", &[&windows, &["--at-end", at_end]]),
             stage("evt-sink", &[&stores]),
@@ -272,8 +292,25 @@ fn kill(job: &Job, wild: &Side, kills: &mut Kills, wanted: u32) {
 
 #[test]
 fn stores_hold_the_truth_although_processes_are_killed() {
-    let Some(servers) = Servers::new() else { return };
     let wanted = std::env::var("EVT_TORTURE_KILLS").map_or(KILLS, |kills| kills.parse().expect("a number of kills"));
+    let has_bucket = std::env::var("EVT_TORTURE_CHECKPOINT").is_ok_and(|kind| kind == "s3");
+    if let Some(servers) = Servers::new(has_bucket) {
+        torture(&servers, wanted);
+    }
+}
+
+#[test]
+fn stores_hold_the_truth_although_processes_with_a_checkpoint_in_a_bucket_are_killed() {
+    // The long form has one kind of checkpoint.
+    if std::env::var_os("EVT_TORTURE_KILLS").is_none()
+        && let Some(servers) = Servers::new(true)
+    {
+        torture(&servers, KILLS_IN_BUCKET);
+    }
+}
+
+/// Kills processes of jobs, and compares what their stores have at the end.
+fn torture(servers: &Servers, wanted: u32) {
     let of_job = KILLS_OF_JOB.min(wanted.div_ceil(3));
     let only = std::env::var("EVT_TORTURE_ORIGIN").ok();
     let origins = [Origin::File, Origin::Topic, Origin::Http];
@@ -283,7 +320,7 @@ fn stores_hold_the_truth_although_processes_are_killed() {
     let mut number = 0;
     while kills.count < wanted {
         number += 1;
-        let job = Job::new(&servers, origins.next().expect("an origin"), number, &mut kills.draws);
+        let job = Job::new(servers, origins.next().expect("an origin"), number, &mut kills.draws);
         let (calm, wild) = (job.side("calm"), job.side("wild"));
         let before = kills.count;
         kill(&job, &wild, &mut kills, of_job.min(wanted - before));

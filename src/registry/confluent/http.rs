@@ -4,12 +4,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::https;
 use crate::json::base64;
 use crate::parse::query::unescaped;
-use crate::stop::Stop;
 use crate::store::Location;
-use crate::store::remote::{Patience, Trouble, rounded};
+use crate::store::remote::{Patience, Trouble};
 use serde_json::Value;
 use std::io::Read;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{Method, Request, Response};
@@ -106,47 +104,22 @@ impl Http {
         }
         let wrong = |error| Error::config(format!("{path}: invalid request")).because(error);
         let request = request.body(body.map(Value::to_string).unwrap_or_default()).map_err(wrong)?;
-        let response = self.exchange(request)?.map_err(|error| self.classify(error))?;
+        let response = self.exchange(request)?.map_err(|error| https::trouble(error, self.waited))?;
         answer(&response)
     }
 
-    /// Returns the raw answer. A signal bounds the wait, because a thread that can be abandoned sends the request.
+    /// Returns the raw answer. A signal bounds the wait.
     fn exchange(&self, request: Request<String>) -> Result<Result<Response<Vec<u8>>, ureq::Error>, Trouble> {
-        let (agent, (sender, receiver)) = (self.agent.clone(), channel());
+        let agent = self.agent.clone();
         let ask = move || {
             let has_body = !request.body().is_empty();
-            let answered = if has_body { agent.run(request) } else { agent.run(request.map(|_| ())) };
-            let read = answered.and_then(|response| {
-                let ((head, body), mut bytes) = (response.into_parts(), vec![]);
-                body.into_reader().take(BODY_MAX + 1).read_to_end(&mut bytes)?;
-                Ok(Response::from_parts(head, bytes))
-            });
-            // The receiver is gone if the run has ended.
-            let _ = sender.send(read);
+            let response = if has_body { agent.run(request) } else { agent.run(request.map(|_| ())) }?;
+            let ((head, body), mut bytes) = (response.into_parts(), vec![]);
+            body.into_reader().take(BODY_MAX + 1).read_to_end(&mut bytes)?;
+            Ok(Response::from_parts(head, bytes))
         };
-        let spawned = std::thread::Builder::new().name("registry".into()).spawn(ask);
-        spawned.map_err(|error| Error::io("a thread", &error))?;
         // The agent's own timeouts expire first.
-        let received = Stop::of_process().server_wait().receive(&receiver, 2 * self.waited);
-        received.map_err(|_| Trouble::Passing("no response".to_owned()))
-    }
-
-    /// Classifies a failure without an answer.
-    fn classify(&self, error: ureq::Error) -> Trouble {
-        match error {
-            // A TLS handshake reports an untrusted certificate this way.
-            ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => {
-                Error::config("TLS").because(io).into()
-            }
-            ureq::Error::Io(io) => {
-                Trouble::Passing(io.to_string().split(" (os error").next().unwrap_or_default().to_lowercase())
-            }
-            ureq::Error::Timeout(_) => Trouble::Passing(format!("no response for {}", rounded(self.waited))),
-            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => {
-                Trouble::Passing(error.to_string())
-            }
-            error => Error::config("request failed").because(error).into(),
-        }
+        https::interruptible(2 * self.waited, ask)
     }
 }
 

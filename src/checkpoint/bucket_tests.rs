@@ -1,0 +1,160 @@
+//! A checkpoint in a bucket keeps the contract of the one in a directory.
+
+use super::bucket::CheckpointBucket;
+use super::directory::CheckpointDir;
+use super::log::{Complete, Entry, EpochPart, StageEpoch, Start};
+use super::store::{CheckpointStore, Removed};
+use crate::ErrorKind;
+use crate::console::{Colour, Console};
+use crate::s3::address::S3Address;
+use crate::s3::bucket_tests::{FakeFault, FakeS3};
+use crate::store::Epoch;
+use crate::store::disk::Disk;
+use std::io::Write;
+
+fn start() -> Entry {
+    Entry::Start(Start {
+        checkpoint: "x".to_owned(),
+        restored: None,
+        at: String::new(),
+        host: String::new(),
+        pid: 1,
+        version: String::new(),
+    })
+}
+
+/// Returns an epoch of one stage with these parts.
+fn complete(epoch: Epoch, parts: &[EpochPart]) -> Complete {
+    let stage = StageEpoch { stage: "1-evt-window".to_owned(), outputs: vec![], parts: parts.to_vec() };
+    Complete { epoch, at: String::new(), stages: vec![stage] }
+}
+
+fn open(server: &FakeS3) -> CheckpointBucket {
+    let address = S3Address::parse(&server.uri("&retry=2s")).unwrap();
+    CheckpointBucket::try_new(address, Disk::default(), &Console::new("test", Colour::Off)).unwrap()
+}
+
+/// Runs a test with both kinds of stores.
+fn with_stores(test: impl Fn(&dyn CheckpointStore)) {
+    let dir = tempfile::tempdir().unwrap();
+    test(&CheckpointDir::new(dir.path().join("ckpt"), Disk::default()));
+    test(&open(&FakeS3::new(|_, _| None)));
+    // Some answers to writes are lost.
+    test(&open(&FakeS3::new(|request, before| {
+        let is_hit = before == 0 && request.starts_with("PUT") && request.ends_with(['1', 'd', 'n']);
+        is_hit.then_some(FakeFault::LoseAnswer)
+    })));
+}
+
+#[test]
+fn an_entry_is_created_once_and_never_behind_a_later_one() {
+    with_stores(|store| {
+        store.create().unwrap();
+        assert!(store.entries().unwrap().is_empty());
+        for number in 1..=101 {
+            assert!(store.put(number, &start()).unwrap());
+            assert!(!store.put(number, &start()).unwrap());
+        }
+        let epoch = Epoch { run: 1, number: 1 };
+        store.remove(&Removed { before: epoch, entries_before: 100, state: &[] }).unwrap();
+        assert_eq!(store.entries().unwrap(), [1, 100, 101]);
+        assert!(store.entry(1).unwrap().is_some() && store.entry(2).unwrap().is_none());
+        assert_eq!(store.read_entries(&[1, 2, 101]).unwrap().len(), 2);
+        assert!(!store.put(2, &start()).unwrap(), "the number of a removed entry");
+        assert!(store.put(102, &start()).unwrap());
+    });
+}
+
+#[test]
+fn notes_and_the_last_stage_are_written_once_and_read() {
+    with_stores(|store| {
+        store.create().unwrap();
+        let epoch = Epoch { run: 3, number: 2 };
+        let part = store.write_part(epoch, "1-a.positions", b"[]").unwrap();
+        store.sync_epoch(epoch, &[part]).unwrap();
+        assert_eq!(store.note(epoch, "1-a.positions").unwrap().unwrap(), b"[]");
+        assert_eq!(store.note(epoch, "1-a.json").unwrap(), None);
+        store.put_note(epoch, "1-a.json", b"{}").unwrap();
+        assert_eq!(store.note(epoch, "1-a.json").unwrap().unwrap(), b"{}");
+        assert_eq!(store.own_note(epoch, "1-a.json").unwrap().unwrap(), b"{}");
+        assert!(!store.is_committed(epoch, "1-a").unwrap());
+        store.set_committed(epoch, "1-a").unwrap();
+        assert!(store.is_committed(epoch, "1-a").unwrap() && store.has_epoch(epoch).unwrap());
+        store.claim_end(3, "2-evt-sink").unwrap();
+        let error = store.claim_end(3, "2-evt-sink").unwrap_err();
+        assert!(error.kind() == ErrorKind::Config && error.to_string().contains("found 2-evt-sink and 2-evt-sink"));
+    });
+}
+
+#[test]
+fn a_part_is_read_by_another_process_and_damage_is_found() {
+    let server = FakeS3::new(|_, _| None);
+    let (writer, reader) = (open(&server), open(&server));
+    writer.create().unwrap();
+    let epoch = Epoch { run: 1, number: 1 };
+    let part = writer.write_part(epoch, "1-a.state", b"0123456789").unwrap();
+    assert!(server.state().objects.is_empty(), "parts are uploaded when the epoch ends");
+    writer.sync_epoch(epoch, std::slice::from_ref(&part)).unwrap();
+    assert_eq!(writer.own_note(epoch, "1-a.rejected-to-0").unwrap(), None);
+    reader.verify(epoch, &part).unwrap();
+    assert_eq!(reader.read_part(epoch, "1-a.state").unwrap(), b"0123456789");
+    let key = "a/epochs/1-1/1-a.state";
+    for bytes in [Some(&b"0123456788"[..]), Some(b"01234"), None] {
+        server.state().objects.remove(key);
+        server.state().objects.extend(bytes.map(|bytes| (key.to_owned(), bytes.to_vec())));
+        let error = open(&server).verify(epoch, &part).unwrap_err();
+        let is_named = error.to_string().starts_with("s3://bucket/a/epochs/1-1/1-a.state: expected ");
+        assert!(error.kind() == ErrorKind::Corrupt && is_named, "{error}");
+    }
+}
+
+/// A file of state is uploaded once, whatever the number of epochs and runs that need it, and is gone with the last of them.
+#[test]
+fn a_file_of_state_is_one_object_of_all_epochs() {
+    let server = FakeS3::new(|_, _| None);
+    let first = open(&server);
+    first.create().unwrap();
+    let epochs = [(1, 1), (1, 2), (3, 1)].map(|(run, number)| Epoch { run, number });
+    let (mut file, _) = first.create_state("state-1-1").unwrap();
+    file.write_all(b"gigabytes").unwrap();
+    let part = first.link_part(epochs[0], "state-1-1", None).unwrap();
+    first.sync_epoch(epochs[0], std::slice::from_ref(&part)).unwrap();
+    let again = first.link_part(epochs[1], "state-1-1", Some(&part)).unwrap();
+    assert_eq!(again, part);
+    first.sync_epoch(epochs[1], &[again]).unwrap();
+    first.release(epochs[0]).unwrap();
+    // What a killed run has left.
+    first.put_note(Epoch { run: 1, number: 0 }, "1-a.state", b"").unwrap();
+    server.state().objects.insert("a/state/state-1-2".to_owned(), vec![]);
+
+    let second = open(&server);
+    second.clear(&[complete(epochs[1], std::slice::from_ref(&part))]).unwrap();
+    assert_eq!(server.state().objects.keys().collect::<Vec<_>>(), ["a/state/state-1-1"]);
+    second.verify(epochs[1], &part).unwrap();
+    let path = second.restore_state(epochs[1], "state-1-1").unwrap();
+    second.release(epochs[1]).unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), b"gigabytes");
+    let kept = second.link_part(epochs[2], "state-1-1", None).unwrap();
+    second.sync_epoch(epochs[2], std::slice::from_ref(&kept)).unwrap();
+    assert_eq!(kept, part);
+    let puts = |request: &&String| request.starts_with("PUT /a/state/");
+    assert_eq!(server.state().requests.iter().filter(puts).count(), 1, "it is uploaded once");
+    let state = ["state-1-1".to_owned()];
+    second.remove(&Removed { before: epochs[2], entries_before: 0, state: &state }).unwrap();
+    assert!(server.state().objects.is_empty());
+}
+
+#[test]
+fn a_prefix_with_other_objects_and_a_server_that_replaces_entries_are_refused() {
+    let server = FakeS3::new(|_, _| None);
+    server.state().objects.insert("a/notes.txt".to_owned(), vec![]);
+    let error = open(&server).create().unwrap_err();
+    assert!(
+        error.kind() == ErrorKind::Config && error.to_string().contains("found s3://bucket/a/notes.txt"),
+        "{error}"
+    );
+    // A server that does not know If-None-Match answers with success.
+    let server = FakeS3::new(|request, _| request.starts_with("PUT").then_some(FakeFault::Status(200)));
+    let error = open(&server).put(1, &start()).unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.to_string().contains("If-None-Match"), "{error}");
+}

@@ -1,0 +1,93 @@
+//! A directory of this process for the files of a checkpoint in a bucket.
+//!
+//! A killed process cannot remove its directory. So the process locks it, and a later process removes the directories that nobody has
+//! locked.
+
+use crate::error::{Error, Result};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// What the name of a directory begins with.
+const PREFIX: &str = "evt-checkpoint-";
+/// The same before it is locked.
+const NEW: &str = "evt-new-";
+
+/// A directory in `TMPDIR`; removed with this value.
+#[derive(Debug)]
+pub struct StagingDirectory {
+    path: PathBuf,
+    /// Holds the lock.
+    _locked: File,
+}
+
+impl StagingDirectory {
+    /// Makes an empty directory, and removes those of killed processes. Errors: exit status 74.
+    pub fn create() -> Result<Self> {
+        Self::create_in(&std::env::temp_dir())
+    }
+
+    fn create_in(root: &Path) -> Result<Self> {
+        let make = || {
+            remove_abandoned(root)?;
+            let new = tempfile::Builder::new().prefix(NEW).tempdir_in(root)?;
+            let locked = File::open(new.path())?;
+            flock(&locked, FlockOperation::NonBlockingLockExclusive)?;
+            let name = new.path().file_name().map(|name| name.to_string_lossy().replacen(NEW, PREFIX, 1));
+            let path = root.join(name.unwrap_or_default());
+            fs::rename(new.path(), &path)?;
+            // Its directory is gone under that name.
+            _ = new.keep();
+            Ok(Self { path, _locked: locked })
+        };
+        make().map_err(|error| Error::io(format!("{}: files of a checkpoint (TMPDIR)", root.display()), &error))
+    }
+
+    /// Returns its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for StagingDirectory {
+    fn drop(&mut self) {
+        // A later process removes it if this fails.
+        _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes directories whose processes were killed.
+fn remove_abandoned(root: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(root)?.filter_map(std::result::Result::ok) {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && let Ok(directory) = File::open(entry.path())
+            && flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            // Another process may remove it at the same time.
+            _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directories_of_killed_processes_are_removed_and_no_others() {
+        let root = tempfile::tempdir().unwrap();
+        let abandoned = root.path().join("evt-checkpoint-killed");
+        fs::create_dir_all(abandoned.join("epochs")).unwrap();
+        fs::create_dir(root.path().join("other")).unwrap();
+        let first = StagingDirectory::create_in(root.path()).unwrap();
+        let second = StagingDirectory::create_in(root.path()).unwrap();
+        assert!(!abandoned.exists() && first.path().is_dir() && second.path().is_dir());
+        let path = first.path().to_owned();
+        drop(first);
+        assert!(!path.exists() && second.path().is_dir());
+        drop(second);
+        let left: Vec<_> = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["other"]);
+    }
+}

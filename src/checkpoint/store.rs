@@ -1,0 +1,175 @@
+//! Where a checkpoint is kept: the contract of a directory and of a bucket.
+
+use super::log::{Complete, Entry, EpochPart};
+use super::part::PartWriter;
+use crate::error::{Error, Result};
+use crate::store::Epoch;
+use crate::store::disk::DiskFile;
+use std::fmt::Debug;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use xxhash_rust::xxh3::Xxh3;
+
+/// What the names of files of state begin with. No name of a stage does.
+pub const STATE_FILE: &str = "state-";
+/// Bytes that are read at once.
+const BLOCK: usize = 256 << 10;
+
+/// A place for the log, the parts and the notes of a checkpoint. Parts that are written or verified are files of this machine.
+///
+/// Errors: exit status 74 or 69 if it cannot be read or written.
+pub trait CheckpointStore: Debug + Send + Sync {
+    /// Returns its name for messages.
+    fn name(&self) -> String;
+
+    /// Returns the name by which the other stages of the pipe open it.
+    fn shared_name(&self) -> PathBuf;
+
+    /// Returns the interval at which the log is watched for an epoch.
+    fn watch_interval(&self) -> Duration;
+
+    /// Makes the place ready. Errors: exit status 78 if it holds other things and no log.
+    fn create(&self) -> Result<()>;
+
+    /// Returns the numbers of the entries, in order.
+    fn entries(&self) -> Result<Vec<u64>>;
+
+    /// Reads an entry; `None` if there is none. Errors: exit status 65 if it is damaged.
+    fn entry(&self, number: u64) -> Result<Option<Entry>>;
+
+    /// Reads entries; leaves out those that do not exist.
+    fn read_entries(&self, numbers: &[u64]) -> Result<Vec<Entry>> {
+        numbers.iter().filter_map(|number| self.entry(*number).transpose()).collect()
+    }
+
+    /// Creates an entry durably, unless it exists. Returns false if it exists, or if a later one does: older entries are removed, so the
+    /// number of an old run may be free again.
+    fn put(&self, number: u64, entry: &Entry) -> Result<bool>;
+
+    /// Removes what earlier runs have left and the epochs `kept` do not need.
+    fn clear(&self, kept: &[Complete]) -> Result<()>;
+
+    /// Whether the parts of an epoch are kept.
+    fn has_epoch(&self, epoch: Epoch) -> Result<bool>;
+
+    /// Creates a part of an epoch.
+    fn create_part(&self, epoch: Epoch, name: &str) -> Result<PartWriter>;
+
+    /// Writes a whole part of an epoch.
+    fn write_part(&self, epoch: Epoch, name: &str, bytes: &[u8]) -> Result<EpochPart> {
+        let mut part = self.create_part(epoch, name)?;
+        part.write_all(bytes).map_err(|error| Error::io(part.place(), &error))?;
+        part.finish()
+    }
+
+    /// Makes the parts that a stage has written of an epoch durable.
+    fn sync_epoch(&self, epoch: Epoch, parts: &[EpochPart]) -> Result<()>;
+
+    /// Compares a part with its length and checksum. Errors: exit status 65 if it differs or is missing.
+    fn verify(&self, epoch: Epoch, part: &EpochPart) -> Result<()>;
+
+    /// Opens a part that this process has written or verified.
+    fn open_part(&self, epoch: Epoch, name: &str) -> Result<File>;
+
+    /// Reads such a part.
+    fn read_part(&self, epoch: Epoch, name: &str) -> Result<Vec<u8>> {
+        let mut bytes = vec![];
+        let read = self.open_part(epoch, name)?.read_to_end(&mut bytes);
+        read.map(|_| bytes).map_err(|error| Error::io(name, &error))
+    }
+
+    /// Frees what this process has of the parts of an epoch, without removing the epoch.
+    fn release(&self, _epoch: Epoch) -> Result<()> {
+        Ok(())
+    }
+
+    /// Creates a file of state. Returns it and its path.
+    fn create_state(&self, name: &str) -> Result<(DiskFile, PathBuf)>;
+
+    /// Makes a file of state of an epoch, which was verified, one of this run. Returns its path.
+    fn restore_state(&self, epoch: Epoch, name: &str) -> Result<PathBuf>;
+
+    /// Makes a file of state a part of an epoch. Only a file that is not a part of an epoch before (`known`) is read.
+    fn link_part(&self, epoch: Epoch, name: &str, known: Option<&EpochPart>) -> Result<EpochPart>;
+
+    /// Writes a note of an epoch, whole or not at all.
+    fn put_note(&self, epoch: Epoch, name: &str, bytes: &[u8]) -> Result<()>;
+
+    /// Reads a note, or a part that no checksum is needed for; `None` if there is none.
+    fn note(&self, epoch: Epoch, name: &str) -> Result<Option<Vec<u8>>>;
+
+    /// Reads a note that only this stage writes.
+    fn own_note(&self, epoch: Epoch, name: &str) -> Result<Option<Vec<u8>>> {
+        self.note(epoch, name)
+    }
+
+    /// Marks an epoch as committed to every output of a stage.
+    fn set_committed(&self, epoch: Epoch, stage: &str) -> Result<()> {
+        self.put_note(epoch, &format!("{stage}.committed"), b"")
+    }
+
+    /// Whether an epoch is marked as committed to every output of a stage.
+    fn is_committed(&self, epoch: Epoch, stage: &str) -> Result<bool> {
+        Ok(self.note(epoch, &format!("{stage}.committed"))?.is_some())
+    }
+
+    /// Makes `stage` the last one of a run. Errors: exit status 78 if the run has another last stage.
+    fn claim_end(&self, run: u64, stage: &str) -> Result<()>;
+
+    /// Removes what is no longer kept. Later epochs stay: they are those of a newer run, if this one is an old one that has just woken up.
+    fn remove(&self, removed: &Removed<'_>) -> Result<()>;
+}
+
+/// What is no longer kept of a checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Removed<'a> {
+    /// All epochs before this one.
+    pub before: Epoch,
+    /// All entries before this one, but for the first, which holds the id.
+    pub entries_before: u64,
+    /// Files of state that the epochs before had, and later ones do not have.
+    pub state: &'a [String],
+}
+
+/// Makes the error of a second last stage.
+pub fn second_end(stage: &str, other: &str) -> Error {
+    Error::config(format!("expected one last stage, found {stage} and {other}; a pipe with a checkpoint has one end"))
+}
+
+/// Compares a file with the length and checksum of a part that is called `shown`. Errors: exit status 65 if it differs.
+pub fn compare(part: &EpochPart, path: &Path, shown: &str) -> Result<()> {
+    let read = File::open(path).and_then(|mut file| digest(&mut file));
+    let (length, checksum) = read.map_err(|error| Error::io(path.display().to_string(), &error))?;
+    let damaged = |what: String| Err(Error::corrupt(what).at(shown));
+    match (length == part.bytes, checksum == part.checksum) {
+        (true, true) => Ok(()),
+        (false, _) => damaged(format!("expected {} bytes, found {length}", part.bytes)),
+        (true, false) => damaged(format!("expected the checksum {}, found {checksum}", part.checksum)),
+    }
+}
+
+/// Returns the length and the checksum of what a file holds.
+pub fn digest(file: &mut File) -> std::io::Result<(u64, String)> {
+    let (mut digest, mut length, mut buffer) = (Xxh3::new(), 0, vec![0; BLOCK]);
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok((length, format!("{:032x}", digest.digest128())));
+        }
+        digest.update(&buffer[..count]);
+        length += count as u64;
+    }
+}
+
+/// Returns the name of an epoch.
+pub fn epoch_name(epoch: Epoch) -> String {
+    format!("{}-{}", epoch.run, epoch.number)
+}
+
+/// Returns the epoch of a name.
+pub fn epoch_of(name: &str) -> Option<Epoch> {
+    let (run, number) = name.split_once('-')?;
+    Some(Epoch { run: run.parse().ok()?, number: number.parse().ok()? })
+}

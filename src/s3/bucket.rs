@@ -1,0 +1,268 @@
+//! The client of a bucket: objects are read, written, listed and removed, with retries.
+
+use super::address::S3Address;
+use super::http::{FilePart, S3Answer, S3Body, S3Http, S3Request};
+use super::{multipart, xml};
+use crate::console::Console;
+use crate::error::{Error, Result};
+use crate::store::remote::{Persistence, Trouble};
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Requests that are under way at once.
+const THREADS: usize = 8;
+
+/// Objects of a bucket below a prefix. Keys do not contain the prefix.
+pub struct S3Bucket {
+    http: S3Http,
+    address: Arc<S3Address>,
+    retries: Persistence,
+}
+
+/// An object to be written, and the file that has its bytes.
+#[derive(Clone, Debug)]
+pub struct Upload {
+    /// The key.
+    pub key: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl fmt::Debug for S3Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "S3Bucket({})", self.address)
+    }
+}
+
+impl S3Bucket {
+    /// Makes a client; sends nothing. Errors: exit status 2 for wrong timeouts, 78 if certificates cannot be read.
+    pub fn try_new(address: S3Address, console: &Console) -> Result<Self> {
+        let address = Arc::new(address);
+        let http = S3Http::try_new(address.clone())?;
+        let retries = Persistence::new(address.to_string(), http.patience(), console.clone()).at_start();
+        Ok(Self { http, address, retries })
+    }
+
+    /// Returns the address.
+    pub fn address(&self) -> &S3Address {
+        &self.address
+    }
+
+    /// Returns the name of an object for messages.
+    pub fn name(&self, key: &str) -> String {
+        self.http.name(key)
+    }
+
+    /// Returns an object; `None` if there is none. Errors: exit status 69 after the last attempt, 78 if access is denied.
+    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        self.retries.run(|| self.try_get(key))
+    }
+
+    /// Returns several objects, in the order of their keys here.
+    pub fn get_all(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>> {
+        self.each(keys, |key| self.try_get(key))
+    }
+
+    fn try_get(&self, key: &str) -> Result<Option<Vec<u8>>, Trouble> {
+        let answer = self.http.send(S3Request::new("GET", key), 0)?;
+        Ok((answer.status != 404).then_some(answer.body))
+    }
+
+    /// Writes an object to a new file; returns false if there is no object. `length` bounds the wait.
+    pub fn download(&self, key: &str, path: &Path, length: u64) -> Result<bool> {
+        let mut attempt = 0;
+        self.retries.run(|| {
+            attempt += 1;
+            // An attempt that was abandoned may still write.
+            let part = path.with_extension(format!("part{attempt}"));
+            let request = S3Request { into: Some(part.clone()), ..S3Request::new("GET", key) };
+            if self.http.send(request, length)?.status == 404 {
+                return Ok(false);
+            }
+            let renamed = std::fs::rename(&part, path);
+            renamed.map(|()| true).map_err(|error| Error::io(path.display().to_string(), &error).into())
+        })
+    }
+
+    /// Writes an object.
+    pub fn put(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let body = S3Body::Bytes(bytes.into());
+        self.retries.run(|| self.try_put(key, body.clone()))
+    }
+
+    fn try_put(&self, key: &str, body: S3Body) -> Result<(), Trouble> {
+        written(self.http.send(S3Request { body, ..S3Request::new("PUT", key) }, 0)?).map(drop)
+    }
+
+    /// Writes an object unless there is one; returns whether the object has these bytes, which no other process writes.
+    pub fn put_new(&self, key: &str, bytes: &[u8]) -> Result<bool> {
+        let body = S3Body::Bytes(bytes.into());
+        self.retries.run(|| {
+            let headers = vec![("if-none-match", "*".to_owned())];
+            let answer = self.http.send(S3Request { headers, body: body.clone(), ..S3Request::new("PUT", key) }, 0)?;
+            if answer.status != 412 {
+                return written(answer).map(|_| true);
+            }
+            // The object may be that of an earlier attempt, whose answer was lost.
+            Ok(self.try_get(key)?.is_some_and(|found| found == bytes))
+        })
+    }
+
+    /// Returns whether the server refuses to write an existing object again with [`S3Bucket::put_new`]; `bytes` are those of the object.
+    pub fn has_put_new(&self, key: &str, bytes: &[u8]) -> Result<bool> {
+        let body = S3Body::Bytes(bytes.into());
+        self.retries.run(|| {
+            let headers = vec![("if-none-match", "*".to_owned())];
+            let answer = self.http.send(S3Request { headers, body: body.clone(), ..S3Request::new("PUT", key) }, 0)?;
+            Ok(answer.status == 412)
+        })
+    }
+
+    /// Writes objects from files.
+    pub fn upload(&self, uploads: &[Upload]) -> Result<()> {
+        let mut small = vec![];
+        for Upload { key, path } in uploads {
+            let failed = |error| Error::io(path.display().to_string(), &error);
+            let file = Arc::new(File::open(path).map_err(failed)?);
+            let length = file.metadata().map_err(failed)?.len();
+            let part = FilePart { file, start: 0, length };
+            match multipart::is_large(length) {
+                true => self.put_in_parts(key, &part)?,
+                false => small.push((key, part)),
+            }
+        }
+        self.each(&small, |(key, part)| self.try_put(key, S3Body::Part(part.clone()))).map(drop)
+    }
+
+    /// Writes an object in parts. What a killed process has written of it stays until the bucket's rule removes incomplete uploads.
+    fn put_in_parts(&self, key: &str, whole: &FilePart) -> Result<()> {
+        let xml = self.post(key, "uploads", String::new(), String::new())?;
+        let id = xml::text(&xml, "UploadId")
+            .ok_or_else(|| Error::config("expected an UploadId, found none").at(self.name(key)))?;
+        let numbered: Vec<(usize, FilePart)> = multipart::cut(whole).into_iter().enumerate().collect();
+        let sent = self.each(&numbered, |(at, part)| {
+            let query = vec![("partNumber", (at + 1).to_string()), ("uploadId", id.clone())];
+            let body = S3Body::Part(part.clone());
+            let answer = written(self.http.send(S3Request { query, body, ..S3Request::new("PUT", key) }, 0)?)?;
+            answer.etag.ok_or_else(|| Trouble::from(Error::config("expected an ETag of the part, found none")))
+        });
+        let tags = match sent {
+            Ok(tags) => tags,
+            Err(error) => {
+                // The error of the upload is the one to be reported.
+                let query = vec![("uploadId", id)];
+                _ = self.http.send(S3Request { query, ..S3Request::new("DELETE", key) }, 0);
+                return Err(error);
+            }
+        };
+        self.post(key, "uploadId", id, multipart::list(&tags)).map(drop)
+    }
+
+    /// Sends a request about an upload; returns the body of the answer.
+    fn post(&self, key: &str, name: &'static str, value: String, body: String) -> Result<String> {
+        let body = S3Body::Bytes(body.into_bytes().into());
+        let mut is_repeated = false;
+        self.retries.run(|| {
+            let query = vec![(name, value.clone())];
+            let sent = self.http.send(S3Request { query, body: body.clone(), ..S3Request::new("POST", key) }, 0)?;
+            let S3Answer { status, body, .. } = sent;
+            let text = String::from_utf8_lossy(&body).into_owned();
+            let was_repeated = std::mem::replace(&mut is_repeated, true);
+            match status {
+                // An earlier attempt, whose answer was lost, has ended the upload.
+                404 if was_repeated => Ok(text),
+                // The server of a slow request answers before it knows the outcome.
+                200..300 if text.contains("<Error>") => {
+                    Err(Trouble::Passing(xml::text(&text, "Code").unwrap_or_default()))
+                }
+                200..300 => Ok(text),
+                status => {
+                    Err(Error::config(format!("expected success, found status {status}")).at(self.name(key)).into())
+                }
+            }
+        })
+    }
+
+    /// Removes objects, also those that do not exist.
+    pub fn delete(&self, keys: &[String]) -> Result<()> {
+        self.each(keys, |key| self.http.send(S3Request::new("DELETE", key), 0).map(drop)).map(drop)
+    }
+
+    /// Returns the keys that begin with `start`, in the order of their bytes.
+    pub fn list(&self, start: &str) -> Result<Vec<String>> {
+        let (mut keys, mut page) = (vec![], None);
+        loop {
+            let found = self.list_page(start, page.map(|page| ("continuation-token", page)))?;
+            keys.extend(found.0);
+            page = found.1;
+            if page.is_none() {
+                return Ok(keys);
+            }
+        }
+    }
+
+    /// Returns one key that begins with `start`.
+    pub fn any(&self, start: &str) -> Result<Option<String>> {
+        Ok(self.list_page(start, Some(("max-keys", "1".to_owned())))?.0.into_iter().next())
+    }
+
+    /// Returns the keys of a page, and the token of the next one.
+    fn list_page(&self, start: &str, more: Option<(&'static str, String)>) -> Result<(Vec<String>, Option<String>)> {
+        let mut query = vec![("list-type", "2".to_owned()), ("prefix", format!("{}{start}", self.address.prefix))];
+        query.extend(more);
+        let request = S3Request { key: None, query, ..S3Request::new("GET", "") };
+        let answer = self.retries.run(|| self.http.send(request.clone(), 0))?;
+        let xml = String::from_utf8_lossy(&answer.body);
+        if answer.status != 200 || !xml.contains("ListBucketResult") {
+            let message = format!("expected a list of objects, found status {}", answer.status);
+            return Err(Error::config(message).at(self.address.to_string()));
+        }
+        let keys = xml::texts(&xml, "Key").into_iter();
+        let keys = keys.filter_map(|key| key.strip_prefix(&self.address.prefix).map(str::to_owned)).collect();
+        Ok((keys, xml::text(&xml, "NextContinuationToken").filter(|page| !page.is_empty())))
+    }
+
+    /// Makes a request for each item, several at once. Those that fail with a transient error are then repeated one after another.
+    fn each<T: Sync, R: Send>(&self, items: &[T], request: impl Fn(&T) -> Result<R, Trouble> + Sync) -> Result<Vec<R>> {
+        if let [item] = items {
+            return self.retries.run(|| request(item)).map(|done| vec![done]);
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = vec![];
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(at) else { return done };
+                done.push((at, request(item)));
+            }
+        };
+        let mut done: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS.min(items.len())).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+        });
+        done.sort_by_key(|(at, _)| *at);
+        if done.len() != items.len() {
+            return Err(Error::broken("a thread of requests"));
+        }
+        let again = |((_, outcome), item): ((usize, Result<R, Trouble>), &T)| match outcome {
+            Err(Trouble::Passing(cause)) => {
+                let mut first = Some(cause);
+                self.retries.run(|| first.take().map_or_else(|| request(item), |cause| Err(Trouble::Passing(cause))))
+            }
+            Err(Trouble::Lasting(error)) => Err(error),
+            Ok(value) => Ok(value),
+        };
+        done.into_iter().zip(items).map(again).collect()
+    }
+}
+
+/// Checks that an object was written.
+fn written(answer: S3Answer) -> Result<S3Answer, Trouble> {
+    match answer.status {
+        200..300 => Ok(answer),
+        status => Err(Error::config(format!("expected success, found status {status}")).into()),
+    }
+}
