@@ -243,7 +243,7 @@ mod tests {
             }
             let batch = builder.finish(schema_of_metrics(&names)).unwrap();
             for format in [&csv::CSV, &csv::TSV] {
-                let bytes = encode(format, &[batch.clone()]);
+                let bytes = encode(format, std::slice::from_ref(&batch));
                 let back = build(Kind::Metric, &texts(format, &bytes).unwrap());
                 prop_assert_eq!(back.columns(), batch.columns(), "{}", String::from_utf8_lossy(&bytes));
             }
