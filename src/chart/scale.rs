@@ -196,6 +196,7 @@ mod tests {
         assert_eq!(value_range((3.0, 3.0)), (0.0, 3.0));
         assert_eq!(value_range((0.0, 0.0)), (0.0, 1.0));
         assert_eq!(value_range((500.0, 512.0)), (500.0, 512.0));
-        assert_eq!(value_range((-8.0, -1.0)), (-8.0, -1.0));
+        assert_eq!(value_range((-8.0, -1.0)), (-8.0, 0.0));
+        assert_eq!(value_range((-8.0, -7.0)), (-8.0, -7.0));
     }
 }
