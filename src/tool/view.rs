@@ -1,6 +1,6 @@
 //! evt-view: shows, filters, converts and counts the rows of any stream, file or store.
 
-use super::chosen::Chosen;
+use super::chosen::{Choice, Chosen};
 use crate::chart::{self, Collected};
 use crate::checkpoint::is_in_bucket;
 use crate::checkpoint::show::{is_checkpoint, show};
@@ -12,11 +12,11 @@ use crate::cli::resolve::{DefaultFormats, StageSpec, check_outputs};
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
-use crate::format::{self, Format, Notes, jsonl, raw, svg, table};
+use crate::format::{self, Format, Notes, jsonl, svg, table};
 use crate::frame::{Control, End, How};
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::dead::Rejected;
 use crate::kind::span::Span;
 use crate::mapping::{Provenance, TimeFrom};
 use crate::op::computed::ComputedFields;
@@ -35,8 +35,7 @@ use crate::view::excerpt::Excerpt;
 use crate::view::selection::{self, Name, Selection, Unsaid};
 use crate::view::sort::{SortKey, Sorter};
 use crate::view::{control_text, describe_text};
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
-use arrow::compute::{and, filter_record_batch};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use clap::Parser;
 use std::io::IsTerminal;
