@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_evt_alert_global_optspecs
-    string join \n rules= m/metrics= refresh= max-groups= state= once notify= f/input-format= kind= control delimiter= header= no-header time-year= encoding= field= set= time= time-unit= time-format= time-zone= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite dlq= q/quiet stats= strict report= now= pipeline= max-record= max-decompression-ratio= kafka-config= check config= prometheus= log-format= color= h/help V/version
+    string join \n rules= m/metrics= refresh= max-groups= state= once notify= f/input-format= kind= control delimiter= header= no-header explode= time-year= encoding= field= set= time= time-unit= time-format= time-zone= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite dlq= q/quiet stats= strict report= now= pipeline= max-record= max-decompression-ratio= kafka-config= check config= prometheus= log-format= color= h/help V/version
 end
 
 function __fish_evt_alert_needs_command
@@ -34,6 +34,7 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -s f -l input-format -
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l explode -d 'Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l time-year -d 'Use this year for the times of syslog that have none' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
@@ -47,7 +48,7 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -l require -d 'Reject 
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l origin -d 'Use NAME as the origin instead of the name of the input' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l to -d 'Write rows to URI (repeatable); - is standard output' -r
-complete -c evt-alert -n "__fish_evt_alert_needs_command" -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table svg raw [default: by URI]' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r

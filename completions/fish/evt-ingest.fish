@@ -1,4 +1,5 @@
 complete -c evt-ingest -l where -d 'Keep only events for which EXPR is true' -r
+complete -c evt-ingest -l let -d 'Compute property NAME of each event; later ones and --where may read it (repeatable)' -r
 complete -c evt-ingest -l tokens -d 'Accept only requests with a token from FILE, which is reloaded on SIGHUP' -r -F
 complete -c evt-ingest -l rate -d 'Limit events per second over all tokens' -r
 complete -c evt-ingest -l tls-cert -d 'Read the certificate chain for https:// from a PEM file' -r -F
@@ -19,6 +20,7 @@ memory\t'When it is in memory; a crash loses it'"
 complete -c evt-ingest -l checkpoint -d 'Keep state and positions in a directory or a bucket of S3, and write each row once, whatever stops the run (evt-checkpoint(5))' -r -F
 complete -c evt-ingest -l checkpoint-every -d 'End an epoch, whose rows become visible together, every DURATION' -r
 complete -c evt-ingest -l keep-epochs -d 'Keep the last N complete epochs' -r
+complete -c evt-ingest -l restore -d 'Continue an epoch before the last one, which is damaged: n-1. Outputs without keys get rows twice' -r
 complete -c evt-ingest -l since -d 'Take only rows at or after INSTANT, by event_time, window_start, failed_at or since' -r
 complete -c evt-ingest -l until -d 'Take only rows before INSTANT' -r
 complete -c evt-ingest -l last -d 'Take only rows of the last DURATION, like --since now-DURATION' -r
@@ -26,6 +28,7 @@ complete -c evt-ingest -s f -l input-format -d 'Set the input format: frames jso
 complete -c evt-ingest -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-ingest -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-ingest -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-ingest -l explode -d 'Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans' -r
 complete -c evt-ingest -l time-year -d 'Use this year for the times of syslog that have none' -r
 complete -c evt-ingest -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-ingest -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
@@ -39,7 +42,7 @@ complete -c evt-ingest -l require -d 'Reject records in which one of these field
 complete -c evt-ingest -l origin -d 'Use NAME as the origin instead of the name of the input' -r
 complete -c evt-ingest -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
 complete -c evt-ingest -l to -d 'Write rows to URI (repeatable); - is standard output' -r
-complete -c evt-ingest -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table svg raw [default: by URI]' -r
+complete -c evt-ingest -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt-ingest -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
 complete -c evt-ingest -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-ingest -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r

@@ -9,6 +9,7 @@ complete -c evt-reconcile -l last -d 'Compare records of the last DURATION, like
 complete -c evt-reconcile -s f -l input-format -d 'Set the format of A: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]' -r
 complete -c evt-reconcile -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-reconcile -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-reconcile -l explode -d 'Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans' -r
 complete -c evt-reconcile -l time-year -d 'Use this year for the times of syslog that have none' -r
 complete -c evt-reconcile -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-reconcile -l lag -d 'Show how far the group of this topic is behind, per partition: kafka://HOST:PORT/TOPIC?group=NAME' -r

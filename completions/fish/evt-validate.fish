@@ -9,6 +9,7 @@ complete -c evt-validate -s f -l input-format -d 'Set the input format: frames j
 complete -c evt-validate -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-validate -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-validate -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-validate -l explode -d 'Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans' -r
 complete -c evt-validate -l time-year -d 'Use this year for the times of syslog that have none' -r
 complete -c evt-validate -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-validate -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
@@ -22,7 +23,7 @@ complete -c evt-validate -l require -d 'Reject records in which one of these fie
 complete -c evt-validate -l origin -d 'Use NAME as the origin instead of the name of the input' -r
 complete -c evt-validate -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
 complete -c evt-validate -l to -d 'Write rows to URI (repeatable); - is standard output' -r
-complete -c evt-validate -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table svg raw [default: by URI]' -r
+complete -c evt-validate -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt-validate -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
 complete -c evt-validate -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-validate -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r

@@ -6,10 +6,12 @@ complete -c evt-view -l head -d 'Show the first N rows, then stop reading; with 
 complete -c evt-view -l tail -d 'Show the last N rows; with --head the last N of those; with --follow the last N up to now, then further rows' -r
 complete -c evt-view -l sort -d 'Show the rows in the order of this column or property path; -NAME is descending' -r
 complete -c evt-view -l columns -d 'Show these columns and property paths, in this order: event_time,country,repo.name' -r
+complete -c evt-view -l let -d 'Compute column NAME of each row, for --where, --columns and later ones (repeatable)' -r
 complete -c evt-view -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]' -r
 complete -c evt-view -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-view -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-view -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-view -l explode -d 'Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans' -r
 complete -c evt-view -l time-year -d 'Use this year for the times of syslog that have none' -r
 complete -c evt-view -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-view -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
@@ -23,7 +25,7 @@ complete -c evt-view -l require -d 'Reject records in which one of these fields 
 complete -c evt-view -l origin -d 'Use NAME as the origin instead of the name of the input' -r
 complete -c evt-view -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
 complete -c evt-view -l to -d 'Write rows to URI (repeatable); - is standard output' -r
-complete -c evt-view -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table svg raw [default: by URI]' -r
+complete -c evt-view -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt-view -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
 complete -c evt-view -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-view -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r

@@ -9,7 +9,7 @@ complete -c evt-window -l gap -d 'Use session windows that end after DURATION wi
 complete -c evt-window -l lateness -d 'Accept events until the watermark is this far past the end of a window [default: 0s]' -r
 complete -c evt-window -l align -d 'Shift the start of all windows by DURATION, which may be negative' -r
 complete -c evt-window -l out-of-orderness -d 'Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input' -r
-complete -c evt-window -l emit -d 'Emit a pane whenever a window fires, or one final row when its state is dropped [default: panes; final with --top]' -r -f -a "panes\t''
+complete -c evt-window -l emit -d 'Emit a pane whenever a window fires, or one final row when its state is dropped [default: final if all outputs are CSV, TSV or tables, else panes]' -r -f -a "panes\t''
 final\t''"
 complete -c evt-window -l at-end -d 'Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]' -r -f -a "fire\t''
 hold\t''"
@@ -22,6 +22,7 @@ complete -c evt-window -l memory -d 'Keep about SIZE of state in memory, and the
 complete -c evt-window -l checkpoint -d 'Keep state and positions in a directory or a bucket of S3, and write each row once, whatever stops the run (evt-checkpoint(5))' -r -F
 complete -c evt-window -l checkpoint-every -d 'End an epoch, whose rows become visible together, every DURATION' -r
 complete -c evt-window -l keep-epochs -d 'Keep the last N complete epochs' -r
+complete -c evt-window -l restore -d 'Continue an epoch before the last one, which is damaged: n-1. Outputs without keys get rows twice' -r
 complete -c evt-window -l since -d 'Take only rows at or after INSTANT, by event_time, window_start, failed_at or since' -r
 complete -c evt-window -l until -d 'Take only rows before INSTANT' -r
 complete -c evt-window -l last -d 'Take only rows of the last DURATION, like --since now-DURATION' -r
@@ -29,6 +30,7 @@ complete -c evt-window -s f -l input-format -d 'Set the input format: frames jso
 complete -c evt-window -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-window -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-window -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-window -l explode -d 'Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans' -r
 complete -c evt-window -l time-year -d 'Use this year for the times of syslog that have none' -r
 complete -c evt-window -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-window -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
@@ -42,7 +44,7 @@ complete -c evt-window -l require -d 'Reject records in which one of these field
 complete -c evt-window -l origin -d 'Use NAME as the origin instead of the name of the input' -r
 complete -c evt-window -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
 complete -c evt-window -l to -d 'Write rows to URI (repeatable); - is standard output' -r
-complete -c evt-window -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table svg raw [default: by URI]' -r
+complete -c evt-window -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
 complete -c evt-window -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
 complete -c evt-window -l stats -d 'Write the summary to FILE as JSON' -r
 complete -c evt-window -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
@@ -59,6 +61,7 @@ github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-window -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c evt-window -l wide -d 'Write the metrics of a window and key side by side in one row, in CSV unless -o or a name says otherwise; implies --emit final'
 complete -c evt-window -l late-partial -d 'Write events that only some of their windows counted to --late, too'
 complete -c evt-window -l allow-partition-subset -d 'Allow reading a subset of the partitions of a topic (?partitions=); no key may have rows in two partitions'
 complete -c evt-window -l control -d 'Read control lines in JSONL; only they advance the watermark'

@@ -140,7 +140,7 @@ fn times((first, last): (i64, i64), width: usize) -> String {
         let place = GUTTER + 2 + (along * (width - 1) as f64).round() as usize;
         // The last character of a label is in the line; a blank is between two labels.
         let begin = place.saturating_sub(label.width() / 2).min(GUTTER + 2 + width - label.width().min(width));
-        if begin >= line.width() + 1 || line.trim().is_empty() && begin >= line.width() {
+        if begin > line.width() || line.trim().is_empty() && begin >= line.width() {
             line.push_str(&" ".repeat(begin - line.width()));
             line.push_str(&label);
         }

@@ -156,7 +156,7 @@ pub struct InputArgs {
     #[arg(long, value_name = "KIND")]
     pub kind: Option<String>,
     /// Read control lines in JSONL; only they advance the watermark
-    #[arg(long)]
+    #[arg(long, conflicts_with = "explode")]
     pub control: bool,
     /// How text is read.
     #[command(flatten)]
@@ -177,7 +177,7 @@ pub struct TextArgs {
     #[arg(long)]
     pub no_header: bool,
     /// Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans
-    #[arg(long, value_name = "PATH", value_parser = ElementPath::parse, conflicts_with = "control")]
+    #[arg(long, value_name = "PATH", value_parser = ElementPath::parse)]
     pub explode: Option<ElementPath>,
     /// Use this year for the times of syslog that have none
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=9999))]
@@ -188,6 +188,15 @@ pub struct TextArgs {
 }
 
 impl TextArgs {
+    /// Checks that documents come from files or standard input. Errors: exit status 2 if not.
+    pub fn check_inputs(&self, uris: &[Uri]) -> Result<()> {
+        let is_text = |uri: &Uri| matches!(uri, Uri::File(_) | Uri::Standard | Uri::Null);
+        match uris.iter().find(|uri| self.explode.is_some() && !is_text(uri)) {
+            Some(other) => Err(Error::usage(format!("{other}: --explode reads files and standard input only"))),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the format, given that of `-f`, and how text is read. The flags of CSV select CSV.
     ///
     /// Errors: exit status 2 if a flag of CSV or syslog is given for another format, or a name twice.
@@ -362,10 +371,7 @@ impl StageArgs {
     pub fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
         let Self { input, map, .. } = self;
         let (format, text) = input.text.options(input.input_format.as_deref())?;
-        let is_text = |uri: &Uri| matches!(uri, Uri::File(_) | Uri::Standard | Uri::Null);
-        if let Some(other) = input.uris()?.iter().find(|uri| input.text.explode.is_some() && !is_text(uri)) {
-            return Err(Error::usage(format!("{other}: --explode reads files and standard input only")));
-        }
+        input.text.check_inputs(&input.uris()?)?;
         Ok(SourceOptions {
             mapping,
             format,

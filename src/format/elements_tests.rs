@@ -101,7 +101,7 @@ fn model(value: &Value, path: &[&str], out: &mut Vec<Option<Value>>) -> bool {
             out.push(None);
             false
         }
-        (Value::Array(items), Some(_)) => items.iter().fold(false, |has, item| model(item, path, out) || has),
+        (Value::Array(items), Some(_)) => items.iter().filter(|item| model(item, path, out)).count() > 0,
         (Value::Object(members), Some((name, rest))) => members.get(*name).is_some_and(|value| model(value, rest, out)),
         _ => false,
     }

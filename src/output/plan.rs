@@ -284,7 +284,9 @@ impl OutputPlan {
             Destination::File(path, format) => {
                 let file = Plain::create(path, format, spec.overwrite, run)?;
                 // A file has no width, and no colours.
-                let spec = OutputSpec { encode: EncodeOptions::default(), ..spec };
+                let property_columns = spec.encode.property_columns;
+                let spec =
+                    OutputSpec { encode: EncodeOptions { property_columns, ..EncodeOptions::default() }, ..spec };
                 encoded(file, format, schema, &spec, &run.console)?
             }
             Destination::Kafka(address, limit) => match epochs.take() {

@@ -281,7 +281,6 @@ impl Tool for Args {
         "by",
         "where",
         "size",
-        "window-zone",
         "slide",
         "gap",
         "lateness",

@@ -72,15 +72,15 @@ fn text_is_read_by_the_flags_that_read_it_elsewhere() {
         ("sys.log", "-f syslog --time-year 2016"),
     ] {
         dir.shell(&format!("rm -f b.db && evt-sink -q {file} {flags} --to sqlite:b.db")).succeeds();
-        dir.shell(&format!("evt-reconcile -q {file} sqlite:b.db {flags}")).succeeds();
+        dir.shell(&format!("evt-reconcile -q {file} 'sqlite:b.db?table=raw_events' {flags}")).succeeds();
         let database = rusqlite::Connection::open(dir.path("b.db")).expect("a database");
         let deleted =
             database.execute("DELETE FROM raw_events WHERE event_time = (SELECT max(event_time) FROM raw_events)", ());
         assert_eq!(deleted, Ok(1));
-        let run = dir.shell(&format!("evt-reconcile -q {file} sqlite:b.db {flags}")).ends_with(1);
+        let run = dir.shell(&format!("evt-reconcile -q {file} 'sqlite:b.db?table=raw_events' {flags}")).ends_with(1);
         assert!(run.stderr().contains("1 missing"), "{run}");
     }
-    let said = dir.shell("evt-reconcile orders.csv sqlite:b.db --time Tag").ends_with(2).stderr();
+    let said = dir.shell("evt-reconcile orders.csv 'sqlite:b.db?table=raw_events' --time Tag").ends_with(2).stderr();
     assert!(said.contains("--encoding windows-1252 reads it"), "{said}");
 }
 

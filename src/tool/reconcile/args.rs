@@ -182,6 +182,7 @@ impl Args {
         let provenance = if is_raw_topic { Provenance::Overwrite } else { Provenance::Keep };
         let mapping =
             mapping::Options { ingested_at_arrival: is_raw_topic, lean: self.lean(), ..self.map.options(provenance)? };
+        self.compare.text.check_inputs(std::slice::from_ref(uri))?;
         let (format, text) = self.compare.text.options(self.compare.input_format.as_deref())?;
         Ok(SourceOptions {
             mapping,
