@@ -1,6 +1,6 @@
 //! Compiles the few lines of C that run before Rust's runtime, into every binary; and finds the commit for `--version`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
@@ -15,22 +15,25 @@ fn main() {
 
 /// The abbreviated hash and the date of the commit; `None` without git or outside a checkout of evt.
 fn commit() -> Option<String> {
+    // Checkouts that share a target directory share this program, so it asks for the directory when it runs.
+    let directory = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR")?);
+    let git = |args: &[&str]| git(&directory, args);
     // A copy of the sources may lie in the checkout of another project.
     let root = git(&["rev-parse", "--show-toplevel"])?;
-    if Path::new(&root).canonicalize().ok()? != Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().ok()? {
+    if Path::new(&root).canonicalize().ok()? != directory.canonicalize().ok()? {
         return None;
     }
     // The log of HEAD changes with every commit and checkout; HEAD itself only with a checkout. Cargo would rerun this for ever
-    // if the file did not exist.
-    let paths = ["logs/HEAD", "HEAD"].into_iter().filter_map(|name| git(&["rev-parse", "--git-path", name]));
-    let watched = paths.map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).find(|path| path.exists())?;
-    println!("cargo:rerun-if-changed={}", watched.display());
+    // if the file did not exist. The name is relative to the checkout, if it lies there.
+    let mut paths = ["logs/HEAD", "HEAD"].into_iter().filter_map(|name| git(&["rev-parse", "--git-path", name]));
+    let watched = paths.find(|path| directory.join(path).exists())?;
+    println!("cargo:rerun-if-changed={watched}");
     git(&["log", "-1", "--format=%h %cs"])
 }
 
-/// The output of git in the directory of the sources; `None` if it fails.
-fn git(args: &[&str]) -> Option<String> {
-    let run = Command::new("git").args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
+/// The output of git in a directory; `None` if it fails.
+fn git(directory: &Path, args: &[&str]) -> Option<String> {
+    let run = Command::new("git").args(args).current_dir(directory).output().ok()?;
     let text = String::from_utf8(run.stdout).ok().filter(|_| run.status.success())?;
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }

@@ -49,11 +49,8 @@ def connect(directory):
     base = duckdb.connect()
     base.execute("set timezone = 'UTC'")
     out = pathlib.Path("out")
-    if out.exists() and out.read_bytes().startswith((b"metric_id,", b"metric_name,")):
-        rows = list(csv.DictReader(out.open()))
-        for row in rows:  # until evt-window writes a column for each dimension
-            row |= json.loads(row.pop("dimensions", "{}"))
-        base.register("metrics", pyarrow.Table.from_pylist(rows))
+    if out.exists() and out.read_bytes().startswith(b"metric_name,"):
+        base.register("metrics", pyarrow.Table.from_pylist(list(csv.DictReader(out.open()))))
     for path in pathlib.Path().glob("*.db"):
         store = sqlite3.connect(path)
         store.row_factory = sqlite3.Row

@@ -98,7 +98,7 @@ pub fn value_range((least, greatest): (f64, f64)) -> (f64, f64) {
     let low = if least >= 0.0 && least <= greatest / 2.0 { 0.0 } else { least };
     let high = if greatest <= 0.0 && greatest >= least / 2.0 { 0.0 } else { greatest };
     match high - low {
-        length if length > 0.0 && length.is_finite() => (low, high),
+        length if length > 0.0 && length.is_normal() => (low, high),
         _ if low == 0.0 => (0.0, 1.0),
         _ => (low.min(0.0), low.max(0.0)),
     }

@@ -14,7 +14,7 @@ use super::directory::CheckpointDir;
 use super::log::{Complete, Entry, EpochPart};
 use super::part::PartWriter;
 use super::staging::StagingDirectory;
-use super::store::{CheckpointStore, Removed, STATE_FILE, compare, epoch_name, epoch_of, second_end};
+use super::store::{CheckpointStore, Removed, STATE_FILE, compare, epoch_name, epoch_of, fenced, second_end};
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::s3::address::S3Address;
@@ -53,6 +53,13 @@ struct KnownObjects {
     epochs: BTreeSet<Epoch>,
     /// Notes that this process has written.
     notes: BTreeSet<(Epoch, String)>,
+    /// How many times [`ENTRIES_REMOVED`] entries this process has looked for old ones.
+    removed_step: u64,
+}
+
+/// Returns the run that has made a file of state.
+fn run_of_state(key: &str) -> Option<u64> {
+    key.strip_prefix("state/")?.strip_prefix(STATE_FILE)?.split('-').next()?.parse().ok()
 }
 
 impl CheckpointBucket {
@@ -158,14 +165,19 @@ impl CheckpointStore for CheckpointBucket {
         Ok(self.entries()?.last() == Some(&number))
     }
 
-    fn clear(&self, kept: &[Complete]) -> Result<()> {
+    fn clear(&self, run: u64, kept: &[Complete]) -> Result<()> {
         if let Some(oldest) = kept.first() {
             self.remove_epochs(oldest.epoch)?;
         }
         let needed: BTreeSet<String> =
             kept.iter().flat_map(Complete::parts).map(|part| state_key(&part.name)).collect();
-        let state = self.objects.list("state/")?.into_iter();
-        self.objects.delete(&state.filter(|key| !needed.contains(key)).collect::<Vec<_>>())
+        let state = self.objects.list("state/")?;
+        // If this run was stopped for a while, the list has files of a newer run, which has written its entry before them.
+        if let Some(newer) = self.entries()?.last().filter(|last| **last != run) {
+            return Err(fenced(self, *newer));
+        }
+        let is_old = |key: &String| !needed.contains(key) && run_of_state(key).is_none_or(|made| made < run);
+        self.objects.delete(&state.into_iter().filter(is_old).collect::<Vec<_>>())
     }
 
     fn has_epoch(&self, epoch: Epoch) -> Result<bool> {
@@ -269,7 +281,8 @@ impl CheckpointStore for CheckpointBucket {
         self.remove_epochs(removed.before)?;
         let state: Vec<String> = removed.state.iter().map(|name| state_key(name)).collect();
         self.objects.delete(&state)?;
-        if removed.entries_before < 2 || !removed.entries_before.is_multiple_of(ENTRIES_REMOVED) {
+        let step = removed.entries_before / ENTRIES_REMOVED;
+        if step <= std::mem::replace(&mut self.known().removed_step, step) {
             return Ok(());
         }
         // One after another: where an entry is, no entry after it was removed.

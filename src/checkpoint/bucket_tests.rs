@@ -62,6 +62,11 @@ fn an_entry_is_created_once_and_never_behind_a_later_one() {
         assert_eq!(store.read_entries(&[1, 2, 101]).unwrap().len(), 2);
         assert!(!store.put(2, &start()).unwrap(), "the number of a removed entry");
         assert!(store.put(102, &start()).unwrap());
+        for number in 103..=152 {
+            assert!(store.put(number, &start()).unwrap());
+        }
+        store.remove(&Removed { before: epoch, entries_before: 151, state: &[] }).unwrap();
+        assert_eq!(store.entries().unwrap(), [1, 151, 152]);
     });
 }
 
@@ -128,8 +133,9 @@ fn a_file_of_state_is_one_object_of_all_epochs() {
     server.state().objects.insert("a/state/state-1-2".to_owned(), vec![]);
 
     let second = open(&server);
-    second.clear(&[complete(epochs[1], std::slice::from_ref(&part))]).unwrap();
-    assert_eq!(server.state().objects.keys().collect::<Vec<_>>(), ["a/state/state-1-1"]);
+    assert!(second.put(3, &start()).unwrap());
+    second.clear(3, &[complete(epochs[1], std::slice::from_ref(&part))]).unwrap();
+    assert_eq!(server.state().objects.keys().collect::<Vec<_>>(), ["a/log/3", "a/state/state-1-1"]);
     second.verify(epochs[1], &part).unwrap();
     let path = second.restore_state(epochs[1], "state-1-1").unwrap();
     second.release(epochs[1]).unwrap();
@@ -141,7 +147,21 @@ fn a_file_of_state_is_one_object_of_all_epochs() {
     assert_eq!(server.state().requests.iter().filter(puts).count(), 1, "it is uploaded once");
     let state = ["state-1-1".to_owned()];
     second.remove(&Removed { before: epochs[2], entries_before: 0, state: &state }).unwrap();
-    assert!(server.state().objects.is_empty());
+    assert_eq!(server.state().objects.keys().collect::<Vec<_>>(), ["a/log/3"]);
+}
+
+#[test]
+fn a_run_that_was_stopped_before_it_clears_removes_nothing_of_a_newer_run() {
+    let server = FakeS3::new(|_, _| None);
+    let old = open(&server);
+    old.create().unwrap();
+    assert!(old.put(1, &start()).unwrap() && open(&server).put(2, &start()).unwrap());
+    server.state().objects.insert("a/state/state-2-1".to_owned(), vec![]);
+    assert_eq!(old.clear(1, &[]).unwrap_err().kind(), ErrorKind::Fenced);
+    // A file that is made after the check is that of a newer run, too.
+    server.state().objects.insert("a/state/state-1-1".to_owned(), vec![]);
+    open(&server).clear(2, &[]).unwrap();
+    assert_eq!(server.state().objects.keys().collect::<Vec<_>>(), ["a/log/1", "a/log/2", "a/state/state-2-1"]);
 }
 
 #[test]

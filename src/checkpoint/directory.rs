@@ -145,7 +145,7 @@ impl CheckpointStore for CheckpointDir {
         Ok(is_new && self.entries()?.last() == Some(&number))
     }
 
-    fn clear(&self, _kept: &[Complete]) -> Result<()> {
+    fn clear(&self, _run: u64, _kept: &[Complete]) -> Result<()> {
         // Epochs have links to the files that they need.
         let state = self.state();
         match self.disk.free(|| fs::remove_dir_all(&state)) {

@@ -37,7 +37,7 @@ use self::directory::CheckpointDir;
 use self::header::CheckpointHeader;
 use self::log::{Complete, Entry, EpochPart, OutputName, StageEpoch, Start, check_outputs};
 use self::state_files::CheckpointFiles;
-use self::store::{CheckpointStore, Removed, STATE_FILE};
+use self::store::{CheckpointStore, Removed, STATE_FILE, fenced};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::named_id::named_id;
 use crate::run::Run;
@@ -180,8 +180,6 @@ impl Checkpoint {
         let continued = continued(store.as_ref(), &complete, options.back)?;
         let restored = continued.map(|last| own.restore(&[], store.as_ref(), last)).transpose();
         let restored = restored.or_else(|error| Err(with_way_back(error, store.as_ref(), &complete, options.back)?))?;
-        // Epochs that are lost are neither continued nor committed.
-        complete.truncate(complete.len().saturating_sub(options.back));
         let start = Entry::Start(Start {
             checkpoint: id.clone(),
             restored: restored.as_ref().map(|restored| restored.epoch),
@@ -193,7 +191,9 @@ impl Checkpoint {
         if !store.put(number, &start)? {
             return Err(fenced(store.as_ref(), number));
         }
-        store.clear(&complete)?;
+        // Epochs that are lost keep their files until others are complete.
+        store.clear(number, &complete)?;
+        complete.truncate(complete.len().saturating_sub(options.back));
         let header = CheckpointHeader {
             path: store.shared_name(),
             id,
@@ -396,16 +396,21 @@ impl Checkpoint {
         let state: Vec<String> = dropped.into_iter().filter(|name| !is_needed(name)).collect();
         self.store.remove(&Removed {
             before: self.complete.first().map_or(epoch, |kept| kept.epoch),
-            entries_before: self.last_entry.saturating_sub(ENTRIES_KEPT),
+            // A run that restores an epoch finds its entry, however many runs have failed to commit it.
+            entries_before: self
+                .complete
+                .first()
+                .map_or(epoch.run, |kept| kept.epoch.run)
+                .min(self.last_entry.saturating_sub(ENTRIES_KEPT)),
             state: &state,
         })
     }
 
-    /// Whether all stages have committed an epoch.
+    /// Whether all stages have committed an epoch, or an earlier run has removed it.
     fn is_done(&self, kept: &KeptEpoch) -> Result<bool> {
         for stage in &kept.stages {
             if !self.store.is_committed(kept.epoch, stage)? {
-                return Ok(false);
+                return Ok(!self.store.has_epoch(kept.epoch)?);
             }
         }
         Ok(true)
@@ -499,9 +504,4 @@ fn with_way_back(error: Error, store: &dyn CheckpointStore, complete: &[Complete
     Ok(error.because(format!(
         "epoch ({run}, {number}) is damaged; --restore n-{back} continues ({before_run}, {before_number}); {twice}"
     )))
-}
-
-fn fenced(store: &dyn CheckpointStore, number: u64) -> Error {
-    let message = format!("another run has written entry {number} of the log; this run ends");
-    Error::new(ErrorKind::Fenced, message).at(store.name())
 }

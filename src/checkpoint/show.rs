@@ -3,7 +3,7 @@
 use super::log::{Complete, Entry, StageEpoch, Start};
 use super::store::CheckpointStore;
 use super::{POSITIONS, STATE, is_in_bucket, open_store, part_name};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::op::window;
 use crate::run::Run;
 use crate::store::Epoch;
@@ -48,7 +48,20 @@ pub fn show(path: &Path, run: &Run) -> Result<(String, bool)> {
     }
     let mut is_sound = true;
     for one @ Complete { epoch, at, stages } in &kept {
-        let damage = one.parts().find_map(|part| store.verify(*epoch, part).err());
+        let mut damage = None;
+        for part in one.parts() {
+            match store.verify(*epoch, part) {
+                Err(error) if error.kind() == ErrorKind::Corrupt => damage = Some(error),
+                verified => verified?,
+            }
+            if damage.is_some() {
+                break;
+            }
+        }
+        // The run that is under way may have removed the epoch meanwhile.
+        if damage.is_some() && !store.has_epoch(*epoch)? {
+            continue;
+        }
         let bytes: u64 = one.parts().map(|part| part.bytes).sum();
         let mut is_committed = true;
         for stage in stages {

@@ -2,7 +2,7 @@
 
 use super::log::{Complete, Entry, EpochPart};
 use super::part::PartWriter;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::Epoch;
 use crate::store::disk::DiskFile;
 use std::fmt::Debug;
@@ -48,8 +48,8 @@ pub trait CheckpointStore: Debug + Send + Sync {
     /// number of an old run may be free again.
     fn put(&self, number: u64, entry: &Entry) -> Result<bool>;
 
-    /// Removes what earlier runs have left and the epochs `kept` do not need.
-    fn clear(&self, kept: &[Complete]) -> Result<()>;
+    /// Removes what runs before `run` have left and the epochs `kept` do not need. Errors: exit status 75 if a newer run has begun.
+    fn clear(&self, run: u64, kept: &[Complete]) -> Result<()>;
 
     /// Whether the parts of an epoch are kept.
     fn has_epoch(&self, epoch: Epoch) -> Result<bool>;
@@ -131,6 +131,12 @@ pub struct Removed<'a> {
     pub entries_before: u64,
     /// Files of state that the epochs before had, and later ones do not have.
     pub state: &'a [String],
+}
+
+/// Makes the error of a run that is no longer the newest: another one has written the entry `number`.
+pub fn fenced(store: &dyn CheckpointStore, number: u64) -> Error {
+    let message = format!("another run has written entry {number} of the log; this run ends");
+    Error::new(ErrorKind::Fenced, message).at(store.name())
 }
 
 /// Makes the error of a second last stage.

@@ -83,6 +83,8 @@ enum Unfinished {
     Value {
         scan: ValueScan,
         is_element: bool,
+        /// Why it is refused: it is at the path, and no array.
+        fault: Option<Fault>,
     },
 }
 
@@ -113,6 +115,8 @@ struct OpenDocument {
     start: usize,
     has_array: bool,
     has_record: bool,
+    /// Why it is not JSON. Its letter is made where reading goes on, and has what is passed over.
+    fault: Option<Fault>,
 }
 
 impl Elements {
@@ -137,7 +141,7 @@ impl Elements {
         match (self.expect, byte) {
             (Expect::Document, b'{' | b'[') => {
                 self.document = OpenDocument { start: p, ..OpenDocument::default() };
-                self.value(input, p, records)
+                self.value(input, p)
             }
             (Expect::FirstKey | Expect::Key, b'"') => {
                 self.pending = Unfinished::Key { bytes: vec![], escaped: false };
@@ -160,14 +164,14 @@ impl Elements {
                 Some(p + 1)
             }
             (Expect::FirstItem | Expect::Value, b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
-                self.value(input, p, records)
+                self.value(input, p)
             }
-            _ => self.broken(input, p, records),
+            _ => self.broken(input, p),
         }
     }
 
     /// Begins the value at `p`.
-    fn value(&mut self, input: &[u8], p: usize, records: &mut Records) -> Option<usize> {
+    fn value(&mut self, input: &[u8], p: usize) -> Option<usize> {
         let names = self.path.0.len();
         let (step, is_element) = match self.stack.last() {
             None => (Some(0), false),
@@ -175,7 +179,7 @@ impl Elements {
             Some(Container::Object(step)) => (self.is_on_path.then_some(*step + 1), false),
         };
         let Some(step) = step.filter(|_| !is_element) else {
-            self.pending = Unfinished::Value { scan: ValueScan::default(), is_element };
+            self.pending = Unfinished::Value { scan: ValueScan::default(), is_element, fault: None };
             return Some(p);
         };
         let container = match input[p] {
@@ -184,17 +188,17 @@ impl Elements {
             _ => None,
         };
         let Some((container, expect)) = container else {
-            if step == names {
-                let found = kind_of(input[p]);
-                let message = format!("expected an array {}, found {found}", self.path.place());
-                self.document.has_record = true;
-                self.refuse(Some(Fault::new(ErrorType::EnvelopeError, message)), &input[..p], records);
-            }
-            self.pending = Unfinished::Value { scan: ValueScan::default(), is_element: false };
+            let refused = || {
+                let message = format!("expected an array {}, found {}", self.path.place(), kind_of(input[p]));
+                Fault::new(ErrorType::EnvelopeError, message)
+            };
+            let fault = (step == names).then(refused);
+            self.document.has_record |= fault.is_some();
+            self.pending = Unfinished::Value { scan: ValueScan::default(), is_element: false, fault };
             return Some(p);
         };
         if self.stack.len() == CONTAINERS_MAX {
-            return self.broken(input, p, records);
+            return self.broken(input, p);
         }
         self.document.has_array |= step == names;
         self.stack.push(container);
@@ -221,7 +225,7 @@ impl Elements {
     }
 
     /// Ends the document at `p`, where it is not JSON.
-    fn broken(&mut self, input: &[u8], p: usize, records: &mut Records) -> Option<usize> {
+    fn broken(&mut self, input: &[u8], p: usize) -> Option<usize> {
         if self.expect == Expect::Document {
             self.document = OpenDocument { start: p, ..OpenDocument::default() };
         }
@@ -239,7 +243,7 @@ impl Elements {
         let found = char::from(input[p]).escape_default();
         let byte = self.bytes + p as u64 + 1;
         let fault = Fault::new(ErrorType::ParseError, format!("byte {byte}: expected {expected}, found '{found}'"));
-        self.refuse(Some(fault), &input[..=p], records);
+        self.document.fault = Some(fault);
         let previous = p.checked_sub(1).map_or(self.previous, |before| input[before]);
         self.stack.clear();
         self.expect = Expect::Line(previous == b'\n' && self.expect != Expect::Document);
@@ -282,18 +286,21 @@ impl Elements {
                 (self.pending, self.expect) = (Unfinished::Nothing, Expect::Colon);
                 Some(end + 1)
             }
-            Unfinished::Value { scan, is_element: false } => {
-                let end = scan.end(&input[p..]);
-                if end.is_some() {
-                    let is_document = self.stack.is_empty();
-                    self.expect = if is_document { Expect::Document } else { Expect::Next };
-                    self.pending = Unfinished::Nothing;
-                } else {
+            Unfinished::Value { scan, is_element: false, fault } => {
+                let Some(end) = scan.end(&input[p..]).map(|end| p + end) else {
                     scan.at = 0;
+                    return Some(input.len());
+                };
+                let fault = fault.take();
+                let is_document = self.stack.is_empty();
+                self.expect = if is_document { Expect::Document } else { Expect::Next };
+                self.pending = Unfinished::Nothing;
+                if fault.is_some() {
+                    self.refuse(fault, &input[..end], records);
                 }
-                Some(end.map_or(input.len(), |end| p + end))
+                Some(end)
             }
-            Unfinished::Value { scan, is_element: true } => {
+            Unfinished::Value { scan, is_element: true, .. } => {
                 let end = p + scan.end(&input[p..])?;
                 (self.pending, self.expect) = (Unfinished::Nothing, Expect::Next);
                 self.element(input, p..end, records);
@@ -319,14 +326,26 @@ impl Elements {
     }
 
     /// Looks for the line at which reading goes on after a document that is not JSON; as [`Self::token`].
-    fn next_line(&mut self, input: &[u8], p: usize, is_start: bool) -> usize {
+    fn next_line(&mut self, input: &[u8], p: usize, is_start: bool, records: &mut Records) -> usize {
         if is_start {
-            self.expect = if matches!(input[p], b'{' | b'[') { Expect::Document } else { Expect::Line(false) };
+            let is_document = matches!(input[p], b'{' | b'[');
+            self.expect = if is_document { Expect::Document } else { Expect::Line(false) };
+            if is_document {
+                self.end_broken(&input[..p], records);
+            }
             return p;
         }
         let line = memchr::memchr(b'\n', &input[p..]).map(|at| p + at + 1);
         self.expect = Expect::Line(line.is_some());
         line.unwrap_or(input.len())
+    }
+
+    /// Adds the letter of a document that is not JSON, which `input` ends with.
+    fn end_broken(&mut self, input: &[u8], records: &mut Records) {
+        let fault = self.document.fault.take();
+        if fault.is_some() {
+            self.refuse(fault, input, records);
+        }
     }
 
     /// Adds the letter of a document that the end of the input cuts off.
@@ -346,7 +365,7 @@ impl Elements {
 
     /// Consumes the first `end` bytes of a chunk.
     fn consume(&mut self, input: &[u8], end: usize) {
-        if self.is_open() {
+        if self.is_open() || self.document.fault.is_some() {
             self.keep_head(&input[..end]);
         }
         self.document.start = 0;
@@ -360,7 +379,7 @@ impl Splitter for Elements {
         let mut p = 0;
         while p < input.len() {
             let next = match (&self.pending, self.expect) {
-                (Unfinished::Nothing, Expect::Line(is_start)) => Some(self.next_line(input, p, is_start)),
+                (Unfinished::Nothing, Expect::Line(is_start)) => Some(self.next_line(input, p, is_start, records)),
                 (Unfinished::Nothing, _) if matches!(input[p], b' ' | b'\t' | b'\r' | b'\n') => Some(p + 1),
                 (Unfinished::Nothing, _) => self.token(input, p, records),
                 _ => self.pending(input, p, records),
@@ -372,12 +391,15 @@ impl Splitter for Elements {
             self.torn(input, p, records);
             p = input.len();
         }
+        if last {
+            self.end_broken(&input[..p], records);
+        }
         self.consume(input, p);
         Ok(p)
     }
 
     fn skip(&mut self, input: &[u8]) -> (usize, bool) {
-        let Unfinished::Value { scan, is_element } = &mut self.pending else { return (0, true) };
+        let Unfinished::Value { scan, is_element, .. } = &mut self.pending else { return (0, true) };
         if std::mem::take(is_element) {
             self.number += 1;
             self.document.has_record = true;

@@ -103,8 +103,9 @@ impl TextInput {
         let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(Duration::ZERO))?;
         if let Chunk::Bytes(count) = chunk {
             self.end += count;
-            self.check_start()?;
-            self.take(false, ingest)?;
+            if self.check_start()? {
+                self.take(false, ingest)?;
+            }
         }
         Ok(chunk)
     }
@@ -147,12 +148,15 @@ impl TextInput {
         }
     }
 
-    /// Skips a byte order mark at the start of the file. Errors: exit status 65 if JSON lines are expected and the file is one
-    /// JSON array.
-    fn check_start(&mut self) -> Result<()> {
+    /// Skips a byte order mark at the start of the file. Returns false if more bytes decide whether there is one. Errors: exit status 65
+    /// if JSON lines are expected and the file is one JSON array.
+    fn check_start(&mut self) -> Result<bool> {
         let head = &self.chunk.buffer[self.start..self.end];
-        if self.started || head.len() < BOM.len() && BOM.starts_with(head) {
-            return Ok(());
+        if self.started {
+            return Ok(true);
+        }
+        if head.len() < BOM.len() && BOM.starts_with(head) {
+            return Ok(false);
         }
         self.started = true;
         if head.starts_with(BOM) {
@@ -161,7 +165,7 @@ impl TextInput {
         if self.rules.json && jsonl::is_array(&self.chunk.buffer[self.start..self.end]) {
             return Err(Error::corrupt(jsonl::ARRAY_HINT).at(self.bytes.name()));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Maps the complete records in the buffer; all of them if this is the `last` call.

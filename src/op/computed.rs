@@ -47,6 +47,9 @@ impl ComputedField {
         let value = Expr::of(&node, Want::Own, expr, &mut leaves)?;
         let is_column = |key: &PathKey| schema.fields().iter().any(|field| key.is_member(field.name()));
         let copied = match node {
+            Node::Name(path) if path.len() == 1 && path[0].is_member(PROPERTIES) => {
+                return Err(Error::usage(format!("--let {name}: expected a property, found all properties")));
+            }
             Node::Name(path) if !path.first().is_some_and(|first| is_column(first) && !first.is_member(PROPERTIES)) => {
                 Some(path)
             }
@@ -209,7 +212,12 @@ impl RowRules {
         let has_rules = !fields.is_empty() || filter.is_some();
         let fields = ComputedFields::of_properties(fields, schema)?;
         let filter = filter.map(|text| Filter::new(text, schema)).transpose()?;
-        Ok(has_rules.then_some(Self { fields, filter }))
+        let rules = Self { fields, filter };
+        if rules.columns() & 1 << column::STREAM_TIME != 0 {
+            let message = "stream_time is not known before --let and --where; name it in the next stage";
+            return Err(Error::config(message));
+        }
+        Ok(has_rules.then_some(rules))
     }
 
     /// Returns a bit for each of the first 32 columns that an expression names.

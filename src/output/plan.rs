@@ -207,7 +207,7 @@ impl OutputPlan {
     pub fn takes_any_columns(&self) -> bool {
         match &self.place {
             Destination::Standard(format) | Destination::File(_, format) => {
-                matches!(format.name, "csv" | "tsv" | "table" | "jsonl" | "parquet")
+                matches!(format.name, "csv" | "tsv" | "table" | "jsonl" | "parquet" | "arrow")
             }
             Destination::Null => true,
             Destination::Store(..) | Destination::Kafka(..) => false,

@@ -46,7 +46,8 @@ impl S3Address {
         let concealed = secret::conceal(text)?;
         let (path, pairs) = query::split(concealed.strip_prefix(SCHEME).unwrap_or(&concealed));
         let written = BTreeMap::from_iter(pairs);
-        let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
+        let revealed = secret::reveal(path);
+        let (bucket, prefix) = revealed.split_once('/').unwrap_or((&revealed, ""));
         let location = Location {
             scheme: "s3".to_owned(),
             slashes: true,
@@ -58,9 +59,11 @@ impl S3Address {
         if bucket.len() < 3 || !bucket.bytes().all(is_name) || prefix.split('/').any(|part| part == "..") {
             return Err(Error::usage(format!("{location}: expected s3://BUCKET/PREFIX")));
         }
-        if written.get("secret_key").is_some_and(|value| secret::reveal(value) == *value) {
-            let message = "secret_key: expected {env:NAME} or {file:PATH}, found a secret in plain text";
-            return Err(Error::usage(message).at(location.to_string()));
+        for option in ["secret_key", "session_token"] {
+            if written.get(option).is_some_and(|value| secret::reveal(value) == *value) {
+                let message = format!("{option}: expected {{env:NAME}} or {{file:PATH}}, found a secret in plain text");
+                return Err(Error::usage(message).at(location.to_string()));
+            }
         }
         let from = |option: &str, names: &[&str]| {
             let given = location.options.get(option).cloned();

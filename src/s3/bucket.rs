@@ -76,8 +76,14 @@ impl S3Bucket {
         let mut attempt = 0;
         self.retries.run(|| {
             attempt += 1;
-            // An attempt that was abandoned may still write.
-            let part = path.with_extension(format!("part{attempt}"));
+            // An attempt that was abandoned may still write its file.
+            let part_of = |attempt: u32| {
+                let mut name = path.as_os_str().to_owned();
+                name.push(format!(".part{attempt}"));
+                PathBuf::from(name)
+            };
+            _ = std::fs::remove_file(part_of(attempt - 1));
+            let part = part_of(attempt);
             let request = S3Request { into: Some(part.clone()), ..S3Request::new("GET", key) };
             if self.http.send(request, length)?.status == 404 {
                 return Ok(false);
@@ -167,13 +173,14 @@ impl S3Bucket {
         let mut is_repeated = false;
         self.retries.run(|| {
             let query = vec![(name, value.clone())];
+            // Its answer may be lost.
+            let was_repeated = std::mem::replace(&mut is_repeated, true);
             let sent = self.http.send(S3Request { query, body: body.clone(), ..S3Request::new("POST", key) }, 0)?;
             let S3Answer { status, body, .. } = sent;
             let text = String::from_utf8_lossy(&body).into_owned();
-            let was_repeated = std::mem::replace(&mut is_repeated, true);
             match status {
                 // An earlier attempt, whose answer was lost, has ended the upload.
-                404 if was_repeated => Ok(text),
+                404 if was_repeated && name == "uploadId" => Ok(text),
                 // The server of a slow request answers before it knows the outcome.
                 200..300 if text.contains("<Error>") => {
                     Err(Trouble::Passing(xml::text(&text, "Code").unwrap_or_default()))

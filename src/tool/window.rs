@@ -218,7 +218,7 @@ impl Args {
             Some(output) => {
                 let name = output.name();
                 Err(Error::usage(format!(
-                    "{name}: --wide: expected a file or stdout in csv, tsv, table, jsonl or parquet"
+                    "{name}: --wide: expected a file or stdout in csv, tsv, table, jsonl, parquet or arrow"
                 )))
             }
         }

@@ -6,9 +6,12 @@
 
 use super::selection::{Selection, parse_names};
 use crate::error::{Error, Result};
+use crate::json::scan::number_end;
 use crate::json::text::unescape;
 use crate::kind::is_json;
-use arrow::array::{Array, ArrayRef, AsArray, Float64Builder, RecordBatch, StringBuilder, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Decimal128Array, Float64Builder, RecordBatch, StringBuilder, UInt32Array,
+};
 use arrow::compute::{SortColumn, SortOptions, concat, interleave_record_batch, lexsort_to_indices};
 use arrow::datatypes::Schema;
 use std::sync::Arc;
@@ -60,21 +63,31 @@ impl SortKey {
     }
 }
 
-/// Splits JSON values into numbers and other text.
+/// The least integer beyond which not each integer is a double.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// Splits JSON values into numbers, what orders integers that are one double, and other text.
 fn numbers_and_texts(values: &ArrayRef) -> Vec<ArrayRef> {
     let (mut numbers, mut texts) = (Float64Builder::new(), StringBuilder::new());
+    let mut integers: Vec<Option<i128>> = vec![];
     let values = values.as_string_opt::<i32>();
     for value in values.into_iter().flatten() {
         let text = value.map(|value| match value.strip_prefix('"').and_then(|value| value.strip_suffix('"')) {
             Some(text) => unescape(text),
             None => value.into(),
         });
-        let number = text.as_deref().filter(|text| text.starts_with(|c: char| c.is_ascii_digit() || c == '-'));
+        let number = text.as_deref().filter(|text| number_end(text.as_bytes(), 0) == Some(text.len()));
         let number = number.and_then(|text| text.parse::<f64>().ok());
+        let integer = |number: f64| match number.abs() < EXACT_MAX {
+            true => 0,
+            // A double beyond the range of integers is the greatest of them.
+            false => text.as_deref().and_then(|text| text.parse().ok()).unwrap_or(number as i128),
+        };
+        integers.push(number.map(integer));
         numbers.append_option(number);
         texts.append_option(text.filter(|_| number.is_none()));
     }
-    vec![Arc::new(numbers.finish()), Arc::new(texts.finish())]
+    vec![Arc::new(numbers.finish()), Arc::new(Decimal128Array::from(integers)), Arc::new(texts.finish())]
 }
 
 /// Takes rows in any order.

@@ -71,6 +71,18 @@ fn a_computed_column_is_shown_and_selected_for_rows_of_any_kind() {
 }
 
 #[test]
+fn the_stream_time_is_not_known_before_the_fields_of_evt_ingest() {
+    let dir = dir("let-stream-time");
+    for flag in ["--let 'a=stream_time'", "--where 'event_time >= stream_time'"] {
+        let run = dir.shell(&format!("evt-ingest in.jsonl --time t {flag} --to null:")).ends_with(78);
+        assert!(run.stderr().contains("stream_time is not known before --let and --where"), "{run}");
+    }
+    let shown =
+        dir.shell("evt-ingest in.jsonl --time t -q | evt-view -q -o csv --let 'a=stream_time' --columns a --head 1");
+    assert_eq!(shown.succeeds().text(), "a\n2024-01-15T10:00:00.000000Z\n");
+}
+
+#[test]
 fn a_computed_field_needs_a_new_name_and_an_expression() {
     let dir = dir("let-usage");
     for (flags, status, message) in [
@@ -79,6 +91,7 @@ fn a_computed_field_needs_a_new_name_and_an_expression() {
         ("--let 'raw=1'", 2, "found the name of a column"),
         ("--let 'a=1' --let 'a=2'", 2, "--let a: expected"),
         ("--let 'a=bytes +'", 78, "bytes +"),
+        ("--let 'a=properties'", 2, "--let a: expected a property, found all properties"),
     ] {
         for tool in ["evt-ingest", "evt-view"] {
             let run = dir.shell(&format!("{tool} in.jsonl --time t {flags} --to null:")).ends_with(status);

@@ -126,3 +126,30 @@ fn documents_of_third_parties_never_crash_the_reader() {
     );
     assert_eq!(dir.shell(&line).succeeds().text(), "");
 }
+
+/// Whatever is no element is in a letter, with its bytes: a repair needs them.
+#[test]
+fn letters_have_the_value_that_is_refused_and_what_is_passed_over_after_broken_json() {
+    let dir = Dir::new("explode-letters");
+    dir.write("bom.json", "\u{feff}{\"Records\":[{\"a\":1},{\"a\":2}]}\n");
+    let run = dir.shell("evt-ingest bom.json --time arrival --explode Records -q --strict -o jsonl").succeeds();
+    assert_eq!(run.rows().len(), 2);
+    for (path, text, elements, payloads) in [
+        (".", "{\"a\":1}\n {\"b\":2}\n", 0, &["{\"a\":1}", "{\"b\":2}"][..]),
+        ("Records", "{\"Records\":\"hello\",\"x\":1}", 0, &["{\"Records\":\"hello\""]),
+        ("R", "hello world\nand more\n{\"R\":[{\"a\":1}]}", 1, &["hello world\nand more\n"]),
+        (
+            ".",
+            "[\n{\"a\":1}\n{\"a\":2},\n{\"a\":3}\n]\n",
+            1,
+            &["[\n{\"a\":1}\n", "{\"a\":2}", ",\n", "{\"a\":3}", "]\n"],
+        ),
+    ] {
+        dir.write("in.json", text);
+        let line = format!("rm -f d.jsonl; evt-ingest in.json --time arrival --explode {path} --dlq d.jsonl -o jsonl");
+        assert_eq!(dir.shell(&line).succeeds().rows().len(), elements, "{text}");
+        let letters = dir.rows("d.jsonl");
+        let found: Vec<_> = letters.iter().map(|row| row["original_payload"].as_str().expect("text")).collect();
+        assert_eq!(found, payloads, "{text}");
+    }
+}

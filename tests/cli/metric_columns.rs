@@ -193,7 +193,7 @@ fn metrics_that_went_through_csv_were_other_rows_in_a_store() {
             );
         }
         if let Some(python) = python() {
-            ask(&dir, &python, "metrics.py", &["m.csv", "m.arrows"]);
+            ask(&dir, &python, "metric_columns.py", &["m.csv", "m.arrows"]);
         }
     }
 }
@@ -296,7 +296,7 @@ fn metrics_that_cannot_stand_side_by_side_are_refused() {
     );
     dir.write("name.toml", "[[metric]]\nname = 'window_end'\nsize = '1h'\n");
     let same = "--wide: expected metrics with the same by, windows and lateness, found a and b";
-    let place = "--wide: expected a file or stdout in csv, tsv, table, jsonl or parquet";
+    let place = "--wide: expected a file or stdout in csv, tsv, table, jsonl, parquet or arrow";
     for (flags, said) in [
         ("-m by.toml", same),
         ("-m size.toml", same),

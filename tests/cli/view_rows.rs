@@ -33,6 +33,13 @@ fn rows_are_sorted_by_a_column_or_a_path_with_null_last() {
     assert_eq!(shown(&dir, &["--sort", "properties.u"]), "0 2 4 6 1 3 5");
     assert_eq!(shown(&dir, &["--sort", "-event_time"]), "6 5 4 3 2 1 0");
     assert_eq!(shown(&dir, &["--sort=-offset"]), "6 5 4 3 2 1 0");
+    // Integers that are one double.
+    let ids = ["1234567890123456789", "1234567890123456788", "\"1234567890123456790\"", "1e18", "\"-inf\"", "5"];
+    dir.write("ids.jsonl", ids.map(|id| format!("{{\"id\":{id}}}\n")).concat());
+    let sorted =
+        dir.run("evt-view", &["ids.jsonl", "--sort", "id", "--columns", "offset", "-q", "-o", "jsonl"]).succeeds();
+    let order: Vec<_> = sorted.rows().iter().map(|row| row["offset"].to_string()).collect();
+    assert_eq!(order, ["6", "4", "2", "1", "3", "5"]);
     // The order is that of all rows, and the law of counts holds.
     assert_eq!(shown(&dir, &["--sort", "-ms", "--head", "3"]), "3 0 2");
     assert_eq!(shown(&dir, &["--sort", "-ms", "--tail", "2"]), "5 1");

@@ -157,6 +157,10 @@ impl PropertyColumns {
                 &mut guide,
                 |_| UNMARKED,
                 |member| {
+                    // A name that is no text stays as it is written.
+                    if !is_text(member.key()) {
+                        return true;
+                    }
                     let name = unescape(member.key());
                     match found.get_mut(&*name) {
                         Some(counts) => counts.add(member.value()),
@@ -197,7 +201,7 @@ impl PropertyColumns {
             members.clear();
             counts.fill(0);
             let index = &self.index;
-            let meaning = |key| index.get(&*unescape(key)).copied().unwrap_or(UNMARKED);
+            let meaning = |key| index.get(&*unescape(key)).copied().filter(|_| is_text(key)).unwrap_or(UNMARKED);
             guided(object.unwrap_or_default(), &mut self.guide, meaning, |member| {
                 if let Some(count) = counts.get_mut(member.mark as usize) {
                     *count += 1;
