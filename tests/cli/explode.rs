@@ -39,7 +39,7 @@ fn elements_of_documents_are_events_and_every_document_without_them_is_counted()
         .map(|row| (row["offset"].as_u64(), row["error_type"].as_str(), row["original_payload"].as_str()))
         .collect();
     let broken = r#"{"Records":[{"t":"2024-01-15T10:00:02Z","name":"c"}
-{"#;
+"#;
     assert_eq!(
         seen,
         [
