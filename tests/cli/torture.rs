@@ -56,9 +56,9 @@ struct Servers {
 }
 
 impl Servers {
-    /// Returns `None`, with one message, if one of them is missing. CI requires all.
+    /// Returns `None`, with one message, if one of them is missing. CI requires all. Both tests run at once, with topics of their own.
     fn new(has_bucket: bool) -> Option<Self> {
-        let bench = Bench::new("torture")?;
+        let bench = Bench::new(if has_bucket { "torture-bucket" } else { "torture" })?;
         let (postgres, redis, python) = (server("EVT_POSTGRES")?, server("EVT_REDIS")?, python()?);
         if has_bucket {
             server("EVT_S3")?;
@@ -169,7 +169,7 @@ impl<'a> Job<'a> {
 
 impl Side<'_> {
     fn schema(&self) -> String {
-        format!("evt_torture_{}_{}_{}", std::process::id(), self.job.number, self.name)
+        format!("evt_{}_{}_{}", self.job.servers.bench.prefix.replace('-', "_"), self.job.number, self.name)
     }
 
     fn prefix(&self) -> String {

@@ -21,6 +21,7 @@ from confluent_kafka import Consumer, TopicPartition
 # What differs between two runs over the same events.
 CHANGING = {"ingested_at", "failed_at", "updated_at", "run", "pane", "evt.failed_at", "evt.host"}
 METRIC = ["metric_name", "window_start", "window_end", "dimensions", "value", "rows", "revision"]
+CSV_COLUMNS = {*METRIC, "metric_id", "pane", "retracted"}
 REDIS_FIELDS = ["dimensions", "value", "rows", "revision"]
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
@@ -71,7 +72,11 @@ def of_lines(path):
 
 def of_csv(path):
     with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    # Each dimension has a column; one that is empty belongs to another metric, because no dimension of these is NULL.
+    for row in rows:
+        row["dimensions"] = {name: value for name, value in row.items() if name not in CSV_COLUMNS and value}
+    return rows
 
 
 def of_lake(path):
