@@ -245,12 +245,27 @@ fn a_kept_connection_hears_that_the_door_is_not_ready_once_it_was_asked_to_stop(
     }
     // The first request of this server is in progress when the signal arrives.
     begun.write_all(b"GET /readyz HTTP/1.1\r\n").expect("it reads");
+    // A connection from which the server has read nothing is closed without an answer.
+    eventually("the server has read the beginning", || unread(&begun) == Some(0));
     door.signal(Signal::TERM);
     eventually("it listens no more", || TcpStream::connect(&door.host).is_err());
     assert_eq!(next(&mut begun, "host: h\r\n\r\n"), Some(503));
     let last = next(&mut kept, "GET /readyz HTTP/1.1\r\nhost: h\r\n\r\n");
     assert!(matches!(last, None | Some(503)), "{last:?}");
     assert_eq!(door.wait().0, 143);
+}
+
+/// Returns the number of bytes of `client` that the server has not read; `None` before it has accepted the connection.
+/// Source: proc(5), `/proc/net/tcp`.
+fn unread(client: &TcpStream) -> Option<u64> {
+    let port = client.local_addr().expect("it is connected").port();
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let (remote, queues, inode) = (fields[2], fields[4], fields[9]);
+        let (_, received) = queues.split_once(':')?;
+        (remote.ends_with(&format!(":{port:04X}")) && inode != "0").then(|| u64::from_str_radix(received, 16).ok())?
+    })
 }
 
 /// Sends (the rest of) a request; returns the status of its answer, or `None` if the connection is closed.
