@@ -1,7 +1,7 @@
 //! A chart as text: a line of braille dots for each series, as wide as the terminal.
 
-use super::collect::{Chart, Panel, Series};
-use super::scale;
+use super::collect::{Chart, ChartPoint, Panel, Series};
+use super::scale::{self, Tick, TimeSpan, ValueRange};
 use plotters::prelude::{Circle, Color, IntoDrawingArea, PathElement};
 use plotters::style::BLACK;
 use plotters_backend::{BackendColor, BackendCoord, DrawingBackend, DrawingErrorKind};
@@ -15,13 +15,18 @@ const WIDTH_MIN: usize = 20;
 const WIDTH_MAX: usize = 200;
 /// Width where none is known.
 const WIDTH_PIPE: usize = 80;
-/// Up to this many series each has this many lines of text.
-const FEW: (usize, usize) = (3, 4);
+/// Lines of text of a series, and what it has if the panel has few series.
 const LINES: usize = 2;
+const LINES_OF_FEW: usize = 4;
+/// The most series that are few.
+const FEW: usize = 3;
 
 /// Dots: a cell of text has two in width and four in height.
 struct Dots {
-    cells: (usize, usize),
+    /// Cells in a line.
+    width: usize,
+    /// Lines of cells.
+    height: usize,
     /// The dots of each cell as Unicode numbers them.
     bits: Vec<u8>,
 }
@@ -33,8 +38,7 @@ impl DrawingBackend for Braille<'_> {
     type ErrorType = Infallible;
 
     fn get_size(&self) -> (u32, u32) {
-        let (width, height) = self.0.cells;
-        (2 * width as u32, 4 * height as u32)
+        (2 * self.0.width as u32, 4 * self.0.height as u32)
     }
 
     fn ensure_prepared(&mut self) -> Result<(), DrawingErrorKind<Infallible>> {
@@ -48,7 +52,7 @@ impl DrawingBackend for Braille<'_> {
     fn draw_pixel(&mut self, (x, y): BackendCoord, color: BackendColor) -> Result<(), DrawingErrorKind<Infallible>> {
         const BITS: [[u8; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
         let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else { return Ok(()) };
-        let (width, height) = self.0.cells;
+        let Dots { width, height, .. } = *self.0;
         // A line at an angle is drawn as pairs of paler pixels; the darker one of a pair is the dot.
         if color.alpha >= 0.5 && x < 2 * width && y < 4 * height {
             self.0.bits[y / 4 * width + x / 2] |= BITS[y % 4][x % 2];
@@ -58,17 +62,16 @@ impl DrawingBackend for Braille<'_> {
 }
 
 impl Dots {
-    fn new(cells: (usize, usize)) -> Self {
-        Self { cells, bits: vec![0; cells.0 * cells.1] }
+    fn new(width: usize, height: usize) -> Self {
+        Self { width, height, bits: vec![0; width * height] }
     }
 
-    /// Draws a series between the times `range` (µs) and the values `ends`.
-    fn draw(&mut self, series: &Series, range: (i64, i64), ends: (f64, f64)) {
-        let (width, height) = (2 * self.cells.0, 4 * self.cells.1);
-        let place = |(time, value): &(i64, f64)| {
-            let along = (time - range.0) as f64 / (range.1 - range.0).max(1) as f64;
-            let up = (value - ends.0) / (ends.1 - ends.0);
-            let x = (along * (width - 1) as f64).round() as i32;
+    /// Draws a series between the ends of both axes.
+    fn draw(&mut self, series: &Series, times: TimeSpan, values: ValueRange) {
+        let (width, height) = (2 * self.width, 4 * self.height);
+        let place = |point: &ChartPoint| {
+            let x = (times.fraction(point.time) * (width - 1) as f64).round() as i32;
+            let up = values.fraction(point.value);
             (x, (height - 1) as i32 - (up * (height - 1) as f64).round() as i32)
         };
         let area = Braille(self).into_drawing_area();
@@ -84,19 +87,19 @@ impl Dots {
 
     fn lines(&self) -> impl Iterator<Item = String> {
         let line = |bits: &[u8]| bits.iter().filter_map(|bits| char::from_u32(0x2800 + u32::from(*bits))).collect();
-        self.bits.chunks(self.cells.0).map(line)
+        self.bits.chunks(self.width).map(line)
     }
 }
 
 /// Returns a chart as lines of text, for a terminal of this width (cells).
 pub fn text(chart: &Chart, width: Option<usize>) -> String {
-    let Some(range) = chart.range else { return "no windows to draw\n".to_owned() };
+    let Some(span) = chart.span else { return "no windows to draw\n".to_owned() };
     let width = width.unwrap_or(WIDTH_PIPE).saturating_sub(GUTTER + 2).clamp(WIDTH_MIN, WIDTH_MAX);
     let mut out = String::new();
     for panel in &chart.panels {
-        draw_panel(panel, range, width, &mut out);
+        draw_panel(panel, span, width, &mut out);
     }
-    let (start, end) = (scale::instant(range.0), scale::instant(range.1));
+    let (start, end) = (scale::instant(span.start), scale::instant(span.end));
     out.push_str(&format!("{start} to {end} UTC\n"));
     if !chart.left_out.is_empty() {
         out.push_str(&format!("metrics left out: {}\n", chart.left_out.join(", ")));
@@ -104,28 +107,28 @@ pub fn text(chart: &Chart, width: Option<usize>) -> String {
     out
 }
 
-fn draw_panel(panel: &Panel, range: (i64, i64), width: usize, out: &mut String) {
+fn draw_panel(panel: &Panel, span: TimeSpan, width: usize, out: &mut String) {
     out.push_str(&format!("{}\n", panel.title()));
-    let lines = if panel.series.len() <= FEW.0 { FEW.1 } else { LINES };
+    let lines = if panel.series.len() <= FEW { LINES_OF_FEW } else { LINES };
     for series in &panel.series {
         let label = |value: Option<f64>| value.map_or("NULL".to_owned(), scale::value_label);
-        let (least, greatest) = series.extent.map_or((None, None), |(least, greatest)| (Some(least), Some(greatest)));
+        let (least, greatest) = (series.extent.map(|extent| extent.low), series.extent.map(|extent| extent.high));
         let numbers = format!("min {}  max {}  last {}", label(least), label(greatest), label(series.last));
         let room = (GUTTER + 2 + width).saturating_sub(series.name.width() + numbers.width()).max(2);
         out.push_str(&format!("{}{}{numbers}\n", series.name, " ".repeat(room)));
-        let ends = scale::value_range(series.extent.unwrap_or((0.0, 1.0)));
-        let mut dots = Dots::new((width, lines));
-        dots.draw(series, range, ends);
+        let axis = scale::axis_range(series.extent.unwrap_or(ValueRange::UNIT));
+        let mut dots = Dots::new(width, lines);
+        dots.draw(series, span, axis);
         for (at, line) in dots.lines().enumerate() {
             let value = match at {
-                0 => scale::value_label(ends.1),
-                at if at + 1 == lines => scale::value_label(ends.0),
+                0 => scale::value_label(axis.high),
+                at if at + 1 == lines => scale::value_label(axis.low),
                 _ => String::new(),
             };
             out.push_str(&format!("{value:>GUTTER$} ┤{}\n", line.trim_end_matches('\u{2800}')));
         }
     }
-    out.push_str(&times(range, width));
+    out.push_str(&times(span, width));
     if let Some(note) = panel.note() {
         out.push_str(&format!("{note}\n"));
     }
@@ -133,11 +136,10 @@ fn draw_panel(panel: &Panel, range: (i64, i64), width: usize, out: &mut String) 
 }
 
 /// Returns the line with the labels of times, those for which there is room.
-fn times((first, last): (i64, i64), width: usize) -> String {
+fn times(span: TimeSpan, width: usize) -> String {
     let mut line = " ".repeat(GUTTER + 2);
-    for (time, label) in scale::time_ticks((first, last), (width / 12).max(2) as i64) {
-        let along = (time - first) as f64 / (last - first).max(1) as f64;
-        let place = GUTTER + 2 + (along * (width - 1) as f64).round() as usize;
+    for Tick { at, label } in scale::time_ticks(span, (width / 12).max(2) as i64) {
+        let place = GUTTER + 2 + (span.fraction(at) * (width - 1) as f64).round() as usize;
         // The last character of a label is in the line; a blank is between two labels.
         let begin = place.saturating_sub(label.width() / 2).min(GUTTER + 2 + width - label.width().min(width));
         if begin > line.width() || line.trim().is_empty() && begin >= line.width() {

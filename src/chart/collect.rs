@@ -1,5 +1,6 @@
 //! Rows of kind metric to the series of a chart.
 
+use super::scale::{TimeSpan, ValueRange};
 use crate::error::{Error, Result};
 use crate::format::table::clean;
 use crate::kind::metric::MetricColumns;
@@ -18,19 +19,33 @@ const SPANS: usize = 400;
 /// Maximum characters of the name of a series.
 const NAME_CHARS: usize = 60;
 
-/// The name of a metric, and its dimensions as JSON.
-type SeriesKey = (String, String);
+/// What the windows of a series have in common.
+#[derive(PartialEq, Eq, Hash)]
+struct SeriesKey {
+    metric: String,
+    /// As JSON.
+    dimensions: String,
+}
+
+/// A window, in the order of starts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct WindowKey {
+    start: i64,
+    end: i64,
+}
+
+type Windows = BTreeMap<WindowKey, WindowValue>;
 
 /// The windows of rows.
 #[derive(Default)]
 pub struct Collected {
     numbers: HashMap<SeriesKey, usize>,
-    /// The windows of each series by start and end.
-    windows: Vec<BTreeMap<(i64, i64), Point>>,
+    /// The windows of each series.
+    windows: Vec<Windows>,
     count: usize,
 }
 
-struct Point {
+struct WindowValue {
     value: Option<f64>,
     revision: i32,
 }
@@ -42,22 +57,23 @@ impl Collected {
     pub fn push(&mut self, batch: &RecordBatch) -> Result<()> {
         let columns = MetricColumns::try_new(batch)?;
         for row in 0..batch.num_rows() {
-            let key = (columns.names.value(row).to_owned(), columns.dimensions.value(row).to_owned());
+            let (metric, dimensions) = (columns.names.value(row), columns.dimensions.value(row));
+            let key = SeriesKey { metric: metric.to_owned(), dimensions: dimensions.to_owned() };
             let next = self.windows.len();
             let series = *self.numbers.entry(key).or_insert(next);
             if series == next {
                 self.windows.push(BTreeMap::new());
             }
             let windows = &mut self.windows[series];
-            let window = (columns.starts.value(row), columns.ends.value(row));
-            let point = Point { value: columns.value(row), revision: columns.revisions.value(row) };
-            if windows.get(&window).is_some_and(|known| known.revision > point.revision) {
+            let window = WindowKey { start: columns.starts.value(row), end: columns.ends.value(row) };
+            let value = WindowValue { value: columns.value(row), revision: columns.revisions.value(row) };
+            if windows.get(&window).is_some_and(|known| known.revision > value.revision) {
                 continue;
             }
             if columns.retracted.value(row) {
                 self.count -= usize::from(windows.remove(&window).is_some());
             } else {
-                self.count += usize::from(windows.insert(window, point).is_none());
+                self.count += usize::from(windows.insert(window, value).is_none());
             }
         }
         if self.count > WINDOWS_MAX {
@@ -71,24 +87,48 @@ impl Collected {
     /// Returns the chart of all rows.
     pub fn finish(self) -> Chart {
         let Self { numbers, mut windows, .. } = self;
-        let mut metrics: BTreeMap<String, Vec<(String, Windows)>> = BTreeMap::new();
-        for ((metric, dimensions), number) in numbers {
+        let mut metrics: BTreeMap<String, Vec<Unranked>> = BTreeMap::new();
+        for (SeriesKey { metric, dimensions }, number) in numbers {
             let windows = std::mem::take(&mut windows[number]);
             if !windows.is_empty() {
-                metrics.entry(metric).or_default().push((dimensions, windows));
+                metrics.entry(metric).or_default().push(Unranked::new(dimensions, windows));
             }
         }
-        let all = metrics.values().flatten().flat_map(|(_, windows)| windows.keys());
-        let range = all.fold(None, |range: Option<(i64, i64)>, (start, end)| {
-            Some(range.map_or((*start, *end), |(first, last)| (first.min(*start), last.max(*end))))
-        });
+        let all = metrics.values().flatten().flat_map(|series| series.windows.keys());
+        let span = all.map(|WindowKey { start, end }| TimeSpan { start: *start, end: *end }).reduce(TimeSpan::join);
         let left_out = metrics.keys().skip(PANELS_MAX).cloned().collect();
         let panels = metrics.into_iter().take(PANELS_MAX).map(|(metric, all)| Panel::new(metric, all)).collect();
-        Chart { panels, range, left_out }
+        Chart { panels, span, left_out }
     }
 }
 
-type Windows = BTreeMap<(i64, i64), Point>;
+/// A series of a metric, before it is known which ones are drawn.
+struct Unranked {
+    dimensions: String,
+    windows: Windows,
+    /// The sum of the sizes of all values.
+    sum: f64,
+}
+
+impl Unranked {
+    fn new(dimensions: String, windows: Windows) -> Self {
+        let sum = windows.values().filter_map(WindowValue::finite).map(f64::abs).sum();
+        Self { dimensions, windows, sum }
+    }
+
+    /// Returns the least distance of two starts (µs).
+    fn step(&self) -> Option<i64> {
+        let starts = self.windows.keys().map(|window| window.start);
+        let steps = starts.clone().skip(1).zip(starts).map(|(next, start)| next - start);
+        steps.filter(|step| *step > 0).min()
+    }
+}
+
+impl WindowValue {
+    fn finite(&self) -> Option<f64> {
+        self.value.filter(|value| value.is_finite())
+    }
+}
 
 /// A chart: a panel for each metric, all over the same time.
 #[derive(Debug)]
@@ -96,7 +136,7 @@ pub struct Chart {
     /// The panels.
     pub panels: Vec<Panel>,
     /// The first start and the last end (µs); `None` without windows.
-    pub range: Option<(i64, i64)>,
+    pub span: Option<TimeSpan>,
     /// Metrics without a panel.
     pub left_out: Vec<String>,
 }
@@ -119,32 +159,32 @@ pub struct Panel {
 pub struct Series {
     /// The dimensions as `name=value`, or the metric's name without dimensions.
     pub name: String,
-    /// The points (start of the window in µs, value) of each unbroken part.
-    pub parts: Vec<Vec<(i64, f64)>>,
+    /// The points of each unbroken part.
+    pub parts: Vec<Vec<ChartPoint>>,
     /// The value of the last window.
     pub last: Option<f64>,
     /// The least and the greatest value; `None` if all are NULL.
-    pub extent: Option<(f64, f64)>,
+    pub extent: Option<ValueRange>,
+}
+
+/// The value of a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChartPoint {
+    /// The start of the window (µs).
+    pub time: i64,
+    /// Its value, which is finite.
+    pub value: f64,
 }
 
 impl Panel {
-    fn new(metric: String, mut all: Vec<(String, Windows)>) -> Self {
-        let sum = |windows: &Windows| windows.values().filter_map(finite).map(f64::abs).sum::<f64>();
-        let mut ranked: Vec<(f64, String, Windows)> =
-            all.drain(..).map(|(dimensions, windows)| (sum(&windows), dimensions, windows)).collect();
-        ranked.sort_by(|(a, name, _), (b, other, _)| b.total_cmp(a).then_with(|| name.cmp(other)));
-        let lengths = |windows: &Windows| windows.keys().map(|(start, end)| end - start).collect::<Vec<_>>();
-        let mut lengths = ranked.iter().flat_map(|(_, _, windows)| lengths(windows));
+    fn new(metric: String, mut all: Vec<Unranked>) -> Self {
+        all.sort_by(|a, b| b.sum.total_cmp(&a.sum).then_with(|| a.dimensions.cmp(&b.dimensions)));
+        let mut lengths = all.iter().flat_map(|series| series.windows.keys()).map(|window| window.end - window.start);
         let first = lengths.next();
         let length = first.filter(|first| lengths.all(|length| length == *first)).map(format_duration);
-        let steps = |windows: &Windows| {
-            let starts: Vec<i64> = windows.keys().map(|(start, _)| *start).collect();
-            starts.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0).min()
-        };
-        let step = ranked.iter().filter_map(|(_, _, windows)| steps(windows)).min().unwrap_or(i64::MAX);
-        let left_out = ranked.len().saturating_sub(SERIES_MAX);
-        let chosen = ranked.into_iter().take(SERIES_MAX);
-        let series = chosen.map(|(_, dimensions, windows)| Series::new(&metric, &dimensions, &windows, step)).collect();
+        let step = all.iter().filter_map(Unranked::step).min().unwrap_or(i64::MAX);
+        let left_out = all.len().saturating_sub(SERIES_MAX);
+        let series = all.iter().take(SERIES_MAX).map(|series| Series::new(&metric, series, step)).collect();
         Self { metric, length, series, left_out }
     }
 
@@ -162,46 +202,42 @@ impl Panel {
     }
 
     /// Returns the least and the greatest value of all series.
-    pub fn extent(&self) -> Option<(f64, f64)> {
-        let extents = self.series.iter().filter_map(|series| series.extent);
-        extents.reduce(|(low, high), (least, greatest)| (low.min(least), high.max(greatest)))
+    pub fn extent(&self) -> Option<ValueRange> {
+        self.series.iter().filter_map(|series| series.extent).reduce(ValueRange::join)
     }
-}
-
-fn finite(point: &Point) -> Option<f64> {
-    point.value.filter(|value| value.is_finite())
 }
 
 impl Series {
     /// Makes the series of windows that usually begin `step` µs apart: where the next one is missing, or its value is, a part ends.
-    fn new(metric: &str, dimensions: &str, windows: &Windows, step: i64) -> Self {
-        let mut parts: Vec<Vec<(i64, f64)>> = vec![];
+    fn new(metric: &str, series: &Unranked, step: i64) -> Self {
+        let Unranked { dimensions, windows, .. } = series;
+        let mut parts: Vec<Vec<ChartPoint>> = vec![];
         let mut is_open = false;
-        for ((start, _), point) in windows {
-            let Some(value) = finite(point) else {
+        for (WindowKey { start, .. }, value) in windows {
+            let Some(value) = value.finite() else {
                 is_open = false;
                 continue;
             };
             let last = parts.last_mut().filter(|_| is_open);
-            let near = |part: &&mut Vec<(i64, f64)>| {
+            let near = |part: &&mut Vec<ChartPoint>| {
                 // The months of a calendar differ by a tenth; half a step is no gap.
-                part.last().is_some_and(|(before, _)| start - before <= step.saturating_add(step / 2))
+                part.last().is_some_and(|before| start - before.time <= step.saturating_add(step / 2))
             };
+            let point = ChartPoint { time: *start, value };
             match last.filter(near) {
-                Some(part) => part.push((*start, value)),
-                None => parts.push(vec![(*start, value)]),
+                Some(part) => part.push(point),
+                None => parts.push(vec![point]),
             }
             is_open = true;
         }
-        let values = || parts.iter().flatten().map(|(_, value)| *value);
-        let extent =
-            values().map(|value| (value, value)).reduce(|(low, high), (value, _)| (low.min(value), high.max(value)));
+        let values = || parts.iter().flatten().map(|point| point.value);
+        let extent = values().map(ValueRange::of).reduce(ValueRange::join);
         let last = values().next_back();
         let count: usize = parts.iter().map(Vec::len).sum();
         if count > 2 * SPANS {
-            let (first, end) =
-                windows.keys().next().zip(windows.keys().next_back()).map_or((0, 0), |(a, b)| (a.0, b.0));
-            let span = ((end - first) / SPANS as i64).max(1);
+            let (first, last) = (windows.keys().next(), windows.keys().next_back());
+            let (first, last) = first.zip(last).map_or((0, 0), |(first, last)| (first.start, last.start));
+            let span = ((last - first) / SPANS as i64).max(1);
             parts.iter_mut().for_each(|part| *part = thinned(part, first, span));
         }
         Self { name: name(metric, dimensions), parts, last, extent }
@@ -209,13 +245,13 @@ impl Series {
 }
 
 /// Keeps the first, the least and the greatest point of each span of time, so that no peak is lost.
-fn thinned(part: &[(i64, f64)], first: i64, span: i64) -> Vec<(i64, f64)> {
-    let mut kept: Vec<(i64, f64)> = vec![];
-    for points in part.chunk_by(|(a, _), (b, _)| (a - first) / span == (b - first) / span) {
-        let by_value = |a: &&(i64, f64), b: &&(i64, f64)| a.1.total_cmp(&b.1);
+fn thinned(part: &[ChartPoint], first: i64, span: i64) -> Vec<ChartPoint> {
+    let mut kept: Vec<ChartPoint> = vec![];
+    for points in part.chunk_by(|a, b| (a.time - first) / span == (b.time - first) / span) {
+        let by_value = |a: &&ChartPoint, b: &&ChartPoint| a.value.total_cmp(&b.value);
         let extremes = [points.first(), points.iter().min_by(by_value), points.iter().max_by(by_value)];
-        let mut few: Vec<(i64, f64)> = extremes.into_iter().flatten().copied().collect();
-        few.sort_by_key(|(start, _)| *start);
+        let mut few: Vec<ChartPoint> = extremes.into_iter().flatten().copied().collect();
+        few.sort_by_key(|point| point.time);
         few.dedup();
         kept.extend(few);
     }
@@ -266,10 +302,10 @@ pub(super) mod tests {
         let chart = collected(&rows).finish();
         let series = &chart.panels[0].series[0];
         let hours: Vec<Vec<i64>> =
-            series.parts.iter().map(|part| part.iter().map(|(start, _)| start / HOUR).collect()).collect();
+            series.parts.iter().map(|part| part.iter().map(|point| point.time / HOUR).collect()).collect();
         assert_eq!(hours, [vec![0, 1, 2], vec![5, 6], vec![8]]);
-        assert_eq!((series.extent, series.last), (Some((0.0, 8.0)), Some(8.0)));
-        assert_eq!(chart.range, Some((0, 9 * HOUR)));
+        assert_eq!((series.extent, series.last), (Some(ValueRange { low: 0.0, high: 8.0 }), Some(8.0)));
+        assert_eq!(chart.span, Some(TimeSpan { start: 0, end: 9 * HOUR }));
         assert_eq!(chart.panels[0].title(), "m, windows of 1h");
     }
 
@@ -291,7 +327,7 @@ pub(super) mod tests {
         rows.push(row("{}", 0, Some(4.0)));
         rows.push(Row { retracted: true, ..row("{}", 1, None) });
         let chart = collected(&rows).finish();
-        assert_eq!(chart.panels[0].series[0].parts, [vec![(0, 9.0)]]);
+        assert_eq!(chart.panels[0].series[0].parts, [vec![ChartPoint { time: 0, value: 9.0 }]]);
     }
 
     #[test]
@@ -300,7 +336,11 @@ pub(super) mod tests {
             (0..20_000).map(|hour| row("{}", hour, Some(if hour == 12_345 { 1e6 } else { 1.0 }))).collect();
         let chart = collected(&rows).finish();
         let part = &chart.panels[0].series[0].parts[0];
-        assert!(part.len() < 3 * SPANS + 3 && part.contains(&(12_345 * HOUR, 1e6)), "{}", part.len());
+        assert!(
+            part.len() < 3 * SPANS + 3 && part.contains(&ChartPoint { time: 12_345 * HOUR, value: 1e6 }),
+            "{}",
+            part.len()
+        );
     }
 
     #[test]

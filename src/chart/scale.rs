@@ -39,34 +39,92 @@ const STEPS: [i64; 29] = [
 const MONTHS: [i64; 13] = [1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1_200, 6_000, 24_000];
 const NAMES: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// Ticks with their labels.
-pub type Ticks<T> = Vec<(T, String)>;
+/// A range of time, both ends included (µs).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeSpan {
+    /// The least instant.
+    pub start: i64,
+    /// The greatest instant.
+    pub end: i64,
+}
 
-/// Returns at most about `count` ticks in a range of time (µs).
-pub fn time_ticks((first, last): (i64, i64), count: i64) -> Ticks<i64> {
-    let length = (last - first).max(1);
-    match STEPS.into_iter().find(|step| length / step <= count) {
-        Some(step) => {
-            let low = first.div_euclid(step) + i64::from(first.rem_euclid(step) > 0);
-            let ticks = (low..).map(|n| n * step).take_while(|at| *at <= last);
-            ticks.map(|at| (at, time_label(at, step))).collect()
-        }
-        None => month_ticks((first, last), count),
+/// A range of values, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ValueRange {
+    /// The least value.
+    pub low: f64,
+    /// The greatest value.
+    pub high: f64,
+}
+
+/// A mark of an axis.
+#[derive(Debug)]
+pub struct Tick<T> {
+    /// The instant (µs) or the value.
+    pub at: T,
+    /// Its text.
+    pub label: String,
+}
+
+impl TimeSpan {
+    /// Returns the least span that holds both.
+    pub fn join(self, other: Self) -> Self {
+        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
+    }
+
+    /// Returns where an instant lies: 0 at the start, 1 at the end.
+    pub fn fraction(self, time: i64) -> f64 {
+        (time - self.start) as f64 / (self.end - self.start).max(1) as f64
     }
 }
 
-fn month_ticks((first, last): (i64, i64), count: i64) -> Ticks<i64> {
-    let (year, month, _) = civil_from_days(first.div_euclid(DAY));
-    let months = (last - first) / (30 * DAY);
+impl ValueRange {
+    /// The range of an axis without values.
+    pub const UNIT: Self = Self { low: 0.0, high: 1.0 };
+
+    /// Returns the range of one value.
+    pub fn of(value: f64) -> Self {
+        Self { low: value, high: value }
+    }
+
+    /// Returns the least range that holds both.
+    pub fn join(self, other: Self) -> Self {
+        Self { low: self.low.min(other.low), high: self.high.max(other.high) }
+    }
+
+    /// Returns where a value lies: 0 at the low end, 1 at the high one. The range must not be empty.
+    pub fn fraction(self, value: f64) -> f64 {
+        (value - self.low) / (self.high - self.low)
+    }
+}
+
+/// Returns at most about `count` ticks in a range of time.
+pub fn time_ticks(span: TimeSpan, count: i64) -> Vec<Tick<i64>> {
+    let TimeSpan { start, end } = span;
+    let length = (end - start).max(1);
+    match STEPS.into_iter().find(|step| length / step <= count) {
+        Some(step) => {
+            let low = start.div_euclid(step) + i64::from(start.rem_euclid(step) > 0);
+            let ticks = (low..).map(|n| n * step).take_while(|at| *at <= end);
+            ticks.map(|at| Tick { at, label: time_label(at, step) }).collect()
+        }
+        None => month_ticks(span, count),
+    }
+}
+
+fn month_ticks(span: TimeSpan, count: i64) -> Vec<Tick<i64>> {
+    let (year, month, _) = civil_from_days(span.start.div_euclid(DAY));
+    let months = (span.end - span.start) / (30 * DAY);
     let step = MONTHS.into_iter().find(|step| months / step <= count).unwrap_or(MONTHS[MONTHS.len() - 1]);
     let begin = (year * 12 + month - 1).div_euclid(step) * step;
     let start = |n: i64| days_from_civil(n.div_euclid(12), n.rem_euclid(12) + 1, 1) * DAY;
-    let ticks = (0..).map(|n| begin + n * step).take_while(|n| start(*n) <= last).filter(|n| start(*n) >= first);
+    let ticks =
+        (0..).map(|n| begin + n * step).take_while(|n| start(*n) <= span.end).filter(|n| start(*n) >= span.start);
     let label = |n: i64| match step % 12 {
         0 => n.div_euclid(12).to_string(),
         _ => format!("{} {}", NAMES[n.rem_euclid(12) as usize], n.div_euclid(12)),
     };
-    ticks.map(|n| (start(n), label(n))).collect()
+    ticks.map(|n| Tick { at: start(n), label: label(n) }).collect()
 }
 
 /// Returns the label of a tick: the day at midnight, else the time of day, as precise as the step.
@@ -93,26 +151,28 @@ pub fn instant(at: i64) -> String {
     if second == 0 { date } else { format!("{date}:{second:02}") }
 }
 
-/// Returns the range of an axis for values between these: from 0 if that leaves no half of it empty, and never empty.
-pub fn value_range((least, greatest): (f64, f64)) -> (f64, f64) {
+/// Returns the range of an axis for values in a range: from 0 if that leaves no half of it empty, and never empty.
+pub fn axis_range(values: ValueRange) -> ValueRange {
+    let ValueRange { low: least, high: greatest } = values;
     let low = if least >= 0.0 && least <= greatest / 2.0 { 0.0 } else { least };
     let high = if greatest <= 0.0 && greatest >= least / 2.0 { 0.0 } else { greatest };
     match high - low {
-        length if length > 0.0 && length.is_normal() => (low, high),
-        _ if low == 0.0 => (0.0, 1.0),
-        _ => (low.min(0.0), low.max(0.0)),
+        length if length > 0.0 && length.is_normal() => ValueRange { low, high },
+        _ if low == 0.0 => ValueRange::UNIT,
+        _ => ValueRange { low: low.min(0.0), high: low.max(0.0) },
     }
 }
 
 /// Returns about `count` ticks that enclose a range of values; the first and the last one are the ends of the axis.
-pub fn value_ticks((low, high): (f64, f64), count: f64) -> Ticks<f64> {
+pub fn value_ticks(range: ValueRange, count: f64) -> Vec<Tick<f64>> {
+    let ValueRange { low, high } = range;
     let raw = (high - low) / count;
     let power = 10f64.powf(raw.log10().floor());
     let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|round| round * power).find(|step| *step >= raw * 0.999);
     let step = step.unwrap_or(raw);
     let (first, last) = ((low / step).floor(), (high / step - 1e-9).ceil());
     let ticks = (0..=(last - first) as i64).map(|n| (first + n as f64) * step);
-    ticks.map(|value| (value, value_label(value))).collect()
+    ticks.map(|at| Tick { at, label: value_label(at) }).collect()
 }
 
 /// Returns a value with at most four digits and a prefix of the SI.
@@ -142,34 +202,37 @@ mod tests {
     use super::*;
     use crate::time::{EARLIEST, LATEST, parse_instant};
 
-    fn labels((first, last): (&str, &str)) -> String {
+    fn labels(start: &str, end: &str) -> String {
         let at = |text| parse_instant(text).unwrap();
-        let ticks = time_ticks((at(first), at(last)), 8);
-        ticks.into_iter().map(|(_, label)| label).collect::<Vec<_>>().join(" | ")
+        let ticks = time_ticks(TimeSpan { start: at(start), end: at(end) }, 8);
+        ticks.into_iter().map(|tick| tick.label).collect::<Vec<_>>().join(" | ")
     }
 
     #[test]
     fn ticks_of_time_are_round_and_name_the_day_at_midnight() {
-        for (range, expected) in [
+        for (start, end, expected) in [
             (
-                ("2024-01-15T22:10:00Z", "2024-01-16T02:10:00Z"),
+                "2024-01-15T22:10:00Z",
+                "2024-01-16T02:10:00Z",
                 "22:30 | 23:00 | 23:30 | 16 Jan | 00:30 | 01:00 | 01:30 | 02:00",
             ),
             (
-                ("2024-01-15T00:00:00Z", "2024-01-15T00:00:30Z"),
+                "2024-01-15T00:00:00Z",
+                "2024-01-15T00:00:30Z",
                 "15 Jan | 00:00:05 | 00:00:10 | 00:00:15 | 00:00:20 | 00:00:25 | 00:00:30",
             ),
             (
-                ("2024-01-01T00:00:00Z", "2024-06-15T00:00:00Z"),
+                "2024-01-01T00:00:00Z",
+                "2024-06-15T00:00:00Z",
                 "Jan 2024 | Feb 2024 | Mar 2024 | Apr 2024 | May 2024 | Jun 2024",
             ),
-            (("1990-05-01T00:00:00Z", "2024-06-15T00:00:00Z"), "1995 | 2000 | 2005 | 2010 | 2015 | 2020"),
+            ("1990-05-01T00:00:00Z", "2024-06-15T00:00:00Z", "1995 | 2000 | 2005 | 2010 | 2015 | 2020"),
         ] {
-            assert_eq!(labels(range), expected);
+            assert_eq!(labels(start, end), expected);
         }
-        let all = time_ticks((EARLIEST, LATEST), 8);
+        let all = time_ticks(TimeSpan { start: EARLIEST, end: LATEST }, 8);
         assert!((2..10).contains(&all.len()), "{all:?}");
-        assert!(time_ticks((5, 5), 8).len() <= 1);
+        assert!(time_ticks(TimeSpan { start: 5, end: 5 }, 8).len() <= 1);
     }
 
     #[test]
@@ -188,15 +251,20 @@ mod tests {
         ] {
             assert_eq!(value_label(value), label);
         }
-        for range in [(0.0, 7.0), (-3.5, 12.0), (500.0, 512.0), (0.0, 1e-7), (0.0, 3e17)] {
-            let ticks = value_ticks(range, 5.0);
-            assert!((3..9).contains(&ticks.len()), "{range:?} {ticks:?}");
-            assert!(ticks[0].0 <= range.0 && ticks[ticks.len() - 1].0 >= range.1 * (1.0 - 1e-9), "{range:?} {ticks:?}");
+        for (low, high) in [(0.0, 7.0), (-3.5, 12.0), (500.0, 512.0), (0.0, 1e-7), (0.0, 3e17)] {
+            let ticks = value_ticks(ValueRange { low, high }, 5.0);
+            assert!((3..9).contains(&ticks.len()), "{low} {high} {ticks:?}");
+            assert!(ticks[0].at <= low && ticks[ticks.len() - 1].at >= high * (1.0 - 1e-9), "{low} {high} {ticks:?}");
         }
-        assert_eq!(value_range((3.0, 3.0)), (0.0, 3.0));
-        assert_eq!(value_range((0.0, 0.0)), (0.0, 1.0));
-        assert_eq!(value_range((500.0, 512.0)), (500.0, 512.0));
-        assert_eq!(value_range((-8.0, -1.0)), (-8.0, 0.0));
-        assert_eq!(value_range((-8.0, -7.0)), (-8.0, -7.0));
+        for (values, axis) in [
+            ([3.0, 3.0], [0.0, 3.0]),
+            ([0.0, 0.0], [0.0, 1.0]),
+            ([500.0, 512.0], [500.0, 512.0]),
+            ([-8.0, -1.0], [-8.0, 0.0]),
+            ([-8.0, -7.0], [-8.0, -7.0]),
+        ] {
+            let range = |[low, high]: [f64; 2]| ValueRange { low, high };
+            assert_eq!(axis_range(range(values)), range(axis));
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! background; a program that ignores style sheets shows the light chart.
 
 use super::collect::{Chart, Panel, SERIES_MAX, Series};
-use super::scale;
+use super::scale::{self, Tick, TimeSpan, ValueRange};
 use crate::error::{Error, Result};
 use plotters::coord::Shift;
 use plotters::prelude::{Circle, Color, DrawingArea, IntoDrawingArea, IntoFont, PathElement, RGBColor, SVGBackend};
@@ -28,25 +28,34 @@ const COLUMNS: usize = 2;
 /// Characters of a line of the legend, beside its value.
 const LEGEND_CHARS: usize = 40;
 
-/// A colour of the light chart, and the one of the dark chart as text.
-type Shade = (RGBColor, &'static str);
+/// A colour of both themes.
+#[derive(Clone, Copy)]
+struct Shade {
+    light: RGBColor,
+    /// As CSS.
+    dark: &'static str,
+}
 
-const PAPER: Shade = (RGBColor(255, 255, 255), "#0D1117");
-const INK: Shade = (RGBColor(31, 35, 40), "#E6EDF3");
-const FAINT: Shade = (RGBColor(89, 99, 110), "#9198A1");
-const GRID: Shade = (RGBColor(222, 226, 231), "#2A313C");
+const fn shade(red: u8, green: u8, blue: u8, dark: &'static str) -> Shade {
+    Shade { light: RGBColor(red, green, blue), dark }
+}
+
+const PAPER: Shade = shade(255, 255, 255, "#0D1117");
+const INK: Shade = shade(31, 35, 40, "#E6EDF3");
+const FAINT: Shade = shade(89, 99, 110, "#9198A1");
+const GRID: Shade = shade(222, 226, 231, "#2A313C");
 /// The colours of series.
 const LINES: [Shade; SERIES_MAX] = [
-    (RGBColor(9, 105, 218), "#58A6FF"),
-    (RGBColor(207, 80, 6), "#F0883E"),
-    (RGBColor(26, 127, 55), "#56D364"),
-    (RGBColor(130, 80, 223), "#BC8CFF"),
-    (RGBColor(191, 57, 137), "#F778BA"),
-    (RGBColor(27, 124, 131), "#39C5CF"),
-    (RGBColor(154, 103, 0), "#E3B341"),
-    (RGBColor(164, 14, 38), "#FF7B72"),
-    (RGBColor(76, 90, 120), "#A5B4D4"),
-    (RGBColor(77, 45, 0), "#D2A679"),
+    shade(9, 105, 218, "#58A6FF"),
+    shade(207, 80, 6, "#F0883E"),
+    shade(26, 127, 55, "#56D364"),
+    shade(130, 80, 223, "#BC8CFF"),
+    shade(191, 57, 137, "#F778BA"),
+    shade(27, 124, 131, "#39C5CF"),
+    shade(154, 103, 0, "#E3B341"),
+    shade(164, 14, 38, "#FF7B72"),
+    shade(76, 90, 120, "#A5B4D4"),
+    shade(77, 45, 0, "#D2A679"),
 ];
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -58,14 +67,14 @@ pub fn svg(chart: &Chart) -> Result<String> {
     let mut body = String::new();
     {
         let area = SVGBackend::with_string(&mut body, (WIDTH as u32, height as u32)).into_drawing_area();
-        area.fill(&PAPER.0).map_err(broken)?;
+        area.fill(&PAPER.light).map_err(broken)?;
         let mut top = HEAD;
         for (panel, height) in chart.panels.iter().zip(heights) {
-            Drawing { area: &area, panel, range: chart.range.unwrap_or_default(), top }.draw()?;
+            Drawing { area: &area, panel, times: chart.span.unwrap_or_default(), top }.draw()?;
             top += height;
         }
-        let foot = match chart.range {
-            Some((start, end)) => format!("{} to {} UTC", scale::instant(start), scale::instant(end)),
+        let foot = match chart.span {
+            Some(TimeSpan { start, end }) => format!("{} to {} UTC", scale::instant(start), scale::instant(end)),
             None => "no windows".to_owned(),
         };
         let more = match chart.left_out.as_slice() {
@@ -73,7 +82,7 @@ pub fn svg(chart: &Chart) -> Result<String> {
             names => format!("; left out: {}", names.join(", ")),
         };
         let foot: String = format!("{foot}{more}").chars().take(110).collect();
-        write_text(&area, &foot, (LEFT, height - FOOT + 6), Label { shade: FAINT, size: 12, at: HPos::Left })?;
+        write_text(&area, &foot, Label { x: LEFT, y: height - FOOT + 6, ..NOTE })?;
         area.present().map_err(broken)?;
     }
     Ok(with_style(&body))
@@ -86,14 +95,10 @@ fn broken<E: Debug>(error: E) -> Error {
 /// Adds the style sheet of the dark chart.
 fn with_style(body: &str) -> String {
     let mut dark = String::new();
-    for (light, dark_color) in [PAPER, INK, FAINT, GRID].into_iter().chain(LINES) {
-        let RGBColor(red, green, blue) = light;
+    for Shade { light: RGBColor(red, green, blue), dark: color } in [PAPER, INK, FAINT, GRID].into_iter().chain(LINES) {
         let light = format!("#{red:02X}{green:02X}{blue:02X}");
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            dark,
-            "    [fill=\"{light}\"] {{ fill: {dark_color} }} [stroke=\"{light}\"] {{ stroke: {dark_color} }}"
-        );
+        let _ = writeln!(dark, "    [fill=\"{light}\"] {{ fill: {color} }} [stroke=\"{light}\"] {{ stroke: {color} }}");
     }
     let style = format!(
         "<style>\n  text {{ font-family: system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif }}\n  \
@@ -112,29 +117,33 @@ fn height(panel: &Panel) -> i32 {
     TITLE + PLOT + TIMES + lines * LEGEND_LINE + 12
 }
 
-/// How a text is written.
+/// Where and how a text is written (pixels).
 #[derive(Clone, Copy)]
 struct Label {
-    shade: Shade,
+    /// The place of its left side, middle or right side: `side` says which one.
+    x: i32,
+    side: HPos,
+    /// Its top.
+    y: i32,
     size: i32,
-    /// Which side of the text is at its place.
-    at: HPos,
+    shade: Shade,
 }
 
-/// Writes a text whose top is at a place.
-fn write_text(area: &Area<'_>, text: &str, place: (i32, i32), label: Label) -> Result<()> {
+/// A small text.
+const NOTE: Label = Label { x: 0, side: HPos::Left, y: 0, size: 12, shade: FAINT };
+
+fn write_text(area: &Area<'_>, text: &str, label: Label) -> Result<()> {
     // plotters divides the size of a font by 1.24.
     let font = ("sans-serif", f64::from(label.size) * 1.24).into_font();
-    let style = TextStyle::from(font).color(&label.shade.0).pos(Pos::new(label.at, VPos::Top));
-    area.draw_text(text, &style, place).map_err(broken)
+    let style = TextStyle::from(font).color(&label.shade.light).pos(Pos::new(label.side, VPos::Top));
+    area.draw_text(text, &style, (label.x, label.y)).map_err(broken)
 }
 
 /// A panel that is drawn.
 struct Drawing<'a, 'b> {
     area: &'a Area<'b>,
     panel: &'a Panel,
-    /// The range of time (µs).
-    range: (i64, i64),
+    times: TimeSpan,
     /// Where it begins (pixels).
     top: i32,
 }
@@ -142,51 +151,51 @@ struct Drawing<'a, 'b> {
 impl Drawing<'_, '_> {
     fn draw(&self) -> Result<()> {
         let Self { panel, top, .. } = self;
-        write_text(self.area, &panel.title(), (LEFT, *top), Label { shade: INK, size: 15, at: HPos::Left })?;
-        let values = scale::value_ticks(scale::value_range(panel.extent().unwrap_or((0.0, 1.0))), 5.0);
-        let ends = values.first().zip(values.last()).map_or((0.0, 1.0), |(low, high)| (low.0, high.0));
-        for (value, label) in &values {
-            let y = self.y(*value, ends);
+        write_text(self.area, &panel.title(), Label { x: LEFT, y: *top, shade: INK, size: 15, side: HPos::Left })?;
+        let ticks = scale::value_ticks(scale::axis_range(panel.extent().unwrap_or(ValueRange::UNIT)), 5.0);
+        let values = match ticks.as_slice() {
+            [low, .., high] => ValueRange { low: low.at, high: high.at },
+            _ => ValueRange::UNIT,
+        };
+        for Tick { at, label } in &ticks {
+            let y = self.y(*at, values);
             self.line(vec![(LEFT, y), (WIDTH - RIGHT, y)], GRID, 1)?;
-            write_text(self.area, label, (LEFT - 8, y - 6), Label { shade: FAINT, size: 12, at: HPos::Right })?;
+            write_text(self.area, label, Label { x: LEFT - 8, y: y - 6, side: HPos::Right, ..NOTE })?;
         }
         let floor = self.top + TITLE + PLOT;
-        for (time, label) in scale::time_ticks(self.range, 8) {
-            let x = self.x(time);
+        for Tick { at, label } in scale::time_ticks(self.times, 8) {
+            let x = self.x(at);
             self.line(vec![(x, floor), (x, floor + 5)], FAINT, 1)?;
-            write_text(self.area, &label, (x, floor + 9), Label { shade: FAINT, size: 12, at: HPos::Center })?;
+            write_text(self.area, &label, Label { x, y: floor + 9, side: HPos::Center, ..NOTE })?;
         }
         self.line(vec![(LEFT, floor), (WIDTH - RIGHT, floor)], FAINT, 1)?;
         // The greatest series is drawn last, above the others.
         for (series, shade) in panel.series.iter().zip(LINES).rev() {
-            self.series(series, shade, ends)?;
+            self.series(series, shade, values)?;
         }
         self.legend(floor + TIMES)
     }
 
     fn x(&self, time: i64) -> i32 {
-        let (start, end) = self.range;
-        let part = (time - start) as f64 / (end - start).max(1) as f64;
-        LEFT + (part * f64::from(WIDTH - LEFT - RIGHT)).round() as i32
+        LEFT + (self.times.fraction(time) * f64::from(WIDTH - LEFT - RIGHT)).round() as i32
     }
 
-    fn y(&self, value: f64, (low, high): (f64, f64)) -> i32 {
-        let part = (value - low) / (high - low);
-        self.top + TITLE + PLOT - (part * f64::from(PLOT)).round() as i32
+    fn y(&self, value: f64, values: ValueRange) -> i32 {
+        self.top + TITLE + PLOT - (values.fraction(value) * f64::from(PLOT)).round() as i32
     }
 
     fn line(&self, points: Vec<(i32, i32)>, shade: Shade, width: u32) -> Result<()> {
-        self.area.draw(&PathElement::new(points, shade.0.stroke_width(width))).map_err(broken)
+        self.area.draw(&PathElement::new(points, shade.light.stroke_width(width))).map_err(broken)
     }
 
     /// Draws the parts of a series; a part of one window is a dot.
-    fn series(&self, series: &Series, shade: Shade, ends: (f64, f64)) -> Result<()> {
+    fn series(&self, series: &Series, shade: Shade, values: ValueRange) -> Result<()> {
         for part in &series.parts {
             let points: Vec<(i32, i32)> =
-                part.iter().map(|(time, value)| (self.x(*time), self.y(*value, ends))).collect();
+                part.iter().map(|point| (self.x(point.time), self.y(point.value, values))).collect();
             match points.as_slice() {
                 [] => {}
-                [point] => self.area.draw(&Circle::new(*point, 3, shade.0.filled())).map_err(broken)?,
+                [point] => self.area.draw(&Circle::new(*point, 3, shade.light.filled())).map_err(broken)?,
                 _ => self.line(points, shade, 2)?,
             }
         }
@@ -204,15 +213,15 @@ impl Drawing<'_, '_> {
                 name.pop();
                 name.push('…');
             }
-            write_text(self.area, &name, (x + 28, y), Label { shade: INK, size: 12, at: HPos::Left })?;
+            write_text(self.area, &name, Label { x: x + 28, y, shade: INK, ..NOTE })?;
             if let Some(last) = one.last {
                 let last = format!("last {}", scale::value_label(last));
-                write_text(self.area, &last, (x + width - 16, y), Label { shade: FAINT, size: 12, at: HPos::Right })?;
+                write_text(self.area, &last, Label { x: x + width - 16, y, side: HPos::Right, ..NOTE })?;
             }
         }
         let y = top + lines as i32 * LEGEND_LINE;
-        let label = Label { shade: FAINT, size: 12, at: HPos::Left };
-        self.panel.note().map_or(Ok(()), |note| write_text(self.area, &note, (LEFT, y), label))
+        let label = Label { x: LEFT, y, ..NOTE };
+        self.panel.note().map_or(Ok(()), |note| write_text(self.area, &note, label))
     }
 }
 

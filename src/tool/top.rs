@@ -13,15 +13,33 @@ struct Ranking {
     lateness: i64,
 }
 
-/// A window: when it fired, its end and its start (µs), and the index of its ranking.
-type WindowId = (i64, i64, i64, usize);
+/// A window of a ranking, in the order in which windows leave (µs).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct RankedWindow {
+    fires: i64,
+    end: i64,
+    start: i64,
+    ranking: usize,
+}
 
 /// Rows of one window whose keys have not been ranked.
 struct Coming {
-    window: WindowId,
+    window: RankedWindow,
     keys: HashMap<String, KeyRows>,
-    /// The place of the last row's metric, and its dimensions.
-    last: (usize, String),
+    /// The place of the last row's metric.
+    last_place: usize,
+    /// The dimensions of the last row.
+    last_dimensions: String,
+}
+
+/// The row of a metric.
+#[derive(Clone, Copy)]
+struct MetricResult {
+    /// The index of the metric.
+    metric: usize,
+    value: Option<f64>,
+    /// The number of events.
+    rows: u64,
 }
 
 /// The rows of a key in a window.
@@ -29,8 +47,7 @@ struct Coming {
 struct KeyRows {
     dimensions: String,
     rank: Option<f64>,
-    /// For each metric its index, value and number of rows.
-    results: Vec<(usize, Option<f64>, u64)>,
+    results: Vec<MetricResult>,
 }
 
 /// What has been left out.
@@ -63,7 +80,7 @@ pub struct Top {
     /// For each ranking the part of a window that comes. The rows of a part are in the order of metrics, then of dimensions.
     coming: Vec<Option<Coming>>,
     /// The first keys of the parts that came before.
-    first: BTreeMap<WindowId, Vec<KeyRows>>,
+    first: BTreeMap<RankedWindow, Vec<KeyRows>>,
     left_out: LeftOut,
 }
 
@@ -80,7 +97,7 @@ impl KeyRows {
 
     /// Returns the events of the key: those of the metric that counts most of them.
     fn events(&self) -> u64 {
-        self.results.iter().map(|(_, _, rows)| *rows).max().unwrap_or(0)
+        self.results.iter().map(|result| result.rows).max().unwrap_or(0)
     }
 }
 
@@ -131,19 +148,19 @@ impl Top {
         };
         let at = self.members[metric];
         let Ranking { by, lateness } = self.rankings[at];
-        let window = (row.end.saturating_add(lateness), row.end, row.start, at);
+        let fires = row.end.saturating_add(lateness);
+        let window = RankedWindow { fires, end: row.end, start: row.start, ranking: at };
         let place = self.places[metric];
         let is_next = |coming: &Coming| {
-            let last = (coming.last.0, coming.last.1.as_str());
-            coming.window != window || (place, row.dimensions) < last
+            coming.window != window || (place, row.dimensions) < (coming.last_place, &coming.last_dimensions)
         };
         if self.coming[at].as_ref().is_some_and(is_next) {
             self.settle(at);
         }
-        let none = || Coming { window, keys: HashMap::new(), last: (0, String::new()) };
-        let Coming { keys, last, .. } = self.coming[at].get_or_insert_with(none);
-        last.0 = place;
-        row.dimensions.clone_into(&mut last.1);
+        let none = || Coming { window, keys: HashMap::new(), last_place: 0, last_dimensions: String::new() };
+        let Coming { keys, last_place, last_dimensions, .. } = self.coming[at].get_or_insert_with(none);
+        *last_place = place;
+        row.dimensions.clone_into(last_dimensions);
         if !keys.contains_key(row.dimensions) {
             let key = KeyRows { dimensions: row.dimensions.to_owned(), ..KeyRows::default() };
             keys.insert(row.dimensions.to_owned(), key);
@@ -152,7 +169,7 @@ impl Top {
             if metric == by {
                 key.rank = row.value;
             }
-            key.results.push((metric, row.value, row.rows));
+            key.results.push(MetricResult { metric, value: row.value, rows: row.rows });
         }
         Ok(())
     }
@@ -172,16 +189,16 @@ impl Top {
     /// Emits the rows of the first keys of all windows that came, by window; of equal metrics or keys the first key or metric first.
     pub fn finish(&mut self, order: Order, emit: &mut dyn FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
         (0..self.rankings.len()).for_each(|ranking| self.settle(ranking));
-        for ((_, end, start, _), keys) in std::mem::take(&mut self.first) {
-            let mut rows: Vec<(&KeyRows, usize, Option<f64>, u64)> = vec![];
-            for key in &keys {
-                rows.extend(key.results.iter().map(|(metric, value, rows)| (key, *metric, *value, *rows)));
+        for (RankedWindow { start, end, .. }, keys) in std::mem::take(&mut self.first) {
+            let mut rows: Vec<(&str, MetricResult)> = vec![];
+            for KeyRows { dimensions, results, .. } in &keys {
+                rows.extend(results.iter().map(|result| (dimensions.as_str(), *result)));
             }
             if order == Order::Metrics {
                 // The sort is stable, so keys stay in the order of ranks.
-                rows.sort_by_key(|(_, metric, ..)| self.places[*metric]);
+                rows.sort_by_key(|(_, result)| self.places[result.metric]);
             }
-            for (KeyRows { dimensions, .. }, metric, value, rows) in rows {
+            for (dimensions, MetricResult { metric, value, rows }) in rows {
                 let name = &self.names[metric];
                 emit(&Row { name, start, end, dimensions, value, rows, revision: 0, pane: 0, retracted: false })?;
             }

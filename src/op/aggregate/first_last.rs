@@ -35,6 +35,14 @@ pub(super) const LAST: Definition = Definition {
 #[derive(Default)]
 struct Edge<const LAST: bool>(Option<Held>);
 
+/// What rows are ordered by, the first field first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank<'a> {
+    time: i64,
+    id: &'a str,
+    text: &'a str,
+}
+
 #[derive(Clone)]
 struct Held {
     time: i64,
@@ -43,21 +51,29 @@ struct Held {
     value: f64,
 }
 
+impl Held {
+    fn rank(&self) -> Rank<'_> {
+        Rank { time: self.time, id: &self.id, text: &self.text }
+    }
+}
+
 impl<const LAST: bool> Edge<LAST> {
     /// Keeps a row if it is beyond the one that is held; its texts take the place of the texts before.
-    fn offer(&mut self, place: (i64, &str, &str), value: f64) {
+    fn offer(&mut self, rank: Rank<'_>, value: f64) {
         let beyond = if LAST { Ordering::Greater } else { Ordering::Less };
-        let (time, id, text) = place;
         // The text of every NaN is the same, so its bits are too.
         let value = if value.is_nan() { f64::NAN } else { value };
         match &mut self.0 {
-            Some(held) if place.cmp(&(held.time, &held.id, &held.text)) != beyond => {}
+            Some(held) if rank.cmp(&held.rank()) != beyond => {}
             Some(held) => {
-                (held.time, held.value) = (time, value);
-                id.clone_into(&mut held.id);
-                text.clone_into(&mut held.text);
+                (held.time, held.value) = (rank.time, value);
+                rank.id.clone_into(&mut held.id);
+                rank.text.clone_into(&mut held.text);
             }
-            None => self.0 = Some(Held { time, id: id.to_owned(), text: text.to_owned(), value }),
+            None => {
+                let Rank { time, id, text } = rank;
+                self.0 = Some(Held { time, id: id.to_owned(), text: text.to_owned(), value });
+            }
         }
     }
 }
@@ -68,13 +84,14 @@ impl<const LAST: bool> Accumulator for Edge<LAST> {
         let (numbers, times) = (numbers.as_primitive::<Float64Type>(), times.as_primitive::<Int64Type>());
         let (ids, texts) = (ids.as_string::<i32>(), texts.as_string::<i32>());
         each_present(numbers, slots, rows, |slot, row| {
-            states[slot].offer((times.value(row), ids.value(row), texts.value(row)), numbers.value(row));
+            let rank = Rank { time: times.value(row), id: ids.value(row), text: texts.value(row) };
+            states[slot].offer(rank, numbers.value(row));
         });
     }
 
     fn merge(&mut self, other: &Self) {
-        if let Some(Held { time, id, text, value }) = &other.0 {
-            self.offer((*time, id, text), *value);
+        if let Some(held) = &other.0 {
+            self.offer(held.rank(), held.value);
         }
     }
 
