@@ -10,6 +10,8 @@ use std::fmt;
 
 /// What an address of a bucket begins with.
 pub const SCHEME: &str = "s3://";
+/// The endpoint that is Amazon's server, whatever the environment names.
+const AMAZON: &str = "aws";
 /// Options of an address.
 const OPTIONS: [&str; 9] =
     ["endpoint", "region", "access_key", "secret_key", "session_token", "connect", "timeout", "retry", "ca"];
@@ -69,7 +71,8 @@ impl S3Address {
             let given = location.options.get(option).cloned();
             given.or_else(|| names.iter().find_map(|name| variable(name))).filter(|value| !value.is_empty())
         };
-        let endpoint = from("endpoint", &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
+        let endpoint =
+            from("endpoint", &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]).filter(|endpoint| endpoint != AMAZON);
         let region = from("region", &["AWS_REGION", "AWS_DEFAULT_REGION"]);
         // Servers of one's own rarely have regions.
         let region = region.or_else(|| endpoint.as_ref().map(|_| "us-east-1".to_owned()));
@@ -95,7 +98,8 @@ impl S3Address {
         let prefix = prefix.trim_matches('/');
         let mut shared = written;
         shared.insert("region".to_owned(), region);
-        shared.extend(endpoint.map(|endpoint| ("endpoint".to_owned(), endpoint)));
+        // The environment of another process may name another server.
+        shared.entry("endpoint".to_owned()).or_insert_with(|| endpoint.unwrap_or_else(|| AMAZON.to_owned()));
         let shared = Vec::from_iter(shared.iter().map(|(name, value)| format!("{name}={value}"))).join("&");
         Ok(Self {
             server,
@@ -135,7 +139,7 @@ fn server(endpoint: Option<&str>, region: &str, bucket: &str) -> Result<(String,
     let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
     match host.filter(|host| !host.is_empty() && !host.contains(['/', '@', '?', '#', ' '])) {
         Some(_) => Ok((endpoint.to_owned(), format!("/{bucket}"))),
-        None => Err(Error::usage("endpoint: expected http://HOST[:PORT] or https://HOST[:PORT]")),
+        None => Err(Error::usage("endpoint: expected http://HOST[:PORT], https://HOST[:PORT] or aws")),
     }
 }
 
@@ -182,6 +186,25 @@ mod tests {
         let again = parse(found.shared(), &[]).unwrap();
         assert_eq!((&again.server, &again.signer.secret_key), (&found.server, &found.signer.secret_key));
         assert!(!format!("{:?}", found.signer).contains("of-a-file"));
+    }
+
+    #[test]
+    fn other_processes_use_the_server_of_the_first_one_whatever_their_environment_names() {
+        let amazon = [&KEYS[..], &[("AWS_REGION", "eu-central-1")]].concat();
+        let found = parse("s3://my-bucket/a", &amazon).unwrap();
+        assert_eq!(found.shared(), "s3://my-bucket/a?endpoint=aws&region=eu-central-1");
+        let elsewhere = [&KEYS[..], &[("AWS_ENDPOINT_URL", "http://h:1"), ("AWS_REGION", "r")]].concat();
+        assert_eq!(
+            parse(found.shared(), &elsewhere).unwrap().server,
+            "https://my-bucket.s3.eu-central-1.amazonaws.com"
+        );
+
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), "http://h:2\n").unwrap();
+        let endpoint = format!("{{file:{}}}", secret.path().display());
+        let found = parse(&format!("s3://my-bucket/a?endpoint={endpoint}"), &elsewhere).unwrap();
+        assert_eq!(found.server, "http://h:2");
+        assert_eq!(found.shared(), format!("s3://my-bucket/a?endpoint={endpoint}&region=r"));
     }
 
     #[test]
