@@ -18,6 +18,8 @@ mod learn;
 mod letters;
 mod outbox;
 mod read;
+mod ruled;
+mod unused;
 
 use crate::counts::Counts;
 use crate::error::Result;
@@ -32,7 +34,7 @@ use crate::mapping::{
 };
 use crate::op::computed::RowRules;
 use crate::run::Run;
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use batches::Batches;
 use control_line::ControlLine;
@@ -40,8 +42,10 @@ use fault::{held_records, no_time, too_large, unmapped, utf8};
 use first_times::FirstTimes;
 use learn::FirstObject;
 use letters::Letters;
+use ruled::RuledIngest;
 use std::rc::Rc;
 use std::time::Duration;
+use unused::UnusedFlags;
 
 pub use item::{ByteProgress, Item, Sent};
 pub use letters::Dead;
@@ -74,6 +78,7 @@ pub struct Ingest {
     /// Counts of records; those of batches are in `batches`.
     counts: Counts,
     letters: Letters,
+    unused: UnusedFlags,
     /// Whether a record of a file had a readable time.
     pub first_times: FirstTimes,
     /// The time of reading of the current records (µs).
@@ -110,14 +115,15 @@ impl Ingest {
         if control {
             stamper.set_explicit();
         }
-        let now = run.clock.now();
         let mut names = options.fields.iter().chain(&options.sets).map(|(column, _)| column);
         let is_mapped = names.any(|column| column == "partition" || column == "origin");
         let time = options.time.field().to_owned();
         let first_times = if options.time.is_read() { FirstTimes::Waiting } else { FirstTimes::Found };
+        let unused = UnusedFlags::new(&options);
         let mapper = Mapper::new(options)?;
         let letters = Letters::new(run.console.tool());
         Ok(Self {
+            now: run.clock.now(),
             run,
             mapper,
             stamper,
@@ -132,8 +138,8 @@ impl Ingest {
             read: ReadPositions::default(),
             counts: Counts::default(),
             letters,
+            unused,
             first_times,
-            now,
             kind,
             expected: None,
             rows: None,
@@ -175,7 +181,14 @@ impl Ingest {
         let Some(batch) = self.read.take_rows(batch) else { return Ok(()) };
         let of_event = matches!(Kind::of(batch.schema_ref()), Some(Kind::Event | Kind::Late));
         let has_raw = of_event && self.decide_raw(has_raw(batch.schema_ref()));
-        let batch = self.batches.take(batch, has_raw, name, &self.run.console)?;
+        self.unused.warn_of_rows(name, &self.run.console);
+        let mut batch = self.batches.take(batch, has_raw, name, &self.run.console)?;
+        if let Self { rules: Some(rules), counts, letters, .. } = self {
+            let (rows, rows_before, now) = (batch.num_rows(), counts.out, self.run.clock.now());
+            batch = RuledIngest { rules, counts, letters, rows_before, now }.stamped(batch, name)?;
+            self.batches.counts.out -= (rows - batch.num_rows()) as u64;
+            self.send_letters()?;
+        }
         self.letters.set_rows_before(self.batches.counts.out);
         self.outbox.send_of_current(Item::Batch(batch));
         Ok(())
@@ -359,11 +372,6 @@ impl Ingest {
         }
     }
 
-    /// Whether records are held that are no rows yet (`--max-future`).
-    pub fn holds_records(&mut self) -> bool {
-        self.mapper.lookahead().is_some_and(|lookahead| lookahead.held() > 0)
-    }
-
     /// Maps a held record after its `--max-future` check, or makes a dead letter of it.
     fn release(&mut self, held: &PendingRecord, verdict: Result<(), Fault>) -> Result<()> {
         let record = held.record();
@@ -413,11 +421,6 @@ impl Ingest {
     pub fn forget(&mut self, partition: u32) {
         let forgotten = self.mapper.lookahead().map_or(0, |lookahead| lookahead.forget(partition));
         self.counts.taken -= forgotten as u64;
-    }
-
-    /// Returns the offset of the first held record of a partition.
-    pub fn first_held(&mut self, partition: u32) -> Option<i64> {
-        self.mapper.lookahead()?.first(partition).map(|held| held.offset)
     }
 
     /// Maps a record whose `payload` is one JSON object.
@@ -509,19 +512,16 @@ impl Ingest {
         let rows_before = self.counts.out + self.mapper.rows() as u64;
         let (counts, letters, now) = (&mut self.counts, &mut self.letters, self.run.clock.now());
         let mut rule = self.rules.as_mut().map(|rules| {
-            move |batch: &RecordBatch| -> Result<(Option<ArrayRef>, BooleanArray)> {
-                let passed = rules.apply(batch)?;
-                counts.dead += passed.wrong.len() as u64;
-                letters.push_wrong(batch, &passed.wrong, rows_before, now)?;
-                let kept = passed.keep.true_count();
-                counts.filtered += (batch.num_rows() - kept - passed.wrong.len()) as u64;
-                Ok((passed.properties, passed.keep))
-            }
+            let mut ruled = RuledIngest { rules, counts, letters, rows_before, now };
+            move |batch: &RecordBatch| ruled.apply(batch).map(|ruled| (ruled.properties, ruled.keep))
         });
         let rule = rule.as_mut().map(|rule| rule as &mut mapping::Rule<'_>);
         let batch = self.mapper.batch(&mut self.stamper, rule)?;
         self.send_letters()?;
         if let Some(mut batch) = batch {
+            if self.mapper.has_kept_stamps() {
+                self.unused.warn_of_text(&self.run.console);
+            }
             self.brings_raw.get_or_insert(false);
             if self.keep_raw == KeepRaw::No && batch.schema_ref().column_with_name(RAW).is_some() {
                 let kept = (0..batch.num_columns()).filter(|column| *column != COLUMNS.len());

@@ -132,7 +132,7 @@ impl SpoolInput {
 
     /// Returns the position before which `ingest` has passed on every record.
     fn position(&self, ingest: &mut Ingest) -> Position {
-        let offset = ingest.first_held(self.stamp).unwrap_or(self.next);
+        let offset = ingest.mapper.first_held(self.stamp).unwrap_or(self.next);
         Position { offset, stream_time: ingest.stamper.stream_time(self.stamp) }
     }
 }

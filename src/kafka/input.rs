@@ -385,7 +385,7 @@ impl KafkaInput {
     /// Returns the position of each partition: the offset of its first held record, else its next offset.
     fn commit_point(&self, ingest: &mut Ingest) -> CommitPoint {
         let mut position = |cursor: &PartitionCursor| {
-            cursor.position(ingest.first_held(cursor.stamp), ingest.stamper.stream_time(cursor.stamp))
+            cursor.position(ingest.mapper.first_held(cursor.stamp), ingest.stamper.stream_time(cursor.stamp))
         };
         self.partitions.cursors.iter().map(&mut position).collect()
     }
@@ -394,7 +394,7 @@ impl KafkaInput {
     fn stop(&mut self, ingest: &mut Ingest) {
         if self.group.is_some() || self.read_mode == ReadMode::Checkpoint {
             for cursor in &mut self.partitions.cursors {
-                cursor.next = ingest.first_held(cursor.stamp).unwrap_or(cursor.next);
+                cursor.next = ingest.mapper.first_held(cursor.stamp).unwrap_or(cursor.next);
                 ingest.forget(cursor.stamp);
             }
         }
@@ -516,7 +516,8 @@ impl Input for KafkaInput {
         let time = |at: Instant| clock.monotonic().saturating_sub(at.elapsed());
         let mut reached = |cursor: &PartitionCursor| {
             let confirmed = self.source.confirmed(cursor.id).or(cursor.confirmed).map(time);
-            let position = cursor.position(ingest.first_held(cursor.stamp), ingest.stamper.stream_time(cursor.stamp));
+            let position =
+                cursor.position(ingest.mapper.first_held(cursor.stamp), ingest.stamper.stream_time(cursor.stamp));
             Reached {
                 topic: self.topics.name(cursor.id.topic).to_owned(),
                 partition: cursor.id.number,

@@ -91,6 +91,7 @@ impl Mapper {
             parsers: std::array::from_fn(|_| Parser::in_zone(options.when.zone)),
             defaults: Defaults::default(),
             timed: false,
+            kept_stamps: false,
             clocked: false,
             lookahead: options.max_future.map(Lookahead::new),
             shadowed: 0,
@@ -127,6 +128,11 @@ impl Mapper {
         self.out.defaults
     }
 
+    /// Whether some record kept the stamps that it carries.
+    pub fn has_kept_stamps(&self) -> bool {
+        self.out.kept_stamps
+    }
+
     /// Whether some record had a readable time, or the run needs none.
     pub fn has_time(&self) -> bool {
         self.out.timed || self.out.clocked
@@ -160,6 +166,16 @@ impl Mapper {
         self.out.lookahead.as_mut()
     }
 
+    /// Whether records are held that are no rows yet.
+    pub fn holds_records(&mut self) -> bool {
+        self.lookahead().is_some_and(|lookahead| lookahead.held() > 0)
+    }
+
+    /// Returns the offset of the first held record of a partition.
+    pub fn first_held(&mut self, partition: u32) -> Option<i64> {
+        self.lookahead()?.first(partition).map(|held| held.offset)
+    }
+
     /// Takes the rows so far as a stamped batch; `None` if there are no rows. `rule` first returns their
     /// properties, if it changes them, and the rows that stay, so that only rows that leave as events advance stream time.
     pub fn batch(&mut self, stamper: &mut Stamper, rule: Option<&mut Rule<'_>>) -> Result<Option<RecordBatch>> {
@@ -180,6 +196,7 @@ impl Mapper {
         self.is_plain = false;
         if self.plan.keeps && self.reader.marks.saw(PROVENANCE_BITS) {
             stamps = if read.is_ok() { self.stamps(text) } else { None };
+            self.out.kept_stamps |= stamps.is_some();
             if stamps.is_none() {
                 self.is_plain = true;
                 read = self.plain.read_as(text, self.plan.options.distinct);

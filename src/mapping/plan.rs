@@ -51,6 +51,8 @@ pub(super) struct Out {
     pub(super) parsers: [Parser; 3],
     pub(super) defaults: Defaults,
     pub(super) timed: bool,
+    /// Whether some record kept the stamps that it carries.
+    pub(super) kept_stamps: bool,
     /// Whether the first record had no time, so that no record needs one
     /// ([`TimeFrom::Untimed`](super::TimeFrom::Untimed)).
     pub(super) clocked: bool,

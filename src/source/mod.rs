@@ -539,7 +539,7 @@ impl Source {
             self.ingest.flush()?;
             return Ok(!self.is_queued());
         }
-        Ok(!self.ingest.holds_records() && !self.is_queued() && self.ingest.read.is_exact())
+        Ok(!self.ingest.mapper.holds_records() && !self.is_queued() && self.ingest.read.is_exact())
     }
 
     /// Returns the positions of the inputs for a checkpoint, and notes them for groups. The stage has taken every row before them.

@@ -300,8 +300,10 @@ impl Args {
 
     fn source_options(&self) -> Result<SourceOptions> {
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
-        if mapping.time == TimeFrom::Default {
-            // evt-view needs no event time.
+        let range = &self.choice.range;
+        let has_range = range.since.is_some() || range.until.is_some() || range.last.is_some();
+        if mapping.time == TimeFrom::Default && !has_range {
+            // evt-view needs no event time to show rows.
             mapping.time = TimeFrom::Untimed;
         }
         let read_mode = if self.follow { ReadMode::Tail } else { ReadMode::Bounded };

@@ -108,3 +108,61 @@ fn a_misspelled_name_is_a_warning() {
         assert!(run.stderr().contains("byts"), "{run}");
     }
 }
+
+/// The rows of these inputs have stamps, so nothing maps them; the rules apply to them as to raw records.
+#[test]
+fn evt_ingest_computes_and_filters_rows_that_have_stamps() {
+    let dir = dir("let-stamped");
+    let outputs = ["s.arrows", "s.arrow", "s.parquet", "sqlite:s.db", "parquet:lake"];
+    for output in outputs {
+        dir.run("evt-ingest", &["-q", "in.jsonl", "--time", "t", "--to", output]).succeeds();
+        let input = if output == "sqlite:s.db" { "sqlite:s.db?table=raw_events" } else { output };
+        let args = [input, "--let", "more=bytes + 1", "--where", "more > 31", "-o", "jsonl", "--dlq", "dead.jsonl"];
+        let run = dir.run("evt-ingest", &args).succeeds();
+        let shown: Vec<_> = run.rows().iter().map(|row| row["properties"]["more"].clone()).collect();
+        assert_eq!(shown, [json!(1201)], "{output}: {run}");
+        assert!(run.stderr().contains("in 4 out 1 dead 1 filtered 2"), "{output}: {run}");
+        let letters: Vec<_> = dir.rows("dead.jsonl").iter().map(|row| row["error_message"].clone()).collect();
+        assert_eq!(letters, [json!("--let more: bytes: expected a number, found \"n/a\"")], "{output}");
+        std::fs::remove_file(dir.path("dead.jsonl")).expect("it is there");
+    }
+    let metrics = "evt-window -q s.arrows --size 1m --late null: | evt-ingest --where 'bytes > 1'";
+    let run = dir.shell(metrics).ends_with(2);
+    assert!(run.stderr().contains("expected events, found rows of kind metric"), "{run}");
+}
+
+/// Else windows are silently by the other time.
+#[test]
+fn a_mapping_flag_that_meets_stamped_rows_is_a_warning_also_when_quiet() {
+    let dir = dir("flags-stamped");
+    dir.run("evt-ingest", &["-q", "in.jsonl", "--time", "t", "--to", "s.arrows", "--to", "s.jsonl"]).succeeds();
+    let warning = "no effect on rows that evt has stamped";
+    let args = ["-q", "s.arrows", "--time", "nonsense", "--size", "1d", "--late", "null:"];
+    let run = dir.run("evt-window", &args).succeeds();
+    assert!(run.stderr().contains(&format!("s.arrows: --time has {warning}; use it where")), "{run}");
+    let run = dir.run("evt-view", &["-q", "s.arrows", "--set", "source=x", "--require", "y"]).succeeds();
+    assert!(run.stderr().contains(&format!("s.arrows: --set and --require have {warning}; use them")), "{run}");
+    let run = dir.run("evt-window", &["-q", "s.jsonl", "--time", "nonsense", "--size", "1d", "--late", "null:"]);
+    assert_eq!(run.succeeds().stderr().matches(warning).count(), 1);
+    // Raw records obey the flags, and evt-ingest makes raw records of text.
+    for input in ["in.jsonl", "s.jsonl"] {
+        let field = if input == "in.jsonl" { "t" } else { "event_time" };
+        let run = dir.run("evt-ingest", &["-q", input, "--time", field, "--set", "source=x", "--to", "null:"]);
+        assert_eq!(run.succeeds().stderr(), "");
+    }
+}
+
+/// The clock of the run would decide which rows are shown.
+#[test]
+fn a_range_of_time_over_records_without_a_time_ends_with_the_flag_that_reads_it() {
+    let dir = Dir::new("range-untimed");
+    dir.write("in.jsonl", "{\"ts\":1795305601.5,\"k\":1}\n{\"ts\":1795309201.5,\"k\":2}\n");
+    for range in [["--last", "1h"], ["--until", "2026-11-22T00:30"], ["--since", "2026-11-22T00:30"]] {
+        let args = [&["-q", "in.jsonl", "--columns", "k"], &range[..]].concat();
+        let run = dir.run("evt-view", &args).ends_with(2);
+        assert!(run.stderr().contains("--time ts --time-unit s"), "{run}");
+    }
+    let args = ["in.jsonl", "--time", "ts", "--time-unit", "s", "--until", "2026-11-22T00:30", "--columns", "k"];
+    assert_eq!(dir.run("evt-view", &args).succeeds().text(), "{\"k\":1}\n");
+    assert_eq!(dir.run("evt-view", &["-q", "in.jsonl", "--columns", "k"]).succeeds().text().lines().count(), 2);
+}

@@ -473,19 +473,25 @@ fn a_sink_that_reads_a_topic_ends_at_a_signal_and_commits_no_row_that_is_not_wri
 fn two_signals_at_once_are_one_request_and_the_file_gets_its_name() {
     let dir = Dir::new("two-signals");
     dir.write("in.jsonl", "{\"server_timestamp\":\"2026-01-01T00:00:00Z\"}\n");
-    for round in 0..10 {
+    let (mut round, mut judged) = (0, 0);
+    while judged < 10 {
+        round += 1;
+        assert!(round < 100, "the signals were too far apart in all but {judged} rounds");
         let name = format!("{round}.parquet");
         let args = ["-q", "--follow", "in.jsonl", "--to", &name];
         let run = dir.command("evt-ingest", &args).stdin(Stdio::null()).spawn().expect("it starts");
         eventually("it has opened its output", || dir.path(&format!("{name}.part")).exists());
-        let pid = Pid::from_child(&run);
+        let (pid, start) = (Pid::from_child(&run), Instant::now());
         for _ in 0..2 {
             // The first signal may have ended it.
             let _ = kill_process(pid, Signal::TERM);
             std::thread::yield_now();
         }
+        // A loaded machine may stop this thread between them.
+        let are_together = start.elapsed() < Duration::from_millis(150);
+        judged += usize::from(are_together);
         let mut run = run;
         assert_eq!(status(run.wait().expect("it is ours")), 143);
-        assert!(dir.path(&name).exists(), "round {round}");
+        assert!(dir.path(&name).exists() || !are_together, "round {round}");
     }
 }

@@ -1,4 +1,4 @@
-//! ratio: rows in which a condition holds, divided by rows in which another does.
+//! ratio: the number of rows in which a condition holds, divided by the number of those in which another one does.
 
 use super::definition::Definition;
 use super::exact;
@@ -13,7 +13,7 @@ use num_bigint::BigInt;
 pub(super) const RATIO: Definition = Definition {
     name: "ratio",
     usage: "ratio(COND) or ratio(COND, OF)",
-    about: "rows where COND holds divided by rows where OF holds (all rows without OF); NULL if there are none",
+    about: "rows where COND holds divided by rows where OF holds (all rows without OF), such as purchases by views; NULL without the latter",
     star: false,
     args: &[Want::Kind(ValueKind::Bool), Want::Kind(ValueKind::Bool)],
     least: 1,
@@ -36,12 +36,9 @@ impl Accumulator for Ratio {
     fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
         let (cond, of) = (args[0].as_boolean(), args[1].as_boolean());
         for (slot, row) in slots.iter().zip(rows) {
-            let row = *row as usize;
-            if holds(of, row) {
-                let state = &mut states[*slot as usize];
-                state.of += 1;
-                state.hits += u64::from(holds(cond, row));
-            }
+            let (state, row) = (&mut states[*slot as usize], *row as usize);
+            state.hits += u64::from(holds(cond, row));
+            state.of += u64::from(holds(of, row));
         }
     }
 

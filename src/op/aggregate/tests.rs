@@ -144,12 +144,15 @@ fn distinct_texts_are_counted_up_to_the_maximum() {
 }
 
 #[test]
-fn a_ratio_is_of_rows_where_the_second_condition_holds() {
+fn a_ratio_counts_the_rows_of_each_condition_by_itself() {
     let truths = |values: &[Option<bool>]| -> ArrayRef { Arc::new(BooleanArray::from(values.to_vec())) };
     let cond = truths(&[Some(true), Some(false), None, Some(true), Some(true)]);
     let of = truths(&[Some(true), Some(true), Some(true), None, Some(false)]);
     let none = truths(&[Some(false), None, None, None, None]);
-    assert_eq!(result("ratio(a, b)", &[cond.clone(), of]), Some(1.0 / 3.0));
+    assert_eq!(result("ratio(a, b)", &[cond.clone(), of]), Some(3.0 / 3.0));
+    let views = truths(&[Some(false), Some(true), Some(true), Some(true), Some(false)]);
+    let purchases = truths(&[Some(true), Some(false), None, Some(false), Some(false)]);
+    assert_eq!(result("ratio(a, b)", &[purchases, views]), Some(1.0 / 3.0));
     assert_eq!(result("ratio(a, b)", &[cond, none]), None);
 }
 
