@@ -4,7 +4,7 @@
 use super::cuts::chosen;
 use super::snapshot;
 use evt::clock::Clock;
-use evt::format::{EncodeOptions, by_name, jsonl};
+use evt::format::{EncodeOptions, jsonl, to_read};
 use evt::frame::Control;
 use evt::ingest::Item;
 use evt::kind::Kind;
@@ -64,7 +64,7 @@ fn options(flags: u8) -> SourceOptions {
     let raw_only = flags & 64 != 0;
     SourceOptions {
         mapping: mapping::Options { provenance, time, max_future, ..mapping::Options::default() },
-        format: (!format.is_empty()).then(|| by_name(format).expect("a format")),
+        format: (!format.is_empty()).then(|| to_read(format).expect("a format")),
         control: flags & 128 != 0,
         raw_only,
         ..SourceOptions::default()

@@ -207,7 +207,7 @@ impl TextArgs {
             Some(("regex", None)) => {
                 return Err(Error::usage("-f regex: expected regex:PATTERN with named groups, found no pattern"));
             }
-            Some((name, None)) => (Some(format::by_name(name)?), None),
+            Some((name, None)) => (Some(format::to_read(name)?), None),
         };
         let flags = [
             ("--delimiter", self.delimiter.is_some()),

@@ -53,14 +53,49 @@ pub use record::{Body, Record, Records, Splitter, not_utf8, one_line};
 use crate::error::{Error, Result};
 use std::path::Path;
 
-/// Returns the format of a name.
+/// What people call formats, or files of them, and what evt calls them.
+const OTHER_NAMES: [(&str, &str); 11] = [
+    ("json", "jsonl has one record per line; --explode NAME reads the elements of an array in a document"),
+    ("ndjson", "it is jsonl"),
+    ("arrows", "it is frames"),
+    ("feather", "it is arrow"),
+    ("apache", "it is clf"),
+    ("nginx", "it is clf"),
+    ("access", "it is clf"),
+    ("regexp", "it is regex:PATTERN"),
+    ("excel", "spreadsheets read and write csv"),
+    ("xlsx", "spreadsheets read and write csv"),
+    ("sqlite", "sqlite:FILE names a database"),
+];
+
+/// Returns the format of `-f`.
 ///
-/// Errors: exit status 2 if there is none.
-pub fn by_name(name: &str) -> Result<&'static Format> {
-    ALL.iter().copied().find(|format| format.name == name).ok_or_else(|| {
-        let names: Vec<_> = ALL.iter().map(|format| format.name).collect();
-        Error::usage(format!("unknown format '{name}'; expected one of {}", names.join(" ")))
-    })
+/// Errors: exit status 2 if none that can be read has the name.
+pub fn to_read(name: &str) -> Result<&'static Format> {
+    named("-f", name, |format| !matches!(format.input, Input::None))
+}
+
+/// Returns the format of `-o`.
+///
+/// Errors: exit status 2 if none that can be written has the name.
+pub fn to_write(name: &str) -> Result<&'static Format> {
+    named("-o", name, Format::is_written)
+}
+
+fn named(flag: &str, name: &str, fits: impl Fn(&Format) -> bool) -> Result<&'static Format> {
+    match ALL.iter().copied().find(|format| format.name == name) {
+        Some(format) if fits(format) => return Ok(format),
+        Some(format) if format.is_written() => return Err(Error::usage(format!("-f {name}: output format only"))),
+        Some(_) => return Err(Error::usage(format!("-o {name}: input format only"))),
+        None => {}
+    }
+    let names: Vec<_> = ALL.iter().filter(|format| fits(format)).map(|format| format.name).collect();
+    let advice = match OTHER_NAMES.iter().find(|(other, _)| *other == name) {
+        Some((_, advice)) => format!("; {advice}"),
+        None if flag == "-o" && name.contains('.') => format!("; --to {name} names a file"),
+        None => String::new(),
+    };
+    Err(Error::usage(format!("{flag}: unknown format '{name}'; expected one of {}{advice}", names.join(" "))))
 }
 
 /// Returns the format of a file name's extension; `.part`, `.gz` and `.zst` are skipped.

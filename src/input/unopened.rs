@@ -34,9 +34,9 @@ pub struct ReadOptions {
 
 impl ReadOptions {
     /// Returns the format of an input whose head has been read. The order is: `-f`, a magic at its start, the extension of its
-    /// name, the part of a magic; frames for an empty input that needs them; else JSON lines. Errors: exit status 65 if only the
-    /// last byte of a magic differs.
-    pub fn format_of(&self, bytes: &Bytes) -> Result<&'static Format> {
+    /// name, the part of a magic; frames for an empty input that needs them and does not grow; else JSON lines. Errors: exit status
+    /// 65 if only the last byte of a magic differs.
+    pub fn format_of(&self, bytes: &Bytes, grows: bool) -> Result<&'static Format> {
         if let Some(format) = self.format {
             return Ok(format);
         }
@@ -52,7 +52,7 @@ impl ReadOptions {
         if let Some(format) = format::by_part_of_magic(head).map_err(|error| error.at(bytes.name()))? {
             return Ok(format);
         }
-        if head.is_empty() && !self.raw_only && !self.is_continued {
+        if head.is_empty() && !self.raw_only && !self.is_continued && !grows {
             return Ok(&format::frames::FORMAT);
         }
         Ok(&format::jsonl::FORMAT)
@@ -148,11 +148,17 @@ impl UnopenedInput {
             ByteSource::Watched(WatchedFile { watch, id, bytes }) => (bytes, Some((watch, id))),
             ByteSource::Awaited(_) | ByteSource::Taken => return Err(Error::broken("an input is opened twice")),
         };
+        let is_watched = watched.is_some();
         let is_followed = matches!(format.input, Decoder::Text(_)) && bytes.is_regular();
         if let Some((watch, _)) = watched.as_ref().filter(|_| !is_followed) {
             watch.end();
         }
         match (&format.input, watched.filter(|_| is_followed)) {
+            (Decoder::Container(_), None) if is_watched => Err(Error::usage(format!(
+                "--follow reads text as it grows, found {}; evt-view --tail N shows the last rows",
+                format.name
+            ))
+            .at(self.name.clone())),
             (Decoder::None, _) => Err(Error::usage(format!("-f {}: output format only", format.name))),
             (Decoder::Text(_), Some((watch, id))) => {
                 let reading = self.reading(&bytes, format, ingest);
@@ -193,14 +199,14 @@ impl Input for UnopenedInput {
         if !self.find()? {
             return Ok(if self.run.stop.signal().is_some() { Step::Stopped } else { Step::Idle });
         }
-        let options = self.options.clone();
+        let (options, grows) = (self.options.clone(), matches!(self.from, ByteSource::Watched(_)));
         let Some(bytes) = self.bytes() else { return Ok(Step::End) };
         let head = if options.format.is_some() { Chunk::End } else { bytes.read_head(Some(Duration::ZERO))? };
         match head {
             Chunk::Idle => Ok(Step::Idle),
             Chunk::Stopped => Ok(Step::Stopped),
             Chunk::Bytes(_) | Chunk::End => {
-                let format = options.format_of(bytes)?;
+                let format = options.format_of(bytes, grows)?;
                 if options.format.is_none() && matches!(format.input, Decoder::Text(_)) {
                     match self.recognise(format)? {
                         Chunk::Idle => return Ok(Step::Idle),

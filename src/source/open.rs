@@ -86,6 +86,9 @@ impl Opener {
     /// Opens the next input; `is_last` if none follows.
     pub(super) fn open(&mut self, uri: &Uri, is_last: bool, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         match uri {
+            Uri::Store(..) if self.options.follow => Err(Error::usage(format!(
+                "{uri}: --follow reads files and topics as they grow; evt-view --tail N shows the last rows of a table"
+            ))),
             &Uri::Store(store, ref location) => self.rows(store, location, ingest),
             Uri::Kafka(_) => self.begin_topics(is_last),
             Uri::Http(_) => self.listen(uri, ingest),

@@ -51,7 +51,7 @@ fn is_raw(input: &Uri, options: &SourceOptions, ingest: &Ingest, run: &Rc<Run>) 
     if options.format.is_none() {
         bytes.read_head(None)?;
     }
-    match options.reading().format_of(&bytes)?.input {
+    match options.reading().format_of(&bytes, options.follow)?.input {
         Input::None => Ok(true),
         Input::Frames => match FrameReader::new(bytes, run.ratio_max).read(None)? {
             Framed::Frame(Frame::Schema(schema)) => Ok(Kind::of(&schema).is_none()),

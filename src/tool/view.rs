@@ -254,7 +254,7 @@ impl Args {
 
     /// Whether a flag requests dead letters, so that their table of a store with several tables is read.
     fn asks_letters(&self) -> bool {
-        let format = self.stage.output.output_format.as_deref().and_then(|name| format::by_name(name).ok());
+        let format = self.stage.output.output_format.as_deref().and_then(|name| format::to_write(name).ok());
         self.show.summary || format.is_some_and(|format| format.is_raw)
     }
 

@@ -4,7 +4,7 @@ use crate::format::{self, EncodeOptions};
 
 fn chosen(names: &str, batch: &RecordBatch, format: &str) -> String {
     let selection = Selection::try_new(&parse_names(names).unwrap(), &batch.schema()).unwrap();
-    let open = format::by_name(format).unwrap().output.unwrap();
+    let open = format::to_write(format).unwrap().output.unwrap();
     let mut encoder = open(&selection.schema(), &EncodeOptions::default()).unwrap();
     let mut out = vec![];
     encoder.encode(&selection.apply(batch).unwrap(), &mut out).unwrap();

@@ -3,6 +3,7 @@
 use crate::harness::{Dir, Run, ask, eventually, in_ci, python, status};
 use serde_json::Value;
 use std::fs::File;
+use std::io::Write;
 
 /// More bytes than fit on the disk, in any format.
 const EVENTS: &str = "evt-gen --events 20k --seed 3 -q > in.jsonl; evt-ingest in.jsonl --origin in -q > in.frames";
@@ -296,6 +297,42 @@ fn a_file_that_is_followed_may_come_later() {
     assert_eq!(status(child.wait().expect("it ends")), 130);
     let said = String::from_utf8(dir.bytes("said")).expect("it is text");
     assert_eq!(said.matches("later.jsonl: waiting for the file to be created").count(), 1, "{said}");
+}
+
+/// A log that has just been rotated is empty; its name does not tell the format.
+#[test]
+fn an_empty_file_that_is_followed_is_text_in_every_tool() {
+    let dir = Dir::new("empty-followed");
+    dir.write("app.log", "");
+    let mut command = dir.command("evt-view", &["--follow", "app.log", "-o", "jsonl", "--columns", "n"]);
+    command.stdout(File::create(dir.path("rows")).expect("writable"));
+    command.stderr(File::create(dir.path("said")).expect("writable"));
+    let mut child = command.spawn().expect("it starts");
+    let mut log = std::fs::OpenOptions::new().append(true).open(dir.path("app.log")).expect("writable");
+    // It may have seen the empty file before, or not.
+    for number in 1..=3 {
+        writeln!(log, "{{\"n\":{number}}}").expect("writable");
+        eventually("the line is shown", || {
+            assert!(child.try_wait().expect("it is ours").is_none(), "{:?}", dir.bytes("said"));
+            dir.bytes("rows").iter().filter(|byte| **byte == b'\n').count() == number
+        });
+    }
+    dir.shell(&format!("kill -INT {}", child.id())).succeeds();
+    assert_eq!(status(child.wait().expect("it ends")), 130);
+}
+
+#[test]
+fn what_does_not_grow_is_not_followed() {
+    let dir = Dir::new("not-followed");
+    dir.write("in.jsonl", day(0..3));
+    dir.run("evt-ingest", &["-q", "in.jsonl", "--dlq", "null:", "--to", "x.parquet", "--to", "sqlite:x.db"]).succeeds();
+    for (line, told) in [
+        ("evt-view --follow x.parquet", "x.parquet: --follow reads text as it grows, found parquet"),
+        ("evt-view --follow 'sqlite:x.db?table=raw_events'", "--follow reads files and topics as they grow"),
+    ] {
+        let run = dir.shell(line).ends_with(2);
+        assert!(run.stderr().contains(told), "{run}");
+    }
 }
 
 #[test]

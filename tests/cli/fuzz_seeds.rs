@@ -12,7 +12,7 @@ use arrow::array::{
 use arrow::datatypes::{Int8Type, Int32Type, IntervalMonthDayNano};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
-use evt::format::{EncodeOptions, by_name};
+use evt::format::{EncodeOptions, to_write};
 use evt::frame::{Control, Encoder, End, How, Progress};
 use evt::kind::dead::{ErrorType, Fault};
 use evt::op::dedup::Dedup;
@@ -125,7 +125,7 @@ fn endless() -> RecordBatch {
 }
 
 fn encoded(format: &str, batch: &RecordBatch) -> Vec<u8> {
-    let format = by_name(format).expect("a format").output.expect("it is written");
+    let format = to_write(format).expect("a format").output.expect("it is written");
     let mut encoder = format(&batch.schema(), &EncodeOptions::default()).expect("an encoder");
     let mut out = vec![];
     encoder.encode(batch, &mut out).expect("rows");

@@ -152,7 +152,7 @@ impl TargetPlan {
 
 /// Returns the format of `-o`.
 fn args_format(args: &StageArgs) -> Result<Option<&'static crate::format::Format>> {
-    args.output.output_format.as_deref().map(crate::format::by_name).transpose()
+    args.output.output_format.as_deref().map(crate::format::to_write).transpose()
 }
 
 /// Returns the schema of the events for another output.
