@@ -82,6 +82,11 @@ pub trait Splitter {
     fn is_open(&self) -> bool {
         false
     }
+
+    /// Returns the names of the fields of all records, if the input declares them and they have been read.
+    fn names(&self) -> Option<Vec<String>> {
+        None
+    }
 }
 
 /// Returns the text of a record with line breaks as one line. Between JSON's tokens a break equals a space, and a bare

@@ -104,6 +104,8 @@ impl<'a> Assembly<'a, '_, '_> {
             }
         };
         self.out.defaults.event_type |= event_type.is_none();
+        self.out.defaults.event_id |= matches!(id, Id::Absent);
+        self.out.defaults.event_time |= self.envelope.lacks(1 << column::EVENT_TIME);
         let found = self.watched(replaced);
         let row = Row {
             event_id: self.event_id(id, &source, partition, offset),

@@ -44,6 +44,8 @@ pub struct Mapper {
     out: Out,
     /// The raw record inside the last record.
     raw: Vec<u8>,
+    /// The names of the fields of all records, if the first input declares them.
+    pub declared: Option<Vec<String>>,
 }
 
 impl Mapper {
@@ -98,7 +100,7 @@ impl Mapper {
         let promised = options.partitions.clone().filter(|_| (mapped | copied) >> column::PARTITION & 1 == 1);
         let plan = Plan { copies, sets, require, required, keeps, mapped, time, promised, options };
         let reader = Reader::new(if keeps { own } else { plain }, watch.clone());
-        Ok(Self { reader, plain: Reader::new(plain, watch), is_plain: false, plan, out, raw: vec![] })
+        Ok(Self { reader, plain: Reader::new(plain, watch), is_plain: false, plan, out, raw: vec![], declared: None })
     }
 
     /// Whether the mapper keeps the stamps that a record carries.

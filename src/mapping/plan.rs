@@ -25,6 +25,10 @@ pub struct Defaults {
     pub source: bool,
     /// Some record had no `event_type`.
     pub event_type: bool,
+    /// Some record had no `event_id`.
+    pub event_id: bool,
+    /// Some record had no `event_time`.
+    pub event_time: bool,
 }
 
 /// The mapping flags, resolved.

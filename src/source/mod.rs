@@ -271,6 +271,11 @@ impl Source {
         self.ingest.mapper.defaults()
     }
 
+    /// Returns the names of the fields of all records, if the first input declares them.
+    pub fn declared(&self) -> Option<&[String]> {
+        self.ingest.mapper.declared.as_deref()
+    }
+
     /// Returns the names in the rules of the source that had no value in any row.
     pub fn always_null(&self) -> Vec<String> {
         self.ingest.rules.as_ref().map_or(vec![], RowRules::always_null)

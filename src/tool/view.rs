@@ -18,7 +18,7 @@ use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::kind::span::Span;
-use crate::mapping::{Provenance, TimeFrom};
+use crate::mapping::{Defaults, Provenance, TimeFrom};
 use crate::op::computed::ComputedFields;
 use crate::output::OutputPlan;
 use crate::run::Run;
@@ -32,7 +32,7 @@ use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
 use crate::view::describe::Describe;
 use crate::view::excerpt::Excerpt;
-use crate::view::selection::{self, Name, Selection, Unsaid};
+use crate::view::selection::{self, FirstRecords, Name, Selection, Unsaid};
 use crate::view::sort::{SortKey, Sorter};
 use crate::view::{control_text, describe_text};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -93,7 +93,7 @@ struct ChoiceArgs {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "View")]
 struct ShowArgs {
-    /// Show these columns and property paths, in this order: event_time,country,repo.name
+    /// Show these columns and property paths, in this order: event_time,country,labels[1].name; '*' is all fields of the records
     #[arg(long, value_name = "NAMES", conflicts_with_all = ["describe", "summary", "plot"])]
     columns: Option<String>,
     /// Compute column NAME of each row, for --where, --columns and later ones (repeatable)
@@ -362,22 +362,49 @@ impl Args {
             return Ok(Show::Summary { summary: DeadSummary::default(), as_text: screen });
         }
         if let Some(names) = &show.columns {
-            return Ok(Show::Rows(Some(Selection::try_new(&selection::parse_names(names)?, &schema)?)));
+            return self.columns(names, first, source, fields).map(|selection| Show::Rows(Some(selection)));
         }
         // A table of metrics chooses its columns itself.
         let names = match first.filter(|_| screen && kind != Kind::Metric) {
             None if show.fields.is_empty() => return Ok(Show::Rows(None)),
             None => schema.fields().iter().map(|field| Name::column(field.name())).collect(),
             Some(first) => {
-                let used = source.defaults();
-                let unsaid = Unsaid { source: used.source, event_type: used.event_type };
-                let mut names = selection::default_names(kind, first, unsaid);
+                let mut names = selection::default_names(kind, first, unsaid(source));
                 names.extend(fields.names().map(Name::column));
                 names
             }
         };
         Ok(Show::Rows(Some(Selection::try_new(&names, &schema)?)))
     }
+
+    /// Returns the selection of `--columns`.
+    fn columns(
+        &self,
+        names: &str,
+        first: Option<&RecordBatch>,
+        source: &Source,
+        fields: &ComputedFields,
+    ) -> Result<Selection> {
+        let mut names = selection::parse_names(names)?;
+        let has_all = names.iter().any(Name::is_all);
+        if has_all {
+            let records = FirstRecords { rows: first, declared: source.declared(), unsaid: unsaid(source) };
+            names = selection::expand(names, source.kind(), &source.schema(), &records);
+            for name in fields.names() {
+                if names.iter().all(|one| one.label != name) {
+                    names.push(Name::column(name));
+                }
+            }
+        }
+        let notes_others = has_all && source.kind() == Kind::Event && source.declared().is_none();
+        Ok(Selection::try_new(&names, &fields.schema())?.warning(notes_others))
+    }
+}
+
+/// Returns the fields that the records so far had not.
+fn unsaid(source: &Source) -> Unsaid {
+    let Defaults { source, event_type, event_id, event_time } = source.defaults();
+    Unsaid { source, event_type, event_id, event_time }
 }
 
 /// What is shown.
@@ -529,7 +556,11 @@ impl View {
             self.show(&rows, out)?;
         }
         match std::mem::replace(&mut self.show, Show::Rows(None)) {
-            Show::Rows(_) => Ok(()),
+            Show::Rows(selection) => {
+                let warnings = selection.map_or(vec![], |selection| selection.warnings());
+                warnings.into_iter().for_each(|line| out.note(Message::Warning(line)));
+                Ok(())
+            }
             Show::Describe(describe) => {
                 let description = describe.finish();
                 out.text(&|format| match format.notes? {
