@@ -103,6 +103,9 @@ impl TextInput {
         let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(Duration::ZERO))?;
         if let Chunk::Bytes(count) = chunk {
             self.end += count;
+            if let Some(after) = ingest.stamper.stream_time(self.partition).filter(|_| !self.started) {
+                self.splitter.resume(after);
+            }
             if self.check_start()? {
                 self.take(false, ingest)?;
             }

@@ -273,7 +273,11 @@ impl<'a> Assembly<'a, '_, '_> {
         }
         let when = &self.plan.options.when;
         match when.read(value, &mut self.out.parsers[slot]) {
-            Some(instant) => Ok(Some(instant)),
+            Some(instant) => {
+                // A record that waited for its verdict is read again.
+                self.out.doubled += u64::from(!self.record.is_judged && when.is_doubled(value, instant));
+                Ok(Some(instant))
+            }
             None => Err(Fault::new(ErrorType::TimestampError, message(when, name, value)).into()),
         }
     }

@@ -10,6 +10,7 @@ use super::path::Path;
 use super::plan::{Defaults, Out, Plan, Refusal, Stamps};
 use super::record::Record;
 use super::stamp::Stamper;
+use crate::counts::counted;
 use crate::error::Result;
 use crate::kind::dead::Fault;
 use crate::kind::event::column;
@@ -93,6 +94,7 @@ impl Mapper {
             parsers: std::array::from_fn(|_| Parser::in_zone(options.when.zone)),
             defaults: Defaults::default(),
             timed: false,
+            doubled: 0,
             clocked: false,
             lookahead: options.max_future.map(Lookahead::new),
             shadowed: 0,
@@ -127,6 +129,16 @@ impl Mapper {
     /// Returns the defaults used so far.
     pub fn defaults(&self) -> Defaults {
         self.out.defaults
+    }
+
+    /// Returns the warning about times that the clocks of `--time-zone` show twice, if there were any.
+    pub fn doubled_times(&self) -> Option<String> {
+        let zone = self.plan.options.when.zone.filter(|_| self.out.doubled > 0)?;
+        let times = counted(self.out.doubled, ["time without an offset occurs", "times without an offset occur"]);
+        Some(format!(
+            "{times} twice in {zone}, where clocks go back; the first instant was taken, so up to an hour may be counted in the \
+             hour before; records with an offset or in UTC tell which it is"
+        ))
     }
 
     /// Whether some record had a readable time, or the run needs none.

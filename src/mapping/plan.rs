@@ -55,6 +55,8 @@ pub(super) struct Out {
     pub(super) parsers: [Parser; 3],
     pub(super) defaults: Defaults,
     pub(super) timed: bool,
+    /// The number of times that a local clock shows twice.
+    pub(super) doubled: u64,
     /// Whether the first record had no time, so that no record needs one
     /// ([`TimeFrom::Untimed`](super::TimeFrom::Untimed)).
     pub(super) clocked: bool,

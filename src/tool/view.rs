@@ -26,7 +26,7 @@ use crate::run::standard::print;
 use crate::source::{Source, SourceOptions};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::stage::progress::terminal_width;
-use crate::stage::{OperatorSetup, SourceInfo, always_null};
+use crate::stage::{OperatorSetup, SourceInfo};
 use crate::store::Tables;
 use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
@@ -165,6 +165,7 @@ impl Tool for Args {
     }
 
     fn run(mut self, run: &Rc<Run>) -> Result<u8> {
+        let is_file = self.stage.input.name_databases();
         if let Some(path) = self.checkpoint()? {
             let (text, is_sound) = show(&path, run)?;
             print(&text)?;
@@ -172,12 +173,15 @@ impl Tool for Args {
         }
         if let Some(tables) = self.tables()? {
             let letters = Kind::Dead.table();
-            if !self.asks_letters() || tables.iter().all(|(name, _)| *name != letters) {
-                return self.list(&tables, run);
-            }
+            let mut filled = tables.iter().filter(|(_, rows)| *rows > 0).map(|(name, _)| name.as_str());
+            let table = match (filled.next(), filled.next()) {
+                _ if self.asks_letters() && tables.iter().any(|(name, _)| *name == letters) => letters,
+                (Some(only), None) if is_file => only,
+                _ => return self.list(&tables, run),
+            };
             let input = &mut self.stage.input.inputs[0];
             let sign = if input.as_encoded_bytes().contains(&b'?') { '&' } else { '?' };
-            input.push(format!("{sign}table={letters}"));
+            input.push(format!("{sign}table={table}"));
         }
         let span = self.choice.range.span(run.clock.now(), &self.stage.map)?;
         let args = Rc::new(self);
@@ -386,6 +390,7 @@ impl Args {
         fields: &ComputedFields,
     ) -> Result<Selection> {
         let mut names = selection::parse_names(names)?;
+        let named = names.iter().map(|name| name.label.clone()).collect();
         let has_all = names.iter().any(Name::is_all);
         if has_all {
             let records = FirstRecords { rows: first, declared: source.declared(), unsaid: unsaid(source) };
@@ -397,7 +402,7 @@ impl Args {
             }
         }
         let notes_others = has_all && source.kind() == Kind::Event && source.declared().is_none();
-        Ok(Selection::try_new(&names, &fields.schema())?.warning(notes_others))
+        Ok(Selection::try_new(&names, &fields.schema())?.warning(named, notes_others))
     }
 }
 
@@ -485,10 +490,8 @@ impl Operator for View {
             let line = "the first rows have no time; their event_time is the clock of this run (set --time FIELD)";
             out.note(Message::Info(line.to_owned()));
         }
-        let filtered = self.chosen.filter.as_ref().map_or(vec![], Filter::always_null);
-        for name in self.chosen.fields.always_null().into_iter().chain(filtered) {
-            out.note(Message::Warning(always_null(&name)));
-        }
+        let filter = self.chosen.filter.as_ref().map_or(vec![], |filter| filter.warnings("--where"));
+        self.chosen.fields.warnings().into_iter().chain(filter).for_each(|line| out.note(Message::Warning(line)));
         let before = self.shown;
         self.show_rest(out)?;
         if ended.is_proven {

@@ -62,8 +62,8 @@ pub struct Selection {
     chosen: Vec<Chosen>,
     schema: SchemaRef,
     has_rows: bool,
-    /// Whether it warns of names that no row has.
-    warns: bool,
+    /// The names that some row should have.
+    named: Vec<String>,
     /// The properties that `*` stands for, and those that rows had beside them.
     all: Option<(BTreeSet<String>, BTreeSet<String>)>,
 }
@@ -90,16 +90,16 @@ impl Selection {
         let kind = Kind::of(schema).map_or("", Kind::name);
         let metadata = HashMap::from([(SELECTION_KEY.to_owned(), kind.to_owned())]);
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
-        Ok(Self { chosen, schema, has_rows: false, warns: false, all: None })
+        Ok(Self { chosen, schema, has_rows: false, named: vec![], all: None })
     }
 
-    /// Makes it warn of names that no row has and, with `notes_others`, of properties of rows that are not selected.
-    pub fn warning(mut self, notes_others: bool) -> Self {
+    /// Makes it warn of these names if no row has them and, with `notes_others`, of properties of rows that are not selected.
+    pub fn warning(mut self, named: Vec<String>, notes_others: bool) -> Self {
         let top = |chosen: &Chosen| match chosen {
             Chosen::Path { steps, .. } => steps.first().map(|step| path_text(std::slice::from_ref(step))),
             Chosen::Column(_) => None,
         };
-        self.warns = true;
+        self.named = named;
         self.all = notes_others.then(|| (self.chosen.iter().filter_map(top).collect(), BTreeSet::new()));
         self
     }
@@ -134,9 +134,10 @@ impl Selection {
     pub fn warnings(&self) -> Vec<String> {
         let is_missing = |chosen: &Chosen| matches!(chosen, Chosen::Path { is_met: false, .. });
         let missing = self.chosen.iter().zip(self.schema.fields()).filter(|(chosen, _)| is_missing(chosen));
-        let missing = missing.map(|(_, field)| field.name().as_str()).collect::<Vec<_>>();
+        let missing = missing.map(|(_, field)| field.name().as_str());
+        let missing = missing.filter(|name| self.named.iter().any(|named| named == name)).collect::<Vec<_>>();
         let mut warnings = vec![];
-        if self.has_rows && self.warns && !missing.is_empty() {
+        if self.has_rows && !missing.is_empty() {
             let (verb, names) = if missing.len() == 1 { ("is", "name") } else { ("are", "names") };
             warnings.push(format!("--columns: {} {verb} in no row shown; check the {names}", missing.join(", ")));
         }
