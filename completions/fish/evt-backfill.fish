@@ -8,7 +8,7 @@ complete -c evt-backfill -l closed-before -d 'Correct only windows that are clos
 complete -c evt-backfill -l out-of-orderness -d 'The out-of-orderness of the run that wrote the windows (evt-window(1))' -r
 complete -c evt-backfill -l late-events -d 'Count the late events of URI in the windows that they were late for' -r
 complete -c evt-backfill -l reason -d 'Keep TEXT with the correction in the store' -r
-complete -c evt-backfill -l dead -d 'Replay the dead letters of URI instead of correcting windows' -r
+complete -c evt-backfill -l dead -d 'Replay the dead letters of URI instead of correcting windows; -f, --header and --time-year are those of their records' -r
 complete -c evt-backfill -l patch -d 'Repair each record by assignments: set NAME = EXPRESSION, ... (evt-metrics(5))' -r
 complete -c evt-backfill -l ledger -d 'Keep what was replayed in this database, so that no letter is replayed twice (sqlite: or postgres:)' -r
 complete -c evt-backfill -l rate -d 'Read at most N events per second' -r
@@ -20,7 +20,7 @@ complete -c evt-backfill -l kind -d 'Set the kind of the rows: event metric dead
 complete -c evt-backfill -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-backfill -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
 complete -c evt-backfill -l explode -d 'Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans' -r
-complete -c evt-backfill -l time-year -d 'Use this year for the times of syslog that have none' -r
+complete -c evt-backfill -l time-year -d 'Give the first time of syslog without a year this one; a step back of more than 300 days begins the next year' -r
 complete -c evt-backfill -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-backfill -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt-backfill -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r

@@ -5,14 +5,14 @@ complete -c evt-view -l last -d 'Take only rows of the last DURATION, like --sin
 complete -c evt-view -l head -d 'Show the first N rows, then stop reading; with --sort the first N in its order' -r
 complete -c evt-view -l tail -d 'Show the last N rows; with --head the last N of those; with --follow the last N up to now, then further rows' -r
 complete -c evt-view -l sort -d 'Show the rows in the order of this column or property path; -NAME is descending' -r
-complete -c evt-view -l columns -d 'Show these columns and property paths, in this order: event_time,country,repo.name' -r
+complete -c evt-view -l columns -d 'Show these columns and property paths, in this order: event_time,country,labels[1].name; \'*\' is all fields of the records' -r
 complete -c evt-view -l let -d 'Compute column NAME of each row, for --where, --columns and later ones (repeatable)' -r
 complete -c evt-view -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]' -r
 complete -c evt-view -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-view -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-view -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
 complete -c evt-view -l explode -d 'Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans' -r
-complete -c evt-view -l time-year -d 'Use this year for the times of syslog that have none' -r
+complete -c evt-view -l time-year -d 'Give the first time of syslog without a year this one; a step back of more than 300 days begins the next year' -r
 complete -c evt-view -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-view -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt-view -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r

@@ -179,7 +179,7 @@ pub struct TextArgs {
     /// Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans
     #[arg(long, value_name = "PATH", value_parser = ElementPath::parse)]
     pub explode: Option<ElementPath>,
-    /// Use this year for the times of syslog that have none
+    /// Give the first time of syslog without a year this one; a step back of more than 300 days begins the next year
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=9999))]
     pub time_year: Option<u16>,
     /// Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]
@@ -427,6 +427,19 @@ impl InputArgs {
     /// Returns the inputs.
     pub fn uris(&self) -> Result<Vec<Uri>> {
         self.inputs.iter().map(Uri::parse).collect()
+    }
+
+    /// Replaces the names of files that are SQLite databases by those of their stores; returns whether there were any.
+    pub fn name_databases(&mut self) -> bool {
+        let has_format = self.input_format.is_some();
+        let mut is_any = false;
+        for input in self.inputs.iter_mut().filter(|_| !has_format) {
+            if let Some(name) = Uri::name_of_database(input) {
+                *input = name.into();
+                is_any = true;
+            }
+        }
+        is_any
     }
 
     fn kind(&self) -> Result<Option<Kind>> {

@@ -224,7 +224,7 @@ fn usage(voice: &Console, error: &clap::Error) -> ExitCode {
             Err(error) => fail(voice, &error),
         };
     }
-    fail(voice, &Error::usage(format!("{} (see {} --help)", sentence(error), voice.tool())))
+    fail(voice, &Error::usage(format!("{} (see {} --help)", sentence(error, voice.tool()), voice.tool())))
 }
 
 /// Reports an error that occurs before the run starts.

@@ -2,7 +2,7 @@
 //! are misspelled.
 
 use super::expression::Expr;
-use super::leaf::Leaves;
+use super::leaf::{Ask, Leaves};
 use super::read::LeafBatch;
 use super::value::{ValueKind, Want};
 use crate::error::Result;
@@ -42,9 +42,9 @@ impl Filter {
         self.leaves.columns()
     }
 
-    /// Returns the names without a value in any row, if there were rows.
-    pub fn always_null(&self) -> Vec<String> {
-        self.nulls.names(&self.leaves, &self.expr)
+    /// Returns warnings about the names without a value in any row, if there were rows; `flag` has the expression.
+    pub fn warnings(&self, flag: &str) -> Vec<String> {
+        self.nulls.warnings(flag, &self.leaves, &self.expr)
     }
 
     /// Applies the filter to a batch.
@@ -54,7 +54,7 @@ impl Filter {
         let truth = self.expr.eval(&leaves)?;
         let truth = truth.as_boolean();
         let mut wrong: Vec<(usize, String)> =
-            self.expr.wrong(&leaves).map(|wrong| (wrong.row() as usize, wrong.message())).collect();
+            self.expr.wrong(&leaves).map(|wrong| (wrong.row() as usize, wrong.advice())).collect();
         wrong.sort_by_key(|(row, _)| *row);
         wrong.dedup_by_key(|(row, _)| *row);
         let mut keep: Vec<bool> = (0..truth.len()).map(|row| truth.is_valid(row) && truth.value(row)).collect();
@@ -92,5 +92,17 @@ impl Nulls {
             self.has_rows && named().next().is_some() && named().all(|(_, all_null)| *all_null)
         };
         expr.paths().iter().filter(is_null).cloned().collect()
+    }
+
+    /// Returns a warning for each of these names; `flag` has the expression.
+    pub fn warnings(&self, flag: &str, leaves: &Leaves, expr: &Expr) -> Vec<String> {
+        let warning = |name: String| {
+            // `is null` may be the question, so the name may be right.
+            match leaves.leaves.iter().all(|leaf| leaf.name != name || leaf.ask == Ask::Presence) {
+                true => format!("{flag}: {name} was NULL or absent in every row"),
+                false => format!("{flag}: {name} was NULL in every row; check the name"),
+            }
+        };
+        self.names(leaves, expr).into_iter().map(warning).collect()
     }
 }

@@ -103,6 +103,66 @@ pub(crate) fn path_text(steps: &[PathKey]) -> String {
     text
 }
 
+/// Reads the paths of a flag, separated by commas: `event_time,labels[1].name,"a.b"`. Unlike in an expression, a name without
+/// quotes may have any characters but commas and dots. Blanks around it do not count.
+///
+/// Returns `None` if a name is empty or a quote is not closed.
+pub(crate) fn read_paths(text: &str) -> Option<Vec<Vec<PathKey>>> {
+    let (mut paths, mut path) = (vec![], vec![]);
+    let mut rest = text;
+    loop {
+        let (name, after) = read_name(rest.trim_start())?;
+        path.push(PathKey::Member(name));
+        rest = after;
+        while let Some((position, after)) = read_position(rest) {
+            path.push(PathKey::Element(position));
+            rest = after;
+        }
+        rest = rest.trim_start();
+        match rest.chars().next() {
+            None => break,
+            Some('.') => {}
+            Some(',') => paths.push(std::mem::take(&mut path)),
+            Some(_) => return None,
+        }
+        rest = &rest[1..];
+    }
+    paths.push(path);
+    Some(paths)
+}
+
+/// Reads the name at the start of `text`, and returns what follows it.
+fn read_name(text: &str) -> Option<(String, &str)> {
+    if let Some(mut rest) = text.strip_prefix('"') {
+        let mut name = String::new();
+        loop {
+            let (part, after) = rest.split_once('"')?;
+            name.push_str(part);
+            match after.strip_prefix('"') {
+                // A doubled quote is one.
+                Some(after) => (rest, name) = (after, name + "\""),
+                None => return (!name.is_empty()).then_some((name, after)),
+            }
+        }
+    }
+    let ends = |(at, sign): &(usize, char)| match sign {
+        '.' | ',' => true,
+        '[' => read_position(&text[*at..]).is_some(),
+        _ => false,
+    };
+    let (name, after) = text.split_at(text.char_indices().find(ends).map_or(text.len(), |(at, _)| at));
+    let name = name.trim_end();
+    (!name.is_empty()).then(|| (name.to_owned(), after))
+}
+
+/// Reads the position of an element, like `[1]` or `[-1]`, at the start of `text`, and returns what follows it.
+fn read_position(text: &str) -> Option<(i64, &str)> {
+    let (number, after) = text.strip_prefix('[')?.split_once(']')?;
+    let digits = number.strip_prefix('-').unwrap_or(number);
+    let is_number = !digits.is_empty() && digits.len() < 10 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    Some((number.parse().ok().filter(|position| is_number && *position != 0)?, after))
+}
+
 /// One node of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Node {
@@ -215,5 +275,33 @@ impl fmt::Display for Node {
             Self::Like { value, .. } => write!(f, "{value} like ..."),
             Self::Match { value, .. } => write!(f, "{value} ~ ..."),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_flags_have_the_steps_of_expressions_and_names_with_any_characters() {
+        let read = |text: &str| -> Option<Vec<String>> {
+            Some(read_paths(text)?.iter().map(|path| format!("{path:?}").replace("PathKey::", "")).collect())
+        };
+        assert_eq!(
+            read("a.b[1].c, user-agent ,\"x.y, \"\"z\"\"\"[-2],Temp [C],t[0]"),
+            Some(vec![
+                "[Member(\"a\"), Member(\"b\"), Element(1), Member(\"c\")]".to_owned(),
+                "[Member(\"user-agent\")]".to_owned(),
+                "[Member(\"x.y, \\\"z\\\"\"), Element(-2)]".to_owned(),
+                "[Member(\"Temp [C]\")]".to_owned(),
+                "[Member(\"t[0]\")]".to_owned(),
+            ])
+        );
+        for text in ["", "a,,b", "a.", ".a", "\"a", "\"\"", "\"a\"b", "[1]", "a[1]b"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        let path = vec![PathKey::Member("labels".into()), PathKey::Element(1), PathKey::Member("name".into())];
+        assert_eq!(read_paths("labels[1].name"), Some(vec![path.clone()]));
+        assert_eq!(super::super::parse("labels[1].name").unwrap(), Node::Name(path));
     }
 }

@@ -62,6 +62,15 @@ impl Wrong<'_> {
         let value = self.batch.value_text(leaf, self.row as usize).unwrap_or_default();
         format!("{}: expected {asked}, found {}", leaf.name, shown(&value))
     }
+
+    /// Returns [`Wrong::message`] and what an expression makes of such a value without a dead letter.
+    pub fn advice(&self) -> String {
+        let leaf = &self.batch.leaves[self.leaf];
+        let Ask::Kind { kind, .. } = leaf.ask else { return self.message() };
+        let is_plain = |c: char| c.is_alphanumeric() || "_.[]-".contains(c);
+        let name = if leaf.name.chars().all(is_plain) { leaf.name.clone() } else { format!("\"{}\"", leaf.name) };
+        format!("{}; try_cast({name} as {}) is NULL then", self.message(), kind.cast_name())
+    }
 }
 
 /// Returns the first bytes of a value, on one line.

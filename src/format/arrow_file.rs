@@ -6,6 +6,7 @@
 
 use super::container::{Batches, own_schema};
 use super::definition::{Encoder, Format, Input, Limits, Opened};
+use super::typed::encoder;
 use crate::error::guarded;
 use crate::error::{Error, Result};
 use crate::frame::check_batch;
@@ -28,7 +29,7 @@ pub const FORMAT: Format = Format {
     extensions: &["arrow", "feather", "ipc"],
     magic: b"ARROW1",
     input: Input::Container(open),
-    output: Some(|schema, _| Ok(Box::new(Writer::try_new(schema)?))),
+    output: Some(|schema, options| encoder(schema, options, |schema, _| Ok(Box::new(Writer::try_new(schema)?)))),
     ..Format::BASE
 };
 

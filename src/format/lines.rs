@@ -9,6 +9,9 @@ use crate::kind::dead::Fault;
 pub trait LineReader: Send {
     /// Appends a line to `out` as a JSON object. After a fault the content of `out` is not used.
     fn read(&mut self, line: &str, out: &mut String) -> Result<(), Fault>;
+
+    /// Tells the time (µs) of the line before the first one.
+    fn resume(&mut self, _after: i64) {}
 }
 
 /// Splits lines and reads each; blank ones are not records, but count as lines.
@@ -48,5 +51,9 @@ impl<R: LineReader> Splitter for ReadLines<R> {
 
     fn skip(&mut self, input: &[u8]) -> (usize, bool) {
         self.lines.skip(input)
+    }
+
+    fn resume(&mut self, after: i64) {
+        self.reader.resume(after);
     }
 }

@@ -90,7 +90,7 @@ impl Head<'_> {
         if sample().all(|line| read(line, logfmt::is_line)) {
             return Some("lines of key=value; -f logfmt reads them".to_owned());
         }
-        self.table(first, second).or_else(west)
+        self.table(first, second).or_else(west).or_else(|| words(first, second?))
     }
 
     /// Returns the refusal of a database, an archive, or UTF-16.
@@ -128,6 +128,18 @@ impl Head<'_> {
         let name = self.file.map_or_else(String::new, |name| format!(" {}", quoted(name)));
         format!("{program}{name} | {}{flags}", self.tool)
     }
+}
+
+/// Returns the refusal of lines with the same number of words.
+fn words(first: &[u8], second: &[u8]) -> Option<String> {
+    let count = |line: &[u8]| Some(std::str::from_utf8(line).ok()?.split(' ').filter(|word| !word.is_empty()).count());
+    let is_json = |line: &[u8]| std::str::from_utf8(line).is_ok_and(is_json);
+    let words = count(first).filter(|words| *words > 1 && count(second) == Some(*words))?;
+    if is_json(first) || is_json(second) {
+        return None;
+    }
+    let fields = (1..=words).map(|at| format!(r"(?<c{at}>\S+)")).collect::<Vec<_>>().join(" +");
+    Some(format!("lines of words; -f csv --delimiter ' ' reads them below a header, -f 'regex:^{fields}' without one"))
 }
 
 /// Whether a line begins with a date, a time of day with a fraction, and a blank, as log4j and Python write it.

@@ -82,6 +82,14 @@ pub trait Splitter {
     fn is_open(&self) -> bool {
         false
     }
+
+    /// Tells the time (µs) of the record before the first one, if an earlier run or the file before this one has read it.
+    fn resume(&mut self, _after: i64) {}
+
+    /// Returns the names of the fields of all records, if the input declares them and they have been read.
+    fn names(&self) -> Option<Vec<String>> {
+        None
+    }
 }
 
 /// Returns the text of a record with line breaks as one line. Between JSON's tokens a break equals a space, and a bare

@@ -3,21 +3,23 @@
 //! `<34>1 2003-10-11T22:14:15.003Z host su 17 ID47 [id a="1"] text` and `<34>Oct 11 22:14:15 host su[17]: text` become events with
 //! `event_type` syslog, `server_timestamp`, and as properties `facility`, `severity`, `hostname`, `appname`, `procid`, `msgid`,
 //! `structured_data` and `message`. What is `-` or missing is absent. Daemons leave out `<34>` in files, and rsyslog writes
-//! RFC 3339 times in the place of those of RFC 3164; both are read. A time without a year gets that of `--time-year`; without the
-//! flag it stays as it is, so that the mapping reports it. Years are never taken from the clock: a log would change with age.
+//! RFC 3339 times in the place of those of RFC 3164; both are read. The first time without a year gets that of `--time-year`, and a
+//! step back by more than 300 days begins the next year (`Years`); without the flag a time stays as it is, so that the mapping
+//! reports it. Years are never taken from the clock: a log would change with age.
 
 use super::definition::{Format, Input};
 use super::lines::{LineReader, ReadLines};
 use crate::error::Result;
 use crate::json::text::{key, write_string};
 use crate::kind::dead::{ErrorType, Fault};
+use crate::time::{DAY, civil_from_days, days_from_civil};
 use std::fmt::Write;
 
 /// Lines of syslog.
 pub const FORMAT: Format = Format {
     name: "syslog",
     extensions: &["syslog"],
-    input: Input::Text(|options| Box::new(ReadLines::new(Messages { year: options.year }))),
+    input: Input::Text(|options| Box::new(ReadLines::new(Messages { years: options.year.map(Years::new) }))),
     ..Format::BASE
 };
 
@@ -30,14 +32,49 @@ const FACILITIES: [&str; 24] = [
 const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
+/// A step of more days than these between two lines is the turn of a year, not disorder.
+const TURN_DAYS: i64 = 300;
+
 struct Messages {
-    /// The year of times that have none.
-    year: Option<u16>,
+    /// The years of times that have none; `None` without `--time-year`.
+    years: Option<Years>,
 }
 
 impl LineReader for Messages {
     fn read(&mut self, line: &str, out: &mut String) -> Result<(), Fault> {
-        write_object(line, self.year, out)
+        write_object(line, self.years.as_mut(), out)
+    }
+
+    fn resume(&mut self, after: i64) {
+        if let Some(years) = &mut self.years {
+            let (year, month, day) = civil_from_days(after.div_euclid(DAY));
+            *years = Years { year, last: Some(days_from_civil(year, month, day)) };
+        }
+    }
+}
+
+/// The years of the lines of one partition, in their order.
+#[derive(Clone, Copy, Debug)]
+struct Years {
+    /// The year of the last line, or of the first one.
+    year: i64,
+    /// The date of the last line, in days since 1970.
+    last: Option<i64>,
+}
+
+impl Years {
+    fn new(year: u16) -> Self {
+        Self { year: year.into(), last: None }
+    }
+
+    /// Returns the year of the next line. After a step back by more than 300 days it is the next one, after such a step forward the
+    /// one before: lines around midnight may be in disorder.
+    fn of(&mut self, month: usize, day: u8) -> i64 {
+        let date = |year: i64| days_from_civil(year, month as i64, day.into());
+        let step = self.last.map_or(0, |last| date(self.year) - last);
+        self.year += i64::from(step < -TURN_DAYS) - i64::from(step > TURN_DAYS);
+        self.last = Some(date(self.year));
+        self.year
     }
 }
 
@@ -53,7 +90,7 @@ pub(super) fn needs_year(line: &str) -> bool {
 }
 
 /// Writes a line as a JSON object.
-fn write_object(line: &str, year: Option<u16>, out: &mut String) -> Result<(), Fault> {
+fn write_object(line: &str, years: Option<&mut Years>, out: &mut String) -> Result<(), Fault> {
     let mut rest = Rest { line, byte: 0 };
     out.push_str("{\"event_type\":\"syslog\"");
     let priority = rest.priority()?;
@@ -63,7 +100,7 @@ fn write_object(line: &str, year: Option<u16>, out: &mut String) -> Result<(), F
     }
     match priority.is_some() && rest.take("1 ") {
         true => new_message(&mut rest, out)?,
-        false => old_message(&mut rest, year, out)?,
+        false => old_message(&mut rest, years, out)?,
     }
     out.push('}');
     Ok(())
@@ -90,12 +127,12 @@ fn new_message(rest: &mut Rest<'_>, out: &mut String) -> Result<(), Fault> {
 }
 
 /// Reads the rest of a message of RFC 3164 after its priority.
-fn old_message(rest: &mut Rest<'_>, year: Option<u16>, out: &mut String) -> Result<(), Fault> {
+fn old_message(rest: &mut Rest<'_>, years: Option<&mut Years>, out: &mut String) -> Result<(), Fault> {
     let start = rest.byte;
     if let Some((month, day, time)) = rest.local_time() {
         out.push_str(&key("server_timestamp"));
         // Writing to a string cannot fail.
-        let _ = match year {
+        let _ = match years.map(|years| years.of(month, day)) {
             Some(year) => write!(out, "\"{year:04}-{month:02}-{day:02}T{time}\""),
             None => write!(out, "\"{}\"", rest.line[start..rest.byte].trim_end()),
         };
@@ -252,7 +289,7 @@ mod tests {
 
     fn read(line: &str, year: Option<u16>) -> Result<Value, String> {
         let mut text = String::new();
-        write_object(line, year, &mut text).map_err(|fault| fault.message)?;
+        write_object(line, year.map(Years::new).as_mut(), &mut text).map_err(|fault| fault.message)?;
         Ok(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
     }
 
@@ -292,6 +329,30 @@ mod tests {
         );
         let found = read("Dec 10 06:55:46 host -- MARK --", None).unwrap();
         assert_eq!((found.get("appname"), &found["message"]), (None, &json!("-- MARK --")));
+    }
+
+    #[test]
+    fn years_turn_with_steps_of_more_than_300_days_in_either_direction() {
+        let mut messages = Messages { years: Some(Years::new(2023)) };
+        let mut year_of = |date: &str| {
+            let mut text = String::new();
+            messages.read(&format!("{date} 10:00:00 h a: b"), &mut text).unwrap();
+            serde_json::from_str::<Value>(&text).unwrap()["server_timestamp"].as_str().unwrap()[..4].to_owned()
+        };
+        let found = ["Dec 30", "Dec 31", "Jan  1", "Dec 31", "Jan  2", "Mar  1", "Feb  1", "Dec 31", "Jan  1"]
+            .map(&mut year_of);
+        assert_eq!(found, ["2023", "2023", "2024", "2023", "2024", "2024", "2024", "2024", "2025"]);
+        // A later run, or the next file of a partition, continues at the stream time, which is in UTC.
+        for (after, date, wanted) in [
+            ("2024-12-31T23:30:00Z", "Jan  1", "2025"),
+            ("2025-01-01T01:00:00Z", "Dec 31", "2024"),
+            ("2025-01-01T01:00:00Z", "Jan  1", "2025"),
+        ] {
+            messages.resume(crate::time::parse_instant(after).unwrap());
+            let mut text = String::new();
+            messages.read(&format!("{date} 10:00:00 h a: b"), &mut text).unwrap();
+            assert!(text.contains(&format!("\"server_timestamp\":\"{wanted}-")), "{after} {date}: {text}");
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Letters {
         now: i64,
     ) -> Result<()> {
         wrong.iter().try_for_each(|(row, message)| {
-            let fault = Fault::new(ErrorType::EnvelopeError, message);
+            let fault = Fault::new(ErrorType::AggregationError, message);
             with_letter(batch, *row, &fault, None, |letter, _| self.push(rows, letter, now))
         })
     }

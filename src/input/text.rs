@@ -103,6 +103,9 @@ impl TextInput {
         let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(Duration::ZERO))?;
         if let Chunk::Bytes(count) = chunk {
             self.end += count;
+            if let Some(after) = ingest.stamper.stream_time(self.partition).filter(|_| !self.started) {
+                self.splitter.resume(after);
+            }
             if self.check_start()? {
                 self.take(false, ingest)?;
             }
@@ -191,6 +194,9 @@ impl TextInput {
             }
             self.records.clear();
             let done = self.splitter.split(input, last, &mut self.records).map_err(|e| e.at(self.bytes.name()))?;
+            if ingest.mapper.declared.is_none() {
+                ingest.mapper.declared = self.splitter.names();
+            }
             let whole = simdutf8::basic::from_utf8(&input[..done]).ok();
             let meta = RecordMeta::of_file(self.bytes.name(), self.partition);
             let last_line = self.records.rows.last().map(|record| record.line as i64);

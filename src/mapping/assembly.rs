@@ -104,6 +104,8 @@ impl<'a> Assembly<'a, '_, '_> {
             }
         };
         self.out.defaults.event_type |= event_type.is_none();
+        self.out.defaults.event_id |= matches!(id, Id::Absent);
+        self.out.defaults.event_time |= self.envelope.lacks(1 << column::EVENT_TIME);
         let found = self.watched(replaced);
         let row = Row {
             event_id: self.event_id(id, &source, partition, offset),
@@ -271,7 +273,11 @@ impl<'a> Assembly<'a, '_, '_> {
         }
         let when = &self.plan.options.when;
         match when.read(value, &mut self.out.parsers[slot]) {
-            Some(instant) => Ok(Some(instant)),
+            Some(instant) => {
+                // A record that waited for its verdict is read again.
+                self.out.doubled += u64::from(!self.record.is_judged && when.is_doubled(value, instant));
+                Ok(Some(instant))
+            }
             None => Err(Fault::new(ErrorType::TimestampError, message(when, name, value)).into()),
         }
     }

@@ -10,6 +10,7 @@ use super::path::Path;
 use super::plan::{Defaults, Out, Plan, Refusal, Stamps};
 use super::record::Record;
 use super::stamp::Stamper;
+use crate::counts::counted;
 use crate::error::Result;
 use crate::kind::dead::Fault;
 use crate::kind::event::column;
@@ -44,6 +45,8 @@ pub struct Mapper {
     out: Out,
     /// The raw record inside the last record.
     raw: Vec<u8>,
+    /// The names of the fields of all records, if the first input declares them.
+    pub declared: Option<Vec<String>>,
 }
 
 impl Mapper {
@@ -92,6 +95,7 @@ impl Mapper {
             defaults: Defaults::default(),
             timed: false,
             kept_stamps: false,
+            doubled: 0,
             clocked: false,
             lookahead: options.max_future.map(Lookahead::new),
             shadowed: 0,
@@ -99,7 +103,7 @@ impl Mapper {
         let promised = options.partitions.clone().filter(|_| (mapped | copied) >> column::PARTITION & 1 == 1);
         let plan = Plan { copies, sets, require, required, keeps, mapped, time, promised, options };
         let reader = Reader::new(if keeps { own } else { plain }, watch.clone());
-        Ok(Self { reader, plain: Reader::new(plain, watch), is_plain: false, plan, out, raw: vec![] })
+        Ok(Self { reader, plain: Reader::new(plain, watch), is_plain: false, plan, out, raw: vec![], declared: None })
     }
 
     /// Whether the mapper keeps the stamps that a record carries.
@@ -131,6 +135,16 @@ impl Mapper {
     /// Whether some record kept the stamps that it carries.
     pub fn has_kept_stamps(&self) -> bool {
         self.out.kept_stamps
+    }
+
+    /// Returns the warning about times that the clocks of `--time-zone` show twice, if there were any.
+    pub fn doubled_times(&self) -> Option<String> {
+        let zone = self.plan.options.when.zone.filter(|_| self.out.doubled > 0)?;
+        let times = counted(self.out.doubled, ["time without an offset occurs", "times without an offset occur"]);
+        Some(format!(
+            "{times} twice in {zone}, where clocks go back; the first instant was taken, so up to an hour may be counted in the \
+             hour before; records with an offset or in UTC tell which it is"
+        ))
     }
 
     /// Whether some record had a readable time, or the run needs none.

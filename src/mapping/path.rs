@@ -2,8 +2,9 @@
 
 use super::columns::PROVENANCE_BITS;
 use super::envelope::{self, Envelope, Value};
+use crate::expr::{PathKey, read_paths, value_at};
 use crate::json::text::unescape;
-use crate::json::walk::members;
+use crate::json::walk::last_member;
 use crate::kind::event::column;
 
 /// A path in a record: a column, or a path into its properties.
@@ -11,22 +12,26 @@ use crate::kind::event::column;
 pub(super) enum Path {
     Column(usize),
     /// The stamp, if the record carries it, else the property of that name.
-    Stamp(usize, String),
-    Property(Vec<String>),
+    Stamp(usize, PathKey),
+    Property(Vec<PathKey>),
 }
 
 impl Path {
     pub(super) fn new(text: &str) -> Self {
         match envelope::column_of(text) {
-            Some(index) if PROVENANCE_BITS >> index & 1 == 1 => Path::Stamp(index, text.to_owned()),
+            Some(index) if PROVENANCE_BITS >> index & 1 == 1 => Path::Stamp(index, PathKey::Member(text.to_owned())),
             Some(index) if index != column::PROPERTIES => Path::Column(index),
             _ => Path::property(text.strip_prefix("properties.").unwrap_or(text)),
         }
     }
 
-    /// Returns the path of a property, whatever columns there are (`--plain`).
+    /// Returns the path of a property, whatever columns there are (`--plain`). Text that is not one path is a name.
     pub(super) fn property(text: &str) -> Self {
-        Path::Property(text.split('.').map(str::to_owned).collect())
+        let mut paths = read_paths(text).unwrap_or_default();
+        Path::Property(match (paths.pop(), paths.is_empty()) {
+            (Some(path), true) => path,
+            _ => vec![PathKey::Member(text.to_owned())],
+        })
     }
 
     /// Returns the value at the path in a record; the last one if a name occurs twice.
@@ -50,33 +55,17 @@ impl Path {
     }
 }
 
-fn property<'a>(envelope: &Envelope<'a, '_>, names: &[String]) -> Value<'a> {
-    let Some((first, rest)) = names.split_first() else { return Value::Absent };
+fn property<'a>(envelope: &Envelope<'a, '_>, steps: &[PathKey]) -> Value<'a> {
+    let Some((PathKey::Member(first), rest)) = steps.split_first() else { return Value::Absent };
     let text = envelope.text;
     let own = envelope.marks.members.iter().rev().find(|member| unescape(member.key(text)) == first.as_str());
-    let mut value = match (own, envelope.properties) {
-        (Some(member), _) => Value::of(member.value(text)),
+    let value = match (own, envelope.properties) {
+        (Some(member), _) => Some(member.value(text)),
         (None, Value::Other(object)) => last_member(object, first),
-        (None, _) => Value::Absent,
+        (None, _) => None,
     };
-    for name in rest {
-        value = match value {
-            Value::Other(object) if object.starts_with('{') => last_member(object, name),
-            _ => return Value::Absent,
-        };
-    }
-    value
-}
-
-fn last_member<'a>(object: &'a str, name: &str) -> Value<'a> {
-    let mut last = Value::Absent;
-    members(object, |key, value| {
-        if unescape(key) == name {
-            last = Value::of(value);
-        }
-        true
-    });
-    last
+    let value = value.and_then(|value| rest.iter().try_fold(value, value_at));
+    value.map_or(Value::Absent, Value::of)
 }
 
 /// Formats a value for a message.

@@ -25,6 +25,10 @@ pub struct Defaults {
     pub source: bool,
     /// Some record had no `event_type`.
     pub event_type: bool,
+    /// Some record had no `event_id`.
+    pub event_id: bool,
+    /// Some record had no `event_time`.
+    pub event_time: bool,
 }
 
 /// The mapping flags, resolved.
@@ -53,6 +57,8 @@ pub(super) struct Out {
     pub(super) timed: bool,
     /// Whether some record kept the stamps that it carries.
     pub(super) kept_stamps: bool,
+    /// The number of times that a local clock shows twice.
+    pub(super) doubled: u64,
     /// Whether the first record had no time, so that no record needs one
     /// ([`TimeFrom::Untimed`](super::TimeFrom::Untimed)).
     pub(super) clocked: bool,

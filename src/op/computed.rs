@@ -64,7 +64,7 @@ impl ComputedField {
         let leaves = LeafBatch::read(&self.leaves, batch)?;
         self.nulls.observe(&leaves);
         for found in self.value.wrong(&leaves).filter(|_| !is_copied) {
-            let message = || format!("--let {}: {}", self.name, found.message());
+            let message = || format!("--let {}: {}", self.name, found.advice());
             wrong.entry(found.row() as usize).or_insert_with(message);
         }
         self.value.eval(&leaves)
@@ -154,9 +154,11 @@ impl ComputedFields {
         self.fields.iter().fold(0, |bits, field| bits | field.leaves.columns())
     }
 
-    /// Returns the names in expressions without a value in any row, if there were rows.
-    pub fn always_null(&self) -> Vec<String> {
-        self.fields.iter().flat_map(|field| field.nulls.names(&field.leaves, &field.value)).collect()
+    /// Returns warnings about the names in expressions without a value in any row, if there were rows.
+    pub fn warnings(&self) -> Vec<String> {
+        let of_field =
+            |field: &ComputedField| field.nulls.warnings(&format!("--let {}", field.name), &field.leaves, &field.value);
+        self.fields.iter().flat_map(of_field).collect()
     }
 
     /// Returns the rows with the fields as properties, and the rows for which one cannot be computed.
@@ -225,11 +227,11 @@ impl RowRules {
         self.fields.columns() | self.filter.as_ref().map_or(0, Filter::columns)
     }
 
-    /// Returns the names in expressions without a value in any row, if there were rows.
-    pub fn always_null(&self) -> Vec<String> {
-        let mut names = self.fields.always_null();
-        names.extend(self.filter.as_ref().map_or(vec![], Filter::always_null));
-        names
+    /// Returns warnings about the names in expressions without a value in any row, if there were rows.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.fields.warnings();
+        warnings.extend(self.filter.as_ref().map_or(vec![], |filter| filter.warnings("--where")));
+        warnings
     }
 
     /// Applies the rules to a batch.

@@ -1,8 +1,10 @@
-//! Dead letters to events: the patch, then the mapping of the pipeline, with the ids and times that the records had.
+//! Dead letters to events: the format of their records, the patch, then the mapping of the pipeline, with the ids and times that the
+//! records had.
 
 use super::ledger::Id;
 use super::patch::Patch;
 use crate::error::Result;
+use crate::format::{Body, Records, Splitting, TextOptions};
 use crate::json::scan::is_json;
 use crate::json::text::unescape;
 use crate::json::walk::{last_member, string_content};
@@ -19,6 +21,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -84,8 +87,37 @@ impl<'a> LetterRows<'a> {
     }
 }
 
+/// How records that are not JSON are read.
+pub struct RecordFormat {
+    /// Makes the splitter of the format.
+    pub splitting: Splitting,
+    /// The options of the format.
+    pub options: Rc<TextOptions>,
+}
+
+impl RecordFormat {
+    /// Returns a record as JSON text, or why it is none.
+    fn read<'a>(&self, payload: &[u8]) -> Result<Cow<'a, str>, Fault> {
+        let wrong = |message: String| Fault::new(ErrorType::ParseError, message);
+        let mut records = Records::default();
+        let mut splitter = (self.splitting)(&self.options);
+        splitter.split(payload, true, &mut records).map_err(|error| wrong(error.to_string()))?;
+        match records.rows.as_slice() {
+            [record] => match &record.body {
+                Body::Text(text) => Ok(Cow::Owned(records.text[text.clone()].to_owned())),
+                Body::Fault(fault) => Err(fault.clone()),
+                _ => Err(wrong("expected a record with fields".to_owned())),
+            },
+            records => Err(wrong(format!("expected one record, found {}", records.len()))),
+        }
+    }
+}
+
 /// Makes events of letters.
 pub struct Repair {
+    records: Option<RecordFormat>,
+    /// The number of records that are no JSON object, if no format is set.
+    foreign: u64,
     patch: Option<Patch>,
     mapper: Mapper,
     stamper: Stamper,
@@ -104,11 +136,17 @@ pub struct Repaired {
 }
 
 impl Repair {
-    /// Makes events by these mapping options. Errors: exit status 2 for a wrong option.
-    pub fn new(patch: Option<Patch>, options: mapping::Options) -> Result<Self> {
+    /// Makes events by these mapping options; records that are not JSON are read by `records`. Errors: exit status 2 for a wrong
+    /// option.
+    pub fn new(records: Option<RecordFormat>, patch: Option<Patch>, options: mapping::Options) -> Result<Self> {
         let max_future = options.max_future;
         let mapper = Mapper::new(mapping::Options { provenance: Provenance::Keep, ..options })?;
-        Ok(Self { patch, mapper, stamper: Stamper::default(), max_future })
+        Ok(Self { records, foreign: 0, patch, mapper, stamper: Stamper::default(), max_future })
+    }
+
+    /// Returns the number of records so far that are no JSON object, if no format of records is set.
+    pub fn foreign(&self) -> u64 {
+        self.foreign
     }
 
     /// Repairs the letters in `rows`; `now` is the current time (µs).
@@ -135,10 +173,16 @@ impl Repair {
     }
 
     /// Returns the text of each record, patched, or why it has none.
-    fn patched<'a>(&self, letters: &LetterRows<'a>, rows: &[usize]) -> Result<Vec<Result<Cow<'a, str>, Fault>>> {
-        let text = |row: &usize| match std::str::from_utf8(letters.payloads.value(*row)) {
-            Ok(text) => Ok(Cow::Borrowed(text)),
-            Err(error) => {
+    fn patched<'a>(&mut self, letters: &LetterRows<'a>, rows: &[usize]) -> Result<Vec<Result<Cow<'a, str>, Fault>>> {
+        // A record that was replayed and failed again is JSON, whatever it was before.
+        let is_object = |text: &str| text.trim_start().starts_with('{') && is_json(text);
+        let text = |row: &usize| match (std::str::from_utf8(letters.payloads.value(*row)), &self.records) {
+            (Ok(text), Some(format)) if !is_object(text) => format.read(text.as_bytes()),
+            (Ok(text), format) => {
+                self.foreign += u64::from(format.is_none() && !text.trim_start().starts_with('{'));
+                Ok(Cow::Borrowed(text))
+            }
+            (Err(error), _) => {
                 let message = format!("expected UTF-8, found other bytes at byte {}", error.valid_up_to() + 1);
                 Err(Fault::new(ErrorType::ParseError, message))
             }
@@ -146,7 +190,6 @@ impl Repair {
         let mut texts: Vec<_> = rows.iter().map(text).collect();
         let Some(patch) = &self.patch else { return Ok(texts) };
         // The mapping reports what is no object.
-        let is_object = |text: &str| text.trim_start().starts_with('{') && is_json(text);
         let objects = texts.iter().enumerate().filter_map(|(at, text)| Some((at, text.as_ref().ok()?.clone())));
         let objects: Vec<(usize, Cow<'_, str>)> = objects.filter(|(_, text)| is_object(text)).collect();
         let records: Vec<&str> = objects.iter().map(|(_, text)| text.trim()).collect();
@@ -233,7 +276,7 @@ mod tests {
     fn repaired(patch: Option<&str>, payloads: &[&str]) -> (RecordBatch, Repaired) {
         let patch = patch.map(|text| Patch::parse(text).unwrap());
         let options = mapping::Options { max_future: Some(1_000_000), ..mapping::Options::default() };
-        let mut repair = Repair::new(patch, options).unwrap();
+        let mut repair = Repair::new(None, patch, options).unwrap();
         let batch = letters(payloads);
         let rows = Vec::from_iter(0..payloads.len());
         let repaired = repair.repair(&LetterRows::new(&batch), &rows, 0).unwrap();

@@ -271,9 +271,16 @@ impl Source {
         self.ingest.mapper.defaults()
     }
 
-    /// Returns the names in the rules of the source that had no value in any row.
-    pub fn always_null(&self) -> Vec<String> {
-        self.ingest.rules.as_ref().map_or(vec![], RowRules::always_null)
+    /// Returns the names of the fields of all records, if the first input declares them.
+    pub fn declared(&self) -> Option<&[String]> {
+        self.ingest.mapper.declared.as_deref()
+    }
+
+    /// Returns warnings about all records: names in the rules of the source that had no value, and ambiguous times.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.ingest.rules.as_ref().map_or(vec![], RowRules::warnings);
+        warnings.extend(self.ingest.mapper.doubled_times());
+        warnings
     }
 
     /// Sets the columns that expressions name, as bits: a property with such a name causes a warning.

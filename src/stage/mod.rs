@@ -511,9 +511,7 @@ impl Stage {
     fn close(&mut self, mut end: End) -> Result<Progress> {
         let reports = self.outputs.finish(&mut end)?;
         self.source.commit_end()?;
-        for name in self.source.always_null() {
-            self.outputs.report.warnings.push(always_null(&name));
-        }
+        self.outputs.report.warnings.extend(self.source.warnings());
         self.run.console.set_progress(None);
         let summary = Summary {
             run: &self.run,
@@ -581,11 +579,6 @@ impl Stage {
             self.run.metrics.set(&metrics::STREAM_TIME, &[], stream_time as f64 / SECOND as f64);
         }
     }
-}
-
-/// Returns the warning that no row had a value for a name of `--where`.
-pub fn always_null(name: &str) -> String {
-    format!("--where: {name} was NULL in every row; check the name")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::calendar::{DAY, HOUR, MINUTE, SECOND, is_in_calendar};
 use super::digits::{days_of, fraction_of, two};
-use chrono::{DateTime, NaiveDateTime, Offset, TimeZone};
+use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, TimeZone};
 use chrono_tz::Tz;
 
 /// Why a text is no instant.
@@ -76,6 +76,12 @@ pub fn in_zone(local: i64, zone: Tz) -> Result<i64, TimeFault> {
     let naive = naive(local).ok_or(TimeFault::Beyond)?;
     let instant = zone.from_local_datetime(&naive).earliest().ok_or(TimeFault::Skipped(zone))?;
     Ok(instant.timestamp_micros())
+}
+
+/// Whether the clocks of a zone show the local time of `instant` (µs) again later.
+pub fn shows_twice(instant: i64, zone: Tz) -> bool {
+    let local = naive(local_of(instant, zone)).map(|local| zone.from_local_datetime(&local));
+    local.is_some_and(|local| matches!(local, LocalResult::Ambiguous(first, _) if first.timestamp_micros() == instant))
 }
 
 /// Returns the first instant (µs) of a day of a zone; `midnight` is the local time at which it begins. `None` if the zone

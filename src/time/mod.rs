@@ -17,9 +17,11 @@ pub mod period;
 mod relative;
 pub mod stamp;
 
-pub use calendar::{DAY, EARLIEST, HOUR, LATEST, MILLISECOND, MINUTE, SECOND, is_in_calendar};
+pub use calendar::{
+    DAY, EARLIEST, HOUR, LATEST, MILLISECOND, MINUTE, SECOND, civil_from_days, days_from_civil, is_in_calendar,
+};
 pub use duration::{format_duration, parse_duration};
 pub use instant::{Parser, format_instant, parse_date, parse_instant, write_instant};
-pub use iso::{TimeFault, in_zone, read_iso};
+pub use iso::{TimeFault, in_zone, read_iso, shows_twice};
 pub use period::{Calendar, CalendarUnit};
 pub use relative::parse_flag_instant;

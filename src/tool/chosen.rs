@@ -54,7 +54,7 @@ impl Chosen {
             let is_right = (0..batch.num_rows()).map(|row| !wrong.contains_key(&row)).collect::<Vec<_>>();
             keep = and(&keep, &is_right.into())?;
         }
-        let rejected = |(row, why)| Rejected { row, fault: Fault::new(ErrorType::EnvelopeError, why) };
+        let rejected = |(row, why)| Rejected { row, fault: Fault::new(ErrorType::AggregationError, why) };
         let mut faulty = Vec::from_iter(wrong.into_iter().map(rejected));
         if self.writes_letters {
             let mut fits = vec![true; batch.num_rows()];

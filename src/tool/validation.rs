@@ -1,9 +1,9 @@
 //! The operator that checks events and drops duplicates, and its flags: evt-validate, and evt-backfill for raw records.
 
-use crate::counts::Counts;
+use crate::counts::{Counts, counted};
 use crate::error::Result;
 use crate::kind::Kind;
-use crate::kind::dead::Rejected;
+use crate::kind::dead::{ErrorType, Rejected};
 use crate::kind::event::{DISTINCT, RAW, column, lent_raw_field};
 use crate::op::dedup::{self, Dedup};
 use crate::op::validate::{Options, SubjectOf, Validator};
@@ -44,6 +44,8 @@ pub struct Validate {
     validator: Validator,
     schemas: Option<Box<dyn Registry>>,
     dedup: Option<Dedup>,
+    /// The number of events whose subject has no schema.
+    unknown: u64,
     /// Whether only the raw record of a row is written.
     pub writes_raw_alone: bool,
 }
@@ -60,6 +62,13 @@ impl Operator for Validate {
         if let Some(forgotten) = self.dedup.as_ref().map(Dedup::forgotten).filter(|n| *n > 0) {
             let why = "too many ids within --dedup; some duplicates may have passed";
             out.note(Message::Warning(format!("{forgotten} ids were dropped early: {why}")));
+        }
+        // A registry that does not answer now has no advice.
+        let subjects = self.schemas.as_mut().filter(|_| self.unknown > 0).and_then(|schemas| schemas.subjects().ok());
+        if let Some([subject]) = subjects.as_deref() {
+            let events = counted(self.unknown, ["event has", "events have"]);
+            let way_out = format!("--subject ={subject} takes the only one, for all events");
+            out.note(Message::Warning(format!("{events} a subject without a schema; {way_out}")));
         }
         Ok(Counts::default())
     }
@@ -87,7 +96,7 @@ impl Validate {
     pub fn new(args: SchemaArgs, schemas: Option<Box<dyn Registry>>) -> Self {
         let validator = Validator::new(Options { subject: args.subject, closed: args.no_extra_fields });
         let dedup = args.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
-        Self { validator, schemas, dedup, writes_raw_alone: false }
+        Self { validator, schemas, dedup, unknown: 0, writes_raw_alone: false }
     }
 
     /// Leaves out repeated rows, and makes dead letters of invalid ones.
@@ -117,6 +126,8 @@ impl Validate {
     fn valid(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<RecordBatch> {
         let Some(schemas) = &mut self.schemas else { return Ok(batch) };
         let verdicts = self.validator.check(&batch, schemas.as_mut())?;
+        let is_unknown = |rejected: &&Rejected| rejected.fault.error_type == ErrorType::UnknownSchemaError;
+        self.unknown += verdicts.faults.iter().filter(is_unknown).count() as u64;
         for Rejected { row, fault } in &verdicts.faults {
             out.dead(&batch, *row, fault)?;
         }

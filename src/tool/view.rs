@@ -18,7 +18,7 @@ use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::kind::span::Span;
-use crate::mapping::{Provenance, TimeFrom};
+use crate::mapping::{Defaults, Provenance, TimeFrom};
 use crate::op::computed::ComputedFields;
 use crate::output::OutputPlan;
 use crate::run::Run;
@@ -26,13 +26,13 @@ use crate::run::standard::print;
 use crate::source::{Source, SourceOptions};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::stage::progress::terminal_width;
-use crate::stage::{OperatorSetup, SourceInfo, always_null};
+use crate::stage::{OperatorSetup, SourceInfo};
 use crate::store::Tables;
 use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
 use crate::view::describe::Describe;
 use crate::view::excerpt::Excerpt;
-use crate::view::selection::{self, Name, Selection, Unsaid};
+use crate::view::selection::{self, FirstRecords, Name, Selection, Unsaid};
 use crate::view::sort::{SortKey, Sorter};
 use crate::view::{control_text, describe_text};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -93,7 +93,7 @@ struct ChoiceArgs {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "View")]
 struct ShowArgs {
-    /// Show these columns and property paths, in this order: event_time,country,repo.name
+    /// Show these columns and property paths, in this order: event_time,country,labels[1].name; '*' is all fields of the records
     #[arg(long, value_name = "NAMES", conflicts_with_all = ["describe", "summary", "plot"])]
     columns: Option<String>,
     /// Compute column NAME of each row, for --where, --columns and later ones (repeatable)
@@ -165,6 +165,7 @@ impl Tool for Args {
     }
 
     fn run(mut self, run: &Rc<Run>) -> Result<u8> {
+        let is_file = self.stage.input.name_databases();
         if let Some(path) = self.checkpoint()? {
             let (text, is_sound) = show(&path, run)?;
             print(&text)?;
@@ -172,12 +173,15 @@ impl Tool for Args {
         }
         if let Some(tables) = self.tables()? {
             let letters = Kind::Dead.table();
-            if !self.asks_letters() || tables.iter().all(|(name, _)| *name != letters) {
-                return self.list(&tables, run);
-            }
+            let mut filled = tables.iter().filter(|(_, rows)| *rows > 0).map(|(name, _)| name.as_str());
+            let table = match (filled.next(), filled.next()) {
+                _ if self.asks_letters() && tables.iter().any(|(name, _)| *name == letters) => letters,
+                (Some(only), None) if is_file => only,
+                _ => return self.list(&tables, run),
+            };
             let input = &mut self.stage.input.inputs[0];
             let sign = if input.as_encoded_bytes().contains(&b'?') { '&' } else { '?' };
-            input.push(format!("{sign}table={letters}"));
+            input.push(format!("{sign}table={table}"));
         }
         let span = self.choice.range.span(run.clock.now(), &self.stage.map)?;
         let args = Rc::new(self);
@@ -364,22 +368,50 @@ impl Args {
             return Ok(Show::Summary { summary: DeadSummary::default(), as_text: screen });
         }
         if let Some(names) = &show.columns {
-            return Ok(Show::Rows(Some(Selection::try_new(&selection::parse_names(names)?, &schema)?)));
+            return self.columns(names, first, source, fields).map(|selection| Show::Rows(Some(selection)));
         }
         // A table of metrics chooses its columns itself.
         let names = match first.filter(|_| screen && kind != Kind::Metric) {
             None if show.fields.is_empty() => return Ok(Show::Rows(None)),
             None => schema.fields().iter().map(|field| Name::column(field.name())).collect(),
             Some(first) => {
-                let used = source.defaults();
-                let unsaid = Unsaid { source: used.source, event_type: used.event_type };
-                let mut names = selection::default_names(kind, first, unsaid);
+                let mut names = selection::default_names(kind, first, unsaid(source));
                 names.extend(fields.names().map(Name::column));
                 names
             }
         };
         Ok(Show::Rows(Some(Selection::try_new(&names, &schema)?)))
     }
+
+    /// Returns the selection of `--columns`.
+    fn columns(
+        &self,
+        names: &str,
+        first: Option<&RecordBatch>,
+        source: &Source,
+        fields: &ComputedFields,
+    ) -> Result<Selection> {
+        let mut names = selection::parse_names(names)?;
+        let named = names.iter().map(|name| name.label.clone()).collect();
+        let has_all = names.iter().any(Name::is_all);
+        if has_all {
+            let records = FirstRecords { rows: first, declared: source.declared(), unsaid: unsaid(source) };
+            names = selection::expand(names, source.kind(), &source.schema(), &records);
+            for name in fields.names() {
+                if names.iter().all(|one| one.label != name) {
+                    names.push(Name::column(name));
+                }
+            }
+        }
+        let notes_others = has_all && source.kind() == Kind::Event && source.declared().is_none();
+        Ok(Selection::try_new(&names, &fields.schema())?.warning(named, notes_others))
+    }
+}
+
+/// Returns the fields that the records so far had not.
+fn unsaid(source: &Source) -> Unsaid {
+    let Defaults { source, event_type, event_id, event_time } = source.defaults();
+    Unsaid { source, event_type, event_id, event_time }
 }
 
 /// What is shown.
@@ -460,10 +492,8 @@ impl Operator for View {
             let line = "the first rows have no time; their event_time is the clock of this run (set --time FIELD)";
             out.note(Message::Info(line.to_owned()));
         }
-        let filtered = self.chosen.filter.as_ref().map_or(vec![], Filter::always_null);
-        for name in self.chosen.fields.always_null().into_iter().chain(filtered) {
-            out.note(Message::Warning(always_null(&name)));
-        }
+        let filter = self.chosen.filter.as_ref().map_or(vec![], |filter| filter.warnings("--where"));
+        self.chosen.fields.warnings().into_iter().chain(filter).for_each(|line| out.note(Message::Warning(line)));
         let before = self.shown;
         self.show_rest(out)?;
         if ended.is_proven {
@@ -531,7 +561,11 @@ impl View {
             self.show(&rows, out)?;
         }
         match std::mem::replace(&mut self.show, Show::Rows(None)) {
-            Show::Rows(_) => Ok(()),
+            Show::Rows(selection) => {
+                let warnings = selection.map_or(vec![], |selection| selection.warnings());
+                warnings.into_iter().for_each(|line| out.note(Message::Warning(line)));
+                Ok(())
+            }
             Show::Describe(describe) => {
                 let description = describe.finish();
                 out.text(&|format| match format.notes? {

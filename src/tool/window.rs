@@ -377,6 +377,9 @@ impl Args {
         self.rows.first_keys(&spec)?;
         self.rows.side_by_side(&spec)?;
         self.check_outputs(run)?;
+        if let Some(line) = spec.thursdays().filter(|_| !self.stage.common.quiet) {
+            run.console.say(line);
+        }
         let (args, of_start) = (Rc::new(self), run.clone());
         let of_args = args.clone();
         let start = move |learned: SourceInfo<'_>| of_args.start(learned, spec, &of_start);

@@ -3,7 +3,7 @@
 use super::late::Late;
 use super::results::Results;
 use super::stall::StallMonitor;
-use crate::counts::Counts;
+use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
 use crate::frame::{Control, How, Progress, State};
 use crate::kind::dead::{ErrorType, Fault};
@@ -114,9 +114,15 @@ impl Operator for Windows {
         self.window.settle()?;
         let held = self.window.held();
         if held > 0 && self.is_checkpointed {
-            out.note(Message::Info(format!("{held} open windows are held in the checkpoint")));
+            out.note(Message::Info(format!(
+                "{} held in the checkpoint",
+                counted(held, ["open window is", "open windows are"])
+            )));
         } else if held > 0 {
-            out.note(Message::Warning(format!("{held} open windows held, not emitted (--at-end fire emits them)")));
+            out.note(Message::Warning(format!(
+                "{} held, not emitted (--at-end fire emits them)",
+                counted(held, ["open window", "open windows"])
+            )));
             out.set_verdict(1);
         }
         for metric in self.window.ended_metrics() {

@@ -14,6 +14,7 @@ use crate::secret;
 use crate::store::{self, Location, Store};
 use std::ffi::OsStr;
 use std::fmt;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,8 @@ pub enum Uri {
 const SCHEMES: [&str; 4] = ["null", "kafka", "http", "https"];
 /// Schemes of future versions, for the error message.
 const LATER: [&str; 2] = ["iceberg", "delta"];
+/// The first bytes of a SQLite database.
+const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 impl Uri {
     /// Parses a URI. A file name may hold any bytes. Errors: exit status 2 for an unknown scheme or option.
@@ -96,6 +99,17 @@ impl Uri {
                 None => Err(unknown(text, scheme)),
             },
         }
+    }
+
+    /// Returns the name of the SQLite store instead of that of a file which is one; for inputs that may be several tables.
+    pub fn name_of_database(text: &OsStr) -> Option<String> {
+        let Ok(Uri::File(path)) = Uri::parse(text) else { return None };
+        let mut start = [0; SQLITE_MAGIC.len()];
+        let mut read = || std::fs::File::open(&path)?.read_exact(&mut start);
+        let is_sqlite = is_database(&path) && read().is_ok() && start == *SQLITE_MAGIC;
+        // The name of a store has its options after a question mark.
+        let path = path.to_str().filter(|path| is_sqlite && !path.contains(['?', '{']))?;
+        Some(format!("sqlite:{path}"))
     }
 
     /// Returns the SQLite store instead of a file that has the extension of a database; for outputs.

@@ -1,46 +1,71 @@
 //! Selects columns of a stream, and values below them, in the order given.
 //!
 //! A name is a column if there is one, else a path into the object column (`properties`, a metric's `dimensions`), as
-//! in expressions: `country`, `repo.name`, `properties.country`, `"a.b"` for a name with a dot or comma. A path yields
-//! a column of JSON values as received, NULL if a row has none. If a name occurs twice in an object, the last value
-//! counts.
+//! in expressions: `country`, `repo.name`, `labels[1].name`, `properties.country`, `"a.b"` for a name with a dot or comma. A path
+//! yields a column of JSON values as received, NULL if a row has none. If a name occurs twice in an object, the last value
+//! counts. `*` stands for all fields of the records, which the header of CSV or the first rows tell.
 
 use crate::error::{Error, Result};
+use crate::expr::{PathKey, path_text, read_paths, value_at};
 use crate::json::text::unescape;
-use crate::json::walk::{last_member, members};
+use crate::json::walk::members;
 use crate::kind::{Kind, SELECTION_KEY, event, holds_json, json, metric};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+/// The name that stands for all fields of the records.
+const ALL: &str = "*";
+
 /// A selected name: the label of the resulting column and the path to its values.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Name {
     /// The label of the column.
     pub label: String,
-    /// The parts of the path.
-    pub parts: Vec<String>,
+    /// The steps of the path.
+    path: Vec<PathKey>,
 }
 
 impl Name {
-    /// Returns the name of a column.
+    /// Returns the name of a column, or of a property without a column.
     pub fn column(name: impl Into<String>) -> Self {
-        let name = name.into();
-        Self { label: name.clone(), parts: vec![name] }
+        let label = name.into();
+        Self { path: vec![PathKey::Member(label.clone())], label }
+    }
+
+    /// Returns the name of a property, whatever columns there are.
+    fn property(name: &str) -> Self {
+        let path = [PROPERTIES, name].map(|name| PathKey::Member(name.to_owned()));
+        Self { label: name.to_owned(), path: path.into() }
+    }
+
+    /// Whether it stands for all fields.
+    pub fn is_all(&self) -> bool {
+        self.label == ALL
     }
 }
 
 /// The source of a selected column.
 enum Chosen {
     Column(usize),
-    Path { object: usize, parts: Vec<String> },
+    Path {
+        object: usize,
+        steps: Vec<PathKey>,
+        /// Whether some row had it, also as null.
+        is_met: bool,
+    },
 }
 
 /// Selects columns of batches of one schema.
 pub struct Selection {
     chosen: Vec<Chosen>,
     schema: SchemaRef,
+    has_rows: bool,
+    /// The names that some row should have.
+    named: Vec<String>,
+    /// The properties that `*` stands for, and those that rows had beside them.
+    all: Option<(BTreeSet<String>, BTreeSet<String>)>,
 }
 
 impl Selection {
@@ -54,7 +79,7 @@ impl Selection {
             if fields.iter().any(|field| *field.name() == name.label) {
                 return Err(Error::usage(format!("--columns: duplicate column {}", name.label)));
             }
-            let one = choose(&name.parts, schema)?;
+            let one = choose(&name.path, schema)?;
             fields.push(match &one {
                 Chosen::Column(index) if holds_json(schema.field(*index)) => json(&name.label).into(),
                 Chosen::Column(index) => schema.field(*index).clone().with_name(&name.label).into(),
@@ -64,7 +89,19 @@ impl Selection {
         }
         let kind = Kind::of(schema).map_or("", Kind::name);
         let metadata = HashMap::from([(SELECTION_KEY.to_owned(), kind.to_owned())]);
-        Ok(Self { chosen, schema: Arc::new(Schema::new_with_metadata(fields, metadata)) })
+        let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
+        Ok(Self { chosen, schema, has_rows: false, named: vec![], all: None })
+    }
+
+    /// Makes it warn of these names if no row has them and, with `notes_others`, of properties of rows that are not selected.
+    pub fn warning(mut self, named: Vec<String>, notes_others: bool) -> Self {
+        let top = |chosen: &Chosen| match chosen {
+            Chosen::Path { steps, .. } => steps.first().map(|step| path_text(std::slice::from_ref(step))),
+            Chosen::Column(_) => None,
+        };
+        self.named = named;
+        self.all = notes_others.then(|| (self.chosen.iter().filter_map(top).collect(), BTreeSet::new()));
+        self
     }
 
     /// Returns the schema of the selected columns.
@@ -73,85 +110,157 @@ impl Selection {
     }
 
     /// Returns the selected columns of a batch.
-    pub fn apply(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let columns = self.chosen.iter().map(|chosen| match chosen {
+    pub fn apply(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        self.has_rows |= batch.num_rows() > 0;
+        if let (Some((known, others)), Some(objects)) = (&mut self.all, batch.column_by_name(PROPERTIES)) {
+            for object in objects.as_string_opt::<i32>().into_iter().flatten().flatten() {
+                members(object, |key, _| {
+                    let name = unescape(key);
+                    if !known.contains(&*name) && others.len() < OTHERS_MAX && !others.contains(&*name) {
+                        others.insert(name.into_owned());
+                    }
+                    true
+                });
+            }
+        }
+        let columns = self.chosen.iter_mut().map(|chosen| match chosen {
             Chosen::Column(index) => batch.column(*index).clone(),
-            Chosen::Path { object, parts } => values_of(batch.column(*object), parts),
+            Chosen::Path { object, steps, is_met } => values_of(batch.column(*object), steps, is_met),
         });
         Ok(RecordBatch::try_new(self.schema.clone(), columns.collect())?)
     }
+
+    /// Returns what the rows tell about the names, one line each: names that no row had, and fields that `*` left out.
+    pub fn warnings(&self) -> Vec<String> {
+        let is_missing = |chosen: &Chosen| matches!(chosen, Chosen::Path { is_met: false, .. });
+        let missing = self.chosen.iter().zip(self.schema.fields()).filter(|(chosen, _)| is_missing(chosen));
+        let missing = missing.map(|(_, field)| field.name().as_str());
+        let missing = missing.filter(|name| self.named.iter().any(|named| named == name)).collect::<Vec<_>>();
+        let mut warnings = vec![];
+        if self.has_rows && !missing.is_empty() {
+            let (verb, names) = if missing.len() == 1 { ("is", "name") } else { ("are", "names") };
+            warnings.push(format!("--columns: {} {verb} in no row shown; check the {names}", missing.join(", ")));
+        }
+        if let Some((_, others)) = self.all.as_ref().filter(|(_, others)| !others.is_empty()) {
+            let more = if others.len() == OTHERS_MAX { ", …" } else { "" };
+            let names = others.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            warnings.push(format!(
+                "--columns {ALL}: no column for {names}{more}, which the first rows do not have; name all fields in --columns"
+            ));
+        }
+        warnings
+    }
 }
 
-fn choose(parts: &[String], schema: &Schema) -> Result<Chosen> {
-    let (first, rest) = parts.split_first().ok_or_else(|| Error::usage("--columns: expected a name"))?;
+fn choose(path: &[PathKey], schema: &Schema) -> Result<Chosen> {
+    let no_name = || Error::usage("--columns: expected a name");
+    let Some((PathKey::Member(first), rest)) = path.split_first() else { return Err(no_name()) };
     let named = schema.index_of(first).ok().filter(|index| holds_json(schema.field(*index)));
     let object = named.or_else(|| schema.fields().iter().position(|field| holds_json(field)));
     if let (Some(object), false) = (object, rest.is_empty())
         && schema.field(object).name() == first
     {
-        return Ok(Chosen::Path { object, parts: rest.to_vec() });
+        return Ok(Chosen::Path { object, steps: rest.to_vec(), is_met: false });
     }
     match (schema.index_of(first), object) {
         (Ok(index), _) if rest.is_empty() => Ok(Chosen::Column(index)),
-        (Ok(_), _) => Err(Error::usage(format!("--columns {}: {first} is a column without members", parts.join(".")))),
-        (Err(_), Some(object)) => Ok(Chosen::Path { object, parts: parts.to_vec() }),
+        (Ok(_), _) => Err(Error::usage(format!("--columns {}: {first} is a column without members", path_text(path)))),
+        (Err(_), Some(object)) => Ok(Chosen::Path { object, steps: path.to_vec(), is_met: false }),
         (Err(_), None) => {
             let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-            let name = parts.join(".");
+            let name = path_text(path);
             Err(Error::usage(format!("--columns {name}: unknown column; expected one of {}", names.join(" "))))
         }
     }
 }
 
-fn values_of(objects: &ArrayRef, parts: &[String]) -> ArrayRef {
+fn values_of(objects: &ArrayRef, steps: &[PathKey], is_met: &mut bool) -> ArrayRef {
     let Some(objects) = objects.as_string_opt::<i32>() else {
         return Arc::new(StringArray::new_null(objects.len()));
     };
     let mut values = StringBuilder::with_capacity(objects.len(), 0);
     for object in objects {
-        values.append_option(object.and_then(|object| value_at(object, parts)).filter(|value| *value != "null"));
+        // The value as received.
+        let value = object.and_then(|object| steps.iter().try_fold(object, value_at));
+        *is_met |= value.is_some();
+        values.append_option(value.filter(|value| *value != "null"));
     }
     Arc::new(values.finish())
 }
 
-/// Returns the value at a path into a JSON object, as received.
-fn value_at<'a>(object: &'a str, parts: &[String]) -> Option<&'a str> {
-    let mut value = object;
-    for part in parts {
-        if !value.starts_with('{') {
-            return None;
-        }
-        value = last_member(value, part)?;
-    }
-    Some(value)
-}
-
-/// Parses names such as `a,repo.name,"x.y"`.
+/// Parses names such as `a,repo.name,labels[1].name,"x.y"`.
 ///
 /// Errors: exit status 2 if a name is empty or a quote is not closed.
 pub fn parse_names(text: &str) -> Result<Vec<Name>> {
-    let mut names = vec![];
-    let mut name = Name::column("");
-    let mut quoted = false;
-    for c in text.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            ',' if !quoted => {
-                names.push(std::mem::replace(&mut name, Name::column("")));
-                continue;
+    let wrong = || Error::usage(format!("--columns {text}: expected names like a,repo.name,tags[1],\"x.y\""));
+    let paths = read_paths(text).ok_or_else(wrong)?;
+    Ok(paths.into_iter().map(|path| Name { label: path_text(&path), path }).collect())
+}
+
+/// Replaces the name `*` by the fields of the records that are not named beside it. `declared` are their names, if the input
+/// declares them; `first` are the first rows.
+pub fn expand(names: Vec<Name>, kind: Kind, schema: &Schema, records: &FirstRecords<'_>) -> Vec<Name> {
+    let own = |name: &&Name| !name.is_all();
+    let named: Vec<String> = names.iter().filter(own).map(|name| name.label.clone()).collect();
+    let mut expanded = vec![];
+    for name in names {
+        match name.is_all() {
+            true => {
+                let all = if kind == Kind::Event { records.fields() } else { all_columns(schema) };
+                expanded.extend(all.into_iter().filter(|name| !named.contains(&name.label)));
             }
-            '.' if !quoted => name.parts.push(String::new()),
-            c => name.parts.last_mut().into_iter().for_each(|part| part.push(c)),
-        }
-        if c != '"' {
-            name.label.push(c);
+            false => expanded.push(name),
         }
     }
-    names.push(name);
-    if quoted || names.iter().any(|name| name.parts.iter().any(String::is_empty)) {
-        return Err(Error::usage(format!("--columns {text}: expected names like a,repo.name,\"x.y\"")));
+    expanded
+}
+
+fn all_columns(schema: &Schema) -> Vec<Name> {
+    schema.fields().iter().map(|field| Name::column(field.name())).collect()
+}
+
+/// What is known of the records of events before they are shown.
+pub struct FirstRecords<'a> {
+    /// The first rows; `None` if there are none.
+    pub rows: Option<&'a RecordBatch>,
+    /// The names of all fields, if the input declares them.
+    pub declared: Option<&'a [String]>,
+    /// The columns that records had not.
+    pub unsaid: Unsaid,
+}
+
+impl FirstRecords<'_> {
+    /// Returns the fields of the records: as declared, else the columns of the envelope that they have, then the properties of the
+    /// first rows in order of appearance.
+    fn fields(&self) -> Vec<Name> {
+        let mut properties: Vec<Name> = vec![];
+        if let Some(rows) = self.rows {
+            each_property(rows, rows.num_rows(), |name| properties.push(Name::property(name)));
+        }
+        // A field with the name of a column is a property if the column has another value.
+        let find = |name: &String| match properties.iter().any(|property| property.label == *name) {
+            true => Name::property(name),
+            false => Name::column(name),
+        };
+        if let Some(declared) = self.declared {
+            return declared.iter().map(find).collect();
+        }
+        let has_values = |name: &&str| {
+            let column = self.rows.and_then(|rows| rows.column_by_name(name));
+            column.is_some_and(|column| column.null_count() < column.len())
+        };
+        let Unsaid { source, event_type, event_id, event_time } = self.unsaid;
+        let said = [("event_id", event_id), ("source", source), ("event_type", event_type), ("event_time", event_time)];
+        let said = said.iter().filter(|(_, unsaid)| !unsaid).map(|(name, _)| *name);
+        let optional = ["user_id", "client_timestamp", "server_timestamp"];
+        let columns = said.chain(optional).filter(has_values).map(Name::column);
+        let columns = Vec::from_iter(columns.filter(|name| properties.iter().all(|one| one.label != name.label)));
+        let mut fields = [columns, properties].concat();
+        if fields.is_empty() {
+            fields.push(Name::column(PROPERTIES));
+        }
+        fields
     }
-    Ok(names)
 }
 
 /// The fields that were defaults in all records, so that the table omits them.
@@ -161,6 +270,10 @@ pub struct Unsaid {
     pub source: bool,
     /// Its `event_type`: the record's fields are then shown as columns of their own.
     pub event_type: bool,
+    /// Its `event_id`.
+    pub event_id: bool,
+    /// Its `event_time`.
+    pub event_time: bool,
 }
 
 /// Returns the columns of a kind's table on a terminal, chosen by its first rows.
@@ -205,27 +318,40 @@ pub fn has_time(events: &RecordBatch) -> bool {
     (0..events.num_rows()).any(|row| server.is_valid(row) || times.value(row) != ingested.value(row))
 }
 
-/// Number of rows that are scanned for property names.
+/// The column with the fields that have no column of their own.
+const PROPERTIES: &str = "properties";
+/// Maximum number of fields that a warning about `*` names.
+const OTHERS_MAX: usize = 8;
+/// Number of rows that are scanned for the properties of a table.
 const NAMED_ROWS: usize = 256;
-/// Maximum number of properties with a column of their own.
+/// Maximum number of properties with a column of their own in a table.
 const NAMES_MAX: usize = 64;
 
 /// Returns the property names of the first rows, in order of appearance, without names of envelope columns.
 fn property_names(first: &RecordBatch) -> Vec<Name> {
     let mut names: Vec<Name> = vec![];
-    let objects = first.column_by_name("properties").and_then(|objects| objects.as_string_opt::<i32>());
-    for object in objects.into_iter().flatten().flatten().take(NAMED_ROWS) {
+    each_property(first, NAMED_ROWS, |name| {
+        if names.len() < NAMES_MAX && !event::COLUMNS.contains(&name) {
+            names.push(Name::property(name));
+        }
+    });
+    names
+}
+
+/// Calls `visit` for each name of a property in the first `limit` rows, in order of appearance.
+fn each_property(rows: &RecordBatch, limit: usize, mut visit: impl FnMut(&str)) {
+    let mut known: HashSet<String> = HashSet::new();
+    let objects = rows.column_by_name(PROPERTIES).and_then(|objects| objects.as_string_opt::<i32>());
+    for object in objects.into_iter().flatten().flatten().take(limit) {
         members(object, |key, _| {
-            let label = unescape(key).into_owned();
-            let known = names.iter().any(|name| name.label == label) || event::COLUMNS.contains(&label.as_str());
-            if !known && names.len() < NAMES_MAX {
-                let parts = vec!["properties".to_owned(), label.clone()];
-                names.push(Name { label, parts });
+            let name = unescape(key);
+            if !known.contains(&*name) {
+                visit(&name);
+                known.insert(name.into_owned());
             }
             true
         });
     }
-    names
 }
 
 #[cfg(test)]

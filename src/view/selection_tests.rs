@@ -3,7 +3,7 @@ use crate::expr::tests_events as events;
 use crate::format::{self, EncodeOptions};
 
 fn chosen(names: &str, batch: &RecordBatch, format: &str) -> String {
-    let selection = Selection::try_new(&parse_names(names).unwrap(), &batch.schema()).unwrap();
+    let mut selection = Selection::try_new(&parse_names(names).unwrap(), &batch.schema()).unwrap();
     let open = format::to_write(format).unwrap().output.unwrap();
     let mut encoder = open(&selection.schema(), &EncodeOptions::default()).unwrap();
     let mut out = vec![];
@@ -66,7 +66,7 @@ fn a_record_that_names_no_type_is_shown_by_its_fields() {
     let labels = |unsaid: Unsaid| -> Vec<String> {
         default_names(Kind::Event, &batch, unsaid).into_iter().map(|name| name.label).collect()
     };
-    let unsaid = Unsaid { source: true, event_type: true };
+    let unsaid = Unsaid { source: true, event_type: true, ..Unsaid::default() };
     // Times and ids of these rows are constant, and no record has a server_timestamp.
     assert_eq!(labels(unsaid), ["a", "b", "c"]);
     assert_eq!(labels(Unsaid::default()), ["source", "event_type", "properties"]);

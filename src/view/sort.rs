@@ -39,6 +39,9 @@ impl SortKey {
         let [name] = names.as_slice() else {
             return Err(Error::usage(format!("--sort: expected one name, found {text}")));
         };
+        if name.is_all() {
+            return Err(Error::usage("--sort: expected one name, found *"));
+        }
         let of_flag = |error: Error| Error::usage(error.to_string().replace("--columns", "--sort"));
         let selection = Selection::try_new(std::slice::from_ref(name), schema).map_err(of_flag)?;
         let is_json = is_json(selection.schema().field(0));
@@ -46,7 +49,7 @@ impl SortKey {
     }
 
     /// Returns the values that the rows of a batch are compared by, the first ones first.
-    fn values(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+    fn values(&mut self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
         let column = self.selection.apply(batch)?.column(0).clone();
         Ok(if self.is_json { numbers_and_texts(&column) } else { vec![column] })
     }

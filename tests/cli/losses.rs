@@ -271,7 +271,7 @@ const LOSSES: [Loss; 42] = [
     loss("evt-window QUIET late.jsonl --time t --size 4h --slide 1h --to null:", 1, "1 half late (--out-of-orderness "),
     loss("evt-window QUIET late.jsonl --time t --size 4h --slide 1h --late null: --to null:", 0, ""),
     loss("evt-window QUIET late.jsonl --time t --size 1h --out-of-orderness all --to null:", 0, ""),
-    loss("evt-window QUIET one.jsonl --time t --size 1h --at-end hold --to null:", 1, "1 open windows held"),
+    loss("evt-window QUIET one.jsonl --time t --size 1h --at-end hold --to null:", 1, "1 open window held"),
     // Truncated streams.
     loss("head -c 2000 whole.frames | evt-window QUIET --size 1h --to null:", 65, "torn stream"),
     loss("head -c 60 packed.jsonl.gz | evt-ingest QUIET - -f jsonl --time t --to null:", 65, "gzip"),

@@ -51,7 +51,7 @@ fn a_value_of_the_wrong_type_is_a_faulty_row() {
     dir.write("events.jsonl", events(2).replace("\"n\":1", "\"n\":\"x\""));
     let run = view(&dir, &["events.jsonl", "--where", "n >= 0", "--columns", "n"]).ends_with(1);
     assert_eq!(run.text(), "{\"n\":0}\n");
-    assert!(run.stderr().contains("events.jsonl:2: EnvelopeError: n: expected a number, found \"x\""), "{run}");
+    assert!(run.stderr().contains("events.jsonl:2: AggregationError: n: expected a number, found \"x\""), "{run}");
     view(&dir, &["events.jsonl", "--where", "n >= 0", "--dlq", "dead.jsonl"]).succeeds();
     assert_eq!(view(&dir, &["dead.jsonl"]).succeeds().rows()[0]["stage"], "evt-view");
 }

@@ -7,15 +7,13 @@
 
 use crate::error::Result;
 use crate::format::properties::property_field;
+use crate::format::value_type::{TypeCounts, ValueBuilder, ValueType};
 use crate::json::guide::{Guide, UNMARKED};
-use crate::json::number::Decimal;
 use crate::json::text::{is_text, unescape};
-use crate::json::walk::{guided, string_content};
+use crate::json::walk::guided;
 use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, column};
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringArray, StringBuilder,
-};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringBuilder};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -28,72 +26,13 @@ const SAMPLE_ROWS: usize = ROW_GROUP_ROWS;
 const SAMPLE_BYTES: usize = 16 << 20;
 /// Maximum number of columns: those of the properties that most rows have.
 const COLUMNS_MAX: usize = 256;
-/// Decimal digits that a double always returns.
-const EXACT_DIGITS: usize = 15;
 /// The column that readers of a lake make of the names of its directories.
 const DATE: &str = "date";
-
-/// The type of a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PropertyType {
-    Boolean,
-    Integer,
-    Double,
-    Text,
-}
-
-impl PropertyType {
-    fn data_type(self) -> DataType {
-        match self {
-            Self::Boolean => DataType::Boolean,
-            Self::Integer => DataType::Int64,
-            Self::Double => DataType::Float64,
-            Self::Text => DataType::Utf8,
-        }
-    }
-}
-
-/// How many values of a property each type can hold.
-#[derive(Clone, Copy, Debug, Default)]
-struct TypeCounts {
-    booleans: u32,
-    integers: u32,
-    doubles: u32,
-    texts: u32,
-}
-
-impl TypeCounts {
-    fn add(&mut self, value: &str) {
-        match value.as_bytes().first() {
-            Some(b't' | b'f') => self.booleans += 1,
-            Some(b'"') => self.texts += u32::from(text(value).is_some()),
-            Some(b'-' | b'0'..=b'9') => {
-                self.integers += u32::from(integer(value).is_some());
-                self.doubles += u32::from(double(value).is_some());
-            }
-            _ => {}
-        }
-    }
-
-    /// Returns the column of a property: of the type that holds most values, of two such types the narrower. `None` if no type
-    /// holds one.
-    fn column(self, name: String) -> Option<ChosenColumn> {
-        let counts = [
-            (PropertyType::Boolean, self.booleans),
-            (PropertyType::Integer, self.integers),
-            (PropertyType::Double, self.doubles),
-            (PropertyType::Text, self.texts),
-        ];
-        let most = counts.iter().map(|(_, count)| *count).max()?;
-        let (kind, values) = counts.into_iter().find(|(_, count)| *count == most && most > 0)?;
-        Some(ChosenColumn { name, kind, values, integers: self.integers > 0 })
-    }
-}
 
 /// The column of a property.
 struct ChosenColumn {
     name: String,
-    kind: PropertyType,
+    kind: ValueType,
     /// The number of values that it holds.
     values: u32,
     /// Whether some of them were written as integers.
@@ -101,8 +40,13 @@ struct ChosenColumn {
 }
 
 impl ChosenColumn {
+    fn new(name: String, counts: TypeCounts) -> Option<Self> {
+        let (kind, values) = counts.most()?;
+        Some(Self { name, kind, values, integers: counts.has_integers() })
+    }
+
     fn field(&self) -> Field {
-        property_field(&self.name, self.kind.data_type(), self.kind == PropertyType::Double && self.integers)
+        property_field(&self.name, self.kind.data_type(), self.kind == ValueType::Double && self.integers)
     }
 }
 
@@ -140,7 +84,7 @@ impl FirstRows {
 pub(super) struct PropertyColumns {
     /// The schema of the file.
     schema: SchemaRef,
-    types: Vec<PropertyType>,
+    types: Vec<ValueType>,
     /// The index in `types` of each name.
     index: HashMap<String, u32>,
     guide: Guide,
@@ -171,7 +115,7 @@ impl PropertyColumns {
             );
         }
         let mut chosen: Vec<ChosenColumn> =
-            found.into_iter().filter_map(|(name, counts)| counts.column(name)).collect();
+            found.into_iter().filter_map(|(name, counts)| ChosenColumn::new(name, counts)).collect();
         chosen.sort_by_key(|column| Reverse(column.values));
         // DuckDB and Spark find a column by its name in any case.
         let mut taken: HashSet<String> = schema.fields().iter().map(|field| field.name().to_lowercase()).collect();
@@ -194,7 +138,7 @@ impl PropertyColumns {
     /// Moves the properties that have a column into it.
     pub(super) fn split(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let objects = properties(batch);
-        let mut builders: Vec<PropertyBuilder> = self.types.iter().map(|kind| PropertyBuilder::new(*kind)).collect();
+        let mut builders: Vec<ValueBuilder> = self.types.iter().map(|kind| ValueBuilder::new(*kind)).collect();
         let mut rest = StringBuilder::with_capacity(objects.len(), 0);
         let (mut members, mut counts, mut text) = (vec![], vec![0u32; self.types.len()], String::new());
         for object in objects {
@@ -224,104 +168,15 @@ impl PropertyColumns {
             }
             text.push('}');
             rest.append_value(&text);
-            builders.iter_mut().for_each(PropertyBuilder::end_row);
+            builders.iter_mut().for_each(ValueBuilder::end_row);
         }
         let mut columns = batch.columns().to_vec();
         columns[column::PROPERTIES] = Arc::new(rest.finish());
-        columns.extend(builders.into_iter().map(PropertyBuilder::finish));
+        columns.extend(builders.into_iter().map(ValueBuilder::finish));
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 }
 
 fn properties(batch: &RecordBatch) -> &StringArray {
     batch.column(column::PROPERTIES).as_string()
-}
-
-/// Returns the value of an integer that its column returns as the same text.
-fn integer(value: &str) -> Option<i64> {
-    let is_whole = value != "-0" && value.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
-    value.parse().ok().filter(|_| is_whole)
-}
-
-/// Returns the double that equals a number.
-fn double(value: &str) -> Option<f64> {
-    let number: f64 = value.parse().ok()?;
-    let is_short =
-        value.len() <= EXACT_DIGITS && value.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'.'));
-    let is_exact = || {
-        let exact = Decimal::parse(value);
-        number.is_finite() && exact.is_some() && exact == Decimal::parse(&format!("{number:?}"))
-    };
-    (is_short || is_exact()).then_some(number)
-}
-
-/// Returns the content of a string, still escaped, if it is text.
-fn text(value: &str) -> Option<&str> {
-    string_content(value).filter(|content| is_text(content))
-}
-
-/// A column with the value of the row in progress.
-enum PropertyBuilder {
-    Boolean(BooleanBuilder, Option<bool>),
-    Integer(Int64Builder, Option<i64>),
-    Double(Float64Builder, Option<f64>),
-    Text(StringBuilder, bool),
-}
-
-impl PropertyBuilder {
-    fn new(kind: PropertyType) -> Self {
-        match kind {
-            PropertyType::Boolean => Self::Boolean(BooleanBuilder::new(), None),
-            PropertyType::Integer => Self::Integer(Int64Builder::new(), None),
-            PropertyType::Double => Self::Double(Float64Builder::new(), None),
-            PropertyType::Text => Self::Text(StringBuilder::new(), false),
-        }
-    }
-
-    /// Takes the value of a row; returns false if the column cannot hold it.
-    fn append(&mut self, value: &str) -> bool {
-        match self {
-            Self::Boolean(_, slot) => {
-                *slot = matches!(value, "true" | "false").then_some(value == "true");
-                slot.is_some()
-            }
-            Self::Integer(_, slot) => {
-                *slot = integer(value);
-                slot.is_some()
-            }
-            Self::Double(_, slot) => {
-                *slot = Some(value).filter(|value| !value.starts_with(['"', 't', 'f', 'n', '{', '['])).and_then(double);
-                slot.is_some()
-            }
-            Self::Text(builder, has_value) => {
-                let content = text(value);
-                content.iter().for_each(|content| builder.append_value(unescape(content)));
-                *has_value = content.is_some();
-                *has_value
-            }
-        }
-    }
-
-    /// Ends a row, which has no value if none was appended.
-    fn end_row(&mut self) {
-        match self {
-            Self::Boolean(builder, slot) => builder.append_option(slot.take()),
-            Self::Integer(builder, slot) => builder.append_option(slot.take()),
-            Self::Double(builder, slot) => builder.append_option(slot.take()),
-            Self::Text(builder, has_value) => {
-                if !std::mem::take(has_value) {
-                    builder.append_null();
-                }
-            }
-        }
-    }
-
-    fn finish(self) -> ArrayRef {
-        match self {
-            Self::Boolean(mut builder, _) => Arc::new(builder.finish()),
-            Self::Integer(mut builder, _) => Arc::new(builder.finish()),
-            Self::Double(mut builder, _) => Arc::new(builder.finish()),
-            Self::Text(mut builder, _) => Arc::new(builder.finish()),
-        }
-    }
 }

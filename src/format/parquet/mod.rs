@@ -17,6 +17,7 @@ pub use writer::{FileLayout, RowWriter, check_columns, parse_columns};
 use self::page::Checked;
 use super::container::{Batches, own_schema, viewed};
 use super::definition::{EncodeOptions, Encoder, Format, Input, Limits, Opened};
+use super::typed::encoder;
 use crate::error::guarded;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -35,7 +36,9 @@ pub const FORMAT: Format = Format {
     extensions: &["parquet", "pq"],
     magic: b"PAR1",
     input: Input::Container(open),
-    output: Some(|schema, options| Ok(Box::new(Writer::try_new(schema, options)?))),
+    output: Some(|schema, options| {
+        encoder(schema, options, |schema, options| Ok(Box::new(Writer::try_new(schema, options)?)))
+    }),
     ..Format::BASE
 };
 

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
 use crate::mapping::envelope::Value;
-use crate::time::{DAY, Parser, TimeFault, in_zone, is_in_calendar, read_iso};
+use crate::time::{DAY, Parser, TimeFault, in_zone, is_in_calendar, read_iso, shows_twice};
 use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems};
 use chrono::{FixedOffset, NaiveDate};
 use chrono_tz::Tz;
@@ -123,6 +123,16 @@ impl When {
             Value::Other(number) => self.number(number),
         };
         instant.filter(|instant| is_in_calendar(*instant))
+    }
+
+    /// Whether a value has a local time that the clocks of the zone show twice, `instant` being the first one.
+    pub(in crate::mapping) fn is_doubled(&self, value: Value<'_>, instant: i64) -> bool {
+        let Some(zone) = self.zone.filter(|zone| shows_twice(instant, *zone)) else { return false };
+        let (Value::Plain(text) | Value::Escaped(text)) = value else { return false };
+        // A text with an offset is the same instant in every zone.
+        let far = if zone == Tz::Pacific__Kiritimati { Tz::UTC } else { Tz::Pacific__Kiritimati };
+        let elsewhere = Self { zone: Some(far), ..self.clone() };
+        elsewhere.read(Value::Plain(&unescape(text)), &mut Parser::default()) != Some(instant)
     }
 
     /// Reads the instant of a number, even outside the calendar.

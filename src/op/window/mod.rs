@@ -334,7 +334,7 @@ impl Window {
             for (wrong, of_filter) in asked.chain(rest) {
                 let row = wrong.row() as usize;
                 if of_filter || view.passes(row) {
-                    found.entry(row).or_insert_with(|| format!("{}: {}", metric.name, wrong.message()));
+                    found.entry(row).or_insert_with(|| format!("{}: {}", metric.name, wrong.advice()));
                 }
             }
         }

@@ -270,6 +270,24 @@ impl Spec {
     }
 }
 
+/// A week, which has the length of a calendar's week in UTC.
+const WEEK: i64 = 7 * DAY;
+
+impl Spec {
+    /// Returns a message if windows of weeks begin on Thursdays, as 1970 did, which few people expect.
+    pub fn thursdays(&self) -> Option<String> {
+        let length = |metric: &Metric| match metric.shape {
+            Shape::Sliding { size, slide, align } if slide % WEEK == 0 && align % WEEK == 0 => Some(size),
+            _ => None,
+        };
+        let size = format_duration(self.metrics.iter().find_map(length)?);
+        Some(format!(
+            "windows of {size} begin on Thursdays, as 1970 did; 1w with --window-zone UTC (zone in a metrics file), or --align 4d, \
+             begins them on Mondays"
+        ))
+    }
+}
+
 fn describe(shape: Shape) -> String {
     match shape {
         Shape::ALL => "one window over all time".to_owned(),

@@ -323,6 +323,11 @@ impl Replay {
             let why = "only the beginning of the record is left";
             out.note(Message::Warning(format!("{} passed over: {why}", counted_letters(cut, ["was", "were"]))));
         }
+        let foreign = self.repair.foreign();
+        if foreign > 0 {
+            let how = "-f csv --header NAMES, -f syslog, clf, logfmt or regex:PATTERN reads records of the format of the input";
+            out.note(Message::Warning(format!("{} not JSON; {how}", counted_letters(foreign, ["is", "are"]))));
+        }
         if claimed > 0 {
             let why = "an unfinished batch of another target; a replay to that target finishes it";
             out.note(Message::Warning(format!("{} to {why}", counted_letters(claimed, ["belongs", "belong"]))));

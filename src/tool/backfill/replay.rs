@@ -3,11 +3,12 @@
 use super::args::BothArgs;
 use super::letters::Replay;
 use super::target::{FORMATS, TargetPlan};
-use crate::cli::args::StageArgs;
+use crate::cli::args::{StageArgs, TextArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{StageSpec, resolve};
 use crate::error::{Error, Result};
+use crate::format::{self, Format, Header, Input};
 use crate::frame::How;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
@@ -15,7 +16,7 @@ use crate::mapping::Provenance;
 use crate::registry::place;
 use crate::replay::ledger::Ledger;
 use crate::replay::patch::Patch;
-use crate::replay::repair::Repair;
+use crate::replay::repair::{RecordFormat, Repair};
 use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::{OperatorSetup, SourceInfo};
@@ -29,7 +30,7 @@ use std::rc::Rc;
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Replay")]
 pub(super) struct ReplayArgs {
-    /// Replay the dead letters of URI instead of correcting windows
+    /// Replay the dead letters of URI instead of correcting windows; -f, --header and --time-year are those of their records
     #[arg(long, value_name = "URI")]
     pub dead: Option<OsString>,
     /// Repair each record by assignments: set NAME = EXPRESSION, ... (evt-metrics(5))
@@ -51,7 +52,7 @@ pub(super) fn run(args: ReplayArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8>
             (Some(TargetPlan::new(&stage, run)?), Some(open_ledger(&args, run)?))
         }
     };
-    let (repair, options) = (repair(&args, &stage)?, source(&stage)?);
+    let (repair, options) = (repair(&args, &both)?, source(&stage)?);
     let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
     let (target, ledger) = match (plan, ledger) {
         (Some(plan), Some(mut ledger)) => {
@@ -85,7 +86,7 @@ pub(super) fn run(args: ReplayArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8>
 /// `--check`: adds the faults of the flags to `findings`.
 pub(super) fn check(args: ReplayArgs, both: BothArgs, run: &Rc<Run>, findings: &mut CheckReport) {
     let Some(mut stage) = findings.take(stage_args(&args, &both)) else { return };
-    findings.take(repair(&args, &stage));
+    findings.take(repair(&args, &both));
     let options = findings.take(source(&stage));
     if both.dry_run {
         stage.output.to = vec!["-".into()];
@@ -128,7 +129,32 @@ fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
     }
     stage.input.inputs = args.dead.iter().cloned().collect();
     stage.input.kind = Some(Kind::Dead.name().to_owned());
+    if records(args, both)?.is_some() {
+        // The flags tell how the records in the letters are read.
+        (stage.input.input_format, stage.input.text) = (None, TextArgs::default());
+    }
     Ok(stage)
+}
+
+/// Returns the format of the records in the letters, if the flags name one that letters cannot have: a format of raw records, or
+/// CSV whose header is not the first line.
+///
+/// Errors: exit status 2 if letters that are not CSV are to be read as CSV.
+fn records(args: &ReplayArgs, both: &BothArgs) -> Result<Option<RecordFormat>> {
+    let input = &both.stage.input;
+    let (format, options) = input.text.options(input.input_format.as_deref())?;
+    let Some(Format { name, input: Input::Text(splitting), is_json: false, .. }) = format else { return Ok(None) };
+    if matches!(*name, "csv" | "tsv") && options.header == Header::FirstLine {
+        let letters = args.dead.as_ref().map(|dead| dead.to_string_lossy()).unwrap_or_default();
+        let other = format::by_extension(&letters).filter(|format| !matches!(format.name, "csv" | "tsv"));
+        return match other {
+            Some(_) => Err(Error::usage(format!(
+                "{letters}: records of {name} in dead letters have no header; add --header NAMES, the line of names of the input"
+            ))),
+            None => Ok(None),
+        };
+    }
+    Ok(Some(RecordFormat { splitting: *splitting, options }))
 }
 
 fn source(stage: &StageArgs) -> Result<SourceOptions> {
@@ -138,9 +164,9 @@ fn source(stage: &StageArgs) -> Result<SourceOptions> {
     Ok(SourceOptions { read_mode, needs_rows, checks_kind, origin: None, partitions: None, ..options })
 }
 
-fn repair(args: &ReplayArgs, stage: &StageArgs) -> Result<Repair> {
+fn repair(args: &ReplayArgs, both: &BothArgs) -> Result<Repair> {
     let patch = args.patch.as_deref().map(Patch::parse).transpose()?;
-    Repair::new(patch, stage.map.options(Provenance::Keep)?)
+    Repair::new(records(args, both)?, patch, both.stage.map.options(Provenance::Keep)?)
 }
 
 fn ledger_of(args: &ReplayArgs) -> Result<(&'static Store, Location)> {

@@ -1,0 +1,201 @@
+//! What a new user meets: the mistake, and the message or the flag that helps.
+
+use crate::harness::Dir;
+use serde_json::json;
+
+#[test]
+fn dead_letters_of_csv_are_repaired_and_replayed_under_the_names_of_their_header() {
+    let dir = Dir::new("remedy-csv");
+    dir.write("u.csv", "Datum;Preis, netto;event_id\n2026-01-01;1,50;\ngestern;\"2;50\";\n2026-01-03;x\n");
+    dir.shell("evt-ingest -q u.csv --delimiter ';' --time Datum --dlq bad.jsonl --to good.jsonl").succeeds();
+    let payloads: Vec<_> = dir.rows("bad.jsonl").iter().map(|row| row["original_payload"].clone()).collect();
+    assert_eq!(payloads, [json!("gestern;\"2;50\";"), json!("2026-01-03;x")]);
+    // Without the format, the message names it; with it but without names, it asks for them.
+    let replay = "evt-backfill --dead bad.jsonl --ledger sqlite:r.db --time Datum --to replayed.jsonl";
+    let run = dir.shell(&format!("{replay} --dry-run")).ends_with(1);
+    assert!(run.stderr().contains("2 letters are not JSON; -f csv --header NAMES, -f syslog"), "{run}");
+    let run = dir.shell(&format!("{replay} -f csv")).ends_with(2);
+    assert!(
+        run.stderr().contains("bad.jsonl: records of csv in dead letters have no header; add --header NAMES"),
+        "{run}"
+    );
+    let names = "--delimiter ';' --header 'Datum,Preis,event_id'";
+    let run = dir
+        .shell(&format!("{replay} -f csv {names} --patch \"set Datum = '2026-01-02'\" --dlq left.jsonl"))
+        .ends_with(1);
+    assert!(run.stderr().contains("1 replayed to replayed.jsonl"), "{run}");
+    let replayed = dir.rows("replayed.jsonl");
+    assert_eq!(replayed.len(), 1);
+    assert_eq!(replayed[0]["event_time"], "2026-01-02T00:00:00.000000Z");
+    assert_eq!(replayed[0]["properties"], json!({"Datum": "2026-01-02", "Preis": "2;50"}));
+    // What is still faulty keeps its bytes and tells why.
+    let left = dir.rows("left.jsonl");
+    assert_eq!((left.len(), &left[0]["original_payload"]), (1, &json!("2026-01-03;x")));
+    assert!(left[0]["error_message"].as_str().unwrap().contains("expected 3 fields, found 2"), "{left:?}");
+    // Again: the ledger knows the first one.
+    let run = dir.shell(&format!("{replay} -f csv {names} --patch \"set Datum = '2026-01-02'\"")).ends_with(1);
+    assert!(run.stderr().contains("1 was replayed before"), "{run}");
+}
+
+#[test]
+fn dead_letters_of_syslog_are_replayed_with_the_year_that_was_missing() {
+    let dir = Dir::new("remedy-syslog-letters");
+    dir.write("s.log", "<34>Feb 30 10:00:00 h a: b\n<34>Feb 28 10:00:00 h a: c\n");
+    dir.shell("evt-ingest -q s.log -f syslog --time-year 2026 --dlq bad.jsonl --to null:").succeeds();
+    let line = "evt-backfill --dead bad.jsonl -f syslog --time-year 2026 --ledger sqlite:r.db --to out.jsonl \
+                --patch \"set server_timestamp = '2026-03-02T10:00:00Z'\"";
+    dir.shell(line).succeeds();
+    let rows = dir.rows("out.jsonl");
+    assert_eq!((rows.len(), &rows[0]["properties"]["message"]), (1, &json!("b")));
+}
+
+#[test]
+fn syslog_over_new_year_goes_on_in_the_next_year_after_a_restart_too() {
+    let dir = Dir::new("remedy-new-year");
+    let lines =
+        ["Dec 31 23:59:58 h a: 1", "Jan  1 00:00:01 h a: 2", "Dec 31 23:59:59 h a: 3", "Jan  1 00:00:02 h a: 4"];
+    dir.write("s.log", lines.join("\n") + "\n");
+    let times = |line: &str| {
+        let rows = dir.shell(line).succeeds().rows();
+        rows.iter().map(|row| row["event_time"].as_str().unwrap()[..10].to_owned()).collect::<Vec<_>>()
+    };
+    let shown = times("evt-view -q s.log -f syslog --time-year 2025 -o jsonl");
+    assert_eq!(shown, ["2025-12-31", "2026-01-01", "2025-12-31", "2026-01-01"]);
+    // A second run of a checkpoint begins in January, at the position of the first.
+    let ingest = "evt-ingest -q --checkpoint state/ s.log -f syslog --time-year 2025 --to out.jsonl";
+    dir.shell(ingest).succeeds();
+    dir.shell("printf 'Jan  2 00:00:00 h a: 5\\n' >> s.log").succeeds();
+    dir.shell(ingest).succeeds();
+    let last = dir.rows("out.jsonl").last().unwrap()["event_time"].clone();
+    assert_eq!(last, "2026-01-02T00:00:00.000000Z");
+}
+
+#[test]
+fn times_that_clocks_show_twice_are_told() {
+    let dir = Dir::new("remedy-twice");
+    let rows = [
+        "2026-10-25 01:59:00",
+        "2026-10-25 02:10:00",
+        "2026-10-25 02:10:00",
+        "2026-10-25 03:00:00",
+        "2026-10-25T02:10:00Z",
+    ];
+    dir.write("in.csv", format!("t,n\n{}\n", rows.map(|row| format!("{row},1")).join("\n")));
+    let line = "evt-window in.csv --time t --time-zone Europe/Berlin --size 1h --out-of-orderness all -q --to null:";
+    let run = dir.shell(line).succeeds();
+    let told =
+        "2 times without an offset occur twice in Europe/Berlin, where clocks go back; the first instant was taken";
+    assert!(run.stderr().contains(told), "{run}");
+    let run = dir.shell(&line.replace("Europe/Berlin", "UTC")).succeeds();
+    assert_eq!(run.stderr(), "");
+}
+
+#[test]
+fn windows_of_weeks_that_begin_on_thursdays_are_told() {
+    let dir = Dir::new("remedy-weeks");
+    dir.write("in.jsonl", "{\"t\":\"2026-04-01T00:00:00Z\"}\n");
+    let window = |flags: &str| {
+        let line =
+            format!("evt-window in.jsonl --time t --out-of-orderness all -o csv {flags} | cut -d, -f2 | tail -n 1");
+        let run = dir.shell(&line).succeeds();
+        (run.text().trim().to_owned(), run.stderr().contains("begin on Thursdays"))
+    };
+    assert_eq!(window("--size 7d"), ("2026-03-26T00:00:00.000000Z".to_owned(), true));
+    assert_eq!(window("--size 1w"), ("2026-03-26T00:00:00.000000Z".to_owned(), true));
+    assert_eq!(window("--size 1w --window-zone UTC"), ("2026-03-30T00:00:00.000000Z".to_owned(), false));
+    assert_eq!(window("--size 1w --align 4d"), ("2026-03-30T00:00:00.000000Z".to_owned(), false));
+    assert_eq!(window("--size 1d"), ("2026-04-01T00:00:00.000000Z".to_owned(), false));
+    assert!(!window("--size 7d -q").1);
+}
+
+#[test]
+fn a_warning_about_a_name_names_its_flag_and_does_not_doubt_what_is_null_asks() {
+    let dir = Dir::new("remedy-null");
+    dir.write("in.jsonl", "{\"a\":1,\"closed\":null}\n{\"a\":2}\n");
+    let said = |flags: &str| dir.shell(&format!("evt-view -q in.jsonl {flags} -o csv --columns a")).succeeds().stderr();
+    assert_eq!(said("--where 'closed is null'"), "evt-view: --where: closed was NULL or absent in every row\n");
+    assert_eq!(said("--where 'b > 1'"), "evt-view: --where: b was NULL in every row; check the name\n");
+    assert_eq!(said("--let 'n=b * 2'"), "evt-view: --let n: b was NULL in every row; check the name\n");
+    let run = dir.shell("evt-ingest -q in.jsonl --time arrival --let 'n=b * 2' --to null:").succeeds();
+    assert_eq!(run.stderr(), "evt-ingest: --let n: b was NULL in every row; check the name\n");
+}
+
+#[test]
+fn a_value_of_a_wrong_type_names_try_cast_which_helps() {
+    let dir = Dir::new("remedy-cast");
+    dir.write(
+        "in.jsonl",
+        "{\"t\":\"2026-01-01T00:00:00Z\",\"ms\":\"n/a\",\"a b\":\"x\"}\n{\"t\":\"2026-01-01T00:00:01Z\",\"ms\":7}\n",
+    );
+    let run = dir.shell("evt-view -q in.jsonl --where 'ms > 5' --columns ms -o csv --dlq d.jsonl").succeeds();
+    assert_eq!(run.text(), "ms\n7\n");
+    let letter = &dir.rows("d.jsonl")[0];
+    assert_eq!(letter["error_type"], "AggregationError");
+    assert_eq!(letter["error_message"], "ms: expected a number, found \"n/a\"; try_cast(ms as double) is NULL then");
+    let run = dir.shell("evt-view -q in.jsonl --where 'try_cast(ms as double) > 5' --columns ms -o csv").succeeds();
+    assert_eq!((run.text().as_str(), run.stderr().as_str()), ("ms\n7\n", ""));
+    let run = dir.shell("evt-view -q in.jsonl --where '\"a b\" > 5' --columns ms").ends_with(1);
+    assert!(run.stderr().contains("try_cast(\"a b\" as double) is NULL then"), "{run}");
+    let run = dir.shell("evt-window in.jsonl --time t --size 1h --agg 'avg(ms)' -q --to null:").ends_with(1);
+    assert!(run.stderr().contains("found \"n/a\"; try_cast(ms as double) is NULL then"), "{run}");
+    dir.shell("evt-window in.jsonl --time t --size 1h --agg 'avg(try_cast(ms as double))' -q --to null:").succeeds();
+}
+
+#[test]
+fn a_flag_of_another_tool_names_that_tool_and_a_tip_has_a_mark_before_it() {
+    let dir = Dir::new("remedy-flags");
+    let said = |line: &str| dir.shell(line).ends_with(2).stderr();
+    assert_eq!(
+        said("evt-window --follow in.jsonl"),
+        "evt-window: unexpected argument '--follow' found; evt-ingest --follow FILE | evt-window reads files that grow (see evt-window --help)\n"
+    );
+    assert!(said("evt-window --sort n").contains("found; evt-window … | evt-view --sort NAME sorts rows"));
+    let tip = said("evt-window --siz 1h");
+    assert!(tip.contains("unexpected argument '--siz' found; tip: a similar argument exists: '--size'"), "{tip}");
+}
+
+#[test]
+fn a_schema_instead_of_the_directory_and_a_subject_that_differs_from_the_only_one_are_told() {
+    let dir = Dir::new("remedy-schemas");
+    let schema = r#"{"type":"record","name":"issue","fields":[{"name":"n","type":"int"}]}"#;
+    dir.shell("mkdir -p schemas/issue").succeeds();
+    dir.write("schemas/issue/1.avsc", schema);
+    dir.write("in.jsonl", "{\"n\":1}\n{\"n\":2}\n");
+    let run = dir.shell("evt-validate in.jsonl --time arrival --schemas schemas/issue/1.avsc --to null:").ends_with(78);
+    assert!(run.stderr().contains("found a schema; use schemas"), "{run}");
+    let line = "evt-validate -q in.jsonl --time arrival --schemas schemas --dlq null: --to out.jsonl";
+    let run = dir.shell(line).succeeds();
+    let told = "2 events have a subject without a schema; --subject =issue takes the only one, for all events";
+    assert!(run.stderr().contains(told), "{run}");
+    let run = dir.shell(&format!("{line} --subject =issue")).succeeds();
+    assert_eq!((run.stderr().as_str(), dir.rows("out.jsonl").len()), ("", 2));
+}
+
+#[test]
+fn a_comment_for_a_header_is_shown_and_words_have_a_way_out_that_works() {
+    let dir = Dir::new("remedy-headers");
+    dir.write("c.csv", "# exported 2026\nalpha\nbeta\n");
+    let run = dir.shell("evt-ingest c.csv --to null:").ends_with(2);
+    assert!(run.stderr().contains("no field is a time (found # exported 2026); a comment before the header"), "{run}");
+    dir.write("w.txt", "a b 3\nc d 4\n");
+    let run = dir.shell("evt-view w.txt").ends_with(2);
+    let said = run.stderr();
+    let (_, flags) = said.split_once("-f 'regex:").expect("a way out");
+    let pattern = flags.split('\'').next().unwrap_or_default();
+    let shown = dir.shell(&format!("evt-view -q w.txt -f 'regex:{pattern}' --columns '*' -o csv")).succeeds();
+    assert_eq!(shown.text(), "c1,c2,c3\na,b,3\nc,d,4\n");
+    let shown = dir.shell("evt-view -q w.txt -f csv --delimiter ' ' --columns '*' -o csv").succeeds();
+    assert_eq!(shown.text(), "a,b,3\nc,d,4\n");
+}
+
+#[test]
+fn a_database_that_evt_wrote_is_shown_by_its_file_name() {
+    let dir = Dir::new("remedy-database");
+    dir.write("in.jsonl", "{\"t\":\"2026-01-01T00:00:00Z\",\"n\":1}\n");
+    dir.shell("evt-sink -q in.jsonl --time t --to orders.db").succeeds();
+    let shown = dir.shell("evt-view -q orders.db --columns n -o csv").succeeds();
+    assert_eq!(shown.text(), "n\n1\n");
+    dir.shell("evt-window in.jsonl --time t --size 1h -q --late null: | evt-sink -q --to orders.db").succeeds();
+    let listed = dir.shell("evt-view orders.db -o csv").succeeds();
+    assert!(listed.text().contains("aggregated_metrics,1") && listed.stderr().contains("?table=NAME"), "{listed}");
+}
