@@ -71,7 +71,7 @@ fn output_spec(args: &StageArgs, formats: DefaultFormats) -> Result<OutputSpec> 
     let color = common.color.is_on(is_terminal);
     let brief = formats.brief && is_terminal && output.output_format.is_none();
     Ok(OutputSpec {
-        format: output.output_format.as_deref().map(format::by_name).transpose()?,
+        format: output.output_format.as_deref().map(format::by_output_name).transpose()?,
         terminal_format: formats.terminal,
         pipe_format: formats.pipe,
         is_named: true,

@@ -58,10 +58,22 @@ use std::path::Path;
 
 /// Returns the format of a name.
 ///
-/// Errors: exit status 2 if there is none.
+/// Errors: exit status 2 if there is none; the message has those that are read.
 pub fn by_name(name: &str) -> Result<&'static Format> {
+    named(name, |format| !matches!(format.input, Input::None))
+}
+
+/// Returns the format of the name of an output.
+///
+/// Errors: exit status 2 if there is none; the message has those that are written.
+pub fn by_output_name(name: &str) -> Result<&'static Format> {
+    named(name, Format::is_written)
+}
+
+fn named(name: &str, is_expected: fn(&Format) -> bool) -> Result<&'static Format> {
     ALL.iter().copied().find(|format| format.name == name).ok_or_else(|| {
-        let names: Vec<_> = ALL.iter().map(|format| format.name).collect();
+        let expected = ALL.iter().filter(|format| is_expected(format));
+        let names: Vec<_> = expected.map(|format| format.name).collect();
         Error::usage(format!("unknown format '{name}'; expected one of {}", names.join(" ")))
     })
 }
