@@ -104,8 +104,8 @@ impl<'a> Assembly<'a, '_, '_> {
             }
         };
         self.out.defaults.event_type |= event_type.is_none();
-        self.out.defaults.event_id |= matches!(id, Id::Absent);
-        self.out.defaults.event_time |= self.envelope.lacks(1 << column::EVENT_TIME);
+        let filled = self.out.defaults.filled.unwrap_or(self.plan.mapped);
+        self.out.defaults.filled = Some(filled | self.envelope.filled());
         let found = self.watched(replaced);
         let row = Row {
             event_id: self.event_id(id, &source, partition, offset),

@@ -129,6 +129,12 @@ impl<'a> Envelope<'a, '_> {
         !self.marks.saw(columns)
     }
 
+    /// Returns a bit for each column that the record has.
+    #[inline]
+    pub(super) fn filled(&self) -> u32 {
+        self.marks.present
+    }
+
     /// Returns the byte range of a value in the record, quotes included.
     pub(super) fn span(&self, value: Value<'_>) -> Option<(u32, u32)> {
         let (part, quotes) = match value {

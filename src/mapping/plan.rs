@@ -18,17 +18,15 @@ pub(super) struct Stamps {
     pub(super) schema_id: Option<i64>,
 }
 
-/// The defaults that the mapper has used in some record.
+/// The columns that records had, and the defaults that the mapper has used in some record.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Defaults {
     /// Some record had no `source`.
     pub source: bool,
     /// Some record had no `event_type`.
     pub event_type: bool,
-    /// Some record had no `event_id`.
-    pub event_id: bool,
-    /// Some record had no `event_time`.
-    pub event_time: bool,
+    /// A bit for each column that some record or a flag filled; `None` without records.
+    pub filled: Option<u32>,
 }
 
 /// The mapping flags, resolved.

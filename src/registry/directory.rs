@@ -65,17 +65,9 @@ impl Directory {
     pub fn open(dir: impl Into<PathBuf>) -> Result<Directory> {
         let dir = dir.into();
         if !dir.is_dir() {
-            // DIR/SUBJECT/1.avsc
-            let of_schema = dir.parent().and_then(Path::parent).filter(|_| dir.extension() == Some("avsc".as_ref()));
-            let message = match (dir.exists(), of_schema) {
-                (true, Some(registry)) if !registry.as_os_str().is_empty() => {
-                    format!(
-                        "expected a directory with a directory for each subject, found a schema; use {}",
-                        registry.display()
-                    )
-                }
-                (true, _) => "expected a directory with a directory for each subject, found a file".to_owned(),
-                (false, _) => "the schema directory does not exist".to_owned(),
+            let message = match dir.exists() {
+                true => "expected a directory of schemas, found a file; that of DIR/SUBJECT/1.avsc is DIR",
+                false => "the schema directory does not exist",
             };
             return Err(Error::config(format!("{}: {message}", dir.display())));
         }

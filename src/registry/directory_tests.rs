@@ -164,7 +164,10 @@ fn a_registry_that_is_not_there_is_an_error() {
     assert_eq!(message(&dir, &error), "DIR/nowhere: the schema directory does not exist");
     std::fs::write(dir.path().join("1.avsc"), "{}").unwrap();
     let error = Directory::open(dir.path().join("1.avsc")).err().unwrap();
-    assert_eq!(message(&dir, &error), "DIR/1.avsc: expected a directory of schemas, found a file");
+    assert_eq!(
+        message(&dir, &error),
+        "DIR/1.avsc: expected a directory of schemas, found a file; that of DIR/SUBJECT/1.avsc is DIR"
+    );
 }
 
 /// Concurrent registrars: every schema gets its own number, the same schema one number, nothing is lost.

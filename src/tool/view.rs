@@ -395,7 +395,8 @@ impl Args {
         let named = names.iter().map(|name| name.label.clone()).collect();
         let has_all = names.iter().any(Name::is_all);
         if has_all {
-            let records = FirstRecords { rows: first, declared: source.declared(), unsaid: unsaid(source) };
+            let filled = source.defaults().filled;
+            let records = FirstRecords { rows: first, declared: source.declared(), filled };
             names = selection::expand(names, source.kind(), &source.schema(), &records);
             for name in fields.names() {
                 if names.iter().all(|one| one.label != name) {
@@ -403,15 +404,15 @@ impl Args {
                 }
             }
         }
-        let notes_others = has_all && source.kind() == Kind::Event && source.declared().is_none();
+        let notes_others = has_all && source.kind() == Kind::Event;
         Ok(Selection::try_new(&names, &fields.schema())?.warning(named, notes_others))
     }
 }
 
-/// Returns the fields that the records so far had not.
+/// Returns the fields that some of the records so far had not.
 fn unsaid(source: &Source) -> Unsaid {
-    let Defaults { source, event_type, event_id, event_time } = source.defaults();
-    Unsaid { source, event_type, event_id, event_time }
+    let Defaults { source, event_type, .. } = source.defaults();
+    Unsaid { source, event_type }
 }
 
 /// What is shown.

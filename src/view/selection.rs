@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::expr::{PathKey, path_text, read_paths, value_at};
 use crate::json::text::unescape;
 use crate::json::walk::members;
+use crate::kind::event::column;
 use crate::kind::{Kind, SELECTION_KEY, event, holds_json, json, metric};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
@@ -122,6 +123,13 @@ impl Selection {
                     true
                 });
             }
+            let is_selected = |name: &str| self.schema.index_of(name).is_ok();
+            let optional = [column::USER_ID, column::CLIENT_TIMESTAMP, column::SERVER_TIMESTAMP];
+            for column in optional.into_iter().filter(|column| has_values(batch, *column)) {
+                if !is_selected(event::COLUMNS[column]) {
+                    others.insert(event::COLUMNS[column].to_owned());
+                }
+            }
         }
         let columns = self.chosen.iter_mut().map(|chosen| match chosen {
             Chosen::Column(index) => batch.column(*index).clone(),
@@ -225,8 +233,25 @@ pub struct FirstRecords<'a> {
     pub rows: Option<&'a RecordBatch>,
     /// The names of all fields, if the input declares them.
     pub declared: Option<&'a [String]>,
-    /// The columns that records had not.
-    pub unsaid: Unsaid,
+    /// A bit for each column that records fill, if they are raw.
+    pub filled: Option<u32>,
+}
+
+/// The columns that producers fill, but the properties.
+const PRODUCED: [usize; 7] = [
+    column::EVENT_ID,
+    column::SOURCE,
+    column::EVENT_TYPE,
+    column::USER_ID,
+    column::CLIENT_TIMESTAMP,
+    column::SERVER_TIMESTAMP,
+    column::EVENT_TIME,
+];
+
+/// Whether some row has a value in a column of events.
+fn has_values(rows: &RecordBatch, column: usize) -> bool {
+    let column = rows.column_by_name(event::COLUMNS[column]);
+    column.is_some_and(|column| column.null_count() < column.len())
 }
 
 impl FirstRecords<'_> {
@@ -245,15 +270,11 @@ impl FirstRecords<'_> {
         if let Some(declared) = self.declared {
             return declared.iter().map(find).collect();
         }
-        let has_values = |name: &&str| {
-            let column = self.rows.and_then(|rows| rows.column_by_name(name));
-            column.is_some_and(|column| column.null_count() < column.len())
+        let is_filled = |column: &usize| match self.filled {
+            Some(filled) => filled >> column & 1 == 1,
+            None => self.rows.is_some_and(|rows| has_values(rows, *column)),
         };
-        let Unsaid { source, event_type, event_id, event_time } = self.unsaid;
-        let said = [("event_id", event_id), ("source", source), ("event_type", event_type), ("event_time", event_time)];
-        let said = said.iter().filter(|(_, unsaid)| !unsaid).map(|(name, _)| *name);
-        let optional = ["user_id", "client_timestamp", "server_timestamp"];
-        let columns = said.chain(optional).filter(has_values).map(Name::column);
+        let columns = PRODUCED.into_iter().filter(is_filled).map(|column| Name::column(event::COLUMNS[column]));
         let columns = Vec::from_iter(columns.filter(|name| properties.iter().all(|one| one.label != name.label)));
         let mut fields = [columns, properties].concat();
         if fields.is_empty() {
@@ -270,10 +291,6 @@ pub struct Unsaid {
     pub source: bool,
     /// Its `event_type`: the record's fields are then shown as columns of their own.
     pub event_type: bool,
-    /// Its `event_id`.
-    pub event_id: bool,
-    /// Its `event_time`.
-    pub event_time: bool,
 }
 
 /// Returns the columns of a kind's table on a terminal, chosen by its first rows.

@@ -162,7 +162,7 @@ fn a_schema_instead_of_the_directory_and_a_subject_that_differs_from_the_only_on
     dir.write("schemas/issue/1.avsc", schema);
     dir.write("in.jsonl", "{\"n\":1}\n{\"n\":2}\n");
     let run = dir.shell("evt-validate in.jsonl --time arrival --schemas schemas/issue/1.avsc --to null:").ends_with(78);
-    assert!(run.stderr().contains("found a schema; use schemas"), "{run}");
+    assert!(run.stderr().contains("found a file; that of DIR/SUBJECT/1.avsc is DIR"), "{run}");
     let line = "evt-validate -q in.jsonl --time arrival --schemas schemas --dlq null: --to out.jsonl";
     let run = dir.shell(line).succeeds();
     let told = "2 events have a subject without a schema; --subject =issue takes the only one, for all events";
@@ -186,6 +186,19 @@ fn a_comment_for_a_header_is_shown_and_words_have_a_way_out_that_works() {
     assert_eq!(shown.text(), "c1,c2,c3\na,b,3\nc,d,4\n");
     let shown = dir.shell("evt-view -q w.txt -f csv --delimiter ' ' --columns '*' -o csv").succeeds();
     assert_eq!(shown.text(), "a,b,3\nc,d,4\n");
+}
+
+#[test]
+fn the_tables_of_a_foreign_database_are_listed_and_formats_that_are_only_read_are_not() {
+    let dir = Dir::new("remedy-foreign");
+    let db = rusqlite::Connection::open(dir.path("shop.db")).unwrap();
+    db.execute_batch("CREATE TABLE orders (id); CREATE TABLE customers (id)").unwrap();
+    let run = dir.shell("evt-view shop.db").ends_with(2);
+    assert!(run.stderr().contains("sqlite:shop.db: expected tables of evt, found customers, orders"), "{run}");
+    dir.write("in.jsonl", "{\"n\":1}\n");
+    let run = dir.shell("evt-view in.jsonl -o xlsx").ends_with(2);
+    let told = "unknown format 'xlsx'; expected one of jsonl csv tsv avro parquet arrow frames table svg raw\n";
+    assert!(run.stderr().ends_with(told), "{run}");
 }
 
 #[test]

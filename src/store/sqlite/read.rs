@@ -23,8 +23,19 @@ fn open(location: &Location) -> Result<(SqliteFile, Connection, i64)> {
     let db = file.connect_to_read()?;
     match sqlite_schema::version(&db, &file)? {
         Some(version) => Ok((file, db, version)),
-        None => Err(Error::usage(format!("{file}: expected tables of evt, found none"))),
+        None => {
+            let found = foreign_tables(&db).unwrap_or_default().join(", ");
+            let found = if found.is_empty() { "none" } else { &found };
+            Err(Error::usage(format!("{file}: expected tables of evt, found {found}")))
+        }
     }
+}
+
+/// Returns the names of the first tables of a database that evt has not written.
+fn foreign_tables(db: &Connection) -> rusqlite::Result<Vec<String>> {
+    let query =
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name LIMIT 20";
+    db.prepare(query)?.query_map([], |row| row.get(0))?.collect()
 }
 
 /// Returns every kind's table and its number of rows.
