@@ -2,13 +2,31 @@
 
 use clap::error::{ContextKind, ContextValue};
 
-/// Flags that only some tools have, and where a user who expects them finds them.
-const ELSEWHERE: [(&str, &str); 5] = [
+/// Flags that only some tools have, or that other programs have, and where a user who expects them finds what they do.
+const ELSEWHERE: [(&str, &str); 23] = [
     ("--follow", "evt-ingest --follow FILE | TOOL reads files that grow"),
     ("--columns", "TOOL … | evt-view --columns NAMES selects columns"),
     ("--head", "TOOL … | evt-view --head N shows the first rows"),
     ("--sort", "TOOL … | evt-view --sort NAME sorts rows"),
     ("--tail", "TOOL … | evt-view --tail N shows the last rows"),
+    ("--aggregate", "evt-window --agg 'NAME=CALL' computes an aggregate"),
+    ("--fields", "evt-view --columns NAMES selects columns"),
+    ("--filter", "--where CONDITION of evt-ingest, evt-window and evt-view chooses rows"),
+    ("--format", "-f FORMAT reads a format, -o FORMAT writes one"),
+    ("--group-by", "evt-window --by NAMES groups rows"),
+    ("--input", "files and URIs to read are arguments without a flag"),
+    ("--limit", "evt-view --head N shows the first rows"),
+    ("-n", "evt-view --head N shows the first rows"),
+    ("--order-by", "evt-view --sort NAME sorts rows"),
+    ("--out", "--to URI names an output"),
+    ("--output", "--to URI names an output"),
+    ("--select", "evt-view --columns NAMES selects columns"),
+    ("--separator", "--delimiter C separates the fields of CSV"),
+    ("--timezone", "--time-zone NAME is for times without an offset, evt-window --window-zone NAME for local days"),
+    ("--tz", "--time-zone NAME is for times without an offset, evt-window --window-zone NAME for local days"),
+    ("--window", "evt-window --size DURATION makes windows"),
+    ("--zone", "--time-zone NAME is for times without an offset, evt-window --window-zone NAME for local days"),
+    ("-d", "--delimiter C separates the fields of CSV"),
 ];
 
 /// Returns clap's message, in one line: with its advice, or with the tool that has an unknown flag.

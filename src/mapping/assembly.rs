@@ -379,6 +379,7 @@ impl<'a> Assembly<'a, '_, '_> {
             Id::Uuid(id) => id,
             Id::Text(text) => hashed_id(source, &text),
             Id::Absent => {
+                self.out.made_ids += 1;
                 let (origin, name) = self.stamper.name(partition);
                 made_id(origin, name, offset, self.record.raw)
             }

@@ -94,6 +94,7 @@ impl Mapper {
             parsers: std::array::from_fn(|_| Parser::in_zone(options.when.zone)),
             defaults: Defaults::default(),
             timed: false,
+            made_ids: 0,
             kept_stamps: false,
             doubled: 0,
             clocked: false,
@@ -130,6 +131,11 @@ impl Mapper {
     /// Returns the defaults used so far.
     pub fn defaults(&self) -> Defaults {
         self.out.defaults
+    }
+
+    /// Returns the number of records without an id, whose id was derived from their position.
+    pub fn made_ids(&self) -> u64 {
+        self.out.made_ids
     }
 
     /// Whether some record kept the stamps that it carries.

@@ -53,6 +53,8 @@ pub(super) struct Out {
     pub(super) parsers: [Parser; 3],
     pub(super) defaults: Defaults,
     pub(super) timed: bool,
+    /// The number of records whose id was derived from their position.
+    pub(super) made_ids: u64,
     /// Whether some record kept the stamps that it carries.
     pub(super) kept_stamps: bool,
     /// The number of times that a local clock shows twice.

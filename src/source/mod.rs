@@ -7,7 +7,7 @@
 //! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take turns.
 //! [`Source::poll`] never blocks; [`Source::wait`] waits for input. Consumer groups and spools commit positions.
 
-use crate::counts::Counts;
+use crate::counts::{Counts, counted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::TextOptions;
 use crate::frame::{Control, End, How, WATERMARK_KEY};
@@ -276,10 +276,17 @@ impl Source {
         self.ingest.mapper.declared.as_deref()
     }
 
-    /// Returns warnings about all records: names in the rules of the source that had no value, and ambiguous times.
+    /// Returns warnings about all records: names in the rules of the source that had no value, and ambiguous times, records without ids.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.ingest.rules.as_ref().map_or(vec![], RowRules::warnings);
         warnings.extend(self.ingest.mapper.doubled_times());
+        let made = self.ingest.mapper.made_ids();
+        if self.opener.options.finds_repeats && made > 0 {
+            let records = counted(made, ["record has", "records have"]);
+            warnings.push(format!(
+                "{records} no event_id, so --dedup cannot find a repeat; --field event_id=FIELD --hash-ids names what identifies it"
+            ));
+        }
         warnings
     }
 

@@ -41,6 +41,8 @@ pub struct SourceOptions {
     pub follow: bool,
     /// Whether all inputs are raw (evt-ingest). A signal then stops reading at once, even from a pipe.
     pub raw_only: bool,
+    /// Whether the stage finds repeated events by their ids (`--dedup`).
+    pub finds_repeats: bool,
     /// What is done to rows before they are stamped (`--let` and `--where` of evt-ingest).
     pub rules: Option<RowRules>,
     /// The positions of the inputs that earlier runs of a checkpoint have read; `None` without a checkpoint.

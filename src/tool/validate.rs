@@ -135,6 +135,8 @@ impl Args {
         // value.
         let raw_lean = Some(Projection { columns: u32::MAX, coded: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
         let shows_records = self.schema.schemas.is_some();
-        Ok(SourceOptions { read_mode, headers: true, raw_lean, shows_records, ..self.stage.source(mapping)? })
+        let finds_repeats = self.schema.dedup.is_some();
+        let source = self.stage.source(mapping)?;
+        Ok(SourceOptions { read_mode, headers: true, raw_lean, shows_records, finds_repeats, ..source })
     }
 }

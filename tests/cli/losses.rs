@@ -454,6 +454,24 @@ fn the_next_stage_knows_that_dead_letters_could_not_be_written() {
     assert_eq!(refused.text(), "1 1\n", "{refused}");
 }
 
+/// Their ids are derived from their positions, which differ.
+#[test]
+fn repeats_of_records_without_ids_cannot_be_found_and_dedup_says_so_with_the_flags_that_find_them() {
+    let dir = Dir::new("no-ids");
+    dir.write("in.jsonl", "{\"t\":\"2026-01-01T00:00:00Z\",\"s\":\"a\"}\n".repeat(2));
+    let line = "evt-validate -q in.jsonl --time t --dedup 1h --to null:";
+    let said = "2 records have no event_id, so --dedup cannot find a repeat; --field event_id=FIELD --hash-ids names";
+    for flags in ["", "--field event_id=nosuch --hash-ids"] {
+        let run = dir.shell(&format!("{line} {flags}")).succeeds();
+        assert!(run.stderr().contains(said) && run.stderr().lines().count() == 1, "{run}");
+    }
+    let found = dir.shell(&format!("{line} --field event_id=s --hash-ids --stats stats")).succeeds();
+    assert_eq!(found.stderr(), "");
+    assert_eq!(dir.rows("stats")[0]["counts"]["duplicate"], 1);
+    let silent = dir.shell("evt-validate -q in.jsonl --time t --to null:").succeeds();
+    assert_eq!(silent.stderr(), "");
+}
+
 /// More than 900,000 ids within the span.
 #[test]
 fn ids_that_dedup_forgets_are_said_even_where_q_leaves_the_summary_out() {

@@ -356,6 +356,7 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     let chosen = |metric: &&Metric| args.only.is_empty() || args.only.contains(&metric.name);
     let has_sessions = spec.metrics.iter().filter(chosen).any(|metric| MetricScope::of(metric).is_session());
     Ok(SourceOptions {
+        finds_repeats: both.schema.dedup.is_some(),
         read_mode: ReadMode::Bounded,
         shows_records: has_letters,
         stored: ReadRequest { span, columns: lean.then(|| stored_columns(spec)), threads: args.reading.jobs.into() },
