@@ -86,7 +86,7 @@ fn a_signal_ends_a_stage_whose_later_stage_never_completes_an_epoch() {
     }
     kill_process(Pid::from_child(&first), Signal::TERM).expect("it runs");
     let reader = std::thread::spawn(move || stream.read_to_end(&mut vec![]).map(drop));
-    assert_eq!(ended("the first stage", &mut first), 75);
+    assert_eq!(ended("the first stage", &mut first), 143);
     reader.join().expect("a thread").expect("a pipe");
 }
 
