@@ -53,7 +53,7 @@ struct KnownObjects {
     epochs: BTreeSet<Epoch>,
     /// Notes that this process has written.
     notes: BTreeSet<(Epoch, String)>,
-    /// How many times [`ENTRIES_REMOVED`] entries this process has looked for old ones.
+    /// Entries before this many steps of [`ENTRIES_REMOVED`] are removed.
     removed_step: u64,
 }
 

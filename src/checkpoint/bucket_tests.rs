@@ -55,8 +55,14 @@ fn an_entry_is_created_once_and_never_behind_a_later_one() {
             assert!(store.put(number, &start()).unwrap());
             assert!(!store.put(number, &start()).unwrap());
         }
-        let epoch = Epoch { run: 1, number: 1 };
-        store.remove(&Removed { before: epoch, entries_before: 100, state: &[] }).unwrap();
+        let epochs = [(1, 1), (1, 2), (3, 1), (10, 1)].map(|(run, number)| Epoch { run, number });
+        for epoch in epochs {
+            let part = store.write_part(epoch, "1-a.state", b"").unwrap();
+            store.sync_epoch(epoch, &[part]).unwrap();
+        }
+        store.remove(&Removed { before: epochs[1], entries_before: 100, state: &[] }).unwrap();
+        let left = epochs.map(|epoch| store.has_epoch(epoch).unwrap());
+        assert_eq!(left, [false, true, true, true], "epochs of a newer run stay");
         assert_eq!(store.entries().unwrap(), [1, 100, 101]);
         assert!(store.entry(1).unwrap().is_some() && store.entry(2).unwrap().is_none());
         assert_eq!(store.read_entries(&[1, 2, 101]).unwrap().len(), 2);
@@ -65,7 +71,7 @@ fn an_entry_is_created_once_and_never_behind_a_later_one() {
         for number in 103..=152 {
             assert!(store.put(number, &start()).unwrap());
         }
-        store.remove(&Removed { before: epoch, entries_before: 151, state: &[] }).unwrap();
+        store.remove(&Removed { before: epochs[1], entries_before: 151, state: &[] }).unwrap();
         assert_eq!(store.entries().unwrap(), [1, 151, 152]);
     });
 }

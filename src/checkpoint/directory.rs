@@ -271,37 +271,6 @@ impl CheckpointStore for CheckpointDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::log::Start;
-
-    fn start() -> Entry {
-        Entry::Start(Start {
-            checkpoint: "x".to_owned(),
-            restored: None,
-            at: String::new(),
-            host: String::new(),
-            pid: 1,
-            version: String::new(),
-        })
-    }
-
-    #[test]
-    fn an_entry_is_created_once_and_never_behind_a_later_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = CheckpointDir::new(dir.path().join("ckpt"), Disk::default());
-        log.create().unwrap();
-        for number in [1, 2, 3, 4] {
-            assert!(log.put(number, &start()).unwrap());
-            assert!(!log.put(number, &start()).unwrap());
-        }
-        let epochs = [(1, 1), (1, 2), (3, 1), (10, 1)].map(|(run, number)| Epoch { run, number });
-        epochs.iter().for_each(|epoch| drop(log.write_part(*epoch, "state", b"").unwrap()));
-        log.remove(&Removed { before: epochs[1], entries_before: 4, state: &[] }).unwrap();
-        let left = epochs.map(|epoch| log.open_part(epoch, "state").is_ok());
-        assert_eq!(left, [false, true, true, true], "epochs of a newer run stay");
-        assert_eq!(log.entries().unwrap(), [1, 4]);
-        assert!(!log.put(3, &start()).unwrap(), "the number of a removed entry");
-        assert!(log.put(5, &start()).unwrap());
-    }
 
     #[test]
     fn a_changed_or_missing_part_is_corrupt() {

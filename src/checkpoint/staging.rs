@@ -4,7 +4,7 @@
 //! locked.
 
 use crate::error::{Error, Result};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ impl StagingDirectory {
         let make = || {
             remove_abandoned(root)?;
             let new = tempfile::Builder::new().prefix(NEW).tempdir_in(root)?;
-            let locked = File::open(new.path())?;
+            let locked = open_directory(new.path())?;
             flock(&locked, FlockOperation::NonBlockingLockExclusive)?;
             let name = new.path().file_name().map(|name| name.to_string_lossy().replacen(NEW, PREFIX, 1));
             let path = root.join(name.unwrap_or_default());
@@ -56,11 +56,17 @@ impl Drop for StagingDirectory {
     }
 }
 
+/// Opens a directory. Others may put anything into `TMPDIR`: a link is not followed, and a FIFO is not waited for.
+fn open_directory(path: &Path) -> std::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
 /// Removes directories whose processes were killed.
 fn remove_abandoned(root: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(root)?.filter_map(std::result::Result::ok) {
         if entry.file_name().to_string_lossy().starts_with(PREFIX)
-            && let Ok(directory) = File::open(entry.path())
+            && let Ok(directory) = open_directory(&entry.path())
             && flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok()
         {
             // Another process may remove it at the same time.
@@ -89,5 +95,17 @@ mod tests {
         drop(second);
         let left: Vec<_> = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["other"]);
+    }
+
+    #[test]
+    fn a_fifo_or_a_link_in_tmpdir_neither_blocks_a_start_nor_is_removed() {
+        let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let fifo = root.path().join("evt-checkpoint-fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        fs::write(elsewhere.path().join("file"), "").unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), root.path().join("evt-checkpoint-link")).unwrap();
+        let made = StagingDirectory::create_in(root.path()).unwrap();
+        assert!(made.path().is_dir() && fifo.exists() && elsewhere.path().join("file").exists());
+        assert!(root.path().join("evt-checkpoint-link").is_symlink());
     }
 }

@@ -43,7 +43,8 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         }
         None => None,
     };
-    options.joins = epochs.is_none();
+    // The rows of another input would be in no epoch.
+    options.joins = epochs.is_none() && resolved.inputs.len() <= 1;
     keep_raw(&mut options, &resolved);
     options.mapping.parts = resolved.record_parts(&options);
     options.commit_mode = resolved.commit_mode();

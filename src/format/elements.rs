@@ -40,6 +40,11 @@ impl ElementPath {
         }
     }
 
+    /// Returns the path as the flag has it.
+    pub fn to_text(&self) -> String {
+        if self.0.is_empty() { ".".to_owned() } else { self.0.join(".") }
+    }
+
     /// Returns where the array is, for messages.
     fn place(&self) -> String {
         if self.0.is_empty() { "of the document".to_owned() } else { format!("at {}", self.0.join(".")) }

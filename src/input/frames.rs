@@ -113,6 +113,7 @@ impl FrameInput {
         match (frame, &mut self.rows) {
             (Frame::Schema(schema), Rows::Unknown) => self.begin(&schema, ingest),
             (_, Rows::Unknown) => Err(self.without_schema()),
+            (Frame::Batch(_), _) if self.is_checkpointed && !self.reader.decoder.is_controlled() => Err(self.dropped()),
             (Frame::Batch(batch), Rows::Foreign(pieces)) => {
                 pieces.push(batch);
                 Ok(())
@@ -122,6 +123,7 @@ impl FrameInput {
                 ingest.batch(batch, self.reader.bytes.name())
             }
             (Frame::Control(Control::End(_)) | Frame::Schema(_) | Frame::Eos, _) => Ok(()),
+            (Frame::Control(Control::Barrier(_)), _) if !self.is_checkpointed => self.stray_barrier(),
             (Frame::Control(control), _) => {
                 ingest.control(control);
                 Ok(())
@@ -152,6 +154,9 @@ impl FrameInput {
 
     /// Ends the input.
     fn end_at(&mut self, finish: Finish, ingest: &mut Ingest) -> Result<Step> {
+        if self.is_checkpointed && matches!(finish, Finish::Foreign) {
+            return Err(self.dropped());
+        }
         self.finish = Some(finish);
         if self.reports_partitions() {
             ingest.withdraw();
@@ -172,11 +177,23 @@ impl FrameInput {
             return Ok(Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata)));
         }
         if !self.joins {
-            let why = "expected a stream without a checkpoint: this tool, or this combination of flags, cannot be a stage of its pipe";
+            let why = "expected a stream without a checkpoint, or one as the only input of evt-ingest, evt-validate, evt-window or \
+                       evt-sink, whose rows can wait for an epoch; found other inputs, flags or another tool";
             return Err(Error::usage(why).at(bytes.name()));
         }
         self.is_checkpointed = true;
         Ok(schema)
+    }
+
+    /// Ignores a barrier in a file, which is a copy of a stream with a checkpoint. Errors: exit status 65 in a pipe.
+    fn stray_barrier(&self) -> Result<()> {
+        let bytes = &self.reader.bytes;
+        if bytes.is_plain_file() {
+            return Ok(());
+        }
+        let message = "expected the checkpoint of a barrier in the schema (evt.checkpoint), found none: a program between two stages has \
+                       changed the schema; let the stage read the one before it directly";
+        Err(Error::corrupt(message).at(bytes.name()))
     }
 
     /// Checks that columns of JSON hold JSON, because another program may have changed the rows. A stream that has had a control
@@ -188,6 +205,14 @@ impl FrameInput {
         let kind = Kind::of(batch.schema_ref()).map_or("", Kind::name);
         let message = format!("expected JSON in a column of kind {kind}, found other text");
         Err(Error::corrupt(message).at(self.reader.bytes.name()))
+    }
+
+    /// Makes the error of a stream without control messages: no barrier would end an epoch. Exit status 65.
+    #[cold]
+    fn dropped(&self) -> Error {
+        let message = "expected the control messages of a pipe with a checkpoint, found none: a program between two stages has dropped \
+                       them; let the stage read the one before it directly";
+        Error::corrupt(message).at(self.reader.bytes.name())
     }
 
     #[cold]

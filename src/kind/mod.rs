@@ -34,13 +34,15 @@ pub mod values;
 pub use field::{claims_json, dictionary_type, holds_json, instant_type, is_id, is_json, json};
 
 use arrow::datatypes::{Schema, SchemaRef};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Schema metadata key of the kind's name.
 pub const KIND_KEY: &str = "evt.kind";
 /// Schema metadata key of the names of the dimensions that the metrics of a stream have, a JSON array in the order of the spec.
 pub const DIMENSIONS_KEY: &str = "evt.dimensions";
+/// Schema metadata key of the names of the metrics whose windows are sessions, a JSON array; absent if there are none.
+pub const SESSIONS_KEY: &str = "evt.sessions";
 /// Schema metadata key of the frame format's version.
 pub const VERSION_KEY: &str = "evt.version";
 /// The version of the frame format this crate writes.
@@ -163,6 +165,22 @@ pub fn schema_of_metrics(dimensions: &[String]) -> SchemaRef {
     let mut metadata = schema.metadata().clone();
     metadata.insert(DIMENSIONS_KEY.to_owned(), serde_json::json!(dimensions).to_string());
     Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
+}
+
+/// Returns a schema of metrics that names those whose windows are sessions.
+pub fn with_sessions(schema: &SchemaRef, sessions: &[&str]) -> SchemaRef {
+    if sessions.is_empty() {
+        return schema.clone();
+    }
+    let mut metadata = schema.metadata().clone();
+    metadata.insert(SESSIONS_KEY.to_owned(), serde_json::json!(sessions).to_string());
+    Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
+}
+
+/// Returns the names of the metrics of a stream whose windows are sessions.
+pub fn sessions_of(schema: &Schema) -> BTreeSet<String> {
+    let names = schema.metadata().get(SESSIONS_KEY).and_then(|names| serde_json::from_str(names).ok());
+    names.unwrap_or_default()
 }
 
 /// Returns the names of the dimensions of the metrics of a stream, if its schema names them.

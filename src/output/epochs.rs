@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! rows ─► OutboxWriter ─seal─► part of the epoch ─(the epoch is complete)─► commit: a transaction, or lines appended once
+//! rows ─► Sink::write at once (Redis, `?visible=now`) ─seal─► Sink::settle ─(the epoch is complete)─► the epoch is recorded
 //! ```
 
 use super::file::Plain;
@@ -92,8 +93,8 @@ pub struct CompleteEpoch<'a> {
 
 /// What gets the rows of complete epochs.
 pub(super) enum EpochTarget {
-    /// A store.
-    Store { kind: Kind, sink: Box<dyn Sink> },
+    /// A store, which gets rows when their epoch is complete, or at once.
+    Store { kind: Kind, sink: Box<dyn Sink>, is_at_once: bool },
     /// A file to which lines are appended once, or a stream.
     Text { format: &'static Format, encoder: Box<dyn Encoder>, file: Plain, lines: Option<LineFile> },
     /// A topic.
@@ -161,30 +162,41 @@ impl EpochOutput {
         }
     }
 
-    /// Adds rows to the epoch in progress, for a topic with the headers of their records.
-    pub fn write(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<()> {
+    /// Adds rows to the epoch in progress, for a topic with the headers of their records, or writes them at once. Returns the rows that
+    /// the store could not hold.
+    pub fn write(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
+        if let EpochTarget::Store { kind, sink, is_at_once: true } = &mut self.target {
+            return sink.write(*kind, batch);
+        }
         let is_headed =
             matches!(self.target, EpochTarget::Topic(_)) && Kind::of(batch.schema_ref()) == Some(Kind::Event);
         let headed = is_headed.then(|| headers::with(batch, headers)).transpose()?;
         let batch = headed.as_ref().unwrap_or(batch);
         match &mut self.outbox {
-            Some(outbox) => outbox.write(batch),
+            Some(outbox) => outbox.write(batch)?,
             None => {
                 let part = self.plan.store.create_part(self.plan.epoch, &self.plan.part())?;
                 self.outbox = Some(OutboxWriter::begin(part, batch)?);
-                Ok(())
             }
+        }
+        Ok(vec![])
+    }
+
+    /// Does time-driven work of a topic, or of a store that gets rows at once.
+    pub fn tick(&mut self) -> Result<()> {
+        match &mut self.target {
+            EpochTarget::Topic(topic) => topic.tick(),
+            EpochTarget::Store { sink, is_at_once: true, .. } => sink.tick(),
+            _ => Ok(()),
         }
     }
 
-    /// Does time-driven work of a topic.
-    pub fn tick(&mut self) -> Result<()> {
-        if let EpochTarget::Topic(topic) = &mut self.target { topic.tick() } else { Ok(()) }
-    }
-
     /// Makes the rows of the epoch in progress durable, and begins the epoch `next`. Returns the part that holds them, if there
-    /// are any.
+    /// are any. A restart does not repeat rows that were written at once before, so the store makes them durable now.
     pub fn seal(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
+        if let EpochTarget::Store { sink, is_at_once: true, .. } = &mut self.target {
+            sink.settle()?;
+        }
         self.plan.epoch = next;
         self.outbox.take().map(OutboxWriter::finish).transpose()
     }
@@ -194,13 +206,19 @@ impl EpochOutput {
         let CompleteEpoch { epoch, parts, positions } = complete;
         let part = self.plan.part();
         let has_rows = parts.iter().any(|other| other.name == part);
-        let keeps_positions = matches!(&self.target, EpochTarget::Store { sink, .. } if sink.keeps_positions());
-        if !has_rows && (!keeps_positions || positions.is_empty()) {
+        // A store records the epochs whose rows it got at once, so that an older run is fenced.
+        let is_recorded = match &self.target {
+            EpochTarget::Store { sink, is_at_once, .. } => {
+                *is_at_once || sink.keeps_positions() && !positions.is_empty()
+            }
+            _ => false,
+        };
+        if !has_rows && !is_recorded {
             return Ok(vec![]);
         }
         let mut rows = OutboxRows { plan: &self.plan, epoch, kind: Kind::Event, has_rows, positions };
         match &mut self.target {
-            EpochTarget::Store { kind, sink } => {
+            EpochTarget::Store { kind, sink, .. } => {
                 rows.kind = *kind;
                 sink.commit(epoch, &mut rows)?;
                 return self.rejected(epoch);

@@ -25,6 +25,11 @@ fn unwritten(error: Error, name: &str, rows: u64) -> Error {
     given_up(error, name, &format!("{rows} rows were not acknowledged and are not counted as written"))
 }
 
+/// Returns how many rows of a batch a store has not counted.
+fn unacknowledged(batch: &RecordBatch, before: SinkCounts, after: SinkCounts) -> u64 {
+    (batch.num_rows() as u64).saturating_sub(after.taken - before.taken)
+}
+
 /// Adds `outcome`, the consequence for the output `name`, to the error of an unavailable server. Returns other errors unchanged.
 #[cold]
 pub fn given_up(error: Error, name: &str, outcome: &str) -> Error {
@@ -150,15 +155,18 @@ impl Output {
             OpenTarget::Kafka(topic) => {
                 return topic.write(batch, headers);
             }
-            OpenTarget::Epochs(output) => output.write(batch, headers).map_err(|error| error.at(name.clone()))?,
+            OpenTarget::Epochs(output) => {
+                let before = output.row_counts().unwrap_or_default();
+                let written = output.write(batch, headers).map_err(|error| error.at(name.clone()));
+                return written.map_err(|error| {
+                    let after = output.row_counts().unwrap_or_default();
+                    unwritten(error, name, unacknowledged(batch, before, after))
+                });
+            }
             OpenTarget::Store { kind, sink } => {
-                let before = sink.counts().taken;
+                let before = sink.counts();
                 let written = sink.write(*kind, batch).map_err(|error| error.at(name.clone()));
-                let refused = written.map_err(|error| {
-                    let lost = (batch.num_rows() as u64).saturating_sub(sink.counts().taken - before);
-                    unwritten(error, name, lost)
-                })?;
-                return Ok(refused);
+                return written.map_err(|error| unwritten(error, name, unacknowledged(batch, before, sink.counts())));
             }
         }
         Ok(vec![])

@@ -18,13 +18,13 @@ use crate::kafka::produce::format::form;
 use crate::kafka::produce::limit::{Limit, RowLimit};
 use crate::kind::event::has_raw;
 use crate::kind::record_parts::OutputParts;
-use crate::kind::{Kind, dead};
+use crate::kind::{Kind, dead, sessions_of};
 use crate::metrics::{self, Metrics, Up};
 use crate::parse::query;
 use crate::run::Run;
 use crate::run::io::Io;
 use crate::store::remote::FOREVER;
-use crate::store::{Location, OpenOptions, Store};
+use crate::store::{AtOnce, Location, OpenOptions, Store};
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, Form};
 use arrow::array::RecordBatch;
@@ -33,6 +33,7 @@ use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// An output that was checked and is not open yet: nothing has been created or written.
 ///
@@ -101,6 +102,7 @@ impl OutputPlan {
                 return Err(Error::usage(format!("{name}: an input of evt-ingest, not an output")));
             }
             Uri::Store(store, location) => {
+                store.is_at_once(&location)?;
                 if !store.is_remote {
                     first = (store.check)(&location)?;
                 }
@@ -230,7 +232,7 @@ impl OutputPlan {
             Destination::Null | Destination::Kafka(..) => true,
             Destination::Standard(_) => false,
             Destination::File(path, format) => is_appended(path, format, self.spec.overwrite),
-            Destination::Store(store, _) => store.acknowledges,
+            Destination::Store(store, _) => store.acknowledges(),
         }
     }
 
@@ -307,17 +309,22 @@ impl OutputPlan {
                     run.console.warn(format!("{name}: no column raw; the raw records are not stored"));
                 }
                 let mut options = open_options(run, up.clone());
-                if let Some(epochs) = &epochs {
-                    let (pipeline, run) = (epochs.key(), epochs.run());
-                    options = OpenOptions { pipeline, run, epochs: true, ..options };
+                match epochs.take() {
+                    None => OpenTarget::Store { kind, sink: (store.open)(&location, &options)? },
+                    Some(plan) => {
+                        let is_at_once = store.is_at_once(&location)?;
+                        let at_once =
+                            is_at_once.then(|| AtOnce { sessions: sessions_of(schema), attempt: plan.epoch.run });
+                        let (pipeline, of_checkpoint) = (plan.key(), plan.run());
+                        options = OpenOptions { pipeline, run: of_checkpoint, epochs: true, at_once, ..options };
+                        let sink = (store.open)(&location, &options)?;
+                        let target = EpochTarget::Store { kind, sink, is_at_once };
+                        OpenTarget::Epochs(Box::new(EpochOutput::new(plan, target, run.io.disk())))
+                    }
                 }
-                OpenTarget::Store { kind, sink: (store.open)(&location, &options)? }
             }
         };
         let sink = match (epochs, sink) {
-            (Some(plan), OpenTarget::Store { kind, sink }) => {
-                OpenTarget::Epochs(Box::new(EpochOutput::new(plan, EpochTarget::Store { kind, sink }, run.io.disk())))
-            }
             (Some(plan), OpenTarget::Encoded { format, encoder, file, .. }) => {
                 let target = EpochTarget::Text { format, encoder, file, lines: None };
                 OpenTarget::Epochs(Box::new(EpochOutput::new(plan, target, run.io.disk())))
@@ -354,7 +361,7 @@ fn with_file_options(uri: Uri, mut spec: OutputSpec) -> Result<(Uri, OutputSpec)
 pub fn open_options(run: &Run, up: Up) -> OpenOptions {
     let (pipeline, clock) = (run.pipeline.clone(), run.clock.clone());
     let (run, console, disk) = (run.id.clone(), run.console.clone(), run.io.disk());
-    OpenOptions { up, pipeline, run, epochs: false, clock: std::sync::Arc::new(move || clock.now()), console, disk }
+    OpenOptions { up, pipeline, run, epochs: false, at_once: None, clock: Arc::new(move || clock.now()), console, disk }
 }
 
 /// Returns the header of a file in a text format; empty if the format has none.

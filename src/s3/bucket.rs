@@ -76,14 +76,8 @@ impl S3Bucket {
         let mut attempt = 0;
         self.retries.run(|| {
             attempt += 1;
-            // An attempt that was abandoned may still write its file.
-            let part_of = |attempt: u32| {
-                let mut name = path.as_os_str().to_owned();
-                name.push(format!(".part{attempt}"));
-                PathBuf::from(name)
-            };
-            _ = std::fs::remove_file(part_of(attempt - 1));
-            let part = part_of(attempt);
+            _ = std::fs::remove_file(part_of(path, attempt - 1));
+            let part = part_of(path, attempt);
             let request = S3Request { into: Some(part.clone()), ..S3Request::new("GET", key) };
             if self.http.send(request, length)?.status == 404 {
                 return Ok(false);
@@ -264,6 +258,13 @@ impl S3Bucket {
         };
         done.into_iter().zip(items).map(again).collect()
     }
+}
+
+/// Returns the path to which an attempt downloads `path`. An attempt that was abandoned may still write its file.
+fn part_of(path: &Path, attempt: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".part{attempt}"));
+    name.into()
 }
 
 /// Checks that an object was written.

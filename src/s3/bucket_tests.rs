@@ -244,3 +244,22 @@ fn files_are_uploaded_and_downloaded_and_large_ones_in_parts_of_which_each_is_re
     }
     assert!(!bucket.download("none", &dir.path().join("none"), 0).unwrap());
 }
+
+/// Another attempt does not mend a full disk of this machine.
+#[test]
+fn a_full_disk_while_an_object_is_downloaded_is_74_at_once() {
+    let server = FakeS3::new(|_, _| None);
+    server.state().objects.insert("a/big".to_owned(), vec![7; 300_000]);
+    let bucket =
+        S3Bucket::try_new(S3Address::parse(&server.uri("&retry=1m")).unwrap(), &Console::new("test", Colour::Off))
+            .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/full", dir.path().join("big.part1")).unwrap();
+    let error = bucket.download("big", &dir.path().join("big"), 300_000).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    assert_eq!(server.state().requests.len(), 1);
+    let error = bucket.download("big", &dir.path().join("missing/big"), 300_000).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    assert!(bucket.download("big", &dir.path().join("other"), 300_000).unwrap());
+    assert_eq!(std::fs::read(dir.path().join("other")).unwrap().len(), 300_000);
+}

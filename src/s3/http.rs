@@ -10,9 +10,9 @@ use crate::store::remote::{Patience, Trouble};
 use crate::time::format_instant;
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ureq::http::{Request, Response};
@@ -177,14 +177,17 @@ impl S3Http {
             let signed = signed.map(|body| body.map_or_else(SendBody::none, S3Body::into_send_body));
             let (head, body) = agent.run(signed)?.into_parts();
             let (mut bytes, mut body) = (vec![], body.into_reader());
-            match into.filter(|_| head.status.is_success()) {
-                Some(path) => _ = io::copy(&mut body, &mut File::create(path)?)?,
-                None => _ = body.take(ANSWER_MAX).read_to_end(&mut bytes)?,
-            }
-            Ok(Response::from_parts(head, bytes))
+            let saved = match into.filter(|_| head.status.is_success()) {
+                Some(path) => save(&mut body, &path)?,
+                None => {
+                    body.take(ANSWER_MAX).read_to_end(&mut bytes)?;
+                    Ok(())
+                }
+            };
+            Ok(saved.map(|()| Response::from_parts(head, bytes)))
         };
         let answered = https::interruptible(limit, exchange)?;
-        let response = answered.map_err(|error| https::trouble(error, self.patience.timeout))?;
+        let response = answered.map_err(|error| https::trouble(error, self.patience.timeout))??;
         answer(response).map_err(|trouble| trouble.at(|| place))
     }
 
@@ -226,6 +229,25 @@ impl S3Http {
             _ => None,
         };
         request.body(body).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the address is no URL"))
+    }
+}
+
+/// Writes a body to a new file. The inner error is that of this machine, which another attempt does not mend.
+fn save(body: &mut impl Read, path: &Path) -> Result<Result<()>, io::Error> {
+    let failed = |error: io::Error| Error::io(path.display().to_string(), &error);
+    let mut file = match File::create(path) {
+        Ok(file) => file,
+        Err(error) => return Ok(Err(failed(error))),
+    };
+    let mut buffer = vec![0; BLOCK];
+    loop {
+        let count = body.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(Ok(()));
+        }
+        if let Err(error) = file.write_all(&buffer[..count]) {
+            return Ok(Err(failed(error)));
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 use crate::counts::{Counts, counted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::TextOptions;
+use crate::format::elements::ElementPath;
 use crate::frame::{Control, End, How, WATERMARK_KEY};
 use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
 use crate::input::follow::watch::POLL_INTERVAL;
@@ -108,7 +109,10 @@ impl Source {
         let shadows = Shadows::new(options.rules.as_ref().map_or(0, RowRules::columns));
         let mut positions = options.positions.take();
         let inputs = &match &mut positions {
-            Some(positions) => positions.continued(inputs)?,
+            Some(positions) => {
+                positions.set_explode(options.text.explode.as_ref().map(ElementPath::to_text));
+                positions.continued(inputs)?
+            }
             None => inputs.to_vec(),
         };
         let mut ingest = Ingest::new(run.clone(), mapping, options.rules.take(), options.control, kind)?;

@@ -232,8 +232,8 @@ impl Epochs {
     pub fn abandoned(&self) -> Error {
         let Epoch { run, number } = self.sealed.front().map_or(self.checkpoint.epoch(), |sealed| sealed.epoch);
         let message = format!(
-            "epoch ({run}, {number}) is not complete, because a later stage has ended; the next run repeats what follows the \
-             epoch before"
+            "epoch ({run}, {number}) is not complete, because a later stage has ended, or takes no part; the next run repeats \
+             what follows the epoch before"
         );
         Error::new(ErrorKind::Fenced, message)
     }

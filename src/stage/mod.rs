@@ -148,6 +148,8 @@ pub struct Stage {
     has_caught_up: bool,
     /// The epochs of a run with a checkpoint.
     epochs: Option<Epochs>,
+    /// The wait for an epoch before the last one, at the end of the input.
+    end_wait: Option<Wait>,
 }
 
 impl Stage {
@@ -164,6 +166,7 @@ impl Stage {
             stream_time: None,
             has_caught_up: false,
             epochs: None,
+            end_wait: None,
         }
     }
 
@@ -422,6 +425,11 @@ impl Stage {
         if matches!(item, Item::End(_))
             && let Some(epochs) = self.epochs.as_ref().filter(|epochs| !epochs.is_settled())
         {
+            // Of the epoch before.
+            let wait = self.end_wait.get_or_insert_with(|| self.run.stop.server_wait());
+            if wait.is_over() || wait.idle() >= ENDING_MAX {
+                return Err(epochs.abandoned());
+            }
             self.ahead.push_front(Sent { input, item });
             return Ok(Progress::Waiting(epochs.watch_interval()));
         }

@@ -65,17 +65,27 @@ impl Bench {
     }
 
     pub fn open_as(&self, run: &str, epochs: bool) -> Result<Box<dyn Sink>, crate::Error> {
-        let run = run.to_owned();
-        let options = OpenOptions {
+        (self.store.open)(&self.location, &OpenOptions { run: run.to_owned(), epochs, ..self.options() })
+    }
+
+    fn options(&self) -> OpenOptions {
+        OpenOptions {
             up: crate::metrics::Up::default(),
             pipeline: "p".to_owned(),
-            run,
-            epochs,
+            run: "run".to_owned(),
+            epochs: false,
+            at_once: None,
             clock: Arc::new(|| super::sample::START),
             console: Console::new("test", Colour::Off),
             disk: self.disk.clone(),
-        };
-        (self.store.open)(&self.location, &options)
+        }
+    }
+
+    /// Opens the store with options that `change` has changed.
+    pub fn open_with(&self, change: impl FnOnce(&mut OpenOptions)) -> Box<dyn Sink> {
+        let mut options = self.options();
+        change(&mut options);
+        (self.store.open)(&self.location, &options).unwrap()
     }
 
     pub fn open(&self) -> Box<dyn Sink> {
@@ -427,6 +437,7 @@ fn fill_up(path: &str) {
         pipeline: "p".to_owned(),
         run: "full".to_owned(),
         epochs: false,
+        at_once: None,
         clock,
         console,
         disk: Disk::default(),
@@ -489,7 +500,7 @@ fn a_later_run_replaces_what_is_smaller_and_is_refused_where_it_is_smaller() {
 #[test]
 fn rows_that_concurrent_runs_retract_stay_retracted() {
     // A lake applies the guard within one run.
-    for bench in all().filter(|bench| bench.store.acknowledges) {
+    for bench in all().filter(|bench| bench.store.acknowledges()) {
         let (there, gone) = (metrics(&[(0, 0, 5, false)]), metrics(&[(0, 0, 5, true)]));
         let mut runs = ["1", "2"].map(|run| bench.open_as(run, false).unwrap());
         for rows in [&gone, &there] {

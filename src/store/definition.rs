@@ -77,6 +77,17 @@ pub struct CorrectionStore {
     pub open_to_compare: fn(&Location) -> Result<Box<dyn Corrections>>,
 }
 
+/// When the rows of a store become visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visibility {
+    /// At the end of a run or of an epoch.
+    AtEnd,
+    /// At once; with a checkpoint when their epoch is complete, unless `?visible=now`.
+    WithEpoch,
+    /// At once; with a checkpoint too, unless `?visible=epoch`.
+    AtOnce,
+}
+
 /// One kind of store.
 pub struct Store {
     /// The scheme of its URIs.
@@ -87,8 +98,8 @@ pub struct Store {
     pub about: &'static str,
     /// Whether it is on a server, named by a URL.
     pub is_remote: bool,
-    /// Whether rows become safe before the end of the run ([`Sink::settle`]), so that a source may commit its position.
-    pub acknowledges: bool,
+    /// When its rows become visible.
+    pub visibility: Visibility,
     /// Whether a URI asks to replace rows of other runs at the end, which an endless source never reaches.
     pub replaces: fn(&Location) -> bool,
     /// The options of its URIs.
@@ -106,6 +117,22 @@ pub struct Store {
 }
 
 impl Store {
+    /// Whether rows become safe before the end of the run ([`Sink::settle`]), so that a source may commit its position.
+    pub fn acknowledges(&self) -> bool {
+        self.visibility != Visibility::AtEnd
+    }
+
+    /// Whether a run with a checkpoint writes rows at once rather than when their epoch is complete. Errors: exit status 2 if `?visible=`
+    /// is neither `now` nor `epoch`.
+    pub fn is_at_once(&self, location: &Location) -> Result<bool> {
+        match location.options.get("visible").map(String::as_str) {
+            None => Ok(self.visibility == Visibility::AtOnce),
+            Some("now") => Ok(true),
+            Some("epoch") => Ok(false),
+            Some(other) => Err(Error::usage(format!("{location}: visible: expected now or epoch, found '{other}'"))),
+        }
+    }
+
     /// Makes the error for rows of a kind that it does not hold.
     pub fn other_kind(&self, kind: Kind, shown: impl fmt::Display) -> Error {
         let held: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();

@@ -47,7 +47,7 @@ pub enum RowOutcome {
     Unchanged,
     /// A retraction that removed the stored row.
     Deleted,
-    /// Refused: this run has retracted the row.
+    /// Refused: this run has retracted the row, or has stored a later pane of it before a restart.
     Stale,
     /// Refused: a correction of a greater revision is stored.
     Corrected,
@@ -82,7 +82,39 @@ fn refused(version: Version, there: Version) -> RowOutcome {
     if version.revision == there.revision { RowOutcome::Outnumbered } else { RowOutcome::Corrected }
 }
 
+/// The session rows that were stored when a run began, which may be those of a process that was killed.
+#[derive(Default)]
+pub struct FormerSessions {
+    /// For each metric of sessions the greatest start of a stored row (µs).
+    last: AHashMap<String, i64>,
+}
+
+impl FormerSessions {
+    /// Notes the greatest start of the stored rows of a metric.
+    pub fn add(&mut self, metric: String, last: i64) {
+        self.last.insert(metric, last);
+    }
+
+    /// Whether one of them may lie within the session of a row.
+    pub fn may_lie_in(&self, columns: &MetricColumns<'_>, row: usize) -> bool {
+        !self.last.is_empty()
+            && !columns.retracted.value(row)
+            && self.last.get(columns.names.value(row)).is_some_and(|last| columns.starts.value(row) <= *last)
+    }
+}
+
 impl RowOutcome {
+    /// Returns the outcome of a run that repeats rows (`at_once`): a later pane that an earlier process of the run has stored is no
+    /// conflict.
+    pub fn repeated(self, at_once: bool, is_own: bool) -> Self {
+        if at_once && is_own && self == RowOutcome::Outnumbered { RowOutcome::Stale } else { self }
+    }
+
+    /// Whether the row is stored.
+    pub fn is_stored(self) -> bool {
+        matches!(self, RowOutcome::Inserted | RowOutcome::Updated | RowOutcome::Unchanged)
+    }
+
     /// Counts a row with this outcome.
     pub fn count_in(self, counts: &mut SinkCounts) {
         counts.taken += 1;

@@ -38,9 +38,9 @@ mod sqlite;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::replay::ledger::Ledger;
-pub use definition::{CorrectionStore, ReadRequest, Store, StoreReader, StreamExtent, Tables, batches};
+pub use definition::{CorrectionStore, ReadRequest, Store, StoreReader, StreamExtent, Tables, Visibility, batches};
 pub use location::Location;
-pub use sink::{Batches, Epoch, EpochRows, Notice, OpenOptions, PartitionPosition, Sink, SinkOutcome};
+pub use sink::{AtOnce, Batches, Epoch, EpochRows, Notice, OpenOptions, PartitionPosition, Sink, SinkOutcome};
 
 /// Returns the store with this scheme.
 pub fn by_scheme(scheme: &str) -> Option<&'static Store> {
@@ -96,6 +96,8 @@ fn no_ledger(location: &Location) -> Error {
 /// Every store: adding one is one file and one row here.
 pub const ALL: &[&Store] = &[&sqlite::STORE, &postgres::STORE, &redis::STORE, &lake::STORE];
 
+#[cfg(test)]
+mod at_once_tests;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::metrics::Up;
 use crate::store::disk::Disk;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -156,6 +157,16 @@ pub struct Notice {
     pub fails: bool,
 }
 
+/// What a store must know of a run that writes rows before their epoch is complete. A restart writes the rows after its last epoch
+/// again: earlier panes too, whose later ones are stored, and perhaps not those of a session that has grown meanwhile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AtOnce {
+    /// The metrics whose windows are sessions. A row of one removes the rows of its run that lie within it.
+    pub sessions: BTreeSet<String>,
+    /// The run of the checkpoint. Retractions end with it.
+    pub attempt: u64,
+}
+
 /// What a sink is opened with.
 #[derive(Clone)]
 pub struct OpenOptions {
@@ -165,8 +176,10 @@ pub struct OpenOptions {
     pub pipeline: String,
     /// Name of this run, which distinguishes its rows from those of other runs. All runs of a checkpoint are one.
     pub run: String,
-    /// Whether this run commits epochs. A store then publishes nothing before a commit.
+    /// Whether this run commits epochs. A store then publishes nothing before a commit, unless `at_once` is set.
     pub epochs: bool,
+    /// Set if rows are written before their epoch is complete.
+    pub at_once: Option<AtOnce>,
     /// The run's clock (µs), for timestamps of rows and the age of files.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// Writes messages during the run, such as outages of a server.

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::format::{csv, table};
 use crate::kafka::range::ReadMode;
 use crate::kind::event::has_raw;
-use crate::kind::{Kind, schema_of_metrics};
+use crate::kind::{Kind, schema_of_metrics, with_sessions};
 use crate::mapping::{self, Projection, Provenance};
 use crate::op::window::metric::{Emit, Shape};
 use crate::op::window::spec::{self, Inline, Spec, WindowSize};
@@ -428,7 +428,8 @@ impl Args {
             false => "because the stream time of their partition went back",
         };
         let wide = self.rows.side_by_side(&spec)?;
-        let schema = wide.as_ref().map_or_else(|| schema_of_metrics(&spec.dimensions()), Wide::schema);
+        let metrics = || with_sessions(&schema_of_metrics(&spec.dimensions()), &spec.sessions());
+        let schema = wide.as_ref().map_or_else(metrics, Wide::schema);
         let results = Results::new(self.rows.first_keys(&spec)?, wide, &spec.metrics);
         let memory =
             self.memory.map(|bytes| MemoryBound { bytes, storage: Box::new(TemporaryFiles::new(run.io.disk())) });

@@ -543,21 +543,24 @@ fn every_store_gets_each_row_once_although_runs_are_killed() {
     assert_eq!(counted.trim(), of_calm);
 }
 
-/// A store rejects a row only when its epoch is committed. The letter is in the next epoch.
+/// A store rejects a row when its epoch is committed, and the letter is in the next epoch; or at once, and it is in the same one.
 #[test]
 fn a_row_that_a_store_cannot_hold_is_one_dead_letter() {
-    let Some((postgres, server, schema)) = postgres() else { return };
-    let job = Job::new("rejected", &["--late", "null:", "--dlq", "dead.jsonl", "--to", &postgres]);
-    job.dir.write("m.toml", "[[metric]]\nname = \"n\"\nby = [\"user_id\"]\nsize = \"1m\"\n");
-    job.dir.write("a.jsonl", ordered(0..3).replacen("\"u0\"", "\"u\\u0000\"", 1));
-    job.dir.write("b.jsonl", ordered(3..6));
-    job.run(&["-q", "a.jsonl"]).succeeds();
-    let letters = job.dir.rows("dead.jsonl");
-    assert_eq!(letters.len(), 1, "{letters:?}");
-    assert_eq!(letters[0]["error_type"], "SinkError");
-    job.run(&["-q", "a.jsonl"]).succeeds();
-    job.run(&["-q", "--at-end", "fire", "b.jsonl"]).succeeds();
-    assert_eq!(job.dir.rows("dead.jsonl").len(), 1);
-    let events = psql(&job.dir, &server, &schema, r#"SELECT sum("rows") FROM aggregated_metrics"#);
-    assert_eq!(events.trim(), "89", "all but one of 90 events");
+    for visible in ["epoch", "now"] {
+        let Some((postgres, server, schema)) = postgres() else { return };
+        let to = format!("{postgres}&visible={visible}");
+        let job = Job::new("rejected", &["--late", "null:", "--dlq", "dead.jsonl", "--to", &to]);
+        job.dir.write("m.toml", "[[metric]]\nname = \"n\"\nby = [\"user_id\"]\nsize = \"1m\"\n");
+        job.dir.write("a.jsonl", ordered(0..3).replacen("\"u0\"", "\"u\\u0000\"", 1));
+        job.dir.write("b.jsonl", ordered(3..6));
+        job.run(&["-q", "a.jsonl"]).succeeds();
+        let letters = job.dir.rows("dead.jsonl");
+        assert_eq!(letters.len(), 1, "{visible}: {letters:?}");
+        assert_eq!(letters[0]["error_type"], "SinkError");
+        job.run(&["-q", "a.jsonl"]).succeeds();
+        job.run(&["-q", "--at-end", "fire", "b.jsonl"]).succeeds();
+        assert_eq!(job.dir.rows("dead.jsonl").len(), 1, "{visible}");
+        let events = psql(&job.dir, &server, &schema, r#"SELECT sum("rows") FROM aggregated_metrics"#);
+        assert_eq!(events.trim(), "89", "{visible}: all but one of 90 events");
+    }
 }

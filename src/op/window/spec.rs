@@ -217,6 +217,12 @@ impl Spec {
         names
     }
 
+    /// Returns the names of the metrics whose windows are sessions.
+    pub fn sessions(&self) -> Vec<&str> {
+        let sessions = self.metrics.iter().filter(|metric| metric.shape.layout().is_none());
+        sessions.map(|metric| metric.name.as_str()).collect()
+    }
+
     fn add(&mut self, spec: &MetricSpec) -> Result<()> {
         let aggregate = spec.aggregate.as_deref().unwrap_or("count(*)");
         let call = aggregate::parse(aggregate, &mut self.leaves)?;

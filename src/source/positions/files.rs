@@ -26,6 +26,9 @@ pub struct FilePosition {
     content: FileContent,
     /// The offset of the last record that is in a complete batch.
     last: i64,
+    /// The path of `--explode`: offsets count the elements of this array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    explode: Option<String>,
     /// The stream times of its partitions.
     partitions: Vec<PartitionTime>,
 }
@@ -43,6 +46,8 @@ struct PartitionTime {
 #[derive(Default)]
 pub struct FilePositions {
     files: Vec<FilePosition>,
+    /// The path of `--explode` of this run.
+    pub explode: Option<String>,
     /// The file that is being read.
     current: Option<CurrentFile>,
 }
@@ -61,19 +66,26 @@ struct CurrentFile {
 impl FilePositions {
     /// Continues at the positions of `files`.
     pub fn new(files: Vec<FilePosition>) -> Self {
-        Self { files, current: None }
+        Self { files, ..Self::default() }
     }
 
     /// Compares a file with those that were read, before it is opened; sets up `ingest` to continue behind its position.
     ///
-    /// Errors: exit status 65 if it is shorter than it was under the same name.
+    /// Errors: exit status 65 if it is shorter than it was under the same name, 78 if the files were read with another `--explode`.
     pub fn begin(&mut self, uri: &Uri, input: u32, origin: &str, ingest: &mut Ingest, run: &Run) -> Result<()> {
         let Uri::File(path) = uri else { return Ok(()) };
         if !is_regular(path) {
             return Ok(());
         }
         let name = uri.to_string();
-        let files = &mut self.files;
+        let (files, explode) = (&mut self.files, self.explode.clone());
+        if let Some(former) = files.last().filter(|former| former.explode != explode) {
+            let flag = |path: &Option<String>| {
+                path.as_ref().map_or("no --explode".to_owned(), |path| format!("--explode {path}"))
+            };
+            let (expected, found) = (flag(&former.explode), flag(&explode));
+            return Err(Error::config(format!("{name}: expected {expected}, as in the checkpoint, found {found}")));
+        }
         let contents: Vec<FileContent> = files.iter().map(|file| file.content.clone()).collect();
         let size = size_of(path);
         let IdentifiedFile { content, known, longer } = identify(path, &contents, run.ratio_max)?;
@@ -89,7 +101,7 @@ impl FilePositions {
                 "{name}: expected at least {expected} bytes, which an earlier run has read, found {found}"
             )));
         }
-        let mut position = FilePosition { name, content, last: i64::MIN, partitions: vec![] };
+        let mut position = FilePosition { name, content, last: i64::MIN, explode, partitions: vec![] };
         // The file that was read last is the last to be forgotten.
         if let Some(former) = known.map(|at| files.remove(at)) {
             position.last = former.last;

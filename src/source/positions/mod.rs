@@ -82,6 +82,11 @@ impl Positions {
         })
     }
 
+    /// Sets the path of `--explode`, with which files must have been read.
+    pub fn set_explode(&mut self, path: Option<String>) {
+        self.files.explode = path;
+    }
+
     /// Returns the inputs with topics that start at their positions. Errors: exit status 2 if two inputs read topics of the same
     /// name.
     pub fn continued(&mut self, inputs: &[Uri]) -> Result<Vec<Uri>> {

@@ -38,7 +38,8 @@ use crate::store::lake::replace::{Brought, Loss};
 use crate::store::rows::FitRows;
 use crate::store::sink::write_rows;
 use crate::store::{
-    CorrectionStore, Epoch, EpochRows, Location, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader, rows,
+    CorrectionStore, Epoch, EpochRows, Location, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader,
+    Visibility, rows,
 };
 use crate::time::parse_duration;
 use arrow::array::RecordBatch;
@@ -51,7 +52,7 @@ pub static STORE: Store = Store {
     also: &[],
     about: "parquet:DIR: a lake of Parquet files by day, complete files only (?roll=128MiB,10m ?columns=auto ?mode=append|replace ?shrink=ok)",
     is_remote: false,
-    acknowledges: false,
+    visibility: Visibility::AtEnd,
     replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
     options: &OPTIONS,
     kinds: &Kind::ALL,

@@ -116,6 +116,7 @@ fn files_rolled_by_age_appear_without_an_end() {
         pipeline: "p".to_owned(),
         run: "r".to_owned(),
         epochs: false,
+        at_once: None,
         clock: Arc::new(move || reading.load(std::sync::atomic::Ordering::Relaxed)),
         console: crate::console::Console::new("test", crate::console::Colour::Off),
         disk: crate::store::disk::Disk::default(),

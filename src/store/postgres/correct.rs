@@ -9,6 +9,7 @@ use crate::kind::span::Span;
 use crate::store::correct::{
     Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Part, Step, taken_over,
 };
+use crate::store::guard::FormerSessions;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::metric::{self, MetricBatch, Writer};
 use crate::store::postgres::schema;
@@ -172,7 +173,7 @@ impl Corrections for PostgresCorrections {
         let micros = (self.options.clock)();
         self.transact(async |link| {
             let difference = step.compare(&stored(link, step, "FOR UPDATE").await?);
-            write(link, &Writer { run: &run, now: micros, retracts: false }, &difference).await?;
+            write(link, &Writer { run: &run, now: micros, retracts: false, is_at_once: false, former: &FormerSessions::default() }, &difference).await?;
             keep_late(link, step, &difference, &id).await?;
             let mut counts = CorrectionCounts::default();
             counts.add(&difference);

@@ -29,7 +29,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
-use crate::store::guard::Overlap;
+use crate::store::guard::{FormerSessions, Overlap};
 use crate::store::postgres::link::{Failure, Link, OPTIONS, PostgresServer};
 use crate::store::postgres::metric::{MetricBatch, Writer, WrittenMetrics};
 use crate::store::postgres::read as postgres_read;
@@ -39,9 +39,10 @@ use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, u
 use crate::store::repeat::Conflicts;
 use crate::store::rows::FitRows;
 use crate::store::{
-    CorrectionStore, Epoch, EpochRows, Location, OpenOptions, PartitionPosition, Sink, SinkOutcome, Store, StoreReader,
+    AtOnce, CorrectionStore, Epoch, EpochRows, Location, OpenOptions, PartitionPosition, Sink, SinkOutcome, Store,
+    StoreReader, Visibility,
 };
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use tokio_postgres::Row;
 
 /// The row in [`super::ALL`].
@@ -52,7 +53,7 @@ pub static STORE: Store = Store {
     options: &OPTIONS,
     kinds: &Kind::ALL,
     is_remote: true,
-    acknowledges: true,
+    visibility: Visibility::WithEpoch,
     replaces: |_| false,
     check,
     open: |location, options| Ok(Box::new(Postgres::open(location, options)?)),
@@ -88,6 +89,8 @@ struct Postgres {
     conflicts: Conflicts,
     /// Whether this run has seen a retraction; only then rows look for them.
     retracts: bool,
+    /// The sessions that a killed process may have left.
+    former: FormerSessions,
     guess: Guess,
 }
 
@@ -121,9 +124,18 @@ impl Postgres {
             overlap: Overlap::default(),
             conflicts: Conflicts::default(),
             retracts: false,
+            former: FormerSessions::default(),
             guess: Guess::default(),
         };
-        sink.session.with_link(|_| Ok(()))?;
+        let (run, at_once) = (&sink.options.run, &sink.options.at_once);
+        sink.former = sink.session.with_link(|link| match at_once {
+            None => Ok(FormerSessions::default()),
+            Some(AtOnce { sessions, .. }) => Ok(link.run(async |link| {
+                // The retractions of a killed process: its rows are repeated.
+                link.client.execute(metric::FORGET, &[run]).await?;
+                metric::former_sessions(link, sessions).await
+            })?),
+        })?;
         Ok(sink)
     }
 
@@ -164,10 +176,14 @@ impl Postgres {
         let batch = MetricBatch::try_new(batch)?;
         self.retracts |= batch.columns.retracted.true_count() > 0;
         let (run, now, retracts) = (self.options.run.clone(), (self.options.clock)(), self.retracts);
-        let writer = Writer { run: &run, now, retracts };
-        let is_new = !retracts && batch.has_distinct_keys()? && self.guess.is_new();
+        let former = std::mem::take(&mut self.former);
+        let writer = Writer { run: &run, now, retracts, is_at_once: self.options.at_once.is_some(), former: &former };
+        let is_repeated = (0..batch.columns.ids.len()).any(|row| former.may_lie_in(&batch.columns, row));
+        let is_new = !retracts && !is_repeated && batch.has_distinct_keys()? && self.guess.is_new();
         let insert = async |link: &Link| metric::write_new(link, &batch, &writer).await;
-        let written = self.write_guessed(is_new, insert, async |link| metric::write(link, &batch, &writer).await)?;
+        let written = self.write_guessed(is_new, insert, async |link| metric::write(link, &batch, &writer).await);
+        self.former = former;
+        let written = written?;
         let written = match written {
             Ok(written) => written,
             Err(cause) => return Ok(Err(cause)),
@@ -377,7 +393,9 @@ impl EpochWriter<'_> {
         }
         let batch = MetricBatch::try_new(batch)?;
         *self.retracts |= batch.columns.retracted.true_count() > 0;
-        let writer = Writer { run: &self.options.run, now: self.now, retracts: *self.retracts };
+        let former = &FormerSessions::default();
+        let writer =
+            Writer { run: &self.options.run, now: self.now, retracts: *self.retracts, is_at_once: false, former };
         let written = link.run(async |link| metric::write(link, &batch, &writer).await)?;
         judge(&batch, written, self.counts, self.overlap)?;
         Ok(())

@@ -7,7 +7,7 @@ use crate::store::redis::wire::RedisServer;
 use crate::time::{HOUR, MILLISECOND, parse_duration};
 
 /// The options of its URIs.
-pub const OPTIONS: [&str; 7] = ["ttl", "prefix", "ca", "connect", "timeout", "retry", "table"];
+pub const OPTIONS: [&str; 8] = ["ttl", "prefix", "visible", "ca", "connect", "timeout", "retry", "table"];
 /// Time to live of a row without `?ttl=`.
 const TTL: i64 = 48 * HOUR;
 

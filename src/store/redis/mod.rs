@@ -14,7 +14,8 @@
 //! Indexes lead a reader from names to series to windows without SCAN ([`key`]). Their members carry the time at which the rows
 //! expire, and are removed then. The index is written before the row it leads to.
 //!
-//! Durability depends on the server (`appendfsync`): an epoch is recorded, not synced.
+//! With a checkpoint rows are written before their epoch is complete, unless `?visible=epoch`. Durability depends on the server
+//! (`appendfsync`): an epoch is recorded, not synced.
 //!
 //! `address` parses the URI, `wire` is the connection, `key` names keys, `write` sends metrics and `alert` alerts, `read` reads
 //! both back; `*.lua` are the scripts on the server.
@@ -38,7 +39,7 @@ use crate::store::redis::write::{MetricBatch, Session};
 use crate::store::remote::{Persistence, Trouble};
 use crate::store::rows::FitRows;
 use crate::store::sink::write_rows;
-use crate::store::{Epoch, EpochRows, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader};
+use crate::store::{Epoch, EpochRows, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility};
 use crate::time::format_instant;
 use ::redis::Value;
 use arrow::array::RecordBatch;
@@ -51,7 +52,7 @@ pub static STORE: Store = Store {
     options: &OPTIONS,
     kinds: &[Kind::Metric, Kind::Alert],
     is_remote: true,
-    acknowledges: true,
+    visibility: Visibility::AtOnce,
     replaces: |_| false,
     check,
     open: |location, options| Ok(Box::new(Redis::open(location, options)?)),
@@ -114,8 +115,9 @@ impl Redis {
         let rows = fit.batch.clone();
         let columns = MetricColumns::try_new(&rows)?;
         self.retracts |= columns.retracted.true_count() > 0;
-        let (run, updated_at) = (self.options.run.clone(), format_instant((self.options.clock)()));
-        let batch = MetricBatch { columns, run: &run, updated_at, retracts: self.retracts };
+        let (options, updated_at) = (self.options.clone(), format_instant((self.options.clock)()));
+        let (run, at_once) = (&options.run, options.at_once.as_ref());
+        let batch = MetricBatch { columns, run, updated_at, retracts: self.retracts, at_once };
         let (columns, mut outcomes) = (&batch.columns, Vec::with_capacity(rows.num_rows()));
         self.with_session(|address, session| session.send(address, &batch, &mut outcomes))?;
         for (row, outcome) in outcomes.into_iter().enumerate() {
@@ -160,7 +162,7 @@ impl Sink for Redis {
         }
     }
 
-    /// Redis has no transaction over many keys: rows are visible at once, and a repeated commit finds them unchanged.
+    /// Redis has no transaction over many keys: rows become visible one by one, and a repeated commit finds them unchanged.
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
         if !epoch.is_due(self.committed()?, &self.address.server.shown)? {
             return Ok(());

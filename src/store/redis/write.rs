@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::metric::MetricColumns;
+use crate::store::AtOnce;
 use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::key;
@@ -12,6 +13,7 @@ use crate::time::format_instant;
 use ::redis::Value;
 use ahash::AHashMap;
 use arrow::array::Array;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -37,9 +39,28 @@ pub struct MetricBatch<'a> {
     pub updated_at: String,
     /// Whether it has retracted rows.
     pub retracts: bool,
+    /// Whether, and how, rows are written before their epoch is complete.
+    pub at_once: Option<&'a AtOnce>,
 }
 
 impl MetricBatch<'_> {
+    /// Returns the name under which a tombstone belongs to this process, or to this run without repetitions.
+    fn tombstone(&self) -> Cow<'_, str> {
+        match self.at_once {
+            Some(AtOnce { attempt, .. }) => Cow::Owned(format!("{}#{attempt}", self.run)),
+            None => Cow::Borrowed(self.run),
+        }
+    }
+
+    /// Returns how a row is repeated after a restart, for the script.
+    fn repetition(&self, row: usize) -> &'static str {
+        match self.at_once {
+            None => "",
+            Some(AtOnce { sessions, .. }) if sessions.contains(self.columns.names.value(row)) => "session",
+            Some(_) => "row",
+        }
+    }
+
     /// Formats a value; NULL is empty, and the two zeros are one.
     fn value(&self, row: usize) -> String {
         let value = self.columns.value(row);
@@ -225,13 +246,16 @@ impl Session {
         let (ttl, rows) = (address.ttl.to_string(), columns.rows.value(row).to_string());
         let revision = columns.revisions.value(row).to_string();
         if columns.retracted.value(row) {
-            let script = &self.scripts.retract;
-            self.pipe.push(&["EVALSHA", script, "3", &key, &gone, series, run, &revision, &rows, &ttl, &window]);
+            let (script, owner) = (&self.scripts.retract, batch.tombstone());
+            let own = if batch.at_once.is_some() { run } else { "" };
+            self.pipe
+                .push(&["EVALSHA", script, "3", &key, &gone, series, &owner, &revision, &rows, &ttl, &window, own]);
             return;
         }
         let (value, window_end) = (batch.value(row), format_instant(end));
         let ends = self.clock.now().saturating_add(address.ttl).to_string();
-        let (retracts, dimensions) = (if batch.retracts { "1" } else { "0" }, columns.dimensions.value(row));
+        let owner = if batch.retracts { batch.tombstone() } else { Cow::Borrowed("") };
+        let dimensions = columns.dimensions.value(row);
         let pane = columns.panes.value(row).to_string();
         self.pipe.push(&[
             "EVALSHA",
@@ -244,7 +268,7 @@ impl Session {
             &revision,
             &rows,
             &value,
-            retracts,
+            &owner,
             &ttl,
             &ends,
             &window,
@@ -252,6 +276,7 @@ impl Session {
             &window_end,
             &pane,
             &batch.updated_at,
+            batch.repetition(row),
         ]);
     }
 }

@@ -8,12 +8,12 @@ use crate::kind::span::Span;
 use crate::store::correct::{
     Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Part, Step, taken_over,
 };
-use crate::store::guard::Overlap;
+use crate::store::guard::{FormerSessions, Overlap};
 use crate::store::sqlite::cell::real;
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::file::SqliteFile;
 use crate::store::sqlite::schema::{self, WITH_CORRECTIONS, version};
-use crate::store::sqlite::write::Metrics;
+use crate::store::sqlite::write::{Metrics, RunOfRows};
 use crate::store::{Location, OpenOptions};
 use crate::time::{EARLIEST, LATEST, format_instant, parse_instant};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -212,6 +212,7 @@ fn write(tx: &Transaction<'_>, run: &str, difference: &Difference) -> Result<(),
     }
     let batch = rows.finish(Kind::Metric.schema())?;
     let mut counts = Default::default();
+    let run = RunOfRows { name: run, is_at_once: false, former: &FormerSessions::default() };
     Metrics::new(tx, run, &mut overlap, &mut retracts)?.write(&batch, &mut counts)
 }
 

@@ -27,18 +27,19 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
-use crate::store::guard::Overlap;
+use crate::store::guard::{FormerSessions, Overlap};
 use crate::store::repeat::Conflicts;
 use crate::store::rows::FitRows;
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile};
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
-use crate::store::sqlite::write::{Metrics, insert_once};
+use crate::store::sqlite::write::{Metrics, RunOfRows, insert_once};
 use crate::store::{
-    CorrectionStore, Epoch, EpochRows, Location, OpenOptions, PartitionPosition, Sink, SinkOutcome, Store, StoreReader,
+    AtOnce, CorrectionStore, Epoch, EpochRows, Location, OpenOptions, PartitionPosition, Sink, SinkOutcome, Store,
+    StoreReader, Visibility,
 };
-use crate::time::format_instant;
+use crate::time::{format_instant, parse_instant};
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use std::fs::File;
@@ -49,7 +50,7 @@ pub static STORE: Store = Store {
     also: &[],
     about: "sqlite:PATH: tables in one file, rows visible at once, guarded by their keys",
     is_remote: false,
-    acknowledges: true,
+    visibility: Visibility::WithEpoch,
     replaces: |_| false,
     options: &OPTIONS,
     kinds: &Kind::ALL,
@@ -88,11 +89,15 @@ struct Sqlite {
     conflicts: Conflicts,
     /// Whether this run has seen a retraction; only then rows look for them.
     retracts: bool,
+    /// The sessions that a killed process may have left.
+    former: FormerSessions,
 }
 
 impl Sqlite {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let (file, db) = sqlite_schema::open(location)?;
+        let former = former_sessions(&db, options.at_once.as_ref());
+        let former = former.map_err(|e| file.failed("cannot read the sessions", &e))?;
         Ok(Self {
             file,
             db,
@@ -101,12 +106,23 @@ impl Sqlite {
             overlap: Overlap::default(),
             conflicts: Conflicts::default(),
             retracts: false,
+            former,
         })
+    }
+
+    /// Syncs the write-ahead log. Readers may keep a part of it from being copied to the file.
+    fn sync_log(&self) -> Result<()> {
+        match File::open(format!("{}-wal", self.file.path().display())).and_then(|log| log.sync_all()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io(format!("{}: cannot sync", self.file), &error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Applies the rows of an epoch that is due and records it, in one synced transaction.
     fn apply(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
-        let Self { file, db, options, counts, overlap, conflicts, retracts } = self;
+        let Self { file, db, options, counts, overlap, conflicts, retracts, former } = self;
         let failed = |e: rusqlite::Error| file.failed("cannot commit the epoch", &e);
         db.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
@@ -117,7 +133,7 @@ impl Sqlite {
         for batch in rows.batches()? {
             let batch = batch?;
             let fit = FitRows::of(rows.kind(), &batch)?;
-            let mut applied = Applied { run: &options.run, counts: &mut sum, overlap, conflicts, retracts };
+            let mut applied = Applied { run: run_of(options, former), counts: &mut sum, overlap, conflicts, retracts };
             applied.write(&tx, rows.kind(), &fit.batch).map_err(|error| error.into_error(file))?;
             let refused = fit.finish(&mut sum);
             rejected.extend(refused.into_iter().map(|one| Rejected { row: before + one.row, ..one }));
@@ -157,9 +173,26 @@ fn committed(db: &Connection, key: &str) -> rusqlite::Result<Option<Epoch>> {
     db.query_row(sql, [key], |row| Ok(Epoch { run: row.get(0)?, number: row.get(1)? })).optional()
 }
 
+/// Returns how far the stored sessions reach whose metrics a run writes at once.
+fn former_sessions(db: &Connection, at_once: Option<&AtOnce>) -> rusqlite::Result<FormerSessions> {
+    let mut former = FormerSessions::default();
+    for metric in at_once.iter().flat_map(|at_once| &at_once.sessions) {
+        let sql = "SELECT max(window_start) FROM aggregated_metrics WHERE metric_name = ?1";
+        let last: Option<String> = db.query_row(sql, [metric], |row| row.get(0))?;
+        if let Some(last) = last.as_deref().and_then(parse_instant) {
+            former.add(metric.clone(), last);
+        }
+    }
+    Ok(former)
+}
+
+fn run_of<'a>(options: &'a OpenOptions, former: &'a FormerSessions) -> RunOfRows<'a> {
+    RunOfRows { name: &options.run, is_at_once: options.at_once.is_some(), former }
+}
+
 /// What the rows of one transaction change besides the tables.
 struct Applied<'a> {
-    run: &'a str,
+    run: RunOfRows<'a>,
     counts: &'a mut SinkCounts,
     overlap: &'a mut Overlap,
     conflicts: &'a mut Conflicts,
@@ -172,7 +205,7 @@ impl Applied<'_> {
         let Self { run, counts, overlap, conflicts, retracts } = self;
         match kind {
             Kind::Metric => {
-                Metrics::new(tx, run, overlap, retracts).and_then(|mut metrics| metrics.write(batch, counts))
+                Metrics::new(tx, *run, overlap, retracts).and_then(|mut metrics| metrics.write(batch, counts))
             }
             _ => insert_once(tx, kind, batch, counts, conflicts),
         }
@@ -182,11 +215,11 @@ impl Applied<'_> {
 impl Sink for Sqlite {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         let fit = FitRows::of(kind, batch)?;
-        let Self { file, db, options, counts, overlap, conflicts, retracts } = self;
+        let Self { file, db, options, counts, overlap, conflicts, retracts, former } = self;
         let failed = |e: rusqlite::Error| file.failed("cannot write", &e);
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let mut sum = *counts;
-        let mut applied = Applied { run: &options.run, counts: &mut sum, overlap, conflicts, retracts };
+        let mut applied = Applied { run: run_of(options, former), counts: &mut sum, overlap, conflicts, retracts };
         applied.write(&tx, kind, &fit.batch).map_err(|error| error.into_error(file))?;
         tx.commit().map_err(failed)?;
         let refused = fit.finish(&mut sum);
@@ -197,7 +230,8 @@ impl Sink for Sqlite {
     /// Copies the write-ahead log to the file and syncs it; each batch is already a transaction.
     fn settle(&mut self) -> Result<()> {
         let failed = |e: rusqlite::Error| self.file.failed("cannot sync", &e);
-        self.db.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())).map_err(failed)
+        self.db.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())).map_err(failed)?;
+        self.sync_log()
     }
 
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
@@ -221,12 +255,7 @@ impl Sink for Sqlite {
         self.db
             .execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(PASSIVE)")
             .map_err(|e| self.file.failed("cannot sync", &e))?;
-        match File::open(format!("{}-wal", self.file.path().display())).and_then(|log| log.sync_all()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io(format!("{}: cannot sync", self.file), &error));
-            }
-            _ => {}
-        }
+        self.sync_log()?;
         let notices = self.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
         Ok(SinkOutcome { counts: self.counts, notices, ..SinkOutcome::default() })
     }

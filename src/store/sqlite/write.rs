@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::{MetricColumns, column};
 use crate::store::cells::Cells;
-use crate::store::guard::{Overlap, RowOutcome, Stored, Version, judge_retraction, judge_row};
+use crate::store::guard::{FormerSessions, Overlap, RowOutcome, Stored, Version, judge_retraction, judge_row};
 use crate::store::repeat::{Conflicts, has_content};
 use crate::store::rows;
 use crate::store::sqlite::cell::{bind, real, write_id};
@@ -121,6 +121,12 @@ INSERT INTO temp.taken_back VALUES (?1, ?2, ?3)
 ON CONFLICT DO UPDATE SET revision = excluded.revision, "rows" = excluded."rows"
 WHERE (revision, "rows") < (excluded.revision, excluded."rows")
 "#;
+/// Removes the rows of this run that lie within a session.
+const REMOVE_WITHIN: &str = r#"
+DELETE FROM aggregated_metrics
+WHERE metric_name = ?2 AND window_start >= ?3 AND window_start <= ?4 AND window_end <= ?4 AND dimensions = ?5 AND run = ?10
+    AND (window_start, window_end) <> (?3, ?4)
+"#;
 /// Number of stored columns of a metric: all but `retracted`, which is never true for a stored row.
 const STORED_COLUMNS: usize = column::RETRACTED;
 /// The parameter after them is the run.
@@ -131,13 +137,24 @@ const KEY: RangeInclusive<usize> = column::METRIC_NAME + 1..=column::DIMENSIONS 
 /// The writer of metrics in one transaction.
 pub struct Metrics<'a> {
     tx: &'a Transaction<'a>,
-    run: &'a str,
+    run: RunOfRows<'a>,
     overlap: &'a mut Overlap,
     retracts: &'a mut bool,
     select: CachedStatement<'a>,
     insert: CachedStatement<'a>,
     update: CachedStatement<'a>,
     text: String,
+}
+
+/// The run that writes metrics.
+#[derive(Clone, Copy)]
+pub struct RunOfRows<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether it writes rows before their epoch is complete.
+    pub is_at_once: bool,
+    /// The sessions that such a run may have left before a restart.
+    pub former: &'a FormerSessions,
 }
 
 /// A batch of metrics: its stored columns as cells, and all of them by name.
@@ -168,7 +185,7 @@ impl<'a> Metrics<'a> {
     /// Prepares the statements; `retracts` says whether the run has retracted a row.
     pub fn new(
         tx: &'a Transaction<'a>,
-        run: &'a str,
+        run: RunOfRows<'a>,
         overlap: &'a mut Overlap,
         retracts: &'a mut bool,
     ) -> Result<Self, Failure> {
@@ -194,7 +211,7 @@ impl<'a> Metrics<'a> {
     /// Returns the stored row of the key, and whether this run wrote it.
     fn stored(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<Option<(Stored, bool)>, Failure> {
         batch.bind(KEY, row, &mut self.select, &mut self.text)?;
-        self.select.raw_bind_parameter(RUN, self.run)?;
+        self.select.raw_bind_parameter(RUN, self.run.name)?;
         let mut found = self.select.raw_query();
         let Some(row) = found.next()? else { return Ok(None) };
         let version = Version { revision: row.get(0)?, rows: row.get(1)? };
@@ -213,7 +230,9 @@ impl<'a> Metrics<'a> {
 
     fn retract(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<RowOutcome, Failure> {
         let version = Stored::of(&batch.columns, row).version;
-        let outcome = judge_retraction(self.stored(batch, row)?.map(|(stored, _)| stored), version);
+        let there = self.stored(batch, row)?;
+        let outcome = judge_retraction(there.map(|(stored, _)| stored), version);
+        let outcome = outcome.repeated(self.run.is_at_once, there.is_some_and(|(_, is_own)| is_own));
         if outcome == RowOutcome::Deleted {
             let mut delete = self.tx.prepare_cached(DELETE)?;
             batch.bind(KEY, row, &mut delete, &mut self.text)?;
@@ -229,13 +248,20 @@ impl<'a> Metrics<'a> {
         let new = Stored::of(&batch.columns, row);
         let there = self.stored(batch, row)?;
         let outcome = judge_row(there.map(|(stored, _)| stored), self.taken_back(batch, row)?, new);
+        let outcome = outcome.repeated(self.run.is_at_once, there.is_some_and(|(_, is_own)| is_own));
+        if outcome.is_stored() && self.run.former.may_lie_in(&batch.columns, row) {
+            let mut remove = self.tx.prepare_cached(REMOVE_WITHIN)?;
+            batch.bind(KEY, row, &mut remove, &mut self.text)?;
+            remove.raw_bind_parameter(RUN, self.run.name)?;
+            remove.raw_execute()?;
+        }
         let statement = match outcome {
             RowOutcome::Inserted => &mut self.insert,
             RowOutcome::Updated => &mut self.update,
             _ => return Ok(outcome),
         };
         batch.bind(1..=STORED_COLUMNS, row, statement, &mut self.text)?;
-        statement.raw_bind_parameter(RUN, self.run)?;
+        statement.raw_bind_parameter(RUN, self.run.name)?;
         statement.raw_execute()?;
         if let Some((old, false)) = there {
             self.overlap.replaced(|| batch.columns.key(row), old.version.rows, new.version.rows);

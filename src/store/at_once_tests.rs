@@ -1,0 +1,130 @@
+//! Stores that get rows before their epoch is complete: a process is killed at each step, and the next one repeats what follows its
+//! epoch, with other panes or the same.
+
+use super::conformance::{Bench, Rows};
+use super::sample::{START, as_text};
+use super::{ALL, AtOnce, Epoch, Sink, Visibility};
+use crate::ErrorKind;
+use crate::kind::Kind;
+use crate::kind::metric::{Builder, Row};
+use crate::time::calendar::MINUTE;
+use arrow::array::RecordBatch;
+use std::collections::BTreeSet;
+
+/// Every reachable store that can write rows at once.
+fn stores() -> impl Iterator<Item = Bench> {
+    let stores = ALL.iter().filter(|store| store.visibility != Visibility::AtEnd);
+    stores.filter_map(|store| if store.is_remote { Bench::on_server(store) } else { Some(Bench::new(store)) })
+}
+
+/// Opens a store as a process of run `attempt` of a checkpoint.
+fn open(bench: &Bench, attempt: u64) -> Box<dyn Sink> {
+    let at_once = AtOnce { sessions: BTreeSet::from(["visits".to_owned()]), attempt };
+    bench.open_with(|options| {
+        options.run = "checkpoint/1-evt-window".to_owned();
+        options.epochs = true;
+        options.at_once = Some(at_once);
+    })
+}
+
+/// Makes one row: the metric, the minutes of its window, and its number of events, which is negative in a retraction.
+fn row(name: &str, (start, end): (i64, i64), rows: i64) -> RecordBatch {
+    let (start, end) = (START + start * MINUTE, START + end * MINUTE);
+    let mut builder = Builder::default();
+    let (value, retracted) = (Some(rows.abs() as f64), rows < 0);
+    let row = Row {
+        name,
+        start,
+        end,
+        dimensions: r#"{"user_id":"ada"}"#,
+        value,
+        rows: rows.unsigned_abs(),
+        revision: 0,
+        pane: 0,
+        retracted,
+    };
+    builder.push(&row).unwrap();
+    builder.finish(Kind::Metric.schema()).unwrap()
+}
+
+/// Two sessions that an event connects after both have fired, and one that grows without moving.
+fn early_panes() -> Vec<RecordBatch> {
+    let visit = |window, rows| row("visits", window, rows);
+    vec![
+        visit((0, 10), 3),
+        visit((20, 30), 2),
+        row("hours", (0, 10), 1),
+        row("hours", (0, 60), 4),
+        visit((0, 10), -3),
+        visit((20, 30), -2),
+        visit((0, 40), 6),
+        visit((50, 60), 1),
+        visit((50, 60), 2),
+        row("hours", (0, 60), 7),
+    ]
+}
+
+/// The same results without the early panes.
+fn last_panes() -> Vec<RecordBatch> {
+    vec![row("hours", (0, 10), 1), row("hours", (0, 60), 7), row("visits", (0, 40), 6), row("visits", (50, 60), 2)]
+}
+
+fn write(sink: &mut dyn Sink, rows: &[RecordBatch]) {
+    for row in rows {
+        assert!(sink.write(Kind::Metric, row).unwrap().is_empty());
+        sink.counts().check().unwrap();
+    }
+}
+
+#[test]
+fn whatever_a_killed_process_has_written_the_next_one_leaves_each_window_once() {
+    let expected = as_text(&last_panes());
+    for step in 0..=early_panes().len() {
+        for (panes, again) in [("early", early_panes()), ("last", last_panes())] {
+            for bench in stores() {
+                let mut killed = open(&bench, 1);
+                write(&mut *killed, &early_panes()[..step]);
+                drop(killed);
+                let mut next = open(&bench, 2);
+                write(&mut *next, &again);
+                next.settle().unwrap();
+                next.commit(Epoch { run: 2, number: 1 }, &mut Rows::new(Kind::Metric, vec![])).unwrap();
+                let outcome = next.finish().unwrap();
+                let context = format!("{}, {step} rows before, {panes} panes", bench.location);
+                assert_eq!(bench.table(Kind::Metric), expected, "{context}");
+                assert!(outcome.notices.iter().all(|notice| !notice.fails), "{context}: {:?}", outcome.notices);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_session_removes_rows_of_its_own_checkpoint_only() {
+    for bench in stores() {
+        let mut other = bench.open_with(|options| options.run = "correction".to_owned());
+        write(&mut *other, &[row("visits", (20, 30), 2)]);
+        other.finish().unwrap();
+        let mut sink = open(&bench, 1);
+        write(&mut *sink, &[row("visits", (1, 2), 1), row("visits", (40, 41), 1)]);
+        drop(sink);
+        let mut sink = open(&bench, 2);
+        write(&mut *sink, &[row("visits", (0, 40), 6)]);
+        let kept = [row("visits", (0, 40), 6), row("visits", (20, 30), 2), row("visits", (40, 41), 1)];
+        assert_eq!(bench.table(Kind::Metric), as_text(&kept), "{}", bench.location);
+    }
+}
+
+/// The rows of an old process are guarded; at its next barrier it learns that it has been replaced.
+#[test]
+fn an_old_process_repeats_rows_and_is_fenced_at_its_next_epoch() {
+    for bench in stores() {
+        let (mut old, mut new) = (open(&bench, 1), open(&bench, 2));
+        write(&mut *new, &early_panes());
+        new.commit(Epoch { run: 2, number: 1 }, &mut Rows::new(Kind::Metric, vec![])).unwrap();
+        write(&mut *old, &early_panes());
+        let fenced = old.commit(Epoch { run: 1, number: 9 }, &mut Rows::new(Kind::Metric, vec![]));
+        assert_eq!(fenced.unwrap_err().kind(), ErrorKind::Fenced, "{}", bench.location);
+        assert_eq!(bench.table(Kind::Metric), as_text(&last_panes()), "{}", bench.location);
+        assert_eq!(open(&bench, 3).committed().unwrap(), Some(Epoch { run: 2, number: 1 }));
+    }
+}

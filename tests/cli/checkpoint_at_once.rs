@@ -1,0 +1,206 @@
+//! `--checkpoint` with stores that get rows before their epoch is complete: Redis, and databases with `?visible=now`.
+
+use crate::broker::{Bench, stopped};
+use crate::checkpoint::{Job, cut, generated, ordered, run_with_kills};
+use crate::harness::{Dir, Draws, ended, eventually};
+use crate::kafka::record;
+use crate::servers::{postgres, psql, redis};
+use rusqlite::{Connection, OpenFlags};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+/// What differs between two runs over the same events. Panes depend on batches.
+const CHANGING: [&str; 6] = ["run", "pane", "updated_at", "ingested_at", "failed_at", "stage"];
+
+/// The URIs of the stores with and without rows of epochs in progress.
+struct Stores {
+    at_once: Vec<String>,
+    /// Database and schema of PostgreSQL.
+    server: Option<(String, String)>,
+}
+
+impl Stores {
+    /// A file, and the servers that there are.
+    fn new() -> Self {
+        let (postgres, redis) = (postgres(), redis());
+        let mut at_once = vec!["sqlite:m.db?visible=now".to_owned()];
+        at_once.extend(postgres.iter().map(|(uri, ..)| format!("{uri}&visible=now")));
+        at_once.extend(redis.into_iter().map(|(uri, ..)| uri));
+        Self { at_once, server: postgres.map(|(_, server, schema)| (server, schema)) }
+    }
+
+    /// Returns the flags of outputs: rows to all stores, late events and dead letters to the file.
+    fn flags(&self) -> Vec<&str> {
+        let rows = self.at_once.iter().flat_map(|uri| ["--to", uri]);
+        ["--late", &self.at_once[0], "--dlq", &self.at_once[0]].into_iter().chain(rows).collect()
+    }
+
+    /// Returns the rows of each store that holds metrics, and those of the other tables.
+    fn results(&self, dir: &Dir) -> Vec<(String, Vec<String>)> {
+        let metrics = self.at_once.iter().map(|uri| (uri.clone(), table(dir, uri, "aggregated_metrics")));
+        let others = ["late_events", "dead_letters"].map(|name| (name.to_owned(), table(dir, &self.at_once[0], name)));
+        metrics.chain(others).collect()
+    }
+
+    fn drop(self, dir: &Dir) {
+        if let Some((server, schema)) = self.server {
+            psql(dir, &server, &schema, &format!("DROP SCHEMA {schema} CASCADE"));
+        }
+    }
+}
+
+/// The rows of a table of a store, sorted, without what differs between runs.
+fn table(dir: &Dir, uri: &str, name: &str) -> Vec<String> {
+    let mark = if uri.contains('?') { '&' } else { '?' };
+    let uri = format!("{uri}{mark}table={name}");
+    let mut rows = dir.run("evt-view", &["-q", "-o", "jsonl", &uri]).succeeds().rows();
+    for row in &mut rows {
+        row.as_object_mut().expect("a row").retain(|name, _| !CHANGING.contains(&name.as_str()));
+    }
+    let mut rows: Vec<String> = rows.iter().map(Value::to_string).collect();
+    rows.sort();
+    rows
+}
+
+#[track_caller]
+fn assert_same(found: &[(String, Vec<String>)], expected: &[(String, Vec<String>)], context: &str) {
+    for (store, rows) in found {
+        let wanted = expected.iter().find(|(name, _)| name == store).or(expected.first()).expect("rows");
+        let extra = rows.iter().find(|row| wanted.1.binary_search(row).is_err());
+        let missing = wanted.1.iter().find(|row| rows.binary_search(row).is_err());
+        let (count, expected) = (rows.len(), wanted.1.len());
+        assert!(*rows == wanted.1, "{context}: {store}: expected {expected}, found {count}: {extra:?}, {missing:?}");
+    }
+}
+
+#[test]
+fn stores_that_get_rows_at_once_hold_each_window_once_although_runs_are_killed() {
+    let mut draws = Draws::new();
+    let (calm_stores, stores) = (Stores { at_once: vec!["sqlite:m.db".to_owned()], server: None }, Stores::new());
+    let (calm, wild) = (Job::new("at-once-calm", &calm_stores.flags()), Job::new("at-once-wild", &stores.flags()));
+    let events = generated(&calm.dir, 24_000);
+    let files = [("a.jsonl", 9_000), ("b.jsonl", 9_000), ("c.jsonl", 9_000)];
+    cut(&calm.dir, &events, &files);
+    cut(&wild.dir, &events, &files);
+    let mut kills = 0;
+    for (file, at_end) in [("a.jsonl", "hold"), ("b.jsonl", "hold"), ("c.jsonl", "fire")] {
+        let args = ["-q", "--at-end", at_end, file];
+        calm.run(&args).succeeds();
+        kills += run_with_kills(&wild, &args, &mut draws, 6);
+    }
+    assert!(kills >= 4, "{draws}: only {kills} runs were killed");
+    let expected = calm_stores.results(&calm.dir);
+    assert!(expected.iter().all(|(_, rows)| rows.len() > 50), "{:?}", expected.iter().map(|(_, rows)| rows.len()));
+    assert_same(&stores.results(&wild.dir), &expected, &draws.to_string());
+    stores.drop(&wild.dir);
+}
+
+/// The end of an epoch is far away. The session that is stored when the run is killed grows before the next run fires it again.
+#[test]
+fn rows_are_visible_before_their_epoch_and_a_session_that_grew_after_a_kill_is_one_row() {
+    let Some(bench) = Bench::new("at-once") else { return };
+    let stores = Stores::new();
+    let topic = bench.topic("in", 1, &[]);
+    let flags = [&stores.flags()[..], &["-q", "--checkpoint-every", "1h"]].concat();
+    let job = Job::new("at-once-sessions", &flags);
+    job.dir.write("m.toml", "[[metric]]\nname = \"visits\"\nby = [\"user_id\"]\ngap = \"30s\"\nlateness = \"5m\"\n");
+    let event = |user: &str, second: u32| {
+        let at = format!("2026-01-01T00:{:02}:{:02}Z", second / 60, second % 60);
+        json!({"source": "s", "event_type": "t", "user_id": user, "server_timestamp": at}).to_string()
+    };
+    let send = |events: &[(&str, u32)]| {
+        let lines: Vec<String> = events.iter().map(|(user, second)| event(user, *second)).collect();
+        bench.produce(lines.iter().map(|line| record(&topic, 0, line)));
+    };
+    let visits = |uri: &str, user: &str| -> Vec<(String, String, u64)> {
+        let rows = table(&job.dir, uri, "aggregated_metrics");
+        let rows = rows.iter().map(|row| serde_json::from_str::<Value>(row).expect("a row"));
+        let of_user = rows.filter(|row| row["dimensions"]["user_id"] == user);
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        of_user
+            .map(|row| (text(&row["window_start"]), text(&row["window_end"]), row["rows"].as_u64().expect("a number")))
+            .collect()
+    };
+    // The session of ada is [0, 30 s); the event of bob lifts the watermark over its end.
+    send(&[("ada", 0), ("bob", 60)]);
+    let mut killed = job.start(&[&bench.uri(&topic, "?start=earliest")]);
+    for uri in &stores.at_once {
+        eventually("the session is visible", || {
+            let is_open = uri.starts_with("sqlite") && !job.dir.path("m.db").exists();
+            !is_open && has_metrics(&job.dir, uri) && visits(uri, "ada").len() == 1
+        });
+    }
+    assert_eq!(job.place.entries(), 1, "no epoch is complete");
+    killed.kill().expect("killed");
+    ended("the killed run", &mut killed);
+    // Now it has an event more at 20 s: [0, 50 s).
+    send(&[("ada", 20), ("bob", 200)]);
+    let next = job.start(&[&bench.uri(&topic, "?start=earliest")]);
+    let whole = ("2026-01-01T00:00:00.000000Z".to_owned(), "2026-01-01T00:00:50.000000Z".to_owned(), 2);
+    for uri in &stores.at_once {
+        eventually("the longer session replaces the shorter one", || visits(uri, "ada") == [whole.clone()]);
+    }
+    kill_process(Pid::from_child(&next), Signal::TERM).expect("it runs");
+    let (status, said) = stopped(next);
+    assert_eq!(status, 143, "{said}");
+    for uri in &stores.at_once {
+        assert_eq!(visits(uri, "ada"), [whole.clone()], "{uri}");
+    }
+    stores.drop(&job.dir);
+}
+
+/// Whether a store has tables; one that is being made is read later.
+fn has_metrics(dir: &Dir, uri: &str) -> bool {
+    if !uri.starts_with("sqlite") {
+        return dir.run("evt-view", &["-q", "-o", "jsonl", &format!("{uri}&table=aggregated_metrics")]).status() == 0;
+    }
+    let db = Connection::open_with_flags(dir.path("m.db"), OpenFlags::SQLITE_OPEN_READ_ONLY);
+    db.and_then(|db| db.query_row("SELECT count(*) FROM aggregated_metrics", [], |row| row.get::<_, i64>(0))).is_ok()
+}
+
+/// A run that was stopped (SIGSTOP) while a newer one took over repeats guarded rows at most, and ends with 75 at its next barrier.
+#[test]
+fn an_old_run_that_wakes_up_is_fenced_and_leaves_the_rows_as_they_are() {
+    let stores = Stores::new();
+    let calm_stores = Stores { at_once: vec!["sqlite:m.db".to_owned()], server: None };
+    let (calm, job) = (Job::new("at-once-old-calm", &calm_stores.flags()), Job::new("at-once-old", &stores.flags()));
+    let events = generated(&calm.dir, 60_000);
+    calm.dir.write("a.jsonl", &events);
+    job.dir.write("a.jsonl", &events);
+    calm.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
+    let old = job.start(&["-q", "--checkpoint-every", "1ms", "a.jsonl"]);
+    let free = || {
+        // A lock that it holds would hold the new run, too.
+        let db = Connection::open(job.dir.path("m.db")).expect("a database");
+        db.busy_timeout(std::time::Duration::ZERO).expect("a setting");
+        db.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok()
+    };
+    eventually("epochs are complete", || job.place.entries() >= 4);
+    eventually("it is stopped while it holds no lock", || {
+        kill_process(Pid::from_child(&old), Signal::STOP).expect("it runs");
+        let is_free = free();
+        if !is_free {
+            kill_process(Pid::from_child(&old), Signal::CONT).expect("it runs");
+        }
+        is_free
+    });
+    job.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
+    kill_process(Pid::from_child(&old), Signal::CONT).expect("it runs");
+    let output = old.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(75), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_same(&stores.results(&job.dir), &calm_stores.results(&calm.dir), "after the old run");
+    stores.drop(&job.dir);
+}
+
+#[test]
+fn visible_is_now_or_epoch_and_a_lake_does_not_know_it() {
+    let dir = Dir::new("visible");
+    dir.write("a.jsonl", ordered(0..3));
+    let run = |to: &str| dir.run("evt-window", &["-q", "--size", "1m", "--late", "null:", "--to", to, "a.jsonl"]);
+    let said = run("sqlite:m.db?visible=later").ends_with(2).stderr();
+    assert!(said.contains("visible: expected now or epoch, found 'later'"), "{said}");
+    let said = run("parquet:lake?visible=now").ends_with(2).stderr();
+    assert!(said.contains("unknown option 'visible'"), "{said}");
+    // Without a checkpoint rows are visible at once anyway.
+    run("sqlite:m.db?visible=epoch").succeeds();
+}
