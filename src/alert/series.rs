@@ -40,6 +40,11 @@ impl Expressions {
         Ok(Self { call, filter, by: Dimension::parse_all(&measure.by, leaves)? })
     }
 
+    /// Returns all of them.
+    pub fn all(&self) -> impl Iterator<Item = &Expr> {
+        self.filter.iter().chain(self.call.args()).chain(self.by.iter().map(|by| &by.expr))
+    }
+
     /// Returns the text that is the same for all rules that share a series.
     pub fn identity(measure: &Measure) -> String {
         let Measure { input, aggregate, filter, by, .. } = measure;
