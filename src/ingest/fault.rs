@@ -10,11 +10,7 @@ use std::ops::Range;
 /// Returns the fault of a record without an event time, before any record had one; it names the flags that select a time.
 #[cold]
 pub(super) fn no_time(text: &str, time: &str) -> Fault {
-    let found = mapping::time_fields(text);
-    let way_out = match found.is_empty() {
-        true => "no field is a time; --time arrival uses the clock of the run".to_owned(),
-        false => format!("use {}", found.join("  or  ")),
-    };
+    let way_out = mapping::time_fields(text).way_out();
     Fault::new(ErrorType::TimestampError, format!("{time}: missing or null; {way_out}"))
 }
 
