@@ -15,6 +15,7 @@
 //! (`metric_columns.rs`, `metric_dimensions.rs`).
 
 use super::cell::{Column, Form};
+use super::csv_header::column_names;
 use super::definition::{EncodeOptions, Encoder, Format, Header, Input, TextOptions};
 use super::jsonl::{own, unique_names};
 use super::metric_columns::encoder;
@@ -298,11 +299,8 @@ impl CsvRows {
             let way_out = "expected lines that end with LF or CRLF; tr '\\r' '\\n' converts them";
             return Err(Error::corrupt(format!("the header contains a carriage return: {way_out}")));
         }
-        let mut seen = HashSet::new();
-        if let Some(name) = names.iter().find(|name| !seen.insert(**name)) {
-            return Err(Error::corrupt(format!("the header has two columns '{name}'; rename one")));
-        }
-        self.header = Columns::Read(Names::new(&names, self.kind));
+        let names = column_names(&names)?;
+        self.header = Columns::Read(Names::new(&Vec::from_iter(names.iter().map(AsRef::as_ref)), self.kind));
         Ok(())
     }
 

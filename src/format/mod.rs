@@ -23,6 +23,7 @@ pub mod cell;
 pub mod clf;
 pub mod container;
 pub mod csv;
+mod csv_header;
 mod decode;
 mod definition;
 pub mod elements;
