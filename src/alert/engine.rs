@@ -5,12 +5,12 @@ use super::running::{Instant, RunningRule, Transition, all_rows};
 use super::series::{Arrival, EventSeries, Expressions, RowTimes};
 use super::view::{Changes, GroupValue, WindowView};
 use crate::error::Result;
-use crate::expr::{LeafBatch, Leaves};
+use crate::expr::{LeafBatch, Leaves, Nulls};
 use crate::kind::Kind;
 use crate::kind::alert::AlertReason;
 use crate::time::SECOND;
 use arrow::array::RecordBatch;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 
 /// Limits and rules of time.
@@ -58,10 +58,17 @@ pub struct FiringAlert {
     pub since: i64,
 }
 
+/// The names that expressions read from rows of one kind, since the rules changed.
+struct ObservedNames {
+    nulls: Nulls,
+    rows: u64,
+}
+
 /// The state of all rules.
 pub struct AlertEngine {
     pub(super) options: EngineOptions,
     leaves: BTreeMap<Kind, Leaves>,
+    observed: BTreeMap<Kind, ObservedNames>,
     pub(super) series: Vec<EventSeries>,
     pub(super) views: Vec<WindowView>,
     pub(super) rules: Vec<RunningRule>,
@@ -84,6 +91,7 @@ impl AlertEngine {
         Self {
             options,
             leaves: BTreeMap::new(),
+            observed: BTreeMap::new(),
             series: vec![],
             views: vec![],
             rules: vec![],
@@ -138,6 +146,16 @@ impl AlertEngine {
         refused.filter(|(_, rows)| *rows > 0).collect()
     }
 
+    /// Returns the names of a rule that were NULL in every row since the rules changed; `None` if fewer than `least` rows were read.
+    pub fn always_null(&self, rule: Uuid, least: u64) -> Option<Vec<String>> {
+        let rule = self.rules.iter().find(|one| one.definition.rule.rule_id == rule)?;
+        let series = &self.series[self.views[rule.view].series];
+        let observed = self.observed.get(&series.kind).filter(|observed| observed.rows >= least)?;
+        let leaves = self.leaves.get(&series.kind)?;
+        let names = series.expressions.all().flat_map(|expr| observed.nulls.names(leaves, expr));
+        Some(names.collect::<BTreeSet<_>>().into_iter().collect())
+    }
+
     /// Returns the names that the expressions read from rows of a kind.
     pub fn leaves(&self, kind: Kind) -> Option<&Leaves> {
         self.leaves.get(&kind)
@@ -155,6 +173,10 @@ impl AlertEngine {
             return Ok(taken);
         };
         let batch = LeafBatch::read(leaves, rows.batch)?;
+        let new = || ObservedNames { nulls: Nulls::new(leaves), rows: 0 };
+        let observed = self.observed.entry(rows.kind).or_insert_with(new);
+        observed.nulls.observe(&batch);
+        observed.rows += count as u64;
         let (mut counted, mut passed) = (vec![false; count], vec![false; count]);
         let mut wrong: BTreeMap<usize, String> = BTreeMap::new();
         for series in self.series.iter_mut().filter(|series| series.kind == rows.kind) {
@@ -286,6 +308,7 @@ impl AlertEngine {
         let (mut series, mut views) = (std::mem::take(&mut self.series), std::mem::take(&mut self.views));
         let old_identities: Vec<String> = series.iter().map(|series| series.identity.clone()).collect();
         self.leaves.clear();
+        self.observed.clear();
         let created = self.read_to.map(grid_end);
         for definition in definitions.into_iter().filter(|definition| definition.is_enabled) {
             let measure = definition.measure.clone();

@@ -185,8 +185,10 @@ impl RuleFields {
 
 /// Returns what to write instead of an unknown field.
 fn hint(name: &str) -> String {
-    let near = |known: &&&str| levenshtein(name, known) <= 3 || known.split('_').any(|word| word == name);
-    match FIELDS.iter().filter(near).min_by_key(|known| levenshtein(name, known)) {
+    let is_start = |known: &str| name.len() >= 3 && known.starts_with(name);
+    let near =
+        |known: &&&str| is_start(known) || levenshtein(name, known) <= 3 || known.split('_').any(|word| word == name);
+    match FIELDS.iter().filter(near).min_by_key(|known| (!is_start(known), levenshtein(name, known))) {
         Some(known) => format!("did you mean {known}?"),
         None => format!("expected one of {}", FIELDS.join(" ")),
     }

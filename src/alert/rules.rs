@@ -58,7 +58,7 @@ pub fn of_json(value: Value) -> Result<Vec<RuleText>> {
         }
         other => other,
     };
-    let Value::Array(items) = items else { return Err(Error::config("expected a list of rules")) };
+    let Value::Array(items) = items else { return Err(Error::config("expected a list of rules: [[rule]]")) };
     let rules = items.into_iter().map(|item| match item {
         Value::Object(fields) => Ok(fields),
         other => Err(Error::config(format!("expected a rule, found {other}"))),

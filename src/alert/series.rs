@@ -40,6 +40,11 @@ impl Expressions {
         Ok(Self { call, filter, by: Dimension::parse_all(&measure.by, leaves)? })
     }
 
+    /// Returns all of them.
+    pub fn all(&self) -> impl Iterator<Item = &Expr> {
+        self.filter.iter().chain(self.call.args()).chain(self.by.iter().map(|by| &by.expr))
+    }
+
     /// Returns the text that is the same for all rules that share a series.
     pub fn identity(measure: &Measure) -> String {
         let Measure { input, aggregate, filter, by, .. } = measure;
@@ -374,9 +379,6 @@ impl EventSeries {
 impl Expressions {
     /// Returns the rows in which a leaf has the wrong type: one of the filter in any row, others in rows that pass it.
     fn wrong(&self, batch: &LeafBatch, passes: &dyn Fn(usize) -> bool) -> Vec<(usize, String)> {
-        if batch.is_right() {
-            return vec![];
-        }
         let mut found: BTreeMap<usize, String> = BTreeMap::new();
         let of_filter = self.filter.iter().flat_map(|filter| filter.wrong(batch)).map(|wrong| (wrong, true));
         let rest = self.by.iter().map(|by| &by.expr).chain(self.call.args());

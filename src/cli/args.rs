@@ -236,6 +236,15 @@ impl TextArgs {
         if let Some((_, name)) = twice {
             return Err(Error::usage(format!("--header: expected different names, found '{name}' twice")));
         }
+        let is_list = |name: &String| {
+            name.bytes()
+                .any(|byte| Some(byte) == self.delimiter.filter(|byte| *byte != b',') || b";|\t".contains(&byte))
+        };
+        if let [only] = &self.header[..]
+            && is_list(only)
+        {
+            return Err(Error::usage(format!("--header: expected names separated by commas, found '{only}'")));
+        }
         let header = match (&self.header[..], self.no_header) {
             ([], false) => Header::FirstLine,
             ([], true) => Header::Numbers,

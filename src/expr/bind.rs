@@ -5,7 +5,7 @@
 
 use super::function::{Call, FUNCTIONS, Function, regex};
 use super::leaf::{Ask, Leaves, ResolvedName};
-use super::node::{Literal, Node, Operator, PathKey, path_text};
+use super::node::{Literal, Node, Operator, PathKey, hyphenated, path_text};
 use super::tree::Tree;
 use super::value::{ValueKind, Want, cast};
 use crate::json::scan::number_end;
@@ -56,16 +56,30 @@ pub(super) struct Binder<'a> {
     used: Vec<usize>,
     paths: Vec<String>,
     warnings: Vec<String>,
+    has_strict_cast: bool,
+}
+
+/// What a binder has found in an expression.
+pub(super) struct Findings {
+    /// The leaves that it reads.
+    pub(super) leaves: Vec<usize>,
+    /// Their names.
+    pub(super) paths: Vec<String>,
+    /// Likely mistakes.
+    pub(super) warnings: Vec<String>,
+    /// Whether a cast of a computed value may fail.
+    pub(super) has_strict_cast: bool,
 }
 
 impl<'a> Binder<'a> {
     pub(super) fn new(leaves: &'a mut Leaves) -> Self {
-        Self { leaves, used: vec![], paths: vec![], warnings: vec![] }
+        Self { leaves, used: vec![], paths: vec![], warnings: vec![], has_strict_cast: false }
     }
 
-    /// Returns the leaves that the expression reads, their names, and the warnings.
-    pub(super) fn finish(self) -> (Vec<usize>, Vec<String>, Vec<String>) {
-        (self.used, self.paths, self.warnings)
+    /// Returns what it has found.
+    pub(super) fn finish(self) -> Findings {
+        let Self { used: leaves, paths, warnings, has_strict_cast, .. } = self;
+        Findings { leaves, paths, warnings, has_strict_cast }
     }
 
     /// Binds the whole expression to the type that its context requires.
@@ -258,11 +272,12 @@ impl<'a> Binder<'a> {
         if !cast::exists(from, to) {
             return Err(format!("{value} is {}, which cannot be cast to {}", article(from), article(to)));
         }
-        if cast::may_fail(from, to) && !lenient {
-            let to = to.cast_name();
-            return Err(format!("cast({value} as {to}) may fail; use try_cast({value} as {to}), which returns NULL"));
+        let is_strict = cast::may_fail(from, to) && !lenient;
+        self.has_strict_cast |= is_strict;
+        match self.bind(value, from)? {
+            tree if from == to => Ok(tree),
+            tree => Ok(Tree::Cast { value: Box::new(tree), from, to, is_strict }),
         }
-        Ok(converted(self.bind(value, from)?, from, to))
     }
 
     fn call(&mut self, name: &str, args: &[Node]) -> Bound<Tree> {
@@ -343,6 +358,9 @@ fn casts(first: &Node, second: &Node, a: ValueKind, b: ValueKind) -> String {
 }
 
 fn cast_hint(node: &Node, from: ValueKind, to: ValueKind) -> String {
+    if let Some(hint) = hyphenated(node) {
+        return hint;
+    }
     match cast::exists(from, to) {
         true => format!("use {}", say(node, to)),
         false => "use a comparison".to_owned(),
@@ -361,7 +379,7 @@ fn function(name: &str) -> Bound<&'static Function> {
 }
 
 fn converted(tree: Tree, from: ValueKind, to: ValueKind) -> Tree {
-    if from == to { tree } else { Tree::Cast { value: Box::new(tree), from, to } }
+    if from == to { tree } else { Tree::Cast { value: Box::new(tree), from, to, is_strict: false } }
 }
 
 /// Builds an array of one value.

@@ -3,8 +3,8 @@
 use super::node::Operator;
 use super::read::LeafBatch;
 use super::tree::Tree;
+use super::value::Value;
 use super::value::cast::{self, canonical};
-use super::value::{Value, ValueKind};
 use crate::error::Result;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Datum, Float64Array, UInt32Array};
 use arrow::compute::kernels::concat_elements::concat_elements_utf8;
@@ -73,16 +73,19 @@ fn other_value(tree: &Tree, batch: &LeafBatch) -> Result<Value> {
         }
         Tree::Case { operand, branches, otherwise } => case(operand.as_deref(), branches, otherwise, batch),
         Tree::Coalesce(values) => coalesce(values, batch),
-        Tree::Cast { value: inner, from, to } => converted(&value(inner, batch)?, *from, *to),
+        Tree::Cast { value: inner, from, to, is_strict } => {
+            let inner = value(inner, batch)?;
+            let cast = Value { array: cast::cast(&inner.array, *from, *to)?, scalar: inner.scalar };
+            if *is_strict {
+                batch.note_failed(&inner, &cast.array, *to)?;
+            }
+            Ok(cast)
+        }
         Tree::Call { function, args, pattern } => {
             let args = args.iter().map(|arg| value(arg, batch)).collect::<Result<Vec<_>>>()?;
             Ok(Value { array: function.call(&args, pattern.as_ref())?, scalar: args.iter().all(|arg| arg.scalar) })
         }
     }
-}
-
-fn converted(value: &Value, from: ValueKind, to: ValueKind) -> Result<Value> {
-    Ok(Value { array: cast::cast(&value.array, from, to)?, scalar: value.scalar })
 }
 
 fn negated_if(value: Value, negated: bool) -> Result<Value> {

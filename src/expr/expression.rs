@@ -1,6 +1,6 @@
 //! A typed expression, ready to be evaluated.
 
-use super::bind::Binder;
+use super::bind::{Binder, Findings};
 use super::eval;
 use super::leaf::Leaves;
 use super::node::Node;
@@ -20,6 +20,7 @@ pub struct Expr {
     leaves: Vec<usize>,
     paths: Vec<String>,
     warnings: Vec<String>,
+    has_strict_cast: bool,
 }
 
 impl Expr {
@@ -34,8 +35,8 @@ impl Expr {
     pub(crate) fn of(node: &Node, want: Want, text: &str, leaves: &mut Leaves) -> Result<Self> {
         let mut binder = Binder::new(leaves);
         let (tree, kind) = binder.root(node, want).map_err(|why| refused(text, &why))?;
-        let (leaves, paths, warnings) = binder.finish();
-        Ok(Self { tree, kind, text: without_blanks(text), leaves, paths, warnings })
+        let Findings { leaves, paths, warnings, has_strict_cast } = binder.finish();
+        Ok(Self { tree, kind, text: without_blanks(text), leaves, paths, warnings, has_strict_cast })
     }
 
     /// Returns the type of its values.
@@ -78,9 +79,14 @@ impl Expr {
         }
     }
 
-    /// Returns the rows in which a leaf of this expression has the wrong type, leaf by leaf, each in the order of rows.
+    /// Returns the rows in which a leaf of this expression has the wrong type or a cast fails: leaf by leaf, then cast by cast, each in
+    /// the order of rows. Casts are evaluated for it once more, because most expressions have none that may fail.
     pub fn wrong<'a>(&'a self, batch: &'a LeafBatch) -> impl Iterator<Item = Wrong<'a>> {
-        self.leaves.iter().flat_map(move |leaf| batch.wrong(*leaf))
+        let casts = match self.has_strict_cast {
+            true => batch.failed_casts(|| eval::eval(&self.tree, batch)),
+            false => vec![],
+        };
+        self.leaves.iter().flat_map(move |leaf| batch.wrong(*leaf)).chain(casts)
     }
 
     /// Returns what `--check` prints about it: its leaves with their types, then its warnings; one line each.

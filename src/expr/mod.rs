@@ -47,7 +47,7 @@ pub use leaf::Leaves;
 pub use read::{LeafBatch, Wrong};
 pub use value::{Coded, Dimension, ValueKind, Want};
 
-pub(crate) use node::{Node, PathKey, literal_number, path_text, read_paths};
+pub(crate) use node::{Node, PathKey, hyphenated, literal_number, path_text, read_paths};
 pub(crate) use parse::{parse, parse_assignments, parse_call, refused, without_blanks};
 pub(crate) use read::value_at;
 

@@ -163,6 +163,35 @@ fn read_position(text: &str) -> Option<(i64, &str)> {
     Some((number.parse().ok().filter(|position| is_number && *position != 0)?, after))
 }
 
+/// Returns a name, which has no quotes, as an expression has it: its parts in double quotes unless they are plain.
+pub(crate) fn quoted_name(name: &str) -> String {
+    let is_plain = |part: &str| {
+        let part = part.split('[').next().unwrap_or_default();
+        part.starts_with(|char: char| char.is_alphabetic() || char == '_')
+            && part.chars().all(|char| char.is_alphanumeric() || char == '_')
+    };
+    match name.split('.').all(is_plain) {
+        true => name.to_owned(),
+        // A part may have points itself: it is one name.
+        false if name.split('.').any(|part| part.contains(' ') || part.is_empty()) => format!("\"{name}\""),
+        false => {
+            let quoted = |part: &str| match part.find('[').unwrap_or(part.len()) {
+                _ if is_plain(part) => part.to_owned(),
+                end => format!("\"{}\"{}", &part[..end], &part[end..]),
+            };
+            name.split('.').map(quoted).collect::<Vec<_>>().join(".")
+        }
+    }
+}
+
+/// Returns what to write if a difference of two names is meant as one name, such as `User-Agent`.
+pub(crate) fn hyphenated(node: &Node) -> Option<String> {
+    let Node::Binary(Operator::Subtract, left, right) = node else { return None };
+    let (Node::Name(left), Node::Name(right)) = (&**left, &**right) else { return None };
+    let name = format!("{}-{}", path_text(left), path_text(right));
+    Some(format!("if {name} is one name, write {}", quoted_name(&name)))
+}
+
 /// One node of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Node {

@@ -259,7 +259,25 @@ fn keyword_at(tokens: &[TokenWithSpan], fault: Location) -> Option<&str> {
 
 fn hint(tokens: &[TokenWithSpan], fault: Location) -> String {
     let remedy = |word: &str| format!("; {word} is an SQL keyword, quote it if it is a name: \"{word}\"");
-    keyword_at(tokens, fault).map_or_else(String::new, remedy)
+    keyword_at(tokens, fault).map_or_else(|| name_hint(tokens, fault).unwrap_or_default(), remedy)
+}
+
+/// Returns how a name with other characters than letters, digits and `_` is written, if the fault looks like one.
+fn name_hint(tokens: &[TokenWithSpan], fault: Location) -> Option<String> {
+    let said = |name: &str| Some(format!("; a name with blanks or signs is written in double quotes: \"{name}\""));
+    let is_text = |one: &&TokenWithSpan| !matches!(one.token, Token::Whitespace(_) | Token::EOF);
+    let at = tokens.iter().position(|one| one.span.start == fault).unwrap_or(tokens.len());
+    let before = tokens[..at].iter().rev().find(is_text);
+    match (before.map(|one| &one.token), tokens.get(at).map(|one| &one.token)) {
+        (_, Some(Token::Word(word))) if word.value.eq_ignore_ascii_case("as") => {
+            Some("; a name stands before its expression: NAME=...".to_owned())
+        }
+        (Some(Token::Word(first)), Some(Token::Word(second))) if first.quote_style.is_none() => {
+            said(&format!("{} {}", first.value, second.value))
+        }
+        (_, Some(Token::Char(_))) | (Some(Token::Period), None | Some(Token::EOF)) => said("..."),
+        _ => None,
+    }
 }
 
 /// Returns the place that a message of the parser names; the end of the text if it names none.

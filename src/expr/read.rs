@@ -2,8 +2,8 @@
 
 use super::bind::article;
 use super::leaf::{Ask, Leaf, Leaves, PathStep, Source};
-use super::node::PathKey;
-use super::value::{Coded, ValueKind, cast, texts_of};
+use super::node::{PathKey, quoted_name};
+use super::value::{Coded, Value, ValueKind, cast, texts_of};
 use crate::error::{Error, Result};
 use crate::json::guide::{Guide, UNMARKED};
 use crate::json::text::unescape;
@@ -14,7 +14,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::Int32Type;
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::sync::Arc;
 
 /// Number of bytes of a wrong value that a message shows.
@@ -28,6 +28,8 @@ pub struct LeafBatch {
     leaves: Vec<Arc<Leaf>>,
     values: Vec<Values>,
     wrong: Vec<Vec<u32>>,
+    /// The rows in which a cast fails, while they are looked for.
+    failed: RefCell<Option<Vec<(u32, String)>>>,
 }
 
 /// The values of a leaf.
@@ -38,12 +40,20 @@ enum Values {
     Coded(Coded, OnceCell<ArrayRef>),
 }
 
-/// A leaf with a value of the wrong type in one row.
-#[derive(Clone, Copy, Debug)]
+/// A value of the wrong type in one row.
+#[derive(Clone, Debug)]
 pub struct Wrong<'a> {
-    batch: &'a LeafBatch,
-    leaf: usize,
     row: u32,
+    value: WrongValue<'a>,
+}
+
+/// What has the wrong type.
+#[derive(Clone, Debug)]
+enum WrongValue<'a> {
+    /// A leaf, by its index.
+    Leaf(&'a LeafBatch, usize),
+    /// A computed value, with the message.
+    Computed(String),
 }
 
 impl Wrong<'_> {
@@ -54,23 +64,56 @@ impl Wrong<'_> {
 
     /// Returns one line for a dead letter: the path, the required type and the value's first 40 bytes.
     pub fn message(&self) -> String {
-        let leaf = &self.batch.leaves[self.leaf];
+        let (batch, leaf) = match &self.value {
+            WrongValue::Leaf(batch, leaf) => (batch, &batch.leaves[*leaf]),
+            WrongValue::Computed(message) => return message.clone(),
+        };
         let asked = match leaf.ask {
             Ask::Kind { kind, .. } => article(kind),
             Ask::Presence => "a value".to_owned(),
         };
-        let value = self.batch.value_text(leaf, self.row as usize).unwrap_or_default();
-        format!("{}: expected {asked}, found {}", leaf.name, shown(&value))
+        let value = batch.value_text(leaf, self.row as usize).unwrap_or_default();
+        let way_out = match leaf.ask {
+            Ask::Kind { kind: ValueKind::Number, .. } => separated_number(&value, &leaf.name),
+            _ => None,
+        };
+        format!("{}: expected {asked}, found {}{}", leaf.name, shown(&value), way_out.unwrap_or_default())
     }
 
     /// Returns [`Wrong::message`] and what an expression makes of such a value without a dead letter.
     pub fn advice(&self) -> String {
-        let leaf = &self.batch.leaves[self.leaf];
-        let Ask::Kind { kind, .. } = leaf.ask else { return self.message() };
-        let is_plain = |c: char| c.is_alphanumeric() || "_.[]-".contains(c);
-        let name = if leaf.name.chars().all(is_plain) { leaf.name.clone() } else { format!("\"{}\"", leaf.name) };
-        format!("{}; try_cast({name} as {}) is NULL then", self.message(), kind.cast_name())
+        let message = self.message();
+        let WrongValue::Leaf(batch, leaf) = &self.value else { return message };
+        let leaf = &batch.leaves[*leaf];
+        match leaf.ask {
+            Ask::Kind { kind, .. } if !message.ends_with(READS_IT) => {
+                format!("{message}; try_cast({} as {}) is NULL then", quoted_name(&leaf.name), kind.cast_name())
+            }
+            _ => message,
+        }
     }
+}
+
+/// What a message ends with if it names the cast that reads the value.
+const READS_IT: &str = " reads it";
+
+/// Returns the cast that reads a number with separators of thousands or with a decimal comma.
+#[cold]
+fn separated_number(value: &str, name: &str) -> Option<String> {
+    let value = value.trim_matches(['"', '\'']);
+    let name = quoted_name(name);
+    let without =
+        |mark: &str| (format!("replace({name}, '{}', '')", mark.replace('\'', "''")), value.replace(mark, ""));
+    let with_point = |(expr, value): (String, String)| (format!("replace({expr}, ',', '.')"), value.replace(',', "."));
+    let (expr, number) = match (value.rfind(','), value.rfind('.')) {
+        (Some(comma), Some(point)) if comma > point => with_point(without(".")),
+        (Some(_), Some(_)) => without(","),
+        // 6,758 has thousands; 188,61 has a decimal comma.
+        (Some(comma), None) if value.len() - comma == 4 || value.matches(',').count() > 1 => without(","),
+        (Some(_), None) => with_point((name, value.to_owned())),
+        _ => without(["'", "\u{2019}", "\u{a0}", "\u{202f}", " "].into_iter().find(|mark| value.contains(mark))?),
+    };
+    cast::text_number(&number).map(|_| format!("; cast({expr} as double){READS_IT}"))
 }
 
 /// Returns the first bytes of a value, on one line.
@@ -105,7 +148,14 @@ impl LeafBatch {
             values.push(of_leaf);
             wrong.push(rows);
         }
-        Ok(Self { batch: batch.clone(), object: leaves.object(), leaves: leaves.leaves.clone(), values, wrong })
+        Ok(Self {
+            batch: batch.clone(),
+            object: leaves.object(),
+            leaves: leaves.leaves.clone(),
+            values,
+            wrong,
+            failed: RefCell::default(),
+        })
     }
 
     /// Returns the number of rows.
@@ -113,9 +163,32 @@ impl LeafBatch {
         self.batch.num_rows()
     }
 
-    /// Whether no leaf has the wrong type in any row.
-    pub fn is_right(&self) -> bool {
-        self.wrong.iter().all(Vec::is_empty)
+    /// Evaluates an expression, and returns the rows in which a strict cast fails.
+    pub(super) fn failed_casts<T>(&self, eval: impl FnOnce() -> Result<T>) -> Vec<Wrong<'_>> {
+        self.failed.replace(Some(vec![]));
+        // The evaluation for the result reports an error.
+        _ = eval();
+        let failed = self.failed.take().unwrap_or_default();
+        failed.into_iter().map(|(row, message)| Wrong { row, value: WrongValue::Computed(message) }).collect()
+    }
+
+    /// Notes the rows in which the cast of `value` to `kind` fails, if they are looked for.
+    pub(super) fn note_failed(&self, value: &Value, cast: &ArrayRef, kind: ValueKind) -> Result<()> {
+        let mut failed = self.failed.borrow_mut();
+        let Some(failed) = failed.as_mut() else { return Ok(()) };
+        if cast.null_count() == value.array.null_count() {
+            return Ok(());
+        }
+        let texts = cast::column(&value.array, ValueKind::Text)?;
+        let texts = texts.as_string::<i32>();
+        for row in 0..self.num_rows() {
+            let at = if value.scalar { 0 } else { row };
+            if cast.is_null(at) && value.array.is_valid(at) {
+                let found = shown(&format!("'{}'", texts.value(at)));
+                failed.push((row as u32, format!("cast: expected {}, found {found}", article(kind))));
+            }
+        }
+        Ok(())
     }
 
     /// Whether a leaf has no value in any row.
@@ -152,7 +225,7 @@ impl LeafBatch {
 
     pub(super) fn wrong(&self, leaf: usize) -> impl Iterator<Item = Wrong<'_>> {
         let rows = self.wrong.get(leaf).map_or(&[][..], Vec::as_slice);
-        rows.iter().map(move |row| Wrong { batch: self, leaf, row: *row })
+        rows.iter().map(move |row| Wrong { row: *row, value: WrongValue::Leaf(self, leaf) })
     }
 
     /// Returns the value of a leaf as received.

@@ -59,6 +59,8 @@ pub(super) enum Tree {
         value: Box<Tree>,
         from: ValueKind,
         to: ValueKind,
+        /// Whether a value that cannot be converted makes the row a dead letter; otherwise it is NULL.
+        is_strict: bool,
     },
     Call {
         function: &'static Function,

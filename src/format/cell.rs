@@ -249,9 +249,15 @@ fn bytes<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
 /// Returns the writer of instants, dates, times of day, durations and intervals.
 fn time(array: &dyn Array) -> Writer<'_> {
     match array.data_type() {
-        DataType::Timestamp(unit, _) => {
-            let (mut stamp, value, unit) = (Stamp::default(), ticks(array), *unit);
-            Box::new(move |row, out| stamp.write_ticks(out, value(row), unit))
+        DataType::Timestamp(unit, zone) => {
+            let (mut stamp, value, unit, is_local) = (Stamp::default(), ticks(array), *unit, zone.is_none());
+            Box::new(move |row, out| {
+                stamp.write_ticks(out, value(row), unit);
+                // A timestamp without a zone is a local time, so `--time-zone` decides its instant.
+                if is_local && out.ends_with('Z') {
+                    out.pop();
+                }
+            })
         }
         DataType::Date32 => {
             let values = array.as_primitive::<Date32Type>();

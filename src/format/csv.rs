@@ -11,6 +11,7 @@
 //!
 //! `csv_writer.rs` writes them.
 
+use super::csv_header::column_names;
 use super::csv_writer::Writer;
 use super::definition::{Format, Header, Input, TextOptions};
 use super::metric_columns::encoder;
@@ -297,11 +298,8 @@ impl CsvRows {
             let way_out = "expected lines that end with LF or CRLF; tr '\\r' '\\n' converts them";
             return Err(Error::corrupt(format!("the header contains a carriage return: {way_out}")));
         }
-        let mut seen = HashSet::new();
-        if let Some(name) = names.iter().find(|name| !seen.insert(**name)) {
-            return Err(Error::corrupt(format!("the header has two columns '{name}'; rename one")));
-        }
-        self.header = Columns::Read(Names::new(&names, self.kind));
+        let names = column_names(&names)?;
+        self.header = Columns::Read(Names::new(&Vec::from_iter(names.iter().map(AsRef::as_ref)), self.kind));
         Ok(())
     }
 

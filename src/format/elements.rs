@@ -13,6 +13,7 @@
 use super::record::{Body, Record, Records, Splitter, one_line};
 use crate::error::{Error, Result};
 use crate::json::DEPTH_MAX;
+use crate::json::scan::skip_space;
 use crate::json::text::unescape;
 use crate::kind::dead::{ErrorType, Fault};
 use std::borrow::Cow;
@@ -35,7 +36,12 @@ impl ElementPath {
         }
         let names: Vec<String> = text.split('.').map(str::to_owned).collect();
         match names.iter().any(String::is_empty) {
-            true => Err(Error::usage(format!("--explode: expected . or names like Records or a.b, found '{text}'"))),
+            true => {
+                let name = text.trim_matches('.');
+                let way_out = if name.is_empty() { String::new() } else { format!("; write --explode {name}") };
+                let expected = "expected . or names like Records or a.b";
+                Err(Error::usage(format!("--explode: {expected}, found '{text}'{way_out}")))
+            }
             false => Ok(Self(names)),
         }
     }
@@ -218,15 +224,24 @@ impl Elements {
         if self.stack.is_empty() {
             self.expect = Expect::Document;
             if !self.document.has_record {
-                let missing = || {
-                    let message = format!("expected an array {}, found none", self.path.place());
-                    Fault::new(ErrorType::EnvelopeError, message)
-                };
-                let fault = (!self.document.has_array).then(missing);
+                let fault = (!self.document.has_array).then(|| self.missing(&input[..=p]));
                 self.refuse(fault, &input[..=p], records);
             }
         }
         Some(p + 1)
+    }
+
+    /// Returns the fault of a document without the array; it names the arrays at its beginning. `input` ends with the document.
+    #[cold]
+    fn missing(&mut self, input: &[u8]) -> Fault {
+        self.keep_head(input);
+        let names: Vec<String> =
+            arrays_of(&self.document.head).iter().map(|name| format!("--explode {name}")).collect();
+        let way_out = match names.is_empty() {
+            true => String::new(),
+            false => format!("; {} reads one that is there", names.join(" or ")),
+        };
+        Fault::new(ErrorType::EnvelopeError, format!("expected an array {}, found none{way_out}", self.path.place()))
     }
 
     /// Ends the document at `p`, where it is not JSON.
@@ -377,6 +392,34 @@ impl Elements {
         self.bytes += end as u64;
         self.previous = end.checked_sub(1).map_or(self.previous, |last| input[last]);
     }
+}
+
+/// Returns the names of the first arrays in a document, whose end may be missing.
+fn arrays_of(head: &[u8]) -> Vec<String> {
+    const NAMES: usize = 3;
+    let (mut names, mut depth, mut p) = (vec![], 0, 0);
+    while p < head.len() && names.len() < NAMES {
+        match head[p] {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            b'"' => {
+                let start = p + 1;
+                p = start;
+                while p < head.len() && head[p] != b'"' {
+                    p += 1 + usize::from(head[p] == b'\\');
+                }
+                let after = |at: usize| skip_space(head, at);
+                let colon = after((p + 1).min(head.len()));
+                let value = after((colon + 1).min(head.len()));
+                if depth == 1 && head.get(colon) == Some(&b':') && head.get(value) == Some(&b'[') {
+                    names.push(String::from_utf8_lossy(&head[start..p]).into_owned());
+                }
+            }
+            _ => {}
+        }
+        p += 1;
+    }
+    names
 }
 
 impl Splitter for Elements {

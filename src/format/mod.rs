@@ -23,6 +23,7 @@ pub mod cell;
 pub mod clf;
 pub mod container;
 pub mod csv;
+mod csv_header;
 mod csv_writer;
 mod decode;
 mod definition;

@@ -1,40 +1,17 @@
 //! The faults of records: no event time, too large, and not UTF-8.
 
 use crate::format::Body;
-use crate::format::{not_utf8, row};
+use crate::format::not_utf8;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping;
 use crate::run::Run;
 use std::ops::Range;
 
-/// The number of fields that a message about a record names, and the characters of their names.
-const NAMES_SHOWN: usize = 8;
-const NAMES_LENGTH: usize = 60;
-
 /// Returns the fault of a record without an event time, before any record had one; it names the flags that select a time.
 #[cold]
 pub(super) fn no_time(text: &str, time: &str) -> Fault {
-    let found = mapping::time_fields(text);
-    let way_out = match found.is_empty() {
-        true => without_time(text),
-        false => format!("use {}", found.join("  or  ")),
-    };
+    let way_out = mapping::time_fields(text).way_out();
     Fault::new(ErrorType::TimestampError, format!("{time}: missing or null; {way_out}"))
-}
-
-/// Returns the message about a record none of whose fields is a time.
-fn without_time(text: &str) -> String {
-    let names = row::names_of(text);
-    let mut shown = names.iter().take(NAMES_SHOWN).map(|name| name.as_ref()).collect::<Vec<_>>().join(", ");
-    if let Some((end, _)) = shown.char_indices().nth(NAMES_LENGTH) {
-        shown.truncate(end);
-    }
-    let more = if shown.chars().count() == NAMES_LENGTH || names.len() > NAMES_SHOWN { " …" } else { "" };
-    let cause = match shown.starts_with('#') {
-        true => "; a comment before the header must be left out: tail -n +2",
-        false => "",
-    };
-    format!("no field is a time (found {shown}{more}){cause}; --time arrival uses the clock of the run")
 }
 
 /// Returns the message about records that wait for their `--max-future` verdict.

@@ -89,8 +89,6 @@ pub struct Ingest {
     pub expected: Option<Kind>,
     /// Builds rows of kinds other than event.
     rows: Option<row::Builder>,
-    /// The name of the field with the event time, for messages.
-    time: String,
     /// Whether the message about held records has been printed.
     has_reported_held: bool,
     /// Monotonic time since which rows wait in an incomplete batch.
@@ -117,8 +115,7 @@ impl Ingest {
         }
         let mut names = options.fields.iter().chain(&options.sets).map(|(column, _)| column);
         let is_mapped = names.any(|column| column == "partition" || column == "origin");
-        let time = options.time.field().to_owned();
-        let first_times = if options.time.is_read() { FirstTimes::Waiting } else { FirstTimes::Found };
+        let first_times = FirstTimes::new(&options);
         let unused = UnusedFlags::new(&options);
         let mapper = Mapper::new(options)?;
         let letters = Letters::new(run.console.tool());
@@ -143,7 +140,6 @@ impl Ingest {
             kind,
             expected: None,
             rows: None,
-            time,
             has_reported_held: false,
             since: None,
         })
@@ -278,10 +274,11 @@ impl Ingest {
             };
             // A container's record has no raw bytes: a dead letter gets its JSON text.
             let raw = text.as_ref().map_or(raw, |text| if record.raw.is_empty() { text.as_bytes() } else { raw });
+            let sample = text.as_ref().ok().copied();
             self.record(raw, text, meta)?;
             if self.first_times.is_looking() {
                 let is_found = self.mapper.has_time() || self.rows.is_some() || self.mapper.rows() > 0;
-                self.first_times.count(is_found || self.counts.out > 0)?;
+                self.first_times.count(is_found || self.counts.out > 0, sample)?;
             }
         }
         Ok(())
@@ -361,7 +358,7 @@ impl Ingest {
             Mapped::Row if self.mapper.is_full() => self.flush(),
             Mapped::Row => Ok(()),
             Mapped::Dead(fault) => self.letter(record.raw, &fault, record.meta),
-            Mapped::NoTime => self.letter(record.raw, &no_time(record.text, &self.time), record.meta),
+            Mapped::NoTime => self.letter(record.raw, &no_time(record.text, self.first_times.field()), record.meta),
             Mapped::Pending(check) => {
                 let held = PendingRecord::new(record, check);
                 match self.mapper.lookahead().and_then(|lookahead| lookahead.push(held)) {
@@ -522,6 +519,7 @@ impl Ingest {
             if self.mapper.has_kept_stamps() {
                 self.unused.warn_of_text(&self.run.console);
             }
+            self.first_times.check_unit(&batch, &self.run.console);
             self.brings_raw.get_or_insert(false);
             if self.keep_raw == KeepRaw::No && batch.schema_ref().column_with_name(RAW).is_some() {
                 let kept = (0..batch.num_columns()).filter(|column| *column != COLUMNS.len());

@@ -39,13 +39,25 @@ pub struct TextInput {
     partition: u32,
 }
 
+/// What becomes of an incomplete last record: a line without a line break, or a document without its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpenRecord {
+    /// It is a record.
+    #[default]
+    Read,
+    /// It is left for a later run, which reads it whole; a line says so.
+    Leave,
+    /// It is left without a line.
+    LeaveSilently,
+}
+
 /// How text is read.
 #[derive(Clone, Copy)]
 struct TextRules {
     /// Whether the format is JSON lines: an input that is one JSON array gets its own message.
     json: bool,
-    /// Whether an incomplete last line is left for a later run.
-    leaves_open_line: bool,
+    /// What becomes of an incomplete last record.
+    open_record: OpenRecord,
 }
 
 /// A record that is too long.
@@ -63,7 +75,7 @@ impl TextInput {
         Self {
             bytes,
             splitter,
-            rules: TextRules { json, leaves_open_line: false },
+            rules: TextRules { json, open_record: OpenRecord::Read },
             records: Records::default(),
             chunk: BufferPool::new(READ_BYTES),
             start: 0,
@@ -76,9 +88,9 @@ impl TextInput {
         }
     }
 
-    /// Leaves an incomplete last line for a later run, which reads the file from there.
-    pub fn leaving_open_line(mut self) -> Self {
-        self.rules.leaves_open_line = true;
+    /// Sets what becomes of an incomplete last record.
+    pub fn with_open_record(mut self, open_record: OpenRecord) -> Self {
+        self.rules.open_record = open_record;
         self
     }
 
@@ -119,10 +131,11 @@ impl TextInput {
         // JSON tells its end; a line of another format may go on.
         let is_whole = || self.rules.json && std::str::from_utf8(rest).is_ok_and(is_json);
         let is_open = self.splitter.is_open();
-        if self.rules.leaves_open_line && (is_open || !rest.is_empty() && !is_whole()) {
+        if self.rules.open_record != OpenRecord::Read && (is_open || !rest.is_empty() && !is_whole()) {
             let why = if is_open { "the last document is not complete" } else { "the last line has no line break" };
-            let message = format!("{}: {why}; it is left for the next run", self.bytes.name());
-            ingest.run().console.warn(message);
+            if self.rules.open_record == OpenRecord::Leave {
+                ingest.run().console.warn(format!("{}: {why}; it is left for the next run", self.bytes.name()));
+            }
             return Ok(());
         }
         self.take(true, ingest)

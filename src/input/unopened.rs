@@ -5,7 +5,7 @@ use super::container::{RowInput, take_schema};
 use super::follow::watch::{POLL_INTERVAL, Watch};
 use super::follow::{FollowedInput, TextReading, WatchedFile};
 use super::frames::FrameInput;
-use super::text::TextInput;
+use super::text::{OpenRecord, TextInput};
 use super::{Input, Step};
 use crate::error::{Error, Result};
 use crate::format::recognise::Head;
@@ -28,8 +28,8 @@ pub struct ReadOptions {
     pub is_continued: bool,
     /// Whether the stage may join the checkpoint of the pipe that it reads.
     pub joins: bool,
-    /// Whether an incomplete last line is left for a later run.
-    pub leaves_open_line: bool,
+    /// What becomes of an incomplete last record.
+    pub open_record: OpenRecord,
 }
 
 impl ReadOptions {
@@ -167,7 +167,7 @@ impl UnopenedInput {
             (Decoder::Text(_), None) => {
                 let reading = self.reading(&bytes, format, ingest);
                 let input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
-                Ok(Box::new(if self.options.leaves_open_line { input.leaving_open_line() } else { input }))
+                Ok(Box::new(input.with_open_record(self.options.open_record)))
             }
             (Decoder::Frames, _) => Ok(Box::new(FrameInput::new(
                 bytes,

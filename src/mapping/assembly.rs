@@ -10,7 +10,7 @@ use super::path::{Path, clip, shown};
 use super::plan::{Out, Plan, Refusal, Stamps, Wanted};
 use super::record::Record;
 use super::stamp::{Stamper, UNSTAMPED};
-use super::when::message;
+use super::when::{message, time_fields};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::members;
 use crate::kind::dead::{ErrorType, Fault};
@@ -234,8 +234,13 @@ impl<'a> Assembly<'a, '_, '_> {
         if !self.out.timed {
             return Box::new(Refusal::NoTime);
         }
-        Fault::new(ErrorType::TimestampError, format!("{name}: missing or null, and the event has no other time"))
-            .into()
+        let samples = time_fields(self.record.text);
+        let others = samples.names();
+        let message = match others.is_empty() {
+            true => format!("{name}: missing or null, and the event has no other time"),
+            false => format!("{name}: missing or null; the event has other times: {}", others.join(", ")),
+        };
+        Fault::new(ErrorType::TimestampError, message).into()
     }
 
     /// Reads the instant of a column that must have one.

@@ -40,7 +40,7 @@ pub use options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Options, Projection, Provena
 pub use plan::Defaults;
 pub use record::{Arrival, Record, RecordMeta};
 pub use stamp::Stamper;
-pub use when::{TimeUnit, When, time_fields};
+pub use when::{TimeSamples, TimeUnit, When, of_samples, other_unit, time_fields};
 
 #[cfg(test)]
 mod oracle_tests;

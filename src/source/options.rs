@@ -4,6 +4,7 @@ use super::positions::Positions;
 use crate::format::{Format, TextOptions};
 use crate::http;
 use crate::input::Input;
+use crate::input::text::OpenRecord;
 use crate::input::unopened::ReadOptions;
 use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
@@ -53,6 +54,8 @@ pub struct SourceOptions {
     pub is_continued: bool,
     /// Whether no run continues them after this one (`--at-end fire`).
     pub is_last: bool,
+    /// What becomes of an incomplete last record of a file, unless `is_continued` decides.
+    pub open_record: OpenRecord,
     /// What is read of stores. If both ends of the span are known, they are read day by day.
     pub stored: ReadRequest,
     /// Whether the rows of stores are sorted by partition and offset, as they were in their streams; they are in memory then.
@@ -90,8 +93,8 @@ impl SourceOptions {
 
     /// Returns how files and pipes are read.
     pub fn reading(&self) -> ReadOptions {
-        let leaves_open_line = self.is_continued && !self.is_last;
-        let Self { format, raw_only, is_continued, joins, .. } = *self;
-        ReadOptions { format, text: self.text.clone(), raw_only, is_continued, leaves_open_line, joins }
+        let Self { format, raw_only, is_continued, joins, open_record, .. } = *self;
+        let open_record = if is_continued && !self.is_last { OpenRecord::Leave } else { open_record };
+        ReadOptions { format, text: self.text.clone(), raw_only, is_continued, open_record, joins }
     }
 }

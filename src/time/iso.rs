@@ -14,6 +14,8 @@ pub enum TimeFault {
     Missing(&'static str),
     /// The clocks of this zone skip it.
     Skipped(Tz),
+    /// Its year has fewer than four digits, which `%Y` of a format does not read.
+    ShortYear,
     /// It is outside the years 1 to 9999 UTC.
     Beyond,
 }
@@ -25,6 +27,7 @@ impl TimeFault {
             Self::Form => return None,
             Self::Missing(part) => format!("this {part} does not exist"),
             Self::Skipped(zone) => format!("this time does not exist in {zone}"),
+            Self::ShortYear => "%Y needs a year of four digits (%y reads two)".to_owned(),
             Self::Beyond => "it is outside the years 1 to 9999 UTC".to_owned(),
         })
     }

@@ -295,3 +295,84 @@ fn a_check_names_every_rule_and_every_fault() {
     dir.run("evt-alert", &["in.jsonl"]).ends_with(2);
     dir.run("evt-alert", &["--rules", "redis://h", "in.jsonl"]).ends_with(2);
 }
+
+#[test]
+fn half_of_a_last_line_is_not_evaluated_before_its_end() {
+    let dir = Dir::new("alert-half");
+    let big = r#"[{"name": "big", "aggregate": "max(n)", "condition": "ge", "threshold": 100, "window_seconds": 1}]"#;
+    dir.write("rules.json", format!("{{\"rule\": {big}}}"));
+    let csv = ["-f", "csv", "--header", "t,m,n", "--time", "t"];
+    let logfmt = ["-f", "logfmt", "--time", "t"];
+    let clf = ["-f", "clf", "--let", "n=bytes"];
+    let line = |format: &str, second: u32, n: &str| match format {
+        "csv" => format!("2026-11-22T00:00:{second:02}Z,\"a\nb\",{n}"),
+        "logfmt" => format!("t=2026-11-22T00:00:{second:02}Z m=a n={n}"),
+        _ => format!("h - - [22/Nov/2026:00:00:{second:02} +0000] \"GET / HTTP/1.1\" 200 {n}"),
+    };
+    for (format, flags) in [("csv", &csv[..]), ("logfmt", &logfmt[..]), ("clf", &clf[..2])] {
+        if format == "clf" {
+            let rule =
+                rule(&json!({"aggregate": "max(bytes)", "condition": "ge", "threshold": 100, "window_seconds": 1}));
+            dir.write("rules.json", rules(&[rule]));
+        }
+        let state = format!("{format}.db");
+        let run = |text: &str| {
+            dir.write("g.log", text);
+            let run = once(&dir, &[flags, &["--state", &state, "--dlq", "dead.jsonl", "g.log"]].concat());
+            (run.status(), run.rows().len(), run.stderr().lines().count())
+        };
+        let first = line(format, 1, "1") + "\n";
+        let end = format!("\n{}\n{}\n", line(format, 9, "3"), line(format, 19, "4"));
+        // The program that writes the log is in the middle of a text in quotes, then of 123.
+        let cut = line(format, 5, "");
+        let cut = &cut[..=cut.find(['\n', 'm', '[']).expect("a middle")];
+        assert_eq!(run(&(first.clone() + cut)), (0, 0, 0), "{format}");
+        assert_eq!(run(&(first.clone() + &line(format, 5, "1"))), (0, 0, 0), "{format}");
+        let (status, rows, _) = run(&(first.clone() + &line(format, 5, "123") + &end));
+        assert!(status == 1 || rows == 2, "{format}: {status}, {rows} rows");
+        assert!(dir.rows("dead.jsonl").is_empty(), "{format}");
+        dir.write("whole.log", first + &line(format, 5, "123"));
+        once(&dir, &[flags, &["--stats", "stats.json", "whole.log"]].concat()).succeeds();
+        assert_eq!(dir.rows("stats.json")[0]["counts"]["out"], json!(2), "without a state the last line is a record");
+    }
+}
+
+#[test]
+fn a_torn_last_line_is_no_dead_letter_if_its_time_is_that_of_a_flag() {
+    let dir = Dir::new("alert-torn");
+    dir.write("rules.json", rules(&[rule(&json!({"condition": "ge", "threshold": 1, "window_seconds": 1}))]));
+    let args = ["--time", "t", "--state", "q.db", "--dlq", "dead.jsonl", "q.jsonl"];
+    let start = "{\"t\":\"2026-11-22T00:00:01Z\",\"n\":1}\n{\"t\":\"2026-11-22T00:00:05Z\",\"n\":";
+    dir.write("q.jsonl", start);
+    once(&dir, &args);
+    let rest = "2}\n{\"t\":\"2026-11-22T00:00:09Z\",\"n\":3}\n{\"t\":\"2026-11-22T00:00:19Z\",\"n\":3}\n";
+    dir.write("q.jsonl", format!("{start}{rest}"));
+    let run = once(&dir, &[&args[..], &["--stats", "stats.json"]].concat()).ends_with(1);
+    assert!(run.text().contains("2026-11-22T00:00:05"), "{run}");
+    assert!(dir.rows("dead.jsonl").is_empty());
+    assert_eq!(dir.rows("stats.json")[0]["counts"]["duplicate"], json!(1));
+}
+
+#[test]
+fn a_misspelled_name_of_a_rule_is_reported_once() {
+    let dir = Dir::new("alert-name");
+    let find = json!({"name": "b", "where": "Status >= 500", "by": ["hosst"], "condition": "ge", "threshold": 1});
+    let most = json!({"name": "m", "aggregate": "max(duration)", "condition": "ge", "threshold": 1});
+    dir.write("rules.json", rules(&[rule(&find), rule(&most)]));
+    dir.write("m.jsonl", lines(&[series(0.0, 3.0, 1.0, &json!({"status": 500, "host": "a"}))]));
+    let run = once(&dir, &["m.jsonl"]).succeeds();
+    let lines = ["b: Status was", "b: hosst was", "m: duration was"]
+        .map(|name| format!("rule {name} NULL in every row; check the name"));
+    assert!(lines.iter().all(|line| run.stderr().contains(line)) && run.stderr().lines().count() == 3, "{run}");
+    // A later run of the same state may lack a rare field; a changed rule is looked at again.
+    for count in [3, 0] {
+        let run = once(&dir, &["--state", "alerts.db", "m.jsonl"]).succeeds();
+        assert_eq!(run.stderr().lines().count(), count, "{run}");
+    }
+    let most = json!({"name": "m", "aggregate": "max(Duration)", "condition": "ge", "threshold": 1});
+    dir.write("rules.json", rules(&[rule(&find), rule(&most)]));
+    let text = dir.bytes("m.jsonl");
+    dir.write("m.jsonl", [text, event(5.0, &json!({"status": 500})).into_bytes()].concat());
+    let run = once(&dir, &["--state", "alerts.db", "m.jsonl"]).succeeds();
+    assert!(run.stderr().contains("rule m: Duration was NULL") && !run.stderr().contains("rule b"), "{run}");
+}

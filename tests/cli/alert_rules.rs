@@ -172,6 +172,7 @@ fn an_unknown_field_is_reported_with_the_field_that_is_meant() {
         ("window", "rule r: unknown field window; did you mean window_seconds?"),
         ("treshold", "rule r: unknown field treshold; did you mean threshold?"),
         ("channel", "rule r: unknown field channel; did you mean notification_channel?"),
+        ("agg", "rule r: unknown field agg; did you mean aggregate?"),
         ("colour", "rule r: unknown field colour; expected one of rule_id name metric_name"),
     ] {
         dir.write("rules.json", rules(&[rule(&json!({field: 1}))]));

@@ -170,3 +170,44 @@ fn a_range_of_time_over_records_without_a_time_ends_with_the_flag_that_reads_it(
     assert_eq!(dir.run("evt-view", &args).succeeds().text(), "{\"k\":1}\n");
     assert_eq!(dir.run("evt-view", &["-q", "in.jsonl", "--columns", "k"]).succeeds().text().lines().count(), 2);
 }
+
+#[test]
+fn a_cast_of_a_computed_text_loses_no_value_silently() {
+    let dir = Dir::new("let-cast");
+    dir.write("b.csv", "betrag,d\n-100.00,2026-01-01\n+1'500.00,2026-01-02\n007,2026-01-03\nn/a,2026-01-04\n");
+    let window = |call: &str| {
+        let agg = format!("s=sum({call}(replace(betrag, '''', '') as double))");
+        dir.run(
+            "evt-window",
+            &["b.csv", "--time", "d", "--size", "1mo", "--agg", &agg, "--wide", "--dlq", "dead.jsonl"],
+        )
+    };
+    let run = window("cast").succeeds();
+    assert!(run.text().trim_end().ends_with(",1407"), "{run}");
+    let letters = dir.rows("dead.jsonl");
+    assert_eq!((letters.len(), &letters[0]["error_message"]), (1, &json!("s: cast: expected a number, found 'n/a'")));
+    assert!(window("try_cast").succeeds().text().trim_end().ends_with(",1407"));
+    assert_eq!(dir.rows("dead.jsonl").len(), 1, "try_cast makes no letter");
+    // --let and --where too.
+    let cast = "cast(replace(betrag, '''', '') as double)";
+    for flags in [["--let", &format!("n={cast}")], ["--where", &format!("{cast} > -1000")]] {
+        let run = dir.run("evt-ingest", &[&["b.csv", "--time", "d", "-q", "-o", "jsonl"][..], &flags].concat());
+        let run = run.ends_with(1);
+        assert!(run.rows().len() == 3 && run.stderr().contains("expected a number, found 'n/a'"), "{run}");
+    }
+}
+
+#[test]
+fn a_number_with_separators_names_the_cast_that_reads_it() {
+    let dir = Dir::new("let-separators");
+    dir.write("b.csv", "d,Betrag (€)\n2026-01-01,\"1.188,61\"\n");
+    let sum = |expr: &str| {
+        let agg = format!("s=sum({expr})");
+        dir.run("evt-window", &["b.csv", "--time", "d", "--size", "all", "--agg", &agg, "--wide"])
+    };
+    let run = sum("\"Betrag (€)\"").ends_with(1);
+    let said = run.stderr();
+    let (_, cast) = said.split_once("; cast(").unwrap_or_else(|| panic!("no cast: {run}"));
+    let (cast, _) = cast.split_once(" reads it").unwrap_or_else(|| panic!("no cast: {run}"));
+    assert!(sum(&format!("cast({cast}")).succeeds().text().trim_end().ends_with(",1188.61"), "{cast}");
+}

@@ -157,3 +157,36 @@ fn gzip_that_a_tape_padded_with_zeros_is_whole() {
     let run = dir.run("evt-ingest", &["in.jsonl.gz", "-o", "jsonl", "-q"]).ends_with(65);
     assert!(run.stderr().contains("corrupt gzip data: expected zero padding, found other bytes"), "{run}");
 }
+
+#[test]
+fn timestamps_without_a_zone_are_local_times_in_parquet_arrow_and_csv() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("local-times");
+    let make = "import pyarrow as p, pyarrow.parquet as q, pyarrow.feather as f\n\
+                from datetime import datetime as d\n\
+                t = p.table({'ts': p.array([d(2026, 7, 1, 0, 30), d(2026, 7, 1, 23, 30, 0, 5)], p.timestamp('us')),\n\
+                             'utc': p.array([d(2026, 7, 1), None], p.timestamp('ns', 'UTC')), 'v': [1, 2]})\n\
+                q.write_table(t, 'in.parquet'); f.write_feather(t, 'in.feather', compression='uncompressed')\n";
+    dir.write("make.py", make);
+    dir.run(&python, &["make.py"]).succeeds();
+    dir.write("in.csv", "ts,utc,v\n2026-07-01 00:30,2026-07-01T00:00:00.000000Z,1\n2026-07-01T23:30:00.000005,,2\n");
+    let zone = "--time-zone Europe/Zurich";
+    for (flags, first) in [("", "2026-07-01T00:30:00.000000Z"), (zone, "2026-06-30T22:30:00.000000Z")] {
+        let read = |file: &str, what: &str| {
+            dir.shell(&format!("evt-view -q {file} --time ts {flags} --columns {what} -o csv")).succeeds().text()
+        };
+        let wanted = read("in.csv", "event_time,utc,v");
+        assert!(wanted.contains(first), "{wanted}");
+        for file in ["in.parquet", "'in.feather' -f arrow"] {
+            assert_eq!(read(file, "event_time,utc,v"), wanted, "{file} {flags}");
+        }
+    }
+    assert_eq!(
+        dir.shell("evt-view -q in.parquet --time ts --columns ts,utc -o csv").succeeds().text(),
+        "ts,utc\n2026-07-01T00:30:00.000000,2026-07-01T00:00:00.000000Z\n2026-07-01T23:30:00.000005,\n"
+    );
+    // Both local times are of one day of their zone.
+    let window =
+        "evt-window in.parquet --time ts --time-zone Europe/Zurich --window-zone Europe/Zurich --size 1d -q -o csv";
+    assert_eq!(dir.shell(&format!("{window} --agg 'sum(v)'")).succeeds().text().lines().count(), 2);
+}

@@ -104,3 +104,29 @@ fn other_encodings_are_read_with_a_flag() {
     let run = dir.shell("evt-ingest broken.csv --encoding utf-16 --time t -o jsonl").ends_with(1);
     assert!(run.rows().len() == 2 && run.stderr().contains("broken.csv:3: ParseError: byte 1: invalid UTF-8"), "{run}");
 }
+
+#[test]
+fn columns_without_names_are_numbered() {
+    let dir = Dir::new("unnamed");
+    dir.write("in.csv", "t,c4,,\n2026-01-01,a,b,c\n");
+    assert_eq!(
+        properties(&dir, "evt-ingest in.csv --time t"),
+        [json!({"t": "2026-01-01", "c4": "a", "c3": "b", "c4_": "c"})]
+    );
+    // csvlog of PostgreSQL has no header.
+    let line = "2026-11-22 00:00:00.123 UTC,\"app\",\"shop\",1234,\"10.0.0.1:5432\",6560.4d2,1,\"SELECT\",,,,\"\"\n";
+    dir.write("in.csv", line.repeat(2));
+    let run = dir.shell("evt-ingest in.csv --to null:").ends_with(65);
+    let way_out = "--header NAMES or --no-header reads a file without a header";
+    assert!(run.stderr().contains(&format!("looks like a record, not like a header; {way_out}")), "{run}");
+    let rows = properties(&dir, "evt-ingest in.csv --no-header --time c1");
+    assert_eq!((rows.len(), &rows[0]["c4"]), (2, &json!("1234")));
+}
+
+#[test]
+fn names_of_a_header_with_another_separator_are_a_usage_error() {
+    let dir = Dir::new("header-names");
+    dir.write("in.csv", "1;2\n3;4\n");
+    let run = dir.run("evt-view", &["in.csv", "--header", "x;y", "--delimiter", ";"]).ends_with(2);
+    assert!(run.stderr().contains("--header: expected names separated by commas, found 'x;y'"), "{run}");
+}

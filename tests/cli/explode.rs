@@ -153,3 +153,23 @@ fn letters_have_the_value_that_is_refused_and_what_is_passed_over_after_broken_j
         assert_eq!(found, payloads, "{text}");
     }
 }
+
+#[test]
+fn a_misspelled_array_names_the_arrays_that_are_there() {
+    let dir = Dir::new("explode-name");
+    dir.write("in.json", "{\"a\":\"x\\\"[\",\"o\":{\"in\":[1]},\"Records\":[{\"t\":\"2026-01-01\"}],\"more\" : [2]}\n");
+    let run = dir.shell("evt-ingest in.json --explode Record --time t --to null:").ends_with(1);
+    let said = "expected an array at Record, found none; --explode Records or --explode more reads one that is there";
+    assert!(run.stderr().contains(said), "{run}");
+    let run = dir.shell("evt-ingest in.json --explode .Records --time t --to null:").ends_with(2);
+    assert!(run.stderr().contains("found '.Records'; write --explode Records"), "{run}");
+}
+
+#[test]
+fn the_only_record_of_a_file_names_the_array_in_it() {
+    let dir = Dir::new("explode-line");
+    dir.write("one.json", "{\"kind\":\"List\",\"items\":[{\"t\":\"2026-01-01T00:00:00Z\"}]}\n");
+    let run = dir.shell("evt-ingest one.json --to null:").ends_with(2);
+    assert!(run.stderr().contains("; --explode items reads its elements as records"), "{run}");
+    dir.shell("evt-ingest one.json --explode items --time t --to null:").succeeds();
+}

@@ -340,3 +340,36 @@ fn plain_records_have_properties_only() {
     let line = "evt-window in.jsonl --plain --time server_timestamp --size 1d --by properties.source --agg 'n=count(*)' -q -o jsonl";
     assert_eq!(run(&dir, line).rows()[0]["value"], 1.0);
 }
+
+#[test]
+fn a_name_with_a_hyphen_is_proposed_in_quotes() {
+    let dir = Dir::new("hyphens");
+    dir.write("in.jsonl", "{\"t\":\"2026-01-01\",\"h\":{\"User-Agent\":[\"curl/8\"]}}\n");
+    let run = dir.shell("evt-view in.jsonl --where \"h.User-Agent[1] like 'curl%'\"").ends_with(78);
+    assert!(run.stderr().contains("if h.User-Agent[1] is one name, write h.\"User-Agent\"[1]"), "{run}");
+    let written = ["-q", "in.jsonl", "--time", "t", "--where", "h.\"User-Agent\"[1] like 'curl%'", "-o", "jsonl"];
+    assert_eq!(dir.run("evt-view", &written).succeeds().rows().len(), 1);
+    let run = dir.shell("evt-window in.jsonl --time t --size all --by Bestell-Nr").ends_with(78);
+    assert!(run.stderr().contains("if Bestell-Nr is one name, write \"Bestell-Nr\""), "{run}");
+}
+
+#[test]
+fn a_name_with_blanks_or_signs_is_proposed_in_quotes() {
+    let dir = Dir::new("blanks");
+    dir.write("in.jsonl", "{\"t\":\"2026-01-01\",\"Bounce rate\":1}\n");
+    let window = |flags: &[&str]| {
+        let all = [&["in.jsonl", "--time", "t", "--size", "all"][..], flags].concat();
+        dir.run("evt-window", &all)
+    };
+    for (flags, said) in [
+        (["--agg", "sum(Bounce rate)"], "a name with blanks or signs is written in double quotes: \"Bounce rate\""),
+        (["--agg", "sum(Betrag (€))"], "a name with blanks or signs is written in double quotes: \"...\""),
+        (["--by", "Bestell-Nr."], "a name with blanks or signs is written in double quotes: \"...\""),
+        (["--agg", "sum(x) as rev"], "a name stands before its expression: NAME=..."),
+        (["--agg", "median(x)"], "approx_percentile(x, 0.5) is the median"),
+    ] {
+        let run = window(&flags).ends_with(78);
+        assert!(run.stderr().contains(said), "{run}");
+    }
+    window(&["--agg", "sum(\"Bounce rate\")"]).succeeds();
+}

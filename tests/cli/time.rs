@@ -484,3 +484,92 @@ fn only_an_end_that_could_have_been_proven_is_reported_as_unproven() {
         assert_eq!(run.stderr().contains("end not proven"), is_reported, "{run}");
     }
 }
+
+/// The flags that a refused run proposes, without the part before them.
+fn proposal(dir: &Dir, line: &str) -> String {
+    let run = dir.shell(line).ends_with(2);
+    let said = run.stderr();
+    let (_, flags) = said.rsplit_once("; --time-").unwrap_or_else(|| panic!("no proposal: {run}"));
+    let (flags, _) = flags.split_once(" reads it").unwrap_or_else(|| panic!("no proposal: {run}"));
+    format!("--time-{flags}")
+}
+
+#[test]
+fn a_proposed_format_reads_a_year_of_two_digits_as_one_of_our_time() {
+    let dir = Dir::new("short-years");
+    for (text, flags, instant) in [
+        ("13.01.26", "--time-format '%d.%m.%y'", "2026-01-13T00:00:00.000000Z"),
+        ("25/12/26 10:00", "--time-format '%d/%m/%y %H:%M'", "2026-12-25T10:00:00.000000Z"),
+        ("02-Jan-26", "--time-format '%d-%b-%y'", "2026-01-02T00:00:00.000000Z"),
+        ("20260102", "--time-format '%Y%m%d'", "2026-01-02T00:00:00.000000Z"),
+        ("22/Nov/2026:00:00:01.015", "--time-format '%d/%b/%Y:%H:%M:%S%.f'", "2026-11-22T00:00:01.015000Z"),
+        ("02.01.2026 15:04:05,123", "--time-format '%d.%m.%Y %H:%M:%S,%3f'", "2026-01-02T15:04:05.123000Z"),
+    ] {
+        dir.write("in.csv", format!("d;v\n{text};1\n"));
+        assert_eq!(proposal(&dir, "evt-ingest in.csv --time d --to null:"), flags, "{text}");
+        let run = dir.shell(&format!("evt-view -q in.csv --time d {flags} --columns event_time -o csv")).succeeds();
+        assert_eq!(run.text(), format!("event_time\n{instant}\n"));
+    }
+    dir.write("in.jsonl", "{\"d\":20260102}\n");
+    assert_eq!(proposal(&dir, "evt-ingest in.jsonl --time d --to null:"), "--time-format '%Y%m%d'");
+    let read = "evt-view -q in.jsonl --time d --time-format '%Y%m%d' --columns event_time -o csv";
+    assert_eq!(dir.shell(read).succeeds().text(), "event_time\n2026-01-02T00:00:00.000000Z\n");
+    // %Y of another format would read the year 1.
+    dir.write("in.csv", "d,v\n1/2/26,1\n");
+    let run = dir.shell("evt-ingest in.csv --time d --time-format '%Y/%m/%d' --to null:").ends_with(2);
+    assert!(run.stderr().contains("%Y needs a year of four digits"), "{run}");
+    assert!(run.stderr().contains("--time-format '%m/%d/%y' or --time-format '%d/%m/%y' reads it"), "{run}");
+}
+
+#[test]
+fn a_proposed_format_reads_all_records_that_were_examined() {
+    let dir = Dir::new("all-examined");
+    dir.write("in.csv", "d,v\n01/02/2026,1\n13/02/2026,5\n");
+    assert_eq!(proposal(&dir, "evt-ingest in.csv --time d --to null:"), "--time-format '%d/%m/%Y'");
+    let run = dir.shell("evt-ingest in.csv --to null:").ends_with(2);
+    assert!(run.stderr().trim_end().ends_with("use --time d --time-format '%d/%m/%Y'"), "{run}");
+    dir.write("in.csv", "d,v\n01/02/2026,1\n13/02/2026,5\n02/28/2026,5\n");
+    let run = dir.shell("evt-ingest in.csv --time d --to null:").ends_with(2);
+    assert!(run.stderr().contains("reads 2 of the 3 records"), "{run}");
+}
+
+#[test]
+fn fields_are_proposed_by_the_share_of_records_that_have_them() {
+    let dir = Dir::new("shares");
+    let both = "{\"first\":\"2026-01-01T00:00:00Z\",\"made\":\"2026-01-01T00:00:00Z\"}\n";
+    dir.write("in.jsonl", both.to_owned() + "{\"first\":null,\"made\":\"2026-01-01T00:00:01Z\"}\n");
+    let run = dir.shell("evt-ingest in.jsonl --to null:").ends_with(2);
+    assert!(run.stderr().contains("use --time made  or  --time first (in 1 of 2 records)"), "{run}");
+    // The record without the field that was chosen has another time.
+    let run = dir.shell("evt-ingest in.jsonl --time first --to null:").ends_with(1);
+    assert!(run.stderr().contains("first: missing or null; the event has other times: made"), "{run}");
+}
+
+#[test]
+fn the_clock_is_not_proposed_while_a_field_has_a_date() {
+    let dir = Dir::new("dated");
+    dir.write("in.jsonl", "{\"when\":\"22. November 2026\"}\n");
+    let run = dir.shell("evt-ingest in.jsonl --to null:").ends_with(2);
+    assert!(run.stderr().contains("no known format reads when") && !run.stderr().contains("arrival"), "{run}");
+    let run = dir.shell("evt-ingest in.jsonl --time when --to null:").ends_with(2);
+    assert!(run.stderr().contains("--time-format FORMAT (strftime) names one"), "{run}");
+    dir.write("in.jsonl", "{\"when\":\"soon\"}\n");
+    let run = dir.shell("evt-ingest in.jsonl --to null:").ends_with(2);
+    assert!(
+        run.stderr().contains("no field is a time (found when); --time arrival uses the clock of the run"),
+        "{run}"
+    );
+}
+
+#[test]
+fn a_time_unit_that_makes_all_times_1970_is_one_line() {
+    let dir = Dir::new("units");
+    dir.write("in.jsonl", "{\"ts\":1795305601.5}\n{\"ts\":1795309201.5}\n");
+    let run = dir.shell("evt-ingest -q in.jsonl --time ts --time-unit ms --to null:").succeeds();
+    let line = "evt-ingest: the first times are of 1970 (1970-01-21T18:41:45.601500Z) with --time-unit ms; --time-unit s may be right\n";
+    assert_eq!(run.stderr(), line);
+    dir.shell("evt-ingest -q in.jsonl --time ts --time-unit s --to null:").succeeds().stays_calm();
+    dir.write("in.jsonl", "{\"ts\":5}\n{\"ts\":1795309201}\n");
+    let run = dir.shell("evt-ingest -q in.jsonl --time ts --time-unit ms --to null:").succeeds();
+    assert_eq!(run.stderr(), "");
+}

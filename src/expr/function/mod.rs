@@ -97,7 +97,7 @@ pub const FUNCTIONS: &[Function] = &[
     ),
     simple(
         "replace",
-        "(text, from, to): each `from` in the text replaced by `to`: try_cast(replace(price, ',', '.') as double)",
+        "(text, from, to): each `from` in the text replaced by `to`: cast(replace(price, ',', '.') as double)",
         &[Text, Text, Text],
         Text,
         text::replace,

@@ -61,9 +61,17 @@ fn long(text: &str) -> Option<f64> {
     text.parse::<f64>().ok().filter(|number| number.is_finite()).map(canonical)
 }
 
-/// Parses a text that is entirely a JSON number.
+/// Parses a text that is entirely a number, as PostgreSQL's float8in does: with blanks around it, a sign, leading zeros, or no digit
+/// on one side of the point. The words NaN and Infinity are no numbers.
 pub(in crate::expr) fn text_number(text: &str) -> Option<f64> {
-    if number_end(text.as_bytes(), 0) == Some(text.len()) { finite(text) } else { None }
+    if number_end(text.as_bytes(), 0) == Some(text.len()) { finite(text) } else { unusual_number(text) }
+}
+
+#[cold]
+fn unusual_number(text: &str) -> Option<f64> {
+    let text = text.trim_matches([' ', '\t', '\n', '\r', '\x0b', '\x0c']);
+    let is_digits = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    if is_digits { long(text) } else { None }
 }
 
 /// Parses `true` or `false`.

@@ -1,7 +1,7 @@
 //! Messages about values that do not read as times.
 
 use super::reader::{When, is_number};
-use super::suggest;
+use super::suggest::{self, TimeSamples};
 use crate::json::text::unescape;
 use crate::mapping::envelope::Value;
 use crate::mapping::path::shown;
@@ -29,8 +29,14 @@ fn cause(when: &When, value: Value<'_>) -> Option<String> {
         true => when.text(&text).err().unwrap_or(TimeFault::Beyond),
         false => when.number(&text).map_or(TimeFault::Form, |_| TimeFault::Beyond),
     };
+    let found = suggest::flags(value);
+    let found: Vec<_> = found.iter().map(|flags| flags.trim()).filter(|flags| !flags.is_empty()).collect();
+    let proposal = (!found.is_empty()).then(|| format!("{} reads it", found.join(" or ")));
     if let Some(cause) = fault.cause() {
-        return Some(cause);
+        return Some(match proposal.filter(|_| fault == TimeFault::ShortYear) {
+            Some(proposal) => format!("{cause}; {proposal}"),
+            None => cause,
+        });
     }
     if let Some(cause) = read_iso(&text, when.zone).err().and_then(TimeFault::cause).filter(|_| is_text) {
         return Some(cause);
@@ -38,10 +44,31 @@ fn cause(when: &When, value: Value<'_>) -> Option<String> {
     if is_text && suggest::names_no_year(&text) {
         return Some("it names no year (-f syslog has --time-year)".to_owned());
     }
-    let found = suggest::flags(value);
     if found.is_empty() && is_number(&text) && when.unit.is_none() {
         return Some("a number needs --time-unit s|ms|us|ns|d".to_owned());
     }
-    let found: Vec<_> = found.iter().map(|flags| flags.trim()).filter(|flags| !flags.is_empty()).collect();
-    (!found.is_empty()).then(|| format!("{} reads it", found.join(" or ")))
+    proposal.or_else(|| {
+        let is_date = is_text && suggest::may_be_date(&text);
+        is_date.then(|| "no known format reads it; --time-format FORMAT (strftime) names one".to_owned())
+    })
+}
+
+/// Returns the message about the first of several records without a readable time, with the flags that read all or most of them.
+/// `time` is the field with the time.
+pub fn of_samples(message: &str, time: &str, samples: &TimeSamples) -> String {
+    let missing = format!("{time}: missing or null; ");
+    if message.starts_with(&missing) {
+        let way_out = match (samples.way_out(), samples.explode()) {
+            (way_out, None) => way_out,
+            (way_out, Some(explode)) if way_out.starts_with("use ") => format!("{way_out}; {explode}"),
+            (_, Some(explode)) => explode,
+        };
+        return format!("{missing}{way_out}");
+    }
+    let is_proposal = |(_, tail): &(&str, &str)| tail.ends_with(" reads it");
+    let of_first = message.rsplit_once("; --time-").filter(is_proposal).map_or(message, |(head, _)| head);
+    match samples.reads(time).filter(|_| message.starts_with(&format!("{time}: "))) {
+        Some(proposal) => format!("{of_first}; {proposal}"),
+        None => message.to_owned(),
+    }
 }

@@ -8,5 +8,6 @@ mod reader;
 mod suggest;
 
 pub(super) use message::message;
+pub use message::of_samples;
 pub use reader::{TimeUnit, When};
-pub use suggest::time_fields;
+pub use suggest::{TimeSamples, other_unit, time_fields};

@@ -37,6 +37,20 @@ impl TimeUnit {
         })
     }
 
+    /// The units of programs, the longest first.
+    pub(super) const FINE: [Self; 4] = [Self::Seconds, Self::Milliseconds, Self::Microseconds, Self::Nanoseconds];
+
+    /// Returns its `--time-unit` word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Seconds => "s",
+            Self::Milliseconds => "ms",
+            Self::Microseconds => "us",
+            Self::Nanoseconds => "ns",
+            Self::Days => "d",
+        }
+    }
+
     /// Converts `number`, the text of a JSON number, to microseconds, rounded down and clamped to the range of i64.
     pub(super) fn micros(self, number: &str) -> Option<i64> {
         let (scale, divisor) = match self {
@@ -120,6 +134,8 @@ impl When {
                 let text = unescape(raw);
                 parser.parse(&text).or_else(|| self.text(&text).ok())
             }
+            // A date like 20260102 may be a number.
+            Value::Other(number) if self.unit.is_none() && is_number(number) => self.text(number).ok(),
             Value::Other(number) => self.number(number),
         };
         instant.filter(|instant| is_in_calendar(*instant))
@@ -152,6 +168,12 @@ impl When {
         let mut parsed = Parsed::new();
         chrono::format::parse(&mut parsed, text, StrftimeItems::new(format)).map_err(|_| TimeFault::Form)?;
         complete(&mut parsed).ok_or(TimeFault::Form)?;
+        // %Y reads 26 as the year 26; a text of that year has 0026.
+        if let Some(year) = parsed.year().filter(|year| (-999..=999).contains(year))
+            && !text.contains(&format!("{:04}", year.abs()))
+        {
+            return Err(TimeFault::ShortYear);
+        }
         if parsed.offset().is_some() {
             return Ok(parsed.to_datetime().map_err(|_| TimeFault::Form)?.timestamp_micros());
         }
@@ -261,6 +283,20 @@ mod tests {
         assert!(message(&west, "t", Value::Plain("9999-12-31 23:00:00")).contains("outside the years"));
         let day = When { format: Some("%Y-%m-%d".into()), ..When::default() };
         assert_eq!(read(&day, Value::Plain("1970-01-02")), Some(DAY));
+    }
+
+    #[test]
+    fn a_year_of_two_digits_is_no_year_of_four() {
+        let read = |format: &str, text| read(&When { format: Some(format.into()), ..When::default() }, text);
+        for (format, text) in [("%Y/%m/%d", "1/2/26"), ("%d.%m.%Y", "13.01.26"), ("%d-%b-%Y", "02-Jan-126")] {
+            assert_eq!(read(format, Value::Plain(text)), None, "{text}");
+            let when = When { format: Some(format.into()), ..When::default() };
+            let message = message(&when, "t", Value::Plain(text));
+            assert!(message.contains("%Y needs a year of four digits"), "{message}");
+        }
+        assert!(read("%Y-%m-%d", Value::Plain("0026-01-02")).is_some());
+        let day = read("%Y%m%d", Value::Other("20260102"));
+        assert!(day.is_some() && day == read("%d.%m.%y", Value::Plain("02.01.26")));
     }
 
     #[test]

@@ -5,22 +5,31 @@ use super::reader::{TimeUnit, When, is_number};
 use crate::json::text::unescape;
 use crate::json::walk::members;
 use crate::mapping::envelope::Value;
-use crate::time::{DAY, read_iso};
+use crate::time::{DAY, SECOND, read_iso};
 
 /// Formats of programs and spreadsheets, in the order in which they are tried.
-const FORMATS: [&str; 28] = [
+const FORMATS: [&str; 39] = [
     "%d/%b/%Y:%H:%M:%S %z",
+    "%d/%b/%Y:%H:%M:%S%.f %z",
+    "%d/%b/%Y:%H:%M:%S%.f",
     "%a, %d %b %Y %H:%M:%S %z",
     "%a, %d %b %Y %H:%M:%S GMT",
     "%a %b %e %H:%M:%S %Y",
     "%a %b %e %H:%M:%S UTC %Y",
     "%b %e, %Y, %I:%M:%S %p",
+    "%b %e, %Y, %I:%M %p",
+    "%b %e, %Y %H:%M:%S",
+    "%b %e, %Y %H:%M",
     "%b %e, %Y",
     "%e %b %Y %H:%M:%S",
+    "%e %b %Y %H:%M",
     "%e %b %Y",
     "%Y/%m/%d %H:%M:%S%.f",
     "%Y/%m/%d %H:%M",
     "%Y/%m/%d",
+    "%Y.%m.%d %H:%M:%S%.f",
+    "%Y.%m.%d %H:%M",
+    "%Y.%m.%d",
     "%Y-%m-%d %I:%M:%S %p",
     "%Y%m%dT%H%M%S%z",
     "%Y%m%dT%H%M%SZ",
@@ -29,6 +38,7 @@ const FORMATS: [&str; 28] = [
     "%Y-%m-%d-%H-%M-%S",
     "%Y-%m-%d_%H:%M:%S",
     "%d.%m.%Y %H:%M:%S%.f",
+    "%d.%m.%Y %H:%M:%S,%3f",
     "%d.%m.%Y %H:%M",
     "%d.%m.%Y, %H:%M:%S",
     "%d.%m.%Y",
@@ -36,53 +46,179 @@ const FORMATS: [&str; 28] = [
     "%d-%m-%Y %H:%M",
     "%d-%m-%Y",
     "%d-%b-%Y %H:%M:%S%.f",
+    "%d-%b-%Y %H:%M",
     "%d-%b-%Y",
 ];
-/// Times of day after a date whose month and day may be in either order.
-const AFTER_SLASHES: [&str; 6] = ["", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p", ", %I:%M:%S %p"];
-/// Dates whose order only some texts tell.
-const SLASHES: [&str; 4] = ["%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y"];
+/// Formats of texts that are only digits.
+const DIGITS: [&str; 3] = ["%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S"];
+/// Times of day after a date whose parts may be in several orders, or whose year has two digits.
+const TIMES_OF_DAY: [&str; 7] =
+    ["", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p", ", %I:%M:%S %p", ", %H:%M:%S"];
+/// Dates whose order only some texts tell: those of the first group that reads a text are proposed.
+const DATES: [&[&str]; 5] =
+    [&["%m/%d/%Y", "%d/%m/%Y"], &["%m/%d/%y", "%d/%m/%y"], &["%d.%m.%y"], &["%d-%m-%y", "%y-%m-%d"], &["%d-%b-%y"]];
 
-/// Returns up to five ways to take the time of the record `text` (a JSON object), each as the flags to type. A number in quotes is
-/// taken for a time only if nothing else is one, because it may be an id.
-pub fn time_fields(text: &str) -> Vec<String> {
-    let mut found = Found::default();
-    visit(text, "", 0, &mut found);
-    let mut ways = if found.sure.is_empty() { found.quoted } else { found.sure };
-    ways.truncate(WAYS);
-    ways
-}
-
+/// The number of fields that a message about a record names, and the characters of their names.
+const NAMES_SHOWN: usize = 8;
+const NAMES_LENGTH: usize = 60;
 /// The number of ways to take the time that a message names.
 const WAYS: usize = 5;
+/// The number of ways that are counted of one record.
+const WAYS_OF_RECORD: usize = 32;
+/// A proposal must make the time an instant between 1990 and 2100 (µs).
+const PLAUSIBLE: std::ops::Range<i64> = 631_152_000 * SECOND..4_102_444_800 * SECOND;
 
-/// The fields of a record that read as times, as the flags to type.
-#[derive(Default)]
-struct Found {
-    sure: Vec<String>,
-    /// Numbers in quotes.
-    quoted: Vec<String>,
+/// Returns up to five ways to take the time of the record `text` (a JSON object), each as the flags to type.
+pub fn time_fields(text: &str) -> TimeSamples {
+    let mut samples = TimeSamples::default();
+    samples.add(text);
+    samples
 }
 
-fn visit(object: &str, prefix: &str, depth: u32, found: &mut Found) {
-    members(object, |key, value| {
-        let path = format!("{prefix}{}", unescape(key));
-        match Value::of(value) {
-            Value::Other(inner) if inner.starts_with('{') && depth < 3 => {
-                let inside = if depth == 0 && path == "properties" { String::new() } else { format!("{path}.") };
-                visit(inner, &inside, depth + 1, found);
+/// One way to take the time of records.
+struct Way {
+    /// The field.
+    path: String,
+    /// The flags beside `--time`.
+    flags: String,
+    /// The number of records that it reads.
+    records: u64,
+}
+
+/// What records say about the flags that read their times.
+#[derive(Default)]
+pub struct TimeSamples {
+    /// The number of records.
+    records: u64,
+    /// The names of the fields of the first record, for a message.
+    names: String,
+    ways: Vec<Way>,
+    /// Numbers in quotes: each is taken for a time only if nothing else is one, because it may be an id.
+    quoted: Vec<Way>,
+    /// The first field whose text has a date in a form that no format reads.
+    dated: Option<(String, String)>,
+    /// The first field that is an array of objects.
+    list: Option<String>,
+}
+
+impl TimeSamples {
+    /// Adds a record, a JSON object.
+    pub fn add(&mut self, text: &str) {
+        if self.records == 0 {
+            self.names = shown_names(text);
+        }
+        self.records += 1;
+        self.visit(text, "", 0, &mut 0);
+    }
+
+    fn visit(&mut self, object: &str, prefix: &str, depth: u32, found: &mut usize) {
+        members(object, |key, value| {
+            let path = format!("{prefix}{}", unescape(key));
+            match Value::of(value) {
+                Value::Other(inner) if inner.starts_with('{') && depth < 3 => {
+                    let inside = if depth == 0 && path == "properties" { String::new() } else { format!("{path}.") };
+                    self.visit(inner, &inside, depth + 1, found);
+                }
+                Value::Other(list) if list.starts_with('[') && list[1..].trim_start().starts_with('{') => {
+                    self.list.get_or_insert(path);
+                }
+                value => {
+                    let all = flags(value);
+                    if let (true, Value::Plain(text), None) = (all.is_empty(), value, &self.dated) {
+                        self.dated = may_be_date(text).then(|| (path.clone(), text.to_owned()));
+                    }
+                    *found += all.len();
+                    let is_quoted = matches!(value, Value::Plain(text) if is_number(text));
+                    let ways = if is_quoted { &mut self.quoted } else { &mut self.ways };
+                    for flags in all {
+                        match ways.iter_mut().find(|way| way.path == path && way.flags == flags) {
+                            Some(way) => way.records += 1,
+                            None => ways.push(Way { path: path.clone(), flags, records: 1 }),
+                        }
+                    }
+                }
             }
-            value => {
-                let ways = if matches!(value, Value::Plain(text) if is_number(text)) {
-                    &mut found.quoted
-                } else {
-                    &mut found.sure
+            *found < WAYS_OF_RECORD
+        });
+    }
+
+    /// Returns the ways that read most records of their field, those of most records first.
+    fn best(&self) -> Vec<&Way> {
+        let ways = if self.ways.is_empty() { &self.quoted } else { &self.ways };
+        let most = |path: &str| ways.iter().filter(|way| way.path == path).map(|way| way.records).max();
+        let mut best: Vec<&Way> = ways.iter().filter(|way| most(&way.path) == Some(way.records)).collect();
+        best.sort_by_key(|way| std::cmp::Reverse(way.records));
+        best
+    }
+
+    /// Returns what to type to take the time, for a message.
+    pub fn way_out(&self) -> String {
+        let share = |way: &Way| match way.records == self.records {
+            true => String::new(),
+            false => format!(" (in {} of {} records)", way.records, self.records),
+        };
+        let ways = self.best().into_iter().take(WAYS);
+        let ways: Vec<String> =
+            ways.map(|way| format!("--time {}{}{}", quoted(&way.path), way.flags, share(way))).collect();
+        if !ways.is_empty() {
+            return format!("use {}", ways.join("  or  "));
+        }
+        match &self.dated {
+            Some((name, text)) => {
+                let time = quoted(name);
+                format!("no known format reads {name} ({text:?}); --time {time} --time-format FORMAT names its format")
+            }
+            None => {
+                let cause = match self.names.starts_with('#') {
+                    true => "; a comment before the header must be left out: tail -n +2",
+                    false => "",
                 };
-                ways.extend(flags(value).iter().map(|flags| format!("--time {}{flags}", quoted(&path))));
+                format!("no field is a time (found {}){cause}; --time arrival uses the clock of the run", self.names)
             }
         }
-        found.sure.len() < WAYS
+    }
+
+    /// Returns the names of the fields that are times.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.best().into_iter().take(WAYS).map(|way| way.path.as_str()).collect();
+        names.dedup();
+        names
+    }
+
+    /// Returns what to type if the records of a file are one, which contains others.
+    pub fn explode(&self) -> Option<String> {
+        let list = self.list.as_ref().filter(|_| self.records == 1)?;
+        Some(format!("--explode {} reads its elements as records", quoted(list)))
+    }
+
+    /// Returns the flags that read most values of a field, and what they read, for a message; `None` if no known flags read any.
+    pub fn reads(&self, field: &str) -> Option<String> {
+        let field = field.strip_prefix("properties.").unwrap_or(field);
+        let of_field = || self.ways.iter().chain(&self.quoted).filter(|way| way.path == field && !way.flags.is_empty());
+        let most = of_field().map(|way| way.records).max()?;
+        let flags: Vec<&str> = of_field().filter(|way| way.records == most).map(|way| way.flags.trim()).collect();
+        let what = match most == self.records {
+            true => "reads it".to_owned(),
+            false => format!("reads {most} of the {} records", self.records),
+        };
+        Some(format!("{} {what}", flags.join(" or ")))
+    }
+}
+
+/// Returns the names of the first fields of a record.
+fn shown_names(record: &str) -> String {
+    let mut names = vec![];
+    members(record, |key, _| {
+        names.push(unescape(key));
+        names.len() <= NAMES_SHOWN
     });
+    let mut shown = names[..names.len().min(NAMES_SHOWN)].join(", ");
+    let mut is_cut = names.len() > NAMES_SHOWN;
+    if let Some((end, _)) = shown.char_indices().nth(NAMES_LENGTH) {
+        shown.truncate(end);
+        is_cut = true;
+    }
+    if is_cut { format!("{shown} …") } else { shown }
 }
 
 /// Returns a path as a shell reads it.
@@ -92,44 +228,70 @@ fn quoted(path: &str) -> String {
 }
 
 /// Returns the flags, beside `--time`, with which a value reads as a time; several if a date may be read in several ways. A number
-/// must be an instant between 1990 and 2100.
+/// and a text in a format must be an instant between 1990 and 2100.
 pub(super) fn flags(value: Value<'_>) -> Vec<String> {
+    let of_format = |format: &String| format!(" --time-format '{format}'");
     match value {
         Value::Plain(text) if read_iso(text, None).is_ok() => vec![String::new()],
-        Value::Plain(text) | Value::Other(text) if is_number(text) => {
-            unit_of(text).map(|unit| format!(" --time-unit {unit}")).into_iter().collect()
-        }
-        Value::Plain(text) => formats_of(text).iter().map(|format| format!(" --time-format '{format}'")).collect(),
+        Value::Plain(text) | Value::Other(text) if is_number(text) => match unit_of(text) {
+            Some(unit) => vec![format!(" --time-unit {unit}")],
+            None => first_of(&DIGITS, text).iter().map(of_format).collect(),
+        },
+        Value::Plain(text) => formats_of(text).iter().map(of_format).collect(),
         _ => vec![],
     }
 }
 
 /// Returns the first unit in which a number is an instant between 1990 and 2100.
 fn unit_of(number: &str) -> Option<&'static str> {
-    let value: f64 = number.parse().ok()?;
-    let (from, to) = (20.0 * 365.25, 130.0 * 365.25);
-    let day = DAY as f64 / 1e6;
-    let units = [("s", day), ("ms", day * 1e3), ("us", day * 1e6), ("ns", day * 1e9)];
-    let (unit, _) = units.into_iter().find(|(_, scale)| (from * scale..to * scale).contains(&value))?;
-    TimeUnit::from_name(unit)?.micros(number).map(|_| unit)
+    let is_plausible = |unit: &TimeUnit| unit.micros(number).is_some_and(|micros| PLAUSIBLE.contains(&micros));
+    TimeUnit::FINE.into_iter().find(is_plausible).map(TimeUnit::name)
 }
 
-/// Returns the formats that read a text: one, or two if a date has its month or its day first.
+/// Returns the unit in which times (µs) that were read in `unit` are all between 1990 and 2100, if they are all of the year 1970: the
+/// unit is probably that one.
+pub fn other_unit(unit: TimeUnit, times: &[i64]) -> Option<TimeUnit> {
+    let given = TimeUnit::FINE.into_iter().position(|one| one == unit)?;
+    let fits = |coarser: usize| {
+        let factor = 1000i64.pow((given - coarser) as u32);
+        times.iter().all(|time| time.checked_mul(factor).is_some_and(|time| PLAUSIBLE.contains(&time)))
+    };
+    let is_early = !times.is_empty() && times.iter().all(|time| (0..365 * DAY).contains(time));
+    (0..given).find(|coarser| is_early && fits(*coarser)).map(|coarser| TimeUnit::FINE[coarser])
+}
+
+fn reads(format: &str, text: &str) -> bool {
+    let when = When { format: Some(format.to_owned()), ..When::default() };
+    when.text(text).is_ok_and(|instant| PLAUSIBLE.contains(&instant))
+}
+
+fn first_of(formats: &[&str], text: &str) -> Option<String> {
+    formats.iter().find(|format| reads(format, text)).map(|format| (*format).to_owned())
+}
+
+/// Returns the formats that read a text: one, or two if a date has its parts in either order.
 fn formats_of(text: &str) -> Vec<String> {
     if !text.bytes().any(|byte| byte.is_ascii_digit()) || text.len() > 64 {
         return vec![];
     }
-    let reads = |format: &str| When { format: Some(format.to_owned()), ..When::default() }.text(text).is_ok();
-    if let Some(format) = FORMATS.iter().find(|format| reads(format)) {
-        return vec![(*format).to_owned()];
+    if let Some(format) = first_of(&FORMATS, text) {
+        return vec![format];
     }
-    let is_short = text
-        .split_once('/')
-        .and_then(|(_, rest)| rest.split_once('/'))
-        .is_some_and(|(_, year)| year.bytes().take_while(u8::is_ascii_digit).count() == 2);
-    let dates = if is_short { &SLASHES[2..] } else { &SLASHES[..2] };
-    let of_date = |date: &&str| AFTER_SLASHES.iter().map(|time| format!("{date}{time}")).find(|format| reads(format));
-    dates.iter().filter_map(of_date).collect()
+    let of_date =
+        |date: &&str| TIMES_OF_DAY.iter().map(|time| format!("{date}{time}")).find(|format| reads(format, text));
+    let of_group = |dates: &&[&str]| dates.iter().filter_map(of_date).collect::<Vec<_>>();
+    DATES.iter().map(of_group).find(|formats| !formats.is_empty()).unwrap_or_default()
+}
+
+/// Whether a text that no format reads may be a date: it has a year, and other digits.
+pub(super) fn may_be_date(text: &str) -> bool {
+    let mut runs = text.split(|char: char| !char.is_ascii_digit()).filter(|run| !run.is_empty());
+    let is_year = |run: &str| run.len() == 4 && (run.starts_with("19") || run.starts_with("20"));
+    text.len() <= 64
+        && !text.contains('/') | !text.starts_with('/')
+        && !text.contains("://")
+        && runs.clone().any(is_year)
+        && runs.nth(1).is_some()
 }
 
 /// Whether a text is a time of syslog or the like, whose date has no year.
@@ -155,20 +317,58 @@ mod tests {
         let record = r#"{"id":"2489368070","created_at":"2015-01-01 00:00","a":{"ts":1101258284},"day":"31.12.2014",
             "properties":{"my t":1442018818771},"n":5}"#;
         assert_eq!(
-            time_fields(record),
-            [
-                "--time created_at",
-                "--time a.ts --time-unit s",
-                "--time day --time-format '%d.%m.%Y'",
-                "--time 'my t' --time-unit ms",
-            ]
+            time_fields(record).way_out(),
+            "use --time created_at  or  --time a.ts --time-unit s  or  --time day --time-format '%d.%m.%Y'  or  \
+             --time 'my t' --time-unit ms"
         );
     }
 
     #[test]
+    fn proposals_read_most_records_and_come_in_this_order() {
+        let mut samples = TimeSamples::default();
+        for record in [
+            r#"{"last":null,"d":"01/02/2026","made":"2026-01-02T00:00:00Z"}"#,
+            r#"{"last":"2026-01-02T00:00:00Z","d":"13/02/2026","made":"2026-01-02T00:00:00Z"}"#,
+        ] {
+            samples.add(record);
+        }
+        let wanted = "use --time d --time-format '%d/%m/%Y'  or  --time made  or  --time last (in 1 of 2 records)";
+        assert_eq!(samples.way_out(), wanted);
+        assert_eq!(samples.reads("d").as_deref(), Some("--time-format '%d/%m/%Y' reads it"));
+        samples.add(r#"{"d":"2026"}"#);
+        assert_eq!(samples.reads("d").as_deref(), Some("--time-format '%d/%m/%Y' reads 2 of the 3 records"));
+    }
+
+    #[test]
+    fn a_field_with_a_date_is_named_before_the_clock_is() {
+        let way_out = |record: &str| time_fields(record).way_out();
+        assert!(way_out(r#"{"w":"22. November 2026"}"#).starts_with("no known format reads w (\"22. November 2026\")"));
+        assert!(
+            way_out(r#"{"w":"v1.2","u":"/2014/01/x"}"#).starts_with("no field is a time (found w, u); --time arrival")
+        );
+    }
+
+    #[test]
+    fn a_unit_that_makes_all_times_1970_is_found() {
+        let micros = |number: &str, unit: TimeUnit| unit.micros(number).unwrap();
+        let other = |numbers: &[&str], unit: TimeUnit| {
+            let times: Vec<i64> = numbers.iter().map(|number| micros(number, unit)).collect();
+            other_unit(unit, &times).map(TimeUnit::name)
+        };
+        let seconds = ["1795305601", "1795309201.5"];
+        assert_eq!(other(&seconds, TimeUnit::Milliseconds), Some("s"));
+        assert_eq!(other(&seconds, TimeUnit::Microseconds), Some("s"));
+        assert_eq!(other(&["1795305601000"], TimeUnit::Microseconds), Some("ms"));
+        assert_eq!(other(&seconds, TimeUnit::Seconds), None);
+        assert_eq!(other(&["5", "1795305601"], TimeUnit::Milliseconds), None);
+        assert_eq!(other(&[], TimeUnit::Milliseconds), None);
+    }
+
+    #[test]
     fn every_suggested_format_is_one_that_reads_and_names_a_whole_date() {
-        let all = SLASHES.iter().flat_map(|date| AFTER_SLASHES.iter().map(move |time| format!("{date}{time}")));
-        for format in FORMATS.iter().map(|format| (*format).to_owned()).chain(all) {
+        let dates = DATES.iter().flat_map(|dates| dates.iter());
+        let all = dates.flat_map(|date| TIMES_OF_DAY.iter().map(move |time| format!("{date}{time}")));
+        for format in FORMATS.iter().chain(&DIGITS).map(|format| (*format).to_owned()).chain(all) {
             assert!(When { format: Some(format.clone()), ..When::default() }.check().is_ok(), "{format}");
         }
     }
@@ -180,7 +380,24 @@ mod tests {
         assert_eq!(formats_of("01/02/2014"), ["%m/%d/%Y", "%d/%m/%Y"]);
         assert_eq!(formats_of("17/May/2015:10:05:03 +0000"), ["%d/%b/%Y:%H:%M:%S %z"]);
         assert_eq!(formats_of("Thu, 01 Jan 2015 00:00:00 GMT"), ["%a, %d %b %Y %H:%M:%S GMT"]);
-        assert!(formats_of("v1.2").is_empty());
+        assert_eq!(formats_of("22/Nov/2026:00:00:01.015"), ["%d/%b/%Y:%H:%M:%S%.f"]);
+        for (text, formats) in [
+            ("13.01.26", &["%d.%m.%y"][..]),
+            ("25/12/26", &["%d/%m/%y"]),
+            ("1/2/26", &["%m/%d/%y", "%d/%m/%y"]),
+            ("26-01-02", &["%d-%m-%y", "%y-%m-%d"]),
+            ("02-Jan-26 10:00", &["%d-%b-%y %H:%M"]),
+            ("02.01.2026 15:04:05,123", &["%d.%m.%Y %H:%M:%S,%3f"]),
+            ("Jan 2, 2026, 3:04 PM", &["%b %e, %Y, %I:%M %p"]),
+            ("01/02/1026", &[]),
+            ("v1.2", &[]),
+        ] {
+            assert_eq!(formats_of(text), formats, "{text}");
+        }
+        let digits = |value| flags(value).join("");
+        assert_eq!(digits(Value::Plain("20260102")), " --time-format '%Y%m%d'");
+        assert_eq!(digits(Value::Other("20260102150405")), " --time-format '%Y%m%d%H%M%S'");
+        assert_eq!(digits(Value::Other("20261302")), "");
         assert!(names_no_year("Nov  1 09:42:05") && !names_no_year("2026-11-01 09:42:05"));
     }
 }

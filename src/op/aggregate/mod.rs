@@ -98,7 +98,12 @@ pub fn parse(text: &str, leaves: &mut Leaves) -> Result<Call> {
     };
     let definition = *ALL.iter().find(|row| row.name == name).ok_or_else(|| {
         let names = ALL.iter().map(|row| row.name).collect::<Vec<_>>().join(" ");
-        refused(text, &format!("unknown aggregate {name}; expected one of {names}"))
+        let meant = match name {
+            "median" | "quantile" | "percentile" => "; approx_percentile(x, 0.5) is the median",
+            "mean" | "average" => "; did you mean avg?",
+            _ => "",
+        };
+        refused(text, &format!("unknown aggregate {name}; expected one of {names}{meant}"))
     })?;
     let misused = || refused(text, &format!("expected {}", definition.usage));
     let mut args = written.args;

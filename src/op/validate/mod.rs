@@ -209,8 +209,23 @@ impl Known {
         }
         Ok(Err(match self.index.get(name) {
             Some(at) => self.compiled[*at].fault_of(row),
-            None => Fault::new(ErrorType::UnknownSchemaError, format!("no schema for subject '{}'", excerpt(name))),
+            None => self.unknown_subject(name),
         }))
+    }
+
+    /// Returns the fault of a subject without a schema; it names the first subjects that are known.
+    #[cold]
+    fn unknown_subject(&self, name: &str) -> Fault {
+        const NAMES: usize = 3;
+        let mut known: Vec<&str> = self.index.keys().map(AsRef::as_ref).collect();
+        known.sort_unstable();
+        let others = if known.len() > NAMES { ", …" } else { "" };
+        known.truncate(NAMES);
+        let known = match known.first() {
+            None => String::new(),
+            Some(first) => format!("; known: {}{others} (--subject ={first} takes one for all rows)", known.join(", ")),
+        };
+        Fault::new(ErrorType::UnknownSchemaError, format!("no schema for subject '{}'{known}", excerpt(name)))
     }
 
     #[inline]
@@ -270,10 +285,11 @@ fn without_schemas(name: &str, why: &str) -> Fault {
 
 #[cold]
 fn nameless(of: &SubjectOf) -> Fault {
-    let name = match of {
-        SubjectOf::Column(name) | SubjectOf::Fixed(name) => name,
+    let (name, way_out) = match of {
+        SubjectOf::Column(name) => (name, format!(" (--subject ={name} is that name itself)")),
+        SubjectOf::Fixed(name) => (name, String::new()),
     };
-    Fault::new(ErrorType::UnknownSchemaError, format!("{name}: missing, but required as the subject"))
+    Fault::new(ErrorType::UnknownSchemaError, format!("{name}: missing, but required as the subject{way_out}"))
 }
 
 /// Where the subject of a row is read from.

@@ -217,6 +217,7 @@ fn a_field_that_is_there_twice_is_a_bad_schema() {
 
 const V1: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"}]}"#;
 const V2: &str = r#"{"type":"record","name":"R","fields":[{"name":"b","type":"int"}]}"#;
+const UNKNOWN: &str = "no schema for subject 'other'; known: t (--subject =t takes one for all rows)";
 
 #[test]
 fn events_of_several_versions_pass_on_one_stream_and_the_latest_one_words_the_fault() {
@@ -240,7 +241,7 @@ fn events_of_several_versions_pass_on_one_stream_and_the_latest_one_words_the_fa
         faults,
         [
             (3, ErrorType::SchemaValidationError, r#"properties.b: expected int (32 bits), found string "x""#),
-            (4, ErrorType::UnknownSchemaError, "no schema for subject 'other'"),
+            (4, ErrorType::UnknownSchemaError, UNKNOWN),
         ]
     );
 }
@@ -314,7 +315,8 @@ fn the_subject_may_be_fixed_another_column_or_a_property() {
     assert_eq!(verdict(column("meta.kind"), r#"{"a":1,"meta":{"k\u0069nd":"\u0078"}}"#), "");
     assert_eq!(verdict(column("meta.n"), a), "");
     for missing in ["user_id", "meta.none", "meta.kind.x", "nothing"] {
-        let expected = format!("UnknownSchemaError: {missing}: missing, but required as the subject");
+        let way_out = format!("(--subject ={missing} is that name itself)");
+        let expected = format!("UnknownSchemaError: {missing}: missing, but required as the subject {way_out}");
         assert_eq!(verdict(column(missing), a), expected);
     }
 }

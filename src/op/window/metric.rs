@@ -1,7 +1,7 @@
 //! The resolved spec of a metric: aggregate, filter, dimensions and windows.
 
 use crate::error::{Error, Result};
-use crate::expr::{Expr, Leaves, Node, Want, parse, path_text, refused, without_blanks};
+use crate::expr::{Expr, Leaves, Node, Want, hyphenated, parse, path_text, refused, without_blanks};
 use crate::op::aggregate::Call;
 use crate::time::{Calendar, EARLIEST, LATEST};
 
@@ -95,7 +95,9 @@ fn named(text: &str) -> Result<(String, Node)> {
         (None, Node::Name(path)) => path_text(path),
         (None, _) => {
             let example = format!("class={}", without_blanks(expr));
-            return Err(refused(expr, &format!("a dimension that is an expression needs a name, like {example}")));
+            let one_name = hyphenated(&node).map_or_else(String::new, |hint| format!("; {hint}"));
+            let why = format!("a dimension that is an expression needs a name, like {example}{one_name}");
+            return Err(refused(expr, &why));
         }
     };
     Ok((name, node))

@@ -323,9 +323,6 @@ impl Window {
     /// Returns the rows in which a leaf had the wrong type: a leaf of a `where` in any row, a leaf of an argument only
     /// in rows that pass the `where`.
     fn wrong(&self, views: &[View<'_>], leaves: &LeafBatch) -> Vec<(usize, String)> {
-        if leaves.is_right() {
-            return vec![];
-        }
         let mut found: std::collections::BTreeMap<usize, String> = std::collections::BTreeMap::new();
         for (metric, view) in self.options.metrics.iter().zip(views) {
             let asked = metric.filter.iter().flat_map(|filter| filter.wrong(leaves)).map(|wrong| (wrong, true));

@@ -1,6 +1,6 @@
 //! One input of evt-alert: its source, the positions of its partitions, and the rows for the engine.
 
-use super::files::{FileEnd, FileMark};
+use super::files::FileMark;
 use super::letters::FileLetters;
 use super::state::{FramePartition, FramePartitions, TopicPosition};
 use super::writer::Writer;
@@ -176,9 +176,9 @@ impl Feed {
     }
 
     /// Continues a file after the rows that an earlier run has evaluated; `origin` is that of its raw records.
-    pub fn resume(&mut self, mark: FileMark, end: FileEnd, origin: String) {
+    pub fn resume(&mut self, mark: FileMark, origin: String) {
         (self.known.to, self.known.origin) = (mark.last_offset, origin);
-        self.letters = FileLetters::new(end, mark.last_letter);
+        self.letters = FileLetters::new(mark.last_letter);
         self.mark = Some(mark);
     }
 
@@ -367,12 +367,15 @@ impl Feed {
             Item::Control(_) => {}
             Item::Dead(letters) => {
                 self.whole.has_letters = true;
-                self.letters.take(letters)?.into_iter().try_for_each(|letters| to.outputs.letters(letters))?;
+                let letters = self.letters.take(letters)?;
+                if !letters.after.is_empty() {
+                    to.outputs.letters(letters)?;
+                }
             }
             Item::Idle => {}
             Item::End(end) => {
                 self.is_ended = true;
-                self.end_letters(end.how, to)?;
+                self.end_letters(to)?;
                 // What a stopped run has not read yet holds the clock: the next run reads it.
                 if end.how == How::Exhausted {
                     to.clock.withdraw(&self.whole.key);
@@ -386,13 +389,10 @@ impl Feed {
         Ok(FeedStep::More)
     }
 
-    /// Writes the last letter of a file unless its line may not be complete, and moves the position of letters once they are durable.
-    fn end_letters(&mut self, how: How, to: &mut Intake<'_>) -> Result<()> {
+    /// Moves the position of the letters of a file once they are durable.
+    fn end_letters(&mut self, to: &mut Intake<'_>) -> Result<()> {
         if self.is_topic() {
             return self.end_topic(to);
-        }
-        if let Some(letter) = self.letters.end(how, self.source.counts().out) {
-            to.outputs.letters(letter)?;
         }
         if let (Some(mark), Some(written)) = (&mut self.mark, self.letters.written()) {
             to.outputs.settle()?;

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::unpack::Unpacked;
 use crate::input::bytes;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes that are compared at the start of a file, and before a position.
@@ -31,24 +31,6 @@ pub struct FileMark {
     pub last_letter: i64,
 }
 
-/// The end of a file when it was compared, before its rows were read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileEnd {
-    /// The path of the file.
-    path: PathBuf,
-    /// Its bytes, packed as they are.
-    size: u64,
-    /// Whether its last line has no line break.
-    is_line_open: bool,
-}
-
-impl FileEnd {
-    /// Whether the last line that was read may be incomplete: it has no line break, or the file has grown since.
-    pub fn may_be_open(&self) -> bool {
-        self.is_line_open || std::fs::metadata(&self.path).map_or(true, |found| found.len() != self.size)
-    }
-}
-
 /// What a file is, compared with those that were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownFile {
@@ -58,17 +40,13 @@ pub struct KnownFile {
     pub former_name: Option<String>,
     /// Whether it has no rows: it is empty, or has nothing but the header of a CSV file. It has no position.
     pub is_begun_anew: bool,
-    /// Its end.
-    pub end: FileEnd,
 }
 
 /// Reads a file once and compares it with `known`.
 ///
 /// Errors: exit status 65 if it is shorter than its position, 74 if it cannot be read.
 pub fn identify(path: &Path, name: &str, known: &[FileMark], ratio_max: u64) -> Result<KnownFile> {
-    let failed = |error: &std::io::Error| Error::io(name, error);
-    let file = bytes::open(path).map_err(|error| failed(&error))?;
-    let size = file.metadata().map_err(|error| failed(&error))?.len();
+    let file = bytes::open(path).map_err(|error| Error::io(name, &error))?;
     let found = scan(file, known, ratio_max).map_err(|error| error.at(name))?;
     let same = known
         .iter()
@@ -98,9 +76,7 @@ pub fn identify(path: &Path, name: &str, known: &[FileMark], ratio_max: u64) -> 
         last_letter: same.map_or(-1, |mark| mark.last_letter),
     };
     let former_name = same.filter(|mark| mark.name != name).map(|mark| mark.name.clone());
-    let is_line_open = found.last.is_some_and(|byte| byte != b'\n');
-    let end = FileEnd { path: path.to_owned(), size, is_line_open };
-    Ok(KnownFile { mark, former_name, is_begun_anew, end })
+    Ok(KnownFile { mark, former_name, is_begun_anew })
 }
 
 /// Whether a file is one line of CSV.
@@ -139,8 +115,6 @@ struct Scan {
     head: Vec<u8>,
     length: u64,
     tail_hash: u64,
-    /// The last byte.
-    last: Option<u8>,
     /// For each known mark the hash before its position; `None` if the file is shorter.
     tails: Vec<Option<u64>>,
 }
@@ -150,7 +124,7 @@ fn scan(file: File, known: &[FileMark], ratio_max: u64) -> Result<Scan> {
     let mut order: Vec<usize> = (0..known.len()).collect();
     order.sort_by_key(|at| known[*at].length);
     let mut order = order.into_iter().peekable();
-    let mut found = Scan { head: vec![], length: 0, tail_hash: 0, last: None, tails: vec![None; known.len()] };
+    let mut found = Scan { head: vec![], length: 0, tail_hash: 0, tails: vec![None; known.len()] };
     let (mut tail, mut buffer): (Vec<u8>, Vec<u8>) = (vec![], vec![0; 64 << 10]);
     loop {
         let read = reader.read(&mut buffer)?;
@@ -172,7 +146,6 @@ fn scan(file: File, known: &[FileMark], ratio_max: u64) -> Result<Scan> {
         }
     }
     found.tail_hash = xxh3_64(&tail);
-    found.last = tail.last().copied();
     Ok(found)
 }
 

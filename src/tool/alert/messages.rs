@@ -1,13 +1,20 @@
 //! What a run says about its rules: each message once, until it changes.
 
 use super::load::ReplacedRule;
+use crate::alert::engine::AlertEngine;
 use crate::alert::rule::RuleDefinition;
 use crate::console::Console;
 use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// The number of rows after which a rule whose name was NULL in all of them is reported by a run that goes on.
+const NAMED_ROWS: u64 = 10_000;
 
 /// The messages that were said.
 pub struct RuleMessages {
     console: Console,
+    /// New and changed rules whose names have not been looked for yet.
+    unchecked: BTreeMap<Uuid, String>,
     /// Rules that cannot be used, by name, with the reason.
     bad: BTreeMap<String, String>,
     /// Messages about channels.
@@ -17,7 +24,7 @@ pub struct RuleMessages {
 impl RuleMessages {
     /// Begins with nothing said.
     pub fn new(console: Console) -> Self {
-        Self { console, bad: BTreeMap::new(), channels: BTreeSet::new() }
+        Self { console, unchecked: BTreeMap::new(), bad: BTreeMap::new(), channels: BTreeSet::new() }
     }
 
     /// The rules were read; `bad` are those that cannot be used.
@@ -32,6 +39,27 @@ impl RuleMessages {
             said.insert(bad.name.clone(), why);
         }
         self.bad = said;
+    }
+
+    /// Rules have changed.
+    pub fn changed(&mut self, former: &[RuleDefinition], rules: &[RuleDefinition]) {
+        for rule in rules.iter().filter(|rule| rule.is_enabled && !former.contains(rule)) {
+            self.unchecked.insert(rule.rule.rule_id, rule.rule.name.clone());
+        }
+    }
+
+    /// Reports the names of new and changed rules that were NULL in every row, each once: after [`NAMED_ROWS`] rows, or at the end of
+    /// the run. A rule that an earlier run has evaluated is not reported again: the rows of one run of cron may lack a rare field.
+    pub fn names(&mut self, engine: &AlertEngine, is_end: bool) {
+        let least = if is_end { 1 } else { NAMED_ROWS };
+        let console = &self.console;
+        self.unchecked.retain(|id, rule| {
+            let Some(names) = engine.always_null(*id, least) else { return true };
+            for name in names {
+                console.warn(format!("rule {rule}: {name} was NULL in every row; check the name"));
+            }
+            false
+        });
     }
 
     /// Rules name channels; `defined` are those of `--notify`, none without it.

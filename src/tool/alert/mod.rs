@@ -35,6 +35,7 @@ use crate::cli::resolve::{DefaultFormats, Resolved, StageSpec, resolve};
 use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
 use crate::format::jsonl;
+use crate::input::text::OpenRecord;
 use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
 use crate::mapping::{KeepRaw, Provenance};
@@ -301,11 +302,23 @@ impl Args {
         Ok(files)
     }
 
+    /// A file whose position the state keeps may be in the middle of a record, which the next run reads. A run of cron says nothing
+    /// of it: logs that are written in blocks nearly always end so.
+    fn open_record(&self, uri: &Uri) -> OpenRecord {
+        match uri {
+            Uri::File(path) if self.state.is_some() && path.is_file() => match self.once {
+                true => OpenRecord::LeaveSilently,
+                false => OpenRecord::Leave,
+            },
+            _ => OpenRecord::Read,
+        }
+    }
+
     /// Opens an input; it continues where the state says.
     fn feed(&self, input: Numbered<'_>, alerts: &mut AlertRun) -> Result<Feed> {
         let Numbered { number, uri, file } = input;
         let run = alerts.run_context().clone();
-        let options = self.source()?;
+        let options = SourceOptions { open_record: self.open_record(uri), ..self.source()? };
         let name = uri.to_string();
         let (mut opened, mut form, mut kept) = (uri.clone(), FeedForm::Bytes, KeptTopics::default());
         let (mut origins, named) = (vec![], self.stage.map.origin.as_ref());
@@ -336,9 +349,9 @@ impl Args {
                 alerts.clock().announce((number, origins[topic].clone(), partition.to_string()), stream_time);
             }
         }
-        if let Some(KnownFile { mark, end, .. }) = file {
+        if let Some(KnownFile { mark, .. }) = file {
             let origin = self.stage.map.origin.clone().unwrap_or_else(|| uri.origin());
-            feed.resume(mark, end, origin);
+            feed.resume(mark, origin);
         }
         Ok(feed)
     }

@@ -1,7 +1,6 @@
 //! The loop of evt-alert: reads the inputs, advances the alert clock, stores the state, and writes rows and notifications.
 
 use super::feed::{Feed, FeedStep, Intake, WHOLE};
-use super::letters::FileLetters;
 use super::load;
 use super::losses::{LossReport, late_rows};
 use super::messages::RuleMessages;
@@ -192,6 +191,7 @@ impl AlertRun {
             self.advance()?;
         }
         self.commit(&[])?;
+        self.messages.names(&self.engine, true);
         self.finish()
     }
 
@@ -227,6 +227,9 @@ impl AlertRun {
         }
         if now.saturating_sub(self.progress.shown) >= Run::TICK {
             self.progress.shown = now;
+            if is_live {
+                self.messages.names(&self.engine, false);
+            }
             self.show()?;
         }
         self.commit_offsets()?;
@@ -308,6 +311,7 @@ impl AlertRun {
         if rules.is_empty() {
             self.messages.emptied();
         }
+        self.messages.changed(&former, &rules);
         let transitions = self.engine.set_rules(rules, self.run.clock.now())?;
         self.progress.waiting.extend(transitions);
         self.commit(&edits)
@@ -319,9 +323,9 @@ impl AlertRun {
         for feed in &self.feeds {
             counts.add(&feed.counts);
             counts.add_lost(&feed.source.counts());
-            let FileLetters { known, unfinished, .. } = feed.letters;
-            counts.dead -= known + unfinished;
-            counts.add(&Counts { duplicate: known, filtered: unfinished, ..Counts::default() });
+            let known = feed.letters.known;
+            counts.dead -= known;
+            counts.duplicate += known;
         }
         self.outputs.count_lost(&mut counts);
         counts
