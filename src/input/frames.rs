@@ -123,8 +123,8 @@ impl FrameInput {
                 ingest.batch(batch, self.reader.bytes.name())
             }
             (Frame::Control(Control::End(_)) | Frame::Schema(_) | Frame::Eos, _) => Ok(()),
-            (Frame::Control(Control::Barrier(_)), _) if !self.is_checkpointed => self.stray_barrier(),
             (Frame::Control(control), _) => {
+                self.check_barrier(&control)?;
                 ingest.control(control);
                 Ok(())
             }
@@ -185,10 +185,10 @@ impl FrameInput {
         Ok(schema)
     }
 
-    /// Ignores a barrier in a file, which is a copy of a stream with a checkpoint. Errors: exit status 65 in a pipe.
-    fn stray_barrier(&self) -> Result<()> {
+    /// Checks that a barrier in a pipe belongs to a checkpoint; a file may be a copy of such a stream. Errors: exit status 65.
+    fn check_barrier(&self, control: &Control) -> Result<()> {
         let bytes = &self.reader.bytes;
-        if bytes.is_plain_file() {
+        if self.is_checkpointed || bytes.is_plain_file() || !matches!(control, Control::Barrier(_)) {
             return Ok(());
         }
         let message = "expected the checkpoint of a barrier in the schema (evt.checkpoint), found none: a program between two stages has \

@@ -144,7 +144,7 @@ fn rows_are_visible_before_their_epoch_and_a_session_that_grew_after_a_kill_is_o
     let (status, said) = stopped(next);
     assert_eq!(status, 143, "{said}");
     for uri in &stores.at_once {
-        assert_eq!(visits(uri, "ada"), [whole.clone()], "{uri}");
+        assert_eq!(visits(uri, "ada"), std::slice::from_ref(&whole), "{uri}");
     }
     stores.drop(&job.dir);
 }
