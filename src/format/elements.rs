@@ -394,7 +394,7 @@ impl Elements {
     }
 }
 
-/// Returns the names of the first arrays in a document, whose end may be missing.
+/// Returns the names of the first arrays of objects in a document, whose end may be missing.
 fn arrays_of(head: &[u8]) -> Vec<String> {
     const NAMES: usize = 3;
     let (mut names, mut depth, mut p) = (vec![], 0, 0);
@@ -411,7 +411,8 @@ fn arrays_of(head: &[u8]) -> Vec<String> {
                 let after = |at: usize| skip_space(head, at);
                 let colon = after((p + 1).min(head.len()));
                 let value = after((colon + 1).min(head.len()));
-                if depth == 1 && head.get(colon) == Some(&b':') && head.get(value) == Some(&b'[') {
+                let is_array = head.get(colon) == Some(&b':') && head.get(value) == Some(&b'[');
+                if depth == 1 && is_array && head.get(after(value + 1)) == Some(&b'{') {
                     names.push(String::from_utf8_lossy(&head[start..p]).into_owned());
                 }
             }

@@ -158,6 +158,9 @@ fn a_missing_file_or_table_of_the_configuration_is_exit_status_78() {
         assert!(run.stderr().contains(told), "{run}");
     }
     dir.run("evt-window", &["-m", "none.toml", "in.jsonl"]).ends_with(78);
+    dir.write("one.toml", "[rule]\nname = 'r'\n");
+    let run = once_with(&dir, "one.toml").ends_with(78);
+    assert!(run.stderr().contains("expected a list of rules: [[rule]]"), "{run}");
     // Rules of which none can be used: the message names their file.
     dir.write("bad.json", rules(&[rule(&json!({"threshold": "x"}))]));
     let run = once_with(&dir, "bad.json").ends_with(78);

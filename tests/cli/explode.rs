@@ -157,7 +157,10 @@ fn letters_have_the_value_that_is_refused_and_what_is_passed_over_after_broken_j
 #[test]
 fn a_misspelled_array_names_the_arrays_that_are_there() {
     let dir = Dir::new("explode-name");
-    dir.write("in.json", "{\"a\":\"x\\\"[\",\"o\":{\"in\":[1]},\"Records\":[{\"t\":\"2026-01-01\"}],\"more\" : [2]}\n");
+    dir.write(
+        "in.json",
+        "{\"a\":\"x\\\"[\",\"o\":{\"in\":[1]},\"Records\":[{\"t\":\"2026-01-01\"}],\"more\" : [ {}],\"n\":[2]}\n",
+    );
     let run = dir.shell("evt-ingest in.json --explode Record --time t --to null:").ends_with(1);
     let said = "expected an array at Record, found none; --explode Records or --explode more reads one that is there";
     assert!(run.stderr().contains(said), "{run}");

@@ -209,6 +209,18 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_numbers_as_postgresql_reads_them() {
+        for (text, expected) in
+            [(" 1", 1.0), ("1\t", 1.0), ("+500.00", 500.0), (".5", 0.5), ("5.", 5.0), ("007", 7.0), ("-.5E1", -5.0)]
+        {
+            assert_eq!(text_number(text), Some(expected), "{text}");
+        }
+        for text in ["", " ", ".", "+", "1 2", "--1", "1e", "e1", "0x1A", "NaN", "Infinity", "1_000", "1,5", "1e400"] {
+            assert_eq!(text_number(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn a_number_with_an_exponent_goes_the_long_way() {
         assert_eq!(short(b"1e5"), None);
         assert_eq!(finite("1e5"), Some(1e5));
