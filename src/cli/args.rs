@@ -317,7 +317,7 @@ pub struct MapArgs {
     /// Set COLUMN to TEXT in each event (repeatable)
     #[arg(long, value_name = "COLUMN=TEXT", value_parser = parse_pair)]
     pub set: Vec<(String, String)>,
-    /// Take the event time from a column or path, or from the arrival (arrival)
+    /// Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)
     #[arg(long, value_name = "FIELD")]
     pub time: Option<String>,
     /// Read numeric times in this unit: s ms us ns d

@@ -184,7 +184,9 @@ impl<'a> Assembly<'a, '_, '_> {
         replaced: &mut Replaced<'a>,
     ) -> Wanted<i64> {
         let unused = self.envelope.field(column::EVENT_TIME);
-        let time = match (&self.plan.options.time, &self.plan.time) {
+        let plan = self.plan;
+        let (name, path) = plan.time(self.envelope);
+        let time = match (&plan.options.time, path) {
             (TimeFrom::Arrival, _) => {
                 replaced.event_time = unused;
                 return Ok(self.record.now);
@@ -198,10 +200,9 @@ impl<'a> Assembly<'a, '_, '_> {
                 };
                 known.ok_or_else(|| self.no_time(COLUMNS[*index]))?
             }
-            (TimeFrom::Field(name), path) => {
+            (TimeFrom::Field(all), path) => {
                 let value = path.value(self.envelope);
-                let name = name.clone();
-                self.read(value, &name, 0)?.ok_or_else(|| self.no_time(&name))?
+                self.read(value, name, 0)?.ok_or_else(|| self.no_time(all))?
             }
             (policy, _) => match server_timestamp {
                 Some(time) => time,

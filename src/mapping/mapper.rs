@@ -6,7 +6,7 @@ use super::columns::{PROVENANCE_BITS, STAMP_BITS};
 use super::envelope::{Envelope, Reader, WATCH_MAX};
 use super::future::{FutureCheck, Lookahead};
 use super::options::{KeepRaw, Options, Provenance, TimeFrom, column_index};
-use super::path::Path;
+use super::path::{Path, alternatives};
 use super::plan::{Defaults, Out, Plan, Refusal, Stamps};
 use super::record::Record;
 use super::stamp::Stamper;
@@ -77,9 +77,11 @@ impl Mapper {
         let plain = own & (!PROVENANCE_BITS | copied);
         // Stamps that a flag maps are not kept.
         let keeps = options.provenance == Provenance::Keep && !options.plain && (mapped | copied) & STAMP_BITS == 0;
-        let time = match &options.time {
-            TimeFrom::Field(path) => path_of(path),
-            _ => Path::Column(column::SERVER_TIMESTAMP),
+        let times = match &options.time {
+            TimeFrom::Field(text) => {
+                alternatives(text).iter().map(|name| ((*name).to_owned(), path_of(name))).collect()
+            }
+            _ => vec![(String::new(), Path::Column(column::SERVER_TIMESTAMP))],
         };
         let require: Vec<_> = options.require.iter().map(|name| (name.clone(), path_of(name))).collect();
         let bit = |(_, path): &(String, Path)| match path {
@@ -102,7 +104,7 @@ impl Mapper {
             shadowed: 0,
         };
         let promised = options.partitions.clone().filter(|_| (mapped | copied) >> column::PARTITION & 1 == 1);
-        let plan = Plan { copies, sets, require, required, keeps, mapped, time, promised, options };
+        let plan = Plan { copies, sets, require, required, keeps, mapped, times, promised, options };
         let reader = Reader::new(if keeps { own } else { plain }, watch.clone());
         Ok(Self { reader, plain: Reader::new(plain, watch), is_plain: false, plan, out, raw: vec![], declared: None })
     }

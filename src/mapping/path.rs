@@ -55,6 +55,17 @@ impl Path {
     }
 }
 
+/// Splits the fields of `--time`, which are separated by commas; one with a comma is in double quotes.
+pub(super) fn alternatives(text: &str) -> Vec<&str> {
+    let mut is_quoted = false;
+    let parts = text.split(|sign: char| {
+        is_quoted ^= sign == '"';
+        sign == ',' && !is_quoted
+    });
+    let parts: Vec<&str> = parts.map(str::trim).collect();
+    if parts.contains(&"") { vec![text] } else { parts }
+}
+
 fn property<'a>(envelope: &Envelope<'a, '_>, steps: &[PathKey]) -> Value<'a> {
     let Some((PathKey::Member(first), rest)) = steps.split_first() else { return Value::Absent };
     let text = envelope.text;

@@ -40,7 +40,8 @@ pub(super) struct Plan {
     pub(super) keeps: bool,
     /// Bits of the columns whose value comes from another field or from a flag.
     pub(super) mapped: u32,
-    pub(super) time: Path,
+    /// The fields of the event time; the first one with a value is used.
+    pub(super) times: Vec<(String, Path)>,
     /// All partitions, if a flag maps the partition and `--partitions` names them.
     pub(super) promised: Option<Vec<String>>,
     pub(super) options: Options,
@@ -69,6 +70,19 @@ pub(super) struct Out {
 }
 
 impl Plan {
+    /// Returns the first field of the event time with a value, else the first one.
+    #[inline]
+    pub(super) fn time(&self, envelope: &Envelope<'_, '_>) -> &(String, Path) {
+        let has_value = |(_, path): &&(String, Path)| match path {
+            Path::Column(index) if self.set(*index).is_some() => true,
+            path => path.value(envelope) != Value::Absent,
+        };
+        match &self.times[..] {
+            [one] => one,
+            several => several.iter().find(has_value).unwrap_or(&self.times[0]),
+        }
+    }
+
     /// Returns the fault of a record that lacks a name of `--require`.
     #[inline(never)]
     pub(super) fn missing(&self, envelope: &Envelope<'_, '_>) -> Option<Fault> {

@@ -211,6 +211,7 @@ impl Overlap {
             if self.beyond > 0 {
                 text.push_str(&format!("; {} more rejected rows may have other keys", self.beyond));
             }
+            text.push_str("; evt-backfill computes the right rows");
             notices.push(Notice { text, fails: true });
         }
         notices
@@ -284,10 +285,10 @@ mod tests {
         overlap.judged(id(2), RowOutcome::Outnumbered, || "two".to_owned());
         overlap.judged(id(2), RowOutcome::Outnumbered, || "again".to_owned());
         let told = conflicts(&overlap).unwrap();
-        assert!(told.starts_with("conflict: 2 keys") && told.ends_with("first one"), "{told}");
+        assert!(told.starts_with("conflict: 2 keys") && told.contains(", first one; "), "{told}");
         overlap.judged(id(1), RowOutcome::Unchanged, String::new);
         let told = conflicts(&overlap).unwrap();
-        assert!(told.starts_with("conflict: 1 keys") && told.ends_with("first two"), "{told}");
+        assert!(told.starts_with("conflict: 1 keys") && told.contains(", first two; "), "{told}");
         overlap.judged(id(2), RowOutcome::Stale, String::new);
         assert_eq!(conflicts(&overlap), None);
     }
@@ -316,6 +317,11 @@ mod tests {
         }
         let told = conflicts(&overlap).unwrap();
         let said = "0 keys keep a stored row with more events than the last row of this run";
-        assert!(told.ends_with(&format!("{said}; 3 more rejected rows may have other keys")), "{told}");
+        assert!(
+            told.ends_with(&format!(
+                "{said}; 3 more rejected rows may have other keys; evt-backfill computes the right rows"
+            )),
+            "{told}"
+        );
     }
 }

@@ -158,7 +158,8 @@ fn two_runs_over_parts_of_a_window_are_told_apart_from_one_run_twice() {
     let replaced = "replaced 1 rows of other runs (a metric row covers its whole window), first count(*) \
                     2026-01-01T00:00:00.000000Z {}: rows 3 before, 4 now\n";
     let conflict = "conflict: 1 keys keep a stored row with more events than the last row of this run \
-                    (a metric row covers its whole window), first count(*) 2026-01-01T00:00:00.000000Z {}\n";
+                    (a metric row covers its whole window), first count(*) 2026-01-01T00:00:00.000000Z {}; \
+                    evt-backfill computes the right rows\n";
     for output in stores("parts") {
         let run = |events: &str| store(&dir, events, &output);
         assert_eq!(run("three.jsonl").succeeds().stderr(), "", "{output}");

@@ -573,3 +573,28 @@ fn a_time_unit_that_makes_all_times_1970_is_one_line() {
     let run = dir.shell("evt-ingest -q in.jsonl --time ts --time-unit ms --to null:").succeeds();
     assert_eq!(run.stderr(), "");
 }
+
+/// Events of Kubernetes have one of several times.
+#[test]
+fn the_first_field_of_several_with_a_value_is_the_time() {
+    let dir = Dir::new("times");
+    dir.write(
+        "in.jsonl",
+        r#"{"last":"2026-01-01T00:00:01Z","event":"2026-01-01T00:00:09Z","n":1}
+{"last":null,"event":"2026-01-01T00:00:02Z","n":2}
+{"client_timestamp":"2026-01-01T00:00:03Z","a, b":"2026-01-01T00:00:08Z","n":3}
+{"a, b":"2026-01-01T00:00:04Z","n":4}
+{"last":"soon","event":"2026-01-01T00:00:05Z","n":5}
+{"n":6}
+"#,
+    );
+    let flags = "--time 'last, event,client_timestamp,\"a, b\"' -q -o jsonl --dlq dead.jsonl";
+    let run = dir.shell(&format!("evt-ingest in.jsonl {flags}")).succeeds();
+    let seconds: Vec<_> =
+        run.rows().iter().map(|row| row["event_time"].as_str().expect("a time")[17..19].to_owned()).collect();
+    assert_eq!(seconds, ["01", "02", "03", "04"], "{run}");
+    let letters: Vec<_> = dir.rows("dead.jsonl").iter().map(|row| row["error_message"].clone()).collect();
+    assert!(letters[0].as_str().is_some_and(|text| text.starts_with("last: ") && text.contains("soon")), "{letters:?}");
+    let told = "last, event,client_timestamp,\"a, b\": missing or null";
+    assert!(letters[1].as_str().is_some_and(|text| text.starts_with(told)), "{letters:?}");
+}
