@@ -187,6 +187,68 @@ fn every_flag_of_help_stands_in_the_page_and_every_page_has_its_sections() {
     }
 }
 
+/// Messages, comments and documents name flags: a renamed or misspelled one would lead astray.
+#[test]
+fn every_flag_that_is_named_anywhere_exists() {
+    /// Flags of other programs: those that messages translate, and those of cargo, kafka-topics.sh and the project's scripts.
+    const FOREIGN: [&str; 28] = [
+        "aggregate",
+        "all-targets",
+        "bin",
+        "create",
+        "exact",
+        "fields",
+        "filter",
+        "format",
+        "group-by",
+        "incident",
+        "input",
+        "kafka",
+        "lib",
+        "limit",
+        "nocapture",
+        "order-by",
+        "out",
+        "output",
+        "path",
+        "select",
+        "separator",
+        "test",
+        "timezone",
+        "topic",
+        "tz",
+        "ultra",
+        "window",
+        "zone",
+    ];
+    let mut flags: BTreeSet<String> = FOREIGN.map(str::to_owned).into_iter().collect();
+    flags.extend(["help", "version", "some-flag"].map(str::to_owned));
+    for tool in tool::ALL {
+        let command = (tool.command)();
+        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+            flags.extend(command.get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)));
+        }
+    }
+    let named = regex::Regex::new(r"(?:^|[^a-z0-9-])--([a-z][a-z-]*[a-z])").expect("a pattern");
+    let places = ["src", "man", "README.md", "CONTRIBUTING.md", "examples", "systemd"];
+    let files = Command::new("git").args(["ls-files", "--"]).args(places).current_dir(ROOT).output().expect("git");
+    let (mut unknown, mut met) = (vec![], BTreeSet::new());
+    for name in String::from_utf8(files.stdout).expect("text").lines() {
+        let Ok(text) = std::fs::read_to_string(Path::new(ROOT).join(name)) else { continue };
+        let text = text.replace("\\-", "-");
+        let text = ["\\fB", "\\fI", "\\fR"].iter().fold(text, |text, font| text.replace(font, " "));
+        for found in named.captures_iter(&text) {
+            met.insert(found[1].to_owned());
+            if !flags.contains(&found[1]) {
+                unknown.push(format!("{name}: --{}", &found[1]));
+            }
+        }
+    }
+    let unmet: Vec<_> = FOREIGN.iter().filter(|name| !met.contains(**name)).collect();
+    assert!(unmet.is_empty(), "no place names these flags of other programs any more: {unmet:?}");
+    assert!(unknown.is_empty(), "{unknown:#?}");
+}
+
 #[test]
 fn short_help_shows_the_usual_flags_and_long_help_shows_all() {
     let dir = Dir::new("short_help");
