@@ -177,7 +177,9 @@ impl Ingest {
         let Some(batch) = self.read.take_rows(batch) else { return Ok(()) };
         let of_event = matches!(Kind::of(batch.schema_ref()), Some(Kind::Event | Kind::Late));
         let has_raw = of_event && self.decide_raw(has_raw(batch.schema_ref()));
-        self.unused.warn_of_rows(name, &self.run.console);
+        if of_event {
+            self.unused.warn_of_rows(name, &self.run.console);
+        }
         let mut batch = self.batches.take(batch, has_raw, name, &self.run.console)?;
         if let Self { rules: Some(rules), counts, letters, .. } = self {
             let (rows, rows_before, now) = (batch.num_rows(), counts.out, self.run.clock.now());

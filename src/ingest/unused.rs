@@ -13,6 +13,9 @@ pub(super) struct UnusedFlags {
 
 impl UnusedFlags {
     pub(super) fn new(options: &mapping::Options) -> Self {
+        if options.is_compared {
+            return Self { of_rows: vec![], of_text: vec![] };
+        }
         let has_time = matches!(options.time, TimeFrom::Field(_) | TimeFrom::Arrival);
         let flags = [
             ("--time", has_time),

@@ -114,6 +114,8 @@ pub struct Options {
     /// Whether the arrival is the `server_timestamp` whatever the record says; the record's own stays a property
     /// (HTTP).
     pub stamped_at_arrival: bool,
+    /// Whether another input is read by the same flags, of which one may have stamps (evt-reconcile).
+    pub is_compared: bool,
     /// Whether `ingested_at` is the time at which a broker appended the record, if it is known (evt-reconcile).
     pub ingested_at_arrival: bool,
     /// Properties that the stage reads: batches get a column for each (`event::watched_field`).

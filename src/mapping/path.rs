@@ -55,7 +55,8 @@ impl Path {
     }
 }
 
-/// Splits the fields of `--time`, which are separated by commas; one with a comma is in double quotes.
+/// Returns the fields that `--time` may mean, in the order in which they are tried: one with this name, then those between commas. A
+/// name with a comma may be in double quotes.
 pub(super) fn alternatives(text: &str) -> Vec<&str> {
     let mut is_quoted = false;
     let parts = text.split(|sign: char| {
@@ -63,7 +64,10 @@ pub(super) fn alternatives(text: &str) -> Vec<&str> {
         sign == ',' && !is_quoted
     });
     let parts: Vec<&str> = parts.map(str::trim).collect();
-    if parts.contains(&"") { vec![text] } else { parts }
+    match parts.len() > 1 && !parts.contains(&"") {
+        true => [&[text], &parts[..]].concat(),
+        false => vec![text],
+    }
 }
 
 fn property<'a>(envelope: &Envelope<'a, '_>, steps: &[PathKey]) -> Value<'a> {

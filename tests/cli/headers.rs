@@ -211,7 +211,7 @@ fn a_row_that_becomes_a_dead_letter_shows_the_headers_of_its_record() {
             .map(|letter| format!("{} {}", letter["error_type"], letter["headers"]["x-request-id"]))
             .collect();
         let [wrong, large, heavy] =
-            [r#""EnvelopeError" "wrong""#, r#""SinkError" "large""#, r#""SinkError" "heavy""#].map(str::to_owned);
+            [r#""AggregationError" "wrong""#, r#""SinkError" "large""#, r#""SinkError" "heavy""#].map(str::to_owned);
         assert_eq!(
             told,
             if to == "out.jsonl" { [wrong].into() } else { BTreeSet::from([wrong, large, heavy]) },

@@ -180,8 +180,12 @@ impl Args {
     pub fn options_of_a(&self, uri: &Uri) -> Result<SourceOptions> {
         let is_raw_topic = is_raw_topic(uri);
         let provenance = if is_raw_topic { Provenance::Overwrite } else { Provenance::Keep };
-        let mapping =
-            mapping::Options { ingested_at_arrival: is_raw_topic, lean: self.lean(), ..self.map.options(provenance)? };
+        let mapping = mapping::Options {
+            is_compared: true,
+            ingested_at_arrival: is_raw_topic,
+            lean: self.lean(),
+            ..self.map.options(provenance)?
+        };
         self.compare.text.check_inputs(std::slice::from_ref(uri))?;
         let (format, text) = self.compare.text.options(self.compare.input_format.as_deref())?;
         Ok(SourceOptions {
@@ -204,6 +208,7 @@ impl Args {
             when: all.when,
             hash_ids: all.hash_ids,
             provenance: Provenance::Keep,
+            is_compared: true,
             lean: self.lean(),
             ..Default::default()
         };
