@@ -113,7 +113,6 @@ impl FrameInput {
         match (frame, &mut self.rows) {
             (Frame::Schema(schema), Rows::Unknown) => self.begin(&schema, ingest),
             (_, Rows::Unknown) => Err(self.without_schema()),
-            (Frame::Batch(_), _) if self.is_checkpointed && !self.reader.decoder.is_controlled() => Err(self.dropped()),
             (Frame::Batch(batch), Rows::Foreign(pieces)) => {
                 pieces.push(batch);
                 Ok(())
