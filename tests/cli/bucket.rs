@@ -60,9 +60,11 @@ impl Place {
             .expect("a client")
     }
 
-    /// Returns the number of entries of its log.
+    /// Returns the number of entries of its log. An entry that is being written has a temporary name, which is not a number.
     pub fn entries(&self) -> usize {
-        std::fs::read_dir(self.files.join("log")).map_or(0, Iterator::count)
+        let is_entry = |name: &std::ffi::OsStr| name.to_string_lossy().parse::<u64>().is_ok();
+        let log = std::fs::read_dir(self.files.join("log"));
+        log.map_or(0, |log| log.flatten().filter(|file| is_entry(&file.file_name())).count())
     }
 
     /// Returns it behind a proxy.

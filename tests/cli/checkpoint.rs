@@ -349,8 +349,7 @@ fn a_pipe_is_no_input_and_a_stopped_run_fires_nothing() {
     }
     calm.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
     let mut run = stopped.start(&["-q", "--at-end", "fire", "--checkpoint-every", "1ms", "a.jsonl"]);
-    let entries = || std::fs::read_dir(stopped.dir.path("state/log")).map_or(0, Iterator::count);
-    eventually("an epoch is complete", || entries() >= 3);
+    eventually("an epoch is complete", || stopped.place.entries() >= 3);
     kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
     ended("the stopped run", &mut run);
     stopped.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();

@@ -98,10 +98,6 @@ fn assert_same(
     }
 }
 
-fn entries(job: &Job) -> usize {
-    std::fs::read_dir(job.dir.path("state/log")).map_or(0, Iterator::count)
-}
-
 /// Kills a run up to `times` times, most of them while an epoch is committed, then lets it end. Returns the number of runs that were
 /// killed before every output had the rows of a complete epoch.
 fn run_with_kills_in_commits(job: &Job, args: &[&str], draws: &mut Draws, times: u64) -> u32 {
@@ -109,9 +105,9 @@ fn run_with_kills_in_commits(job: &Job, args: &[&str], draws: &mut Draws, times:
     for _ in 0..times {
         let mut run = job.start(&[&["--checkpoint-every", "1ms"], args].concat());
         // The first new entry begins the run, and each later one completes an epoch.
-        let wanted = entries(job) + [1, 2, 2, 3][draws.below(4) as usize];
+        let wanted = job.place.entries() + [1, 2, 2, 3][draws.below(4) as usize];
         eventually("an epoch is complete, or the run has ended", || {
-            entries(job) >= wanted || run.try_wait().expect("a child").is_some()
+            job.place.entries() >= wanted || run.try_wait().expect("a child").is_some()
         });
         let mut polls = draws.below(80);
         eventually("the run is killed or has ended", || {
@@ -169,7 +165,7 @@ fn an_old_run_that_wakes_up_writes_nothing_to_a_topic() {
     let args = ["-q", "--at-end", "fire", "a.jsonl"];
     calm_job.run(&args).succeeds();
     let mut old = job.start(&["-q", "--checkpoint-every", "1ms", "a.jsonl"]);
-    eventually("an epoch is complete", || entries(&job) >= 4);
+    eventually("an epoch is complete", || job.place.entries() >= 4);
     kill_process(Pid::from_child(&old), Signal::STOP).expect("stopped");
     job.run(&args).succeeds();
     let after = wild.results(&bench);
@@ -245,8 +241,8 @@ fn brokers_that_are_away_hold_the_epoch() {
     bench.produce([BaseRecord::to(&rows).key(&b"k"[..]).payload(&b"{}"[..])]);
     let begin = |args: &[&str]| {
         let run = job.start(&[&["--checkpoint-every", "1ms"], args].concat());
-        let before = entries(&job);
-        eventually("an epoch is complete", || entries(&job) > before + 1);
+        let before = job.place.entries();
+        eventually("an epoch is complete", || job.place.entries() > before + 1);
         run
     };
     let mut held = begin(&["a.jsonl"]);
