@@ -124,9 +124,7 @@ impl CheckpointStore for CheckpointDir {
 
     fn put(&self, number: u64, entry: &Entry) -> Result<bool> {
         let path = self.log().join(number.to_string());
-        // Two processes on different hosts may have the same id.
-        let token = RandomState::new().build_hasher().finish();
-        let part = self.log().join(format!("{number}.{token:016x}.part"));
+        let part = temporary(&path);
         let bytes = entry.to_bytes(None)?;
         let put = || {
             let mut file = self.disk.open(&part, OpenOptions::new().write(true).create_new(true))?;
@@ -219,9 +217,11 @@ impl CheckpointStore for CheckpointDir {
     }
 
     fn put_note(&self, epoch: Epoch, name: &str, bytes: &[u8]) -> Result<()> {
-        let (path, part) = (self.epoch(epoch).join(name), self.epoch(epoch).join(format!("{name}.part")));
+        let path = self.epoch(epoch).join(name);
+        // An old run that has not seen the new one yet may write the same note.
+        let part = temporary(&path);
         let put = || {
-            let mut file = self.disk.open(&part, OpenOptions::new().write(true).create(true).truncate(true))?;
+            let mut file = self.disk.open(&part, OpenOptions::new().write(true).create_new(true))?;
             file.write_all(bytes)?;
             file.sync()?;
             self.disk.change(|| fs::rename(&part, &path))?;
@@ -262,10 +262,20 @@ impl CheckpointStore for CheckpointDir {
         }
         for number in self.entries()?.into_iter().filter(|number| (2..removed.entries_before).contains(number)) {
             let path = self.log().join(number.to_string());
-            self.disk.free(|| fs::remove_file(&path)).map_err(|error| self.failed(&path, &error))?;
+            match self.disk.free(|| fs::remove_file(&path)) {
+                // An old run removes it too.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                removed => removed.map_err(|error| self.failed(&path, &error))?,
+            }
         }
         Ok(())
     }
+}
+
+/// Returns a name beside `path` that no other process uses. Processes on different hosts may have the same id, so it is random.
+fn temporary(path: &Path) -> PathBuf {
+    let token = RandomState::new().build_hasher().finish();
+    path.with_added_extension(format!("{token:016x}.part"))
 }
 
 #[cfg(test)]
@@ -287,6 +297,18 @@ mod tests {
         }
         fs::remove_file(&path).unwrap();
         assert_eq!(log.verify(epoch, &part).unwrap_err().kind(), crate::ErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn two_runs_may_write_one_note_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = CheckpointDir::new(dir.path().join("ckpt"), Disk::default());
+        let epochs: Vec<Epoch> = (1..=300).map(|number| Epoch { run: 1, number }).collect();
+        epochs.iter().for_each(|epoch| log.make_epoch(*epoch).unwrap());
+        let write = || epochs.iter().try_for_each(|epoch| log.set_committed(*epoch, "1-a"));
+        let both = std::thread::scope(|scope| [scope.spawn(write), scope.spawn(write)].map(|run| run.join().unwrap()));
+        both.into_iter().for_each(Result::unwrap);
+        assert!(epochs.iter().all(|epoch| log.is_committed(*epoch, "1-a").unwrap()));
     }
 
     #[test]
