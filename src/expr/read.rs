@@ -73,11 +73,16 @@ impl Wrong<'_> {
             Ask::Presence => "a value".to_owned(),
         };
         let value = batch.value_text(leaf, self.row as usize).unwrap_or_default();
-        let way_out = match leaf.ask {
-            Ask::Kind { kind: ValueKind::Number, .. } => separated_number(&value, &leaf.name),
-            _ => None,
-        };
-        format!("{}: expected {asked}, found {}{}", leaf.name, shown(&value), way_out.unwrap_or_default())
+        let cast = self.cast().map(|cast| format!("; {cast} reads it")).unwrap_or_default();
+        format!("{}: expected {asked}, found {}{cast}", leaf.name, shown(&value))
+    }
+
+    /// Returns the expression that reads the value as a number, if it has separators of thousands or a decimal comma.
+    fn cast(&self) -> Option<String> {
+        let WrongValue::Leaf(batch, leaf) = &self.value else { return None };
+        let leaf = &batch.leaves[*leaf];
+        let is_number = matches!(leaf.ask, Ask::Kind { kind: ValueKind::Number, .. });
+        is_number.then(|| separated_number(&batch.value_text(leaf, self.row as usize)?, &leaf.name)).flatten()
     }
 
     /// Returns [`Wrong::message`] and what an expression makes of such a value without a dead letter.
@@ -86,16 +91,13 @@ impl Wrong<'_> {
         let WrongValue::Leaf(batch, leaf) = &self.value else { return message };
         let leaf = &batch.leaves[*leaf];
         match leaf.ask {
-            Ask::Kind { kind, .. } if !message.ends_with(READS_IT) => {
+            Ask::Kind { kind, .. } if self.cast().is_none() => {
                 format!("{message}; try_cast({} as {}) is NULL then", quoted_name(&leaf.name), kind.cast_name())
             }
             _ => message,
         }
     }
 }
-
-/// What a message ends with if it names the cast that reads the value.
-const READS_IT: &str = " reads it";
 
 /// Returns the cast that reads a number with separators of thousands or with a decimal comma.
 #[cold]
@@ -113,7 +115,7 @@ fn separated_number(value: &str, name: &str) -> Option<String> {
         (Some(_), None) => with_point((name, value.to_owned())),
         _ => without(["'", "\u{2019}", "\u{a0}", "\u{202f}", " "].into_iter().find(|mark| value.contains(mark))?),
     };
-    cast::text_number(&number).map(|_| format!("; cast({expr} as double){READS_IT}"))
+    cast::text_number(&number).map(|_| format!("cast({expr} as double)"))
 }
 
 /// Returns the first bytes of a value, on one line.

@@ -28,6 +28,7 @@ mod csv_writer;
 mod decode;
 mod definition;
 pub mod elements;
+mod first_rows;
 pub mod frames;
 pub mod jsonl;
 mod lines;

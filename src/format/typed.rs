@@ -5,17 +5,13 @@
 //! other place for it.
 
 use super::definition::{EncodeOptions, Encoder, Output};
+use super::first_rows::FirstRows;
 use super::value_type::{TypeCounts, ValueBuilder, ValueType};
 use crate::error::{Error, Result};
 use crate::kind::{SELECTION_KEY, is_json};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
-
-/// Rows that decide about types.
-const SAMPLE_ROWS: usize = 131_072;
-/// Bytes of these rows, at most, because they are in memory.
-const SAMPLE_BYTES: usize = 16 << 20;
 
 /// Makes the encoder of `open`, with types for the JSON values of a selection.
 pub(super) fn encoder(schema: &SchemaRef, options: &EncodeOptions, open: Output) -> Result<Box<dyn Encoder>> {
@@ -25,7 +21,7 @@ pub(super) fn encoder(schema: &SchemaRef, options: &EncodeOptions, open: Output)
     }
     // Whether these columns can be written is known before the first rows.
     open(schema, options)?;
-    let state = State::Sampling(Sample::default());
+    let state = State::Sampling(FirstRows::default());
     Ok(Box::new(Typed { schema: schema.clone(), options: options.clone(), open, state }))
 }
 
@@ -37,16 +33,12 @@ struct Typed {
 }
 
 enum State {
-    Sampling(Sample),
-    Writing { columns: TypedColumns, encoder: Box<dyn Encoder> },
-}
-
-/// The first rows, which wait until there are enough of them.
-#[derive(Default)]
-struct Sample {
-    rows: Vec<RecordBatch>,
-    count: usize,
-    bytes: usize,
+    /// Rows wait until there are enough of them.
+    Sampling(FirstRows),
+    Writing {
+        columns: TypedColumns,
+        encoder: Box<dyn Encoder>,
+    },
 }
 
 impl Typed {
@@ -54,10 +46,10 @@ impl Typed {
     fn decide(&mut self, out: &mut Vec<u8>) -> Result<&mut Box<dyn Encoder>> {
         if let State::Sampling(sample) = &mut self.state {
             let sample = std::mem::take(sample);
-            let columns = TypedColumns::choose(&self.schema, &sample.rows);
+            let columns = TypedColumns::choose(&self.schema, &sample.deciding());
             let mut encoder = (self.open)(&columns.schema, &self.options)?;
-            for batch in &sample.rows {
-                encoder.encode(&columns.apply(batch)?, out)?;
+            for batch in sample.into_rows() {
+                encoder.encode(&columns.apply(&batch)?, out)?;
             }
             self.state = State::Writing { columns, encoder };
         }
@@ -72,15 +64,10 @@ impl Encoder for Typed {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
         match &mut self.state {
             State::Writing { columns, encoder } => encoder.encode(&columns.apply(batch)?, out),
-            State::Sampling(sample) => {
-                sample.count += batch.num_rows();
-                sample.bytes += batch.get_array_memory_size();
-                sample.rows.push(batch.clone());
-                if sample.count >= SAMPLE_ROWS || sample.bytes >= SAMPLE_BYTES {
-                    self.decide(out)?;
-                }
-                Ok(())
-            }
+            State::Sampling(sample) => match sample.push(batch) {
+                true => self.decide(out).map(|_| ()),
+                false => Ok(()),
+            },
         }
     }
 

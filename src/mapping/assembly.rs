@@ -7,7 +7,7 @@ use super::future::FutureCheck;
 use super::id::{hashed_id, parse_uuid};
 use super::options::TimeFrom;
 use super::path::{Path, clip, shown};
-use super::plan::{Out, Plan, Refusal, Stamps, Wanted};
+use super::plan::{NamedPath, Out, Plan, Refusal, Stamps, Wanted};
 use super::record::Record;
 use super::stamp::{Stamper, UNSTAMPED};
 use super::when::{message, time_fields};
@@ -185,7 +185,7 @@ impl<'a> Assembly<'a, '_, '_> {
     ) -> Wanted<i64> {
         let unused = self.envelope.field(column::EVENT_TIME);
         let plan = self.plan;
-        let (name, path) = plan.time(self.envelope);
+        let NamedPath { name, path } = plan.time(self.envelope);
         let time = match (&plan.options.time, path) {
             (TimeFrom::Arrival, _) => {
                 replaced.event_time = unused;

@@ -7,7 +7,7 @@ use super::envelope::{Envelope, Reader, WATCH_MAX};
 use super::future::{FutureCheck, Lookahead};
 use super::options::{KeepRaw, Options, Provenance, TimeFrom, column_index};
 use super::path::{Path, alternatives};
-use super::plan::{Defaults, Out, Plan, Refusal, Stamps};
+use super::plan::{Defaults, NamedPath, Out, Plan, Refusal, Stamps};
 use super::record::Record;
 use super::stamp::Stamper;
 use crate::counts::counted;
@@ -77,14 +77,13 @@ impl Mapper {
         let plain = own & (!PROVENANCE_BITS | copied);
         // Stamps that a flag maps are not kept.
         let keeps = options.provenance == Provenance::Keep && !options.plain && (mapped | copied) & STAMP_BITS == 0;
+        let named = |name: &str| NamedPath { name: name.to_owned(), path: path_of(name) };
         let times = match &options.time {
-            TimeFrom::Field(text) => {
-                alternatives(text).iter().map(|name| ((*name).to_owned(), path_of(name))).collect()
-            }
-            _ => vec![(String::new(), Path::Column(column::SERVER_TIMESTAMP))],
+            TimeFrom::Field(text) => alternatives(text).iter().map(|name| named(name)).collect(),
+            _ => vec![NamedPath { name: String::new(), path: Path::Column(column::SERVER_TIMESTAMP) }],
         };
-        let require: Vec<_> = options.require.iter().map(|name| (name.clone(), path_of(name))).collect();
-        let bit = |(_, path): &(String, Path)| match path {
+        let require: Vec<NamedPath> = options.require.iter().map(|name| named(name)).collect();
+        let bit = |field: &NamedPath| match &field.path {
             Path::Column(index) if sets.is_empty() => Some(1 << index),
             _ => None,
         };

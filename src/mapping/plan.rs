@@ -29,11 +29,18 @@ pub struct Defaults {
     pub filled: Option<u32>,
 }
 
+/// A field that a flag names.
+pub(super) struct NamedPath {
+    /// Its name as written.
+    pub(super) name: String,
+    pub(super) path: Path,
+}
+
 /// The mapping flags, resolved.
 pub(super) struct Plan {
     pub(super) copies: Vec<(usize, Path)>,
     pub(super) sets: Vec<(usize, String)>,
-    pub(super) require: Vec<(String, Path)>,
+    pub(super) require: Vec<NamedPath>,
     /// Bits of the required columns; `None` if a required name is a property or a flag sets a column.
     pub(super) required: Option<u32>,
     /// Whether records may carry stamps.
@@ -41,7 +48,7 @@ pub(super) struct Plan {
     /// Bits of the columns whose value comes from another field or from a flag.
     pub(super) mapped: u32,
     /// The fields of the event time; the first one with a value is used.
-    pub(super) times: Vec<(String, Path)>,
+    pub(super) times: Vec<NamedPath>,
     /// All partitions, if a flag maps the partition and `--partitions` names them.
     pub(super) promised: Option<Vec<String>>,
     pub(super) options: Options,
@@ -72,8 +79,8 @@ pub(super) struct Out {
 impl Plan {
     /// Returns the first field of the event time with a value, else the first one.
     #[inline]
-    pub(super) fn time(&self, envelope: &Envelope<'_, '_>) -> &(String, Path) {
-        let has_value = |(_, path): &&(String, Path)| match path {
+    pub(super) fn time(&self, envelope: &Envelope<'_, '_>) -> &NamedPath {
+        let has_value = |field: &&NamedPath| match &field.path {
             Path::Column(index) if self.set(*index).is_some() => true,
             path => path.value(envelope) != Value::Absent,
         };
@@ -86,11 +93,11 @@ impl Plan {
     /// Returns the fault of a record that lacks a name of `--require`.
     #[inline(never)]
     pub(super) fn missing(&self, envelope: &Envelope<'_, '_>) -> Option<Fault> {
-        let (name, _) = self.require.iter().find(|(_, path)| {
+        let missing = self.require.iter().find(|NamedPath { path, .. }| {
             let set = path.column().is_some_and(|index| self.set(index).is_some());
             !set && path.value(envelope) == Value::Absent
         })?;
-        Some(Fault::new(ErrorType::EnvelopeError, format!("{name}: required, but missing or null")))
+        Some(Fault::new(ErrorType::EnvelopeError, format!("{}: required, but missing or null", missing.name)))
     }
 
     pub(super) fn set(&self, index: usize) -> Option<&str> {

@@ -18,12 +18,6 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-/// Maximum rows of a row group.
-pub(super) const ROW_GROUP_ROWS: usize = 131_072;
-/// Rows that decide about columns: those of the first row group.
-const SAMPLE_ROWS: usize = ROW_GROUP_ROWS;
-/// Bytes of their properties, at most, because they are in memory.
-const SAMPLE_BYTES: usize = 16 << 20;
 /// Maximum number of columns: those of the properties that most rows have.
 const COLUMNS_MAX: usize = 256;
 /// The column that readers of a lake make of the names of its directories.
@@ -50,36 +44,6 @@ impl ChosenColumn {
     }
 }
 
-/// The first rows of a file.
-#[derive(Default)]
-pub(super) struct FirstRows {
-    pub(super) rows: Vec<RecordBatch>,
-    /// The number of the rows.
-    pub(super) count: usize,
-    /// The bytes of their properties.
-    pub(super) bytes: usize,
-}
-
-impl FirstRows {
-    /// Takes rows; returns whether there are enough.
-    pub(super) fn push(&mut self, batch: &RecordBatch) -> bool {
-        self.count += batch.num_rows();
-        self.bytes += properties(batch).iter().flatten().map(str::len).sum::<usize>();
-        self.rows.push(batch.clone());
-        self.count >= SAMPLE_ROWS || self.bytes >= SAMPLE_BYTES
-    }
-
-    /// Returns the properties of the rows that decide: the same rows however they were divided into batches.
-    fn objects(&self) -> impl Iterator<Item = &str> {
-        let mut bytes = 0;
-        let objects = self.rows.iter().flat_map(|batch| properties(batch).iter().flatten()).take(SAMPLE_ROWS);
-        objects.take_while(move |object| {
-            bytes += object.len();
-            bytes - object.len() < SAMPLE_BYTES
-        })
-    }
-}
-
 /// The columns of the properties of a file.
 pub(super) struct PropertyColumns {
     /// The schema of the file.
@@ -91,11 +55,11 @@ pub(super) struct PropertyColumns {
 }
 
 impl PropertyColumns {
-    /// Chooses the columns by the first rows of a file, whose schema without these columns is `schema`.
-    pub(super) fn choose(schema: &SchemaRef, sample: &FirstRows) -> Self {
+    /// Chooses the columns by the first rows of a file whose schema without these columns is `schema`.
+    pub(super) fn choose(schema: &SchemaRef, sample: &[RecordBatch]) -> Self {
         let mut found: BTreeMap<String, TypeCounts> = BTreeMap::new();
         let mut guide = Guide::default();
-        for object in sample.objects() {
+        for object in sample.iter().flat_map(|batch| properties(batch).iter().flatten()) {
             guided(
                 object,
                 &mut guide,

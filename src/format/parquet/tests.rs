@@ -1,4 +1,4 @@
-use super::columns::ROW_GROUP_ROWS;
+use super::writer::ROW_GROUP_ROWS;
 use super::*;
 use crate::format::properties::is_property;
 use crate::format::test_data::{data, encode, expected, open as open_bytes, rows, texts};

@@ -1,7 +1,8 @@
 //! Writes rows to a Parquet file, with or without columns for properties.
 
-use super::columns::{FirstRows, PropertyColumns, ROW_GROUP_ROWS};
+use super::columns::PropertyColumns;
 use crate::error::{Error, Result};
+use crate::format::first_rows::{FirstRows, SAMPLE_ROWS};
 use crate::format::properties::is_property;
 use crate::kind::Kind;
 use arrow::array::RecordBatch;
@@ -12,6 +13,9 @@ use parquet::errors::Result as ParquetResult;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use std::io::Write;
+
+/// Maximum rows of a row group. The rows of the first one decide about columns.
+pub(super) const ROW_GROUP_ROWS: usize = SAMPLE_ROWS;
 
 /// How rows become a file.
 #[derive(Clone, Copy, Debug)]
@@ -99,11 +103,11 @@ impl<W: Write + Send> RowWriter<W> {
         if let State::Sampling { target, sample } = &mut self.state
             && let Some(target) = target.take()
         {
-            let mut columns = PropertyColumns::choose(&self.schema, sample);
-            let rows = std::mem::take(&mut sample.rows);
+            let sample = std::mem::take(sample);
+            let mut columns = PropertyColumns::choose(&self.schema, &sample.deciding());
             let properties = (self.layout.properties)(columns.schema());
             let mut writer = Box::new(ArrowWriter::try_new(target, columns.schema().clone(), Some(properties))?);
-            for batch in rows {
+            for batch in sample.into_rows() {
                 writer.write(&columns.split(&batch).map_err(failed)?)?;
             }
             self.state = State::Writing { writer, columns: Some(columns) };
@@ -135,7 +139,7 @@ impl<W: Write + Send> RowWriter<W> {
     /// Returns the number of rows that are not in a finished row group.
     pub fn in_progress_rows(&self) -> usize {
         match &self.state {
-            State::Sampling { sample, .. } => sample.count,
+            State::Sampling { sample, .. } => sample.count(),
             State::Writing { writer, .. } => writer.in_progress_rows(),
         }
     }
@@ -143,7 +147,7 @@ impl<W: Write + Send> RowWriter<W> {
     /// Returns the size of these rows in bytes, approximately.
     pub fn in_progress_size(&self) -> usize {
         match &self.state {
-            State::Sampling { sample, .. } => sample.bytes,
+            State::Sampling { sample, .. } => sample.bytes(),
             State::Writing { writer, .. } => writer.in_progress_size(),
         }
     }
