@@ -116,7 +116,7 @@ impl RecordFormat {
 /// Makes events of letters.
 pub struct Repair {
     records: Option<RecordFormat>,
-    /// The number of records that are no JSON object, if no format is set.
+    /// The number of records that are neither JSON nor the beginning of an object, if no format is set.
     foreign: u64,
     patch: Option<Patch>,
     mapper: Mapper,
@@ -144,7 +144,7 @@ impl Repair {
         Ok(Self { records, foreign: 0, patch, mapper, stamper: Stamper::default(), max_future })
     }
 
-    /// Returns the number of records so far that are no JSON object, if no format of records is set.
+    /// Returns the number of records so far that are neither JSON nor the beginning of an object, if no format of records is set.
     pub fn foreign(&self) -> u64 {
         self.foreign
     }
@@ -179,7 +179,8 @@ impl Repair {
         let text = |row: &usize| match (std::str::from_utf8(letters.payloads.value(*row)), &self.records) {
             (Ok(text), Some(format)) if !is_object(text) => format.read(text.as_bytes()),
             (Ok(text), format) => {
-                self.foreign += u64::from(format.is_none() && !text.trim_start().starts_with('{'));
+                let is_foreign = format.is_none() && !text.trim_start().starts_with('{') && !is_json(text);
+                self.foreign += u64::from(is_foreign);
                 Ok(Cow::Borrowed(text))
             }
             (Err(error), _) => {

@@ -38,6 +38,16 @@ fn dead_letters_of_csv_are_repaired_and_replayed_under_the_names_of_their_header
 }
 
 #[test]
+fn letters_of_broken_json_are_not_taken_for_another_format() {
+    let dir = Dir::new("remedy-json");
+    dir.write("u.jsonl", "{\"event_time\":\"2026-01-01T00:00:00Z\"}\n42\n\"x\"\n[1]\n{\"a\":\n");
+    dir.shell("evt-ingest -q u.jsonl --dlq bad.jsonl --to good.jsonl").succeeds();
+    let run =
+        dir.shell("evt-backfill --dead bad.jsonl --ledger sqlite:r.db --to replayed.jsonl --dry-run").ends_with(1);
+    assert!(run.stderr().contains("4 letters are still faulty") && !run.stderr().contains("not JSON"), "{run}");
+}
+
+#[test]
 fn dead_letters_of_syslog_are_replayed_with_the_year_that_was_missing() {
     let dir = Dir::new("remedy-syslog-letters");
     dir.write("s.log", "<34>Feb 30 10:00:00 h a: b\n<34>Feb 28 10:00:00 h a: c\n");
