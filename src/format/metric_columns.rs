@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::json::text::unescape;
 use crate::json::walk::{members, string_content};
 use crate::kind::metric::{COLUMNS, column};
-use crate::kind::{Kind, dimensions_of};
+use crate::kind::{Kind, SELECTION_KEY, dimensions_of};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringBuilder};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
@@ -63,13 +63,23 @@ pub fn push_dimensions(object: &str, names: &[String], columns: &mut [StringBuil
 
 /// The encoder of a format for people: one of metrics gets their dimensions as columns.
 pub(super) fn encoder(schema: &SchemaRef, options: &EncodeOptions, open: Output) -> Result<Box<dyn Encoder>> {
-    if Kind::of(schema) != Some(Kind::Metric) {
+    if !has_metrics(schema) {
         return open(schema, options);
     }
     let columns = MetricColumns::new(schema);
     // The first rows tell which columns a brief table has.
     let encoder = if options.brief { None } else { Some(open(&columns.schema, options)?) };
     Ok(Box::new(MetricEncoder { open, options: options.clone(), columns, encoder }))
+}
+
+/// Whether rows of a schema are metrics, perhaps with computed columns (`--let`) after those of metrics.
+fn has_metrics(schema: &Schema) -> bool {
+    let is_selection = schema.metadata().get(SELECTION_KEY).is_some_and(|kind| kind == Kind::Metric.name());
+    let is_whole = || {
+        schema.fields().len() > COLUMNS.len()
+            && schema.fields().iter().zip(COLUMNS).all(|(field, name)| field.name() == name)
+    };
+    Kind::of(schema) == Some(Kind::Metric) || is_selection && is_whole()
 }
 
 /// Encodes metrics with a column for each dimension.
@@ -85,29 +95,38 @@ struct MetricEncoder {
 struct MetricColumns {
     /// The names of the dimensions; `None` if the stream does not name them.
     dimensions: Option<Vec<String>>,
-    /// The columns after them.
+    /// The columns after them. Those that are not of metrics are computed.
     after: Vec<usize>,
+    /// The schema of the metrics.
+    metrics: SchemaRef,
+    /// The schema of the text.
     schema: SchemaRef,
 }
 
 impl MetricColumns {
-    fn new(schema: &Schema) -> Self {
-        let (dimensions, after, schema) = (dimensions_of(schema), AFTER.to_vec(), Arc::new(Schema::empty()));
-        let mut columns = Self { dimensions, after, schema };
+    fn new(metrics: &SchemaRef) -> Self {
+        let after = AFTER.into_iter().chain(COLUMNS.len()..metrics.fields().len()).collect();
+        let schema = Arc::new(Schema::empty());
+        let mut columns = Self { dimensions: dimensions_of(metrics), after, metrics: metrics.clone(), schema };
         columns.set_schema();
         columns
     }
 
     /// Leaves out ids, and the columns that are zero or false in all of these metrics.
     fn leave_out(&mut self, metrics: &RecordBatch) {
-        self.after.retain(|at| *at != column::METRIC_ID && (*at < column::REVISION || tells(metrics.column(*at))));
+        let is_kept = |at: usize| match at {
+            column::METRIC_ID => false,
+            column::REVISION | column::PANE | column::RETRACTED => tells(metrics.column(at)),
+            _ => true,
+        };
+        self.after.retain(|at| is_kept(*at));
         self.set_schema();
     }
 
     fn set_schema(&mut self) {
-        let of_kind = Kind::Metric.schema();
-        let field = |at: usize| of_kind.field(at).clone();
-        let text = |name: &String| Field::new(column_name(name, &COLUMNS), DataType::Utf8, true);
+        let field = |at: usize| self.metrics.field(at).clone();
+        let others: Vec<&str> = self.metrics.fields().iter().map(|field| field.name().as_str()).collect();
+        let text = |name: &String| Field::new(column_name(name, &others), DataType::Utf8, true);
         let mut fields: Vec<Field> = BEFORE.map(field).to_vec();
         match &self.dimensions {
             Some(names) => fields.extend(names.iter().map(text)),
@@ -168,7 +187,7 @@ impl Encoder for MetricEncoder {
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        let none = RecordBatch::new_empty(Kind::Metric.schema());
+        let none = RecordBatch::new_empty(self.columns.metrics.clone());
         self.opened(&none)?.0.finish(out)
     }
 }

@@ -25,9 +25,9 @@ impl Svg {
         let is_selection = schema.metadata().contains_key(SELECTION_KEY);
         match Kind::of(schema) {
             Some(Kind::Metric) => Ok(Self { rows: Collected::default() }),
-            _ if is_selection => {
-                Err(Error::usage("svg draws metrics, whose columns cannot be chosen; expected no --columns"))
-            }
+            _ if is_selection => Err(Error::usage(
+                "svg draws metrics, whose columns cannot be chosen; expected no --columns and no --let",
+            )),
             found => {
                 let found = found.map_or("other rows", Kind::name);
                 Err(Error::usage(format!(

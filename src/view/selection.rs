@@ -10,7 +10,7 @@ use crate::expr::{PathKey, path_text, read_paths, value_at};
 use crate::json::text::unescape;
 use crate::json::walk::members;
 use crate::kind::event::column;
-use crate::kind::{Kind, SELECTION_KEY, event, holds_json, json, metric};
+use crate::kind::{DIMENSIONS_KEY, Kind, SELECTION_KEY, event, holds_json, json, metric};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -89,7 +89,9 @@ impl Selection {
             chosen.push(one);
         }
         let kind = Kind::of(schema).map_or("", Kind::name);
-        let metadata = HashMap::from([(SELECTION_KEY.to_owned(), kind.to_owned())]);
+        let mut metadata = HashMap::from([(SELECTION_KEY.to_owned(), kind.to_owned())]);
+        let dimensions = schema.metadata().get_key_value(DIMENSIONS_KEY);
+        metadata.extend(dimensions.map(|(key, names)| (key.clone(), names.clone())));
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
         Ok(Self { chosen, schema, has_rows: false, named: vec![], all: None })
     }

@@ -379,3 +379,22 @@ fn a_progress_line_stood_between_the_rows_on_a_terminal() {
         assert!(!drawn.contains('\u{1b}') && !drawn.contains("eta"), "{line}: {}", &drawn[..400]);
     }
 }
+
+#[test]
+fn computed_columns_of_metrics_stand_behind_their_dimensions() {
+    let dir = requests("computed");
+    dir.shell(&format!("{WINDOW} --size 1h --by status --agg 'n=count(*)' > m.arrows")).succeeds();
+    let run = dir.shell("evt-view -q m.arrows --let 'half=value / 2' --let 'status=substr(status, 1, 1)' -o csv");
+    let expected = [
+        "metric_name,window_start,window_end,dimensions.status,value,rows,revision,pane,retracted,half,status",
+        "n,2026-01-01T00:00:00.000000Z,2026-01-01T01:00:00.000000Z,200,2,2,0,0,false,1,2",
+        "n,2026-01-01T00:00:00.000000Z,2026-01-01T01:00:00.000000Z,404,1,1,0,0,false,0.5,4",
+        "n,2026-01-01T01:00:00.000000Z,2026-01-01T02:00:00.000000Z,200,1,1,0,0,false,0.5,2",
+    ];
+    assert_eq!(without(&run.succeeds().text(), &["metric_id"]), expected);
+    let text = dir.shell("evt-view -q m.arrows --where 'value < 0' --let 'half=value / 2' -o csv").succeeds().text();
+    assert_eq!(
+        without(&text, &["metric_id"]),
+        ["metric_name,window_start,window_end,status,value,rows,revision,pane,retracted,half"]
+    );
+}

@@ -49,7 +49,7 @@ pub fn check_columns(kind: Option<Kind>) -> Result<()> {
             other.table()
         ))),
         None => Err(Error::usage(
-            "columns=auto: expected events, whose properties get columns, found a selection of columns",
+            "columns=auto: expected events, whose properties get columns; those of --columns, --let and --wide have types without it",
         )),
     }
 }
