@@ -4,7 +4,7 @@
 use super::ledger::Id;
 use super::patch::Patch;
 use crate::error::Result;
-use crate::format::{Body, Records, Splitting, TextOptions};
+use crate::format::{Body, Records, Splitting, TextOptions, one_line};
 use crate::json::scan::is_json;
 use crate::json::text::unescape;
 use crate::json::walk::{last_member, string_content};
@@ -181,7 +181,7 @@ impl Repair {
             (Ok(text), format) => {
                 let is_foreign = format.is_none() && !text.trim_start().starts_with('{') && !is_json(text);
                 self.foreign += u64::from(is_foreign);
-                Ok(Cow::Borrowed(text))
+                one_line(text.as_bytes())
             }
             (Err(error), _) => {
                 let message = format!("expected UTF-8, found other bytes at byte {}", error.valid_up_to() + 1);

@@ -294,7 +294,7 @@ impl Source {
         warnings
     }
 
-    /// Sets the columns that expressions name, as bits: a property with such a name causes a warning.
+    /// Sets the columns that expressions and `--columns` name, as bits: a property with such a name causes a warning.
     pub fn set_named(&mut self, columns: u32) {
         self.shadows = Shadows::new(columns);
     }

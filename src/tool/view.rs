@@ -214,7 +214,8 @@ impl Args {
         let schema = fields.schema();
         let filter = self.choice.filter.as_deref().map(|text| Filter::new(text, &schema)).transpose()?;
         if matches!(kind, Kind::Event | Kind::Late) {
-            source.set_named(fields.columns() | filter.as_ref().map_or(0, Filter::columns));
+            let selected = self.show.columns.as_deref().map(selection::event_columns).transpose()?.unwrap_or(0);
+            source.set_named(selected | fields.columns() | filter.as_ref().map_or(0, Filter::columns));
         }
         let show = match self.plot(kind, first.is_some(), &formats)? {
             Some(plot) => plot,

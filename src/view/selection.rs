@@ -207,6 +207,12 @@ pub fn parse_names(text: &str) -> Result<Vec<Name>> {
     Ok(paths.into_iter().map(|path| Name { label: path_text(&path), path }).collect())
 }
 
+/// Returns the columns of events that names of `--columns` select, as bits. Errors: exit status 2 for names that do not parse.
+pub fn event_columns(text: &str) -> Result<u32> {
+    let index = |name: &Name| event::COLUMNS.iter().position(|column| *column == name.label);
+    Ok(parse_names(text)?.iter().filter_map(index).fold(0, |bits, index| bits | 1 << index))
+}
+
 /// Replaces the name `*` by the fields of the records that are not named beside it. `declared` are their names, if the input
 /// declares them; `first` are the first rows.
 pub fn expand(names: Vec<Name>, kind: Kind, schema: &Schema, records: &FirstRecords<'_>) -> Vec<Name> {

@@ -82,6 +82,18 @@ fn synopsis(tool: &ToolRow, command: &clap::Command) -> String {
     format!(".SH SYNOPSIS\n\\fB{}\\fR {} {rest}\n", roff(tool.name), usual.collect::<Vec<_>>().join(" "))
 }
 
+/// Returns the options of a command. Those that `-h` leaves out have their help, too.
+fn options(command: &clap::Command) -> String {
+    let whole = command.clone().mut_args(|arg| arg.hide_short_help(false));
+    let mut out = vec![];
+    clap_mangen::Man::new(whole).render_options_section(&mut out).expect("a vector takes it");
+    let text = String::from_utf8(out).expect("roff is text");
+    let bare: Vec<&str> =
+        text.split(".TP\n").skip(1).filter(|option| option.lines().nth(1).is_none_or(str::is_empty)).collect();
+    assert!(bare.is_empty(), "{}: options without help: {bare:?}", command.get_name());
+    text
+}
+
 fn render(tool: &ToolRow) -> String {
     let command = (tool.command)();
     let man = clap_mangen::Man::new(command.clone());
@@ -99,15 +111,13 @@ fn render(tool: &ToolRow) -> String {
     text.push_str(&std::fs::read_to_string(&about).unwrap_or_else(|error| {
         panic!("{}: {error}; write the DESCRIPTION of the man page there, in roff", about.display())
     }));
+    text.push_str(&options(&command));
     let mut out = vec![];
-    man.render_options_section(&mut out).expect("a vector takes it");
     for action in command.get_subcommands().filter(|action| action.get_name() != "help") {
         let title = format!(".SH {} {}\n", tool.name, action.get_name()).to_uppercase();
         out.extend(title.into_bytes());
         out.extend(format!("{}.\n", roff(&action.get_about().map(ToString::to_string).unwrap_or_default())).bytes());
-        let mut of_action = vec![];
-        clap_mangen::Man::new(action.clone()).render_options_section(&mut of_action).expect("a vector takes it");
-        out.extend(String::from_utf8(of_action).expect("roff is text").replace(".SH OPTIONS\n", "").bytes());
+        out.extend(options(action).replace(".SH OPTIONS\n", "").bytes());
     }
     text.push_str(&String::from_utf8(out).expect("roff is text"));
     text.push_str(&endings(tool));

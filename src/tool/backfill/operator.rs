@@ -3,7 +3,7 @@
 use super::gaps::Gaps;
 use super::late::LateInput;
 use crate::backfill::{
-    CellContent, CellKey, Changes, Difference, LateCell, LateCells, MetricScope, Scope, SessionPlan, StepScope,
+    CellContent, CellKey, Changes, Difference, Extent, LateCell, LateCells, MetricScope, Scope, SessionPlan, StepScope,
 };
 use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
@@ -151,7 +151,10 @@ impl Correct {
             Order::Streams { ends, is_whole } => is_whole || ends && !options.explicit,
             Order::Stores { .. } => false,
         };
-        let mut gaps = Gaps::new(&setup.scope, margin, is_whole);
+        // The extents of stores say what they hold.
+        let tells_all = matches!(setup.order, Order::Streams { is_whole: true, .. } | Order::Stores { .. });
+        let extent = Extent::new(setup.scope.range, tells_all);
+        let mut gaps = Gaps::new(&setup.scope, margin, is_whole, extent);
         if let Order::Stores { extents, .. } = &mut setup.order {
             gaps.add_store(std::mem::take(extents));
         }
@@ -206,6 +209,7 @@ impl Correct {
 
     /// Computes the windows of a batch.
     fn compute(&mut self, batch: &RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
+        self.gaps.extent.add(event_times(batch));
         self.begin_day(event_times(batch), out)?;
         if let Some(closing) = &mut self.closing {
             closing.on_batch(batch, input)?;
@@ -266,7 +270,7 @@ impl Correct {
             scope.metrics.iter().map(|metric| part(metric, scope.range.since, after, watermark)).collect();
         let is_of_step = |key: &CellKey| {
             let of_part = |part: &Part| *part.metric == *key.metric && (part.after..part.to).contains(&(key.end - 1));
-            scope.covers(key) && parts.iter().any(of_part)
+            scope.covers(key) && self.gaps.extent.covers(key) && parts.iter().any(of_part)
         };
         let mut kept = vec![];
         for Part { metric, to, .. } in &parts {
@@ -292,7 +296,7 @@ impl Correct {
         self.notes.outside += plan.outside;
         let compares = |key: &CellKey| plan.compares(key).unwrap_or(!*only_late || named.contains(key));
         right.retain(|key, _| compares(key) && is_of_step(key));
-        let covers = |key: &CellKey| scope.covers(key) && compares(key);
+        let covers = |key: &CellKey| scope.covers(key) && self.gaps.extent.covers(key) && compares(key);
         let missing = &self.gaps.missing;
         let step = Step { parts, covers: &covers, right, missing, late: kept, without_late, progress: watermark };
         let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };
@@ -368,6 +372,7 @@ impl Correct {
             out.note(Message::Info(format!("{cells} late events{would}")));
         }
         if how != How::Stopped {
+            self.report_extent(out);
             self.report_open(out);
         }
         if let Some(late) = &self.setup.late_input {
@@ -413,6 +418,24 @@ impl Correct {
         }
     }
 
+    /// Says which stored cells the input tells nothing about.
+    fn report_extent(&self, out: &mut dyn Collector) {
+        if self.setup.only_late {
+            return;
+        }
+        if self.gaps.extent.is_empty() {
+            let line = "the input has no events; nothing was compared (if live read none either, use --all-records)";
+            out.note(Message::Warning(line.to_owned()));
+            out.set_verdict(1);
+        } else if let Some((first, last)) = self.gaps.extent.left_out() {
+            let (first, last) = (format_instant(first), format_instant(last));
+            out.note(Message::Info(format!(
+                "stored windows before {first} and after {last}, the first and last event of the input, were not compared; \
+                 --since and --until include them, and --all-records if the input holds all records that live read"
+            )));
+        }
+    }
+
     /// Says which windows of the range are not closed yet.
     fn report_open(&self, out: &mut dyn Collector) {
         let closed = self.window.watermark().get();
@@ -425,9 +448,10 @@ impl Correct {
             }
             (Order::Streams { ends: true, .. }, _) | (_, Some(LATEST)) => return,
             (_, Some(closed)) if until.is_some_and(|until| until <= closed) => return,
-            (Order::Stores { held_by: Some(held_by), .. }, Some(closed)) => {
-                format!("windows that were open at {} are not corrected; {held_by}", format_instant(closed))
-            }
+            (Order::Stores { held_by: Some(held_by), .. }, Some(closed)) => format!(
+                "windows that were open at {} are not corrected; {held_by}; --all-closed corrects them, too, if no more rows come",
+                format_instant(closed)
+            ),
             (_, Some(closed)) => {
                 let slowest = self.window.watermark().slowest();
                 let held_by =
@@ -437,7 +461,8 @@ impl Correct {
             }
             (_, None) => "no window is closed; nothing was corrected".to_owned(),
         };
-        out.note(Message::Info(line));
+        // A range that was named has not been corrected as a whole.
+        out.note(if until.is_some() { Message::Warning(line) } else { Message::Info(line) });
     }
 }
 
