@@ -281,3 +281,48 @@ fn late_events_that_were_removed_can_be_counted_again_and_kept_cells_still_count
         assert!(run.stderr().contains("1 cell no longer counts late events"), "{run}");
     }
 }
+
+/// The input of a correction from cron may be the file of one day, or nothing at all: `/dev/null`, or a file that is still empty.
+#[test]
+fn an_input_without_the_events_of_other_days_does_not_retract_their_results() {
+    let dir = Dir::new("part_of_days");
+    write_events(&dir);
+    dir.shell(&format!("evt-window -q events.jsonl {ALL} --to sqlite:m.db")).succeeds();
+    let right = stored(&dir, "sqlite:m.db");
+    dir.write("empty.jsonl", "");
+    let range = "--since 2026-01-01 --until 2026-01-03";
+    for line in ["-f jsonl < /dev/null", "empty.jsonl", &format!("{range} -f jsonl < /dev/null")] {
+        let run = dir.shell(&format!("evt-backfill -q {ALL} --to sqlite:m.db {line}")).ends_with(1);
+        assert!(run.stderr().contains("the input has no events; nothing was compared"), "{run}");
+        assert_eq!(stored(&dir, "sqlite:m.db"), right, "{line}");
+    }
+    dir.shell("grep 2026-01-02 events.jsonl > day2.jsonl").succeeds();
+    let metrics = METRICS.split("[[metric]]\nname = \"visits\"").next().expect("metrics");
+    dir.write("windows.toml", metrics);
+    sql(
+        &dir,
+        "UPDATE aggregated_metrics SET value = 1 WHERE window_start LIKE '2026-01-02T05%' AND metric_name = 'events'",
+    );
+    let day = "evt-backfill day2.jsonl -m windows.toml --out-of-orderness 30s --to sqlite:m.db";
+    let run = dir.shell(day).succeeds();
+    let expected = "stored windows before 2026-01-02T00:00:00.000000Z and after 2026-01-02T23:50:00.000000Z";
+    assert!(run.stderr().contains(expected), "{run}");
+    let values = |rows: &[Value]| -> Vec<Value> {
+        rows.iter().filter(|row| row["metric_name"] == "events").map(|row| row["value"].clone()).collect()
+    };
+    assert_eq!(values(&stored(&dir, "sqlite:m.db")), values(&right));
+    // A range that the command names, or an input that holds everything, takes rows out.
+    let of_days = |rows: &[Value]| -> Vec<usize> {
+        let starts = |day: &str| {
+            rows.iter().filter(|row| row["window_start"].as_str().is_some_and(|at| at.starts_with(day))).count()
+        };
+        ["2026-01-01", "2026-01-02", "2026-01-03"].map(starts).to_vec()
+    };
+    let before = of_days(&stored(&dir, "sqlite:m.db"));
+    dir.shell(&format!("{day} --since 2026-01-02 --until 2026-01-05")).succeeds();
+    let third_gone = of_days(&stored(&dir, "sqlite:m.db"));
+    assert!(third_gone[0] == before[0] && third_gone[2] < before[2], "{before:?} {third_gone:?}");
+    dir.shell(&format!("{day} --all-records")).succeeds();
+    let others_gone = of_days(&stored(&dir, "sqlite:m.db"));
+    assert!(others_gone[0] < third_gone[0], "{third_gone:?} {others_gone:?}");
+}

@@ -38,6 +38,32 @@ fn dead_letters_of_csv_are_repaired_and_replayed_under_the_names_of_their_header
 }
 
 #[test]
+fn letters_of_documents_are_replayed_on_one_line_each() {
+    let dir = Dir::new("remedy-lines");
+    dir.write("m.json", "{\"data\":[\n{\"t\":null,\"o\":{\n\"a\":1},\r\n\"b\":2}]}\n");
+    dir.shell("evt-ingest -q m.json --explode data --time t --dlq bad.jsonl --to null:").ends_with(2);
+    dir.write("m.json", "{\"data\":[\n{\"t\":\"2026-01-01\"},{\"t\":null,\"o\":{\n\"a\":1},\r\n\"b\":2}]}\n");
+    dir.shell("evt-ingest -q m.json --explode data --time t --dlq bad.jsonl --to null:").succeeds();
+    let replay = "evt-backfill -q --dead bad.jsonl --time t --ledger sqlite:r.db --to replayed.jsonl";
+    dir.shell(&format!("{replay} --patch \"set b = 3\" --patch \"set t = '2026-01-01'\"")).ends_with(2);
+    dir.shell(&format!("{replay} --patch \"set t = '2026-01-01'\"")).succeeds();
+    let rows = dir.rows("replayed.jsonl");
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0]["properties"], json!({"t": "2026-01-01", "o": {"a": 1}, "b": 2}));
+}
+
+#[test]
+fn a_selected_column_that_is_also_a_property_is_told() {
+    let dir = Dir::new("remedy-columns");
+    dir.write("f.csv", "origin,dest,n\nJFK,LAX,3\n");
+    let run = dir.shell("evt-view -q f.csv --columns origin,dest,n -o csv").succeeds();
+    let told = "origin is the column of the event; use properties.origin for the property of that name";
+    assert!(run.stderr().contains(told) && run.text().ends_with("f.csv,LAX,3\n"), "{run}");
+    let run = dir.shell("evt-view -q f.csv --columns properties.origin,dest -o csv").succeeds();
+    assert!(run.stderr().is_empty() && run.text().ends_with("\nJFK,LAX\n"), "{run}");
+}
+
+#[test]
 fn letters_of_broken_json_are_not_taken_for_another_format() {
     let dir = Dir::new("remedy-json");
     dir.write("u.jsonl", "{\"event_time\":\"2026-01-01T00:00:00Z\"}\n42\n\"x\"\n[1]\n{\"a\":\n");
