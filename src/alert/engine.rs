@@ -146,6 +146,12 @@ impl AlertEngine {
         refused.filter(|(_, rows)| *rows > 0).collect()
     }
 
+    /// Returns the rules that were never evaluated although rows were read, with the lengths of their windows (µs).
+    pub fn waiting(&self) -> Vec<(&str, i64)> {
+        let waiting = self.rules.iter().filter(|rule| rule.waits()).map(|rule| &rule.definition);
+        waiting.map(|definition| (definition.rule.name.as_str(), definition.measure.window)).collect()
+    }
+
     /// Returns the names of a rule that were NULL in every row since the rules changed; `None` if fewer than `least` rows were read.
     pub fn always_null(&self, rule: Uuid, least: u64) -> Option<Vec<String>> {
         let rule = self.rules.iter().find(|one| one.definition.rule.rule_id == rule)?;

@@ -112,6 +112,11 @@ impl RunningRule {
         self.active.values().filter(|active| active.firing.is_some()).count()
     }
 
+    /// Whether rows were read, and none of its windows has been seen whole yet.
+    pub fn waits(&self) -> bool {
+        self.start.is_some() && !self.is_started
+    }
+
     /// Returns the first instant whose window has been seen whole.
     fn first(&self) -> Option<i64> {
         Some(self.start? + self.definition.measure.window)

@@ -4,7 +4,7 @@
 //!
 //! - `cell.rs`: cells; `difference.rs`: the difference between right and stored ones.
 //! - `scope.rs`: the cells that a correction covers.
-//! - `extent.rs`: the range of time about which the input tells.
+//! - `input_times.rs`: the range of time about which the input tells.
 //! - `missing.rs`: events that the input may not hold, and the stored cells that may count them.
 //! - `late.rs`: cells that count their late events; `session.rs`: sessions that do.
 //! - `plan.rs`: what these sessions change in a step of a correction.
@@ -13,7 +13,7 @@
 mod cell;
 mod change;
 mod difference;
-mod extent;
+mod input_times;
 mod late;
 mod missing;
 mod plan;
@@ -23,7 +23,7 @@ mod session;
 pub use cell::{CellContent, CellKey, Change, StoredCell};
 pub use change::Changes;
 pub use difference::{Difference, compare};
-pub use extent::Extent;
+pub use input_times::InputTimes;
 pub use late::{LateCell, LateCells, NamedSession};
 pub use missing::MissingEvents;
 pub use plan::{SessionPlan, StepScope};

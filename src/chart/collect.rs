@@ -148,7 +148,7 @@ pub struct Panel {
     pub metric: String,
     /// The length of its windows, if all have the same.
     pub length: Option<String>,
-    /// The series with the greatest sums of values, the greatest first.
+    /// The series with the greatest sums of absolute values, the greatest first.
     pub series: Vec<Series>,
     /// The number of series without a line.
     pub left_out: usize,
@@ -198,7 +198,8 @@ impl Panel {
     pub fn note(&self) -> Option<String> {
         let Self { left_out, series, .. } = self;
         let drawn = series.len();
-        (*left_out > 0).then(|| format!("the {drawn} series with the greatest sums; {left_out} are left out"))
+        (*left_out > 0)
+            .then(|| format!("the {drawn} series with the greatest sums of absolute values; {left_out} are left out"))
     }
 
     /// Returns the least and the greatest value of all series.
@@ -317,7 +318,7 @@ pub(super) mod tests {
         let panel = &chart.panels[0];
         let names: Vec<&str> = panel.series.iter().map(|series| series.name.as_str()).collect();
         assert_eq!((names.len(), names[0], names[9]), (10, "k=13", "k=4"));
-        assert_eq!(panel.note().unwrap(), "the 10 series with the greatest sums; 4 are left out");
+        assert_eq!(panel.note().unwrap(), "the 10 series with the greatest sums of absolute values; 4 are left out");
     }
 
     #[test]

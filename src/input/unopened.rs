@@ -34,7 +34,7 @@ pub struct ReadOptions {
 
 impl ReadOptions {
     /// Returns the format of an input whose head has been read. The order is: `-f`, a magic at its start, the extension of its
-    /// name, the part of a magic; frames for an empty input that needs them and does not grow; else JSON lines. Errors: exit status
+    /// name, the part of a magic; frames for an empty input that needs them, does not grow and is no log; else JSON lines. Errors: exit status
     /// 65 if only the last byte of a magic differs.
     pub fn format_of(&self, bytes: &Bytes, grows: bool) -> Result<&'static Format> {
         if let Some(format) = self.format {
@@ -52,7 +52,9 @@ impl ReadOptions {
         if let Some(format) = format::by_part_of_magic(head).map_err(|error| error.at(bytes.name()))? {
             return Ok(format);
         }
-        if head.is_empty() && !self.raw_only && !self.is_continued && !grows {
+        // A log of which nothing is written yet, as after a rotation, is no torn stream.
+        let is_log = [".log", ".txt"].iter().any(|end| bytes.name().ends_with(end));
+        if head.is_empty() && !self.raw_only && !self.is_continued && !grows && !is_log {
             return Ok(&format::frames::FORMAT);
         }
         Ok(&format::jsonl::FORMAT)

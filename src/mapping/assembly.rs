@@ -282,6 +282,9 @@ impl<'a> Assembly<'a, '_, '_> {
             Some(instant) => {
                 // A record that waited for its verdict is read again.
                 self.out.doubled += u64::from(!self.record.is_judged && when.is_doubled(value, instant));
+                if self.out.is_local.is_none() && self.plan.options.window_zone.is_some() {
+                    self.out.is_local = Some(when.zone.is_none() && when.is_local(value, instant));
+                }
                 Ok(Some(instant))
             }
             None => Err(Fault::new(ErrorType::TimestampError, message(when, name, value)).into()),
@@ -457,7 +460,8 @@ impl<'a> Assembly<'a, '_, '_> {
         match twice {
             None => Ok(first),
             Some(name) => {
-                let message = format!("{}: duplicate name, in the record and in its properties", clip(&name));
+                let message =
+                    format!("{}: duplicate name, in the record and in its properties; --plain keeps both", clip(&name));
                 Err(Fault::new(ErrorType::EnvelopeError, message).into())
             }
         }

@@ -17,6 +17,7 @@ use crate::kind::event::column;
 use crate::time::Parser;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::buffer::Buffer;
+use chrono_tz::Tz;
 
 /// The result of mapping a record.
 #[derive(Debug)]
@@ -98,6 +99,7 @@ impl Mapper {
             made_ids: 0,
             kept_stamps: false,
             doubled: 0,
+            is_local: None,
             clocked: false,
             lookahead: options.max_future.map(Lookahead::new),
             shadowed: 0,
@@ -151,6 +153,14 @@ impl Mapper {
         Some(format!(
             "{times} twice in {zone}, where clocks go back; the first instant was taken, so up to an hour may be counted in the \
              hour before; records with an offset or in UTC tell which it is"
+        ))
+    }
+
+    /// Returns a line if times without an offset are read in UTC, although windows have another zone.
+    pub fn local_times(&self) -> Option<String> {
+        let zone = self.plan.options.window_zone.filter(|zone| *zone != Tz::UTC && self.out.is_local == Some(true))?;
+        Some(format!(
+            "windows are those of {zone}, but times without an offset were read in UTC; --time-zone {zone} reads them as local times"
         ))
     }
 

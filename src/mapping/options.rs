@@ -3,6 +3,7 @@
 use super::when::When;
 use crate::error::{Error, Result};
 use crate::kind::event::{COLUMNS, column};
+use chrono_tz::Tz;
 
 /// Maximum rows in a batch. Half as many cost 5 to 10 % more of a whole run, because each batch allocates its own
 /// columns and needs its own frame.
@@ -114,6 +115,8 @@ pub struct Options {
     /// Whether the arrival is the `server_timestamp` whatever the record says; the record's own stays a property
     /// (HTTP).
     pub stamped_at_arrival: bool,
+    /// The zone of the windows that events are counted in, if they have one.
+    pub window_zone: Option<Tz>,
     /// Whether another input is read by the same flags, of which one may have stamps (evt-reconcile).
     pub is_compared: bool,
     /// Whether `ingested_at` is the time at which a broker appended the record, if it is known (evt-reconcile).

@@ -67,6 +67,8 @@ pub(super) struct Out {
     pub(super) kept_stamps: bool,
     /// The number of times that a local clock shows twice.
     pub(super) doubled: u64,
+    /// Whether the first time was a local one and `--time-zone` is not given, if windows have a zone.
+    pub(super) is_local: Option<bool>,
     /// Whether the first record had no time, so that no record needs one
     /// ([`TimeFrom::Untimed`](super::TimeFrom::Untimed)).
     pub(super) clocked: bool,

@@ -284,6 +284,7 @@ impl Source {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.ingest.rules.as_ref().map_or(vec![], RowRules::warnings);
         warnings.extend(self.ingest.mapper.doubled_times());
+        warnings.extend(self.ingest.mapper.local_times());
         let made = self.ingest.mapper.made_ids();
         if self.opener.options.finds_repeats && made > 0 {
             let records = counted(made, ["record has", "records have"]);

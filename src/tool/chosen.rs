@@ -80,6 +80,11 @@ impl Chosen {
         self.sorter.is_none() && self.excerpt.is_full()
     }
 
+    /// Returns a line if no row had the name of `--sort`.
+    pub(super) fn warning(&self) -> Option<String> {
+        self.sorter.as_ref().and_then(Sorter::warning)
+    }
+
     /// Returns the rows that have been held back.
     pub(super) fn rest(&mut self) -> Result<Vec<RecordBatch>> {
         let mut shown = vec![];

@@ -517,6 +517,7 @@ impl Operator for View {
             return Ok(Counts::default());
         }
         let before = self.shown;
+        self.chosen.warning().into_iter().for_each(|line| out.note(Message::Warning(line)));
         for rows in self.chosen.rest()? {
             self.show(&rows, out)?;
         }
@@ -559,6 +560,7 @@ impl View {
 
     /// Writes the last rows and the report.
     fn show_rest(&mut self, out: &mut dyn Collector) -> Result<()> {
+        self.chosen.warning().into_iter().for_each(|line| out.note(Message::Warning(line)));
         for rows in self.chosen.rest()? {
             self.show(&rows, out)?;
         }

@@ -366,6 +366,7 @@ impl Args {
         let spec = self.spec()?;
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         mapping.watch = spec.leaves.properties();
+        mapping.window_zone = spec.zone();
         // Only late rows and dead letters show more of an event than the metrics read.
         let lean = self.late.is_none() && self.stage.output.dlq.is_none();
         let (texts, coded) = spec.leaves.texts();

@@ -114,10 +114,14 @@ impl Operator for Windows {
         self.window.settle()?;
         let held = self.window.held();
         if held > 0 && self.is_checkpointed {
-            out.note(Message::Info(format!(
-                "{} held in the checkpoint",
-                counted(held, ["open window is", "open windows are"])
-            )));
+            let windows = counted(held, ["open window is", "open windows are"]);
+            out.note(match self.window.watermark().is_complete() {
+                true => Message::Info(format!("{windows} held in the checkpoint")),
+                false => Message::Warning(format!(
+                    "{windows} held in the checkpoint, and none can fire: --field maps the partition, and only --partitions NAME,… \
+                     tells which ones there are"
+                )),
+            });
         } else if held > 0 {
             out.note(Message::Warning(format!(
                 "{} held, not emitted (--at-end fire emits them)",

@@ -45,6 +45,7 @@ impl SortKey {
         let of_flag = |error: Error| Error::usage(error.to_string().replace("--columns", "--sort"));
         let selection = Selection::try_new(std::slice::from_ref(name), schema).map_err(of_flag)?;
         let is_json = is_json(selection.schema().field(0));
+        let selection = selection.warning(vec![name.label.clone()], false);
         Ok(Self { selection, is_json, descending })
     }
 
@@ -130,6 +131,12 @@ impl Sorter {
             )));
         }
         Ok(())
+    }
+
+    /// Returns a line if no row had the name.
+    pub fn warning(&self) -> Option<String> {
+        let warnings = self.key.selection.warnings();
+        warnings.first().map(|line| line.replace("--columns", "--sort").replace("in no row shown", "in no row"))
     }
 
     fn hold(&mut self, batch: RecordBatch) -> Result<()> {

@@ -256,3 +256,80 @@ fn a_database_that_evt_wrote_is_shown_by_its_file_name() {
     let listed = dir.shell("evt-view orders.db -o csv").succeeds();
     assert!(listed.text().contains("aggregated_metrics,1") && listed.stderr().contains("?table=NAME"), "{listed}");
 }
+
+#[test]
+fn selected_columns_in_avro_have_types_and_names_that_avro_permits() {
+    let dir = Dir::new("remedy-avro");
+    dir.write("a.csv", "from,n\nSAT,3\nSUN,4\n");
+    dir.shell("evt-view -q a.csv --columns '*' --let 'half=n / 2' --to a.avro").succeeds();
+    let text = dir.shell("evt-view -q a.avro --columns '*' -o jsonl").succeeds().text();
+    assert_eq!(text, "{\"from\":\"SAT\",\"n\":\"3\",\"half\":1.5}\n{\"from\":\"SUN\",\"n\":\"4\",\"half\":2.0}\n");
+    dir.write("b.csv", "US Gross,n\n1,2\n");
+    let run = dir.shell("evt-view -q b.csv --columns '*' --to b.avro").ends_with(2);
+    assert!(run.stderr().contains("column 'US Gross': expected a name of letters, digits and _ in Avro"), "{run}");
+    dir.shell("evt-view -q b.csv --let 'us_gross=\"US Gross\"' --columns us_gross,n --to b.avro").succeeds();
+}
+
+#[test]
+fn a_name_of_sort_that_no_row_has_is_told() {
+    let dir = Dir::new("remedy-sort");
+    dir.write("f.csv", "k,delay\na,5\nb,90\n");
+    let run = dir.shell("evt-view -q f.csv --sort -dely --head 1 -o csv --columns k").succeeds();
+    assert!(run.stderr().contains("--sort: dely is in no row; check the name"), "{run}");
+    let run = dir.shell("evt-view -q f.csv --sort -delay --head 1 -o csv --columns k").succeeds();
+    assert_eq!((run.text().as_str(), run.stderr().as_str()), ("k\nb\n", ""));
+}
+
+#[test]
+fn local_times_in_windows_of_a_zone_are_told() {
+    let dir = Dir::new("remedy-zone");
+    dir.write("w.csv", "date,rain\n2012-01-31,1\n2012-02-01,10\n2012-03-01,100\n");
+    let window =
+        "evt-window -q w.csv --time date --window-zone America/Los_Angeles --size 1mo --agg 'sum(rain)' --wide";
+    let run = dir.shell(window).succeeds();
+    assert!(run.stderr().contains("--time-zone America/Los_Angeles reads them as local times"), "{run}");
+    let run = dir.shell(&format!("{window} --time-zone America/Los_Angeles")).succeeds();
+    assert!(run.stderr().is_empty() && run.text().lines().count() == 4, "{run}");
+    dir.write("w.csv", "date,rain\n2012-01-31T00:00:00Z,1\n");
+    assert!(dir.shell(window).succeeds().stderr().is_empty());
+}
+
+#[test]
+fn booleans_of_other_programs_and_years_are_read() {
+    let dir = Dir::new("remedy-booleans");
+    dir.write("l.csv", "year,ok\n1952,True\n1952,FALSE\n2007,true\n2007,maybe\n");
+    let window = "evt-window l.csv --time year --time-format %Y --size 1y --wide --late null: -q";
+    let run = dir.shell(&format!("{window} --agg 'r=ratio(ok)'")).ends_with(1);
+    assert!(run.stderr().contains("r: ok: expected a boolean, found \"maybe\""), "{run}");
+    let rows: Vec<_> = run.text().lines().skip(1).map(str::to_owned).collect();
+    let expected = [
+        "1952-01-01T00:00:00.000000Z,1953-01-01T00:00:00.000000Z,0.5",
+        "2007-01-01T00:00:00.000000Z,2008-01-01T00:00:00.000000Z,1",
+    ];
+    assert_eq!(rows, expected);
+    dir.write("m.csv", "m\n2026-02\n");
+    let run = dir.shell("evt-ingest -q m.csv --time m --time-format %Y-%m -o jsonl").succeeds();
+    assert_eq!(run.rows()[0]["event_time"], "2026-02-01T00:00:00.000000Z");
+}
+
+#[test]
+fn an_empty_log_is_no_torn_stream() {
+    let dir = Dir::new("remedy-empty");
+    dir.write("app.log", "");
+    dir.write("rows.arrows", "");
+    dir.shell("evt-view -q app.log").succeeds();
+    dir.shell("evt-view -q rows.arrows").ends_with(65);
+}
+
+#[test]
+fn an_alert_run_over_the_newest_records_first_tells_how_many_it_lost() {
+    let dir = Dir::new("remedy-newest");
+    let row =
+        |minute: u32| format!("{{\"t\":\"2026-01-01T{:02}:{:02}:00Z\",\"v\":{minute}}}\n", minute / 60, minute % 60);
+    dir.write("desc.jsonl", (1..=300).rev().map(row).collect::<String>());
+    dir.write("r.toml", "[[rule]]\nname='r'\naggregate='max(v)'\ncondition='gt'\nthreshold=100\nwindow_seconds=600\n");
+    let run = dir.shell("evt-alert -q --once --rules r.toml --time t desc.jsonl --state a.db").succeeds();
+    assert!(run.stderr().contains("faulty records were not evaluated; if the newest records come first"), "{run}");
+    dir.shell("evt-view -q --time t desc.jsonl --sort event_time --columns '*' -o jsonl > asc.jsonl").succeeds();
+    dir.shell("evt-alert -q --once --rules r.toml --time t asc.jsonl --state b.db").ends_with(1);
+}

@@ -13,6 +13,7 @@ mod write;
 pub use write::RowEncoder;
 
 use super::definition::{Format, Input};
+use super::typed::encoder;
 
 /// Avro object container files.
 pub const FORMAT: Format = Format {
@@ -20,7 +21,7 @@ pub const FORMAT: Format = Format {
     extensions: &["avro"],
     magic: read::MAGIC,
     input: Input::Container(read::open),
-    output: Some(|schema, _| Ok(Box::new(write::Writer::try_new(schema)?))),
+    output: Some(|schema, options| encoder(schema, options, |schema, _| Ok(Box::new(write::Writer::try_new(schema)?)))),
     ..Format::BASE
 };
 

@@ -56,6 +56,7 @@ impl RowEncoder {
     /// Creates an encoder for rows of `schema`; the record is named after their kind, in `namespace` if there is one.
     pub fn try_new(schema: &Schema, namespace: Option<&str>) -> Result<Self> {
         jsonl::unique_names(schema)?;
+        check_names(schema)?;
         let plain = Arc::new(plain(schema, namespace));
         let wrong =
             |error: &dyn std::fmt::Display| Error::usage("these columns cannot be written as Avro").because(error);
@@ -78,6 +79,22 @@ impl RowEncoder {
         let batch = RecordBatch::try_new(self.schema.clone(), columns?)?;
         self.encoder.encode(&batch).map_err(|error| Error::broken("avro").because(error))?;
         Ok(self.encoder.flush())
+    }
+}
+
+/// Refuses names that Avro does not permit ([specification](https://avro.apache.org/docs/1.12.0/specification/#names)): its library
+/// writes other names in their place, which may be equal.
+fn check_names(schema: &Schema) -> Result<()> {
+    let is_name = |name: &str| {
+        name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    match schema.fields().iter().find(|field| !is_name(field.name())) {
+        None => Ok(()),
+        Some(field) => Err(Error::usage(format!(
+            "column '{}': expected a name of letters, digits and _ in Avro; evt-view --let NAME=EXPR --columns NAME,… gives it another one",
+            field.name()
+        ))),
     }
 }
 

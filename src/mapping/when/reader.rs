@@ -143,10 +143,14 @@ impl When {
 
     /// Whether a value has a local time that the clocks of the zone show twice, `instant` being the first one.
     pub(in crate::mapping) fn is_doubled(&self, value: Value<'_>, instant: i64) -> bool {
-        let Some(zone) = self.zone.filter(|zone| shows_twice(instant, *zone)) else { return false };
+        self.zone.is_some_and(|zone| shows_twice(instant, zone)) && self.is_local(value, instant)
+    }
+
+    /// Whether a value, which reads as `instant`, is text without an offset.
+    pub(in crate::mapping) fn is_local(&self, value: Value<'_>, instant: i64) -> bool {
         let (Value::Plain(text) | Value::Escaped(text)) = value else { return false };
         // A text with an offset is the same instant in every zone.
-        let far = if zone == Tz::Pacific__Kiritimati { Tz::UTC } else { Tz::Pacific__Kiritimati };
+        let far = if self.zone == Some(Tz::Pacific__Kiritimati) { Tz::UTC } else { Tz::Pacific__Kiritimati };
         let elsewhere = Self { zone: Some(far), ..self.clone() };
         elsewhere.read(Value::Plain(&unescape(text)), &mut Parser::default()) != Some(instant)
     }
@@ -187,11 +191,26 @@ pub(super) fn is_number(text: &str) -> bool {
     crate::json::scan::number_end(text.as_bytes(), 0) == Some(text.len())
 }
 
-/// Fills in the time of day that a format leaves out: a date means midnight, an hour its first minute. Returns `None`
-/// if a part is present without a larger one, or a 12-hour hour without AM or PM.
+/// Fills in what a format leaves out: a year means its first day, a month too, a date midnight, an hour its first minute. Returns
+/// `None` if a part is present without a larger one, or a 12-hour hour without AM or PM.
 fn complete(parsed: &mut Parsed) -> Option<()> {
     if parsed.timestamp().is_some() {
         return Some(());
+    }
+    let days = [
+        parsed.day(),
+        parsed.quarter(),
+        parsed.ordinal(),
+        parsed.isoweek(),
+        parsed.week_from_sun(),
+        parsed.week_from_mon(),
+    ];
+    let is_year_or_month = parsed.year().is_some() && days.iter().all(Option::is_none) && parsed.weekday().is_none();
+    if is_year_or_month && parsed.hour_mod_12().is_none() {
+        if parsed.month().is_none() {
+            parsed.set_month(1).ok()?;
+        }
+        parsed.set_day(1).ok()?;
     }
     let hour = match (parsed.hour_div_12(), parsed.hour_mod_12()) {
         (None, None) => None,

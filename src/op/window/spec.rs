@@ -280,6 +280,14 @@ impl Spec {
 const WEEK: i64 = 7 * DAY;
 
 impl Spec {
+    /// Returns the zone of the first windows that have one.
+    pub fn zone(&self) -> Option<Tz> {
+        self.metrics.iter().find_map(|metric| match metric.shape {
+            Shape::Calendar(calendar) => Some(calendar.zone),
+            _ => None,
+        })
+    }
+
     /// Returns a message if windows of weeks begin on Thursdays, as 1970 did, which few people expect.
     pub fn thursdays(&self) -> Option<String> {
         let length = |metric: &Metric| match metric.shape {

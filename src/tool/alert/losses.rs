@@ -1,7 +1,10 @@
 //! Reports of rows that a running evt-alert leaves out.
 
-use crate::counts::counted;
+use crate::counts::{Counts, counted};
 use std::time::Duration;
+
+/// Faulty records that are reported one by one at least, before there is one line a minute.
+pub const FAULTS_SHOWN: u64 = 10;
 
 /// Interval of the reports.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -38,6 +41,16 @@ impl LossReport {
 pub fn late_rows(late: u64) -> String {
     let rows = ["row behind the alert clock was", "rows behind the alert clock were"];
     format!("{} not evaluated", counted(late, rows))
+}
+
+/// Returns the line about faulty records that were lost, for a run that prints no line of counts.
+pub fn dropped_records(counts: &Counts) -> String {
+    let faulty = counted(counts.dropped, ["faulty record was", "faulty records were"]);
+    let way_out = match counts.dropped * 2 > counts.taken {
+        true => "; if the newest records come first, evt-view FILE --sort event_time --columns '*' -o jsonl sorts them",
+        false => "",
+    };
+    format!("{faulty} not evaluated{way_out}")
 }
 
 #[cfg(test)]

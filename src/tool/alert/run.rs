@@ -2,7 +2,7 @@
 
 use super::feed::{Feed, FeedStep, Intake, WHOLE};
 use super::load;
-use super::losses::{LossReport, late_rows};
+use super::losses::{FAULTS_SHOWN, LossReport, dropped_records, late_rows};
 use super::messages::RuleMessages;
 use super::refresh::RuleRefresh;
 use super::state::{Commit, FramePartition, FramePartitions, RuleEdit, StateFile, TopicPosition};
@@ -25,7 +25,7 @@ use crate::metrics;
 use crate::notify::sender::{Sender, are_due};
 use crate::output::OutputReport;
 use crate::run::Run;
-use crate::time::{SECOND, format_instant};
+use crate::time::{SECOND, format_duration, format_instant};
 use crate::uri::kafka::{Address, Form, KeptPosition};
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -517,9 +517,20 @@ impl AlertRun {
         if counts.late > 0 && !self.progress.losses.has_told(counts.late) {
             console.warn(late_rows(counts.late));
         }
+        for (rule, window) in self.engine.waiting() {
+            if self.services.is_once && !self.options.is_quiet {
+                let window = format_duration(window);
+                console.say(format!(
+                    "rule {rule} was not evaluated: the rows read so far span less than its window of {window}"
+                ));
+            }
+        }
         let firing = self.engine.firing();
         let (fired, resolved) = (self.progress.fired, self.progress.resolved);
         let is_silent = self.services.is_once && fired == 0 && resolved == 0 && firing == 0;
+        if counts.dropped > FAULTS_SHOWN && (self.options.is_quiet || is_silent) {
+            console.warn(dropped_records(counts));
+        }
         if !self.options.is_quiet && !is_silent {
             let mut line = format!("{counts}; fired {fired}, resolved {resolved}, firing {firing}");
             for report in reports {

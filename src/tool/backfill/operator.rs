@@ -3,7 +3,8 @@
 use super::gaps::Gaps;
 use super::late::LateInput;
 use crate::backfill::{
-    CellContent, CellKey, Changes, Difference, Extent, LateCell, LateCells, MetricScope, Scope, SessionPlan, StepScope,
+    CellContent, CellKey, Changes, Difference, InputTimes, LateCell, LateCells, MetricScope, Scope, SessionPlan,
+    StepScope,
 };
 use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
@@ -153,8 +154,8 @@ impl Correct {
         };
         // The extents of stores say what they hold.
         let tells_all = matches!(setup.order, Order::Streams { is_whole: true, .. } | Order::Stores { .. });
-        let extent = Extent::new(setup.scope.range, tells_all);
-        let mut gaps = Gaps::new(&setup.scope, margin, is_whole, extent);
+        let times = InputTimes::new(setup.scope.range, tells_all);
+        let mut gaps = Gaps::new(&setup.scope, margin, is_whole, times);
         if let Order::Stores { extents, .. } = &mut setup.order {
             gaps.add_store(std::mem::take(extents));
         }
@@ -209,7 +210,7 @@ impl Correct {
 
     /// Computes the windows of a batch.
     fn compute(&mut self, batch: &RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
-        self.gaps.extent.add(event_times(batch));
+        self.gaps.times.add(event_times(batch));
         self.begin_day(event_times(batch), out)?;
         if let Some(closing) = &mut self.closing {
             closing.on_batch(batch, input)?;
@@ -270,7 +271,7 @@ impl Correct {
             scope.metrics.iter().map(|metric| part(metric, scope.range.since, after, watermark)).collect();
         let is_of_step = |key: &CellKey| {
             let of_part = |part: &Part| *part.metric == *key.metric && (part.after..part.to).contains(&(key.end - 1));
-            scope.covers(key) && self.gaps.extent.covers(key) && parts.iter().any(of_part)
+            scope.covers(key) && self.gaps.times.covers(key) && parts.iter().any(of_part)
         };
         let mut kept = vec![];
         for Part { metric, to, .. } in &parts {
@@ -296,7 +297,7 @@ impl Correct {
         self.notes.outside += plan.outside;
         let compares = |key: &CellKey| plan.compares(key).unwrap_or(!*only_late || named.contains(key));
         right.retain(|key, _| compares(key) && is_of_step(key));
-        let covers = |key: &CellKey| scope.covers(key) && self.gaps.extent.covers(key) && compares(key);
+        let covers = |key: &CellKey| scope.covers(key) && self.gaps.times.covers(key) && compares(key);
         let missing = &self.gaps.missing;
         let step = Step { parts, covers: &covers, right, missing, late: kept, without_late, progress: watermark };
         let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };
@@ -372,7 +373,7 @@ impl Correct {
             out.note(Message::Info(format!("{cells} late events{would}")));
         }
         if how != How::Stopped {
-            self.report_extent(out);
+            self.report_times(out);
             self.report_open(out);
         }
         if let Some(late) = &self.setup.late_input {
@@ -419,15 +420,15 @@ impl Correct {
     }
 
     /// Says which stored cells the input tells nothing about.
-    fn report_extent(&self, out: &mut dyn Collector) {
+    fn report_times(&self, out: &mut dyn Collector) {
         if self.setup.only_late {
             return;
         }
-        if self.gaps.extent.is_empty() {
+        if self.gaps.times.is_empty() {
             let line = "the input has no events; nothing was compared (if live read none either, use --all-records)";
             out.note(Message::Warning(line.to_owned()));
             out.set_verdict(1);
-        } else if let Some((first, last)) = self.gaps.extent.left_out() {
+        } else if let Some((first, last)) = self.gaps.times.left_out() {
             let (first, last) = (format_instant(first), format_instant(last));
             out.note(Message::Info(format!(
                 "stored windows before {first} and after {last}, the first and last event of the input, were not compared; \

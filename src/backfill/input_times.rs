@@ -7,7 +7,7 @@ use std::cell::Cell;
 /// The event times of an input. The input may be a part of what live read, such as the file of one day, so it tells nothing of cells
 /// before its first and behind its last event, unless the range of the correction includes them.
 #[derive(Debug)]
-pub struct Extent {
+pub struct InputTimes {
     /// The first and the last event time (µs).
     times: Option<(i64, i64)>,
     /// The range of the correction.
@@ -18,7 +18,7 @@ pub struct Extent {
     has_left: Cell<bool>,
 }
 
-impl Extent {
+impl InputTimes {
     /// Begins without events.
     pub fn new(range: Span, is_whole: bool) -> Self {
         Self { times: None, range, is_whole, has_left: Cell::new(false) }
@@ -57,32 +57,32 @@ impl Extent {
 mod tests {
     use super::*;
 
-    fn covered(extent: &Extent) -> Vec<i64> {
+    fn covered(times: &InputTimes) -> Vec<i64> {
         let key = |start| CellKey { end: start + 10, start, metric: "m".into(), dimensions: "{}".to_owned() };
-        (0..5).map(|number| number * 10).filter(|start| extent.covers(&key(*start))).collect()
+        (0..5).map(|number| number * 10).filter(|start| times.covers(&key(*start))).collect()
     }
 
     #[test]
     fn cells_beyond_the_events_are_not_covered_unless_the_range_includes_them() {
         let of = |since, until, is_whole| {
-            let mut extent = Extent::new(Span { since, until }, is_whole);
-            extent.add(&[25, 10, 19]);
-            extent
+            let mut times = InputTimes::new(Span { since, until }, is_whole);
+            times.add(&[25, 10, 19]);
+            times
         };
-        let extent = of(None, None, false);
-        assert_eq!((covered(&extent), extent.left_out()), (vec![10, 20], Some((10, 25))));
+        let times = of(None, None, false);
+        assert_eq!((covered(&times), times.left_out()), (vec![10, 20], Some((10, 25))));
         assert_eq!(covered(&of(Some(0), None, false)), [0, 10, 20]);
         assert_eq!(covered(&of(None, Some(50), false)), [10, 20, 30, 40]);
-        let extent = of(None, None, true);
-        assert_eq!((covered(&extent).len(), extent.left_out()), (5, None));
+        let times = of(None, None, true);
+        assert_eq!((covered(&times).len(), times.left_out()), (5, None));
     }
 
     #[test]
     fn an_input_without_events_covers_nothing() {
         let range = Span { since: Some(0), until: Some(100) };
-        let extent = Extent::new(range, false);
-        assert!(extent.is_empty() && covered(&extent).is_empty() && extent.left_out().is_none());
-        let extent = Extent::new(range, true);
-        assert!(!extent.is_empty() && covered(&extent).len() == 5);
+        let times = InputTimes::new(range, false);
+        assert!(times.is_empty() && covered(&times).is_empty() && times.left_out().is_none());
+        let times = InputTimes::new(range, true);
+        assert!(!times.is_empty() && covered(&times).len() == 5);
     }
 }
