@@ -146,7 +146,7 @@ impl AlertEngine {
         refused.filter(|(_, rows)| *rows > 0).collect()
     }
 
-    /// Returns the rules that were never evaluated although rows were read, with the lengths of their windows (µs).
+    /// Returns the rules that were never evaluated although rows were read, with the lengths of their windows (s).
     pub fn waiting(&self) -> Vec<(&str, i64)> {
         let waiting = self.rules.iter().filter(|rule| rule.waits()).map(|rule| &rule.definition);
         waiting.map(|definition| (definition.rule.name.as_str(), definition.measure.window)).collect()

@@ -1,7 +1,7 @@
 //! `--patch`: assignments to the fields of JSON records.
 
 use crate::error::Result;
-use crate::expr::{Expr, LeafBatch, Leaves, Node, PathKey, Want, parse_assignments};
+use crate::expr::{Expr, LeafBatch, Leaves, Node, Nulls, PathKey, Want, parse_assignments};
 use crate::json::member::with_member;
 use crate::json::text::unescape;
 use crate::json::walk::{last_member, members};
@@ -22,6 +22,8 @@ pub struct Patch {
     assignments: Vec<FieldAssignment>,
     leaves: Leaves,
     schema: SchemaRef,
+    /// The names that were NULL in every record so far.
+    nulls: Nulls,
 }
 
 #[derive(Debug)]
@@ -46,18 +48,20 @@ impl Patch {
             let value = Expr::of(&node, Want::Own, text, &mut leaves)?;
             assignments.push(FieldAssignment { path, copied, value });
         }
-        Ok(Self { assignments, leaves, schema })
+        let nulls = Nulls::new(&leaves);
+        Ok(Self { assignments, leaves, nulls, schema })
     }
 
     /// Applies the assignments to records, which must be JSON objects. Returns each record with its fields assigned, or why its
     /// expression cannot be evaluated.
     ///
     /// A field that is assigned NULL is removed: to evt an absent field and null are equal.
-    pub fn apply(&self, records: &[&str]) -> Result<Vec<Result<String, String>>> {
+    pub fn apply(&mut self, records: &[&str]) -> Result<Vec<Result<String, String>>> {
         let objects: Vec<String> = records.iter().map(|record| flattened(record)).collect();
         let array: ArrayRef = Arc::new(StringArray::from_iter_values(&objects));
         let batch = RecordBatch::try_new(self.schema.clone(), vec![array])?;
         let read = LeafBatch::read(&self.leaves, &batch)?;
+        self.nulls.observe(&read);
         let mut wrong: BTreeMap<usize, String> = BTreeMap::new();
         for one in self.assignments.iter().filter(|one| one.copied.is_none()) {
             for found in one.value.wrong(&read) {
@@ -70,6 +74,12 @@ impl Patch {
             None => self.patched(record, &objects[row], |at| json_of(&self.assignments[at], &values[at], row)),
         };
         Ok(records.iter().enumerate().map(patched).collect())
+    }
+
+    /// Returns a warning for each name of an expression that was NULL in every record.
+    pub fn warnings(&self) -> Vec<String> {
+        let of_one = |one: &FieldAssignment| self.nulls.warnings("--patch", &self.leaves, &one.value);
+        self.assignments.iter().flat_map(of_one).collect()
     }
 
     /// Assigns the values to the fields of one record; `flat` is the record as expressions read it.
@@ -181,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_value_that_cannot_be_evaluated_is_reported_for_its_record_alone() {
-        let patch = Patch::parse("set a = b * 2").unwrap();
+        let mut patch = Patch::parse("set a = b * 2").unwrap();
         let found = patch.apply(&[r#"{"b":"x"}"#, r#"{"b":2}"#, r#"{"b":1e308}"#]).unwrap();
         assert_eq!(found[0], Err("--patch: b: expected a number, found \"x\"".to_owned()));
         assert_eq!(found[1].as_deref(), Ok(r#"{"b":2,"a":4}"#));

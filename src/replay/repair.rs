@@ -149,6 +149,11 @@ impl Repair {
         self.foreign
     }
 
+    /// Returns what the patch tells about its names, one line each.
+    pub fn warnings(&self) -> Vec<String> {
+        self.patch.as_ref().map_or(vec![], Patch::warnings)
+    }
+
     /// Repairs the letters in `rows`; `now` is the current time (µs).
     pub fn repair(&mut self, letters: &LetterRows<'_>, rows: &[usize], now: i64) -> Result<Repaired> {
         let mut repaired = Repaired::default();
@@ -189,7 +194,7 @@ impl Repair {
             }
         };
         let mut texts: Vec<_> = rows.iter().map(text).collect();
-        let Some(patch) = &self.patch else { return Ok(texts) };
+        let Some(patch) = &mut self.patch else { return Ok(texts) };
         // The mapping reports what is no object.
         let objects = texts.iter().enumerate().filter_map(|(at, text)| Some((at, text.as_ref().ok()?.clone())));
         let objects: Vec<(usize, Cow<'_, str>)> = objects.filter(|(_, text)| is_object(text)).collect();

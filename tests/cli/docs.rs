@@ -121,7 +121,7 @@ fn commands(section: &str) -> Vec<String> {
 fn the_daily_jobs_of_the_manual_count_each_event_once_whatever_the_pieces() {
     let dir = Dir::new("daily");
     let blocks = commands("DAILY JOBS");
-    let [_, pieces, day] = &blocks[..] else { panic!("{blocks:?}") };
+    let [_, pieces, day, overlapping] = &blocks[..] else { panic!("{blocks:?}") };
     // Two days of events, out of order by up to an hour; each piece begins before the other has ended.
     dir.shell(&format!(
         "cp {ROOT}/examples/metrics.toml . \
@@ -141,6 +141,12 @@ fn the_daily_jobs_of_the_manual_count_each_event_once_whatever_the_pieces() {
     let events = dir.rows("all.jsonl").iter().filter(|row| day_of(row)).count();
     assert!(events > 1000 && events < 2900, "{events} of the day");
     assert_eq!(counted, i64::try_from(events).expect("few"));
+    // A piece that holds the other one too.
+    dir.shell(&format!(
+        "cp evening.jsonl part.jsonl && cp all.jsonl evening.jsonl && {overlapping} && mv part.jsonl evening.jsonl"
+    ))
+    .succeeds();
+    assert_eq!(dir.rows("exports.jsonl").len(), 3_000);
     // Run one after the other, the pieces lose a part of the windows that they share.
     let wrong = "for piece in morning evening; do evt-window -q $piece.jsonl --size 1h --out-of-orderness all \
                  | evt-sink -q --to sqlite:wrong.db; echo $?; done";

@@ -333,3 +333,16 @@ fn an_alert_run_over_the_newest_records_first_tells_how_many_it_lost() {
     dir.shell("evt-view -q --time t desc.jsonl --sort event_time --columns '*' -o jsonl > asc.jsonl").succeeds();
     dir.shell("evt-alert -q --once --rules r.toml --time t asc.jsonl --state b.db").ends_with(1);
 }
+
+#[test]
+fn a_misspelled_name_in_a_patch_is_told() {
+    let dir = Dir::new("remedy-patch");
+    let letters = "{\"event_time\":\"2026-01-01T00:00:00Z\"}\n{\"event_time\":\"never\",\"day\":\"2026-01-01\"}\n";
+    dir.write("e.jsonl", letters);
+    dir.shell("evt-ingest -q e.jsonl --dlq dead.jsonl --to null:").succeeds();
+    let replay = "evt-backfill -q --dead dead.jsonl --dry-run --ledger sqlite:l.db --to r.jsonl";
+    let run = dir.shell(&format!("{replay} --patch \"set event_time = dya || 'T00:00:00Z'\""));
+    assert!(run.stderr().contains("--patch: dya was NULL in every row; check the name"), "{run}");
+    let run = dir.shell(&format!("{replay} --patch \"set event_time = day || 'T00:00:00Z'\"")).succeeds();
+    assert!(!run.stderr().contains("check the name"), "{run}");
+}

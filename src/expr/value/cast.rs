@@ -74,15 +74,13 @@ fn unusual_number(text: &str) -> Option<f64> {
     if is_digits { long(text) } else { None }
 }
 
-/// Parses a boolean as PostgreSQL does, without abbreviations other than `t`, `f`, `y` and `n`
-/// ([manual](https://www.postgresql.org/docs/current/datatype-boolean.html)): programs write `True` and `TRUE`.
+/// Parses `true` or `false`, in any case: Python writes `True`, R and spreadsheets `TRUE`.
 pub(in crate::expr) fn text_bool(text: &str) -> Option<bool> {
-    let is_one_of = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
     match text {
         "true" => Some(true),
         "false" => Some(false),
-        _ if is_one_of(&["true", "t", "yes", "y", "on", "1"]) => Some(true),
-        _ if is_one_of(&["false", "f", "no", "n", "off", "0"]) => Some(false),
+        _ if text.eq_ignore_ascii_case("true") => Some(true),
+        _ if text.eq_ignore_ascii_case("false") => Some(false),
         _ => None,
     }
 }

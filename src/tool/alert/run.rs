@@ -518,8 +518,9 @@ impl AlertRun {
             console.warn(late_rows(counts.late));
         }
         for (rule, window) in self.engine.waiting() {
-            if self.services.is_once && !self.options.is_quiet {
-                let window = format_duration(window);
+            // With a state the next run goes on.
+            if self.services.is_once && self.services.state.is_none() && !self.options.is_quiet {
+                let window = format_duration(window * SECOND);
                 console.say(format!(
                     "rule {rule} was not evaluated: the rows read so far span less than its window of {window}"
                 ));

@@ -323,6 +323,7 @@ impl Replay {
             let why = "only the beginning of the record is left";
             out.note(Message::Warning(format!("{} passed over: {why}", counted_letters(cut, ["was", "were"]))));
         }
+        self.repair.warnings().into_iter().for_each(|line| out.note(Message::Warning(line)));
         let foreign = self.repair.foreign();
         if foreign > 0 {
             let how = "-f csv --header NAMES, -f syslog, clf, logfmt or regex:PATTERN reads records of the format of the input";
