@@ -270,7 +270,6 @@ fn text_is_a_strings_content_or_the_value_as_received() {
 #[test]
 fn booleans_are_true_and_false_and_nothing_else() {
     assert_eq!(truths("x", &[r#"{"x":true}"#, r#"{"x":"false"}"#, "{}"]), [Some(true), Some(false), None]);
-    // Python and R write other cases.
     assert_eq!(truths("x", &[r#"{"x":"True"}"#, r#"{"x":"FALSE"}"#]), [Some(true), Some(false)]);
     for value in ["1", "\"yes\"", "\"T\"", "[]"] {
         assert!(dead("x", &format!(r#"{{"x":{value}}}"#)).contains("x: expected a boolean, found "));

@@ -107,7 +107,11 @@ impl Disk {
             Ok(()) => self.sync_name(path),
             Err(error) if error.kind() == ErrorKind::NotFound && path != room::parent(path) => {
                 self.create_directories(room::parent(path))?;
-                self.create_directories(path)
+                // A removed working directory has no directories, although `.` exists.
+                match self.change(|| fs::create_dir(path)) {
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+                    made => made.and_then(|()| self.sync_name(path)),
+                }
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
             Err(error) => Err(error),

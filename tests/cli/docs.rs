@@ -143,7 +143,7 @@ fn the_daily_jobs_of_the_manual_count_each_event_once_whatever_the_pieces() {
     assert_eq!(counted, i64::try_from(events).expect("few"));
     // A piece that holds the other one too.
     dir.shell(&format!(
-        "cp evening.jsonl part.jsonl && cp all.jsonl evening.jsonl && {overlapping} && mv part.jsonl evening.jsonl"
+        "cp evening.jsonl part.jsonl && cp all.jsonl evening.jsonl\n{overlapping}\nmv part.jsonl evening.jsonl"
     ))
     .succeeds();
     assert_eq!(dir.rows("exports.jsonl").len(), 3_000);

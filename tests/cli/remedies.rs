@@ -335,6 +335,15 @@ fn an_alert_run_over_the_newest_records_first_tells_how_many_it_lost() {
 }
 
 #[test]
+fn a_removed_working_directory_is_an_error() {
+    let dir = Dir::new("remedy-removed");
+    dir.write("e.jsonl", "{\"event_time\":\"2026-01-01T00:00:00Z\"}\n");
+    let ingest = "mkdir gone && cd gone && rmdir ../gone && evt-ingest -q";
+    let run = dir.shell(&format!("{ingest} {} --to parquet:lake/events", dir.path("e.jsonl").display())).ends_with(74);
+    assert!(run.stderr().contains("lake/events"), "{run}");
+}
+
+#[test]
 fn a_misspelled_name_in_a_patch_is_told() {
     let dir = Dir::new("remedy-patch");
     let letters = "{\"event_time\":\"2026-01-01T00:00:00Z\"}\n{\"event_time\":\"never\",\"day\":\"2026-01-01\"}\n";
@@ -343,6 +352,6 @@ fn a_misspelled_name_in_a_patch_is_told() {
     let replay = "evt-backfill -q --dead dead.jsonl --dry-run --ledger sqlite:l.db --to r.jsonl";
     let run = dir.shell(&format!("{replay} --patch \"set event_time = dya || 'T00:00:00Z'\""));
     assert!(run.stderr().contains("--patch: dya was NULL in every row; check the name"), "{run}");
-    let run = dir.shell(&format!("{replay} --patch \"set event_time = day || 'T00:00:00Z'\"")).succeeds();
+    let run = dir.shell(&format!("{replay} --patch \"set event_time = day || 'T00:00:00Z'\"")).ends_with(1);
     assert!(!run.stderr().contains("check the name"), "{run}");
 }
