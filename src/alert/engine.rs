@@ -1,6 +1,6 @@
 //! The engine: rows in, transitions of alerts out.
 
-use super::rule::{Derived, Measure, RuleDefinition};
+use super::rule::{Derived, Lags, Measure, RuleDefinition};
 use super::running::{Instant, RunningRule, Transition, all_rows};
 use super::series::{Arrival, EventSeries, Expressions, RowTimes};
 use super::view::{Changes, GroupValue, WindowView};
@@ -13,13 +13,11 @@ use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use uuid::Uuid;
 
-/// Limits and rules of time.
+/// Limits of an engine.
 #[derive(Clone, Copy, Debug)]
 pub struct EngineOptions {
     /// Maximum number of groups of a series.
     pub max_groups: usize,
-    /// Whether rows behind the alert clock are discarded, as in a run over files. Otherwise they count from the next instant on.
-    pub drops_behind: bool,
 }
 
 /// The rows of a batch with their times (µs).
@@ -32,6 +30,8 @@ pub struct TimedRows<'a> {
     pub event_times: &'a [i64],
     /// The stream time of each row: the greatest event time of its partition so far.
     pub stream_times: &'a [i64],
+    /// Rows of this instant (s) and of earlier ones are left out as late: an earlier run may have evaluated them.
+    pub after: Option<i64>,
 }
 
 /// What became of the rows of a batch.
@@ -111,6 +111,11 @@ impl AlertEngine {
         self.evaluated.map(|g| g * SECOND)
     }
 
+    /// Returns the instant (s) at which every row that was read counts.
+    pub fn end(&self) -> Option<i64> {
+        self.read_to.map(grid_end)
+    }
+
     /// Returns the rules.
     pub fn rules(&self) -> impl Iterator<Item = &RuleDefinition> {
         self.rules.iter().map(|rule| &rule.definition)
@@ -148,7 +153,8 @@ impl AlertEngine {
 
     /// Returns the rules that were never evaluated although rows were read, with the lengths of their windows (s).
     pub fn waiting(&self) -> Vec<(&str, i64)> {
-        let waiting = self.rules.iter().filter(|rule| rule.waits()).map(|rule| &rule.definition);
+        let waits = |rule: &&RunningRule| self.evaluated.is_some_and(|g| rule.waits(g));
+        let waiting = self.rules.iter().filter(waits).map(|rule| &rule.definition);
         waiting.map(|definition| (definition.rule.name.as_str(), definition.measure.window)).collect()
     }
 
@@ -167,8 +173,8 @@ impl AlertEngine {
         self.leaves.get(&kind)
     }
 
-    /// Adds rows. If the instant of a row was evaluated before, the row counts from the next instant on, or is discarded
-    /// ([`EngineOptions::drops_behind`]).
+    /// Adds rows. If the instant of a row was evaluated before, the row counts from the next instant on, as far as a window contains it
+    /// then.
     pub fn add(&mut self, rows: &TimedRows<'_>) -> Result<RowsTaken> {
         let count = rows.batch.num_rows();
         self.read_to = self.read_to.max(rows.stream_times.iter().copied().max());
@@ -216,7 +222,7 @@ impl AlertEngine {
         let from = |micros: &i64| {
             let own = grid_end(*micros);
             match self.evaluated {
-                Some(g) if own <= g && self.options.drops_behind => i64::MAX,
+                _ if rows.after.is_some_and(|after| own <= after) => i64::MAX,
                 Some(g) => own.max(g + 1),
                 None => own,
             }
@@ -262,7 +268,7 @@ impl AlertEngine {
         arrivals.chain(views).chain(rules).min().map(|next| next.max(g + 1))
     }
 
-    fn evaluate(&mut self, g: i64, now: i64, transitions: &mut Vec<Transition>) {
+    pub(super) fn evaluate(&mut self, g: i64, now: i64, transitions: &mut Vec<Transition>) {
         self.evaluated = Some(g);
         let arrivals: Vec<Vec<Arrival>> = self.series.iter_mut().map(|series| series.arrive(g)).collect();
         let mut changes: Vec<Changes> = vec![];
@@ -315,7 +321,7 @@ impl AlertEngine {
         let old_identities: Vec<String> = series.iter().map(|series| series.identity.clone()).collect();
         self.leaves.clear();
         self.observed.clear();
-        let created = self.read_to.map(grid_end);
+        let created = self.end();
         for definition in definitions.into_iter().filter(|definition| definition.is_enabled) {
             let measure = definition.measure.clone();
             let view = self.view_of(&measure, &mut series, &mut views, &old_identities)?;
@@ -346,12 +352,12 @@ impl AlertEngine {
         Ok(())
     }
 
-    /// Sets how long views keep earlier values, and series keep slices.
+    /// Sets which earlier values views keep, and how long series keep slices.
     fn measure_spans(&mut self) {
         for view in 0..self.views.len() {
             let of_view = self.rules.iter().filter(|rule| rule.view == view);
-            let span = of_view.map(|rule| rule.definition.measure.derived.span()).max().unwrap_or(0);
-            self.views[view].set_span(span, self.evaluated.unwrap_or(i64::MIN / 4));
+            let lags: BTreeSet<Lags> = of_view.filter_map(|rule| rule.definition.measure.lags()).collect();
+            self.views[view].set_lags(lags, self.evaluated.unwrap_or(i64::MIN / 4));
         }
         for series in &mut self.series {
             series.length = 0;

@@ -102,6 +102,44 @@ pub struct Measure {
     pub derived: Derived,
 }
 
+/// How long before an instant the values lie that a rule compares with: one step, two steps, and so on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lags {
+    /// The step (seconds).
+    pub step: i64,
+    /// The number of values.
+    pub count: i64,
+}
+
+impl Lags {
+    /// Returns each lag, ascending.
+    pub fn each(self) -> impl Iterator<Item = i64> {
+        (1..=self.count).map(move |number| number * self.step)
+    }
+
+    /// Returns the greatest lag.
+    pub fn span(self) -> i64 {
+        self.count * self.step
+    }
+
+    /// Returns the least lag beyond `seconds`.
+    pub fn after(self, seconds: i64) -> Option<i64> {
+        let number = (seconds.div_euclid(self.step) + 1).max(1);
+        (number <= self.count).then_some(number * self.step)
+    }
+}
+
+impl Measure {
+    /// Returns the lags of the earlier values that it needs, if it needs some.
+    pub fn lags(&self) -> Option<Lags> {
+        match self.derived {
+            Derived::Plain | Derived::ShareOf(_) => None,
+            Derived::Compare(before) => Some(Lags { step: before, count: 1 }),
+            Derived::Anomaly { baseline, .. } => Some(Lags { step: self.window, count: baseline / self.window }),
+        }
+    }
+}
+
 /// When an alert fires and when it is resolved. All times are seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {

@@ -1,6 +1,6 @@
 //! A rule with the states of its groups, and the transitions that it makes.
 
-use super::rule::{Derived, Measure, RuleDefinition};
+use super::rule::{Derived, Lags, Measure, RuleDefinition};
 use super::state::{ActiveAlert, AlertChange, Observed, step};
 use super::summary::{SummaryValues, render};
 use super::view::{Changes, GroupValue, WindowView};
@@ -47,17 +47,6 @@ impl Instant {
     /// Whether the alert clock is so far behind that a firing is no page.
     fn is_catching_up(self) -> bool {
         self.now.saturating_sub(self.g.saturating_mul(SECOND)) > PAGE_MAX
-    }
-}
-
-impl Derived {
-    /// Returns how long earlier values are needed (seconds).
-    pub fn span(self) -> i64 {
-        match self {
-            Self::Plain | Self::ShareOf(_) => 0,
-            Self::Compare(before) => before,
-            Self::Anomaly { baseline, .. } => baseline,
-        }
     }
 }
 
@@ -112,9 +101,9 @@ impl RunningRule {
         self.active.values().filter(|active| active.firing.is_some()).count()
     }
 
-    /// Whether rows were read, and none of its windows has been seen whole yet.
-    pub fn waits(&self) -> bool {
-        self.start.is_some() && !self.is_started
+    /// Whether rows were read, and none of its windows has been seen whole up to instant `g`.
+    pub fn waits(&self, g: i64) -> bool {
+        self.first().is_some_and(|first| g < first)
     }
 
     /// Returns the first instant whose window has been seen whole.
@@ -125,11 +114,9 @@ impl RunningRule {
     /// Returns the first instant after `g` at which its states may change without a change of a value.
     pub fn next(&self, g: i64) -> Option<i64> {
         let first = self.first().filter(|_| !self.is_started);
-        // From this instant on there is an earlier value to compare with.
-        let compared = match self.definition.measure.derived {
-            Derived::Compare(span) => self.first().map(|first| first + span).filter(|compared| *compared > g),
-            _ => None,
-        };
+        // From this instant on there is one more earlier value to compare with.
+        let compared = self.first().zip(self.definition.measure.lags());
+        let compared = compared.and_then(|(first, lags)| Some(first + lags.after(g - first)?));
         let (policy, repeat) = (&self.definition.policy, self.definition.repeat);
         let timers = self.active.values().filter_map(|active| active.timer(policy, repeat));
         first.into_iter().chain(compared).chain(timers).min().map(|next| next.max(g + 1))
@@ -256,9 +243,9 @@ impl RunningRule {
             Derived::Plain => group.value,
             Derived::ShareOf(_) => by(views[self.count?].groups.values().next()?.value),
             Derived::Compare(span) => by(before(span)),
-            Derived::Anomaly { baseline, min } => {
-                let window = self.definition.measure.window;
-                let values: Vec<f64> = (1..=baseline / window).filter_map(|i| before(i * window)).collect();
+            Derived::Anomaly { min, .. } => {
+                let lags = self.definition.measure.lags();
+                let values: Vec<f64> = lags.into_iter().flat_map(Lags::each).filter_map(before).collect();
                 z_score(group.value?, &values, min)
             }
         }

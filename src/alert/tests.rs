@@ -67,7 +67,7 @@ threshold = 0.5
 window_seconds = 4
 ";
 
-const OPTIONS: EngineOptions = EngineOptions { max_groups: 100, drops_behind: false };
+const OPTIONS: EngineOptions = EngineOptions { max_groups: 100 };
 
 /// A row: its event time and its stream time (µs after the start), its amount and its source.
 #[derive(Clone, Debug)]
@@ -100,7 +100,13 @@ fn add(engine: &mut AlertEngine, events: &[Event]) {
     let event_times: Vec<i64> = events.iter().map(|event| START + event.time).collect();
     let stream_times: Vec<i64> = events.iter().map(|event| START + event.stream_time).collect();
     let batch = rows.finish().unwrap();
-    let rows = TimedRows { kind: Kind::Event, batch: &batch, event_times: &event_times, stream_times: &stream_times };
+    let rows = TimedRows {
+        kind: Kind::Event,
+        batch: &batch,
+        event_times: &event_times,
+        stream_times: &stream_times,
+        after: None,
+    };
     let taken = engine.add(&rows).unwrap();
     assert_eq!(taken.counted + taken.late + taken.filtered, events.len() as u64);
 }
@@ -148,6 +154,51 @@ proptest! {
         let whole = run(&events, |_| false, false);
         prop_assert_eq!(&run(&events, |at| cuts[at], false), &whole);
         prop_assert_eq!(&run(&events, |_| true, true), &whole);
+    }
+}
+
+/// Evaluates every second of the events, whether or not anything can change.
+fn run_each_second(events: &[Event], rules: &str) -> Vec<Alert> {
+    let mut engine = engine(rules);
+    add(&mut engine, events);
+    engine.begin(START + events[0].stream_time);
+    let mut transitions = vec![];
+    let last = START + events.iter().map(|event| event.stream_time).max().unwrap();
+    for g in engine.evaluated().unwrap() + 1..=(last - 1).div_euclid(SECOND) {
+        engine.evaluate(g, last, &mut transitions);
+    }
+    transitions.into_iter().map(|transition| transition.alert).collect()
+}
+
+/// Events with gaps of up to a minute, whose windows are empty for a long time.
+fn sparse_events() -> impl Strategy<Value = Vec<Event>> {
+    let one = (0i64..60_000_000, prop::bool::weighted(0.5), 0u8..6, prop::bool::ANY);
+    prop::collection::vec(one, 1..40).prop_map(|steps| {
+        let mut now = 0;
+        let event = |(step, is_next, amount, is_web): (i64, bool, u8, bool)| {
+            now += if is_next { step / 30 } else { step };
+            Event { time: now, stream_time: now, amount, source: if is_web { "web" } else { "ios" } }
+        };
+        steps.into_iter().map(event).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn seconds_that_are_passed_over_would_have_changed_nothing(events in sparse_events()) {
+        let by_source = RULES.replace("[[rule]]\nname = 'drop'\n", "[[rule]]\nname = 'drop'\nby = ['source']\n")
+            .replace("compare = 4\n", "compare = 37\nresolve_threshold = 0.9\nno_data = true\n");
+        assert_ne!(by_source, RULES);
+        let last = START + events.iter().map(|event| event.stream_time).max().unwrap();
+        for rules in [RULES, &by_source] {
+            let mut engine = engine(rules);
+            add(&mut engine, &events);
+            engine.begin(START + events[0].stream_time);
+            let found: Vec<Alert> = engine.advance(last, last).into_iter().map(|transition| transition.alert).collect();
+            prop_assert_eq!(&found, &run_each_second(&events, rules));
+        }
     }
 }
 
@@ -204,6 +255,40 @@ fn a_rule_is_evaluated_once_its_window_has_been_seen_whole_since_its_edit() {
     add(&mut engine, &steady(200..300));
     let third = engine.advance(START + 300 * SECOND, START);
     assert_eq!(states(&third), [(230, AlertState::Resolved, AlertReason::Condition, TransitionUse::Row)]);
+}
+
+#[test]
+fn a_rule_that_compares_days_costs_nothing_between_daily_rows() {
+    let day = 86_400 * SECOND;
+    let rules = "
+[[rule]]
+name = 'drop'
+aggregate = 'sum(amount)'
+condition = 'lt'
+threshold = 0.5
+compare = '1d'
+window_seconds = 86400
+
+[[rule]]
+name = 'score'
+aggregate = 'sum(amount)'
+condition = 'gt'
+window_seconds = 86400
+anomaly = { z = 3, baseline = '30d', min = 20 }
+";
+    let amount =
+        |day: i64| if day % 100 == 50 { 1 } else { 40 + u8::from(day % 2 == 0) + 30 * u8::from(day % 100 == 90) };
+    let event = |at: i64| Event { time: at * day, stream_time: at * day, amount: amount(at), source: "web" };
+    let mut engine = engine(rules);
+    add(&mut engine, &(0..20 * 365).map(event).collect::<Vec<_>>());
+    engine.begin(START);
+    let end = START + 20 * 365 * day;
+    let alerts = engine.advance(end, end);
+    let fired = |rule: &str| {
+        let fired = |one: &&Transition| one.alert.rule.name == rule && one.alert.state == AlertState::Firing;
+        alerts.iter().filter(fired).count()
+    };
+    assert_eq!((fired("drop"), fired("score")), (73, 73));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A view: the values of a series over one window, by group. Rules with the same series and window share it.
 
+use super::rule::Lags;
 use super::series::{Arrival, EventSeries};
 use crate::error::Result;
 use crate::expr::write_dimensions;
@@ -71,8 +72,10 @@ pub struct WindowView {
     pub groups: BTreeMap<u32, GroupValue>,
     /// The names of the dimensions.
     pub by: Vec<String>,
-    /// How long earlier values are needed (seconds).
-    pub span: i64,
+    /// Which earlier values its rules need.
+    lags: BTreeSet<Lags>,
+    /// How long they are needed (seconds).
+    span: i64,
     /// Groups that may be gone, by the instant.
     expiry: BTreeMap<i64, Vec<u32>>,
     /// The value of a window without rows.
@@ -92,8 +95,8 @@ impl WindowView {
                 GroupValue { value: empty, last: i64::MIN, dimensions: "{}".to_owned(), ..GroupValue::default() };
             groups.insert(series.key_of(&[])?, only);
         }
-        let expiry = BTreeMap::new();
-        Ok(Self { series: number, window, groups, by, span: 0, expiry, empty, changed_at: i64::MIN })
+        let (lags, expiry) = (BTreeSet::new(), BTreeMap::new());
+        Ok(Self { series: number, window, groups, by, lags, span: 0, expiry, empty, changed_at: i64::MIN })
     }
 
     /// Returns the view as one of series number `number`.
@@ -101,10 +104,11 @@ impl WindowView {
         Self { series: number, ..self }
     }
 
-    /// Keeps earlier values for `span` seconds from instant `g` on.
-    pub fn set_span(&mut self, span: i64, g: i64) {
-        self.span = span;
-        if span == 0 {
+    /// Keeps the earlier values at these lags from instant `g` on.
+    pub fn set_lags(&mut self, lags: BTreeSet<Lags>, g: i64) {
+        self.span = lags.iter().map(|lags| lags.span()).max().unwrap_or(0);
+        self.lags = lags;
+        if self.span == 0 {
             return self.groups.values_mut().for_each(|group| group.history.clear());
         }
         for group in self.groups.values_mut().filter(|group| group.history.is_empty()) {
@@ -121,9 +125,26 @@ impl WindowView {
     pub fn next(&self, series: &EventSeries, g: i64) -> Option<i64> {
         let leaves = series.slice_after(g - self.window).map(|slice| slice + self.window);
         let gone = self.expiry.keys().next().copied();
-        // While earlier values differ, values derived from them may change at every instant.
-        let derived = (self.span > 0 && self.changed_at.saturating_add(self.span) >= g).then_some(g + 1);
-        [leaves, gone, derived].into_iter().flatten().min()
+        let differs = self.span > 0 && self.changed_at.saturating_add(self.span) >= g;
+        let earlier = if differs { self.next_earlier(g) } else { None };
+        [leaves, gone, earlier].into_iter().flatten().min()
+    }
+
+    /// Returns the first instant after `g` at which the earlier value of a group at a lag is another one than before.
+    fn next_earlier(&self, g: i64) -> Option<i64> {
+        let mut next: Option<i64> = None;
+        for group in self.groups.values() {
+            for lag in self.lags.iter().flat_map(|lags| lags.each()) {
+                let change = group.history.partition_point(|(from, _)| *from <= g - lag);
+                let Some((from, _)) = group.history.get(change) else { continue };
+                let at = from + lag;
+                if at == g + 1 {
+                    return Some(at);
+                }
+                next = Some(next.map_or(at, |next| next.min(at)));
+            }
+        }
+        next
     }
 
     /// Evaluates instant `g`; `previous` is the one that was evaluated before.

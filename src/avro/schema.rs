@@ -206,6 +206,15 @@ impl Schema {
         &self.nodes[id.index()]
     }
 
+    /// Returns the names of the fields of the outermost type, if it is a record.
+    pub fn field_names(&self) -> impl Iterator<Item = &str> {
+        let fields = match &self.node(self.root).avro_type {
+            AvroType::Record { fields, .. } => fields.as_slice(),
+            _ => &[],
+        };
+        fields.iter().map(|field| field.name.as_str())
+    }
+
     /// Returns every index of this schema, in order.
     pub fn ids(&self) -> impl Iterator<Item = NodeId> {
         (0u32..).take(self.nodes.len()).map(NodeId)

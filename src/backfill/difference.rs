@@ -1,9 +1,10 @@
 //! The difference between right and stored cells.
 
 use super::cell::{CellContent, CellKey, Change, StoredCell};
+use super::input_times::Coverage;
 use super::missing::MissingEvents;
 use crate::kind::metric::same_value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The difference between right and stored cells.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,30 +15,82 @@ pub struct Difference {
     pub unchanged: u64,
     /// Stored cells that stay because they may count events that the input does not hold.
     pub kept: BTreeSet<CellKey>,
+    /// Stored cells without a right one that are not retracted.
+    pub orphans: Vec<CellKey>,
+    /// Number of stored cells before the first event of the input, which were not compared.
+    pub before: u64,
+    /// Number of those after its last event.
+    pub after: u64,
 }
 
-/// Compares the right cells with the stored ones.
-pub fn compare(
-    right: &BTreeMap<CellKey, CellContent>,
-    stored: &BTreeMap<CellKey, StoredCell>,
-    missing: &MissingEvents,
-) -> Difference {
-    let kept = missing.kept(right, stored);
-    let mut difference = Difference::default();
-    for (key, new) in right.iter().filter(|(key, _)| !kept.hides(key)) {
-        let old = stored.get(key).copied();
-        match old {
-            Some(old) if old.content.rows == new.rows && same_value(old.content.value, new.value) => {
-                difference.unchanged += 1;
-            }
-            _ => difference.changes.push(Change { key: key.clone(), old, new: Some(*new) }),
-        }
+/// The stored cells of a step.
+#[derive(Debug, Default)]
+pub struct StoredCells {
+    /// Those that are compared.
+    pub cells: BTreeMap<CellKey, StoredCell>,
+    /// Number of those before the first event of the input.
+    pub before: u64,
+    /// Number of those after its last event.
+    pub after: u64,
+}
+
+impl StoredCells {
+    /// Counts a stored cell; returns whether it is compared.
+    pub fn takes(&mut self, coverage: Coverage) -> bool {
+        self.before += u64::from(coverage == Coverage::Before);
+        self.after += u64::from(coverage == Coverage::After);
+        coverage == Coverage::Compared
     }
-    let gone = stored.iter().filter(|(key, _)| !right.contains_key(*key) && !kept.contains(key));
-    difference.changes.extend(gone.map(|(key, old)| Change { key: key.clone(), old: Some(*old), new: None }));
-    difference.changes.sort_by(|one, other| one.key.cmp(&other.key));
-    difference.kept = kept.into_keys();
-    difference
+}
+
+/// How stored cells are compared with right ones.
+pub struct Comparison<'a> {
+    /// Events that the input may not hold.
+    pub missing: &'a MissingEvents,
+    /// Whether a stored cell without a right one is retracted, unless a right session takes its place.
+    pub retracts: &'a dyn Fn(&CellKey) -> bool,
+}
+
+impl Comparison<'_> {
+    /// Compares the right cells with the stored ones.
+    pub fn compare(&self, right: &BTreeMap<CellKey, CellContent>, found: &StoredCells) -> Difference {
+        let StoredCells { cells: stored, before, after } = found;
+        let kept = self.missing.kept(right, stored);
+        let mut difference = Difference { before: *before, after: *after, ..Difference::default() };
+        for (key, new) in right.iter().filter(|(key, _)| !kept.hides(key)) {
+            let old = stored.get(key).copied();
+            match old {
+                Some(old) if old.content.rows == new.rows && same_value(old.content.value, new.value) => {
+                    difference.unchanged += 1;
+                }
+                _ => difference.changes.push(Change { key: key.clone(), old, new: Some(*new) }),
+            }
+        }
+        let sessions = self.sessions(right);
+        let is_replaced = |key: &CellKey| {
+            let of_key = sessions.get(&(&*key.metric, key.dimensions.as_str())).into_iter().flatten();
+            // Sessions that are the gap apart are one.
+            of_key.into_iter().any(|new| new.start <= key.end && key.start <= new.end)
+        };
+        for (key, old) in stored.iter().filter(|(key, _)| !right.contains_key(*key) && !kept.contains(key)) {
+            match is_replaced(key) || (self.retracts)(key) {
+                true => difference.changes.push(Change { key: key.clone(), old: Some(*old), new: None }),
+                false => difference.orphans.push(key.clone()),
+            }
+        }
+        difference.changes.sort_by(|one, other| one.key.cmp(&other.key));
+        difference.kept = kept.into_keys();
+        difference
+    }
+
+    /// Returns the right sessions by metric and dimensions.
+    fn sessions<'a>(&self, right: &'a BTreeMap<CellKey, CellContent>) -> HashMap<(&'a str, &'a str), Vec<&'a CellKey>> {
+        let mut sessions: HashMap<_, Vec<_>> = HashMap::new();
+        for key in right.keys().filter(|key| self.missing.is_session(&key.metric)) {
+            sessions.entry((&*key.metric, key.dimensions.as_str())).or_default().push(key);
+        }
+        sessions
+    }
 }
 
 #[cfg(test)]
@@ -45,6 +98,15 @@ mod tests {
     use super::super::cell::tests::{content, key};
     use super::*;
     use proptest::prelude::*;
+
+    fn compare(
+        right: &BTreeMap<CellKey, CellContent>,
+        stored: &BTreeMap<CellKey, StoredCell>,
+        missing: &MissingEvents,
+    ) -> Difference {
+        let stored = StoredCells { cells: stored.clone(), ..StoredCells::default() };
+        Comparison { missing, retracts: &|_| true }.compare(right, &stored)
+    }
 
     #[test]
     fn nan_and_null_are_equal_to_themselves_only() {
@@ -54,10 +116,8 @@ mod tests {
                 let right = BTreeMap::from([(key(1), CellContent { value: one, rows: 1 })]);
                 let stored = StoredCell { content: CellContent { value: other, rows: 1 }, revision: 0 };
                 let is_same = format!("{one:?}") == format!("{other:?}");
-                assert_eq!(
-                    compare(&right, &BTreeMap::from([(key(1), stored)]), &MissingEvents::default()).unchanged,
-                    u64::from(is_same)
-                );
+                let stored = BTreeMap::from([(key(1), stored)]);
+                assert_eq!(compare(&right, &stored, &MissingEvents::default()).unchanged, u64::from(is_same));
             }
         }
     }
@@ -129,5 +189,20 @@ mod tests {
         // Sessions of another time are judged by themselves.
         let found = difference(&[(cell("s", 50, 60), 3)], &[(cell("s", 2, 30), 9), (cell("s", 45, 60), 9)], 12);
         assert_eq!((changed(&found), found.kept.len()), (vec![("retracted", 45), ("inserted", 50)], 1));
+    }
+
+    #[test]
+    fn a_cell_that_is_not_retracted_stays_unless_a_right_session_takes_its_place() {
+        let missing = MissingEvents::new(BTreeSet::from(["s".into()]));
+        let of_cells = |cells: &[CellKey]| {
+            let row = StoredCell { content: content(1), revision: 0 };
+            StoredCells { cells: cells.iter().map(|key| (key.clone(), row)).collect(), before: 2, after: 1 }
+        };
+        let stored = of_cells(&[cell("w", 0, 10), cell("s", 0, 10), cell("s", 20, 30)]);
+        let right = BTreeMap::from([(cell("w", 10, 20), content(1)), (cell("s", 10, 15), content(1))]);
+        let found = Comparison { missing: &missing, retracts: &|_| false }.compare(&right, &stored);
+        assert_eq!(changed(&found), [("retracted", 0), ("inserted", 10), ("inserted", 10)]);
+        assert_eq!(found.orphans, [cell("w", 0, 10), cell("s", 20, 30)]);
+        assert_eq!((found.before, found.after), (2, 1));
     }
 }

@@ -1,55 +1,100 @@
-//! The range of time about which an input tells which cells are right.
+//! What the event times of an input tell about stored cells.
 
 use super::cell::CellKey;
+use super::instants::Instants;
 use crate::kind::span::Span;
-use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-/// The event times of an input. The input may be a part of what live read, such as the file of one day, so it tells nothing of cells
-/// before its first and behind its last event, unless the range of the correction includes them.
-#[derive(Debug)]
+/// Whether a stored cell is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// It is.
+    Compared,
+    /// No: its window ends before the first event of the input.
+    Before,
+    /// No: its window begins after the last event of the input.
+    After,
+    /// No: the correction is not about it.
+    Other,
+}
+
+/// What becomes of a stored cell without a right one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orphan {
+    /// It is retracted.
+    Retracted,
+    /// It stays, because the input has no event in its window.
+    WithoutEvents,
+    /// It stays, because the input has events for it that are all late in this run.
+    Late,
+}
+
+/// The event times of an input. The input may be a part of what live read, such as the file of one day or a lake that lacks days, so it
+/// tells nothing of windows without any event, unless the command names them or says that the input is whole.
+#[derive(Clone, Debug, Default)]
 pub struct InputTimes {
-    /// The first and the last event time (µs).
-    times: Option<(i64, i64)>,
-    /// The range of the correction.
-    range: Span,
-    /// Whether the input holds every record that live read, so that it tells of all cells.
+    reach: i64,
+    events: Instants,
+    /// The times of late events by metric and dimensions.
+    late: HashMap<(Arc<str>, String), Instants>,
+    /// The range that the command names.
+    named: Span,
+    /// Whether the input holds every record that live read.
     is_whole: bool,
-    /// Whether a stored cell was left out.
-    has_left: Cell<bool>,
 }
 
 impl InputTimes {
-    /// Begins without events.
-    pub fn new(range: Span, is_whole: bool) -> Self {
-        Self { times: None, range, is_whole, has_left: Cell::new(false) }
+    /// Begins without events; `reach` is the length of the shortest window (µs), `named` the range that the command names.
+    pub fn new(reach: i64, named: Span, is_whole: bool) -> Self {
+        Self { reach, events: Instants::new(reach), late: HashMap::new(), named, is_whole }
     }
 
     /// Adds events.
     pub fn add(&mut self, times: &[i64]) {
-        for time in times {
-            let (first, last) = self.times.unwrap_or((*time, *time));
-            self.times = Some((first.min(*time), last.max(*time)));
-        }
+        times.iter().for_each(|time| self.events.add(*time));
+    }
+
+    /// Adds a late event of a cell's metric and dimensions.
+    pub fn add_late(&mut self, metric: Arc<str>, dimensions: String, time: i64) {
+        self.late.entry((metric, dimensions)).or_insert_with(|| Instants::new(self.reach)).add(time);
     }
 
     /// Whether there is no event, and the input need not hold all records.
     pub fn is_empty(&self) -> bool {
-        self.times.is_none() && !self.is_whole
+        self.ends().is_none() && !self.is_whole
     }
 
-    /// Whether the input tells if a cell is right.
-    pub fn covers(&self, key: &CellKey) -> bool {
-        let covers = self.is_whole
-            || self.times.is_some_and(|(first, last)| {
-                (self.range.since.is_some() || key.end > first) && (self.range.until.is_some() || key.start <= last)
-            });
-        self.has_left.set(self.has_left.get() || !covers);
-        covers
+    /// Returns the first and the last event time.
+    pub fn ends(&self) -> Option<(i64, i64)> {
+        self.events.ends()
     }
 
-    /// Returns the first and the last event time if a cell before or behind them was left out.
-    pub fn left_out(&self) -> Option<(i64, i64)> {
-        self.times.filter(|_| self.has_left.get())
+    /// Returns whether a stored cell is compared: the input begins before its end and ends after its start, or the command names that
+    /// side.
+    pub fn coverage(&self, key: &CellKey) -> Coverage {
+        match self.ends() {
+            _ if self.is_whole => Coverage::Compared,
+            None => Coverage::Other,
+            Some((first, _)) if key.end <= first && self.named.since.is_none() => Coverage::Before,
+            Some((_, last)) if key.start > last && self.named.until.is_none() => Coverage::After,
+            Some(_) => Coverage::Compared,
+        }
+    }
+
+    /// Returns what becomes of a compared cell without a right one, once all events of its window have been added.
+    pub fn orphan(&self, key: &CellKey) -> Orphan {
+        let of_cell =
+            if self.late.is_empty() { None } else { self.late.get(&(key.metric.clone(), key.dimensions.clone())) };
+        if of_cell.is_some_and(|late| late.has_any(key.start, key.end)) {
+            return Orphan::Late;
+        }
+        let is_within = self.ends().is_some_and(|(first, last)| key.end > first && key.start <= last);
+        let is_named = !is_within || self.named.since.is_some() && self.named.until.is_some();
+        match self.is_whole || is_named || self.events.has_any(key.start, key.end) {
+            true => Orphan::Retracted,
+            false => Orphan::WithoutEvents,
+        }
     }
 }
 
@@ -57,32 +102,45 @@ impl InputTimes {
 mod tests {
     use super::*;
 
-    fn covered(times: &InputTimes) -> Vec<i64> {
-        let key = |start| CellKey { end: start + 10, start, metric: "m".into(), dimensions: "{}".to_owned() };
-        (0..5).map(|number| number * 10).filter(|start| times.covers(&key(*start))).collect()
+    fn key(start: i64) -> CellKey {
+        CellKey { end: start + 10, start, metric: "m".into(), dimensions: "{}".to_owned() }
     }
 
-    #[test]
-    fn cells_beyond_the_events_are_not_covered_unless_the_range_includes_them() {
-        let of = |since, until, is_whole| {
-            let mut times = InputTimes::new(Span { since, until }, is_whole);
-            times.add(&[25, 10, 19]);
-            times
+    fn times(since: Option<i64>, until: Option<i64>, is_whole: bool) -> InputTimes {
+        let mut times = InputTimes::new(10, Span { since, until }, is_whole);
+        times.add(&[45, 10, 19]);
+        times
+    }
+
+    /// What is judged of the cells 0, 10, …, 60.
+    fn judged(times: &InputTimes) -> String {
+        let shown = |start| match (times.coverage(&key(start)), times.orphan(&key(start))) {
+            (Coverage::Before, _) => 'b',
+            (Coverage::After, _) => 'a',
+            (Coverage::Other, _) => 'o',
+            (_, Orphan::Retracted) => 'r',
+            (_, Orphan::WithoutEvents) => '-',
+            (_, Orphan::Late) => 'l',
         };
-        let times = of(None, None, false);
-        assert_eq!((covered(&times), times.left_out()), (vec![10, 20], Some((10, 25))));
-        assert_eq!(covered(&of(Some(0), None, false)), [0, 10, 20]);
-        assert_eq!(covered(&of(None, Some(50), false)), [10, 20, 30, 40]);
-        let times = of(None, None, true);
-        assert_eq!((covered(&times).len(), times.left_out()), (5, None));
+        (0..7).map(|number| shown(number * 10)).collect()
     }
 
     #[test]
-    fn an_input_without_events_covers_nothing() {
-        let range = Span { since: Some(0), until: Some(100) };
-        let times = InputTimes::new(range, false);
-        assert!(times.is_empty() && covered(&times).is_empty() && times.left_out().is_none());
-        let times = InputTimes::new(range, true);
-        assert!(!times.is_empty() && covered(&times).len() == 5);
+    fn windows_without_events_stay_unless_the_command_names_them_or_the_input_is_whole() {
+        assert_eq!(judged(&times(None, None, false)), "br--raa");
+        assert_eq!(judged(&times(Some(0), None, false)), "rr--raa");
+        assert_eq!(judged(&times(None, Some(99), false)), "br--rrr");
+        assert_eq!(judged(&times(Some(0), Some(99), false)), "rrrrrrr");
+        assert_eq!(judged(&times(None, None, true)), "rrrrrrr");
+        assert_eq!(judged(&InputTimes::new(10, Span { since: Some(0), until: Some(9) }, false)), "ooooooo");
+    }
+
+    #[test]
+    fn a_cell_whose_events_are_late_stays_even_if_it_is_named() {
+        let mut times = times(Some(0), Some(99), true);
+        times.add_late("m".into(), "{}".to_owned(), 19);
+        times.add_late("m".into(), r#"{"k":"1"}"#.to_owned(), 45);
+        times.add_late("n".into(), "{}".to_owned(), 45);
+        assert_eq!(judged(&times), "rlrrrrr");
     }
 }

@@ -8,6 +8,7 @@
 //! `session.rs`.
 
 use super::cell::{CellContent, CellKey};
+use super::input_times::InputTimes;
 use super::scope::Scope;
 use super::session::{FoundSession, NameOrigin, NamedInstant, NamedKeys, SessionRow};
 use crate::error::{Error, Result};
@@ -300,6 +301,24 @@ impl LateCells {
             }
             if !rows.is_empty() {
                 keys.add(&rows, &arguments(metric, &leaves)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the rows of a batch that are late for a metric to the times of their cells.
+    pub fn note_late(&self, batch: &RecordBatch, outcome: &Outcome, times: &mut InputTimes) -> Result<()> {
+        if outcome.late.is_empty() {
+            return Ok(());
+        }
+        let leaves = LeafBatch::read(&self.leaves, batch)?;
+        for (at, metric) in self.metrics.iter().enumerate() {
+            let mut of_metric = outcome.late.iter().filter(|late| late.metric as usize == at).peekable();
+            if of_metric.peek().is_some() {
+                let read = EventRows::new(metric, batch, &leaves)?;
+                for row in of_metric.map(|late| late.row as usize) {
+                    times.add_late(metric.name.as_str().into(), read.dimensions(row), read.event_times[row]);
+                }
             }
         }
         Ok(())

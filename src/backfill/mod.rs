@@ -4,7 +4,7 @@
 //!
 //! - `cell.rs`: cells; `difference.rs`: the difference between right and stored ones.
 //! - `scope.rs`: the cells that a correction covers.
-//! - `input_times.rs`: the range of time about which the input tells.
+//! - `input_times.rs`: what the event times of the input tell about stored cells; `instants.rs`: sets of them.
 //! - `missing.rs`: events that the input may not hold, and the stored cells that may count them.
 //! - `late.rs`: cells that count their late events; `session.rs`: sessions that do.
 //! - `plan.rs`: what these sessions change in a step of a correction.
@@ -14,6 +14,7 @@ mod cell;
 mod change;
 mod difference;
 mod input_times;
+mod instants;
 mod late;
 mod missing;
 mod plan;
@@ -22,8 +23,8 @@ mod session;
 
 pub use cell::{CellContent, CellKey, Change, StoredCell};
 pub use change::Changes;
-pub use difference::{Difference, compare};
-pub use input_times::InputTimes;
+pub use difference::{Comparison, Difference, StoredCells};
+pub use input_times::{Coverage, InputTimes, Orphan};
 pub use late::{LateCell, LateCells, NamedSession};
 pub use missing::MissingEvents;
 pub use plan::{SessionPlan, StepScope};

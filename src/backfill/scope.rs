@@ -3,6 +3,7 @@
 use super::cell::CellKey;
 use crate::kind::span::Span;
 use crate::op::window::metric::{Metric, Shape};
+use crate::time::HOUR;
 use std::sync::Arc;
 
 /// One metric that is corrected.
@@ -25,6 +26,16 @@ impl MetricScope {
     /// Whether its windows are sessions.
     pub fn is_session(&self) -> bool {
         matches!(self.shape, Shape::Session { .. })
+    }
+
+    /// Returns a length that none of its windows falls below (µs).
+    pub fn shortest(&self) -> i64 {
+        match self.shape {
+            Shape::Sliding { size, .. } => size,
+            Shape::Session { gap } => gap,
+            // The shortest period is a day, which a change of the clocks can shorten.
+            Shape::Calendar(_) => HOUR,
+        }
     }
 
     /// Returns the greatest end of the windows that are closed at the watermark `watermark` (µs).

@@ -378,6 +378,21 @@ impl Checkpoint {
         Ok(false)
     }
 
+    /// Returns why the run failed: a newer run removes the files of this one, which is exit status 75. Otherwise it is `error`.
+    pub fn cause(&self, error: Error) -> Error {
+        if !matches!(error.kind(), ErrorKind::Io | ErrorKind::Corrupt) {
+            return error;
+        }
+        let mut number = self.last_entry + 1;
+        while let Ok(Some(entry)) = self.store.entry(number) {
+            if matches!(entry, Entry::Start(_)) {
+                return fenced(self.store.as_ref(), number);
+            }
+            number += 1;
+        }
+        error
+    }
+
     /// Notes that every output of this stage has the rows of a complete epoch. The last stage removes epochs that are no longer kept.
     pub fn committed(&mut self, epoch: Epoch) -> Result<()> {
         self.store.set_committed(epoch, &self.own.stage)?;

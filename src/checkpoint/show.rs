@@ -118,11 +118,23 @@ fn show_watermark(state: &[u8], text: &mut String) -> Result<()> {
 
 fn show_positions(positions: &[u8], text: &mut String) {
     let positions: Value = serde_json::from_slice(positions).unwrap_or_default();
+    let latest = |one: &Value| {
+        let times = one["partitions"].as_array().into_iter().flatten().filter_map(|one| one["stream_time"].as_i64());
+        times.max().map_or("none".to_owned(), format_instant)
+    };
     for file in positions["files"].as_array().into_iter().flatten() {
-        let times = file["partitions"].as_array().into_iter().flatten().filter_map(|one| one["stream_time"].as_i64());
-        let time = times.max().map_or("none".to_owned(), format_instant);
+        let time = latest(file);
         let (name, bytes) = (file["name"].as_str().unwrap_or_default(), &file["content"]["length"]);
         append(text, format_args!("{name}: {bytes} bytes, read up to record {}, stream time {time}\n", file["last"]));
+    }
+    for followed in positions["followed"].as_array().into_iter().flatten() {
+        let (time, position) = (latest(followed), &followed["position"]);
+        let (name, lines) = (followed["name"].as_str().unwrap_or_default(), &position["lines"]);
+        append(text, format_args!("{name}: followed, read up to record {lines}, stream time {time}\n"));
+        for file in position["open"].as_array().into_iter().flatten() {
+            let (inode, bytes, line) = (&file["id"]["inode"], &file["content"]["length"], &file["line"]);
+            append(text, format_args!("{name}: inode {inode}: {bytes} bytes, read up to line {line}\n"));
+        }
     }
     for topic in positions["topics"].as_array().into_iter().flatten() {
         let (name, partition, next) =

@@ -435,7 +435,7 @@ impl MapArgs {
 impl InputArgs {
     /// Returns the inputs.
     pub fn uris(&self) -> Result<Vec<Uri>> {
-        self.inputs.iter().map(Uri::parse).collect()
+        self.inputs.iter().map(|text| Uri::of_input(text, self.input_format.is_some())).collect()
     }
 
     /// Replaces the names of files that are SQLite databases by those of their stores; returns whether there were any.

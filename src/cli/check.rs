@@ -103,7 +103,7 @@ impl CheckReport {
     /// Checks the inputs of a tool that has no stage.
     pub fn inputs<'a>(&mut self, texts: impl Iterator<Item = &'a OsString>) {
         for text in texts {
-            let uri = Uri::parse(text).and_then(|uri| input::check(&uri, false).map(|()| uri));
+            let uri = Uri::of_input(text, false).and_then(|uri| input::check(&uri, false).map(|()| uri));
             if let Some(uri) = self.take(uri) {
                 self.input(uri);
             }

@@ -153,7 +153,8 @@ impl Resolved {
     fn checked_for_epochs(mut self, follow: bool, io: &Io) -> Self {
         for input in &self.inputs {
             let is_kept = match input {
-                Uri::File(path) => !follow && (path.is_file() || path == Path::new("/dev/null")),
+                Uri::File(path) if follow => path.is_file() || !path.exists(),
+                Uri::File(path) => path.is_file() || path == Path::new("/dev/null"),
                 Uri::Kafka(_) => true,
                 _ => false,
             };
@@ -282,7 +283,8 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     for path in written.clone() {
         faults.take(room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error)));
     }
-    let inputs = args.input.inputs.iter().filter_map(|text| faults.take(Uri::parse(text)));
+    let has_format = args.input.input_format.is_some();
+    let inputs = args.input.inputs.iter().filter_map(|text| faults.take(Uri::of_input(text, has_format)));
     let inputs = Vec::from_iter(inputs);
     let mut named = Identities::inputs(&inputs);
     let readable = |input: &Uri| faults.take(input::check(input, follow)).is_some();

@@ -215,6 +215,14 @@ impl<'a> Binder<'a> {
 
     fn binary(&mut self, operator: Operator, left: &Node, right: &Node) -> Bound<Tree> {
         let is_comparison = operator.orders() || matches!(operator, Operator::Equal | Operator::NotEqual);
+        let other = match (left, right) {
+            (Node::Literal(Literal::Null), other) | (other, Node::Literal(Literal::Null)) => Some(other),
+            _ => None,
+        };
+        if let (Some(other), Operator::Equal | Operator::NotEqual) = (other, operator) {
+            let test = if operator == Operator::Equal { "is null" } else { "is not null" };
+            return Err(format!("a comparison with null is never true; use {other} {test}"));
+        }
         let kind = if is_comparison { self.compared(&[left, right])? } else { result_kind(operator) };
         if operator.orders() {
             self.warn_of_text(kind, &[left, right]);

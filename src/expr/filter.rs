@@ -63,17 +63,19 @@ impl Filter {
     }
 }
 
-/// The leaves without a value in any row so far.
+/// The leaves without a value in any row so far, and those with integers that no double is equal to.
 #[derive(Debug)]
 pub struct Nulls {
     all_null: Vec<bool>,
+    rounded: Vec<bool>,
     has_rows: bool,
 }
 
 impl Nulls {
     /// Creates the state before the first row: no leaf has had a value.
     pub fn new(leaves: &Leaves) -> Self {
-        Self { all_null: vec![true; leaves.leaves.len()], has_rows: false }
+        let count = leaves.leaves.len();
+        Self { all_null: vec![true; count], rounded: vec![false; count], has_rows: false }
     }
 
     /// Records a batch.
@@ -81,6 +83,9 @@ impl Nulls {
         self.has_rows |= batch.num_rows() > 0;
         for (leaf, all_null) in self.all_null.iter_mut().enumerate().filter(|(_, all_null)| **all_null) {
             *all_null = batch.is_all_null(leaf);
+        }
+        for (leaf, rounded) in self.rounded.iter_mut().enumerate() {
+            *rounded |= batch.is_rounded(leaf);
         }
     }
 
@@ -94,15 +99,36 @@ impl Nulls {
         expr.paths().iter().filter(is_null).cloned().collect()
     }
 
+    /// Returns the names of an expression that had integers beyond 2^53 which were rounded.
+    pub fn rounded(&self, leaves: &Leaves, expr: &Expr) -> Vec<String> {
+        let is_rounded = |name: &&String| {
+            leaves.leaves.iter().zip(&self.rounded).any(|(leaf, rounded)| *rounded && leaf.name == **name)
+        };
+        expr.paths().iter().filter(is_rounded).cloned().collect()
+    }
+
+    /// Returns those of these names whose value is used.
+    pub fn unknown(&self, leaves: &Leaves, expr: &Expr) -> Vec<String> {
+        self.names(leaves, expr).into_iter().filter(|name| !is_presence(leaves, name)).collect()
+    }
+
     /// Returns a warning for each of these names; `flag` has the expression.
     pub fn warnings(&self, flag: &str, leaves: &Leaves, expr: &Expr) -> Vec<String> {
-        let warning = |name: String| {
-            // `is null` may be the question, so the name may be right.
-            match leaves.leaves.iter().all(|leaf| leaf.name != name || leaf.ask == Ask::Presence) {
-                true => format!("{flag}: {name} was NULL or absent in every row"),
-                false => format!("{flag}: {name} was NULL in every row; check the name"),
-            }
+        let warning = |name: String| match is_presence(leaves, &name) {
+            true => format!("{flag}: {name} was NULL or absent in every row"),
+            false => format!("{flag}: {name} was NULL in every row; check the name"),
         };
-        self.names(leaves, expr).into_iter().map(warning).collect()
+        let rounded = self.rounded(leaves, expr).into_iter().map(|name| format!("{flag}: {}", rounded_integers(&name)));
+        self.names(leaves, expr).into_iter().map(warning).chain(rounded).collect()
     }
+}
+
+/// Returns the message about a name whose integers were rounded.
+pub fn rounded_integers(name: &str) -> String {
+    format!("integers of {name} beyond 2^53 were rounded, because numbers are doubles; cast({name} as text) is exact")
+}
+
+/// Whether an expression asks only if a name is null, so that the name may be right although it always is.
+fn is_presence(leaves: &Leaves, name: &str) -> bool {
+    leaves.leaves.iter().all(|leaf| leaf.name != name || leaf.ask == Ask::Presence)
 }

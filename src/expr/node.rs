@@ -186,9 +186,14 @@ pub(crate) fn quoted_name(name: &str) -> String {
 
 /// Returns what to write if a difference of two names is meant as one name, such as `User-Agent`.
 pub(crate) fn hyphenated(node: &Node) -> Option<String> {
-    let Node::Binary(Operator::Subtract, left, right) = node else { return None };
-    let (Node::Name(left), Node::Name(right)) = (&**left, &**right) else { return None };
-    let name = format!("{}-{}", path_text(left), path_text(right));
+    fn joined(node: &Node) -> Option<String> {
+        match node {
+            Node::Name(parts) => Some(path_text(parts)),
+            Node::Binary(Operator::Subtract, left, right) => Some(format!("{}-{}", joined(left)?, joined(right)?)),
+            _ => None,
+        }
+    }
+    let name = joined(node).filter(|_| matches!(node, Node::Binary(..)))?;
     Some(format!("if {name} is one name, write {}", quoted_name(&name)))
 }
 

@@ -24,7 +24,7 @@ const TEXT_BYTES_MAX: usize = 64 * 1024;
 const WORDS_MAX: usize = 1000;
 
 /// The greatest integer up to which each integer is a double: 2^53 − 1.
-const INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
+pub(super) const INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
 
 /// Maximum nesting of an expression.
 const DEPTH_MAX: usize = 30;

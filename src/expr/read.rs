@@ -3,6 +3,7 @@
 use super::bind::article;
 use super::leaf::{Ask, Leaf, Leaves, PathStep, Source};
 use super::node::{PathKey, quoted_name};
+use super::parse::INTEGER_MAX;
 use super::value::{Coded, Value, ValueKind, cast, texts_of};
 use crate::error::{Error, Result};
 use crate::json::guide::{Guide, UNMARKED};
@@ -28,6 +29,8 @@ pub struct LeafBatch {
     leaves: Vec<Arc<Leaf>>,
     values: Vec<Values>,
     wrong: Vec<Vec<u32>>,
+    /// Whether some integer of a leaf is not the double that stands for it.
+    rounded: Vec<bool>,
     /// The rows in which a cast fails, while they are looked for.
     failed: RefCell<Option<Vec<(u32, String)>>>,
 }
@@ -135,8 +138,9 @@ impl LeafBatch {
         let spans = if leaves.paths > 0 && !is_flat { walk(leaves, batch, watched.as_deref())? } else { vec![] };
         let mut values = Vec::with_capacity(leaves.leaves.len());
         let mut wrong = Vec::with_capacity(leaves.leaves.len());
+        let mut rounded = Vec::with_capacity(leaves.leaves.len());
         for (index, leaf) in leaves.leaves.iter().enumerate() {
-            let LeafColumn { values: of_leaf, wrong: rows } =
+            let LeafColumn { values: of_leaf, wrong: rows, is_rounded } =
                 match (coded(leaves, index, batch, watched.as_deref())?, &leaf.source) {
                     (Some(coded), _) if leaf.ask == Ask::Presence => LeafColumn::right(Values::Rows(coded.presence())),
                     // Every JSON value has a text.
@@ -149,6 +153,7 @@ impl LeafBatch {
                 };
             values.push(of_leaf);
             wrong.push(rows);
+            rounded.push(is_rounded);
         }
         Ok(Self {
             batch: batch.clone(),
@@ -156,6 +161,7 @@ impl LeafBatch {
             leaves: leaves.leaves.clone(),
             values,
             wrong,
+            rounded,
             failed: RefCell::default(),
         })
     }
@@ -191,6 +197,11 @@ impl LeafBatch {
             }
         }
         Ok(())
+    }
+
+    /// Whether a leaf has an integer that is not the double that stands for it.
+    pub(super) fn is_rounded(&self, leaf: usize) -> bool {
+        self.rounded.get(leaf).is_some_and(|rounded| *rounded)
     }
 
     /// Whether a leaf has no value in any row.
@@ -401,12 +412,14 @@ struct LeafColumn {
     values: Values,
     /// The rows with a value of the wrong type.
     wrong: Vec<u32>,
+    /// Whether some integer is not the double that stands for it.
+    is_rounded: bool,
 }
 
 impl LeafColumn {
     /// Returns values that all have the right type.
     fn right(values: Values) -> Self {
-        Self { values, wrong: vec![] }
+        Self { values, wrong: vec![], is_rounded: false }
     }
 }
 
@@ -419,10 +432,16 @@ fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: Ask
         return LeafColumn::right(Values::Rows(Arc::new(present)));
     };
     let mut wrong = vec![];
+    let mut is_rounded = false;
     let array: ArrayRef = match kind {
         ValueKind::Text => Arc::new(texts_of(texts, rows)),
         ValueKind::Number => {
             let mut builder = Float64Builder::with_capacity(rows);
+            let number = |text| {
+                let number = number(text)?;
+                is_rounded |= number.abs() > INTEGER_MAX && is_rounded_integer(text, number);
+                Some(number)
+            };
             each(texts, number, |number| builder.append_option(number), &mut wrong);
             Arc::new(builder.finish())
         }
@@ -442,7 +461,7 @@ fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: Ask
     if lenient {
         wrong.clear();
     }
-    LeafColumn { values: Values::Rows(array), wrong }
+    LeafColumn { values: Values::Rows(array), wrong, is_rounded }
 }
 
 /// Reads each text and appends its value, or NULL; records the rows with a text of the wrong type.
@@ -472,6 +491,13 @@ fn number(value: &str) -> Option<f64> {
     }
 }
 
+/// Whether a JSON value is an integer, or a string with one, of which `number` is not the exact value.
+#[cold]
+fn is_rounded_integer(value: &str, number: f64) -> bool {
+    let digits = value.trim_matches('"').trim();
+    digits.parse::<i128>().is_ok_and(|exact| exact != number as i128)
+}
+
 #[inline]
 fn boolean(value: &str) -> Option<bool> {
     match value {
@@ -499,5 +525,5 @@ fn from_column(column: &ArrayRef, own: ValueKind, ask: Ask) -> Result<LeafColumn
         let rows = (0..values.len()).filter(|row| array.is_null(*row) && values.is_valid(*row));
         wrong.extend(rows.map(|row| u32::try_from(row).unwrap_or(u32::MAX)));
     }
-    Ok(LeafColumn { values: Values::Rows(array), wrong })
+    Ok(LeafColumn { values: Values::Rows(array), wrong, is_rounded: false })
 }

@@ -4,7 +4,7 @@
 //! that are dictionaries in a stream are plain text in a file, and the reader makes dictionaries again. Batches are compressed
 //! with LZ4, like Feather files of other programs.
 
-use super::container::{Batches, own_schema};
+use super::container::{Batches, foreign_names, own_schema};
 use super::definition::{Encoder, Format, Input, Limits, Opened};
 use super::typed::encoder;
 use crate::error::guarded;
@@ -49,8 +49,9 @@ fn open(file: File, limits: Limits) -> Result<Opened> {
     let blocks = guarded(|| Blocks::open(file, limits))??;
     super::jsonl::unique_names(&blocks.schema)?;
     let schema = own_schema(&blocks.schema);
+    let names = foreign_names(blocks.schema.fields().iter().map(|field| field.name().as_str()), schema.as_ref());
     let rows = Box::new(Batches::new(blocks, schema.clone(), limits));
-    Ok(Opened { schema, is_text: false, rows })
+    Ok(Opened { schema, names, is_text: false, rows })
 }
 
 /// The batches of a file, block by block. The library's own reader allocates the memory that a block declares before

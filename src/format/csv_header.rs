@@ -17,7 +17,9 @@ pub(super) fn column_names<'a>(fields: &[&'a str]) -> Result<Vec<Cow<'a, str>>> 
         return Err(Error::corrupt(format!("the first line looks like a record, not like a header; {way_out}")));
     }
     if let Some(name) = twice {
-        return Err(Error::corrupt(format!("the header has two columns '{name}'; rename one")));
+        return Err(Error::corrupt(format!(
+            "the header has two columns '{name}'; rename one, or name all with --header NAMES if this line is a record"
+        )));
     }
     let name = |(number, field): (usize, &&'a str)| match is_empty(field) {
         true => {
@@ -59,7 +61,11 @@ mod tests {
         assert_eq!(names("a,c4,, "), Ok("a,c4,c3,c4_".into()));
         assert_eq!(names(",2024,2025"), Ok("c1,2024,2025".into()));
         assert_eq!(names(",2026-01-01,2026-01-02"), Ok("c1,2026-01-01,2026-01-02".into()));
-        assert_eq!(names("a,b,a"), Err("the header has two columns 'a'; rename one".into()));
+        assert_eq!(
+            names("a,b,a"),
+            Err("the header has two columns 'a'; rename one, or name all with --header NAMES if this line is a record"
+                .into())
+        );
         for record in ["2026-11-22 00:00:00.123 UTC,app,,", "1,,2.5,x", "2026-11-22T00:00:00Z,1,1"] {
             assert!(names(record).is_err_and(|error| error.contains("--no-header")), "{record}");
         }

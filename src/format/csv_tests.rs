@@ -66,7 +66,9 @@ fn an_empty_field_between_quotes_is_an_empty_text_where_the_column_holds_text() 
 
 #[test]
 fn a_header_that_names_a_column_twice_or_is_no_text_ends_the_run() {
-    assert_eq!(error(b"a,b,a\n1,2,3\n"), "the header has two columns 'a'; rename one");
+    assert!(
+        error(b"a,b,a\n1,2,3\n").starts_with("the header has two columns 'a'; rename one, or name all with --header")
+    );
     assert_eq!(error(b"a,\xff\n1,2\n"), "the header: invalid UTF-8");
     assert!(
         error(b"a,b\r1,2\r3,4\r").starts_with("the header contains a carriage return: expected lines that end with LF")

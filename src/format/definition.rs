@@ -63,6 +63,8 @@ pub enum Rows {
 pub struct Opened {
     /// The schema of its rows if the file declares one of evt's kinds.
     pub schema: Option<SchemaRef>,
+    /// The names of its fields in order, if another program wrote it.
+    pub names: Option<Vec<String>>,
     /// Whether all rows are text, to be mapped.
     pub is_text: bool,
     /// Its rows. An error is the end; the rows before it are valid.

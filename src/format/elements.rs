@@ -9,6 +9,7 @@
 //! - A document without an array at the path is a dead letter with its first bytes; a document whose arrays are empty is
 //!   filtered. Both count as one record.
 //! - A document that is not JSON is one dead letter, too. The reader goes on at the next line that begins with `{` or `[`.
+//! - A document that breaks off leaves the splitter open: the input is torn.
 
 use super::record::{Body, Record, Records, Splitter, one_line};
 use crate::error::{Error, Result};
@@ -368,21 +369,6 @@ impl Elements {
         }
     }
 
-    /// Adds the letter of a document that the end of the input cuts off.
-    fn torn(&mut self, input: &[u8], p: usize, records: &mut Records) {
-        let message = "expected the rest of the document, found the end of the input";
-        let fault = Fault::new(ErrorType::ParseError, message);
-        match self.pending {
-            Unfinished::Value { is_element: true, .. } if p < input.len() => {
-                self.number += 1;
-                records.rows.push(Record { raw: p..input.len(), line: self.number, body: Body::Fault(fault) });
-            }
-            _ => self.refuse(Some(fault), input, records),
-        }
-        (self.expect, self.pending) = (Expect::Document, Unfinished::Nothing);
-        self.stack.clear();
-    }
-
     /// Consumes the first `end` bytes of a chunk.
     fn consume(&mut self, input: &[u8], end: usize) {
         if self.is_open() || self.document.fault.is_some() {
@@ -436,12 +422,9 @@ impl Splitter for Elements {
             let Some(next) = next else { break };
             p = next;
         }
-        if last && self.is_open() {
-            self.torn(input, p, records);
-            p = input.len();
-        }
         if last {
-            self.end_broken(&input[..p], records);
+            p = input.len();
+            self.end_broken(input, records);
         }
         self.consume(input, p);
         Ok(p)

@@ -2,7 +2,7 @@
 
 use crate::format::Body;
 use crate::format::not_utf8;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::{ErrorType, Fault, TimeProposal};
 use crate::mapping;
 use crate::run::Run;
 use std::ops::Range;
@@ -10,8 +10,10 @@ use std::ops::Range;
 /// Returns the fault of a record without an event time, before any record had one; it names the flags that select a time.
 #[cold]
 pub(super) fn no_time(text: &str, time: &str) -> Fault {
-    let way_out = mapping::time_fields(text).way_out();
-    Fault::new(ErrorType::TimestampError, format!("{time}: missing or null; {way_out}"))
+    let missing = format!("{time}: missing or null");
+    let proposal = TimeProposal { is_missing: true, at: missing.len() };
+    let message = format!("{missing}; {}", mapping::time_fields(text).way_out());
+    Fault::new(ErrorType::TimestampError, message).with_proposal(proposal)
 }
 
 /// Returns the message about records that wait for their `--max-future` verdict.

@@ -33,11 +33,18 @@ enum State {
     Looking {
         /// Their number.
         records: u64,
-        /// The fault of the first one that lacks a readable time, at its position.
-        first: Option<(String, String)>,
+        /// The first one that lacks a readable time.
+        first: Option<Unreadable>,
     },
     /// A file has none: the run ends.
     Missing,
+}
+
+/// A record without a readable time.
+struct Unreadable {
+    /// Its position, as in `in.jsonl:1`.
+    position: String,
+    fault: Fault,
 }
 
 impl FirstTimes {
@@ -83,7 +90,7 @@ impl FirstTimes {
         if let State::Looking { first: first @ None, .. } = &mut self.state
             && fault.error_type == ErrorType::TimestampError
         {
-            *first = Some((format!("{}:{}", meta.input, meta.offset), fault.message.to_string()));
+            *first = Some(Unreadable { position: format!("{}:{}", meta.input, meta.offset), fault: fault.clone() });
         }
     }
 
@@ -104,7 +111,7 @@ impl FirstTimes {
     pub fn end(&mut self) -> Result<(), Error> {
         let State::Looking { records, first } = &mut self.state else { return Ok(()) };
         let (records, first) = (*records, first.take());
-        let Some((place, message)) = first else {
+        let Some(Unreadable { position, fault }) = first else {
             // Its records have other faults.
             self.state = if records < RECORDS { State::Waiting } else { State::Found };
             return Ok(());
@@ -115,8 +122,8 @@ impl FirstTimes {
             _ => format!("none of the {records} records has a"),
         };
         self.state = State::Missing;
-        let message = mapping::of_samples(&message, &self.time, &self.samples);
-        Err(Error::usage(format!("{which} readable time: {message}")).at(place))
+        let message = mapping::of_samples(&fault, &self.time, &self.samples);
+        Err(Error::usage(format!("{which} readable time: {message}")).at(position))
     }
 
     /// Warns if the first rows have times of 1970 that another `--time-unit` puts between 1990 and 2100.

@@ -1,5 +1,6 @@
 //! The bytes of a file or of standard input, decompressed if necessary. Reading can wait for a pipe, with a timeout.
 
+use super::content::digest::{ContentDigest, FileContent};
 use crate::error::{Error, Result};
 use crate::format::TextDecoder;
 use crate::format::recognise::{LOOK, begins_with_object};
@@ -42,6 +43,8 @@ pub struct Bytes {
     /// Converts text in another encoding to UTF-8.
     decoder: Option<TextDecoder>,
     encoding: Option<&'static Encoding>,
+    /// The content so far, if a checkpoint needs it.
+    digest: Option<ContentDigest>,
 }
 
 /// The number of names that are looked at in a directory.
@@ -142,7 +145,7 @@ impl Bytes {
             woken: Cell::new(Woken::Ready),
         })));
         let reader = Unpacked::new(wire.clone(), run.ratio_max);
-        Ok(Self { name, reader, wire, front: vec![], decoder: None, encoding: None })
+        Ok(Self { name, reader, wire, front: vec![], decoder: None, encoding: None, digest: None })
     }
 
     /// Converts the bytes from this encoding to UTF-8; without one they stay as they are.
@@ -150,6 +153,17 @@ impl Bytes {
         self.encoding = encoding;
         self.decoder = encoding.map(TextDecoder::new);
         self
+    }
+
+    /// Determines the content while it is read; the file begins with `former`, which an earlier run has read.
+    pub fn with_content(mut self, former: FileContent) -> Self {
+        self.digest = Some(ContentDigest::after(former));
+        self
+    }
+
+    /// Returns the content of what has been read; empty unless it is determined.
+    pub fn content(&self) -> FileContent {
+        self.digest.as_ref().map_or_else(FileContent::default, ContentDigest::content)
     }
 
     /// Returns the name that the user gave.
@@ -194,7 +208,12 @@ impl Bytes {
 
     /// Returns the present size of the file.
     pub fn length(&self) -> Result<u64> {
-        self.file()?.metadata().map(|metadata| metadata.len()).map_err(|error| Error::io(self.name.clone(), &error))
+        self.metadata().map(|metadata| metadata.len())
+    }
+
+    /// Returns what the system tells of the file now.
+    pub fn metadata(&self) -> Result<Metadata> {
+        self.file()?.metadata().map_err(|error| Error::io(self.name.clone(), &error))
     }
 
     /// Rewinds the file to its start.
@@ -205,6 +224,7 @@ impl Bytes {
         self.reader = Unpacked::new(self.wire.clone(), ratio_max);
         self.decoder = self.encoding.map(TextDecoder::new);
         self.front.clear();
+        self.digest = self.digest.is_some().then(ContentDigest::default);
         Ok(())
     }
 
@@ -318,6 +338,9 @@ impl Bytes {
             state.woken.set(Woken::Ready);
         }
         let result = self.reader.read(buffer);
+        if let (Some(digest), Ok(count)) = (&mut self.digest, &result) {
+            digest.push(&buffer[..*count]);
+        }
         match (self.wire.0.borrow().woken.get(), result) {
             (Woken::Stopped, _) => Ok(Chunk::Stopped),
             (Woken::Timeout, Err(_)) => Ok(Chunk::Idle),

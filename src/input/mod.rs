@@ -31,6 +31,7 @@ pub mod unopened;
 use crate::error::Result;
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
+use crate::input::follow::position::FollowPosition;
 use std::time::Duration;
 
 pub use lag::Lag;
@@ -118,6 +119,16 @@ pub trait Input {
     /// Commits the last positions or writes the report, after the run has ended and its outputs are durable.
     fn commit_end(&mut self, _ingest: &mut Ingest) -> Result<()> {
         Ok(())
+    }
+
+    /// Takes what an incomplete last record has, or reports it, at a signal that stops the run before the end of the input.
+    fn stop(&mut self, _ingest: &mut Ingest) -> Result<()> {
+        Ok(())
+    }
+
+    /// Returns how far a followed name is read: every record before the position has been passed on.
+    fn follow_position(&mut self) -> Result<Option<FollowPosition>> {
+        Ok(None)
     }
 
     /// Returns how far each partition of a topic is read: every row before its position is in the queue of `ingest`.

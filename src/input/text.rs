@@ -3,6 +3,7 @@
 use super::buffer_pool::BufferPool;
 use super::bytes::{Bytes, Chunk};
 use super::{EndProof, Input, InputEnd, Step};
+use crate::counts::counted;
 use crate::error::{Error, Result};
 use crate::format::{Records, Splitter, jsonl};
 use crate::frame::How;
@@ -31,12 +32,27 @@ pub struct TextInput {
     rules: TextRules,
     /// Whether the start of the file has been checked for a byte order mark and a JSON array.
     started: bool,
+    lines: LineNumbers,
+    partition: u32,
+}
+
+/// The lines of a file as part of a partition.
+#[derive(Default)]
+struct LineNumbers {
     /// The line number of the last record in this file, from 1.
-    line: i64,
+    last: i64,
+    /// Lines of this file up to this number were read by an earlier run, and are passed over.
+    passed: i64,
     /// The lines of the partition from other files, and from this file before a restart. The offset of a record is the sum of this
     /// and its line.
-    lines_before: i64,
-    partition: u32,
+    before: i64,
+}
+
+impl LineNumbers {
+    /// Returns the number of lines of this file that this run or an earlier one has read.
+    fn reached(&self) -> i64 {
+        self.last.max(self.passed)
+    }
 }
 
 /// What becomes of an incomplete last record: a line without a line break, or a document without its end.
@@ -49,6 +65,8 @@ pub enum OpenRecord {
     Leave,
     /// It is left without a line.
     LeaveSilently,
+    /// It is not read, and no later run continues the input; a line says so.
+    Drop,
 }
 
 /// How text is read.
@@ -82,15 +100,25 @@ impl TextInput {
             end: 0,
             oversized: None,
             started: false,
-            line: 0,
-            lines_before: 0,
+            lines: LineNumbers::default(),
             partition,
         }
     }
 
     /// Sets what becomes of an incomplete last record.
     pub fn with_open_record(mut self, open_record: OpenRecord) -> Self {
+        self.set_open_record(open_record);
+        self
+    }
+
+    /// Sets what becomes of an incomplete last record.
+    pub fn set_open_record(&mut self, open_record: OpenRecord) {
         self.rules.open_record = open_record;
+    }
+
+    /// Passes over the first `lines` lines of the file: an earlier run has read them. They do not count as lines of the partition again.
+    pub fn passing_over(mut self, lines: i64) -> Self {
+        self.lines.passed = lines;
         self
     }
 
@@ -101,12 +129,17 @@ impl TextInput {
 
     /// Returns the number of lines of the partition, including those of this file so far.
     pub fn lines(&self) -> i64 {
-        self.lines_before + self.line
+        self.lines.before + self.lines.reached()
+    }
+
+    /// Returns the number of lines of this file that this run or an earlier one has read.
+    pub fn line_reached(&self) -> i64 {
+        self.lines.reached()
     }
 
     /// Sets the number of lines of the partition before the next record of this file.
     pub fn count_from(&mut self, lines: i64) {
-        self.lines_before = lines - self.line;
+        self.lines.before = lines - self.lines.reached();
     }
 
     /// Reads once, without waiting, and maps the complete records. An incomplete line stays in the buffer.
@@ -125,7 +158,8 @@ impl TextInput {
         Ok(chunk)
     }
 
-    /// Maps the rest of the buffer after the end of the file: an incomplete last line is a record too.
+    /// Maps the rest of the buffer after the end of the file: an incomplete last line is a record too. Errors: exit status 65 if a
+    /// document around the records breaks off, because its end is known.
     pub fn close(&mut self, ingest: &mut Ingest) -> Result<()> {
         let rest = &self.chunk.buffer[self.start..self.end];
         // JSON tells its end; a line of another format may go on.
@@ -133,20 +167,28 @@ impl TextInput {
         let is_open = self.splitter.is_open();
         if self.rules.open_record != OpenRecord::Read && (is_open || !rest.is_empty() && !is_whole()) {
             let why = if is_open { "the last document is not complete" } else { "the last line has no line break" };
-            if self.rules.open_record == OpenRecord::Leave {
-                ingest.run().console.warn(format!("{}: {why}; it is left for the next run", self.bytes.name()));
-            }
+            let outcome = match self.rules.open_record {
+                OpenRecord::Read | OpenRecord::LeaveSilently => return Ok(()),
+                OpenRecord::Leave => "it is left for the next run".to_owned(),
+                OpenRecord::Drop => format!("its {} are not read", counted(rest.len() as u64, ["byte", "bytes"])),
+            };
+            ingest.run().console.warn(format!("{}: {why}; {outcome}", self.bytes.name()));
             return Ok(());
         }
-        self.take(true, ingest)
+        self.take(true, ingest)?;
+        if self.splitter.is_open() {
+            let torn = format!("torn document: it breaks off after record {}", self.lines());
+            return Err(Error::corrupt(torn).at(self.bytes.name()));
+        }
+        Ok(())
     }
 
     /// Rewinds the file to its start, with a new splitter. Line numbers of the partition continue.
     pub fn restart(&mut self, splitter: Box<dyn Splitter>) -> Result<()> {
         self.bytes.restart()?;
         self.splitter = splitter;
-        self.lines_before = self.lines();
-        (self.start, self.end, self.line, self.started) = (0, 0, 0, false);
+        self.lines = LineNumbers { before: self.lines(), ..LineNumbers::default() };
+        (self.start, self.end, self.started) = (0, 0, false);
         Ok(())
     }
 
@@ -213,12 +255,15 @@ impl TextInput {
             let whole = simdutf8::basic::from_utf8(&input[..done]).ok();
             let meta = RecordMeta::of_file(self.bytes.name(), self.partition);
             let last_line = self.records.rows.last().map(|record| record.line as i64);
-            if self.lines_before > 0 {
-                let before = self.lines_before.cast_unsigned();
+            if self.lines.last < self.lines.passed {
+                self.records.rows.retain(|record| record.line as i64 > self.lines.passed);
+            }
+            if self.lines.before > 0 {
+                let before = self.lines.before.cast_unsigned();
                 self.records.rows.iter_mut().for_each(|record| record.line += before);
             }
             ingest.records(&self.records, input, whole, meta)?;
-            self.line = last_line.unwrap_or(self.line);
+            self.lines.last = last_line.unwrap_or(self.lines.last);
             self.start += done;
             let rest = self.end - self.start;
             if rest <= ingest.run().line_max() || last {
@@ -227,7 +272,7 @@ impl TextInput {
             self.oversized = Some(Oversized {
                 payload: chunk[self.start..self.start + ingest.run().record_max].to_vec(),
                 length: 0,
-                line: self.line + 1,
+                line: self.lines.last + 1,
             });
         }
     }
@@ -243,7 +288,10 @@ impl TextInput {
             return Ok(false);
         }
         let length = oversized.length - if found { self.splitter.terminator() } else { 0 };
-        self.line = oversized.line;
+        self.lines.last = oversized.line;
+        if self.lines.last <= self.lines.passed {
+            return Ok(true);
+        }
         let meta = RecordMeta::of_file(self.bytes.name(), self.partition).at(self.lines());
         ingest.refuse_oversized(&oversized.payload, length, meta)?;
         Ok(true)

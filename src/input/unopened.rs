@@ -2,8 +2,11 @@
 
 use super::bytes::{Bytes, Chunk};
 use super::container::{RowInput, take_schema};
+use super::content::digest::FileContent;
+use super::follow::position::FollowPosition;
+use super::follow::resume::{ResumedFile, Resumption, resume};
 use super::follow::watch::{POLL_INTERVAL, Watch};
-use super::follow::{FollowedInput, TextReading, WatchedFile};
+use super::follow::{FollowedInput, Opened, TextReading, WatchedFile, bytes_of};
 use super::frames::FrameInput;
 use super::text::{OpenRecord, TextInput};
 use super::{Input, Step};
@@ -12,6 +15,7 @@ use crate::format::recognise::Head;
 use crate::format::{self, Format, Input as Decoder, Limits, TextOptions};
 use crate::ingest::Ingest;
 use crate::run::Run;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,8 +38,8 @@ pub struct ReadOptions {
 
 impl ReadOptions {
     /// Returns the format of an input whose head has been read. The order is: `-f`, a magic at its start, the extension of its
-    /// name, the part of a magic; frames for an empty input that needs them, does not grow and is no log; else JSON lines. Errors: exit status
-    /// 65 if only the last byte of a magic differs.
+    /// name, the part of a magic; frames for an empty pipe or file without an extension that needs them and does not grow; else JSON
+    /// lines. Errors: exit status 65 if only the last byte of a magic differs.
     pub fn format_of(&self, bytes: &Bytes, grows: bool) -> Result<&'static Format> {
         if let Some(format) = self.format {
             return Ok(format);
@@ -52,9 +56,9 @@ impl ReadOptions {
         if let Some(format) = format::by_part_of_magic(head).map_err(|error| error.at(bytes.name()))? {
             return Ok(format);
         }
-        // A log of which nothing is written yet, as after a rotation, is no torn stream.
-        let is_log = [".log", ".txt"].iter().any(|end| bytes.name().ends_with(end));
-        if head.is_empty() && !self.raw_only && !self.is_continued && !grows && !is_log {
+        // Frames have an extension of their own, so a log of which nothing is written yet, as after a rotation, is no torn stream.
+        let is_text = bytes.is_regular() && Path::new(bytes.name()).extension().is_some();
+        if head.is_empty() && !self.raw_only && !self.is_continued && !grows && !is_text {
             return Ok(&format::frames::FORMAT);
         }
         Ok(&format::jsonl::FORMAT)
@@ -86,37 +90,65 @@ pub struct UnopenedInput {
     from: ByteSource,
     /// Whether the wait for the first file of a followed name has been reported.
     has_reported: bool,
+    /// The position of a followed name, until its files are found again.
+    position: Option<(PathBuf, FollowPosition)>,
+    /// The files with which a followed name continues after the first one.
+    resumption: Resumption,
+}
+
+/// A name that is followed.
+pub struct FollowedName {
+    /// The name as typed.
+    pub name: String,
+    /// Its path.
+    pub path: PathBuf,
+    /// Its watch.
+    pub watch: Watch,
+    /// How far earlier runs have read it, if one has.
+    pub position: Option<FollowPosition>,
 }
 
 impl UnopenedInput {
     /// Makes an input of `bytes`; its records get `origin`.
     pub fn new(run: Rc<Run>, options: ReadOptions, origin: String, bytes: Bytes) -> Self {
         let name = bytes.name().to_owned();
-        Self { run, options, name, origin, from: ByteSource::Bytes(bytes), has_reported: false }
+        Self::from(ByteSource::Bytes(bytes), run, options, origin, name)
     }
 
-    /// Makes an input of the followed name `name`.
-    pub fn of_watch(run: Rc<Run>, options: ReadOptions, origin: String, name: String, watch: Watch) -> Self {
-        Self { run, options, name, origin, from: ByteSource::Awaited(watch), has_reported: false }
+    /// Makes an input of a followed name.
+    pub fn of_name(run: Rc<Run>, options: ReadOptions, origin: String, followed: FollowedName) -> Self {
+        let FollowedName { name, path, watch, position } = followed;
+        let input = Self::from(ByteSource::Awaited(watch), run, options, origin, name);
+        Self { position: position.map(|position| (path, position)), ..input }
+    }
+
+    fn from(from: ByteSource, run: Rc<Run>, options: ReadOptions, origin: String, name: String) -> Self {
+        let resumption = Resumption::default();
+        Self { run, options, name, origin, from, has_reported: false, position: None, resumption }
     }
 
     /// Takes the first file of a followed name from the watching thread; returns false if there has been none yet. Errors: exit
     /// status 74 if the file cannot be opened.
     fn find(&mut self) -> Result<bool> {
         let ByteSource::Awaited(watch) = &self.from else { return Ok(true) };
-        let (opened, refusal) = watch.with(|watched| (watched.name.pop(), watched.refusal.take()));
-        if let Some(refusal) = refusal {
+        if let Some(refusal) = watch.with(|watched| watched.refusal.take()) {
             return Err(Error::io(self.name.clone(), &refusal));
         }
-        let Some(opened) = opened else {
+        if let Some((path, position)) = self.position.take() {
+            self.resumption = resume(&self.name, &path, position, watch, &self.run)?;
+        }
+        let arrived = || watch.with(|watched| watched.name.pop());
+        let arrived =
+            || arrived().map(|Opened { id, file }| ResumedFile { id, file, line: 0, content: FileContent::default() });
+        let Some(ResumedFile { id, file, line, content }) = self.resumption.files.pop_front().or_else(arrived) else {
             if !std::mem::replace(&mut self.has_reported, true) {
                 self.run.console.say(format!("{}: waiting for the file to be created", self.name));
             }
             return Ok(false);
         };
-        let encoding = self.options.text.encoding;
-        let bytes = Bytes::of_file(self.name.clone(), opened.file, self.run.clone())?.in_encoding(encoding);
-        self.from = ByteSource::Watched(WatchedFile { watch: watch.clone(), id: opened.id, bytes });
+        let bytes =
+            bytes_of(&self.name, file, &self.run, &self.options.text, self.options.is_continued.then_some(content))?;
+        self.from = ByteSource::Watched(WatchedFile { watch: watch.clone(), id, bytes, line });
         Ok(true)
     }
 
@@ -147,24 +179,30 @@ impl UnopenedInput {
     fn open(&mut self, format: &'static Format, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         let (mut bytes, watched) = match std::mem::replace(&mut self.from, ByteSource::Taken) {
             ByteSource::Bytes(bytes) => (bytes, None),
-            ByteSource::Watched(WatchedFile { watch, id, bytes }) => (bytes, Some((watch, id))),
+            ByteSource::Watched(WatchedFile { watch, id, bytes, line }) => (bytes, Some((watch, id, line))),
             ByteSource::Awaited(_) | ByteSource::Taken => return Err(Error::broken("an input is opened twice")),
         };
         let is_watched = watched.is_some();
         let is_followed = matches!(format.input, Decoder::Text(_)) && bytes.is_regular();
-        if let Some((watch, _)) = watched.as_ref().filter(|_| !is_followed) {
+        if let Some((watch, ..)) = watched.as_ref().filter(|_| !is_followed) {
             watch.end();
         }
         match (&format.input, watched.filter(|_| is_followed)) {
+            (found, None) if is_watched && self.options.is_continued && !matches!(found, Decoder::Container(_)) => {
+                let found = if bytes.is_regular() { format.name } else { "something else" };
+                let expected = "--follow with --checkpoint: expected text in regular files";
+                Err(Error::usage(format!("{expected}, found {found}")).at(self.name.clone()))
+            }
             (Decoder::Container(_), None) if is_watched => Err(Error::usage(format!(
                 "--follow reads text as it grows, found {}; evt-view --tail N shows the last rows",
                 format.name
             ))
             .at(self.name.clone())),
             (Decoder::None, _) => Err(Error::usage(format!("-f {}: output format only", format.name))),
-            (Decoder::Text(_), Some((watch, id))) => {
+            (Decoder::Text(_), Some((watch, id, line))) => {
                 let reading = self.reading(&bytes, format, ingest);
-                Ok(Box::new(FollowedInput::new(self.run.clone(), WatchedFile { watch, id, bytes }, reading)))
+                let (watched, rest) = (WatchedFile { watch, id, bytes, line }, std::mem::take(&mut self.resumption));
+                Ok(Box::new(FollowedInput::new(self.run.clone(), watched, reading, rest)?))
             }
             (Decoder::Text(_), None) => {
                 let reading = self.reading(&bytes, format, ingest);
@@ -181,6 +219,7 @@ impl UnopenedInput {
             (Decoder::Container(open), _) => {
                 let opened =
                     open(bytes.whole_file()?, limits(&self.run, ingest)).map_err(|error| error.at(bytes.name()))?;
+                ingest.mapper.declared = ingest.mapper.declared.take().or(opened.names);
                 take_schema(opened.schema, opened.is_text && self.options.raw_only, bytes.name(), ingest)?;
                 let (name, partition) = (bytes.name().to_owned(), ingest.partition(&self.origin));
                 Ok(Box::new(RowInput::new(opened.rows, name, partition, self.run.clone())))
@@ -192,7 +231,8 @@ impl UnopenedInput {
     fn reading(&self, bytes: &Bytes, format: &'static Format, ingest: &mut Ingest) -> TextReading {
         bytes.set_heeds_signals(true);
         self.run.stop.set_behind_pipe(false);
-        TextReading { format, options: self.options.text.clone(), partition: ingest.partition(&self.origin) }
+        let (options, is_continued) = (self.options.text.clone(), self.options.is_continued);
+        TextReading { format, options, partition: ingest.partition(&self.origin), is_continued }
     }
 }
 

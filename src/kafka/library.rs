@@ -26,6 +26,9 @@ use std::time::{Duration, Instant};
 const HELD_BYTES: usize = 1 << 20;
 /// Timeout of leaving the group.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Times that a commit is sent again to a coordinator that loads the offsets of its groups, and the time between them.
+const COMMIT_RETRIES: u32 = 100;
+const COMMIT_BACKOFF: Duration = Duration::from_millis(100);
 /// Timeout of one look-up of leaders.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -146,7 +149,15 @@ impl Cluster for LibraryCluster {
         let (sender, answer) = channel();
         let (client, address) = (self.client.clone(), Address::clone(&self.topics.address));
         let spawned = std::thread::Builder::new().name("commit".into()).spawn(move || {
-            let committed = client.commit(&list, CommitMode::Sync);
+            let mut committed = client.commit(&list, CommitMode::Sync);
+            // A coordinator that has just been elected loads the offsets of its groups first.
+            for _ in 0..COMMIT_RETRIES {
+                match committed.as_ref().map_err(KafkaError::rdkafka_error_code) {
+                    Err(Some(Code::CoordinatorLoadInProgress)) => std::thread::sleep(COMMIT_BACKOFF),
+                    _ => break,
+                }
+                committed = client.commit(&list, CommitMode::Sync);
+            }
             // The last reference must be dropped on the run's thread, because the drop leaves the group.
             drop(client);
             let failed = |error| client::failed(&address, "offsets cannot be committed", &error);

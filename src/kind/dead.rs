@@ -115,13 +115,31 @@ pub struct Fault {
     pub message: String,
     /// Bytes of the record, if only its beginning was kept.
     pub original_length: Option<u64>,
+    /// What the message proposes, if the fault is that of the event time.
+    pub proposal: Option<TimeProposal>,
+}
+
+/// The end of a message about an event time: the flag that reads it. A message about several records proposes the flags that read
+/// most of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeProposal {
+    /// Whether the record has no event time; else it has one that cannot be read.
+    pub is_missing: bool,
+    /// Byte of the message at which it begins; the message's length if there is none.
+    pub at: usize,
 }
 
 impl Fault {
     /// Creates a fault with a message.
     #[cold]
     pub fn new(error_type: ErrorType, message: impl Into<String>) -> Self {
-        Self { error_type, message: message.into(), original_length: None }
+        Self { error_type, message: message.into(), original_length: None, proposal: None }
+    }
+
+    /// Returns the fault of an event time, whose message ends with a proposal.
+    #[must_use]
+    pub fn with_proposal(self, proposal: TimeProposal) -> Self {
+        Self { proposal: Some(proposal), ..self }
     }
 
     /// Returns the fault of a record of `length` bytes of which only the beginning was kept.

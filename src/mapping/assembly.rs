@@ -10,7 +10,7 @@ use super::path::{Path, clip, shown};
 use super::plan::{NamedPath, Out, Plan, Refusal, Stamps, Wanted};
 use super::record::Record;
 use super::stamp::{Stamper, UNSTAMPED};
-use super::when::{message, time_fields};
+use super::when::{time_fields, unreadable};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::members;
 use crate::kind::dead::{ErrorType, Fault};
@@ -287,7 +287,11 @@ impl<'a> Assembly<'a, '_, '_> {
                 }
                 Ok(Some(instant))
             }
-            None => Err(Fault::new(ErrorType::TimestampError, message(when, name, value)).into()),
+            None => {
+                let fault = unreadable(when, name, value);
+                let is_event_time = name == self.plan.options.time.field();
+                Err(Fault { proposal: fault.proposal.filter(|_| is_event_time), ..fault }.into())
+            }
         }
     }
 

@@ -4,6 +4,9 @@
 //! without an arrival is compared with the median event time of [`LOOKAHEAD`] rows of its partition: its own and the next
 //! ones. These rows wait here as text, at most [`LOOKAHEAD`] per partition. A reader that must not wait for them compares
 //! the record with the time at which it was read ([`Lookahead::pop_waited`]).
+//!
+//! Fewer rows follow a record near the end of its partition, and the median of two or three rows may be the time of a late one.
+//! Such a record passes, too, if it is not too far ahead of the records accepted before it.
 
 use super::record::{Arrival, Record, RecordMeta};
 use crate::kind::dead::{ErrorType, Fault};
@@ -84,93 +87,139 @@ pub struct FutureCheck {
 /// Records that wait, by partition.
 pub struct Lookahead {
     limit: i64,
-    queues: AHashMap<u32, VecDeque<PendingRecord>>,
+    partitions: AHashMap<u32, Waiting>,
+}
+
+/// The records of a partition that wait.
+#[derive(Default)]
+struct Waiting {
+    records: VecDeque<PendingRecord>,
+    /// Greatest event time of the records that waited and were accepted (µs).
+    accepted: Option<i64>,
+}
+
+/// What the event time of a record is compared with.
+#[derive(Clone, Copy)]
+struct Reference {
+    /// An instant (µs).
+    at: i64,
+    /// Its name in messages.
+    name: &'static str,
+}
+
+impl Reference {
+    fn arrival(at: i64) -> Self {
+        Self { at, name: "its arrival" }
+    }
+}
+
+impl Waiting {
+    /// Returns what the first record is compared with.
+    fn reference(&self) -> Option<Reference> {
+        let first = self.records.front()?;
+        if let Some(arrival) = first.check.arrival {
+            return Some(Reference::arrival(arrival));
+        }
+        let mut times: Vec<i64> = self.records.iter().take(LOOKAHEAD).map(|held| held.check.event_time).collect();
+        let count = times.len();
+        // Of two middle times the later one counts: one late row after the record is no reason to reject it.
+        let (_, median, _) = times.select_nth_unstable(count / 2);
+        let accepted = self.accepted.filter(|accepted| count < LOOKAHEAD && accepted > median);
+        Some(match accepted {
+            Some(at) => Reference { at, name: "the rows before it" },
+            None => Reference { at: *median, name: "the median of the rows that follow" },
+        })
+    }
+
+    /// Removes the first record, with its verdict.
+    fn release(&mut self, reference: Reference, limit: i64) -> Option<(PendingRecord, Result<(), Fault>)> {
+        let held = self.records.pop_front()?;
+        let verdict = verdict(held.check, reference, limit);
+        if verdict.is_ok() {
+            self.accepted = self.accepted.max(Some(held.check.event_time));
+        }
+        Some((held, verdict))
+    }
 }
 
 impl Lookahead {
     /// Creates an empty look-ahead; events more than `limit` µs after their arrival become dead letters.
     pub fn new(limit: i64) -> Self {
-        Self { limit, queues: AHashMap::new() }
+        Self { limit, partitions: AHashMap::new() }
     }
 
     /// Returns the verdict on a record if it need not wait: its arrival is known, and no record of its partition waits
     /// before it.
     pub(super) fn at_once(&self, check: FutureCheck) -> Option<Result<(), Fault>> {
-        let waiting = self.queues.get(&check.partition).is_some_and(|queue| !queue.is_empty());
-        let arrival = check.arrival.filter(|_| !waiting)?;
-        Some(self.verdict(check, arrival, "its arrival"))
+        let must_wait = self.partitions.get(&check.partition).is_some_and(|waiting| !waiting.records.is_empty());
+        let arrival = check.arrival.filter(|_| !must_wait)?;
+        Some(verdict(check, Reference::arrival(arrival), self.limit))
     }
 
     /// Appends a record to its partition's queue. Returns the first record of the queue with its verdict once
     /// [`LOOKAHEAD`] records wait.
     pub fn push(&mut self, held: PendingRecord) -> Option<(PendingRecord, Result<(), Fault>)> {
         let partition = held.check.partition;
-        let queue = self.queues.entry(partition).or_default();
-        queue.push_back(held);
-        if queue.len() < LOOKAHEAD { None } else { self.pop(partition) }
+        let records = &mut self.partitions.entry(partition).or_default().records;
+        records.push_back(held);
+        if records.len() < LOOKAHEAD { None } else { self.pop(partition) }
     }
 
     /// Removes the next record of a partition that gets no more rows, with its verdict.
     pub fn pop(&mut self, partition: u32) -> Option<(PendingRecord, Result<(), Fault>)> {
-        let queue = self.queues.get_mut(&partition)?;
-        let mut times: Vec<i64> = queue.iter().take(LOOKAHEAD).map(|held| held.check.event_time).collect();
-        let held = queue.pop_front()?;
-        let verdict = match held.check.arrival {
-            Some(arrival) => self.verdict(held.check, arrival, "its arrival"),
-            None => {
-                let middle = (times.len() - 1) / 2;
-                let (_, median, _) = times.select_nth_unstable(middle);
-                self.verdict(held.check, *median, "the median of the rows that follow")
-            }
-        };
-        Some((held, verdict))
+        let waiting = self.partitions.get_mut(&partition)?;
+        let reference = waiting.reference()?;
+        waiting.release(reference, self.limit)
     }
 
     /// Removes a record that was read before `before` (µs) and is the next one of its partition, with its verdict: without an
     /// arrival it is compared with the time at which it was read.
     pub fn pop_waited(&mut self, before: i64) -> Option<(PendingRecord, Result<(), Fault>)> {
-        let held = self.queues.values_mut().find_map(|queue| queue.pop_front_if(|held| held.now < before))?;
-        let (arrival, of) = match held.check.arrival {
-            Some(arrival) => (arrival, "its arrival"),
-            None => (held.now, "the time at which it was read"),
-        };
-        let verdict = self.verdict(held.check, arrival, of);
-        Some((held, verdict))
+        self.partitions.values_mut().find_map(|waiting| {
+            let first = waiting.records.front().filter(|held| held.now < before)?;
+            let reference = match first.check.arrival {
+                Some(arrival) => Reference::arrival(arrival),
+                None => Reference { at: first.now, name: "the time at which it was read" },
+            };
+            waiting.release(reference, self.limit)
+        })
     }
 
     /// Drops the records of a partition; returns their number.
     pub fn forget(&mut self, partition: u32) -> usize {
-        self.queues.remove(&partition).map_or(0, |queue| queue.len())
+        self.partitions.remove(&partition).map_or(0, |waiting| waiting.records.len())
     }
 
     /// Returns the record of a partition that has waited longest.
     pub fn first(&self, partition: u32) -> Option<&PendingRecord> {
-        self.queues.get(&partition)?.front()
+        self.partitions.get(&partition)?.records.front()
     }
 
     /// Returns the number of waiting records.
     pub fn held(&self) -> usize {
-        self.queues.values().map(VecDeque::len).sum()
+        self.partitions.values().map(|waiting| waiting.records.len()).sum()
     }
 
     /// Returns the partitions with waiting records, in ascending order.
     pub fn waiting(&self) -> Vec<u32> {
-        let mut waiting: Vec<u32> =
-            self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(partition, _)| *partition).collect();
-        waiting.sort_unstable();
-        waiting
+        let held = self.partitions.iter().filter(|(_, waiting)| !waiting.records.is_empty());
+        let mut partitions: Vec<u32> = held.map(|(partition, _)| *partition).collect();
+        partitions.sort_unstable();
+        partitions
     }
+}
 
-    fn verdict(&self, check: FutureCheck, arrival: i64, of: &str) -> Result<(), Fault> {
-        if check.event_time.saturating_sub(arrival) <= self.limit {
-            return Ok(());
-        }
-        let message = format!(
-            "{} is more than {} after {of}, {}",
-            format_instant(check.event_time),
-            format_duration(self.limit),
-            format_instant(arrival)
-        );
-        Err(Fault::new(ErrorType::FutureTimestampError, message))
+/// Returns whether an event is at most `limit` µs after its reference.
+fn verdict(check: FutureCheck, reference: Reference, limit: i64) -> Result<(), Fault> {
+    if check.event_time.saturating_sub(reference.at) <= limit {
+        return Ok(());
     }
+    let message = format!(
+        "{} is more than {} after {}, {}",
+        format_instant(check.event_time),
+        format_duration(limit),
+        reference.name,
+        format_instant(reference.at)
+    );
+    Err(Fault::new(ErrorType::FutureTimestampError, message))
 }

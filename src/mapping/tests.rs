@@ -407,7 +407,7 @@ proptest::proptest! {
 #[test]
 fn a_clock_in_the_future_is_judged_by_the_rows_that_follow() {
     let options = Options { max_future: Some(3_600_000_000), time: TimeFrom::Field("t".into()), ..Options::default() };
-    let mut bench = Bench::new(options);
+    let mut bench = Bench::new(options.clone());
     let record = |bench: &mut Bench, hour: u32| {
         let text = format!(r#"{{"t":"2024-01-01T{hour:02}:00:00Z"}}"#);
         let outcome = bench.record(&text);
@@ -424,4 +424,18 @@ fn a_clock_in_the_future_is_judged_by_the_rows_that_follow() {
     assert_eq!((held.record().meta.offset, verdict.unwrap_err().error_type), (1, ErrorType::FutureTimestampError));
     let (held, verdict) = record(&mut bench, 10).unwrap();
     assert_eq!((held.record().meta.offset, verdict), (2, Ok(())));
+
+    // At the end: 11 is judged by the later one of two rows, 12 by the row before it, and 20 is ahead of both.
+    let end = |hours: &[u32]| {
+        let mut bench = Bench::new(options.clone());
+        hours.iter().for_each(|hour| assert!(record(&mut bench, *hour).is_none()));
+        let partition = bench.partition;
+        std::iter::from_fn(|| bench.mapper.lookahead().unwrap().pop(partition))
+            .map(|(_, verdict)| verdict.is_ok())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(end(&[11, 5]), [true, true]);
+    assert_eq!(end(&[11, 12, 5, 5, 5]), [false, false, true, true, true]);
+    assert_eq!(end(&[11, 11, 12, 12, 5, 5, 5]), [true, true, true, true, true, true, true]);
+    assert_eq!(end(&[11, 20, 11, 12]), [true, false, true, true]);
 }

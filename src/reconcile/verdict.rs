@@ -12,6 +12,8 @@ pub struct Unjudged {
     pub rows: u64,
     /// Records of B that cannot be read.
     pub unreadable: u64,
+    /// Whether A has no record although B has rows, so that nothing is proven.
+    pub is_nothing: bool,
 }
 
 /// How partitions are named.
@@ -46,7 +48,10 @@ impl Verdict {
         let mut parts = vec![];
         if wrong == 0 {
             let all = if total.a == 1 { format!("{all} is") } else { format!("all {all} are") };
-            parts.push(format!("{all} accounted for{}", outcomes(total)));
+            parts.push(match unjudged.is_nothing {
+                true => format!("A has no {}, so nothing is proven", what[1]),
+                false => format!("{all} accounted for{}", outcomes(total)),
+            });
         } else {
             parts.push(format!("{} of {all}{}", described(total), outcomes(total)));
             let named = faults.first.iter().map(|range| located(range, shown)).collect::<Vec<_>>();

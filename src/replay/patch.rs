@@ -1,5 +1,6 @@
 //! `--patch`: assignments to the fields of JSON records.
 
+use crate::counts::counted;
 use crate::error::Result;
 use crate::expr::{Expr, LeafBatch, Leaves, Node, Nulls, PathKey, Want, parse_assignments};
 use crate::json::member::with_member;
@@ -9,7 +10,7 @@ use crate::kind::event::COLUMNS;
 use crate::op::computed::{copied, value_to_json};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -33,6 +34,12 @@ struct FieldAssignment {
     /// The path of another field whose JSON value is copied as it is, if the expression is only a name.
     copied: Option<Vec<PathKey>>,
     value: Expr,
+    /// Whether it has had a value in some record that was examined, or cannot be evaluated there.
+    has_value: bool,
+    /// In how many of these records its field had a value.
+    replaced: u64,
+    /// Names in it that some of these records have, if only as a text that is no number.
+    present: BTreeSet<String>,
 }
 
 impl Patch {
@@ -46,7 +53,14 @@ impl Patch {
         for (path, node) in parse_assignments(text)? {
             let copied = if let Node::Name(steps) = &node { Some(steps.clone()) } else { None };
             let value = Expr::of(&node, Want::Own, text, &mut leaves)?;
-            assignments.push(FieldAssignment { path, copied, value });
+            assignments.push(FieldAssignment {
+                path,
+                copied,
+                value,
+                has_value: false,
+                replaced: 0,
+                present: BTreeSet::new(),
+            });
         }
         let nulls = Nulls::new(&leaves);
         Ok(Self { assignments, leaves, nulls, schema })
@@ -58,10 +72,7 @@ impl Patch {
     /// A field that is assigned NULL is removed: to evt an absent field and null are equal.
     pub fn apply(&mut self, records: &[&str]) -> Result<Vec<Result<String, String>>> {
         let objects: Vec<String> = records.iter().map(|record| flattened(record)).collect();
-        let array: ArrayRef = Arc::new(StringArray::from_iter_values(&objects));
-        let batch = RecordBatch::try_new(self.schema.clone(), vec![array])?;
-        let read = LeafBatch::read(&self.leaves, &batch)?;
-        self.nulls.observe(&read);
+        let read = self.read(&objects)?;
         let mut wrong: BTreeMap<usize, String> = BTreeMap::new();
         for one in self.assignments.iter().filter(|one| one.copied.is_none()) {
             for found in one.value.wrong(&read) {
@@ -74,6 +85,58 @@ impl Patch {
             None => self.patched(record, &objects[row], |at| json_of(&self.assignments[at], &values[at], row)),
         };
         Ok(records.iter().enumerate().map(patched).collect())
+    }
+
+    /// Reads the values of the names.
+    fn read(&mut self, objects: &[String]) -> Result<LeafBatch> {
+        let array: ArrayRef = Arc::new(StringArray::from_iter_values(objects));
+        let batch = RecordBatch::try_new(self.schema.clone(), vec![array])?;
+        let read = LeafBatch::read(&self.leaves, &batch)?;
+        self.nulls.observe(&read);
+        Ok(read)
+    }
+
+    /// Notes which assignments have a value in these records, and which fields they replace.
+    pub fn examine(&mut self, records: &[&str]) -> Result<()> {
+        let objects: Vec<String> = records.iter().map(|record| flattened(record)).collect();
+        let read = self.read(&objects)?;
+        for one in &mut self.assignments {
+            let has_value = match &one.copied {
+                Some(from) => objects.iter().any(|flat| copied(flat, from).is_some()),
+                None => one.value.wrong(&read).next().is_some() || one.value.eval(&read)?.null_count() < objects.len(),
+            };
+            one.has_value |= has_value;
+            for name in one.value.paths() {
+                let path: Vec<String> = name.split('.').map(str::to_owned).collect();
+                let is_there = |flat: &String| has_member(flat, strip_properties(&path));
+                // Elements of arrays and quoted names are not searched.
+                if name.contains(['[', '"']) || !one.present.contains(name) && objects.iter().any(is_there) {
+                    one.present.insert(name.clone());
+                }
+            }
+            one.replaced += objects.iter().filter(|flat| has_member(flat, strip_properties(&one.path))).count() as u64;
+        }
+        Ok(())
+    }
+
+    /// Whether an assignment of a name has had no value in the records that were examined, so that it may lose the value of its field.
+    pub fn may_lose(&self) -> bool {
+        self.assignments.iter().any(|one| !one.has_value && !one.value.paths().is_empty())
+    }
+
+    /// Returns why the patch must not be applied: an assignment removes its field from the records that were examined, and a name in it
+    /// was NULL in all of them.
+    pub fn loss(&self) -> Option<String> {
+        self.assignments.iter().filter(|one| !one.has_value && one.replaced > 0).find_map(|one| {
+            let names =
+                self.nulls.unknown(&self.leaves, &one.value).into_iter().filter(|name| !one.present.contains(name));
+            let names = names.collect::<Vec<_>>().join(", ");
+            let (path, lost) = (one.path.join("."), counted(one.replaced, ["letter", "letters"]));
+            let why = format!(
+                "--patch: {path} would lose its value in {lost}: {names} was NULL in every letter; check the name"
+            );
+            (!names.is_empty()).then_some(why)
+        })
     }
 
     /// Returns a warning for each name of an expression that was NULL in every record.
@@ -129,6 +192,13 @@ fn flattened(record: &str) -> String {
         true
     });
     if out.is_empty() { "{}".to_owned() } else { out + "}" }
+}
+
+/// Whether a record has a value at this path.
+fn has_member(record: &str, path: &[String]) -> bool {
+    let found =
+        path.iter().try_fold(record, |object, name| last_member(object, name).filter(|_| object.starts_with('{')));
+    found.is_some_and(|value| value != "null")
 }
 
 fn strip_properties(path: &[String]) -> &[String] {
@@ -196,6 +266,33 @@ mod tests {
         assert_eq!(found[0], Err("--patch: b: expected a number, found \"x\"".to_owned()));
         assert_eq!(found[1].as_deref(), Ok(r#"{"b":2,"a":4}"#));
         assert!(found[2].as_ref().is_err_and(|why| why.contains("found inf")), "{:?}", found[2]);
+    }
+
+    #[test]
+    fn a_patch_loses_values_only_if_a_name_without_a_value_removes_a_field() {
+        let loss = |text: &str, records: &[&str]| {
+            let mut patch = Patch::parse(text).unwrap();
+            patch.examine(records).unwrap();
+            (patch.may_lose(), patch.loss().is_some())
+        };
+        let records = [r#"{"temp":"20"}"#, r#"{"properties":{"temp":"21","x":{"y":1}}}"#];
+        for (text, expected) in [
+            ("set temp = tmp", (true, true)),
+            ("set temp = try_cast(tmp as double)", (true, true)),
+            ("set x.y = tmp", (true, true)),
+            ("set properties.temp = tmp", (true, true)),
+            ("set other = tmp", (true, false)),
+            ("set temp = try_cast(temp as boolean)", (true, false)),
+            ("set temp = try_cast(properties.temp as boolean)", (true, false)),
+            ("set temp = null", (false, false)),
+            ("set temp = coalesce(tmp, temp)", (false, false)),
+            ("set temp = cast(temp as double)", (false, false)),
+            ("set temp = case when tmp is null then 1 end", (false, false)),
+            ("set temp = x", (false, false)),
+        ] {
+            assert_eq!(loss(text, &records), expected, "{text}");
+        }
+        assert_eq!(loss("set temp = tmp", &[r#"{"temp":null}"#]), (true, false));
     }
 
     #[test]

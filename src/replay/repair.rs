@@ -177,23 +177,51 @@ impl Repair {
         Ok(repaired)
     }
 
-    /// Returns the text of each record, patched, or why it has none.
-    fn patched<'a>(&mut self, letters: &LetterRows<'a>, rows: &[usize]) -> Result<Vec<Result<Cow<'a, str>, Fault>>> {
-        // A record that was replayed and failed again is JSON, whatever it was before.
-        let is_object = |text: &str| text.trim_start().starts_with('{') && is_json(text);
+    /// Returns the text of each record, or why it has none.
+    fn texts<'a>(&self, letters: &LetterRows<'a>, rows: &[usize]) -> Vec<Result<Cow<'a, str>, Fault>> {
         let text = |row: &usize| match (std::str::from_utf8(letters.payloads.value(*row)), &self.records) {
             (Ok(text), Some(format)) if !is_object(text) => format.read(text.as_bytes()),
-            (Ok(text), format) => {
-                let is_foreign = format.is_none() && !text.trim_start().starts_with('{') && !is_json(text);
-                self.foreign += u64::from(is_foreign);
-                one_line(text.as_bytes())
-            }
+            (Ok(text), _) => one_line(text.as_bytes()),
             (Err(error), _) => {
                 let message = format!("expected UTF-8, found other bytes at byte {}", error.valid_up_to() + 1);
                 Err(Fault::new(ErrorType::ParseError, message))
             }
         };
-        let mut texts: Vec<_> = rows.iter().map(text).collect();
+        rows.iter().map(text).collect()
+    }
+
+    /// Lets the patch examine the letters before any of them is repaired.
+    pub fn examine(&mut self, letters: &LetterRows<'_>) -> Result<()> {
+        if self.patch.is_none() {
+            return Ok(());
+        }
+        let rows: Vec<usize> = (0..letters.ids.len()).filter(|row| !letters.is_cut(*row)).collect();
+        let texts = self.texts(letters, &rows);
+        let objects: Vec<&str> =
+            texts.iter().flatten().map(|text| text.trim()).filter(|text| is_object(text)).collect();
+        self.patch.as_mut().map_or(Ok(()), |patch| patch.examine(&objects))
+    }
+
+    /// Whether the patch may lose values ([`Patch::may_lose`]).
+    pub fn may_lose(&self) -> bool {
+        self.patch.as_ref().is_some_and(Patch::may_lose)
+    }
+
+    /// Returns why the patch must not be applied ([`Patch::loss`]).
+    pub fn loss(&self) -> Option<String> {
+        self.patch.as_ref().and_then(Patch::loss)
+    }
+
+    /// Returns the text of each record, patched, or why it has none.
+    fn patched<'a>(&mut self, letters: &LetterRows<'a>, rows: &[usize]) -> Result<Vec<Result<Cow<'a, str>, Fault>>> {
+        let is_foreign = |row: &&usize| {
+            let text = std::str::from_utf8(letters.payloads.value(**row));
+            text.is_ok_and(|text| !text.trim_start().starts_with('{') && !is_json(text))
+        };
+        if self.records.is_none() {
+            self.foreign += rows.iter().filter(is_foreign).count() as u64;
+        }
+        let mut texts = self.texts(letters, rows);
         let Some(patch) = &mut self.patch else { return Ok(texts) };
         // The mapping reports what is no object.
         let objects = texts.iter().enumerate().filter_map(|(at, text)| Some((at, text.as_ref().ok()?.clone())));
@@ -245,6 +273,11 @@ impl Repair {
             format!("event time {time} is more than {} after the failure at {failed}", format_duration(limit));
         Some(Fault::new(ErrorType::FutureTimestampError, message))
     }
+}
+
+/// Whether a record is a JSON object. One that was replayed and failed again is, whatever it was before.
+fn is_object(text: &str) -> bool {
+    text.trim_start().starts_with('{') && is_json(text)
 }
 
 /// Returns events with the ids that are given instead of their own.

@@ -29,8 +29,9 @@ use crate::uri::kafka::Form;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use open::Opener;
-pub use options::SourceOptions;
+pub use options::{SourceOptions, StoreOrder};
 use partitions::ReportedPartitions;
+pub use polled::Polled;
 use positions::Positions;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -38,21 +39,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod ahead;
+mod by_time;
 mod open;
 mod options;
 mod origin;
 mod partitions;
+mod polled;
 pub mod positions;
-
-/// The result of polling a source.
-pub enum Polled {
-    /// An item, and the number of the input argument that it came from.
-    Item(Sent),
-    /// No item yet; poll again at once.
-    Progress,
-    /// Nothing can be read now. Wait for input, and poll again after this time at the latest.
-    Waiting(Duration),
-}
 
 /// An open input and its number on the command line.
 struct Running {
@@ -110,7 +103,8 @@ impl Source {
         let mut positions = options.positions.take();
         let inputs = &match &mut positions {
             Some(positions) => {
-                positions.set_explode(options.text.explode.as_ref().map(ElementPath::to_text));
+                let explode = options.text.explode.as_ref().map(ElementPath::to_text);
+                positions.set_reading(explode, options.follow);
                 positions.continued(inputs)?
             }
             None => inputs.to_vec(),
@@ -205,7 +199,7 @@ impl Source {
         self.ingest.turn_to(number, ByteProgress::default(), self.rest());
         if let Some(positions) = &mut self.positions {
             let origin = self.opener.options.origin_of(&uri);
-            positions.begin(&uri, number, &origin, &mut self.ingest, &self.run)?;
+            self.opener.position = positions.begin(&uri, number, &origin, &mut self.ingest, &self.run)?;
         }
         let input = self.opener.open(&uri, self.pending.is_empty(), &mut self.ingest)?;
         self.running.push_back(Running { number, input });
@@ -508,6 +502,12 @@ impl Source {
     /// Ends all inputs at a signal.
     fn stop(&mut self) -> Result<()> {
         self.ingest.first_times.release();
+        let rest = self.rest();
+        for Running { number, input } in &mut self.running {
+            self.ingest.flush()?;
+            self.ingest.turn_to(*number, input.progress(), rest);
+            input.stop(&mut self.ingest)?;
+        }
         self.ingest.drain()?;
         self.ingest.flush()?;
         self.how = How::Stopped;
@@ -554,7 +554,10 @@ impl Source {
     /// end. Those of topics depend on time anyway, and are queued now.
     pub fn is_at_cut(&mut self) -> Result<bool> {
         if self.running.front().is_some_and(|running| running.input.is_live()) {
-            // Held records are read again: the position of their partition is before them.
+            // Held records of topics are read again: the position of their partition is before them. Those of followed names are not.
+            if self.opener.options.follow {
+                self.ingest.release_waited(i64::MAX)?;
+            }
             self.ingest.flush()?;
             return Ok(!self.is_queued());
         }
@@ -567,6 +570,9 @@ impl Source {
         for Running { number, input } in self.ended.iter_mut().chain(&mut self.running) {
             input.note_epoch(&mut self.ingest);
             positions.note(*number, &input.reached(&mut self.ingest));
+            if let Some(position) = input.follow_position()? {
+                positions.note_followed(*number, position, &self.ingest);
+            }
         }
         positions.to_part(&mut self.ingest)
     }

@@ -3,7 +3,8 @@
 //! Topics and followed files are prepared at the start of the run; everything else is opened when it becomes the current input.
 
 use super::ahead::ReadAhead;
-use super::options::SourceOptions;
+use super::by_time::sorted_by_time;
+use super::options::{SourceOptions, StoreOrder};
 use crate::error::{Error, Result};
 use crate::format::Rows;
 use crate::http::Server;
@@ -11,9 +12,10 @@ use crate::ingest::Ingest;
 use crate::input::Input;
 use crate::input::bytes::Bytes;
 use crate::input::container::{RowInput, take_schema};
+use crate::input::follow::position::FollowPosition;
 use crate::input::follow::watch::Watch;
 use crate::input::spool::{ORIGIN, Shutdown, SpoolInput};
-use crate::input::unopened::UnopenedInput;
+use crate::input::unopened::{FollowedName, UnopenedInput};
 use crate::kafka::group;
 use crate::kafka::input::KafkaInput;
 use crate::kafka::range::ReadMode;
@@ -43,6 +45,8 @@ pub(super) struct Opener {
     topics: VecDeque<Box<KafkaInput>>,
     /// Followed files with their watches, which start before the first file is read.
     watches: Vec<(PathBuf, Watch)>,
+    /// How far earlier runs have read the followed name that is opened next.
+    pub(super) position: Option<FollowPosition>,
 }
 
 impl Opener {
@@ -52,7 +56,7 @@ impl Opener {
         let paths: Vec<PathBuf> = inputs.iter().filter_map(file).filter(|_| options.follow).collect();
         let watches = if paths.is_empty() { vec![] } else { Watch::start(&paths)? };
         let watches = paths.into_iter().zip(watches).collect();
-        Ok(Self { run, options, topics: VecDeque::new(), watches })
+        Ok(Self { run, options, topics: VecDeque::new(), watches, position: None })
     }
 
     /// Gets the partitions of the topics from the brokers. Errors: exit status 2 for `group=` with flags that map the partition.
@@ -97,14 +101,18 @@ impl Opener {
     }
 
     /// Opens a file or a pipe. A followed file may not exist yet.
-    fn bytes(&self, uri: &Uri) -> Result<Box<dyn Input>> {
+    fn bytes(&mut self, uri: &Uri) -> Result<Box<dyn Input>> {
         let (options, run) = (self.options.reading(), self.run.clone());
         let heeds_signals = options.raw_only || !matches!(uri, Uri::Standard);
         run.stop.set_behind_pipe(!heeds_signals);
         let origin = self.options.origin_of(uri);
         let is_followed = |path: &PathBuf| matches!(uri, Uri::File(named) if named == path);
         Ok(Box::new(match self.watches.iter().find(|(path, _)| is_followed(path)) {
-            Some((_, watch)) => UnopenedInput::of_watch(run, options, origin, uri.to_string(), watch.clone()),
+            Some((path, watch)) => {
+                let (path, watch, position) = (path.clone(), watch.clone(), self.position.take());
+                let followed = FollowedName { name: uri.to_string(), path, watch, position };
+                UnopenedInput::of_name(run, options, origin, followed)
+            }
             None => {
                 let bytes = Bytes::open(uri, run.clone(), heeds_signals)?.in_encoding(options.text.encoding);
                 UnopenedInput::new(run, options, origin, bytes)
@@ -144,14 +152,21 @@ impl Opener {
 
     /// Opens the rows of a store as an input.
     fn rows(&self, store: &'static Store, location: &Location, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
-        let SourceOptions { stored, sorts_stores, .. } = self.options;
+        let SourceOptions { stored, store_order, .. } = self.options;
         let uri = Uri::Store(store, location.clone());
         let name = uri.to_string();
         let (kind, rows) = by_day(store, location, stored)?;
-        if sorts_stores && kind != Kind::Event {
-            return Err(Error::usage(format!("{uri}: expected events, found rows of kind {}", kind.name())));
-        }
-        let rows = if sorts_stores { sorted(kind, rows)? } else { rows };
+        let rows = match store_order {
+            StoreOrder::Offset if kind != Kind::Event => {
+                return Err(Error::usage(format!("{uri}: expected events, found rows of kind {}", kind.name())));
+            }
+            StoreOrder::Offset => sorted(kind, rows)?,
+            StoreOrder::Time(column) => match column(kind) {
+                Some(column) => sorted_by_time(rows, column),
+                None => rows,
+            },
+            StoreOrder::Stored => rows,
+        };
         take_schema(Some(kind.schema()), false, &name, ingest)?;
         let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
         let partition = ingest.partition(&uri.origin());

@@ -16,6 +16,18 @@ use crate::store::ReadRequest;
 use crate::uri::Uri;
 use std::rc::Rc;
 
+/// The order in which the rows of a store are read.
+#[derive(Clone, Copy, Default)]
+pub enum StoreOrder {
+    /// That of the store.
+    #[default]
+    Stored,
+    /// By partition and offset, as they were in their streams; only events. They are in memory then.
+    Offset,
+    /// By the column that the function names for a kind; rows of other kinds as they are stored.
+    Time(fn(Kind) -> Option<&'static str>),
+}
+
 /// Settings of a source.
 #[derive(Default)]
 pub struct SourceOptions {
@@ -58,8 +70,8 @@ pub struct SourceOptions {
     pub open_record: OpenRecord,
     /// What is read of stores. If both ends of the span are known, they are read day by day.
     pub stored: ReadRequest,
-    /// Whether the rows of stores are sorted by partition and offset, as they were in their streams; they are in memory then.
-    pub sorts_stores: bool,
+    /// The order of the rows of stores.
+    pub store_order: StoreOrder,
     /// Whether rows carry the headers of their records to outputs that can write them, and the key, headers and timestamp to
     /// dead letters.
     pub headers: bool,

@@ -82,6 +82,11 @@ impl Epochs {
         self.checkpoint.store().watch_interval()
     }
 
+    /// Returns why the stage failed: a newer run, or `error`.
+    pub fn cause(&self, error: Error) -> Error {
+        self.checkpoint.cause(error)
+    }
+
     /// Whether this is the first stage of the pipe, which decides when epochs end.
     pub fn is_first(&self) -> bool {
         self.every.is_some()

@@ -224,7 +224,13 @@ impl Stage {
             Phase::Ending(_) => self.await_epoch(),
             Phase::Ended(status) => Ok(Progress::Ended(*status)),
         };
-        step.inspect_err(|_| self.source.report_lost())
+        step.map_err(|error| {
+            self.source.report_lost();
+            match &self.epochs {
+                Some(epochs) => epochs.cause(error),
+                None => error,
+            }
+        })
     }
 
     /// Does one step before the operator is made: reads until the schema is known.

@@ -10,6 +10,10 @@ use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use std::fmt;
 
+/// Tables beside those of rows, which the manual pages name: what evt keeps for itself.
+const OWN_TABLES: [&str; 5] =
+    ["checkpoint_epochs", "corrected_cells", "corrections", "late_positions", "pipeline_checkpoints"];
+
 /// Returns the batches that `next` yields up to the end or the first error.
 pub fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>> + 'static) -> Batches {
     let mut is_over = false;
@@ -149,12 +153,31 @@ impl Store {
     pub fn rows_within(&self, location: &Location, request: ReadRequest) -> Result<(Kind, Batches)> {
         let named = location.options.get("table").map(String::as_str);
         let kinds = || self.kinds.iter().map(|kind| kind.table()).collect::<Vec<_>>().join(" ");
+        let of_table = |name: &str| Kind::ALL.into_iter().find(|kind| kind.table() == name || kind.name() == name);
         let kind = match named {
-            Some(name) => Kind::ALL.into_iter().find(|kind| kind.table() == name || kind.name() == name),
-            // A lake has one kind; in a database the user must name the table.
+            Some(name) if OWN_TABLES.contains(&name) => {
+                let program = if self.is_remote { "psql" } else { "sqlite3" };
+                let tables = kinds();
+                return Err(Error::usage(format!(
+                    "{location}: evt keeps table {name} for itself; {program} shows it; expected {tables}"
+                )));
+            }
+            Some(name) => of_table(name),
+            // A lake has one kind; in a database it is the only table with rows, or the user must name it.
             None => match (self.reader.tables)(location)?.as_slice() {
-                [(name, _)] => Kind::ALL.into_iter().find(|kind| kind.table() == name),
-                _ => return Err(Error::usage(format!("{location}: choose a table with ?table=NAME: {}", kinds()))),
+                [(name, _)] => of_table(name),
+                tables => {
+                    let mut filled = tables.iter().filter(|(_, rows)| *rows > 0);
+                    match (filled.next(), filled.next()) {
+                        (Some((name, _)), None) => of_table(name),
+                        _ => {
+                            return Err(Error::usage(format!(
+                                "{location}: choose a table with ?table=NAME: {}",
+                                kinds()
+                            )));
+                        }
+                    }
+                }
             },
         };
         let kind = kind.ok_or_else(|| Error::usage(format!("{location}: unknown table; expected {}", kinds())))?;

@@ -32,7 +32,7 @@ use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
 use crate::view::describe::Describe;
 use crate::view::excerpt::Excerpt;
-use crate::view::selection::{self, FirstRecords, Name, Selection, Unsaid};
+use crate::view::selection::{self, FirstRecords, Name, Selection, SelectionFlag, Unsaid};
 use crate::view::sort::{SortKey, Sorter};
 use crate::view::{control_text, describe_text};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -381,7 +381,7 @@ impl Args {
                 names
             }
         };
-        Ok(Show::Rows(Some(Selection::try_new(&names, &schema)?)))
+        Ok(Show::Rows(Some(Selection::try_new(&names, &schema, SelectionFlag::Columns)?)))
     }
 
     /// Returns the selection of `--columns`.
@@ -406,7 +406,7 @@ impl Args {
             }
         }
         let notes_others = has_all && source.kind() == Kind::Event;
-        Ok(Selection::try_new(&names, &fields.schema())?.warning(named, notes_others))
+        Ok(Selection::try_new(&names, &fields.schema(), SelectionFlag::Columns)?.warning(named, notes_others))
     }
 }
 

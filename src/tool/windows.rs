@@ -5,14 +5,15 @@ use super::results::Results;
 use super::stall::StallMonitor;
 use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
+use crate::expr::rounded_integers;
 use crate::frame::{Control, How, Progress, State};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::metrics;
 use crate::op::state::storage::StateStorage;
-use crate::op::window::watermark::ContinuedInput;
+use crate::op::window::watermark::{ContinuedInput, LastPartition};
 use crate::op::window::{MetricCounts, Outcome, StateSize, Window};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
-use crate::time::SECOND;
+use crate::time::{SECOND, format_instant};
 use arrow::array::RecordBatch;
 use clap::ValueEnum;
 
@@ -114,14 +115,7 @@ impl Operator for Windows {
         self.window.settle()?;
         let held = self.window.held();
         if held > 0 && self.is_checkpointed {
-            let windows = counted(held, ["open window is", "open windows are"]);
-            out.note(match self.window.watermark().is_complete() {
-                true => Message::Info(format!("{windows} held in the checkpoint")),
-                false => Message::Warning(format!(
-                    "{windows} held in the checkpoint, and none can fire: --field maps the partition, and only --partitions NAME,… \
-                     tells which ones there are"
-                )),
-            });
+            out.note(self.held_message(held));
         } else if held > 0 {
             out.note(Message::Warning(format!(
                 "{} held, not emitted (--at-end fire emits them)",
@@ -178,6 +172,27 @@ impl Windows {
         self.results.write(out)
     }
 
+    /// Returns the message about open windows in the checkpoint: how many, and what they wait for.
+    fn held_message(&self, held: u64) -> Message {
+        let windows = counted(held, ["open window is", "open windows are"]);
+        let watermark = self.window.watermark();
+        let last = watermark.last();
+        // Mapped partitions become known at the end of the input, when the watermark is held.
+        let never_was = watermark.get().is_none() && last.is_none() && !watermark.waits_for_end();
+        if never_was || !watermark.is_complete() {
+            return Message::Warning(format!(
+                "{windows} held in the checkpoint, and none can fire: --field maps the partition, and only --partitions NAME,… \
+                 tells which ones there are"
+            ));
+        }
+        let mut line = format!("{windows} held in the checkpoint");
+        if let Some(LastPartition { origin, name, stream_time, greatest }) = last {
+            let at = stream_time.map_or("has no events".to_owned(), |time| format!("is at {}", format_instant(time)));
+            line += &format!("; partition {name} of {origin} {at}, the first one at {}", format_instant(greatest));
+        }
+        Message::Info(line)
+    }
+
     fn set_metrics(&mut self, out: &mut dyn Collector) {
         let (now, metrics) = (out.now(), out.metrics());
         if !metrics.is_on() {
@@ -218,6 +233,9 @@ impl Windows {
             let line = format!("{metric}: {path} was NULL in every event; check the name");
             out.note(Message::Warning(line));
         }
+        for (metric, path) in self.window.rounded() {
+            out.note(Message::Warning(format!("{metric}: {}", rounded_integers(&path))));
+        }
         let explicit = self.window.watermark().is_explicit();
         match self.late.rest(explicit, out.has_side()) {
             Some(line) if !out.has_side() => out.note(Message::Warning(line)),
@@ -227,13 +245,13 @@ impl Windows {
         let counts = self.window.counts();
         let of_each = counts.len() > 1;
         let each = self.window.metrics().iter().zip(counts);
-        let notes = each.filter_map(|(metric, counts)| note(&metric.name, counts, of_each));
+        let notes = each.filter_map(|(metric, counts)| metric_note(&metric.name, counts, of_each));
         notes.chain(self.results.notes(out)).for_each(|note| out.note(Message::Info(note)));
     }
 }
 
 /// Describes the rows that one metric left out; late ones only if there are several metrics.
-fn note(name: &str, counts: MetricCounts, with_late: bool) -> Option<String> {
+pub(super) fn metric_note(name: &str, counts: MetricCounts, with_late: bool) -> Option<String> {
     let MetricCounts { late, half_late, partial, .. } = counts;
     let mut told = vec![];
     if late > 0 && with_late {

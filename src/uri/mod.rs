@@ -106,10 +106,18 @@ impl Uri {
         let Ok(Uri::File(path)) = Uri::parse(text) else { return None };
         let mut start = [0; SQLITE_MAGIC.len()];
         let mut read = || std::fs::File::open(&path)?.read_exact(&mut start);
-        let is_sqlite = is_database(&path) && read().is_ok() && start == *SQLITE_MAGIC;
+        let is_sqlite = is_database(&path) && path.is_file() && read().is_ok() && start == *SQLITE_MAGIC;
         // The name of a store has its options after a question mark.
         let path = path.to_str().filter(|path| is_sqlite && !path.contains(['?', '{']))?;
         Some(format!("sqlite:{path}"))
+    }
+
+    /// Parses the URI of an input. A file that is a SQLite database is its store, unless `has_format`: a flag sets the format.
+    pub fn of_input(text: &OsStr, has_format: bool) -> Result<Self> {
+        match Self::name_of_database(text).filter(|_| !has_format) {
+            Some(name) => Self::parse(name),
+            None => Self::parse(text),
+        }
     }
 
     /// Returns the SQLite store instead of a file that has the extension of a database; for outputs.

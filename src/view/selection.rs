@@ -47,6 +47,36 @@ impl Name {
     }
 }
 
+/// The flag that selects, which messages name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SelectionFlag {
+    /// The columns that are shown.
+    Columns,
+    /// The column that rows are sorted by.
+    Sort,
+}
+
+impl SelectionFlag {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Columns => "--columns",
+            Self::Sort => "--sort",
+        }
+    }
+
+    /// Returns what a name without a value is missing in.
+    fn no_row(self) -> &'static str {
+        match self {
+            Self::Columns => "in no row shown",
+            Self::Sort => "in no row",
+        }
+    }
+
+    fn error(self, message: &str) -> Error {
+        Error::usage(format!("{}{message}", self.name()))
+    }
+}
+
 /// The source of a selected column.
 enum Chosen {
     Column(usize),
@@ -60,6 +90,7 @@ enum Chosen {
 
 /// Selects columns of batches of one schema.
 pub struct Selection {
+    flag: SelectionFlag,
     chosen: Vec<Chosen>,
     schema: SchemaRef,
     has_rows: bool,
@@ -73,14 +104,14 @@ impl Selection {
     /// Resolves `names` for batches of `schema`.
     ///
     /// Errors: exit status 2 if a column does not exist or occurs twice.
-    pub fn try_new(names: &[Name], schema: &Schema) -> Result<Self> {
+    pub fn try_new(names: &[Name], schema: &Schema, flag: SelectionFlag) -> Result<Self> {
         let mut chosen = vec![];
         let mut fields: Vec<Arc<Field>> = vec![];
         for name in names {
             if fields.iter().any(|field| *field.name() == name.label) {
-                return Err(Error::usage(format!("--columns: duplicate column {}", name.label)));
+                return Err(flag.error(&format!(": duplicate column {}", name.label)));
             }
-            let one = choose(&name.path, schema)?;
+            let one = choose(&name.path, schema, flag)?;
             fields.push(match &one {
                 Chosen::Column(index) if holds_json(schema.field(*index)) => json(&name.label).into(),
                 Chosen::Column(index) => schema.field(*index).clone().with_name(&name.label).into(),
@@ -93,7 +124,7 @@ impl Selection {
         let dimensions = schema.metadata().get_key_value(DIMENSIONS_KEY);
         metadata.extend(dimensions.map(|(key, names)| (key.clone(), names.clone())));
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
-        Ok(Self { chosen, schema, has_rows: false, named: vec![], all: None })
+        Ok(Self { flag, chosen, schema, has_rows: false, named: vec![], all: None })
     }
 
     /// Makes it warn of these names if no row has them and, with `notes_others`, of properties of rows that are not selected.
@@ -149,7 +180,8 @@ impl Selection {
         let mut warnings = vec![];
         if self.has_rows && !missing.is_empty() {
             let (verb, names) = if missing.len() == 1 { ("is", "name") } else { ("are", "names") };
-            warnings.push(format!("--columns: {} {verb} in no row shown; check the {names}", missing.join(", ")));
+            let (flag, no_row) = (self.flag.name(), self.flag.no_row());
+            warnings.push(format!("{flag}: {} {verb} {no_row}; check the {names}", missing.join(", ")));
         }
         if let Some((_, others)) = self.all.as_ref().filter(|(_, others)| !others.is_empty()) {
             let more = if others.len() == OTHERS_MAX { ", …" } else { "" };
@@ -162,8 +194,8 @@ impl Selection {
     }
 }
 
-fn choose(path: &[PathKey], schema: &Schema) -> Result<Chosen> {
-    let no_name = || Error::usage("--columns: expected a name");
+fn choose(path: &[PathKey], schema: &Schema, flag: SelectionFlag) -> Result<Chosen> {
+    let no_name = || flag.error(": expected a name");
     let Some((PathKey::Member(first), rest)) = path.split_first() else { return Err(no_name()) };
     let named = schema.index_of(first).ok().filter(|index| holds_json(schema.field(*index)));
     let object = named.or_else(|| schema.fields().iter().position(|field| holds_json(field)));
@@ -174,12 +206,12 @@ fn choose(path: &[PathKey], schema: &Schema) -> Result<Chosen> {
     }
     match (schema.index_of(first), object) {
         (Ok(index), _) if rest.is_empty() => Ok(Chosen::Column(index)),
-        (Ok(_), _) => Err(Error::usage(format!("--columns {}: {first} is a column without members", path_text(path)))),
+        (Ok(_), _) => Err(flag.error(&format!(" {}: {first} is a column without members", path_text(path)))),
         (Err(_), Some(object)) => Ok(Chosen::Path { object, steps: path.to_vec(), is_met: false }),
         (Err(_), None) => {
             let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
             let name = path_text(path);
-            Err(Error::usage(format!("--columns {name}: unknown column; expected one of {}", names.join(" "))))
+            Err(flag.error(&format!(" {name}: unknown column; expected one of {}", names.join(" "))))
         }
     }
 }
@@ -270,8 +302,9 @@ impl FirstRecords<'_> {
         if let Some(rows) = self.rows {
             each_property(rows, rows.num_rows(), |name| properties.push(Name::property(name)));
         }
-        // A field with the name of a column is a property if the column has another value.
-        let find = |name: &String| match properties.iter().any(|property| property.label == *name) {
+        // A field with the name of a column is a property, unless a producer fills the column with it.
+        let is_produced = |name: &String| PRODUCED.iter().any(|column| event::COLUMNS[*column] == name);
+        let find = |name: &String| match !is_produced(name) || properties.iter().any(|one| one.label == *name) {
             true => Name::property(name),
             false => Name::column(name),
         };

@@ -3,7 +3,8 @@ use crate::expr::tests_events as events;
 use crate::format::{self, EncodeOptions};
 
 fn chosen(names: &str, batch: &RecordBatch, format: &str) -> String {
-    let mut selection = Selection::try_new(&parse_names(names).unwrap(), &batch.schema()).unwrap();
+    let mut selection =
+        Selection::try_new(&parse_names(names).unwrap(), &batch.schema(), SelectionFlag::Columns).unwrap();
     let open = format::to_write(format).unwrap().output.unwrap();
     let mut encoder = open(&selection.schema(), &EncodeOptions::default()).unwrap();
     let mut out = vec![];
@@ -41,7 +42,7 @@ fn the_last_of_equal_names_counts_and_nothing_lies_below_what_is_no_object() {
 fn names_that_cannot_be_are_refused_with_the_way_out() {
     let schema = Kind::Dead.schema();
     let refused = |text: &str| match parse_names(text) {
-        Ok(names) => Selection::try_new(&names, &schema).err().unwrap().to_string(),
+        Ok(names) => Selection::try_new(&names, &schema, SelectionFlag::Columns).err().unwrap().to_string(),
         Err(error) => error.to_string(),
     };
     assert!(refused("stage,nope").contains("one of original_payload"));
@@ -55,7 +56,8 @@ fn names_that_cannot_be_are_refused_with_the_way_out() {
 #[test]
 fn a_selection_is_of_no_kind_so_that_no_stage_takes_it_for_events() {
     let batch = events(&["{}"]);
-    let selection = Selection::try_new(&parse_names("source").unwrap(), &batch.schema()).unwrap();
+    let selection =
+        Selection::try_new(&parse_names("source").unwrap(), &batch.schema(), SelectionFlag::Columns).unwrap();
     assert_eq!(Kind::of(&selection.schema()), None);
     assert!(crate::kind::is_own(&selection.schema()));
 }

@@ -4,7 +4,7 @@
 //! use more than [`BYTES_MAX`]. Of the values of a path, numbers come before other text, as do numbers in quotes, which CSV has. In
 //! either direction that is so, and NULL is last. Rows with the same value stay in the order of the input.
 
-use super::selection::{Selection, parse_names};
+use super::selection::{Selection, SelectionFlag, parse_names};
 use crate::error::{Error, Result};
 use crate::json::scan::number_end;
 use crate::json::text::unescape;
@@ -42,8 +42,7 @@ impl SortKey {
         if name.is_all() {
             return Err(Error::usage("--sort: expected one name, found *"));
         }
-        let of_flag = |error: Error| Error::usage(error.to_string().replace("--columns", "--sort"));
-        let selection = Selection::try_new(std::slice::from_ref(name), schema).map_err(of_flag)?;
+        let selection = Selection::try_new(std::slice::from_ref(name), schema, SelectionFlag::Sort)?;
         let is_json = is_json(selection.schema().field(0));
         let selection = selection.warning(vec![name.label.clone()], false);
         Ok(Self { selection, is_json, descending })
@@ -135,8 +134,7 @@ impl Sorter {
 
     /// Returns a line if no row had the name.
     pub fn warning(&self) -> Option<String> {
-        let warnings = self.key.selection.warnings();
-        warnings.first().map(|line| line.replace("--columns", "--sort").replace("in no row shown", "in no row"))
+        self.key.selection.warnings().into_iter().next()
     }
 
     fn hold(&mut self, batch: RecordBatch) -> Result<()> {

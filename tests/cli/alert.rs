@@ -193,6 +193,70 @@ fn a_restart_in_the_middle_of_for_changes_nothing() {
 }
 
 #[test]
+fn the_last_second_is_evaluated() {
+    let dir = Dir::new("alert-last");
+    dir.write("rules.json", rules(&[rule(&json!({"where": "event_type = 'error'"}))]));
+    let error = |time: f64| event(time, &json!({"event_type": "error"}));
+    let all = lines(&[series(0.0, 241.0, 60.0, &json!({}))]) + &error(300.0);
+    dir.write("in.jsonl", &all);
+    let wanted = ["r firing condition at 300 since 300"];
+    assert_eq!(transitions(&once(&dir, &["in.jsonl"]).ends_with(1).rows()), wanted);
+    let run = dir.run("evt-alert", &["-q", "--rules", "rules.json", "in.jsonl"]);
+    assert_eq!(transitions(&run.succeeds().rows()), wanted, "also without --once");
+    assert_eq!(transitions(&once(&dir, &["--state", "alerts.db", "in.jsonl"]).ends_with(1).rows()), wanted);
+    // With a state the second must be over, because the next run may read more rows of it.
+    for (now, count) in [(300.0, 0), (300.5, 0), (301.0, 1), (302.0, 0)] {
+        let run = once(&dir, &["--now", &at(now), "--state", "live.db", "in.jsonl"]);
+        assert_eq!(run.rows().len(), count, "{now}: {run}");
+    }
+    // Rows of a second that was evaluated count from the next one on.
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 2, "window_seconds": 10}))]));
+    let all = lines(&[series(0.0, 20.0, 5.0, &json!({}))]) + &event(30.2, &json!({}));
+    dir.write("in.jsonl", &all);
+    assert!(once(&dir, &["--state", "split.db", "in.jsonl"]).succeeds().rows().is_empty());
+    dir.write("in.jsonl", all + &event(30.4, &json!({})) + &event(30.6, &json!({})) + &event(35.0, &json!({})));
+    let run = once(&dir, &["--state", "split.db", "in.jsonl"]).ends_with(1);
+    assert_eq!(transitions(&run.rows()), ["r firing condition at 32 since 32"]);
+}
+
+#[test]
+fn a_row_that_is_in_order_in_its_own_file_counts_although_another_file_is_ahead() {
+    let dir = Dir::new("alert-two-files");
+    dir.write("rules.json", rules(&[rule(&json!({"where": "event_type = 'error'", "window_seconds": 600}))]));
+    let [a, b] = [0.0, 30.0].map(|from| lines(&[series(from, from + 840.0, 120.0, &json!({}))]));
+    let error = event(740.0, &json!({"event_type": "error"}));
+    let (more_a, more_b) = (error + &event(840.0, &json!({})), event(870.0, &json!({})));
+    let one_file = |more: &str| lines(&[series(0.0, 780.0, 30.0, &json!({}))]) + more;
+    let wanted = ["r firing condition at 751 since 751"];
+    // Two files, and two partitions of one file.
+    dir.write("a.jsonl", &a);
+    dir.write("b.jsonl", &b);
+    once(&dir, &["--state", "two.db", "a.jsonl", "b.jsonl"]).succeeds();
+    dir.write("a.jsonl", a + &more_a);
+    dir.write("b.jsonl", b + &more_b);
+    let run = once(&dir, &["--state", "two.db", "a.jsonl", "b.jsonl"]).ends_with(1);
+    assert_eq!(
+        (transitions(&run.rows()), run.stderr().contains("behind")),
+        (wanted.map(str::to_owned).to_vec(), false)
+    );
+    let field = |text: String| {
+        let mapped: Vec<String> = text.lines().map(str::to_owned).collect();
+        let host =
+            |(n, line): (usize, &String)| line.replacen('{', &format!("{{\"host\":\"{}\",", ["a", "b"][n % 2]), 1);
+        mapped.iter().enumerate().map(|at| host(at) + "\n").collect::<String>()
+    };
+    let args = ["--state", "one.db", "--field", "partition=host", "c.jsonl"];
+    dir.write("c.jsonl", field(one_file("")));
+    once(&dir, &args).succeeds();
+    dir.write("c.jsonl", field(one_file(&(more_a + &more_b))));
+    let run = once(&dir, &args).ends_with(1);
+    assert_eq!(
+        (transitions(&run.rows()), run.stderr().contains("behind")),
+        (wanted.map(str::to_owned).to_vec(), false)
+    );
+}
+
+#[test]
 fn a_jump_of_a_clock_is_a_dead_letter_and_moves_no_window() {
     let dir = Dir::new("alert-jump");
     let steady: String =
@@ -305,7 +369,7 @@ fn a_rule_that_is_deleted_disabled_or_changed_while_it_fires_is_resolved() {
         let run = once(&dir, &["--state", "alerts.db", "in.jsonl"]);
         let wanted: Vec<String> = match reason {
             "" => vec![],
-            reason => vec![format!("r resolved {reason} at 199 since 60")],
+            reason => vec![format!("r resolved {reason} at 200 since 60")],
         };
         assert_eq!(transitions(&run.rows()), wanted, "{run}");
         assert_eq!(run.status(), i32::from(reason.is_empty()), "{run}");

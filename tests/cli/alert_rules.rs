@@ -65,7 +65,7 @@ fn a_rule_that_is_renamed_and_broken_in_one_edit_keeps_its_former_definition() {
     let stranger = rule(&json!({"rule_id": "id3", "name": "oldname", "threshold": "x"}));
     dir.write("rules.json", rules(&[other, stranger]));
     let run = once(&dir, &["--state", "alerts.db", "in.jsonl"]).succeeds();
-    assert_eq!(transitions(&run.rows()), ["oldname resolved rule gone at 119 since 60"]);
+    assert_eq!(transitions(&run.rows()), ["oldname resolved rule gone at 120 since 60"]);
     assert!(!run.stderr().contains("former definition"), "{run}");
 }
 

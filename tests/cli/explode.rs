@@ -116,12 +116,28 @@ fn a_checkpoint_leaves_a_document_that_is_still_written() {
 }
 
 #[test]
+fn a_document_that_breaks_off_is_torn_and_fires_no_window() {
+    let dir = Dir::new("explode-torn");
+    let whole = r#"{"data":[{"t":"2026-01-01","a":1},{"t":"2026-01-01","a":2}]}"#;
+    for length in [1, 8, 9, 12, 33, 34, 40, whole.len() - 2, whole.len() - 1] {
+        dir.write("in.json", &whole[..length]);
+        let read = "evt-window in.json --explode data --time t --size 1d --dlq dead.jsonl";
+        let run = dir.shell(&format!("{read} --to out.csv")).ends_with(65);
+        assert!(run.stderr().contains("in.json: torn document: it breaks off after record "), "{length}: {run}");
+        assert!(!dir.path("out.csv").exists(), "{length}: {run}");
+        assert!(!dir.path("dead.jsonl").exists() || dir.rows("dead.jsonl").is_empty(), "{length}: {run}");
+    }
+    dir.write("in.json", whole);
+    dir.shell("evt-window in.json --explode data --time t --size 1d --to out.csv").succeeds();
+}
+
+#[test]
 fn documents_of_third_parties_never_crash_the_reader() {
     let Some(suite) = data("json/JSONTestSuite") else { return };
     let dir = Dir::new("explode-suite");
     let line = format!(
         "for file in $(find {} -name '*.json' | sort | head -400); do evt-ingest $file --explode . --time arrival -q --dlq null: \
-         -o jsonl > out 2> err; status=$?; [ $status -le 1 ] || echo $file $status $(cat err); done",
+         -o jsonl > out 2> err; status=$?; [ $status -le 1 ] || grep -q 'torn document' err || echo $file $status $(cat err); done",
         suite.display()
     );
     assert_eq!(dir.shell(&line).succeeds().text(), "");

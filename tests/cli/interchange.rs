@@ -175,3 +175,28 @@ fn a_database_with_a_table_of_another_program_is_refused_in_one_short_line() {
         assert!(run.stderr().contains(told) && run.stderr().len() < 200, "{run}");
     }
 }
+
+#[test]
+fn all_fields_of_a_table_are_the_columns_that_its_file_declares() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("declared");
+    dir.write(
+        "make.py",
+        "import pyarrow as pa, pyarrow.parquet as pq, pyarrow.feather as feather\n\
+         rows = 200_000\n\
+         table = pa.table({'a': range(rows), 'origin': ['x'] * rows, 'none': pa.nulls(rows, pa.int64()),\n\
+         'late': pa.array([None] * (rows - 1) + [7.5]), 'a b': [1] * rows})\n\
+         pq.write_table(table, 't.parquet')\n\
+         feather.write_feather(table, 't.arrow')\n\
+         pq.write_table(table.slice(0, 0), 'empty.parquet')\n",
+    );
+    dir.shell(&format!("{python} make.py")).succeeds();
+    for table in ["t.parquet", "t.arrow"] {
+        let run = dir.shell(&format!("evt-view {table} --columns '*' -o csv > {table}.csv")).succeeds();
+        assert!(!run.stderr().contains("no column for"), "{run}");
+        let ends = dir.shell(&format!("sed -n '1,2p;$p' {table}.csv")).succeeds();
+        assert_eq!(ends.text(), "a,origin,none,late,a b\n0,x,,,1\n199999,x,,7.5,1\n", "{table}");
+    }
+    let run = dir.shell("evt-view empty.parquet --columns '*' -o csv").succeeds();
+    assert_eq!(run.text(), "a,origin,none,late,a b\n");
+}

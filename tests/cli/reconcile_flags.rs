@@ -159,3 +159,62 @@ fn the_event_time_of_units_that_take_their_arrival_is_not_compared() {
     assert_eq!(run.rows().iter().map(|row| row["verdict"].clone()).collect::<Vec<_>>(), ["different"], "{run}");
     dir.shell(&format!("{compare} b.jsonl b.jsonl")).succeeds();
 }
+
+/// A day of which every record was rejected, beside other days in the same table.
+#[test]
+fn records_that_are_all_among_the_dead_are_accounted_for() {
+    let dir = Dir::new("reconcile-all-dead");
+    dir.write("a.jsonl", "{\"server_timestamp\":\"2026-01-01T00:00:00Z\"}\n");
+    dir.write("b.jsonl", "kaputt\nkaputt\n");
+    dir.shell("evt-ingest -q a.jsonl --to m.db; evt-ingest -q -f jsonl b.jsonl --dlq d.jsonl --to m.db").succeeds();
+    let line = "evt-reconcile -f jsonl b.jsonl 'sqlite:m.db?table=raw_events'";
+    let run = dir.shell(&format!("{line} --plus d.jsonl")).succeeds();
+    let expected = "all 2 records are accounted for (2 in plus); 1 row of B outside of A's range was not judged";
+    assert!(run.stderr().contains(expected), "{run}");
+    dir.shell("head -1 d.jsonl > one.jsonl").succeeds();
+    let run = dir.shell(&format!("{line} --plus one.jsonl")).ends_with(1);
+    assert!(run.stderr().contains("1 missing of 2 records (1 in plus); b.jsonl/0@2: 1 missing"), "{run}");
+    let run = dir.shell(line).ends_with(2);
+    assert!(run.stderr().contains("no row of B has an origin of A (b.jsonl)"), "{run}");
+}
+
+#[test]
+fn an_input_without_records_proves_nothing_and_says_so() {
+    let dir = one("reconcile-nothing");
+    dir.shell("evt-ingest -q a.jsonl --to m.db").succeeds();
+    dir.write("empty.jsonl", "");
+    let run = dir.shell("evt-reconcile -q empty.jsonl m.db").succeeds();
+    let expected = "A has no records, so nothing is proven; 1 row of B outside of A's range was not judged";
+    assert!(run.stderr().contains(expected), "{run}");
+    // Nothing arrived, and nothing was sent.
+    dir.shell("evt-ingest -q empty.jsonl --to none.db").succeeds();
+    let run = dir.shell("evt-reconcile -q empty.jsonl 'sqlite:none.db?table=raw_events'").succeeds();
+    assert_eq!(run.stderr(), "", "{run}");
+}
+
+#[test]
+fn a_database_and_its_only_table_with_rows_need_no_name() {
+    let dir = one("reconcile-database");
+    dir.shell("evt-ingest -q a.jsonl --to m.db").succeeds();
+    for b in ["m.db", "sqlite:m.db", "'sqlite:m.db?table=raw_events'"] {
+        dir.shell(&format!("evt-reconcile -q a.jsonl {b}")).succeeds();
+        let counted = dir.shell(&format!("evt-window -q {b} --size all -o csv --wide")).succeeds();
+        assert_eq!(counted.text().lines().count(), 2, "{b}: {counted}");
+    }
+    dir.shell("evt-window -q m.db --size 1h --out-of-orderness all --late null: --to m.db").succeeds();
+    for tool in ["evt-reconcile a.jsonl m.db", "evt-window m.db --size 1h"] {
+        let run = dir.shell(tool).ends_with(2);
+        assert!(run.stderr().contains("choose a table with ?table=NAME"), "{run}");
+    }
+}
+
+#[test]
+fn a_value_that_evt_did_not_write_is_shown_with_its_key() {
+    let dir = one("reconcile-foreign");
+    dir.shell("evt-ingest -q a.jsonl --to m.db").succeeds();
+    let database = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
+    assert_eq!(database.execute("UPDATE raw_events SET event_id = 'x'", []).expect("it runs"), 1);
+    let run = dir.shell("evt-reconcile a.jsonl m.db").ends_with(65);
+    let expected = "raw_events, origin 'a.jsonl', partition '0', offset 1: event_id: expected a UUID, found 'x'";
+    assert!(run.stderr().contains(expected), "{run}");
+}

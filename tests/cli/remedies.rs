@@ -191,6 +191,13 @@ fn a_flag_of_another_tool_names_that_tool_and_a_tip_has_a_mark_before_it() {
         ("evt-ingest --output=c.csv", "'--output' found; --to URI"),
         ("evt-window --group-by x", "'--group-by' found; evt-window --by NAMES"),
         ("evt-sink --tz UTC", "'--tz' found; --time-zone NAME"),
+        ("evt-window --date d", "'--date' found; --time FIELD"),
+        ("evt-window --groupby d", "'--groupby' found; evt-window --by NAMES"),
+        ("evt-window --sep ';'", "'--sep' found; --delimiter C"),
+        ("evt-validate --where x=1", "'--where' found; evt-ingest --where CONDITION … | evt-validate chooses"),
+        ("evt-validate --let x=1", "'--let' found; evt-ingest --let NAME=EXPR … | evt-validate computes"),
+        ("evt-window --explod a", "'--explod' found; tip: a similar argument exists: '--explode'"),
+        ("evt-view --nothing-like-it", "unexpected argument '--nothing-like-it' found (see evt-view --help)"),
     ];
     tips.iter().for_each(|(line, words)| assert!(said(line).contains(words), "{}", said(line)));
     assert!(said("evt-window --sort n").contains("found; evt-window … | evt-view --sort NAME sorts rows"));
@@ -239,6 +246,8 @@ fn the_tables_of_a_foreign_database_are_listed_and_formats_that_are_only_read_ar
     db.execute_batch("CREATE TABLE orders (id); CREATE TABLE customers (id)").unwrap();
     let run = dir.shell("evt-view shop.db").ends_with(2);
     assert!(run.stderr().contains("sqlite:shop.db: expected tables of evt, found customers, orders"), "{run}");
+    let told = "; sqlite3 -header -csv shop.db 'SELECT * FROM customers' writes one as CSV";
+    assert!(run.stderr().contains(told), "{run}");
     dir.write("in.jsonl", "{\"n\":1}\n");
     let run = dir.shell("evt-view in.jsonl -o xlsx").ends_with(2);
     let told = "unknown format 'xlsx'; expected one of jsonl csv tsv avro parquet arrow frames table svg raw; spreadsheets read";
@@ -255,6 +264,27 @@ fn a_database_that_evt_wrote_is_shown_by_its_file_name() {
     dir.shell("evt-window in.jsonl --time t --size 1h -q --late null: | evt-sink -q --to orders.db").succeeds();
     let listed = dir.shell("evt-view orders.db -o csv").succeeds();
     assert!(listed.text().contains("aggregated_metrics,1") && listed.stderr().contains("?table=NAME"), "{listed}");
+    let run = dir.shell("evt-view 'sqlite:orders.db?table=corrections'").ends_with(2);
+    assert!(run.stderr().contains("evt keeps table corrections for itself; sqlite3 shows it; expected"), "{run}");
+}
+
+#[test]
+fn databases_that_evt_keeps_for_itself_are_named() {
+    let dir = Dir::new("remedy-own");
+    dir.write("dead.jsonl", "");
+    dir.shell("evt-backfill -q --dead dead.jsonl --ledger sqlite:ledger.db --to out.jsonl").succeeds();
+    let run = dir.shell("evt-view ledger.db").ends_with(2);
+    assert!(
+        run.stderr().contains("the ledger of evt-backfill --dead, which holds no rows of evt-view; sqlite3"),
+        "{run}"
+    );
+    let rule =
+        "[[rule]]\nname = \"e\"\naggregate = \"count(*)\"\ncondition = \"ge\"\nthreshold = 3\nwindow_seconds = 60\n";
+    dir.write("rules.toml", rule);
+    dir.write("e.jsonl", "{\"t\":\"2026-01-01T00:00:00Z\"}\n");
+    dir.shell("evt-alert -q --once --rules rules.toml --state state.db e.jsonl --time t").succeeds();
+    let run = dir.shell("evt-view state.db").ends_with(2);
+    assert!(run.stderr().contains("the state of evt-alert, which holds no rows of evt-view; sqlite3"), "{run}");
 }
 
 #[test]
@@ -330,6 +360,12 @@ fn an_alert_run_over_the_newest_records_first_tells_how_many_it_lost() {
     dir.write("r.toml", "[[rule]]\nname='r'\naggregate='max(v)'\ncondition='gt'\nthreshold=100\nwindow_seconds=600\n");
     let run = dir.shell("evt-alert -q --once --rules r.toml --time t desc.jsonl --state a.db").succeeds();
     assert!(run.stderr().contains("faulty records were not evaluated; if the newest records come first"), "{run}");
+    // The line is left out if each record has a line of its own.
+    for (report, has_line) in [("all", false), ("300", false), ("20", true)] {
+        let args = ["--once", "-q", "--rules", "r.toml", "--time", "t", "--report", report, "desc.jsonl"];
+        let run = dir.run("evt-alert", &args).succeeds();
+        assert_eq!(run.stderr().contains("faulty records were not evaluated"), has_line, "{report}: {run}");
+    }
     dir.shell("evt-view -q --time t desc.jsonl --sort event_time --columns '*' -o jsonl > asc.jsonl").succeeds();
     dir.shell("evt-alert -q --once --rules r.toml --time t asc.jsonl --state b.db").ends_with(1);
 }
@@ -354,4 +390,105 @@ fn a_misspelled_name_in_a_patch_is_told() {
     assert!(run.stderr().contains("--patch: dya was NULL in every row; check the name"), "{run}");
     let run = dir.shell(&format!("{replay} --patch \"set event_time = day || 'T00:00:00Z'\"")).ends_with(1);
     assert!(!run.stderr().contains("check the name"), "{run}");
+    // Without --dry-run, a patch that removes a value by such a name stops before the ledger knows a letter.
+    let letter = |temp: &str| format!("{{\"event_time\":\"never\",\"temp\":\"{temp}\"}}\n");
+    dir.write("t.jsonl", format!("{{\"event_time\":\"2026-01-01\"}}\n{}{}", letter("20C"), letter("21C")));
+    dir.shell("evt-ingest -q t.jsonl --dlq t_dead.jsonl --to null:").succeeds();
+    let replay = "evt-backfill --dead t_dead.jsonl --ledger sqlite:t.db --to t_out.jsonl --patch \"set event_time = '2026-01-01', temp =";
+    let run = dir.shell(&format!("{replay} replace(tmp, 'C', '')\"")).ends_with(1);
+    let expected = "--patch: temp would lose its value in 2 letters: tmp was NULL in every letter; check the name; nothing was replayed";
+    assert!(run.stderr().contains(expected), "{run}");
+    assert_eq!(dir.shell("cat t_out.jsonl 2> gone || true").succeeds().text(), "");
+    let run = dir.shell(&format!("{replay} replace(temp, 'C', '')\"")).succeeds();
+    assert!(run.stderr().contains("2 replayed to t_out.jsonl, each once; 0 were replayed before"), "{run}");
+    assert_eq!(dir.rows("t_out.jsonl")[1]["properties"]["temp"], "21");
+}
+
+#[test]
+fn one_late_row_at_the_end_does_not_reject_the_row_before_it() {
+    let dir = Dir::new("remedy-future");
+    let rows =
+        |times: &[&str]| times.iter().map(|time| format!("{{\"t\":\"2026-01-01T{time}:00Z\"}}\n")).collect::<String>();
+    for (name, times, dead) in [
+        ("late.jsonl", &["10:30", "10:40", "10:50", "10:05"][..], 0),
+        ("later.jsonl", &["10:46", "10:48", "10:50", "10:05", "10:05"], 0),
+        ("wrong.jsonl", &["10:30", "23:00", "10:32", "10:33"], 1),
+    ] {
+        dir.write(name, rows(times));
+        let run =
+            dir.shell(&format!("evt-ingest {name} --time t --max-future 5m --dlq dead.{name} --to null:")).succeeds();
+        assert_eq!(dir.rows(&format!("dead.{name}")).len(), dead, "{run}");
+    }
+}
+
+#[test]
+fn formats_with_the_letters_of_utc_do_not_read_local_times() {
+    let dir = Dir::new("remedy-utc");
+    for (text, format) in [
+        ("20260301T101112Z", "%Y%m%dT%H%M%SZ"),
+        ("Sun, 01 Mar 2026 10:11:12 GMT", "%a, %d %b %Y %H:%M:%S GMT"),
+        ("Sun Mar  1 10:11:12 UTC 2026", "%a %b %e %H:%M:%S UTC %Y"),
+    ] {
+        dir.write("in.jsonl", format!("{{\"t\":\"{text}\"}}\n"));
+        let read = "evt-ingest -q in.jsonl --time t --time-zone America/New_York -o jsonl --time-format";
+        let run = dir.shell(&format!("{read} '{format}'")).succeeds();
+        assert_eq!(run.rows()[0]["event_time"], "2026-03-01T10:11:12.000000Z", "{run}");
+    }
+}
+
+#[test]
+fn held_windows_name_the_partition_that_holds_them() {
+    let dir = Dir::new("remedy-held");
+    let row = |hour: u32, name: &str| format!("{{\"t\":\"2026-01-01T{hour:02}:30:00Z\",\"s\":\"{name}\"}}\n");
+    dir.write("in.jsonl", (0..4).map(|hour| row(hour, "a")).chain([row(0, "b")]).collect::<String>());
+    let window = "evt-window in.jsonl --time t --field partition=s --size 1h --late null: --to w.jsonl --checkpoint";
+    let run = dir.shell(&format!("{window} c1 --partitions a,b")).succeeds();
+    let told = "open windows are held in the checkpoint; partition b of in.jsonl is at 2026-01-01T00:30:00.000000Z, \
+                the first one at 2026-01-01T03:30:00.000000Z";
+    assert!(run.stderr().contains(told), "{run}");
+    let run = dir.shell(&format!("{window} c2 --partitions a,b,c")).succeeds();
+    assert!(run.stderr().contains("partition c of in.jsonl has no events, the first one at"), "{run}");
+    let run = dir.shell(&format!("{window} c3")).succeeds();
+    assert!(run.stderr().contains("none can fire: --field maps the partition, and only --partitions NAME,…"), "{run}");
+}
+
+#[test]
+fn integers_that_no_double_is_equal_to_are_told() {
+    let dir = Dir::new("remedy-integers");
+    dir.write(
+        "in.jsonl",
+        "{\"v\":9007199254740993,\"s\":\"1772361808227538377\"}\n{\"v\":9007199254740992,\"s\":\"1\"}\n",
+    );
+    let told = |name: &str| {
+        format!(
+            "integers of {name} beyond 2^53 were rounded, because numbers are doubles; cast({name} as text) is exact"
+        )
+    };
+    let window = "evt-window in.jsonl --time arrival --size all --to null: --agg";
+    let run = dir.shell(&format!("{window} 'm=max(v)'")).succeeds();
+    assert!(run.stderr().contains(&format!("m: {}", told("v"))), "{run}");
+    let run = dir.shell(&format!("{window} 'count(distinct v)' --agg 'n=max(length(s))'"));
+    assert!(!run.succeeds().stderr().contains("rounded"));
+    let run = dir.shell("evt-view in.jsonl --time arrival --let 'd=s - 1' --columns d -o csv").succeeds();
+    assert!(run.stderr().contains(&format!("--let d: {}", told("s"))), "{run}");
+}
+
+#[test]
+fn a_comparison_with_null_and_a_zone_without_its_continent_are_refused_with_what_to_type() {
+    let dir = Dir::new("remedy-null");
+    dir.write("in.csv", "t,x,sex\n2026-01-01,1,\n2026-01-02,2,m\n");
+    for (flags, status, told) in [
+        ("--where 'sex = null'", 78, "use sex is null"),
+        ("--where 'null <> lower(sex)'", 78, "is not null"),
+        ("--time-zone Zurich", 2, "found 'Zurich'; did you mean Europe/Zurich?"),
+        ("--time-zone 'new york'", 2, "did you mean America/New_York?"),
+    ] {
+        let run = dir.shell(&format!("evt-view in.csv --time t {flags}")).ends_with(status);
+        assert!(run.stderr().contains(told), "{run}");
+    }
+    let run = dir.shell("evt-window in.csv --time t --size 1d --window-zone Berlin").ends_with(2);
+    assert!(run.stderr().contains("zone (--window-zone): expected an IANA time zone like Europe/Zurich"), "{run}");
+    dir.write("h.jsonl", "{\"t\":\"2026-01-01\",\"h\":{\"X-GitHub-Event\":\"push\"}}\n");
+    let run = dir.shell("evt-window h.jsonl --time t --size all --by h.X-GitHub-Event").ends_with(78);
+    assert!(run.stderr().contains("if h.X-GitHub-Event is one name, write h.\"X-GitHub-Event\""), "{run}");
 }

@@ -353,7 +353,7 @@ def check(path):
                     out.append(rule.row(evaluated + 1, group, "resolved", reason, value, since))
         created = None if read_to is None else max(grid(read_to), evaluated)
         rules = kept + [Rule(fields, created) for fields in new.values()]
-        # Rows behind the clock of the run's start are left out.
+        # Rows behind the clock of the run's start count from the next instant on.
         firsts, clock = [], None
         for name, count in run["files"].items():
             lines = open(f"{path}/{name}.all").read().splitlines()
@@ -364,8 +364,8 @@ def check(path):
                 streams[name] = max(streams.get(name, time), time)
                 firsts.append(streams[name])
                 clock = max(clock or 0, streams[name])
-                if evaluated is None or grid(streams[name]) > evaluated:
-                    events.append({"event": event, "slice": grid(time), "from": grid(streams[name])})
+                since = grid(streams[name]) if evaluated is None else max(grid(streams[name]), evaluated + 1)
+                events.append({"event": event, "slice": grid(time), "from": since})
             seen[name] = max(count, seen.get(name, 0))
         if clock is not None:
             read_to = max(clock, read_to or 0)
@@ -376,7 +376,8 @@ def check(path):
             of_rule = [rows_of(rule, events) for rule in rules]
             for rule in rules:
                 rule.cache = {}
-            for g in range(evaluated + 1, grid(read_to)):
+            # The run is long after the rows, so the second of the last one is over.
+            for g in range(evaluated + 1, grid(read_to) + 1):
                 for rule, rows in zip(rules, of_rule):
                     rule.evaluate(rows, events, g, out)
                 evaluated = g

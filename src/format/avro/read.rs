@@ -5,6 +5,7 @@ use crate::avro::decode::Decoder;
 use crate::avro::schema::{AvroType, Field};
 use crate::avro::{Schema, parse_lenient};
 use crate::error::{Error, Result};
+use crate::format::container::foreign_names;
 use crate::format::{Body, Limits, Opened, Record, Records, Rows};
 use crate::kind::event::RAW;
 use crate::kind::{KIND_KEY, Kind};
@@ -29,6 +30,7 @@ pub(super) fn open(file: File, _: Limits) -> Result<Opened> {
     let avro = parse_lenient(&header.schema)?;
     let decoder = Decoder::of(&avro).for_kind(header.kind);
     let schema = header.kind.map(|kind| kind.schema_with(has_raw(&avro)));
+    let names = foreign_names(avro.field_names(), schema.as_ref());
     let reader = Reader {
         source,
         codec,
@@ -41,7 +43,7 @@ pub(super) fn open(file: File, _: Limits) -> Result<Opened> {
         records: 0,
         ended: false,
     };
-    Ok(Opened { schema, is_text: true, rows: Box::new(reader) })
+    Ok(Opened { schema, names, is_text: true, rows: Box::new(reader) })
 }
 
 /// The file and the read position. No length that exceeds the file is accepted.

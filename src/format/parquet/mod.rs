@@ -15,7 +15,7 @@ mod writer;
 pub use writer::{FileLayout, RowWriter, check_columns, parse_columns};
 
 use self::page::Checked;
-use super::container::{Batches, own_schema, viewed};
+use super::container::{Batches, foreign_names, own_schema, viewed};
 use super::definition::{EncodeOptions, Encoder, Format, Input, Limits, Opened};
 use super::typed::encoder;
 use crate::error::guarded;
@@ -70,7 +70,8 @@ fn open(mut file: File, limits: Limits) -> Result<Opened> {
         ParquetRecordBatchReader::try_new_with_row_groups(&levels, &groups, READ_ROWS, None)
     });
     let rows = Box::new(Batches::new(rows?.map_err(corrupt)?, own.clone(), limits));
-    Ok(Opened { schema: own, is_text: false, rows })
+    let names = foreign_names(schema.fields().iter().map(|field| field.name().as_str()), own.as_ref());
+    Ok(Opened { schema: own, names, is_text: false, rows })
 }
 
 /// Checks that column chunks are inside the file, because the library allocates the memory that a chunk declares before

@@ -27,8 +27,10 @@ impl Followed {
         let opened = watch.with(|watched| watched.name.pop()).unwrap();
         let bytes = Bytes::of_file("f".into(), opened.file, run.clone()).unwrap();
         let options = Rc::new(TextOptions::default());
-        let reading = TextReading { format: &jsonl::FORMAT, options, partition: ingest.partition("f") };
-        let input = FollowedInput::new(run, WatchedFile { watch, id: opened.id, bytes }, reading);
+        let reading =
+            TextReading { format: &jsonl::FORMAT, options, partition: ingest.partition("f"), is_continued: false };
+        let input = WatchedFile { watch, id: opened.id, bytes, line: 0 };
+        let input = FollowedInput::new(run, input, reading, Resumption::default()).unwrap();
         Self { input, ingest, clock }
     }
 

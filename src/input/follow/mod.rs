@@ -11,6 +11,9 @@
 #[cfg(test)]
 mod input_tests;
 mod name;
+pub mod position;
+pub mod resume;
+mod rotated;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -22,15 +25,19 @@ use crate::format::{Format, Input as Decoder, Splitter, TextOptions};
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
 use crate::input::bytes::{Bytes, Chunk};
-use crate::input::text::TextInput;
+use crate::input::content::digest::FileContent;
+use crate::input::text::{OpenRecord, TextInput};
 use crate::input::{EndProof, Input, InputEnd, Step};
 use crate::run::Run;
+use position::{ClosedContents, FollowPosition, ReadFile};
+use resume::{ResumedFile, Resumption, born, modified};
+use std::fs::File;
 use std::rc::Rc;
 use std::time::Duration;
-use turns::Turns;
+use turns::{ReadBytes, Turns};
 use watch::{POLL_INTERVAL, Watch};
 
-pub use name::FileId;
+pub use name::{FileId, Opened};
 
 /// The input reports that a name has no file only after this time: during a rotation it has none for a moment.
 const GONE: Duration = Duration::from_secs(1);
@@ -43,6 +50,8 @@ pub struct TextReading {
     pub options: Rc<TextOptions>,
     /// The index of the partition in the run's stamper.
     pub partition: u32,
+    /// Whether a later run continues the files of a followed name (`--checkpoint`).
+    pub is_continued: bool,
 }
 
 impl TextReading {
@@ -68,6 +77,24 @@ pub struct WatchedFile {
     pub id: FileId,
     /// The bytes of the file.
     pub bytes: Bytes,
+    /// The number of its lines that an earlier run has read.
+    pub line: i64,
+}
+
+/// Opens the bytes of a file that has or had a followed name. `former`: what an earlier run has read of it, if a later run continues
+/// this one. Errors: exit status 74.
+pub fn bytes_of(
+    name: &str,
+    file: File,
+    run: &Rc<Run>,
+    options: &TextOptions,
+    former: Option<FileContent>,
+) -> Result<Bytes> {
+    let bytes = Bytes::of_file(name.to_owned(), file, run.clone())?.in_encoding(options.encoding);
+    Ok(match former {
+        Some(former) => bytes.with_content(former),
+        None => bytes,
+    })
 }
 
 /// An input that reads the files of a followed name.
@@ -90,12 +117,15 @@ pub struct FollowedInput {
     has_reported_full: bool,
     /// The number of files that lost the name before they could be opened.
     missed: u64,
+    /// What was read of files that are closed.
+    closed: ClosedContents,
 }
 
 impl FollowedInput {
-    /// Makes an input that follows a name, beginning with its first file.
-    pub fn new(run: Rc<Run>, watched: WatchedFile, reading: TextReading) -> Self {
-        let WatchedFile { watch, id, bytes } = watched;
+    /// Makes an input that follows a name, beginning with its first file and the others of `resumption`.
+    pub fn new(run: Rc<Run>, watched: WatchedFile, reading: TextReading, resumption: Resumption) -> Result<Self> {
+        let WatchedFile { watch, id, bytes, line } = watched;
+        let Resumption { files, lines, closed, missed } = resumption;
         let began = run.clock.monotonic();
         let mut follow = Self {
             run,
@@ -104,20 +134,39 @@ impl FollowedInput {
             files: vec![],
             turns: Turns::default(),
             last: 0,
-            lines: 0,
+            lines,
             began,
             has_reported_gone: false,
             has_reported_full: false,
-            missed: 0,
+            missed,
+            closed,
         };
-        follow.push(id, bytes);
-        follow
+        follow.push(id, bytes, line)?;
+        for ResumedFile { id, file, line, content } in files {
+            let bytes = follow.open(file, content)?;
+            follow.push(id, bytes, line)?;
+        }
+        Ok(follow)
     }
 
-    fn push(&mut self, id: FileId, bytes: Bytes) {
-        let partition = self.reading.partition;
-        self.files.push(TextInput::new(bytes, self.reading.splitter(), self.reading.is_json_lines(), partition));
-        self.turns.push(id);
+    fn open(&self, file: File, former: FileContent) -> Result<Bytes> {
+        let former = self.reading.is_continued.then_some(former);
+        bytes_of(self.bytes().name(), file, &self.run, &self.reading.options, former)
+    }
+
+    /// Adds a file that took the name; an earlier run has read `line` lines of it.
+    fn push(&mut self, id: FileId, bytes: Bytes, line: i64) -> Result<()> {
+        let (before, partition) = (self.read_bytes()?, self.reading.partition);
+        let input = TextInput::new(bytes, self.reading.splitter(), self.reading.is_json_lines(), partition);
+        self.files.push(input.passing_over(line));
+        self.turns.push(id, before);
+        Ok(())
+    }
+
+    /// Returns how much the newest file has, and how much of it is read.
+    fn read_bytes(&self) -> Result<ReadBytes> {
+        let Some(newest) = self.files.last() else { return Ok(ReadBytes::default()) };
+        Ok(ReadBytes { done: newest.bytes().progress().done, length: newest.bytes().length()? })
     }
 
     /// Returns the time since following began.
@@ -139,10 +188,8 @@ impl FollowedInput {
         });
         for opened in opened {
             self.run.console.say(format!("{name}: replaced by another file; following the new file"));
-            self.push(
-                opened.id,
-                Bytes::of_file(name.clone(), opened.file, self.run.clone())?.in_encoding(self.reading.options.encoding),
-            );
+            let bytes = self.open(opened.file, FileContent::default())?;
+            self.push(opened.id, bytes, 0)?;
         }
         if missed > 0 {
             self.missed += missed;
@@ -178,6 +225,7 @@ impl FollowedInput {
         let file = &mut self.files[at];
         file.close(ingest)?;
         self.lines = self.lines.max(file.lines());
+        self.closed.push(file.bytes().content());
         file.restart(self.reading.splitter())
     }
 
@@ -195,11 +243,18 @@ impl FollowedInput {
             file.count_from(self.lines);
             file.close(ingest)?;
             self.lines = self.lines.max(file.lines());
+            self.closed.push(file.bytes().content());
             let id = self.turns.remove(at);
             self.last = self.files.len().saturating_sub(1);
             self.watch.with(|watched| watched.name.close(id));
         }
         Ok(())
+    }
+
+    /// Whether a file has the name.
+    fn is_named(&self, at: usize) -> bool {
+        let (owner, is_gone) = self.watch.with(|watched| (watched.name.owner(), watched.name.is_gone()));
+        !is_gone && owner == Some(self.turns.id(at))
     }
 }
 
@@ -214,7 +269,7 @@ impl Input for FollowedInput {
             match chunk {
                 Chunk::Bytes(_) => {
                     self.last = at;
-                    self.turns.found_bytes(at);
+                    self.turns.found_bytes(at, file.bytes().progress().done);
                     return Ok(Step::More);
                 }
                 Chunk::Stopped => return Ok(Step::Stopped),
@@ -236,6 +291,42 @@ impl Input for FollowedInput {
 
     fn takes_turns(&self) -> bool {
         true
+    }
+
+    fn commits(&self) -> bool {
+        self.reading.is_continued
+    }
+
+    fn stop(&mut self, ingest: &mut Ingest) -> Result<()> {
+        for at in 0..self.files.len() {
+            // The writer of a renamed file has had its time, and no later run reads it.
+            let open_record = match (self.reading.is_continued, self.is_named(at)) {
+                (true, _) => OpenRecord::Leave,
+                (false, true) => OpenRecord::Drop,
+                (false, false) => OpenRecord::Read,
+            };
+            let file = &mut self.files[at];
+            file.set_open_record(open_record);
+            file.count_from(self.lines);
+            file.close(ingest)?;
+            self.lines = self.lines.max(file.lines());
+        }
+        Ok(())
+    }
+
+    fn follow_position(&mut self) -> Result<Option<FollowPosition>> {
+        // The files that are known but not read yet belong to the position.
+        self.take_arrivals()?;
+        let mut position =
+            FollowPosition { lines: self.lines, closed: self.closed.clone(), ..FollowPosition::default() };
+        for (at, file) in self.files.iter().enumerate() {
+            let (bytes, id, metadata) = (file.bytes(), self.turns.id(at), file.bytes().metadata()?);
+            let is_done = !self.is_named(at) && bytes.progress().done >= metadata.len();
+            let (content, line) = (bytes.content(), file.line_reached());
+            position.open.push(ReadFile { id, born: born(&metadata), content, line, is_done });
+            position.modified = position.modified.max(modified(&metadata));
+        }
+        Ok(Some(position))
     }
 
     fn end(&self) -> InputEnd {

@@ -3,6 +3,7 @@
 //!
 //! The caller passes the directory, so that this module accesses neither files nor a clock.
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::io::Result;
 
@@ -10,7 +11,7 @@ use std::io::Result;
 pub const HELD_MAX: usize = 256;
 
 /// The identity of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileId {
     /// The number of its device.
     pub device: u64,
@@ -119,6 +120,20 @@ impl<F> Name<F> {
     /// Takes the next file from the queue.
     pub fn pop(&mut self) -> Option<Opened<F>> {
         self.queue.pop_front()
+    }
+
+    /// Notes files that the reader has opened itself. Returns false, and notes none, if one of them is open already.
+    pub fn hold(&mut self, ids: &[FileId]) -> bool {
+        let is_new = !ids.iter().any(|id| self.held.contains(id));
+        if is_new {
+            self.held.extend(ids);
+        }
+        is_new
+    }
+
+    /// Whether a file is open.
+    pub fn holds(&self, id: FileId) -> bool {
+        self.held.contains(&id)
     }
 
     /// Removes a file that the reader closes.

@@ -1,8 +1,8 @@
 //! Decides which file of a followed name is read next, and when a file is closed.
 //!
-//! The input begins a file once it has read the file before it to its end. From then on it reads both in turns, because
-//! writers may still append to either. A round ends once every such file is at its end, or as soon as one has new bytes.
-//! The caller passes the time.
+//! The input begins a file once it has read the file before it to its end, and to the length that it had when the new file was
+//! seen: the bytes up to there are older than the new file. From then on it reads both in turns, because writers may still append to
+//! either. A round ends once every such file is at its end, or as soon as one has new bytes. The caller passes the time.
 
 use super::name::FileId;
 use std::time::Duration;
@@ -13,12 +13,23 @@ pub const QUIET: Duration = Duration::from_secs(60);
 /// The state of one file.
 struct Turn {
     id: FileId,
-    /// Whether it has been read to its end at least once.
+    /// Whether it has been read to its end at least once, and since then to the length that it had when the next file was seen.
     ended: bool,
+    /// The bytes that are read of it before the next file begins; 0 if it is the newest one.
+    due: u64,
     /// Whether it was found at its end in this round.
     at_end: bool,
     /// Since when it has been at its end; `None` if it had new bytes at the last read.
     quiet: Option<Duration>,
+}
+
+/// The bytes of a file when another one took its name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReadBytes {
+    /// Those that were read.
+    pub done: u64,
+    /// All of them.
+    pub length: u64,
 }
 
 /// The files of a name in the order in which they took it.
@@ -30,9 +41,14 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Adds a file that took the name.
-    pub fn push(&mut self, id: FileId) {
-        self.files.push(Turn { id, ended: false, at_end: false, quiet: None });
+    /// Adds a file that took the name. `before`: the bytes of the newest file so far, and how many of them were read. It is read
+    /// up to this length before the new one begins. It need not come to its end again: a busy writer must not hold the new file up.
+    pub fn push(&mut self, id: FileId, before: ReadBytes) {
+        if let Some(newest) = self.files.last_mut() {
+            newest.due = before.length;
+            newest.ended &= before.done >= before.length;
+        }
+        self.files.push(Turn { id, ended: false, due: 0, at_end: false, quiet: None });
     }
 
     /// Returns the index of the file to read next; `None` if all are at their end, which ends the round.
@@ -45,11 +61,13 @@ impl Turns {
         next
     }
 
-    /// Notes that bytes were read from a file, which ends the round. The file keeps the turn until it has been at its end once;
-    /// after that, the next file gets the turn.
-    pub fn found_bytes(&mut self, at: usize) {
-        self.files[at].quiet = None;
-        self.cursor = if self.files[at].ended { at + 1 } else { at };
+    /// Notes that bytes were read from a file, `done` so far, which ends the round. The file keeps the turn until it has been at its
+    /// end once, or at the length that it had when the next file was seen; after that, the next file gets the turn.
+    pub fn found_bytes(&mut self, at: usize, done: u64) {
+        let file = &mut self.files[at];
+        file.quiet = None;
+        file.ended |= file.due > 0 && done >= file.due;
+        self.cursor = if file.ended { at + 1 } else { at };
         self.end_round();
     }
 
@@ -71,6 +89,11 @@ impl Turns {
         let others = (0..self.files.len()).filter(|at| Some(self.files[*at].id) != owner);
         let (since, at) = others.filter_map(quiet).min()?;
         (is_full || now.saturating_sub(since) >= QUIET).then_some(at)
+    }
+
+    /// Returns the identity of a file.
+    pub fn id(&self, at: usize) -> FileId {
+        self.files[at].id
     }
 
     /// Removes a file that is closed; returns its identity.

@@ -128,7 +128,8 @@ impl Directory for NamedPath<'_> {
     }
 }
 
-fn id_of(metadata: &std::fs::Metadata) -> FileId {
+/// Returns the identity of a file.
+pub fn id_of(metadata: &std::fs::Metadata) -> FileId {
     FileId { device: metadata.dev(), inode: metadata.ino() }
 }
 

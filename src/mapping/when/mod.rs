@@ -7,7 +7,7 @@ mod message;
 mod reader;
 mod suggest;
 
-pub(super) use message::message;
+pub(super) use message::fault as unreadable;
 pub use message::of_samples;
 pub use reader::{TimeUnit, When};
 pub use suggest::{TimeSamples, other_unit, time_fields};

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
 use crate::mapping::envelope::Value;
-use crate::time::{DAY, Parser, TimeFault, in_zone, is_in_calendar, read_iso, shows_twice};
+use crate::time::{DAY, Parser, TimeFault, in_zone, is_in_calendar, parse_zone, read_iso, shows_twice};
 use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems};
 use chrono::{FixedOffset, NaiveDate};
 use chrono_tz::Tz;
@@ -97,7 +97,7 @@ impl When {
     ///
     /// Errors: exit status 2 if there is none of that name.
     pub fn zone(name: &str) -> Result<Tz> {
-        name.parse().map_err(|_| Error::usage(format!("--time-zone: expected an IANA time zone, found {name}")))
+        parse_zone(name).map_err(|fault| Error::usage(format!("--time-zone: {fault}")))
     }
 
     /// Checks the format.
@@ -182,8 +182,13 @@ impl When {
             return Ok(parsed.to_datetime().map_err(|_| TimeFault::Form)?.timestamp_micros());
         }
         let local = parsed.to_naive_datetime_with_offset(0).map_err(|_| TimeFault::Form)?.and_utc().timestamp_micros();
-        self.zone.map_or(Ok(local), |zone| in_zone(local, zone))
+        self.zone.filter(|_| !names_utc(format)).map_or(Ok(local), |zone| in_zone(local, zone))
     }
+}
+
+/// Whether a format has the letters of UTC, as in `%H:%M:%SZ`: its texts have an offset, although no part of it is read.
+fn names_utc(format: &str) -> bool {
+    format.ends_with('Z') && !format.ends_with("%Z") || format.contains("GMT") || format.contains("UTC")
 }
 
 /// Whether a text is a JSON number.
@@ -263,7 +268,7 @@ fn lacks(format: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapping::when::message;
+    use crate::mapping::when::unreadable;
 
     fn read(when: &When, value: Value<'_>) -> Option<i64> {
         when.read(value, &mut Parser::default())
@@ -286,7 +291,7 @@ mod tests {
             ["9e99", "-1e400", "99999999999999999999", "9223372036854775807", "-62135596801", "253402300800.0"]
         {
             assert_eq!(read(&unit(TimeUnit::Seconds), Value::Other(beyond)), None, "{beyond}");
-            let message = message(&unit(TimeUnit::Seconds), "t", Value::Other(beyond));
+            let message = unreadable(&unit(TimeUnit::Seconds), "t", Value::Other(beyond)).message;
             assert!(message.contains("outside the years"), "{message}");
         }
     }
@@ -299,7 +304,7 @@ mod tests {
         assert_eq!(read(&berlin, Value::Plain("2010-12-01 08:26:00")), Some(1_291_188_360_000_000));
         let west = When { zone: Some(When::zone("America/New_York").unwrap()), ..berlin };
         assert_eq!(read(&west, Value::Plain("9999-12-31 23:00:00")), None);
-        assert!(message(&west, "t", Value::Plain("9999-12-31 23:00:00")).contains("outside the years"));
+        assert!(unreadable(&west, "t", Value::Plain("9999-12-31 23:00:00")).message.contains("outside the years"));
         let day = When { format: Some("%Y-%m-%d".into()), ..When::default() };
         assert_eq!(read(&day, Value::Plain("1970-01-02")), Some(DAY));
     }
@@ -310,7 +315,7 @@ mod tests {
         for (format, text) in [("%Y/%m/%d", "1/2/26"), ("%d.%m.%Y", "13.01.26"), ("%d-%b-%Y", "02-Jan-126")] {
             assert_eq!(read(format, Value::Plain(text)), None, "{text}");
             let when = When { format: Some(format.into()), ..When::default() };
-            let message = message(&when, "t", Value::Plain(text));
+            let message = unreadable(&when, "t", Value::Plain(text)).message;
             assert!(message.contains("%Y needs a year of four digits"), "{message}");
         }
         assert!(read("%Y-%m-%d", Value::Plain("0026-01-02")).is_some());

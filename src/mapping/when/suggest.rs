@@ -151,6 +151,15 @@ impl TimeSamples {
         best
     }
 
+    /// Returns what to type to take the time of a file's records, which may be the elements of an array.
+    pub(super) fn way_out_of_file(&self) -> String {
+        match self.explode() {
+            None => self.way_out(),
+            Some(explode) if self.best().is_empty() => explode,
+            Some(explode) => format!("{}; {explode}", self.way_out()),
+        }
+    }
+
     /// Returns what to type to take the time, for a message.
     pub fn way_out(&self) -> String {
         let share = |way: &Way| match way.records == self.records {

@@ -31,7 +31,7 @@ pub use self::running::MetricCounts;
 use self::running::{Bounds, Extent, Running, View, Windows};
 use self::watermark::{ContinuedInput, Watermark};
 use crate::error::{Error, Result};
-use crate::expr::{Dimension, LeafBatch, Leaves, Nulls};
+use crate::expr::{Dimension, Expr, LeafBatch, Leaves, Nulls};
 use crate::frame::Progress;
 use crate::kind::event::column;
 #[cfg(test)]
@@ -191,10 +191,20 @@ impl Window {
 
     /// Returns pairs of a metric and a name that was NULL in every row so far.
     pub fn always_null(&self) -> Vec<(&str, String)> {
+        self.names(|expr| self.nulls.names(&self.options.leaves, expr))
+    }
+
+    /// Returns pairs of a metric and a name that had integers beyond 2^53 which were rounded.
+    pub fn rounded(&self) -> Vec<(&str, String)> {
+        self.names(|expr| self.nulls.rounded(&self.options.leaves, expr))
+    }
+
+    /// Returns the names that `of` finds in the expressions of each metric.
+    fn names(&self, of: impl Fn(&Expr) -> Vec<String>) -> Vec<(&str, String)> {
         let mut found = vec![];
         for metric in &self.options.metrics {
             let expressions = metric.by.iter().map(|by| &by.expr).chain(metric.call.args()).chain(&metric.filter);
-            let names = expressions.flat_map(|expr| self.nulls.names(&self.options.leaves, expr));
+            let names = expressions.flat_map(&of);
             found.extend(names.map(|name| (metric.name.as_str(), name)));
         }
         found.sort_unstable();

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::expr::{Expr, Leaves, ValueKind, Want};
 use crate::kind::Kind;
 use crate::op::aggregate;
-use crate::time::{Calendar, CalendarUnit, DAY, format_duration, parse_duration};
+use crate::time::{Calendar, CalendarUnit, DAY, format_duration, parse_duration, parse_zone};
 use chrono_tz::Tz;
 use serde::Deserialize;
 
@@ -339,7 +339,7 @@ fn calendar(spec: &MetricSpec) -> std::result::Result<Option<Calendar>, String> 
     let size = spec.size.as_deref();
     let zone = match spec.zone.as_deref() {
         None => None,
-        Some(name) => Some(name.parse().map_err(|_| format!("zone: expected an IANA time zone, found {name}"))?),
+        Some(name) => Some(parse_zone(name).map_err(|fault| format!("zone (--window-zone): {fault}"))?),
     };
     let Some(unit) = unit_of(size, zone.is_some()) else {
         return match (zone, size, &spec.gap) {
@@ -463,7 +463,10 @@ mod tests {
             assert!(fault.contains("zone Europe/Zurich: expected size 1d, 1w, 1mo, 1q or 1y"), "{fault}");
         }
         assert!(wrong("[[metric]]\ngap='1h'\nzone='UTC'").contains("zone UTC: expected size 1d"));
-        assert!(wrong("[[metric]]\nsize='1d'\nzone='Europe/Bern'").contains("an IANA time zone, found Europe/Bern"));
+        assert!(
+            wrong("[[metric]]\nsize='1d'\nzone='Europe/Bern'")
+                .contains("an IANA time zone like Europe/Zurich, found 'Europe/Bern'")
+        );
         for key in ["slide='1h'", "gap='1h'", "align='1h'"] {
             let fault = wrong(&format!("[[metric]]\nsize='1mo'\n{key}"));
             assert!(fault.contains("size = 1mo is a unit of the calendar; it cannot be used with"), "{fault}");

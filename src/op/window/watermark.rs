@@ -63,6 +63,19 @@ pub struct Watermark {
     is_continued: bool,
 }
 
+/// The partition that holds the watermark back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastPartition<'a> {
+    /// Its file or topic.
+    pub origin: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its stream time (µs), if it has had rows.
+    pub stream_time: Option<i64>,
+    /// The greatest stream time of any partition (µs).
+    pub greatest: i64,
+}
+
 impl Watermark {
     /// Creates a watermark without partitions and without W.
     pub fn new(options: Options) -> Self {
@@ -174,6 +187,18 @@ impl Watermark {
         let live = self.state.partitions.iter().filter(|partition| partition.state == State::Live);
         let slowest = live.min_by_key(|partition| partition.stream_time)?;
         Some((&slowest.origin, &slowest.name))
+    }
+
+    /// Returns the partition that holds W back, live or ended, if another one has a greater stream time.
+    pub fn last(&self) -> Option<LastPartition<'_>> {
+        let bound = self.options.out_of_orderness.filter(|_| !self.options.explicit)?;
+        let greatest = self.stream_time()?;
+        let of_watermark = |partition: &&Partition| {
+            let time = partition.stream_time.map(|time| time.saturating_sub(bound));
+            time == self.state.watermark && partition.stream_time != Some(greatest)
+        };
+        let Partition { origin, name, stream_time, .. } = self.state.partitions.iter().find(of_watermark)?;
+        Some(LastPartition { origin, name, stream_time: *stream_time, greatest })
     }
 
     /// Returns number and stream time of each live partition; numbers stay the same during a run.

@@ -1,8 +1,10 @@
 //! The positions of files in a checkpoint: what each file was when it was read, and the last record that was taken from it.
 
+use super::times::{PartitionTime, check_explode};
 use crate::error::{Error, Result};
 use crate::ingest::Ingest;
-use crate::input::content::{FileContent, IdentifiedFile, identify};
+use crate::input::content::digest::FileContent;
+use crate::input::content::{IdentifiedFile, identify};
 use crate::run::Run;
 use crate::store::PartitionPosition;
 use crate::uri::Uri;
@@ -31,15 +33,6 @@ pub struct FilePosition {
     explode: Option<String>,
     /// The stream times of its partitions.
     partitions: Vec<PartitionTime>,
-}
-
-/// The stream time of a partition of a file (µs).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct PartitionTime {
-    /// Its origin; `None` if it is the origin of the file.
-    origin: Option<String>,
-    name: String,
-    stream_time: i64,
 }
 
 /// The positions of files, with the file that is being read.
@@ -79,12 +72,8 @@ impl FilePositions {
         }
         let name = uri.to_string();
         let (files, explode) = (&mut self.files, self.explode.clone());
-        if let Some(former) = files.last().filter(|former| former.explode != explode) {
-            let flag = |path: &Option<String>| {
-                path.as_ref().map_or("no --explode".to_owned(), |path| format!("--explode {path}"))
-            };
-            let (expected, found) = (flag(&former.explode), flag(&explode));
-            return Err(Error::config(format!("{name}: expected {expected}, as in the checkpoint, found {found}")));
+        if let Some(former) = files.last() {
+            check_explode(&name, former.explode.as_deref(), explode.as_deref())?;
         }
         let contents: Vec<FileContent> = files.iter().map(|file| file.content.clone()).collect();
         let size = size_of(path);
@@ -106,10 +95,7 @@ impl FilePositions {
         if let Some(former) = known.map(|at| files.remove(at)) {
             position.last = former.last;
             ingest.read.skip_to(former.last);
-            for PartitionTime { origin: own, name, stream_time } in &former.partitions {
-                let partition = ingest.stamper.partition(own.as_deref().unwrap_or(origin), name);
-                ingest.stamper.resume(partition, Some(*stream_time));
-            }
+            former.partitions.iter().for_each(|partition| partition.resume(ingest, origin));
             if former.name != position.name {
                 run.console.say(format!("{}: continues {}, which has the same content", position.name, former.name));
             }
@@ -118,6 +104,11 @@ impl FilePositions {
         let (origin, path) = (origin.to_owned(), path.clone());
         self.current = Some(CurrentFile { input, origin, path, size, position, is_kept: false });
         Ok(())
+    }
+
+    /// Whether an earlier run has read a file of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.files.iter().any(|file| file.name == name)
     }
 
     /// Ends the file that is being read, and keeps its position.
@@ -137,12 +128,7 @@ impl FilePositions {
             current.position.content = identify(&current.path, &[], ingest.run().ratio_max)?.content;
             current.size = size;
         }
-        let times = ingest.stamper.stream_times(current.input).map(|(origin, name, stream_time)| PartitionTime {
-            origin: Some(origin.to_owned()).filter(|own| *own != current.origin),
-            name: name.to_owned(),
-            stream_time,
-        });
-        current.position.partitions = times.collect();
+        current.position.partitions = PartitionTime::of(ingest, current.input, &current.origin);
         current.position.last = last;
         let files = &mut self.files;
         if std::mem::replace(&mut current.is_kept, true) {

@@ -1,11 +1,14 @@
-//! The positions of inputs in a checkpoint: how far each file and each partition of a topic is read.
+//! The positions of inputs in a checkpoint: how far each file, each followed name and each partition of a topic is read.
 
 mod files;
+mod followed;
+mod times;
 mod topics;
 
 use crate::error::{Error, Result};
 use crate::ingest::Ingest;
 use crate::input::Reached;
+use crate::input::follow::position::FollowPosition;
 use crate::kind::Kind;
 use crate::kind::event::has_raw;
 use crate::op::window::watermark::ContinuedInput;
@@ -14,6 +17,7 @@ use crate::store::PartitionPosition;
 use crate::uri::Uri;
 use arrow::datatypes::Schema;
 use files::{FilePosition, FilePositions};
+use followed::{NamePosition, NamePositions};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +27,8 @@ use topics::{TopicPosition, TopicPositions};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Saved {
     files: Vec<FilePosition>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    followed: Vec<NamePosition>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     topics: Vec<TopicPosition>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,6 +48,9 @@ struct FrameSchema {
 #[derive(Default)]
 pub struct Positions {
     files: FilePositions,
+    followed: NamePositions,
+    /// Whether the run follows its files.
+    follows: bool,
     topics: TopicPositions,
     frames: Option<FrameSchema>,
 }
@@ -54,8 +63,8 @@ pub fn partition_positions(part: &[u8], pipeline: &str, watermark: Option<i64>) 
     let saved = Saved::parse(part)?;
     let mut found = topics::partition_positions(&saved.topics, pipeline, watermark);
     let key = |position: &PartitionPosition| (position.group.clone(), position.topic.clone(), position.partition);
-    let files = files::partition_positions(&saved.files, pipeline, watermark);
-    found.extend(files);
+    found.extend(files::partition_positions(&saved.files, pipeline, watermark));
+    found.extend(followed::partition_positions(&saved.followed, pipeline, watermark));
     found.sort_by_key(key);
     found.dedup_by_key(|position| key(position));
     Ok(found)
@@ -77,14 +86,17 @@ impl Positions {
         let saved = Saved::parse(part)?;
         Ok(Self {
             files: FilePositions::new(saved.files),
+            followed: NamePositions::new(saved.followed),
+            follows: false,
             topics: TopicPositions::new(saved.topics),
             frames: saved.frames,
         })
     }
 
-    /// Sets the path of `--explode`, with which files must have been read.
-    pub fn set_explode(&mut self, path: Option<String>) {
-        self.files.explode = path;
+    /// Sets the path of `--explode`, with which files must have been read, and whether they are followed.
+    pub fn set_reading(&mut self, explode: Option<String>, follows: bool) {
+        self.files.explode = explode;
+        self.follows = follows;
     }
 
     /// Returns the inputs with topics that start at their positions. Errors: exit status 2 if two inputs read topics of the same
@@ -93,10 +105,11 @@ impl Positions {
         self.topics.continued(inputs)
     }
 
-    /// Sets up `ingest` for events, if topics continue: they may have no record for a long time. Returns whether the schema of the
+    /// Sets up `ingest` for events, if topics or followed names continue: they may have no record for a long time. Returns whether the schema of the
     /// rows is known by that.
     pub fn begin_run(&self, ingest: &mut Ingest) -> bool {
-        if self.topics.continued_inputs().is_empty() || !ingest.becomes(Kind::Event) {
+        let is_quiet = !self.topics.continued_inputs().is_empty() || self.follows && !self.followed.is_empty();
+        if !is_quiet || !ingest.becomes(Kind::Event) {
             return false;
         }
         match &self.frames {
@@ -106,7 +119,7 @@ impl Positions {
                 ingest.set_schema(Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata)));
                 ingest.decide_raw(*raw);
             }
-            // Records of topics bring no raw column.
+            // Records of topics and followed names bring no raw column.
             None => _ = ingest.decide_raw(false),
         }
         true
@@ -117,11 +130,32 @@ impl Positions {
         self.topics.continued_inputs()
     }
 
-    /// Compares a file with those that were read, before it is opened; sets up `ingest` to continue behind its position.
+    /// Compares a file with those that were read, before it is opened; sets up `ingest` to continue behind its position. Returns the
+    /// position of a followed name.
     ///
-    /// Errors: exit status 65 if it is shorter than it was under the same name.
-    pub fn begin(&mut self, uri: &Uri, input: u32, origin: &str, ingest: &mut Ingest, run: &Run) -> Result<()> {
-        self.files.begin(uri, input, origin, ingest, run)
+    /// Errors: exit status 65 if it is shorter than it was under the same name, 78 if it was read in another way.
+    pub fn begin(
+        &mut self,
+        uri: &Uri,
+        input: u32,
+        origin: &str,
+        ingest: &mut Ingest,
+        run: &Run,
+    ) -> Result<Option<FollowPosition>> {
+        let name = uri.to_string();
+        let is_known = if self.follows { self.files.has(&name) } else { self.followed.has(&name) };
+        if let Uri::File(_) = uri
+            && is_known
+        {
+            let [expected, found] = if self.follows { ["without", "with"] } else { ["with", "without"] };
+            return Err(Error::config(format!(
+                "{name}: expected a run {expected} --follow, as in the checkpoint, found one {found} it"
+            )));
+        }
+        if self.follows && matches!(uri, Uri::File(_)) {
+            return self.followed.begin(&name, (input, origin), self.files.explode.as_deref(), ingest);
+        }
+        self.files.begin(uri, input, origin, ingest, run).map(|()| None)
     }
 
     /// Ends the file that is being read, and keeps its position.
@@ -134,6 +168,11 @@ impl Positions {
         self.topics.note(input, reached);
     }
 
+    /// Notes how far a followed name is read.
+    pub fn note_followed(&mut self, input: u32, position: FollowPosition, ingest: &Ingest) {
+        self.followed.note(input, position, self.files.explode.as_deref(), ingest);
+    }
+
     /// Returns the part of a checkpoint.
     pub fn to_part(&mut self, ingest: &mut Ingest) -> Result<Vec<u8>> {
         let frames = ingest.has_schema().then(|| {
@@ -142,7 +181,7 @@ impl Positions {
             FrameSchema { raw: has_raw(&schema), metadata: metadata.collect() }
         });
         let (files, topics) = (self.files.save(ingest)?.to_vec(), self.topics.save().to_vec());
-        let saved = Saved { files, topics, frames };
+        let saved = Saved { files, followed: self.followed.save().to_vec(), topics, frames };
         serde_json::to_vec(&saved).map_err(|error| Error::broken(format!("positions: {error}")))
     }
 }

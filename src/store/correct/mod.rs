@@ -4,7 +4,7 @@
 //! each step compares some right cells with the stored ones and writes the difference by the rules of `guard.rs`, together with the progress
 //! of the correction and the cells that count late events, in one transaction.
 
-use crate::backfill::{CellContent, CellKey, Difference, LateCell, MissingEvents, StoredCell, compare};
+use crate::backfill::{CellContent, CellKey, Comparison, Coverage, Difference, LateCell, StoredCells};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::span::Span;
 use crate::time::format_instant;
@@ -112,12 +112,12 @@ pub struct Part {
 pub struct Step<'a> {
     /// The stored cells to compare.
     pub parts: Vec<Part>,
-    /// Which of them the correction covers.
-    pub covers: &'a dyn Fn(&CellKey) -> bool,
+    /// Whether the correction compares one of them.
+    pub covers: &'a dyn Fn(&CellKey) -> Coverage,
     /// The right cells.
     pub right: BTreeMap<CellKey, CellContent>,
-    /// Events that the input may not hold.
-    pub missing: &'a MissingEvents,
+    /// How they are compared.
+    pub comparison: Comparison<'a>,
     /// Cells that count late events; they are kept.
     pub late: Vec<LateCell>,
     /// Cells that no longer count late events (`--without-late`).
@@ -128,8 +128,8 @@ pub struct Step<'a> {
 
 impl Step<'_> {
     /// Compares the right cells with the stored ones.
-    pub fn compare(&self, stored: &BTreeMap<CellKey, StoredCell>) -> Difference {
-        compare(&self.right, stored, self.missing)
+    pub fn compare(&self, stored: &StoredCells) -> Difference {
+        self.comparison.compare(&self.right, stored)
     }
 
     /// Returns the cells that no longer count late events once the step is applied. Stored cells that stay as they are still count
@@ -140,9 +140,9 @@ impl Step<'_> {
             (&kept.metric, &kept.dimensions) == (&key.metric, &key.dimensions)
                 && (kept.start..=kept.end).contains(&key.start)
         };
-        let stays = move |key: &CellKey| match self.missing.is_session(&key.metric) {
-            true => difference.kept.iter().any(|kept| is_within(key, kept)),
-            false => difference.kept.contains(key),
+        let stays = move |key: &CellKey| match self.comparison.missing.is_session(&key.metric) {
+            true => difference.kept.iter().chain(&difference.orphans).any(|kept| is_within(key, kept)),
+            false => difference.kept.contains(key) || difference.orphans.contains(key),
         };
         self.without_late.iter().filter(move |key| !stays(key))
     }
@@ -161,6 +161,8 @@ pub struct CorrectionCounts {
     pub unchanged: u64,
     /// Stored cells that count events that the input does not hold; they stay as they are.
     pub kept: u64,
+    /// Stored cells that the input tells nothing of, or whose events are all late in this run; they stay as they are.
+    pub left: u64,
 }
 
 impl CorrectionCounts {

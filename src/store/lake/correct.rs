@@ -5,7 +5,7 @@
 //! before any other run adds a file. The state is written after the exchange. If the run is killed between both, the next one finds
 //! the cells right.
 
-use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell};
+use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, StoredCells};
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -331,8 +331,8 @@ impl Corrections for LakeCorrections {
 }
 
 /// Returns the stored cells of a step. Of several rows of one key the one that the guard keeps is valid.
-fn stored(root: &Path, step: &Step<'_>) -> Result<BTreeMap<CellKey, StoredCell>> {
-    let mut found: BTreeMap<CellKey, Stored> = BTreeMap::new();
+fn stored(root: &Path, step: &Step<'_>) -> Result<StoredCells> {
+    let (mut cells, mut found): (BTreeMap<CellKey, Stored>, _) = (BTreeMap::new(), StoredCells::default());
     let since = step.parts.iter().map(|part| part.since).min().unwrap_or(i64::MAX);
     let until = step.parts.iter().map(|part| part.to).max().unwrap_or(i64::MIN).saturating_add(1);
     let span = Span { since: Some(since), until: Some(until) };
@@ -350,11 +350,11 @@ fn stored(root: &Path, step: &Step<'_>) -> Result<BTreeMap<CellKey, StoredCell>>
             }
             let dimensions = columns.dimensions.value(row).to_owned();
             let key = CellKey { end, start, metric: metric.into(), dimensions };
-            if !(step.covers)(&key) {
+            if !found.takes((step.covers)(&key)) {
                 continue;
             }
             let stored = Stored::of(&columns, row);
-            match found.entry(key) {
+            match cells.entry(key) {
                 Entry::Vacant(entry) => _ = entry.insert(stored),
                 Entry::Occupied(mut entry) => {
                     if judge_row(Some(*entry.get()), None, stored) == RowOutcome::Updated {
@@ -368,7 +368,8 @@ fn stored(root: &Path, step: &Step<'_>) -> Result<BTreeMap<CellKey, StoredCell>>
         content: CellContent { value, rows: version.rows },
         revision: version.revision,
     };
-    Ok(found.into_iter().map(|(key, stored)| (key, cell(stored))).collect())
+    found.cells = cells.into_iter().map(|(key, stored)| (key, cell(stored))).collect();
+    Ok(found)
 }
 
 fn instant(text: &str) -> Result<i64> {

@@ -1,6 +1,6 @@
 //! Corrects the metrics of a Postgres store: each step is one transaction, which locks the stored rows that it compares.
 
-use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell};
+use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, StoredCells};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::canonical_dimensions;
 use crate::kind::Kind;
@@ -16,7 +16,6 @@ use crate::store::postgres::schema;
 use crate::store::postgres::session::{Session, persist};
 use crate::store::{Location, OpenOptions};
 use crate::time::{EARLIEST, LATEST, format_instant};
-use std::collections::BTreeMap;
 use tokio_postgres::Row;
 
 /// The migration that creates the tables of corrections.
@@ -74,7 +73,7 @@ impl Corrections for PostgresComparison {
 
     fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
         if !self.has_metrics {
-            return Ok(step.compare(&BTreeMap::new()));
+            return Ok(step.compare(&StoredCells::default()));
         }
         let stored = self.link.run(async |link| stored(link, step, "").await);
         Ok(step.compare(&stored.map_err(|failure| self.server.failed(failure))?))
@@ -278,7 +277,7 @@ async fn in_flight(link: &Link) -> Result<Vec<InFlight>, Failure> {
 }
 
 /// Returns the stored cells of a step; `lock` is the end of the statement.
-async fn stored(link: &Link, step: &Step<'_>, lock: &str) -> Result<BTreeMap<CellKey, StoredCell>, Failure> {
+async fn stored(link: &Link, step: &Step<'_>, lock: &str) -> Result<StoredCells, Failure> {
     let sql = format!(
         r#"SELECT {}, {}, dimensions::TEXT, value, "rows", revision FROM aggregated_metrics
            WHERE metric_name = $1 AND window_start >= $2::TEXT::TIMESTAMPTZ AND window_start <= $4::TEXT::TIMESTAMPTZ
@@ -286,14 +285,14 @@ async fn stored(link: &Link, step: &Step<'_>, lock: &str) -> Result<BTreeMap<Cel
         micros("window_start"),
         micros("window_end")
     );
-    let mut found = BTreeMap::new();
+    let mut found = StoredCells::default();
     for Part { metric, after, to, since } in &step.parts {
         let select = link.prepare(&sql).await?;
         for row in link.client.query(&select, &[metric, &bound(*since), &bound(*after), &bound(*to)]).await? {
             let key = key(metric, &row)?;
-            if (step.covers)(&key) {
+            if found.takes((step.covers)(&key)) {
                 let content = CellContent { value: row.try_get(3)?, rows: row.try_get(4)? };
-                found.insert(key, StoredCell { content, revision: row.try_get(5)? });
+                found.cells.insert(key, StoredCell { content, revision: row.try_get(5)? });
             }
         }
     }

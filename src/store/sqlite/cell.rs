@@ -70,12 +70,37 @@ pub fn real(value: ValueRef<'_>) -> Option<f64> {
     }
 }
 
-/// Builds the column `field` from the values of its rows. Errors: exit status 65 for a value that evt does not write.
-pub fn to_array(field: &Field, values: &[Value]) -> Result<ArrayRef> {
+/// A value that evt does not write.
+#[derive(Debug)]
+pub struct ForeignValue {
+    /// Its row.
+    pub row: usize,
+    /// The value.
+    pub value: Value,
+    /// What evt writes instead.
+    pub expected: &'static str,
+}
+
+/// Builds the column `field` from the values of its rows. Errors: the first value that evt does not write.
+pub fn to_array(field: &Field, values: &[Value]) -> Result<ArrayRef, ForeignValue> {
     let (mut column, mut parser) = (ColumnBuilder::new(field), Parser::default());
-    let built = values.iter().try_for_each(|value| column.append(read(field.data_type(), value, &mut parser)?));
-    let foreign = || Error::corrupt(format!("column '{}' has a value evt did not write", field.name()));
-    built.ok_or_else(foreign).map(|()| column.finish())
+    for (row, value) in values.iter().enumerate() {
+        let built = read(field.data_type(), value, &mut parser).and_then(|cell| column.append(cell));
+        built.ok_or_else(|| ForeignValue { row, value: value.clone(), expected: expected(field.data_type()) })?;
+    }
+    Ok(column.finish())
+}
+
+/// Names the values of a column for messages.
+fn expected(data_type: &DataType) -> &'static str {
+    match data_type {
+        DataType::FixedSizeBinary(16) => "a UUID",
+        DataType::Utf8 | DataType::Dictionary(_, _) => "a text",
+        DataType::Timestamp(_, _) => "an instant",
+        DataType::Int64 | DataType::Int32 | DataType::Boolean => "a whole number",
+        DataType::Float64 => "a number",
+        _ => "what evt writes",
+    }
 }
 
 /// Reads a value; `None` if it is not of the type.

@@ -1,6 +1,6 @@
 //! Corrects the metrics of a SQLite store: each step is one transaction.
 
-use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell};
+use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, StoredCells};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::Builder;
@@ -17,7 +17,6 @@ use crate::store::sqlite::write::{Metrics, RunOfRows};
 use crate::store::{Location, OpenOptions};
 use crate::time::{EARLIEST, LATEST, format_instant, parse_instant};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
-use std::collections::BTreeMap;
 
 /// Opens the metrics of a store for a correction.
 pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
@@ -64,7 +63,7 @@ impl Corrections for SqliteComparison {
     }
 
     fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
-        let stored = self.db.as_ref().map_or(Ok(BTreeMap::new()), |(db, _)| stored(db, step));
+        let stored = self.db.as_ref().map_or(Ok(StoredCells::default()), |(db, _)| stored(db, step));
         Ok(step.compare(&stored.map_err(|failure| failure.into_error(&self.file))?))
     }
 
@@ -268,12 +267,12 @@ fn in_flight(db: &Connection) -> Result<Vec<InFlight>, Failure> {
 }
 
 /// Returns the stored cells of a step.
-fn stored(db: &Connection, step: &Step<'_>) -> Result<BTreeMap<CellKey, StoredCell>, Failure> {
+fn stored(db: &Connection, step: &Step<'_>) -> Result<StoredCells, Failure> {
     let mut select = db.prepare_cached(
         r#"SELECT window_start, window_end, dimensions, value, "rows", revision FROM aggregated_metrics
            WHERE metric_name = ?1 AND window_start >= ?2 AND window_start <= ?4 AND window_end > ?3 AND window_end <= ?4"#,
     )?;
-    let mut found = BTreeMap::new();
+    let mut found = StoredCells::default();
     for Part { metric, after, to, since } in &step.parts {
         let mut rows = select.query(params![metric, bound(*since), bound(*after), bound(*to)])?;
         while let Some(row) = rows.next()? {
@@ -283,9 +282,9 @@ fn stored(db: &Connection, step: &Step<'_>) -> Result<BTreeMap<CellKey, StoredCe
                 metric: metric.as_str().into(),
                 dimensions: row.get(2)?,
             };
-            if (step.covers)(&key) {
+            if found.takes((step.covers)(&key)) {
                 let content = CellContent { value: real(row.get_ref(3)?), rows: row.get(4)? };
-                found.insert(key, StoredCell { content, revision: row.get(5)? });
+                found.cells.insert(key, StoredCell { content, revision: row.get(5)? });
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::span::Span;
-use crate::store::sqlite::cell as sqlite_cell;
+use crate::store::sqlite::cell::{self as sqlite_cell, ForeignValue};
 use crate::store::sqlite::file::SqliteFile;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::{Batches, Location, ReadRequest, StreamExtent, Tables, batches, rows};
@@ -13,6 +13,7 @@ use arrow::datatypes::FieldRef;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use std::collections::HashSet;
+use std::path::Path;
 
 /// Maximum rows of a page and of its batch.
 const PAGE: usize = 2048;
@@ -24,9 +25,8 @@ fn open(location: &Location) -> Result<(SqliteFile, Connection, i64)> {
     match sqlite_schema::version(&db, &file)? {
         Some(version) => Ok((file, db, version)),
         None => {
-            let found = foreign_tables(&db).unwrap_or_default().join(", ");
-            let found = if found.is_empty() { "none" } else { &found };
-            Err(Error::usage(format!("{file}: expected tables of evt, found {found}")))
+            let found = foreign_tables(&db).unwrap_or_default();
+            Err(Error::usage(format!("{file}: {}", refusal(&found, file.path()))))
         }
     }
 }
@@ -36,6 +36,23 @@ fn foreign_tables(db: &Connection) -> rusqlite::Result<Vec<String>> {
     let query =
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name LIMIT 20";
     db.prepare(query)?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Says which tables were expected, for the database that has the tables `found`.
+fn refusal(found: &[String], path: &Path) -> String {
+    let path = path.display();
+    let own = [("replay_ledger", "the ledger of evt-backfill --dead"), ("unconfirmed", "the state of evt-alert")];
+    let own = own.iter().find(|(table, _)| found.iter().any(|name| name == table));
+    match (own, found.first()) {
+        (Some((_, what)), _) => format!("{what}, which holds no rows of evt-view; sqlite3 {path} .dump shows it"),
+        (None, Some(first)) => {
+            let found = found.join(", ");
+            format!(
+                "expected tables of evt, found {found}; sqlite3 -header -csv {path} 'SELECT * FROM {first}' writes one as CSV"
+            )
+        }
+        (None, None) => "expected tables of evt, found none".to_owned(),
+    }
 }
 
 /// Returns every kind's table and its number of rows.
@@ -147,12 +164,39 @@ impl Pages {
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
         let mut columns = self.page().map_err(|e| self.file.failed("cannot read", &e))?;
         let key = columns.split_off(self.fields.len());
+        let arrays = self.fields.iter().zip(&columns).map(|(field, values)| {
+            sqlite_cell::to_array(field, values).map_err(|foreign| self.foreign(field, foreign, &key))
+        });
+        let arrays = arrays.collect::<Result<Vec<_>>>();
         self.last_key = key.into_iter().filter_map(|mut column| column.pop()).collect();
         if self.last_key.is_empty() {
             return Ok(None);
         }
-        let columns = self.fields.iter().zip(&columns).map(|(field, values)| sqlite_cell::to_array(field, values));
-        let columns = columns.collect::<Result<_>>().map_err(|e| e.at(self.file.to_string()))?;
-        rows::from_table(self.kind, columns, &self.file).map(Some)
+        rows::from_table(self.kind, arrays?, &self.file).map(Some)
     }
+
+    /// Makes the error of a value that evt does not write; `key` has the columns of the key.
+    fn foreign(&self, field: &FieldRef, foreign: ForeignValue, key: &[Vec<Value>]) -> Error {
+        let names = rows::table_key(self.kind).iter().zip(key).filter(|(name, _)| **name != field.name().as_str());
+        let key = names.filter_map(|(name, values)| Some(format!("{name} {}", shown(values.get(foreign.row)?))));
+        let (key, found) = (key.collect::<Vec<_>>().join(", "), shown(&foreign.value));
+        let (table, column, expected) = (self.kind.table(), field.name(), foreign.expected);
+        Error::corrupt(format!("{}: {table}, {key}: {column}: expected {expected}, found {found}", self.file))
+    }
+}
+
+/// Shows a value in a message.
+fn shown(value: &Value) -> String {
+    let mut shown = match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Integer(number) => number.to_string(),
+        Value::Real(number) => number.to_string(),
+        Value::Text(text) => format!("'{}'", text.escape_debug()),
+        Value::Blob(bytes) => format!("{} bytes", bytes.len()),
+    };
+    if let Some((end, _)) = shown.char_indices().nth(60) {
+        shown.truncate(end);
+        shown.push('…');
+    }
+    shown
 }

@@ -1,8 +1,8 @@
 //! One input of evt-alert: its source, the positions of its partitions, and the rows for the engine.
 
-use super::files::FileMark;
-use super::letters::FileLetters;
-use super::state::{FramePartition, FramePartitions, TopicPosition};
+use super::files::{FileLetters, FileMark};
+use super::state::{FramePartition, FramePartitions, TopicPosition, WHOLE};
+use super::stored::{StoredRows, codes, instants, text};
 use super::writer::Writer;
 use crate::alert::clock::{AlertClock, PartitionKey, ReadState};
 use crate::alert::engine::{AlertEngine, TimedRows};
@@ -18,8 +18,8 @@ use crate::run::Run;
 use crate::source::{Polled, Source};
 use crate::store::remote::rounded;
 use crate::time::SECOND;
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -27,9 +27,6 @@ use std::time::Duration;
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// How long brokers may be silent before that is reported.
 const SILENCE: Duration = Duration::from_secs(10);
-
-/// The name under which the state keeps the stream time of a topic whose rows have no stamps.
-pub const WHOLE: &str = "";
 
 /// How long a record without an arrival waits for the rows that `--max-future` compares it with (µs). In a partition with few
 /// records it is then compared with the time at which it was read.
@@ -64,7 +61,8 @@ pub struct Intake<'a> {
     pub now: Duration,
 }
 
-/// The rows of a file that an earlier run has evaluated.
+/// The rows of a file or a store that an earlier run has evaluated.
+#[derive(Default)]
 struct KnownRows {
     /// The last of them by its offset, or by its number if the rows have no stamps; -1 if there is none.
     to: i64,
@@ -74,6 +72,10 @@ struct KnownRows {
     origin: String,
     /// Whether rows are known by their numbers, because they have other stamps; `None` before the first row.
     is_numbered: Option<bool>,
+    /// The rows of a store.
+    stored: Option<StoredRows>,
+    /// The last instant (s) whose rows an earlier run may have evaluated, if they cannot be told apart.
+    after: Option<i64>,
 }
 
 /// What is known of the ends of a topic's partitions.
@@ -103,8 +105,10 @@ struct WholeInput {
 /// What an input of evt-alert is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedForm {
-    /// A file, a pipe or a store.
+    /// A file or a pipe.
     Bytes,
+    /// A store.
+    Store,
     /// Topics whose partitions are those of the rows.
     Records,
     /// Topics of frames, whose rows have partitions of their own; the first topic.
@@ -135,6 +139,15 @@ pub struct Feed {
     whole: WholeInput,
 }
 
+/// Returns the column with the time of rows that have no stamps.
+pub fn time_column(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Dead => Some("failed_at"),
+        Kind::Metric => Some("window_end"),
+        Kind::Event | Kind::Late | Kind::Alert => None,
+    }
+}
+
 impl Feed {
     /// Makes the feed of a source, and announces it to the clock.
     pub fn new(source: Source, number: u32, name: String, form: FeedForm, clock: &mut AlertClock) -> Self {
@@ -145,7 +158,7 @@ impl Feed {
             name,
             source,
             mark: None,
-            known: KnownRows { to: -1, next: 0, origin: String::new(), is_numbered: None },
+            known: KnownRows { to: -1, ..KnownRows::default() },
             form,
             is_ended: false,
             counts: Counts::default(),
@@ -157,7 +170,7 @@ impl Feed {
     }
 
     fn is_topic(&self) -> bool {
-        self.form != FeedForm::Bytes
+        matches!(self.form, FeedForm::Records | FeedForm::Frames(_))
     }
 
     /// Whether the partitions of the rows are none of those of the topics.
@@ -180,6 +193,21 @@ impl Feed {
         (self.known.to, self.known.origin) = (mark.last_offset, origin);
         self.letters = FileLetters::new(mark.last_letter);
         self.mark = Some(mark);
+    }
+
+    /// Leaves out the rows of a store that an earlier run has evaluated.
+    pub fn resume_store(&mut self, stored: StoredRows) {
+        self.known.stored = Some(stored);
+    }
+
+    /// Leaves out rows of instants up to this one (s): an earlier run may have evaluated them, and they cannot be told apart.
+    pub fn set_after(&mut self, after: Option<i64>) {
+        self.known.after = after;
+    }
+
+    /// Whether the engine has rows of a store that is not read whole: no position says which of them are known.
+    pub fn is_within_store(&self) -> bool {
+        self.known.stored.as_ref().is_some_and(StoredRows::has_begun)
     }
 
     /// Reads a step.
@@ -382,6 +410,9 @@ impl Feed {
                     for key in to.clock.of_input(self.number) {
                         to.clock.read(key, ReadState::Ended, to.now);
                     }
+                    if let Some(stored) = self.known.stored.take() {
+                        stored.end(self.source.kind(), self.number, &mut self.counts, to.positions);
+                    }
                 }
                 return Ok(FeedStep::Ended(end.how));
             }
@@ -408,12 +439,14 @@ impl Feed {
         }
         match kind {
             Kind::Event => self.events(batch, to),
-            Kind::Dead => self.others(batch, kind, "failed_at", to),
-            Kind::Metric => self.others(batch, kind, "window_end", to),
-            Kind::Late | Kind::Alert => {
-                let found = kind.name();
-                Err(Error::usage(format!("{}: expected rows of kind event, dead or metric, found {found}", self.name)))
-            }
+            _ => match time_column(kind) {
+                Some(time) => self.others(batch, kind, time, to),
+                None => Err(Error::usage(format!(
+                    "{}: expected rows of kind event, dead or metric, found {}",
+                    self.name,
+                    kind.name()
+                ))),
+            },
         }
     }
 
@@ -422,8 +455,16 @@ impl Feed {
         if self.has_partitions {
             to.clock.withdraw(&self.whole.key);
         }
-        let positions = self.positions(&batch);
-        let batch = self.skip_known(batch, &positions)?;
+        let batch = match &mut self.known.stored {
+            Some(stored) => {
+                let is_new = stored.new_events(&batch)?;
+                self.keep(batch, is_new)?
+            }
+            None => {
+                let positions = self.positions(&batch);
+                self.skip_known(batch, &positions)?
+            }
+        };
         if batch.num_rows() == 0 {
             return Ok(());
         }
@@ -437,7 +478,8 @@ impl Feed {
         }
         for ((origin, name), (first, last)) in partitions {
             let key = (self.number, text(origins, origin), text(names, name));
-            let known = to.clock.stream_time(&key);
+            // A store returns the rows of a partition in another order than that in which they came.
+            let known = to.clock.stream_time(&key).filter(|_| self.form != FeedForm::Store);
             for row in first..=last {
                 if (origin_codes[row], name_codes[row]) == (origin, name) {
                     stream_times[row] = known.map_or(stream_times[row], |known| known.max(stream_times[row]));
@@ -475,23 +517,43 @@ impl Feed {
         if self.known.to < 0 {
             return Ok(batch);
         }
-        let keep: Vec<bool> = offsets.iter().map(|offset| *offset > self.known.to).collect();
-        let known = keep.iter().filter(|keep| !**keep).count() as u64;
+        let is_new = offsets.iter().map(|offset| *offset > self.known.to).collect();
+        self.keep(batch, is_new)
+    }
+
+    /// Returns the rows of a batch that are new; the others are repeats.
+    fn keep(&mut self, batch: RecordBatch, is_new: Vec<bool>) -> Result<RecordBatch> {
+        let known = is_new.iter().filter(|is_new| !**is_new).count() as u64;
         self.counts.add(&Counts { taken: known, duplicate: known, ..Counts::default() });
         match known {
             0 => Ok(batch),
-            _ => Ok(arrow::compute::filter_record_batch(&batch, &keep.into())?),
+            _ => Ok(arrow::compute::filter_record_batch(&batch, &is_new.into())?),
         }
     }
 
     /// Takes rows without stamps: the whole input is one partition.
     fn others(&mut self, batch: RecordBatch, kind: Kind, time: &str, to: &mut Intake<'_>) -> Result<()> {
-        let first = self.known.next;
-        self.known.next += batch.num_rows() as i64;
-        let numbers: Vec<i64> = (first..self.known.next).collect();
-        let batch = &self.skip_known(batch, &numbers)?;
-        let times = batch.column_by_name(time).ok_or_else(|| Error::corrupt(format!("{}: no {time}", self.name)))?;
-        let times = instants(times)?.to_vec();
+        let name = self.name.clone();
+        let times = |batch: &RecordBatch| -> Result<Vec<i64>> {
+            let times = batch.column_by_name(time).ok_or_else(|| Error::corrupt(format!("{name}: no {time}")))?;
+            Ok(instants(times)?.to_vec())
+        };
+        let batch = &match &mut self.known.stored {
+            Some(stored) => {
+                let is_new = stored.new_others(kind, &times(&batch)?);
+                self.keep(batch, is_new)?
+            }
+            None => {
+                let first = self.known.next;
+                self.known.next += batch.num_rows() as i64;
+                let numbers: Vec<i64> = (first..self.known.next).collect();
+                self.skip_known(batch, &numbers)?
+            }
+        };
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let times = times(batch)?;
         if !std::mem::replace(&mut self.whole.is_only, true) {
             for key in to.clock.of_input(self.number) {
                 to.clock.withdraw(&key);
@@ -511,7 +573,8 @@ impl Feed {
 
     fn add(&mut self, kind: Kind, batch: &RecordBatch, times: [&[i64]; 2], to: &mut Intake<'_>) -> Result<()> {
         let [event_times, stream_times] = times;
-        let taken = to.engine.add(&TimedRows { kind, batch, event_times, stream_times })?;
+        let after = self.known.stored.as_ref().and_then(|stored| stored.after(kind)).or(self.known.after);
+        let taken = to.engine.add(&TimedRows { kind, batch, event_times, stream_times, after })?;
         for (row, message) in &taken.wrong {
             to.outputs.letter(batch, *row, Fault::new(ErrorType::AggregationError, message))?;
         }
@@ -520,18 +583,4 @@ impl Feed {
         self.counts.add(&Counts { taken: rows, out, late, filtered, dead, ..Counts::default() });
         Ok(())
     }
-}
-
-fn instants(column: &ArrayRef) -> Result<&[i64]> {
-    let instants = column.as_primitive_opt::<TimestampMicrosecondType>();
-    let instants = instants.ok_or_else(|| Error::broken("a column of instants has another type"))?;
-    Ok(instants.values())
-}
-
-fn codes(column: &ArrayRef) -> Vec<usize> {
-    column.as_any_dictionary().normalized_keys()
-}
-
-fn text(column: &ArrayRef, code: usize) -> String {
-    column.as_any_dictionary().values().as_string::<i32>().value(code).to_owned()
 }

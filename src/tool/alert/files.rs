@@ -1,9 +1,15 @@
 //! Files that an earlier run has read, known by their content: the first 4 KiB, and the last 4 KiB before the position, both
-//! unpacked.
+//! unpacked. The dead letters of such a file that an earlier run has written are left out: their position is a line, that of rows an
+//! offset or a number, because rows may carry stamps.
 
 use crate::error::{Error, Result};
 use crate::format::unpack::Unpacked;
+use crate::ingest::Dead;
 use crate::input::bytes;
+use crate::kind::dead::column;
+use arrow::array::{AsArray, BooleanArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::Int64Type;
 use std::fs::File;
 use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
@@ -40,6 +46,8 @@ pub struct KnownFile {
     pub former_name: Option<String>,
     /// Whether it has no rows: it is empty, or has nothing but the header of a CSV file. It has no position.
     pub is_begun_anew: bool,
+    /// Whether another content was read under its name.
+    pub is_rewritten: bool,
 }
 
 /// Reads a file once and compares it with `known`.
@@ -76,7 +84,8 @@ pub fn identify(path: &Path, name: &str, known: &[FileMark], ratio_max: u64) -> 
         last_letter: same.map_or(-1, |mark| mark.last_letter),
     };
     let former_name = same.filter(|mark| mark.name != name).map(|mark| mark.name.clone());
-    Ok(KnownFile { mark, former_name, is_begun_anew })
+    let is_rewritten = same.is_none() && known.iter().any(|mark| mark.name == name);
+    Ok(KnownFile { mark, former_name, is_begun_anew, is_rewritten })
 }
 
 /// Whether a file is one line of CSV.
@@ -155,9 +164,45 @@ fn push(tail: &mut Vec<u8>, bytes: &[u8]) {
     tail.drain(..tail.len().saturating_sub(PART));
 }
 
+/// The letters of an input.
+#[derive(Debug, Default)]
+pub struct FileLetters {
+    /// The last line with a letter of an earlier run (-1: none); `None` for an input whose position is not kept.
+    known_to: Option<i64>,
+    /// The last line with a letter that was passed on.
+    written: Option<i64>,
+    /// Number of letters that an earlier run has written.
+    pub known: u64,
+}
+
+impl FileLetters {
+    /// Begins behind the letters of an earlier run.
+    pub fn new(known_to: i64) -> Self {
+        Self { known_to: Some(known_to), ..Self::default() }
+    }
+
+    /// Returns the letters to write: those of new records.
+    pub fn take(&mut self, dead: Dead) -> Result<Dead> {
+        let Some(known_to) = self.known_to else { return Ok(dead) };
+        let lines = dead.letters.column(column::OFFSET).as_primitive::<Int64Type>();
+        let keep: Vec<bool> = lines.iter().map(|line| line.is_none_or(|line| line > known_to)).collect();
+        self.written = self.written.max(lines.iter().flatten().filter(|line| *line > known_to).max());
+        self.known += keep.iter().filter(|keep| !**keep).count() as u64;
+        let after = dead.after.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(after, _)| *after).collect();
+        Ok(Dead { letters: filter_record_batch(&dead.letters, &BooleanArray::from(keep))?, after })
+    }
+
+    /// Returns the last line with a letter that was passed on in this run.
+    pub fn written(&self) -> Option<i64> {
+        self.written
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kind::dead::{ErrorType, Fault, Letter};
+    use crate::kind::letters::Builder;
     use std::io::Write;
 
     fn file(dir: &Path, name: &str, bytes: &[u8]) -> std::path::PathBuf {
@@ -215,5 +260,38 @@ mod tests {
             .collect();
         let pairs: Vec<_> = files.iter().map(std::path::PathBuf::as_path).zip(&marks).collect();
         assert_eq!(twins(&pairs, 1000).unwrap(), [(1, 0), (2, 0)]);
+    }
+
+    /// Takes letters of these lines; returns the lines of those that are passed on.
+    fn take(to: &mut FileLetters, of: &[i64]) -> Vec<i64> {
+        let mut builder = Builder::new("evt-test", "host");
+        let fault = Fault::new(ErrorType::ParseError, "no JSON");
+        for line in of {
+            let (payload, fault) = (b"x".as_slice(), &fault);
+            let (origin, partition, offset) = ("f", "0", *line);
+            let letter =
+                Letter { payload, key: None, headers: None, arrived_at: None, fault, origin, partition, offset };
+            builder.push(&letter, 7).unwrap();
+        }
+        let dead = Dead { letters: builder.finish().unwrap(), after: vec![0; of.len()] };
+        let passed = to.take(dead).unwrap();
+        assert_eq!(passed.after.len(), passed.letters.num_rows());
+        passed.letters.column(column::OFFSET).as_primitive::<Int64Type>().iter().flatten().collect()
+    }
+
+    #[test]
+    fn letters_of_an_earlier_run_are_left_out() {
+        let mut letters = FileLetters::new(2);
+        assert_eq!(take(&mut letters, &[1, 2]), [0i64; 0], "both are known");
+        assert_eq!(letters.written(), None);
+        assert_eq!(take(&mut letters, &[2, 3, 4, 6]), [3, 4, 6]);
+        assert_eq!((letters.known, letters.written()), (3, Some(6)));
+    }
+
+    #[test]
+    fn letters_of_an_input_without_a_position_are_passed_on() {
+        let mut letters = FileLetters::default();
+        assert_eq!(take(&mut letters, &[1, 2]), [1, 2]);
+        assert_eq!(letters.written(), None);
     }
 }

@@ -3,9 +3,6 @@
 use crate::counts::{Counts, counted};
 use std::time::Duration;
 
-/// Faulty records that are reported one by one at least, before there is one line a minute.
-pub const FAULTS_SHOWN: u64 = 10;
-
 /// Interval of the reports.
 const INTERVAL: Duration = Duration::from_secs(60);
 

@@ -5,27 +5,28 @@
 //! - `run.rs`: the loop; `feed.rs`: one input; `load.rs`: rules from files and tables; `refresh.rs`: their thread;
 //!   `messages.rs`: what is said about them.
 //! - `writer.rs`: the thread of the outputs; `losses.rs`: reports of rows left out.
-//! - `state.rs`: the state file; `files.rs`: files that are known by their content.
+//! - `state.rs`: the state file; `files.rs`: files that are known by their content; `stored.rs`: rows of stores that are known.
 //! - `testing.rs`: `evt-alert test`.
 
 mod feed;
 mod files;
-mod letters;
 mod load;
 mod losses;
 mod messages;
 mod refresh;
 mod run;
 mod state;
+mod stored;
 mod testing;
 mod writer;
 
-use self::feed::{Feed, FeedForm};
+use self::feed::{Feed, FeedForm, time_column};
 use self::files::{KnownFile, identify, twins};
 use self::load::RuleLoader;
 use self::refresh::RuleRefresh;
 use self::run::{AlertRun, KeptTopics, RunOptions, Services};
 use self::state::StateFile;
+use self::stored::StoredRows;
 use self::writer::WriterPlan;
 use crate::alert::engine::{AlertEngine, EngineOptions};
 use crate::alert::snapshot;
@@ -42,12 +43,13 @@ use crate::mapping::{KeepRaw, Provenance};
 use crate::notify::channels::Channels;
 use crate::notify::outbox::Outbox;
 use crate::notify::sender::{Sender, are_due};
-use crate::run::Run;
-use crate::source::{Source, SourceOptions};
+use crate::run::{Report, Run};
+use crate::source::{Source, SourceOptions, StoreOrder};
 use crate::time::{MINUTE, parse_duration};
 use crate::uri::Uri;
 use crate::uri::kafka::{Bound, Form, KeptPosition};
 use clap::{Parser, Subcommand};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -207,7 +209,8 @@ impl Args {
         let read_mode = if self.state.is_some() { ReadMode::Commit } else { ReadMode::Stateful };
         // The state is durable before offsets are committed, whatever the outputs confirm.
         let commit_mode = if self.state.is_some() { CommitMode::Assign } else { CommitMode::None };
-        Ok(SourceOptions { read_mode, commit_mode, shows_records: true, ..self.stage.source(mapping)? })
+        let store_order = StoreOrder::Time(time_column);
+        Ok(SourceOptions { read_mode, commit_mode, shows_records: true, store_order, ..self.stage.source(mapping)? })
     }
 
     /// Checks that a job of cron ends.
@@ -228,7 +231,7 @@ impl Args {
         self.check_inputs()?;
         let resolved = resolve(self.spec(), false, run).sound()?.ask(run)?;
         let state = self.state.as_deref().map(|path| StateFile::open(path, run)).transpose()?;
-        let options = EngineOptions { max_groups: self.max_groups, drops_behind: self.once };
+        let options = EngineOptions { max_groups: self.max_groups };
         let saved = state.as_ref().map(StateFile::snapshot).transpose()?.flatten();
         let engine = match saved {
             Some(saved) => snapshot::restore(options, &saved)?,
@@ -253,8 +256,12 @@ impl Args {
         let rules = RuleRefresh::new(loader, refresh, run.clock.monotonic());
         let saved_at = state.as_ref().map(StateFile::saved_at).transpose()?.flatten();
         let services = Services { run: run.clone(), state, saved_at, sender, rules, is_once: self.once };
+        let faults_shown = match run.report {
+            Report::First(count) => count,
+            Report::All => u64::MAX,
+        };
         let (is_quiet, is_strict, stats) = (common.quiet, common.strict, common.stats.clone());
-        let options = RunOptions { is_quiet, is_strict, stats, channels: names, send_limit: SEND_LIMIT };
+        let options = RunOptions { is_quiet, is_strict, faults_shown, stats, channels: names, send_limit: SEND_LIMIT };
         let mut alerts = AlertRun::new(options, engine, plan, services);
         for ((number, uri), file) in (0..).zip(&inputs).zip(files) {
             let file = match file {
@@ -289,6 +296,9 @@ impl Args {
                 found.push((at, path.as_path(), file));
             }
         }
+        // The content that had the name has another one now: the log was rotated.
+        let moved: BTreeSet<String> = found.iter().filter_map(|(_, _, file)| file.former_name.clone()).collect();
+        found.iter_mut().for_each(|(_, _, file)| file.is_rewritten &= !moved.contains(&file.mark.name));
         let marks: Vec<_> = found.iter().map(|(_, path, file)| (*path, &file.mark)).collect();
         let twins = twins(&marks, run.ratio_max)?;
         for (one, other) in &twins {
@@ -336,9 +346,13 @@ impl Args {
             // librdkafka confirms the ends of partitions by its statistics.
             address.options.settings.insert(0, ("statistics.interval.ms".to_owned(), "1000".to_owned()));
         }
+        if matches!(uri, Uri::Store(..)) {
+            form = FeedForm::Store;
+        }
         let source = Source::open(std::slice::from_ref(&opened), options, run)?;
-        let is_framed = matches!(form, FeedForm::Frames(_));
-        let mut feed = Feed::new(source, number, name, form, alerts.clock());
+        let (is_framed, is_stored) = (matches!(form, FeedForm::Frames(_)), form == FeedForm::Store);
+        let is_bytes = form == FeedForm::Bytes;
+        let mut feed = Feed::new(source, number, name.clone(), form, alerts.clock());
         feed.set_origin(self.stage.map.origin.clone());
         if let Some(whole) = kept.whole {
             feed.resume_whole(whole.stream_time, alerts.clock());
@@ -348,6 +362,13 @@ impl Args {
             for KeptPosition { topic, partition, stream_time, .. } in kept.positions {
                 alerts.clock().announce((number, origins[topic].clone(), partition.to_string()), stream_time);
             }
+        }
+        if is_stored && let Some(earlier) = alerts.positions()? {
+            feed.resume_store(StoredRows::new(name, earlier, alerts.evaluated()));
+        }
+        // Rows of a pipe, or of a file that was written anew, may be those of an earlier run.
+        if self.once && is_bytes && file.as_ref().is_none_or(|file| file.is_rewritten) {
+            feed.set_after(alerts.evaluated());
         }
         if let Some(KnownFile { mark, .. }) = file {
             let origin = self.stage.map.origin.clone().unwrap_or_else(|| uri.origin());

@@ -1,13 +1,13 @@
 //! The loop of evt-alert: reads the inputs, advances the alert clock, stores the state, and writes rows and notifications.
 
-use super::feed::{Feed, FeedStep, Intake, WHOLE};
+use super::feed::{Feed, FeedStep, Intake};
 use super::load;
-use super::losses::{FAULTS_SHOWN, LossReport, dropped_records, late_rows};
+use super::losses::{LossReport, dropped_records, late_rows};
 use super::messages::RuleMessages;
 use super::refresh::RuleRefresh;
-use super::state::{Commit, FramePartition, FramePartitions, RuleEdit, StateFile, TopicPosition};
+use super::state::{Commit, FramePartition, FramePartitions, Positions, RuleEdit, StateFile, TopicPosition, WHOLE};
 use super::writer::{Writer, WriterPlan};
-use crate::alert::clock::{AlertClock, EarlierClock, PartitionKey};
+use crate::alert::clock::{AlertClock, EarlierClock, HOLD, PartitionKey};
 use crate::alert::engine::AlertEngine;
 use crate::alert::rule::RuleDefinition;
 use crate::alert::rules::RuleSet;
@@ -59,6 +59,8 @@ pub struct RunOptions {
     pub is_quiet: bool,
     /// `--strict`.
     pub is_strict: bool,
+    /// The number of faulty records that are reported one by one (`--report`).
+    pub faults_shown: u64,
     /// `--stats`.
     pub stats: Option<String>,
     /// The names of the channels; none without `--notify`.
@@ -103,8 +105,9 @@ pub struct RunProgress {
     resolved: u64,
     /// Whether anything has changed since the last commit.
     is_dirty: bool,
-    /// Transitions that are not stored yet.
+    /// Transitions that are not stored yet, and changes of rules.
     waiting: Vec<Transition>,
+    edits: Vec<RuleEdit>,
     how: Option<How>,
     /// The first instant (s) that this run evaluates.
     first: Option<i64>,
@@ -155,11 +158,11 @@ impl AlertRun {
         let Some(state) = &self.services.state else { return Ok(kept) };
         let is_framed = address.options.form == Some(Form::Frames);
         for (topic, name) in address.topics.iter().enumerate() {
-            let mut positions = state.positions(name)?;
+            let mut positions = state.positions_of(name)?;
             let whole = positions.remove(WHOLE);
             // The position of events is that of their origin, except in frames.
             if let (None, Some(origin), false) = (&whole, origin, is_framed) {
-                positions = state.positions(origin)?;
+                positions = state.positions_of(origin)?;
             }
             let position = |(partition, TopicPosition { next, stream_time }): (String, TopicPosition)| {
                 Some(KeptPosition { topic, partition: partition.parse().ok()?, next, stream_time })
@@ -171,6 +174,16 @@ impl AlertRun {
             }
         }
         Ok(kept)
+    }
+
+    /// Returns the positions that the state has; `None` without a state.
+    pub fn positions(&self) -> Result<Option<Positions>> {
+        self.services.state.as_ref().map(StateFile::positions).transpose()
+    }
+
+    /// Returns the last instant (s) that an earlier run has evaluated.
+    pub fn evaluated(&self) -> Option<i64> {
+        self.engine.evaluated()
     }
 
     /// Adds an input.
@@ -189,6 +202,7 @@ impl AlertRun {
         }
         if self.progress.how != Some(How::Stopped) {
             self.advance()?;
+            self.advance_to_end()?;
         }
         self.commit(&[])?;
         self.messages.names(&self.engine, true);
@@ -277,7 +291,25 @@ impl AlertRun {
     /// Evaluates the instants that the alert clock has passed.
     fn advance(&mut self) -> Result<()> {
         self.clock.set_wall_time(self.run.clock.now());
-        let Some(clock) = self.clock.get(self.run.clock.monotonic()) else { return Ok(()) };
+        match self.clock.get(self.run.clock.monotonic()) {
+            Some(clock) => self.evaluate_before(clock),
+            None => Ok(()),
+        }
+    }
+
+    /// Evaluates the second of the last row once every input has ended. A later run of the same state may read rows of that second, which
+    /// count from the next one on; so the wall time must be past it by as much as a partition would hold the clock.
+    fn advance_to_end(&mut self) -> Result<()> {
+        let Some(end) = self.engine.end().map(|end| end * SECOND) else { return Ok(()) };
+        let hold = i64::try_from(HOLD.as_micros()).unwrap_or(i64::MAX);
+        match self.services.state.is_none() || end + hold <= self.run.clock.now() {
+            true => self.evaluate_before(end + 1),
+            false => Ok(()),
+        }
+    }
+
+    /// Evaluates the instants before `clock` (µs).
+    fn evaluate_before(&mut self, clock: i64) -> Result<()> {
         if let Some(start) = self.clock.start().or(self.engine.clock()) {
             self.engine.begin(start);
         }
@@ -375,6 +407,13 @@ impl AlertRun {
     /// Stores the state with the transitions that wait, then writes their rows.
     fn commit(&mut self, edits: &[RuleEdit]) -> Result<()> {
         let start = self.run.clock.monotonic();
+        self.progress.edits.extend_from_slice(edits);
+        if self.feeds.iter().any(Feed::is_within_store) {
+            // The next run reads the store again: it must not have its rows without their positions.
+            self.progress.is_dirty = true;
+            return Ok(());
+        }
+        let edits = &std::mem::take(&mut self.progress.edits);
         if self.services.state.is_some() {
             (0..self.feeds.len()).try_for_each(|at| self.with_feed(at, Feed::settle))?;
         }
@@ -464,6 +503,9 @@ impl AlertRun {
                 if self.progress.is_dirty {
                     self.commit(&[])?;
                 }
+                if self.progress.is_dirty {
+                    return Ok(());
+                }
                 self.feeds[at].source.commit()?;
             }
         }
@@ -529,7 +571,7 @@ impl AlertRun {
         let firing = self.engine.firing();
         let (fired, resolved) = (self.progress.fired, self.progress.resolved);
         let is_silent = self.services.is_once && fired == 0 && resolved == 0 && firing == 0;
-        if counts.dropped > FAULTS_SHOWN && (self.options.is_quiet || is_silent) {
+        if counts.dropped > self.options.faults_shown && (self.options.is_quiet || is_silent) {
             console.warn(dropped_records(counts));
         }
         if !self.options.is_quiet && !is_silent {

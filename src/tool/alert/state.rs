@@ -80,6 +80,12 @@ pub struct TopicPosition {
     pub stream_time: Option<i64>,
 }
 
+/// Positions by topic or origin, and partition.
+pub type Positions = BTreeMap<(String, String), TopicPosition>;
+
+/// The name of the partition of a topic or a table whose rows have no stamps.
+pub const WHOLE: &str = "";
+
 /// A partition of the rows in a topic of frames, which is none of the topic's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FramePartition {
@@ -204,17 +210,24 @@ impl StateFile {
         Ok(found.as_deref().and_then(parse_instant))
     }
 
-    /// Returns the positions of a topic by partition.
-    pub fn positions(&self, topic: &str) -> Result<BTreeMap<String, TopicPosition>> {
-        let read = || -> rusqlite::Result<BTreeMap<String, TopicPosition>> {
-            let sql = "SELECT \"partition\", next_offset, stream_time FROM positions WHERE topic = ?1";
+    /// Returns the positions of all partitions.
+    pub fn positions(&self) -> Result<Positions> {
+        let read = || -> rusqlite::Result<Positions> {
+            let sql = "SELECT topic, \"partition\", next_offset, stream_time FROM positions";
             let mut statement = self.db.prepare(sql)?;
-            let rows = statement.query_map([topic], |row| {
-                Ok((row.get(0)?, TopicPosition { next: row.get(1)?, stream_time: row.get(2)? }))
+            let rows = statement.query_map([], |row| {
+                let position = TopicPosition { next: row.get(2)?, stream_time: row.get(3)? };
+                Ok(((row.get(0)?, row.get(1)?), position))
             })?;
             rows.collect()
         };
         read().map_err(|error| self.failed("cannot read the positions", &error))
+    }
+
+    /// Returns the positions of a topic by partition.
+    pub fn positions_of(&self, topic: &str) -> Result<BTreeMap<String, TopicPosition>> {
+        let of_topic = self.positions()?.into_iter().filter(|((name, _), _)| name == topic);
+        Ok(of_topic.map(|((_, partition), position)| (partition, position)).collect())
     }
 
     /// Returns the partitions of the rows in a topic of frames.

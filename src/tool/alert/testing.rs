@@ -159,7 +159,7 @@ impl RuleTest {
             return Err(Error::config(format!("expected at most {ROWS_MAX} rows, found {}", rows.len())));
         }
         rows.sort_by_key(|row| row.time);
-        let mut engine = AlertEngine::new(EngineOptions { max_groups: 10_000, drops_behind: false });
+        let mut engine = AlertEngine::new(EngineOptions { max_groups: 10_000 });
         engine.set_rules(rules.to_vec(), START)?;
         engine.begin(START);
         let mut instants: BTreeMap<i64, Vec<&ExpectedAlert>> = BTreeMap::new();
@@ -309,7 +309,7 @@ fn add(engine: &mut AlertEngine, rows: &[TestRow]) -> Result<()> {
         }
         if !times.is_empty() {
             let batch = builder.finish()?;
-            let rows = TimedRows { kind, batch: &batch, event_times: &times, stream_times: &times };
+            let rows = TimedRows { kind, batch: &batch, event_times: &times, stream_times: &times, after: None };
             if let Some((_, message)) = engine.add(&rows)?.wrong.into_iter().next() {
                 return Err(Error::config(message));
             }

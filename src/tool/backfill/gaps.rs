@@ -1,6 +1,6 @@
-//! What the input may not hold of the records that live read: first records of partitions, and other times.
+//! What the input may not hold of the records that live read: the first ones of partitions.
 
-use crate::backfill::{InputTimes, MissingEvents, Scope};
+use crate::backfill::{MissingEvents, Scope};
 use crate::kind::event::column;
 use crate::store::StreamExtent;
 use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
@@ -22,16 +22,14 @@ pub(super) struct Gaps {
     pub missing: MissingEvents,
     /// The first partition with missing events, and its first record.
     pub first: Option<String>,
-    /// The times that the input tells about.
-    pub times: InputTimes,
 }
 
 impl Gaps {
     /// Begins without partitions; `margin` is the out-of-orderness of topics, 0 for other inputs (µs).
-    pub fn new(scope: &Scope, margin: i64, is_whole: bool, times: InputTimes) -> Self {
+    pub fn new(scope: &Scope, margin: i64, is_whole: bool) -> Self {
         let sessions = scope.metrics.iter().filter(|metric| metric.is_session()).map(|metric| metric.name.clone());
         let missing = MissingEvents::new(sessions.collect());
-        Self { begun: BTreeSet::new(), margin, is_whole, missing, first: None, times }
+        Self { begun: BTreeSet::new(), margin, is_whole, missing, first: None }
     }
 
     /// Adds the partitions of a store.

@@ -11,6 +11,7 @@ use crate::kind::dead::{Fault, Rejected};
 use crate::kind::event::column::EVENT_ID;
 use crate::op::validate::{Options, Validator};
 use crate::registry::Registry;
+use crate::replay::hold::HeldLetters;
 use crate::replay::ledger::{Id, Ledger, LetterState, ReplayEntry};
 use crate::replay::record::replayed;
 use crate::replay::repair::{LetterRows, Repair, Repaired};
@@ -37,6 +38,8 @@ const WOULD_REPLAY_MAX: usize = 1 << 20;
 pub(super) struct Replay {
     run: Rc<Run>,
     repair: Repair,
+    /// The letters that wait; none with `--dry-run`.
+    held: HeldLetters,
     validator: Validator,
     schemas: Option<Box<dyn Registry>>,
     /// `None` with `--dry-run`.
@@ -86,8 +89,9 @@ impl Replay {
         let schema = &both.schema;
         let validator = Validator::new(Options { subject: schema.subject.clone(), closed: schema.no_extra_fields });
         let (rate, totals) = (both.rate, Totals::default());
-        let would_replay = HashSet::new();
-        Self { run, repair, validator, schemas, target: None, ledger: None, would_replay, rate, began: None, totals }
+        let (held, would_replay) = (HeldLetters::default(), HashSet::new());
+        let (target, ledger, began) = (None, None, None);
+        Self { run, repair, held, validator, schemas, target, ledger, would_replay, rate, began, totals }
     }
 
     /// Adds the target and the ledger.
@@ -110,23 +114,32 @@ impl Replay {
         Arc::new(Schema::new_with_metadata(fields, metadata))
     }
 
-    fn on_letters(&mut self, letters: &RecordBatch, out: &mut dyn Collector) -> Result<Counts> {
+    fn on_letters(&mut self, letters: RecordBatch, out: &mut dyn Collector) -> Result<Counts> {
+        let mut counts = Counts { taken: letters.num_rows() as u64, ..Counts::default() };
+        let ready = match self.target {
+            Some(_) => self.held.push(letters, &mut self.repair)?,
+            None => vec![letters],
+        };
+        ready.iter().try_for_each(|letters| self.on_ready(letters, &mut counts, out))?;
+        Ok(counts)
+    }
+
+    fn on_ready(&mut self, letters: &RecordBatch, counts: &mut Counts, out: &mut dyn Collector) -> Result<()> {
         let rows = letters.num_rows();
-        let mut counts = Counts { taken: rows as u64, ..Counts::default() };
         let of_rate = |rate: u64| usize::try_from(rate / BATCHES).unwrap_or(BATCH).clamp(1, BATCH);
         let size = self.rate.map_or(BATCH, of_rate);
         let columns = LetterRows::new(letters);
         let mut start = 0;
         while start < rows && !out.is_stopping() {
             let size = distinct(&columns, start, size.min(rows - start));
-            self.on_batch_of(&letters.slice(start, size), &mut counts, out)?;
+            self.on_batch_of(&letters.slice(start, size), counts, out)?;
             start += size;
             self.pace(out)?;
         }
         // The source stops at a signal; so does this batch.
         counts.filtered += (rows - start) as u64;
         self.totals.left += (rows - start) as u64;
-        Ok(counts)
+        Ok(())
     }
 
     /// Waits until `--rate` permits the next batch.
@@ -398,7 +411,7 @@ fn remove(repaired: &mut Repaired, rejected: Vec<Rejected>) -> Result<()> {
 /// The run keeps the operator after the stage, to end its target.
 impl Operator for Rc<RefCell<Replay>> {
     fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
-        self.borrow_mut().on_letters(&batch, out)
+        self.borrow_mut().on_letters(batch, out)
     }
 
     fn on_control(&mut self, _message: crate::frame::Control, _out: &mut dyn Collector) -> Result<()> {
@@ -406,8 +419,13 @@ impl Operator for Rc<RefCell<Replay>> {
     }
 
     fn on_end(&mut self, _end: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
-        self.borrow().conclude(out);
-        Ok(Counts::default())
+        let mut replay = self.borrow_mut();
+        let mut counts = Counts::default();
+        let Replay { held, repair, .. } = &mut *replay;
+        let rest = held.release(repair)?;
+        rest.iter().try_for_each(|letters| replay.on_ready(letters, &mut counts, out))?;
+        replay.conclude(out);
+        Ok(counts)
     }
 
     fn restore(self: Box<Self>, _state: &[u8]) -> Result<Box<dyn Operator>> {

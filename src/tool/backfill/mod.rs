@@ -1,8 +1,8 @@
 //! evt-backfill: computes windows again and corrects the rows of a store, or repairs and replays dead letters.
 //!
 //! - `args.rs`: the flags of both modes.
-//! - `windows.rs`: the correction of windows; `operator.rs`: its operator; `late.rs`, `late_stream.rs`: its late events;
-//!   `gaps.rs`: the records that its input no longer holds.
+//! - `windows.rs`: the correction of windows; `setup.rs`: what it reads and corrects; `operator.rs`: its operator; `late.rs`,
+//!   `late_stream.rs`: its late events; `gaps.rs`: the records that its input no longer holds; `orphans.rs`: stored cells without a right one.
 //! - `replay.rs`: `--dead`, the replay of dead letters; `letters.rs`: its operator; `target.rs`: where records go.
 
 mod args;
@@ -11,7 +11,9 @@ mod late;
 mod late_stream;
 mod letters;
 mod operator;
+mod orphans;
 mod replay;
+mod setup;
 mod target;
 mod windows;
 

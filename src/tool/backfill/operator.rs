@@ -2,8 +2,10 @@
 
 use super::gaps::Gaps;
 use super::late::LateInput;
+use super::orphans::Orphans;
+use super::setup::{Order, Setup};
 use crate::backfill::{
-    CellContent, CellKey, Changes, Difference, InputTimes, LateCell, LateCells, MetricScope, Scope, SessionPlan,
+    CellContent, CellKey, Changes, Comparison, Coverage, Difference, LateCell, MetricScope, Scope, SessionPlan,
     StepScope,
 };
 use crate::counts::{Counts, counted};
@@ -15,91 +17,18 @@ use crate::kind::metric::Row;
 use crate::kind::span::Span;
 use crate::op::window::watermark::{self, Watermark};
 use crate::op::window::{Outcome, Window};
-use crate::run::Run;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
-use crate::store::StreamExtent;
-use crate::store::correct::{CorrectionCounts, Corrections, Part, Step};
+use crate::store::correct::{CorrectionCounts, Part, Step};
 use crate::time::{DAY, LATEST, format_instant};
 use crate::tool::validation::{Kept, Validate};
+use crate::tool::windows::metric_note;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
-use std::time::Duration;
 
 /// Number of cells that are compared in one step.
 const STEP_CELLS: usize = 20_000;
-
-/// The order of the rows of the inputs.
-pub(super) enum Order {
-    /// The order of their streams: the watermark follows from the rows.
-    Streams {
-        /// Whether every window is closed at the end.
-        ends: bool,
-        /// `--all-records`.
-        is_whole: bool,
-    },
-    /// The order of stores.
-    Stores {
-        /// The watermark at which windows are closed (µs); `None`: the stores are empty.
-        closed: Option<i64>,
-        /// The partition that determines `closed`.
-        held_by: Option<String>,
-        /// Whether the days of event time follow one another.
-        by_day: bool,
-        /// The partitions; none with `--all-records`.
-        extents: Vec<StreamExtent>,
-    },
-}
-
-/// `--rate`.
-struct Pace {
-    rate: Option<u64>,
-    /// Rows read, and the monotonic time at which reading began.
-    rows: u64,
-    began: Option<Duration>,
-}
-
-impl Pace {
-    /// Waits until the rows so far are no more than the rate permits, then counts `rows` more.
-    fn wait(&mut self, rows: u64, run: &Run) -> Result<()> {
-        let Some(rate) = self.rate.filter(|rate| *rate > 0) else { return Ok(()) };
-        let now = run.clock.monotonic();
-        let elapsed = now.saturating_sub(*self.began.get_or_insert(now));
-        let due = Duration::from_secs_f64(self.rows as f64 / rate as f64);
-        self.rows += rows;
-        run.stop.sleep(due.saturating_sub(elapsed)).map(|_| ())
-    }
-}
-
-/// What is corrected, and how.
-pub(super) struct Setup {
-    /// The cells.
-    pub scope: Scope,
-    /// The events that are read.
-    pub reading: Span,
-    /// The order of the rows.
-    pub order: Order,
-    /// The store.
-    pub corrections: Box<dyn Corrections>,
-    /// The cells that count late events.
-    pub late: LateCells,
-    /// Whether only these are corrected.
-    pub only_late: bool,
-    /// The stream of late events.
-    pub late_input: Option<LateInput>,
-    /// The cells that no longer count late events, without those of sessions.
-    pub without_late: Vec<LateCell>,
-    /// The watermark up to which an earlier run has made the cells right (µs).
-    pub progress: Option<i64>,
-    /// `--dry-run`.
-    pub dry_run: bool,
-    /// `--rate`.
-    pub rate: Option<u64>,
-    /// The run.
-    pub run: Rc<Run>,
-}
 
 /// The operator.
 pub(super) struct Correct {
@@ -114,8 +43,8 @@ pub(super) struct Correct {
     day: i64,
     counts: CorrectionCounts,
     notes: Notes,
-    pace: Pace,
     gaps: Gaps,
+    orphans: Orphans,
     /// The watermark of topics while the windows wait for late events.
     closing: Option<Watermark>,
     is_done: bool,
@@ -130,6 +59,10 @@ struct Notes {
     taken_out: u64,
     /// The first stored cell that counts events that the input does not hold.
     first_kept: Option<CellKey>,
+    /// The watermark at which the correction ended (µs).
+    closed: Option<i64>,
+    /// Stored cells of windows that were open then and differ from those of the input.
+    differing: u64,
     /// Sessions of late events that are not closed.
     open: u64,
     /// Sessions of late events that extend beyond what is corrected or was read.
@@ -139,26 +72,24 @@ struct Notes {
 impl Correct {
     /// Makes the operator; `options` are those of the watermark of `window`.
     pub fn new(mut window: Window, validate: Option<Validate>, mut setup: Setup, options: watermark::Options) -> Self {
-        let has_late = !setup.late.is_empty();
+        let (waits_for_late, order) = (setup.waits_for_late(), &mut setup.input.order);
+        let is_store = matches!(order, Order::Stores { .. });
         // In a stream the late events of a window follow after it has closed.
-        if has_late || matches!(setup.order, Order::Stores { .. }) {
+        if waits_for_late || is_store {
             window.hold();
         }
-        let is_topic = matches!(setup.order, Order::Streams { ends: false, .. });
-        let rate = setup.rate;
+        let is_topic = matches!(order, Order::Streams { ends: false, .. });
         let margin = if is_topic { options.out_of_orderness.unwrap_or(i64::MAX) } else { 0 };
-        let is_whole = match setup.order {
+        let is_whole = match *order {
             // The offsets of raw records in files begin with 0.
             Order::Streams { ends, is_whole } => is_whole || ends && !options.explicit,
             Order::Stores { .. } => false,
         };
-        // The extents of stores say what they hold.
-        let tells_all = matches!(setup.order, Order::Streams { is_whole: true, .. } | Order::Stores { .. });
-        let times = InputTimes::new(setup.scope.range, tells_all);
-        let mut gaps = Gaps::new(&setup.scope, margin, is_whole, times);
-        if let Order::Stores { extents, .. } = &mut setup.order {
+        let mut gaps = Gaps::new(&setup.scope, margin, is_whole);
+        if let Order::Stores { extents, .. } = order {
             gaps.add_store(std::mem::take(extents));
         }
+        let orphans = Orphans::new(std::mem::take(&mut setup.input.times), is_store);
         Self {
             window,
             validate,
@@ -168,21 +99,21 @@ impl Correct {
             day: i64::MIN,
             counts: CorrectionCounts::default(),
             notes: Notes::default(),
-            pace: Pace { rate, rows: 0, began: None },
             gaps,
-            closing: (has_late && is_topic).then(|| Watermark::new(options)),
+            orphans,
+            closing: (waits_for_late && is_topic).then(|| Watermark::new(options)),
             is_done: false,
         }
     }
 
     /// Raises the watermark to the day of a batch, if the days follow one another.
     fn begin_day(&mut self, times: &[i64], out: &mut dyn Collector) -> Result<()> {
-        let Order::Stores { by_day: true, closed: Some(closed), .. } = self.setup.order else { return Ok(()) };
+        let Order::Stores { by_day: true, closed: Some(closed), .. } = self.setup.input.order else { return Ok(()) };
         let Some(least) = times.iter().min() else { return Ok(()) };
         let day = least.div_euclid(DAY).saturating_mul(DAY);
         if day > self.day {
             self.day = day;
-            if let Span { since: Some(since), until: Some(until) } = self.setup.reading {
+            if let Span { since: Some(since), until: Some(until) } = self.setup.input.span {
                 let days = |time: i64| u64::try_from(time.saturating_sub(since) / DAY).unwrap_or(0);
                 out.show_part(days(day), days(until).max(1));
             }
@@ -194,7 +125,7 @@ impl Correct {
 
     /// Returns the rows whose event time is read, and the number of others.
     fn inside(&self, batch: &RecordBatch) -> Result<(Option<RecordBatch>, u64)> {
-        let span = self.setup.reading;
+        let span = self.setup.input.span;
         let times = event_times(batch);
         let inside = times.iter().filter(|time| span.contains(**time)).count();
         let outside = (times.len() - inside) as u64;
@@ -210,7 +141,7 @@ impl Correct {
 
     /// Computes the windows of a batch.
     fn compute(&mut self, batch: &RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
-        self.gaps.times.add(event_times(batch));
+        self.orphans.times.add(event_times(batch));
         self.begin_day(event_times(batch), out)?;
         if let Some(closing) = &mut self.closing {
             closing.on_batch(batch, input)?;
@@ -227,6 +158,9 @@ impl Correct {
             }
             if !self.setup.late.is_empty() {
                 self.setup.late.on_batch(&batch, &outcome)?;
+            }
+            if !self.setup.removes_late {
+                self.setup.late.note_late(&batch, &outcome, &mut self.orphans.times)?;
             }
             if let Some(late) = &mut self.setup.late_input {
                 late.find(&batch)?;
@@ -258,7 +192,8 @@ impl Correct {
         }
         let longest = self.setup.scope.metrics.iter().map(|metric| metric.lateness).max().unwrap_or(0);
         let until = self.setup.scope.range.until;
-        self.is_done = until.is_some_and(|until| watermark >= until.saturating_add(longest).saturating_add(1));
+        let is_after = until.is_some_and(|until| watermark >= until.saturating_add(longest).saturating_add(1));
+        self.is_done = is_after && !self.orphans.are_waiting();
         Ok(())
     }
 
@@ -271,7 +206,7 @@ impl Correct {
             scope.metrics.iter().map(|metric| part(metric, scope.range.since, after, watermark)).collect();
         let is_of_step = |key: &CellKey| {
             let of_part = |part: &Part| *part.metric == *key.metric && (part.after..part.to).contains(&(key.end - 1));
-            scope.covers(key) && self.gaps.times.covers(key) && parts.iter().any(of_part)
+            scope.covers(key) && parts.iter().any(of_part)
         };
         let mut kept = vec![];
         for Part { metric, to, .. } in &parts {
@@ -288,8 +223,9 @@ impl Correct {
         let mut plan = SessionPlan::new(late.take_sessions(), &of_step);
         plan.replace(&mut right);
         kept.append(&mut plan.kept);
-        let (gone, rest): (Vec<LateCell>, Vec<LateCell>) =
-            std::mem::take(without_late).into_iter().partition(|cell| is_of_step(&cell.key));
+        let (gone, rest): (Vec<LateCell>, Vec<LateCell>) = std::mem::take(without_late)
+            .into_iter()
+            .partition(|cell| is_of_step(&cell.key) && self.orphans.times.coverage(&cell.key) == Coverage::Compared);
         *without_late = rest;
         plan.gone.extend(gone.into_iter().map(|cell| cell.key));
         let without_late = std::mem::take(&mut plan.gone);
@@ -297,12 +233,75 @@ impl Correct {
         self.notes.outside += plan.outside;
         let compares = |key: &CellKey| plan.compares(key).unwrap_or(!*only_late || named.contains(key));
         right.retain(|key, _| compares(key) && is_of_step(key));
-        let covers = |key: &CellKey| scope.covers(key) && self.gaps.times.covers(key) && compares(key);
-        let missing = &self.gaps.missing;
-        let step = Step { parts, covers: &covers, right, missing, late: kept, without_late, progress: watermark };
+        let covers = |key: &CellKey| match scope.covers(key) && compares(key) {
+            true => self.orphans.times.coverage(key),
+            false => Coverage::Other,
+        };
+        let comparison = Comparison { missing: &self.gaps.missing, retracts: &|key| self.orphans.retracts(key) };
+        let progress = self.orphans.progress(watermark);
+        let step = Step { parts, covers: &covers, right, comparison, late: kept, without_late, progress };
         let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };
         self.notes.taken_out += step.released(&difference).count() as u64;
+        let is_session = |key: &&CellKey| self.gaps.missing.is_session(&key.metric);
+        self.orphans.take(&difference, step.right.keys().filter(is_session));
         self.count(&difference, out)
+    }
+
+    /// Counts the stored cells of windows that were open at `closed` and differ from those of the input.
+    fn compare_open(&mut self, closed: i64) -> Result<()> {
+        self.notes.closed = Some(closed);
+        let Self { window, setup: Setup { scope, corrections, .. }, right, gaps, .. } = self;
+        if closed == LATEST || scope.closed_before.is_some() || self.setup.only_late || !self.setup.late.is_empty() {
+            return Ok(());
+        }
+        window.on_promise(LATEST);
+        window.fire(&mut |row| {
+            take(row, scope, right, &mut 0);
+            Ok(())
+        })?;
+        let parts = scope.metrics.iter().map(|metric| part(metric, scope.range.since, closed, LATEST)).collect();
+        let covers = |key: &CellKey| if right.contains_key(key) { Coverage::Compared } else { Coverage::Other };
+        let step = Step {
+            parts,
+            covers: &covers,
+            right: right.clone(),
+            comparison: Comparison { missing: &gaps.missing, retracts: &|_| false },
+            late: vec![],
+            without_late: vec![],
+            progress: closed,
+        };
+        let changes = corrections.compare(&step)?.changes;
+        self.notes.differing = changes.iter().filter(|change| change.old.is_some()).count() as u64;
+        Ok(())
+    }
+
+    /// Retracts the cells that have waited for the end of the stream, if they have no right one still.
+    fn settle(&mut self, out: &mut dyn Collector) -> Result<()> {
+        loop {
+            let gone = self.orphans.next_retracted(STEP_CELLS);
+            if gone.is_empty() {
+                return Ok(());
+            }
+            let mut parts: BTreeMap<&str, Part> = BTreeMap::new();
+            for CellKey { end, start, metric, .. } in &gone {
+                let new = || Part { metric: metric.to_string(), after: end.saturating_sub(1), to: *end, since: *start };
+                let part = parts.entry(metric).or_insert_with(new);
+                (part.to, part.since) = (*end, part.since.min(*start));
+            }
+            let covers = |key: &CellKey| if gone.contains(key) { Coverage::Compared } else { Coverage::Other };
+            let step = Step {
+                parts: parts.into_values().collect(),
+                covers: &covers,
+                right: BTreeMap::new(),
+                comparison: Comparison { missing: &self.gaps.missing, retracts: &|_| true },
+                late: vec![],
+                without_late: vec![],
+                progress: self.orphans.progress(self.done),
+            };
+            let Setup { corrections, dry_run, .. } = &mut self.setup;
+            let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };
+            self.count(&difference, out)?;
+        }
     }
 
     fn count(&mut self, difference: &Difference, out: &mut dyn Collector) -> Result<()> {
@@ -318,7 +317,8 @@ impl Correct {
 
     /// Compares what is left once all rows are read.
     fn conclude(&mut self, how: How, out: &mut dyn Collector) -> Result<()> {
-        match &self.setup.order {
+        self.orphans.is_complete |= how != How::Stopped;
+        match &self.setup.input.order {
             _ if how == How::Stopped => {
                 out.note(Message::Warning("stopped; the same command resumes the correction".to_owned()));
                 return Ok(());
@@ -341,9 +341,13 @@ impl Correct {
                 if let Some(closed) = *closed {
                     self.window.on_promise(closed);
                     self.fire(true, out)?;
+                    self.compare_open(closed)?;
                 }
             }
         }
+        self.notes.closed = self.notes.closed.or(self.window.watermark().get());
+        self.settle(out)?;
+        self.counts.left = self.orphans.left();
         if let Some(late) = &self.setup.late_input
             && !self.setup.dry_run
             && self.setup.late.is_empty()
@@ -361,6 +365,9 @@ impl Correct {
         out.note(Message::Info(format!(
             "cells: {corrected} {would}corrected, {inserted} {would}inserted, {retracted} {would}retracted, {unchanged} right"
         )));
+        let metrics = self.window.metrics().iter().zip(self.window.counts());
+        let late = metrics.filter_map(|(metric, counts)| metric_note(&metric.name, counts, true));
+        late.for_each(|line| out.note(Message::Info(line)));
         self.report_kept(out);
         let Notes { partial, taken_out, open, outside, .. } = self.notes;
         if partial > 0 && !self.setup.only_late {
@@ -373,7 +380,9 @@ impl Correct {
             out.note(Message::Info(format!("{cells} late events{would}")));
         }
         if how != How::Stopped {
-            self.report_times(out);
+            if !self.setup.only_late {
+                self.orphans.report(out);
+            }
             self.report_open(out);
         }
         if let Some(late) = &self.setup.late_input {
@@ -419,29 +428,11 @@ impl Correct {
         }
     }
 
-    /// Says which stored cells the input tells nothing about.
-    fn report_times(&self, out: &mut dyn Collector) {
-        if self.setup.only_late {
-            return;
-        }
-        if self.gaps.times.is_empty() {
-            let line = "the input has no events; nothing was compared (if live read none either, use --all-records)";
-            out.note(Message::Warning(line.to_owned()));
-            out.set_verdict(1);
-        } else if let Some((first, last)) = self.gaps.times.left_out() {
-            let (first, last) = (format_instant(first), format_instant(last));
-            out.note(Message::Info(format!(
-                "stored windows before {first} and after {last}, the first and last event of the input, were not compared; \
-                 --since and --until include them, and --all-records if the input holds all records that live read"
-            )));
-        }
-    }
-
     /// Says which windows of the range are not closed yet.
     fn report_open(&self, out: &mut dyn Collector) {
-        let closed = self.window.watermark().get();
-        let Scope { range: Span { until, .. }, closed_before, .. } = self.setup.scope;
-        let line = match (&self.setup.order, closed) {
+        let Notes { closed, differing, .. } = self.notes;
+        let Scope { range: Span { since, until }, closed_before, .. } = self.setup.scope;
+        let line = match (&self.setup.input.order, closed) {
             (Order::Streams { ends: true, .. }, _) if closed_before.is_none() => return,
             (_, closed) if closed_before.is_some_and(|before| closed.is_none_or(|closed| before < closed)) => {
                 let before = format_instant(closed_before.unwrap_or_default());
@@ -449,10 +440,15 @@ impl Correct {
             }
             (Order::Streams { ends: true, .. }, _) | (_, Some(LATEST)) => return,
             (_, Some(closed)) if until.is_some_and(|until| until <= closed) => return,
-            (Order::Stores { held_by: Some(held_by), .. }, Some(closed)) => format!(
-                "windows that were open at {} are not corrected; {held_by}; --all-closed corrects them, too, if no more rows come",
-                format_instant(closed)
-            ),
+            (Order::Stores { held_by: Some(held_by), .. }, Some(closed)) => {
+                let differ = counted(differing, ["stored row of them differs", "stored rows of them differ"]);
+                let differ = if differing > 0 { format!("{differ} from the input; ") } else { String::new() };
+                format!(
+                    "windows that were open at {} are not corrected; {differ}{held_by}; --all-closed corrects them, too, if no more \
+                     rows come",
+                    format_instant(closed)
+                )
+            }
             (_, Some(closed)) => {
                 let slowest = self.window.watermark().slowest();
                 let held_by =
@@ -462,8 +458,9 @@ impl Correct {
             }
             (_, None) => "no window is closed; nothing was corrected".to_owned(),
         };
-        // A range that was named has not been corrected as a whole.
-        out.note(if until.is_some() { Message::Warning(line) } else { Message::Info(line) });
+        // A range that was named has not been corrected as a whole, or not at all.
+        let is_named = until.is_some() || since.is_some_and(|since| closed.is_none_or(|closed| closed <= since));
+        out.note(if is_named || differing > 0 { Message::Warning(line) } else { Message::Info(line) });
     }
 }
 
@@ -498,8 +495,8 @@ fn event_times(batch: &RecordBatch) -> &[i64] {
 impl Operator for Correct {
     fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
         let taken = batch.num_rows() as u64;
-        self.pace.wait(taken, &self.setup.run)?;
-        if let Order::Streams { ends, .. } = self.setup.order {
+        self.setup.pace.wait(taken, &self.setup.run)?;
+        if let Order::Streams { ends, .. } = self.setup.input.order {
             for first in self.gaps.add_batch(&batch).into_iter().filter(|_| !ends) {
                 out.report(Message::Warning(format!(
                     "{first}: the records before are gone or not read; its stream time is not known, so rows may count that \
@@ -519,12 +516,12 @@ impl Operator for Correct {
     fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
         match message {
             Control::Progress(mut progress) => {
-                if let Order::Streams { ends: false, .. } = self.setup.order {
+                if let Order::Streams { ends: false, .. } = self.setup.input.order {
                     // The end of a topic is not the end of its stream: a partition with records stays in the minimum.
                     let with_rows = progress.partitions.iter_mut().filter(|partition| partition.stream_time.is_some());
                     with_rows.for_each(|partition| partition.state = State::Live);
                 }
-                if let Order::Streams { .. } = self.setup.order {
+                if let Order::Streams { .. } = self.setup.input.order {
                     self.window.on_progress(&progress)?;
                 }
                 if let Some(closing) = &mut self.closing {
@@ -534,7 +531,7 @@ impl Operator for Correct {
                 out.control(&Control::Progress(progress))
             }
             // The late events of a window follow after it has closed.
-            Control::Watermark(instant) if !self.setup.late.is_empty() => {
+            Control::Watermark(instant) if self.setup.waits_for_late() => {
                 self.closing.iter_mut().for_each(|closing| closing.on_promise(instant));
                 Ok(())
             }

@@ -3,8 +3,9 @@
 
 use super::args::BothArgs;
 use super::late::LateInput;
-use super::operator::{Correct, Order, Setup};
-use crate::backfill::{Changes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
+use super::operator::Correct;
+use super::setup::{InputRows, Order, Pace, Setup};
+use crate::backfill::{Changes, InputTimes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
 use crate::cli::args::{Disorder, disorder};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
@@ -23,7 +24,7 @@ use crate::op::window::{Options, Window, watermark};
 use crate::output::open_options;
 use crate::registry::place;
 use crate::run::Run;
-use crate::source::SourceOptions;
+use crate::source::{SourceOptions, StoreOrder};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::store::correct::{Claim, Corrections, shown_range};
 use crate::store::{Location, ReadRequest, Store, StreamExtent};
@@ -269,6 +270,8 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
         input.read(&mut late, &scope, corrections.as_mut(), run)?;
     }
     let only_late = late_input.is_some() && scope.range == Span::default();
+    let shortest = scope.metrics.iter().map(MetricScope::shortest).min().unwrap_or(1);
+    let times = InputTimes::new(shortest, scope.range, args.reading.all_records);
     if only_late {
         // Only the cells that late events name are corrected.
         scope.range = late.span(args.reading.before).unwrap_or(Span { since: Some(0), until: Some(0) });
@@ -293,16 +296,16 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let validate = validates.then(|| Validate::new(both.schema.clone(), schemas));
     let mut setup = Setup {
         scope,
-        reading,
-        order,
+        input: InputRows { span: reading, order, times },
         corrections,
         late,
         only_late,
         late_input,
+        removes_late: args.without_late,
         without_late: if args.without_late { stored } else { vec![] },
         progress: None,
         dry_run: both.dry_run,
-        rate: both.rate,
+        pace: Pace::new(both.rate),
         run: run.clone(),
     };
     let (out_of_orderness, quiet) = (args.out_of_orderness, both.stage.common.quiet);
@@ -355,12 +358,16 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
     let chosen = |metric: &&Metric| args.only.is_empty() || args.only.contains(&metric.name);
     let has_sessions = spec.metrics.iter().filter(chosen).any(|metric| MetricScope::of(metric).is_session());
+    let store_order = match order {
+        Order::Stores { .. } if has_sessions => StoreOrder::Offset,
+        _ => StoreOrder::Stored,
+    };
     Ok(SourceOptions {
         finds_repeats: both.schema.dedup.is_some(),
         read_mode: ReadMode::Bounded,
         shows_records: has_letters,
         stored: ReadRequest { span, columns: lean.then(|| stored_columns(spec)), threads: args.reading.jobs.into() },
-        sorts_stores: has_sessions && matches!(order, Order::Stores { .. }),
+        store_order,
         ..both.stage.source(mapping)?
     })
 }

@@ -240,7 +240,7 @@ impl Args {
 
     /// Checks that the results go to a file, and that no input is overwritten. Errors: exit status 2.
     pub fn check_outputs(&self) -> Result<()> {
-        let inputs = self.inputs().map(Uri::parse).collect::<Result<Vec<Uri>>>()?;
+        let inputs = self.inputs().map(|text| Uri::of_input(text, false)).collect::<Result<Vec<Uri>>>()?;
         let mut named = Identities::inputs(&inputs);
         let identity = match Uri::parse(&self.show.to)? {
             Uri::Standard => Some(Identity::of_output()),
@@ -257,7 +257,7 @@ impl Args {
 
     /// Parses the URI of an input, and checks that a file exists.
     pub fn uri(&self, text: &OsString) -> Result<Uri> {
-        let uri = Uri::parse(text)?;
+        let uri = Uri::of_input(text, false)?;
         match uri {
             Uri::Null | Uri::Http(_) => Err(Error::usage(format!("{uri}: expected a file, topic or store"))),
             uri => crate::input::bytes::check(&uri, false).map(|()| uri),

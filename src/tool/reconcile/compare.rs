@@ -55,7 +55,8 @@ pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
         MatchBy::Id if is_by_id_alone => join.by_id(by_id, &report)?,
         MatchBy::Id => join.positions_then_ids(by_position, by_id, &report)?,
     };
-    report.finish(&summary, Unjudged { rows: unjudged.rows + not_judged, ..unjudged })
+    let unjudged = Unjudged { rows: unjudged.rows + not_judged, is_nothing: taken[0] == 0 && taken[1] > 0, ..unjudged };
+    report.finish(&summary, unjudged)
 }
 
 /// The entries of all inputs, by what they match by.

@@ -47,6 +47,11 @@ impl Join {
 
     /// Joins entries whose key is the event_id. Errors: exit status 2 if the comparison is refused.
     pub fn by_id(self, sorter: Sorter, report: &ComparisonReport<'_>) -> Result<Matches> {
+        self.ids(sorter, report, false)
+    }
+
+    /// Joins entries whose key is the event_id; `has_plus` if units are in plus, which shows that their origin is right.
+    fn ids(self, sorter: Sorter, report: &ComparisonReport<'_>, has_plus: bool) -> Result<Matches> {
         let mut results = Results::new(&self, report)?;
         let is_whole = !self.ids;
         let mut judge = Judge::new(self.rules, self.extent);
@@ -60,10 +65,12 @@ impl Join {
                 Ok(())
             }
         })?;
-        if let Some(refusal) = self.refusal.filter(|_| judge.matched == 0) {
-            return Err(Error::usage(refusal));
+        match self.refusal.filter(|_| judge.matched == 0) {
+            Some(refusal) if !has_plus => return Err(Error::usage(refusal)),
+            // No unit has got to B, whose rows are of other origins.
+            Some(_) => judge.not_judged += results.add_units(by_position)?,
+            None => results.add_all(by_position)?,
         }
-        results.add_all(by_position)?;
         results.finish(&judge)
     }
 
@@ -86,20 +93,21 @@ impl Join {
         report: &ComparisonReport<'_>,
     ) -> Result<Matches> {
         let mut sorted = units.finish()?;
-        let mut plus: Option<(RowKey, u64)> = None;
+        let (mut plus, mut has_plus): (Option<(RowKey, u64)>, bool) = (None, false);
         while let Some(mut entry) = sorted.next_entry()? {
             match &mut plus {
                 Some((key, count)) if *key == entry.key && entry.side == Side::Plus => *count += 1,
                 Some((key, count)) if *key == entry.key && *count > 0 => {
                     *count -= 1;
                     entry.flags |= IN_PLUS;
+                    has_plus = true;
                     by_id.push(entry.turned())?;
                 }
                 plus if entry.side == Side::Plus => *plus = Some((entry.key, 1)),
                 _ => by_id.push(entry.turned())?,
             }
         }
-        self.by_id(by_id, report)
+        self.ids(by_id, report, has_plus)
     }
 
     /// Joins by position; searches the event_ids of the units that are nowhere among those of the rows of B.
@@ -177,6 +185,19 @@ impl<'a> Results<'a> {
             self.add(&Finding::of_entry(&entry))?;
         }
         Ok(())
+    }
+
+    /// Adds the findings of units in any order; returns the number of the others, rows of B.
+    fn add_units(&mut self, sorter: Sorter) -> Result<u64> {
+        let (mut sorted, mut others) = (sorter.finish()?, 0);
+        while let Some(entry) = sorted.next_entry()? {
+            let found = Finding::of_entry(&entry);
+            match found.outcome {
+                UnitOutcome::Extra => others += 1,
+                _ => self.add(&found)?,
+            }
+        }
+        Ok(others)
     }
 
     fn write(&mut self) -> Result<()> {

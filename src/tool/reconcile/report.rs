@@ -74,6 +74,8 @@ impl<'a> ComparisonReport<'a> {
         }
         if !verdict.is_right {
             self.run.console.deny(&verdict.line);
+        } else if unjudged.is_nothing {
+            self.run.console.warn(&verdict.line);
         } else if !quiet {
             self.run.console.say(&verdict.line);
         }

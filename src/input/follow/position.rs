@@ -1,0 +1,60 @@
+//! How far a followed name is read, as a checkpoint keeps it.
+
+use super::name::FileId;
+use crate::input::content::digest::FileContent;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// Closed files whose contents are kept. A later run knows by them that it has not to read a copy.
+const CLOSED_MAX: usize = 32;
+
+/// The position in a followed name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowPosition {
+    /// The number of lines of the partition so far, through all files.
+    pub lines: i64,
+    /// The open files in the order in which they took the name.
+    pub open: Vec<ReadFile>,
+    /// What was read of files that were closed or truncated.
+    pub closed: ClosedContents,
+    /// When one of the open files was written last, by the clock of their file system (ns since 1970).
+    pub modified: i64,
+}
+
+/// How far a file is read that has or had the name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadFile {
+    /// Its identity. Another file may have it once this one is deleted.
+    pub id: FileId,
+    /// When it was created (ns since 1970), if its file system tells. It tells files of one identity apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born: Option<i64>,
+    /// The content that was read.
+    pub content: FileContent,
+    /// The number of its lines that were read.
+    pub line: i64,
+    /// Whether it has lost the name and was read to its end, so that no line is missed if it is gone.
+    pub is_done: bool,
+}
+
+/// The contents of the files that were closed or truncated last, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClosedContents(VecDeque<FileContent>);
+
+impl ClosedContents {
+    /// Adds what was read of a file; forgets the oldest one if there are too many.
+    pub fn push(&mut self, content: FileContent) {
+        if content.length > 0 {
+            self.0.push_back(content);
+        }
+        while self.0.len() > CLOSED_MAX {
+            self.0.pop_front();
+        }
+    }
+
+    /// Returns the contents.
+    pub fn iter(&self) -> impl Iterator<Item = &FileContent> {
+        self.0.iter()
+    }
+}

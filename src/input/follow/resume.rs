@@ -1,0 +1,300 @@
+//! Finds the files of a followed name again that an earlier run has read, and those that had the name since then.
+//!
+//! A file that was read is known by its content, first of all the one with the identity that it had: the name may belong to another file
+//! now, and a rotation may have copied or compressed it. A file that had the name meanwhile is known by its name (`rotated.rs`) and by
+//! having been written after all that the earlier run knew.
+
+use super::name::{FileId, Opened};
+use super::position::{ClosedContents, FollowPosition, ReadFile};
+use super::rotated::{Age, age, is_unpacked};
+use super::watch::{Watch, id_of};
+use crate::error::{Error, ErrorKind, Result};
+use crate::input::bytes;
+use crate::input::content::digest::FileContent;
+use crate::input::content::{Likeness, compare};
+use crate::run::Run;
+use std::collections::VecDeque;
+use std::fs::{File, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+/// How often the directory is searched if files are renamed meanwhile.
+const TRIES: usize = 20;
+/// The least length (bytes) of a content by which a longer file is known for certain that is not the one that was read. Logs may begin
+/// with the same lines.
+const COPY_MIN: u64 = 1 << 10;
+
+/// The files with which a run continues a followed name.
+#[derive(Default)]
+pub struct Resumption {
+    /// The files in the order in which they are read.
+    pub files: VecDeque<ResumedFile>,
+    /// The number of lines of the partition before them.
+    pub lines: i64,
+    /// What was read of closed files.
+    pub closed: ClosedContents,
+    /// The number of files that were not found, so that records may be lost.
+    pub missed: u64,
+}
+
+/// A file that a run continues or begins.
+pub struct ResumedFile {
+    /// Its identity.
+    pub id: FileId,
+    /// The file, at its start.
+    pub file: File,
+    /// The number of its lines that were read.
+    pub line: i64,
+    /// Their content.
+    pub content: FileContent,
+}
+
+/// What a file is to the position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// The file that was open, by its index.
+    Open(usize),
+    /// A copy of it, or another file with its content.
+    Copy(usize),
+    /// Perhaps a copy of it: little was read of it.
+    Alike(usize),
+    /// A copy of a file that was closed or truncated.
+    Closed,
+    Unknown,
+}
+
+/// A file in the directory.
+#[derive(PartialEq, Eq)]
+struct Entry {
+    path: PathBuf,
+    id: FileId,
+    age: Option<Age>,
+}
+
+/// A file that may be read.
+struct Candidate {
+    path: PathBuf,
+    id: FileId,
+    file: File,
+    known: Known,
+    /// Whether the watch has opened it, because it has the name.
+    is_named: bool,
+    modified: i64,
+    age: Option<Age>,
+}
+
+impl Candidate {
+    /// Returns the file, as one that is read on or begun.
+    fn resumed(self, former: Option<&ReadFile>) -> ResumedFile {
+        let (line, content) = former.map_or_else(Default::default, |former| (former.line, former.content.clone()));
+        ResumedFile { id: self.id, file: self.file, line, content }
+    }
+}
+
+/// The position whose files are looked for.
+struct Search<'a> {
+    name: &'a str,
+    path: &'a Path,
+    position: &'a FollowPosition,
+    /// The contents of the files that were open, and of closed ones.
+    contents: Vec<FileContent>,
+    run: &'a Run,
+}
+
+/// Finds the files at and after a position, and takes over those that the watch has opened. Reports files that are continued under
+/// another name, and those that are gone.
+///
+/// Errors: exit status 74 if a file cannot be read, or if files are renamed all the time.
+pub fn resume(name: &str, path: &Path, position: FollowPosition, watch: &Watch, run: &Run) -> Result<Resumption> {
+    let contents = position.open.iter().map(|file| &file.content).chain(position.closed.iter()).cloned().collect();
+    let search = Search { name, path, position: &position, contents, run };
+    let mut named: Vec<Candidate> = vec![];
+    for _ in 0..TRIES {
+        let opened: Vec<Opened<File>> = watch.with(|watched| std::iter::from_fn(|| watched.name.pop()).collect());
+        for Opened { id, file } in opened {
+            named.push(search.candidate(Entry { path: path.to_owned(), id, age: None }, file, true)?);
+        }
+        let entries = search.list(watch);
+        let Some(others) = search.open(&entries)? else { continue };
+        let (files, ids) = (others.iter().map(|other| other.id).collect::<Vec<_>>(), search.list(watch));
+        if ids != entries || !watch.with(|watched| watched.name.hold(&files)) {
+            continue;
+        }
+        let (files, missed) = search.choose(named, others, watch);
+        return Ok(Resumption { files, missed, lines: position.lines, closed: position.closed });
+    }
+    let why = "expected a directory in which files keep their names for a moment, found renamed ones";
+    Err(Error::new(ErrorKind::Io, why).at(name))
+}
+
+impl Search<'_> {
+    /// Returns the files of the directories that may be meant and that the watch has not opened.
+    fn list(&self, watch: &Watch) -> Vec<Entry> {
+        let parent = |path: &Path| path.parent().filter(|parent| !parent.as_os_str().is_empty()).map(Path::to_owned);
+        let own = parent(self.path).unwrap_or_else(|| PathBuf::from("."));
+        // A link may point to the newest file of another directory.
+        let target = self.path.canonicalize().ok().and_then(|path| parent(&path));
+        let target = target.filter(|target| own.canonicalize().is_ok_and(|own| own != *target));
+        let mut entries = vec![];
+        for entry in std::iter::once(own).chain(target).filter_map(|directory| directory.read_dir().ok()).flatten() {
+            let Ok(entry) = entry else { continue };
+            let Some(metadata) = entry.metadata().ok().filter(Metadata::is_file) else { continue };
+            let (path, id) = (entry.path(), id_of(&metadata));
+            let name = self.path.file_name().unwrap_or_default();
+            let age = age(name.as_bytes(), entry.file_name().as_bytes());
+            let is_known = self.position.open.iter().any(|file| file.id == id);
+            if (is_known || age.is_some()) && !watch.with(|watched| watched.name.holds(id)) {
+                entries.push(Entry { path, id, age });
+            }
+        }
+        entries.sort_by(|one, other| one.path.cmp(&other.path));
+        // A file may have several names.
+        let mut seen = vec![];
+        entries.retain(|entry| {
+            !seen.contains(&entry.id) && {
+                seen.push(entry.id);
+                true
+            }
+        });
+        entries
+    }
+
+    /// Opens the files that may be read; `None` if one of them has another name meanwhile.
+    fn open(&self, entries: &[Entry]) -> Result<Option<Vec<Candidate>>> {
+        let mut opened = vec![];
+        for Entry { path, id, age } in entries {
+            // While a file is compressed, both are there.
+            let name = |path: &Path| path.file_name().unwrap_or_default().as_bytes().to_owned();
+            if entries.iter().any(|other| is_unpacked(&name(&other.path), &name(path))) {
+                continue;
+            }
+            let file = match bytes::open(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(_) if !self.may_be_new(path, *id) => continue,
+                file => file.map_err(|error| Error::io(path.display().to_string(), &error))?,
+            };
+            let metadata = file.metadata().map_err(|error| Error::io(path.display().to_string(), &error))?;
+            if id_of(&metadata) != *id {
+                return Ok(None);
+            }
+            let entry = Entry { path: path.clone(), id: *id, age: age.clone() };
+            let candidate = self.candidate(entry, file, false)?;
+            let is_wanted = match candidate.known {
+                Known::Open(_) | Known::Copy(_) => true,
+                Known::Closed => false,
+                Known::Alike(_) | Known::Unknown => self.is_new(&candidate),
+            };
+            if is_wanted {
+                opened.push(candidate);
+            }
+        }
+        Ok(Some(opened))
+    }
+
+    /// Whether a file that cannot be opened may be one that is to be read.
+    fn may_be_new(&self, path: &Path, id: FileId) -> bool {
+        let modified = std::fs::metadata(path).map_or(i64::MAX, |metadata| modified(&metadata));
+        modified >= self.position.modified || self.position.open.iter().any(|file| file.id == id)
+    }
+
+    /// Whether an unknown file may have taken the name since the position was saved.
+    fn is_new(&self, candidate: &Candidate) -> bool {
+        candidate.age.is_some() && !self.position.open.is_empty() && candidate.modified >= self.position.modified
+    }
+
+    /// Compares a file with what was read.
+    fn candidate(&self, entry: Entry, file: File, is_named: bool) -> Result<Candidate> {
+        let shown = || entry.path.display().to_string();
+        let metadata = file.metadata().map_err(|error| Error::io(shown(), &error))?;
+        let likeness = match compare(&file, &self.contents, self.run.ratio_max) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => vec![Likeness::Other; self.contents.len()],
+            compared => compared.map_err(|error| error.at(shown()))?,
+        };
+        let known = self.known(entry.id, born(&metadata), &likeness);
+        let Entry { path, id, age } = entry;
+        Ok(Candidate { path, id, file, known, is_named, modified: modified(&metadata), age })
+    }
+
+    fn known(&self, id: FileId, born: Option<i64>, likeness: &[Likeness]) -> Known {
+        let open = &self.position.open;
+        // A system gives the identity of a deleted file to another one.
+        let is_it = |(file, likeness): (&ReadFile, &Likeness)| {
+            let is_same = file.id == id && (file.born == born || file.born.is_none() || born.is_none());
+            is_same && (*likeness != Likeness::Other || file.content.length == 0)
+        };
+        if let Some(at) = open.iter().zip(likeness).position(is_it) {
+            return Known::Open(at);
+        }
+        let copied =
+            self.contents.iter().zip(likeness).enumerate().filter(|(_, (_, likeness))| **likeness != Likeness::Other);
+        match copied.max_by_key(|(_, (content, _))| content.length) {
+            None => Known::Unknown,
+            Some((at, (content, likeness))) => {
+                match (*likeness == Likeness::Same || content.length >= COPY_MIN, open.get(at)) {
+                    (true, Some(_)) => Known::Copy(at),
+                    (true, None) => Known::Closed,
+                    (false, Some(former)) if former.line > 0 => Known::Alike(at),
+                    (false, _) => Known::Unknown,
+                }
+            }
+        }
+    }
+
+    /// Returns the files to be read in their order, and the number of those that are gone. Closes the others.
+    fn choose(&self, named: Vec<Candidate>, others: Vec<Candidate>, watch: &Watch) -> (VecDeque<ResumedFile>, u64) {
+        let mut rest = others;
+        rest.sort_by(|one, other| (one.modified, &one.age).cmp(&(other.modified, &other.age)));
+        rest.extend(named);
+        let (mut files, mut missed, mut is_current) = (VecDeque::new(), 0, false);
+        let say = |text: String| self.run.console.say(format!("{}: {text}", self.name));
+        for (at, former) in self.position.open.iter().enumerate() {
+            let is = |known: Known| rest.iter().position(|candidate| candidate.known == known);
+            // A file of which no line was read may be any of those that are new.
+            let is_unread = |other: &Candidate| former.line == 0 && other.known == Known::Unknown;
+            let is_alike = |other: &Candidate| {
+                !other.is_named && self.is_new(other) && (other.known == Known::Alike(at) || is_unread(other))
+            };
+            let alike = || rest.iter().position(is_alike);
+            let Some(found) = is(Known::Open(at)).or_else(|| is(Known::Copy(at))).or_else(alike) else {
+                if !former.is_done {
+                    missed += 1;
+                    say(format!("the file that was read up to line {} is gone; records may be lost", former.line));
+                }
+                continue;
+            };
+            let found = rest.remove(found);
+            if found.is_named {
+                let is_sure = former.content.length > 0 || former.born.is_some();
+                is_current |= at + 1 == self.position.open.len() && is_sure;
+            } else {
+                say(format!("reading {} on from line {}", found.path.display(), former.line + 1));
+            }
+            files.push_back(found.resumed(Some(former)));
+        }
+        let (named, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|candidate| candidate.is_named);
+        // If the file still has the name, no other one had it.
+        let is_unknown = |other: &Candidate| matches!(other.known, Known::Unknown | Known::Alike(_));
+        let is_new = |other: &Candidate| is_unknown(other) && self.is_new(other) && !is_current;
+        let (since, left): (Vec<_>, Vec<_>) = others.into_iter().partition(is_new);
+        left.iter().for_each(|left| watch.with(|watched| watched.name.close(left.id)));
+        for file in since {
+            say(format!("reading {}, which had the name meanwhile", file.path.display()));
+            files.push_back(file.resumed(None));
+        }
+        files.extend(named.into_iter().map(|file| file.resumed(None)));
+        (files, missed)
+    }
+}
+
+/// Returns when a file was created (ns since 1970), if its file system tells.
+pub fn born(metadata: &Metadata) -> Option<i64> {
+    let since = metadata.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_nanos()).ok()
+}
+
+/// Returns when a file was written last (ns since 1970).
+pub fn modified(metadata: &Metadata) -> i64 {
+    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
+}

@@ -1,0 +1,44 @@
+//! Letters that wait until the patch has shown that it loses no value: a wrong name in it must not get into the ledger.
+
+use super::repair::{LetterRows, Repair};
+use crate::error::{Error, ErrorKind, Result};
+use arrow::array::RecordBatch;
+
+/// Maximum number of letters that wait, and maximum of their bytes.
+const LETTERS_MAX: usize = 10_000;
+const BYTES_MAX: usize = 64 << 20;
+
+/// The first letters, until every assignment of the patch has had a value.
+#[derive(Debug, Default)]
+pub struct HeldLetters {
+    batches: Vec<RecordBatch>,
+    letters: usize,
+    bytes: usize,
+    is_released: bool,
+}
+
+impl HeldLetters {
+    /// Takes a batch; returns the batches that wait no longer, in their order. Errors: exit status 1 if the patch loses a value.
+    pub fn push(&mut self, batch: RecordBatch, repair: &mut Repair) -> Result<Vec<RecordBatch>> {
+        if self.is_released {
+            return Ok(vec![batch]);
+        }
+        repair.examine(&LetterRows::new(&batch))?;
+        self.letters += batch.num_rows();
+        self.bytes += batch.get_array_memory_size();
+        self.batches.push(batch);
+        match repair.may_lose() && self.letters < LETTERS_MAX && self.bytes < BYTES_MAX {
+            true => Ok(vec![]),
+            false => self.release(repair),
+        }
+    }
+
+    /// Returns all batches that wait. Errors: as for [`HeldLetters::push`].
+    pub fn release(&mut self, repair: &Repair) -> Result<Vec<RecordBatch>> {
+        if let Some(why) = repair.loss() {
+            return Err(Error::new(ErrorKind::Verdict, format!("{why}; nothing was replayed")));
+        }
+        self.is_released = true;
+        Ok(std::mem::take(&mut self.batches))
+    }
+}

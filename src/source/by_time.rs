@@ -1,0 +1,211 @@
+//! Sorts the rows of a store by a column of instants in bounded memory: sorted runs in temporary files, which are merged.
+//!
+//! A store returns rows in the order of their keys, which is the order of no time. A database would sort them as well, but Redis and a lake
+//! would not, so all stores are sorted here.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::{Batches, batches, rows};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::interleave_record_batch;
+use arrow::datatypes::TimestampMicrosecondType;
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Seek, SeekFrom};
+
+/// Bytes of rows that are held before they become a run.
+const RUN_BYTES: usize = 32 << 20;
+/// Maximum rows of a batch of a run.
+const ROWS: usize = 2048;
+
+/// Returns the rows in the order of a column. While they are read, each batch is answered with one without rows, so that the reader can
+/// heed signals.
+pub(super) fn sorted_by_time(unsorted: Batches, column: &'static str) -> Batches {
+    sorted_in_runs(unsorted, column, RUN_BYTES)
+}
+
+fn sorted_in_runs(unsorted: Batches, column: &'static str, run_bytes: usize) -> Batches {
+    let mut sorter = TimeSorter { unsorted: Some(unsorted), column, run_bytes, held: vec![], bytes: 0, runs: vec![] };
+    batches(move || sorter.next_batch())
+}
+
+/// The rows of a store on their way to the order of time.
+struct TimeSorter {
+    /// The rest of the store; `None` once it is read.
+    unsorted: Option<Batches>,
+    column: &'static str,
+    run_bytes: usize,
+    held: Vec<RecordBatch>,
+    bytes: usize,
+    runs: Vec<SortedRun>,
+}
+
+/// Rows in order.
+struct SortedRun {
+    /// Its next rows, in order; never empty.
+    next: RecordBatch,
+    rest: Batches,
+}
+
+impl SortedRun {
+    fn begin(mut rest: Batches) -> Result<Option<Self>> {
+        Ok(rest.next().transpose()?.map(|next| Self { next, rest }))
+    }
+}
+
+impl TimeSorter {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(unsorted) = &mut self.unsorted else { return self.merge() };
+        let Some(batch) = unsorted.next().transpose()? else {
+            self.unsorted = None;
+            let last = self.take_held()?;
+            let last = SortedRun::begin(Box::new(last.into_iter().map(Ok)))?;
+            self.runs.extend(last);
+            return self.merge();
+        };
+        let empty = batch.slice(0, 0);
+        if batch.num_rows() > 0 {
+            self.bytes += batch.get_array_memory_size();
+            self.held.push(batch);
+        }
+        if self.bytes > self.run_bytes {
+            let batches = self.take_held()?;
+            self.runs.extend(SortedRun::begin(written(&batches)?)?);
+        }
+        Ok(Some(empty))
+    }
+
+    /// Returns the rows that are held, in order.
+    fn take_held(&mut self) -> Result<Vec<RecordBatch>> {
+        self.bytes = 0;
+        in_order(&std::mem::take(&mut self.held), self.column)
+    }
+
+    /// Returns the next rows of all runs: those up to the least of the last instants of their next batches.
+    fn merge(&mut self) -> Result<Option<RecordBatch>> {
+        let mut bound: Option<i64> = None;
+        for run in &self.runs {
+            let last = instants(&run.next, self.column)?.last().copied();
+            bound = bound.into_iter().chain(last).min();
+        }
+        let Some(bound) = bound else { return Ok(None) };
+        let mut parts = vec![];
+        for mut run in std::mem::take(&mut self.runs) {
+            let rows = run.next.num_rows();
+            let count = instants(&run.next, self.column)?.partition_point(|at| *at <= bound);
+            parts.push(run.next.slice(0, count));
+            if count < rows {
+                run.next = run.next.slice(count, rows - count);
+                self.runs.push(run);
+            } else {
+                self.runs.extend(SortedRun::begin(run.rest)?);
+            }
+        }
+        parts.retain(|part| part.num_rows() > 0);
+        if let [only] = parts.as_slice() {
+            return Ok(Some(only.clone()));
+        }
+        let order = order(&parts, self.column)?;
+        Ok(Some(interleave_record_batch(&parts.iter().collect::<Vec<_>>(), &order)?))
+    }
+}
+
+fn instants<'a>(batch: &'a RecordBatch, column: &str) -> Result<&'a [i64]> {
+    let instants = rows::column(batch, column)?.as_primitive_opt::<TimestampMicrosecondType>();
+    Ok(instants.ok_or_else(|| Error::broken("a column of instants has another type"))?.values())
+}
+
+/// Returns the places of all rows in order; rows with the same instant stay in theirs.
+fn order(parts: &[RecordBatch], column: &str) -> Result<Vec<(usize, usize)>> {
+    let mut keys: Vec<(i64, usize, usize)> = vec![];
+    for (part, batch) in parts.iter().enumerate() {
+        keys.extend(instants(batch, column)?.iter().enumerate().map(|(row, at)| (*at, part, row)));
+    }
+    keys.sort_unstable();
+    Ok(keys.into_iter().map(|(_, part, row)| (part, row)).collect())
+}
+
+fn in_order(parts: &[RecordBatch], column: &str) -> Result<Vec<RecordBatch>> {
+    let order = order(parts, column)?;
+    let parts: Vec<&RecordBatch> = parts.iter().collect();
+    order.chunks(ROWS).map(|rows| Ok(interleave_record_batch(&parts, rows)?)).collect()
+}
+
+/// Writes rows to a temporary file; returns those of the file.
+fn written(rows: &[RecordBatch]) -> Result<Batches> {
+    let Some(first) = rows.first() else { return Ok(Box::new(std::iter::empty())) };
+    let file = tempfile::tempfile().map_err(|error| Error::io(PLACE, &error))?;
+    let mut stream = StreamWriter::try_new(BufWriter::new(file), first.schema_ref()).map_err(failed)?;
+    for batch in rows {
+        stream.write(batch).map_err(failed)?;
+    }
+    let buffer = stream.finish().and_then(|()| stream.into_inner()).map_err(failed)?;
+    let mut file: File = buffer.into_inner().map_err(|error| Error::io(PLACE, error.error()))?;
+    file.seek(SeekFrom::Start(0)).map_err(|error| Error::io(PLACE, &error))?;
+    let stream = StreamReader::try_new(BufReader::new(file), None).map_err(failed)?;
+    Ok(Box::new(stream.map(|batch| batch.map_err(failed))))
+}
+
+const PLACE: &str = "the temporary file for sorting (TMPDIR)";
+
+fn failed(error: ArrowError) -> Error {
+    match error {
+        ArrowError::IoError(_, error) => Error::io(PLACE, &error),
+        error => Error::new(ErrorKind::Io, PLACE).because(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::row;
+    use crate::kind::Kind;
+    use crate::time::{SECOND, format_instant};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    /// A batch of metrics: the ends of their windows (s) and their values.
+    fn batch(rows: &[(i64, u32)]) -> RecordBatch {
+        let mut builder = row::Builder::with_schema(Kind::Metric.schema());
+        for (end, value) in rows {
+            let row = json!({
+                "metric_id": uuid::Uuid::from_u128(u128::from(*value)).to_string(), "metric_name": format!("m{}", value % 3),
+                "window_start": format_instant((end - 60) * SECOND), "window_end": format_instant(end * SECOND),
+                "dimensions": "{}", "value": f64::from(*value), "rows": 1, "revision": 0, "pane": 0, "retracted": false,
+            });
+            builder.push(&row.to_string()).map_err(|fault| fault.message).unwrap();
+        }
+        builder.finish().unwrap()
+    }
+
+    fn rows_of(batch: &RecordBatch) -> Vec<(i64, u32)> {
+        let values = batch["value"].as_primitive::<arrow::datatypes::Float64Type>().values();
+        instants(batch, "window_end")
+            .unwrap()
+            .iter()
+            .zip(values)
+            .map(|(at, value)| (at / SECOND, *value as u32))
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn rows_come_in_the_order_of_time_however_many_runs_they_make(
+            ends in proptest::collection::vec(0i64..50, 0..200),
+            cut in 1usize..20,
+            run_bytes in prop_oneof![Just(0usize), Just(20_000), Just(usize::MAX)],
+        ) {
+            let rows: Vec<(i64, u32)> = ends.into_iter().zip(0..).collect();
+            let unsorted: Vec<Result<RecordBatch>> = rows.chunks(cut).map(|rows| Ok(batch(rows))).collect();
+            let sorted = sorted_in_runs(Box::new(unsorted.into_iter()), "window_end", run_bytes);
+            let found: Vec<(i64, u32)> = sorted.flat_map(|batch| rows_of(&batch.unwrap())).collect();
+            prop_assert!(found.is_sorted_by_key(|(end, _)| *end), "{found:?}");
+            let (mut found, mut expected) = (found, rows);
+            found.sort_unstable();
+            expected.sort_unstable();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What polling a source returns.
+
+use crate::ingest::Sent;
+use std::time::Duration;
+
+/// The result of polling a source.
+pub enum Polled {
+    /// An item, and the number of the input argument that it came from.
+    Item(Sent),
+    /// No item yet; poll again at once.
+    Progress,
+    /// Nothing can be read now. Wait for input, and poll again after this time at the latest.
+    Waiting(Duration),
+}

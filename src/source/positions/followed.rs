@@ -1,0 +1,108 @@
+//! The positions of followed names in a checkpoint.
+
+use super::times::{PartitionTime, check_explode};
+use crate::error::Result;
+use crate::ingest::Ingest;
+use crate::input::follow::position::FollowPosition;
+use crate::store::PartitionPosition;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// How far a followed name is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamePosition {
+    /// The name under which it was read last.
+    name: String,
+    position: FollowPosition,
+    /// The path of `--explode`: offsets count the elements of this array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    explode: Option<String>,
+    /// The stream times of its partitions.
+    partitions: Vec<PartitionTime>,
+}
+
+/// The positions of followed names. Those of names that a run does not follow stay.
+#[derive(Default)]
+pub struct NamePositions {
+    names: Vec<NamePosition>,
+    /// The names that the run follows, and the origins of their records, by input.
+    inputs: BTreeMap<u32, (String, String)>,
+}
+
+impl NamePositions {
+    /// Continues at `names`.
+    pub fn new(names: Vec<NamePosition>) -> Self {
+        Self { names, inputs: BTreeMap::new() }
+    }
+
+    /// Whether there is a position.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// Whether the run or an earlier one has followed a name.
+    pub fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|known| known.name == name || located(&known.name) == located(name))
+    }
+
+    /// Begins to follow a name; sets up `ingest` to continue at its position and returns that, if an earlier run has followed it.
+    ///
+    /// Errors: exit status 78 if it was followed with another `--explode`.
+    pub fn begin(
+        &mut self,
+        name: &str,
+        (input, origin): (u32, &str),
+        explode: Option<&str>,
+        ingest: &mut Ingest,
+    ) -> Result<Option<FollowPosition>> {
+        self.inputs.insert(input, (name.to_owned(), origin.to_owned()));
+        let Some(known) = self.find(name).map(|at| &mut self.names[at]) else { return Ok(None) };
+        check_explode(name, known.explode.as_deref(), explode)?;
+        known.partitions.iter().for_each(|partition| partition.resume(ingest, origin));
+        name.clone_into(&mut known.name);
+        Ok(Some(known.position.clone()))
+    }
+
+    /// Notes how far an input is read.
+    pub fn note(&mut self, input: u32, position: FollowPosition, explode: Option<&str>, ingest: &Ingest) {
+        let Some((name, origin)) = self.inputs.get(&input) else { return };
+        let partitions = PartitionTime::of(ingest, input, origin);
+        let noted = NamePosition { name: name.clone(), position, explode: explode.map(str::to_owned), partitions };
+        match self.names.iter_mut().find(|known| known.name == *name) {
+            Some(known) => *known = noted,
+            None => self.names.push(noted),
+        }
+    }
+
+    /// Returns the positions as they are saved.
+    pub fn save(&self) -> &[NamePosition] {
+        &self.names
+    }
+}
+
+/// Returns the positions of followed names as databases store them.
+pub fn partition_positions(names: &[NamePosition], pipeline: &str, watermark: Option<i64>) -> Vec<PartitionPosition> {
+    let position = |known: &NamePosition| PartitionPosition {
+        group: pipeline.to_owned(),
+        topic: known.name.clone(),
+        partition: 0,
+        offset: known.position.lines + 1,
+        watermark: match watermark {
+            Some(i64::MAX) => known.partitions.iter().map(|partition| partition.stream_time).max(),
+            other => other,
+        },
+    };
+    names.iter().map(position).collect()
+}
+
+/// Returns where a name is, whatever it refers to: `a.log` and `./a.log` are one name.
+fn located(name: &str) -> Option<PathBuf> {
+    let path = Path::new(name);
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(parent.canonicalize().ok()?.join(path.file_name()?))
+}

@@ -1,0 +1,42 @@
+//! The stream times of the partitions of an input, as a checkpoint keeps them, and the path of `--explode`.
+
+use crate::error::{Error, Result};
+use crate::ingest::Ingest;
+use serde::{Deserialize, Serialize};
+
+/// The stream time of a partition of a file (µs).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionTime {
+    /// Its origin; `None` if it is the origin of the file.
+    origin: Option<String>,
+    name: String,
+    pub stream_time: i64,
+}
+
+impl PartitionTime {
+    /// Returns the stream times of an input whose records have `origin` unless they name another one.
+    pub fn of(ingest: &Ingest, input: u32, origin: &str) -> Vec<Self> {
+        let times = ingest.stamper.stream_times(input).map(|(own, name, stream_time)| Self {
+            origin: Some(own.to_owned()).filter(|own| own != origin),
+            name: name.to_owned(),
+            stream_time,
+        });
+        times.collect()
+    }
+
+    /// Continues the partition of the current input.
+    pub fn resume(&self, ingest: &mut Ingest, origin: &str) {
+        let partition = ingest.stamper.partition(self.origin.as_deref().unwrap_or(origin), &self.name);
+        ingest.stamper.resume(partition, Some(self.stream_time));
+    }
+}
+
+/// Checks that a file is read with the `--explode` of earlier runs: offsets count the elements of one array. Errors: exit status 78.
+pub fn check_explode(name: &str, former: Option<&str>, now: Option<&str>) -> Result<()> {
+    if former == now {
+        return Ok(());
+    }
+    let flag = |path: Option<&str>| path.map_or("no --explode".to_owned(), |path| format!("--explode {path}"));
+    let (expected, found) = (flag(former), flag(now));
+    Err(Error::config(format!("{name}: expected {expected}, as in the checkpoint, found {found}")))
+}

@@ -1,0 +1,103 @@
+//! What a correction reads and corrects, and how.
+
+use super::late::LateInput;
+use crate::backfill::{InputTimes, LateCell, LateCells, Scope};
+use crate::error::Result;
+use crate::kind::span::Span;
+use crate::run::Run;
+use crate::store::StreamExtent;
+use crate::store::correct::Corrections;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The order of the rows of the inputs.
+pub(super) enum Order {
+    /// The order of their streams: the watermark follows from the rows.
+    Streams {
+        /// Whether every window is closed at the end.
+        ends: bool,
+        /// `--all-records`.
+        is_whole: bool,
+    },
+    /// The order of stores.
+    Stores {
+        /// The watermark at which windows are closed (µs); `None`: the stores are empty.
+        closed: Option<i64>,
+        /// The partition that determines `closed`.
+        held_by: Option<String>,
+        /// Whether the days of event time follow one another.
+        by_day: bool,
+        /// The partitions; none with `--all-records`.
+        extents: Vec<StreamExtent>,
+    },
+}
+
+/// `--rate`.
+pub(super) struct Pace {
+    rate: Option<u64>,
+    /// Rows read, and the monotonic time at which reading began.
+    rows: u64,
+    began: Option<Duration>,
+}
+
+impl Pace {
+    /// Begins without rows.
+    pub fn new(rate: Option<u64>) -> Self {
+        Self { rate, rows: 0, began: None }
+    }
+
+    /// Waits until the rows so far are no more than the rate permits, then counts `rows` more.
+    pub fn wait(&mut self, rows: u64, run: &Run) -> Result<()> {
+        let Some(rate) = self.rate.filter(|rate| *rate > 0) else { return Ok(()) };
+        let now = run.clock.monotonic();
+        let elapsed = now.saturating_sub(*self.began.get_or_insert(now));
+        let due = Duration::from_secs_f64(self.rows as f64 / rate as f64);
+        self.rows += rows;
+        run.stop.sleep(due.saturating_sub(elapsed)).map(|_| ())
+    }
+}
+
+/// The rows of the input.
+pub(super) struct InputRows {
+    /// The events that are read.
+    pub span: Span,
+    /// Their order.
+    pub order: Order,
+    /// What their times tell of stored cells.
+    pub times: InputTimes,
+}
+
+/// What is corrected, and how.
+pub(super) struct Setup {
+    /// The cells.
+    pub scope: Scope,
+    /// The rows of the input.
+    pub input: InputRows,
+    /// The store.
+    pub corrections: Box<dyn Corrections>,
+    /// The cells that count late events.
+    pub late: LateCells,
+    /// Whether only these are corrected.
+    pub only_late: bool,
+    /// The stream of late events.
+    pub late_input: Option<LateInput>,
+    /// `--without-late`.
+    pub removes_late: bool,
+    /// The cells that no longer count late events, without those of sessions.
+    pub without_late: Vec<LateCell>,
+    /// The watermark up to which an earlier run has made the cells right (µs).
+    pub progress: Option<i64>,
+    /// `--dry-run`.
+    pub dry_run: bool,
+    /// `--rate`.
+    pub pace: Pace,
+    /// The run.
+    pub run: Rc<Run>,
+}
+
+impl Setup {
+    /// Whether the windows of a stream wait for its end, because late events are counted or taken out.
+    pub fn waits_for_late(&self) -> bool {
+        !self.late.is_empty() || !self.without_late.is_empty()
+    }
+}

@@ -1,0 +1,186 @@
+//! evt-alert over tables and lakes: rows in the order of time, and runs that continue a store that grows.
+
+use crate::alert::{at, event, lines, once, rule, rules, series, transitions};
+use crate::harness::{Dir, eventually};
+use crate::servers::{postgres, redis};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::process::Stdio;
+
+/// Six hours of metrics per minute and source under two names, in the order of time, in m.jsonl.
+fn write_metrics(dir: &Dir) {
+    let values = |n: i32| f64::from(n % 97) + if (150..160).contains(&n) { 500.0 } else { 0.0 };
+    let of = |source: &'static str| {
+        (0..360).map(move |n| (60.0 * f64::from(n) + 1.0, json!({"source": source, "v": values(n)})))
+    };
+    let all: Vec<(f64, String)> =
+        ["ios", "tv", "web", "x"].into_iter().flat_map(of).map(|(time, fields)| (time, event(time, &fields))).collect();
+    dir.write("e.jsonl", lines(&[all]));
+    dir.write(
+        "m.toml",
+        "[defaults]\nsize = \"1m\"\nby = [\"source\"]\n[[metric]]\nname = \"a\"\n[[metric]]\nname = \"b\"\naggregate = \"max(v)\"\n",
+    );
+    dir.shell("evt-window -q -m m.toml e.jsonl --late null: --to m.jsonl").succeeds();
+    let high = json!({"name": "high", "input": "metric", "aggregate": "max(value)", "where": "metric_name = 'b'",
+        "by": ["dimensions"], "threshold": 400, "window_seconds": 120});
+    let few = json!({"name": "few", "input": "metric", "aggregate": "count(*)", "where": "metric_name = 'a'",
+        "condition": "lt", "threshold": 8, "window_seconds": 120});
+    dir.write("rules.json", rules(&[rule(&high), rule(&few)]));
+}
+
+#[test]
+fn metrics_of_a_table_or_a_lake_fire_as_those_of_a_file() {
+    let dir = Dir::new("alert-stores");
+    write_metrics(&dir);
+    let file = once(&dir, &["m.jsonl"]).ends_with(1);
+    let wanted = file.rows();
+    assert!(wanted.len() >= 8, "{file}");
+    let servers = [redis().map(|place| place.0), postgres().map(|place| place.0)];
+    let stores = ["sqlite:m.db".to_owned(), "parquet:lake".to_owned()];
+    for store in stores.into_iter().chain(servers.into_iter().flatten()) {
+        dir.run("evt-sink", &["-q", "m.jsonl", "--to", &store]).succeeds();
+        let sign = if store.contains('?') { '&' } else { '?' };
+        let table = match store.starts_with("parquet") {
+            true => store,
+            false => format!("{store}{sign}table=aggregated_metrics"),
+        };
+        let run = once(&dir, &[&table]).ends_with(1);
+        assert_eq!(run.rows(), wanted, "{table}");
+        assert!(!run.stderr().contains("behind the alert clock"), "{run}");
+    }
+}
+
+#[test]
+fn several_tables_of_metrics_are_read_in_the_order_of_time() {
+    let dir = Dir::new("alert-tables");
+    write_metrics(&dir);
+    let wanted = once(&dir, &["m.jsonl"]).ends_with(1).rows();
+    for name in ["a", "b"] {
+        dir.shell(&format!("evt-view m.jsonl --where \"metric_name = '{name}'\" -o jsonl > {name}.jsonl")).succeeds();
+        dir.run("evt-sink", &["-q", &format!("{name}.jsonl"), "--to", &format!("sqlite:{name}.db")]).succeeds();
+    }
+    let [a, b] = ["a", "b"].map(|name| format!("sqlite:{name}.db?table=aggregated_metrics"));
+    for inputs in [[&a, &b], [&b, &a]] {
+        let run = once(&dir, &inputs.map(String::as_str)).ends_with(1);
+        assert_eq!(run.rows(), wanted, "{run}");
+    }
+}
+
+#[test]
+fn letters_of_a_table_fire_as_those_of_a_file() {
+    let dir = Dir::new("alert-letters-table");
+    let letter = |n: i32| {
+        let letter = json!({
+            "original_payload": "{", "error_type": "ParseError", "error_message": "test", "stage": "evt-ingest",
+            "source_topic": (["a", "b"][n as usize % 2]), "partition": "0", "offset": n, "failed_at": at(f64::from(n)),
+            "producer_host": "h", "attempts": 1,
+        });
+        (f64::from(n), format!("{letter}\n"))
+    };
+    dir.write("dead.jsonl", lines(&[(0..300).filter(|n| n % 3 > 0 || (100..150).contains(n)).map(letter).collect()]));
+    dir.write("rules.json", rules(&[rule(&json!({"input": "dead", "threshold": 45}))]));
+    let file = once(&dir, &["dead.jsonl"]).ends_with(1);
+    assert!(file.rows().len() >= 2, "{file}");
+    dir.run("evt-sink", &["-q", "dead.jsonl", "--to", "sqlite:d.db"]).succeeds();
+    let run = once(&dir, &["sqlite:d.db?table=dead_letters"]).ends_with(1);
+    assert_eq!(run.rows(), file.rows(), "{run}");
+    assert!(!run.stderr().contains("behind the alert clock"), "{run}");
+}
+
+/// The events of two hosts; what host b writes appears late.
+fn hosts() -> [Vec<(f64, String)>; 2] {
+    let errors =
+        |host: &str, from: f64| series(from, from + 40.0, 4.0, &json!({"user_id": host, "event_type": "error"}));
+    let of = |host: &str, from: f64| {
+        let mut all = [series(0.0, 1200.0, 5.0, &json!({"user_id": host})), errors(host, from)].concat();
+        all.sort_by(|one, other| one.0.total_cmp(&other.0));
+        all
+    };
+    [of("a", 310.3), of("b", 700.2)]
+}
+
+fn write_until(dir: &Dir, file: &str, rows: &[(f64, String)], end: f64) {
+    let text: String = rows.iter().filter(|(time, _)| *time < end).map(|(_, line)| line.as_str()).collect();
+    dir.write(file, text);
+}
+
+#[test]
+fn a_table_or_a_lake_of_events_that_grows_is_continued_and_no_row_counts_twice() {
+    let [a, b] = hosts();
+    for store in ["sqlite:e.db?table=raw_events", "parquet:lake"] {
+        let dir = Dir::new("alert-grown-table");
+        dir.write("rules.json", rules(&[rule(&json!({"where": "event_type = 'error'", "threshold": 9}))]));
+        let mut found = vec![];
+        for end in [200.0, 330.0, 400.0, 720.0, 800.0, 1200.0, 1200.0] {
+            write_until(&dir, "a.jsonl", &a, end);
+            write_until(&dir, "b.jsonl", &b, end - 30.0);
+            dir.run("evt-ingest", &["-q", "a.jsonl", "b.jsonl", "--to", store.split('?').next().unwrap_or(store)]);
+            let run = once(&dir, &["-q", "--state", "alerts.db", "--stats", "stats.json", store]);
+            assert_eq!(run.stderr(), "", "{store} until {end}: {run}");
+            found.extend(run.rows());
+        }
+        let stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
+        assert_eq!((&stats["counts"]["out"], &stats["counts"]["late"]), (&json!(0), &json!(0)), "{stats}");
+        // Ten errors of each host fire one alert each; a row that counted twice would fire it too early.
+        let count = |state: &str| found.iter().filter(|row| row["state"] == json!(state)).count();
+        assert_eq!((count("firing"), count("resolved")), (2, 2), "{store}: {:?}", transitions(&found));
+        assert!(found.iter().all(|row| row["value"].as_f64().is_some_and(|value| value <= 10.0)), "{found:?}");
+    }
+}
+
+#[test]
+fn a_table_of_metrics_that_grows_is_continued_and_rows_that_were_added_behind_are_counted_once() {
+    let dir = Dir::new("alert-grown-metrics");
+    write_metrics(&dir);
+    let wanted = transitions(&once(&dir, &["m.jsonl"]).ends_with(1).rows());
+    let text = String::from_utf8(dir.bytes("m.jsonl")).expect("text");
+    let metrics: Vec<&str> = text.lines().collect();
+    let table = "sqlite:m.db?table=aggregated_metrics";
+    let grow = |rows: &[&str]| {
+        dir.write("part.jsonl", rows.iter().map(|row| format!("{row}\n")).collect::<String>());
+        dir.run("evt-sink", &["-q", "part.jsonl", "--to", "sqlite:m.db"]).succeeds();
+        once(&dir, &["-q", "--state", "alerts.db", table])
+    };
+    let mut found = vec![];
+    // Eight rows each have the same end of their window.
+    for part in metrics.chunks(8 * 40) {
+        let run = grow(part);
+        assert_eq!(run.stderr(), "", "{run}");
+        found.extend(transitions(&run.rows()));
+    }
+    assert_eq!(found, wanted);
+    // Another pipeline writes three metrics of the past.
+    dir.shell("head -12 e.jsonl > first.jsonl").succeeds();
+    let args = ["-q", "--agg", "c=count(*)", "--size", "1m", "--late", "null:", "first.jsonl", "--to", "sqlite:m.db"];
+    dir.run("evt-window", &args).succeeds();
+    let run = once(&dir, &["-q", "--state", "alerts.db", table]);
+    assert!(run.stderr().contains("3 rows behind the alert clock were not evaluated"), "{run}");
+    let run = once(&dir, &["-q", "--state", "alerts.db", table]);
+    assert_eq!(run.stderr(), "", "they are reported once");
+    // The same table under a name that the state does not know: its rows may have been evaluated.
+    let other = "sqlite:./m.db?table=aggregated_metrics";
+    let run = once(&dir, &["-q", "--state", "alerts.db", other]);
+    assert!(run.stderr().contains("rows behind the alert clock were not evaluated"), "{run}");
+    assert_eq!((run.rows().len(), once(&dir, &["-q", "--state", "alerts.db", other]).stderr()), (0, String::new()));
+}
+
+#[test]
+fn a_run_that_is_killed_while_it_reads_a_table_stores_nothing_of_it() {
+    let dir = Dir::new("alert-killed-table");
+    write_metrics(&dir);
+    let wanted = transitions(&once(&dir, &["m.jsonl"]).ends_with(1).rows());
+    dir.run("evt-sink", &["-q", "m.jsonl", "--to", "sqlite:m.db"]).succeeds();
+    let table = "sqlite:m.db?table=aggregated_metrics";
+    let args = ["-q", "--once", "--rules", "rules.json", "--state", "alerts.db", "--to", "out.jsonl", table];
+    for _ in 0..5 {
+        let mut child = dir.command("evt-alert", &args).stdout(Stdio::null()).spawn().expect("it starts");
+        eventually("the state is there, or it ends", || {
+            dir.path("alerts.db").exists() || child.try_wait().expect("it is ours").is_some()
+        });
+        child.kill().and_then(|()| child.wait()).expect("it is ours");
+    }
+    dir.run("evt-alert", &args).stays_calm();
+    // A run that was killed after it stored them may have written them too.
+    let found: BTreeSet<String> = transitions(&dir.rows("out.jsonl")).into_iter().collect();
+    assert_eq!(found, wanted.into_iter().collect());
+}

@@ -1,0 +1,175 @@
+//! Inputs of evt-backfill that hold a part of what live read, or that are read with other flags: right results stay, and the run says so.
+
+use crate::harness::{Dir, Run};
+use serde_json::Value;
+
+const METRICS: &str =
+    "[[metric]]\nname = \"day\"\nsize = \"1d\"\nby = [\"k\"]\n[[metric]]\nname = \"hour\"\nsize = \"1h\"\n";
+
+/// Writes one file for each of five days, with an event at 10:00, 11:00 and 12:00, and the metrics.
+fn write_days(name: &str) -> Dir {
+    let dir = Dir::new(name);
+    for day in 1..=5 {
+        let event = |hour: u32| format!("{{\"t\":\"2026-01-0{day}T{hour}:00:00Z\",\"k\":\"k{}\"}}\n", hour % 2);
+        dir.write(&format!("d{day}.jsonl"), [10, 11, 12].map(event).concat());
+    }
+    dir.write("m.toml", METRICS);
+    dir.shell("evt-window -q d?.jsonl --time t -m m.toml --out-of-orderness all --to right.db").succeeds();
+    dir
+}
+
+/// The stored rows by key: name, start and dimensions, with their value.
+fn values(dir: &Dir, store: &str) -> Vec<String> {
+    let rows =
+        dir.run("evt-view", &["-q", "-o", "jsonl", &format!("sqlite:{store}?table=aggregated_metrics")]).succeeds();
+    let shown =
+        |row: &Value| format!("{} {} {} {}", row["metric_name"], row["window_start"], row["dimensions"], row["value"]);
+    let mut rows: Vec<String> = rows.rows().iter().map(shown).collect();
+    rows.sort();
+    rows
+}
+
+fn sql(dir: &Dir, statement: &str) {
+    let database = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
+    assert!(database.execute(statement, []).expect("it runs") > 0, "{statement}");
+}
+
+fn backfill(dir: &Dir, rest: &str) -> Run {
+    dir.shell(&format!("evt-backfill -m m.toml --to m.db --out-of-orderness all {rest}"))
+}
+
+/// Damages the results of the fifth day: one is wrong, one is missing, and one of a key that has no event there was added.
+fn damage(dir: &Dir) {
+    dir.shell("cp right.db m.db").succeeds();
+    sql(dir, "UPDATE aggregated_metrics SET value = 9 WHERE window_start LIKE '2026-01-05%' AND metric_name = 'day'");
+    sql(dir, "DELETE FROM aggregated_metrics WHERE window_start LIKE '2026-01-05T12%'");
+    sql(
+        dir,
+        "UPDATE aggregated_metrics SET metric_id = replace(metric_id, '-', 'f'), dimensions = '{\"k\":\"x\"}'
+         WHERE window_start LIKE '2026-01-05%' AND dimensions = '{\"k\":\"k1\"}'",
+    );
+}
+
+#[test]
+fn results_of_a_day_that_is_missing_in_the_middle_stay_and_those_of_other_days_are_corrected() {
+    let dir = write_days("middle");
+    let right = values(&dir, "right.db");
+    dir.shell("for day in 1 3 5; do evt-ingest -q d$day.jsonl --time t --to parquet:lake --to raw.db; done").succeeds();
+    let inputs = [
+        "d1.jsonl d3.jsonl d5.jsonl --time t",
+        "parquet:lake --all-closed",
+        "'sqlite:raw.db?table=raw_events' --all-closed",
+    ];
+    for input in inputs {
+        for quiet in ["-q", ""] {
+            damage(&dir);
+            let run = backfill(&dir, &format!("{input} {quiet}")).succeeds();
+            assert_eq!(values(&dir, "m.db"), right, "{input}: {run}");
+            let expected =
+                "10 stored rows of windows without an event in the input, first hour {} from 2026-01-02T10:00";
+            assert!(run.stderr().contains(expected), "{input}: {run}");
+        }
+        let dry = backfill(&dir, &format!("{input} --dry-run")).succeeds();
+        assert_eq!(dry.text(), "", "{input}: {dry}");
+        for whole in ["--since 2026-01-01 --until 2026-01-06", "--all-records"] {
+            backfill(&dir, &format!("-q {input} {whole}")).succeeds();
+            let left = values(&dir, "m.db");
+            let expected: Vec<&String> =
+                right.iter().filter(|row| !row.contains("-02T") && !row.contains("-04T")).collect();
+            assert_eq!(left.iter().collect::<Vec<_>>(), expected, "{input} {whole}");
+            dir.shell("cp right.db m.db").succeeds();
+        }
+    }
+}
+
+#[test]
+fn results_of_days_that_retention_removed_from_a_lake_or_a_table_stay() {
+    let dir = write_days("retention");
+    let right = values(&dir, "right.db");
+    dir.shell("for day in 3 4 5; do evt-ingest -q d$day.jsonl --time t --to parquet:lake --to raw.db; done").succeeds();
+    for input in ["parquet:lake", "'sqlite:raw.db?table=raw_events'"] {
+        damage(&dir);
+        let run = backfill(&dir, &format!("{input} --all-closed")).succeeds();
+        assert_eq!(values(&dir, "m.db"), right, "{input}: {run}");
+        let expected =
+            "10 stored rows before 2026-01-03T10:00:00.000000Z, the first event of the input, stay as they are";
+        assert!(run.stderr().contains(expected), "{input}: {run}");
+    }
+}
+
+#[test]
+fn results_whose_events_are_late_without_the_flag_of_live_stay() {
+    let dir = write_days("forgotten");
+    dir.shell("cat d1.jsonl d2.jsonl d3.jsonl | sort -r > newest.jsonl").succeeds();
+    dir.shell("evt-window -q newest.jsonl --time t -m m.toml --out-of-orderness all --to some.db").succeeds();
+    let right = values(&dir, "some.db");
+    dir.shell("evt-ingest -q newest.jsonl --time t --to parquet:lake").succeeds();
+    for input in [
+        "newest.jsonl --time t",
+        "parquet:lake --all-closed",
+        "newest.jsonl --time t --since 2026-01-01 --until 2026-01-05",
+    ] {
+        dir.shell("cp some.db m.db").succeeds();
+        let line = format!("evt-backfill -q {input} -m m.toml --to m.db");
+        let run = dir.shell(&line).succeeds();
+        let hours = |rows: &[String]| rows.iter().filter(|row| row.contains("\"hour\"")).cloned().collect::<Vec<_>>();
+        assert_eq!(hours(&values(&dir, "m.db")), hours(&right), "{input}: {run}");
+        assert!(run.stderr().contains("whose events are all late in this run, first"), "{input}: {run}");
+        assert!(run.stderr().contains("give --out-of-orderness of the run that wrote them"), "{input}: {run}");
+        let told = dir.shell(&line.replace("-q ", "")).succeeds();
+        assert!(told.stderr().contains("hour: 7 late"), "{input}: {told}");
+        // The flag of live makes everything right, and --without-late takes these rows out.
+        dir.shell(&format!("{line} --out-of-orderness all")).succeeds();
+        assert_eq!(values(&dir, "m.db"), right, "{input}");
+        dir.shell(&format!("{line} --without-late")).succeeds();
+        assert_eq!(hours(&values(&dir, "m.db")).len(), 2, "{input}");
+    }
+}
+
+#[test]
+fn late_events_of_other_days_take_no_result_out() {
+    let dir = write_days("late_elsewhere");
+    dir.shell("cp right.db m.db; (cat d1.jsonl d5.jsonl d3.jsonl) > order.jsonl").succeeds();
+    dir.shell("evt-window -q order.jsonl --time t -m m.toml --late late.jsonl --to live.db").succeeds();
+    assert_eq!(dir.rows("late.jsonl").len(), 3);
+    let right = values(&dir, "right.db");
+    let line = "evt-backfill -m m.toml --late-events late.jsonl d1.jsonl d5.jsonl --time t --to m.db";
+    let run = dir.shell(line).ends_with(1);
+    assert!(run.stderr().contains("late events pending: 3"), "{run}");
+    assert_eq!(values(&dir, "m.db"), right, "{run}");
+}
+
+#[test]
+fn a_lake_of_daily_files_names_all_closed_if_a_stored_row_differs_and_is_not_corrected() {
+    let dir = write_days("open_lake");
+    dir.shell("for day in 1 2; do evt-ingest -q d$day.jsonl --time t --to parquet:lake; done").succeeds();
+    dir.shell("evt-window -q d1.jsonl d2.jsonl --time t -m m.toml --out-of-orderness all --to m.db").succeeds();
+    let quiet = backfill(&dir, "-q parquet:lake").succeeds();
+    assert_eq!(quiet.stderr(), "", "the open windows are right");
+    dir.write("more.jsonl", "{\"t\":\"2026-01-02T11:00:00Z\",\"k\":\"k1\"}\n");
+    dir.shell("evt-ingest -q more.jsonl --time t --to parquet:lake").succeeds();
+    for range in ["", "--since 2026-01-02", "--since 2026-01-02 --until 2026-01-03"] {
+        let run = backfill(&dir, &format!("-q parquet:lake {range}")).succeeds();
+        let expected = "windows that were open at 2026-01-01T12:00:00.000000Z are not corrected; 2 stored rows of them differ from the \
+                        input; partition 0 of d1.jsonl ends there; --all-closed corrects them";
+        assert!(run.stderr().contains(expected), "{range}: {run}");
+    }
+    let run = backfill(&dir, "parquet:lake --all-closed").succeeds();
+    assert!(run.stderr().contains("cells: 2 corrected, 0 inserted, 0 retracted"), "{run}");
+}
+
+#[test]
+fn stored_sessions_that_a_longer_right_one_takes_the_place_of_are_retracted() {
+    let dir = Dir::new("longer_session");
+    let times = ["01T00", "01T20", "02T16", "03T12", "04T08"];
+    dir.write("e.jsonl", times.map(|time| format!("{{\"t\":\"2026-01-{time}:00:00Z\",\"k\":\"a\"}}\n")).concat());
+    let metric = |gap: &str| format!("[[metric]]\nname = \"visits\"\nby = [\"k\"]\ngap = \"{gap}\"\n");
+    dir.write("short.toml", metric("5h"));
+    dir.write("m.toml", metric("24h"));
+    dir.shell("evt-window -q e.jsonl --time t -m short.toml --out-of-orderness all --to m.db").succeeds();
+    assert_eq!(values(&dir, "m.db").len(), 5);
+    // With the default of 30 s the stored sessions end in earlier steps than the right one.
+    let run = dir.shell("evt-backfill e.jsonl --time t -m m.toml --to m.db").succeeds();
+    assert!(run.stderr().contains("cells: 0 corrected, 1 inserted, 5 retracted, 0 right"), "{run}");
+    assert_eq!(values(&dir, "m.db"), ["\"visits\" \"2026-01-01T00:00:00.000000Z\" {\"k\":\"a\"} 5.0"]);
+}
