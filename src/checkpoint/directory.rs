@@ -6,6 +6,7 @@
 //! DIR/epochs/R-N/STAGE.json       what a stage has of the epoch, unless it is the last stage
 //! DIR/epochs/R-N/STAGE.committed  the epoch is committed to every output of the stage
 //! DIR/epochs/R-0/end              the last stage of run R
+//! DIR/epochs/R-N.removed          epoch (R, N) is being removed
 //! DIR/state/NAME                  files of state of the newest run; those of an epoch are links to them
 //! ```
 
@@ -23,6 +24,9 @@ use std::time::Duration;
 
 /// Interval at which the log is watched.
 const WATCH_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Extension of the directory of an epoch that is being removed.
+const REMOVED: &str = "removed";
 
 /// The directory of a checkpoint.
 #[derive(Clone, Debug)]
@@ -56,13 +60,27 @@ impl CheckpointDir {
         self.disk.create_directories(&directory).map_err(|error| self.failed(&directory, &error))
     }
 
-    /// Removes the directory of an epoch.
+    /// Removes the directory of an epoch. It is renamed first: a process that is killed meanwhile leaves no epoch without some of its
+    /// files, which would be taken for a damaged one.
     pub fn remove_epoch(&self, epoch: Epoch) -> Result<()> {
         let path = self.epoch(epoch);
-        match self.disk.free(|| fs::remove_dir_all(&path)) {
-            // Its run is an old one that still writes, or removes it too.
+        let removed = path.with_added_extension(REMOVED);
+        self.remove_directory(&removed)?;
+        match self.disk.free(|| fs::rename(&path, &removed)) {
+            // Its run is an old one that removes it too.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Ok(()),
-            removed => removed.map_err(|error| self.failed(&path, &error)),
+            renamed => {
+                renamed.map_err(|error| self.failed(&path, &error))?;
+                self.remove_directory(&removed)
+            }
+        }
+    }
+
+    fn remove_directory(&self, path: &Path) -> Result<()> {
+        match self.disk.free(|| fs::remove_dir_all(path)) {
+            // An old run still writes into it, or removes it too.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Ok(()),
+            removed => removed.map_err(|error| self.failed(path, &error)),
         }
     }
 
@@ -255,6 +273,11 @@ impl CheckpointStore for CheckpointDir {
         let epochs = self.root.join("epochs");
         for entry in fs::read_dir(&epochs).map_err(|error| self.failed(&epochs, &error))? {
             let entry = entry.map_err(|error| self.failed(&epochs, &error))?;
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == REMOVED) {
+                self.remove_directory(&path)?;
+                continue;
+            }
             let epoch = entry.file_name().to_str().and_then(epoch_of);
             if let Some(epoch) = epoch.filter(|epoch| *epoch < removed.before) {
                 self.remove_epoch(epoch)?;
@@ -281,6 +304,27 @@ fn temporary(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_epoch_that_a_killed_process_was_removing_is_no_epoch() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = CheckpointDir::new(dir.path().join("ckpt"), Disk::default());
+        log.create().unwrap();
+        let [old, torn, kept] = [1, 2, 3].map(|number| Epoch { run: 1, number });
+        for epoch in [old, torn, kept] {
+            log.write_part(epoch, "state", b"0123456789").unwrap();
+        }
+        fs::rename(log.epoch(torn), log.epoch(torn).with_added_extension(REMOVED)).unwrap();
+        assert!(!log.has_epoch(torn).unwrap());
+        // An old run that still writes makes the directory anew.
+        log.write_part(torn, "state", b"0123456789").unwrap();
+        log.remove_epoch(torn).unwrap();
+        assert!(!log.has_epoch(torn).unwrap());
+        fs::create_dir(log.epoch(torn).with_added_extension(REMOVED)).unwrap();
+        log.remove(&Removed { before: kept, entries_before: 0, state: &[] }).unwrap();
+        let left = fs::read_dir(dir.path().join("ckpt/epochs")).unwrap();
+        assert_eq!(left.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), ["1-3"]);
+    }
 
     #[test]
     fn a_changed_or_missing_part_is_corrupt() {
