@@ -5,7 +5,7 @@ use super::running::{Instant, RunningRule, Transition, all_rows};
 use super::series::{Arrival, EventSeries, Expressions, RowTimes};
 use super::view::{Changes, GroupValue, WindowView};
 use crate::error::Result;
-use crate::expr::{LeafBatch, Leaves, Nulls};
+use crate::expr::{LeafBatch, Leaves, ObservedLeaves};
 use crate::kind::Kind;
 use crate::kind::alert::AlertReason;
 use crate::time::SECOND;
@@ -60,7 +60,7 @@ pub struct FiringAlert {
 
 /// The names that expressions read from rows of one kind, since the rules changed.
 struct ObservedNames {
-    nulls: Nulls,
+    leaves: ObservedLeaves,
     rows: u64,
 }
 
@@ -164,7 +164,7 @@ impl AlertEngine {
         let series = &self.series[self.views[rule.view].series];
         let observed = self.observed.get(&series.kind).filter(|observed| observed.rows >= least)?;
         let leaves = self.leaves.get(&series.kind)?;
-        let names = series.expressions.all().flat_map(|expr| observed.nulls.names(leaves, expr));
+        let names = series.expressions.all().flat_map(|expr| observed.leaves.always_null(leaves, expr));
         Some(names.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
@@ -185,9 +185,9 @@ impl AlertEngine {
             return Ok(taken);
         };
         let batch = LeafBatch::read(leaves, rows.batch)?;
-        let new = || ObservedNames { nulls: Nulls::new(leaves), rows: 0 };
+        let new = || ObservedNames { leaves: ObservedLeaves::new(leaves), rows: 0 };
         let observed = self.observed.entry(rows.kind).or_insert_with(new);
-        observed.nulls.observe(&batch);
+        observed.leaves.observe(&batch);
         observed.rows += count as u64;
         let (mut counted, mut passed) = (vec![false; count], vec![false; count]);
         let mut wrong: BTreeMap<usize, String> = BTreeMap::new();

@@ -135,11 +135,17 @@ impl TimeRangeArgs {
     /// Returns the span; `now` is what durations are subtracted from, and `map` has the zone of instants without an offset.
     pub fn span(&self, now: i64, map: &MapArgs) -> Result<Span> {
         let zone = map.zone()?;
-        let instant =
-            |text: &Option<String>| text.as_deref().map(|text| parse_flag_instant(text, now, zone)).transpose();
         let since = self.last.map(|last| now.saturating_sub(last));
-        Ok(Span { since: since.or(instant(&self.since)?), until: instant(&self.until)? })
+        let until = instant_of("--until", self.until.as_deref(), now, zone)?;
+        Ok(Span { since: since.or(instant_of("--since", self.since.as_deref(), now, zone)?), until })
     }
+}
+
+/// Returns the instant of a flag, if it is given; `now` and `zone` are those of [`parse_flag_instant`].
+///
+/// Errors: exit status 2, with the name of the flag, if it is no instant.
+pub fn instant_of(flag: &str, text: Option<&str>, now: i64, zone: Option<Tz>) -> Result<Option<i64>> {
+    text.map(|text| parse_flag_instant(text, now, zone).map_err(|error| error.at(flag))).transpose()
 }
 
 /// Flags of tools that read rows.

@@ -14,7 +14,7 @@ use arrow::datatypes::SchemaRef;
 pub struct Filter {
     leaves: Leaves,
     expr: Expr,
-    nulls: Nulls,
+    observed: ObservedLeaves,
 }
 
 /// The result of a filter on a batch.
@@ -33,8 +33,8 @@ impl Filter {
     pub fn new(text: &str, schema: &SchemaRef) -> Result<Self> {
         let mut leaves = Leaves::new(schema);
         let expr = Expr::parse(text, Want::Kind(ValueKind::Bool), &mut leaves)?;
-        let nulls = Nulls::new(&leaves);
-        Ok(Self { leaves, expr, nulls })
+        let observed = ObservedLeaves::new(&leaves);
+        Ok(Self { leaves, expr, observed })
     }
 
     /// Returns a bit for each of the first 32 columns that the filter names.
@@ -44,13 +44,13 @@ impl Filter {
 
     /// Returns warnings about the names without a value in any row, if there were rows; `flag` has the expression.
     pub fn warnings(&self, flag: &str) -> Vec<String> {
-        self.nulls.warnings(flag, &self.leaves, &self.expr)
+        self.observed.warnings(flag, &self.leaves, &self.expr)
     }
 
     /// Applies the filter to a batch.
     pub fn apply(&mut self, batch: &RecordBatch) -> Result<Passed> {
         let leaves = LeafBatch::read(&self.leaves, batch)?;
-        self.nulls.observe(&leaves);
+        self.observed.observe(&leaves);
         let truth = self.expr.eval(&leaves)?;
         let truth = truth.as_boolean();
         let mut wrong: Vec<(usize, String)> =
@@ -65,13 +65,13 @@ impl Filter {
 
 /// The leaves without a value in any row so far, and those with integers that no double is equal to.
 #[derive(Debug)]
-pub struct Nulls {
+pub struct ObservedLeaves {
     all_null: Vec<bool>,
     rounded: Vec<bool>,
     has_rows: bool,
 }
 
-impl Nulls {
+impl ObservedLeaves {
     /// Creates the state before the first row: no leaf has had a value.
     pub fn new(leaves: &Leaves) -> Self {
         let count = leaves.leaves.len();
@@ -90,7 +90,7 @@ impl Nulls {
     }
 
     /// Returns the names of an expression without a value in any row, if there were rows.
-    pub fn names(&self, leaves: &Leaves, expr: &Expr) -> Vec<String> {
+    pub fn always_null(&self, leaves: &Leaves, expr: &Expr) -> Vec<String> {
         let is_null = |name: &&String| {
             // A property with two spellings has one leaf, with its first name.
             let named = || leaves.leaves.iter().zip(&self.all_null).filter(|(leaf, _)| leaf.name == **name);
@@ -109,7 +109,7 @@ impl Nulls {
 
     /// Returns those of these names whose value is used.
     pub fn unknown(&self, leaves: &Leaves, expr: &Expr) -> Vec<String> {
-        self.names(leaves, expr).into_iter().filter(|name| !is_presence(leaves, name)).collect()
+        self.always_null(leaves, expr).into_iter().filter(|name| !is_presence(leaves, name)).collect()
     }
 
     /// Returns a warning for each of these names; `flag` has the expression.
@@ -119,7 +119,7 @@ impl Nulls {
             false => format!("{flag}: {name} was NULL in every row; check the name"),
         };
         let rounded = self.rounded(leaves, expr).into_iter().map(|name| format!("{flag}: {}", rounded_integers(&name)));
-        self.names(leaves, expr).into_iter().map(warning).chain(rounded).collect()
+        self.always_null(leaves, expr).into_iter().map(warning).chain(rounded).collect()
     }
 }
 

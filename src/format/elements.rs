@@ -381,7 +381,7 @@ impl Elements {
 }
 
 /// Returns the names of the first arrays of objects in a document, whose end may be missing.
-fn arrays_of(head: &[u8]) -> Vec<String> {
+pub(super) fn arrays_of(head: &[u8]) -> Vec<String> {
     const NAMES: usize = 3;
     let (mut names, mut depth, mut p) = (vec![], 0, 0);
     while p < head.len() && names.len() < NAMES {

@@ -2,6 +2,7 @@
 //!
 //! Text is JSON lines if a line begins with `{`; its broken lines are dead letters. Nothing else is guessed.
 
+use super::elements::arrays_of;
 use super::{by_extension, clf, logfmt, syslog};
 use crate::json::scan::is_json;
 use crate::time::read_iso;
@@ -67,6 +68,14 @@ impl Head<'_> {
                 Some(name) => format!("JSON over several lines; --explode {name} reads the elements of {name}"),
                 None => format!("JSON over several lines; use  {}", self.piped("jq -c .", "")),
             });
+        }
+        let begins_array = first.starts_with(b"{") && (first.ends_with(b",") || first.ends_with(b"["));
+        if begins_array
+            && second.is_some_and(|line| line.starts_with(b"{") && line.ends_with(b","))
+            && let Some(name) = arrays_of(text).first()
+        {
+            // GeoJSON has one feature per line.
+            return Some(format!("one JSON document; --explode {name} reads the elements of {name}"));
         }
         if first.starts_with(b"{") || text.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"{")) {
             return None;

@@ -3,7 +3,7 @@
 
 use super::window::metric::split_name;
 use crate::error::{Error, Result};
-use crate::expr::{Expr, Filter, LeafBatch, Leaves, Node, Nulls, PathKey, ValueKind, Want, parse, value_at};
+use crate::expr::{Expr, Filter, LeafBatch, Leaves, Node, ObservedLeaves, PathKey, ValueKind, Want, parse, value_at};
 use crate::json::member::with_member;
 use crate::json::text::write_string;
 use crate::kind::event::{RAW, column};
@@ -29,7 +29,7 @@ struct ComputedField {
     copied: Option<Vec<PathKey>>,
     leaves: Leaves,
     value: Expr,
-    nulls: Nulls,
+    observed: ObservedLeaves,
 }
 
 impl ComputedField {
@@ -55,14 +55,14 @@ impl ComputedField {
             }
             _ => None,
         };
-        let nulls = Nulls::new(&leaves);
-        Ok(Self { name: name.to_owned(), copied, leaves, value, nulls })
+        let observed = ObservedLeaves::new(&leaves);
+        Ok(Self { name: name.to_owned(), copied, leaves, value, observed })
     }
 
     /// Evaluates the expression; adds the rows for which it cannot be evaluated to `wrong`.
     fn values(&mut self, batch: &RecordBatch, wrong: &mut WrongRows, is_copied: bool) -> Result<ArrayRef> {
         let leaves = LeafBatch::read(&self.leaves, batch)?;
-        self.nulls.observe(&leaves);
+        self.observed.observe(&leaves);
         for found in self.value.wrong(&leaves).filter(|_| !is_copied) {
             let message = || format!("--let {}: {}", self.name, found.advice());
             wrong.entry(found.row() as usize).or_insert_with(message);
@@ -156,8 +156,9 @@ impl ComputedFields {
 
     /// Returns warnings about the names in expressions without a value in any row, if there were rows.
     pub fn warnings(&self) -> Vec<String> {
-        let of_field =
-            |field: &ComputedField| field.nulls.warnings(&format!("--let {}", field.name), &field.leaves, &field.value);
+        let of_field = |field: &ComputedField| {
+            field.observed.warnings(&format!("--let {}", field.name), &field.leaves, &field.value)
+        };
         self.fields.iter().flat_map(of_field).collect()
     }
 

@@ -91,6 +91,7 @@ fn redirected_format(
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     match extension.as_str() {
         "jsonl" | "csv" | "tsv" | "arrows" => return Ok(format::by_extension(&name)),
+        "json" | "ndjson" => return Ok(Some(&format::jsonl::FORMAT)),
         "parquet" | "arrow" | "feather" | "ipc" | "db" | "sqlite" | "gz" | "zst" => {
             return Err(Error::usage(format!("stdout is the file {name}; use --to {name} instead of > {name}")));
         }

@@ -61,7 +61,7 @@ struct Levels {
 impl Directory {
     /// Opens the registry in `dir` and reads its levels.
     ///
-    /// Errors: exit status 78 if `dir` does not exist.
+    /// Errors: exit status 78 if `dir` does not exist, or has schemas outside of the directories of subjects; 74 if it cannot be read.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Directory> {
         let dir = dir.into();
         if !dir.is_dir() {
@@ -71,6 +71,7 @@ impl Directory {
             };
             return Err(Error::config(format!("{}: {message}", dir.display())));
         }
+        check_files(&dir)?;
         let levels = Levels::read(&dir.join(LEVELS_FILE))?;
         Ok(Directory { dir, levels, known: HashMap::new() })
     }
@@ -250,6 +251,20 @@ pub fn read_schema(opened: std::io::Result<impl Read>, shown: &str) -> Result<St
         Err(error) if error.kind() == IoErrorKind::InvalidData => Err(Error::config(format!("{shown}: invalid UTF-8"))),
         Err(error) => Err(Error::io(shown, &error)),
     }
+}
+
+/// Checks that no schema stands beside the directories of subjects.
+fn check_files(dir: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(dir).map_err(|error| io(dir, &error))? {
+        let path = entry.map_err(|error| io(dir, &error))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some(stem) = name.strip_suffix(".avsc").filter(|stem| !stem.is_empty() && path.is_file()) else { continue };
+        let place = dir.join(file_name_of(stem)).join("1.avsc");
+        let why =
+            format!("expected directories of subjects, found the schema {name}; rename it to {}", place.display());
+        return Err(Error::config(why).at(dir.display().to_string()));
+    }
+    Ok(())
 }
 
 fn not_a_subject(path: &Path) -> Error {

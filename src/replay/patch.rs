@@ -2,7 +2,7 @@
 
 use crate::counts::counted;
 use crate::error::Result;
-use crate::expr::{Expr, LeafBatch, Leaves, Node, Nulls, PathKey, Want, parse_assignments};
+use crate::expr::{Expr, LeafBatch, Leaves, Node, ObservedLeaves, PathKey, Want, parse_assignments};
 use crate::json::member::with_member;
 use crate::json::text::unescape;
 use crate::json::walk::{last_member, members};
@@ -24,7 +24,7 @@ pub struct Patch {
     leaves: Leaves,
     schema: SchemaRef,
     /// The names that were NULL in every record so far.
-    nulls: Nulls,
+    observed: ObservedLeaves,
 }
 
 #[derive(Debug)]
@@ -62,8 +62,8 @@ impl Patch {
                 present: BTreeSet::new(),
             });
         }
-        let nulls = Nulls::new(&leaves);
-        Ok(Self { assignments, leaves, nulls, schema })
+        let observed = ObservedLeaves::new(&leaves);
+        Ok(Self { assignments, leaves, observed, schema })
     }
 
     /// Applies the assignments to records, which must be JSON objects. Returns each record with its fields assigned, or why its
@@ -92,7 +92,7 @@ impl Patch {
         let array: ArrayRef = Arc::new(StringArray::from_iter_values(objects));
         let batch = RecordBatch::try_new(self.schema.clone(), vec![array])?;
         let read = LeafBatch::read(&self.leaves, &batch)?;
-        self.nulls.observe(&read);
+        self.observed.observe(&read);
         Ok(read)
     }
 
@@ -129,7 +129,7 @@ impl Patch {
     pub fn loss(&self) -> Option<String> {
         self.assignments.iter().filter(|one| !one.has_value && one.replaced > 0).find_map(|one| {
             let names =
-                self.nulls.unknown(&self.leaves, &one.value).into_iter().filter(|name| !one.present.contains(name));
+                self.observed.unknown(&self.leaves, &one.value).into_iter().filter(|name| !one.present.contains(name));
             let names = names.collect::<Vec<_>>().join(", ");
             let (path, lost) = (one.path.join("."), counted(one.replaced, ["letter", "letters"]));
             let why = format!(
@@ -141,7 +141,7 @@ impl Patch {
 
     /// Returns a warning for each name of an expression that was NULL in every record.
     pub fn warnings(&self) -> Vec<String> {
-        let of_one = |one: &FieldAssignment| self.nulls.warnings("--patch", &self.leaves, &one.value);
+        let of_one = |one: &FieldAssignment| self.observed.warnings("--patch", &self.leaves, &one.value);
         self.assignments.iter().flat_map(of_one).collect()
     }
 

@@ -46,6 +46,8 @@ pub struct Validate {
     dedup: Option<Dedup>,
     /// The number of events whose subject has no schema.
     unknown: u64,
+    /// Whether an event had a subject with a schema.
+    has_known: bool,
     /// Whether only the raw record of a row is written.
     pub writes_raw_alone: bool,
 }
@@ -64,7 +66,11 @@ impl Operator for Validate {
             out.note(Message::Warning(format!("{forgotten} ids were dropped early: {why}")));
         }
         // A registry that does not answer now has no advice.
-        let subjects = self.schemas.as_mut().filter(|_| self.unknown > 0).and_then(|schemas| schemas.subjects().ok());
+        let subjects = self
+            .schemas
+            .as_mut()
+            .filter(|_| self.unknown > 0 && !self.has_known)
+            .and_then(|schemas| schemas.subjects().ok());
         if let Some([subject]) = subjects.as_deref() {
             let events = counted(self.unknown, ["event has", "events have"]);
             let way_out = format!("--subject ={subject} takes the only one, for all events");
@@ -96,7 +102,7 @@ impl Validate {
     pub fn new(args: SchemaArgs, schemas: Option<Box<dyn Registry>>) -> Self {
         let validator = Validator::new(Options { subject: args.subject, closed: args.no_extra_fields });
         let dedup = args.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
-        Self { validator, schemas, dedup, unknown: 0, writes_raw_alone: false }
+        Self { validator, schemas, dedup, unknown: 0, has_known: false, writes_raw_alone: false }
     }
 
     /// Leaves out repeated rows, and makes dead letters of invalid ones.
@@ -127,7 +133,9 @@ impl Validate {
         let Some(schemas) = &mut self.schemas else { return Ok(batch) };
         let verdicts = self.validator.check(&batch, schemas.as_mut())?;
         let is_unknown = |rejected: &&Rejected| rejected.fault.error_type == ErrorType::UnknownSchemaError;
-        self.unknown += verdicts.faults.iter().filter(is_unknown).count() as u64;
+        let unknown = verdicts.faults.iter().filter(is_unknown).count();
+        self.unknown += unknown as u64;
+        self.has_known |= unknown < batch.num_rows();
         for Rejected { row, fault } in &verdicts.faults {
             out.dead(&batch, *row, fault)?;
         }

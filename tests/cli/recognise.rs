@@ -56,10 +56,18 @@ fn arrays_name_the_flag_that_reads_their_elements() {
     let dir = Dir::new("arrays");
     dir.write("array.json", "[{\"t\":\"2026-01-01\",\"n\":1},\n {\"t\":\"2026-01-01\",\"n\":1}]\n");
     dir.write("lines.json", "[\n{\"t\":\"2026-01-01\",\"n\":1}\n]\n");
+    let feature = "{\"t\":\"2026-01-01\",\"n\":1}";
+    dir.write(
+        "features.json",
+        &format!("{{\"type\":\"F\",\"meta\":{{}},\"features\":[{feature},\n{feature},\n{feature}]}}\n"),
+    );
     dir.write("trail.json", "{\n \"v\": 1,\n \"Records\": [\n  {\"t\":\"2026-01-01\",\"n\":[2]}\n ]\n}\n");
-    for (input, flag) in
-        [("array.json", "--explode ."), ("lines.json", "--explode ."), ("trail.json", "--explode Records")]
-    {
+    for (input, flag) in [
+        ("array.json", "--explode ."),
+        ("lines.json", "--explode ."),
+        ("trail.json", "--explode Records"),
+        ("features.json", "--explode features"),
+    ] {
         let run = dir.shell(&format!("evt-ingest {input} --time t --to out.jsonl")).ends_with(2);
         assert!(run.stderr().contains(&format!("; {flag} reads")) && !dir.path("out.jsonl").exists(), "{run}");
         dir.shell(&format!("evt-ingest {input} {flag} --time t -q --strict -o jsonl | grep -q '\"n\":'")).succeeds();

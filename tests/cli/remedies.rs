@@ -220,6 +220,14 @@ fn a_schema_instead_of_the_directory_and_a_subject_that_differs_from_the_only_on
     assert!(run.stderr().contains(told), "{run}");
     let run = dir.shell(&format!("{line} --subject =issue")).succeeds();
     assert_eq!((run.stderr().as_str(), dir.rows("out.jsonl").len()), ("", 2));
+    // Events of other subjects are no reason to take the only one for all.
+    dir.write("in.jsonl", "{\"n\":1,\"kind\":\"issue\"}\n{\"n\":2,\"kind\":\"other\"}\n");
+    let run = dir.shell(&format!("{line} --subject kind")).succeeds();
+    assert_eq!((run.stderr().as_str(), dir.rows("out.jsonl").len()), ("", 3));
+    dir.write("schemas/other.avsc", schema);
+    let run = dir.shell(&format!("{line} --subject kind")).ends_with(78);
+    let told = "found the schema other.avsc; rename it to schemas/other/1.avsc";
+    assert!(run.stderr().contains(told), "{run}");
 }
 
 #[test]
@@ -491,4 +499,34 @@ fn a_comparison_with_null_and_a_zone_without_its_continent_are_refused_with_what
     dir.write("h.jsonl", "{\"t\":\"2026-01-01\",\"h\":{\"X-GitHub-Event\":\"push\"}}\n");
     let run = dir.shell("evt-window h.jsonl --time t --size all --by h.X-GitHub-Event").ends_with(78);
     assert!(run.stderr().contains("if h.X-GitHub-Event is one name, write h.\"X-GitHub-Event\""), "{run}");
+}
+
+#[test]
+fn instants_of_flags_and_years_that_are_not_read_name_their_flag() {
+    let dir = Dir::new("remedy-years");
+    dir.write("in.csv", "t,year\n2026-01-01,1955\n2026-01-02,1956\n");
+    for flag in ["--since", "--until"] {
+        let run = dir.shell(&format!("evt-view in.csv --time t {flag} soon")).ends_with(2);
+        assert!(run.stderr().starts_with(&format!("evt-view: {flag}: ")), "{run}");
+        let run = dir.shell(&format!("evt-reconcile in.csv in.csv --time t {flag} soon")).ends_with(2);
+        assert!(run.stderr().starts_with(&format!("evt-reconcile: {flag}: ")), "{run}");
+    }
+    let run = dir.shell("evt-view in.csv --time year").ends_with(2);
+    assert!(run.stderr().contains("--time-format %Y reads a year"), "{run}");
+    let run = dir.shell("evt-view in.csv --time year --time-format %Y --columns event_time -o csv").succeeds();
+    assert_eq!(run.text(), "event_time\n1955-01-01T00:00:00.000000Z\n1956-01-01T00:00:00.000000Z\n");
+    let run = dir.shell("evt-window in.csv --time t --size 5x").ends_with(2);
+    assert!(run.stderr().contains("5m, 1h or 1d, or 1w, 1mo"), "{run}");
+}
+
+#[test]
+fn a_file_called_json_to_which_the_shell_redirects_gets_json_lines() {
+    let dir = Dir::new("remedy-json");
+    dir.write("in.csv", "t,n\n2026-01-01,1\n");
+    for name in ["out.json", "out.ndjson"] {
+        dir.shell(&format!("evt-ingest -q in.csv --time t > {name}")).succeeds();
+        let text = std::fs::read_to_string(dir.path(name)).unwrap();
+        let row: serde_json::Value = serde_json::from_str(&text).expect("one row in JSON");
+        assert_eq!(row["properties"], json!({"t": "2026-01-01", "n": "1"}));
+    }
 }

@@ -65,7 +65,10 @@ fn cause(when: &When, value: Value<'_>) -> Cause {
         return Cause::reason("it names no year (-f syslog has --time-year)");
     }
     if found.is_empty() && is_number(&text) && when.unit.is_none() {
-        return Cause::reason("a number needs --time-unit s|ms|us|ns|d");
+        return match text.parse() {
+            Ok(1500..2500) => Cause::reason("--time-format %Y reads a year, --time-unit s|ms|us|ns|d a number"),
+            _ => Cause::reason("a number needs --time-unit s|ms|us|ns|d"),
+        };
     }
     if proposal.is_none() && is_text && suggest::may_be_date(&text) {
         return Cause::reason("no known format reads it; --time-format FORMAT (strftime) names one");

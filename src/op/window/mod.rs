@@ -31,7 +31,7 @@ pub use self::running::MetricCounts;
 use self::running::{Bounds, Extent, Running, View, Windows};
 use self::watermark::{ContinuedInput, Watermark};
 use crate::error::{Error, Result};
-use crate::expr::{Dimension, Expr, LeafBatch, Leaves, Nulls};
+use crate::expr::{Dimension, Expr, LeafBatch, Leaves, ObservedLeaves};
 use crate::frame::Progress;
 use crate::kind::event::column;
 #[cfg(test)]
@@ -103,7 +103,7 @@ pub struct Window {
     /// The place of each metric in the order of names.
     places: Vec<usize>,
     /// Names that have been NULL in every row so far.
-    nulls: Nulls,
+    observed: ObservedLeaves,
     /// Metrics of the restored snapshot that the options do not have.
     ended: Vec<String>,
 }
@@ -144,8 +144,8 @@ impl Window {
         let mut places = vec![0; members.len()];
         order.iter().enumerate().for_each(|(place, index)| places[*index] = place);
         let watermark = Watermark::new(options.watermark);
-        let nulls = Nulls::new(&options.leaves);
-        Self { options, watermark, fired: None, groups, members, places, nulls, ended: vec![] }
+        let observed = ObservedLeaves::new(&options.leaves);
+        Self { options, watermark, fired: None, groups, members, places, observed, ended: vec![] }
     }
 
     fn running(&self) -> impl Iterator<Item = &Running> {
@@ -191,12 +191,12 @@ impl Window {
 
     /// Returns pairs of a metric and a name that was NULL in every row so far.
     pub fn always_null(&self) -> Vec<(&str, String)> {
-        self.names(|expr| self.nulls.names(&self.options.leaves, expr))
+        self.names(|expr| self.observed.always_null(&self.options.leaves, expr))
     }
 
     /// Returns pairs of a metric and a name that had integers beyond 2^53 which were rounded.
     pub fn rounded(&self) -> Vec<(&str, String)> {
-        self.names(|expr| self.nulls.rounded(&self.options.leaves, expr))
+        self.names(|expr| self.observed.rounded(&self.options.leaves, expr))
     }
 
     /// Returns the names that `of` finds in the expressions of each metric.
@@ -313,7 +313,7 @@ impl Window {
             state.take_keys(&values, batch.num_rows())?;
             dimensions.push(values);
         }
-        self.nulls.observe(leaves);
+        self.observed.observe(leaves);
         let mut views = vec![];
         for (index, metric) in (0..).zip(&self.options.metrics) {
             let passed = metric.filter.as_ref().map(|filter| filter.eval(leaves)).transpose()?;

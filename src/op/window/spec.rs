@@ -69,7 +69,7 @@ impl WindowSize {
 }
 
 const ALL: &str = "all";
-const SIZES: &str = "expected a duration like 30s, 5m or 1h, or 1mo, 1q, 1y or all";
+const SIZES: &str = "expected a duration like 30s, 5m, 1h or 1d, or 1w, 1mo, 1q, 1y or all";
 
 /// Returns the unit of a size that is one of the calendar; days and weeks are, if there is a time zone.
 fn calendar_unit(size: &str) -> Option<CalendarUnit> {

@@ -6,7 +6,7 @@ use super::late::LateInput;
 use super::operator::Correct;
 use super::setup::{InputRows, Order, Pace, Setup};
 use crate::backfill::{Changes, InputTimes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
-use crate::cli::args::{Disorder, disorder};
+use crate::cli::args::{Disorder, disorder, instant_of};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec};
@@ -28,7 +28,7 @@ use crate::source::{SourceOptions, StoreOrder};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::store::correct::{Claim, Corrections, shown_range};
 use crate::store::{Location, ReadRequest, Store, StreamExtent};
-use crate::time::{LATEST, format_instant, parse_duration, parse_flag_instant};
+use crate::time::{LATEST, format_instant, parse_duration};
 use crate::tool::validation::Validate;
 use crate::uri::Uri;
 use crate::uri::kafka::Form;
@@ -125,16 +125,15 @@ impl WindowsArgs {
             return Err(Error::usage(format!("--only: expected one of {names}, found {unknown}")));
         }
         let chosen = |name: &String| self.only.is_empty() || self.only.contains(name);
-        let instant =
-            |text: &Option<String>| text.as_deref().map(|text| parse_flag_instant(text, now, zone)).transpose();
-        let range = Span { since: instant(&self.since)?, until: instant(&self.until)? };
+        let instant = |flag: &str, text: &Option<String>| instant_of(flag, text.as_deref(), now, zone);
+        let range = Span { since: instant("--since", &self.since)?, until: instant("--until", &self.until)? };
         if range.since.zip(range.until).is_some_and(|(since, until)| since >= until) {
             return Err(Error::usage(format!("expected --since before --until, found {}", shown_range(range))));
         }
         let mut scope = Scope {
             metrics: spec.metrics.iter().filter(|metric| chosen(&metric.name)).map(MetricScope::of).collect(),
             range,
-            closed_before: instant(&self.closed_before)?,
+            closed_before: instant("--closed-before", &self.closed_before)?,
             read_since: None,
         };
         scope.read_since = scope.reading(self.reading.before).since;

@@ -1,14 +1,14 @@
 //! The flags of evt-reconcile, and how they read inputs.
 
 use super::read;
-use crate::cli::args::{CommonArgs, MapArgs, TextArgs, parse_share};
+use crate::cli::args::{CommonArgs, MapArgs, TextArgs, instant_of, parse_share};
 use crate::error::{Error, Result};
 use crate::kind::event::column;
 use crate::mapping::{self, Projection, Provenance, TimeFrom};
 use crate::output::identity::{Identities, Identity};
 use crate::reconcile::judge::{MatchBy, TimeRange};
 use crate::source::SourceOptions;
-use crate::time::{format_instant, parse_duration, parse_flag_instant};
+use crate::time::{format_instant, parse_duration};
 use crate::uri::Uri;
 use crate::uri::kafka::Form;
 use clap::{Parser, ValueEnum};
@@ -163,10 +163,11 @@ impl Args {
     pub fn range(&self, now: i64) -> Result<TimeRange> {
         let CompareArgs { since, until, last, .. } = &self.compare;
         let zone = self.map.zone()?;
-        let instant =
-            |text: &Option<String>| text.as_deref().map(|text| parse_flag_instant(text, now, zone)).transpose();
-        let since = last.map(|last| now.saturating_sub(last)).or(instant(since)?);
-        let range = TimeRange { since, until: instant(until)? };
+        let since = match last {
+            Some(last) => Some(now.saturating_sub(*last)),
+            None => instant_of("--since", since.as_deref(), now, zone)?,
+        };
+        let range = TimeRange { since, until: instant_of("--until", until.as_deref(), now, zone)? };
         match (range.since, range.until) {
             (Some(since), Some(until)) if since >= until => {
                 let (since, until) = (format_instant(since), format_instant(until));
