@@ -104,3 +104,5 @@ mod conformance;
 mod ledger_conformance;
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+mod unique_tests;

@@ -1,14 +1,43 @@
 //! Repeated events: whether the row of a stored key has the same content. Other content is a conflict.
 
+use super::location::Location;
 use super::sink::Notice;
+use crate::error::{Error, Result};
 use crate::json::number::Decimal;
 use crate::kind::Kind;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Columns that must be equal in a repetition. The other columns belong to the run that read the event.
 pub const CONTENT: [&str; 7] =
     ["source", "event_type", "user_id", "properties", "client_timestamp", "server_timestamp", "event_time"];
+
+/// The columns that order the copies of a repeated event: the least copy of a transaction is stored where ids are unique.
+pub const COPY_ORDER: [&str; 4] = ["event_time", "origin", "partition", "offset"];
+
+/// The index that makes the ids of stored events unique.
+pub const UNIQUE_EVENTS: &str = "raw_events_event_id";
+
+/// The statements that make the ids of stored events unique, with the indexes by which events of one source or type are found.
+pub const CREATE_UNIQUE_EVENTS: &str = "CREATE UNIQUE INDEX raw_events_event_id ON raw_events (event_id);
+    CREATE INDEX raw_events_source ON raw_events (source, server_timestamp);
+    CREATE INDEX raw_events_event_type ON raw_events (event_type, server_timestamp);";
+
+/// Whether a URI asks for unique ids of events, `?key=event_id`. Errors: exit status 2 for another key.
+pub fn has_event_key(location: &Location) -> Result<bool> {
+    match location.options.get("key").map(String::as_str) {
+        None => Ok(false),
+        Some("event_id") => Ok(true),
+        Some(other) => Err(Error::usage(format!("{location}: key: expected event_id, found '{other}'"))),
+    }
+}
+
+/// Makes the error for stored events of which several have the same id, `id`.
+pub fn ids_not_unique(shown: impl fmt::Display, id: &str) -> Error {
+    let found = format!("expected each event_id once in raw_events, found {id} twice");
+    Error::config(format!("{shown}: key=event_id: {found}; use a new database, or remove the copies"))
+}
 
 /// Whether rows of this kind have content besides their key. A dead letter's content is its payload, which is part of its key.
 pub fn has_content(kind: Kind) -> bool {

@@ -104,7 +104,8 @@ fn classify_connection(error: &tokio_postgres::Error) -> Trouble {
 }
 
 /// The options of its URIs.
-pub const OPTIONS: [&str; 8] = ["table", "schema", "visible", "sslmode", "sslrootcert", "connect", "timeout", "retry"];
+pub const OPTIONS: [&str; 9] =
+    ["table", "key", "schema", "visible", "sslmode", "sslrootcert", "connect", "timeout", "retry"];
 
 /// A server, its connection settings and its timeouts.
 pub struct PostgresServer {

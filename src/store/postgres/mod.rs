@@ -35,8 +35,8 @@ use crate::store::postgres::metric::{MetricBatch, Writer, WrittenMetrics};
 use crate::store::postgres::read as postgres_read;
 use crate::store::postgres::schema as postgres_schema;
 use crate::store::postgres::session::{RACES_MAX, Session, held, persist};
-use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, unholdable};
-use crate::store::repeat::Conflicts;
+use crate::store::postgres::write::{are_events_unique, holdable_letters, insert_new, insert_once, unholdable};
+use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::FitRows;
 use crate::store::{
     AtOnce, CorrectionStore, Epoch, EpochRows, Location, OpenOptions, PartitionPosition, Sink, SinkOutcome, Store,
@@ -70,6 +70,7 @@ pub static STORE: Store = Store {
 const ROWS_MAX: usize = 4096;
 /// Checks that the server accepts the user; returns the pending migrations.
 fn check(location: &Location) -> Result<Option<String>> {
+    has_event_key(location)?;
     let server = PostgresServer::try_new(location)?;
     let mut link = server.connect().map_err(|trouble| server.failed(trouble))?;
     let pending = link.run(postgres_schema::pending);
@@ -92,6 +93,8 @@ struct Postgres {
     /// The sessions that a killed process may have left.
     former: FormerSessions,
     guess: Guess,
+    /// Whether the ids of stored events are unique.
+    are_events_unique: bool,
 }
 
 /// A prediction of whether the next rows are new. Most rows of a live stream are, and to COPY them without a look-up takes half
@@ -126,7 +129,12 @@ impl Postgres {
             retracts: false,
             former: FormerSessions::default(),
             guess: Guess::default(),
+            are_events_unique: false,
         };
+        let has_event_key = has_event_key(location)?;
+        sink.are_events_unique = sink.session.with_link(|link| {
+            Ok(link.run(async |link| are_events_unique(link, has_event_key, &location.to_string()).await)?)
+        })?;
         let (run, at_once) = (&sink.options.run, &sink.options.at_once);
         sink.former = sink.session.with_link(|link| match at_once {
             None => Ok(FormerSessions::default()),
@@ -165,7 +173,9 @@ impl Postgres {
         }
         let is_new = self.guess.is_new();
         let insert = async |link: &Link| insert_new(link, kind, batch).await;
-        let written = self.write_guessed(is_new, insert, async |link| insert_once(link, kind, batch).await)?;
+        let is_unique = self.are_events_unique;
+        let written =
+            self.write_guessed(is_new, insert, async |link| insert_once(link, kind, batch, is_unique).await)?;
         Ok(written.map(|written| {
             self.counts = self.counts.plus(&written.counts);
             self.conflicts.add(written.counts.conflict, || written.conflict.unwrap_or_default());
@@ -229,13 +239,14 @@ impl Sink for Postgres {
     }
 
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
-        let Self { session, options, counts, overlap, conflicts, retracts, .. } = self;
+        let Self { session, options, counts, overlap, conflicts, retracts, are_events_unique, .. } = self;
+        let are_events_unique = *are_events_unique;
         let (shown, now) = (session.server.shown.clone(), (options.clock)());
         let before = *counts;
         for _ in 0..=RACES_MAX {
             let done = session.with_link(|link| {
                 *counts = before;
-                let mut writer = EpochWriter { options, now, counts, overlap, conflicts, retracts };
+                let mut writer = EpochWriter { options, now, counts, overlap, conflicts, retracts, are_events_unique };
                 match writer.commit(link, epoch, rows, &shown) {
                     Ok(()) => Ok(true),
                     Err(Failure::Raced(_)) => Ok(false),
@@ -287,6 +298,7 @@ struct EpochWriter<'a> {
     overlap: &'a mut Overlap,
     conflicts: &'a mut Conflicts,
     retracts: &'a mut bool,
+    are_events_unique: bool,
 }
 
 impl EpochWriter<'_> {
@@ -381,8 +393,9 @@ impl EpochWriter<'_> {
 
     fn try_piece(&mut self, link: &mut Link, kind: Kind, batch: &RecordBatch) -> Result<(), Failure> {
         if kind != Kind::Metric {
+            let is_unique = self.are_events_unique;
             let written = link.run(async |link| {
-                let written = insert_once(link, kind, batch).await?;
+                let written = insert_once(link, kind, batch, is_unique).await?;
                 // The table of incoming rows is emptied at the end of the transaction only.
                 link.client.batch_execute(&format!("TRUNCATE evt_incoming_{}", kind.table())).await?;
                 Ok(written)

@@ -6,7 +6,7 @@ use crate::kind::Kind;
 use crate::kind::dead::{self, ErrorType, Fault, Rejected};
 use crate::store::postgres::cell::{Cell, CopyText, canonical_dimensions, cells_of};
 use crate::store::postgres::link::{Failure, Link};
-use crate::store::repeat::{CONTENT, has_content};
+use crate::store::repeat::{CONTENT, COPY_ORDER, CREATE_UNIQUE_EVENTS, UNIQUE_EVENTS, has_content, ids_not_unique};
 use crate::store::rows;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use futures_util::SinkExt;
@@ -102,9 +102,66 @@ pub async fn insert_new(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<
     Ok(WriteOutcome { counts: SinkCounts { taken: rows, inserted: rows, ..SinkCounts::default() }, conflict: None })
 }
 
+/// Whether the ids of stored events are unique; with `makes` they become so if they are not.
+///
+/// Errors: exit status 78 if one is stored twice.
+pub async fn are_events_unique(link: &Link, makes: bool, shown: &str) -> Result<bool, Failure> {
+    let exists = "SELECT to_regclass($1) IS NOT NULL";
+    if link.client.query_one(exists, &[&UNIQUE_EVENTS]).await?.get::<_, bool>(0) {
+        return Ok(true);
+    }
+    if !makes {
+        return Ok(false);
+    }
+    // Nothing is written until the index exists.
+    link.client.batch_execute("BEGIN; LOCK raw_events IN SHARE ROW EXCLUSIVE MODE").await?;
+    if !link.client.query_one(exists, &[&UNIQUE_EVENTS]).await?.get::<_, bool>(0) {
+        let copies = "SELECT event_id::TEXT FROM raw_events GROUP BY event_id HAVING count(*) > 1 LIMIT 1";
+        if let Some(copy) = link.client.query_opt(copies, &[]).await? {
+            return Err(ids_not_unique(shown, copy.get(0)).into());
+        }
+        link.client.batch_execute(CREATE_UNIQUE_EVENTS).await?;
+    }
+    link.client.batch_execute("COMMIT").await?;
+    Ok(true)
+}
+
+/// Inserts the events of the table `incoming` whose id is not stored. Of copies in one transaction the least is stored.
+async fn insert_unique(link: &Link, incoming: &str, names: &str) -> Result<u64, Failure> {
+    let placed = "CREATE TEMP TABLE IF NOT EXISTS evt_placed_events (event_id UUID PRIMARY KEY) ON COMMIT DELETE ROWS";
+    link.client.batch_execute(placed).await?;
+    // Texts compare by their bytes, as in other stores, whatever the collation of the database is.
+    let order = |table: &str| {
+        let column = |name: &&str| match *name {
+            "origin" | "partition" => format!("{table}\"{name}\" COLLATE \"C\""),
+            name => format!("{table}\"{name}\""),
+        };
+        COPY_ORDER.iter().map(column).collect::<Vec<_>>().join(", ")
+    };
+    let set: Vec<String> = names.split(", ").map(|name| format!("{name} = excluded.{name}")).collect();
+    let (set, order, new, old) = (set.join(", "), order(""), order("excluded."), order("old."));
+    let insert = format!(
+        "WITH written AS (
+            INSERT INTO raw_events AS old ({names})
+            SELECT DISTINCT ON (event_id) {names} FROM {incoming} ORDER BY event_id, {order}
+            ON CONFLICT (event_id) DO UPDATE SET {set}
+            WHERE EXISTS (SELECT 1 FROM evt_placed_events AS placed WHERE placed.event_id = old.event_id) AND ({new}) < ({old})
+            RETURNING event_id
+        )
+        INSERT INTO evt_placed_events SELECT event_id FROM written ON CONFLICT DO NOTHING"
+    );
+    let insert = link.prepare(&insert).await?;
+    Ok(link.client.execute(&insert, &[]).await?)
+}
+
 /// Inserts the rows whose key is not stored, in the present transaction; a letter replaces one with fewer attempts. COPY cannot
-/// handle conflicts, so the rows are first copied into a temporary table.
-pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<WriteOutcome, Failure> {
+/// handle conflicts, so the rows are first copied into a temporary table. `is_unique`: so are the ids of events.
+pub async fn insert_once(
+    link: &Link,
+    kind: Kind,
+    batch: &RecordBatch,
+    is_unique: bool,
+) -> Result<WriteOutcome, Failure> {
     let (table, names) = (kind.table(), columns(kind, batch));
     let incoming = format!("evt_incoming_{table}");
     // This must come first: statements that name the table are prepared once per connection.
@@ -127,15 +184,17 @@ pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result
     } else {
         format!("INSERT INTO {table} ({names}) SELECT {names} FROM {incoming} ON CONFLICT DO NOTHING")
     };
-    let insert = link.prepare(&insert).await?;
     let rows = batch.num_rows() as u64;
     let (mut counts, mut conflict) = (SinkCounts { taken: rows, ..SinkCounts::default() }, None);
     if kind == Kind::Dead {
-        let changed = link.client.query(&insert, &[]).await?;
+        let changed = link.client.query(&link.prepare(&insert).await?, &[]).await?;
         counts.inserted = changed.iter().filter(|row| row.get::<_, bool>(0)).count() as u64;
         counts.updated = changed.len() as u64 - counts.inserted;
     } else {
-        counts.inserted = link.client.execute(&insert, &[]).await?;
+        counts.inserted = match is_unique && kind == Kind::Event {
+            true => insert_unique(link, &incoming, &names).await?,
+            false => link.client.execute(&link.prepare(&insert).await?, &[]).await?,
+        };
         if counts.inserted < rows && has_content(kind) {
             (counts.conflict, conflict) = conflicts_of(link, kind, &incoming).await?;
         }

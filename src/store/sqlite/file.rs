@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// The scheme of its URIs.
 pub const SCHEME: &str = "sqlite";
 /// The options of its URIs.
-pub const OPTIONS: [&str; 3] = ["table", "visible", "wait"];
+pub const OPTIONS: [&str; 4] = ["table", "key", "visible", "wait"];
 
 /// How long to wait for another writer without `?wait=`.
 const WAIT: i64 = 10 * SECOND;

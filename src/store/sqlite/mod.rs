@@ -28,7 +28,7 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::store::guard::{FormerSessions, Overlap};
-use crate::store::repeat::Conflicts;
+use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::FitRows;
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile};
@@ -67,6 +67,7 @@ pub static STORE: Store = Store {
 
 /// Checks that rows could be written: to a database of evt or of another program, or to a new one.
 fn check(location: &Location) -> Result<Option<String>> {
+    has_event_key(location)?;
     let file = SqliteFile::try_new(location)?;
     file.check_room()?;
     match file.path().exists() {
@@ -95,7 +96,11 @@ struct Sqlite {
 
 impl Sqlite {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
-        let (file, db) = sqlite_schema::open(location)?;
+        let has_event_key = has_event_key(location)?;
+        let (file, mut db) = sqlite_schema::open(location)?;
+        if has_event_key {
+            sqlite_schema::make_events_unique(&mut db, &file)?;
+        }
         let former = former_sessions(&db, options.at_once.as_ref());
         let former = former.map_err(|e| file.failed("cannot read the sessions", &e))?;
         Ok(Self {
@@ -129,6 +134,7 @@ impl Sqlite {
         if !epoch.is_due(committed(&tx, &options.pipeline).map_err(failed)?, &*file)? {
             return Ok(());
         }
+        tx.execute(FORGET_PLACED, []).map_err(failed)?;
         let (mut sum, mut rejected, mut before) = (*counts, vec![], 0);
         for batch in rows.batches()? {
             let batch = batch?;
@@ -149,6 +155,9 @@ impl Sqlite {
         db.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)
     }
 }
+
+/// Forgets the events that an earlier transaction has inserted.
+const FORGET_PLACED: &str = "DELETE FROM temp.placed_events";
 
 /// Records an epoch.
 const RECORD: &str = "INSERT INTO checkpoint_epochs (output, run, epoch, committed_at) VALUES (?1, ?2, ?3, ?4)
@@ -218,6 +227,7 @@ impl Sink for Sqlite {
         let Self { file, db, options, counts, overlap, conflicts, retracts, former } = self;
         let failed = |e: rusqlite::Error| file.failed("cannot write", &e);
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        tx.execute(FORGET_PLACED, []).map_err(failed)?;
         let mut sum = *counts;
         let mut applied = Applied { run: run_of(options, former), counts: &mut sum, overlap, conflicts, retracts };
         applied.write(&tx, kind, &fit.batch).map_err(|error| error.into_error(file))?;

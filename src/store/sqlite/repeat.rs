@@ -1,4 +1,4 @@
-//! Compares rows of events with the stored rows of the same keys.
+//! Compares rows of events with the stored rows of the same keys, and keeps one row per id where ids are unique.
 
 use super::cell::bind;
 use super::failure::Failure;
@@ -7,13 +7,13 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::store::cells::{Cells, word};
 use crate::store::guard::RowOutcome;
-use crate::store::repeat::{CONTENT, Conflicts, is_same_json};
+use crate::store::repeat::{CONTENT, COPY_ORDER, Conflicts, UNIQUE_EVENTS, is_same_json};
 use crate::store::rows;
 use crate::time::write_instant;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Transaction};
+use rusqlite::{CachedStatement, Connection, Transaction};
 use uuid::Uuid;
 
 /// What is stored under a key.
@@ -112,6 +112,53 @@ impl<'a> Repeats<'a> {
             let (origin, partition) = (name("origin"), name("partition"));
             format!("{} at {origin}/{partition}@{}", name("event_id"), offset(self.batch).unwrap_or_default())
         });
+    }
+}
+
+/// Whether the ids of stored events are unique. Another run may have made them so since this one began.
+pub fn are_events_unique(db: &Connection) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?1")?.exists([UNIQUE_EVENTS])
+}
+
+/// Replaces a row that this transaction has inserted by a lesser copy of the same event. A row that was stored before stays.
+pub struct UniqueEvents<'a> {
+    note: CachedStatement<'a>,
+    replace: CachedStatement<'a>,
+    text: String,
+}
+
+impl<'a> UniqueEvents<'a> {
+    /// Prepares the statements; `names` are the columns of the batches, the id first.
+    pub fn new(tx: &'a Transaction<'a>, names: &[&str]) -> Result<Self, Failure> {
+        let number = |name: &&str| names.iter().position(|other| other == name).map_or(0, |index| index + 1);
+        let set: Vec<String> = names.iter().map(|name| format!("\"{name}\" = ?{}", number(name))).collect();
+        let order: Vec<String> = COPY_ORDER.iter().map(|name| format!("?{}", number(name))).collect();
+        let (set, order, stored) = (set.join(", "), order.join(", "), rows::quoted(COPY_ORDER));
+        let replace = format!(
+            "UPDATE raw_events SET {set} WHERE event_id = ?1 AND ({order}) < ({stored})
+             AND EXISTS (SELECT 1 FROM temp.placed_events AS placed WHERE placed.event_id = ?1)"
+        );
+        Ok(Self {
+            note: tx.prepare_cached("INSERT INTO temp.placed_events VALUES (?1)")?,
+            replace: tx.prepare_cached(&replace)?,
+            text: String::new(),
+        })
+    }
+
+    /// Notes a row that this transaction has inserted; `id` has the ids.
+    pub fn inserted(&mut self, id: &Cells<'_>, row: usize) -> Result<(), Failure> {
+        bind(&mut self.note, 1, id, row, &mut self.text)?;
+        self.note.raw_execute()?;
+        Ok(())
+    }
+
+    /// Stores the row in place of the copy that this transaction has inserted, if it is the lesser one.
+    pub fn replace(&mut self, cells: &[Cells<'_>], row: usize) -> Result<(), Failure> {
+        for (index, cells) in cells.iter().enumerate() {
+            bind(&mut self.replace, index + 1, cells, row, &mut self.text)?;
+        }
+        self.replace.raw_execute()?;
+        Ok(())
     }
 }
 

@@ -11,7 +11,9 @@
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::store::location::Location;
+use crate::store::repeat::{CREATE_UNIQUE_EVENTS, ids_not_unique};
 use crate::store::sqlite::file::SqliteFile;
+use crate::store::sqlite::repeat::are_events_unique;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 /// Selects the alerts of versions before [`WITH_ALERT_IDS`] from `$table` with the columns of today. These rows name neither
@@ -233,12 +235,14 @@ const OTHERS: [&str; 5] =
 pub fn open(location: &Location) -> Result<(SqliteFile, Connection)> {
     let file = SqliteFile::try_new(location)?;
     let mut db = file.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-    // Retractions of this run are in a temporary table: they may be many, and end with the run.
+    // Retractions of this run are in a temporary table: they may be many, and end with the run. So are the ids of the events that a
+    // transaction has inserted.
     file.log_writes(&db).map_err(|e| file.failed("cannot open", &e))?;
     db.execute_batch(
         "PRAGMA synchronous = NORMAL;
              CREATE TEMP TABLE taken_back (metric_id TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL,
-                 \"rows\" INTEGER NOT NULL) WITHOUT ROWID;",
+                 \"rows\" INTEGER NOT NULL) WITHOUT ROWID;
+             CREATE TEMP TABLE placed_events (event_id TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;",
     )
     .map_err(|e| file.failed("cannot open", &e))?;
     migrate(&mut db, &file)?;
@@ -261,6 +265,22 @@ fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<()> {
     tx.execute_batch("CREATE TABLE IF NOT EXISTS evt_schema (version INTEGER NOT NULL); DELETE FROM evt_schema;")
         .map_err(failed)?;
     tx.execute("INSERT INTO evt_schema VALUES (?1)", [VERSION]).map_err(failed)?;
+    tx.commit().map_err(failed)
+}
+
+/// Makes the ids of stored events unique, unless they are. Errors: exit status 78 if one is stored twice.
+pub fn make_events_unique(db: &mut Connection, file: &SqliteFile) -> Result<()> {
+    let failed = |e: rusqlite::Error| file.failed("cannot create the index of event ids", &e);
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    if are_events_unique(&tx).map_err(failed)? {
+        return Ok(());
+    }
+    let copies = "SELECT event_id FROM raw_events GROUP BY event_id HAVING count(*) > 1 LIMIT 1";
+    let id: Option<String> = tx.query_row(copies, [], |row| row.get(0)).optional().map_err(failed)?;
+    if let Some(id) = id {
+        return Err(ids_not_unique(file, &id));
+    }
+    tx.execute_batch(CREATE_UNIQUE_EVENTS).map_err(failed)?;
     tx.commit().map_err(failed)
 }
 

@@ -10,7 +10,7 @@ use crate::store::repeat::{Conflicts, has_content};
 use crate::store::rows;
 use crate::store::sqlite::cell::{bind, real, write_id};
 use crate::store::sqlite::failure::Failure;
-use crate::store::sqlite::repeat::Repeats;
+use crate::store::sqlite::repeat::{Repeats, UniqueEvents, are_events_unique};
 use arrow::array::{Array, AsArray, BinaryArray, RecordBatch};
 use rusqlite::{CachedStatement, OptionalExtension, Transaction};
 use std::ops::RangeInclusive;
@@ -31,6 +31,7 @@ WHERE stage = ?7 AND source_topic = ?8 AND "partition" = ?9 AND "offset" = ?10 A
 "#;
 
 /// Inserts the rows whose key is not stored, and counts their outcomes. An event that is stored with other content is a conflict.
+/// Where ids are unique, one copy of an event is stored, and the others are unchanged.
 pub fn insert_once(
     tx: &Transaction<'_>,
     kind: Kind,
@@ -48,6 +49,8 @@ pub fn insert_once(
     }
     let mut insert = tx.prepare_cached(&insert_sql(kind, &names))?;
     let mut repeats = has_content(kind).then(|| Repeats::new(tx, kind, batch)).transpose()?;
+    let is_unique = kind == Kind::Event && are_events_unique(tx)?;
+    let mut unique = is_unique.then(|| UniqueEvents::new(tx, &names)).transpose()?;
     // After a stored row the next is usually stored too, so look for it before inserting it.
     let mut is_stored = false;
     for row in 0..batch.num_rows() {
@@ -60,10 +63,18 @@ pub fn insert_once(
         record.bind(&mut insert, row)?;
         if insert.raw_execute()? == 1 {
             RowOutcome::Inserted.count_in(counts);
+            if let Some(unique) = &mut unique {
+                unique.inserted(&record.cells[0], row)?;
+            }
         } else if let Some(repeats) = &mut repeats {
             is_stored = repeats.judge(row, counts, conflicts)?;
-            if !is_stored {
-                return Err(Error::broken("a row is neither stored nor new").into());
+            match &mut unique {
+                _ if is_stored => {}
+                Some(unique) => {
+                    unique.replace(&record.cells, row)?;
+                    RowOutcome::Unchanged.count_in(counts);
+                }
+                None => return Err(Error::broken("a row is neither stored nor new").into()),
             }
         } else if kind == Kind::Dead {
             let mut update = tx.prepare_cached(UPDATE_LETTER)?;
