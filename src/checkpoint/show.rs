@@ -136,6 +136,11 @@ fn show_positions(positions: &[u8], text: &mut String) {
             append(text, format_args!("{name}: inode {inode}: {bytes} bytes, read up to line {line}\n"));
         }
     }
+    if let Some(spool) = positions.get("spool") {
+        let (origin, next) = (spool["origin"].as_str().unwrap_or_default(), &spool["next"]);
+        let time = spool["stream_time"].as_i64().map_or("none".to_owned(), format_instant);
+        append(text, format_args!("{origin}: spool, read up to offset {next}, stream time {time}\n"));
+    }
     for topic in positions["topics"].as_array().into_iter().flatten() {
         let (name, partition, next) =
             (topic["topic"].as_str().unwrap_or_default(), &topic["partition"], &topic["next"]);

@@ -2,6 +2,7 @@
 //! it reads and writes no data and creates nothing. It prints one line for each item: the fault of the item, or `ready` and
 //! what opening it would do first.
 
+use super::args::CheckpointArgs;
 use super::resolve::{Faults, Resolved, StageSpec, resolve};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::check_address;
@@ -155,7 +156,8 @@ impl CheckReport {
         self.faults.0.append(&mut resolved.faults.0);
         if let Some(options) = options {
             self.take(resolved.check_ends(options));
-            let policy = self.take(resolved.ack_policy(options)).flatten();
+            let has_epochs = spec.checkpoint.and_then(CheckpointArgs::options).is_some();
+            let policy = self.take(resolved.ack_policy(options, has_epochs)).flatten();
             if let Some(door) = &options.http {
                 self.door(door);
             }

@@ -31,7 +31,9 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     // the servers.
     let is_kept = options.ack_flags.spool.is_some();
     let resolved = if is_kept { resolved.without_limit() } else { resolved.ask(run)? };
-    let epochs = match spec.checkpoint.and_then(CheckpointArgs::options) {
+    let checkpoint = spec.checkpoint.and_then(CheckpointArgs::options);
+    options.ack_policy = resolved.ack_policy(&options, checkpoint.is_some())?;
+    let epochs = match checkpoint {
         Some(checkpoint) => {
             let every = checkpoint.every;
             let checkpoint = resolved.begin_run(checkpoint, run)?;
@@ -48,7 +50,6 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     keep_raw(&mut options, &resolved);
     options.mapping.parts = resolved.record_parts(&options);
     options.commit_mode = resolved.commit_mode();
-    options.ack_policy = resolved.ack_policy(&options)?;
     let Resolved { inputs, checked, dlq, side, .. } = resolved;
     let CommonArgs { quiet, strict, ref stats, .. } = spec.args.common;
     let span = match spec.range {

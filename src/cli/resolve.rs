@@ -155,11 +155,12 @@ impl Resolved {
             let is_kept = match input {
                 Uri::File(path) if follow => path.is_file() || !path.exists(),
                 Uri::File(path) => path.is_file() || path == Path::new("/dev/null"),
-                Uri::Kafka(_) => true,
+                Uri::Kafka(_) | Uri::Http(_) => true,
                 _ => false,
             };
             if !is_kept {
-                let message = format!("{input}: --checkpoint: expected topics or files that end, found another input");
+                let message =
+                    format!("{input}: --checkpoint: expected topics or files that end, found another input");
                 self.faults.0.push(Error::usage(message));
             }
         }
@@ -203,13 +204,19 @@ impl Resolved {
         self.checked.iter().chain(&self.dlq)
     }
 
-    /// Returns the acknowledgement policy, if the inputs include an HTTP server or its flags are set.
-    pub fn ack_policy(&self, options: &SourceOptions) -> Result<Option<AckPolicy>> {
+    /// Returns the acknowledgement policy, if the inputs include an HTTP server or its flags are set. With a checkpoint
+    /// (`has_epochs`) every output has the records of a complete epoch.
+    pub fn ack_policy(&self, options: &SourceOptions, has_epochs: bool) -> Result<Option<AckPolicy>> {
         if !options.ack_flags.is_given() && options.http.is_none() {
             return Ok(None);
         }
-        let pipe = self.outputs().find(|output| !output.acknowledges());
+        let pipe = self.outputs().find(|output| !output.acknowledges() && !has_epochs);
         let policy = options.ack_flags.policy(pipe.map(OutputPlan::name))?;
+        if has_epochs && !matches!(policy, AckPolicy::Spool { .. }) {
+            let input = self.inputs.first().map_or_else(String::new, Uri::to_string);
+            let why = "--checkpoint requires --spool DIR, which keeps requests until an epoch has them";
+            return Err(Error::usage(format!("{input}: {why}")));
+        }
         match options.http {
             None if !self.inputs.is_empty() => {
                 Err(Error::usage("--spool, --dedup and --ack require an input http://ADDR:PORT"))

@@ -32,6 +32,7 @@ use crate::error::Result;
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
 use crate::input::follow::position::FollowPosition;
+use crate::spool::dir::Position;
 use std::time::Duration;
 
 pub use lag::Lag;
@@ -129,6 +130,11 @@ pub trait Input {
     /// Returns how far a followed name is read: every record before the position has been passed on.
     fn follow_position(&mut self) -> Result<Option<FollowPosition>> {
         Ok(None)
+    }
+
+    /// Returns the origin of the records of a spool, and the position noted for the epoch.
+    fn spool_position(&self) -> Option<(&str, Position)> {
+        None
     }
 
     /// Returns how far each partition of a topic is read: every row before its position is in the queue of `ingest`.

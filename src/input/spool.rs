@@ -97,7 +97,7 @@ impl SpoolInput {
 
     /// Whether the next run can read the rest, because the spool is on disk.
     fn is_left_behind(&self) -> bool {
-        self.reader.pace == Pace::Relaxed
+        matches!(self.reader.pace, Pace::Relaxed | Pace::WithEpochs)
     }
 
     /// Passes the records of the next entry on, from the next offset; returns whether there was an entry.
@@ -124,7 +124,7 @@ impl SpoolInput {
         let Some(since) = self.since.filter(|_| self.noted.is_none()) else { return false };
         let waited = self.run.clock.monotonic().saturating_sub(since);
         match self.reader.pace {
-            Pace::Never => false,
+            Pace::Never | Pace::WithEpochs => false,
             Pace::Relaxed => waited >= RELAXED,
             Pace::Eager => self.idle || waited >= EAGER,
         }
@@ -197,6 +197,19 @@ impl Input for SpoolInput {
         Ok(true)
     }
 
+    /// Every record before the position has been passed on. The stage has emptied the queue of `ingest`.
+    fn note_epoch(&mut self, ingest: &mut Ingest) {
+        self.noted = Some(self.position(ingest));
+    }
+
+    fn spool_position(&self) -> Option<(&str, Position)> {
+        self.noted.map(|position| (self.name.as_str(), position))
+    }
+
+    fn ends_partitions(&self) -> bool {
+        self.reader.pace != Pace::WithEpochs
+    }
+
     fn has_noted(&self) -> bool {
         self.noted.is_some()
     }
@@ -244,7 +257,7 @@ impl Input for SpoolInput {
         }
         let end = self.reader.entries.end().offset;
         let (left, what) = match self.reader.pace {
-            Pace::Relaxed => (end - self.settled, "records remain in the spool for the next run"),
+            Pace::Relaxed | Pace::WithEpochs => (end - self.settled, "records remain in the spool for the next run"),
             Pace::Eager => (end - self.settled, "records were not acknowledged; their clients must send them again"),
             Pace::Never => (end - self.next, "acknowledged records were never read and are lost (--ack memory)"),
         };

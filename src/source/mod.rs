@@ -569,10 +569,7 @@ impl Source {
         let Some(positions) = &mut self.positions else { return Ok(vec![]) };
         for Running { number, input } in self.ended.iter_mut().chain(&mut self.running) {
             input.note_epoch(&mut self.ingest);
-            positions.note(*number, &input.reached(&mut self.ingest));
-            if let Some(position) = input.follow_position()? {
-                positions.note_followed(*number, position, &self.ingest);
-            }
+            positions.note(*number, &mut **input, &mut self.ingest)?;
         }
         positions.to_part(&mut self.ingest)
     }

@@ -5,6 +5,7 @@
 use super::ahead::ReadAhead;
 use super::by_time::sorted_by_time;
 use super::options::{SourceOptions, StoreOrder};
+use super::positions::InputPosition;
 use crate::error::{Error, Result};
 use crate::format::Rows;
 use crate::http::Server;
@@ -12,7 +13,6 @@ use crate::ingest::Ingest;
 use crate::input::Input;
 use crate::input::bytes::Bytes;
 use crate::input::container::{RowInput, take_schema};
-use crate::input::follow::position::FollowPosition;
 use crate::input::follow::watch::Watch;
 use crate::input::spool::{ORIGIN, Shutdown, SpoolInput};
 use crate::input::unopened::{FollowedName, UnopenedInput};
@@ -23,7 +23,7 @@ use crate::kind::Kind;
 use crate::kind::event::column;
 use crate::kind::span::Span;
 use crate::run::Run;
-use crate::spool::{self, SpoolReader};
+use crate::spool::{self, SpoolReader, SpoolStart};
 use crate::store::{Batches, Location, ReadRequest, Store};
 use crate::time::DAY;
 use crate::uri::Uri;
@@ -45,8 +45,8 @@ pub(super) struct Opener {
     topics: VecDeque<Box<KafkaInput>>,
     /// Followed files with their watches, which start before the first file is read.
     watches: Vec<(PathBuf, Watch)>,
-    /// How far earlier runs have read the followed name that is opened next.
-    pub(super) position: Option<FollowPosition>,
+    /// How far earlier runs have read the followed name or the spool that is opened next.
+    pub(super) position: Option<InputPosition>,
 }
 
 impl Opener {
@@ -109,7 +109,11 @@ impl Opener {
         let is_followed = |path: &PathBuf| matches!(uri, Uri::File(named) if named == path);
         Ok(Box::new(match self.watches.iter().find(|(path, _)| is_followed(path)) {
             Some((path, watch)) => {
-                let (path, watch, position) = (path.clone(), watch.clone(), self.position.take());
+                let (path, watch) = (path.clone(), watch.clone());
+                let position = match self.position.take() {
+                    Some(InputPosition::Followed(position)) => Some(position),
+                    _ => None,
+                };
                 let followed = FollowedName { name: uri.to_string(), path, watch, position };
                 UnopenedInput::of_name(run, options, origin, followed)
             }
@@ -138,7 +142,12 @@ impl Opener {
         let Some(policy) = &self.options.ack_policy else {
             return Err(Error::broken(format!("{uri}: no acknowledgement policy")));
         };
-        let (log, reader) = spool::open(policy, &self.run)?;
+        let start = match (self.options.is_continued, self.position.take()) {
+            (false, _) => SpoolStart::Kept,
+            (true, Some(InputPosition::Spool(position))) => SpoolStart::Checkpoint(Some(position)),
+            (true, _) => SpoolStart::Checkpoint(None),
+        };
+        let (log, reader) = spool::open(policy, start, &self.run)?;
         let server = Server::open(*options, log, &self.run)?;
         self.run.service.ready();
         Ok(self.spool(reader, Box::new(move || server.drain()), ingest))

@@ -13,8 +13,8 @@ use crate::output::dead_letters::DeadLetters;
 use crate::output::{OutputPlan, OutputSpec};
 use crate::spool::ack::AckPolicy;
 use crate::spool::dir::SpoolLimits;
-use crate::spool::open;
 use crate::spool::request::{Answer, Record, RecordOutcome, Request, RequestLog, Responder};
+use crate::spool::{SpoolStart, open};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::path::Path;
@@ -132,7 +132,7 @@ fn spool(dir: &Path) -> AckPolicy {
 /// Opens the spool that the last run left.
 fn left(dir: &Path, run: &Rc<Run>) -> SpoolReader {
     loop {
-        match open(&spool(dir), run) {
+        match open(&spool(dir), SpoolStart::Kept, run) {
             // The writer's thread has not released the lock yet.
             Err(_) => std::thread::yield_now(),
             Ok((_, reader)) => break reader,
@@ -144,7 +144,7 @@ fn left(dir: &Path, run: &Rc<Run>) -> SpoolReader {
 fn every_record_has_one_outcome_and_arrival_is_its_server_timestamp() {
     let dir = tempfile::tempdir().unwrap();
     let run = run();
-    let (log, reader) = open(&spool(dir.path()), &run).unwrap();
+    let (log, reader) = open(&spool(dir.path()), SpoolStart::Kept, &run).unwrap();
     let letters = dir.path().join("dead.jsonl");
     let records = vec![record(1, None), record(1, None), record(0, Some("not JSON")), record(0, None)];
     let answers = [append(&log, 7 * SECOND, records), append(&log, 9 * SECOND, vec![record(2, None), record(1, None)])];
@@ -173,7 +173,7 @@ fn what_was_in_flight_at_a_crash_comes_again_under_the_same_ids_and_nothing_else
     let dir = tempfile::tempdir().unwrap();
     let run = run();
     let letters = dir.path().join("dead.jsonl");
-    let (log, reader) = open(&spool(dir.path()), &run).unwrap();
+    let (log, reader) = open(&spool(dir.path()), SpoolStart::Kept, &run).unwrap();
     let mut bench = Bench::new(reader, &letters, &run);
     let stored = |answer: Receiver<Answer>| assert!(matches!(answer.recv().unwrap(), Answer::Stored(_)));
     stored(append(&log, SECOND, vec![record(0, None), record(3, None)]));
@@ -201,7 +201,7 @@ fn a_run_that_is_told_to_stop_leaves_what_would_take_too_long_for_the_next_one()
     let clock = SimulatedClock::at(100 * SECOND);
     let run = at(Clock::Simulated(clock.clone()));
     let letters = dir.path().join("dead.jsonl");
-    let (log, reader) = open(&spool(dir.path()), &run).unwrap();
+    let (log, reader) = open(&spool(dir.path()), SpoolStart::Kept, &run).unwrap();
     let stored = |answer: Receiver<Answer>| assert!(matches!(answer.recv().unwrap(), Answer::Stored(_)));
     // One more than one step of the input reads.
     let answers: Vec<_> = (0..1025).map(|_| append(&log, SECOND, vec![record(0, None)])).collect();
@@ -227,7 +227,7 @@ fn a_run_that_is_told_to_stop_leaves_what_would_take_too_long_for_the_next_one()
 fn clients_hear_of_it_when_the_outputs_have_their_events_or_dead_letters() {
     let dir = tempfile::tempdir().unwrap();
     let run = run();
-    let (log, reader) = open(&AckPolicy::Output, &run).unwrap();
+    let (log, reader) = open(&AckPolicy::Output, SpoolStart::Kept, &run).unwrap();
     let mut bench = Bench::new(reader, &dir.path().join("dead.jsonl"), &run);
     let first = append(&log, SECOND, vec![record(0, Some("all of it is faulty"))]);
     let heard = |bench: &mut Bench, answer: Receiver<Answer>| loop {

@@ -30,7 +30,7 @@ mod writer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use ack::AckPolicy;
-use dir::{SpoolDir, SpoolLimits};
+use dir::{Position, SpoolDir, SpoolLimits};
 use queue::{SpoolLog, Waker};
 pub use reader::SpoolReader;
 use reader::{DirEntries, Pace};
@@ -47,11 +47,20 @@ const LOCK_SILENCE: Duration = Duration::from_secs(1);
 /// Interval between attempts to lock.
 const LOCK_TRIED: Duration = Duration::from_millis(50);
 
+/// Where the stage begins to read a spool on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpoolStart {
+    /// At the position of the outputs that the spool keeps.
+    Kept,
+    /// At the position in a checkpoint; at that of the spool if the checkpoint has none.
+    Checkpoint(Option<Position>),
+}
+
 /// Opens both ends of the spool that `policy` needs. The reading end ends once every reference to the log is dropped and
 /// everything in it has been read. Errors: exit status 75 if another run has the spool, 65 if the spool is damaged.
-pub fn open(policy: &AckPolicy, run: &Run) -> Result<(Arc<dyn RequestLog>, SpoolReader)> {
+pub fn open(policy: &AckPolicy, start: SpoolStart, run: &Run) -> Result<(Arc<dyn RequestLog>, SpoolReader)> {
     match policy {
-        AckPolicy::Spool { dir, limits } => on_disk(dir, *limits, run, writer::create),
+        AckPolicy::Spool { dir, limits } => on_disk(dir, *limits, run, start, writer::create),
         AckPolicy::Output | AckPolicy::Memory => {
             let (log, reader) = memory::open(run.clock.now(), *policy == AckPolicy::Output)?;
             Ok((Arc::new(log), reader))
@@ -59,16 +68,48 @@ pub fn open(policy: &AckPolicy, run: &Run) -> Result<(Arc<dyn RequestLog>, Spool
     }
 }
 
-fn on_disk(path: &Path, limits: SpoolLimits, run: &Run, create: Create) -> Result<(Arc<dyn RequestLog>, SpoolReader)> {
+fn on_disk(
+    path: &Path,
+    limits: SpoolLimits,
+    run: &Run,
+    start: SpoolStart,
+    create: Create,
+) -> Result<(Arc<dyn RequestLog>, SpoolReader)> {
     let dir = Arc::new(lock(path, limits, run)?);
     let (waker, wakeups) = Waker::new().map_err(|error| Error::io("a pair of sockets", &error))?;
     let mut writer = Writer::new(dir.clone(), run.for_thread(), waker, create);
-    let start = recover::recover(&dir, &mut writer, &run.console)?;
+    let kept = recover::recover(&dir, &mut writer, &run.console)?;
+    let (start, pace) = match start {
+        SpoolStart::Kept => (kept, Pace::Relaxed),
+        SpoolStart::Checkpoint(position) => (continued(&dir, kept, position)?, Pace::WithEpochs),
+    };
     let (log, queue) = SpoolLog::new(path.to_owned());
     let spawned = std::thread::Builder::new().name("spool".into()).spawn(move || writer.run(&queue));
     spawned.map_err(|error| Error::io("the thread that writes the spool", &error))?;
     let entries = Box::new(DirEntries::new(dir, run.clock.clone(), start.offset));
-    Ok((Arc::new(log), SpoolReader { wakeups, start, pace: Pace::Relaxed, entries }))
+    Ok((Arc::new(log), SpoolReader { wakeups, start, pace, entries }))
+}
+
+/// Returns where a run with a checkpoint begins; `kept` is the position of the spool, and `position` that of the checkpoint.
+///
+/// Errors: exit status 78 if the spool ends before the position, 65 if it has no longer the records after it.
+fn continued(dir: &SpoolDir, kept: Position, position: Option<Position>) -> Result<Position> {
+    let Some(position) = position else { return Ok(kept) };
+    let (shown, end) = (dir.path.display().to_string(), dir.end().offset);
+    let first = dir.segment(i64::MIN).0.map_or(end, |segment| segment.first);
+    if position.offset > end {
+        let found = format!("found one that ends at offset {end}");
+        let why = format!("expected the spool that the checkpoint has read up to offset {}, {found}", position.offset);
+        return Err(Error::config(why).at(shown));
+    }
+    if position.offset < first {
+        let why =
+            format!("records {} to {} are missing, which the checkpoint has not read", position.offset, first - 1);
+        return Err(Error::corrupt(why).at(shown));
+    }
+    // An earlier epoch may continue than the one that the spool was told of.
+    dir.set_settled(position.offset.min(kept.offset));
+    Ok(position)
 }
 
 /// Opens and locks the directory. Errors: exit status 75 if another run keeps the lock.

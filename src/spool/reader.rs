@@ -17,6 +17,8 @@ pub enum Pace {
     Never,
     /// From time to time: the records are on disk.
     Relaxed,
+    /// When an epoch of a checkpoint is complete, which has the position too.
+    WithEpochs,
     /// At once: clients wait for their answers.
     Eager,
 }

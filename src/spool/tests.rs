@@ -83,7 +83,7 @@ fn drained(log: Arc<dyn RequestLog>, reader: &SpoolReader) {
 #[test]
 fn what_is_acknowledged_is_read_in_order_and_again_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+    let (log, mut reader) = open(&spool(dir.path()), SpoolStart::Kept, &run()).unwrap();
     let clients: Vec<_> = (0..4)
         .map(|client| {
             let log = log.clone();
@@ -103,14 +103,14 @@ fn what_is_acknowledged_is_read_in_order_and_again_after_a_restart() {
     assert_eq!(read(&mut reader), told);
     drained(log, &reader);
     drop(reader);
-    let (_log, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+    let (_log, mut reader) = open(&spool(dir.path()), SpoolStart::Kept, &run()).unwrap();
     assert_eq!(read(&mut reader), told, "nothing was settled");
 }
 
 #[test]
 fn a_second_run_is_refused_while_the_first_has_the_spool() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, reader) = open(&spool(dir.path()), &run()).unwrap();
+    let (log, reader) = open(&spool(dir.path()), SpoolStart::Kept, &run()).unwrap();
     let limits = SpoolLimits { bytes: 1 << 20, dedup: None };
     let refused = SpoolDir::open(dir.path(), limits, &run().metrics);
     assert_eq!(refused.err().unwrap().kind(), ErrorKind::Fenced);
@@ -120,7 +120,7 @@ fn a_second_run_is_refused_while_the_first_has_the_spool() {
 #[test]
 fn a_new_position_takes_no_room_of_the_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+    let (log, mut reader) = open(&spool(dir.path()), SpoolStart::Kept, &run()).unwrap();
     let mut files = std::collections::BTreeSet::new();
     for n in 0..5 {
         stored(answer(&log, one(n, 0, "{}")));
@@ -134,16 +134,43 @@ fn a_new_position_takes_no_room_of_the_disk() {
 }
 
 #[test]
+fn a_checkpoint_continues_within_the_records_of_the_spool_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, mut reader) = open(&spool(dir.path()), SpoolStart::Kept, &run()).unwrap();
+    let payload = format!("\"{}\"", "x".repeat(20 << 10));
+    for n in 0..100 {
+        let offset = stored(answer(&log, one(n, 0, &payload))).offset;
+        reader.entries.settle(Position { offset: offset + 1, stream_time: None }).unwrap();
+    }
+    drained(log, &reader);
+    drop(reader);
+    let at = |offset: i64| Position { offset, stream_time: Some(offset) };
+    let opened = |start: Option<Position>| loop {
+        match open(&spool(dir.path()), SpoolStart::Checkpoint(start), &run()) {
+            // The writer's thread has not released the lock yet.
+            Err(error) if error.kind() == ErrorKind::Fenced => std::thread::yield_now(),
+            opened => break opened.map(|(_, reader)| (reader.start, reader.pace)),
+        }
+    };
+    assert_eq!(opened(None).unwrap(), (Position { offset: 100, stream_time: None }, Pace::WithEpochs));
+    assert_eq!(opened(Some(at(99))).unwrap(), (at(99), Pace::WithEpochs));
+    let error = opened(Some(at(101))).unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.to_string().contains("ends at offset 100"), "{error}");
+    let error = opened(Some(at(0))).unwrap_err();
+    assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("records 0 to "), "{error}");
+}
+
+#[test]
 fn a_restart_begins_where_the_outputs_are() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+    let (log, mut reader) = open(&spool(dir.path()), SpoolStart::Kept, &run()).unwrap();
     for n in 0..10 {
         stored(answer(&log, one(n, 0, "{}")));
     }
     reader.entries.settle(Position { offset: 7, stream_time: Some(1_000_001) }).unwrap();
     drained(log, &reader);
     drop(reader);
-    let (log, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+    let (log, mut reader) = open(&spool(dir.path()), SpoolStart::Kept, &run()).unwrap();
     assert_eq!(reader.start, Position { offset: 7, stream_time: Some(1_000_001) });
     assert_eq!(read(&mut reader).len(), 10, "what was settled is passed over by who reads");
     assert_eq!(stored(answer(&log, one(11, 0, "{}"))).offset, 10);
@@ -154,7 +181,7 @@ fn a_restart_begins_where_the_outputs_are() {
 fn segments_go_when_the_outputs_have_them_and_not_before() {
     let dir = tempfile::tempdir().unwrap();
     let policy = AckPolicy::Spool { dir: dir.path().into(), limits: SpoolLimits { bytes: 64 << 10, dedup: None } };
-    let (log, mut reader) = open(&policy, &run()).unwrap();
+    let (log, mut reader) = open(&policy, SpoolStart::Kept, &run()).unwrap();
     let large = "x".repeat(1000);
     let mut count = 0;
     let why = loop {
@@ -176,7 +203,7 @@ fn segments_go_when_the_outputs_have_them_and_not_before() {
     stored(answer(&log, one(0, 0, &large)));
     drained(log, &reader);
     drop(reader);
-    let (_log, mut reader) = open(&policy, &run()).unwrap();
+    let (_log, mut reader) = open(&policy, SpoolStart::Kept, &run()).unwrap();
     let rest = read(&mut reader);
     assert!(rest[0].0 <= count as i64 / 2 && rest[0].0 > 0, "{}", rest[0].0);
     assert_eq!(rest.last().unwrap().0, count as i64);
@@ -205,7 +232,7 @@ fn two_threads_that_remove_segments_forget_none_that_is_there() {
 
 /// Makes a spool of three acknowledged requests in one segment; returns it and the bytes at which they end.
 fn three(dir: &Path) -> Vec<u64> {
-    let (log, reader) = open(&spool(dir), &run()).unwrap();
+    let (log, reader) = open(&spool(dir), SpoolStart::Kept, &run()).unwrap();
     let mut ends = vec![];
     for n in 1..4 {
         stored(answer(&log, one(n, n as u8, &format!("payload {n}"))));
@@ -223,14 +250,14 @@ fn a_spool_cut_at_any_byte_keeps_its_whole_entries_and_goes_on() {
     for cut in 0..=whole.len() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(path(dir.path(), 0), &whole[..cut]).unwrap();
-        let (log, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+        let (log, mut reader) = open(&spool(dir.path()), SpoolStart::Kept, &run()).unwrap();
         let left = ends.iter().filter(|end| **end <= cut as u64).count();
         assert_eq!(read(&mut reader).len(), left, "cut at {cut}");
         assert_eq!(stored(answer(&log, one(9, 9, "more"))).offset, left as i64);
         assert_eq!(read(&mut reader), [(left as i64, "more".to_owned())]);
         drained(log, &reader);
         drop(reader);
-        let (_log, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+        let (_log, mut reader) = open(&spool(dir.path()), SpoolStart::Kept, &run()).unwrap();
         assert_eq!(read(&mut reader).len(), left + 1, "cut at {cut}");
     }
 }
@@ -245,7 +272,7 @@ fn a_changed_byte_before_whole_entries_is_damage_and_in_the_last_entry_a_torn_wr
         let mut changed = whole.clone();
         changed[at] ^= 0x20;
         std::fs::write(path(dir.path(), 0), &changed).unwrap();
-        let opened = open(&spool(dir.path()), &run());
+        let opened = open(&spool(dir.path()), SpoolStart::Kept, &run());
         if (at as u64) < ends[1] {
             let error = opened.err().unwrap_or_else(|| panic!("byte {at} is damaged"));
             assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -260,7 +287,7 @@ fn a_changed_byte_before_whole_entries_is_damage_and_in_the_last_entry_a_torn_wr
 fn a_missing_segment_is_damage() {
     let dir = tempfile::tempdir().unwrap();
     let policy = AckPolicy::Spool { dir: dir.path().into(), limits: SpoolLimits { bytes: 64 << 10, dedup: None } };
-    let (log, mut reader) = open(&policy, &run()).unwrap();
+    let (log, mut reader) = open(&policy, SpoolStart::Kept, &run()).unwrap();
     for _ in 0..30 {
         stored(answer(&log, one(0, 0, &"x".repeat(1000))));
     }
@@ -272,7 +299,7 @@ fn a_missing_segment_is_damage() {
     segments.sort();
     assert!(segments.len() > 3 && all.len() == 30);
     std::fs::remove_file(&segments[1]).unwrap();
-    let error = open(&policy, &run()).err().unwrap();
+    let error = open(&policy, SpoolStart::Kept, &run()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }
 
@@ -280,7 +307,7 @@ fn a_missing_segment_is_damage() {
 fn a_repeat_is_a_duplicate_within_the_window_and_another_payload_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let policy = with_dedup(dir.path(), 100);
-    let (log, reader) = open(&policy, &run()).unwrap();
+    let (log, reader) = open(&policy, SpoolStart::Kept, &run()).unwrap();
     let outcomes = |log: &Arc<dyn RequestLog>, request| outcomes(&stored(answer(log, request)));
     assert_eq!(
         outcomes(&log, request(0, vec![record(1, "a"), record(1, "a"), record(2, "b")])),
@@ -299,7 +326,7 @@ fn a_repeat_is_a_duplicate_within_the_window_and_another_payload_is_refused() {
     );
     drained(log, &reader);
     drop(reader);
-    let (log, _reader) = open(&policy, &run()).unwrap();
+    let (log, _reader) = open(&policy, SpoolStart::Kept, &run()).unwrap();
     assert_eq!(outcomes(&log, one(99, 2, "b")), [RecordOutcome::Duplicate], "known after a restart");
     assert_eq!(outcomes(&log, one(100, 1, "c")), [RecordOutcome::New], "the window has moved on");
 }
@@ -310,7 +337,7 @@ fn a_key_gives_the_stored_answer_again_and_refuses_another_body() {
     for policy in [spool(dir.path()), AckPolicy::Memory] {
         let keyed =
             |body, payload| Request { key: Some(IdempotencyKey { text: "k".into(), body }), ..one(0, 1, payload) };
-        let (log, reader) = open(&policy, &run()).unwrap();
+        let (log, reader) = open(&policy, SpoolStart::Kept, &run()).unwrap();
         let first = append(&log, keyed(1, "a"));
         let second = append(&log, keyed(1, "a"));
         let first = stored(first.recv().unwrap());
@@ -320,7 +347,7 @@ fn a_key_gives_the_stored_answer_again_and_refuses_another_body() {
         drained(log, &reader);
         drop(reader);
         if policy != AckPolicy::Memory {
-            let (log, _reader) = open(&policy, &run()).unwrap();
+            let (log, _reader) = open(&policy, SpoolStart::Kept, &run()).unwrap();
             assert_eq!(answer(&log, keyed(1, "a")), Answer::Repeated(first));
         }
     }
@@ -328,7 +355,7 @@ fn a_key_gives_the_stored_answer_again_and_refuses_another_body() {
 
 #[test]
 fn clients_wait_for_the_outputs_where_they_acknowledge() {
-    let (log, mut reader) = open(&AckPolicy::Output, &run()).unwrap();
+    let (log, mut reader) = open(&AckPolicy::Output, SpoolStart::Kept, &run()).unwrap();
     let waiting = [append(&log, one(0, 0, "a")), append(&log, request(0, vec![record(0, "b"), record(0, "c")]))];
     assert_eq!(read(&mut reader).len(), 3);
     assert!(waiting[0].try_recv().is_err());
@@ -393,7 +420,7 @@ fn requests_that_wait_together_share_one_sync() {
     let dir = tempfile::tempdir().unwrap();
     let counting: Create = |path| Ok(Box::new(Counting(writer::create(path)?)));
     let limits = SpoolLimits { bytes: 1 << 30, dedup: None };
-    let (log, mut reader) = on_disk(dir.path(), limits, &run(), counting).unwrap();
+    let (log, mut reader) = on_disk(dir.path(), limits, &run(), SpoolStart::Kept, counting).unwrap();
     let waiting: Vec<_> = (0..10_000).map(|n| append(&log, one(n, 0, "{\"source\":\"web\"}"))).collect();
     waiting.into_iter().for_each(|answer| drop(stored(answer.recv().unwrap())));
     assert_eq!(read(&mut reader).len(), 10_000);
@@ -437,7 +464,7 @@ fn what_could_not_be_made_durable_is_never_acknowledged_and_what_was_is_there() 
     let failing: Create = |path| Ok(Box::new(Failing(writer::create(path)?)));
     // At any time as many ids expire as are added.
     let limits = SpoolLimits { bytes: 1 << 20, dedup: Some(3) };
-    let (log, mut reader) = on_disk(dir.path(), limits, &run(), failing).unwrap();
+    let (log, mut reader) = on_disk(dir.path(), limits, &run(), SpoolStart::Kept, failing).unwrap();
     let mut acknowledged = vec![];
     let mut asked = 0;
     for n in 0..200u8 {
@@ -458,7 +485,8 @@ fn what_could_not_be_made_durable_is_never_acknowledged_and_what_was_is_there() 
     assert_eq!(read(&mut reader), acknowledged);
     drained(log, &reader);
     drop(reader);
-    let (_log, mut reader) = open(&AckPolicy::Spool { dir: dir.path().into(), limits }, &run()).unwrap();
+    let (_log, mut reader) =
+        open(&AckPolicy::Spool { dir: dir.path().into(), limits }, SpoolStart::Kept, &run()).unwrap();
     let found = read(&mut reader);
     assert_eq!(found[..acknowledged.len()], acknowledged[..]);
 }

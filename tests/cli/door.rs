@@ -5,7 +5,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -61,7 +61,11 @@ impl Door {
 
     /// Starts a server, without waiting until it listens.
     pub fn start(dir: &Dir, address: &str, args: &[&str]) -> Self {
-        let mut command = dir.command("evt-ingest", &[&[address], args].concat());
+        Self::of(&mut dir.command("evt-ingest", &[&[address], args].concat()))
+    }
+
+    /// Starts a server by a command, without waiting until it listens.
+    pub fn of(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let said = Arc::new(Mutex::new(String::new()));
         let (stderr, heard) = (child.stderr.take().expect("it is piped"), said.clone());
@@ -71,6 +75,11 @@ impl Door {
             }
         });
         Self { child, host: String::new(), said, hearing: Some(hearing) }
+    }
+
+    /// Returns its standard output, which must be a pipe.
+    pub fn stdout(&mut self) -> ChildStdout {
+        self.child.stdout.take().expect("it is piped")
     }
 
     /// Waits until it reports that it listens.

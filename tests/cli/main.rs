@@ -97,6 +97,7 @@ mod siege_requests;
 mod signals;
 mod sizes;
 mod spool;
+mod spool_checkpoint;
 mod state;
 mod tidy;
 mod time;

@@ -37,7 +37,7 @@ fn a_promise_that_no_output_can_keep_is_refused_before_anything_is_made() {
 const KILLS: usize = 50;
 const CLIENTS: usize = 3;
 /// Events of a request.
-const BATCH: usize = 7;
+pub const BATCH: usize = 7;
 
 /// The requests to all runs of the server; the number of a request is that of its first event.
 #[derive(Default)]
@@ -85,9 +85,9 @@ fn position(dir: &Dir) -> i64 {
 
 /// The results of all runs.
 #[derive(Default)]
-struct Told {
+pub struct Told {
     /// Requests that were acknowledged.
-    kept: BTreeSet<usize>,
+    pub kept: BTreeSet<usize>,
     /// The runs of the server to which each request was sent.
     asked: BTreeMap<usize, Vec<usize>>,
     /// The [`position`] after each kill.
@@ -95,8 +95,8 @@ struct Told {
 }
 
 /// Starts the server, kills it under load, and repeats this; stops the last run once its spool is empty.
-fn kill_again_and_again(dir: &Dir, [to, dlq]: [&str; 2], draws: &mut Draws) -> Told {
-    let flags = ["--spool", "spool", "--spool-max", "4MiB", "--to", to, "--dlq", dlq];
+pub fn kill_again_and_again(dir: &Dir, outputs: &[&str], draws: &mut Draws) -> Told {
+    let flags = [&["--spool", "spool", "--spool-max", "4MiB"], outputs].concat();
     let (load, mut told) = (Load::default(), Told::default());
     let mut under_way: Vec<usize> = (0..CLIENTS).map(|_| load.number()).collect();
     for kill in 0..KILLS {
@@ -153,7 +153,7 @@ fn assert_kept(told: &Told, rows: &[Value], draws: &Draws) {
 #[test]
 fn an_acknowledged_event_survives_fifty_kills_and_only_what_was_in_flight_comes_again() {
     let (dir, mut draws) = (Dir::new("killed-door"), Draws::new());
-    let told = kill_again_and_again(&dir, ["out.jsonl", "dead.jsonl"], &mut draws);
+    let told = kill_again_and_again(&dir, &["--to", "out.jsonl", "--dlq", "dead.jsonl"], &mut draws);
     assert_kept(&told, &dir.rows("out.jsonl"), &draws);
 }
 
@@ -162,7 +162,7 @@ fn an_acknowledged_event_is_in_kafka_after_fifty_kills_and_only_what_was_in_flig
     let (Some(bench), mut draws) = (Bench::new("killed"), Draws::new()) else { return };
     let [events, dead] = ["events", "dead"].map(|name| bench.topic(name, 2, &[]));
     let [to, dlq] = [&events, &dead].map(|topic| bench.uri(topic, ""));
-    let told = kill_again_and_again(&bench.dir, [&to, &dlq], &mut draws);
+    let told = kill_again_and_again(&bench.dir, &["--to", &to, "--dlq", &dlq], &mut draws);
     let value = |record: crate::broker::Record| record.value.expect("a value");
     let values = bench.records(&events).into_iter().map(value);
     let rows: Vec<Value> = values.map(|value| serde_json::from_slice(&value).expect("JSON")).collect();

@@ -1,24 +1,27 @@
-//! The positions of inputs in a checkpoint: how far each file, each followed name and each partition of a topic is read.
+//! The positions of inputs in a checkpoint: how far each file, each followed name, each partition of a topic and a spool is read.
 
 mod files;
 mod followed;
+mod spool;
 mod times;
 mod topics;
 
 use crate::error::{Error, Result};
 use crate::ingest::Ingest;
-use crate::input::Reached;
+use crate::input::Input;
 use crate::input::follow::position::FollowPosition;
 use crate::kind::Kind;
 use crate::kind::event::has_raw;
 use crate::op::window::watermark::ContinuedInput;
 use crate::run::Run;
+use crate::spool::dir::Position;
 use crate::store::PartitionPosition;
 use crate::uri::Uri;
 use arrow::datatypes::Schema;
 use files::{FilePosition, FilePositions};
 use followed::{NamePosition, NamePositions};
 use serde::{Deserialize, Serialize};
+use spool::SpoolPosition;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use topics::{TopicPosition, TopicPositions};
@@ -31,6 +34,8 @@ struct Saved {
     followed: Vec<NamePosition>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     topics: Vec<TopicPosition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spool: Option<SpoolPosition>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     frames: Option<FrameSchema>,
 }
@@ -52,7 +57,16 @@ pub struct Positions {
     /// Whether the run follows its files.
     follows: bool,
     topics: TopicPositions,
+    spool: Option<SpoolPosition>,
     frames: Option<FrameSchema>,
+}
+
+/// Where an input continues that reads from a position of its own.
+pub enum InputPosition {
+    /// A followed name.
+    Followed(FollowPosition),
+    /// The spool of an HTTP server.
+    Spool(Position),
 }
 
 /// Returns the positions in a part of a checkpoint as databases store them, with the watermark of the stage: each partition once, sorted
@@ -65,6 +79,7 @@ pub fn partition_positions(part: &[u8], pipeline: &str, watermark: Option<i64>) 
     let key = |position: &PartitionPosition| (position.group.clone(), position.topic.clone(), position.partition);
     found.extend(files::partition_positions(&saved.files, pipeline, watermark));
     found.extend(followed::partition_positions(&saved.followed, pipeline, watermark));
+    found.extend(saved.spool.iter().map(|spool| spool.partition_position(pipeline, watermark)));
     found.sort_by_key(key);
     found.dedup_by_key(|position| key(position));
     Ok(found)
@@ -89,6 +104,7 @@ impl Positions {
             followed: NamePositions::new(saved.followed),
             follows: false,
             topics: TopicPositions::new(saved.topics),
+            spool: saved.spool,
             frames: saved.frames,
         })
     }
@@ -131,7 +147,7 @@ impl Positions {
     }
 
     /// Compares a file with those that were read, before it is opened; sets up `ingest` to continue behind its position. Returns the
-    /// position of a followed name.
+    /// position of a followed name, or of the spool of an HTTP server.
     ///
     /// Errors: exit status 65 if it is shorter than it was under the same name, 78 if it was read in another way.
     pub fn begin(
@@ -141,7 +157,7 @@ impl Positions {
         origin: &str,
         ingest: &mut Ingest,
         run: &Run,
-    ) -> Result<Option<FollowPosition>> {
+    ) -> Result<Option<InputPosition>> {
         let name = uri.to_string();
         let is_known = if self.follows { self.files.has(&name) } else { self.followed.has(&name) };
         if let Uri::File(_) = uri
@@ -153,7 +169,11 @@ impl Positions {
             )));
         }
         if self.follows && matches!(uri, Uri::File(_)) {
-            return self.followed.begin(&name, (input, origin), self.files.explode.as_deref(), ingest);
+            let position = self.followed.begin(&name, (input, origin), self.files.explode.as_deref(), ingest)?;
+            return Ok(position.map(InputPosition::Followed));
+        }
+        if matches!(uri, Uri::Http(_)) {
+            return Ok(self.spool.as_ref().map(|spool| InputPosition::Spool(spool.start())));
         }
         self.files.begin(uri, input, origin, ingest, run).map(|()| None)
     }
@@ -163,14 +183,16 @@ impl Positions {
         self.files.end(ingest)
     }
 
-    /// Notes how far the topics of an input are read.
-    pub fn note(&mut self, input: u32, reached: &[Reached]) {
-        self.topics.note(input, reached);
-    }
-
-    /// Notes how far a followed name is read.
-    pub fn note_followed(&mut self, input: u32, position: FollowPosition, ingest: &Ingest) {
-        self.followed.note(input, position, self.files.explode.as_deref(), ingest);
+    /// Notes how far an input is read.
+    pub fn note(&mut self, number: u32, input: &mut dyn Input, ingest: &mut Ingest) -> Result<()> {
+        self.topics.note(number, &input.reached(ingest));
+        if let Some(position) = input.follow_position()? {
+            self.followed.note(number, position, self.files.explode.as_deref(), ingest);
+        }
+        if let Some((origin, position)) = input.spool_position() {
+            self.spool = Some(SpoolPosition::new(origin, position));
+        }
+        Ok(())
     }
 
     /// Returns the part of a checkpoint.
@@ -181,7 +203,8 @@ impl Positions {
             FrameSchema { raw: has_raw(&schema), metadata: metadata.collect() }
         });
         let (files, topics) = (self.files.save(ingest)?.to_vec(), self.topics.save().to_vec());
-        let saved = Saved { files, followed: self.followed.save().to_vec(), topics, frames };
+        let (followed, spool) = (self.followed.save().to_vec(), self.spool.clone());
+        let saved = Saved { files, followed, topics, spool, frames };
         serde_json::to_vec(&saved).map_err(|error| Error::broken(format!("positions: {error}")))
     }
 }

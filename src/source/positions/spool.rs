@@ -1,0 +1,40 @@
+//! The position of a spool in a checkpoint: the next offset, and the stream time there.
+
+use crate::spool::dir::Position;
+use crate::store::PartitionPosition;
+use serde::{Deserialize, Serialize};
+
+/// How far the spool of an HTTP server is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpoolPosition {
+    /// The origin of its records.
+    origin: String,
+    /// The offset before which the epoch has every record.
+    next: i64,
+    /// The stream time there (µs).
+    stream_time: Option<i64>,
+}
+
+impl SpoolPosition {
+    /// Makes the position of the spool with this origin.
+    pub fn new(origin: &str, position: Position) -> Self {
+        let Position { offset: next, stream_time } = position;
+        Self { origin: origin.to_owned(), next, stream_time }
+    }
+
+    /// Returns where the spool continues.
+    pub fn start(&self) -> Position {
+        Position { offset: self.next, stream_time: self.stream_time }
+    }
+
+    /// Returns the position as databases store it.
+    pub fn partition_position(&self, pipeline: &str, watermark: Option<i64>) -> PartitionPosition {
+        PartitionPosition {
+            group: pipeline.to_owned(),
+            topic: self.origin.clone(),
+            partition: 0,
+            offset: self.next,
+            watermark: if watermark == Some(i64::MAX) { self.stream_time } else { watermark },
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! An HTTP server with a spool and a checkpoint: every record of the spool is in every output once, whatever is killed.
+
+use crate::broker::Bench;
+use crate::door::{Door, event};
+use crate::harness::{Dir, Draws, eventually};
+use crate::spool::{BATCH, Told, kill_again_and_again};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::process::Stdio;
+
+const EPOCHS: [&str; 4] = ["--checkpoint", "state", "--checkpoint-every", "20ms"];
+
+/// Asserts that the rows are the records of the spool, each once, and hold every acknowledged event.
+fn assert_once(told: &Told, rows: &[Value], draws: &Draws) {
+    let mut offsets: Vec<i64> = rows.iter().map(|row| row["offset"].as_i64().expect("an offset")).collect();
+    offsets.sort_unstable();
+    let expected: Vec<i64> = (0..).take(offsets.len()).collect();
+    assert_eq!(offsets, expected, "{draws}: a record is missing or repeated");
+    let numbers: BTreeSet<usize> =
+        rows.iter().filter_map(|row| usize::try_from(row["properties"]["n"].as_u64()?).ok()).collect();
+    for number in told.kept.iter().flat_map(|first| *first..first + BATCH) {
+        assert!(numbers.contains(&number), "{draws}: event {number} was acknowledged and is lost");
+    }
+}
+
+#[test]
+fn a_spool_is_in_files_and_databases_once_although_the_server_is_killed_fifty_times() {
+    let (dir, mut draws) = (Dir::new("spool-once"), Draws::new());
+    let outputs = ["--to", "out.jsonl", "--to", "sqlite:e.db", "--dlq", "dead.jsonl"];
+    let told = kill_again_and_again(&dir, &[&EPOCHS[..], &outputs].concat(), &mut draws);
+    assert_once(&told, &dir.rows("out.jsonl"), &draws);
+    assert_once(
+        &told,
+        &dir.run("evt-view", &["-q", "sqlite:e.db?table=raw_events", "-o", "jsonl"]).succeeds().rows(),
+        &draws,
+    );
+    let positions = dir.run("evt-view", &["state"]).succeeds().text();
+    assert!(positions.contains("http: spool, read up to offset "), "{positions}");
+}
+
+#[test]
+fn a_spool_is_in_a_topic_once_although_the_server_is_killed_fifty_times() {
+    let (Some(bench), mut draws) = (Bench::new("spool-once"), Draws::new()) else { return };
+    let topic = bench.topic("events", 2, &[]);
+    let to = bench.uri(&topic, "");
+    let told = kill_again_and_again(&bench.dir, &[&EPOCHS[..], &["--to", &to]].concat(), &mut draws);
+    let values = bench.records(&topic).into_iter().map(|record| record.value.expect("a value"));
+    let rows: Vec<Value> = values.map(|value| serde_json::from_slice(&value).expect("JSON")).collect();
+    assert_once(&told, &rows, &draws);
+}
+
+#[test]
+fn a_pipe_behind_the_server_continues_its_windows_after_kills() {
+    let dir = Dir::new("spool-pipe");
+    let first = [&["http://127.0.0.1:0", "--spool", "spool", "--time", "t"], &EPOCHS[..]].concat();
+    let second = ["-q", "--size", "1h", "--agg", "n=count(*)", "--late", "null:", "--to", "sqlite:m.db"];
+    let mut posted = 0;
+    for signal in [Signal::KILL, Signal::KILL, Signal::TERM] {
+        let mut door = Door::of(dir.command("evt-ingest", &first).stdout(Stdio::piped()));
+        let mut window = dir.command("evt-window", &second);
+        let mut window = window.stdin(door.stdout()).stderr(Stdio::null()).spawn().expect("it starts");
+        let door = door.listening();
+        let times = (posted..posted + 20).map(|minute| format!("2026-01-01T00:{minute:02}:00Z"));
+        // An event of a later hour closes the window.
+        let later = (signal == Signal::TERM).then(|| "2026-01-01T02:00:00Z".to_owned());
+        for time in times.chain(later) {
+            assert_eq!(door.json(&format!("{{\"source\":\"s\",\"event_type\":\"e\",\"t\":\"{time}\"}}")).status, 200);
+            posted += 1;
+        }
+        eventually("an epoch has the events", || {
+            let read = dir.run("evt-view", &["state"]).text();
+            read.contains(&format!("http: spool, read up to offset {posted},"))
+        });
+        door.signal(signal);
+        door.wait();
+        window.wait().expect("it ends");
+    }
+    let rows = dir.run("evt-view", &["-q", "sqlite:m.db?table=aggregated_metrics", "-o", "jsonl"]).succeeds().rows();
+    let found: Vec<_> = rows.iter().map(|row| (&row["window_start"], &row["value"])).collect();
+    assert_eq!(found, [(&json!("2026-01-01T00:00:00.000000Z"), &json!(60.0))]);
+}
+
+#[test]
+fn a_server_with_a_checkpoint_needs_the_spool_that_the_checkpoint_has_read() {
+    let dir = Dir::new("spool-other");
+    let run = dir.shell("evt-ingest http://127.0.0.1:0 --checkpoint state --to out.jsonl").ends_with(2);
+    assert!(run.stderr().contains("--checkpoint requires --spool DIR"), "{run}");
+    assert!(!dir.path("state").exists(), "{run}");
+    let flags = [&["--spool", "spool"], &EPOCHS[..], &["--to", "out.jsonl"]].concat();
+    let door = Door::open(&dir, &flags);
+    (0..5).for_each(|number| assert_eq!(door.json(&event(number, "s")).status, 200));
+    door.stop();
+    assert_eq!(dir.rows("out.jsonl").len(), 5);
+    // The same spool continues, and nothing is written twice.
+    let door = Door::open(&dir, &flags);
+    assert_eq!(door.json(&event(5, "s")).status, 200);
+    eventually("the event is written", || dir.rows("out.jsonl").len() == 6);
+    door.signal(Signal::KILL);
+    door.wait();
+    dir.shell("mv spool other").succeeds();
+    let run = dir.run("evt-ingest", &[&["http://127.0.0.1:0"], &flags[..]].concat()).ends_with(78);
+    let told = "expected the spool that the checkpoint has read up to offset 6, found one that ends at offset 0";
+    assert!(run.stderr().contains(told), "{run}");
+    dir.shell("rm -r spool && mv other spool").succeeds();
+    Door::open(&dir, &flags).stop();
+    assert_eq!(dir.rows("out.jsonl").len(), 6);
+}
