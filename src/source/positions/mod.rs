@@ -17,7 +17,7 @@ use crate::store::PartitionPosition;
 use crate::uri::Uri;
 use arrow::datatypes::Schema;
 use files::{FilePosition, FilePositions};
-use followed::{NamePosition, NamePositions};
+use followed::{NamePosition, NamePositions, NameToFollow};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -153,7 +153,8 @@ impl Positions {
             )));
         }
         if self.follows && matches!(uri, Uri::File(_)) {
-            return self.followed.begin(&name, (input, origin), self.files.explode.as_deref(), ingest);
+            let name = NameToFollow { name, origin: origin.to_owned() };
+            return self.followed.begin(input, name, self.files.explode.as_deref(), ingest);
         }
         self.files.begin(uri, input, origin, ingest, run).map(|()| None)
     }
