@@ -2,11 +2,10 @@
 
 use super::bytes::{Bytes, Chunk};
 use super::container::{RowInput, take_schema};
-use super::content::digest::FileContent;
 use super::follow::position::FollowPosition;
 use super::follow::resume::{ResumedFile, Resumption, resume};
 use super::follow::watch::{POLL_INTERVAL, Watch};
-use super::follow::{FollowedInput, Opened, TextReading, WatchedFile, bytes_of};
+use super::follow::{FollowedInput, Opened, TextReading, WatchedFile, bytes_of, content_of};
 use super::frames::FrameInput;
 use super::text::{OpenRecord, TextInput};
 use super::{Input, Step};
@@ -138,17 +137,16 @@ impl UnopenedInput {
             self.resumption = resume(&self.name, &path, position, watch, &self.run)?;
         }
         let arrived = || watch.with(|watched| watched.name.pop());
-        let arrived =
-            || arrived().map(|Opened { id, file }| ResumedFile { id, file, line: 0, content: FileContent::default() });
-        let Some(ResumedFile { id, file, line, content }) = self.resumption.files.pop_front().or_else(arrived) else {
+        let arrived = || arrived().map(|Opened { id, file }| ResumedFile { id, file, former: None });
+        let Some(ResumedFile { id, file, former }) = self.resumption.files.pop_front().or_else(arrived) else {
             if !std::mem::replace(&mut self.has_reported, true) {
                 self.run.console.say(format!("{}: waiting for the file to be created", self.name));
             }
             return Ok(false);
         };
-        let bytes =
-            bytes_of(&self.name, file, &self.run, &self.options.text, self.options.is_continued.then_some(content))?;
-        self.from = ByteSource::Watched(WatchedFile { watch: watch.clone(), id, bytes, line });
+        let content = self.options.is_continued.then(|| content_of(former.as_ref()));
+        let bytes = bytes_of(&self.name, file, &self.run, &self.options.text, content)?;
+        self.from = ByteSource::Watched(WatchedFile { watch: watch.clone(), id, bytes, former });
         Ok(true)
     }
 
@@ -179,7 +177,7 @@ impl UnopenedInput {
     fn open(&mut self, format: &'static Format, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         let (mut bytes, watched) = match std::mem::replace(&mut self.from, ByteSource::Taken) {
             ByteSource::Bytes(bytes) => (bytes, None),
-            ByteSource::Watched(WatchedFile { watch, id, bytes, line }) => (bytes, Some((watch, id, line))),
+            ByteSource::Watched(WatchedFile { watch, id, bytes, former }) => (bytes, Some((watch, id, former))),
             ByteSource::Awaited(_) | ByteSource::Taken => return Err(Error::broken("an input is opened twice")),
         };
         let is_watched = watched.is_some();
@@ -199,9 +197,9 @@ impl UnopenedInput {
             ))
             .at(self.name.clone())),
             (Decoder::None, _) => Err(Error::usage(format!("-f {}: output format only", format.name))),
-            (Decoder::Text(_), Some((watch, id, line))) => {
+            (Decoder::Text(_), Some((watch, id, former))) => {
                 let reading = self.reading(&bytes, format, ingest);
-                let (watched, rest) = (WatchedFile { watch, id, bytes, line }, std::mem::take(&mut self.resumption));
+                let (watched, rest) = (WatchedFile { watch, id, bytes, former }, std::mem::take(&mut self.resumption));
                 Ok(Box::new(FollowedInput::new(self.run.clone(), watched, reading, rest)?))
             }
             (Decoder::Text(_), None) => {

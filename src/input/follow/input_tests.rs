@@ -29,7 +29,7 @@ impl Followed {
         let options = Rc::new(TextOptions::default());
         let reading =
             TextReading { format: &jsonl::FORMAT, options, partition: ingest.partition("f"), is_continued: false };
-        let input = WatchedFile { watch, id: opened.id, bytes, line: 0 };
+        let input = WatchedFile { watch, id: opened.id, bytes, former: None };
         let input = FollowedInput::new(run, input, reading, Resumption::default()).unwrap();
         Self { input, ingest, clock }
     }

@@ -29,9 +29,9 @@ use crate::input::content::digest::FileContent;
 use crate::input::text::{OpenRecord, TextInput};
 use crate::input::{EndProof, Input, InputEnd, Step};
 use crate::run::Run;
-use position::{ClosedContents, FollowPosition, ReadFile};
+use position::{ClosedFiles, FollowPosition, ReadFile};
 use resume::{ResumedFile, Resumption, born, modified};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::rc::Rc;
 use std::time::Duration;
 use turns::{ReadBytes, Turns};
@@ -77,8 +77,8 @@ pub struct WatchedFile {
     pub id: FileId,
     /// The bytes of the file.
     pub bytes: Bytes,
-    /// The number of its lines that an earlier run has read.
-    pub line: i64,
+    /// What an earlier run has read of it.
+    pub former: Option<ReadFile>,
 }
 
 /// Opens the bytes of a file that has or had a followed name. `former`: what an earlier run has read of it, if a later run continues
@@ -95,6 +95,11 @@ pub fn bytes_of(
         Some(former) => bytes.with_content(former),
         None => bytes,
     })
+}
+
+/// Returns the content that an earlier run has read of a file.
+pub fn content_of(former: Option<&ReadFile>) -> FileContent {
+    former.map_or_else(FileContent::default, |former| former.content.clone())
 }
 
 /// An input that reads the files of a followed name.
@@ -118,13 +123,13 @@ pub struct FollowedInput {
     /// The number of files that lost the name before they could be opened.
     missed: u64,
     /// What was read of files that are closed.
-    closed: ClosedContents,
+    closed: ClosedFiles,
 }
 
 impl FollowedInput {
     /// Makes an input that follows a name, beginning with its first file and the others of `resumption`.
     pub fn new(run: Rc<Run>, watched: WatchedFile, reading: TextReading, resumption: Resumption) -> Result<Self> {
-        let WatchedFile { watch, id, bytes, line } = watched;
+        let WatchedFile { watch, id, bytes, former } = watched;
         let Resumption { files, lines, closed, missed } = resumption;
         let began = run.clock.monotonic();
         let mut follow = Self {
@@ -141,24 +146,27 @@ impl FollowedInput {
             missed,
             closed,
         };
-        follow.push(id, bytes, line)?;
-        for ResumedFile { id, file, line, content } in files {
-            let bytes = follow.open(file, content)?;
-            follow.push(id, bytes, line)?;
+        follow.push(id, bytes, former)?;
+        for ResumedFile { id, file, former } in files {
+            let bytes = follow.open(file, former.as_ref())?;
+            follow.push(id, bytes, former)?;
         }
         Ok(follow)
     }
 
-    fn open(&self, file: File, former: FileContent) -> Result<Bytes> {
-        let former = self.reading.is_continued.then_some(former);
-        bytes_of(self.bytes().name(), file, &self.run, &self.reading.options, former)
+    fn open(&self, file: File, former: Option<&ReadFile>) -> Result<Bytes> {
+        let content = self.reading.is_continued.then(|| content_of(former));
+        bytes_of(self.bytes().name(), file, &self.run, &self.reading.options, content)
     }
 
-    /// Adds a file that took the name; an earlier run has read `line` lines of it.
-    fn push(&mut self, id: FileId, bytes: Bytes, line: i64) -> Result<()> {
+    /// Adds a file that took the name; an earlier run has read `former` of it.
+    fn push(&mut self, id: FileId, bytes: Bytes, former: Option<ReadFile>) -> Result<()> {
         let (before, partition) = (self.read_bytes()?, self.reading.partition);
         let input = TextInput::new(bytes, self.reading.splitter(), self.reading.is_json_lines(), partition);
-        self.files.push(input.passing_over(line));
+        self.files.push(match former {
+            Some(former) => input.passing_over(former.line),
+            None => input,
+        });
         self.turns.push(id, before);
         Ok(())
     }
@@ -188,8 +196,8 @@ impl FollowedInput {
         });
         for opened in opened {
             self.run.console.say(format!("{name}: replaced by another file; following the new file"));
-            let bytes = self.open(opened.file, FileContent::default())?;
-            self.push(opened.id, bytes, 0)?;
+            let bytes = self.open(opened.file, None)?;
+            self.push(opened.id, bytes, None)?;
         }
         if missed > 0 {
             self.missed += missed;
@@ -225,8 +233,17 @@ impl FollowedInput {
         let file = &mut self.files[at];
         file.close(ingest)?;
         self.lines = self.lines.max(file.lines());
-        self.closed.push(file.bytes().content());
-        file.restart(self.reading.splitter())
+        let read = self.read_file(at, &self.files[at].bytes().metadata()?);
+        self.closed.push(read);
+        self.files[at].restart(self.reading.splitter())
+    }
+
+    /// Returns what was read of a file.
+    fn read_file(&self, at: usize, metadata: &Metadata) -> ReadFile {
+        let file = &self.files[at];
+        let (content, line) = (file.bytes().content(), file.line_reached());
+        let is_done = !self.is_named(at) && file.bytes().progress().done >= metadata.len();
+        ReadFile { id: self.turns.id(at), born: born(metadata), content, line, is_done }
     }
 
     /// Closes files that have lost the name and have been quiet for [`turns::QUIET`]; earlier if too many files are open.
@@ -239,11 +256,13 @@ impl FollowedInput {
                 let (name, files) = (self.bytes().name(), self.files.len());
                 self.run.console.say(format!("{name}: {files} renamed files are open; closing the oldest ones early"));
             }
-            let mut file = self.files.remove(at);
+            let file = &mut self.files[at];
             file.count_from(self.lines);
             file.close(ingest)?;
             self.lines = self.lines.max(file.lines());
-            self.closed.push(file.bytes().content());
+            let read = self.read_file(at, &self.files[at].bytes().metadata()?);
+            self.closed.push(read);
+            self.files.remove(at);
             let id = self.turns.remove(at);
             self.last = self.files.len().saturating_sub(1);
             self.watch.with(|watched| watched.name.close(id));
@@ -320,10 +339,8 @@ impl Input for FollowedInput {
         let mut position =
             FollowPosition { lines: self.lines, closed: self.closed.clone(), ..FollowPosition::default() };
         for (at, file) in self.files.iter().enumerate() {
-            let (bytes, id, metadata) = (file.bytes(), self.turns.id(at), file.bytes().metadata()?);
-            let is_done = !self.is_named(at) && bytes.progress().done >= metadata.len();
-            let (content, line) = (bytes.content(), file.line_reached());
-            position.open.push(ReadFile { id, born: born(&metadata), content, line, is_done });
+            let metadata = file.bytes().metadata()?;
+            position.open.push(self.read_file(at, &metadata));
             position.modified = position.modified.max(modified(&metadata));
         }
         Ok(Some(position))

@@ -38,7 +38,8 @@ pub struct WatchedName {
     pub refusal: Option<std::io::Error>,
     /// Since when no file has had the name.
     pub gone: Option<Instant>,
-    path: PathBuf,
+    /// Its path.
+    pub path: PathBuf,
     file_name: OsString,
     /// The inotify watch of its directory; `None` if there is none.
     watch: Option<i32>,
@@ -157,6 +158,12 @@ impl Watch {
     /// Calls `act` with the state of the name, under the lock.
     pub fn with<T>(&self, act: impl FnOnce(&mut WatchedName) -> T) -> T {
         act(&mut lock(&self.names)[self.number])
+    }
+
+    /// Returns what `of` tells of each other followed name.
+    pub fn others<T>(&self, of: impl Fn(&WatchedName) -> T) -> Vec<T> {
+        let others = lock(&self.names);
+        others.iter().enumerate().filter(|(number, _)| *number != self.number).map(|(_, other)| of(other)).collect()
     }
 
     /// Stops watching the name. The input does not follow its file, because the file is a pipe or not text.
