@@ -6,7 +6,7 @@
 
 use super::name::{FileId, Opened};
 use super::position::{ClosedFiles, FollowPosition, ReadFile};
-use super::rotated::{Age, age, is_unpacked};
+use super::rotated::{Age, Names, is_packed, is_unpacked};
 use super::watch::{Watch, id_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::bytes;
@@ -61,6 +61,15 @@ enum Known {
     Unknown,
 }
 
+/// Whether a file has taken the name since the position was saved, by its name and times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum New {
+    Yes,
+    /// It is younger than the files of the position, or was written later, but not both.
+    Perhaps,
+    No,
+}
+
 /// A file in the directory.
 #[derive(PartialEq, Eq)]
 struct Entry {
@@ -79,7 +88,8 @@ struct Candidate {
     has_more: bool,
     /// Whether the watch has opened it, because it has the name.
     is_named: bool,
-    born: Option<i64>,
+    /// Whether it has taken the name since the position was saved, if it is unknown.
+    is_new: New,
     modified: i64,
     age: Option<Age>,
 }
@@ -119,9 +129,9 @@ pub fn resume(name: &str, path: &Path, position: FollowPosition, watch: &Watch, 
         for Opened { id, file } in opened {
             named.push(search.candidate(Entry { path: path.to_owned(), id, age: None }, file, true)?);
         }
-        let entries = search.list(watch);
+        let entries = search.list(watch)?;
         let Some(others) = search.open(&entries)? else { continue };
-        let (files, ids) = (others.iter().map(|other| other.id).collect::<Vec<_>>(), search.list(watch));
+        let (files, ids) = (others.iter().map(|other| other.id).collect::<Vec<_>>(), search.list(watch)?);
         if ids != entries || !watch.with(|watched| watched.name.hold(&files)) {
             continue;
         }
@@ -132,23 +142,41 @@ pub fn resume(name: &str, path: &Path, position: FollowPosition, watch: &Watch, 
 }
 
 impl Search<'_> {
-    /// Returns the files of the directories that may be meant and that the watch has not opened.
-    fn list(&self, watch: &Watch) -> Vec<Entry> {
-        let parent = |path: &Path| path.parent().filter(|parent| !parent.as_os_str().is_empty()).map(Path::to_owned);
-        let own = parent(self.path).unwrap_or_else(|| PathBuf::from("."));
+    /// Returns the files of the directories that may be meant and that the watch has not opened. Errors: exit status 74 if a directory
+    /// cannot be listed.
+    fn list(&self, watch: &Watch) -> Result<Vec<Entry>> {
+        let name_of = |path: &Path| path.file_name().unwrap_or_default().as_bytes().to_owned();
+        let (name, own) = (name_of(self.path), directory_of(self.path));
+        let target = self.path.canonicalize().ok();
         // A link may point to the newest file of another directory.
-        let target = self.path.canonicalize().ok().and_then(|path| parent(&path));
-        let target = target.filter(|target| own.canonicalize().is_ok_and(|own| own != *target));
+        let linked = target.as_deref().map(directory_of);
+        let linked = linked.filter(|linked| own.canonicalize().is_ok_and(|own| own != *linked));
+        let target = target.map(|target| name_of(&target)).filter(|target| *target != name);
+        let others = watch.others(|other| (other.path.clone(), other.name.held().to_vec()));
         let mut entries = vec![];
-        for entry in std::iter::once(own).chain(target).filter_map(|directory| directory.read_dir().ok()).flatten() {
-            let Ok(entry) = entry else { continue };
-            let Some(metadata) = entry.metadata().ok().filter(Metadata::is_file) else { continue };
-            let (path, id) = (entry.path(), id_of(&metadata));
-            let name = self.path.file_name().unwrap_or_default();
-            let age = age(name.as_bytes(), entry.file_name().as_bytes());
-            let is_known = self.files.iter().any(|file| file.id == id);
-            if (is_known || age.is_some()) && !watch.with(|watched| watched.name.holds(id)) {
-                entries.push(Entry { path, id, age });
+        for directory in std::iter::once(own).chain(linked) {
+            let failed = |error: std::io::Error| {
+                let what = "cannot list the directory, in which files that had the name are looked for";
+                Error::io(format!("{}: {}: {what}", self.name, directory.display()), &error)
+            };
+            let found = match directory.read_dir() {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                found => found.map_err(failed)?,
+            };
+            let real = directory.canonicalize().ok();
+            let others_here = others.iter().filter(|(other, _)| directory_of(other).canonicalize().ok() == real);
+            let others_here = others_here.map(|(other, _)| name_of(other)).collect();
+            let names = Names { name: name.clone(), target: target.clone(), others: others_here };
+            for entry in found {
+                let entry = entry.map_err(failed)?;
+                let Some(metadata) = entry.metadata().ok().filter(Metadata::is_file) else { continue };
+                let (path, id) = (entry.path(), id_of(&metadata));
+                let is_of_other = others.iter().any(|(_, held)| held.contains(&id));
+                let age = names.age(entry.file_name().as_bytes()).filter(|_| !is_of_other);
+                let is_known = self.files.iter().any(|file| file.id == id);
+                if (is_known || age.is_some()) && !watch.with(|watched| watched.name.holds(id)) {
+                    entries.push(Entry { path, id, age });
+                }
             }
         }
         entries.sort_by(|one, other| one.path.cmp(&other.path));
@@ -160,7 +188,7 @@ impl Search<'_> {
                 true
             }
         });
-        entries
+        Ok(entries)
     }
 
     /// Opens the files that may be read; `None` if one of them has another name meanwhile.
@@ -174,7 +202,7 @@ impl Search<'_> {
             }
             let file = match bytes::open(path) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                Err(_) if !self.may_be_new(path, *id) => continue,
+                Err(_) if !self.may_be_read(path, *id) => continue,
                 file => file.map_err(|error| Error::io(path.display().to_string(), &error))?,
             };
             let metadata = file.metadata().map_err(|error| Error::io(path.display().to_string(), &error))?;
@@ -185,7 +213,7 @@ impl Search<'_> {
             let candidate = self.candidate(entry, file, false)?;
             let is_wanted = match candidate.known {
                 Known::Itself(at) | Known::Copy(at) => at >= self.opened || candidate.has_more,
-                Known::Alike(_) | Known::Unknown => self.is_new(&candidate),
+                Known::Alike(_) | Known::Unknown => candidate.is_new != New::No,
             };
             if is_wanted {
                 opened.push(candidate);
@@ -195,14 +223,40 @@ impl Search<'_> {
     }
 
     /// Whether a file that cannot be opened may be one that is to be read.
-    fn may_be_new(&self, path: &Path, id: FileId) -> bool {
-        let modified = std::fs::metadata(path).map_or(i64::MAX, |metadata| modified(&metadata));
-        modified >= self.position.modified || self.files.iter().any(|file| file.id == id)
+    fn may_be_read(&self, path: &Path, id: FileId) -> bool {
+        let is_new = || std::fs::metadata(path).is_ok_and(|metadata| self.is_new(path, &metadata) != New::No);
+        self.files.iter().any(|file| file.id == id) || is_new()
     }
 
-    /// Whether an unknown file may have taken the name since the position was saved.
-    fn is_new(&self, candidate: &Candidate) -> bool {
-        candidate.age.is_some() && !self.position.open.is_empty() && candidate.modified >= self.position.modified
+    /// Whether an unknown file with a name of a rotation has taken the followed name since the position was saved.
+    fn is_new(&self, path: &Path, metadata: &Metadata) -> New {
+        let is_packed = is_packed(path.file_name().unwrap_or_default().as_bytes());
+        let (modified, is_written_later) = (modified(metadata), modified(metadata) >= self.position.modified);
+        let newest = self.position.open.iter().filter_map(|file| file.born).max();
+        match born(metadata).zip(newest) {
+            _ if self.position.open.is_empty() => New::No,
+            None if is_written_later => New::Yes,
+            None => New::No,
+            // A file that takes the name is created after the one that had it before.
+            Some((born, newest)) if born < newest => New::No,
+            Some(_) if is_written_later => New::Yes,
+            // Another file of the position may have been written after the last line of this one.
+            Some((_, newest)) if modified >= newest => {
+                if is_packed {
+                    New::Perhaps
+                } else {
+                    New::Yes
+                }
+            }
+            // A compressed file keeps the time of the former one: this is an old one.
+            Some(_) => {
+                if is_packed {
+                    New::No
+                } else {
+                    New::Perhaps
+                }
+            }
+        }
     }
 
     /// Compares a file with what was read.
@@ -213,14 +267,14 @@ impl Search<'_> {
             Err(error) if error.kind() == ErrorKind::Corrupt => vec![Likeness::Other; self.contents.len()],
             compared => compared.map_err(|error| error.at(shown()))?,
         };
-        let (born, modified) = (born(&metadata), modified(&metadata));
-        let known = self.known(entry.id, born, &likeness);
+        let known = self.known(entry.id, born(&metadata), &likeness);
         let has_more = match known {
             Known::Itself(at) | Known::Copy(at) | Known::Alike(at) => likeness[at] == Likeness::Longer,
             Known::Unknown => true,
         };
         let Entry { path, id, age } = entry;
-        Ok(Candidate { path, id, file, known, has_more, is_named, born, modified, age })
+        let is_new = if age.is_some() { self.is_new(&path, &metadata) } else { New::No };
+        Ok(Candidate { path, id, file, known, has_more, is_named, is_new, modified: modified(&metadata), age })
     }
 
     fn known(&self, id: FileId, born: Option<i64>, likeness: &[Likeness]) -> Known {
@@ -250,7 +304,7 @@ impl Search<'_> {
         // A file of which no line was read may be any of those that are new.
         let is_unread = |other: &Candidate| former.line == 0 && other.known == Known::Unknown;
         let is_alike = |other: &Candidate| {
-            !other.is_named && self.is_new(other) && (other.known == Known::Alike(at) || is_unread(other))
+            !other.is_named && other.is_new == New::Yes && (other.known == Known::Alike(at) || is_unread(other))
         };
         let alike = || candidates.iter().position(is_alike).filter(|_| is_open);
         is(Known::Itself(at)).or_else(|| is(Known::Copy(at))).or_else(alike)
@@ -285,12 +339,20 @@ impl Search<'_> {
         let (named, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|candidate| candidate.is_named);
         // If the file still has the name, no other one had it.
         let is_unknown = |other: &Candidate| matches!(other.known, Known::Unknown | Known::Alike(_));
-        let is_new = |other: &Candidate| is_unknown(other) && self.is_new(other) && !is_current;
-        let (since, left): (Vec<_>, Vec<_>) = others.into_iter().partition(is_new);
-        left.iter().for_each(|left| watch.with(|watched| watched.name.close(left.id)));
-        for file in since {
-            say(format!("reading {}, which had the name meanwhile", file.path.display()));
-            files.push_back(file.resumed(None));
+        for other in others {
+            let is_new = if is_unknown(&other) && !is_current { other.is_new } else { New::No };
+            let path = other.path.display();
+            match is_new {
+                New::Yes => say(format!("reading {path}, which had the name meanwhile")),
+                New::Perhaps => {
+                    say(format!("{path} may have had the name meanwhile, but its times do not tell; it is not read"))
+                }
+                New::No => {}
+            }
+            match is_new {
+                New::Yes => files.push_back(other.resumed(None)),
+                New::Perhaps | New::No => watch.with(|watched| watched.name.close(other.id)),
+            }
         }
         for file in named {
             // A closed file may have got the name again.
@@ -302,6 +364,11 @@ impl Search<'_> {
         let closed = closed.map(|(file, _)| (*file).clone()).collect();
         Resumption { files, missed, lines: self.position.lines, closed }
     }
+}
+
+/// Returns the directory of a path.
+fn directory_of(path: &Path) -> PathBuf {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }
 
 /// Returns when a file was created (ns since 1970), if its file system tells.
