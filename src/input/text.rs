@@ -137,6 +137,11 @@ impl TextInput {
         self.lines.reached()
     }
 
+    /// Whether bytes were read that no record has yet.
+    pub fn has_rest(&self) -> bool {
+        self.start < self.end || self.oversized.is_some() || self.splitter.is_open()
+    }
+
     /// Sets the number of lines of the partition before the next record of this file.
     pub fn count_from(&mut self, lines: i64) {
         self.lines.before = lines - self.lines.reached();

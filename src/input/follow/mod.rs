@@ -174,7 +174,7 @@ impl FollowedInput {
     /// Returns how much the newest file has, and how much of it is read.
     fn read_bytes(&self) -> Result<ReadBytes> {
         let Some(newest) = self.files.last() else { return Ok(ReadBytes::default()) };
-        Ok(ReadBytes { done: newest.bytes().progress().done, length: newest.bytes().length()? })
+        Ok(ReadBytes { done: newest.bytes().returned(), length: newest.bytes().length()? })
     }
 
     /// Returns the time since following began.
@@ -233,17 +233,17 @@ impl FollowedInput {
         let file = &mut self.files[at];
         file.close(ingest)?;
         self.lines = self.lines.max(file.lines());
-        let read = self.read_file(at, &self.files[at].bytes().metadata()?);
+        let read = self.read_file(at, &self.files[at].bytes().metadata()?)?;
         self.closed.push(read);
         self.files[at].restart(self.reading.splitter())
     }
 
     /// Returns what was read of a file.
-    fn read_file(&self, at: usize, metadata: &Metadata) -> ReadFile {
+    fn read_file(&self, at: usize, metadata: &Metadata) -> Result<ReadFile> {
         let file = &self.files[at];
         let (content, line) = (file.bytes().content(), file.line_reached());
-        let is_done = !self.is_named(at) && file.bytes().progress().done >= metadata.len();
-        ReadFile { id: self.turns.id(at), born: born(metadata), content, line, is_done }
+        let is_done = !self.is_named(at) && self.is_at_end(at)? && !file.has_rest();
+        Ok(ReadFile { id: self.turns.id(at), born: born(metadata), content, line, is_done })
     }
 
     /// Closes files that have lost the name and have been quiet for [`turns::QUIET`]; earlier if too many files are open.
@@ -260,7 +260,7 @@ impl FollowedInput {
             file.count_from(self.lines);
             file.close(ingest)?;
             self.lines = self.lines.max(file.lines());
-            let read = self.read_file(at, &self.files[at].bytes().metadata()?);
+            let read = self.read_file(at, &self.files[at].bytes().metadata()?)?;
             self.closed.push(read);
             self.files.remove(at);
             let id = self.turns.remove(at);
@@ -268,6 +268,16 @@ impl FollowedInput {
             self.watch.with(|watched| watched.name.close(id));
         }
         Ok(())
+    }
+
+    /// Whether a file was read to its end.
+    fn is_at_end(&self, at: usize) -> Result<bool> {
+        let bytes = self.files[at].bytes();
+        Ok(match bytes.returned() {
+            Some(returned) => returned >= bytes.length()?,
+            // The bytes of a compressed file do not tell.
+            None => self.turns.is_at_end(at),
+        })
     }
 
     /// Whether a file has the name.
@@ -288,7 +298,7 @@ impl Input for FollowedInput {
             match chunk {
                 Chunk::Bytes(_) => {
                     self.last = at;
-                    self.turns.found_bytes(at, file.bytes().progress().done);
+                    self.turns.found_bytes(at, file.bytes().returned());
                     return Ok(Step::More);
                 }
                 Chunk::Stopped => return Ok(Step::Stopped),
@@ -318,6 +328,14 @@ impl Input for FollowedInput {
 
     fn stop(&mut self, ingest: &mut Ingest) -> Result<()> {
         for at in 0..self.files.len() {
+            if !self.is_at_end(at)? {
+                // The buffer may end in the middle of a line.
+                if !self.reading.is_continued {
+                    let name = self.files[at].bytes().name();
+                    self.run.console.warn(format!("{name}: stopped before the end of a file; the rest is not read"));
+                }
+                continue;
+            }
             // The writer of a renamed file has had its time, and no later run reads it.
             let open_record = match (self.reading.is_continued, self.is_named(at)) {
                 (true, _) => OpenRecord::Leave,
@@ -340,7 +358,7 @@ impl Input for FollowedInput {
             FollowPosition { lines: self.lines, closed: self.closed.clone(), ..FollowPosition::default() };
         for (at, file) in self.files.iter().enumerate() {
             let metadata = file.bytes().metadata()?;
-            position.open.push(self.read_file(at, &metadata));
+            position.open.push(self.read_file(at, &metadata)?);
             position.modified = position.modified.max(modified(&metadata));
         }
         Ok(Some(position))
