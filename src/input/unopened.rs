@@ -5,13 +5,14 @@ use super::container::{RowInput, take_schema};
 use super::follow::position::FollowPosition;
 use super::follow::resume::{ResumedFile, Resumption, resume};
 use super::follow::watch::{POLL_INTERVAL, Watch};
-use super::follow::{FollowedInput, Opened, TextReading, WatchedFile, bytes_of, content_of};
+use super::follow::{FollowedInput, Opened, TextReading, WatchedFile, bytes_of, content_of, missed_files};
 use super::frames::FrameInput;
 use super::text::{OpenRecord, TextInput};
-use super::{Input, Step};
+use super::{EndProof, Input, InputEnd, Step};
 use crate::error::{Error, Result};
 use crate::format::recognise::Head;
 use crate::format::{self, Format, Input as Decoder, Limits, TextOptions};
+use crate::frame::How;
 use crate::ingest::Ingest;
 use crate::run::Run;
 use std::path::{Path, PathBuf};
@@ -136,6 +137,11 @@ impl UnopenedInput {
         if let Some((path, position)) = self.position.take() {
             self.resumption = resume(&self.name, &path, position, watch, &self.run)?;
         }
+        let missed = watch.with(|watched| watched.name.take_missed());
+        if missed > 0 {
+            self.run.console.say(missed_files(&self.name, missed));
+            self.resumption.missed += missed;
+        }
         let arrived = || watch.with(|watched| watched.name.pop());
         let arrived = || arrived().map(|Opened { id, file }| ResumedFile { id, file, former: None });
         let Some(ResumedFile { id, file, former }) = self.resumption.files.pop_front().or_else(arrived) else {
@@ -204,7 +210,8 @@ impl UnopenedInput {
             }
             (Decoder::Text(_), None) => {
                 let reading = self.reading(&bytes, format, ingest);
-                let input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
+                let mut input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
+                input.begin(ingest.read.begin(ingest.stamper.stream_time(reading.partition)));
                 Ok(Box::new(input.with_open_record(self.options.open_record)))
             }
             (Decoder::Frames, _) => Ok(Box::new(FrameInput::new(
@@ -257,6 +264,11 @@ impl Input for UnopenedInput {
                 self.open(format, ingest).map(Step::Opened)
             }
         }
+    }
+
+    fn end(&self) -> InputEnd {
+        // The records of a file that was gone before it could be opened are lost, also if none has the name.
+        InputEnd { how: How::Exhausted, proof: EndProof::Proven, verdict: u8::from(self.resumption.missed > 0) }
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<()> {

@@ -102,6 +102,12 @@ pub fn content_of(former: Option<&ReadFile>) -> FileContent {
     former.map_or_else(FileContent::default, |former| former.content.clone())
 }
 
+/// Returns the message about files that lost a name before they could be opened.
+pub fn missed_files(name: &str, missed: u64) -> String {
+    let files = if missed == 1 { "a file was" } else { "files were" };
+    format!("{name}: {files} renamed or deleted before being opened ({missed}); records are lost")
+}
+
 /// An input that reads the files of a followed name.
 pub struct FollowedInput {
     run: Rc<Run>,
@@ -162,11 +168,12 @@ impl FollowedInput {
     /// Adds a file that took the name; an earlier run has read `former` of it.
     fn push(&mut self, id: FileId, bytes: Bytes, former: Option<ReadFile>) -> Result<()> {
         let (before, partition) = (self.read_bytes()?, self.reading.partition);
-        let input = TextInput::new(bytes, self.reading.splitter(), self.reading.is_json_lines(), partition);
-        self.files.push(match former {
-            Some(former) => input.passing_over(former.line),
-            None => input,
-        });
+        let mut input = TextInput::new(bytes, self.reading.splitter(), self.reading.is_json_lines(), partition);
+        if let Some(former) = former.filter(ReadFile::has_begun) {
+            input.begin(former.began);
+            input = input.passing_over(former.line);
+        }
+        self.files.push(input);
         self.turns.push(id, before);
         Ok(())
     }
@@ -201,10 +208,7 @@ impl FollowedInput {
         }
         if missed > 0 {
             self.missed += missed;
-            let files = if missed == 1 { "a file was" } else { "files were" };
-            self.run
-                .console
-                .say(format!("{name}: {files} renamed or deleted before being opened ({missed}); records are lost"));
+            self.run.console.say(missed_files(&name, missed));
         }
         if let Some(refusal) = refusal {
             self.run.console.say(format!("{name}: the new file cannot be opened yet: {refusal}"));
@@ -243,7 +247,7 @@ impl FollowedInput {
         let file = &self.files[at];
         let (content, line) = (file.bytes().content(), file.line_reached());
         let is_done = !self.is_named(at) && self.is_at_end(at)? && !file.has_rest();
-        Ok(ReadFile { id: self.turns.id(at), born: born(metadata), content, line, is_done })
+        Ok(ReadFile { id: self.turns.id(at), born: born(metadata), content, line, began: file.began(), is_done })
     }
 
     /// Closes files that have lost the name and have been quiet for [`turns::QUIET`]; earlier if too many files are open.
@@ -293,6 +297,7 @@ impl Input for FollowedInput {
         while let Some(at) = self.turns.next() {
             let file = &mut self.files[at];
             file.count_from(self.lines);
+            file.begin(ingest.stamper.stream_time(self.reading.partition));
             let chunk = file.read(ingest)?;
             self.lines = self.lines.max(file.lines());
             match chunk {

@@ -33,8 +33,18 @@ pub struct ReadFile {
     pub content: FileContent,
     /// The number of its lines that were read.
     pub line: i64,
+    /// The stream time (µs) of the partition when it was begun, if there was one. Lines without years get theirs by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<i64>,
     /// Whether it has lost the name and was read to its end, so that no line is missed if it is gone.
     pub is_done: bool,
+}
+
+impl ReadFile {
+    /// Whether anything of it was read.
+    pub fn has_begun(&self) -> bool {
+        self.content.length > 0 || self.line > 0
+    }
 }
 
 /// The files that were closed or truncated last, the oldest first.
