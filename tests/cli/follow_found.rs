@@ -47,7 +47,11 @@ fn a_large_rotation_that_was_compressed_while_no_run_reads_comes_before_the_next
     log.write("app.log", 300);
     log.read_all();
     log.rename("app.log", "app.log.1");
-    log.write("app.log.1", 60_000);
+    let pad = "x".repeat(500);
+    let line = |n: u64| format!("{{\"t\":\"2026-01-01T00:00:00Z\",\"n\":{n},\"pad\":\"{pad}\"}}\n");
+    let lines: String = (301..=10_300).map(line).collect();
+    log.open("app.log.1").write_all(lines.as_bytes()).expect("writable");
+    log.written += 10_000;
     log.write("app.log", 20);
     log.dir.shell("gzip app.log.1").succeeds();
     let run = log.follow();
@@ -128,11 +132,13 @@ fn a_rotation_that_was_written_before_the_time_of_the_position_is_read_or_named(
 fn files_to_which_a_link_pointed_while_no_run_reads_are_read() {
     let mut log = Log::new("followed-link", Draws::new());
     let dated = |day: u32| format!("app-2026-11-{day}.log");
-    let link = |log: &Log, day: u32| _ = log.dir.shell(&format!("ln -sfn {} app.log", dated(day))).succeeds();
+    let link = |log: &Log, day: u32| _ = log.dir.shell(&format!("ln -sfn {} current.log", dated(day))).succeeds();
     log.dir.write("db-2026-11-24.log", "{\"t\":\"2026-01-01T00:00:00Z\",\"n\":0}\n");
     link(&log, 24);
     log.write(&dated(24), 300);
-    log.read_all();
+    let run = log.follow_names(&["current.log"], &FLAGS);
+    log.is_read();
+    run.killed();
     log.write(&dated(24), 10);
     for day in 25..=27 {
         log.write(&dated(day), 10);
@@ -140,7 +146,7 @@ fn files_to_which_a_link_pointed_while_no_run_reads_are_read() {
     }
     log.dir.shell("gzip app-2026-11-25.log").succeeds();
     log.dir.write("db-2026-11-25.log", "{\"t\":\"2026-01-01T00:00:00Z\",\"n\":0}\n");
-    let run = log.follow();
+    let run = log.follow_names(&["current.log"], &FLAGS);
     log.is_read();
     run.stopped();
     log.is_whole();

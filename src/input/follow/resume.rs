@@ -163,8 +163,9 @@ impl Search<'_> {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 found => found.map_err(failed)?,
             };
-            let real = directory.canonicalize().ok();
-            let others_here = others.iter().filter(|(other, _)| directory_of(other).canonicalize().ok() == real);
+            let real = directory.canonicalize().map_err(failed)?;
+            let is_here = |of: PathBuf| of == directory || of.canonicalize().is_ok_and(|of| of == real);
+            let others_here = others.iter().filter(|(other, _)| is_here(directory_of(other)));
             let others_here = others_here.map(|(other, _)| name_of(other)).collect();
             let names = Names { name: name.clone(), target: target.clone(), others: others_here };
             for entry in found {
