@@ -159,8 +159,7 @@ impl Resolved {
                 _ => false,
             };
             if !is_kept {
-                let message =
-                    format!("{input}: --checkpoint: expected topics or files that end, found another input");
+                let message = format!("{input}: --checkpoint: expected topics or files that end, found another input");
                 self.faults.0.push(Error::usage(message));
             }
         }

@@ -35,6 +35,11 @@ impl TextDecoder {
         self.is_last = bytes.is_empty();
     }
 
+    /// Whether all that was pushed has been returned.
+    pub fn is_drained(&self) -> bool {
+        self.read == self.text.len() && self.start == self.bytes.len()
+    }
+
     /// Whether the end of the input was pushed.
     pub fn has_ended(&self) -> bool {
         self.is_last

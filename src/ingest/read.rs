@@ -26,11 +26,13 @@ struct ReadPosition {
     skipped: i64,
     /// Rows with stamps so far, including those that were passed over.
     rows: i64,
+    /// The stream time (µs) of its partition before its first record; `None` while it has not begun.
+    began: Option<Option<i64>>,
 }
 
 impl Default for ReadPosition {
     fn default() -> Self {
-        Self { last: i64::MIN, complete: i64::MIN, skipped: i64::MIN, rows: 0 }
+        Self { last: i64::MIN, complete: i64::MIN, skipped: i64::MIN, rows: 0, began: None }
     }
 }
 
@@ -49,6 +51,17 @@ impl ReadPositions {
         self.current.skipped = last;
         self.current.last = self.current.last.max(last);
         self.current.complete = self.current.last;
+    }
+
+    /// Notes the stream time (µs) of its partition with which the current input begins, unless it has begun, also in an earlier run;
+    /// returns that with which it has begun.
+    pub fn begin(&mut self, stream_time: Option<i64>) -> Option<i64> {
+        *self.current.began.get_or_insert(stream_time)
+    }
+
+    /// Returns the stream time (µs) of its partition before the first record of the current input, if there was one.
+    pub fn began(&self) -> Option<i64> {
+        self.current.began.flatten()
     }
 
     /// Whether records of the current input are passed over.

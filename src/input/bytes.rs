@@ -197,6 +197,13 @@ impl Bytes {
         self.wire.0.borrow().progress
     }
 
+    /// Returns the number of bytes of an uncompressed file that [`Bytes::read`] has returned; `None` if it has not returned all that were
+    /// read, or if the file is compressed.
+    pub fn returned(&self) -> Option<u64> {
+        let is_drained = self.front.is_empty() && self.decoder.as_ref().is_none_or(TextDecoder::is_drained);
+        (is_drained && !self.reader.is_packed()).then(|| self.progress().done)
+    }
+
     /// Waits until bytes can be read, a signal arrives, or `timeout` has passed. Returns at once for a regular file.
     pub fn wait(&self, timeout: Duration) -> Result<()> {
         let state = self.wire.0.borrow();

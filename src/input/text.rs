@@ -33,6 +33,8 @@ pub struct TextInput {
     /// Whether the start of the file has been checked for a byte order mark and a JSON array.
     started: bool,
     lines: LineNumbers,
+    /// The stream time (µs) of the partition before the first record of the file; `None` while the file has not begun.
+    began: Option<Option<i64>>,
     partition: u32,
 }
 
@@ -101,6 +103,7 @@ impl TextInput {
             oversized: None,
             started: false,
             lines: LineNumbers::default(),
+            began: None,
             partition,
         }
     }
@@ -122,6 +125,17 @@ impl TextInput {
         self
     }
 
+    /// Sets the stream time (µs) of the partition before the first record of the file, unless it has begun. Formats without years begin
+    /// with it, so a run that reads the file again sets the one of the first run.
+    pub fn begin(&mut self, stream_time: Option<i64>) {
+        self.began.get_or_insert(stream_time);
+    }
+
+    /// Returns the stream time (µs) of the partition before the first record of the file, if there was one.
+    pub fn began(&self) -> Option<i64> {
+        self.began.flatten()
+    }
+
     /// Returns the bytes that it reads.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -137,6 +151,11 @@ impl TextInput {
         self.lines.reached()
     }
 
+    /// Whether bytes were read that no record has yet.
+    pub fn has_rest(&self) -> bool {
+        self.start < self.end || self.oversized.is_some() || self.splitter.is_open()
+    }
+
     /// Sets the number of lines of the partition before the next record of this file.
     pub fn count_from(&mut self, lines: i64) {
         self.lines.before = lines - self.lines.reached();
@@ -148,7 +167,7 @@ impl TextInput {
         let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(Duration::ZERO))?;
         if let Chunk::Bytes(count) = chunk {
             self.end += count;
-            if let Some(after) = ingest.stamper.stream_time(self.partition).filter(|_| !self.started) {
+            if let Some(after) = self.began().filter(|_| !self.started) {
                 self.splitter.resume(after);
             }
             if self.check_start()? {
@@ -188,7 +207,7 @@ impl TextInput {
         self.bytes.restart()?;
         self.splitter = splitter;
         self.lines = LineNumbers { before: self.lines(), ..LineNumbers::default() };
-        (self.start, self.end, self.started) = (0, 0, false);
+        (self.start, self.end, self.started, self.began) = (0, 0, false, None);
         Ok(())
     }
 

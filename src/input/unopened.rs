@@ -2,17 +2,17 @@
 
 use super::bytes::{Bytes, Chunk};
 use super::container::{RowInput, take_schema};
-use super::content::digest::FileContent;
 use super::follow::position::FollowPosition;
 use super::follow::resume::{ResumedFile, Resumption, resume};
 use super::follow::watch::{POLL_INTERVAL, Watch};
-use super::follow::{FollowedInput, Opened, TextReading, WatchedFile, bytes_of};
+use super::follow::{FollowedInput, Opened, TextReading, WatchedFile, bytes_of, content_of, missed_files};
 use super::frames::FrameInput;
 use super::text::{OpenRecord, TextInput};
-use super::{Input, Step};
+use super::{EndProof, Input, InputEnd, Step};
 use crate::error::{Error, Result};
 use crate::format::recognise::Head;
 use crate::format::{self, Format, Input as Decoder, Limits, TextOptions};
+use crate::frame::How;
 use crate::ingest::Ingest;
 use crate::run::Run;
 use std::path::{Path, PathBuf};
@@ -137,18 +137,22 @@ impl UnopenedInput {
         if let Some((path, position)) = self.position.take() {
             self.resumption = resume(&self.name, &path, position, watch, &self.run)?;
         }
+        let missed = watch.with(|watched| watched.name.take_missed());
+        if missed > 0 {
+            self.run.console.say(missed_files(&self.name, missed));
+            self.resumption.missed += missed;
+        }
         let arrived = || watch.with(|watched| watched.name.pop());
-        let arrived =
-            || arrived().map(|Opened { id, file }| ResumedFile { id, file, line: 0, content: FileContent::default() });
-        let Some(ResumedFile { id, file, line, content }) = self.resumption.files.pop_front().or_else(arrived) else {
+        let arrived = || arrived().map(|Opened { id, file }| ResumedFile { id, file, former: None });
+        let Some(ResumedFile { id, file, former }) = self.resumption.files.pop_front().or_else(arrived) else {
             if !std::mem::replace(&mut self.has_reported, true) {
                 self.run.console.say(format!("{}: waiting for the file to be created", self.name));
             }
             return Ok(false);
         };
-        let bytes =
-            bytes_of(&self.name, file, &self.run, &self.options.text, self.options.is_continued.then_some(content))?;
-        self.from = ByteSource::Watched(WatchedFile { watch: watch.clone(), id, bytes, line });
+        let content = self.options.is_continued.then(|| content_of(former.as_ref()));
+        let bytes = bytes_of(&self.name, file, &self.run, &self.options.text, content)?;
+        self.from = ByteSource::Watched(WatchedFile { watch: watch.clone(), id, bytes, former });
         Ok(true)
     }
 
@@ -179,7 +183,7 @@ impl UnopenedInput {
     fn open(&mut self, format: &'static Format, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         let (mut bytes, watched) = match std::mem::replace(&mut self.from, ByteSource::Taken) {
             ByteSource::Bytes(bytes) => (bytes, None),
-            ByteSource::Watched(WatchedFile { watch, id, bytes, line }) => (bytes, Some((watch, id, line))),
+            ByteSource::Watched(WatchedFile { watch, id, bytes, former }) => (bytes, Some((watch, id, former))),
             ByteSource::Awaited(_) | ByteSource::Taken => return Err(Error::broken("an input is opened twice")),
         };
         let is_watched = watched.is_some();
@@ -199,14 +203,15 @@ impl UnopenedInput {
             ))
             .at(self.name.clone())),
             (Decoder::None, _) => Err(Error::usage(format!("-f {}: output format only", format.name))),
-            (Decoder::Text(_), Some((watch, id, line))) => {
+            (Decoder::Text(_), Some((watch, id, former))) => {
                 let reading = self.reading(&bytes, format, ingest);
-                let (watched, rest) = (WatchedFile { watch, id, bytes, line }, std::mem::take(&mut self.resumption));
+                let (watched, rest) = (WatchedFile { watch, id, bytes, former }, std::mem::take(&mut self.resumption));
                 Ok(Box::new(FollowedInput::new(self.run.clone(), watched, reading, rest)?))
             }
             (Decoder::Text(_), None) => {
                 let reading = self.reading(&bytes, format, ingest);
-                let input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
+                let mut input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
+                input.begin(ingest.read.begin(ingest.stamper.stream_time(reading.partition)));
                 Ok(Box::new(input.with_open_record(self.options.open_record)))
             }
             (Decoder::Frames, _) => Ok(Box::new(FrameInput::new(
@@ -259,6 +264,11 @@ impl Input for UnopenedInput {
                 self.open(format, ingest).map(Step::Opened)
             }
         }
+    }
+
+    fn end(&self) -> InputEnd {
+        // The records of a file that was gone before it could be opened are lost, also if none has the name.
+        InputEnd { how: How::Exhausted, proof: EndProof::Proven, verdict: u8::from(self.resumption.missed > 0) }
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<()> {

@@ -139,7 +139,7 @@ fn a_full_device_on_standard_output_a_directory_and_a_missing_file_are_one_clear
 }
 
 /// The prefix of a command that makes permissions apply to it: root bypasses them by its capabilities.
-fn unprivileged(dir: &Dir) -> Option<&'static str> {
+pub(crate) fn unprivileged(dir: &Dir) -> Option<&'static str> {
     dir.shell("echo > secret; chmod 000 secret").succeeds();
     for before in ["", "setpriv --bounding-set=-all --inh-caps=-all "] {
         if dir.shell(&format!("{before}cat secret")).status() != 0 && dir.shell(&format!("{before}true")).status() == 0

@@ -1,6 +1,6 @@
 //! `--follow`: names through rotation and truncation.
 
-use crate::harness::{Dir, Draws, eventually};
+use crate::harness::{Dir, Draws, ended, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -209,19 +209,20 @@ fn stopped_after(name: &str, work: impl FnOnce(&Dir, &Child)) -> (String, usize)
     (scene.said(), scene.dir.rows("out.jsonl").len())
 }
 
+/// How far a process has read a file that it has open.
+fn position(run: &Child, path: &Path) -> Option<u64> {
+    let file = std::fs::metadata(path).expect("a file");
+    let mut fds = std::fs::read_dir(format!("/proc/{}/fd", run.id())).expect("it runs").flatten();
+    let is_it = |open: std::fs::Metadata| (open.dev(), open.ino()) == (file.dev(), file.ino());
+    let fd = fds.find(|fd| std::fs::metadata(fd.path()).is_ok_and(is_it))?;
+    let info = format!("/proc/{}/fdinfo/{}", run.id(), fd.file_name().to_string_lossy());
+    let info = std::fs::read_to_string(info).ok()?;
+    info.lines().next()?.strip_prefix("pos:")?.trim().parse().ok()
+}
+
 /// Waits until a process has read `bytes` of a file.
 fn has_read(run: &Child, path: &Path, bytes: u64) {
-    let file = std::fs::metadata(path).expect("a file");
-    eventually("the end of the file is read", || {
-        let fds = std::fs::read_dir(format!("/proc/{}/fd", run.id())).expect("it runs");
-        fds.flatten().any(|fd| {
-            let is_it =
-                std::fs::metadata(fd.path()).is_ok_and(|open| (open.dev(), open.ino()) == (file.dev(), file.ino()));
-            let info = format!("/proc/{}/fdinfo/{}", run.id(), fd.file_name().to_string_lossy());
-            let position = std::fs::read_to_string(info).unwrap_or_default();
-            is_it && position.lines().next() == Some(&format!("pos:\t{bytes}"))
-        })
-    });
+    eventually("the end of the file is read", || position(run, path) == Some(bytes));
 }
 
 #[test]
@@ -278,6 +279,50 @@ fn a_reader_that_is_held_up_loses_no_generation() {
     assert_eq!(dir.shell(&counted).succeeds().text().trim(), written.to_string());
     run.kill().expect("it runs");
     run.wait().expect("it is ours");
+}
+
+/// The reader is in the middle of a renamed file, and so probably in the middle of a line.
+#[test]
+fn a_stop_in_the_middle_of_a_renamed_file_reads_no_half_line() {
+    let dir = Dir::new("stopped-middle");
+    let line = format!("{{\"t\":\"2026-01-01T00:00:00Z\",\"pad\":\"{}\"}}\n", "x".repeat(1000));
+    dir.write("app.log", line.repeat(3000));
+    let command =
+        "mkfifo pipe; exec 3<> pipe; exec evt-ingest --follow app.log -f jsonl --time t -o jsonl --dlq dead > pipe";
+    let said = File::create(dir.path("said")).expect("writable");
+    let mut run = dir.command("sh", &["-c", command]);
+    let mut run = run.stdin(Stdio::null()).stderr(said).spawn().expect("it starts");
+    // A pipe holds less than one read of a file.
+    let begins = |name: &str| position(&run, &dir.path(name)).is_some();
+    eventually("it has read a part", || position(&run, &dir.path("app.log")).is_some_and(|read| read > 0));
+    std::fs::rename(dir.path("app.log"), dir.path("app.log.1")).expect("writable");
+    dir.write("app.log", "");
+    eventually("the next file is open", || begins("app.log"));
+    kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
+    dir.shell("cat pipe > out.jsonl").succeeds();
+    assert_eq!(ended("it stops", &mut run), 143);
+    let said = String::from_utf8(dir.bytes("said")).expect("it is text");
+    let rows = dir.rows("out.jsonl").len();
+    assert!(rows > 0 && rows < 3000 && !said.contains("dead"), "{rows}: {said}");
+    assert!(said.contains("app.log: stopped before the end of a file; the rest is not read"), "{said}");
+}
+
+#[test]
+fn a_file_that_was_gone_before_any_could_be_opened_changes_the_verdict() {
+    let dir = Dir::new("gone-first");
+    let mut ingest = dir.command("evt-ingest", &["--follow", "app.log", "-f", "jsonl", "--time", "t"]);
+    let stdout = File::create(dir.path("out.arrows")).expect("writable");
+    let stderr = File::create(dir.path("said")).expect("writable");
+    let mut run = ingest.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().expect("it starts");
+    let said = || String::from_utf8(dir.bytes("said")).expect("it is text");
+    eventually("it waits", || said().contains("waiting for the file to be created"));
+    kill_process(Pid::from_child(&run), Signal::STOP).expect("it runs");
+    dir.shell("echo '{}' > app.log; mv app.log app.log.1").succeeds();
+    kill_process(Pid::from_child(&run), Signal::CONT).expect("it runs");
+    eventually("it is told", || said().contains("before being opened (1); records are lost"));
+    kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
+    run.wait().expect("it is ours");
+    dir.run("evt-view", &["out.arrows", "-q", "-o", "jsonl"]).ends_with(1);
 }
 
 #[test]

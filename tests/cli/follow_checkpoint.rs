@@ -8,19 +8,19 @@ use std::io::Write;
 use std::process::{Child, Stdio};
 
 /// A log with numbered lines, and runs of evt-ingest that follow it.
-struct Log {
-    dir: Dir,
-    draws: Draws,
-    written: u64,
+pub(crate) struct Log {
+    pub(crate) dir: Dir,
+    pub(crate) draws: Draws,
+    pub(crate) written: u64,
 }
 
 impl Log {
-    fn new(name: &str, draws: Draws) -> Self {
+    pub(crate) fn new(name: &str, draws: Draws) -> Self {
         Self { dir: Dir::new(name), draws, written: 0 }
     }
 
     /// Appends `count` lines to a file.
-    fn write(&mut self, name: &str, count: u64) {
+    pub(crate) fn write(&mut self, name: &str, count: u64) {
         let mut file = self.open(name);
         self.write_to(&mut file, count);
     }
@@ -32,56 +32,61 @@ impl Log {
         self.written += count;
     }
 
-    fn open(&self, name: &str) -> File {
+    pub(crate) fn open(&self, name: &str) -> File {
         OpenOptions::new().append(true).create(true).open(self.dir.path(name)).expect("writable")
     }
 
-    fn rename(&self, from: &str, to: &str) {
+    pub(crate) fn rename(&self, from: &str, to: &str) {
         std::fs::rename(self.dir.path(from), self.dir.path(to)).expect("writable");
     }
 
-    fn start(&self, flags: &[&str]) -> Follower {
-        let fixed = ["--follow", "app.log", "-f", "jsonl", "--time", "t", "--checkpoint", "state", "--to", "out.jsonl"];
-        let mut command = self.dir.command("evt-ingest", &[&fixed, flags].concat());
+    pub(crate) fn start(&self, flags: &[&str]) -> Follower {
+        self.follow_names(&["app.log"], &[&["-f", "jsonl", "--time", "t"], flags].concat())
+    }
+
+    /// Starts a run that follows other names.
+    pub(crate) fn follow_names(&self, names: &[&str], flags: &[&str]) -> Follower {
+        let fixed = ["--follow", "--checkpoint", "state", "--to", "out.jsonl"];
+        let mut command = self.dir.command("evt-ingest", &[&fixed, names, flags].concat());
         let said = OpenOptions::new().append(true).create(true).open(self.dir.path("said")).expect("writable");
         let run = command.stdin(Stdio::null()).stderr(said).spawn().expect("it starts");
         Follower { run }
     }
 
     /// Starts a run whose epochs are short.
-    fn follow(&self) -> Follower {
+    pub(crate) fn follow(&self) -> Follower {
         self.start(&["--checkpoint-every", "5ms"])
     }
 
     /// Reads all lines in a run of its own, which is killed.
-    fn read_all(&self) {
+    pub(crate) fn read_all(&self) {
         let run = self.follow();
         self.is_read();
         run.killed();
     }
 
     /// The number of rows in the output.
-    fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         std::fs::read(self.dir.path("out.jsonl")).map_or(0, |text| memchr::memchr_iter(b'\n', &text).count() as u64)
     }
 
-    fn is_read(&self) {
+    pub(crate) fn is_read(&self) {
         eventually("all lines are read", || self.rows() >= self.written);
     }
 
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         String::from_utf8(self.dir.bytes("said")).expect("it is text")
     }
 
     /// The numbers of the lines in the output, with their offsets.
-    fn found(&self) -> Vec<(u64, u64)> {
+    pub(crate) fn found(&self) -> Vec<(u64, u64)> {
         let rows = self.dir.rows("out.jsonl");
         let number = |row: &serde_json::Value| row["properties"]["n"].as_u64().expect("a number");
         rows.iter().map(|row| (number(row), row["offset"].as_u64().expect("an offset"))).collect()
     }
 
     /// Asserts that each line was read once, in its order, and that offsets count them.
-    fn is_whole(&self) {
+    pub(crate) fn is_whole(&self) {
         let disorder = self.found().into_iter().zip(1..).find(|(found, wanted)| *found != (*wanted, *wanted));
         assert_eq!(disorder, None, "{}\n{}", self.draws, self.said());
         assert_eq!(self.rows(), self.written, "{}\n{}", self.draws, self.said());
@@ -89,18 +94,18 @@ impl Log {
 }
 
 /// A run of evt-ingest.
-struct Follower {
-    run: Child,
+pub(crate) struct Follower {
+    pub(crate) run: Child,
 }
 
 impl Follower {
-    fn killed(mut self) {
+    pub(crate) fn killed(mut self) {
         self.run.kill().expect("it runs");
         self.run.wait().expect("it is ours");
     }
 
     /// Stops the run; returns its exit status.
-    fn stopped(mut self) -> i32 {
+    pub(crate) fn stopped(mut self) -> i32 {
         kill_process(Pid::from_child(&self.run), Signal::TERM).expect("it runs");
         ended("it stops", &mut self.run)
     }

@@ -47,6 +47,7 @@ mod faults;
 mod files;
 mod follow;
 mod follow_checkpoint;
+mod follow_found;
 mod frames;
 mod fuzz;
 mod fuzz_seeds;

@@ -6,6 +6,7 @@ use crate::clock::{Clock, SimulatedClock};
 use crate::format::jsonl;
 use crate::ingest::Item;
 use crate::mapping::{Options, TimeFrom};
+use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -25,11 +26,11 @@ impl Followed {
         let mut ingest = Ingest::new(run.clone(), options, None, false, None).unwrap();
         let watch = Watch::start(&[path.to_owned()]).unwrap().remove(0);
         let opened = watch.with(|watched| watched.name.pop()).unwrap();
-        let bytes = Bytes::of_file("f".into(), opened.file, run.clone()).unwrap();
+        let bytes = Bytes::of_file("f".into(), opened.file, run.clone()).unwrap().with_content(FileContent::default());
         let options = Rc::new(TextOptions::default());
         let reading =
-            TextReading { format: &jsonl::FORMAT, options, partition: ingest.partition("f"), is_continued: false };
-        let input = WatchedFile { watch, id: opened.id, bytes, line: 0 };
+            TextReading { format: &jsonl::FORMAT, options, partition: ingest.partition("f"), is_continued: true };
+        let input = WatchedFile { watch, id: opened.id, bytes, former: None };
         let input = FollowedInput::new(run, input, reading, Resumption::default()).unwrap();
         Self { input, ingest, clock }
     }
@@ -75,4 +76,48 @@ fn the_only_open_file_is_not_closed_while_its_successor_waits_in_the_queue() {
     followed.input.close_quiet(&mut followed.ingest).unwrap();
     assert_eq!(followed.input.progress().done, 8);
     followed.step_until(3);
+}
+
+/// A log of which evt has read and closed one file, and reads the next one.
+fn position_after_a_closed_file(path: &Path, lines: usize) -> FollowPosition {
+    std::fs::write(path, "{\"a\":\"0123456789\"}\n".repeat(lines)).unwrap();
+    let mut followed = Followed::new(path);
+    followed.step_until(lines as u64);
+    std::fs::rename(path, path.with_extension("1")).unwrap();
+    std::fs::write(path, "{\"b\":1}\n").unwrap();
+    followed.step_until(lines as u64 + 1);
+    followed.clock.advance(turns::QUIET * 2);
+    followed.step();
+    assert_eq!(followed.input.files.len(), 1, "the renamed file is closed");
+    followed.input.follow_position().unwrap().unwrap()
+}
+
+/// Finds the files of a position; returns how many lines of each were read, and the number of those that stay closed.
+fn resumed(path: &Path, position: &FollowPosition) -> (Vec<Option<i64>>, usize) {
+    let run = Run::unwatched("evt-ingest", Clock::Simulated(SimulatedClock::at(0)));
+    let watch = Watch::start(&[path.to_owned()]).unwrap().remove(0);
+    let found = resume::resume("f", path, position.clone(), &watch, &run).unwrap();
+    let lines = |file: &ResumedFile| file.former.as_ref().map(|former| former.line);
+    (found.files.iter().map(lines).collect(), found.closed.iter().count())
+}
+
+#[test]
+fn lines_that_were_appended_to_a_closed_file_are_read_by_the_next_run() {
+    // Less and more than the bytes by which a copy is known.
+    for lines in [2, 200] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let position = position_after_a_closed_file(&path, lines);
+        assert_eq!(resumed(&path, &position), (vec![Some(1)], 1), "nothing has come");
+        let mut late = std::fs::OpenOptions::new().append(true).open(path.with_extension("1")).unwrap();
+        late.write_all(b"{\"a\":2}\n").unwrap();
+        let expected = (vec![Some(lines as i64), Some(1)], 0);
+        assert_eq!(resumed(&path, &position), expected);
+        std::fs::rename(path.with_extension("1"), dir.path().join("archived")).unwrap();
+        assert_eq!(resumed(&path, &position), expected, "under another name");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::rename(dir.path().join("archived"), &path).unwrap();
+        let (found, _) = resumed(&path, &position);
+        assert_eq!(found, [Some(lines as i64)], "under the followed name");
+    }
 }

@@ -29,9 +29,9 @@ use crate::input::content::digest::FileContent;
 use crate::input::text::{OpenRecord, TextInput};
 use crate::input::{EndProof, Input, InputEnd, Step};
 use crate::run::Run;
-use position::{ClosedContents, FollowPosition, ReadFile};
+use position::{ClosedFiles, FollowPosition, ReadFile};
 use resume::{ResumedFile, Resumption, born, modified};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::rc::Rc;
 use std::time::Duration;
 use turns::{ReadBytes, Turns};
@@ -77,8 +77,8 @@ pub struct WatchedFile {
     pub id: FileId,
     /// The bytes of the file.
     pub bytes: Bytes,
-    /// The number of its lines that an earlier run has read.
-    pub line: i64,
+    /// What an earlier run has read of it.
+    pub former: Option<ReadFile>,
 }
 
 /// Opens the bytes of a file that has or had a followed name. `former`: what an earlier run has read of it, if a later run continues
@@ -95,6 +95,17 @@ pub fn bytes_of(
         Some(former) => bytes.with_content(former),
         None => bytes,
     })
+}
+
+/// Returns the content that an earlier run has read of a file.
+pub fn content_of(former: Option<&ReadFile>) -> FileContent {
+    former.map_or_else(FileContent::default, |former| former.content.clone())
+}
+
+/// Returns the message about files that lost a name before they could be opened.
+pub fn missed_files(name: &str, missed: u64) -> String {
+    let files = if missed == 1 { "a file was" } else { "files were" };
+    format!("{name}: {files} renamed or deleted before being opened ({missed}); records are lost")
 }
 
 /// An input that reads the files of a followed name.
@@ -118,13 +129,13 @@ pub struct FollowedInput {
     /// The number of files that lost the name before they could be opened.
     missed: u64,
     /// What was read of files that are closed.
-    closed: ClosedContents,
+    closed: ClosedFiles,
 }
 
 impl FollowedInput {
     /// Makes an input that follows a name, beginning with its first file and the others of `resumption`.
     pub fn new(run: Rc<Run>, watched: WatchedFile, reading: TextReading, resumption: Resumption) -> Result<Self> {
-        let WatchedFile { watch, id, bytes, line } = watched;
+        let WatchedFile { watch, id, bytes, former } = watched;
         let Resumption { files, lines, closed, missed } = resumption;
         let began = run.clock.monotonic();
         let mut follow = Self {
@@ -141,24 +152,28 @@ impl FollowedInput {
             missed,
             closed,
         };
-        follow.push(id, bytes, line)?;
-        for ResumedFile { id, file, line, content } in files {
-            let bytes = follow.open(file, content)?;
-            follow.push(id, bytes, line)?;
+        follow.push(id, bytes, former)?;
+        for ResumedFile { id, file, former } in files {
+            let bytes = follow.open(file, former.as_ref())?;
+            follow.push(id, bytes, former)?;
         }
         Ok(follow)
     }
 
-    fn open(&self, file: File, former: FileContent) -> Result<Bytes> {
-        let former = self.reading.is_continued.then_some(former);
-        bytes_of(self.bytes().name(), file, &self.run, &self.reading.options, former)
+    fn open(&self, file: File, former: Option<&ReadFile>) -> Result<Bytes> {
+        let content = self.reading.is_continued.then(|| content_of(former));
+        bytes_of(self.bytes().name(), file, &self.run, &self.reading.options, content)
     }
 
-    /// Adds a file that took the name; an earlier run has read `line` lines of it.
-    fn push(&mut self, id: FileId, bytes: Bytes, line: i64) -> Result<()> {
+    /// Adds a file that took the name; an earlier run has read `former` of it.
+    fn push(&mut self, id: FileId, bytes: Bytes, former: Option<ReadFile>) -> Result<()> {
         let (before, partition) = (self.read_bytes()?, self.reading.partition);
-        let input = TextInput::new(bytes, self.reading.splitter(), self.reading.is_json_lines(), partition);
-        self.files.push(input.passing_over(line));
+        let mut input = TextInput::new(bytes, self.reading.splitter(), self.reading.is_json_lines(), partition);
+        if let Some(former) = former.filter(ReadFile::has_begun) {
+            input.begin(former.began);
+            input = input.passing_over(former.line);
+        }
+        self.files.push(input);
         self.turns.push(id, before);
         Ok(())
     }
@@ -166,7 +181,7 @@ impl FollowedInput {
     /// Returns how much the newest file has, and how much of it is read.
     fn read_bytes(&self) -> Result<ReadBytes> {
         let Some(newest) = self.files.last() else { return Ok(ReadBytes::default()) };
-        Ok(ReadBytes { done: newest.bytes().progress().done, length: newest.bytes().length()? })
+        Ok(ReadBytes { done: newest.bytes().returned(), length: newest.bytes().length()? })
     }
 
     /// Returns the time since following began.
@@ -188,15 +203,12 @@ impl FollowedInput {
         });
         for opened in opened {
             self.run.console.say(format!("{name}: replaced by another file; following the new file"));
-            let bytes = self.open(opened.file, FileContent::default())?;
-            self.push(opened.id, bytes, 0)?;
+            let bytes = self.open(opened.file, None)?;
+            self.push(opened.id, bytes, None)?;
         }
         if missed > 0 {
             self.missed += missed;
-            let files = if missed == 1 { "a file was" } else { "files were" };
-            self.run
-                .console
-                .say(format!("{name}: {files} renamed or deleted before being opened ({missed}); records are lost"));
+            self.run.console.say(missed_files(&name, missed));
         }
         if let Some(refusal) = refusal {
             self.run.console.say(format!("{name}: the new file cannot be opened yet: {refusal}"));
@@ -225,8 +237,17 @@ impl FollowedInput {
         let file = &mut self.files[at];
         file.close(ingest)?;
         self.lines = self.lines.max(file.lines());
-        self.closed.push(file.bytes().content());
-        file.restart(self.reading.splitter())
+        let read = self.read_file(at, &self.files[at].bytes().metadata()?)?;
+        self.closed.push(read);
+        self.files[at].restart(self.reading.splitter())
+    }
+
+    /// Returns what was read of a file.
+    fn read_file(&self, at: usize, metadata: &Metadata) -> Result<ReadFile> {
+        let file = &self.files[at];
+        let (content, line) = (file.bytes().content(), file.line_reached());
+        let is_done = !self.is_named(at) && self.is_at_end(at)? && !file.has_rest();
+        Ok(ReadFile { id: self.turns.id(at), born: born(metadata), content, line, began: file.began(), is_done })
     }
 
     /// Closes files that have lost the name and have been quiet for [`turns::QUIET`]; earlier if too many files are open.
@@ -239,16 +260,28 @@ impl FollowedInput {
                 let (name, files) = (self.bytes().name(), self.files.len());
                 self.run.console.say(format!("{name}: {files} renamed files are open; closing the oldest ones early"));
             }
-            let mut file = self.files.remove(at);
+            let file = &mut self.files[at];
             file.count_from(self.lines);
             file.close(ingest)?;
             self.lines = self.lines.max(file.lines());
-            self.closed.push(file.bytes().content());
+            let read = self.read_file(at, &self.files[at].bytes().metadata()?)?;
+            self.closed.push(read);
+            self.files.remove(at);
             let id = self.turns.remove(at);
             self.last = self.files.len().saturating_sub(1);
             self.watch.with(|watched| watched.name.close(id));
         }
         Ok(())
+    }
+
+    /// Whether a file was read to its end.
+    fn is_at_end(&self, at: usize) -> Result<bool> {
+        let bytes = self.files[at].bytes();
+        Ok(match bytes.returned() {
+            Some(returned) => returned >= bytes.length()?,
+            // The bytes of a compressed file do not tell.
+            None => self.turns.is_at_end(at),
+        })
     }
 
     /// Whether a file has the name.
@@ -264,12 +297,13 @@ impl Input for FollowedInput {
         while let Some(at) = self.turns.next() {
             let file = &mut self.files[at];
             file.count_from(self.lines);
+            file.begin(ingest.stamper.stream_time(self.reading.partition));
             let chunk = file.read(ingest)?;
             self.lines = self.lines.max(file.lines());
             match chunk {
                 Chunk::Bytes(_) => {
                     self.last = at;
-                    self.turns.found_bytes(at, file.bytes().progress().done);
+                    self.turns.found_bytes(at, file.bytes().returned());
                     return Ok(Step::More);
                 }
                 Chunk::Stopped => return Ok(Step::Stopped),
@@ -299,6 +333,14 @@ impl Input for FollowedInput {
 
     fn stop(&mut self, ingest: &mut Ingest) -> Result<()> {
         for at in 0..self.files.len() {
+            if !self.is_at_end(at)? {
+                // The buffer may end in the middle of a line.
+                if !self.reading.is_continued {
+                    let name = self.files[at].bytes().name();
+                    self.run.console.warn(format!("{name}: stopped before the end of a file; the rest is not read"));
+                }
+                continue;
+            }
             // The writer of a renamed file has had its time, and no later run reads it.
             let open_record = match (self.reading.is_continued, self.is_named(at)) {
                 (true, _) => OpenRecord::Leave,
@@ -320,10 +362,8 @@ impl Input for FollowedInput {
         let mut position =
             FollowPosition { lines: self.lines, closed: self.closed.clone(), ..FollowPosition::default() };
         for (at, file) in self.files.iter().enumerate() {
-            let (bytes, id, metadata) = (file.bytes(), self.turns.id(at), file.bytes().metadata()?);
-            let is_done = !self.is_named(at) && bytes.progress().done >= metadata.len();
-            let (content, line) = (bytes.content(), file.line_reached());
-            position.open.push(ReadFile { id, born: born(&metadata), content, line, is_done });
+            let metadata = file.bytes().metadata()?;
+            position.open.push(self.read_file(at, &metadata)?);
             position.modified = position.modified.max(modified(&metadata));
         }
         Ok(Some(position))

@@ -136,6 +136,11 @@ impl<F> Name<F> {
         self.held.contains(&id)
     }
 
+    /// Returns the open files.
+    pub fn held(&self) -> &[FileId] {
+        &self.held
+    }
+
     /// Removes a file that the reader closes.
     pub fn close(&mut self, id: FileId) {
         self.held.retain(|held| *held != id);

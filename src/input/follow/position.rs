@@ -5,7 +5,7 @@ use crate::input::content::digest::FileContent;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Closed files whose contents are kept. A later run knows by them that it has not to read a copy.
+/// Closed files that are kept. A later run knows by them that it has not to read a copy, and where to read on what has grown since.
 const CLOSED_MAX: usize = 32;
 
 /// The position in a followed name.
@@ -16,7 +16,7 @@ pub struct FollowPosition {
     /// The open files in the order in which they took the name.
     pub open: Vec<ReadFile>,
     /// What was read of files that were closed or truncated.
-    pub closed: ClosedContents,
+    pub closed: ClosedFiles,
     /// When one of the open files was written last, by the clock of their file system (ns since 1970).
     pub modified: i64,
 }
@@ -33,28 +33,44 @@ pub struct ReadFile {
     pub content: FileContent,
     /// The number of its lines that were read.
     pub line: i64,
+    /// The stream time (µs) of the partition when it was begun, if there was one. Lines without years get theirs by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<i64>,
     /// Whether it has lost the name and was read to its end, so that no line is missed if it is gone.
     pub is_done: bool,
 }
 
-/// The contents of the files that were closed or truncated last, the oldest first.
+impl ReadFile {
+    /// Whether anything of it was read.
+    pub fn has_begun(&self) -> bool {
+        self.content.length > 0 || self.line > 0
+    }
+}
+
+/// The files that were closed or truncated last, the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ClosedContents(VecDeque<FileContent>);
+pub struct ClosedFiles(VecDeque<ReadFile>);
 
-impl ClosedContents {
+impl ClosedFiles {
     /// Adds what was read of a file; forgets the oldest one if there are too many.
-    pub fn push(&mut self, content: FileContent) {
-        if content.length > 0 {
-            self.0.push_back(content);
+    pub fn push(&mut self, file: ReadFile) {
+        if file.content.length > 0 {
+            self.0.push_back(ReadFile { is_done: true, ..file });
         }
         while self.0.len() > CLOSED_MAX {
             self.0.pop_front();
         }
     }
 
-    /// Returns the contents.
-    pub fn iter(&self) -> impl Iterator<Item = &FileContent> {
+    /// Returns the files.
+    pub fn iter(&self) -> impl Iterator<Item = &ReadFile> {
         self.0.iter()
+    }
+}
+
+impl FromIterator<ReadFile> for ClosedFiles {
+    fn from_iter<T: IntoIterator<Item = ReadFile>>(files: T) -> Self {
+        Self(files.into_iter().collect())
     }
 }

@@ -5,8 +5,8 @@
 //! having been written after all that the earlier run knew.
 
 use super::name::{FileId, Opened};
-use super::position::{ClosedContents, FollowPosition, ReadFile};
-use super::rotated::{Age, age, is_unpacked};
+use super::position::{ClosedFiles, FollowPosition, ReadFile};
+use super::rotated::{Age, Names, is_packed, is_unpacked};
 use super::watch::{Watch, id_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::bytes;
@@ -33,8 +33,8 @@ pub struct Resumption {
     pub files: VecDeque<ResumedFile>,
     /// The number of lines of the partition before them.
     pub lines: i64,
-    /// What was read of closed files.
-    pub closed: ClosedContents,
+    /// What was read of files that stay closed.
+    pub closed: ClosedFiles,
     /// The number of files that were not found, so that records may be lost.
     pub missed: u64,
 }
@@ -45,24 +45,29 @@ pub struct ResumedFile {
     pub id: FileId,
     /// The file, at its start.
     pub file: File,
-    /// The number of its lines that were read.
-    pub line: i64,
-    /// Their content.
-    pub content: FileContent,
+    /// What an earlier run has read of it.
+    pub former: Option<ReadFile>,
 }
 
-/// What a file is to the position.
+/// What a file is to the position: the indices are those of [`Search::files`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
-    /// The file that was open, by its index.
-    Open(usize),
+    /// The file itself.
+    Itself(usize),
     /// A copy of it, or another file with its content.
     Copy(usize),
     /// Perhaps a copy of it: little was read of it.
     Alike(usize),
-    /// A copy of a file that was closed or truncated.
-    Closed,
     Unknown,
+}
+
+/// Whether a file has taken the name since the position was saved, by its name and times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum New {
+    Yes,
+    /// It is younger than the files of the position, or was written later, but not both.
+    Perhaps,
+    No,
 }
 
 /// A file in the directory.
@@ -79,8 +84,12 @@ struct Candidate {
     id: FileId,
     file: File,
     known: Known,
+    /// Whether it has more lines than the content by which it is known.
+    has_more: bool,
     /// Whether the watch has opened it, because it has the name.
     is_named: bool,
+    /// Whether it has taken the name since the position was saved, if it is unknown.
+    is_new: New,
     modified: i64,
     age: Option<Age>,
 }
@@ -88,8 +97,7 @@ struct Candidate {
 impl Candidate {
     /// Returns the file, as one that is read on or begun.
     fn resumed(self, former: Option<&ReadFile>) -> ResumedFile {
-        let (line, content) = former.map_or_else(Default::default, |former| (former.line, former.content.clone()));
-        ResumedFile { id: self.id, file: self.file, line, content }
+        ResumedFile { id: self.id, file: self.file, former: former.cloned() }
     }
 }
 
@@ -98,7 +106,10 @@ struct Search<'a> {
     name: &'a str,
     path: &'a Path,
     position: &'a FollowPosition,
-    /// The contents of the files that were open, and of closed ones.
+    /// The files that were closed, and from `opened` on those that were open.
+    files: Vec<&'a ReadFile>,
+    opened: usize,
+    /// Their contents.
     contents: Vec<FileContent>,
     run: &'a Run,
 }
@@ -108,45 +119,65 @@ struct Search<'a> {
 ///
 /// Errors: exit status 74 if a file cannot be read, or if files are renamed all the time.
 pub fn resume(name: &str, path: &Path, position: FollowPosition, watch: &Watch, run: &Run) -> Result<Resumption> {
-    let contents = position.open.iter().map(|file| &file.content).chain(position.closed.iter()).cloned().collect();
-    let search = Search { name, path, position: &position, contents, run };
+    let files: Vec<&ReadFile> = position.closed.iter().chain(&position.open).collect();
+    let contents = files.iter().map(|file| file.content.clone()).collect();
+    let opened = files.len() - position.open.len();
+    let search = Search { name, path, position: &position, files, opened, contents, run };
     let mut named: Vec<Candidate> = vec![];
     for _ in 0..TRIES {
         let opened: Vec<Opened<File>> = watch.with(|watched| std::iter::from_fn(|| watched.name.pop()).collect());
         for Opened { id, file } in opened {
             named.push(search.candidate(Entry { path: path.to_owned(), id, age: None }, file, true)?);
         }
-        let entries = search.list(watch);
+        let entries = search.list(watch)?;
         let Some(others) = search.open(&entries)? else { continue };
-        let (files, ids) = (others.iter().map(|other| other.id).collect::<Vec<_>>(), search.list(watch));
+        let (files, ids) = (others.iter().map(|other| other.id).collect::<Vec<_>>(), search.list(watch)?);
         if ids != entries || !watch.with(|watched| watched.name.hold(&files)) {
             continue;
         }
-        let (files, missed) = search.choose(named, others, watch);
-        return Ok(Resumption { files, missed, lines: position.lines, closed: position.closed });
+        return Ok(search.choose(named, others, watch));
     }
     let why = "expected a directory in which files keep their names for a moment, found renamed ones";
     Err(Error::new(ErrorKind::Io, why).at(name))
 }
 
 impl Search<'_> {
-    /// Returns the files of the directories that may be meant and that the watch has not opened.
-    fn list(&self, watch: &Watch) -> Vec<Entry> {
-        let parent = |path: &Path| path.parent().filter(|parent| !parent.as_os_str().is_empty()).map(Path::to_owned);
-        let own = parent(self.path).unwrap_or_else(|| PathBuf::from("."));
+    /// Returns the files of the directories that may be meant and that the watch has not opened. Errors: exit status 74 if a directory
+    /// cannot be listed.
+    fn list(&self, watch: &Watch) -> Result<Vec<Entry>> {
+        let name_of = |path: &Path| path.file_name().unwrap_or_default().as_bytes().to_owned();
+        let (name, own) = (name_of(self.path), directory_of(self.path));
+        let target = self.path.canonicalize().ok();
         // A link may point to the newest file of another directory.
-        let target = self.path.canonicalize().ok().and_then(|path| parent(&path));
-        let target = target.filter(|target| own.canonicalize().is_ok_and(|own| own != *target));
+        let linked = target.as_deref().map(directory_of);
+        let linked = linked.filter(|linked| own.canonicalize().is_ok_and(|own| own != *linked));
+        let target = target.map(|target| name_of(&target)).filter(|target| *target != name);
+        let others = watch.others(|other| (other.path.clone(), other.name.held().to_vec()));
         let mut entries = vec![];
-        for entry in std::iter::once(own).chain(target).filter_map(|directory| directory.read_dir().ok()).flatten() {
-            let Ok(entry) = entry else { continue };
-            let Some(metadata) = entry.metadata().ok().filter(Metadata::is_file) else { continue };
-            let (path, id) = (entry.path(), id_of(&metadata));
-            let name = self.path.file_name().unwrap_or_default();
-            let age = age(name.as_bytes(), entry.file_name().as_bytes());
-            let is_known = self.position.open.iter().any(|file| file.id == id);
-            if (is_known || age.is_some()) && !watch.with(|watched| watched.name.holds(id)) {
-                entries.push(Entry { path, id, age });
+        for directory in std::iter::once(own).chain(linked) {
+            let failed = |error: std::io::Error| {
+                let what = "cannot list the directory, in which files that had the name are looked for";
+                Error::io(format!("{}: {}: {what}", self.name, directory.display()), &error)
+            };
+            let found = match directory.read_dir() {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                found => found.map_err(failed)?,
+            };
+            let real = directory.canonicalize().map_err(failed)?;
+            let is_here = |of: PathBuf| of == directory || of.canonicalize().is_ok_and(|of| of == real);
+            let others_here = others.iter().filter(|(other, _)| is_here(directory_of(other)));
+            let others_here = others_here.map(|(other, _)| name_of(other)).collect();
+            let names = Names { name: name.clone(), target: target.clone(), others: others_here };
+            for entry in found {
+                let entry = entry.map_err(failed)?;
+                let Some(metadata) = entry.metadata().ok().filter(Metadata::is_file) else { continue };
+                let (path, id) = (entry.path(), id_of(&metadata));
+                let is_of_other = others.iter().any(|(_, held)| held.contains(&id));
+                let age = names.age(entry.file_name().as_bytes()).filter(|_| !is_of_other);
+                let is_known = self.files.iter().any(|file| file.id == id);
+                if (is_known || age.is_some()) && !watch.with(|watched| watched.name.holds(id)) {
+                    entries.push(Entry { path, id, age });
+                }
             }
         }
         entries.sort_by(|one, other| one.path.cmp(&other.path));
@@ -158,7 +189,7 @@ impl Search<'_> {
                 true
             }
         });
-        entries
+        Ok(entries)
     }
 
     /// Opens the files that may be read; `None` if one of them has another name meanwhile.
@@ -172,7 +203,7 @@ impl Search<'_> {
             }
             let file = match bytes::open(path) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                Err(_) if !self.may_be_new(path, *id) => continue,
+                Err(_) if !self.may_be_read(path, *id) => continue,
                 file => file.map_err(|error| Error::io(path.display().to_string(), &error))?,
             };
             let metadata = file.metadata().map_err(|error| Error::io(path.display().to_string(), &error))?;
@@ -182,9 +213,8 @@ impl Search<'_> {
             let entry = Entry { path: path.clone(), id: *id, age: age.clone() };
             let candidate = self.candidate(entry, file, false)?;
             let is_wanted = match candidate.known {
-                Known::Open(_) | Known::Copy(_) => true,
-                Known::Closed => false,
-                Known::Alike(_) | Known::Unknown => self.is_new(&candidate),
+                Known::Itself(at) | Known::Copy(at) => at >= self.opened || candidate.has_more,
+                Known::Alike(_) | Known::Unknown => candidate.is_new != New::No,
             };
             if is_wanted {
                 opened.push(candidate);
@@ -194,14 +224,40 @@ impl Search<'_> {
     }
 
     /// Whether a file that cannot be opened may be one that is to be read.
-    fn may_be_new(&self, path: &Path, id: FileId) -> bool {
-        let modified = std::fs::metadata(path).map_or(i64::MAX, |metadata| modified(&metadata));
-        modified >= self.position.modified || self.position.open.iter().any(|file| file.id == id)
+    fn may_be_read(&self, path: &Path, id: FileId) -> bool {
+        let is_new = || std::fs::metadata(path).is_ok_and(|metadata| self.is_new(path, &metadata) != New::No);
+        self.files.iter().any(|file| file.id == id) || is_new()
     }
 
-    /// Whether an unknown file may have taken the name since the position was saved.
-    fn is_new(&self, candidate: &Candidate) -> bool {
-        candidate.age.is_some() && !self.position.open.is_empty() && candidate.modified >= self.position.modified
+    /// Whether an unknown file with a name of a rotation has taken the followed name since the position was saved.
+    fn is_new(&self, path: &Path, metadata: &Metadata) -> New {
+        let is_packed = is_packed(path.file_name().unwrap_or_default().as_bytes());
+        let (modified, is_written_later) = (modified(metadata), modified(metadata) >= self.position.modified);
+        let newest = self.position.open.iter().filter_map(|file| file.born).max();
+        match born(metadata).zip(newest) {
+            _ if self.position.open.is_empty() => New::No,
+            None if is_written_later => New::Yes,
+            None => New::No,
+            // A file that takes the name is created after the one that had it before.
+            Some((born, newest)) if born < newest => New::No,
+            Some(_) if is_written_later => New::Yes,
+            // Another file of the position may have been written after the last line of this one.
+            Some((_, newest)) if modified >= newest => {
+                if is_packed {
+                    New::Perhaps
+                } else {
+                    New::Yes
+                }
+            }
+            // A compressed file keeps the time of the former one: this is an old one.
+            Some(_) => {
+                if is_packed {
+                    New::No
+                } else {
+                    New::Perhaps
+                }
+            }
+        }
     }
 
     /// Compares a file with what was read.
@@ -213,51 +269,58 @@ impl Search<'_> {
             compared => compared.map_err(|error| error.at(shown()))?,
         };
         let known = self.known(entry.id, born(&metadata), &likeness);
+        let has_more = match known {
+            Known::Itself(at) | Known::Copy(at) | Known::Alike(at) => likeness[at] == Likeness::Longer,
+            Known::Unknown => true,
+        };
         let Entry { path, id, age } = entry;
-        Ok(Candidate { path, id, file, known, is_named, modified: modified(&metadata), age })
+        let is_new = if age.is_some() { self.is_new(&path, &metadata) } else { New::No };
+        Ok(Candidate { path, id, file, known, has_more, is_named, is_new, modified: modified(&metadata), age })
     }
 
     fn known(&self, id: FileId, born: Option<i64>, likeness: &[Likeness]) -> Known {
-        let open = &self.position.open;
-        // A system gives the identity of a deleted file to another one.
-        let is_it = |(file, likeness): (&ReadFile, &Likeness)| {
-            let is_same = file.id == id && (file.born == born || file.born.is_none() || born.is_none());
-            is_same && (*likeness != Likeness::Other || file.content.length == 0)
-        };
-        if let Some(at) = open.iter().zip(likeness).position(is_it) {
-            return Known::Open(at);
+        // A system gives the identity of a deleted file to another one. Of a file that was truncated only the last content counts.
+        let is_same = |file: &&ReadFile| file.id == id && (file.born == born || file.born.is_none() || born.is_none());
+        let begins = |at: &usize| likeness[*at] != Likeness::Other || self.files[*at].content.length == 0;
+        if let Some(at) = self.files.iter().rposition(is_same).filter(begins) {
+            return Known::Itself(at);
         }
-        let copied =
-            self.contents.iter().zip(likeness).enumerate().filter(|(_, (_, likeness))| **likeness != Likeness::Other);
+        let copied = self.contents.iter().zip(likeness).enumerate();
+        let copied = copied.filter(|(_, (_, likeness))| **likeness != Likeness::Other);
         match copied.max_by_key(|(_, (content, _))| content.length) {
-            None => Known::Unknown,
-            Some((at, (content, likeness))) => {
-                match (*likeness == Likeness::Same || content.length >= COPY_MIN, open.get(at)) {
-                    (true, Some(_)) => Known::Copy(at),
-                    (true, None) => Known::Closed,
-                    (false, Some(former)) if former.line > 0 => Known::Alike(at),
-                    (false, _) => Known::Unknown,
-                }
+            Some((at, (content, likeness))) if *likeness == Likeness::Same || content.length >= COPY_MIN => {
+                Known::Copy(at)
             }
+            Some((at, _)) if at >= self.opened && self.files[at].line > 0 => Known::Alike(at),
+            _ => Known::Unknown,
         }
     }
 
-    /// Returns the files to be read in their order, and the number of those that are gone. Closes the others.
-    fn choose(&self, named: Vec<Candidate>, others: Vec<Candidate>, watch: &Watch) -> (VecDeque<ResumedFile>, u64) {
+    /// Returns the index of the candidate that is the file at `at`.
+    fn find(&self, at: usize, candidates: &[Candidate]) -> Option<usize> {
+        let (former, is_open) = (self.files[at], at >= self.opened);
+        let is = |known: Known| {
+            candidates.iter().position(|candidate| candidate.known == known && (is_open || !candidate.is_named))
+        };
+        // A file of which no line was read may be any of those that are new.
+        let is_unread = |other: &Candidate| former.line == 0 && other.known == Known::Unknown;
+        let is_alike = |other: &Candidate| {
+            !other.is_named && other.is_new == New::Yes && (other.known == Known::Alike(at) || is_unread(other))
+        };
+        let alike = || candidates.iter().position(is_alike).filter(|_| is_open);
+        is(Known::Itself(at)).or_else(|| is(Known::Copy(at))).or_else(alike)
+    }
+
+    /// Returns the files to be read in their order, those that have grown since they were closed first. Closes the others.
+    fn choose(&self, named: Vec<Candidate>, others: Vec<Candidate>, watch: &Watch) -> Resumption {
         let mut rest = others;
         rest.sort_by(|one, other| (one.modified, &one.age).cmp(&(other.modified, &other.age)));
         rest.extend(named);
         let (mut files, mut missed, mut is_current) = (VecDeque::new(), 0, false);
+        let mut is_read_on = vec![false; self.files.len()];
         let say = |text: String| self.run.console.say(format!("{}: {text}", self.name));
-        for (at, former) in self.position.open.iter().enumerate() {
-            let is = |known: Known| rest.iter().position(|candidate| candidate.known == known);
-            // A file of which no line was read may be any of those that are new.
-            let is_unread = |other: &Candidate| former.line == 0 && other.known == Known::Unknown;
-            let is_alike = |other: &Candidate| {
-                !other.is_named && self.is_new(other) && (other.known == Known::Alike(at) || is_unread(other))
-            };
-            let alike = || rest.iter().position(is_alike);
-            let Some(found) = is(Known::Open(at)).or_else(|| is(Known::Copy(at))).or_else(alike) else {
+        for (at, former) in self.files.iter().enumerate() {
+            let Some(found) = self.find(at, &rest) else {
                 if !former.is_done {
                     missed += 1;
                     say(format!("the file that was read up to line {} is gone; records may be lost", former.line));
@@ -267,25 +330,46 @@ impl Search<'_> {
             let found = rest.remove(found);
             if found.is_named {
                 let is_sure = former.content.length > 0 || former.born.is_some();
-                is_current |= at + 1 == self.position.open.len() && is_sure;
+                is_current |= at + 1 == self.files.len() && is_sure;
             } else {
                 say(format!("reading {} on from line {}", found.path.display(), former.line + 1));
             }
+            is_read_on[at] = true;
             files.push_back(found.resumed(Some(former)));
         }
         let (named, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|candidate| candidate.is_named);
         // If the file still has the name, no other one had it.
         let is_unknown = |other: &Candidate| matches!(other.known, Known::Unknown | Known::Alike(_));
-        let is_new = |other: &Candidate| is_unknown(other) && self.is_new(other) && !is_current;
-        let (since, left): (Vec<_>, Vec<_>) = others.into_iter().partition(is_new);
-        left.iter().for_each(|left| watch.with(|watched| watched.name.close(left.id)));
-        for file in since {
-            say(format!("reading {}, which had the name meanwhile", file.path.display()));
-            files.push_back(file.resumed(None));
+        for other in others {
+            let is_new = if is_unknown(&other) && !is_current { other.is_new } else { New::No };
+            let path = other.path.display();
+            match is_new {
+                New::Yes => say(format!("reading {path}, which had the name meanwhile")),
+                New::Perhaps => {
+                    say(format!("{path} may have had the name meanwhile, but its times do not tell; it is not read"))
+                }
+                New::No => {}
+            }
+            match is_new {
+                New::Yes => files.push_back(other.resumed(None)),
+                New::Perhaps | New::No => watch.with(|watched| watched.name.close(other.id)),
+            }
         }
-        files.extend(named.into_iter().map(|file| file.resumed(None)));
-        (files, missed)
+        for file in named {
+            // A closed file may have got the name again.
+            let at = if let Known::Itself(at) | Known::Copy(at) = file.known { Some(at) } else { None };
+            let former = at.filter(|at| !std::mem::replace(&mut is_read_on[*at], true)).map(|at| self.files[at]);
+            files.push_back(file.resumed(former));
+        }
+        let closed = self.files[..self.opened].iter().zip(is_read_on).filter(|(_, is_read_on)| !is_read_on);
+        let closed = closed.map(|(file, _)| (*file).clone()).collect();
+        Resumption { files, missed, lines: self.position.lines, closed }
     }
+}
+
+/// Returns the directory of a path.
+fn directory_of(path: &Path) -> PathBuf {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }
 
 /// Returns when a file was created (ns since 1970), if its file system tells.

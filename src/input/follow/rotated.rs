@@ -32,6 +32,47 @@ pub fn age(name: &[u8], found: &[u8]) -> Option<Age> {
     Some(Age(Reverse(number.filter(|_| is_generation).unwrap_or(0)), bare.to_owned()))
 }
 
+/// The names in a directory by which a followed name and its rotations are known.
+pub struct Names {
+    /// The followed name.
+    pub name: Vec<u8>,
+    /// The name of the file to which it points, if it is a link to another name.
+    pub target: Option<Vec<u8>>,
+    /// The other names that the run follows in this directory.
+    pub others: Vec<Vec<u8>>,
+}
+
+impl Names {
+    /// Returns the age of a file by its name, if a rotation may have given that to a file of the followed name.
+    pub fn age(&self, found: &[u8]) -> Option<Age> {
+        // worker-1.log is no rotation of worker.log if it is followed, too; neither is a rotation of it.
+        let is_of = |other: &Vec<u8>| other == found || other.len() > self.name.len() && age(other, found).is_some();
+        if self.others.iter().any(is_of) {
+            return None;
+        }
+        let of_target = |target: &Vec<u8>| age(target, found).or_else(|| age_of_sibling(target, found));
+        age(&self.name, found).or_else(|| self.target.as_ref().and_then(of_target))
+    }
+}
+
+/// Returns the age of a file whose name differs from that of `target` only in its numbers: a link may have pointed to it.
+fn age_of_sibling(target: &[u8], found: &[u8]) -> Option<Age> {
+    let bare = PACKED.iter().find_map(|suffix| found.strip_suffix(*suffix)).unwrap_or(found);
+    let has_number = target.iter().any(u8::is_ascii_digit);
+    (has_number && shape(target).eq(shape(bare))).then(|| Age(Reverse(0), bare.to_owned()))
+}
+
+/// Returns a name with one `0` for each number.
+fn shape(name: &[u8]) -> impl Iterator<Item = u8> {
+    let runs = name.chunk_by(|one, other| one.is_ascii_digit() && other.is_ascii_digit());
+    runs.map(|run| if run[0].is_ascii_digit() { b'0' } else { run[0] })
+}
+
+/// Whether a name is that of a compressed file.
+pub fn is_packed(name: &[u8]) -> bool {
+    PACKED.iter().any(|suffix| name.ends_with(suffix))
+}
+
 /// Whether a name is that of the compressed file `found` without its suffix.
 pub fn is_unpacked(name: &[u8], found: &[u8]) -> bool {
     PACKED.iter().any(|suffix| found.strip_suffix(*suffix) == Some(name))
@@ -86,6 +127,48 @@ mod tests {
         }
         assert!(age(b"log", b"log.1").is_some() && age(b".log", b".log.1").is_some());
         assert!(is_unpacked(b"app.log.1", b"app.log.1.gz") && !is_unpacked(b"app.log", b"app.log.1.gz"));
+    }
+
+    #[test]
+    fn a_name_that_is_followed_is_no_rotation_of_another_one() {
+        let names = |others: &[&str]| Names {
+            name: b"worker.log".to_vec(),
+            target: None,
+            others: others.iter().map(|other| other.as_bytes().to_vec()).collect(),
+        };
+        for found in ["worker-1.log", "worker-1.20260101.log", "worker-1-20260101.log.gz"] {
+            assert_eq!(names(&["worker-1.log"]).age(found.as_bytes()), None, "{found}");
+        }
+        assert!(names(&[]).age(b"worker-1.log").is_some());
+        for found in ["worker.log.1", "worker-2.log", "worker-20260101.log"] {
+            assert!(names(&["worker-1.log", "w.log"]).age(found.as_bytes()).is_some(), "{found}");
+        }
+    }
+
+    #[test]
+    fn files_to_which_a_link_may_have_pointed_differ_in_their_numbers() {
+        let names = |target: &str| Names {
+            name: b"current.log".to_vec(),
+            target: Some(target.as_bytes().to_vec()),
+            others: vec![],
+        };
+        for (target, found) in [
+            ("app-2026-11-24.log", "app-2026-11-25.log"),
+            ("app-2026-11-24.log", "app-2026-11-25.log.gz"),
+            ("app-2026-11-24.log", "app-2026-11-24.log.1"),
+            ("9.log", "10.log"),
+            ("app.log", "current.log.1"),
+        ] {
+            assert!(names(target).age(found.as_bytes()).is_some(), "{target} {found}");
+        }
+        for (target, found) in [
+            ("app-2026-11-24.log", "db-2026-11-25.log"),
+            ("app-2026-11-24.log", "app-2026-11.log"),
+            ("app-2026-11-24.log", "app-error.log"),
+            ("app.log", "db.log"),
+        ] {
+            assert_eq!(names(target).age(found.as_bytes()), None, "{target} {found}");
+        }
     }
 
     #[test]

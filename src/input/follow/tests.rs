@@ -72,7 +72,7 @@ impl Reader {
     fn take(&mut self, disk: &Disk) {
         while let Some(opened) = self.name.pop() {
             let before = self.open.last().map(|(file, read)| (*read, disk.files[*file]));
-            let before = before.map(|(done, length)| ReadBytes { done: done.into(), length: length.into() });
+            let before = before.map(|(done, length)| ReadBytes { done: Some(done.into()), length: length.into() });
             self.turns.push(opened.id, before.unwrap_or_default());
             self.open.push((opened.file, 0));
         }
@@ -87,7 +87,7 @@ impl Reader {
             self.lines.extend((read..end).map(|line| (file, line)));
             self.open[at].1 = end;
             match end > read {
-                true => self.turns.found_bytes(at, end.into()),
+                true => self.turns.found_bytes(at, Some(end.into())),
                 false => self.turns.ended(at, now),
             }
         }

@@ -26,8 +26,8 @@ struct Turn {
 /// The bytes of a file when another one took its name.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadBytes {
-    /// Those that were read.
-    pub done: u64,
+    /// Those that were read; `None` if that is not known, as of a compressed file.
+    pub done: Option<u64>,
     /// All of them.
     pub length: u64,
 }
@@ -46,7 +46,7 @@ impl Turns {
     pub fn push(&mut self, id: FileId, before: ReadBytes) {
         if let Some(newest) = self.files.last_mut() {
             newest.due = before.length;
-            newest.ended &= before.done >= before.length;
+            newest.ended &= before.done.map_or(newest.quiet.is_some(), |done| done >= before.length);
         }
         self.files.push(Turn { id, ended: false, due: 0, at_end: false, quiet: None });
     }
@@ -61,12 +61,12 @@ impl Turns {
         next
     }
 
-    /// Notes that bytes were read from a file, `done` so far, which ends the round. The file keeps the turn until it has been at its
-    /// end once, or at the length that it had when the next file was seen; after that, the next file gets the turn.
-    pub fn found_bytes(&mut self, at: usize, done: u64) {
+    /// Notes that bytes were read from a file, which ends the round; `done` so far, if that is known. The file keeps the turn until it has
+    /// been at its end once, or at the length that it had when the next file was seen; after that, the next file gets the turn.
+    pub fn found_bytes(&mut self, at: usize, done: Option<u64>) {
         let file = &mut self.files[at];
         file.quiet = None;
-        file.ended |= file.due > 0 && done >= file.due;
+        file.ended |= file.due > 0 && done.is_some_and(|done| done >= file.due);
         self.cursor = if file.ended { at + 1 } else { at };
         self.end_round();
     }
@@ -89,6 +89,11 @@ impl Turns {
         let others = (0..self.files.len()).filter(|at| Some(self.files[*at].id) != owner);
         let (since, at) = others.filter_map(quiet).min()?;
         (is_full || now.saturating_sub(since) >= QUIET).then_some(at)
+    }
+
+    /// Whether a file was at its end when it was read last.
+    pub fn is_at_end(&self, at: usize) -> bool {
+        self.files[at].quiet.is_some()
     }
 
     /// Returns the identity of a file.

@@ -38,7 +38,8 @@ pub struct WatchedName {
     pub refusal: Option<std::io::Error>,
     /// Since when no file has had the name.
     pub gone: Option<Instant>,
-    path: PathBuf,
+    /// Its path.
+    pub path: PathBuf,
     file_name: OsString,
     /// The inotify watch of its directory; `None` if there is none.
     watch: Option<i32>,
@@ -63,25 +64,22 @@ impl WatchedName {
         }
     }
 
-    /// Checks the name, and watches its directory if that is not watched yet.
-    fn look(&mut self, inotify: Option<&OwnedFd>) {
+    /// Watches the directory of the name; returns whether that has begun now.
+    fn begin(&mut self, inotify: &OwnedFd) -> bool {
+        if self.watch.is_some() || self.is_forgotten {
+            return false;
+        }
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let changes = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::DELETE;
+        let flags = changes | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
+        self.watch = inotify::add_watch(inotify, parent.unwrap_or(Path::new(".")), flags).ok();
+        self.watch.is_some()
+    }
+
+    fn look(&mut self) {
         if self.is_forgotten {
             return;
         }
-        self.look_once();
-        if let (None, Some(inotify)) = (self.watch, inotify) {
-            let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let changes = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::DELETE;
-            let flags = changes | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
-            self.watch = inotify::add_watch(inotify, parent.unwrap_or(Path::new(".")), flags).ok();
-            if self.watch.is_some() {
-                // inotify does not report changes from before the watch was added.
-                self.look_once();
-            }
-        }
-    }
-
-    fn look_once(&mut self) {
         let is_notified = self.watch.is_some();
         match self.name.look(&mut NamedPath(&self.path), is_notified) {
             Ok(()) => self.is_refused = false,
@@ -148,7 +146,7 @@ impl Watch {
         let mut names: Vec<_> = paths.iter().map(|path| WatchedName::new(path)).collect();
         // Without inotify the names are only checked every 100 ms.
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
-        names.iter_mut().for_each(|name| name.look(inotify.as_ref()));
+        look(&mut names, inotify.as_ref());
         let names = Arc::new(Mutex::new(names));
         let watched = Arc::downgrade(&names);
         let thread = std::thread::Builder::new().name("follow".into());
@@ -160,6 +158,12 @@ impl Watch {
     /// Calls `act` with the state of the name, under the lock.
     pub fn with<T>(&self, act: impl FnOnce(&mut WatchedName) -> T) -> T {
         act(&mut lock(&self.names)[self.number])
+    }
+
+    /// Returns what `of` tells of each other followed name.
+    pub fn others<T>(&self, of: impl Fn(&WatchedName) -> T) -> Vec<T> {
+        let others = lock(&self.names);
+        others.iter().enumerate().filter(|(number, _)| *number != self.number).map(|(_, other)| of(other)).collect()
     }
 
     /// Stops watching the name. The input does not follow its file, because the file is a pipe or not text.
@@ -185,8 +189,18 @@ fn look_again(watched: &Weak<Mutex<Vec<WatchedName>>>, inotify: Option<&OwnedFd>
     if let Some(inotify) = inotify {
         note_changes(inotify, &mut names);
     }
-    names.iter_mut().for_each(|name| name.look(inotify));
+    look(&mut names, inotify);
     true
+}
+
+/// Checks every name, and watches the directories that are not watched yet.
+fn look(names: &mut [WatchedName], inotify: Option<&OwnedFd>) {
+    names.iter_mut().for_each(WatchedName::look);
+    let Some(inotify) = inotify else { return };
+    // Names in one directory share its watch. It reports a file of any of them, so it begins after all of them were checked.
+    let begun: Vec<bool> = names.iter_mut().map(|name| name.begin(inotify)).collect();
+    // inotify does not report changes from before the watch was added.
+    names.iter_mut().zip(begun).filter(|(_, has_begun)| *has_begun).for_each(|(name, _)| name.look());
 }
 
 /// Reads the pending inotify events and applies them to the names.

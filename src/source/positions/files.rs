@@ -33,6 +33,9 @@ pub struct FilePosition {
     explode: Option<String>,
     /// The stream times of its partitions.
     partitions: Vec<PartitionTime>,
+    /// The stream time (µs) of its partition before its first record, if there was one. Lines without years get theirs by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    began: Option<i64>,
 }
 
 /// The positions of files, with the file that is being read.
@@ -90,11 +93,12 @@ impl FilePositions {
                 "{name}: expected at least {expected} bytes, which an earlier run has read, found {found}"
             )));
         }
-        let mut position = FilePosition { name, content, last: i64::MIN, explode, partitions: vec![] };
+        let mut position = FilePosition { name, content, last: i64::MIN, explode, partitions: vec![], began: None };
         // The file that was read last is the last to be forgotten.
         if let Some(former) = known.map(|at| files.remove(at)) {
             position.last = former.last;
             ingest.read.skip_to(former.last);
+            ingest.read.begin(former.began);
             former.partitions.iter().for_each(|partition| partition.resume(ingest, origin));
             if former.name != position.name {
                 run.console.say(format!("{}: continues {}, which has the same content", position.name, former.name));
@@ -130,6 +134,7 @@ impl FilePositions {
         }
         current.position.partitions = PartitionTime::of(ingest, current.input, &current.origin);
         current.position.last = last;
+        current.position.began = ingest.read.began();
         let files = &mut self.files;
         if std::mem::replace(&mut current.is_kept, true) {
             files.pop();

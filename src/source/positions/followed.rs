@@ -26,8 +26,17 @@ pub struct NamePosition {
 #[derive(Default)]
 pub struct NamePositions {
     names: Vec<NamePosition>,
-    /// The names that the run follows, and the origins of their records, by input.
-    inputs: BTreeMap<u32, (String, String)>,
+    /// The names that the run follows, by input.
+    inputs: BTreeMap<u32, NameToFollow>,
+}
+
+/// A name that the run follows.
+#[derive(Clone)]
+pub struct NameToFollow {
+    /// The name as typed.
+    pub name: String,
+    /// The origin of its records.
+    pub origin: String,
 }
 
 impl NamePositions {
@@ -46,8 +55,10 @@ impl NamePositions {
         self.find(name).is_some()
     }
 
+    /// Returns the position of a name: the one with the same text, else one with the same path.
     fn find(&self, name: &str) -> Option<usize> {
-        self.names.iter().position(|known| known.name == name || located(&known.name) == located(name))
+        let same = self.names.iter().position(|known| known.name == name);
+        same.or_else(|| self.names.iter().position(|known| located(&known.name) == located(name)))
     }
 
     /// Begins to follow a name; sets up `ingest` to continue at its position and returns that, if an earlier run has followed it.
@@ -55,22 +66,24 @@ impl NamePositions {
     /// Errors: exit status 78 if it was followed with another `--explode`.
     pub fn begin(
         &mut self,
-        name: &str,
-        (input, origin): (u32, &str),
+        input: u32,
+        name: NameToFollow,
         explode: Option<&str>,
         ingest: &mut Ingest,
     ) -> Result<Option<FollowPosition>> {
-        self.inputs.insert(input, (name.to_owned(), origin.to_owned()));
-        let Some(known) = self.find(name).map(|at| &mut self.names[at]) else { return Ok(None) };
-        check_explode(name, known.explode.as_deref(), explode)?;
-        known.partitions.iter().for_each(|partition| partition.resume(ingest, origin));
-        name.clone_into(&mut known.name);
+        let found = self.find(&name.name);
+        self.inputs.insert(input, name.clone());
+        let (NameToFollow { name, origin }, Some(at)) = (name, found) else { return Ok(None) };
+        let known = &mut self.names[at];
+        check_explode(&name, known.explode.as_deref(), explode)?;
+        known.partitions.iter().for_each(|partition| partition.resume(ingest, &origin));
+        known.name = name;
         Ok(Some(known.position.clone()))
     }
 
     /// Notes how far an input is read.
     pub fn note(&mut self, input: u32, position: FollowPosition, explode: Option<&str>, ingest: &Ingest) {
-        let Some((name, origin)) = self.inputs.get(&input) else { return };
+        let Some(NameToFollow { name, origin }) = self.inputs.get(&input) else { return };
         let partitions = PartitionTime::of(ingest, input, origin);
         let noted = NamePosition { name: name.clone(), position, explode: explode.map(str::to_owned), partitions };
         match self.names.iter_mut().find(|known| known.name == *name) {
@@ -100,9 +113,10 @@ pub fn partition_positions(names: &[NamePosition], pipeline: &str, watermark: Op
     names.iter().map(position).collect()
 }
 
-/// Returns where a name is, whatever it refers to: `a.log` and `./a.log` are one name.
-fn located(name: &str) -> Option<PathBuf> {
+/// Returns where a name is, whatever it refers to: `a.log` and `./a.log` are one name, also while their directory is missing.
+fn located(name: &str) -> PathBuf {
     let path = Path::new(name);
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Some(parent.canonicalize().ok()?.join(path.file_name()?))
+    let parent = parent.canonicalize().or_else(|_| std::path::absolute(parent));
+    parent.unwrap_or_default().join(path.file_name().unwrap_or(path.as_os_str()))
 }

@@ -19,7 +19,7 @@ use crate::store::PartitionPosition;
 use crate::uri::Uri;
 use arrow::datatypes::Schema;
 use files::{FilePosition, FilePositions};
-use followed::{NamePosition, NamePositions};
+use followed::{NamePosition, NamePositions, NameToFollow};
 use serde::{Deserialize, Serialize};
 use spool::SpoolPosition;
 use std::collections::BTreeMap;
@@ -169,7 +169,8 @@ impl Positions {
             )));
         }
         if self.follows && matches!(uri, Uri::File(_)) {
-            let position = self.followed.begin(&name, (input, origin), self.files.explode.as_deref(), ingest)?;
+            let name = NameToFollow { name, origin: origin.to_owned() };
+            let position = self.followed.begin(input, name, self.files.explode.as_deref(), ingest)?;
             return Ok(position.map(InputPosition::Followed));
         }
         if matches!(uri, Uri::Http(_)) {
