@@ -87,6 +87,29 @@ fn letters_of_a_table_fire_as_those_of_a_file() {
     assert!(!run.stderr().contains("behind the alert clock"), "{run}");
 }
 
+#[test]
+fn an_alert_of_the_first_hour_fires_in_whatever_order_the_files_of_a_lake_are_read() {
+    let dir = Dir::new("alert-lake-files");
+    dir.write("rules.json", rules(&[rule(&json!({"where": "event_type = 'error'", "threshold": 5}))]));
+    let hours: Vec<Vec<(f64, String)>> = (0..9)
+        .map(|hour| {
+            let from = 3600.0 * f64::from(hour);
+            let errors = series(from + 300.0, from + 340.0, 4.0, &json!({"event_type": "error"}));
+            [series(from, from + 3600.0, 30.0, &json!({})), errors].concat()
+        })
+        .collect();
+    // One partition, in a file for each hour.
+    for hour in &hours {
+        dir.write("hour.jsonl", lines(std::slice::from_ref(hour)));
+        dir.shell("evt-ingest -q -f jsonl --to parquet:lake < hour.jsonl").succeeds();
+    }
+    dir.write("all.jsonl", lines(&hours));
+    let wanted = transitions(&once(&dir, &["all.jsonl"]).ends_with(1).rows());
+    assert_eq!(wanted.len(), 18, "{wanted:?}");
+    let run = once(&dir, &["parquet:lake"]).ends_with(1);
+    assert_eq!(transitions(&run.rows()), wanted, "{run}");
+}
+
 /// The events of two hosts; what host b writes appears late.
 fn hosts() -> [Vec<(f64, String)>; 2] {
     let errors =

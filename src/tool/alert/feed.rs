@@ -480,13 +480,15 @@ impl Feed {
             let key = (self.number, text(origins, origin), text(names, name));
             // A store returns the rows of a partition in another order than that in which they came.
             let known = to.clock.stream_time(&key).filter(|_| self.form != FeedForm::Store);
+            let (mut least, mut greatest) = (i64::MAX, i64::MIN);
             for row in first..=last {
                 if (origin_codes[row], name_codes[row]) == (origin, name) {
                     stream_times[row] = known.map_or(stream_times[row], |known| known.max(stream_times[row]));
+                    (least, greatest) = (least.min(stream_times[row]), greatest.max(stream_times[row]));
                 }
             }
             let is_cut = self.is_topic() && offsets[first] > 0;
-            let stream_time = to.clock.rows(key.clone(), stream_times[first], stream_times[last], is_cut);
+            let stream_time = to.clock.rows(key.clone(), least, greatest, is_cut);
             if self.form == FeedForm::Records {
                 let position = TopicPosition { next: offsets[last] + 1, stream_time: Some(stream_time) };
                 to.positions.insert(key, position);
