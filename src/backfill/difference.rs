@@ -49,6 +49,9 @@ pub struct Comparison<'a> {
     pub missing: &'a MissingEvents,
     /// Whether a stored cell without a right one is retracted, unless a right session takes its place.
     pub retracts: &'a dyn Fn(&CellKey) -> bool,
+    /// The first event so far (µs), if earlier ones may follow. Stored cells that end before it are left as cells without a right one
+    /// until the first event is known.
+    pub first: Option<i64>,
 }
 
 impl Comparison<'_> {
@@ -72,7 +75,9 @@ impl Comparison<'_> {
             // Sessions that are the gap apart are one.
             of_key.into_iter().any(|new| new.start <= key.end && key.start <= new.end)
         };
-        for (key, old) in stored.iter().filter(|(key, _)| !right.contains_key(*key) && !kept.contains(key)) {
+        let is_early = |key: &CellKey| self.first.is_some_and(|first| key.end <= first);
+        let stays = |key: &CellKey| kept.contains(key) && !is_early(key);
+        for (key, old) in stored.iter().filter(|(key, _)| !right.contains_key(*key) && !stays(key)) {
             match is_replaced(key) || (self.retracts)(key) {
                 true => difference.changes.push(Change { key: key.clone(), old: Some(*old), new: None }),
                 false => difference.orphans.push(key.clone()),
@@ -80,6 +85,7 @@ impl Comparison<'_> {
         }
         difference.changes.sort_by(|one, other| one.key.cmp(&other.key));
         difference.kept = kept.into_keys();
+        difference.kept.retain(|key| !is_early(key));
         difference
     }
 
@@ -105,7 +111,7 @@ mod tests {
         missing: &MissingEvents,
     ) -> Difference {
         let stored = StoredCells { cells: stored.clone(), ..StoredCells::default() };
-        Comparison { missing, retracts: &|_| true }.compare(right, &stored)
+        Comparison { missing, retracts: &|_| true, first: None }.compare(right, &stored)
     }
 
     #[test]
@@ -200,7 +206,7 @@ mod tests {
         };
         let stored = of_cells(&[cell("w", 0, 10), cell("s", 0, 10), cell("s", 20, 30)]);
         let right = BTreeMap::from([(cell("w", 10, 20), content(1)), (cell("s", 10, 15), content(1))]);
-        let found = Comparison { missing: &missing, retracts: &|_| false }.compare(&right, &stored);
+        let found = Comparison { missing: &missing, retracts: &|_| false, first: None }.compare(&right, &stored);
         assert_eq!(changed(&found), [("retracted", 0), ("inserted", 10), ("inserted", 10)]);
         assert_eq!(found.orphans, [cell("w", 0, 10), cell("s", 20, 30)]);
         assert_eq!((found.before, found.after), (2, 1));
