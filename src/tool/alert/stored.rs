@@ -20,6 +20,13 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::collections::BTreeMap;
 
+/// A partition of events in a batch.
+struct StoredPartition {
+    /// Its positions in the earlier run: that of the table, and that of the topic with its origin.
+    earlier: [Option<TopicPosition>; 2],
+    reached: TopicPosition,
+}
+
 /// The rows of a day.
 #[derive(Default)]
 struct DayRows {
@@ -76,15 +83,16 @@ impl StoredRows {
         let of_store = |(origin, name): (usize, usize)| {
             (table.clone(), partition_in_store(&text(origins, origin), &text(names, name)))
         };
-        let mut partitions: BTreeMap<(usize, usize), ([Option<TopicPosition>; 2], TopicPosition)> = BTreeMap::new();
+        let mut partitions: BTreeMap<(usize, usize), StoredPartition> = BTreeMap::new();
         let mut is_new = Vec::with_capacity(batch.num_rows());
         for (code, (offset, time)) in codes.iter().zip(offsets.iter().zip(times)) {
-            let (earlier, reached) = partitions.entry(*code).or_insert_with(|| {
+            let StoredPartition { earlier, reached } = partitions.entry(*code).or_insert_with(|| {
                 let key = of_store(*code);
                 let of_topic = self.earlier.get(&(text(origins, code.0), text(names, code.1))).copied();
                 let earlier = self.earlier.get(&key).copied();
                 let reached = self.reached.get(&key).copied().or(earlier);
-                ([earlier, of_topic], reached.unwrap_or(TopicPosition { next: 0, stream_time: None }))
+                let reached = reached.unwrap_or(TopicPosition { next: 0, stream_time: None });
+                StoredPartition { earlier: [earlier, of_topic], reached }
             });
             let is_known =
                 |known: TopicPosition| *offset < known.next && known.stream_time.is_none_or(|at| *time <= at);
@@ -92,7 +100,7 @@ impl StoredRows {
             reached.next = reached.next.max(offset + 1);
             reached.stream_time = reached.stream_time.max(Some(*time));
         }
-        for (code, (_, reached)) in partitions {
+        for (code, StoredPartition { reached, .. }) in partitions {
             self.reached.insert(of_store(code), reached);
         }
         Ok(is_new)

@@ -7,6 +7,9 @@ use crate::time::format_instant;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+/// A metric and dimensions.
+type MetricAndDimensions = (Arc<str>, String);
+
 /// The stored cells without a right one.
 pub(super) struct Orphans {
     /// What the input tells of them.
@@ -16,7 +19,7 @@ pub(super) struct Orphans {
     /// Those of a stream that wait for its end, because events of their windows may follow that are late. By window end.
     waiting: BTreeSet<CellKey>,
     /// The ends and starts of those of them that are sessions, by metric and dimensions.
-    sessions: HashMap<(Arc<str>, String), BTreeSet<(i64, i64)>>,
+    sessions: HashMap<MetricAndDimensions, BTreeSet<(i64, i64)>>,
     /// Those of them that a right session has replaced since.
     replaced: BTreeSet<CellKey>,
     /// Stored rows before the first and after the last event.
