@@ -88,6 +88,11 @@ pub fn partition_in_store(origin: &str, partition: &str) -> String {
     serde_json::json!([origin, partition]).to_string()
 }
 
+/// Returns origin and name of a partition of events in a store; `None` for names of other partitions.
+pub fn parse_partition(name: &str) -> Option<(String, String)> {
+    serde_json::from_str(name).ok()
+}
+
 /// The name of the partition of a topic or a table whose rows have no stamps.
 pub const WHOLE: &str = "";
 
@@ -240,8 +245,7 @@ impl StateFile {
         let mut found = BTreeMap::new();
         for ((_, name), position) in self.positions()? {
             // Names of partitions of topics are no JSON arrays of two texts.
-            let of_store = serde_json::from_str::<(String, String)>(&name).ok();
-            if let Some((_, partition)) = of_store.filter(|(of_store, _)| of_store == origin) {
+            if let Some((_, partition)) = parse_partition(&name).filter(|(of_store, _)| of_store == origin) {
                 add_position(&mut found, partition, position);
             }
         }

@@ -2,14 +2,15 @@
 //!
 //! - An event is known if its offset is before the position of its partition, and its stream time is not after that of the position.
 //!   Both count because standard input has the same offsets every day. The position is that of this table; another table may have
-//!   other events of the same partition. Events that were evaluated from their topic are known as well.
+//!   other events of the same partition. Events that were evaluated from their topic are known as well. Events of standard input with
+//!   older times cannot be told from known ones; if more events of a day than before are known, the others were added since, and are late.
 //! - A metric or a letter is known by its time, because its key says nothing of when it was written. If more rows of a day than before are
 //!   at or before the time that the earlier run reached, the others were added since, and are late. Retention removes rows of other days.
 //!
 //! Of a store that no earlier run has read, rows that are not after the alert clock and the last row of that run are late: the run may have
 //! read them under another name.
 
-use super::state::{Positions, TopicPosition, WHOLE, partition_in_store};
+use super::state::{Positions, TopicPosition, WHOLE, parse_partition, partition_in_store};
 use crate::alert::clock::PartitionKey;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
@@ -42,7 +43,7 @@ pub struct StoredRows {
     /// The last instant (µs) of which the earlier run may have read rows.
     known_to: Option<i64>,
     reached: Positions,
-    /// Rows of a table without partitions by day: all of them, and those at or before the time of the position.
+    /// Rows by day: all of them, and those that the positions of the table call known.
     days: BTreeMap<i64, DayRows>,
     /// Whether it was begun to be read and has not ended.
     has_begun: bool,
@@ -95,8 +96,11 @@ impl StoredRows {
                 StoredPartition { earlier: [earlier, of_topic], reached }
             });
             let is_known =
-                |known: TopicPosition| *offset < known.next && known.stream_time.is_none_or(|at| *time <= at);
-            is_new.push(!earlier.iter().flatten().any(|known| is_known(*known)));
+                |known: &TopicPosition| *offset < known.next && known.stream_time.is_none_or(|at| *time <= at);
+            let day = self.days.entry(time.div_euclid(DAY)).or_default();
+            day.all += 1;
+            day.passed += i64::from(earlier[0].as_ref().is_some_and(is_known));
+            is_new.push(!earlier.iter().flatten().any(is_known));
             reached.next = reached.next.max(offset + 1);
             reached.stream_time = reached.stream_time.max(Some(*time));
         }
@@ -143,8 +147,8 @@ impl StoredRows {
         let until = self.earlier.get(&table).and_then(|earlier| earlier.stream_time);
         self.reached.entry(table.clone()).or_insert(TopicPosition { next: 0, stream_time: until });
         // Days that are gone have no rows.
-        let of_table =
-            self.earlier.keys().filter(|(name, day)| kind != Kind::Event && *name == table.0 && *day != WHOLE);
+        let is_day = |name: &str| name != WHOLE && parse_partition(name).is_none();
+        let of_table = self.earlier.keys().filter(|(name, day)| *name == table.0 && is_day(day));
         let former: Vec<(String, String)> = of_table.cloned().collect();
         for key in former {
             self.reached.insert(key, TopicPosition { next: 0, stream_time: None });
