@@ -44,7 +44,7 @@ pub enum ReadState {
 struct ClockPartition {
     /// Its stream time (µs).
     stream_time: Option<i64>,
-    /// The stream time of its first row, and whether earlier rows were not read.
+    /// The least stream time of its rows, and whether rows before the first one were not read.
     first: Option<(i64, bool)>,
     /// The time in which everything that was there has been read.
     quiet: Option<Quiet>,
@@ -131,12 +131,13 @@ impl AlertClock {
         }
     }
 
-    /// Notes rows of a partition, up to this stream time (µs). `is_cut`: rows before the first one were not read. Returns the
-    /// stream time of the partition.
+    /// Notes rows of a partition with stream times (µs) from `first` to `last`. Later rows may have smaller ones: a lake has several
+    /// files. `is_cut`: rows before the first one were not read. Returns the stream time of the partition.
     pub fn rows(&mut self, key: PartitionKey, first: i64, last: i64, is_cut: bool) -> i64 {
         self.earlier = None;
         let partition = self.partition(key);
-        partition.first.get_or_insert((first, is_cut));
+        let (known, _) = partition.first.get_or_insert((first, is_cut));
+        *known = first.min(*known);
         partition.quiet = None;
         // A topic of frames may have the rows of a later run of its writer.
         partition.is_ended = false;

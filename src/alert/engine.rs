@@ -30,7 +30,7 @@ pub struct TimedRows<'a> {
     pub event_times: &'a [i64],
     /// The stream time of each row: the greatest event time of its partition so far.
     pub stream_times: &'a [i64],
-    /// Rows of this instant (s) and of earlier ones are left out as late: an earlier run may have evaluated them.
+    /// Rows whose stream time is not after this instant (µs) are left out as late: an earlier run may have read them.
     pub after: Option<i64>,
 }
 
@@ -114,6 +114,12 @@ impl AlertEngine {
     /// Returns the instant (s) at which every row that was read counts.
     pub fn end(&self) -> Option<i64> {
         self.read_to.map(grid_end)
+    }
+
+    /// Returns the last instant (µs) of which rows may have been read: the last one that was evaluated, or that of the last row, which
+    /// waits for its second to pass.
+    pub fn known_to(&self) -> Option<i64> {
+        self.clock().max(self.read_to)
     }
 
     /// Returns the rules.
@@ -222,7 +228,7 @@ impl AlertEngine {
         let from = |micros: &i64| {
             let own = grid_end(*micros);
             match self.evaluated {
-                _ if rows.after.is_some_and(|after| own <= after) => i64::MAX,
+                _ if rows.after.is_some_and(|after| *micros <= after) => i64::MAX,
                 Some(g) => own.max(g + 1),
                 None => own,
             }

@@ -49,7 +49,13 @@ pub struct Comparison<'a> {
     pub missing: &'a MissingEvents,
     /// Whether a stored cell without a right one is retracted, unless a right session takes its place.
     pub retracts: &'a dyn Fn(&CellKey) -> bool,
+    /// The first event so far (µs), if earlier ones may follow. Stored cells that end before it are left as cells without a right one
+    /// until the first event is known.
+    pub first: Option<i64>,
 }
+
+/// Right sessions by metric and dimensions.
+type RightSessions<'a> = HashMap<(&'a str, &'a str), Vec<&'a CellKey>>;
 
 impl Comparison<'_> {
     /// Compares the right cells with the stored ones.
@@ -66,27 +72,42 @@ impl Comparison<'_> {
                 _ => difference.changes.push(Change { key: key.clone(), old, new: Some(*new) }),
             }
         }
-        let sessions = self.sessions(right);
-        let is_replaced = |key: &CellKey| {
+        let (hidden, written) =
+            (self.sessions(right, |key| kept.hides(key)), self.sessions(right, |key| !kept.hides(key)));
+        let touches = |sessions: &RightSessions<'_>, key: &CellKey| {
             let of_key = sessions.get(&(&*key.metric, key.dimensions.as_str())).into_iter().flatten();
             // Sessions that are the gap apart are one.
             of_key.into_iter().any(|new| new.start <= key.end && key.start <= new.end)
         };
-        for (key, old) in stored.iter().filter(|(key, _)| !right.contains_key(*key) && !kept.contains(key)) {
-            match is_replaced(key) || (self.retracts)(key) {
-                true => difference.changes.push(Change { key: key.clone(), old: Some(*old), new: None }),
-                false => difference.orphans.push(key.clone()),
+        let is_replaced = |key: &CellKey| touches(&written, key);
+        let is_early = |key: &CellKey| self.first.is_some_and(|first| key.end <= first);
+        let stays = |key: &CellKey| kept.contains(key) && !is_early(key);
+        for (key, old) in stored.iter().filter(|(key, _)| !right.contains_key(*key) && !stays(key)) {
+            if is_replaced(key) {
+                difference.changes.push(Change { key: key.clone(), old: Some(*old), new: None });
+            } else if touches(&hidden, key) {
+                // The right session that has its events is not written.
+                difference.kept.insert(key.clone());
+            } else if (self.retracts)(key) {
+                difference.changes.push(Change { key: key.clone(), old: Some(*old), new: None });
+            } else {
+                difference.orphans.push(key.clone());
             }
         }
         difference.changes.sort_by(|one, other| one.key.cmp(&other.key));
-        difference.kept = kept.into_keys();
+        difference.kept.extend(kept.into_keys());
+        difference.kept.retain(|key| !is_early(key));
         difference
     }
 
-    /// Returns the right sessions by metric and dimensions.
-    fn sessions<'a>(&self, right: &'a BTreeMap<CellKey, CellContent>) -> HashMap<(&'a str, &'a str), Vec<&'a CellKey>> {
-        let mut sessions: HashMap<_, Vec<_>> = HashMap::new();
-        for key in right.keys().filter(|key| self.missing.is_session(&key.metric)) {
+    /// Returns the right sessions for which `is_one` holds.
+    fn sessions<'a>(
+        &self,
+        right: &'a BTreeMap<CellKey, CellContent>,
+        is_one: impl Fn(&CellKey) -> bool,
+    ) -> RightSessions<'a> {
+        let mut sessions: RightSessions<'_> = HashMap::new();
+        for key in right.keys().filter(|key| self.missing.is_session(&key.metric) && is_one(key)) {
             sessions.entry((&*key.metric, key.dimensions.as_str())).or_default().push(key);
         }
         sessions
@@ -105,7 +126,7 @@ mod tests {
         missing: &MissingEvents,
     ) -> Difference {
         let stored = StoredCells { cells: stored.clone(), ..StoredCells::default() };
-        Comparison { missing, retracts: &|_| true }.compare(right, &stored)
+        Comparison { missing, retracts: &|_| true, first: None }.compare(right, &stored)
     }
 
     #[test]
@@ -186,6 +207,9 @@ mod tests {
         // The right session contains the stored one and more.
         let found = difference(&[(cell("s", 2, 40), 9)], &[(cell("s", 2, 30), 7)], 12);
         assert_eq!((changed(&found), found.kept.len()), (vec![("retracted", 2), ("inserted", 2)], 0));
+        // A stored session whose events are in a right one that is hidden is not retracted for it.
+        let found = difference(&[(cell("s", 12, 50), 5)], &[(cell("s", 2, 30), 9), (cell("s", 40, 50), 3)], 12);
+        assert_eq!((changed(&found), found.kept.len()), (vec![], 2));
         // Sessions of another time are judged by themselves.
         let found = difference(&[(cell("s", 50, 60), 3)], &[(cell("s", 2, 30), 9), (cell("s", 45, 60), 9)], 12);
         assert_eq!((changed(&found), found.kept.len()), (vec![("retracted", 45), ("inserted", 50)], 1));
@@ -200,7 +224,7 @@ mod tests {
         };
         let stored = of_cells(&[cell("w", 0, 10), cell("s", 0, 10), cell("s", 20, 30)]);
         let right = BTreeMap::from([(cell("w", 10, 20), content(1)), (cell("s", 10, 15), content(1))]);
-        let found = Comparison { missing: &missing, retracts: &|_| false }.compare(&right, &stored);
+        let found = Comparison { missing: &missing, retracts: &|_| false, first: None }.compare(&right, &stored);
         assert_eq!(changed(&found), [("retracted", 0), ("inserted", 10), ("inserted", 10)]);
         assert_eq!(found.orphans, [cell("w", 0, 10), cell("s", 20, 30)]);
         assert_eq!((found.before, found.after), (2, 1));

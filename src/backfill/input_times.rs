@@ -70,6 +70,11 @@ impl InputTimes {
         self.events.ends()
     }
 
+    /// Returns the first event time if windows that end before it are not compared.
+    pub fn first_compared(&self) -> Option<i64> {
+        self.ends().map(|(first, _)| first).filter(|_| !self.is_whole && self.named.since.is_none())
+    }
+
     /// Returns whether a stored cell is compared: the input begins before its end and ends after its start, or the command names that
     /// side.
     pub fn coverage(&self, key: &CellKey) -> Coverage {

@@ -18,6 +18,8 @@ use std::io::{BufReader, BufWriter, Seek, SeekFrom};
 const RUN_BYTES: usize = 32 << 20;
 /// Maximum rows of a batch of a run.
 const ROWS: usize = 2048;
+/// Number of runs that are merged into one, because each open run has a file.
+const RUNS: usize = 64;
 
 /// Returns the rows in the order of a column. While they are read, each batch is answered with one without rows, so that the reader can
 /// heed signals.
@@ -26,7 +28,7 @@ pub(super) fn sorted_by_time(unsorted: Batches, column: &'static str) -> Batches
 }
 
 fn sorted_in_runs(unsorted: Batches, column: &'static str, run_bytes: usize) -> Batches {
-    let mut sorter = TimeSorter { unsorted: Some(unsorted), column, run_bytes, held: vec![], bytes: 0, runs: vec![] };
+    let mut sorter = TimeSorter::new(Some(unsorted), column, run_bytes);
     batches(move || sorter.next_batch())
 }
 
@@ -46,21 +48,27 @@ struct SortedRun {
     /// Its next rows, in order; never empty.
     next: RecordBatch,
     rest: Batches,
+    /// How often its rows were merged.
+    level: u32,
 }
 
 impl SortedRun {
-    fn begin(mut rest: Batches) -> Result<Option<Self>> {
-        Ok(rest.next().transpose()?.map(|next| Self { next, rest }))
+    fn begin(mut rest: Batches, level: u32) -> Result<Option<Self>> {
+        Ok(rest.next().transpose()?.map(|next| Self { next, rest, level }))
     }
 }
 
 impl TimeSorter {
+    fn new(unsorted: Option<Batches>, column: &'static str, run_bytes: usize) -> Self {
+        Self { unsorted, column, run_bytes, held: vec![], bytes: 0, runs: vec![] }
+    }
+
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
         let Some(unsorted) = &mut self.unsorted else { return self.merge() };
         let Some(batch) = unsorted.next().transpose()? else {
             self.unsorted = None;
             let last = self.take_held()?;
-            let last = SortedRun::begin(Box::new(last.into_iter().map(Ok)))?;
+            let last = SortedRun::begin(Box::new(last.into_iter().map(Ok)), 0)?;
             self.runs.extend(last);
             return self.merge();
         };
@@ -71,9 +79,22 @@ impl TimeSorter {
         }
         if self.bytes > self.run_bytes {
             let batches = self.take_held()?;
-            self.runs.extend(SortedRun::begin(written(&batches)?)?);
+            self.add_run(batches.into_iter().map(Ok), 0)?;
         }
         Ok(Some(empty))
+    }
+
+    /// Writes batches in order to a file as a run. [`RUNS`] runs of a level become one of the next level.
+    fn add_run(&mut self, batches: impl Iterator<Item = Result<RecordBatch>>, level: u32) -> Result<()> {
+        self.runs.extend(SortedRun::begin(written(batches)?, level)?);
+        if self.runs.iter().filter(|run| run.level == level).count() < RUNS {
+            return Ok(());
+        }
+        let (runs, others) = std::mem::take(&mut self.runs).into_iter().partition(|run| run.level == level);
+        self.runs = others;
+        let mut merged = Self { runs, ..Self::new(None, self.column, self.run_bytes) };
+        let merged: Batches = Box::new(std::iter::from_fn(move || merged.merge().transpose()));
+        self.add_run(merged, level + 1)
     }
 
     /// Returns the rows that are held, in order.
@@ -99,7 +120,7 @@ impl TimeSorter {
                 run.next = run.next.slice(count, rows - count);
                 self.runs.push(run);
             } else {
-                self.runs.extend(SortedRun::begin(run.rest)?);
+                self.runs.extend(SortedRun::begin(run.rest, run.level)?);
             }
         }
         parts.retain(|part| part.num_rows() > 0);
@@ -133,12 +154,13 @@ fn in_order(parts: &[RecordBatch], column: &str) -> Result<Vec<RecordBatch>> {
 }
 
 /// Writes rows to a temporary file; returns those of the file.
-fn written(rows: &[RecordBatch]) -> Result<Batches> {
-    let Some(first) = rows.first() else { return Ok(Box::new(std::iter::empty())) };
+fn written(mut rows: impl Iterator<Item = Result<RecordBatch>>) -> Result<Batches> {
+    let Some(first) = rows.next().transpose()? else { return Ok(Box::new(std::iter::empty())) };
     let file = tempfile::tempfile().map_err(|error| Error::io(PLACE, &error))?;
     let mut stream = StreamWriter::try_new(BufWriter::new(file), first.schema_ref()).map_err(failed)?;
+    stream.write(&first).map_err(failed)?;
     for batch in rows {
-        stream.write(batch).map_err(failed)?;
+        stream.write(&batch?).map_err(failed)?;
     }
     let buffer = stream.finish().and_then(|()| stream.into_inner()).map_err(failed)?;
     let mut file: File = buffer.into_inner().map_err(|error| Error::io(PLACE, error.error()))?;
@@ -193,8 +215,8 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn rows_come_in_the_order_of_time_however_many_runs_they_make(
-            ends in proptest::collection::vec(0i64..50, 0..200),
-            cut in 1usize..20,
+            ends in proptest::collection::vec(0i64..50, 0..400),
+            cut in 1usize..8,
             run_bytes in prop_oneof![Just(0usize), Just(20_000), Just(usize::MAX)],
         ) {
             let rows: Vec<(i64, u32)> = ends.into_iter().zip(0..).collect();
@@ -207,5 +229,18 @@ mod tests {
             expected.sort_unstable();
             prop_assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn few_files_are_open_however_many_runs_there_are() {
+        let rows: Vec<(i64, u32)> = (0..300).map(|n| (i64::from(n * 7 % 300), n)).collect();
+        let unsorted: Vec<Result<RecordBatch>> = rows.chunks(1).map(|rows| Ok(batch(rows))).collect();
+        let mut sorter = TimeSorter::new(Some(Box::new(unsorted.into_iter())), "window_end", 0);
+        let (mut most, mut ends) = (0, vec![]);
+        while let Some(batch) = sorter.next_batch().unwrap() {
+            most = most.max(sorter.runs.len());
+            ends.extend(rows_of(&batch).into_iter().map(|(end, _)| end));
+        }
+        assert_eq!((most < 2 * RUNS, ends), (true, (0..300).collect()));
     }
 }

@@ -407,3 +407,35 @@ fn rows_of_a_rotated_log_count_although_another_log_is_ahead_and_those_of_a_repo
     let run = dir.shell(pipe).ends_with(1);
     assert!(run.rows().is_empty() && run.stderr().contains("1 row behind the alert clock was"), "{run}");
 }
+
+#[test]
+fn a_row_of_the_last_second_of_a_pipe_or_a_rewritten_file_counts_once() {
+    let dir = Dir::new("alert-last-second");
+    let fields = json!({"where": "event_type = 'error'", "aggregate": "count(*)", "condition": "ge", "threshold": 2});
+    dir.write("rules.json", rules(&[rule(&fields)]));
+    let error = event(300.4, &json!({"event_type": "error"}));
+    let text = lines(&[series(0.0, 300.0, 10.0, &json!({}))]) + &error;
+    dir.write("in.jsonl", &text);
+    let table = "sqlite:e.db?table=raw_events";
+    dir.run("evt-ingest", &["-q", "in.jsonl", "--to", "sqlite:e.db"]).succeeds();
+    // The first run leaves the second of the error to the next one, because it has just passed.
+    let first = |state: &str, input: &str| {
+        let run =
+            format!("evt-alert -q --once --rules rules.json --now {} --state {state} -f jsonl {input}", at(300.7));
+        dir.shell(&run).succeeds();
+    };
+    let second = |state: &str, input: &str| {
+        dir.shell(&format!("evt-alert -q --once --rules rules.json --now {} --state {state} {input}", at(400.0)))
+    };
+    first("pipe.db", "< in.jsonl");
+    let run = second("pipe.db", "-f jsonl < in.jsonl").succeeds();
+    assert!(run.stderr().contains("1 row behind the alert clock was not evaluated"), "{run}");
+    first("file.db", "in.jsonl");
+    // A report of the last rows, written anew.
+    dir.write("in.jsonl", event(299.0, &json!({})) + &error + &event(302.0, &json!({})));
+    let run = second("file.db", "in.jsonl").succeeds();
+    assert!(run.stderr().contains("1 row behind the alert clock was not evaluated"), "{run}");
+    // The rows of a store were read from its pipe.
+    first("table.db", "< in.jsonl");
+    second("table.db", table).succeeds();
+}

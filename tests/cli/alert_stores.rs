@@ -87,6 +87,29 @@ fn letters_of_a_table_fire_as_those_of_a_file() {
     assert!(!run.stderr().contains("behind the alert clock"), "{run}");
 }
 
+#[test]
+fn an_alert_of_the_first_hour_fires_in_whatever_order_the_files_of_a_lake_are_read() {
+    let dir = Dir::new("alert-lake-files");
+    dir.write("rules.json", rules(&[rule(&json!({"where": "event_type = 'error'", "threshold": 5}))]));
+    let hours: Vec<Vec<(f64, String)>> = (0..9)
+        .map(|hour| {
+            let from = 3600.0 * f64::from(hour);
+            let errors = series(from + 300.0, from + 340.0, 4.0, &json!({"event_type": "error"}));
+            [series(from, from + 3600.0, 30.0, &json!({})), errors].concat()
+        })
+        .collect();
+    // One partition, in a file for each hour.
+    for hour in &hours {
+        dir.write("hour.jsonl", lines(std::slice::from_ref(hour)));
+        dir.shell("evt-ingest -q -f jsonl --to parquet:lake < hour.jsonl").succeeds();
+    }
+    dir.write("all.jsonl", lines(&hours));
+    let wanted = transitions(&once(&dir, &["all.jsonl"]).ends_with(1).rows());
+    assert_eq!(wanted.len(), 18, "{wanted:?}");
+    let run = once(&dir, &["parquet:lake"]).ends_with(1);
+    assert_eq!(transitions(&run.rows()), wanted, "{run}");
+}
+
 /// The events of two hosts; what host b writes appears late.
 fn hosts() -> [Vec<(f64, String)>; 2] {
     let errors =
@@ -129,6 +152,32 @@ fn a_table_or_a_lake_of_events_that_grows_is_continued_and_no_row_counts_twice()
 }
 
 #[test]
+fn two_tables_with_events_of_the_same_partition_have_positions_of_their_own() {
+    let dir = Dir::new("alert-same-partition");
+    dir.write("rules.json", rules(&[rule(&json!({"where": "event_type = 'error'", "threshold": 100}))]));
+    for (name, end) in [("a", 900.0), ("b", 300.0)] {
+        dir.write("in.jsonl", lines(&[series(0.0, end, 3.0, &json!({"event_type": "error"}))]));
+        // Both are partition 0 of standard input.
+        dir.shell(&format!("evt-ingest -q -f jsonl --to sqlite:{name}.db < in.jsonl")).succeeds();
+    }
+    let tables = ["a", "b"].map(|name| format!("sqlite:{name}.db?table=raw_events"));
+    let counts = |tables: &[&String]| {
+        let mut args = vec!["-q", "--state", "alerts.db", "--stats", "stats.json"];
+        args.extend(tables.iter().map(|table| table.as_str()));
+        let run = once(&dir, &args).succeeds();
+        let stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
+        let count = |name: &str| stats["counts"][name].as_u64().unwrap_or(9999);
+        (["out", "duplicate", "late"].map(count), run.stderr())
+    };
+    let [a, b] = &tables;
+    assert_eq!(counts(&[a, b]), ([400, 0, 0], String::new()));
+    for tables in [[a, b], [b, a]] {
+        assert_eq!(counts(&tables), ([0, 400, 0], String::new()), "{tables:?}");
+    }
+    assert_eq!(counts(&[a]), ([0, 300, 0], String::new()));
+}
+
+#[test]
 fn a_table_of_metrics_that_grows_is_continued_and_rows_that_were_added_behind_are_counted_once() {
     let dir = Dir::new("alert-grown-metrics");
     write_metrics(&dir);
@@ -162,6 +211,119 @@ fn a_table_of_metrics_that_grows_is_continued_and_rows_that_were_added_behind_ar
     let run = once(&dir, &["-q", "--state", "alerts.db", other]);
     assert!(run.stderr().contains("rows behind the alert clock were not evaluated"), "{run}");
     assert_eq!((run.rows().len(), once(&dir, &["-q", "--state", "alerts.db", other]).stderr()), (0, String::new()));
+}
+
+#[test]
+fn events_of_standard_input_with_older_times_are_reported() {
+    let dir = Dir::new("alert-older-stdin");
+    dir.write("rules.json", rules(&[rule(&json!({"where": "event_type = 'error'"}))]));
+    let store = |from: f64, to: f64| {
+        dir.write("in.jsonl", lines(&[series(from, to, 10.0, &json!({"v": from}))]));
+        dir.shell("evt-ingest -q -f jsonl --to sqlite:e.db < in.jsonl").succeeds();
+    };
+    let run = || once(&dir, &["-q", "--state", "alerts.db", "sqlite:e.db?table=raw_events"]).succeeds().stderr();
+    store(3600.0, 7200.0);
+    assert_eq!(run(), "");
+    // The next day: the same offsets, and later times.
+    store(86_400.0, 87_000.0);
+    assert_eq!(run(), "");
+    // The file of an hour that was forgotten has the same offsets, and older times.
+    store(0.0, 1000.0);
+    assert_eq!(run(), "evt-alert: 100 rows behind the alert clock were not evaluated\n");
+    assert_eq!(run(), "");
+}
+
+/// A row of metrics.
+fn metric(name: &str, [start, end]: [&str; 2], value: f64) -> String {
+    let micros = |time: &str| evt::time::parse_instant(time).expect("an instant");
+    let id = uuid::Uuid::from_bytes(evt::kind::metric::metric_id(name, micros(start), micros(end), "{}"));
+    let row = json!({"metric_id": id.to_string(), "metric_name": name, "window_start": start, "window_end": end, "dimensions": {},
+        "value": value, "rows": 1, "revision": 0, "pane": 0, "retracted": false});
+    format!("{row}\n")
+}
+
+/// A row of metrics of the minute that ends at a second.
+fn minute(name: &str, end: f64, value: f64) -> String {
+    metric(name, [&at(end - 60.0), &at(end)], value)
+}
+
+#[test]
+fn rows_ahead_of_the_wall_time_do_not_move_the_alert_clock_and_are_evaluated_when_their_time_has_come() {
+    let dir = Dir::new("alert-ahead");
+    let high = json!({"input": "metric", "aggregate": "max(value)", "threshold": 400, "window_seconds": 60});
+    dir.write("rules.json", rules(&[rule(&high)]));
+    let minutes = (1..10).map(|n| minute("m", 60.0 * f64::from(n), 1.0)).collect::<String>();
+    // Metrics over all time end in the year 9999.
+    let all = metric("all", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"], 900.0);
+    let hour = metric("hour", [&at(0.0), &at(3600.0)], 800.0);
+    dir.write("in.jsonl", minutes + &all + &hour);
+    let flags = ["--now", &at(600.0), "--stats", "stats.json"];
+    let run = once(&dir, &[&flags[..], &["in.jsonl"]].concat()).succeeds();
+    let told =
+        "rows that are ahead of the wall time (--max-future) are not evaluated, first window_end 2026-01-05T11:00:00";
+    assert!(run.stderr().contains(told) && run.stderr().lines().count() == 1, "{run}");
+    let stats = dir.rows("stats.json");
+    assert_eq!((&stats[0]["counts"]["filtered"], &stats[0]["clock"]), (&json!(2), &json!(at(540.0))), "{stats:?}");
+    // Of a table later runs evaluate what has come.
+    dir.run("evt-sink", &["-q", "in.jsonl", "--to", "sqlite:m.db"]).succeeds();
+    let table = "sqlite:m.db?table=aggregated_metrics";
+    for (now, count) in [(600.0, 0), (900.0, 0), (3700.0, 1), (3800.0, 0)] {
+        let run = once(&dir, &["-q", "--now", &at(now), "--state", "alerts.db", table]);
+        let firing = run.rows().iter().filter(|row| row["state"] == json!("firing")).count();
+        assert_eq!(firing, count, "{now}: {run}");
+        assert_eq!(run.stderr().contains("ahead"), now < 3600.0, "{now}: {run}");
+        dir.write("more.jsonl", minute("m", now, 1.0));
+        dir.run("evt-sink", &["-q", "more.jsonl", "--to", "sqlite:m.db"]).succeeds();
+    }
+}
+
+#[test]
+fn metrics_that_are_added_behind_the_clock_are_reported_although_as_many_old_ones_were_removed() {
+    let dir = Dir::new("alert-retention");
+    let high = json!({"input": "metric", "aggregate": "max(value)", "threshold": 400, "window_seconds": 60});
+    dir.write("rules.json", rules(&[rule(&high)]));
+    let day = 86_400.0;
+    let hours = (1..72).map(|hour| minute("m", 3600.0 * f64::from(hour), 1.0)).collect::<String>();
+    let store = |rows: &str| {
+        dir.write("in.jsonl", rows);
+        dir.run("evt-sink", &["-q", "in.jsonl", "--to", "sqlite:m.db"]).succeeds();
+    };
+    let run =
+        || once(&dir, &["-q", "--state", "alerts.db", "sqlite:m.db?table=aggregated_metrics"]).succeeds().stderr();
+    store(&hours);
+    assert_eq!(run(), "");
+    let database = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
+    let sql = format!("DELETE FROM aggregated_metrics WHERE window_end <= '{}'", at(3.0 * 3600.0));
+    assert_eq!(database.execute(&sql, []).expect("it runs"), 3);
+    let added = |name: &str| [1.0, 2.0, 3.0].map(|hour| minute(name, 2.0 * day + 3600.0 * hour, 900.0)).concat();
+    store(&added("late"));
+    assert_eq!(run(), "evt-alert: 3 rows behind the alert clock were not evaluated\n");
+    assert_eq!(run(), "");
+    assert_eq!(database.execute("DELETE FROM aggregated_metrics", []).expect("it runs"), 71);
+    assert_eq!(run(), "");
+    store(&added("again"));
+    assert_eq!(run(), "evt-alert: 3 rows behind the alert clock were not evaluated\n");
+}
+
+#[test]
+fn a_table_that_was_empty_is_known_to_the_next_run() {
+    let dir = Dir::new("alert-empty-table");
+    let high = json!({"input": "metric", "aggregate": "max(value)", "threshold": 400, "window_seconds": 60});
+    let errors = json!({"name": "e", "where": "event_type = 'error'", "window_seconds": 60});
+    dir.write("rules.json", rules(&[rule(&high), rule(&errors)]));
+    dir.write("m.jsonl", minute("m", 60.0, 1.0));
+    dir.run("evt-sink", &["-q", "m.jsonl", "--to", "sqlite:m.db"]).succeeds();
+    let database = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
+    assert_eq!(database.execute("DELETE FROM aggregated_metrics", []).expect("it runs"), 1);
+    let table = "sqlite:m.db?table=aggregated_metrics";
+    dir.write("e.jsonl", lines(&[series(0.0, 600.0, 10.0, &json!({}))]));
+    once(&dir, &["-q", "--state", "alerts.db", "e.jsonl", table]).succeeds();
+    // Its first rows are no rows that the run before may have evaluated under another name.
+    dir.write("m.jsonl", minute("m", 560.0, 900.0) + &minute("m", 580.0, 900.0));
+    dir.write("e.jsonl", lines(&[series(0.0, 630.0, 10.0, &json!({}))]));
+    dir.run("evt-sink", &["-q", "m.jsonl", "--to", "sqlite:m.db"]).succeeds();
+    let run = once(&dir, &["-q", "--state", "alerts.db", "e.jsonl", table]).ends_with(1);
+    assert_eq!((run.rows().len(), run.stderr()), (1, String::new()), "{run}");
 }
 
 #[test]

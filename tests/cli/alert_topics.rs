@@ -103,6 +103,31 @@ fn several_topics_of_one_uri_are_continued_after_a_kill() {
 }
 
 #[test]
+fn a_lake_of_a_topic_that_is_read_beside_it_does_not_set_the_topic_back() {
+    let Some(bench) = Bench::new("alert-lake-topic") else { return };
+    let (dir, topic) = (&bench.dir, bench.topic("t", 1, &[]));
+    dir.write("rules.json", rules(&[rule(&json!({"where": "event_type = 'error'", "threshold": 1000}))]));
+    let produce = |from: f64, to: f64| {
+        let events = series(from, to, 1.0, &json!({"event_type": "error"}));
+        bench.produce(events.iter().map(|(_, event)| record(&topic, 0, event.trim_end())));
+    };
+    let bounded = bench.uri(&topic, "?end=latest");
+    let read = |inputs: &[&str]| {
+        once(dir, &[&["-q", "--state", "alerts.db", "--stats", "stats.json"], inputs].concat()).succeeds();
+        let stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
+        ["out", "duplicate"].map(|name| stats["counts"][name].as_u64().unwrap_or(9999))
+    };
+    produce(0.0, 50.0);
+    dir.run("evt-ingest", &["-q", &bounded, "--to", "parquet:lake"]).succeeds();
+    produce(50.0, 100.0);
+    assert_eq!(read(&[&bounded]), [100, 0]);
+    assert_eq!(read(&[&bounded, "parquet:lake"]), [0, 50], "what was evaluated from the topic is known in its lake");
+    produce(100.0, 130.0);
+    assert_eq!(read(&[&bounded, "parquet:lake"]), [30, 50]);
+    assert_eq!(read(&[&bounded]), [0, 0]);
+}
+
+#[test]
 fn topics_of_frames_are_continued_after_a_kill() {
     let Some(bench) = Bench::new("alert-frames") else { return };
     let (dir, topic) = (&bench.dir, bench.topic("t", 2, &[]));

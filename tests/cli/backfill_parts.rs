@@ -173,3 +173,49 @@ fn stored_sessions_that_a_longer_right_one_takes_the_place_of_are_retracted() {
     assert!(run.stderr().contains("cells: 0 corrected, 1 inserted, 5 retracted, 0 right"), "{run}");
     assert_eq!(values(&dir, "m.db"), ["\"visits\" \"2026-01-01T00:00:00.000000Z\" {\"k\":\"a\"} 5.0"]);
 }
+
+#[test]
+fn results_before_the_first_event_so_far_are_judged_when_all_events_are_read() {
+    let dir = Dir::new("earlier_events");
+    dir.write("m.toml", "[[metric]]\nname = \"hour\"\nsize = \"1h\"\n[[metric]]\nname = \"day\"\nsize = \"1d\"\n");
+    let day = |day: u32| {
+        let event =
+            |at: u32| format!("{{\"t\":\"2026-01-0{day}T{:02}:{:02}:{:02}Z\"}}\n", at / 3600, at / 60 % 60, at % 60);
+        (0..8640).map(|number| event(number * 10)).collect::<String>()
+    };
+    // The first day comes last, after steps that have compared the days before the first event so far.
+    dir.write("order.jsonl", [2, 3, 4, 5, 1].map(day).concat());
+    dir.shell("evt-window -q order.jsonl --time t -m m.toml --out-of-orderness all --to right.db").succeeds();
+    dir.shell("cp right.db m.db").succeeds();
+    let run = dir.shell("evt-backfill -q order.jsonl --time t -m m.toml --to m.db").succeeds();
+    let expected = "25 stored rows whose events are all late in this run, first hour {} from 2026-01-01T00:00";
+    assert!(run.stderr().contains(expected) && run.stderr().lines().count() == 1, "{run}");
+    assert_eq!(values(&dir, "m.db"), values(&dir, "right.db"));
+    // What is before the first event of all stays, with the number of rows.
+    dir.shell("grep -v 2026-01-01 order.jsonl > part.jsonl").succeeds();
+    let run = dir.shell("evt-backfill part.jsonl --time t -m m.toml --to m.db").succeeds();
+    let expected = "25 stored rows before 2026-01-02T00:00:00.000000Z, the first event of the input, stay as they are";
+    assert!(run.stderr().contains(expected), "{run}");
+    assert_eq!(values(&dir, "m.db"), values(&dir, "right.db"));
+}
+
+#[test]
+fn a_store_without_rows_that_holds_all_records_retracts_what_is_stored() {
+    let dir = write_days("empty_store");
+    dir.shell("evt-ingest -q d1.jsonl --time t --to raw.db").succeeds();
+    let raw = rusqlite::Connection::open(dir.path("raw.db")).expect("a database");
+    raw.execute("DELETE FROM raw_events", []).expect("it runs");
+    let input = "'sqlite:raw.db?table=raw_events'";
+    let stored = values(&dir, "right.db").len();
+    for flags in ["--all-records", "--all-records --all-closed"] {
+        dir.shell("cp right.db m.db").succeeds();
+        let run = backfill(&dir, &format!("{input} {flags}")).succeeds();
+        assert!(run.stderr().contains(&format!("0 inserted, {stored} retracted")), "{run}");
+        assert!(values(&dir, "m.db").is_empty(), "{run}");
+    }
+    // Without the flag nothing is compared, and the run says so.
+    dir.shell("cp right.db m.db").succeeds();
+    let run = backfill(&dir, &format!("-q {input} --all-closed")).ends_with(1);
+    assert!(run.stderr().contains("the input has no events; nothing was compared"), "{run}");
+    assert_eq!(values(&dir, "m.db").len(), stored);
+}

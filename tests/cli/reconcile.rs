@@ -249,6 +249,21 @@ fn times_select_what_is_judged() {
 }
 
 #[test]
+fn missing_records_name_origin_if_no_row_of_b_has_theirs_although_some_are_in_plus() {
+    let dir = pipeline("reconcile-other-origin");
+    edit(&dir, "rows.jsonl", "b.jsonl", |mut row| {
+        row["origin"] = "other".into();
+        row["event_id"] = format!("ffffffff{}", &row["event_id"].as_str().expect("an id")[8..]).into();
+        vec![row]
+    });
+    let hint = "no row of B has an origin of A (events.jsonl), and no event_id is in both; set --origin";
+    let run = reconcile(&dir, &["events.jsonl", "b.jsonl"]).ends_with(2);
+    assert!(run.stderr().contains(hint), "{run}");
+    let run = reconcile(&dir, &["events.jsonl", "b.jsonl", "--plus", "dead.jsonl"]).ends_with(1);
+    assert!(run.stderr().contains(hint), "{run}");
+}
+
+#[test]
 fn rows_behind_the_end_of_a_are_not_judged() {
     let dir = pipeline("reconcile-behind");
     dir.shell("head -n 3000 events.jsonl > head && mv head events.jsonl").succeeds();

@@ -413,6 +413,40 @@ fn a_misspelled_name_in_a_patch_is_told() {
 }
 
 #[test]
+fn a_misspelled_name_in_a_patch_is_told_after_any_number_of_letters_that_lack_the_field() {
+    let dir = Dir::new("remedy-patch-many");
+    let records = |first: usize, count: usize, temp: &str| -> String {
+        (first..first + count).map(|n| format!("{{\"event_time\":\"never\",\"n\":{n}{temp}}}\n")).collect()
+    };
+    let (old, new) = (
+        "{\"event_time\":\"2026-01-01\"}\n".to_owned() + &records(0, 25_000, ""),
+        records(25_000, 3, ",\"temp\":\"20C\""),
+    );
+    dir.write("e.jsonl", old.clone());
+    dir.shell("evt-ingest -q e.jsonl --dlq dead.jsonl --to null:").succeeds();
+    let replay = |ledger: &str, name: &str| {
+        let patch = format!("set event_time = '2026-01-01', temp = replace({name}, 'C', '')");
+        dir.shell(&format!(
+            "evt-backfill --dead dead.jsonl --ledger sqlite:{ledger}.db --to {ledger}.jsonl --patch \"{patch}\""
+        ))
+    };
+    replay("l", "temp").succeeds();
+    dir.write("e.jsonl", old + &new);
+    dir.shell("rm dead.jsonl; evt-ingest -q e.jsonl --dlq dead.jsonl --to null:").succeeds();
+    // Letters that were replayed do not use up what may wait.
+    let run = replay("l", "tmp").ends_with(1);
+    let expected = "temp would lose its value in 3 letters: tmp was NULL in every letter; check the name; ";
+    assert!(run.stderr().contains(&format!("{expected}nothing was replayed")), "{run}");
+    assert_eq!(dir.rows("l.jsonl").len(), 25_000);
+    // Beyond what may wait the check goes on.
+    let run = replay("m", "tmp").ends_with(1);
+    assert!(run.stderr().contains(expected) && run.stderr().contains("were replayed before them"), "{run}");
+    let run = replay("m", "temp").succeeds();
+    assert!(run.stderr().contains("each once"), "{run}");
+    assert_eq!(dir.shell("cat m.jsonl | grep -c '\"temp\":\"20\"'").succeeds().text().trim(), "3");
+}
+
+#[test]
 fn one_late_row_at_the_end_does_not_reject_the_row_before_it() {
     let dir = Dir::new("remedy-future");
     let rows =

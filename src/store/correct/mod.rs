@@ -8,7 +8,7 @@ use crate::backfill::{CellContent, CellKey, Comparison, Coverage, Difference, La
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::span::Span;
 use crate::time::format_instant;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What a run is going to correct.
 #[derive(Clone, Debug)]
@@ -135,14 +135,19 @@ impl Step<'_> {
     /// Returns the cells that no longer count late events once the step is applied. Stored cells that stay as they are still count
     /// them.
     pub fn released<'a>(&'a self, difference: &'a Difference) -> impl Iterator<Item = &'a CellKey> {
-        // A cell of a session metric names an instant within a session.
-        let is_within = |key: &CellKey, kept: &CellKey| {
-            (&kept.metric, &kept.dimensions) == (&key.metric, &key.dimensions)
-                && (kept.start..=kept.end).contains(&key.start)
-        };
-        let stays = move |key: &CellKey| match self.comparison.missing.is_session(&key.metric) {
-            true => difference.kept.iter().chain(&difference.orphans).any(|kept| is_within(key, kept)),
-            false => difference.kept.contains(key) || difference.orphans.contains(key),
+        let mut kept: HashMap<(&str, &str), BTreeSet<(i64, i64)>> = HashMap::new();
+        if !self.without_late.is_empty() {
+            for CellKey { end, start, metric, dimensions } in difference.kept.iter().chain(&difference.orphans) {
+                kept.entry((metric, dimensions)).or_default().insert((*end, *start));
+            }
+        }
+        let stays = move |key: &CellKey| {
+            let Some(kept) = kept.get(&(&*key.metric, key.dimensions.as_str())) else { return false };
+            match self.comparison.missing.is_session(&key.metric) {
+                // A cell of a session metric names an instant within a session.
+                true => kept.range((key.start, i64::MIN)..).any(|(_, start)| *start <= key.start),
+                false => kept.contains(&(key.end, key.start)),
+            }
         };
         self.without_late.iter().filter(move |key| !stays(key))
     }

@@ -1,8 +1,9 @@
 //! One input of evt-alert: its source, the positions of its partitions, and the rows for the engine.
 
 use super::files::{FileLetters, FileMark};
+use super::known::KnownRows;
 use super::state::{FramePartition, FramePartitions, TopicPosition, WHOLE};
-use super::stored::{StoredRows, codes, instants, text};
+use super::stored::{codes, instants, text};
 use super::writer::Writer;
 use crate::alert::clock::{AlertClock, PartitionKey, ReadState};
 use crate::alert::engine::{AlertEngine, TimedRows};
@@ -17,8 +18,9 @@ use crate::kind::event::column;
 use crate::run::Run;
 use crate::source::{Polled, Source};
 use crate::store::remote::rounded;
-use crate::time::SECOND;
+use crate::time::{LATEST, SECOND, format_instant};
 use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,27 +57,12 @@ pub struct Intake<'a> {
     pub outputs: &'a mut Writer,
     /// The run.
     pub run: &'a Run,
+    /// Rows without stamps that are later than this (µs) are left out: the wall time and what `--max-future` permits.
+    pub latest: i64,
     /// Whether inputs may be quiet without having ended; a job of cron waits for their ends.
     pub is_live: bool,
     /// The monotonic time.
     pub now: Duration,
-}
-
-/// The rows of a file or a store that an earlier run has evaluated.
-#[derive(Default)]
-struct KnownRows {
-    /// The last of them by its offset, or by its number if the rows have no stamps; -1 if there is none.
-    to: i64,
-    /// The number of the next row.
-    next: i64,
-    /// The origin of rows that have the stamps of this file.
-    origin: String,
-    /// Whether rows are known by their numbers, because they have other stamps; `None` before the first row.
-    is_numbered: Option<bool>,
-    /// The rows of a store.
-    stored: Option<StoredRows>,
-    /// The last instant (s) whose rows an earlier run may have evaluated, if they cannot be told apart.
-    after: Option<i64>,
 }
 
 /// What is known of the ends of a topic's partitions.
@@ -100,6 +87,8 @@ struct WholeInput {
     is_only: bool,
     /// Whether letters of it may not be durable yet.
     has_letters: bool,
+    /// Whether rows that are ahead of the wall time were reported.
+    has_told_ahead: bool,
 }
 
 /// What an input of evt-alert is.
@@ -123,8 +112,6 @@ pub struct Feed {
     pub name: String,
     /// Its source.
     pub source: Source,
-    /// The file that it reads, if its position is kept.
-    pub mark: Option<FileMark>,
     known: KnownRows,
     form: FeedForm,
     /// Whether it has ended.
@@ -157,15 +144,14 @@ impl Feed {
             number,
             name,
             source,
-            mark: None,
-            known: KnownRows { to: -1, ..KnownRows::default() },
+            known: KnownRows::Untold(None),
             form,
             is_ended: false,
             counts: Counts::default(),
             letters: FileLetters::default(),
             ends: TopicEnds::default(),
             has_partitions: false,
-            whole: WholeInput { key, is_only: false, has_letters: false },
+            whole: WholeInput { key, is_only: false, has_letters: false, has_told_ahead: false },
         }
     }
 
@@ -180,7 +166,7 @@ impl Feed {
 
     /// Returns the mark of a file of which rows were evaluated. Another one is no known file: its rows are read again.
     pub fn read_mark(&self) -> Option<&FileMark> {
-        self.mark.as_ref().filter(|mark| mark.last_offset >= 0 || mark.last_letter >= 0)
+        self.known.mark().filter(|mark| mark.last_offset >= 0 || mark.last_letter >= 0)
     }
 
     /// Whether a broker does not answer.
@@ -188,26 +174,20 @@ impl Feed {
         self.ends.silent_since.is_some()
     }
 
-    /// Continues a file after the rows that an earlier run has evaluated; `origin` is that of its raw records.
-    pub fn resume(&mut self, mark: FileMark, origin: String) {
-        (self.known.to, self.known.origin) = (mark.last_offset, origin);
-        self.letters = FileLetters::new(mark.last_letter);
-        self.mark = Some(mark);
+    /// Sets the mark of a file once it is stored.
+    pub fn set_mark(&mut self, stored: FileMark) {
+        self.known.mark_mut().into_iter().for_each(|mark| mark.clone_from(&stored));
     }
 
-    /// Leaves out the rows of a store that an earlier run has evaluated.
-    pub fn resume_store(&mut self, stored: StoredRows) {
-        self.known.stored = Some(stored);
-    }
-
-    /// Leaves out rows of instants up to this one (s): an earlier run may have evaluated them, and they cannot be told apart.
-    pub fn set_after(&mut self, after: Option<i64>) {
-        self.known.after = after;
+    /// Leaves out the rows that an earlier run has evaluated.
+    pub fn set_known(&mut self, known: KnownRows) {
+        self.letters = known.mark().map_or_else(FileLetters::default, |mark| FileLetters::new(mark.last_letter));
+        self.known = known;
     }
 
     /// Whether the engine has rows of a store that is not read whole: no position says which of them are known.
     pub fn is_within_store(&self) -> bool {
-        self.known.stored.as_ref().is_some_and(StoredRows::has_begun)
+        matches!(&self.known, KnownRows::Store(stored) if stored.has_begun())
     }
 
     /// Reads a step.
@@ -410,7 +390,7 @@ impl Feed {
                     for key in to.clock.of_input(self.number) {
                         to.clock.read(key, ReadState::Ended, to.now);
                     }
-                    if let Some(stored) = self.known.stored.take() {
+                    if let KnownRows::Store(stored) = &mut self.known {
                         stored.end(self.source.kind(), self.number, &mut self.counts, to.positions);
                     }
                 }
@@ -425,7 +405,7 @@ impl Feed {
         if self.is_topic() {
             return self.end_topic(to);
         }
-        if let (Some(mark), Some(written)) = (&mut self.mark, self.letters.written()) {
+        if let (Some(mark), Some(written)) = (self.known.mark_mut(), self.letters.written()) {
             to.outputs.settle()?;
             mark.last_letter = written;
         }
@@ -455,16 +435,8 @@ impl Feed {
         if self.has_partitions {
             to.clock.withdraw(&self.whole.key);
         }
-        let batch = match &mut self.known.stored {
-            Some(stored) => {
-                let is_new = stored.new_events(&batch)?;
-                self.keep(batch, is_new)?
-            }
-            None => {
-                let positions = self.positions(&batch);
-                self.skip_known(batch, &positions)?
-            }
-        };
+        let is_new = self.known.new_events(&batch)?;
+        let batch = self.keep(batch, is_new)?;
         if batch.num_rows() == 0 {
             return Ok(());
         }
@@ -480,13 +452,15 @@ impl Feed {
             let key = (self.number, text(origins, origin), text(names, name));
             // A store returns the rows of a partition in another order than that in which they came.
             let known = to.clock.stream_time(&key).filter(|_| self.form != FeedForm::Store);
+            let (mut least, mut greatest) = (i64::MAX, i64::MIN);
             for row in first..=last {
                 if (origin_codes[row], name_codes[row]) == (origin, name) {
                     stream_times[row] = known.map_or(stream_times[row], |known| known.max(stream_times[row]));
+                    (least, greatest) = (least.min(stream_times[row]), greatest.max(stream_times[row]));
                 }
             }
             let is_cut = self.is_topic() && offsets[first] > 0;
-            let stream_time = to.clock.rows(key.clone(), stream_times[first], stream_times[last], is_cut);
+            let stream_time = to.clock.rows(key.clone(), least, greatest, is_cut);
             if self.form == FeedForm::Records {
                 let position = TopicPosition { next: offsets[last] + 1, stream_time: Some(stream_time) };
                 to.positions.insert(key, position);
@@ -496,38 +470,14 @@ impl Feed {
         self.add(Kind::Event, &batch, [&event_times, &stream_times], to)
     }
 
-    /// Returns the positions of rows by which a later run knows them: offsets, or numbers for rows whose stamps are not those of the
-    /// file, because the offsets of several partitions cannot be compared.
-    fn positions(&mut self, batch: &RecordBatch) -> Vec<i64> {
-        let first = self.known.next;
-        self.known.next += batch.num_rows() as i64;
-        let origins = batch.column(column::ORIGIN);
-        let is_other = || codes(origins).into_iter().any(|code| text(origins, code) != self.known.origin);
-        if self.mark.is_some() && *self.known.is_numbered.get_or_insert_with(is_other) {
-            return (first..self.known.next).collect();
-        }
-        batch.column(column::OFFSET).as_primitive::<Int64Type>().values().to_vec()
-    }
-
-    /// Leaves out the rows that an earlier run has evaluated, and notes the last of the others.
-    fn skip_known(&mut self, batch: RecordBatch, offsets: &[i64]) -> Result<RecordBatch> {
-        if let (Some(mark), Some(last)) = (&mut self.mark, offsets.iter().max()) {
-            mark.last_offset = mark.last_offset.max(*last);
-        }
-        if self.known.to < 0 {
-            return Ok(batch);
-        }
-        let is_new = offsets.iter().map(|offset| *offset > self.known.to).collect();
-        self.keep(batch, is_new)
-    }
-
     /// Returns the rows of a batch that are new; the others are repeats.
-    fn keep(&mut self, batch: RecordBatch, is_new: Vec<bool>) -> Result<RecordBatch> {
+    fn keep(&mut self, batch: RecordBatch, is_new: Option<Vec<bool>>) -> Result<RecordBatch> {
+        let Some(is_new) = is_new else { return Ok(batch) };
         let known = is_new.iter().filter(|is_new| !**is_new).count() as u64;
         self.counts.add(&Counts { taken: known, duplicate: known, ..Counts::default() });
         match known {
             0 => Ok(batch),
-            _ => Ok(arrow::compute::filter_record_batch(&batch, &is_new.into())?),
+            _ => Ok(filter_record_batch(&batch, &is_new.into())?),
         }
     }
 
@@ -538,17 +488,12 @@ impl Feed {
             let times = batch.column_by_name(time).ok_or_else(|| Error::corrupt(format!("{name}: no {time}")))?;
             Ok(instants(times)?.to_vec())
         };
-        let batch = &match &mut self.known.stored {
-            Some(stored) => {
-                let is_new = stored.new_others(kind, &times(&batch)?);
-                self.keep(batch, is_new)?
-            }
-            None => {
-                let first = self.known.next;
-                self.known.next += batch.num_rows() as i64;
-                let numbers: Vec<i64> = (first..self.known.next).collect();
-                self.skip_known(batch, &numbers)?
-            }
+        let is_new = self.known.new_others(kind, &times(&batch)?, to.latest);
+        let batch = self.keep(batch, is_new)?;
+        let ahead = self.rows_ahead(&times(&batch)?, time, to);
+        let batch = &match ahead.contains(&true) {
+            true => filter_record_batch(&batch, &arrow::compute::not(&ahead.into())?)?,
+            false => batch,
         };
         if batch.num_rows() == 0 {
             return Ok(());
@@ -571,9 +516,27 @@ impl Feed {
         self.add(kind, batch, [&times, &stream_times], to)
     }
 
+    /// Returns which rows are ahead of the wall time, and reports that once: the alert clock would follow them. The end of all time, at
+    /// which windows of size all end, is no instant of the alert clock, and no fault.
+    fn rows_ahead(&mut self, times: &[i64], column: &str, to: &Intake<'_>) -> Vec<bool> {
+        let ahead: Vec<bool> = times.iter().map(|at| *at > to.latest || *at >= LATEST).collect();
+        let count = ahead.iter().filter(|is_ahead| **is_ahead).count() as u64;
+        self.counts.add(&Counts { taken: count, filtered: count, ..Counts::default() });
+        let first = times.iter().find(|at| **at > to.latest && **at < LATEST);
+        if let Some(first) = first.filter(|_| !self.whole.has_told_ahead) {
+            self.whole.has_told_ahead = true;
+            to.run.console.warn(format!(
+                "{}: rows that are ahead of the wall time (--max-future) are not evaluated, first {column} {}",
+                self.name,
+                format_instant(*first)
+            ));
+        }
+        ahead
+    }
+
     fn add(&mut self, kind: Kind, batch: &RecordBatch, times: [&[i64]; 2], to: &mut Intake<'_>) -> Result<()> {
         let [event_times, stream_times] = times;
-        let after = self.known.stored.as_ref().and_then(|stored| stored.after(kind)).or(self.known.after);
+        let after = self.known.after(kind);
         let taken = to.engine.add(&TimedRows { kind, batch, event_times, stream_times, after })?;
         for (row, message) in &taken.wrong {
             to.outputs.letter(batch, *row, Fault::new(ErrorType::AggregationError, message))?;

@@ -3,15 +3,16 @@
 //! It reads the same topics as evt-window, with positions of its own, so it fires while evt-window stands still.
 //!
 //! - `run.rs`: the loop; `feed.rs`: one input; `load.rs`: rules from files and tables; `refresh.rs`: their thread;
-//!   `messages.rs`: what is said about them.
-//! - `writer.rs`: the thread of the outputs; `losses.rs`: reports of rows left out.
-//! - `state.rs`: the state file; `files.rs`: files that are known by their content; `stored.rs`: rows of stores that are known.
+//!   `messages.rs`: what is said about them, and about rows left out.
+//! - `writer.rs`: the thread of the outputs.
+//! - `state.rs`: the state file; `known.rs`: rows that an earlier run has evaluated; `files.rs`: files that are known by their content;
+//!   `stored.rs`: rows of stores that are known.
 //! - `testing.rs`: `evt-alert test`.
 
 mod feed;
 mod files;
+mod known;
 mod load;
-mod losses;
 mod messages;
 mod refresh;
 mod run;
@@ -22,6 +23,7 @@ mod writer;
 
 use self::feed::{Feed, FeedForm, time_column};
 use self::files::{KnownFile, identify, twins};
+use self::known::{FileRows, KnownRows};
 use self::load::RuleLoader;
 use self::refresh::RuleRefresh;
 use self::run::{AlertRun, KeptTopics, RunOptions, Services};
@@ -261,7 +263,8 @@ impl Args {
             Report::All => u64::MAX,
         };
         let (is_quiet, is_strict, stats) = (common.quiet, common.strict, common.stats.clone());
-        let options = RunOptions { is_quiet, is_strict, faults_shown, stats, channels: names, send_limit: SEND_LIMIT };
+        let (max_future, send_limit) = (self.stage.map.max_future.unwrap_or(MAX_FUTURE), SEND_LIMIT);
+        let options = RunOptions { is_quiet, is_strict, faults_shown, stats, channels: names, max_future, send_limit };
         let mut alerts = AlertRun::new(options, engine, plan, services);
         for ((number, uri), file) in (0..).zip(&inputs).zip(files) {
             let file = match file {
@@ -363,17 +366,18 @@ impl Args {
                 alerts.clock().announce((number, origins[topic].clone(), partition.to_string()), stream_time);
             }
         }
-        if is_stored && let Some(earlier) = alerts.positions()? {
-            feed.resume_store(StoredRows::new(name, earlier, alerts.evaluated()));
-        }
         // Rows of a pipe, or of a file that was written anew, may be those of an earlier run.
-        if self.once && is_bytes && file.as_ref().is_none_or(|file| file.is_rewritten) {
-            feed.set_after(alerts.evaluated());
-        }
-        if let Some(KnownFile { mark, .. }) = file {
-            let origin = self.stage.map.origin.clone().unwrap_or_else(|| uri.origin());
-            feed.resume(mark, origin);
-        }
+        let is_unknown = self.once && is_bytes && file.as_ref().is_none_or(|file| file.is_rewritten);
+        let after = if is_unknown { alerts.known_to() } else { None };
+        let earlier = if is_stored { alerts.positions()? } else { None };
+        feed.set_known(match (file, earlier) {
+            (Some(KnownFile { mark, .. }), _) => {
+                let origin = self.stage.map.origin.clone().unwrap_or_else(|| uri.origin());
+                KnownRows::File(FileRows::new(mark, origin, after))
+            }
+            (None, Some(earlier)) => KnownRows::Store(StoredRows::new(name, earlier, alerts.known_to())),
+            (None, None) => KnownRows::Untold(after),
+        });
         Ok(feed)
     }
 }

@@ -2,8 +2,7 @@
 
 use super::feed::{Feed, FeedStep, Intake};
 use super::load;
-use super::losses::{LossReport, dropped_records, late_rows};
-use super::messages::RuleMessages;
+use super::messages::{LossReport, RuleMessages, dropped_records, late_rows};
 use super::refresh::RuleRefresh;
 use super::state::{Commit, FramePartition, FramePartitions, Positions, RuleEdit, StateFile, TopicPosition, WHOLE};
 use super::writer::{Writer, WriterPlan};
@@ -25,7 +24,7 @@ use crate::metrics;
 use crate::notify::sender::{Sender, are_due};
 use crate::output::OutputReport;
 use crate::run::Run;
-use crate::time::{SECOND, format_duration, format_instant};
+use crate::time::{LATEST, SECOND, format_duration, format_instant};
 use crate::uri::kafka::{Address, Form, KeptPosition};
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +64,8 @@ pub struct RunOptions {
     pub stats: Option<String>,
     /// The names of the channels; none without `--notify`.
     pub channels: BTreeSet<String>,
+    /// How far rows may be ahead of the wall time (µs).
+    pub max_future: i64,
     /// How long the end of a run waits for channels.
     pub send_limit: Duration,
 }
@@ -167,6 +168,9 @@ impl AlertRun {
             let position = |(partition, TopicPosition { next, stream_time }): (String, TopicPosition)| {
                 Some(KeptPosition { topic, partition: partition.parse().ok()?, next, stream_time })
             };
+            if whole.is_none() && positions.is_empty() && !is_framed {
+                positions = state.positions_in_stores(origin.unwrap_or(name))?;
+            }
             kept.positions.extend(positions.into_iter().filter_map(position));
             kept.whole = kept.whole.or(whole);
             if is_framed {
@@ -181,9 +185,9 @@ impl AlertRun {
         self.services.state.as_ref().map(StateFile::positions).transpose()
     }
 
-    /// Returns the last instant (s) that an earlier run has evaluated.
-    pub fn evaluated(&self) -> Option<i64> {
-        self.engine.evaluated()
+    /// Returns the last instant (µs) of which an earlier run may have read rows.
+    pub fn known_to(&self) -> Option<i64> {
+        self.engine.known_to()
     }
 
     /// Adds an input.
@@ -274,8 +278,8 @@ impl AlertRun {
     fn with_feed<T>(&mut self, at: usize, call: impl FnOnce(&mut Feed, &mut Intake<'_>) -> Result<T>) -> Result<T> {
         let now = self.run.clock.monotonic();
         let Self { engine, clock, positions, outputs, run, .. } = self;
-        let is_live = !self.services.is_once;
-        let mut intake = Intake { engine, clock, positions, outputs, run, is_live, now };
+        let (is_live, latest) = (!self.services.is_once, run.clock.now().saturating_add(self.options.max_future));
+        let mut intake = Intake { engine, clock, positions, outputs, run, latest, is_live, now };
         call(&mut self.feeds[at], &mut intake)
     }
 
@@ -300,7 +304,8 @@ impl AlertRun {
     /// Evaluates the second of the last row once every input has ended. A later run of the same state may read rows of that second, which
     /// count from the next one on; so the wall time must be past it by as much as a partition would hold the clock.
     fn advance_to_end(&mut self) -> Result<()> {
-        let Some(end) = self.engine.end().map(|end| end * SECOND) else { return Ok(()) };
+        // The second after the last one of the calendar is no instant.
+        let Some(end) = self.engine.end().map(|end| end * SECOND).filter(|end| *end < LATEST) else { return Ok(()) };
         let hold = i64::try_from(HOLD.as_micros()).unwrap_or(i64::MAX);
         match self.services.state.is_none() || end + hold <= self.run.clock.now() {
             true => self.evaluate_before(end + 1),
@@ -436,10 +441,8 @@ impl AlertRun {
                 effective_from: effective_from.map(|g| g * SECOND),
             })?;
         }
-        let mut marks = marks.into_iter();
-        for feed in self.feeds.iter_mut().filter(|feed| feed.read_mark().is_some()) {
-            feed.mark = marks.next();
-        }
+        let read = self.feeds.iter_mut().filter(|feed| feed.read_mark().is_some());
+        read.zip(marks).for_each(|(feed, mark)| feed.set_mark(mark));
         let now = self.run.clock.monotonic();
         (self.progress.committed, self.progress.commit_took) = (now, now.saturating_sub(start));
         self.progress.is_dirty = false;

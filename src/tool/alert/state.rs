@@ -80,8 +80,18 @@ pub struct TopicPosition {
     pub stream_time: Option<i64>,
 }
 
-/// Positions by topic or origin, and partition.
+/// Positions by topic or origin, and partition; those of a store by the name of its table, and origin and partition.
 pub type Positions = BTreeMap<(String, String), TopicPosition>;
+
+/// Returns the name of a partition of events in a store: its origin and its name.
+pub fn partition_in_store(origin: &str, partition: &str) -> String {
+    serde_json::json!([origin, partition]).to_string()
+}
+
+/// Returns origin and name of a partition of events in a store; `None` for names of other partitions.
+pub fn parse_partition(name: &str) -> Option<(String, String)> {
+    serde_json::from_str(name).ok()
+}
 
 /// The name of the partition of a topic or a table whose rows have no stamps.
 pub const WHOLE: &str = "";
@@ -230,6 +240,18 @@ impl StateFile {
         Ok(of_topic.map(|((_, partition), position)| (partition, position)).collect())
     }
 
+    /// Returns the positions by partition up to which events of an origin were read from stores.
+    pub fn positions_in_stores(&self, origin: &str) -> Result<BTreeMap<String, TopicPosition>> {
+        let mut found = BTreeMap::new();
+        for ((_, name), position) in self.positions()? {
+            // Names of partitions of topics are no JSON arrays of two texts.
+            if let Some((_, partition)) = parse_partition(&name).filter(|(of_store, _)| of_store == origin) {
+                add_position(&mut found, partition, position);
+            }
+        }
+        Ok(found)
+    }
+
     /// Returns the partitions of the rows in a topic of frames.
     pub fn frame_partitions(&self, topic: &str) -> Result<Vec<FramePartition>> {
         let read = || -> rusqlite::Result<Vec<FramePartition>> {
@@ -344,6 +366,12 @@ impl StateFile {
     }
 }
 
+/// Adds a position; of two of the same partition, the later one counts, because its rows were evaluated.
+fn add_position<K: Ord>(positions: &mut BTreeMap<K, TopicPosition>, key: K, new: TopicPosition) {
+    let known = positions.entry(key).or_insert(new);
+    *known = TopicPosition { next: known.next.max(new.next), stream_time: known.stream_time.max(new.stream_time) };
+}
+
 /// Executes the statements of a commit.
 fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Error) -> Error) -> Result<()> {
     let Commit { snapshot, clock, now, positions, frames, files, transitions, edits, effective_from, .. } = commit;
@@ -354,8 +382,11 @@ fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Er
         tx.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(|error| failed(&error))
     };
     execute("INSERT OR REPLACE INTO engine VALUES (1, ?1, ?2, ?3)", params![snapshot, clock, format_instant(now)])?;
+    let mut merged = BTreeMap::new();
     for ((_, topic, partition), position) in positions {
-        let TopicPosition { next, stream_time } = position;
+        add_position(&mut merged, (topic, partition), *position);
+    }
+    for ((topic, partition), TopicPosition { next, stream_time }) in merged {
         execute(
             "INSERT OR REPLACE INTO positions VALUES (?1, ?2, ?3, ?4)",
             params![topic, partition, next, stream_time],

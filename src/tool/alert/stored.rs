@@ -1,43 +1,62 @@
 //! The rows of a store that an earlier run has evaluated. A store is read whole by each run, in no order of its own.
 //!
 //! - An event is known if its offset is before the position of its partition, and its stream time is not after that of the position.
-//!   Both count because standard input has the same offsets every day.
-//! - A metric or a letter is known by its time, because its key says nothing of when it was written. If more rows than before are at or
-//!   before the time that the earlier run reached, the others were added since, and are late.
+//!   Both count because standard input has the same offsets every day. The position is that of this table; another table may have
+//!   other events of the same partition. Events that were evaluated from their topic are known as well. Events of standard input with
+//!   older times cannot be told from known ones; if more events of a day than before are known, the others were added since, and are late.
+//! - A metric or a letter is known by its time, because its key says nothing of when it was written. If more rows of a day than before are
+//!   at or before the time that the earlier run reached, the others were added since, and are late. Retention removes rows of other days.
 //!
-//! Of a store that no earlier run has read, rows that are not after the alert clock of that run are late: the run may have evaluated them
-//! under another name.
+//! Of a store that no earlier run has read, rows that are not after the alert clock and the last row of that run are late: the run may have
+//! read them under another name.
 
-use super::state::{Positions, TopicPosition, WHOLE};
+use super::state::{Positions, TopicPosition, WHOLE, parse_partition, partition_in_store};
 use crate::alert::clock::PartitionKey;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::event::column;
+use crate::time::{DAY, format_instant};
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::collections::BTreeMap;
+
+/// A partition of events in a batch.
+struct StoredPartition {
+    /// Its positions in the earlier run: that of the table, and that of the topic with its origin.
+    earlier: [Option<TopicPosition>; 2],
+    reached: TopicPosition,
+}
+
+/// The rows of a day.
+#[derive(Default)]
+struct DayRows {
+    all: i64,
+    passed: i64,
+}
 
 /// The rows of a store, and where the earlier run has ended.
 pub struct StoredRows {
     /// The name of the store in the state.
     name: String,
     earlier: Positions,
-    /// The last instant (s) that the earlier run has evaluated.
-    evaluated: Option<i64>,
+    /// The last instant (µs) of which the earlier run may have read rows.
+    known_to: Option<i64>,
     reached: Positions,
-    /// Rows of this run at or before the time of the position of a table without partitions.
-    passed: u64,
+    /// Rows by day: all of them, and those that the positions of the table call known.
+    days: BTreeMap<i64, DayRows>,
+    /// Whether it was begun to be read and has not ended.
     has_begun: bool,
 }
 
 impl StoredRows {
-    /// Begins after the positions of an earlier run; `name` is that of the store, `evaluated` the last instant (s) of that run.
-    pub fn new(name: String, earlier: Positions, evaluated: Option<i64>) -> Self {
-        Self { name, earlier, evaluated, reached: Positions::new(), passed: 0, has_begun: false }
+    /// Begins after the positions of an earlier run; `name` is that of the store, `known_to` the last instant (µs) of which that
+    /// run may have read rows.
+    pub fn new(name: String, earlier: Positions, known_to: Option<i64>) -> Self {
+        Self { name, earlier, known_to, reached: Positions::new(), days: BTreeMap::new(), has_begun: false }
     }
 
-    /// Whether rows were read. Until the store is read whole, its rows have no position that the state could have.
+    /// Whether a part of the rows was read. Until the store is read whole, its rows have no position that the state could have.
     pub fn has_begun(&self) -> bool {
         self.has_begun
     }
@@ -47,9 +66,9 @@ impl StoredRows {
         (format!("{}?table={}", self.name, kind.table()), WHOLE.to_owned())
     }
 
-    /// Returns the last instant (s) whose rows an earlier run may have evaluated although they have no position.
+    /// Returns the last instant (µs) whose rows an earlier run may have read although they have no position.
     pub fn after(&self, kind: Kind) -> Option<i64> {
-        self.evaluated.filter(|_| !self.earlier.contains_key(&self.table(kind)))
+        self.known_to.filter(|_| !self.earlier.contains_key(&self.table(kind)))
     }
 
     /// Returns whether each event is new.
@@ -61,54 +80,93 @@ impl StoredRows {
         let times = instants(batch.column(column::STREAM_TIME))?;
         let [origins, names] = [column::ORIGIN, column::PARTITION].map(|at| batch.column(at));
         let codes: Vec<_> = codes(origins).into_iter().zip(codes(names)).collect();
-        let mut partitions: BTreeMap<(usize, usize), (Option<TopicPosition>, TopicPosition)> = BTreeMap::new();
+        let (table, _) = self.table(Kind::Event);
+        let of_store = |(origin, name): (usize, usize)| {
+            (table.clone(), partition_in_store(&text(origins, origin), &text(names, name)))
+        };
+        let mut partitions: BTreeMap<(usize, usize), StoredPartition> = BTreeMap::new();
         let mut is_new = Vec::with_capacity(batch.num_rows());
         for (code, (offset, time)) in codes.iter().zip(offsets.iter().zip(times)) {
-            let (earlier, reached) = partitions.entry(*code).or_insert_with(|| {
-                let key = (text(origins, code.0), text(names, code.1));
+            let StoredPartition { earlier, reached } = partitions.entry(*code).or_insert_with(|| {
+                let key = of_store(*code);
+                let of_topic = self.earlier.get(&(text(origins, code.0), text(names, code.1))).copied();
                 let earlier = self.earlier.get(&key).copied();
                 let reached = self.reached.get(&key).copied().or(earlier);
-                (earlier, reached.unwrap_or(TopicPosition { next: 0, stream_time: None }))
+                let reached = reached.unwrap_or(TopicPosition { next: 0, stream_time: None });
+                StoredPartition { earlier: [earlier, of_topic], reached }
             });
             let is_known =
-                |known: TopicPosition| *offset < known.next && known.stream_time.is_none_or(|at| *time <= at);
-            is_new.push(!earlier.is_some_and(is_known));
+                |known: &TopicPosition| *offset < known.next && known.stream_time.is_none_or(|at| *time <= at);
+            let day = self.days.entry(time.div_euclid(DAY)).or_default();
+            day.all += 1;
+            day.passed += i64::from(earlier[0].as_ref().is_some_and(is_known));
+            is_new.push(!earlier.iter().flatten().any(is_known));
             reached.next = reached.next.max(offset + 1);
             reached.stream_time = reached.stream_time.max(Some(*time));
         }
-        for (code, (_, reached)) in partitions {
-            self.reached.insert((text(origins, code.0), text(names, code.1)), reached);
+        for (code, StoredPartition { reached, .. }) in partitions {
+            self.reached.insert(of_store(code), reached);
         }
         Ok(is_new)
     }
 
-    /// Returns whether each row without stamps is new; `times` are its instants (µs).
-    pub fn new_others(&mut self, kind: Kind, times: &[i64]) -> Vec<bool> {
+    /// Returns whether each row without stamps is new; `times` are their instants (µs). Rows after `latest` are no rows of this run.
+    pub fn new_others(&mut self, kind: Kind, times: &[i64], latest: i64) -> Vec<bool> {
         self.has_begun = true;
         let table = self.table(kind);
         let until = self.earlier.get(&table).and_then(|earlier| earlier.stream_time);
         let reached = self.reached.entry(table).or_insert(TopicPosition { next: 0, stream_time: until });
-        reached.next += times.len() as i64;
-        reached.stream_time = reached.stream_time.max(times.iter().max().copied());
-        let is_new: Vec<bool> = times.iter().map(|at| until.is_none_or(|until| *at > until)).collect();
-        self.passed += is_new.iter().filter(|is_new| !**is_new).count() as u64;
-        is_new
+        let is_new = |at: i64| until.is_none_or(|until| at > until);
+        for at in times.iter().filter(|at| **at <= latest) {
+            reached.next += 1;
+            reached.stream_time = reached.stream_time.max(Some(*at));
+            let day = self.days.entry(at.div_euclid(DAY)).or_default();
+            day.all += 1;
+            day.passed += i64::from(!is_new(*at));
+        }
+        times.iter().map(|at| is_new(*at)).collect()
+    }
+
+    /// Returns the key of the rows of a day.
+    fn day(&self, kind: Kind, day: i64) -> (String, String) {
+        let date = format_instant(day.saturating_mul(DAY));
+        (self.table(kind).0, date.split('T').next().unwrap_or_default().to_owned())
     }
 
     /// Ends the store: its positions are those of all rows. Rows that were added behind the position were counted as known, and are
     /// late.
     pub fn end(
-        self,
+        &mut self,
         kind: Kind,
         number: u32,
         counts: &mut Counts,
         positions: &mut BTreeMap<PartitionKey, TopicPosition>,
     ) {
-        let earlier = self.earlier.get(&self.table(kind)).filter(|_| kind != Kind::Event);
-        let added = earlier.map_or(0, |earlier| self.passed.saturating_sub(earlier.next.unsigned_abs()));
-        counts.duplicate -= added;
-        counts.late += added;
-        let reached = self.reached.into_iter().map(|((topic, partition), at)| ((number, topic, partition), at));
+        let table = self.table(kind);
+        // A table without rows was read, too.
+        let until = self.earlier.get(&table).and_then(|earlier| earlier.stream_time);
+        self.reached.entry(table.clone()).or_insert(TopicPosition { next: 0, stream_time: until });
+        // Days that are gone have no rows.
+        let is_day = |name: &str| name != WHOLE && parse_partition(name).is_none();
+        let of_table = self.earlier.keys().filter(|(name, day)| *name == table.0 && is_day(day));
+        let former: Vec<(String, String)> = of_table.cloned().collect();
+        for key in former {
+            self.reached.insert(key, TopicPosition { next: 0, stream_time: None });
+        }
+        let has_position = self.earlier.contains_key(&table);
+        for (day, DayRows { all, passed }) in std::mem::take(&mut self.days) {
+            let key = self.day(kind, day);
+            let known = self.earlier.get(&key).map_or(0, |earlier| earlier.next);
+            // Rows that were removed on other days hide none that were added.
+            let added = if has_position { (passed - known).max(0).unsigned_abs() } else { 0 };
+            counts.duplicate -= added;
+            counts.late += added;
+            self.reached.insert(key, TopicPosition { next: all, stream_time: None });
+        }
+        self.has_begun = false;
+        let reached = std::mem::take(&mut self.reached)
+            .into_iter()
+            .map(|((topic, partition), at)| ((number, topic, partition), at));
         positions.extend(reached);
     }
 }

@@ -116,12 +116,34 @@ impl Replay {
 
     fn on_letters(&mut self, letters: RecordBatch, out: &mut dyn Collector) -> Result<Counts> {
         let mut counts = Counts { taken: letters.num_rows() as u64, ..Counts::default() };
-        let ready = match self.target {
-            Some(_) => self.held.push(letters, &mut self.repair)?,
-            None => vec![letters],
-        };
+        let mut ready = vec![];
+        if self.target.is_none() {
+            ready.push(letters);
+        } else if self.repair.may_lose() {
+            // Those that were replayed tell nothing of the others, and need not wait.
+            let is_done = self.are_done(&letters)?;
+            ready.push(filter_record_batch(&letters, &is_done)?);
+            let due = filter_record_batch(&letters, &arrow::compute::not(&is_done)?)?;
+            ready.extend(self.held.push(due, &mut self.repair)?);
+        } else {
+            ready.extend(self.held.push(letters, &mut self.repair)?);
+        }
         ready.iter().try_for_each(|letters| self.on_ready(letters, &mut counts, out))?;
         Ok(counts)
+    }
+
+    /// Returns which letters were replayed before.
+    fn are_done(&mut self, letters: &RecordBatch) -> Result<BooleanArray> {
+        let columns = LetterRows::new(letters);
+        let ids: Vec<Id> = (0..letters.num_rows()).map(|row| columns.id(row)).collect();
+        let mut done = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(BATCH) {
+            match &mut self.ledger {
+                Some(ledger) => done.extend(ledger.states(ids)?.into_iter().map(|state| state == LetterState::Done)),
+                None => done.extend(ids.iter().map(|_| false)),
+            }
+        }
+        Ok(done.into())
     }
 
     fn on_ready(&mut self, letters: &RecordBatch, counts: &mut Counts, out: &mut dyn Collector) -> Result<()> {

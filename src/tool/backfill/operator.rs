@@ -234,16 +234,17 @@ impl Correct {
         let compares = |key: &CellKey| plan.compares(key).unwrap_or(!*only_late || named.contains(key));
         right.retain(|key, _| compares(key) && is_of_step(key));
         let covers = |key: &CellKey| match scope.covers(key) && compares(key) {
-            true => self.orphans.times.coverage(key),
+            true => self.orphans.coverage(key),
             false => Coverage::Other,
         };
-        let comparison = Comparison { missing: &self.gaps.missing, retracts: &|key| self.orphans.retracts(key) };
+        let (missing, first) = (&self.gaps.missing, self.orphans.first_so_far());
+        let comparison = Comparison { missing, retracts: &|key| self.orphans.retracts(key), first };
         let progress = self.orphans.progress(watermark);
         let step = Step { parts, covers: &covers, right, comparison, late: kept, without_late, progress };
         let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };
         self.notes.taken_out += step.released(&difference).count() as u64;
-        let is_session = |key: &&CellKey| self.gaps.missing.is_session(&key.metric);
-        self.orphans.take(&difference, step.right.keys().filter(is_session));
+        let is_session = |key: &CellKey| self.gaps.missing.is_session(&key.metric);
+        self.orphans.take(&difference, step.right.keys(), &is_session);
         self.count(&difference, out)
     }
 
@@ -254,24 +255,33 @@ impl Correct {
         if closed == LATEST || scope.closed_before.is_some() || self.setup.only_late || !self.setup.late.is_empty() {
             return Ok(());
         }
+        let mut differing = 0;
+        let mut compare = |right: &mut BTreeMap<CellKey, CellContent>| -> Result<()> {
+            let step = Step {
+                parts: parts_of(right.keys()),
+                covers: &|key| if scope.covers(key) { Coverage::Compared } else { Coverage::Other },
+                right: std::mem::take(right),
+                comparison: Comparison { missing: &gaps.missing, retracts: &|_| false, first: None },
+                late: vec![],
+                without_late: vec![],
+                progress: closed,
+            };
+            let changes = corrections.compare(&step)?.changes;
+            differing += changes.iter().filter(|change| change.old.is_some() && change.new.is_some()).count() as u64;
+            Ok(())
+        };
+        let mut end = i64::MIN;
         window.on_promise(LATEST);
         window.fire(&mut |row| {
+            // The windows of one end are compared together, so that the stored ones are read once.
+            if std::mem::replace(&mut end, row.end) != row.end && right.len() >= STEP_CELLS {
+                compare(right)?;
+            }
             take(row, scope, right, &mut 0);
             Ok(())
         })?;
-        let parts = scope.metrics.iter().map(|metric| part(metric, scope.range.since, closed, LATEST)).collect();
-        let covers = |key: &CellKey| if right.contains_key(key) { Coverage::Compared } else { Coverage::Other };
-        let step = Step {
-            parts,
-            covers: &covers,
-            right: right.clone(),
-            comparison: Comparison { missing: &gaps.missing, retracts: &|_| false },
-            late: vec![],
-            without_late: vec![],
-            progress: closed,
-        };
-        let changes = corrections.compare(&step)?.changes;
-        self.notes.differing = changes.iter().filter(|change| change.old.is_some()).count() as u64;
+        compare(right)?;
+        self.notes.differing = differing;
         Ok(())
     }
 
@@ -282,18 +292,12 @@ impl Correct {
             if gone.is_empty() {
                 return Ok(());
             }
-            let mut parts: BTreeMap<&str, Part> = BTreeMap::new();
-            for CellKey { end, start, metric, .. } in &gone {
-                let new = || Part { metric: metric.to_string(), after: end.saturating_sub(1), to: *end, since: *start };
-                let part = parts.entry(metric).or_insert_with(new);
-                (part.to, part.since) = (*end, part.since.min(*start));
-            }
             let covers = |key: &CellKey| if gone.contains(key) { Coverage::Compared } else { Coverage::Other };
             let step = Step {
-                parts: parts.into_values().collect(),
+                parts: parts_of(gone.iter()),
                 covers: &covers,
                 right: BTreeMap::new(),
-                comparison: Comparison { missing: &self.gaps.missing, retracts: &|_| true },
+                comparison: Comparison { missing: &self.gaps.missing, retracts: &|_| true, first: None },
                 late: vec![],
                 without_late: vec![],
                 progress: self.orphans.progress(self.done),
@@ -470,6 +474,17 @@ fn part(metric: &MetricScope, since: Option<i64>, after: i64, watermark: i64) ->
     let since = since.unwrap_or(i64::MIN);
     let since = metric.shape.layout().map_or(since, |layout| since.max(layout.first_start(after)));
     Part { metric: metric.name.to_string(), after, to, since }
+}
+
+/// Returns the stored cells among which cells in the order of their keys are.
+fn parts_of<'a>(keys: impl Iterator<Item = &'a CellKey>) -> Vec<Part> {
+    let mut parts: BTreeMap<&str, Part> = BTreeMap::new();
+    for CellKey { end, start, metric, .. } in keys {
+        let new = || Part { metric: metric.to_string(), after: end.saturating_sub(1), to: *end, since: *start };
+        let part = parts.entry(metric).or_insert_with(new);
+        (part.to, part.since) = (*end, part.since.min(*start));
+    }
+    parts.into_values().collect()
 }
 
 /// Keeps a computed cell that the correction covers.

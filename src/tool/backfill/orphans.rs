@@ -1,10 +1,14 @@
 //! Stored cells without a right one: retracted, or left because the input does not tell that they are wrong.
 
-use crate::backfill::{CellKey, Difference, InputTimes, Orphan};
+use crate::backfill::{CellKey, Coverage, Difference, InputTimes, Orphan};
 use crate::counts::counted;
 use crate::stage::operator::{Collector, Message};
 use crate::time::format_instant;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// A metric and dimensions.
+type MetricAndDimensions = (Arc<str>, String);
 
 /// The stored cells without a right one.
 pub(super) struct Orphans {
@@ -14,6 +18,8 @@ pub(super) struct Orphans {
     pub is_complete: bool,
     /// Those of a stream that wait for its end, because events of their windows may follow that are late. By window end.
     waiting: BTreeSet<CellKey>,
+    /// The ends and starts of those of them that are sessions, by metric and dimensions.
+    sessions: HashMap<MetricAndDimensions, BTreeSet<(i64, i64)>>,
     /// Those of them that a right session has replaced since.
     replaced: BTreeSet<CellKey>,
     /// Stored rows before the first and after the last event.
@@ -46,9 +52,22 @@ impl LeftCells {
 impl Orphans {
     /// Begins without cells; `is_complete` for rows in the order of stores.
     pub fn new(times: InputTimes, is_complete: bool) -> Self {
-        let (waiting, replaced) = (BTreeSet::new(), BTreeSet::new());
+        let (waiting, sessions, replaced) = (BTreeSet::new(), HashMap::new(), BTreeSet::new());
         let (without_events, late) = (LeftCells::default(), LeftCells::default());
-        Self { times, is_complete, waiting, replaced, beyond: [0; 2], without_events, late }
+        Self { times, is_complete, waiting, sessions, replaced, beyond: [0; 2], without_events, late }
+    }
+
+    /// Returns whether a stored cell is compared. Those before the first event of a stream wait for its end: earlier events may follow.
+    pub fn coverage(&self, key: &CellKey) -> Coverage {
+        match self.times.coverage(key) {
+            Coverage::Before if !self.is_complete => Coverage::Compared,
+            found => found,
+        }
+    }
+
+    /// Returns the first event so far (µs), if cells before it wait for the end of the stream.
+    pub fn first_so_far(&self) -> Option<i64> {
+        self.times.first_compared().filter(|_| !self.is_complete)
     }
 
     /// Whether a cell is retracted now.
@@ -56,20 +75,32 @@ impl Orphans {
         self.is_complete && self.times.orphan(key) == Orphan::Retracted
     }
 
-    /// Takes the cells of a step that were not retracted; `sessions` are the right ones of the step.
-    pub fn take<'a>(&mut self, difference: &Difference, sessions: impl Iterator<Item = &'a CellKey>) {
+    /// Takes the cells of a step that were not retracted; `right` are its right ones, of which `is_session` tells the sessions.
+    pub fn take<'a>(
+        &mut self,
+        difference: &Difference,
+        right: impl Iterator<Item = &'a CellKey>,
+        is_session: &dyn Fn(&CellKey) -> bool,
+    ) {
         self.beyond[0] += difference.before;
         self.beyond[1] += difference.after;
-        match self.is_complete {
-            true => difference.orphans.iter().for_each(|key| self.leave(key)),
-            false => self.waiting.extend(difference.orphans.iter().cloned()),
+        if self.is_complete {
+            difference.orphans.iter().for_each(|key| self.leave(key));
+        } else {
+            for key in difference.orphans.iter().filter(|key| is_session(key)) {
+                let of_key = self.sessions.entry((key.metric.clone(), key.dimensions.clone())).or_default();
+                of_key.insert((key.end, key.start));
+            }
+            self.waiting.extend(difference.orphans.iter().cloned());
         }
-        for new in sessions.filter(|_| !self.waiting.is_empty()) {
-            let first = CellKey { end: new.start, start: i64::MIN, metric: "".into(), dimensions: String::new() };
-            let overlaps = |old: &&CellKey| {
-                old.start <= new.end && (&old.metric, &old.dimensions) == (&new.metric, &new.dimensions)
-            };
-            self.replaced.extend(self.waiting.range(first..).filter(overlaps).cloned());
+        if self.sessions.is_empty() {
+            return;
+        }
+        for new in right.filter(|key| is_session(key)) {
+            let of_key = self.sessions.get(&(new.metric.clone(), new.dimensions.clone()));
+            let old = of_key.into_iter().flat_map(|old| old.range((new.start, i64::MIN)..));
+            let overlapping = old.filter(|(_, start)| *start <= new.end);
+            self.replaced.extend(overlapping.map(|(end, start)| CellKey { end: *end, start: *start, ..new.clone() }));
         }
     }
 
@@ -78,9 +109,9 @@ impl Orphans {
         self.waiting.first().map_or(watermark, |key| watermark.min(key.end.saturating_sub(1)))
     }
 
-    /// Whether cells wait for the end of the stream.
+    /// Whether cells wait for the end of the stream, except those before its first event: what is not read tells nothing of them.
     pub fn are_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+        self.waiting.last().is_some_and(|key| self.times.coverage(key) != Coverage::Before)
     }
 
     /// Returns up to `limit` waiting cells that are retracted, in the order of their ends, after the end of the stream. The others are left.
@@ -88,8 +119,10 @@ impl Orphans {
         let mut retracted = BTreeSet::new();
         while retracted.len() < limit {
             let Some(key) = self.waiting.pop_first() else { break };
-            match self.replaced.remove(&key) || self.times.orphan(&key) == Orphan::Retracted {
+            match self.replaced.remove(&key) {
                 true => _ = retracted.insert(key),
+                false if self.times.coverage(&key) == Coverage::Before => self.beyond[0] += 1,
+                false if self.times.orphan(&key) == Orphan::Retracted => _ = retracted.insert(key),
                 false => self.leave(&key),
             }
         }

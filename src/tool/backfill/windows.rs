@@ -231,12 +231,14 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) ->
     }
     let least = extents.iter().min_by_key(|extent| extent.last_time);
     let held_by = least.map(|least| format!("partition {} of {} ends there", least.partition, least.origin));
-    let closed = least.map(|least| match args.all_closed {
-        true => LATEST,
-        false => least.last_time.saturating_sub(args.out_of_orderness.0.unwrap_or(0)),
-    });
+    let all_records = args.reading.all_records;
+    let closed = match least {
+        Some(least) if !args.all_closed => Some(least.last_time.saturating_sub(args.out_of_orderness.0.unwrap_or(0))),
+        // Of stores without rows that hold all records, no window is open.
+        least => (least.is_some() || all_records).then_some(LATEST),
+    };
     let one_lake = |uri: &Uri| matches!(uri, Uri::Store(store, _) if store.scheme == "parquet");
-    if args.reading.all_records {
+    if all_records {
         extents.clear();
     }
     let has_days = span.since.is_some() && span.until.is_some() || inputs.iter().all(one_lake);

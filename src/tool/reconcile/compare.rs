@@ -49,12 +49,13 @@ pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
         )
     });
     let join = Join { rules: JudgeRules { by, ..rules }, extent, ids: args.show.ids, refusal };
-    let Matches { summary, not_judged } = match by {
+    let Matches { summary, not_judged, hint } = match by {
         _ if subject == Some(ComparedRows::Metrics) => join.metrics(by_id, &report)?,
         MatchBy::Position => join.by_position(by_position, &report)?,
         MatchBy::Id if is_by_id_alone => join.by_id(by_id, &report)?,
         MatchBy::Id => join.positions_then_ids(by_position, by_id, &report)?,
     };
+    hint.into_iter().for_each(|hint| run.console.warn(hint));
     let unjudged = Unjudged { rows: unjudged.rows + not_judged, is_nothing: taken[0] == 0 && taken[1] > 0, ..unjudged };
     report.finish(&summary, unjudged)
 }

@@ -19,6 +19,8 @@ pub struct Matches {
     pub summary: RangeSummary,
     /// Rows of B that were not judged.
     pub not_judged: u64,
+    /// Why units may be missing: rows of B have none of their origins, and no unit is there by its event_id.
+    pub hint: Option<String>,
 }
 
 /// A join of A and B.
@@ -65,13 +67,22 @@ impl Join {
                 Ok(())
             }
         })?;
-        match self.refusal.filter(|_| judge.matched == 0) {
+        let hint = match self.refusal.filter(|_| judge.matched == 0) {
             Some(refusal) if !has_plus => return Err(Error::usage(refusal)),
             // No unit has got to B, whose rows are of other origins.
-            Some(_) => judge.not_judged += results.add_units(by_position)?,
-            None => results.add_all(by_position)?,
-        }
-        results.finish(&judge)
+            Some(refusal) => {
+                let others = results.add_units(by_position)?;
+                judge.not_judged += others;
+                Some(refusal).filter(|_| others > 0)
+            }
+            None => {
+                results.add_all(by_position)?;
+                None
+            }
+        };
+        let matches = results.finish(&judge)?;
+        let is_missing = matches.summary.faults.total.missing > 0;
+        Ok(Matches { hint: hint.filter(|_| is_missing), ..matches })
     }
 
     /// Joins metrics: the last row of a key is its result.
@@ -213,6 +224,6 @@ impl<'a> Results<'a> {
         if let Some(output) = self.output.take() {
             output.finish(&END)?;
         }
-        Ok(Matches { summary: self.ranges.finish(), not_judged: judge.not_judged })
+        Ok(Matches { summary: self.ranges.finish(), not_judged: judge.not_judged, hint: None })
     }
 }
