@@ -2,6 +2,7 @@
 //! it reads and writes no data and creates nothing. It prints one line for each item: the fault of the item, or `ready` and
 //! what opening it would do first.
 
+use super::args::CheckpointArgs;
 use super::resolve::{Faults, Resolved, StageSpec, resolve};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::check_address;
@@ -155,6 +156,10 @@ impl CheckReport {
         self.faults.0.append(&mut resolved.faults.0);
         if let Some(options) = options {
             self.take(resolved.check_ends(options));
+            let has_checkpoint = spec.checkpoint.and_then(CheckpointArgs::options).is_some();
+            // Outputs that do not fit the input are not asked.
+            let Some(fitting) = self.take(resolved.in_transactions(options, has_checkpoint)) else { return };
+            resolved = fitting;
             let policy = self.take(resolved.ack_policy(options)).flatten();
             if let Some(door) = &options.http {
                 self.door(door);

@@ -4,6 +4,8 @@ use super::args::{CheckpointArgs, CommonArgs};
 use super::resolve::{Resolved, StageSpec, resolve};
 use crate::counts::Counts;
 use crate::error::Result;
+use crate::kafka::group::CommitMode;
+use crate::kafka::produce::shared::SharedProducer;
 use crate::kafka::range::ReadMode;
 use crate::kind::span::Span;
 use crate::mapping::KeepRaw;
@@ -26,6 +28,8 @@ use std::time::Duration;
 pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, start: Start) -> Result<Stage> {
     let resolved = resolve(spec, options.follow, run).sound()?;
     resolved.check_ends(&options)?;
+    let has_checkpoint = spec.checkpoint.and_then(CheckpointArgs::options).is_some();
+    let resolved = resolved.in_transactions(&options, has_checkpoint)?;
     show(run, &resolved);
     // A spool stores requests while the servers behind it are unavailable, so it accepts them before the run has checked
     // the servers.
@@ -47,7 +51,15 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     options.joins = epochs.is_none() && resolved.inputs.len() <= 1;
     keep_raw(&mut options, &resolved);
     options.mapping.parts = resolved.record_parts(&options);
-    options.commit_mode = resolved.commit_mode();
+    // The producer is made before the input: it ends the transaction of a killed run, and the committed offsets are known then.
+    let producer = match resolved.transactions() {
+        Some((outputs, input)) => Some(Rc::new(SharedProducer::begin(&outputs, input, run)?)),
+        None => None,
+    };
+    options.commit_mode = match &producer {
+        Some(producer) => CommitMode::Transactions(producer.clone()),
+        None => resolved.commit_mode(),
+    };
     options.ack_policy = resolved.ack_policy(&options)?;
     let Resolved { inputs, checked, dlq, side, .. } = resolved;
     let CommonArgs { quiet, strict, ref stats, .. } = spec.args.common;
@@ -67,6 +79,9 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     let dead = DeadLetters::new(run.clone(), dlq);
     let mut source = Source::open(&inputs, options, run.clone())?;
     let mut outputs = Outputs::new(run.clone(), checked, side, dead, quiet);
+    if let Some(producer) = &producer {
+        outputs.in_transactions(producer);
+    }
     if let Some(epochs) = &epochs {
         outputs.in_epochs(epochs.checkpoint())?;
     }

@@ -41,6 +41,7 @@ mod demo;
 mod docs;
 mod door;
 mod edges;
+mod exactly_once;
 mod explode;
 mod faults;
 mod files;

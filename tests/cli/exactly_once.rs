@@ -1,0 +1,304 @@
+//! `exactly_once=true`: rows, dead letters and the offsets of the input in one transaction, without a checkpoint.
+
+use crate::broker::{ANSWER, Bench, stopped};
+use crate::harness::{Dir, Draws, ended, eventually};
+use crate::kafka::{event, record};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::Child;
+
+/// Members of a group that were killed leave it soon.
+const SESSION: &str = "rdkafka.session.timeout.ms=6000";
+/// No transaction is committed because of its age.
+const NEVER: &str = "rdkafka.auto.commit.interval.ms=3600000";
+
+/// A job from one topic to two others: rows and dead letters.
+struct Job {
+    bench: Bench,
+    input: String,
+    rows: String,
+    dead: String,
+    /// The number of records in the input.
+    sent: usize,
+}
+
+impl Job {
+    fn new(name: &str) -> Option<Self> {
+        let bench = Bench::new(name)?;
+        let (input, rows, dead) = (bench.topic("in", 3, &[]), bench.topic("out", 2, &[]), bench.topic("dead", 1, &[]));
+        Some(Self { bench, input, rows, dead, sent: 0 })
+    }
+
+    /// Adds records to the input; every tenth one is no JSON.
+    fn send(&mut self, count: usize) {
+        let values: Vec<String> = (self.sent..self.sent + count)
+            .map(|number| if number % 10 == 9 { format!("broken {number}") } else { event(number, "s") })
+            .collect();
+        let records = values.iter().enumerate();
+        self.bench.produce(records.map(|(at, value)| record(&self.input, ((self.sent + at) % 3) as i32, value)));
+        self.sent += count;
+    }
+
+    fn start(&self, options: &str) -> Child {
+        let from = self.bench.uri(&self.input, &format!("?group={}-g&{options}", self.bench.prefix));
+        let to = self.bench.uri(&self.rows, "?exactly_once=true");
+        self.bench.start("evt-validate", &[&from, "--dlq", &self.bench.uri(&self.dead, ""), "--to", &to])
+    }
+
+    /// Returns how often each record of the input is in the outputs, by its number.
+    fn found(&self) -> BTreeMap<usize, usize> {
+        let mut found = BTreeMap::new();
+        let mut note = |text: &str| *found.entry(text.parse().expect("a number")).or_default() += 1;
+        for row in self.bench.committed_records(&self.rows) {
+            note(&row["properties"]["n"].to_string());
+        }
+        for letter in self.bench.records(&self.dead) {
+            let text = String::from_utf8(letter.value.expect("a payload")).expect("text");
+            note(text.strip_prefix("broken ").expect("a broken record"));
+        }
+        found
+    }
+
+    #[track_caller]
+    fn has_each_record_once(&self, context: &str) {
+        let found = self.found();
+        let other: Vec<_> = (0..self.sent).filter(|number| found.get(number) != Some(&1)).collect();
+        assert!(other.is_empty(), "{context}: of {} records {} are not there once: {other:?}", self.sent, other.len());
+        assert_eq!(found.len(), self.sent, "{context}");
+    }
+
+    /// Returns the end offsets of the outputs: those of all records, or of those that are visible.
+    fn written(&self, isolation: &str) -> i64 {
+        let client: BaseConsumer =
+            self.bench.config().set("isolation.level", isolation).set("group.id", "test").create().expect("a client");
+        let end = |topic: &str, number| client.fetch_watermarks(topic, number, ANSWER).map_or(0, |(_, high)| high);
+        end(&self.rows, 0) + end(&self.rows, 1) + end(&self.dead, 0)
+    }
+
+    /// Waits until all records of the input are in the outputs, visible or not.
+    fn await_written(&self, before: i64) {
+        let all = before + self.sent as i64;
+        eventually("all records are in the open transaction", || self.written("read_uncommitted") >= all);
+    }
+}
+
+fn pause(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("it runs");
+}
+
+#[test]
+fn rows_and_letters_are_there_once_although_runs_are_killed() {
+    let Some(mut job) = Job::new("once-kills") else { return };
+    let mut draws = Draws::new();
+    let options = format!("rdkafka.group.instance.id=one&rdkafka.auto.commit.interval.ms=100&{SESSION}");
+    let mut torn = 0;
+    for _ in 0..8 {
+        let before = job.written("read_uncommitted");
+        let mut run = job.start(&options);
+        let mut polls = 1 + draws.below(40);
+        job.send(1_500);
+        eventually("it is in the midst of its work", || {
+            let works = job.written("read_uncommitted") > before;
+            polls -= u64::from(works);
+            if works && polls % 8 == 0 {
+                job.bench.produce([record(&job.input, 0, &event(job.sent, "s"))]);
+                job.sent += 1;
+            }
+            polls == 0
+        });
+        run.kill().expect("killed");
+        assert_eq!(ended("the killed run", &mut run), 137);
+        torn += u32::from(job.written("read_uncommitted") > job.written("read_committed"));
+    }
+    assert!(torn >= 2, "{draws}: only {torn} runs were killed in a transaction");
+    let last = job.start(&options);
+    eventually("the last one has read all", || job.found().len() == job.sent);
+    let (status, said) = stopped(last);
+    assert_eq!(status, 143, "{said}");
+    job.has_each_record_once(&draws.to_string());
+    let group = format!("{}-g", job.bench.prefix);
+    let committed = job.bench.committed(&group, &job.input, 3);
+    assert_eq!(committed.iter().filter_map(|(offset, _)| *offset).sum::<i64>(), job.sent as i64);
+    assert!(committed.iter().all(|(_, metadata)| metadata.starts_with("evt stream_time=")), "{committed:?}");
+}
+
+/// What was read is visible after the stop and not before. The stream time is that of a run without a restart: the times of the records
+/// go back after an hour.
+#[test]
+fn a_stopped_run_commits_what_it_has_read_and_the_next_one_goes_on() {
+    let Some(mut job) = Job::new("once-stops") else { return };
+    for part in 0..2 {
+        let before = job.written("read_uncommitted");
+        let read = job.sent as i64;
+        let run = job.start(NEVER);
+        job.send(3_000);
+        job.await_written(before - read);
+        assert_eq!(job.found().len() as i64, read, "part {part} is not committed yet");
+        let (status, said) = stopped(run);
+        assert_eq!(status, 143, "{said}");
+        job.has_each_record_once(&format!("part {part}: {said}"));
+    }
+    let times = |rows: Vec<Value>| -> BTreeMap<u64, String> {
+        rows.iter()
+            .map(|row| (row["properties"]["n"].as_u64().expect("a number"), row["stream_time"].to_string()))
+            .collect()
+    };
+    let whole = job.bench.uri(&job.input, "?end=latest");
+    let args = [whole.as_str(), "-q", "--dlq", "null:", "--to", "whole.jsonl"];
+    job.bench.dir.run("evt-ingest", &args).succeeds();
+    let expected = times(job.bench.dir.rows("whole.jsonl"));
+    let parts = times(job.bench.committed_records(&job.rows));
+    assert!(parts[&3_600].contains("T10:59:5"), "the times go back: {}", parts[&3_600]);
+    assert!(parts == expected, "some row has another stream time");
+}
+
+#[test]
+fn a_killed_run_leaves_nothing_to_readers() {
+    let Some(mut job) = Job::new("once-killed") else { return };
+    job.send(500);
+    let options = format!("{NEVER}&{SESSION}&rdkafka.group.instance.id=one");
+    let mut run = job.start(&options);
+    job.await_written(0);
+    run.kill().expect("killed");
+    ended("the killed run", &mut run);
+    let before = job.written("read_uncommitted");
+    let next = job.start(&options);
+    job.await_written(before);
+    assert_eq!(job.found().len(), 0);
+    let (status, said) = stopped(next);
+    assert_eq!(status, 143, "{said}");
+    job.has_each_record_once(&said);
+}
+
+/// A revoked partition is released after the transaction is committed.
+#[test]
+fn members_of_a_group_share_the_input() {
+    let Some(mut job) = Job::new("once-shared") else { return };
+    let first = job.start(NEVER);
+    job.send(600);
+    job.await_written(0);
+    let second = job.start(NEVER);
+    eventually("the first one has committed before the rebalance goes on", || job.found().len() == job.sent);
+    let before = job.written("read_uncommitted");
+    let read = job.sent as i64;
+    job.send(600);
+    job.await_written(before - read);
+    for (name, run) in [("first", first), ("second", second)] {
+        let (status, said) = stopped(run);
+        assert_eq!(status, 143, "{name}: {said}");
+    }
+    job.has_each_record_once("shared");
+}
+
+/// A member that was stopped (SIGSTOP) until the group gave its partitions to another one commits nothing after it wakes up; nor
+/// does it if a signal ends it at that moment.
+#[test]
+fn an_old_member_that_wakes_up_commits_nothing() {
+    for signal in [None, Some(Signal::TERM)] {
+        let Some(mut job) = Job::new("once-zombie") else { return };
+        job.send(600);
+        let options = format!("{NEVER}&{SESSION}");
+        let mut old = job.start(&options);
+        job.await_written(0);
+        pause(&old, Signal::STOP);
+        let before = job.written("read_uncommitted");
+        let new = job.start(&options);
+        job.await_written(before);
+        let (status, said) = stopped(new);
+        assert_eq!(status, 143, "{said}");
+        if let Some(signal) = signal {
+            pause(&old, signal);
+        }
+        pause(&old, Signal::CONT);
+        let status = ended("the old run", &mut old);
+        let (_, said) = (status, words(&mut old));
+        assert_eq!(status, 75, "{signal:?}: {said}");
+        job.has_each_record_once(&said);
+    }
+}
+
+fn words(child: &mut Child) -> String {
+    let mut words = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().expect("it is piped"), &mut words).expect("text");
+    words
+}
+
+#[test]
+fn what_cannot_be_in_one_transaction_is_refused() {
+    let dir = Dir::new("once-refused");
+    dir.write("a.jsonl", event(1, "s"));
+    let (from, to, dlq) =
+        ("kafka://127.0.0.1:1/in?group=g", "kafka://127.0.0.1:1/out?exactly_once=true", "kafka://127.0.0.1:1/dead");
+    let end = format!("{from}&end=latest");
+    let partitions = format!("{from}&partitions=0");
+    let frames = format!("{from}&format=frames");
+    let framed = format!("{to}&format=frames");
+    let set = format!("{dlq}?rdkafka.linger.ms=1");
+    let cases: &[(&str, &[&str], &str)] = &[
+        ("evt-ingest", &["a.jsonl", "--to", to], "expected topics as the input, found a.jsonl"),
+        ("evt-sink", &["--to", to], "expected topics as the input, found -"),
+        ("evt-ingest", &[from, from, "--to", to], "expected one input, found 2"),
+        ("evt-ingest", &["kafka://127.0.0.1:1/in", "--to", to], "expected group=NAME, found none"),
+        ("evt-ingest", &[&end, "--to", to], "expected an input whose partitions the group assigns, found end="),
+        (
+            "evt-ingest",
+            &[&partitions, "--to", to],
+            "expected an input whose partitions the group assigns, found partitions=",
+        ),
+        (
+            "evt-sink",
+            &[&frames, "--to", to],
+            "expected an input whose partitions the group assigns, found format=frames",
+        ),
+        ("evt-ingest", &[from, "--to", &framed], "expected format=json or format=avro, found format=frames"),
+        (
+            "evt-ingest",
+            &[from, "--to", to, "--dlq", "dead.jsonl"],
+            "expected every output and --dlq to be a topic of kafka://127.0.0.1:1, found dead.jsonl",
+        ),
+        ("evt-ingest", &[from, "--to", to, "--to", "a.db"], "expected every output and --dlq to be a topic"),
+        (
+            "evt-ingest",
+            &[from, "--to", to, "--dlq", "kafka://127.0.0.1:2/dead"],
+            "expected the brokers of the input, kafka://127.0.0.1:1, for every output and --dlq, found kafka://127.0.0.1:2/dead",
+        ),
+        (
+            "evt-ingest",
+            &["kafka://127.0.0.1:2/in?group=g", "--to", to],
+            "expected the brokers of the input, kafka://127.0.0.1:2,",
+        ),
+        ("evt-ingest", &[from, "--to", to, "--dlq", &set], "expected rdkafka.NAME= only in this URI"),
+        ("evt-ingest", &[from, "--to", to, "--checkpoint", "state"], "expected no --checkpoint"),
+        (
+            "evt-validate",
+            &[from, "--dedup", "1m", "--to", to],
+            "expected a stage without state, found --dedup; remove it, or begin the pipe with evt-ingest --checkpoint",
+        ),
+        (
+            "evt-window",
+            &[from, "--size", "1m", "--to", to],
+            "expected a stage without state, found windows; use evt-window --checkpoint",
+        ),
+        ("evt-view", &[from, "--to", to], "found a tool that commits no offsets"),
+        ("evt-gen", &["--events", "1", "--to", to], "exactly_once"),
+        (
+            "evt-ingest",
+            &["kafka://127.0.0.1:1/in?group=g&exactly_once=true"],
+            "exactly_once= is an option of outputs only",
+        ),
+        (
+            "evt-ingest",
+            &[from, "--to", "kafka://127.0.0.1:1/out?exactly_once=1"],
+            "exactly_once=1: expected true or false",
+        ),
+    ];
+    for (tool, args, expected) in cases {
+        for args in [args.to_vec(), [args, &["--check"][..]].concat()] {
+            let said = dir.run(tool, &args).ends_with(2).stderr();
+            assert!(said.contains(expected), "{tool} {args:?}: {said}");
+        }
+    }
+    assert!(!dir.path("state").exists() && !dir.path("dead.jsonl").exists(), "nothing is made");
+}
