@@ -2,11 +2,16 @@
 
 use super::resolve::Resolved;
 use crate::error::{Error, Result};
+use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
 use crate::output::OutputPlan;
 use crate::source::SourceOptions;
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, Form};
+
+/// What other tools have instead of transactions.
+const OTHER: &str =
+    "expected evt-ingest, evt-validate or evt-sink, found a tool that does not commit offsets with its rows";
 
 impl Resolved {
     /// Lets all records be in the transactions of the input, if one output has `exactly_once=true`.
@@ -40,14 +45,14 @@ impl Resolved {
 fn stateless(options: &SourceOptions, has_checkpoint: bool) -> Result<(), &'static str> {
     match options.read_mode {
         _ if has_checkpoint => Err("expected no --checkpoint, whose epochs write each row once, found one"),
+        // evt-alert commits offsets with its own state.
+        _ if !matches!(options.commit_mode, CommitMode::None) => Err(OTHER),
         ReadMode::Commit | ReadMode::Checkpoint => Ok(()),
         ReadMode::Stateful if options.finds_repeats => Err(
             "expected a stage without state, found --dedup; remove it, or begin the pipe with evt-ingest --checkpoint",
         ),
         ReadMode::Stateful => Err("expected a stage without state, found windows; use evt-window --checkpoint"),
-        ReadMode::Bounded | ReadMode::Tail => {
-            Err("expected evt-ingest, evt-validate or evt-sink, found a tool that commits no offsets")
-        }
+        ReadMode::Bounded | ReadMode::Tail => Err(OTHER),
     }
 }
 

@@ -387,6 +387,35 @@ mod tests {
     }
 
     #[test]
+    fn commits_of_transactions_make_records_visible_every_second_even_without_new_positions() {
+        let (topics, clock) = rig("");
+        let cluster = FakeCluster::new(&topics.address.topics, &[(0, 9)]);
+        let mut group = Membership::new(&topics, true).in_transactions();
+        assert!(!group.is_due());
+        clock.advance(Duration::from_secs(1));
+        assert!(group.is_due());
+        for _ in 0..2 {
+            group.commit(&cluster, &vec![position(0, 1)]).unwrap();
+        }
+        assert_eq!(cluster.source.calls(), [Call::Commit(vec![position(0, 1)]), Call::Commit(vec![])]);
+        let (slow, _) = rig("&rdkafka.auto.commit.interval.ms=7000");
+        assert_eq!(Membership::new(&slow, true).in_transactions().interval, Duration::from_secs(7));
+    }
+
+    #[test]
+    fn a_transaction_that_is_not_committed_is_not_repeated_and_releases_no_partition() {
+        let (topics, _) = rig("");
+        let cluster = FakeCluster::new(&topics.address.topics, &[(0, 9)]);
+        *cluster.answer.borrow_mut() = CommitAnswer::Failed(ErrorKind::Unavailable);
+        let mut group = Membership::new(&topics, true);
+        assert!(group.check_release().is_ok(), "rows are written again");
+        group = group.in_transactions();
+        group.commit_last(&cluster, &vec![position(0, 1)]).unwrap_err();
+        assert_eq!(cluster.source.calls().len(), 1);
+        assert_eq!(group.check_release().unwrap_err().kind(), ErrorKind::Fenced);
+    }
+
+    #[test]
     fn a_group_with_members_keeps_its_partitions() {
         let (topics, clock) = rig("&end=latest");
         let mut cluster = FakeCluster::new(&topics.address.topics, &[(0, 9)]);

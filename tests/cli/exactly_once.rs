@@ -1,9 +1,10 @@
 //! `exactly_once=true`: rows, dead letters and the offsets of the input in one transaction, without a checkpoint.
 
 use crate::broker::{ANSWER, Bench, stopped};
-use crate::harness::{Dir, Draws, ended, eventually};
+use crate::harness::{Dir, Draws, ROOT, ended, eventually};
 use crate::kafka::{event, record};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, Producer};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -22,13 +23,23 @@ struct Job {
     dead: String,
     /// The number of records in the input.
     sent: usize,
+    producer: BaseProducer,
+    /// Tell the ends of the outputs.
+    client_of_all: BaseConsumer,
+    client_of_visible: BaseConsumer,
 }
 
 impl Job {
     fn new(name: &str) -> Option<Self> {
         let bench = Bench::new(name)?;
         let (input, rows, dead) = (bench.topic("in", 3, &[]), bench.topic("out", 2, &[]), bench.topic("dead", 1, &[]));
-        Some(Self { bench, input, rows, dead, sent: 0 })
+        let client = |isolation: &str| {
+            let mut config = bench.config();
+            config.set("isolation.level", isolation).set("group.id", "test").create().expect("a client")
+        };
+        let (client_of_all, client_of_visible) = (client("read_uncommitted"), client("read_committed"));
+        let producer = bench.config().create().expect("a client");
+        Some(Self { bench, input, rows, dead, sent: 0, producer, client_of_all, client_of_visible })
     }
 
     /// Adds records to the input; every tenth one is no JSON.
@@ -36,9 +47,12 @@ impl Job {
         let values: Vec<String> = (self.sent..self.sent + count)
             .map(|number| if number % 10 == 9 { format!("broken {number}") } else { event(number, "s") })
             .collect();
-        let records = values.iter().enumerate();
-        self.bench.produce(records.map(|(at, value)| record(&self.input, ((self.sent + at) % 3) as i32, value)));
-        self.sent += count;
+        for value in &values {
+            let record = record(&self.input, (self.sent % 3) as i32, value);
+            self.producer.send(record).map_err(|(error, _)| error).expect("it is queued");
+            self.sent += 1;
+        }
+        self.producer.flush(ANSWER).expect("they are delivered");
     }
 
     fn start(&self, options: &str) -> Child {
@@ -69,18 +83,26 @@ impl Job {
         assert_eq!(found.len(), self.sent, "{context}");
     }
 
-    /// Returns the end offsets of the outputs: those of all records, or of those that are visible.
-    fn written(&self, isolation: &str) -> i64 {
-        let client: BaseConsumer =
-            self.bench.config().set("isolation.level", isolation).set("group.id", "test").create().expect("a client");
-        let end = |topic: &str, number| client.fetch_watermarks(topic, number, ANSWER).map_or(0, |(_, high)| high);
+    /// Returns the sum of the end offsets of the outputs.
+    fn end(&self, client: &BaseConsumer) -> i64 {
+        let end = |topic: &str, number| client.fetch_watermarks(topic, number, ANSWER).expect("an answer").1;
         end(&self.rows, 0) + end(&self.rows, 1) + end(&self.dead, 0)
+    }
+
+    /// Returns the number of records of the outputs, visible or not, and of markers of transactions.
+    fn written(&self) -> i64 {
+        self.end(&self.client_of_all)
+    }
+
+    /// Whether a transaction with records is open.
+    fn has_open_transaction(&self) -> bool {
+        self.written() > self.end(&self.client_of_visible)
     }
 
     /// Waits until all records of the input are in the outputs, visible or not.
     fn await_written(&self, before: i64) {
         let all = before + self.sent as i64;
-        eventually("all records are in the open transaction", || self.written("read_uncommitted") >= all);
+        eventually("all records are in the open transaction", || self.written() >= all);
     }
 }
 
@@ -92,25 +114,20 @@ fn pause(child: &Child, signal: Signal) {
 fn rows_and_letters_are_there_once_although_runs_are_killed() {
     let Some(mut job) = Job::new("once-kills") else { return };
     let mut draws = Draws::new();
-    let options = format!("rdkafka.group.instance.id=one&rdkafka.auto.commit.interval.ms=100&{SESSION}");
+    let options = format!("rdkafka.group.instance.id=one&rdkafka.auto.commit.interval.ms=600&{SESSION}");
     let mut torn = 0;
     for _ in 0..8 {
-        let before = job.written("read_uncommitted");
+        let before = job.written();
         let mut run = job.start(&options);
-        let mut polls = 1 + draws.below(40);
-        job.send(1_500);
+        let mut polls = 1 + draws.below(150);
         eventually("it is in the midst of its work", || {
-            let works = job.written("read_uncommitted") > before;
-            polls -= u64::from(works);
-            if works && polls % 8 == 0 {
-                job.bench.produce([record(&job.input, 0, &event(job.sent, "s"))]);
-                job.sent += 1;
-            }
+            job.send(10);
+            polls -= u64::from(job.written() > before);
             polls == 0
         });
         run.kill().expect("killed");
         assert_eq!(ended("the killed run", &mut run), 137);
-        torn += u32::from(job.written("read_uncommitted") > job.written("read_committed"));
+        torn += u32::from(job.has_open_transaction());
     }
     assert!(torn >= 2, "{draws}: only {torn} runs were killed in a transaction");
     let last = job.start(&options);
@@ -130,7 +147,7 @@ fn rows_and_letters_are_there_once_although_runs_are_killed() {
 fn a_stopped_run_commits_what_it_has_read_and_the_next_one_goes_on() {
     let Some(mut job) = Job::new("once-stops") else { return };
     for part in 0..2 {
-        let before = job.written("read_uncommitted");
+        let before = job.written();
         let read = job.sent as i64;
         let run = job.start(NEVER);
         job.send(3_000);
@@ -163,7 +180,7 @@ fn a_killed_run_leaves_nothing_to_readers() {
     job.await_written(0);
     run.kill().expect("killed");
     ended("the killed run", &mut run);
-    let before = job.written("read_uncommitted");
+    let before = job.written();
     let next = job.start(&options);
     job.await_written(before);
     assert_eq!(job.found().len(), 0);
@@ -181,7 +198,7 @@ fn members_of_a_group_share_the_input() {
     job.await_written(0);
     let second = job.start(NEVER);
     eventually("the first one has committed before the rebalance goes on", || job.found().len() == job.sent);
-    let before = job.written("read_uncommitted");
+    let before = job.written();
     let read = job.sent as i64;
     job.send(600);
     job.await_written(before - read);
@@ -193,17 +210,17 @@ fn members_of_a_group_share_the_input() {
 }
 
 /// A member that was stopped (SIGSTOP) until the group gave its partitions to another one commits nothing after it wakes up; nor
-/// does it if a signal ends it at that moment.
+/// does it if a signal, which it gets before it hears of the group, lets it commit what it has read.
 #[test]
 fn an_old_member_that_wakes_up_commits_nothing() {
-    for signal in [None, Some(Signal::TERM)] {
-        let Some(mut job) = Job::new("once-zombie") else { return };
+    for (name, signal, expected) in [("once-wakes", None, 75), ("once-ends", Some(Signal::TERM), 143)] {
+        let Some(mut job) = Job::new(name) else { return };
         job.send(600);
         let options = format!("{NEVER}&{SESSION}");
         let mut old = job.start(&options);
         job.await_written(0);
         pause(&old, Signal::STOP);
-        let before = job.written("read_uncommitted");
+        let before = job.written();
         let new = job.start(&options);
         job.await_written(before);
         let (status, said) = stopped(new);
@@ -213,8 +230,10 @@ fn an_old_member_that_wakes_up_commits_nothing() {
         }
         pause(&old, Signal::CONT);
         let status = ended("the old run", &mut old);
-        let (_, said) = (status, words(&mut old));
-        assert_eq!(status, 75, "{signal:?}: {said}");
+        let said = words(&mut old);
+        assert_eq!(status, expected, "{name}: {said}");
+        let reasons = ["the group has removed this member", "partitions were reassigned", "the transaction failed: "];
+        assert!(reasons.iter().any(|reason| said.contains(reason)), "{name}: {said}");
         job.has_each_record_once(&said);
     }
 }
@@ -236,6 +255,7 @@ fn what_cannot_be_in_one_transaction_is_refused() {
     let frames = format!("{from}&format=frames");
     let framed = format!("{to}&format=frames");
     let set = format!("{dlq}?rdkafka.linger.ms=1");
+    let rules = format!("{ROOT}/examples/alerts/rules.toml");
     let cases: &[(&str, &[&str], &str)] = &[
         ("evt-ingest", &["a.jsonl", "--to", to], "expected topics as the input, found a.jsonl"),
         ("evt-sink", &["--to", to], "expected topics as the input, found -"),
@@ -281,8 +301,12 @@ fn what_cannot_be_in_one_transaction_is_refused() {
             &[from, "--size", "1m", "--to", to],
             "expected a stage without state, found windows; use evt-window --checkpoint",
         ),
-        ("evt-view", &[from, "--to", to], "found a tool that commits no offsets"),
-        ("evt-gen", &["--events", "1", "--to", to], "exactly_once"),
+        ("evt-view", &[from, "--to", to], "found a tool that does not commit offsets with its rows"),
+        (
+            "evt-alert",
+            &[from, "--rules", &rules, "--state", "alerts.db", "--to", to],
+            "expected evt-ingest, evt-validate or evt-sink, found",
+        ),
         (
             "evt-ingest",
             &["kafka://127.0.0.1:1/in?group=g&exactly_once=true"],
@@ -300,5 +324,7 @@ fn what_cannot_be_in_one_transaction_is_refused() {
             assert!(said.contains(expected), "{tool} {args:?}: {said}");
         }
     }
-    assert!(!dir.path("state").exists() && !dir.path("dead.jsonl").exists(), "nothing is made");
+    for name in ["state", "dead.jsonl", "alerts.db"] {
+        assert!(!dir.path(name).exists(), "nothing is made: {name}");
+    }
 }
