@@ -13,32 +13,33 @@ use crate::uri::kafka::{Address, Form};
 const OTHER: &str =
     "expected evt-ingest, evt-validate or evt-sink, found a tool that does not commit offsets with its rows";
 
-impl Resolved {
-    /// Lets all records be in the transactions of the input, if one output has `exactly_once=true`.
-    ///
-    /// Errors: exit status 2 if the stage has state, if its input is not read by a group whose members share the partitions, or if an
-    /// output is not a topic of the same brokers.
-    pub fn in_transactions(mut self, options: &SourceOptions, has_checkpoint: bool) -> Result<Self> {
-        let outputs = || self.checked.iter().chain(&self.dlq).chain(&self.side);
-        let Some(chosen) = outputs().find(|output| output.is_exactly_once()) else { return Ok(self) };
-        let wrong = |why: String| Error::usage(format!("{}: exactly_once=true: {why}", chosen.name()));
-        stateless(options, has_checkpoint).map_err(|why| wrong(why.to_owned()))?;
-        let input = group(&self.inputs).map_err(wrong)?;
-        let settings = chosen.topic().map_or(&[][..], |address| &address.options.settings);
-        outputs().try_for_each(|output| fits(output, input, settings).map_err(wrong))?;
-        self.checked = self.checked.into_iter().map(OutputPlan::in_transactions).collect();
-        self.dlq = self.dlq.map(OutputPlan::in_transactions);
-        Ok(self)
-    }
+/// Lets all records be in the transactions of the input, if one output has `exactly_once=true`.
+///
+/// Errors: exit status 2 if the stage has state, if its input is not read by a group whose members share the partitions, or if an
+/// output is not a topic of the same brokers.
+pub fn in_transactions(resolved: Resolved, options: &SourceOptions, has_checkpoint: bool) -> Result<Resolved> {
+    let Resolved { inputs, checked, dlq, side, .. } = &resolved;
+    let outputs = || checked.iter().chain(dlq).chain(side);
+    let Some(chosen) = outputs().find(|output| output.is_exactly_once()) else { return Ok(resolved) };
+    let wrong = |why: String| Error::usage(format!("{}: exactly_once=true: {why}", chosen.name()));
+    stateless(options, has_checkpoint).map_err(|why| wrong(why.to_owned()))?;
+    let input = group(inputs).map_err(wrong)?;
+    let settings = chosen.topic().map_or(&[][..], |address| &address.options.settings);
+    outputs().try_for_each(|output| fits(output, input, settings).map_err(wrong))?;
+    Ok(Resolved {
+        checked: resolved.checked.into_iter().map(OutputPlan::in_transactions).collect(),
+        dlq: resolved.dlq.map(OutputPlan::in_transactions),
+        ..resolved
+    })
+}
 
-    /// Returns the addresses of the outputs whose records are in the transactions of the input, the one whose settings the producer has
-    /// first, and that of the input. `None` without transactions.
-    pub fn transactions(&self) -> Option<(Vec<&Address>, &Address)> {
-        let [Uri::Kafka(input)] = self.inputs.as_slice() else { return None };
-        let mut outputs: Vec<_> = self.checked.iter().chain(&self.dlq).filter_map(OutputPlan::topic).collect();
-        outputs.sort_by_key(|address| !address.exactly_once);
-        outputs.first().is_some_and(|first| first.exactly_once).then_some((outputs, input))
-    }
+/// Returns the addresses of the outputs whose records are in the transactions of the input, the one whose settings the producer has
+/// first, and that of the input. `None` without transactions.
+pub fn addresses(resolved: &Resolved) -> Option<(Vec<&Address>, &Address)> {
+    let [Uri::Kafka(input)] = resolved.inputs.as_slice() else { return None };
+    let mut outputs: Vec<_> = resolved.checked.iter().chain(&resolved.dlq).filter_map(OutputPlan::topic).collect();
+    outputs.sort_by_key(|address| !address.exactly_once);
+    outputs.first().is_some_and(|first| first.exactly_once).then_some((outputs, input))
 }
 
 /// Checks that a stage has nothing that a transaction does not hold.

@@ -1,6 +1,7 @@
 //! Opens a stage: its source, its dead letters and the plan of its outputs.
 
 use super::args::{CheckpointArgs, CommonArgs};
+use super::exactly_once;
 use super::resolve::{Resolved, StageSpec, resolve};
 use crate::counts::Counts;
 use crate::error::Result;
@@ -29,7 +30,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     let resolved = resolve(spec, options.follow, run).sound()?;
     resolved.check_ends(&options)?;
     let has_checkpoint = spec.checkpoint.and_then(CheckpointArgs::options).is_some();
-    let resolved = resolved.in_transactions(&options, has_checkpoint)?;
+    let resolved = exactly_once::in_transactions(resolved, &options, has_checkpoint)?;
     show(run, &resolved);
     // A spool stores requests while the servers behind it are unavailable, so it accepts them before the run has checked
     // the servers.
@@ -52,7 +53,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     keep_raw(&mut options, &resolved);
     options.mapping.parts = resolved.record_parts(&options);
     // The producer is made before the input: it ends the transaction of a killed run, and the committed offsets are known then.
-    let producer = match resolved.transactions() {
+    let producer = match exactly_once::addresses(&resolved) {
         Some((outputs, input)) => Some(Rc::new(SharedProducer::begin(&outputs, input, run)?)),
         None => None,
     };

@@ -244,87 +244,84 @@ fn words(child: &mut Child) -> String {
     words
 }
 
+const FROM: &str = "kafka://127.0.0.1:1/in?group=g";
+const TO: &str = "kafka://127.0.0.1:1/out?exactly_once=true";
+
+/// Runs a tool, and its `--check`; both must refuse the arguments with these words.
+#[track_caller]
+fn is_refused(dir: &Dir, tool: &str, args: &[&str], expected: &str) {
+    for args in [args.to_vec(), [args, &["--check"]].concat()] {
+        let said = dir.run(tool, &args).ends_with(2).stderr();
+        assert!(said.contains(expected), "{tool} {args:?}: {said}");
+    }
+}
+
 #[test]
-fn what_cannot_be_in_one_transaction_is_refused() {
+fn inputs_and_outputs_that_cannot_be_in_one_transaction_are_refused() {
     let dir = Dir::new("once-refused");
     dir.write("a.jsonl", event(1, "s"));
-    let (from, to, dlq) =
-        ("kafka://127.0.0.1:1/in?group=g", "kafka://127.0.0.1:1/out?exactly_once=true", "kafka://127.0.0.1:1/dead");
-    let end = format!("{from}&end=latest");
-    let partitions = format!("{from}&partitions=0");
-    let frames = format!("{from}&format=frames");
-    let framed = format!("{to}&format=frames");
-    let set = format!("{dlq}?rdkafka.linger.ms=1");
+    let assigned = "expected an input whose partitions the group assigns, found ";
+    let topics = "expected every output and --dlq to be a topic of kafka://127.0.0.1:1, found ";
+    let brokers = "expected the brokers of the input, kafka://127.0.0.1:1, for every output and --dlq, found ";
+    let inputs: [(&[&str], String); 7] = [
+        (&["a.jsonl"], "expected topics as the input, found a.jsonl".to_owned()),
+        (&["-"], "expected topics as the input, found -".to_owned()),
+        (&[FROM, FROM], "expected one input, found 2".to_owned()),
+        (&["kafka://127.0.0.1:1/in"], "kafka://127.0.0.1:1/in: expected group=NAME, found none".to_owned()),
+        (&["kafka://127.0.0.1:1/in?group=g&end=latest"], format!("{assigned}end=")),
+        (&["kafka://127.0.0.1:1/in?group=g&partitions=0"], format!("{assigned}partitions=")),
+        (&["kafka://127.0.0.1:1/in?group=g&format=frames"], format!("{assigned}format=frames")),
+    ];
+    for (input, expected) in inputs {
+        is_refused(&dir, "evt-sink", &[input, &["--to", TO]].concat(), &expected);
+    }
+    let outputs: [(&[&str], String); 5] = [
+        (&["--dlq", "dead.jsonl"], format!("{topics}dead.jsonl")),
+        (&["--to", "sqlite:a.db"], format!("{topics}sqlite:a.db")),
+        (&["--dlq", "kafka://127.0.0.1:2/dead"], format!("{brokers}kafka://127.0.0.1:2/dead")),
+        (
+            &["--dlq", "kafka://127.0.0.1:1/dead?rdkafka.linger.ms=1"],
+            "dead: expected rdkafka.NAME= only in this URI".into(),
+        ),
+        (
+            &["--to", "kafka://127.0.0.1:1/x?format=frames"],
+            "x: expected format=json or format=avro, found format=frames".into(),
+        ),
+    ];
+    for (output, expected) in outputs {
+        is_refused(&dir, "evt-sink", &[&[FROM, "--to", TO], output].concat(), &expected);
+    }
+    for name in ["dead.jsonl", "a.db"] {
+        assert!(!dir.path(name).exists(), "nothing is made: {name}");
+    }
+}
+
+#[test]
+fn stages_whose_state_no_transaction_holds_are_refused() {
+    let dir = Dir::new("once-state");
     let rules = format!("{ROOT}/examples/alerts/rules.toml");
-    let cases: &[(&str, &[&str], &str)] = &[
-        ("evt-ingest", &["a.jsonl", "--to", to], "expected topics as the input, found a.jsonl"),
-        ("evt-sink", &["--to", to], "expected topics as the input, found -"),
-        ("evt-ingest", &[from, from, "--to", to], "expected one input, found 2"),
-        ("evt-ingest", &["kafka://127.0.0.1:1/in", "--to", to], "expected group=NAME, found none"),
-        ("evt-ingest", &[&end, "--to", to], "expected an input whose partitions the group assigns, found end="),
-        (
-            "evt-ingest",
-            &[&partitions, "--to", to],
-            "expected an input whose partitions the group assigns, found partitions=",
-        ),
-        (
-            "evt-sink",
-            &[&frames, "--to", to],
-            "expected an input whose partitions the group assigns, found format=frames",
-        ),
-        ("evt-ingest", &[from, "--to", &framed], "expected format=json or format=avro, found format=frames"),
-        (
-            "evt-ingest",
-            &[from, "--to", to, "--dlq", "dead.jsonl"],
-            "expected every output and --dlq to be a topic of kafka://127.0.0.1:1, found dead.jsonl",
-        ),
-        ("evt-ingest", &[from, "--to", to, "--to", "a.db"], "expected every output and --dlq to be a topic"),
-        (
-            "evt-ingest",
-            &[from, "--to", to, "--dlq", "kafka://127.0.0.1:2/dead"],
-            "expected the brokers of the input, kafka://127.0.0.1:1, for every output and --dlq, found kafka://127.0.0.1:2/dead",
-        ),
-        (
-            "evt-ingest",
-            &["kafka://127.0.0.1:2/in?group=g", "--to", to],
-            "expected the brokers of the input, kafka://127.0.0.1:2,",
-        ),
-        ("evt-ingest", &[from, "--to", to, "--dlq", &set], "expected rdkafka.NAME= only in this URI"),
-        ("evt-ingest", &[from, "--to", to, "--checkpoint", "state"], "expected no --checkpoint"),
+    let stateless = "expected a stage without state, found ";
+    let cases: [(&str, &[&str], String); 5] = [
+        ("evt-ingest", &["--checkpoint", "state"], "expected no --checkpoint".to_owned()),
         (
             "evt-validate",
-            &[from, "--dedup", "1m", "--to", to],
-            "expected a stage without state, found --dedup; remove it, or begin the pipe with evt-ingest --checkpoint",
+            &["--dedup", "1m"],
+            format!("{stateless}--dedup; remove it, or begin the pipe with evt-ingest --checkpoint"),
         ),
-        (
-            "evt-window",
-            &[from, "--size", "1m", "--to", to],
-            "expected a stage without state, found windows; use evt-window --checkpoint",
-        ),
-        ("evt-view", &[from, "--to", to], "found a tool that does not commit offsets with its rows"),
+        ("evt-window", &["--size", "1m"], format!("{stateless}windows; use evt-window --checkpoint")),
+        ("evt-view", &[], "found a tool that does not commit offsets with its rows".to_owned()),
         (
             "evt-alert",
-            &[from, "--rules", &rules, "--state", "alerts.db", "--to", to],
-            "expected evt-ingest, evt-validate or evt-sink, found",
-        ),
-        (
-            "evt-ingest",
-            &["kafka://127.0.0.1:1/in?group=g&exactly_once=true"],
-            "exactly_once= is an option of outputs only",
-        ),
-        (
-            "evt-ingest",
-            &[from, "--to", "kafka://127.0.0.1:1/out?exactly_once=1"],
-            "exactly_once=1: expected true or false",
+            &["--rules", &rules, "--state", "alerts.db"],
+            "expected evt-ingest, evt-validate or evt-sink, found".to_owned(),
         ),
     ];
     for (tool, args, expected) in cases {
-        for args in [args.to_vec(), [args, &["--check"][..]].concat()] {
-            let said = dir.run(tool, &args).ends_with(2).stderr();
-            assert!(said.contains(expected), "{tool} {args:?}: {said}");
-        }
+        is_refused(&dir, tool, &[&[FROM, "--to", TO], args].concat(), &expected);
     }
-    for name in ["state", "dead.jsonl", "alerts.db"] {
-        assert!(!dir.path(name).exists(), "nothing is made: {name}");
-    }
+    let input = format!("{FROM}&exactly_once=true");
+    is_refused(&dir, "evt-ingest", &[&input], "exactly_once= is an option of outputs only");
+    let to = "kafka://127.0.0.1:1/out?exactly_once=1";
+    is_refused(&dir, "evt-ingest", &[FROM, "--to", to], "exactly_once=1: expected true or false");
+    assert!(!dir.path("state").exists() && !dir.path("alerts.db").exists(), "nothing is made");
 }
