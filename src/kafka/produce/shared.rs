@@ -12,12 +12,13 @@
 use super::limit::Limit;
 use super::producer::{Settings, TopicProducer};
 use super::transaction::{LAST_ABORT, Requests, abort};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client::{self, Topics};
 use crate::metrics::Up;
 use crate::run::Run;
 use crate::uri::kafka::Address;
 use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
@@ -45,7 +46,7 @@ impl SharedProducer {
     /// Errors: exit status 2 if a topic does not exist, 69 if no broker answers.
     pub fn begin(outputs: &[&Address], input: &Address, run: &Rc<Run>) -> Result<Self> {
         let Some(first) = outputs.first() else {
-            return Err(crate::error::Error::broken("a transaction without an output"));
+            return Err(Error::broken("a transaction without an output"));
         };
         let topics = Topics::new(first, run);
         let instance = client::setting(input, run, INSTANCE);
@@ -82,6 +83,11 @@ impl SharedProducer {
     pub fn commit(&self, offsets: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<()> {
         match self.requests.commit(&self.producer, offsets, group)? {
             None => self.requests.begin(&self.producer),
+            // The thread of the consumer has not seen the rebalance yet.
+            Some(cause) if cause.rdkafka_error_code() == Some(Code::RebalanceInProgress) => {
+                let message = format!("{}: the transaction met a rebalance of the group", self.requests.topics.address);
+                Err(Error::new(ErrorKind::Fenced, message))
+            }
             Some(cause) => Err(self.requests.failed(&cause)),
         }
     }
