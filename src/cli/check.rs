@@ -3,6 +3,7 @@
 //! what opening it would do first.
 
 use super::args::CheckpointArgs;
+use super::exactly_once;
 use super::resolve::{Faults, Resolved, StageSpec, resolve};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::check_address;
@@ -156,8 +157,13 @@ impl CheckReport {
         self.faults.0.append(&mut resolved.faults.0);
         if let Some(options) = options {
             self.take(resolved.check_ends(options));
-            let has_epochs = spec.checkpoint.and_then(CheckpointArgs::options).is_some();
-            let policy = self.take(resolved.ack_policy(options, has_epochs)).flatten();
+            let has_checkpoint = spec.checkpoint.and_then(CheckpointArgs::options).is_some();
+            // Outputs that do not fit the input are not asked.
+            let Some(fitting) = self.take(exactly_once::in_transactions(resolved, options, has_checkpoint)) else {
+                return;
+            };
+            resolved = fitting;
+            let policy = self.take(resolved.ack_policy(options, has_checkpoint)).flatten();
             if let Some(door) = &options.http {
                 self.door(door);
             }

@@ -13,6 +13,7 @@ pub mod ack;
 pub mod args;
 pub mod check;
 pub mod config;
+mod exactly_once;
 pub mod http;
 pub mod open;
 pub mod prometheus;

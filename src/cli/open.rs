@@ -1,9 +1,12 @@
 //! Opens a stage: its source, its dead letters and the plan of its outputs.
 
 use super::args::{CheckpointArgs, CommonArgs};
+use super::exactly_once;
 use super::resolve::{Resolved, StageSpec, resolve};
 use crate::counts::Counts;
 use crate::error::Result;
+use crate::kafka::group::CommitMode;
+use crate::kafka::produce::shared::SharedProducer;
 use crate::kafka::range::ReadMode;
 use crate::kind::span::Span;
 use crate::mapping::KeepRaw;
@@ -26,12 +29,13 @@ use std::time::Duration;
 pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, start: Start) -> Result<Stage> {
     let resolved = resolve(spec, options.follow, run).sound()?;
     resolved.check_ends(&options)?;
+    let checkpoint = spec.checkpoint.and_then(CheckpointArgs::options);
+    let resolved = exactly_once::in_transactions(resolved, &options, checkpoint.is_some())?;
     show(run, &resolved);
     // A spool stores requests while the servers behind it are unavailable, so it accepts them before the run has checked
     // the servers.
     let is_kept = options.ack_flags.spool.is_some();
     let resolved = if is_kept { resolved.without_limit() } else { resolved.ask(run)? };
-    let checkpoint = spec.checkpoint.and_then(CheckpointArgs::options);
     options.ack_policy = resolved.ack_policy(&options, checkpoint.is_some())?;
     let epochs = match checkpoint {
         Some(checkpoint) => {
@@ -49,7 +53,15 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     options.joins = epochs.is_none() && resolved.inputs.len() <= 1;
     keep_raw(&mut options, &resolved);
     options.mapping.parts = resolved.record_parts(&options);
-    options.commit_mode = resolved.commit_mode();
+    // The producer is made before the input: it ends the transaction of a killed run, and the committed offsets are known then.
+    let producer = match exactly_once::addresses(&resolved) {
+        Some((outputs, input)) => Some(Rc::new(SharedProducer::begin(&outputs, input, run)?)),
+        None => None,
+    };
+    options.commit_mode = match &producer {
+        Some(producer) => CommitMode::Transactions(producer.clone()),
+        None => resolved.commit_mode(),
+    };
     let Resolved { inputs, checked, dlq, side, .. } = resolved;
     let CommonArgs { quiet, strict, ref stats, .. } = spec.args.common;
     let span = match spec.range {
@@ -68,6 +80,9 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     let dead = DeadLetters::new(run.clone(), dlq);
     let mut source = Source::open(&inputs, options, run.clone())?;
     let mut outputs = Outputs::new(run.clone(), checked, side, dead, quiet);
+    if let Some(producer) = &producer {
+        outputs.in_transactions(producer);
+    }
     if let Some(epochs) = &epochs {
         outputs.in_epochs(epochs.checkpoint())?;
     }

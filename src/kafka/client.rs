@@ -354,6 +354,11 @@ pub fn is_transient(code: Code) -> bool {
     )
 }
 
+/// Whether brokers refuse a transactional producer: one with the same id has begun since, or they have ended its transaction.
+pub fn is_fenced(code: Code) -> bool {
+    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
+}
+
 /// Returns the number of partitions of a topic; `None` if it does not exist or must not be accessed.
 pub fn count(client: &Client<Context>, topic: &str, timeout: Duration) -> KafkaResult<Option<i32>> {
     let metadata = client.fetch_metadata(Some(topic), timeout)?;

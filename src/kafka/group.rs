@@ -10,10 +10,12 @@
 
 use super::client::{self, Topics};
 use super::position::{PartitionId, Position};
+use super::produce::shared::SharedProducer;
 use super::range::{self, PartitionCursor, ReadMode};
 use super::source::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -23,6 +25,9 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 const SESSIONS_EXPIRED: Duration = Duration::from_secs(60);
 /// How long the last commit of a run is retried.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The setting of the interval between commits, and its default for transactions: readers get rows when they are committed.
+const INTERVAL: &str = "auto.commit.interval.ms";
+const TRANSACTION_INTERVAL: Duration = Duration::from_secs(1);
 /// Timeout of a commit.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long reading pauses for the answer to a commit. A later answer is taken when the next commit is due.
@@ -32,7 +37,7 @@ const READING_PAUSE: Duration = Duration::from_millis(100);
 pub type CommitPoint = Vec<Position>;
 
 /// Whether and how a run commits offsets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub enum CommitMode {
     /// It commits nothing: some output cannot confirm its rows.
     #[default]
@@ -41,10 +46,12 @@ pub enum CommitMode {
     Assign,
     /// The same, and the group assigns partitions to its members.
     Subscribe,
+    /// The same, and the offsets are in the transactions of the records that the outputs write.
+    Transactions(Rc<SharedProducer>),
 }
 
 /// How a run reads topics.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Options<'a> {
     /// How the tool reads.
     pub read_mode: ReadMode,
@@ -88,6 +95,9 @@ pub struct Membership {
     revoked: Option<Revoked>,
     /// Whether the last commit failed.
     failing: bool,
+    /// Whether a commit makes the records of the outputs visible. It is then necessary without new positions, too, and no partition may be
+    /// released without it.
+    pub is_transactional: bool,
 }
 
 impl Membership {
@@ -99,7 +109,7 @@ impl Membership {
     pub fn new(topics: &Topics, is_subscribed: bool) -> Self {
         let Topics { address, run } = topics;
         let millis = |name: &str| Some(Duration::from_millis(client::setting(address, run, name)?.parse().ok()?));
-        let interval = millis("auto.commit.interval.ms").unwrap_or(Duration::from_secs(5)).max(Run::LINGER);
+        let interval = millis(INTERVAL).unwrap_or(Duration::from_secs(5)).max(Run::LINGER);
         Self {
             topics: topics.clone(),
             is_subscribed,
@@ -111,6 +121,32 @@ impl Membership {
             noted: None,
             revoked: None,
             failing: false,
+            is_transactional: false,
+        }
+    }
+
+    /// Lets commits end transactions, every second by default.
+    pub fn in_transactions(mut self) -> Self {
+        let Topics { address, run } = &self.topics;
+        if client::setting(address, run, INTERVAL).is_none() {
+            self.interval = TRANSACTION_INTERVAL;
+            self.due = run.clock.monotonic() + self.interval;
+        }
+        self.is_transactional = true;
+        self
+    }
+
+    /// Checks that partitions may be released without a commit. Errors: exit status 75 if their rows are in an open transaction.
+    pub fn check_release(&self) -> Result<()> {
+        match self.is_transactional {
+            false => Ok(()),
+            true => Err(Error::new(
+                ErrorKind::Fenced,
+                format!(
+                    "{}: partitions were reassigned before their transaction was committed; another member reads their records",
+                    self.topics.address
+                ),
+            )),
         }
     }
 
@@ -182,7 +218,7 @@ impl Membership {
         }
         let changed: Vec<Position> =
             point.iter().filter(|position| !self.committed.contains(position)).copied().collect();
-        if changed.is_empty() {
+        if changed.is_empty() && !self.is_transactional {
             return Ok(());
         }
         self.sent = Some(SentCommit { answer: cluster.commit(&changed)?, point: point.clone(), at: self.now() });
@@ -223,7 +259,9 @@ impl Membership {
         let (start, wait) = (self.now(), self.topics.run.stop.server_wait());
         loop {
             let committed = self.commit(cluster, point);
-            let passes = matches!(&committed, Err(error) if error.kind() == ErrorKind::Unavailable);
+            // A transaction that was not committed is aborted.
+            let passes =
+                !self.is_transactional && matches!(&committed, Err(error) if error.kind() == ErrorKind::Unavailable);
             if !passes || self.now() >= start + LAST_COMMIT_TIMEOUT || !wait.pause(Duration::from_millis(100)) {
                 return committed;
             }
@@ -346,6 +384,35 @@ mod tests {
         assert!(group.is_due() && group.noted.is_none(), "rows that were read since must be committed too");
         assert_eq!(group.take_revoked(), Some(vec![partition(0)]));
         assert!(!group.is_revoked() && group.take_revoked().is_none());
+    }
+
+    #[test]
+    fn commits_of_transactions_make_records_visible_every_second_even_without_new_positions() {
+        let (topics, clock) = rig("");
+        let cluster = FakeCluster::new(&topics.address.topics, &[(0, 9)]);
+        let mut group = Membership::new(&topics, true).in_transactions();
+        assert!(!group.is_due());
+        clock.advance(Duration::from_secs(1));
+        assert!(group.is_due());
+        for _ in 0..2 {
+            group.commit(&cluster, &vec![position(0, 1)]).unwrap();
+        }
+        assert_eq!(cluster.source.calls(), [Call::Commit(vec![position(0, 1)]), Call::Commit(vec![])]);
+        let (slow, _) = rig("&rdkafka.auto.commit.interval.ms=7000");
+        assert_eq!(Membership::new(&slow, true).in_transactions().interval, Duration::from_secs(7));
+    }
+
+    #[test]
+    fn a_transaction_that_is_not_committed_is_not_repeated_and_releases_no_partition() {
+        let (topics, _) = rig("");
+        let cluster = FakeCluster::new(&topics.address.topics, &[(0, 9)]);
+        *cluster.answer.borrow_mut() = CommitAnswer::Failed(ErrorKind::Unavailable);
+        let mut group = Membership::new(&topics, true);
+        assert!(group.check_release().is_ok(), "rows are written again");
+        group = group.in_transactions();
+        group.commit_last(&cluster, &vec![position(0, 1)]).unwrap_err();
+        assert_eq!(cluster.source.calls().len(), 1);
+        assert_eq!(group.check_release().unwrap_err().kind(), ErrorKind::Fenced);
     }
 
     #[test]

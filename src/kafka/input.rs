@@ -73,7 +73,7 @@ impl KafkaInput {
             )));
         }
         let topics = Topics::new(address, run);
-        Self::begin(Connections::new(&topics)?, &topics, options, ingest)
+        Self::begin(Connections::new(&topics, &options.commit_mode)?, &topics, options, ingest)
     }
 
     /// Begins to read through these connections.
@@ -84,12 +84,14 @@ impl KafkaInput {
         let partitions = PartitionSet::new(address, read_mode == ReadMode::Checkpoint, run)?;
         let set = &address.options;
         let commits = match read_mode {
-            ReadMode::Commit => commit_mode != CommitMode::None && set.group.is_some(),
+            ReadMode::Commit => !matches!(commit_mode, CommitMode::None) && set.group.is_some(),
             ReadMode::Checkpoint => set.group.is_some(),
             ReadMode::Bounded | ReadMode::Tail | ReadMode::Stateful => false,
         };
         let whole = set.partitions.is_none() && set.end.is_none() && set.form != Some(Form::Frames);
-        let subscribes = commits && read_mode == ReadMode::Commit && commit_mode == CommitMode::Subscribe && whole;
+        let is_transactional = matches!(commit_mode, CommitMode::Transactions(_));
+        let is_shared = is_transactional || matches!(commit_mode, CommitMode::Subscribe);
+        let subscribes = commits && read_mode == ReadMode::Commit && is_shared && whole;
         let (mut cursors, mut counts) = (vec![], vec![]);
         for topic in 0..address.topics.len() {
             let of_topic = range::cursors(&*cluster, address, topic)?;
@@ -97,6 +99,9 @@ impl KafkaInput {
             cursors.extend(of_topic);
         }
         let mut group = commits.then(|| Membership::new(topics, subscribes));
+        if is_transactional {
+            group = group.map(Membership::in_transactions);
+        }
         match &mut group {
             Some(_) if subscribes => cursors.clear(),
             Some(group) => group.acquire(&*cluster, &mut cursors)?,
@@ -225,6 +230,7 @@ impl KafkaInput {
     fn follow_group(&mut self, ingest: &mut Ingest) -> Result<Option<Step>> {
         let Some(group) = &mut self.group else { return Ok(None) };
         if group.is_overdue() {
+            group.check_release()?;
             self.topics.say("releasing revoked partitions without a commit, because the outputs are too slow");
             self.release_revoked(ingest)?;
             return Ok(Some(Step::More));
@@ -241,8 +247,10 @@ impl KafkaInput {
             }
             Some(Rebalance::Revoked(partitions)) => {
                 group.revoke(partitions.clone());
+                let may_be_lost = group.check_release();
                 self.report_rebalance("revoked", &partitions);
                 if self.cluster.is_assignment_lost() {
+                    may_be_lost?;
                     self.topics
                         .say("the partitions were already reassigned; another member reads uncommitted records again");
                     self.release_revoked(ingest)?;
@@ -488,6 +496,8 @@ impl Input for KafkaInput {
         let Some(group) = &mut self.group else { return Ok(()) };
         match group.commit_noted(&*self.cluster) {
             Ok(()) => self.release_revoked(ingest),
+            // A transaction that was not committed is aborted.
+            Err(error) if group.is_transactional => Err(error),
             // The group has removed this member. Another member reads the uncommitted records again.
             Err(error) if error.kind() == ErrorKind::Fenced => {
                 self.topics.run.console.say(error);

@@ -4,14 +4,16 @@ use super::client::{self, Context, Topics};
 use super::fetch::broker::Tcp;
 use super::fetch::source::FetchSource;
 use super::fetch::{self, Fetcher, Leader, Leaders, Lookup};
+use super::group::CommitMode;
 use super::position::{self, Extent, PartitionId, Position};
+use super::produce::shared::SharedProducer;
 use super::source::{Cluster, Message, RECORDS_PER_POLL, RecordSink, RecordSource, SourceEvent};
-use crate::error::{Error, Result, guarded};
+use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::kind::headers::Headers;
 use crate::run::Run;
 use crate::stop::LOOK;
 use crate::uri::kafka::Address;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, CommitMode as CommitCall, Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{Headers as _, OwnedMessage};
 use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
@@ -42,9 +44,13 @@ pub struct Connections {
 
 impl Connections {
     /// Makes a consumer of librdkafka. Records are fetched without it, unless the settings concern fetching or the connection.
-    pub fn new(topics: &Topics) -> Result<Self> {
+    pub fn new(topics: &Topics, commit_mode: &CommitMode) -> Result<Self> {
         let Topics { address, run } = topics;
-        let cluster = Rc::new(LibraryCluster::new(topics)?);
+        let mut cluster = LibraryCluster::new(topics)?;
+        if let CommitMode::Transactions(producer) = commit_mode {
+            cluster.transactions = Some(producer.clone());
+        }
+        let cluster = Rc::new(cluster);
         let mut source: Box<dyn RecordSource> = Box::new(cluster.source());
         if fetch::is_supported(client::settings(address, run)) {
             let client_id = client::setting(address, run, "client.id").unwrap_or(run.console.tool());
@@ -59,6 +65,8 @@ impl Connections {
 pub struct LibraryCluster {
     client: Arc<BaseConsumer<Context>>,
     topics: Topics,
+    /// The producer whose transactions have the offsets, if there is one.
+    transactions: Option<Rc<SharedProducer>>,
 }
 
 impl LibraryCluster {
@@ -81,7 +89,7 @@ impl LibraryCluster {
             // The reader empties a full queue in milliseconds; librdkafka's default would pause fetching for one second.
             ("fetch.queue.backoff.ms", "5"),
         ])?;
-        Ok(Self { client: Arc::new(client), topics: topics.clone() })
+        Ok(Self { client: Arc::new(client), topics: topics.clone(), transactions: None })
     }
 
     /// Returns the source of its records.
@@ -95,6 +103,19 @@ impl LibraryCluster {
         let drain = || (0..client::EVENTS).filter_map(error).collect();
         let limit = self.topics.address.options.wait.limit(self.context().notes(|notes| notes.has_begun));
         self.topics.ask(self.context(), limit, drain, question)
+    }
+
+    /// Commits positions in the open transaction of the outputs. Errors: exit status 75 if this member has lost its partitions.
+    fn commit_in(&self, transactions: &SharedProducer, positions: &[Position]) -> Result<()> {
+        let list = list_of(&self.topics, positions)?;
+        let group = self.client.group_metadata().ok_or_else(|| Error::broken("a consumer without a group"))?;
+        // A consumer that is no member has metadata that brokers do not check. It forgets its membership and notes the loss at once,
+        // so without a loss the metadata is that of the member that was assigned the partitions.
+        if self.client.assignment_lost() {
+            let message = format!("{}: the group has removed this member", self.topics.address);
+            return Err(Error::new(ErrorKind::Fenced, message));
+        }
+        transactions.commit(&list, &group)
     }
 
     /// Returns the elements of a list that have a real offset.
@@ -133,7 +154,12 @@ impl Cluster for LibraryCluster {
 
     fn committed(&self, partitions: &[PartitionId]) -> Result<Vec<Position>> {
         let list = self.context().list(partitions);
-        let answer = self.request(|timeout| self.client.committed_offsets(list.clone(), timeout))?;
+        let answer = self.request(|timeout| {
+            let found = self.client.committed_offsets(list.clone(), timeout)?;
+            // An offset in an open transaction has an error of its own.
+            found.elements().iter().try_for_each(TopicPartitionListElem::error)?;
+            Ok(found)
+        })?;
         Ok(self.positions(&answer))
     }
 
@@ -143,20 +169,25 @@ impl Cluster for LibraryCluster {
         subscribed.map_err(|error| client::failed(&self.topics.address, "joining the group failed", &error))
     }
 
-    /// The commit runs on a thread of its own because librdkafka's call has no timeout.
+    /// A commit without a transaction runs on a thread of its own because librdkafka's call has no timeout.
     fn commit(&self, positions: &[Position]) -> Result<Receiver<Result<()>>> {
-        let list = list_of(&self.topics, positions)?;
         let (sender, answer) = channel();
+        if let Some(transactions) = &self.transactions {
+            // The receiver is `answer`.
+            let _ = sender.send(self.commit_in(transactions, positions));
+            return Ok(answer);
+        }
+        let list = list_of(&self.topics, positions)?;
         let (client, address) = (self.client.clone(), Address::clone(&self.topics.address));
         let spawned = std::thread::Builder::new().name("commit".into()).spawn(move || {
-            let mut committed = client.commit(&list, CommitMode::Sync);
+            let mut committed = client.commit(&list, CommitCall::Sync);
             // A coordinator that has just been elected loads the offsets of its groups first.
             for _ in 0..COMMIT_RETRIES {
                 match committed.as_ref().map_err(KafkaError::rdkafka_error_code) {
                     Err(Some(Code::CoordinatorLoadInProgress)) => std::thread::sleep(COMMIT_BACKOFF),
                     _ => break,
                 }
-                committed = client.commit(&list, CommitMode::Sync);
+                committed = client.commit(&list, CommitCall::Sync);
             }
             // The last reference must be dropped on the run's thread, because the drop leaves the group.
             drop(client);

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::frame::End;
 use crate::ingest::Dead;
 use crate::kafka::produce::RejectedRecord;
+use crate::kafka::produce::shared::SharedProducer;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter, column};
 use crate::kind::headers::Headers;
@@ -71,6 +72,8 @@ pub struct DeadLetters {
     /// Letters of records that the source could not make rows of, without those that still wait in `hold`.
     from_source: u64,
     hold: Option<WaitingLetters>,
+    /// The producer whose transactions have the letters, if there is one.
+    transactions: Option<Rc<SharedProducer>>,
 }
 
 /// The buffer of letters that will be written together.
@@ -176,14 +179,21 @@ impl DeadLetters {
             counts,
             from_source: 0,
             hold: None,
+            transactions: None,
         }
+    }
+
+    /// Lets the letters be in the transactions of the producer.
+    pub fn in_transactions(&mut self, producer: Rc<SharedProducer>) {
+        self.transactions = Some(producer);
     }
 
     /// Opens the output, if there is one that is not open yet.
     pub fn open(&mut self) -> Result<()> {
         self.outlet = match std::mem::replace(&mut self.outlet, LetterOutput::Nowhere) {
             LetterOutput::Unopened(plan) => {
-                let opened = plan.open(&stamped(&Kind::Dead.schema(), &self.run), &self.run);
+                let schema = stamped(&Kind::Dead.schema(), &self.run);
+                let opened = plan.open_in(self.transactions.as_deref(), &schema, &self.run);
                 LetterOutput::Open(Box::new(opened.map_err(alone)?))
             }
             other => other,

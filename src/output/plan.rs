@@ -16,6 +16,7 @@ use crate::kafka::produce::KafkaOutput;
 use crate::kafka::produce::epochs::EpochTopic;
 use crate::kafka::produce::format::form;
 use crate::kafka::produce::limit::{Limit, RowLimit};
+use crate::kafka::produce::shared::SharedProducer;
 use crate::kind::event::has_raw;
 use crate::kind::record_parts::OutputParts;
 use crate::kind::{Kind, dead, sessions_of};
@@ -44,6 +45,8 @@ pub struct OutputPlan {
     spec: OutputSpec,
     first: Option<String>,
     epochs: Option<EpochPlan>,
+    /// Whether the records of all outputs are in the transactions of the input.
+    in_transactions: bool,
 }
 
 /// What the URI of an output names.
@@ -109,12 +112,13 @@ impl OutputPlan {
                 Destination::Store(store, location)
             }
         };
-        Ok(Self { name, place, spec, first, epochs: None })
+        Ok(Self { name, place, spec, first, epochs: None, in_transactions: false })
     }
 
     /// Checks with the brokers or the store's server that rows can be written now. Retries if the server is
     /// unavailable.
     pub fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
+        self.check_transactions()?;
         self.show_server(&run.metrics);
         match &self.place {
             Destination::Kafka(address, _) => KafkaOutput::ask(address, run)?,
@@ -122,6 +126,37 @@ impl OutputPlan {
             _ => {}
         }
         Ok(self)
+    }
+
+    /// Lets its records be in the transactions of the input.
+    pub fn in_transactions(self) -> Self {
+        Self { in_transactions: true, ..self }
+    }
+
+    /// Whether its URI has `exactly_once=true`.
+    pub fn is_exactly_once(&self) -> bool {
+        self.topic().is_some_and(|address| address.exactly_once)
+    }
+
+    /// Checks that the tool commits transactions if the URI asks for them. Errors: exit status 2.
+    fn check_transactions(&self) -> Result<()> {
+        match self.is_exactly_once() && !self.in_transactions {
+            true => Err(Error::usage(format!(
+                "{}: exactly_once=true: expected evt-ingest, evt-validate or evt-sink, found another tool",
+                self.name
+            ))),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns the address of a topic; `None` for another output.
+    pub fn topic(&self) -> Option<&Address> {
+        if let Destination::Kafka(address, _) = &self.place { Some(address) } else { None }
+    }
+
+    /// Whether its rows are dropped.
+    pub fn is_null(&self) -> bool {
+        matches!(self.place, Destination::Null)
     }
 
     /// Retries an unavailable server without a limit, unless the URI sets one. For runs whose input is stored meanwhile.
@@ -273,6 +308,12 @@ impl OutputPlan {
 
     /// Opens it for rows of `schema`. Errors: exit status 2 if a store does not hold rows of this kind.
     pub fn open(self, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
+        self.check_transactions()?;
+        self.open_in(None, schema, run)
+    }
+
+    /// The same; the records of a topic are in the transactions of the producer, if there is one.
+    pub fn open_in(self, producer: Option<&SharedProducer>, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
         let Self { name, place, spec, mut epochs, .. } = self;
         let up = Up::new(&run.metrics, &name);
         let is_remote = place.is_remote();
@@ -292,7 +333,12 @@ impl OutputPlan {
                 encoded(file, format, schema, &spec, &run.console)?
             }
             Destination::Kafka(address, limit) => match epochs.take() {
-                None => OpenTarget::Kafka(Box::new(KafkaOutput::open(&address, limit, up.clone(), schema, run)?)),
+                None => OpenTarget::Kafka(Box::new(match producer {
+                    None => KafkaOutput::open(&address, limit, up.clone(), schema, run)?,
+                    Some(producer) => {
+                        KafkaOutput::open_shared(producer, &Topics::new(&address, run), limit, up.clone(), schema)?
+                    }
+                })),
                 Some(plan) => {
                     let topic = EpochTopic::open(&Topics::new(&address, run), limit, up.clone(), schema, &plan.key())?;
                     let target = EpochTarget::Topic(Box::new(topic));

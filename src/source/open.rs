@@ -74,7 +74,7 @@ impl Opener {
         }
         let read = group::Options {
             read_mode: options.read_mode,
-            commit_mode: options.commit_mode,
+            commit_mode: options.commit_mode.clone(),
             origin: options.origin.as_deref(),
         };
         let input = KafkaInput::open(address, read, run, ingest)?;

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::format::Format;
 use crate::frame::{Control, End, Progress};
 use crate::kafka::produce::RejectedRecord;
+use crate::kafka::produce::shared::SharedProducer;
 use crate::kind::dead::Fault;
 use crate::kind::dead::Rejected;
 use crate::metrics::{self, Metrics};
@@ -50,6 +51,8 @@ pub struct Outputs {
     schema: SchemaRef,
     /// What the next stage must know of the checkpoint, before the outputs are open.
     header: Option<String>,
+    /// The producer whose transactions have the records, if there is one.
+    transactions: Option<Rc<SharedProducer>>,
     pub(super) progress: ProgressLine,
     /// Whether two inputs reported the same partition.
     pub(super) repeats_partitions: bool,
@@ -111,6 +114,7 @@ impl Outputs {
             dead,
             schema: Arc::new(Schema::empty()),
             header: None,
+            transactions: None,
             progress,
             repeats_partitions: false,
             dead_rows: Counts::default(),
@@ -156,6 +160,12 @@ impl Outputs {
         Ok(())
     }
 
+    /// Lets the records of the outputs, which are not open yet, be in the transactions of the producer.
+    pub fn in_transactions(&mut self, producer: &Rc<SharedProducer>) {
+        self.dead.in_transactions(producer.clone());
+        self.transactions = Some(producer.clone());
+    }
+
     /// Opens the outputs for rows of `schema`, and the side output for rows of `side`; `taken` rows have been read.
     pub fn open(&mut self, schema: SchemaRef, side: Option<SchemaRef>, taken: u64) -> Result<()> {
         let mut metadata = schema.metadata().clone();
@@ -171,7 +181,7 @@ impl Outputs {
         };
         for checked in self.checked.drain(..) {
             let name = checked.name().to_owned();
-            let opened = checked.open(&self.schema, &self.run);
+            let opened = checked.open_in(self.transactions.as_deref(), &self.schema, &self.run);
             self.outputs.push(opened.map_err(|error| given_up(error, &name, &outcome))?);
         }
         Ok(())

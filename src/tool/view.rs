@@ -194,7 +194,8 @@ impl Tool for Args {
         if matches!(self.checkpoint(), Ok(Some(_))) {
             return;
         }
-        findings.stage(self.stage_spec(), Some(&SourceOptions::default()));
+        let options = findings.take(self.source_options());
+        findings.stage(self.stage_spec(), options.as_ref());
     }
 }
 

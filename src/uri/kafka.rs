@@ -98,7 +98,8 @@ impl Default for Options {
 }
 
 /// The names of all options, for the error message.
-const NAMES: &str = "group format schemas schema_id reader key start end partitions on_gap wait rdkafka.NAME";
+const NAMES: &str =
+    "group format schemas schema_id reader key start end partitions on_gap wait exactly_once rdkafka.NAME";
 
 /// Settings that users cannot change. They ensure that an offset is committed only when its rows are safe, and that nothing is
 /// sent twice.
@@ -124,6 +125,8 @@ pub struct Address {
     pub brokers: String,
     /// At least one.
     pub topics: Vec<String>,
+    /// Whether the records of an output are in one transaction with the offsets of the input.
+    pub exactly_once: bool,
     /// The options.
     pub options: Options,
 }
@@ -148,14 +151,20 @@ impl Address {
         if (1..topics.len()).any(|at| topics[..at].contains(&topics[at])) {
             return Err(wrong("duplicate topic"));
         }
-        let mut options = Options::default();
+        let (mut options, mut exactly_once) = (Options::default(), false);
         for (name, value) in pairs {
             // The registry's URI is parsed before its placeholders are replaced.
             let value = if name == "schemas" { value } else { secret::reveal(&value) };
-            options.set(&name, &value)?;
+            match name.as_str() {
+                "exactly_once" => {
+                    let wrong = |_| Error::usage(format!("kafka: {name}={value}: expected true or false"));
+                    exactly_once = value.parse().map_err(wrong)?;
+                }
+                _ => options.set(&name, &value)?,
+            }
         }
         options.check_schemas()?;
-        Ok(Self { brokers: secret::reveal(brokers), topics, options })
+        Ok(Self { brokers: secret::reveal(brokers), topics, exactly_once, options })
     }
 
     /// Returns the topic of an output. Errors: exit status 2 if there are several.
@@ -341,6 +350,15 @@ mod tests {
     }
 
     #[test]
+    fn a_topic_gets_rows_exactly_once_only_if_the_uri_says_so() {
+        for (text, expected) in
+            [("//b/t", false), ("//b/t?exactly_once=true", true), ("//b/t?exactly_once=false", false)]
+        {
+            assert_eq!(Address::parse(text).unwrap().exactly_once, expected, "{text}");
+        }
+    }
+
+    #[test]
     fn offsets_are_told_from_instants() {
         let start = |text: &str| Address::parse(&format!("//b/t?start={text}")).unwrap().options.start.unwrap();
         assert_eq!(start("0:17,3:0"), Bound::Offsets(vec![(0, 17), (3, 0)]));
@@ -375,6 +393,8 @@ mod tests {
             "//b/t?rdkafka.acks=1",
             "//b/t?rdkafka.group.id=g",
             "//b/t?wait=5",
+            "//b/t?exactly_once=yes",
+            "//b/t?exactly_once",
         ] {
             let error = Address::parse(text).expect_err(text);
             assert_eq!(error.kind(), crate::ErrorKind::Usage, "{text}");

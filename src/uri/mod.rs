@@ -114,9 +114,15 @@ impl Uri {
 
     /// Parses the URI of an input. A file that is a SQLite database is its store, unless `has_format`: a flag sets the format.
     pub fn of_input(text: &OsStr, has_format: bool) -> Result<Self> {
-        match Self::name_of_database(text).filter(|_| !has_format) {
-            Some(name) => Self::parse(name),
-            None => Self::parse(text),
+        let uri = match Self::name_of_database(text).filter(|_| !has_format) {
+            Some(name) => Self::parse(name)?,
+            None => Self::parse(text)?,
+        };
+        match &uri {
+            Uri::Kafka(address) if address.exactly_once => {
+                Err(Error::usage(format!("{address}: exactly_once= is an option of outputs only")))
+            }
+            _ => Ok(uri),
         }
     }
 

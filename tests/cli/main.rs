@@ -42,6 +42,7 @@ mod docs;
 mod door;
 mod edges;
 mod event_key;
+mod exactly_once;
 mod explode;
 mod faults;
 mod files;

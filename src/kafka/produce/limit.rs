@@ -24,6 +24,8 @@ const DEFAULT: usize = 1_048_588;
 /// The setting of a topic, and the one of librdkafka.
 const TOPIC_SETTING: &str = "max.message.bytes";
 const SETTING: &str = "message.max.bytes";
+/// librdkafka's setting of the size of a batch.
+const BATCH: &str = "batch.size";
 /// The largest limit, in bytes: less than librdkafka's queue holds.
 const MOST: usize = 60 << 20;
 /// Timeout of the request for the topic's limit.
@@ -69,9 +71,24 @@ impl Limit {
 
     /// Returns producer settings that accept every record within this limit, in batches that the topic accepts.
     pub fn settings(&self) -> [(&'static str, String); 2] {
-        let topic = self.topic.unwrap_or(DEFAULT);
-        let most = self.get().max(topic).saturating_add(4096).clamp(1_000_000, MOST + 4096);
-        [(SETTING, most.to_string()), ("batch.size", topic.clamp(1, 1_000_000).to_string())]
+        [(SETTING, self.most().to_string()), (BATCH, self.batch().to_string())]
+    }
+
+    /// Returns producer settings that accept every record within some of these limits, in batches that every topic accepts.
+    pub fn settings_of_all(limits: &[Self]) -> Vec<(&'static str, String)> {
+        let most = limits.iter().map(Self::most).max().unwrap_or(DEFAULT);
+        let batch = limits.iter().map(Self::batch).min().unwrap_or(DEFAULT);
+        vec![(SETTING, most.to_string()), (BATCH, batch.to_string())]
+    }
+
+    /// Returns the size of a message that a producer must accept.
+    fn most(&self) -> usize {
+        self.get().max(self.topic.unwrap_or(DEFAULT)).saturating_add(4096).clamp(1_000_000, MOST + 4096)
+    }
+
+    /// Returns the size of a batch that the topic accepts.
+    fn batch(&self) -> usize {
+        self.topic.unwrap_or(DEFAULT).clamp(1, 1_000_000)
     }
 
     /// Lets the topic's limit override the user's.

@@ -15,6 +15,7 @@ pub mod format;
 pub mod limit;
 mod producer;
 pub mod record;
+pub mod shared;
 pub mod transaction;
 
 use crate::counts::SinkCounts;
@@ -34,6 +35,7 @@ use format::{RecordFormat, RowRecords, smaller, target};
 use limit::Limit;
 use producer::TopicProducer;
 use record::ProducerRecord;
+use shared::SharedProducer;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -102,6 +104,17 @@ impl KafkaOutput {
     /// Opens the topic for rows of `schema`.
     pub fn open(address: &Address, limit: Limit, up: Up, schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
         Self::with(TopicProducer::new(&Topics::new(address, run), up)?, limit, schema)
+    }
+
+    /// Opens the topic for rows of `schema`, whose records are in the transactions of `producer`.
+    pub fn open_shared(
+        producer: &SharedProducer,
+        topics: &Topics,
+        limit: Limit,
+        up: Up,
+        schema: &SchemaRef,
+    ) -> Result<Self> {
+        Self::with(producer.of_topic(topics, up), limit, schema)
     }
 
     /// Opens the topic of a producer, and sets the sizes of its records.

@@ -10,6 +10,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// How long to poll a full queue, or for acknowledgements, before the brokers' health is checked again.
@@ -22,14 +23,16 @@ pub(super) type Settings = Vec<(&'static str, String)>;
 pub(super) struct TopicProducer {
     /// The topic, the only one of its address.
     pub topics: Topics,
-    client: BaseProducer<Context>,
+    client: Rc<BaseProducer<Context>>,
     /// The settings besides those of all producers.
     settings: Settings,
     /// How long to wait for acknowledgements without progress.
     patience: Option<Duration>,
     /// Whether its records are in transactions, which brokers accept or refuse as a whole.
     is_transactional: bool,
-    health: Health,
+    /// The error of a fenced producer whose client other outputs use, too; `None` if it has a client of its own.
+    shared: Option<&'static str>,
+    health: Rc<Health>,
     up: Up,
     /// Whether a record was queued since the last flush, or was in flight when the outage began. Its acknowledgement ends the
     /// outage.
@@ -56,16 +59,43 @@ impl TopicProducer {
         Ok(Self { is_transactional: true, ..producer })
     }
 
-    fn create(topics: &Topics, up: Up, settings: Settings, patience: Option<Duration>) -> Result<Self> {
-        let (client, health) = (create(topics, &settings, &[])?, Health::new(topics));
-        let awaits_acknowledgement = Cell::new(false);
-        let (topics, is_transactional) = (topics.clone(), false);
-        Ok(Self { topics, client, settings, patience, is_transactional, health, up, awaits_acknowledgement, unsent: 0 })
+    /// Makes a producer of another topic with the same client and the same transactions; `successor` is the error of a fenced one.
+    pub fn sharing(&self, topics: &Topics, up: Up, successor: &'static str) -> Self {
+        Self {
+            topics: topics.clone(),
+            client: self.client.clone(),
+            settings: vec![],
+            patience: topics.address.options.wait.limit(true),
+            is_transactional: true,
+            shared: Some(successor),
+            health: self.health.clone(),
+            up,
+            awaits_acknowledgement: Cell::new(false),
+            unsent: 0,
+        }
     }
 
-    /// Replaces the client by one with these settings of sizes. Every record must be acknowledged.
+    fn create(topics: &Topics, up: Up, settings: Settings, patience: Option<Duration>) -> Result<Self> {
+        Ok(Self {
+            topics: topics.clone(),
+            client: Rc::new(create(topics, &settings, &[])?),
+            settings,
+            patience,
+            is_transactional: false,
+            shared: None,
+            health: Rc::new(Health::new(topics)),
+            up,
+            awaits_acknowledgement: Cell::new(false),
+            unsent: 0,
+        })
+    }
+
+    /// Replaces the client by one with these settings of sizes, unless other outputs use it, too: it was made with settings for all of
+    /// them. Every record must be acknowledged.
     pub fn set_sizes(&mut self, sizes: &[(&'static str, String)]) -> Result<()> {
-        self.client = create(&self.topics, &self.settings, sizes)?;
+        if self.shared.is_none() {
+            self.client = Rc::new(create(&self.topics, &self.settings, sizes)?);
+        }
         Ok(())
     }
 
@@ -125,6 +155,7 @@ impl TopicProducer {
                 Err(failed) => failed,
             };
             if error.rdkafka_error_code() != Some(Code::QueueFull) {
+                self.check_fence()?;
                 return Err(client::failed(&self.topics.address, "a record cannot be sent", &error));
             }
             record = back;
@@ -164,6 +195,7 @@ impl TopicProducer {
     /// Processes librdkafka's events. Errors: exit status 69 if a record was not delivered, or if one of a transaction was too large.
     pub fn check(&self) -> Result<()> {
         self.client.poll(Duration::ZERO);
+        self.check_fence()?;
         self.update_health()?;
         if self.is_transactional && self.has_returned() {
             let message = format!("{}: brokers refused a record of a transaction as too large", self.topics.address);
@@ -172,13 +204,28 @@ impl TopicProducer {
         let context = self.client.context();
         let Some(failure) = context.notes(|notes| notes.failure) else { return Ok(()) };
         let (topic, partition, lost) = (self.topics.name(0), failure.partition, failure.records);
-        let message =
-            format!("{topic}/{partition}: {lost} messages were not acknowledged and are not counted as written");
+        let place = match self.shared {
+            None => format!("{topic}/{partition}"),
+            // The records may be those of another output.
+            Some(_) => self.topics.address.to_string(),
+        };
+        let message = format!("{place}: {lost} messages were not acknowledged and are not counted as written");
         let cause = match failure.code {
             Code::MessageTimedOut => context.cause().unwrap_or_else(|| client::describe(failure.code)),
             code => client::describe(code),
         };
         Err(Error::new(ErrorKind::Unavailable, message).because(cause))
+    }
+
+    /// Checks that brokers accept the transactions of a shared client. Errors: exit status 75 if they do not.
+    fn check_fence(&self) -> Result<()> {
+        let Some(successor) = self.shared else { return Ok(()) };
+        let fatal = self.client.client().fatal_error().map(|(code, _)| code);
+        let failure = self.client.context().notes(|notes| notes.failure.map(|failure| failure.code));
+        match fatal.into_iter().chain(failure).any(client::is_fenced) {
+            true => Err(Error::new(ErrorKind::Fenced, format!("{}: {successor}", self.topics.address))),
+            false => Ok(()),
+        }
     }
 
     /// Waits until every record is acknowledged or returned.
@@ -261,7 +308,6 @@ mod tests {
     use crate::clock::{Clock, SimulatedClock};
     use crate::run::Run;
     use crate::uri::kafka::Address;
-    use std::rc::Rc;
 
     #[test]
     fn pending_events_without_an_acknowledgement_do_not_end_an_outage() {

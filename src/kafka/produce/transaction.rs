@@ -16,7 +16,7 @@ use crate::metrics::Up;
 use crate::run::Run;
 use crate::store::Epoch;
 use crate::uri::kafka::Address;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::Producer;
@@ -31,7 +31,7 @@ const PARTITION: i32 = 0;
 const ABORT_TIMEOUT: Duration = Duration::from_millis(200);
 const ABORT_ATTEMPTS: u32 = 5;
 /// How long to try to abort the transaction of a run that ends with an error. Readers then need not wait for its timeout.
-const LAST_ABORT: Duration = Duration::from_secs(5);
+pub(super) const LAST_ABORT: Duration = Duration::from_secs(5);
 
 /// Who writes to a topic in transactions. All of its runs have one transactional id, so the newest one fences the others.
 #[derive(Clone, Debug)]
@@ -46,10 +46,17 @@ pub struct TransactionOwner {
 
 /// The transactions of one producer.
 pub(super) struct Transactions {
-    topics: Topics,
+    requests: Requests,
     owner: TransactionOwner,
     /// Never subscribed: it reads the offset of the group and names the group in transactions.
     group: BaseConsumer<Context>,
+}
+
+/// The requests of a transactional producer. Each is repeated until brokers answer.
+pub(super) struct Requests {
+    pub topics: Topics,
+    /// The error of a producer that was fenced.
+    pub successor: &'static str,
 }
 
 /// How a transaction ended.
@@ -70,45 +77,47 @@ impl Transactions {
             // Nothing takes statistics from this client.
             ("statistics.interval.ms", "0"),
         ];
-        Ok(Self { topics: topics.clone(), group: topics.create(&settings)?, owner })
+        let requests = Requests { topics: topics.clone(), successor: owner.successor };
+        Ok(Self { requests, group: topics.create(&settings)?, owner })
     }
 
     /// Makes the producer of the transactions, which is not [ready](Transactions::init) yet.
     pub fn producer(&self, up: Up) -> Result<TopicProducer> {
         let TransactionOwner { group, timeout, .. } = &self.owner;
         let settings: Settings = vec![
-            ("transactional.id", format!("{group}.{}", self.topics.name(0))),
+            ("transactional.id", format!("{group}.{}", self.requests.topics.name(0))),
             ("transaction.timeout.ms", timeout.as_millis().to_string()),
         ];
-        TopicProducer::transactional(&self.topics, up, settings)
+        TopicProducer::transactional(&self.requests.topics, up, settings)
     }
 
     /// Ends the transaction of an earlier producer and fences it.
     pub fn init(&self, producer: &TopicProducer) -> Result<()> {
-        self.request(producer, |timeout| producer.client().init_transactions(timeout))
+        self.requests.init(producer)
     }
 
     /// Returns the epoch that was committed last.
     pub fn committed(&self) -> Result<Option<Epoch>> {
-        let limit = self.topics.address.options.wait.limit(true);
+        let topics = &self.requests.topics;
+        let limit = topics.address.options.wait.limit(true);
         let drain = || {
             // Without a subscription a poll returns only errors, which the context has noted.
             (0..EVENTS).for_each(|_| _ = self.group.poll(Duration::ZERO));
             self.group.context().notes(|notes| notes.error.take()).into_iter().collect()
         };
-        let offsets = self.topics.ask(self.group.context(), limit, drain, |timeout| {
-            let offsets = self.group.committed_offsets(position(self.topics.name(0), Offset::Invalid, "")?, timeout)?;
+        let offsets = topics.ask(self.group.context(), limit, drain, |timeout| {
+            let offsets = self.group.committed_offsets(position(topics.name(0), Offset::Invalid, "")?, timeout)?;
             offsets.elements().iter().try_for_each(|found| found.error())?;
             Ok(offsets)
         })?;
-        let Some(found) = offsets.find_partition(self.topics.name(0), PARTITION) else { return Ok(None) };
+        let Some(found) = offsets.find_partition(topics.name(0), PARTITION) else { return Ok(None) };
         let epoch = epoch_of(found.offset(), found.metadata());
-        epoch.map_err(|error| error.at(format!("{}: group {}", self.topics.address, self.owner.group)))
+        epoch.map_err(|error| error.at(format!("{}: group {}", topics.address, self.owner.group)))
     }
 
     /// Begins a transaction; then its records are queued. Errors: see [`Transactions::end`].
     pub fn begin(&self, producer: &TopicProducer) -> Result<()> {
-        self.request(producer, |_| producer.client().begin_transaction())
+        self.requests.begin(producer)
     }
 
     /// Ends a transaction: commits it with `epoch`, or aborts it if its records could not be queued.
@@ -121,7 +130,7 @@ impl Transactions {
             Ok(Some(cause)) => Ok(cause),
             Err(error) => Err(error),
         };
-        if let Some(fatal) = self.fatal(producer) {
+        if let Some(fatal) = self.requests.fatal(producer) {
             return Err(fatal);
         }
         let (failure, has_returned) =
@@ -131,8 +140,8 @@ impl Transactions {
             Ok(cause) => !cause.rdkafka_error_code().is_some_and(is_denied),
             Err(_) => has_returned || failure.is_some_and(|failure| !is_denied(failure.code)),
         };
-        let error = error.map_or_else(|error| error, |cause| self.failed(&cause));
-        let limit = if may_repeat { self.topics.address.options.wait.limit(true) } else { Some(LAST_ABORT) };
+        let error = error.map_or_else(|error| error, |cause| self.requests.failed(&cause));
+        let limit = if may_repeat { self.requests.topics.address.options.wait.limit(true) } else { Some(LAST_ABORT) };
         let aborted = abort(producer, limit);
         producer.client().context().notes(|notes| notes.failure = None);
         match may_repeat {
@@ -144,15 +153,37 @@ impl Transactions {
 
     /// Commits the open transaction with `epoch`; returns the cause if it must be aborted instead.
     fn commit(&self, producer: &TopicProducer, epoch: Epoch) -> Result<Option<KafkaError>> {
+        let (_, number) = epoch.signed()?;
+        let (requests, run) = (&self.requests, epoch.run.to_string());
+        let offset = position(requests.topics.name(0), Offset::Offset(number), &run);
+        let offset = offset.map_err(|error| requests.failed(&error))?;
+        let group = self.group.group_metadata().ok_or_else(|| Error::broken("a consumer without a group"))?;
+        requests.commit(producer, &offset, &group)
+    }
+}
+
+impl Requests {
+    /// Ends the transaction of an earlier producer with the same id and fences it.
+    pub fn init(&self, producer: &TopicProducer) -> Result<()> {
+        self.request(producer, |timeout| producer.client().init_transactions(timeout))
+    }
+
+    /// Begins a transaction; then its records are queued.
+    pub fn begin(&self, producer: &TopicProducer) -> Result<()> {
+        self.request(producer, |_| producer.client().begin_transaction())
+    }
+
+    /// Commits the open transaction with the offsets of a group; returns the cause if it must be aborted instead.
+    pub fn commit(
+        &self,
+        producer: &TopicProducer,
+        offsets: &TopicPartitionList,
+        group: &ConsumerGroupMetadata,
+    ) -> Result<Option<KafkaError>> {
         // A commit waits for the records, too, but ends after a fixed time even if brokers acknowledge them meanwhile.
         producer.flush()?;
-        let (_, number) = epoch.signed()?;
-        let run = epoch.run.to_string();
-        let offset =
-            position(self.topics.name(0), Offset::Offset(number), &run).map_err(|error| self.failed(&error))?;
-        let group = self.group.group_metadata().ok_or_else(|| Error::broken("a consumer without a group"))?;
         let client = producer.client();
-        let sent = self.step(producer, |timeout| client.send_offsets_to_transaction(&offset, &group, timeout))?;
+        let sent = self.step(producer, |timeout| client.send_offsets_to_transaction(offsets, group, timeout))?;
         match sent {
             Some(cause) => Ok(Some(cause)),
             None => self.step(producer, |timeout| client.commit_transaction(timeout)),
@@ -196,18 +227,18 @@ impl Transactions {
     }
 
     /// Returns the error of a producer that cannot continue.
-    fn fatal(&self, producer: &TopicProducer) -> Option<Error> {
+    pub fn fatal(&self, producer: &TopicProducer) -> Option<Error> {
         let (code, _) = producer.client().client().fatal_error()?;
         Some(self.failed(&KafkaError::Global(code)))
     }
 
+    /// Makes the error of a transaction that cannot be committed.
     #[cold]
-    fn failed(&self, error: &KafkaError) -> Error {
+    pub fn failed(&self, error: &KafkaError) -> Error {
         let address = &self.topics.address;
         match error.rdkafka_error_code() {
-            // A producer with the same id has begun since.
-            Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => {
-                Error::new(ErrorKind::Fenced, format!("{address}: {}", self.owner.successor))
+            Some(code) if client::is_fenced(code) => {
+                Error::new(ErrorKind::Fenced, format!("{address}: {}", self.successor))
             }
             _ => client::failed(address, "the transaction failed", error),
         }
@@ -215,7 +246,7 @@ impl Transactions {
 }
 
 /// Aborts the open transaction.
-fn abort(producer: &TopicProducer, limit: Option<Duration>) -> Result<()> {
+pub(super) fn abort(producer: &TopicProducer, limit: Option<Duration>) -> Result<()> {
     for _ in 0..ABORT_ATTEMPTS {
         if producer.client().abort_transaction(ABORT_TIMEOUT).is_ok() {
             return Ok(());

@@ -1,0 +1,108 @@
+//! `exactly_once=true` of a topic: whether a stage can commit its records and the offsets of its input in one transaction.
+
+use super::resolve::Resolved;
+use crate::error::{Error, Result};
+use crate::kafka::group::CommitMode;
+use crate::kafka::range::ReadMode;
+use crate::output::OutputPlan;
+use crate::source::SourceOptions;
+use crate::uri::Uri;
+use crate::uri::kafka::{Address, Form};
+
+/// What other tools have instead of transactions.
+const OTHER: &str =
+    "expected evt-ingest, evt-validate or evt-sink, found a tool that does not commit offsets with its rows";
+
+/// Lets all records be in the transactions of the input, if one output has `exactly_once=true`.
+///
+/// Errors: exit status 2 if the stage has state, if its input is not read by a group whose members share the partitions, or if an
+/// output is not a topic of the same brokers.
+pub fn in_transactions(resolved: Resolved, options: &SourceOptions, has_checkpoint: bool) -> Result<Resolved> {
+    let Resolved { inputs, checked, dlq, side, .. } = &resolved;
+    let outputs = || checked.iter().chain(dlq).chain(side);
+    let Some(chosen) = outputs().find(|output| output.is_exactly_once()) else { return Ok(resolved) };
+    let wrong = |why: String| Error::usage(format!("{}: exactly_once=true: {why}", chosen.name()));
+    stateless(options, has_checkpoint).map_err(|why| wrong(why.to_owned()))?;
+    let input = group(inputs).map_err(wrong)?;
+    let settings = chosen.topic().map_or(&[][..], |address| &address.options.settings);
+    outputs().try_for_each(|output| fits(output, input, settings).map_err(wrong))?;
+    Ok(Resolved {
+        checked: resolved.checked.into_iter().map(OutputPlan::in_transactions).collect(),
+        dlq: resolved.dlq.map(OutputPlan::in_transactions),
+        ..resolved
+    })
+}
+
+/// Returns the addresses of the outputs whose records are in the transactions of the input, the one whose settings the producer has
+/// first, and that of the input. `None` without transactions.
+pub fn addresses(resolved: &Resolved) -> Option<(Vec<&Address>, &Address)> {
+    let [Uri::Kafka(input)] = resolved.inputs.as_slice() else { return None };
+    let mut outputs: Vec<_> = resolved.checked.iter().chain(&resolved.dlq).filter_map(OutputPlan::topic).collect();
+    outputs.sort_by_key(|address| !address.exactly_once);
+    outputs.first().is_some_and(|first| first.exactly_once).then_some((outputs, input))
+}
+
+/// Checks that a stage has nothing that a transaction does not hold.
+fn stateless(options: &SourceOptions, has_checkpoint: bool) -> Result<(), &'static str> {
+    match options.read_mode {
+        _ if has_checkpoint => Err("expected no --checkpoint, whose epochs write each row once, found one"),
+        // evt-alert commits offsets with its own state.
+        _ if !matches!(options.commit_mode, CommitMode::None) => Err(OTHER),
+        ReadMode::Commit | ReadMode::Checkpoint => Ok(()),
+        ReadMode::Stateful if options.finds_repeats => Err(
+            "expected a stage without state, found --dedup; remove it, or begin the pipe with evt-ingest --checkpoint",
+        ),
+        ReadMode::Stateful => Err("expected a stage without state, found windows; use evt-window --checkpoint"),
+        ReadMode::Bounded | ReadMode::Tail => Err(OTHER),
+    }
+}
+
+/// Returns the address of the input. Errors: why it is not read by a group whose members share the partitions.
+fn group(inputs: &[Uri]) -> Result<&Address, String> {
+    let address = match inputs {
+        [Uri::Kafka(address)] => address,
+        [other] => return Err(format!("expected topics as the input, found {other}")),
+        several => return Err(format!("expected one input, found {}", several.len())),
+    };
+    let options = &address.options;
+    let own = match options {
+        _ if options.group.is_none() => return Err(format!("{address}: expected group=NAME, found none")),
+        _ if options.end.is_some() => "end=",
+        _ if options.partitions.is_some() => "partitions=",
+        _ if options.form == Some(Form::Frames) => "format=frames",
+        _ => return Ok(address),
+    };
+    Err(format!("{address}: expected an input whose partitions the group assigns, found {own}"))
+}
+
+/// Checks that the producer of all outputs, which has `settings`, can write to an output. Errors: why it cannot.
+fn fits(output: &OutputPlan, input: &Address, settings: &[(String, String)]) -> Result<(), String> {
+    let name = output.name();
+    let Some(Address { brokers, options, .. }) = output.topic() else {
+        return match output.is_null() {
+            true => Ok(()),
+            false => Err(format!("expected every output and --dlq to be a topic of {}, found {name}", shown(input))),
+        };
+    };
+    if *brokers != input.brokers {
+        return Err(format!(
+            "expected the brokers of the input, {}, for every output and --dlq, found {name}",
+            shown(input)
+        ));
+    }
+    if options.form == Some(Form::Frames) {
+        return Err(format!("{name}: expected format=json or format=avro, found format=frames"));
+    }
+    if !options.settings.is_empty() && options.settings != settings {
+        return Err(format!(
+            "{name}: expected rdkafka.NAME= only in this URI, because one producer writes all records"
+        ));
+    }
+    Ok(())
+}
+
+/// Returns the brokers of an address, without secrets.
+fn shown(address: &Address) -> String {
+    let name = address.to_string();
+    name.rsplit_once('/').map_or(name.clone(), |(brokers, _)| brokers.to_owned())
+}

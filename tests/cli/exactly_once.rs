@@ -1,0 +1,327 @@
+//! `exactly_once=true`: rows, dead letters and the offsets of the input in one transaction, without a checkpoint.
+
+use crate::broker::{ANSWER, Bench, stopped};
+use crate::harness::{Dir, Draws, ROOT, ended, eventually};
+use crate::kafka::{event, record};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, Producer};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::Child;
+
+/// Members of a group that were killed leave it soon.
+const SESSION: &str = "rdkafka.session.timeout.ms=6000";
+/// No transaction is committed because of its age.
+const NEVER: &str = "rdkafka.auto.commit.interval.ms=3600000";
+
+/// A job from one topic to two others: rows and dead letters.
+struct Job {
+    bench: Bench,
+    input: String,
+    rows: String,
+    dead: String,
+    /// The number of records in the input.
+    sent: usize,
+    producer: BaseProducer,
+    /// Tell the ends of the outputs.
+    client_of_all: BaseConsumer,
+    client_of_visible: BaseConsumer,
+}
+
+impl Job {
+    fn new(name: &str) -> Option<Self> {
+        let bench = Bench::new(name)?;
+        let (input, rows, dead) = (bench.topic("in", 3, &[]), bench.topic("out", 2, &[]), bench.topic("dead", 1, &[]));
+        let client = |isolation: &str| {
+            let mut config = bench.config();
+            config.set("isolation.level", isolation).set("group.id", "test").create().expect("a client")
+        };
+        let (client_of_all, client_of_visible) = (client("read_uncommitted"), client("read_committed"));
+        let producer = bench.config().create().expect("a client");
+        Some(Self { bench, input, rows, dead, sent: 0, producer, client_of_all, client_of_visible })
+    }
+
+    /// Adds records to the input; every tenth one is no JSON.
+    fn send(&mut self, count: usize) {
+        let values: Vec<String> = (self.sent..self.sent + count)
+            .map(|number| if number % 10 == 9 { format!("broken {number}") } else { event(number, "s") })
+            .collect();
+        for value in &values {
+            let record = record(&self.input, (self.sent % 3) as i32, value);
+            self.producer.send(record).map_err(|(error, _)| error).expect("it is queued");
+            self.sent += 1;
+        }
+        self.producer.flush(ANSWER).expect("they are delivered");
+    }
+
+    fn start(&self, options: &str) -> Child {
+        let from = self.bench.uri(&self.input, &format!("?group={}-g&{options}", self.bench.prefix));
+        let to = self.bench.uri(&self.rows, "?exactly_once=true");
+        self.bench.start("evt-validate", &[&from, "--dlq", &self.bench.uri(&self.dead, ""), "--to", &to])
+    }
+
+    /// Returns how often each record of the input is in the outputs, by its number.
+    fn found(&self) -> BTreeMap<usize, usize> {
+        let mut found = BTreeMap::new();
+        let mut note = |text: &str| *found.entry(text.parse().expect("a number")).or_default() += 1;
+        for row in self.bench.committed_records(&self.rows) {
+            note(&row["properties"]["n"].to_string());
+        }
+        for letter in self.bench.records(&self.dead) {
+            let text = String::from_utf8(letter.value.expect("a payload")).expect("text");
+            note(text.strip_prefix("broken ").expect("a broken record"));
+        }
+        found
+    }
+
+    #[track_caller]
+    fn has_each_record_once(&self, context: &str) {
+        let found = self.found();
+        let other: Vec<_> = (0..self.sent).filter(|number| found.get(number) != Some(&1)).collect();
+        assert!(other.is_empty(), "{context}: of {} records {} are not there once: {other:?}", self.sent, other.len());
+        assert_eq!(found.len(), self.sent, "{context}");
+    }
+
+    /// Returns the sum of the end offsets of the outputs.
+    fn end(&self, client: &BaseConsumer) -> i64 {
+        let end = |topic: &str, number| client.fetch_watermarks(topic, number, ANSWER).expect("an answer").1;
+        end(&self.rows, 0) + end(&self.rows, 1) + end(&self.dead, 0)
+    }
+
+    /// Returns the number of records of the outputs, visible or not, and of markers of transactions.
+    fn written(&self) -> i64 {
+        self.end(&self.client_of_all)
+    }
+
+    /// Whether a transaction with records is open.
+    fn has_open_transaction(&self) -> bool {
+        self.written() > self.end(&self.client_of_visible)
+    }
+
+    /// Waits until all records of the input are in the outputs, visible or not.
+    fn await_written(&self, before: i64) {
+        let all = before + self.sent as i64;
+        eventually("all records are in the open transaction", || self.written() >= all);
+    }
+}
+
+fn pause(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("it runs");
+}
+
+#[test]
+fn rows_and_letters_are_there_once_although_runs_are_killed() {
+    let Some(mut job) = Job::new("once-kills") else { return };
+    let mut draws = Draws::new();
+    let options = format!("rdkafka.group.instance.id=one&rdkafka.auto.commit.interval.ms=600&{SESSION}");
+    let mut torn = 0;
+    for _ in 0..8 {
+        let before = job.written();
+        let mut run = job.start(&options);
+        let mut polls = 1 + draws.below(150);
+        eventually("it is in the midst of its work", || {
+            job.send(10);
+            polls -= u64::from(job.written() > before);
+            polls == 0
+        });
+        run.kill().expect("killed");
+        assert_eq!(ended("the killed run", &mut run), 137);
+        torn += u32::from(job.has_open_transaction());
+    }
+    assert!(torn >= 2, "{draws}: only {torn} runs were killed in a transaction");
+    let last = job.start(&options);
+    eventually("the last one has read all", || job.found().len() == job.sent);
+    let (status, said) = stopped(last);
+    assert_eq!(status, 143, "{said}");
+    job.has_each_record_once(&draws.to_string());
+    let group = format!("{}-g", job.bench.prefix);
+    let committed = job.bench.committed(&group, &job.input, 3);
+    assert_eq!(committed.iter().filter_map(|(offset, _)| *offset).sum::<i64>(), job.sent as i64);
+    assert!(committed.iter().all(|(_, metadata)| metadata.starts_with("evt stream_time=")), "{committed:?}");
+}
+
+/// What was read is visible after the stop and not before. The stream time is that of a run without a restart: the times of the records
+/// go back after an hour.
+#[test]
+fn a_stopped_run_commits_what_it_has_read_and_the_next_one_goes_on() {
+    let Some(mut job) = Job::new("once-stops") else { return };
+    for part in 0..2 {
+        let before = job.written();
+        let read = job.sent as i64;
+        let run = job.start(NEVER);
+        job.send(3_000);
+        job.await_written(before - read);
+        assert_eq!(job.found().len() as i64, read, "part {part} is not committed yet");
+        let (status, said) = stopped(run);
+        assert_eq!(status, 143, "{said}");
+        job.has_each_record_once(&format!("part {part}: {said}"));
+    }
+    let times = |rows: Vec<Value>| -> BTreeMap<u64, String> {
+        rows.iter()
+            .map(|row| (row["properties"]["n"].as_u64().expect("a number"), row["stream_time"].to_string()))
+            .collect()
+    };
+    let whole = job.bench.uri(&job.input, "?end=latest");
+    let args = [whole.as_str(), "-q", "--dlq", "null:", "--to", "whole.jsonl"];
+    job.bench.dir.run("evt-ingest", &args).succeeds();
+    let expected = times(job.bench.dir.rows("whole.jsonl"));
+    let parts = times(job.bench.committed_records(&job.rows));
+    assert!(parts[&3_600].contains("T10:59:5"), "the times go back: {}", parts[&3_600]);
+    assert!(parts == expected, "some row has another stream time");
+}
+
+#[test]
+fn a_killed_run_leaves_nothing_to_readers() {
+    let Some(mut job) = Job::new("once-killed") else { return };
+    job.send(500);
+    let options = format!("{NEVER}&{SESSION}&rdkafka.group.instance.id=one");
+    let mut run = job.start(&options);
+    job.await_written(0);
+    run.kill().expect("killed");
+    ended("the killed run", &mut run);
+    let before = job.written();
+    let next = job.start(&options);
+    job.await_written(before);
+    assert_eq!(job.found().len(), 0);
+    let (status, said) = stopped(next);
+    assert_eq!(status, 143, "{said}");
+    job.has_each_record_once(&said);
+}
+
+/// A revoked partition is released after the transaction is committed.
+#[test]
+fn members_of_a_group_share_the_input() {
+    let Some(mut job) = Job::new("once-shared") else { return };
+    let first = job.start(NEVER);
+    job.send(600);
+    job.await_written(0);
+    let second = job.start(NEVER);
+    eventually("the first one has committed before the rebalance goes on", || job.found().len() == job.sent);
+    let before = job.written();
+    let read = job.sent as i64;
+    job.send(600);
+    job.await_written(before - read);
+    for (name, run) in [("first", first), ("second", second)] {
+        let (status, said) = stopped(run);
+        assert_eq!(status, 143, "{name}: {said}");
+    }
+    job.has_each_record_once("shared");
+}
+
+/// A member that was stopped (SIGSTOP) until the group gave its partitions to another one commits nothing after it wakes up; nor
+/// does it if a signal, which it gets before it hears of the group, lets it commit what it has read.
+#[test]
+fn an_old_member_that_wakes_up_commits_nothing() {
+    for (name, signal, expected) in [("once-wakes", None, 75), ("once-ends", Some(Signal::TERM), 143)] {
+        let Some(mut job) = Job::new(name) else { return };
+        job.send(600);
+        let options = format!("{NEVER}&{SESSION}");
+        let mut old = job.start(&options);
+        job.await_written(0);
+        pause(&old, Signal::STOP);
+        let before = job.written();
+        let new = job.start(&options);
+        job.await_written(before);
+        let (status, said) = stopped(new);
+        assert_eq!(status, 143, "{said}");
+        if let Some(signal) = signal {
+            pause(&old, signal);
+        }
+        pause(&old, Signal::CONT);
+        let status = ended("the old run", &mut old);
+        let said = words(&mut old);
+        assert_eq!(status, expected, "{name}: {said}");
+        let reasons = ["the group has removed this member", "partitions were reassigned", "the transaction failed: "];
+        assert!(reasons.iter().any(|reason| said.contains(reason)), "{name}: {said}");
+        job.has_each_record_once(&said);
+    }
+}
+
+fn words(child: &mut Child) -> String {
+    let mut words = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().expect("it is piped"), &mut words).expect("text");
+    words
+}
+
+const FROM: &str = "kafka://127.0.0.1:1/in?group=g";
+const TO: &str = "kafka://127.0.0.1:1/out?exactly_once=true";
+
+/// Runs a tool, and its `--check`; both must refuse the arguments with these words.
+#[track_caller]
+fn is_refused(dir: &Dir, tool: &str, args: &[&str], expected: &str) {
+    for args in [args.to_vec(), [args, &["--check"]].concat()] {
+        let said = dir.run(tool, &args).ends_with(2).stderr();
+        assert!(said.contains(expected), "{tool} {args:?}: {said}");
+    }
+}
+
+#[test]
+fn inputs_and_outputs_that_cannot_be_in_one_transaction_are_refused() {
+    let dir = Dir::new("once-refused");
+    dir.write("a.jsonl", event(1, "s"));
+    let assigned = "expected an input whose partitions the group assigns, found ";
+    let topics = "expected every output and --dlq to be a topic of kafka://127.0.0.1:1, found ";
+    let brokers = "expected the brokers of the input, kafka://127.0.0.1:1, for every output and --dlq, found ";
+    let inputs: [(&[&str], String); 7] = [
+        (&["a.jsonl"], "expected topics as the input, found a.jsonl".to_owned()),
+        (&["-"], "expected topics as the input, found -".to_owned()),
+        (&[FROM, FROM], "expected one input, found 2".to_owned()),
+        (&["kafka://127.0.0.1:1/in"], "kafka://127.0.0.1:1/in: expected group=NAME, found none".to_owned()),
+        (&["kafka://127.0.0.1:1/in?group=g&end=latest"], format!("{assigned}end=")),
+        (&["kafka://127.0.0.1:1/in?group=g&partitions=0"], format!("{assigned}partitions=")),
+        (&["kafka://127.0.0.1:1/in?group=g&format=frames"], format!("{assigned}format=frames")),
+    ];
+    for (input, expected) in inputs {
+        is_refused(&dir, "evt-sink", &[input, &["--to", TO]].concat(), &expected);
+    }
+    let outputs: [(&[&str], String); 5] = [
+        (&["--dlq", "dead.jsonl"], format!("{topics}dead.jsonl")),
+        (&["--to", "sqlite:a.db"], format!("{topics}sqlite:a.db")),
+        (&["--dlq", "kafka://127.0.0.1:2/dead"], format!("{brokers}kafka://127.0.0.1:2/dead")),
+        (
+            &["--dlq", "kafka://127.0.0.1:1/dead?rdkafka.linger.ms=1"],
+            "dead: expected rdkafka.NAME= only in this URI".into(),
+        ),
+        (
+            &["--to", "kafka://127.0.0.1:1/x?format=frames"],
+            "x: expected format=json or format=avro, found format=frames".into(),
+        ),
+    ];
+    for (output, expected) in outputs {
+        is_refused(&dir, "evt-sink", &[&[FROM, "--to", TO], output].concat(), &expected);
+    }
+    for name in ["dead.jsonl", "a.db"] {
+        assert!(!dir.path(name).exists(), "nothing is made: {name}");
+    }
+}
+
+#[test]
+fn stages_whose_state_no_transaction_holds_are_refused() {
+    let dir = Dir::new("once-state");
+    let rules = format!("{ROOT}/examples/alerts/rules.toml");
+    let stateless = "expected a stage without state, found ";
+    let cases: [(&str, &[&str], String); 5] = [
+        ("evt-ingest", &["--checkpoint", "state"], "expected no --checkpoint".to_owned()),
+        (
+            "evt-validate",
+            &["--dedup", "1m"],
+            format!("{stateless}--dedup; remove it, or begin the pipe with evt-ingest --checkpoint"),
+        ),
+        ("evt-window", &["--size", "1m"], format!("{stateless}windows; use evt-window --checkpoint")),
+        ("evt-view", &[], "found a tool that does not commit offsets with its rows".to_owned()),
+        (
+            "evt-alert",
+            &["--rules", &rules, "--state", "alerts.db"],
+            "expected evt-ingest, evt-validate or evt-sink, found".to_owned(),
+        ),
+    ];
+    for (tool, args, expected) in cases {
+        is_refused(&dir, tool, &[&[FROM, "--to", TO], args].concat(), &expected);
+    }
+    let input = format!("{FROM}&exactly_once=true");
+    is_refused(&dir, "evt-ingest", &[&input], "exactly_once= is an option of outputs only");
+    let to = "kafka://127.0.0.1:1/out?exactly_once=1";
+    is_refused(&dir, "evt-ingest", &[FROM, "--to", to], "exactly_once=1: expected true or false");
+    assert!(!dir.path("state").exists() && !dir.path("alerts.db").exists(), "nothing is made");
+}
