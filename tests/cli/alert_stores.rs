@@ -175,6 +175,8 @@ fn two_tables_with_events_of_the_same_partition_have_positions_of_their_own() {
         assert_eq!(counts(&tables), ([0, 400, 0], String::new()), "{tables:?}");
     }
     assert_eq!(counts(&[a]), ([0, 300, 0], String::new()));
+    let twice = "evt-alert: sqlite:b.db: named twice, read once\n".to_owned();
+    assert_eq!(counts(&[b, b]), ([0, 100, 0], twice));
 }
 
 #[test]
@@ -211,26 +213,6 @@ fn a_table_of_metrics_that_grows_is_continued_and_rows_that_were_added_behind_ar
     let run = once(&dir, &["-q", "--state", "alerts.db", other]);
     assert!(run.stderr().contains("rows behind the alert clock were not evaluated"), "{run}");
     assert_eq!((run.rows().len(), once(&dir, &["-q", "--state", "alerts.db", other]).stderr()), (0, String::new()));
-}
-
-#[test]
-fn events_of_standard_input_with_older_times_are_reported() {
-    let dir = Dir::new("alert-older-stdin");
-    dir.write("rules.json", rules(&[rule(&json!({"where": "event_type = 'error'"}))]));
-    let store = |from: f64, to: f64| {
-        dir.write("in.jsonl", lines(&[series(from, to, 10.0, &json!({"v": from}))]));
-        dir.shell("evt-ingest -q -f jsonl --to sqlite:e.db < in.jsonl").succeeds();
-    };
-    let run = || once(&dir, &["-q", "--state", "alerts.db", "sqlite:e.db?table=raw_events"]).succeeds().stderr();
-    store(3600.0, 7200.0);
-    assert_eq!(run(), "");
-    // The next day: the same offsets, and later times.
-    store(86_400.0, 87_000.0);
-    assert_eq!(run(), "");
-    // The file of an hour that was forgotten has the same offsets, and older times.
-    store(0.0, 1000.0);
-    assert_eq!(run(), "evt-alert: 100 rows behind the alert clock were not evaluated\n");
-    assert_eq!(run(), "");
 }
 
 /// A row of metrics.

@@ -281,6 +281,13 @@ impl Args {
     /// Compares the files among the inputs with those that the state knows, and with each other.
     fn known_files(&self, inputs: &[Uri], state: Option<&StateFile>, run: &Run) -> Result<Vec<InputFile>> {
         let mut files: Vec<InputFile> = inputs.iter().map(|_| InputFile::Other).collect();
+        for (at, uri) in inputs.iter().enumerate() {
+            let Uri::Store(_, location) = uri else { continue };
+            if inputs[..at].iter().any(|other| matches!(other, Uri::Store(_, other) if other == location)) {
+                run.console.say(format!("{uri}: named twice, read once"));
+                files[at] = InputFile::Twin;
+            }
+        }
         let Some(state) = state else { return Ok(files) };
         let known = state.files()?;
         let mut found = vec![];
@@ -375,7 +382,15 @@ impl Args {
                 let origin = self.stage.map.origin.clone().unwrap_or_else(|| uri.origin());
                 KnownRows::File(FileRows::new(mark, origin, after))
             }
-            (None, Some(earlier)) => KnownRows::Store(StoredRows::new(name, earlier, alerts.known_to())),
+            (None, Some(earlier)) => {
+                // The tables of two schemas have positions of their own.
+                let schema = match uri {
+                    Uri::Store(_, location) => location.options.get("schema"),
+                    _ => None,
+                };
+                let name = schema.map_or(name.clone(), |schema| format!("{name}?schema={schema}"));
+                KnownRows::Store(StoredRows::new(name, earlier, alerts.known_to()))
+            }
             (None, None) => KnownRows::Untold(after),
         });
         Ok(feed)
@@ -396,6 +411,6 @@ enum InputFile {
     Other,
     /// A file.
     Known(KnownFile),
-    /// A file whose rows another input has too.
+    /// A file or a store whose rows another input has too.
     Twin,
 }

@@ -45,7 +45,6 @@ CREATE TABLE IF NOT EXISTS files (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
     head BLOB NOT NULL,
-    head_hash INTEGER NOT NULL,
     tail_hash INTEGER NOT NULL,
     length INTEGER NOT NULL,
     last_offset INTEGER NOT NULL,
@@ -191,7 +190,10 @@ impl StateFile {
         let prepared = db.busy_timeout(OPEN_WAIT).and_then(|()| {
             db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
             db.execute_batch(TABLES)?;
-            // A state of an older version has no such column.
+            // A state of an older version has another column, which nothing read, or lacks one.
+            if db.prepare("SELECT head_hash FROM files").is_ok() {
+                db.execute_batch("ALTER TABLE files DROP COLUMN head_hash")?;
+            }
             match db.prepare("SELECT last_letter FROM files") {
                 Ok(_) => Ok(()),
                 Err(_) => db.execute_batch("ALTER TABLE files ADD COLUMN last_letter INTEGER NOT NULL DEFAULT -1"),
@@ -394,10 +396,10 @@ fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Er
     }
     for file in files {
         let FileMark { id, name, head, tail_hash, length, last_offset, last_letter } = &*file;
-        let (head_hash, tail) = (xxhash_rust::xxh3::xxh3_64(head).cast_signed(), tail_hash.cast_signed());
+        let (tail, length) = (tail_hash.cast_signed(), length.cast_signed());
         execute(
-            "INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            params![id, name, head, head_hash, tail, length.cast_signed(), last_offset, last_letter],
+            "INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![id, name, head, tail, length, last_offset, last_letter],
         )?;
         if file.id.is_none() {
             file.id = Some(tx.last_insert_rowid());

@@ -3,7 +3,7 @@
 //! - An event is known if its offset is before the position of its partition, and its stream time is not after that of the position.
 //!   Both count because standard input has the same offsets every day. The position is that of this table; another table may have
 //!   other events of the same partition. Events that were evaluated from their topic are known as well. Events of standard input with
-//!   older times cannot be told from known ones; if more events of a day than before are known, the others were added since, and are late.
+//!   older times cannot be told from known ones, and neither can they be counted: a lake has events twice if they were appended twice.
 //! - A metric or a letter is known by its time, because its key says nothing of when it was written. If more rows of a day than before are
 //!   at or before the time that the earlier run reached, the others were added since, and are late. Retention removes rows of other days.
 //!
@@ -43,7 +43,7 @@ pub struct StoredRows {
     /// The last instant (µs) of which the earlier run may have read rows.
     known_to: Option<i64>,
     reached: Positions,
-    /// Rows by day: all of them, and those that the positions of the table call known.
+    /// Rows of a table without partitions by day: all of them, and those at or before the time of the position.
     days: BTreeMap<i64, DayRows>,
     /// Whether it was begun to be read and has not ended.
     has_begun: bool,
@@ -97,9 +97,6 @@ impl StoredRows {
             });
             let is_known =
                 |known: &TopicPosition| *offset < known.next && known.stream_time.is_none_or(|at| *time <= at);
-            let day = self.days.entry(time.div_euclid(DAY)).or_default();
-            day.all += 1;
-            day.passed += i64::from(earlier[0].as_ref().is_some_and(is_known));
             is_new.push(!earlier.iter().flatten().any(is_known));
             reached.next = reached.next.max(offset + 1);
             reached.stream_time = reached.stream_time.max(Some(*time));
