@@ -59,7 +59,7 @@ fn arrays_name_the_flag_that_reads_their_elements() {
     let feature = "{\"t\":\"2026-01-01\",\"n\":1}";
     dir.write(
         "features.json",
-        &format!("{{\"type\":\"F\",\"meta\":{{}},\"features\":[{feature},\n{feature},\n{feature}]}}\n"),
+        format!("{{\"type\":\"F\",\"meta\":{{}},\"features\":[{feature},\n{feature},\n{feature}]}}\n"),
     );
     dir.write("trail.json", "{\n \"v\": 1,\n \"Records\": [\n  {\"t\":\"2026-01-01\",\"n\":[2]}\n ]\n}\n");
     for (input, flag) in [
