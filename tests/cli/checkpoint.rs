@@ -154,18 +154,27 @@ pub fn cut(dir: &Dir, bytes: &[u8], files: &[(&str, usize)]) {
     }
 }
 
+/// Kills a run at a moment that the seed determines: after a number of new entries of its log, which had `before`, and some polls.
+/// Returns whether the run had not ended. The number of entries, other than a time, kills runs on machines of any speed.
+pub fn kill_within(place: &Place, before: usize, run: &mut Child, draws: &mut Draws) -> bool {
+    // The first new entry begins the run, and each later one completes an epoch.
+    let wanted = before + [0, 1, 1, 2, 2, 3, 4, 6][draws.below(8) as usize];
+    let mut polls = draws.below(20);
+    eventually("the run is killed or has ended", || {
+        polls = if place.entries() >= wanted { polls.saturating_sub(1) } else { polls };
+        polls == 0 && place.entries() >= wanted || run.try_wait().expect("a child").is_some()
+    });
+    run.kill().expect("killed");
+    ended("the killed run", run) == 137
+}
+
 /// Kills a run up to `times` times at positions that the seed determines, then lets it end.
 pub fn run_with_kills(job: &Job, args: &[&str], draws: &mut Draws, times: u64) -> u32 {
     let mut kills = 0;
     for _ in 0..times {
+        let before = job.place.entries();
         let mut run = job.start(&[&["--checkpoint-every", "5ms"], args].concat());
-        let mut polls = draws.below(300);
-        eventually("the run is killed or has ended", || {
-            polls = polls.saturating_sub(1);
-            polls == 0 || run.try_wait().expect("a child").is_some()
-        });
-        run.kill().expect("killed");
-        kills += u32::from(ended("the killed run", &mut run) == 137);
+        kills += u32::from(kill_within(&job.place, before, &mut run, draws));
     }
     job.run(args).succeeds();
     kills

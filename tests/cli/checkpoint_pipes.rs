@@ -75,7 +75,7 @@ fn run_with_kills(dir: &Dir, stages: &[(&str, Vec<String>)], draws: &mut Draws, 
     let mut kills = 0;
     for _ in 0..turns {
         let mut pipe = Pipe::start(dir, stages);
-        let span = [60, 700, 700][draws.below(3) as usize];
+        let span = [60, 150, 500][draws.below(3) as usize];
         let mut polls = 1 + draws.below(span);
         eventually("a stage is killed or has ended", || {
             polls -= 1;

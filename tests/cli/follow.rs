@@ -140,6 +140,12 @@ fn script(name: &str, draws: Draws) {
     scene.ends();
 }
 
+/// Whether a process is stopped (SIGSTOP).
+fn is_stopped(process: &Child) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).expect("it runs");
+    stat.rsplit(')').next().is_some_and(|state| state.trim_start().starts_with('T'))
+}
+
 #[test]
 fn rotations_of_all_sorts_lose_no_line_and_repeat_none() {
     let seeds: u64 = std::env::var("EVT_SCRIPTS").ok().and_then(|count| count.parse().ok()).unwrap_or(6);
@@ -182,10 +188,7 @@ fn lines_that_are_written_to_a_renamed_file_before_the_next_one_exists_come_befo
         }
     }
     kill_process(Pid::from_child(&scene.run), Signal::STOP).expect("it runs");
-    eventually("it is stopped", || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", scene.run.id())).expect("it runs");
-        stat.rsplit(')').next().is_some_and(|state| state.trim_start().starts_with('T'))
-    });
+    eventually("it is stopped", || is_stopped(&scene.run));
     (0..3000).for_each(|_| scene.line(&mut old));
     let mut new = scene.open("app.log");
     (0..3000).for_each(|_| scene.line(&mut new));
@@ -287,8 +290,11 @@ fn a_stop_in_the_middle_of_a_renamed_file_reads_no_half_line() {
     let dir = Dir::new("stopped-middle");
     let line = format!("{{\"t\":\"2026-01-01T00:00:00Z\",\"pad\":\"{}\"}}\n", "x".repeat(1000));
     dir.write("app.log", line.repeat(3000));
-    let command =
-        "mkfifo pipe; exec 3<> pipe; exec evt-ingest --follow app.log -f jsonl --time t -o jsonl --dlq dead > pipe";
+    // The reader opens the pipe and reads nothing until it is continued.
+    dir.shell("mkfifo pipe").succeeds();
+    let reader = "exec < pipe; kill -STOP $$; exec cat > out.jsonl";
+    let mut reader = dir.command("sh", &["-c", reader]).spawn().expect("it starts");
+    let command = "exec evt-ingest --follow app.log -f jsonl --time t -o jsonl --dlq dead > pipe";
     let said = File::create(dir.path("said")).expect("writable");
     let mut run = dir.command("sh", &["-c", command]);
     let mut run = run.stdin(Stdio::null()).stderr(said).spawn().expect("it starts");
@@ -299,7 +305,9 @@ fn a_stop_in_the_middle_of_a_renamed_file_reads_no_half_line() {
     dir.write("app.log", "");
     eventually("the next file is open", || begins("app.log"));
     kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
-    dir.shell("cat pipe > out.jsonl").succeeds();
+    eventually("the reader is stopped", || is_stopped(&reader));
+    kill_process(Pid::from_child(&reader), Signal::CONT).expect("it waits");
+    assert_eq!(ended("the rows are read", &mut reader), 0);
     assert_eq!(ended("it stops", &mut run), 143);
     let said = String::from_utf8(dir.bytes("said")).expect("it is text");
     let rows = dir.rows("out.jsonl").len();

@@ -1,7 +1,8 @@
 //! `--memory`: state in files has the results of state in memory.
 
 use crate::bucket::{Place, left_behind};
-use crate::harness::{Dir, Draws, Run, data, ended, eventually};
+use crate::checkpoint::kill_within;
+use crate::harness::{Dir, Draws, Run, data};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -173,14 +174,9 @@ fn jobs_with_state_in_files_continue_and_survive_kills() {
                 command
             };
             for _ in 0..4 {
-                let mut child = command(&["--checkpoint-every", "50ms"]).spawn().expect("it starts");
-                let mut polls = draws.below(400);
-                eventually("the run is killed or has ended", || {
-                    polls = polls.saturating_sub(1);
-                    polls == 0 || child.try_wait().expect("a child").is_some()
-                });
-                child.kill().expect("killed");
-                kills += u32::from(ended("the killed run", &mut child) == 137);
+                let entries = place.entries();
+                let mut child = command(&["--checkpoint-every", "20ms"]).spawn().expect("it starts");
+                kills += u32::from(kill_within(&place, entries, &mut child, &mut draws));
             }
             Run::of(&mut command(&[])).succeeds();
             assert_eq!(left_behind(&wild.path("tmp")), 0, "killed processes have left directories");
