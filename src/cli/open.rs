@@ -16,6 +16,7 @@ use crate::output::dead_letters::DeadLetters;
 use crate::run::Run;
 use crate::source::positions::Positions;
 use crate::source::{Source, SourceOptions};
+use crate::spool;
 use crate::stage::epochs::Epochs;
 use crate::stage::operator::Pass;
 use crate::stage::outputs::Outputs;
@@ -37,6 +38,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     let is_kept = options.ack_flags.spool.is_some();
     let resolved = if is_kept { resolved.without_limit() } else { resolved.ask(run)? };
     options.ack_policy = resolved.ack_policy(&options, checkpoint.is_some())?;
+    spool::wait_until_free(options.ack_policy.as_ref().filter(|_| checkpoint.is_some()), run)?;
     let epochs = match checkpoint {
         Some(checkpoint) => {
             let every = checkpoint.every;

@@ -32,7 +32,7 @@ use crate::error::Result;
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
 use crate::input::follow::position::FollowPosition;
-use crate::spool::dir::Position;
+use crate::spool::CheckpointPosition;
 use std::time::Duration;
 
 pub use lag::Lag;
@@ -133,7 +133,7 @@ pub trait Input {
     }
 
     /// Returns the origin of the records of a spool, and the position noted for the epoch.
-    fn spool_position(&self) -> Option<(&str, Position)> {
+    fn spool_position(&self) -> Option<(&str, CheckpointPosition)> {
         None
     }
 

@@ -7,10 +7,10 @@ use crate::ingest::{ByteProgress, Ingest};
 use crate::kind::headers::Headers;
 use crate::mapping::{Arrival, RecordMeta};
 use crate::run::Run;
-use crate::spool::SpoolReader;
 use crate::spool::dir::Position;
 use crate::spool::reader::Pace;
 use crate::spool::request::{RecordOutcome, Request};
+use crate::spool::{CheckpointPosition, SpoolReader};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -202,8 +202,9 @@ impl Input for SpoolInput {
         self.noted = Some(self.position(ingest));
     }
 
-    fn spool_position(&self) -> Option<(&str, Position)> {
-        self.noted.map(|position| (self.name.as_str(), position))
+    fn spool_position(&self) -> Option<(&str, CheckpointPosition)> {
+        let id = self.reader.id.clone();
+        self.noted.map(|position| (self.name.as_str(), CheckpointPosition { id, position }))
     }
 
     fn ends_partitions(&self) -> bool {

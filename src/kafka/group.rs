@@ -10,7 +10,7 @@
 
 use super::client::{self, Topics};
 use super::position::{PartitionId, Position};
-use super::produce::shared::SharedProducer;
+use super::produce::shared::{self, SharedProducer};
 use super::range::{self, PartitionCursor, ReadMode};
 use super::source::Cluster;
 use crate::error::{Error, ErrorKind, Result};
@@ -125,13 +125,14 @@ impl Membership {
         }
     }
 
-    /// Lets commits end transactions, every second by default.
+    /// Lets commits end transactions, every second by default, and before brokers would end them.
     pub fn in_transactions(mut self) -> Self {
         let Topics { address, run } = &self.topics;
         if client::setting(address, run, INTERVAL).is_none() {
             self.interval = TRANSACTION_INTERVAL;
-            self.due = run.clock.monotonic() + self.interval;
         }
+        self.interval = self.interval.min(shared::TIMEOUT / 2);
+        self.due = run.clock.monotonic() + self.interval;
         self.is_transactional = true;
         self
     }

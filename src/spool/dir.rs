@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/lock                       locked (flock) by the run that has the spool; another run exits with status 75
 //! DIR/NNNNNNNNNNNNNNNNNNNN.log   segments
+//! DIR/id                         a random number, by which a checkpoint knows the spool
 //! DIR/position                   the offset up to which the outputs have everything, and the stream time there
 //! DIR/position.new               disk space for the next position, allocated in advance: a spool that has filled its disk
 //!                                can still be emptied
@@ -18,6 +19,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -100,6 +102,8 @@ fn create_synced(path: &Path) -> std::io::Result<()> {
 pub struct SpoolDir {
     /// Its path.
     pub path: PathBuf,
+    /// Its id; `None` if it has none yet and its disk is full.
+    pub id: Option<String>,
     /// Its limits.
     pub limits: SpoolLimits,
     metrics: Metrics,
@@ -138,7 +142,8 @@ impl SpoolDir {
         let lock = lock.map_err(failed(path))?;
         claim(&lock, path)?;
         let metrics = metrics.clone();
-        let dir = Self { path: path.to_owned(), limits, metrics, state: Mutex::default(), _lock: lock };
+        let id = id_of(path);
+        let dir = Self { path: path.to_owned(), id, limits, metrics, state: Mutex::default(), _lock: lock };
         dir.reserve();
         dir.show();
         Ok(dir)
@@ -306,6 +311,17 @@ impl SpoolDir {
         let after = state.segments.partition_point(|segment| segment.first <= offset);
         state.segments.get(after.saturating_sub(1)).map(|segment| segment.first)
     }
+}
+
+/// Returns the id of a spool, which gets one if it has none. A full disk is no error, because the spool must be read to empty it.
+fn id_of(path: &Path) -> Option<String> {
+    let (name, part) = (path.join("id"), path.join("id.new"));
+    if let Ok(id) = fs::read_to_string(&name) {
+        return Some(id.trim_end().to_owned());
+    }
+    let id = format!("{:016x}", RandomState::new().build_hasher().finish());
+    let written = overwrite(&part, &format!("{id}\n")).and_then(|()| fs::rename(&part, &name));
+    written.ok().filter(|()| sync(path).is_ok()).map(|()| id)
 }
 
 /// Locks a spool until `lock` is closed.

@@ -76,7 +76,7 @@ pub fn open(start: i64, waits: bool) -> Result<(MemoryLog, SpoolReader)> {
     let pace = if waits { Pace::Eager } else { Pace::Never };
     let start = Position { offset: start, stream_time: None };
     let entries = Box::new(MemoryEntries(shared.clone()));
-    Ok((MemoryLog(shared), SpoolReader { wakeups, start, pace, entries }))
+    Ok((MemoryLog(shared), SpoolReader { wakeups, id: None, start, pace, entries }))
 }
 
 impl RequestLog for MemoryLog {

@@ -48,12 +48,21 @@ const LOCK_SILENCE: Duration = Duration::from_secs(1);
 const LOCK_TRIED: Duration = Duration::from_millis(50);
 
 /// Where the stage begins to read a spool on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpoolStart {
     /// At the position of the outputs that the spool keeps.
     Kept,
     /// At the position in a checkpoint; at that of the spool if the checkpoint has none.
-    Checkpoint(Option<Position>),
+    Checkpoint(Option<CheckpointPosition>),
+}
+
+/// How far a checkpoint has read a spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointPosition {
+    /// The id of the spool, if it has one.
+    pub id: Option<String>,
+    /// The position.
+    pub position: Position,
 }
 
 /// Opens both ends of the spool that `policy` needs. The reading end ends once every reference to the log is dropped and
@@ -81,21 +90,25 @@ fn on_disk(
     let kept = recover::recover(&dir, &mut writer, &run.console)?;
     let (start, pace) = match start {
         SpoolStart::Kept => (kept, Pace::Relaxed),
-        SpoolStart::Checkpoint(position) => (continued(&dir, kept, position)?, Pace::WithEpochs),
+        SpoolStart::Checkpoint(position) => (continued(&dir, kept, position, run)?, Pace::WithEpochs),
     };
     let (log, queue) = SpoolLog::new(path.to_owned());
     let spawned = std::thread::Builder::new().name("spool".into()).spawn(move || writer.run(&queue));
     spawned.map_err(|error| Error::io("the thread that writes the spool", &error))?;
+    let id = dir.id.clone();
     let entries = Box::new(DirEntries::new(dir, run.clock.clone(), start.offset));
-    Ok((Arc::new(log), SpoolReader { wakeups, start, pace, entries }))
+    Ok((Arc::new(log), SpoolReader { wakeups, id, start, pace, entries }))
 }
 
 /// Returns where a run with a checkpoint begins; `kept` is the position of the spool, and `position` that of the checkpoint.
 ///
-/// Errors: exit status 78 if the spool ends before the position, 65 if it has no longer the records after it.
-fn continued(dir: &SpoolDir, kept: Position, position: Option<Position>) -> Result<Position> {
-    let Some(position) = position else { return Ok(kept) };
+/// Errors: exit status 78 if it is another spool or ends before the position, 65 if it has no longer the records after it.
+fn continued(dir: &SpoolDir, kept: Position, position: Option<CheckpointPosition>, run: &Run) -> Result<Position> {
+    let Some(CheckpointPosition { id, position }) = position else { return Ok(kept) };
     let (shown, end) = (dir.path.display().to_string(), dir.end().offset);
+    if id.is_some() && dir.id.is_some() && id != dir.id {
+        return Err(Error::config("expected the spool that the checkpoint has read, found another one").at(shown));
+    }
     let first = dir.segment(i64::MIN).0.map_or(end, |segment| segment.first);
     if position.offset > end {
         let found = format!("found one that ends at offset {end}");
@@ -107,9 +120,22 @@ fn continued(dir: &SpoolDir, kept: Position, position: Option<Position>) -> Resu
             format!("records {} to {} are missing, which the checkpoint has not read", position.offset, first - 1);
         return Err(Error::corrupt(why).at(shown));
     }
-    // An earlier epoch may continue than the one that the spool was told of.
+    if position.offset < kept.offset {
+        let (from, to) = (position.offset, kept.offset - 1);
+        let why = "a run without this checkpoint has read them, or an earlier epoch is restored";
+        run.console.warn(format!("{shown}: records {from} to {to} are read again: {why}"));
+    }
     dir.set_settled(position.offset.min(kept.offset));
     Ok(position)
+}
+
+/// Waits until no other run has the spool of a policy, if it has one. A run that could not open it must not begin to replace the run
+/// that has it. Errors: exit status 75 if another run keeps the lock.
+pub fn wait_until_free(policy: Option<&AckPolicy>, run: &Run) -> Result<()> {
+    match policy {
+        Some(AckPolicy::Spool { dir, limits }) => lock(dir, *limits, run).map(drop),
+        Some(AckPolicy::Output | AckPolicy::Memory) | None => Ok(()),
+    }
 }
 
 /// Opens and locks the directory. Errors: exit status 75 if another run keeps the lock.

@@ -37,6 +37,8 @@ pub trait EntrySource {
 pub struct SpoolReader {
     /// The socket that becomes readable when there may be new entries. [`SpoolReader::clear`] it before reading entries.
     pub wakeups: UnixStream,
+    /// The id of the spool, if it is on disk and could be given one.
+    pub id: Option<String>,
     /// The position of the outputs when the run began. Entries before that offset may be returned again.
     pub start: Position,
     /// When the stage must flush its outputs.

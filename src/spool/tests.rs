@@ -145,13 +145,19 @@ fn a_checkpoint_continues_within_the_records_of_the_spool_only() {
     drained(log, &reader);
     drop(reader);
     let at = |offset: i64| Position { offset, stream_time: Some(offset) };
-    let opened = |start: Option<Position>| loop {
-        match open(&spool(dir.path()), SpoolStart::Checkpoint(start), &run()) {
+    let opened_as = |id: Option<&str>, start: Option<Position>| loop {
+        let position = start.map(|position| CheckpointPosition { id: id.map(str::to_owned), position });
+        match open(&spool(dir.path()), SpoolStart::Checkpoint(position), &run()) {
             // The writer's thread has not released the lock yet.
             Err(error) if error.kind() == ErrorKind::Fenced => std::thread::yield_now(),
             opened => break opened.map(|(_, reader)| (reader.start, reader.pace)),
         }
     };
+    let id = std::fs::read_to_string(dir.path().join("id")).unwrap();
+    let opened = |start: Option<Position>| opened_as(Some(id.trim_end()), start);
+    let error = opened_as(Some("0123"), Some(at(99))).unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.to_string().contains("found another one"), "{error}");
+    assert_eq!(opened_as(None, Some(at(99))).unwrap(), (at(99), Pace::WithEpochs));
     assert_eq!(opened(None).unwrap(), (Position { offset: 100, stream_time: None }, Pace::WithEpochs));
     assert_eq!(opened(Some(at(99))).unwrap(), (at(99), Pace::WithEpochs));
     let error = opened(Some(at(101))).unwrap_err();

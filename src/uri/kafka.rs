@@ -103,7 +103,7 @@ const NAMES: &str =
 
 /// Settings that users cannot change. They ensure that an offset is committed only when its rows are safe, and that nothing is
 /// sent twice.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     "acks",
     "auto.offset.reset",
     "bootstrap.servers",
@@ -113,6 +113,7 @@ const OURS: [&str; 12] = [
     "enable.idempotence",
     "enable.partition.eof",
     "group.id",
+    "isolation.level",
     "message.timeout.ms",
     "request.required.acks",
     "transactional.id",

@@ -98,11 +98,49 @@ fn a_server_with_a_checkpoint_needs_the_spool_that_the_checkpoint_has_read() {
     eventually("the event is written", || dir.rows("out.jsonl").len() == 6);
     door.signal(Signal::KILL);
     door.wait();
-    dir.shell("mv spool other").succeeds();
+    dir.shell("mv spool other && mkdir spool && cp other/id spool").succeeds();
     let run = dir.run("evt-ingest", &[&["http://127.0.0.1:0"], &flags[..]].concat()).ends_with(78);
     let told = "expected the spool that the checkpoint has read up to offset 6, found one that ends at offset 0";
     assert!(run.stderr().contains(told), "{run}");
+    dir.shell("rm -r spool").succeeds();
+    // A new spool that has grown beyond the position is another one, too.
+    let other = Door::open(&dir, &["--spool", "spool", "--to", "other.jsonl"]);
+    (10..18).for_each(|number| assert_eq!(other.json(&event(number, "s")).status, 200));
+    other.stop();
+    let run = dir.run("evt-ingest", &[&["http://127.0.0.1:0"], &flags[..]].concat()).ends_with(78);
+    assert!(run.stderr().contains("expected the spool that the checkpoint has read, found another one"), "{run}");
     dir.shell("rm -r spool && mv other spool").succeeds();
     Door::open(&dir, &flags).stop();
     assert_eq!(dir.rows("out.jsonl").len(), 6);
+}
+
+#[test]
+fn a_second_start_of_a_server_with_a_checkpoint_does_not_end_the_first_one() {
+    let dir = Dir::new("spool-second");
+    let flags = [&["--spool", "spool"], &EPOCHS[..], &["--to", "out.jsonl"]].concat();
+    let door = Door::open(&dir, &flags);
+    assert_eq!(door.json(&event(0, "s")).status, 200);
+    let run = dir.run("evt-ingest", &[&["http://127.0.0.1:0"], &flags[..]].concat()).ends_with(75);
+    assert!(run.stderr().contains("another run has locked this spool"), "{run}");
+    assert_eq!(door.json(&event(1, "s")).status, 200);
+    door.stop();
+    assert_eq!(dir.rows("out.jsonl").len(), 2);
+}
+
+#[test]
+fn records_that_a_run_without_the_checkpoint_has_read_are_named() {
+    let dir = Dir::new("spool-between");
+    let flags = [&["--spool", "spool"], &EPOCHS[..], &["--to", "out.jsonl"]].concat();
+    let plain = ["--spool", "spool", "--to", "plain.jsonl"];
+    for (flags, number) in [(&flags[..], 0), (&plain[..], 1)] {
+        let door = Door::open(&dir, flags);
+        assert_eq!(door.json(&event(number, "s")).status, 200);
+        door.stop();
+    }
+    let said = Door::open(&dir, &flags).stop();
+    assert!(
+        said.contains("spool: records 1 to 1 are read again: a run without this checkpoint has read them"),
+        "{said}"
+    );
+    assert_eq!(dir.rows("out.jsonl").len(), 2);
 }

@@ -50,7 +50,7 @@ const OUT_OF_RANGE: i16 = 1;
 const TRANSIENT: [i16; 12] = [-1, 3, 5, 6, 7, 9, 13, 56, 74, 75, 78, 100];
 
 /// Prefixes of settings that concern fetching or the connection: librdkafka fetches if the user sets one of them.
-const OF_LIBRARY: [&str; 20] = [
+const OF_LIBRARY: [&str; 19] = [
     "api.version.",
     "broker.",
     "check.crcs",
@@ -61,7 +61,6 @@ const OF_LIBRARY: [&str; 20] = [
     "enable.sasl.",
     "fetch.",
     "https.",
-    "isolation.level",
     "max.partition.",
     "oauthbearer",
     "plugin.",

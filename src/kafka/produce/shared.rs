@@ -26,7 +26,7 @@ use std::time::Duration;
 
 /// Time after which brokers end an open transaction. It bounds how long the transaction of a killed run hides its offsets and records,
 /// and how long brokers may be away.
-const TIMEOUT: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 /// The error of a run that brokers refuse.
 const SUCCESSOR: &str =
     "another member of the group has taken over, or brokers have ended a transaction that took too long";
@@ -107,7 +107,8 @@ impl Drop for SharedProducer {
 /// transaction. Other members must not fence each other, and have an id for each run.
 fn transactional_id(group: &str, instance: Option<&str>, run: &str) -> String {
     match instance {
-        Some(instance) => format!("evt.{group}.{instance}"),
+        // The length keeps group a.b with instance c apart from group a with instance b.c.
+        Some(instance) => format!("evt.{group}.{}.{instance}", group.len()),
         // The id of the run has only its start and its process, which two hosts may share.
         None => format!("evt.{group}.{run}-{:016x}", RandomState::new().build_hasher().finish()),
     }
@@ -121,6 +122,7 @@ mod tests {
     fn members_have_ids_of_their_own_and_a_static_one_keeps_its_id() {
         assert_eq!(transactional_id("g", Some("a"), "r1"), transactional_id("g", Some("a"), "r2"));
         assert_ne!(transactional_id("g", Some("a"), "r1"), transactional_id("g", Some("b"), "r1"));
+        assert_ne!(transactional_id("a", Some("b.c"), "r"), transactional_id("a.b", Some("c"), "r"));
         assert_ne!(transactional_id("g", None, "r1"), transactional_id("g", None, "r1"), "two hosts");
         assert!(transactional_id("g", None, "r1").starts_with("evt.g.r1-"), "a prefix that an ACL can name");
     }

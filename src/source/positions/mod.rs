@@ -14,7 +14,7 @@ use crate::kind::Kind;
 use crate::kind::event::has_raw;
 use crate::op::window::watermark::ContinuedInput;
 use crate::run::Run;
-use crate::spool::dir::Position;
+use crate::spool::CheckpointPosition;
 use crate::store::PartitionPosition;
 use crate::uri::Uri;
 use arrow::datatypes::Schema;
@@ -66,7 +66,7 @@ pub enum InputPosition {
     /// A followed name.
     Followed(FollowPosition),
     /// The spool of an HTTP server.
-    Spool(Position),
+    Spool(CheckpointPosition),
 }
 
 /// Returns the positions in a part of a checkpoint as databases store them, with the watermark of the stage: each partition once, sorted

@@ -1,5 +1,6 @@
 //! The position of a spool in a checkpoint: the next offset, and the stream time there.
 
+use crate::spool::CheckpointPosition;
 use crate::spool::dir::Position;
 use crate::store::PartitionPosition;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct SpoolPosition {
     /// The origin of its records.
     origin: String,
+    /// The id of the spool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
     /// The offset before which the epoch has every record.
     next: i64,
     /// The stream time there (µs).
@@ -17,14 +21,15 @@ pub struct SpoolPosition {
 
 impl SpoolPosition {
     /// Makes the position of the spool with this origin.
-    pub fn new(origin: &str, position: Position) -> Self {
-        let Position { offset: next, stream_time } = position;
-        Self { origin: origin.to_owned(), next, stream_time }
+    pub fn new(origin: &str, position: CheckpointPosition) -> Self {
+        let CheckpointPosition { id, position: Position { offset: next, stream_time } } = position;
+        Self { origin: origin.to_owned(), id, next, stream_time }
     }
 
     /// Returns where the spool continues.
-    pub fn start(&self) -> Position {
-        Position { offset: self.next, stream_time: self.stream_time }
+    pub fn start(&self) -> CheckpointPosition {
+        let position = Position { offset: self.next, stream_time: self.stream_time };
+        CheckpointPosition { id: self.id.clone(), position }
     }
 
     /// Returns the position as databases store it.
