@@ -279,11 +279,11 @@ fn alerts_are_paged_while_an_output_does_not_answer() {
             lines(&[views, series(from, from + 10.0, 1.0, &json!({"event_type": event_type}))])
         };
         stdin.write_all(burst(20.0, "error").as_bytes()).expect("it reads");
-        eventually("it pages", || receiver.count() == 1);
+        eventually("it pages", || receiver.count() >= 1);
         assert!(start.elapsed() < Duration::from_secs(5), "{uri}: {:?}", start.elapsed());
         eventually("it says so", || said(&dir).contains("the outputs have not confirmed rows for 5s"));
         stdin.write_all(burst(60.0, "panic").as_bytes()).expect("it reads");
-        eventually("it pages the next alert", || receiver.count() == 2);
+        eventually("it pages the next alert", || receiver.count() >= 2);
         assert!(state::<i64>(&dir, "SELECT count(*) FROM unconfirmed").is_some_and(|rows| rows >= 2), "{}", said(&dir));
         relay.thaw();
         eventually("it says that they are back", || said(&dir).contains("the outputs confirm rows again after"));
