@@ -108,7 +108,24 @@ impl Bench {
         producer.flush(ANSWER).expect("they are delivered");
     }
 
-    /// All records of a topic.
+    /// Waits until no record of a topic is in an open transaction, two seconds at most. A broker confirms the end of a transaction before
+    /// its markers are in the partitions, and until then readers do not see its records.
+    fn wait_for_markers(&self, topic: &str, count: i32, committed: &BaseConsumer) {
+        let all: BaseConsumer = self
+            .config()
+            .set("group.id", "test")
+            .set("isolation.level", "read_uncommitted")
+            .create()
+            .expect("a client");
+        let start = Instant::now();
+        let end =
+            |client: &BaseConsumer, number: i32| client.fetch_watermarks(topic, number, ANSWER).ok().map(|ends| ends.1);
+        while (0..count).any(|number| end(committed, number) != end(&all, number)) && start.elapsed().as_secs() < 2 {
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+
+    /// All committed records of a topic.
     pub fn records(&self, topic: &str) -> Vec<Record> {
         let consumer: BaseConsumer =
             self.config().set("group.id", "test").set("enable.partition.eof", "true").create().expect("a client");
@@ -119,6 +136,7 @@ impl Bench {
             list.add_partition_offset(topic, number, Offset::Beginning).expect("an offset");
         }
         consumer.assign(&list).expect("assigned");
+        self.wait_for_markers(topic, count, &consumer);
         let (mut records, mut ended, mut silences, start) = (vec![], 0, 0, Instant::now());
         while ended < count {
             let Some(polled) = consumer.poll(ANSWER) else {
