@@ -14,7 +14,7 @@ use super::directory::CheckpointDir;
 use super::log::{Complete, Entry, EpochPart};
 use super::part::PartWriter;
 use super::staging::StagingDirectory;
-use super::store::{CheckpointStore, Removed, STATE_FILE, compare, epoch_name, epoch_of, fenced, second_end};
+use super::store::{CheckpointStore, Removed, STATE_FILE, compare, epoch_name, epoch_of, fenced};
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::s3::address::S3Address;
@@ -268,13 +268,17 @@ impl CheckpointStore for CheckpointBucket {
         if is_absent { Ok(None) } else { self.note(epoch, name) }
     }
 
-    fn claim_end(&self, run: u64, stage: &str) -> Result<()> {
-        let key = note_key(Epoch { run, number: 0 }, "end");
-        if self.objects.put_new(&key, format!("{stage} {}", new_token()).as_bytes())? {
-            return Ok(());
+    fn claim(&self, run: u64, name: &str, path: &str) -> Result<Option<String>> {
+        let key = note_key(Epoch { run, number: 0 }, name);
+        match self.objects.put_new(&key, format!("{path}\n{}", new_token()).as_bytes())? {
+            true => Ok(None),
+            false => self.claimed(run, name),
         }
-        let other = String::from_utf8_lossy(&self.objects.get(&key)?.unwrap_or_default()).into_owned();
-        Err(second_end(stage, other.split(' ').next().unwrap_or_default()).at(self.name()))
+    }
+
+    fn claimed(&self, run: u64, name: &str) -> Result<Option<String>> {
+        let found = self.objects.get(&note_key(Epoch { run, number: 0 }, name))?;
+        Ok(found.map(|bytes| String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned()))
     }
 
     fn remove(&self, removed: &Removed<'_>) -> Result<()> {

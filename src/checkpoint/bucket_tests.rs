@@ -26,7 +26,7 @@ fn start() -> Entry {
 /// Returns an epoch of one stage with these parts.
 fn complete(epoch: Epoch, parts: &[EpochPart]) -> Complete {
     let stage = StageEpoch { stage: "1-evt-window".to_owned(), outputs: vec![], parts: parts.to_vec() };
-    Complete { epoch, at: String::new(), stages: vec![stage] }
+    Complete { epoch, at: String::new(), stages: vec![stage], branches: vec![] }
 }
 
 fn open(server: &FakeS3) -> CheckpointBucket {
@@ -91,9 +91,12 @@ fn notes_and_the_last_stage_are_written_once_and_read() {
         assert!(!store.is_committed(epoch, "1-a").unwrap());
         store.set_committed(epoch, "1-a").unwrap();
         assert!(store.is_committed(epoch, "1-a").unwrap() && store.has_epoch(epoch).unwrap());
-        store.claim_end(3, "2-evt-sink").unwrap();
-        let error = store.claim_end(3, "2-evt-sink").unwrap_err();
-        assert!(error.kind() == ErrorKind::Config && error.to_string().contains("found 2-evt-sink and 2-evt-sink"));
+        assert_eq!(store.claim(3, "end", "1-a 2-b").unwrap(), None);
+        for other in ["1-a 2-b", "1-a 2-c"] {
+            assert_eq!(store.claim(3, "end", other).unwrap().unwrap(), "1-a 2-b");
+        }
+        assert_eq!(store.claimed(3, "end").unwrap().unwrap(), "1-a 2-b");
+        assert_eq!(store.claimed(3, "end-2").unwrap(), None);
     });
 }
 

@@ -5,14 +5,15 @@
 //! DIR/epochs/R-N/NAME             the parts of epoch (R, N)
 //! DIR/epochs/R-N/STAGE.json       what a stage has of the epoch, unless it is the last stage
 //! DIR/epochs/R-N/STAGE.committed  the epoch is committed to every output of the stage
-//! DIR/epochs/R-0/end              the last stage of run R
+//! DIR/epochs/R-0/end, end-2, …    the last stages of run R, with the stages before them
+//! DIR/epochs/R-0/STAGE.joined     a stage of run R, if it has several last stages
 //! DIR/epochs/R-N.removed          epoch (R, N) is being removed
 //! DIR/state/NAME                  files of state of the newest run; those of an epoch are links to them
 //! ```
 
 use super::log::{Complete, Entry, EpochPart};
 use super::part::PartWriter;
-use super::store::{CheckpointStore, Removed, compare, digest, epoch_name, epoch_of, second_end};
+use super::store::{CheckpointStore, Removed, compare, digest, epoch_name, epoch_of};
 use crate::error::{Error, Result};
 use crate::store::Epoch;
 use crate::store::disk::{Disk, DiskFile};
@@ -256,17 +257,30 @@ impl CheckpointStore for CheckpointDir {
         }
     }
 
-    fn claim_end(&self, run: u64, stage: &str) -> Result<()> {
+    fn claim(&self, run: u64, name: &str, path: &str) -> Result<Option<String>> {
         let epoch = Epoch { run, number: 0 };
         self.make_epoch(epoch)?;
-        let path = self.part_path(epoch, "end");
-        match self.disk.open(&path, OpenOptions::new().write(true).create_new(true)) {
-            Ok(mut file) => file.write_all(stage.as_bytes()).map_err(|error| self.failed(&path, &error)),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                Err(second_end(stage, &fs::read_to_string(&path).unwrap_or_default()).at(self.name()))
-            }
-            Err(error) => Err(self.failed(&path, &error)),
+        let claim = self.part_path(epoch, name);
+        // Linked, not created: another stage reads a claim whole.
+        let part = temporary(&claim);
+        let put = || {
+            self.disk.open(&part, OpenOptions::new().write(true).create_new(true))?.write_all(path.as_bytes())?;
+            let is_new = match self.disk.change(|| fs::hard_link(&part, &claim)) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+                linked => linked.map(|()| true),
+            };
+            self.disk.free(|| fs::remove_file(&part))?;
+            is_new
+        };
+        match put().map_err(|error| self.failed(&claim, &error))? {
+            true => Ok(None),
+            false => self.claimed(run, name),
         }
+    }
+
+    fn claimed(&self, run: u64, name: &str) -> Result<Option<String>> {
+        let found = self.note(Epoch { run, number: 0 }, name)?;
+        Ok(found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     fn remove(&self, removed: &Removed<'_>) -> Result<()> {

@@ -21,11 +21,21 @@ pub struct CheckpointHeader {
     pub restored: Option<Epoch>,
     /// Complete epochs that are kept.
     pub kept: usize,
+    /// The number of last stages (`--ends`): more than one behind tee(1).
+    pub ends: usize,
+    /// The branch that the stages before belong to, if they name one (`--branch`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
     /// The stages so far, in the order of the pipe.
     pub stages: Vec<String>,
 }
 
 impl CheckpointHeader {
+    /// Makes the stages from now on those of a branch, if it is named.
+    pub fn in_branch(self, branch: Option<&str>) -> Self {
+        Self { branch: branch.map(str::to_owned).or(self.branch), ..self }
+    }
+
     /// Returns the header as metadata.
     pub fn to_text(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|error| Error::broken(format!("{CHECKPOINT_KEY}: {error}")))

@@ -55,8 +55,11 @@ pub struct Complete {
     pub epoch: Epoch,
     /// When it became complete (RFC 3339).
     pub at: String,
-    /// What each stage of the pipe has of it, in the order of the pipe.
+    /// What each stage of the pipe has of it, in the order of the pipe; of several branches one after another.
     pub stages: Vec<StageEpoch>,
+    /// The names of the stages from the first one to each last one, if there are several last ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub branches: Vec<Vec<String>>,
 }
 
 /// What a stage has of an epoch. A stage that is not the last one writes this before it passes the barrier on.
@@ -71,9 +74,12 @@ pub struct StageEpoch {
 }
 
 impl Complete {
-    /// Returns the names of the stages.
-    pub fn stage_names(&self) -> Vec<&str> {
-        self.stages.iter().map(|stage| stage.stage.as_str()).collect()
+    /// Returns the names of the stages from the first one to each last one.
+    pub fn branches(&self) -> Vec<Vec<String>> {
+        match self.branches.is_empty() {
+            true => vec![self.stages.iter().map(|stage| stage.stage.clone()).collect()],
+            false => self.branches.clone(),
+        }
     }
 
     /// Returns the outputs that have rows in the epoch.
@@ -203,6 +209,7 @@ mod tests {
                 outputs: names(&["sqlite:m.db"]),
                 parts: vec![part],
             }],
+            branches: vec![],
         };
         for entry in [Entry::Start(start), Entry::Complete(complete)] {
             for token in [None, Some("5eed")] {

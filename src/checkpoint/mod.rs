@@ -12,6 +12,7 @@
 //! In a pipe the first stage names the checkpoint. Its barriers pass through all stages; each writes what it has of the epoch before it
 //! passes the barrier on, so the last stage knows that the epoch is complete, and writes the entry. The others watch the log for it.
 //!
+//! - `ends.rs`: the last stages of a run, one or several.
 //! - `header.rs`: what the schema of a stream tells the next stage about the checkpoint.
 //! - `log.rs`: the entries of the log. The run that writes the greatest entry is the newest; any other run is fenced.
 //! - `store.rs`: what a place for a checkpoint does. `directory.rs`: a directory. `bucket.rs`: a bucket of S3, with files of this process
@@ -24,6 +25,7 @@ mod bucket;
 #[cfg(test)]
 mod bucket_tests;
 pub mod directory;
+mod ends;
 pub mod header;
 pub mod log;
 pub mod part;
@@ -34,6 +36,7 @@ pub mod store;
 
 use self::bucket::CheckpointBucket;
 use self::directory::CheckpointDir;
+use self::ends::StagePath;
 use self::header::CheckpointHeader;
 use self::log::{Complete, Entry, EpochPart, OutputName, StageEpoch, Start, check_outputs};
 use self::state_files::CheckpointFiles;
@@ -68,6 +71,8 @@ pub struct CheckpointOptions {
     pub kept: usize,
     /// How many epochs before the last complete one the run continues: 0 but after damage.
     pub back: usize,
+    /// The number of last stages.
+    pub ends: usize,
 }
 
 /// The checkpoint of a run, as one of its stages has it.
@@ -176,7 +181,7 @@ impl Checkpoint {
             },
         };
         let mut complete = last_complete(store.as_ref(), &entries, options.kept.max(options.back + 1), None)?;
-        let own = Place { stage: format!("1-{}", run.console.tool()), outputs, has_readers };
+        let own = Place { stage: format!("1-{}", run.console.tool()), outputs, has_readers, ends: options.ends };
         let continued = continued(store.as_ref(), &complete, options.back)?;
         let restored = continued.map(|last| own.restore(&[], store.as_ref(), last)).transpose();
         let restored = restored.or_else(|error| Err(with_way_back(error, store.as_ref(), &complete, options.back)?))?;
@@ -200,6 +205,8 @@ impl Checkpoint {
             run: number,
             restored: restored.as_ref().map(|restored| restored.epoch),
             kept: options.kept,
+            ends: options.ends,
+            branch: None,
             stages: vec![],
         };
         let kept = complete.split_off(complete.len().saturating_sub(header.kept.max(1)));
@@ -212,8 +219,9 @@ impl Checkpoint {
     /// stage or its outputs do not fit, or if the run has another last stage.
     pub fn join(header: CheckpointHeader, outputs: Vec<OutputName>, has_readers: bool, run: &Run) -> Result<Self> {
         let store = open_store(&header.path, run)?;
-        let stage = format!("{}-{}", header.stages.len() + 1, run.console.tool());
-        let own = Place { stage, outputs, has_readers };
+        let branch = header.branch.as_ref().map_or_else(String::new, |branch| format!("-{branch}"));
+        let stage = format!("{}-{}{branch}", header.stages.len() + 1, run.console.tool());
+        let own = Place { stage, outputs, has_readers, ends: header.ends };
         let entries = store.entries()?;
         let (before, after) = entries.split_at(entries.partition_point(|entry| *entry < header.run));
         for entry in after.iter().filter(|entry| **entry > header.run) {
@@ -234,8 +242,12 @@ impl Checkpoint {
                 }
             },
         };
+        let path = own.path(&header.stages);
+        if header.ends > 1 {
+            ends::claim_stage(store.as_ref(), header.run, &path)?;
+        }
         if !has_readers {
-            store.claim_end(header.run, &own.stage)?;
+            ends::claim_end(store.as_ref(), header.run, &path, header.ends)?;
         }
         let complete = complete.iter().map(KeptEpoch::of).collect();
         Ok(Self::begin(store, header, own, complete, restored))
@@ -313,8 +325,8 @@ impl Checkpoint {
         Ok(self.files.values().cloned().collect())
     }
 
-    /// Ends the epoch in progress in this stage: writes its state and positions, and, if there are later stages, what it has of the
-    /// epoch. Begins the next epoch.
+    /// Ends the epoch in progress in this stage: writes its state and positions, and, if another stage may complete it, what this stage
+    /// has of the epoch. Begins the next epoch.
     ///
     /// Errors: exit status 74 if it cannot be written.
     pub fn seal(&mut self, state: &[u8], positions: &[u8], outboxes: Vec<EpochPart>) -> Result<StageEpoch> {
@@ -327,7 +339,7 @@ impl Checkpoint {
         }
         self.store.sync_epoch(epoch, &parts)?;
         let sealed = StageEpoch { stage: self.own.stage.clone(), outputs: self.own.outputs.clone(), parts };
-        if self.own.has_readers {
+        if self.own.has_readers || self.own.ends > 1 {
             let bytes = serde_json::to_vec(&sealed).map_err(|error| Error::broken(format!("a stage: {error}")))?;
             self.store.put_note(epoch, &manifest_name(&self.own.stage), &bytes)?;
         }
@@ -335,28 +347,49 @@ impl Checkpoint {
         Ok(sealed)
     }
 
-    /// Completes an epoch, as the last stage: writes the entry that names the files of all stages. From now on a restart commits this
-    /// epoch. Every stage before has written what it has of the epoch, because it has passed the barrier on.
+    /// Completes an epoch, as a last stage: writes the entry that names the files of all stages. From now on a restart commits this
+    /// epoch. Every stage before has written what it has of the epoch, because it has passed the barrier on. Returns false if another
+    /// last stage has not sealed the epoch yet; it completes it then.
     ///
     /// Errors: exit status 75 if a newer run has begun, 74 if it cannot be written.
-    pub fn complete(&mut self, epoch: Epoch, own: StageEpoch, now: i64) -> Result<()> {
-        let mut stages = vec![];
-        for stage in &self.header.stages {
+    pub fn complete(&mut self, epoch: Epoch, own: StageEpoch, now: i64) -> Result<bool> {
+        let ends = self.own.ends;
+        let branches = match ends {
+            1 => Some(vec![self.own.path(&self.header.stages)]),
+            _ => ends::branches(self.store.as_ref(), self.header.run, ends)?,
+        };
+        let Some(branches) = branches else { return Ok(false) };
+        let mut stages: Vec<StageEpoch> = vec![];
+        for stage in branches.iter().flatten() {
+            if stages.iter().any(|known| known.stage == *stage) {
+                continue;
+            }
+            if *stage == own.stage {
+                stages.push(own.clone());
+                continue;
+            }
             let name = manifest_name(stage);
-            let missing = || Error::corrupt(format!("expected {name}, found no file")).at(self.store.name());
-            let bytes = self.store.note(epoch, &name)?.ok_or_else(missing)?;
-            stages.push(serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(name).because(error))?);
+            match self.store.note(epoch, &name)? {
+                Some(bytes) => {
+                    stages.push(serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(name).because(error))?);
+                }
+                None if self.header.stages.contains(stage) => {
+                    return Err(Error::corrupt(format!("expected {name}, found no file")).at(self.store.name()));
+                }
+                None => return Ok(false),
+            }
         }
-        stages.push(own);
-        let complete = Complete { epoch, at: format_instant(now), stages };
+        let branches = if ends > 1 { branches } else { vec![] };
+        let complete = Complete { epoch, at: format_instant(now), stages, branches };
         let kept = KeptEpoch::of(&complete);
         let number = self.last_entry + 1;
         if !self.store.put(number, &Entry::Complete(complete))? {
-            return Err(fenced(self.store.as_ref(), number));
+            // Two last stages may complete an epoch at once.
+            return if self.is_complete(epoch)? { Ok(true) } else { Err(fenced(self.store.as_ref(), number)) };
         }
         self.last_entry = number;
         self.complete.push(kept);
-        Ok(())
+        Ok(true)
     }
 
     /// Returns the positions that the first stage has saved in an epoch; empty if it has none.
@@ -365,13 +398,19 @@ impl Checkpoint {
         Ok(self.store.note(epoch, &part_name(first, POSITIONS))?.unwrap_or_default())
     }
 
-    /// Whether the last stage has completed an epoch. Errors: exit status 75 if a newer run has begun.
+    /// Whether a last stage has completed an epoch. Errors: exit status 75 if a newer run has begun.
     pub fn is_complete(&mut self, epoch: Epoch) -> Result<bool> {
         while let Some(entry) = self.store.entry(self.last_entry + 1)? {
             self.last_entry += 1;
             match entry {
                 Entry::Start(_) => return Err(fenced(self.store.as_ref(), self.last_entry)),
-                Entry::Complete(complete) if complete.epoch == epoch => return Ok(true),
+                Entry::Complete(complete) if complete.epoch == epoch => {
+                    // The last stages remove epochs.
+                    if !self.own.has_readers {
+                        self.complete.push(KeptEpoch::of(&complete));
+                    }
+                    return Ok(true);
+                }
                 Entry::Complete(_) => {}
             }
         }
@@ -393,7 +432,7 @@ impl Checkpoint {
         error
     }
 
-    /// Notes that every output of this stage has the rows of a complete epoch. The last stage removes epochs that are no longer kept.
+    /// Notes that every output of this stage has the rows of a complete epoch. A last stage removes epochs that are no longer kept.
     pub fn committed(&mut self, epoch: Epoch) -> Result<()> {
         self.store.set_committed(epoch, &self.own.stage)?;
         self.store.release(epoch)?;
@@ -437,25 +476,26 @@ struct Place {
     /// Its name.
     stage: String,
     outputs: Vec<OutputName>,
-    /// Whether stages read what this one writes. Then the last one of them completes the epochs.
+    /// Whether stages read what this one writes. Then a last one of them completes the epochs.
     has_readers: bool,
+    /// The number of last stages of the run.
+    ends: usize,
 }
 
 impl Place {
+    /// Returns the names of the stages up to this one, which follows those of `before`.
+    fn path(&self, before: &[String]) -> StagePath {
+        before.iter().chain([&self.stage]).cloned().collect()
+    }
+
     /// Reads and verifies what the stage, which follows those of `before`, has of the last complete epoch. Errors: exit status 78 if
     /// the pipe had other stages.
     fn restore(&self, before: &[String], store: &dyn CheckpointStore, last: &Complete) -> Result<Restored> {
         let epoch = last.epoch;
-        let names = last.stage_names();
-        let now = Vec::from_iter(before.iter().chain([&self.stage]).map(String::as_str));
-        let fits = if self.has_readers { names.len() > now.len() && names.starts_with(&now) } else { names == now };
-        let own = last.stages.iter().find(|stage| stage.stage == self.stage).filter(|_| fits);
-        let own = own.ok_or_else(|| {
-            let more = if self.has_readers { " | …" } else { "" };
-            let (expected, found) = (names.join(" | "), now.join(" | "));
-            Error::config(format!("expected the stages {expected}, as in the checkpoint, found {found}{more}"))
-                .at(store.name())
-        })?;
+        let checked = ends::check_place(&last.branches(), &self.path(before), self.has_readers, self.ends);
+        checked.map_err(|error| error.at(store.name()))?;
+        let own = last.stages.iter().find(|stage| stage.stage == self.stage);
+        let own = own.ok_or_else(|| Error::corrupt(format!("expected {} in the epoch, found none", self.stage)))?;
         let is_committed = store.is_committed(epoch, &self.stage)?;
         check_outputs(&own.outputs, &self.outputs, is_committed).map_err(|error| error.at(store.name()))?;
         for part in &own.parts {

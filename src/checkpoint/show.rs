@@ -47,7 +47,7 @@ pub fn show(path: &Path, run: &Run) -> Result<(String, bool)> {
         kept.insert(0, one);
     }
     let mut is_sound = true;
-    for one @ Complete { epoch, at, stages } in &kept {
+    for one @ Complete { epoch, at, stages, .. } in &kept {
         let mut damage = None;
         for part in one.parts() {
             match store.verify(*epoch, part) {
@@ -96,7 +96,7 @@ fn show_last(store: &dyn CheckpointStore, last: &Complete, text: &mut String) ->
             let part = parts.iter().find(|part| part.name == part_name(stage, name));
             part.map(|part| store.read_part(last.epoch, &part.name)).transpose()
         };
-        if let Some(state) = read(STATE)?.filter(|_| stage.ends_with("-evt-window")) {
+        if let Some(state) = read(STATE)?.filter(|_| stage.contains("-evt-window")) {
             show_watermark(&state, text)?;
         }
         if let Some(positions) = read(POSITIONS)? {

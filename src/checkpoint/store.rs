@@ -115,8 +115,12 @@ pub trait CheckpointStore: Debug + Send + Sync {
         Ok(self.note(epoch, &format!("{stage}.committed"))?.is_some())
     }
 
-    /// Makes `stage` the last one of a run. Errors: exit status 78 if the run has another last stage.
-    fn claim_end(&self, run: u64, stage: &str) -> Result<()>;
+    /// Claims a name of a run for the stage at the end of `path`. Returns the path of the stage that has it already; `None` if no other
+    /// stage has.
+    fn claim(&self, run: u64, name: &str, path: &str) -> Result<Option<String>>;
+
+    /// Returns the path of the stage that has claimed a name of a run.
+    fn claimed(&self, run: u64, name: &str) -> Result<Option<String>>;
 
     /// Removes what is no longer kept. Later epochs stay: they are those of a newer run, if this one is an old one that has just woken up.
     fn remove(&self, removed: &Removed<'_>) -> Result<()>;
@@ -137,11 +141,6 @@ pub struct Removed<'a> {
 pub fn fenced(store: &dyn CheckpointStore, number: u64) -> Error {
     let message = format!("another run has written entry {number} of the log; this run ends");
     Error::new(ErrorKind::Fenced, message).at(store.name())
-}
-
-/// Makes the error of a second last stage.
-pub fn second_end(stage: &str, other: &str) -> Error {
-    Error::config(format!("expected one last stage, found {stage} and {other}; a pipe with a checkpoint has one end"))
 }
 
 /// Compares a file with the length and checksum of a part that is called `shown`. Errors: exit status 65 if it differs.

@@ -296,6 +296,27 @@ pub struct CheckpointArgs {
     /// Continue an epoch before the last one, which is damaged: n-1. Outputs without keys get rows twice
     #[arg(long, value_name = "n-K", value_parser = parse_epoch_back, requires = "checkpoint")]
     pub restore: Option<usize>,
+    /// The pipe has N last stages, because tee(1) divides it
+    #[arg(long, value_name = "N", default_value = "1", requires = "checkpoint")]
+    pub ends: NonZero<usize>,
+}
+
+/// The flag of a stage that may stand behind tee(1) in a pipe with a checkpoint.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Checkpoint")]
+pub struct BranchArgs {
+    /// Name the branch behind tee(1) that begins with this stage, in the checkpoint of the pipe (evt-checkpoint(5))
+    #[arg(long, value_name = "NAME", value_parser = parse_branch)]
+    pub branch: Option<String>,
+}
+
+/// Parses the name of a branch, which is part of the names of files and of Kafka's groups.
+fn parse_branch(text: &str) -> Result<String, String> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    match (1..=32).contains(&text.len()) && text.bytes().all(is_name) {
+        true => Ok(text.to_owned()),
+        false => Err("expected 1 to 32 letters, digits or underscores".to_owned()),
+    }
 }
 
 /// Parses `n-K`: how many epochs before the last complete one.
@@ -308,8 +329,8 @@ impl CheckpointArgs {
     /// Returns the settings of the checkpoint, if there is one.
     pub fn options(&self) -> Option<CheckpointOptions> {
         let every = Duration::from_micros(self.checkpoint_every.unsigned_abs());
-        let (kept, back) = (self.keep_epochs.get(), self.restore.unwrap_or(0));
-        self.checkpoint.clone().map(|path| CheckpointOptions { path, every, kept, back })
+        let (kept, back, ends) = (self.keep_epochs.get(), self.restore.unwrap_or(0), self.ends.get());
+        self.checkpoint.clone().map(|path| CheckpointOptions { path, every, kept, back, ends })
     }
 }
 

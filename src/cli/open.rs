@@ -65,7 +65,6 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         None => resolved.commit_mode(),
     };
     let Resolved { inputs, checked, dlq, side, .. } = resolved;
-    let CommonArgs { quiet, strict, ref stats, .. } = spec.args.common;
     let span = match spec.range {
         Some(range) => range.span(run.clock.now(), &spec.args.map)?,
         None => Span::default(),
@@ -73,7 +72,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     if spec.range.is_some() {
         options.stored.span = span;
     }
-    let stage = StageOptions { quiet, strict, stats: stats.clone(), needs_rows: options.needs_rows, span };
+    let stage = stage_options(spec, options.needs_rows, span);
     let holds_letters = options.holds_letters;
     if let Some(server) = &mut options.http {
         let limits: Option<Vec<_>> = checked.iter().map(OutputPlan::row_limit).collect();
@@ -81,7 +80,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     }
     let dead = DeadLetters::new(run.clone(), dlq);
     let mut source = Source::open(&inputs, options, run.clone())?;
-    let mut outputs = Outputs::new(run.clone(), checked, side, dead, quiet);
+    let mut outputs = Outputs::new(run.clone(), checked, side, dead, stage.quiet);
     if let Some(producer) = &producer {
         outputs.in_transactions(producer);
     }
@@ -95,6 +94,11 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         outputs.dead.hold();
     }
     Ok(Stage::new(run.clone(), stage, source, outputs, start).with_epochs(epochs))
+}
+
+fn stage_options(spec: StageSpec<'_>, needs_rows: bool, span: Span) -> StageOptions {
+    let CommonArgs { quiet, strict, ref stats, .. } = spec.args.common;
+    StageOptions { quiet, strict, stats: stats.clone(), needs_rows, span, branch: spec.branch.map(str::to_owned) }
 }
 
 /// Keeps raw records beside the rows if an output writes them, or if dead letters of rows have to show them.

@@ -55,12 +55,14 @@ pub struct StageSpec<'a> {
     pub checkpoint: Option<&'a CheckpointArgs>,
     /// The flags that select rows by time, where the stage selects and not the tool.
     pub range: Option<&'a TimeRangeArgs>,
+    /// `--branch`, in tools that have it.
+    pub branch: Option<&'a str>,
 }
 
 impl<'a> StageSpec<'a> {
     /// Names the inputs and outputs of a tool that writes frames.
     pub fn new(args: &'a StageArgs) -> Self {
-        Self { args, formats: FRAMES, side: None, checkpoint: None, range: None }
+        Self { args, formats: FRAMES, side: None, checkpoint: None, range: None, branch: None }
     }
 }
 
@@ -173,7 +175,14 @@ impl Resolved {
     pub fn begin_run(&self, options: CheckpointOptions, run: &Run) -> Result<Checkpoint> {
         let outputs = self.checked.iter().chain(&self.side).chain(&self.dlq);
         let names = output_names(&self.checked, self.side.as_ref(), self.dlq.as_ref());
-        Checkpoint::open(options, names, outputs.clone().any(OutputPlan::is_stream), run)
+        let has_readers = outputs.clone().any(OutputPlan::is_stream);
+        if options.ends > 1 && !has_readers {
+            return Err(Error::usage(format!(
+                "--ends {}: expected stages behind standard output, found none",
+                options.ends
+            )));
+        }
+        Checkpoint::open(options, names, has_readers, run)
     }
 
     /// Removes the default limit of the wait for servers of outputs.

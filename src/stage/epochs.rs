@@ -135,8 +135,8 @@ impl Epochs {
         outputs.commit_epoch(CompleteEpoch { epoch: *epoch, parts, positions: &positions })
     }
 
-    /// Ends the epoch in progress: the operator has taken the rows before `positions`, and no others. The last stage commits it.
-    /// Returns the barrier for later stages.
+    /// Ends the epoch in progress: the operator has taken the rows before `positions`, and no others. The last stage commits it, the
+    /// last one of several that seals it. Returns the barrier for later stages.
     pub fn end(
         &mut self,
         operator: &mut dyn Operator,
@@ -153,12 +153,12 @@ impl Epochs {
         let own = self.checkpoint.seal(&state, positions, parts)?;
         let bytes = own.parts.iter().map(|part| part.bytes).sum();
         let sealed = SealedEpoch { start, bytes, ..SealedEpoch::of(epoch, own.parts.clone(), operator.watermark()) };
-        if self.checkpoint.has_readers() {
-            self.sealed.push_back(sealed);
-            return Ok(Some(Barrier { run: epoch.run, number: epoch.number }));
+        let has_readers = self.checkpoint.has_readers();
+        if !has_readers && self.checkpoint.complete(epoch, own, self.run.clock.now())? {
+            return self.commit(&sealed, outputs).map(|()| None);
         }
-        self.checkpoint.complete(epoch, own, self.run.clock.now())?;
-        self.commit(&sealed, outputs).map(|()| None)
+        self.sealed.push_back(sealed);
+        Ok(has_readers.then_some(Barrier { run: epoch.run, number: epoch.number }))
     }
 
     /// Commits a complete epoch.
@@ -189,7 +189,7 @@ impl Epochs {
         }
         self.watched = now + self.watch_interval();
         // Before the log: the reader may have ended because it has completed the epoch.
-        let is_lost = self.run.io.has_lost_reader(Duration::ZERO);
+        let is_lost = self.checkpoint.has_readers() && self.run.io.has_lost_reader(Duration::ZERO);
         let mut is_any = false;
         while let Some(first) = self.sealed.front_mut() {
             let Epoch { run, number } = first.epoch;

@@ -94,6 +94,8 @@ pub struct StageOptions {
     pub needs_rows: bool,
     /// The time of the rows that the operator gets; others are counted as filtered.
     pub span: Span,
+    /// `--branch`.
+    pub branch: Option<String>,
 }
 
 /// How a step ended.
@@ -185,9 +187,8 @@ impl Stage {
             return Err(Error::usage("expected the pipe with a checkpoint as the only input, found others"));
         }
         self.outputs.check_epochs()?;
-        let header = CheckpointHeader::parse(header)?;
-        let has_readers = self.outputs.has_readers();
-        let checkpoint = Checkpoint::join(header, self.outputs.names(), has_readers, &self.run)?;
+        let header = CheckpointHeader::parse(header)?.in_branch(self.options.branch.as_deref());
+        let checkpoint = Checkpoint::join(header, self.outputs.names(), self.outputs.has_readers(), &self.run)?;
         self.outputs.in_epochs(&checkpoint)?;
         self.epochs = Some(Epochs::joined(checkpoint, self.run.clone()));
         Ok(())
@@ -208,7 +209,7 @@ impl Stage {
     fn wait(&mut self, timeout: Duration) -> Result<()> {
         let start = self.run.clock.monotonic();
         if matches!(self.phase, Phase::Ending(_)) || self.source.has_ended() {
-            self.run.io.has_lost_reader(timeout);
+            self.run.io.wait_for_others(timeout);
             return Ok(());
         }
         let waited = self.source.wait(timeout);
@@ -338,6 +339,7 @@ impl Stage {
             // The end of the stream is the barrier of the last epoch.
             Some(_) if is_last => Ok(()),
             Some(barrier) => self.outputs.control(&Control::Barrier(barrier)),
+            // Otherwise another last stage has not sealed the epoch yet, and the source is a pipe.
             None => self.source.commit(),
         }
     }
@@ -361,10 +363,9 @@ impl Stage {
 
     /// Checks that every epoch that this stage has sealed is committed.
     fn check_settled(&self) -> Result<()> {
-        match self.epochs.as_ref().is_none_or(Epochs::is_settled) {
-            true => Ok(()),
-            false => Err(Error::corrupt("expected no barrier before the epoch before is complete, found one")),
-        }
+        let is_settled = self.epochs.as_ref().is_none_or(Epochs::is_settled);
+        let early = || Error::corrupt("expected no barrier before the epoch before is complete, found one");
+        if is_settled { Ok(()) } else { Err(early()) }
     }
 
     /// Ends the stage once the last stage of the pipe has completed the last epoch. Errors: exit status 75 if that stage ends before.

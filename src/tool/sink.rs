@@ -1,6 +1,6 @@
 //! evt-sink: rows into stores and files.
 
-use crate::cli::args::{StageArgs, TimeRangeArgs};
+use crate::cli::args::{BranchArgs, StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::{open, pass};
 use crate::cli::resolve::StageSpec;
@@ -28,6 +28,8 @@ pub struct Args {
     ttl: Option<String>,
     #[command(flatten)]
     range: TimeRangeArgs,
+    #[command(flatten)]
+    branch: BranchArgs,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -88,7 +90,7 @@ impl Args {
     }
 
     fn stage_spec(&self) -> StageSpec<'_> {
-        StageSpec { range: Some(&self.range), ..StageSpec::new(&self.stage) }
+        StageSpec { range: Some(&self.range), branch: self.branch.branch.as_deref(), ..StageSpec::new(&self.stage) }
     }
 
     fn source(&self) -> Result<SourceOptions> {

@@ -1,7 +1,7 @@
 //! evt-validate: checks events against their envelope and the schemas of their subjects, and drops duplicates.
 
 use super::validation::{SchemaArgs, Validate, lent_raw};
-use crate::cli::args::{StageArgs, TimeRangeArgs};
+use crate::cli::args::{BranchArgs, StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::StageSpec;
@@ -31,6 +31,8 @@ pub struct Args {
     duplicates: Option<OsString>,
     #[command(flatten)]
     range: TimeRangeArgs,
+    #[command(flatten)]
+    branch: BranchArgs,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -100,9 +102,10 @@ impl Args {
     pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
         let options = self.source()?;
         let schemas = self.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
-        let Self { stage, duplicates, range, .. } = &self;
-        let (stage, duplicates, range) = (stage.clone(), duplicates.clone(), range.clone());
-        let spec = StageSpec { side: duplicates.as_deref(), range: Some(&range), ..StageSpec::new(&stage) };
+        let Self { stage, duplicates, range, branch, .. } = &self;
+        let (stage, duplicates, range, branch) = (stage.clone(), duplicates.clone(), range.clone(), branch.clone());
+        let (side, branch) = (duplicates.as_deref(), branch.branch.as_deref());
+        let spec = StageSpec { side, range: Some(&range), branch, ..StageSpec::new(&stage) };
         let start = move |learned: SourceInfo<'_>| {
             learned.expect(Kind::Event, "expected events")?;
             let schema = learned.source.schema();

@@ -8,7 +8,7 @@ use super::wide::Wide;
 use super::windows::{AtEnd, Windows};
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::checkpoint::state_files::TemporaryFiles;
-use crate::cli::args::{CheckpointArgs, Disorder, StageArgs, TimeRangeArgs, disorder};
+use crate::cli::args::{BranchArgs, CheckpointArgs, Disorder, StageArgs, TimeRangeArgs, disorder};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec, check_outputs};
@@ -63,6 +63,8 @@ pub struct Args {
     memory: Option<usize>,
     #[command(flatten)]
     checkpoint: CheckpointArgs,
+    #[command(flatten)]
+    branch: BranchArgs,
     #[command(flatten)]
     range: TimeRangeArgs,
     #[command(flatten)]
@@ -394,7 +396,8 @@ impl Args {
         let brief = self.watermark.emit != Some(EmitArg::Panes);
         let formats = DefaultFormats { pipe, terminal: &table::FORMAT, brief, ..new.formats };
         let (range, checkpoint) = (Some(&self.range), Some(&self.checkpoint));
-        StageSpec { formats, side: self.late.as_deref(), checkpoint, range, ..new }
+        let branch = self.branch.branch.as_deref();
+        StageSpec { formats, side: self.late.as_deref(), checkpoint, range, branch, ..new }
     }
 
     fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {

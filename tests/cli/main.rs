@@ -23,6 +23,7 @@ mod channels;
 mod checkpoint;
 mod checkpoint_at_once;
 mod checkpoint_damage;
+mod checkpoint_ends;
 mod checkpoint_outputs;
 mod checkpoint_pipes;
 mod checkpoint_positions;

@@ -1,0 +1,107 @@
+//! The last stages of a run: one, or one at the end of each branch behind tee(1) (`--ends`).
+//!
+//! Each last stage claims a name of the run, `end`, `end-2`, …, with the path of stages that leads to it. So every last stage knows all
+//! stages of the run, and an epoch is complete when all of them have sealed it.
+
+use super::store::CheckpointStore;
+use crate::error::{Error, Result};
+
+/// The stages from the first one to a last one, by name.
+pub type StagePath = Vec<String>;
+
+/// Claims the name of the stage at the end of `path`, so that no stage of another branch writes parts of the same name. Errors: exit
+/// status 78 if another stage has the name.
+pub fn claim_stage(store: &dyn CheckpointStore, run: u64, path: &[String]) -> Result<()> {
+    let stage = path.last().map_or("", String::as_str);
+    match store.claim(run, &format!("{stage}.joined"), &text(path))? {
+        None => Ok(()),
+        Some(_) => {
+            let message = format!("two stages are called {stage}: give one of them another name with --branch NAME");
+            Err(Error::config(message).at(store.name()))
+        }
+    }
+}
+
+/// Makes the stage at the end of `path` one of the `ends` last stages of a run. Errors: exit status 78 if the run has so many already.
+pub fn claim_end(store: &dyn CheckpointStore, run: u64, path: &[String], ends: usize) -> Result<()> {
+    let mut others = vec![];
+    for number in 1..=ends {
+        match store.claim(run, &end_name(number), &text(path))? {
+            None => return Ok(()),
+            Some(other) => others.push(other.rsplit(' ').next().unwrap_or_default().to_owned()),
+        }
+    }
+    let stage = path.last().map_or("", String::as_str);
+    let (expected, found) =
+        (if ends == 1 { "one last stage".to_owned() } else { format!("{ends} last stages") }, others.join(", "));
+    let message = format!(
+        "expected {expected}, found {found} and {stage}; --ends of the first stage is the number of last stages"
+    );
+    Err(Error::config(message).at(store.name()))
+}
+
+/// Returns the paths to all last stages of a run; `None` until all of them have begun.
+pub fn branches(store: &dyn CheckpointStore, run: u64, ends: usize) -> Result<Option<Vec<StagePath>>> {
+    let paths = (1..=ends).map(|number| store.claimed(run, &end_name(number)));
+    let paths: Option<Vec<String>> = paths.collect::<Result<_>>()?;
+    Ok(paths.map(|paths| paths.iter().map(|path| path.split(' ').map(str::to_owned).collect()).collect()))
+}
+
+/// Checks that the stage at the end of `path`, which other stages read or not, was at the same place in the epoch that it restores.
+/// Errors: exit status 78 if not.
+pub fn check_place(former: &[StagePath], path: &[String], has_readers: bool, ends: usize) -> Result<()> {
+    if former.len() != ends {
+        return Err(Error::config(format!(
+            "expected --ends {}, as in the checkpoint, found --ends {ends}",
+            former.len()
+        )));
+    }
+    let is_same = |branch: &StagePath| branch.starts_with(path) && (branch.len() > path.len()) == has_readers;
+    if former.iter().any(is_same) {
+        return Ok(());
+    }
+    let shown: Vec<String> = former.iter().map(|branch| branch.join(" | ")).collect();
+    let (expected, found, more) = (shown.join(" and "), path.join(" | "), if has_readers { " | …" } else { "" });
+    Err(Error::config(format!("expected the stages {expected}, as in the checkpoint, found {found}{more}")))
+}
+
+fn end_name(number: usize) -> String {
+    if number == 1 { "end".to_owned() } else { format!("end-{number}") }
+}
+
+fn text(path: &[String]) -> String {
+    path.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> StagePath {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_stage_restores_only_the_state_of_its_place() {
+        let one = [path("1-a 2-b 3-c")];
+        let two = [path("1-a 2-b 3-c"), path("1-a 2-d")];
+        for (former, now, has_readers, is_same) in [
+            (&one[..], "1-a", true, true),
+            (&one, "1-a 2-b", true, true),
+            (&one, "1-a 2-b 3-c", false, true),
+            (&one, "1-a 2-b", false, false),
+            (&one, "1-a 2-b 3-c", true, false),
+            (&one, "1-a 2-d", true, false),
+            (&two, "1-a", true, true),
+            (&two, "1-a 2-d", false, true),
+            (&two, "1-a 2-b 3-c", false, true),
+            (&two, "1-a 2-d", true, false),
+            (&two, "1-a 2-d 3-c", false, false),
+        ] {
+            let checked = check_place(former, &path(now), has_readers, former.len());
+            assert_eq!(checked.is_ok(), is_same, "{now} {has_readers}");
+        }
+        let error = check_place(&two, &path("1-a"), true, 1).unwrap_err().to_string();
+        assert!(error.contains("expected --ends 2, as in the checkpoint, found --ends 1"), "{error}");
+    }
+}

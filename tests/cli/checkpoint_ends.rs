@@ -1,0 +1,209 @@
+//! `--checkpoint` with several last stages: tee(1) divides the pipe into branches (`--ends`).
+
+use crate::checkpoint::{Job, OUTPUTS, assert_same, cut, generated, lines};
+use crate::harness::{Dir, Draws, ended, eventually};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::io::Write;
+use std::process::{Child, Stdio};
+
+/// The metrics of one branch, and the flags that make them independent of batches.
+const WINDOW: &str =
+    "evt-window -q -m m.toml --out-of-orderness 3s --emit final --late late.jsonl --dlq dead.jsonl --at-end fire";
+/// The rows of the other branch.
+const RAW: &str = "evt-sink -q --dlq dead.jsonl --to raw.jsonl --to sqlite:raw.db";
+const SINK: &str = "evt-sink -q --dlq dead.jsonl --to sqlite:m.db --to rows.jsonl --to rows.csv";
+
+/// A running pipe with two branches.
+struct Branches(Vec<Child>);
+
+impl Branches {
+    /// Starts the stages: the first one, tee, the only one of the first branch, and those of the second branch.
+    fn start(dir: &Dir, lines: &[&str]) -> Self {
+        dir.shell("rm -f branch && mkfifo branch").succeeds();
+        let mut running: Vec<Child> = vec![];
+        for (at, line) in lines.iter().enumerate() {
+            let from = if at == 2 { "< branch" } else { "" };
+            let mut command = dir.command("bash", &["-c", &format!("exec {line} {from}")]);
+            let log = File::options().create(true).append(true).open(dir.path(&format!("stderr-{at}")));
+            let before = match at {
+                1 => running.first_mut(),
+                3 => running.get_mut(1),
+                4 => running.get_mut(3),
+                _ => None,
+            };
+            let stdin = before.map_or(Stdio::null(), |before| before.stdout.take().expect("a pipe").into());
+            let is_last = at == 2 || at + 1 == lines.len();
+            command.stdin(stdin).stderr(log.expect("a file"));
+            command.stdout(if is_last { Stdio::null() } else { Stdio::piped() });
+            running.push(command.spawn().expect("it starts"));
+        }
+        Self(running)
+    }
+
+    fn signal(&mut self, stage: usize, signal: Signal) {
+        if self.0[stage].try_wait().expect("a child").is_none() {
+            kill_process(Pid::from_child(&self.0[stage]), signal).expect("a child");
+        }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.0.iter_mut().any(|child| child.try_wait().expect("a child").is_some())
+    }
+
+    fn wait(&mut self) -> Vec<i32> {
+        self.0.iter_mut().map(|child| ended("a stage of a branch", child)).collect()
+    }
+}
+
+fn said(dir: &Dir) -> String {
+    (0..5).map(|stage| String::from_utf8_lossy(&dir.bytes(&format!("stderr-{stage}"))).into_owned()).collect()
+}
+
+/// The ids of the events in a file.
+fn ids(dir: &Dir, name: &str) -> Vec<String> {
+    let mut ids: Vec<String> =
+        dir.rows(name).iter().map(|row| row["event_id"].as_str().expect("an id").to_owned()).collect();
+    ids.sort();
+    ids
+}
+
+/// The ids of the raw events in the file and in the database.
+fn raw_ids(dir: &Dir) -> [Vec<String>; 2] {
+    let of_file = ids(dir, "raw.jsonl");
+    let db = rusqlite::Connection::open(dir.path("raw.db")).expect("a database");
+    let mut select = db.prepare("SELECT event_id FROM raw_events ORDER BY event_id").expect("the table");
+    let of_table = select.query_map([], |row| row.get(0)).expect("rows").map(|row| row.expect("a row")).collect();
+    [of_file, of_table]
+}
+
+#[test]
+fn both_branches_behind_tee_write_each_row_once_although_stages_are_killed() {
+    let mut draws = Draws::new();
+    let calm = Job::new("ends-calm", &OUTPUTS);
+    let events = generated(&calm.dir, 8_000);
+    calm.dir.write("a.jsonl", &events);
+    calm.run(&["-q", "--emit", "final", "--at-end", "fire", "a.jsonl"]).succeeds();
+    calm.dir.shell("evt-ingest -q --dlq null: a.jsonl | evt-sink -q --to raw.jsonl --to sqlite:raw.db").succeeds();
+    let (expected, raw) = (calm.results(), raw_ids(&calm.dir));
+    assert!(raw[0].len() > 7_000 && raw[0] == raw[1]);
+    for wild in Job::in_all_places("ends-wild", &OUTPUTS) {
+        wild.dir.write("a.jsonl", &events);
+        let mut kills = 0;
+        let ingest = format!(
+            "evt-ingest -q --dlq dead.jsonl --checkpoint '{}' --checkpoint-every 20ms --ends 2 a.jsonl",
+            wild.place.name
+        );
+        let stages = [&ingest, "tee branch", RAW, WINDOW, SINK];
+        for _ in 0..12 {
+            let mut pipe = Branches::start(&wild.dir, &stages);
+            let span = [60, 150, 500][draws.below(3) as usize];
+            let mut polls = 1 + draws.below(span);
+            eventually("a stage is killed or has ended", || {
+                polls -= 1;
+                polls == 0 || pipe.has_ended()
+            });
+            pipe.signal(draws.below(5) as usize, Signal::KILL);
+            // The others go on for a while. A stage that waits for a killed one would wait for minutes.
+            polls = 1 + draws.below(20);
+            eventually("the others are killed", || {
+                polls -= 1;
+                polls == 0
+            });
+            (0..5).for_each(|stage| pipe.signal(stage, Signal::KILL));
+            let statuses = pipe.wait();
+            kills += u32::from(statuses.contains(&137));
+            let is_known = |status: &&i32| ![0, 65, 74, 75, 137, 141].contains(*status);
+            assert_eq!(statuses.iter().find(is_known), None, "{draws}: {statuses:?} {}", said(&wild.dir));
+        }
+        let statuses = Branches::start(&wild.dir, &stages).wait();
+        assert_eq!(statuses, [0; 5], "{draws}: {}", said(&wild.dir));
+        assert!(kills >= 5, "{draws}: {kills} kills");
+        assert_same(&wild.results(), &expected, &draws.to_string());
+        assert!(raw_ids(&wild.dir) == raw, "{draws}: raw events are missing, or there twice");
+        let shown = wild.view().succeeds().text();
+        for stage in ["2-evt-sink: outputs: to-0 raw.jsonl", "3-evt-sink: outputs: to-0 sqlite:m.db"] {
+            assert!(shown.contains(stage), "{shown}");
+        }
+    }
+}
+
+/// The epochs wait for the slow branch; the fast one writes no row before the epoch is complete.
+#[test]
+fn a_stopped_branch_delays_the_epochs_of_all_and_loses_nothing() {
+    let job = Job::new("ends-slow", &OUTPUTS);
+    let events = generated(&job.dir, 4_000);
+    cut(&job.dir, &events, &[("a.jsonl", 2_000)]);
+    let ingest =
+        "evt-ingest -q --dlq dead.jsonl --checkpoint state --checkpoint-every 20ms --ends 2 -f jsonl --follow a.jsonl";
+    let other = "evt-sink -q --branch other --to other.jsonl";
+    let mut pipe = Branches::start(&job.dir, &[ingest, "tee branch", RAW, other]);
+    let of_run = |name: &str| job.place.files.join("epochs/1-0").join(name).exists();
+    eventually("both branches have begun", || of_run("2-evt-sink.joined") && of_run("2-evt-sink-other.joined"));
+    pipe.signal(2, Signal::STOP);
+    let mut file = File::options().append(true).open(job.dir.path("a.jsonl")).expect("a file");
+    file.write_all(&events[job.dir.bytes("a.jsonl").len()..]).expect("written");
+    // The entry `start` and those of the complete epochs: as many as the number of the epoch in progress.
+    let is_sealed =
+        |stage: &str| job.place.files.join(format!("epochs/1-{}/{stage}.json", job.place.entries())).exists();
+    eventually("only the other branch has sealed an epoch", || {
+        is_sealed("2-evt-sink-other") && !is_sealed("2-evt-sink")
+    });
+    let other_rows = if job.dir.path("other.jsonl").exists() { lines(&job.dir, "other.jsonl").len() } else { 0 };
+    assert!(other_rows < 3_900, "rows of an epoch that is not complete");
+    pipe.signal(2, Signal::CONT);
+    let is_there = |name: &str| job.dir.path(name).exists() && lines(&job.dir, name).len() >= 3_900;
+    eventually("both branches have the rows", || is_there("raw.jsonl") && is_there("other.jsonl"));
+    pipe.signal(0, Signal::TERM);
+    let statuses = pipe.wait();
+    assert!(statuses.iter().all(|status| [0, 143].contains(status)), "{statuses:?} {}", said(&job.dir));
+    job.dir.write("a.jsonl", &events);
+    let calm = "evt-ingest -q --dlq null: a.jsonl | evt-sink -q --to calm.jsonl";
+    job.dir.shell(calm).succeeds();
+    let [of_file, of_table] = raw_ids(&job.dir);
+    assert!(of_file == ids(&job.dir, "calm.jsonl") && of_table == of_file && ids(&job.dir, "other.jsonl") == of_file);
+}
+
+#[test]
+fn branches_that_the_checkpoint_does_not_have_are_refused() {
+    let dir = Dir::new("ends-refused");
+    dir.write("a.jsonl", generated(&dir, 500));
+    let ingest = "evt-ingest -q --dlq null: a.jsonl --checkpoint";
+    let pipe = |line: String| dir.shell(&line);
+    // Without the flag the second last stage is refused, with its name; so is a third one.
+    for (ends, branches, expected) in [
+        ("", "tee >(evt-sink -q --to a.db 2>> err)", "expected one last stage, found 2-evt-sink and 2-evt-sink"),
+        (
+            "--ends 2",
+            "tee >(evt-sink -q --branch b --to a.db 2>> err) >(evt-sink -q --branch c --to c.db 2>> err)",
+            "expected 2 last stages, found 2-evt-sink",
+        ),
+        ("--ends 2", "tee >(evt-sink -q --to a.db 2>> err)", "two stages are called 2-evt-sink"),
+    ] {
+        dir.shell("rm -rf state err a.db").succeeds();
+        let line = format!("timeout 30 {ingest} state {ends} | {branches} | evt-sink -q --to b.db 2>> err; wait");
+        pipe(line);
+        let mut said = String::new();
+        eventually("a branch is refused", || {
+            said = String::from_utf8_lossy(&dir.bytes("err")).into_owned();
+            said.contains(expected)
+        });
+    }
+    let said = pipe(format!("{ingest} state-2 --ends 2 --to a.jsonl.out -o jsonl")).ends_with(2).stderr();
+    assert!(said.contains("--ends 2: expected stages behind standard output, found none"), "{said}");
+    assert!(!dir.path("state-2").exists());
+    // A checkpoint of two branches is continued with two.
+    let two = |name: &str| format!("tee >(evt-sink -q --branch {name} --to a.db) | evt-sink -q --to b.db");
+    pipe(format!("{ingest} state-3 --ends 2 | {}", two("raw"))).succeeds();
+    let said = pipe(format!("{ingest} state-3 | {}", two("raw"))).stderr();
+    assert!(said.contains("expected --ends 2, as in the checkpoint, found --ends 1"), "{said}");
+    dir.shell("rm -f err").succeeds();
+    let renamed = "tee >(evt-sink -q --branch other --to a.db 2>> err) | evt-sink -q --to b.db 2>> err";
+    pipe(format!("timeout 30 {ingest} state-3 --ends 2 | {renamed}"));
+    let mut said = String::new();
+    eventually("the renamed branch is refused", || {
+        said = String::from_utf8_lossy(&dir.bytes("err")).into_owned();
+        said.contains("found 1-evt-ingest | 2-evt-sink-other")
+    });
+    pipe(format!("{ingest} state-3 --ends 2 | {}", two("raw"))).succeeds();
+}
