@@ -14,7 +14,7 @@ use super::directory::CheckpointDir;
 use super::log::{Complete, Entry, EpochPart};
 use super::part::PartWriter;
 use super::staging::StagingDirectory;
-use super::store::{CheckpointStore, Removed, STATE_FILE, compare, epoch_name, epoch_of, fenced};
+use super::store::{CheckpointStore, Removed, STATE_FILE, compare, epoch_name, epoch_of, fenced, is_removed};
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::s3::address::S3Address;
@@ -83,7 +83,7 @@ impl CheckpointBucket {
 
     /// Removes all epochs before one.
     fn remove_epochs(&self, before: Epoch) -> Result<()> {
-        let old = self.epochs()?.into_iter().filter(|(epoch, _)| *epoch < before);
+        let old = self.epochs()?.into_iter().filter(|(epoch, _)| is_removed(*epoch, before));
         self.objects.delete(&old.map(|(_, key)| key).collect::<Vec<_>>())
     }
 }

@@ -77,6 +77,23 @@ fn an_entry_is_created_once_and_never_behind_a_later_one() {
 }
 
 #[test]
+fn the_last_stages_of_a_run_are_known_until_its_epochs_are_removed() {
+    with_stores(|store| {
+        store.create().unwrap();
+        for run in [1, 2] {
+            assert_eq!(store.claim(run, "end", "1-a 2-b").unwrap(), None);
+        }
+        for number in [1, 5] {
+            store.remove(&Removed { before: Epoch { run: 2, number }, entries_before: 0, state: &[] }).unwrap();
+            assert_eq!(store.claimed(1, "end").unwrap(), None);
+            assert_eq!(store.claimed(2, "end").unwrap().as_deref(), Some("1-a 2-b"));
+        }
+        store.remove(&Removed { before: Epoch { run: 3, number: 1 }, entries_before: 0, state: &[] }).unwrap();
+        assert_eq!(store.claimed(2, "end").unwrap(), None);
+    });
+}
+
+#[test]
 fn notes_and_the_last_stage_are_written_once_and_read() {
     with_stores(|store| {
         store.create().unwrap();
@@ -138,7 +155,7 @@ fn a_file_of_state_is_one_object_of_all_epochs() {
     first.sync_epoch(epochs[1], &[again]).unwrap();
     first.release(epochs[0]).unwrap();
     // What a killed run has left.
-    first.put_note(Epoch { run: 1, number: 0 }, "1-a.state", b"").unwrap();
+    first.put_note(epochs[0], "1-a.state", b"").unwrap();
     server.state().objects.insert("a/state/state-1-2".to_owned(), vec![]);
 
     let second = open(&server);

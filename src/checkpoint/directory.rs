@@ -13,7 +13,7 @@
 
 use super::log::{Complete, Entry, EpochPart};
 use super::part::PartWriter;
-use super::store::{CheckpointStore, Removed, compare, digest, epoch_name, epoch_of};
+use super::store::{CheckpointStore, Removed, compare, digest, epoch_name, epoch_of, is_removed};
 use crate::error::{Error, Result};
 use crate::store::Epoch;
 use crate::store::disk::{Disk, DiskFile};
@@ -293,7 +293,7 @@ impl CheckpointStore for CheckpointDir {
                 continue;
             }
             let epoch = entry.file_name().to_str().and_then(epoch_of);
-            if let Some(epoch) = epoch.filter(|epoch| *epoch < removed.before) {
+            if let Some(epoch) = epoch.filter(|epoch| is_removed(*epoch, removed.before)) {
                 self.remove_epoch(epoch)?;
             }
         }

@@ -129,12 +129,18 @@ pub trait CheckpointStore: Debug + Send + Sync {
 /// What is no longer kept of a checkpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct Removed<'a> {
-    /// All epochs before this one.
+    /// All epochs before this one ([`is_removed`]).
     pub before: Epoch,
     /// All entries before this one, but for the first, which holds the id.
     pub entries_before: u64,
     /// Files of state that the epochs before had, and later ones do not have.
     pub state: &'a [String],
+}
+
+/// Whether an epoch is removed with those before another. What the last stages of a run have claimed (number 0) stays until its epochs
+/// are removed, because each epoch is complete when they have sealed it.
+pub fn is_removed(epoch: Epoch, before: Epoch) -> bool {
+    epoch < before && (epoch.run < before.run || epoch.number > 0)
 }
 
 /// Makes the error of a run that is no longer the newest: another one has written the entry `number`.

@@ -286,7 +286,7 @@ impl Resolved {
 /// Resolves every input and output and checks that no two of them are the same; opens and creates nothing, and contacts no
 /// server.
 pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
-    let StageSpec { args, formats, side, checkpoint, .. } = spec;
+    let StageSpec { args, formats, side, checkpoint, branch, .. } = spec;
     let (common, mut faults) = (&args.common, Faults::default());
     let side = side.and_then(|text| faults.take(check_side(text, run)));
     let spec = faults.take(output_spec(args, formats));
@@ -313,6 +313,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
         faults.take(named.output(&path, Identity::of_path(path.as_ref())));
     }
     let checkpoint = checkpoint.and_then(CheckpointArgs::options);
+    faults.take(check_branch(branch, checkpoint.is_some(), &inputs));
     if let Some(options) = &checkpoint {
         faults.take(check_name(&options.path));
     }
@@ -320,5 +321,16 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     match checkpoint {
         Some(_) => resolved.checked_for_epochs(follow, &run.io),
         None => resolved,
+    }
+}
+
+/// Checks that a stage with `--branch` reads a pipe that another stage has begun.
+fn check_branch(branch: Option<&str>, has_checkpoint: bool, inputs: &[Uri]) -> Result<()> {
+    let reads_pipe = !has_checkpoint && matches!(inputs, [Uri::Standard]);
+    match branch.filter(|_| !reads_pipe) {
+        Some(branch) => Err(Error::usage(format!(
+            "--branch {branch}: expected the stage behind tee(1), which reads standard input without --checkpoint"
+        ))),
+        None => Ok(()),
     }
 }

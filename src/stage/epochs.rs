@@ -243,3 +243,13 @@ impl Epochs {
         Error::new(ErrorKind::Fenced, message)
     }
 }
+
+/// Checks the `--branch` of a stage whose input has no checkpoint. Errors: exit status 2 if there is one.
+pub fn check_branch(branch: Option<&str>) -> Result<()> {
+    match branch {
+        Some(branch) => {
+            Err(Error::usage(format!("--branch {branch}: expected a pipe with a checkpoint, found one without")))
+        }
+        None => Ok(()),
+    }
+}

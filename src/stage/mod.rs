@@ -181,7 +181,7 @@ impl Stage {
     fn join(&mut self) -> Result<()> {
         let schema = self.source.schema();
         let Some(header) = schema.metadata().get(CHECKPOINT_KEY).filter(|_| self.epochs.is_none()) else {
-            return Ok(());
+            return epochs::check_branch(self.options.branch.as_deref());
         };
         if !self.source.is_single() {
             return Err(Error::usage("expected the pipe with a checkpoint as the only input, found others"));
