@@ -5,6 +5,7 @@ complete -c evt-validate -l duplicates -d 'Write the events that --dedup drops t
 complete -c evt-validate -l since -d 'Take only rows at or after INSTANT, by event_time, window_start, failed_at or since' -r
 complete -c evt-validate -l until -d 'Take only rows before INSTANT' -r
 complete -c evt-validate -l last -d 'Take only rows of the last DURATION, like --since now-DURATION' -r
+complete -c evt-validate -l branch -d 'Name the branch behind tee(1) that begins with this stage, in the checkpoint of the pipe (evt-checkpoint(5))' -r
 complete -c evt-validate -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]' -r
 complete -c evt-validate -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-validate -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r

@@ -23,6 +23,8 @@ complete -c evt-window -l checkpoint -d 'Keep state and positions in a directory
 complete -c evt-window -l checkpoint-every -d 'End an epoch, whose rows become visible together, every DURATION' -r
 complete -c evt-window -l keep-epochs -d 'Keep the last N complete epochs' -r
 complete -c evt-window -l restore -d 'Continue an epoch before the last one, which is damaged: n-1. Outputs without keys get rows twice' -r
+complete -c evt-window -l ends -d 'The pipe has N last stages, because tee(1) divides it' -r
+complete -c evt-window -l branch -d 'Name the branch behind tee(1) that begins with this stage, in the checkpoint of the pipe (evt-checkpoint(5))' -r
 complete -c evt-window -l since -d 'Take only rows at or after INSTANT, by event_time, window_start, failed_at or since' -r
 complete -c evt-window -l until -d 'Take only rows before INSTANT' -r
 complete -c evt-window -l last -d 'Take only rows of the last DURATION, like --since now-DURATION' -r
