@@ -1,10 +1,10 @@
 //! Reads and writes Arrow IPC files (Feather version 2 included). Arrow IPC streams are frames: `frame` reads them.
 //!
 //! A file has one dictionary per column, which all batches share, but the dictionaries of evt grow with the stream. So columns
-//! that are dictionaries in a stream are plain text in a file, and the reader makes dictionaries again. Batches are compressed
+//! that are dictionaries in a stream are plain text in a file, and the reader makes dictionaries again. ContainerRows are compressed
 //! with LZ4, like Feather files of other programs.
 
-use super::container::{Batches, foreign_names, own_schema};
+use super::container::{ContainerRows, foreign_names, own_schema};
 use super::definition::{Encoder, Format, Input, Limits, Opened};
 use super::typed::encoder;
 use crate::error::guarded;
@@ -50,7 +50,7 @@ fn open(file: File, limits: Limits) -> Result<Opened> {
     super::jsonl::unique_names(&blocks.schema)?;
     let schema = own_schema(&blocks.schema);
     let names = foreign_names(blocks.schema.fields().iter().map(|field| field.name().as_str()), schema.as_ref());
-    let rows = Box::new(Batches::new(blocks, schema.clone(), limits));
+    let rows = Box::new(ContainerRows::new(blocks, schema.clone(), limits));
     Ok(Opened { schema, names, is_text: false, rows })
 }
 

@@ -19,7 +19,7 @@ const ROWS: usize = 2_048;
 /// Maximum bytes of text in evt's own rows returned at once: dictionary values may expand to any number of bytes.
 const BYTES: usize = 4 << 20;
 
-/// Batches of any program, returned as text in pieces of bounded size.
+/// ContainerRows of any program, returned as text in pieces of bounded size.
 pub struct Pieces {
     rest: Option<RecordBatch>,
     /// Number of rows of the next attempt: about as many as fit, because every attempt has a cost per row.
@@ -53,7 +53,7 @@ impl Pieces {
 }
 
 /// The rows of a reader of batches.
-pub(super) struct Batches<I> {
+pub(super) struct ContainerRows<I> {
     /// `None` after the end or an error.
     inner: Option<I>,
     /// The schema of evt's own rows ([`own_schema`]).
@@ -63,7 +63,7 @@ pub(super) struct Batches<I> {
     pieces: Pieces,
 }
 
-impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Batches<I> {
+impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> ContainerRows<I> {
     /// Creates the rows of a reader; `schema` if the file declares one of evt's.
     pub(super) fn new(inner: I, schema: Option<SchemaRef>, limits: Limits) -> Self {
         Self { inner: Some(inner), schema, own: None, pieces: Pieces::new(limits.text) }
@@ -109,7 +109,7 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Batches<I> {
     }
 }
 
-impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Iterator for Batches<I> {
+impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Iterator for ContainerRows<I> {
     type Item = Result<Rows>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 
 /// The schema and the counts of the batches that inputs deliver.
 #[derive(Default)]
-pub(super) struct Batches {
+pub(super) struct StampedBatches {
     /// The schema of the first input that delivers batches.
     pub(super) schema: Option<SchemaRef>,
     /// The counts of their rows.
@@ -21,7 +21,7 @@ pub(super) struct Batches {
     reported_raw: bool,
 }
 
-impl Batches {
+impl StampedBatches {
     /// Checks the schema of an input and keeps the first one. Errors: exit status 65 if it lacks the columns of its kind, 2 if an
     /// earlier input has rows of another kind.
     pub(super) fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {

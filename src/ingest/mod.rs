@@ -36,7 +36,7 @@ use crate::op::computed::RowRules;
 use crate::run::Run;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use batches::Batches;
+use batches::StampedBatches;
 use control_line::ControlLine;
 use fault::{held_records, no_time, too_large, unmapped, utf8};
 use first_times::FirstTimes;
@@ -72,7 +72,7 @@ pub struct Ingest {
     pub outbox: Outbox,
     /// The input of the rows in the incomplete batch. A batch has rows of one input only.
     input: u32,
-    batches: Batches,
+    batches: StampedBatches,
     /// How far each input is read.
     pub read: ReadPositions,
     /// Counts of records; those of batches are in `batches`.
@@ -131,7 +131,7 @@ impl Ingest {
             is_mapped,
             outbox: Outbox::new(),
             input: 0,
-            batches: Batches::default(),
+            batches: StampedBatches::default(),
             read: ReadPositions::default(),
             counts: Counts::default(),
             letters,

@@ -159,7 +159,7 @@ fn an_end_that_librdkafka_reports_ends_the_partition_of_the_topic_that_is_read()
     rig.cluster
         .extents
         .borrow_mut()
-        .insert(PartitionId { topic: 1, number: 0 }, crate::kafka::position::Extent { low: 0, high: 1 });
+        .insert(PartitionId { topic: 1, number: 0 }, crate::kafka::position::OffsetSpan { low: 0, high: 1 });
     let mut input = rig.open(ReadMode::Bounded, CommitMode::None);
     assert_eq!(rig.source.calls(), [Call::Assign(vec![start(0, 0)])]);
     rig.source.will(Polled::Event(SourceEvent::PartitionEnd(0)));

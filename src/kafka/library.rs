@@ -5,7 +5,7 @@ use super::fetch::broker::Tcp;
 use super::fetch::source::FetchSource;
 use super::fetch::{self, Fetcher, Leader, Leaders, Lookup};
 use super::group::CommitMode;
-use super::position::{self, Extent, PartitionId, Position};
+use super::position::{self, OffsetSpan, PartitionId, Position};
 use super::produce::shared::SharedProducer;
 use super::source::{Cluster, Message, RECORDS_PER_POLL, RecordSink, RecordSource, SourceEvent};
 use crate::error::{Error, ErrorKind, Result, guarded};
@@ -139,10 +139,10 @@ impl Cluster for LibraryCluster {
         self.request(|timeout| client::count(self.client.client(), name, timeout))
     }
 
-    fn extent(&self, id: PartitionId) -> Result<Extent> {
+    fn extent(&self, id: PartitionId) -> Result<OffsetSpan> {
         let name = self.topics.name(id.topic);
         let (low, high) = self.request(|timeout| self.client.fetch_watermarks(name, id.number, timeout))?;
-        Ok(Extent { low, high })
+        Ok(OffsetSpan { low, high })
     }
 
     fn offsets_at(&self, partitions: &[PartitionId], millis: i64) -> Result<Vec<Position>> {

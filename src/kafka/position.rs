@@ -52,7 +52,7 @@ pub struct Position {
 
 /// The offsets that a broker has of one partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extent {
+pub struct OffsetSpan {
     /// The first offset.
     pub low: i64,
     /// The offset after the last one.
@@ -65,7 +65,7 @@ pub struct Gap {
     /// The requested offset.
     pub wanted: i64,
     /// The offsets of the partition, after retention or of a partition that is now shorter.
-    pub extent: Extent,
+    pub extent: OffsetSpan,
 }
 
 impl Gap {
@@ -77,7 +77,7 @@ impl Gap {
 
     /// Describes the loss for a message.
     pub fn describe(&self) -> String {
-        let Self { wanted, extent: Extent { low, high } } = self;
+        let Self { wanted, extent: OffsetSpan { low, high } } = self;
         match self.is_truncation() {
             false => format!("{} offsets were removed by retention: {wanted} to {}", low - wanted, low - 1),
             true => format!("the partition ends at offset {high}, before {wanted}: it lost records or was recreated"),
@@ -86,13 +86,13 @@ impl Gap {
 }
 
 /// Returns the gap if the next offset to be read is outside of the partition.
-pub fn gap(wanted: i64, extent: Extent) -> Option<Gap> {
+pub fn gap(wanted: i64, extent: OffsetSpan) -> Option<Gap> {
     (wanted < extent.low || wanted > extent.high).then_some(Gap { wanted, extent })
 }
 
 /// Returns the offset that `bound` denotes in a partition. `at_instant` is the first offset at the bound's instant, if
 /// the bound is an instant and there is such a record.
-pub fn offset_of(bound: &Bound, id: PartitionId, extent: Extent, at_instant: Option<i64>) -> Option<i64> {
+pub fn offset_of(bound: &Bound, id: PartitionId, extent: OffsetSpan, at_instant: Option<i64>) -> Option<i64> {
     match bound {
         Bound::Earliest => Some(extent.low),
         Bound::Latest => Some(extent.high),
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SOME: Extent = Extent { low: 10, high: 20 };
+    const SOME: OffsetSpan = OffsetSpan { low: 10, high: 20 };
 
     #[test]
     fn what_another_program_committed_has_no_stream_time() {

@@ -1,7 +1,7 @@
 //! The offset range of each partition, resolved by the brokers when the run begins or a partition is assigned.
 
 use super::client::Topics;
-use super::position::{self, Extent, PartitionId, Position};
+use super::position::{self, OffsetSpan, PartitionId, Position};
 use super::source::Cluster;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,7 +40,7 @@ pub struct PartitionCursor {
     /// Its index in the run's stamper.
     pub stamp: u32,
     /// Its offsets when the run began; `high` is updated later.
-    pub extent: Extent,
+    pub extent: OffsetSpan,
     /// The next offset to read.
     pub next: i64,
     /// The first offset that is not read any more; `None` without an end.
@@ -101,7 +101,7 @@ impl PartitionCursor {
     /// Moves the next offset to the start of `extent`, the present offsets of the partition, if it is outside of them. Returns
     /// whether the partition is now shorter; it then has no stream time. Errors: exit status 65, unless `on_gap=continue`, which
     /// only reports the gap.
-    pub fn skip_gap(&mut self, topics: &Topics, extent: Extent) -> Result<bool> {
+    pub fn skip_gap(&mut self, topics: &Topics, extent: OffsetSpan) -> Result<bool> {
         self.extent = extent;
         let Some(gap) = position::gap(self.next, extent) else { return Ok(false) };
         let message = format!("{}@{}: {}", topics.partition_name(self.id), gap.wanted, gap.describe());

@@ -6,7 +6,7 @@
 //! ```
 
 use super::client::Context;
-use super::position::{Extent, PartitionId, Position};
+use super::position::{OffsetSpan, PartitionId, Position};
 use crate::error::Result;
 use crate::kind::headers::Headers;
 use crate::mapping::Arrival;
@@ -121,7 +121,7 @@ pub trait Cluster {
     fn partition_count(&self, topic: usize) -> Result<Option<i32>>;
 
     /// Returns the first and the end offset of a partition.
-    fn extent(&self, id: PartitionId) -> Result<Extent>;
+    fn extent(&self, id: PartitionId) -> Result<OffsetSpan>;
 
     /// Returns the first position in each partition whose record has a timestamp of `millis` or later. Partitions without such a
     /// record are left out.

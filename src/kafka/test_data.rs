@@ -1,7 +1,7 @@
 //! Fakes of [`RecordSource`] and [`Cluster`] that follow the script of a test and record their calls.
 
 use super::client::Context;
-use super::position::{ByPartition, Extent, PartitionId, Position};
+use super::position::{ByPartition, OffsetSpan, PartitionId, Position};
 use super::source::{Cluster, Message, RecordSink, RecordSource, SourceEvent};
 use crate::clock::SimulatedClock;
 use crate::error::{Error, ErrorKind, Result};
@@ -139,7 +139,7 @@ pub enum CommitAnswer {
 pub struct FakeCluster {
     context: Context,
     pub source: FakeSource,
-    pub extents: RefCell<ByPartition<Extent>>,
+    pub extents: RefCell<ByPartition<OffsetSpan>>,
     pub committed: RefCell<ByPartition<Position>>,
     pub answer: RefCell<CommitAnswer>,
     pub is_lost: RefCell<bool>,
@@ -159,7 +159,7 @@ impl FakeCluster {
     }
 
     pub fn set_extent(&self, number: i32, low: i64, high: i64) {
-        self.extents.borrow_mut().insert(partition(number), Extent { low, high });
+        self.extents.borrow_mut().insert(partition(number), OffsetSpan { low, high });
     }
 
     /// Answers the commits so far.
@@ -181,7 +181,7 @@ impl Cluster for FakeCluster {
         Ok(i32::try_from(count).ok().filter(|count| *count > 0))
     }
 
-    fn extent(&self, id: PartitionId) -> Result<Extent> {
+    fn extent(&self, id: PartitionId) -> Result<OffsetSpan> {
         Ok(self.extents.borrow()[&id])
     }
 

@@ -17,7 +17,7 @@ pub struct Function {
     pub arguments: usize,
 }
 
-/// A type as it is written.
+/// A type as it is written: a struct, an enum, a trait or an alias.
 pub struct Type {
     pub file: String,
     pub name: String,
@@ -370,6 +370,11 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
     fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
         self.defines(&item.ident, &item.vis, 0);
         syn::visit::visit_item_trait(self, item);
+    }
+
+    fn visit_item_type(&mut self, item: &'ast syn::ItemType) {
+        self.defines(&item.ident, &item.vis, 0);
+        syn::visit::visit_item_type(self, item);
     }
 
     fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {

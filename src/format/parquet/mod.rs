@@ -15,7 +15,7 @@ mod writer;
 pub use writer::{FileLayout, RowWriter, check_columns, parse_columns};
 
 use self::page::Checked;
-use super::container::{Batches, foreign_names, own_schema, viewed};
+use super::container::{ContainerRows, foreign_names, own_schema, viewed};
 use super::definition::{EncodeOptions, Encoder, Format, Input, Limits, Opened};
 use super::typed::encoder;
 use crate::error::guarded;
@@ -69,7 +69,7 @@ fn open(mut file: File, limits: Limits) -> Result<Opened> {
         let groups = Checked::new(file, metadata.clone(), Ratio::new(limits.ratio));
         ParquetRecordBatchReader::try_new_with_row_groups(&levels, &groups, READ_ROWS, None)
     });
-    let rows = Box::new(Batches::new(rows?.map_err(corrupt)?, own.clone(), limits));
+    let rows = Box::new(ContainerRows::new(rows?.map_err(corrupt)?, own.clone(), limits));
     let names = foreign_names(schema.fields().iter().map(|field| field.name().as_str()), own.as_ref());
     Ok(Opened { schema: own, names, is_text: false, rows })
 }

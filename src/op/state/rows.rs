@@ -10,7 +10,7 @@ use super::shard::Shard;
 use crate::error::{Error, Result};
 use crate::op::window::metric::Metric;
 use crate::op::window::outcome::Outcome;
-use crate::op::window::running::{Bounds, Extent, View, truth};
+use crate::op::window::running::{Bounds, TimeBounds, View, truth};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::take;
@@ -104,7 +104,7 @@ impl RowLayout {
         }
         let instants = |column: usize| rows.column(column).as_primitive::<Int64Type>().values();
         let (event_times, stream_times) = (instants(TIME), instants(BOUND));
-        let extent = Extent::new(event_times, stream_times);
+        let extent = TimeBounds::new(event_times, stream_times);
         let bounds = Bounds { out_of_orderness: 0, closed: None, fired, living: None, extent };
         let mut outcome = Outcome { is_counted: vec![false; rows.num_rows()], ..Outcome::default() };
         for (member, running) in running.iter_mut().enumerate() {

@@ -28,7 +28,7 @@ pub mod watermark;
 use self::metric::{Emit, Metric};
 pub use self::outcome::{LateRow, Outcome};
 pub use self::running::MetricCounts;
-use self::running::{Bounds, Extent, Running, View, Windows};
+use self::running::{Bounds, TimeBounds, Running, View, Windows};
 use self::watermark::{ContinuedInput, Watermark};
 use crate::error::{Error, Result};
 use crate::expr::{Dimension, Expr, LeafBatch, Leaves, ObservedLeaves};
@@ -283,7 +283,7 @@ impl Window {
             },
             closed: self.fired,
             fired: if self.options.emit == Emit::Final { None } else { self.fired },
-            extent: Extent::new(instants(batch, column::EVENT_TIME), instants(batch, column::STREAM_TIME)),
+            extent: TimeBounds::new(instants(batch, column::EVENT_TIME), instants(batch, column::STREAM_TIME)),
             living: (!dead.is_empty()).then(|| is_dead.iter().map(|dead| !dead).collect()),
         };
         let share = self.share();

@@ -110,18 +110,18 @@ pub(crate) struct Bounds {
     /// The rows that are not dead; `None` if no row is dead.
     pub(crate) living: Option<BooleanBuffer>,
     /// Least and greatest event time, and greatest stream time, of all rows.
-    pub(crate) extent: Extent,
+    pub(crate) extent: TimeBounds,
 }
 
 /// Least and greatest event time, and greatest stream time, of the rows of a batch.
 #[derive(Clone, Copy)]
-pub(crate) struct Extent {
+pub(crate) struct TimeBounds {
     least: i64,
     greatest: i64,
     stream: i64,
 }
 
-impl Extent {
+impl TimeBounds {
     pub(crate) fn new(event_times: &[i64], stream_times: &[i64]) -> Self {
         Self {
             least: event_times.iter().copied().min().unwrap_or(i64::MAX),
@@ -228,7 +228,7 @@ impl Running {
             Windows::Sessions(..) => None,
         };
         let Some(spec) = spec else { return false };
-        let Extent { least, greatest, stream } = bounds.extent;
+        let TimeBounds { least, greatest, stream } = bounds.extent;
         let bound = stream.saturating_sub(bounds.out_of_orderness).max(bounds.closed.unwrap_or(i64::MIN));
         let Some(span) = spec.layout.windows_of(least) else { return false };
         let first_end = span.first_end;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::ingest::{Item, Sent};
 use crate::kafka::client::Topics;
 use crate::kafka::library::LibraryCluster;
-use crate::kafka::position::{self, Extent};
+use crate::kafka::position::{self, OffsetSpan};
 use crate::kafka::range::{self, ReadMode};
 use crate::kafka::source::Cluster;
 use crate::kind::Kind;
@@ -69,7 +69,7 @@ impl LateStream {
     }
 
     /// Makes the streams of an input, each with a position of its own. Errors: those of the brokers.
-    pub fn all(uri: &Uri, run: &Rc<Run>) -> Result<Vec<(Self, Option<Extent>)>> {
+    pub fn all(uri: &Uri, run: &Rc<Run>) -> Result<Vec<(Self, Option<OffsetSpan>)>> {
         let Uri::Kafka(address) = uri else { return Ok(vec![(Self::new(uri), None)]) };
         let (cluster, mut streams) = (LibraryCluster::new(&Topics::new(address, run))?, vec![]);
         for (topic, name) in address.topics.iter().enumerate() {
@@ -96,7 +96,7 @@ impl LateStream {
 
     /// Reads the events behind the position that the store has. If the stream is another one than before, it is read from its
     /// beginning; `extent` has the offsets of a partition.
-    pub fn read(&mut self, kept: Option<LatePosition>, extent: Option<Extent>, run: &Rc<Run>) -> Result<Vec<LateRows>> {
+    pub fn read(&mut self, kept: Option<LatePosition>, extent: Option<OffsetSpan>, run: &Rc<Run>) -> Result<Vec<LateRows>> {
         self.kept.clone_from(&kept);
         let kept = kept.filter(|kept| kept.next > 0).and_then(|kept| self.present(kept, extent, run));
         let least = extent.map_or(0, |extent| extent.low.unsigned_abs());
@@ -114,7 +114,7 @@ impl LateStream {
     }
 
     /// Returns the position if the partition still has it, without the digest of an event that it no longer has.
-    fn present(&self, kept: LatePosition, extent: Option<Extent>, run: &Run) -> Option<LatePosition> {
+    fn present(&self, kept: LatePosition, extent: Option<OffsetSpan>, run: &Run) -> Option<LatePosition> {
         let Some(extent) = extent else { return Some(kept) };
         let next = kept.next.cast_signed();
         if let Some(gap) = position::gap(next, extent) {
@@ -164,7 +164,7 @@ impl LateStream {
     }
 
     /// Reads all events from a number on; a file only from its beginning.
-    fn rows_from(&self, start: u64, extent: Option<Extent>, run: &Rc<Run>) -> Result<Vec<LateRows>> {
+    fn rows_from(&self, start: u64, extent: Option<OffsetSpan>, run: &Rc<Run>) -> Result<Vec<LateRows>> {
         let mut uri = self.uri.clone();
         if let (Uri::Kafka(address), Some(extent)) = (&mut uri, extent) {
             if start >= extent.high.unsigned_abs() {
