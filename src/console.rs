@@ -64,7 +64,7 @@ struct Line<'a> {
 
 /// The form of the lines.
 #[derive(Clone)]
-enum Form {
+enum LineFormat {
     Text(Colour),
     Json(Arc<About>),
     /// Errors and faulty records become annotations of files: `::error file=a.jsonl,line=7::…` ("Workflow commands for GitHub
@@ -76,7 +76,7 @@ enum Form {
 #[derive(Clone)]
 pub struct Console {
     tool: &'static str,
-    form: Form,
+    form: LineFormat,
     progress: Arc<Mutex<Option<indicatif::ProgressBar>>>,
     /// Where lines go instead of stderr.
     captured: Option<Arc<Mutex<String>>>,
@@ -85,7 +85,7 @@ pub struct Console {
 impl Console {
     /// Creates a console for `tool`.
     pub fn new(tool: &'static str, colour: Colour) -> Self {
-        Self { tool, form: Form::Text(colour), progress: Arc::default(), captured: None }
+        Self { tool, form: LineFormat::Text(colour), progress: Arc::default(), captured: None }
     }
 
     /// Keeps the lines in memory instead of writing them to stderr.
@@ -95,27 +95,27 @@ impl Console {
 
     /// Switches it to JSON.
     pub fn as_json(self, about: About) -> Self {
-        Self { form: Form::Json(Arc::new(about)), ..self }
+        Self { form: LineFormat::Json(Arc::new(about)), ..self }
     }
 
     /// Switches it to the commands of GitHub's workflows.
     pub fn as_github(self) -> Self {
-        Self { form: Form::Github, ..self }
+        Self { form: LineFormat::Github, ..self }
     }
 
     /// Returns the console with a trace, whose id is in every JSON line.
     pub fn with_trace(&self, trace_id: &str) -> Self {
         match &self.form {
-            Form::Json(about) => {
+            LineFormat::Json(about) => {
                 self.clone().as_json(About { trace_id: Some(trace_id.to_owned()), ..(**about).clone() })
             }
-            Form::Text(_) | Form::Github => self.clone(),
+            LineFormat::Text(_) | LineFormat::Github => self.clone(),
         }
     }
 
     /// Whether it writes JSON; then nothing else may be written to stderr.
     pub fn is_json(&self) -> bool {
-        matches!(self.form, Form::Json(_))
+        matches!(self.form, LineFormat::Json(_))
     }
 
     /// Returns the tool's name.
@@ -142,8 +142,8 @@ impl Console {
     pub fn report(&self, faulty: &Faulty<'_>, message: &str) {
         match self.form {
             // In JSON, position and error type are members of their own.
-            Form::Json(_) => self.line("warn", None, Some(faulty), message),
-            Form::Text(_) | Form::Github => {
+            LineFormat::Json(_) => self.line("warn", None, Some(faulty), message),
+            LineFormat::Text(_) | LineFormat::Github => {
                 let text = format!("{}: {}: {message}", faulty.position, faulty.error_type);
                 self.line("warn", None, Some(faulty), &text);
             }
@@ -158,20 +158,20 @@ impl Console {
     fn line(&self, level: &str, position: Option<String>, faulty: Option<&Faulty<'_>>, message: &str) {
         let message = clean(&secret::hide(message));
         let line = match &self.form {
-            Form::Json(about) => {
+            LineFormat::Json(about) => {
                 let time = format_instant(about.clock.now());
                 let line = Line { time, level, tool: self.tool, about: about.as_ref(), position, faulty, message };
                 // Texts always serialize.
                 serde_json::to_string(&line).unwrap_or_default() + "\n"
             }
-            Form::Github => match (level, faulty) {
+            LineFormat::Github => match (level, faulty) {
                 // A record that is refused is what a job of CI shall show at its line.
                 ("error", _) | (_, Some(_)) => self.command("error", faulty, &message),
                 ("warn", None) => self.command("warning", None, &message),
                 _ => format!("{}: {message}\n", self.tool),
             },
-            Form::Text(Colour::Off) => format!("{}: {message}\n", self.tool),
-            Form::Text(Colour::On) => format!("\x1b[1m{}\x1b[0m: {message}\n", self.tool),
+            LineFormat::Text(Colour::Off) => format!("{}: {message}\n", self.tool),
+            LineFormat::Text(Colour::On) => format!("\x1b[1m{}\x1b[0m: {message}\n", self.tool),
         };
         if let Some(lines) = &self.captured {
             return lines.lock().unwrap_or_else(PoisonError::into_inner).push_str(&line);

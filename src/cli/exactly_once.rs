@@ -7,7 +7,7 @@ use crate::kafka::range::ReadMode;
 use crate::output::OutputPlan;
 use crate::source::SourceOptions;
 use crate::uri::Uri;
-use crate::uri::kafka::{Address, Form};
+use crate::uri::kafka::{Address, TopicFormat};
 
 /// What other tools have instead of transactions.
 const OTHER: &str =
@@ -69,7 +69,7 @@ fn group(inputs: &[Uri]) -> Result<&Address, String> {
         _ if options.group.is_none() => return Err(format!("{address}: expected group=NAME, found none")),
         _ if options.end.is_some() => "end=",
         _ if options.partitions.is_some() => "partitions=",
-        _ if options.form == Some(Form::Frames) => "format=frames",
+        _ if options.form == Some(TopicFormat::Frames) => "format=frames",
         _ => return Ok(address),
     };
     Err(format!("{address}: expected an input whose partitions the group assigns, found {own}"))
@@ -90,7 +90,7 @@ fn fits(output: &OutputPlan, input: &Address, settings: &[(String, String)]) -> 
             shown(input)
         ));
     }
-    if options.form == Some(Form::Frames) {
+    if options.form == Some(TopicFormat::Frames) {
         return Err(format!("{name}: expected format=json or format=avro, found format=frames"));
     }
     if !options.settings.is_empty() && options.settings != settings {

@@ -19,7 +19,7 @@ use crate::stage::outputs::output_names;
 use crate::stage::progress::terminal_width;
 use crate::store::room;
 use crate::uri::Uri;
-use crate::uri::kafka::Form;
+use crate::uri::kafka::TopicFormat;
 use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -246,7 +246,7 @@ impl Resolved {
     /// row may become a dead letter or keeps its raw record. Only the headers if an input has headers, and either an
     /// output supports them or a filter may reject a row.
     pub fn record_parts(&self, options: &SourceOptions) -> RecordParts {
-        let is_topic = |input: &Uri| matches!(input, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
+        let is_topic = |input: &Uri| matches!(input, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
         let has_filter = options.rules.is_some();
         let makes_letters = self.dlq.is_some() && (options.headers || options.shows_records);
         let keeps_raw = matches!(options.mapping.keep_raw, KeepRaw::Column | KeepRaw::Brought);

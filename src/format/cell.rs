@@ -26,7 +26,7 @@ use std::fmt::{Debug, Display, LowerExp, Write};
 
 /// How top-level strings are written: quoted with escapes, or bare (CSV, tables). Inside containers it is always JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum CellForm {
     /// A JSON value.
     Json,
     /// The bare content.
@@ -35,15 +35,15 @@ pub enum Form {
     Cut(usize),
 }
 
-impl Form {
+impl CellForm {
     /// Returns the form of values inside containers.
     fn within(self) -> Self {
-        if self == Form::Text { Form::Json } else { self }
+        if self == CellForm::Text { CellForm::Json } else { self }
     }
 
     /// Returns the bytes after which a value may be cut.
     pub(super) fn max(self) -> usize {
-        if let Form::Cut(max) = self { max } else { usize::MAX }
+        if let CellForm::Cut(max) = self { max } else { usize::MAX }
     }
 
     /// Returns the part of a text that is written.
@@ -70,7 +70,7 @@ pub struct Column<'a> {
 
 impl<'a> Column<'a> {
     /// Prepares the values of `array`; `field` distinguishes uuids from other binary.
-    pub fn new(field: &Field, array: &'a dyn Array, form: Form) -> Self {
+    pub fn new(field: &Field, array: &'a dyn Array, form: CellForm) -> Self {
         Self { nulls: array.logical_nulls(), write: writer(field, array, form) }
     }
 
@@ -97,7 +97,7 @@ impl<'a> Column<'a> {
     }
 }
 
-fn writer<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
+fn writer<'a>(field: &Field, array: &'a dyn Array, form: CellForm) -> Writer<'a> {
     match array.data_type() {
         DataType::Null => Box::new(|_, out| out.push_str("null")),
         DataType::Boolean => {
@@ -140,10 +140,10 @@ fn writer<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
 }
 
 /// Quotes values in JSON that need no escapes.
-fn quoted<'a>(form: Form, mut write: Writer<'a>) -> Writer<'a> {
+fn quoted<'a>(form: CellForm, mut write: Writer<'a>) -> Writer<'a> {
     match form {
-        Form::Text => write,
-        Form::Json | Form::Cut(_) => Box::new(move |row, out| {
+        CellForm::Text => write,
+        CellForm::Json | CellForm::Cut(_) => Box::new(move |row, out| {
             out.push('"');
             write(row, out);
             out.push('"');
@@ -164,7 +164,7 @@ fn decimal<T: DecimalType + ArrowPrimitiveType<Native: Display>>(array: &dyn Arr
     Box::new(move |row, out| write_decimal(out, &values.value(row).to_string(), scale.into()))
 }
 
-fn float(array: &dyn Array, form: Form) -> Writer<'_> {
+fn float(array: &dyn Array, form: CellForm) -> Writer<'_> {
     if let Some(values) = array.as_primitive_opt::<Float64Type>() {
         return Box::new(move |row, out| write_float(out, values.value(row), form));
     }
@@ -176,20 +176,20 @@ fn float(array: &dyn Array, form: Form) -> Writer<'_> {
 }
 
 /// Appends a number; in bare text whole numbers have no fraction, and NaN and infinities are words without quotes.
-fn write_float<T: Into<f64> + Debug + Display + LowerExp + Copy>(out: &mut String, value: T, form: Form) {
+fn write_float<T: Into<f64> + Debug + Display + LowerExp + Copy>(out: &mut String, value: T, form: CellForm) {
     match number::special_word(value.into()) {
-        Some(word) if form == Form::Text => out.push_str(word),
-        None if form == Form::Text => number::write_number(out, value),
+        Some(word) if form == CellForm::Text => out.push_str(word),
+        None if form == CellForm::Text => number::write_number(out, value),
         _ => number::write_float(out, value),
     }
 }
 
-fn string(array: &dyn Array, form: Form) -> Writer<'_> {
-    fn of<'a>(value: impl Fn(usize) -> &'a str + 'a, form: Form) -> Writer<'a> {
+fn string(array: &dyn Array, form: CellForm) -> Writer<'_> {
+    fn of<'a>(value: impl Fn(usize) -> &'a str + 'a, form: CellForm) -> Writer<'a> {
         match form {
-            Form::Json => Box::new(move |row, out| write_string(out, value(row))),
-            Form::Text => Box::new(move |row, out| out.push_str(value(row))),
-            Form::Cut(_) => Box::new(move |row, out| write_string(out, form.head(value(row)))),
+            CellForm::Json => Box::new(move |row, out| write_string(out, value(row))),
+            CellForm::Text => Box::new(move |row, out| out.push_str(value(row))),
+            CellForm::Cut(_) => Box::new(move |row, out| write_string(out, form.head(value(row)))),
         }
     }
     if let Some(values) = array.as_string_opt::<i32>() {
@@ -238,7 +238,7 @@ pub fn is_uuid(field: &Field) -> bool {
         && field.metadata().get("ARROW:extension:name").is_some_and(|name| name == "arrow.uuid")
 }
 
-fn bytes<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
+fn bytes<'a>(field: &Field, array: &'a dyn Array, form: CellForm) -> Writer<'a> {
     let Some(value) = binaries(array) else { return Box::new(|_, _| {}) };
     match is_uuid(field) {
         true => Box::new(move |row, out| write_uuid(out, value(row))),
@@ -328,7 +328,7 @@ fn interval(array: &dyn Array, unit: IntervalUnit) -> Writer<'_> {
     }
 }
 
-fn list(array: &dyn Array, form: Form) -> Writer<'_> {
+fn list(array: &dyn Array, form: CellForm) -> Writer<'_> {
     if let Some(values) = array.as_list_opt::<i32>() {
         return items(values.values(), |row| span(values.value_offsets(), row), form);
     }
@@ -356,7 +356,7 @@ fn view<O: OffsetSizeTrait>(list: &GenericListViewArray<O>, row: usize) -> (usiz
 }
 
 /// Returns the writer of a JSON array of the items in `range`.
-fn items<'a>(values: &'a ArrayRef, range: impl Fn(usize) -> (usize, usize) + 'a, form: Form) -> Writer<'a> {
+fn items<'a>(values: &'a ArrayRef, range: impl Fn(usize) -> (usize, usize) + 'a, form: CellForm) -> Writer<'a> {
     let field = Field::new("item", values.data_type().clone(), true);
     let mut item = Column::new(&field, values.as_ref(), form);
     Box::new(move |row, out| {
@@ -375,7 +375,7 @@ fn items<'a>(values: &'a ArrayRef, range: impl Fn(usize) -> (usize, usize) + 'a,
     })
 }
 
-fn object(array: &dyn Array, form: Form) -> Writer<'_> {
+fn object(array: &dyn Array, form: CellForm) -> Writer<'_> {
     let array = array.as_struct();
     let mut members: Vec<(String, Column)> = vec![];
     for (field, values) in array.fields().iter().zip(array.columns()) {
@@ -396,11 +396,11 @@ fn object(array: &dyn Array, form: Form) -> Writer<'_> {
     })
 }
 
-fn map(array: &MapArray, form: Form) -> Writer<'_> {
+fn map(array: &MapArray, form: CellForm) -> Writer<'_> {
     let (keys, values) = (array.keys(), array.values());
     let field = |array: &ArrayRef| Field::new("", array.data_type().clone(), true);
     // A name is a string, whatever the type of the keys.
-    let (text, mut name) = (texts(keys.as_ref()), Column::new(&field(keys), keys.as_ref(), Form::Text));
+    let (text, mut name) = (texts(keys.as_ref()), Column::new(&field(keys), keys.as_ref(), CellForm::Text));
     let mut value = Column::new(&field(values), values.as_ref(), form);
     let mut scratch = String::new();
     Box::new(move |row, out| {
@@ -428,7 +428,7 @@ fn map(array: &MapArray, form: Form) -> Writer<'_> {
     })
 }
 
-fn union(array: &dyn Array, form: Form) -> Writer<'_> {
+fn union(array: &dyn Array, form: CellForm) -> Writer<'_> {
     let Some(array) = array.as_any().downcast_ref::<UnionArray>() else { return Box::new(|_, _| {}) };
     let DataType::Union(fields, _) = array.data_type() else { return Box::new(|_, _| {}) };
     let mut children: Vec<(i8, Column)> = vec![];
@@ -445,7 +445,7 @@ fn union(array: &dyn Array, form: Form) -> Writer<'_> {
 
 /// Returns the writer of a dictionary. Formats each value once if that is less work than formatting each row, and
 /// little text.
-fn dictionary<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
+fn dictionary<'a>(field: &Field, array: &'a dyn Array, form: CellForm) -> Writer<'a> {
     let array = array.as_any_dictionary();
     let values = array.values();
     if values.is_empty() {
@@ -487,7 +487,7 @@ fn codes<'a>(keys: &'a dyn Array) -> Box<dyn Fn(usize) -> usize + 'a> {
     Box::new(|_| 0)
 }
 
-fn run<'a, T: RunEndIndexType>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
+fn run<'a, T: RunEndIndexType>(field: &Field, array: &'a dyn Array, form: CellForm) -> Writer<'a> {
     let Some(array) = array.as_any().downcast_ref::<RunArray<T>>() else { return Box::new(|_, _| {}) };
     let mut column = Column::new(field, array.values().as_ref(), form);
     Box::new(move |row, out| column.write_or_null(array.get_physical_index(row), out))

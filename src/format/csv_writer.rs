@@ -5,7 +5,7 @@
 //! of one column null is `""`, too, because an empty line is not a record. Metrics have a column for each dimension
 //! (`metric_columns.rs`, `metric_dimensions.rs`).
 
-use super::cell::{Column, Form};
+use super::cell::{Column, CellForm};
 use super::definition::{EncodeOptions, Encoder};
 use super::jsonl::{own, unique_names};
 use crate::error::Result;
@@ -36,7 +36,7 @@ fn cells(batch: &RecordBatch) -> Vec<Cells<'_>> {
     let mut cells = vec![];
     for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
         let name = field.name();
-        let column = || own(field, array.as_ref(), ours, Form::Text);
+        let column = || own(field, array.as_ref(), ours, CellForm::Text);
         match array.as_binary_opt::<i32>() {
             Some(bytes) if ours => {
                 cells.push(Cells { name: name.clone(), column: column(), only: Some((bytes, true)) });

@@ -4,7 +4,7 @@
 //! UTF-8, else as base64 under `NAME_base64`. A record that is read has neither
 //! its `\n` nor a `\r` before that.
 
-use super::cell::{Column, Form, binaries, texts};
+use super::cell::{Column, CellForm, binaries, texts};
 use super::definition::{Encoder, Format, Input, Notes};
 use super::elements::Elements;
 use super::record::{Body, Record, Records, Splitter};
@@ -121,7 +121,7 @@ impl<'a> Objects<'a> {
         unique_names(batch.schema_ref())?;
         let ours = is_own(batch.schema_ref());
         let columns = batch.schema_ref().fields().iter().zip(batch.columns());
-        let members = columns.map(|(field, array)| member(field, array.as_ref(), ours, Form::Json)).collect();
+        let members = columns.map(|(field, array)| member(field, array.as_ref(), ours, CellForm::Json)).collect();
         Ok(Self { members, max: usize::MAX })
     }
 
@@ -138,7 +138,7 @@ impl<'a> Objects<'a> {
         let is_raw = |field: &Field| is_stamped && field.name() == RAW;
         let columns = schema.fields().iter().zip(batch.columns());
         let members =
-            columns.map(|(field, array)| claimed(field, array.as_ref(), ours || is_raw(field), Form::Cut(max)));
+            columns.map(|(field, array)| claimed(field, array.as_ref(), ours || is_raw(field), CellForm::Cut(max)));
         let members = members.collect();
         Ok(Self { members, max })
     }
@@ -167,7 +167,7 @@ impl<'a> Objects<'a> {
     }
 }
 
-fn member<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: Form) -> Member<'a> {
+fn member<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: CellForm) -> Member<'a> {
     let name = field.name();
     let mut member = Member { key: key(name), bytes: None, column: own(field, array, ours, form) };
     if let (true, Some(bytes)) = (ours && has_bytes(field), binaries(array)) {
@@ -177,7 +177,7 @@ fn member<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: Form) -> Me
 }
 
 /// Prepares a column of any program: JSON if the text is JSON, ids if the length is right.
-fn claimed<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: Form) -> Member<'a> {
+fn claimed<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: CellForm) -> Member<'a> {
     let of = |column| Member { key: key(field.name()), bytes: None, column };
     if let (true, Some(text)) = (claims_json(field), texts(array)) {
         return of(Column::with(array, move |row, out| write_claimed(text(row), form, out)));
@@ -201,7 +201,7 @@ fn has_bytes(field: &Field) -> bool {
 }
 
 /// Prepares a column, with the forms of evt's kinds for JSON text, payloads and headers.
-pub(super) fn own<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: Form) -> Column<'a> {
+pub(super) fn own<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: CellForm) -> Column<'a> {
     if !ours {
         return Column::new(field, array, form);
     }
@@ -218,15 +218,15 @@ pub(super) fn own<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: For
 }
 
 /// Writes JSON text as received; in bare form, a string is its content.
-fn write_json(json: &str, form: Form, out: &mut String) {
+fn write_json(json: &str, form: CellForm, out: &mut String) {
     match string_content(json) {
-        Some(content) if form == Form::Text => out.push_str(&unescape(content)),
+        Some(content) if form == CellForm::Text => out.push_str(&unescape(content)),
         _ => out.push_str(json),
     }
 }
 
 /// Writes text as JSON if it is JSON, on one line as records are; else as a string.
-fn write_claimed(text: &str, form: Form, out: &mut String) {
+fn write_claimed(text: &str, form: CellForm, out: &mut String) {
     let json = text.trim_ascii();
     if json.len() > form.max() {
         return out.push_str(form.head(json));
@@ -240,16 +240,16 @@ fn write_claimed(text: &str, form: Form, out: &mut String) {
 }
 
 /// Writes bytes as text if they are UTF-8, else as base64.
-fn write_bytes(bytes: &[u8], form: Form, out: &mut String) {
+fn write_bytes(bytes: &[u8], form: CellForm, out: &mut String) {
     match (std::str::from_utf8(bytes), form) {
-        (Ok(text), Form::Text) => out.push_str(text),
+        (Ok(text), CellForm::Text) => out.push_str(text),
         (Ok(text), _) => write_string(out, form.head(text)),
-        (Err(_), Form::Text) => base64::encode(bytes, out),
+        (Err(_), CellForm::Text) => base64::encode(bytes, out),
         (Err(_), _) => write_base64(bytes, form, out),
     }
 }
 
-fn write_base64(bytes: &[u8], form: Form, out: &mut String) {
+fn write_base64(bytes: &[u8], form: CellForm, out: &mut String) {
     out.push('"');
     base64::encode(form.head_of(bytes), out);
     out.push('"');
@@ -257,7 +257,7 @@ fn write_base64(bytes: &[u8], form: Form, out: &mut String) {
 
 /// Prepares headers as `{"name":"text"}`, or `{"name":{"base64":"…"}}` if the bytes are not text; in order, names may
 /// repeat. `None` if the map has other types.
-fn headers(map: &MapArray, form: Form) -> Option<Column<'_>> {
+fn headers(map: &MapArray, form: CellForm) -> Option<Column<'_>> {
     let (names, values) = (texts(map.keys().as_ref())?, binaries(map.values().as_ref())?);
     Some(Column::with(map, move |row, out| {
         let (start, end) = (map.value_offsets()[row], map.value_offsets()[row + 1]);

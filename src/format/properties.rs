@@ -2,7 +2,7 @@
 //!
 //! A column is marked in the metadata of its field, which every Arrow library keeps. Its name is the name of the property.
 
-use super::cell::{Column, Form};
+use super::cell::{Column, CellForm};
 use crate::error::{Error, Result};
 use crate::json::number::write_float;
 use crate::json::text::write_string;
@@ -55,7 +55,7 @@ fn column_of<'a>(field: &Field, array: &'a ArrayRef) -> Column<'a> {
             }
             number => write_float(out, number),
         }),
-        None => Column::new(field, array, Form::Json),
+        None => Column::new(field, array, CellForm::Json),
     }
 }
 

@@ -7,7 +7,7 @@
 //! (`␛`), so that data never controls the terminal. Numbers are right-aligned, null is `-`, and instants omit, per
 //! column, trailing digits that are zero in the first rows.
 
-use super::cell::Form;
+use super::cell::CellForm;
 use super::definition::{EncodeOptions, Encoder, Format, Notes};
 use super::jsonl::{own, unique_names};
 use super::metric_columns::encoder;
@@ -334,7 +334,7 @@ impl Encoder for Table {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
         let columns = batch.schema_ref().fields().iter().zip(batch.columns());
         let mut columns: Vec<_> =
-            columns.map(|(field, array)| own(field, array.as_ref(), self.ours, Form::Text)).collect();
+            columns.map(|(field, array)| own(field, array.as_ref(), self.ours, CellForm::Text)).collect();
         for row in 0..batch.num_rows() {
             let shown = if self.decided { self.shown } else { columns.len() };
             for (at, column) in columns.iter_mut().take(shown).enumerate() {

@@ -18,7 +18,7 @@ use crate::ingest::{ByteProgress, Ingest};
 use crate::input::{EndProof, Input, InputEnd, Lag, Reached, Step};
 use crate::registry::place;
 use crate::run::Run;
-use crate::uri::kafka::{Address, Form};
+use crate::uri::kafka::{Address, TopicFormat};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -88,7 +88,7 @@ impl KafkaInput {
             ReadMode::Checkpoint => set.group.is_some(),
             ReadMode::Bounded | ReadMode::Tail | ReadMode::Stateful => false,
         };
-        let whole = set.partitions.is_none() && set.end.is_none() && set.form != Some(Form::Frames);
+        let whole = set.partitions.is_none() && set.end.is_none() && set.form != Some(TopicFormat::Frames);
         let is_transactional = matches!(commit_mode, CommitMode::Transactions(_));
         let is_shared = is_transactional || matches!(commit_mode, CommitMode::Subscribe);
         let subscribes = commits && read_mode == ReadMode::Commit && is_shared && whole;
@@ -452,7 +452,7 @@ impl Input for KafkaInput {
 
     /// Messages of frames hold rows that already have stamps.
     fn reports_partitions(&self) -> bool {
-        self.topics.address.options.form == Some(Form::Frames)
+        self.topics.address.options.form == Some(TopicFormat::Frames)
     }
 
     fn ends_partitions(&self) -> bool {

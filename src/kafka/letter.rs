@@ -3,7 +3,7 @@
 //! written.
 
 use super::produce::record::{ProducerRecord, insert};
-use crate::format::cell::{Column, Form};
+use crate::format::cell::{Column, CellForm};
 use crate::json::base64;
 use crate::json::text::write_string;
 use crate::kind::dead::{COLUMNS, column};
@@ -46,7 +46,7 @@ impl<'a> Letters<'a> {
         let columns = HEADERS.iter().map(|(at, connect)| {
             let own = format!("{OURS}{}", COLUMNS[*at]);
             let names = [own].into_iter().chain(connect.map(|connect| format!("{CONNECT}{connect}")));
-            (names.collect(), Column::new(schema.field(*at), batch.column(*at).as_ref(), Form::Text))
+            (names.collect(), Column::new(schema.field(*at), batch.column(*at).as_ref(), CellForm::Text))
         });
         Self { batch, columns: columns.collect() }
     }

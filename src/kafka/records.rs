@@ -14,7 +14,7 @@ use crate::mapping::{RecordMeta, Stamper};
 use crate::registry::place;
 use crate::registry::wire::{self, Wire};
 use crate::run::Run;
-use crate::uri::kafka::{Address, Form};
+use crate::uri::kafka::{Address, TopicFormat};
 
 /// The partitions being read, and the decoder of their payloads.
 pub struct PartitionSet {
@@ -64,8 +64,8 @@ impl PartitionSet {
         let origin = origin.unwrap_or(&self.topics[cursor.id.topic]);
         let number = cursor.id.number.to_string();
         cursor.stamp = match self.decoder.form {
-            Form::Json | Form::Avro => stamper.partition(origin, &number),
-            Form::Frames => stamper.silent(origin, &number),
+            TopicFormat::Json | TopicFormat::Avro => stamper.partition(origin, &number),
+            TopicFormat::Frames => stamper.silent(origin, &number),
         };
         stamper.resume(cursor.stamp, cursor.stream_time);
     }
@@ -98,9 +98,9 @@ impl PartitionSet {
                     arrival: message.arrival,
                 };
                 match self.decoder.form {
-                    Form::Json => self.decoder.json(payload, meta, ingest)?,
-                    Form::Avro => self.decoder.avro(payload, id.topic, meta, ingest)?,
-                    Form::Frames => match framing::frames(payload) {
+                    TopicFormat::Json => self.decoder.json(payload, meta, ingest)?,
+                    TopicFormat::Avro => self.decoder.avro(payload, id.topic, meta, ingest)?,
+                    TopicFormat::Frames => match framing::frames(payload) {
                         Ok(frames) => frames.into_iter().try_for_each(|frame| {
                             let is_complete = |progress: &ReaderProgress| {
                                 self.cursors.iter().all(|one| one.ended || progress.is_complete(one.id))
@@ -151,7 +151,7 @@ impl PartitionSet {
     /// Returns all partitions that frames announced, as ended; `None` for topics of other formats, and if a later run continues them.
     pub fn ended(&self) -> Option<Progress> {
         let partitions =
-            (self.decoder.form == Form::Frames && !self.stays_live).then(|| self.decoder.progress.ended())?;
+            (self.decoder.form == TopicFormat::Frames && !self.stays_live).then(|| self.decoder.progress.ended())?;
         Some(Progress { partitions, complete: true, ..Progress::default() })
     }
 
@@ -179,7 +179,7 @@ pub fn wire(address: &Address, run: &Run) -> Result<Option<Wire>> {
 struct PayloadDecoder {
     /// The address, for messages.
     name: String,
-    form: Form,
+    form: TopicFormat,
     /// Decodes Avro.
     wire: Option<Wire>,
     /// Whether the records are dead letters, decided by the first one.

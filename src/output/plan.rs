@@ -27,7 +27,7 @@ use crate::run::io::Io;
 use crate::store::remote::FOREVER;
 use crate::store::{AtOnce, Location, OpenOptions, Store};
 use crate::uri::Uri;
-use crate::uri::kafka::{Address, Form};
+use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::ffi::OsStr;
@@ -72,7 +72,7 @@ impl Destination {
     fn is_framed(&self) -> bool {
         match self {
             Destination::Standard(format) | Destination::File(_, format) => format.is_frames(),
-            Destination::Kafka(address, _) => address.options.form == Some(Form::Frames),
+            Destination::Kafka(address, _) => address.options.form == Some(TopicFormat::Frames),
             Destination::Null | Destination::Store(..) => false,
         }
     }
@@ -175,7 +175,7 @@ impl OutputPlan {
     pub fn check_epochs(&self, io: &Io) -> Result<()> {
         let why = match &self.place {
             Destination::Null | Destination::Store(..) => return Ok(()),
-            Destination::Kafka(address, _) if address.options.form == Some(Form::Frames) => {
+            Destination::Kafka(address, _) if address.options.form == Some(TopicFormat::Frames) => {
                 "expected format=json or format=avro, found format=frames"
             }
             Destination::Kafka(..) => return Ok(()),
@@ -258,7 +258,7 @@ impl OutputPlan {
 
     /// Whether it can write the headers of records with their rows.
     pub fn takes_headers(&self) -> bool {
-        matches!(&self.place, Destination::Kafka(address, _) if address.options.form != Some(Form::Frames))
+        matches!(&self.place, Destination::Kafka(address, _) if address.options.form != Some(TopicFormat::Frames))
     }
 
     /// Whether it can make rows durable before the run ends ([`Output::settle`]), so that a source may commit its position.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// Encodes rows for one topic.
 pub struct AvroRows {
-    form: Form,
+    form: RowFormat,
     /// The schema, for messages.
     name: String,
     /// 00 and the id.
@@ -31,7 +31,7 @@ pub struct AvroRows {
     told: [bool; 2],
 }
 
-enum Form {
+enum RowFormat {
     /// The rows as they are.
     Own(Box<RowEncoder>),
     /// Events as records of a given schema.
@@ -90,7 +90,7 @@ impl AvroRows {
             None => {
                 let subject = target.subject(&registry, kind.name());
                 let id = registered(&mut registry, &subject, own.text())?;
-                (id, Form::Own(Box::new(own)), format!("schema id {id}"))
+                (id, RowFormat::Own(Box::new(own)), format!("schema id {id}"))
             }
             Some(choice) => {
                 let (id, text, name) = target.find(choice, &registry, kind.name())?;
@@ -106,8 +106,8 @@ impl AvroRows {
     /// schema.
     pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<std::result::Result<Bytes, Fault>>> {
         let records = match &mut self.form {
-            Form::Own(rows) => return Ok(rows.encode(batch)?.iter().map(Ok).collect()),
-            Form::Records(records) => records,
+            RowFormat::Own(rows) => return Ok(rows.encode(batch)?.iter().map(Ok).collect()),
+            RowFormat::Records(records) => records,
         };
         let (mut bytes, mut rows) = (Vec::new(), Vec::with_capacity(batch.num_rows()));
         records.encode(batch, |record| {
@@ -132,7 +132,7 @@ impl AvroRows {
 
     /// Returns notices about the rows so far, each once.
     pub fn news(&mut self) -> Vec<String> {
-        let Form::Records(records) = &self.form else { return vec![] };
+        let RowFormat::Records(records) = &self.form else { return vec![] };
         let (name, lost) = (&self.name, records.lost());
         let mut news = vec![];
         if let (true, Some(property)) = (lost.properties.0 > 0 && !self.told[0], &lost.properties.1) {
@@ -148,7 +148,7 @@ impl AvroRows {
 
     /// Returns how many rows were written incompletely; `None` if all were complete.
     pub fn summary(&self) -> Option<String> {
-        let Form::Records(records) = &self.form else { return None };
+        let RowFormat::Records(records) = &self.form else { return None };
         let lost = records.lost();
         let part = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
         let parts = [
@@ -162,17 +162,17 @@ impl AvroRows {
 }
 
 /// Returns how rows of a kind are written with the schema `text`.
-fn form(own: RowEncoder, kind: Kind, text: &str) -> Result<Form> {
+fn form(own: RowEncoder, kind: Kind, text: &str) -> Result<RowFormat> {
     let theirs = parse_schema(text)?;
     if parse_schema(own.text())?.canonical_form() == theirs.canonical_form() {
-        return Ok(Form::Own(Box::new(own)));
+        return Ok(RowFormat::Own(Box::new(own)));
     }
     // Readers take a record with evt's name for evt's rows.
     if kind_of(&theirs).is_some() {
         return Err(Error::config(format!("expected the schema of the rows: {}", own.text())));
     }
     match kind {
-        Kind::Event => Ok(Form::Records(Box::new(RecordEncoder::try_new(&theirs)?))),
+        Kind::Event => Ok(RowFormat::Records(Box::new(RecordEncoder::try_new(&theirs)?))),
         other => {
             let name = other.name();
             let why = format!("schema_id= is supported for events only; remove it for rows of {name}");

@@ -25,7 +25,7 @@ use crate::op::window::watermark::ContinuedInput;
 use crate::run::Run;
 use crate::spool::SpoolReader;
 use crate::uri::Uri;
-use crate::uri::kafka::Form;
+use crate::uri::kafka::TopicFormat;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use open::Opener;
@@ -91,7 +91,7 @@ impl Source {
     /// Opens the inputs as far as their order allows.
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
         let mut mapping = options.mapping.clone();
-        let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
+        let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
         if options.read_mode.is_of_stage() && inputs.iter().any(is_raw) {
             // Records of a topic get new stamps: those they carry are in order per original partition, which topics interleave.
             mapping.provenance = mapping::Provenance::Overwrite;

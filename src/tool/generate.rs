@@ -124,7 +124,7 @@ impl Tool for Args {
 
 /// How records are handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum HandOver {
     /// As lines of a file or a pipe.
     File,
     /// As requests over HTTP.
@@ -168,7 +168,7 @@ struct RuleArgs {
     /// Expect the records to arrive as a file, or over HTTP (evt-ingest http://...), where server_timestamp is the arrival
     /// and --time must be client_timestamp
     #[arg(long, value_name = "FORM", default_value = "file", requires = "truth")]
-    truth_as: Form,
+    truth_as: HandOver,
 }
 
 impl Args {
@@ -227,7 +227,7 @@ impl Args {
             dedup: rules.dedup,
             validated: rules.validated,
             sharded: rules.sharded,
-            over_http: rules.truth_as == Form::Http,
+            over_http: rules.truth_as == HandOver::Http,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::fmt;
 
 /// The format of a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Form {
+pub enum TopicFormat {
     /// A record is one JSON object: raw input, which gets new stamps.
     #[default]
     Json,
@@ -55,7 +55,7 @@ pub struct Options {
     /// The consumer group that stores offsets.
     pub group: Option<String>,
     /// The format of the topic, if set.
-    pub form: Option<Form>,
+    pub form: Option<TopicFormat>,
     /// The registry of the schemas of a topic in Avro.
     pub schemas: Option<String>,
     /// The schema that rows are written with, instead of one that is registered.
@@ -200,7 +200,7 @@ impl Options {
 
     /// Checks that Avro and a registry are set together. Errors: exit status 2.
     fn check_schemas(&self) -> Result<()> {
-        let is_avro = self.form == Some(Form::Avro);
+        let is_avro = self.form == Some(TopicFormat::Avro);
         if is_avro && self.schemas.is_none() {
             let why = "kafka: format=avro requires a registry: schemas=http://HOST:PORT/BASE";
             return Err(Error::usage(why));
@@ -281,11 +281,11 @@ fn is_topic(name: &str) -> bool {
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
 }
 
-fn form(value: &str) -> Result<Form, String> {
+fn form(value: &str) -> Result<TopicFormat, String> {
     match value {
-        "json" => Ok(Form::Json),
-        "frames" => Ok(Form::Frames),
-        "avro" => Ok(Form::Avro),
+        "json" => Ok(TopicFormat::Json),
+        "frames" => Ok(TopicFormat::Frames),
+        "avro" => Ok(TopicFormat::Avro),
         _ => Err("expected one of json avro frames".to_owned()),
     }
 }
@@ -341,10 +341,10 @@ mod tests {
         assert_eq!((options.start, options.end), (Some(Bound::Instant("now-2h".into())), Some(Bound::Latest)));
         assert_eq!(options.partitions, Some(vec![0, 1, 2]));
         assert!(options.skips_gaps);
-        assert_eq!((options.wait, options.form), (Away::parse("1m").unwrap(), Some(Form::Frames)));
+        assert_eq!((options.wait, options.form), (Away::parse("1m").unwrap(), Some(TopicFormat::Frames)));
         let avro = Address::parse("//b/t?format=avro&schemas=http://r:1/x?retry=1s%26down=dead&key=a").unwrap().options;
         assert_eq!(avro.schemas.as_deref(), Some("http://r:1/x?retry=1s&down=dead"));
-        assert_eq!((avro.form, avro.key.as_deref(), avro.reader), (Some(Form::Avro), Some("a"), None));
+        assert_eq!((avro.form, avro.key.as_deref(), avro.reader), (Some(TopicFormat::Avro), Some("a"), None));
         let reader = |text| Address::parse(&format!("//b/t?format=avro&schemas=http://r&reader={text}")).unwrap();
         assert_eq!(reader("click:2&key=a").options.reader, Some(Choice::Subject("click".to_owned(), Some(2))));
         assert_eq!(options.settings[1], ("client.id".to_owned(), "x".to_owned()));

@@ -2,7 +2,7 @@
 
 use super::record::{ForwardedHeaders, ProducerRecord};
 use crate::error::{Error, Result};
-use crate::format::cell::{Column, Form as CellForm};
+use crate::format::cell::{Column, CellForm};
 use crate::format::jsonl::Objects;
 use crate::format::{Format, row};
 use crate::frame::Frame;
@@ -13,7 +13,7 @@ use crate::kind::dead::Fault;
 use crate::kind::headers::HeaderRows;
 use crate::kind::{Kind, letters};
 use crate::registry::rows::{AvroRows, Target};
-use crate::uri::kafka::{Address, Form};
+use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -58,12 +58,12 @@ impl RecordFormat {
         let (form, kind, key) = (address.options.form, Kind::of(schema), address.options.key.as_deref());
         let wrong = |what: &str| Err(Error::usage(format!("{address}: {what}")));
         match (form, kind, key) {
-            (Some(Form::Frames), _, None) => {
+            (Some(TopicFormat::Frames), _, None) => {
                 let (schema, sent_at) = (schema.clone(), run.clock.monotonic());
                 return Ok(Self::Frames { schema, progress: WriterProgress::default(), sent_at });
             }
-            (Some(Form::Frames), ..) => return wrong("key= cannot be used with format=frames"),
-            (Some(Form::Avro), Some(Kind::Dead), _) => return wrong("format=avro cannot be used for dead letters"),
+            (Some(TopicFormat::Frames), ..) => return wrong("key= cannot be used with format=frames"),
+            (Some(TopicFormat::Avro), Some(Kind::Dead), _) => return wrong("format=avro cannot be used for dead letters"),
             (_, Some(Kind::Dead), None | Some("original_key")) => return Ok(Self::Letters),
             (_, Some(Kind::Dead), _) => return wrong("key= cannot be used for dead letters, which keep their key"),
             _ => {}
@@ -76,7 +76,7 @@ impl RecordFormat {
                 Error::usage(format!("{address}: key={name}: unknown column; expected one of none {names}"))
             })?),
         };
-        if form != Some(Form::Avro) {
+        if form != Some(TopicFormat::Avro) {
             return Ok(Self::Json { key });
         }
         Ok(Self::Avro { key, rows: Box::new(AvroRows::open(target(topics), schema, &run.console)?) })
@@ -203,11 +203,11 @@ impl<'a> KeyColumn<'a> {
 }
 
 /// Combines `-o` and `format=`, which takes precedence.
-pub fn form(address: &Address, named: Option<&Format>) -> Result<Form> {
+pub fn form(address: &Address, named: Option<&Format>) -> Result<TopicFormat> {
     let by_flag = match named {
         None => None,
-        Some(format) if format.is_json => Some(Form::Json),
-        Some(format) if format.is_frames() => Some(Form::Frames),
+        Some(format) if format.is_json => Some(TopicFormat::Json),
+        Some(format) if format.is_frames() => Some(TopicFormat::Frames),
         Some(other) => {
             let forms = "expected format=json, format=avro or format=frames";
             return Err(Error::usage(format!("{address}: -o {}: {forms}", other.name)));

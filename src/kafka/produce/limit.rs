@@ -10,7 +10,7 @@ use crate::kafka::framing;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::run::Run;
-use crate::uri::kafka::{Address, Form};
+use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::RecordBatch;
 use futures_util::FutureExt;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
@@ -157,7 +157,7 @@ impl RowLimit {
     pub fn new(address: &Address, limit: &Limit) -> Self {
         let key = address.options.key.as_deref().unwrap_or_else(|| default_key(Some(Kind::Event)));
         let key = Some(key.to_owned()).filter(|key| key != "none");
-        Self { limit: limit.clone(), is_framed: address.options.form == Some(Form::Frames), key }
+        Self { limit: limit.clone(), is_framed: address.options.form == Some(TopicFormat::Frames), key }
     }
 
     /// Returns the limit in bytes.

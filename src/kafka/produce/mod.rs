@@ -28,7 +28,7 @@ use crate::kind::dead::{Fault, Rejected};
 use crate::kind::headers::HeaderRows;
 use crate::metrics::Up;
 use crate::run::Run;
-use crate::uri::kafka::{Address, Form};
+use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use format::{RecordFormat, RowRecords, smaller, target};
@@ -94,7 +94,7 @@ impl KafkaOutput {
     /// Checks that the topic exists; creates nothing.
     pub fn ask(address: &Address, run: &Rc<Run>) -> Result<()> {
         let topics = Topics::new(address, run);
-        if address.options.form == Some(Form::Avro) {
+        if address.options.form == Some(TopicFormat::Avro) {
             target(&topics).check(&run.console)?;
         }
         let producer = TopicProducer::new(&topics, Up::default())?;

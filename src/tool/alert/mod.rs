@@ -49,7 +49,7 @@ use crate::run::{Report, Run};
 use crate::source::{Source, SourceOptions, StoreOrder};
 use crate::time::{MINUTE, parse_duration};
 use crate::uri::Uri;
-use crate::uri::kafka::{Bound, Form, KeptPosition};
+use crate::uri::kafka::{Bound, TopicFormat, KeptPosition};
 use clap::{Parser, Subcommand};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -344,7 +344,7 @@ impl Args {
         let (mut origins, named) = (vec![], self.stage.map.origin.as_ref());
         if let Uri::Kafka(address) = &mut opened {
             form = match address.options.form {
-                Some(Form::Frames) => FeedForm::Frames(address.topics.first().cloned().unwrap_or_default()),
+                Some(TopicFormat::Frames) => FeedForm::Frames(address.topics.first().cloned().unwrap_or_default()),
                 _ => FeedForm::Records,
             };
             kept = alerts.kept(address, options.origin.as_deref())?;

@@ -25,7 +25,7 @@ use crate::notify::sender::{Sender, are_due};
 use crate::output::OutputReport;
 use crate::run::Run;
 use crate::time::{LATEST, SECOND, format_duration, format_instant};
-use crate::uri::kafka::{Address, Form, KeptPosition};
+use crate::uri::kafka::{Address, TopicFormat, KeptPosition};
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -157,7 +157,7 @@ impl AlertRun {
     pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<KeptTopics> {
         let mut kept = KeptTopics::default();
         let Some(state) = &self.services.state else { return Ok(kept) };
-        let is_framed = address.options.form == Some(Form::Frames);
+        let is_framed = address.options.form == Some(TopicFormat::Frames);
         for (topic, name) in address.topics.iter().enumerate() {
             let mut positions = state.positions_of(name)?;
             let whole = positions.remove(WHOLE);

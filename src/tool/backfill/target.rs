@@ -24,7 +24,7 @@ use crate::run::Run;
 use crate::store::{Notice, room};
 use crate::time::MILLISECOND;
 use crate::uri::Uri;
-use crate::uri::kafka::{Address, Form};
+use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
@@ -101,7 +101,7 @@ impl TargetPlan {
             Uri::File(path) if !is_regular(&path) => unacknowledged(),
             _ if !plan.acknowledges() => unacknowledged(),
             Uri::File(path) if is_lines => Ok(Self::File(resolved_path(&path))),
-            Uri::Kafka(address) if form(&address, args_format(args)?)? == Form::Json => Ok(Self::Topic(address)),
+            Uri::Kafka(address) if form(&address, args_format(args)?)? == TopicFormat::Json => Ok(Self::Topic(address)),
             uri => {
                 let keeps_stamps = matches!(uri, Uri::Store(..) | Uri::Kafka(_));
                 Ok(Self::Other { plan: Box::new(plan), keeps_stamps })

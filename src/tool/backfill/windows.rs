@@ -31,7 +31,7 @@ use crate::store::{Location, ReadRequest, Store, StreamExtent};
 use crate::time::{LATEST, format_instant, parse_duration};
 use crate::tool::validation::Validate;
 use crate::uri::Uri;
-use crate::uri::kafka::Form;
+use crate::uri::kafka::TopicFormat;
 use chrono_tz::Tz;
 use std::ffi::OsString;
 use std::rc::Rc;
@@ -347,7 +347,7 @@ fn set_outputs(both: &mut BothArgs, run: &Run) {
 fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span: Span) -> Result<SourceOptions> {
     let inputs = both.stage.input.uris()?;
     let has_letters = both.stage.output.dlq.as_deref().is_some_and(|dlq| dlq != "null:");
-    let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
+    let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
     let provenance = if inputs.iter().any(is_raw) { Provenance::Overwrite } else { Provenance::Keep };
     let mut mapping = both.stage.map.options(provenance)?;
     mapping.watch = spec.leaves.properties();

@@ -10,7 +10,7 @@ use crate::reconcile::judge::{MatchBy, TimeRange};
 use crate::source::SourceOptions;
 use crate::time::{format_instant, parse_duration};
 use crate::uri::Uri;
-use crate::uri::kafka::Form;
+use crate::uri::kafka::TopicFormat;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
 
@@ -268,5 +268,5 @@ impl Args {
 
 /// Whether the records of an input get new stamps although they may carry some.
 pub fn is_raw_topic(uri: &Uri) -> bool {
-    matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames))
+    matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames))
 }
