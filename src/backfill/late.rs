@@ -16,7 +16,7 @@ use crate::expr::{LeafBatch, Leaves, write_dimensions};
 use crate::kind::event::column;
 use crate::kind::late::LATE_FOR;
 use crate::kind::span::Span;
-use crate::op::window::Outcome;
+use crate::op::window::BatchOutcome;
 use crate::op::window::metric::{Layout, Metric, Shape};
 use crate::op::window::slots::Slots;
 use crate::op::window::spec::Spec;
@@ -261,7 +261,7 @@ impl LateCells {
     }
 
     /// Adds the rows of a batch of events to the cells; `outcome` is what live calls them.
-    pub fn on_batch(&mut self, batch: &RecordBatch, outcome: &Outcome) -> Result<()> {
+    pub fn on_batch(&mut self, batch: &RecordBatch, outcome: &BatchOutcome) -> Result<()> {
         let mut keep: Vec<bool> = instants(batch, column::EVENT_TIME).iter().map(|time| self.touches(*time)).collect();
         outcome.dead.iter().for_each(|(row, _)| keep[*row] = false);
         if keep.contains(&true) {
@@ -280,7 +280,7 @@ impl LateCells {
     }
 
     /// Adds the rows of a batch to the sessions of named keys.
-    fn count_sessions(&mut self, batch: &RecordBatch, outcome: &Outcome) -> Result<()> {
+    fn count_sessions(&mut self, batch: &RecordBatch, outcome: &BatchOutcome) -> Result<()> {
         let leaves = LeafBatch::read(&self.leaves, batch)?;
         let mut is_dead = vec![false; batch.num_rows()];
         outcome.dead.iter().for_each(|(row, _)| is_dead[*row] = true);
@@ -307,7 +307,7 @@ impl LateCells {
     }
 
     /// Adds the rows of a batch that are late for a metric to the times of their cells.
-    pub fn note_late(&self, batch: &RecordBatch, outcome: &Outcome, times: &mut InputTimes) -> Result<()> {
+    pub fn note_late(&self, batch: &RecordBatch, outcome: &BatchOutcome, times: &mut InputTimes) -> Result<()> {
         if outcome.late.is_empty() {
             return Ok(());
         }

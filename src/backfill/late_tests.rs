@@ -114,7 +114,7 @@ proptest! {
         }
         let (one, two) = events.split_at(split.index(events.len()));
         for part in [two, one] {
-            cells.on_batch(&batch(part), &Outcome::default()).unwrap();
+            cells.on_batch(&batch(part), &BatchOutcome::default()).unwrap();
         }
         let taken = cells.take("w", i64::MAX);
         prop_assert!(cells.is_empty());

@@ -90,7 +90,7 @@ fn spec() -> Spec {
 fn run(
     parts: &[&[Event]],
     out_of_orderness: Option<i64>,
-    mut each: impl FnMut(&arrow::array::RecordBatch, &crate::op::window::Outcome),
+    mut each: impl FnMut(&arrow::array::RecordBatch, &crate::op::window::BatchOutcome),
 ) -> BTreeMap<CellKey, CellContent> {
     let Spec { leaves, metrics } = spec();
     let watermark = watermark::Options { out_of_orderness, explicit: false, new_partitions: false };

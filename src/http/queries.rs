@@ -29,7 +29,7 @@ pub enum QueryError {
     Timeout,
 }
 
-type Outcome = Result<Recalled, QueryError>;
+type QueryResult = Result<Recalled, QueryError>;
 
 /// The queries of a server to its registry.
 #[derive(Clone)]
@@ -52,7 +52,7 @@ struct State {
 /// A query in progress.
 struct Open {
     since: Instant,
-    outcome: watch::Receiver<Option<Outcome>>,
+    outcome: watch::Receiver<Option<QueryResult>>,
 }
 
 impl RegistryQueries {
@@ -62,7 +62,7 @@ impl RegistryQueries {
     }
 
     /// Sends a query, or waits for the answer of the same query of another request, until `deadline`.
-    pub async fn ask(&self, question: &Question, deadline: Instant) -> Outcome {
+    pub async fn ask(&self, question: &Question, deadline: Instant) -> QueryResult {
         let mut outcome = self.join(question).ok_or(QueryError::Busy)?;
         let answered = outcome.wait_for(Option::is_some);
         match timeout_at(deadline, answered).await {
@@ -91,7 +91,7 @@ impl RegistryQueries {
     }
 
     /// Returns the future outcome of a query; `None` if there are too many.
-    fn join(&self, question: &Question) -> Option<watch::Receiver<Option<Outcome>>> {
+    fn join(&self, question: &Question) -> Option<watch::Receiver<Option<QueryResult>>> {
         let mut state = self.state();
         if let Some(open) = state.open.get(question) {
             return Some(open.outcome.clone());

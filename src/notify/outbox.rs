@@ -63,7 +63,7 @@ const KEPT: i64 = 7 * DAY;
 
 /// How a notification ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum DeliveryOutcome {
     /// The receiver has accepted it.
     Sent,
     /// The receiver refused it permanently.
@@ -74,7 +74,7 @@ pub enum Outcome {
     Skipped,
 }
 
-impl Outcome {
+impl DeliveryOutcome {
     /// Returns the word in the column `outcome`.
     pub fn name(self) -> &'static str {
         match self {
@@ -264,8 +264,8 @@ impl Outbox {
     }
 
     /// Stores the outcome of a notification, which removes it from what is due.
-    pub fn finish(&self, due: &Due, outcome: Outcome, now: i64, cause: Option<&str>) -> Result<()> {
-        let attempts = due.attempts + u32::from(outcome != Outcome::Skipped);
+    pub fn finish(&self, due: &Due, outcome: DeliveryOutcome, now: i64, cause: Option<&str>) -> Result<()> {
+        let attempts = due.attempts + u32::from(outcome != DeliveryOutcome::Skipped);
         let update = "UPDATE outbox SET outcome = ?2, done_at = ?3, cause = ?4, attempts = ?5 WHERE id = ?1";
         self.execute(update, params![due.id, outcome.name(), now, cause, attempts]).map(drop)
     }

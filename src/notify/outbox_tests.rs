@@ -40,7 +40,7 @@ enum Action {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    Done(Outcome),
+    Done(DeliveryOutcome),
     /// It is due again after this time.
     Again {
         after: i64,
@@ -52,9 +52,9 @@ enum End {
 
 fn action() -> impl Strategy<Value = Action> {
     let end = prop_oneof![
-        4 => Just(End::Done(Outcome::Sent)),
-        1 => Just(End::Done(Outcome::Refused)),
-        1 => Just(End::Done(Outcome::Expired)),
+        4 => Just(End::Done(DeliveryOutcome::Sent)),
+        1 => Just(End::Done(DeliveryOutcome::Refused)),
+        1 => Just(End::Done(DeliveryOutcome::Expired)),
         2 => (0..5i64, any::<bool>()).prop_map(|(after, is_unclear)| End::Again { after, is_unclear }),
         1 => Just(End::Killed),
     ];
@@ -75,7 +75,7 @@ struct Entry {
     repeat: i64,
     due_at: i64,
     is_unclear: bool,
-    outcome: Option<Outcome>,
+    outcome: Option<DeliveryOutcome>,
 }
 
 /// The outbox of one channel as a list.
@@ -88,7 +88,7 @@ impl Model {
     }
 
     fn arrived(&self, alert: i64) -> bool {
-        self.of(alert, AlertState::Firing).any(|entry| entry.outcome == Some(Outcome::Sent) || entry.is_unclear)
+        self.of(alert, AlertState::Firing).any(|entry| entry.outcome == Some(DeliveryOutcome::Sent) || entry.is_unclear)
     }
 
     fn add(&mut self, alert: i64, state: AlertState, repeat: i64) -> Enqueued {
@@ -183,8 +183,8 @@ fn attempt(outbox: &Outbox, model: &mut Model, now: i64, end: End) {
     assert_eq!((notification.repeat, due.is_moot), (entry.repeat, is_moot));
     match end {
         _ if is_moot => {
-            outbox.finish(&due, Outcome::Skipped, now, None).unwrap();
-            entry.outcome = Some(Outcome::Skipped);
+            outbox.finish(&due, DeliveryOutcome::Skipped, now, None).unwrap();
+            entry.outcome = Some(DeliveryOutcome::Skipped);
         }
         End::Done(outcome) => {
             outbox.finish(&due, outcome, now, Some("why")).unwrap();
@@ -213,7 +213,7 @@ fn notifications_of_an_alert_that_ended_a_week_ago_are_deleted() {
     tx.commit().unwrap();
     for _ in 0..3 {
         let Next::Due(due) = outbox.next(0).unwrap() else { panic!("it is due") };
-        outbox.finish(&due, Outcome::Sent, DAY, None).unwrap();
+        outbox.finish(&due, DeliveryOutcome::Sent, DAY, None).unwrap();
     }
     let rows = || db.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, i64>(0)).unwrap();
     outbox.prune(8 * DAY).unwrap();

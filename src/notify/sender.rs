@@ -10,7 +10,7 @@ use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::notify::channel::Attempt;
 use crate::notify::channels::{Channel, Channels};
-use crate::notify::outbox::{Due, Next, Outbox, Outcome, Retry};
+use crate::notify::outbox::{Due, Next, Outbox, DeliveryOutcome, Retry};
 use crate::notify::pace::{Limiter, pause};
 use crate::secret;
 use crate::store::remote::rounded;
@@ -277,7 +277,7 @@ impl Worker {
             Next::Idle => return Ok(Step::Idle),
         };
         if due.is_moot {
-            self.outbox.finish(&due, Outcome::Skipped, now, None)?;
+            self.outbox.finish(&due, DeliveryOutcome::Skipped, now, None)?;
             self.count(|counts| counts.skipped += 1);
             return Ok(Step::Again);
         }
@@ -300,13 +300,13 @@ impl Worker {
         let now = Clock::System.now();
         match attempt {
             Attempt::Sent => {
-                self.outbox.finish(due, Outcome::Sent, now, None)?;
+                self.outbox.finish(due, DeliveryOutcome::Sent, now, None)?;
                 self.answered();
                 self.count(|counts| counts.sent += 1);
             }
             Attempt::SentInPart(refused) => {
                 let refused = secret::hide(refused);
-                self.outbox.finish(due, Outcome::Sent, now, Some(&refused))?;
+                self.outbox.finish(due, DeliveryOutcome::Sent, now, Some(&refused))?;
                 self.answered();
                 self.count(|counts| counts.sent += 1);
                 self.console
@@ -314,7 +314,7 @@ impl Worker {
             }
             Attempt::Refused(cause) => {
                 let cause = secret::hide(cause);
-                self.outbox.finish(due, Outcome::Refused, now, Some(&cause))?;
+                self.outbox.finish(due, DeliveryOutcome::Refused, now, Some(&cause))?;
                 self.answered();
                 self.lose(due, &format!("refused: {cause}"), |counts| counts.refused += 1);
             }
@@ -329,7 +329,7 @@ impl Worker {
                 self.outbox.retry(due, &retry)?;
                 self.count(|counts| counts.failures += 1);
                 if now >= end {
-                    self.outbox.finish(due, Outcome::Expired, now, Some(&cause))?;
+                    self.outbox.finish(due, DeliveryOutcome::Expired, now, Some(&cause))?;
                     let limit = rounded(self.channel.retry);
                     self.lose(due, &format!("given up after {limit} (retry of the channel): {cause}"), |counts| {
                         counts.expired += 1

@@ -62,13 +62,13 @@ pub struct Writer {
 }
 
 /// The answer to a request, once its group is durable.
-enum Outcome {
+enum RequestOutcome {
     Answered(Answer),
     /// It repeats the request that is stored at this position.
     Repeated(SegmentOffset),
 }
 
-impl Outcome {
+impl RequestOutcome {
     /// Returns the request, if it is stored with this group.
     fn stored(&self) -> Option<&Request> {
         if let Self::Answered(Answer::Stored(entry)) = self { Some(&entry.request) } else { None }
@@ -116,7 +116,7 @@ impl Writer {
         let before = self.next;
         let rolled = self.roll();
         let place = |QueuedRequest { request, size, responder }| (self.place(request, size), responder);
-        let outcomes: Vec<(Outcome, Responder)> = requests.into_iter().map(place).collect();
+        let outcomes: Vec<(RequestOutcome, Responder)> = requests.into_iter().map(place).collect();
         let stored = outcomes.iter().filter_map(|(outcome, _)| outcome.stored());
         let written = rolled.and_then(|()| self.write(stored.clone()));
         self.report(&written);
@@ -130,27 +130,27 @@ impl Writer {
         self.dedup.iter_mut().for_each(DedupWindow::settle);
         for (outcome, responder) in outcomes {
             responder.answer(match outcome {
-                Outcome::Answered(answer) => answer,
-                Outcome::Repeated(place) => self.repeat(place),
+                RequestOutcome::Answered(answer) => answer,
+                RequestOutcome::Repeated(place) => self.repeat(place),
             });
         }
     }
 
     /// Detects whether a request or one of its records is a repetition, and encodes its entry into the buffer.
-    fn place(&mut self, mut request: Request, size: usize) -> Outcome {
+    fn place(&mut self, mut request: Request, size: usize) -> RequestOutcome {
         let Some(Tail { first, seed, bytes: safe, .. }) = self.tail else {
-            return Outcome::Answered(Answer::Unavailable("no segment is open".into()));
+            return RequestOutcome::Answered(Answer::Unavailable("no segment is open".into()));
         };
         match self.keys.find(&request).filter(|earlier| self.dir.has(earlier.place.segment)) {
-            Some(Earlier { is_same: true, place }) => return Outcome::Repeated(place),
-            Some(Earlier { is_same: false, .. }) => return Outcome::Answered(Answer::Conflict),
+            Some(Earlier { is_same: true, place }) => return RequestOutcome::Repeated(place),
+            Some(Earlier { is_same: false, .. }) => return RequestOutcome::Answered(Answer::Conflict),
             None => {}
         }
         if request.records.is_empty() {
-            return Outcome::Answered(Answer::Stored(Arc::new(Entry { safe, offset: self.next, request })));
+            return RequestOutcome::Answered(Answer::Stored(Arc::new(Entry { safe, offset: self.next, request })));
         }
         if let Some(refusal) = self.refusal(&request, size) {
-            return Outcome::Answered(refusal);
+            return RequestOutcome::Answered(refusal);
         }
         if let Some(dedup) = &mut self.dedup {
             for record in request.records.iter_mut().filter(|record| record.outcome == RecordOutcome::New) {
@@ -162,7 +162,7 @@ impl Writer {
         let entry = Entry { safe, offset: self.next, request };
         entry::encode(&mut self.buffer, seed, &entry);
         self.next = entry.end();
-        Outcome::Answered(Answer::Stored(Arc::new(entry)))
+        RequestOutcome::Answered(Answer::Stored(Arc::new(entry)))
     }
 
     /// Returns the answer to a request that cannot be stored, if it cannot.

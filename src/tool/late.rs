@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::kind::dead::Rejected;
 use crate::op::late_rows;
-use crate::op::window::{LateRow, Outcome};
+use crate::op::window::{LateRow, BatchOutcome};
 use crate::stage::operator::Collector;
 use crate::time::{MINUTE, format_duration};
 use arrow::array::RecordBatch;
@@ -43,7 +43,7 @@ impl Late {
     pub fn take(
         &mut self,
         batch: &RecordBatch,
-        outcome: &Outcome,
+        outcome: &BatchOutcome,
         names: &[&str],
         out: &mut dyn Collector,
     ) -> Result<()> {

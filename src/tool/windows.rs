@@ -11,7 +11,7 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::metrics;
 use crate::op::state::storage::StateStorage;
 use crate::op::window::watermark::{ContinuedInput, LastPartition};
-use crate::op::window::{MetricCounts, Outcome, StateSize, Window};
+use crate::op::window::{MetricCounts, BatchOutcome, StateSize, Window};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::time::{SECOND, format_instant};
 use arrow::array::RecordBatch;
@@ -59,7 +59,7 @@ impl Operator for Windows {
         let taken = batch.num_rows() as u64;
         self.seen += taken - outcome.dead.len() as u64;
         self.on_idle(out)?;
-        let Outcome { counted, late_rows, filtered, .. } = outcome;
+        let BatchOutcome { counted, late_rows, filtered, .. } = outcome;
         Ok(Counts { taken, out: counted, late: late_rows, filtered, ..Counts::default() })
     }
 

@@ -8,7 +8,7 @@ use crate::expr::Dimension;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::key;
 use crate::op::window::metric::Emit;
-use crate::op::window::outcome::Outcome;
+use crate::op::window::outcome::BatchOutcome;
 use crate::op::window::running::{Running, Windows};
 use arrow::array::BinaryArray;
 
@@ -63,7 +63,7 @@ impl GroupState {
         &mut self,
         arrivals: Arrivals<'_>,
         context: &mut GroupContext<'_>,
-        outcome: &mut Outcome,
+        outcome: &mut BatchOutcome,
     ) -> Result<()> {
         match (&mut self.spilled, &self.keys) {
             (Some(spilled), Some(keys)) => spilled.push((keys, &arrivals), &mut self.shard, context, outcome),

@@ -9,7 +9,7 @@
 use super::shard::Shard;
 use crate::error::{Error, Result};
 use crate::op::window::metric::Metric;
-use crate::op::window::outcome::Outcome;
+use crate::op::window::outcome::BatchOutcome;
 use crate::op::window::running::{Bounds, TimeBounds, View, truth};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
@@ -96,7 +96,7 @@ impl RowLayout {
     }
 
     /// Adds rows of a log to the state of their keys; returns which are late. `fired` is as in [`Bounds`].
-    pub(crate) fn replay(&self, rows: &RecordBatch, fired: Option<i64>, shard: &mut Shard) -> Result<Outcome> {
+    pub(crate) fn replay(&self, rows: &RecordBatch, fired: Option<i64>, shard: &mut Shard) -> Result<BatchOutcome> {
         let Shard { group, running } = shard;
         group.ids.clear();
         for key in rows.column(KEY).as_binary::<i32>() {
@@ -106,7 +106,7 @@ impl RowLayout {
         let (event_times, stream_times) = (instants(TIME), instants(BOUND));
         let extent = TimeBounds::new(event_times, stream_times);
         let bounds = Bounds { out_of_orderness: 0, closed: None, fired, living: None, extent };
-        let mut outcome = Outcome { is_counted: vec![false; rows.num_rows()], ..Outcome::default() };
+        let mut outcome = BatchOutcome { is_counted: vec![false; rows.num_rows()], ..BatchOutcome::default() };
         for (member, running) in running.iter_mut().enumerate() {
             let passed = self.masks[member].map(|column| truth(rows.column(column).as_boolean()));
             let args = self.args[member].iter().map(|column| rows.column(*column).clone()).collect();

@@ -9,7 +9,7 @@ use super::storage::{NewStateFile, StateFile, StateStorage};
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::metric::Metric;
-use crate::op::window::outcome::Outcome;
+use crate::op::window::outcome::BatchOutcome;
 use crate::op::window::running::{Bounds, View, Windows};
 use arrow::array::{BinaryArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
@@ -170,7 +170,7 @@ impl Spilled {
         (keys, arrivals): (&BinaryArray, &Arrivals<'_>),
         shard: &mut Shard,
         context: &mut GroupContext<'_>,
-        outcome: &mut Outcome,
+        outcome: &mut BatchOutcome,
     ) -> Result<()> {
         let (mut masks, mut undecided) = (vec![], BTreeSet::new());
         for running in &shard.running {
@@ -200,7 +200,7 @@ impl Spilled {
         Unclear { keys, kept, undecided }: Unclear<'_>,
         shard: &mut Shard,
         context: &mut GroupContext<'_>,
-        outcome: &mut Outcome,
+        outcome: &mut BatchOutcome,
     ) -> Result<BooleanBuffer> {
         self.flush(context)?;
         let place = |row: usize| {

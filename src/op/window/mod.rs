@@ -26,7 +26,7 @@ pub(crate) mod tree;
 pub mod watermark;
 
 use self::metric::{Emit, Metric};
-pub use self::outcome::{LateRow, Outcome};
+pub use self::outcome::{LateRow, BatchOutcome};
 pub use self::running::MetricCounts;
 use self::running::{Bounds, TimeBounds, Running, View, Windows};
 use self::watermark::{ContinuedInput, Watermark};
@@ -269,11 +269,11 @@ impl Window {
     }
 
     /// Adds a batch of events from input number `input`; returns the outcome of each row.
-    pub fn on_batch(&mut self, batch: &RecordBatch, input: u32) -> Result<Outcome> {
+    pub fn on_batch(&mut self, batch: &RecordBatch, input: u32) -> Result<BatchOutcome> {
         let leaves = LeafBatch::read(&self.options.leaves, batch)?;
         let views = self.views(batch, &leaves)?;
         let dead = self.wrong(&views, &leaves);
-        let mut outcome = Outcome { is_counted: vec![false; batch.num_rows()], ..Outcome::default() };
+        let mut outcome = BatchOutcome { is_counted: vec![false; batch.num_rows()], ..BatchOutcome::default() };
         let mut is_dead = vec![false; batch.num_rows()];
         dead.iter().for_each(|(row, _)| is_dead[*row] = true);
         let bounds = Bounds {

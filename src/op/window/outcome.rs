@@ -31,7 +31,7 @@ pub struct LateRow {
 
 /// The outcomes of the rows of a batch.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct BatchOutcome {
     /// Rows with a value of the wrong type, each with the message; no metric counted them.
     pub dead: Vec<(usize, String)>,
     /// Late rows, by row, then metric.
@@ -46,7 +46,7 @@ pub struct Outcome {
     pub is_counted: Vec<bool>,
 }
 
-impl Outcome {
+impl BatchOutcome {
     /// Gives each row one outcome, the first that applies: dead, counted, late, filtered.
     pub(crate) fn finish(&mut self, is_dead: &[bool]) {
         self.late.sort_unstable_by_key(|late| (late.row, late.metric));

@@ -2,7 +2,7 @@
 
 use super::key::Keys;
 use super::metric::{Layout, Metric, Shape, WindowSpan};
-use super::outcome::{LateRow, Outcome, RowRef};
+use super::outcome::{LateRow, BatchOutcome, RowRef};
 use super::session::{Rule, Sessions};
 use super::slice::{Placement, Slices, WindowSpec};
 use super::slots::Slots;
@@ -191,7 +191,7 @@ enum Assignment {
 
 impl Running {
     /// Adds the rows of a batch to the slots and records their outcomes.
-    pub(crate) fn add(&mut self, view: &View<'_>, bounds: &Bounds, group: &mut Group, outcome: &mut Outcome) {
+    pub(crate) fn add(&mut self, view: &View<'_>, bounds: &Bounds, group: &mut Group, outcome: &mut BatchOutcome) {
         let rows = group.ids.len();
         match &mut self.windows {
             Windows::Away(away) => away.begin(rows),
@@ -217,7 +217,7 @@ impl Running {
 
     /// Adds all rows at once if they are in one slice, count for its first window, and belong to no window that has
     /// fired. Returns whether it did.
-    fn together(&mut self, bounds: &Bounds, group: &mut Group, outcome: &mut Outcome) -> bool {
+    fn together(&mut self, bounds: &Bounds, group: &mut Group, outcome: &mut BatchOutcome) -> bool {
         let Group { keys, ids, .. } = group;
         if ids.is_empty() {
             return true;
@@ -266,7 +266,7 @@ impl Running {
         view: &View<'_>,
         bounds: &Bounds,
         group: &mut Group,
-        outcome: &mut Outcome,
+        outcome: &mut BatchOutcome,
     ) {
         let Group { keys, ids, .. } = group;
         let mut cached = CachedSlice::NOTHING;
@@ -309,19 +309,19 @@ impl Running {
     }
 
     #[inline(always)]
-    fn put(&mut self, row: usize, slot: u32, outcome: &mut Outcome) {
+    fn put(&mut self, row: usize, slot: u32, outcome: &mut BatchOutcome) {
         self.slots.add(slot, row as u32);
         self.count(row, outcome);
     }
 
     #[inline(always)]
-    fn count(&mut self, row: usize, outcome: &mut Outcome) {
+    fn count(&mut self, row: usize, outcome: &mut BatchOutcome) {
         self.counts.counted += 1;
         outcome.is_counted[row] = true;
     }
 
     /// Notes that a row is late for all of its windows; the first and the last close at these times.
-    fn refuse(&mut self, coming: RowRef, (first, last): (i64, i64), view: &View<'_>, outcome: &mut Outcome) {
+    fn refuse(&mut self, coming: RowRef, (first, last): (i64, i64), view: &View<'_>, outcome: &mut BatchOutcome) {
         self.counts.late += 1;
         self.counts.late_idle += u64::from(coming.own < last);
         let needed = if coming.own < last { None } else { self.needed(coming, first, view) };
@@ -341,7 +341,7 @@ impl Running {
         &mut self,
         view: &View<'_>,
         bounds: &Bounds,
-        outcome: &mut Outcome,
+        outcome: &mut BatchOutcome,
         is_late: impl Fn(usize) -> Option<bool>,
     ) {
         let Windows::Away(away) = &self.windows else { return };
@@ -363,7 +363,7 @@ impl Running {
 
     /// Notes that the first window of a counted row, which closes at `missed`, does not count it.
     #[inline(always)]
-    fn miss(&mut self, coming: RowRef, missed: Option<i64>, view: &View<'_>, outcome: &mut Outcome) {
+    fn miss(&mut self, coming: RowRef, missed: Option<i64>, view: &View<'_>, outcome: &mut BatchOutcome) {
         if let Some(first) = missed {
             self.counts.half_late += 1;
             let needed = self.needed(coming, first, view);

@@ -16,7 +16,7 @@ use crate::kind::event::column;
 use crate::kind::metric::Row;
 use crate::kind::span::Span;
 use crate::op::window::watermark::{self, Watermark};
-use crate::op::window::{Outcome, Window};
+use crate::op::window::{BatchOutcome, Window};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::store::correct::{CorrectionCounts, Part, Step};
 use crate::time::{DAY, LATEST, format_instant};
@@ -165,7 +165,7 @@ impl Correct {
             if let Some(late) = &mut self.setup.late_input {
                 late.find(&batch)?;
             }
-            let Outcome { counted, late_rows, filtered, .. } = outcome;
+            let BatchOutcome { counted, late_rows, filtered, .. } = outcome;
             counts.add(&Counts { out: counted, late: late_rows, filtered, ..Counts::default() });
         }
         Ok(counts)
