@@ -13,7 +13,7 @@ use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::key::Keys;
 use crate::op::window::metric::Dimension;
 use crate::op::window::slots::Slots;
-use crate::op::window::tree::{Leaves as TreeLeaves, Part, Tree};
+use crate::op::window::tree::{Leaves as TreeLeaves, KeySlot, Tree};
 use ahash::AHashMap;
 use arrow::array::{Array, ArrayRef, AsArray};
 use std::collections::BTreeMap;
@@ -108,9 +108,9 @@ pub struct EventSeries {
 }
 
 impl TreeLeaves for &BTreeMap<i64, Cell> {
-    fn parts(&self, number: i64) -> Vec<Part> {
+    fn parts(&self, number: i64) -> Vec<KeySlot> {
         let cell = self.get(&number);
-        let mut parts: Vec<Part> = cell.into_iter().flatten().map(|(key, slot)| Part::lent(*key, *slot)).collect();
+        let mut parts: Vec<KeySlot> = cell.into_iter().flatten().map(|(key, slot)| KeySlot::lent(*key, *slot)).collect();
         parts.sort_unstable_by_key(|part| part.key);
         parts
     }
@@ -287,9 +287,9 @@ impl EventSeries {
     pub fn sums(&mut self, numbers: Range<i64>, keys: &[u32]) -> BTreeMap<u32, (Option<f64>, u64)> {
         let micros = (numbers.end - numbers.start) * crate::time::SECOND;
         let Self { slices, tree, slots, .. } = self;
-        let mut sums: BTreeMap<u32, Part> = BTreeMap::new();
+        let mut sums: BTreeMap<u32, KeySlot> = BTreeMap::new();
         let mut add = |key: u32, slot: u32, slots: &mut Slots| {
-            sums.entry(key).and_modify(|sum| sum.add(slot, slots)).or_insert(Part::lent(key, slot));
+            sums.entry(key).and_modify(|sum| sum.add(slot, slots)).or_insert(KeySlot::lent(key, slot));
         };
         let within = slices.range(numbers.clone());
         if within.clone().nth(FEW).is_none() {
@@ -303,7 +303,7 @@ impl EventSeries {
                 tree.each(node, Some(keys), &leaves, slots, |part, slots| add(part.key, part.slot, slots));
             }
         }
-        let read = |(key, sum): (u32, Part)| {
+        let read = |(key, sum): (u32, KeySlot)| {
             let found = (slots.result(sum.slot, micros), slots.rows(sum.slot));
             sum.free(slots);
             (key, found)

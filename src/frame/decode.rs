@@ -36,7 +36,7 @@ pub enum Finish {
     Foreign,
 }
 
-enum Part {
+enum NextPart {
     /// Mark and length of the next header.
     Prefix,
     /// A header of this length.
@@ -49,7 +49,7 @@ enum Part {
 
 /// Decodes one stream. Fill [`Decoder::space`], then report the number of bytes with [`Decoder::filled`].
 pub struct Decoder {
-    part: Part,
+    part: NextPart,
     small: Vec<u8>,
     body: MutableBuffer,
     /// The body of the last rows, whose memory is used again once nothing refers to it. It keeps the length of the
@@ -72,7 +72,7 @@ pub struct Decoder {
 impl Default for Decoder {
     fn default() -> Self {
         Self {
-            part: Part::Prefix,
+            part: NextPart::Prefix,
             small: vec![0; 8],
             body: MutableBuffer::new(0),
             spent: None,
@@ -106,7 +106,7 @@ impl Decoder {
     /// Returns the space for the next bytes; never empty.
     pub fn space(&mut self) -> &mut [u8] {
         match self.part {
-            Part::Body(_) => {
+            NextPart::Body(_) => {
                 let end = self.wanted.min(self.body.len().max(self.have + BODY_STEP));
                 if self.body.len() < end {
                     self.body.resize(end, 0);
@@ -137,7 +137,7 @@ impl Decoder {
 
     /// Whether all bytes so far are whole frames.
     pub fn is_between(&self) -> bool {
-        matches!(self.part, Part::Prefix) && self.have == 0
+        matches!(self.part, NextPart::Prefix) && self.have == 0
     }
 
     /// Returns the number of frames and bytes so far, for messages.
@@ -150,27 +150,27 @@ impl Decoder {
     /// Errors: exit status 65 if it is torn.
     pub fn finish(&self) -> Result<Finish> {
         match (&self.part, self.end) {
-            (Part::Done, Some(end)) => Ok(Finish::Ended(end)),
-            (Part::Done, None) => Ok(Finish::Foreign),
+            (NextPart::Done, Some(end)) => Ok(Finish::Ended(end)),
+            (NextPart::Done, None) => Ok(Finish::Foreign),
             _ if self.byte == 0 => Err(Error::corrupt("torn stream: expected a schema, found no data")),
             _ => Err(Error::corrupt(format!("torn stream: it stops at {} without evt.end", self.position()))),
         }
     }
 
     fn complete(&mut self) -> Result<Option<Frame>> {
-        match std::mem::replace(&mut self.part, Part::Prefix) {
-            Part::Prefix => self.prefix(),
-            Part::Header => self.header(),
-            Part::Body(message) => self.body(&message),
-            Part::Done => Err(Error::corrupt("bytes after the end of the stream")),
+        match std::mem::replace(&mut self.part, NextPart::Prefix) {
+            NextPart::Prefix => self.prefix(),
+            NextPart::Header => self.header(),
+            NextPart::Body(message) => self.body(&message),
+            NextPart::Done => Err(Error::corrupt("bytes after the end of the stream")),
         }
     }
 
-    fn want(&mut self, part: Part, count: usize) {
+    fn want(&mut self, part: NextPart, count: usize) {
         self.part = part;
         self.wanted = count;
         self.have = 0;
-        if !matches!(self.part, Part::Body(_)) && self.small.len() < count {
+        if !matches!(self.part, NextPart::Body(_)) && self.small.len() < count {
             self.small.resize(count, 0);
         }
     }
@@ -185,7 +185,7 @@ impl Decoder {
         match usize::try_from(length) {
             Ok(0) => self.marker(),
             Ok(length) if length <= HEADER_MAX => {
-                self.want(Part::Header, length);
+                self.want(NextPart::Header, length);
                 Ok(None)
             }
             _ => Err(Error::corrupt(format!("not a frame: a header of {length} bytes"))),
@@ -204,7 +204,7 @@ impl Decoder {
             }
             _ => {}
         }
-        self.want(Part::Done, 1);
+        self.want(NextPart::Done, 1);
         Ok(Some(Frame::Eos))
     }
 
@@ -220,7 +220,7 @@ impl Decoder {
         let spent = if stays { None } else { self.spent.take() };
         let spent = spent.and_then(|spent| spent.into_mutable().ok());
         self.body = spent.unwrap_or_else(|| MutableBuffer::new(length.min(BODY_STEP)));
-        self.want(Part::Body(message), length);
+        self.want(NextPart::Body(message), length);
         if length == 0 { self.complete() } else { Ok(None) }
     }
 
@@ -230,7 +230,7 @@ impl Decoder {
         if message.as_ref().header_type() != MessageHeader::DictionaryBatch {
             self.spent = Some(whole);
         }
-        self.want(Part::Prefix, 8);
+        self.want(NextPart::Prefix, 8);
         frame
     }
 

@@ -13,7 +13,7 @@ use super::ends::Ends;
 use super::key::Keys;
 use super::metric::{Layout, WindowSpan};
 use super::slots::Slots;
-use super::tree::{Leaves, Part, Tree};
+use super::tree::{Leaves, KeySlot, Tree};
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
 use crate::time::{Calendar, format_instant};
@@ -179,12 +179,12 @@ fn changed(calendar: Calendar, instant: i64) -> Error {
 }
 
 impl Leaves for (&BTreeMap<SliceId, Slice>, WindowSpec) {
-    fn parts(&self, number: i64) -> Vec<Part> {
+    fn parts(&self, number: i64) -> Vec<KeySlot> {
         let (slices, spec) = self;
         let start = spec.layout.slice_start(number);
         let whole = spec.first_end(start).and_then(|first_end| slices.get(&(start, first_end)));
-        let mut parts: Vec<Part> =
-            whole.into_iter().flat_map(|slice| slice.slots.iter()).map(|(key, slot)| Part::lent(key, slot)).collect();
+        let mut parts: Vec<KeySlot> =
+            whole.into_iter().flat_map(|slice| slice.slots.iter()).map(|(key, slot)| KeySlot::lent(key, slot)).collect();
         parts.sort_unstable_by_key(|part| part.key);
         parts
     }
@@ -351,11 +351,11 @@ impl Slices {
     }
 
     /// Returns the state of each key, or of those in `asked`, in the window that ends at `end`.
-    fn sums(&mut self, end: i64, asked: Option<&[u32]>, spec: WindowSpec, slots: &mut Slots) -> BTreeMap<u32, Part> {
+    fn sums(&mut self, end: i64, asked: Option<&[u32]>, spec: WindowSpec, slots: &mut Slots) -> BTreeMap<u32, KeySlot> {
         let Self { slices, halves, tree, .. } = self;
-        let mut sums: BTreeMap<u32, Part> = BTreeMap::new();
+        let mut sums: BTreeMap<u32, KeySlot> = BTreeMap::new();
         let mut add = |key: u32, slot: u32, slots: &mut Slots| {
-            sums.entry(key).and_modify(|sum| sum.add(slot, slots)).or_insert(Part::lent(key, slot));
+            sums.entry(key).and_modify(|sum| sum.add(slot, slots)).or_insert(KeySlot::lent(key, slot));
         };
         let is_asked = |key: &u32| asked.is_none_or(|asked| asked.binary_search(key).is_ok());
         let mut add_slice = |slice: &Slice, slots: &mut Slots| {

@@ -11,13 +11,13 @@ use std::ops::Range;
 
 /// A key's state in a node or a slice: a slot of its own, or the slot of the only slice below that has the key.
 #[derive(Clone, Copy)]
-pub(crate) struct Part {
+pub(crate) struct KeySlot {
     pub(crate) key: u32,
     pub(crate) slot: u32,
     own: bool,
 }
 
-impl Part {
+impl KeySlot {
     /// Creates a part that refers to a slot owned elsewhere.
     pub(crate) fn lent(key: u32, slot: u32) -> Self {
         Self { key, slot, own: false }
@@ -44,7 +44,7 @@ impl Part {
 /// Access to the slices below the nodes.
 pub(crate) trait Leaves {
     /// Returns the parts of a slice, in the order of keys.
-    fn parts(&self, number: i64) -> Vec<Part>;
+    fn parts(&self, number: i64) -> Vec<KeySlot>;
     /// Whether there is no slice among these.
     fn is_empty(&self, numbers: Range<i64>) -> bool;
 }
@@ -58,7 +58,7 @@ const LEVEL_MAX: u32 = 18;
 /// The nodes built so far, each with its parts in the order of keys.
 #[derive(Default)]
 pub(crate) struct Tree {
-    nodes: AHashMap<Place, Vec<Part>>,
+    nodes: AHashMap<Place, Vec<KeySlot>>,
 }
 
 impl Tree {
@@ -93,7 +93,7 @@ impl Tree {
         asked: Option<&[u32]>,
         leaves: &impl Leaves,
         slots: &mut Slots,
-        mut f: impl FnMut(Part, &mut Slots),
+        mut f: impl FnMut(KeySlot, &mut Slots),
     ) {
         let made;
         let parts = if place.0 == 0 {
@@ -145,7 +145,7 @@ impl Tree {
 }
 
 /// Merges the parts of two neighbours. A key that only one of them has keeps its slot.
-fn merge(first: &[Part], second: &[Part], slots: &mut Slots) -> Vec<Part> {
+fn merge(first: &[KeySlot], second: &[KeySlot], slots: &mut Slots) -> Vec<KeySlot> {
     let mut merged = Vec::with_capacity(first.len().max(second.len()));
     let (mut first, mut second) = (first.iter().peekable(), second.iter().peekable());
     loop {
@@ -159,11 +159,11 @@ fn merge(first: &[Part], second: &[Part], slots: &mut Slots) -> Vec<Part> {
         let b = if order.is_ge() { second.next() } else { None };
         match (a, b) {
             (Some(a), Some(b)) => {
-                let mut sum = Part::lent(a.key, a.slot);
+                let mut sum = KeySlot::lent(a.key, a.slot);
                 sum.add(b.slot, slots);
                 merged.push(sum);
             }
-            (Some(one), None) | (None, Some(one)) => merged.push(Part::lent(one.key, one.slot)),
+            (Some(one), None) | (None, Some(one)) => merged.push(KeySlot::lent(one.key, one.slot)),
             (None, None) => return merged,
         }
     }
