@@ -98,7 +98,7 @@ fn content(input: &[u8], start: usize, end: usize) -> Option<std::ops::Range<usi
 }
 
 /// The members of one column: its name and how its values are written.
-struct Member<'a> {
+struct JsonColumn<'a> {
     key: String,
     /// The key that replaces it if the bytes are not text.
     bytes: Option<(Bytes<'a>, String)>,
@@ -109,7 +109,7 @@ type Bytes<'a> = Box<dyn Fn(usize) -> &'a [u8] + 'a>;
 
 /// Writes the rows of a batch as JSON objects.
 pub struct Objects<'a> {
-    members: Vec<Member<'a>>,
+    members: Vec<JsonColumn<'a>>,
     /// Bytes after which a row may be cut.
     max: usize,
 }
@@ -167,9 +167,9 @@ impl<'a> Objects<'a> {
     }
 }
 
-fn member<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: CellForm) -> Member<'a> {
+fn member<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: CellForm) -> JsonColumn<'a> {
     let name = field.name();
-    let mut member = Member { key: key(name), bytes: None, column: own(field, array, ours, form) };
+    let mut member = JsonColumn { key: key(name), bytes: None, column: own(field, array, ours, form) };
     if let (true, Some(bytes)) = (ours && has_bytes(field), binaries(array)) {
         member.bytes = Some((bytes, key(&format!("{name}_base64"))));
     }
@@ -177,8 +177,8 @@ fn member<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: CellForm) -
 }
 
 /// Prepares a column of any program: JSON if the text is JSON, ids if the length is right.
-fn claimed<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: CellForm) -> Member<'a> {
-    let of = |column| Member { key: key(field.name()), bytes: None, column };
+fn claimed<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: CellForm) -> JsonColumn<'a> {
+    let of = |column| JsonColumn { key: key(field.name()), bytes: None, column };
     if let (true, Some(text)) = (claims_json(field), texts(array)) {
         return of(Column::with(array, move |row, out| write_claimed(text(row), form, out)));
     }

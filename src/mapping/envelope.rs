@@ -54,12 +54,12 @@ impl<'a> Value<'a> {
 
 /// A member that is not an envelope field: byte ranges of its key (without quotes) and of its value.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Member {
+pub(super) struct MemberRange {
     pub(super) key: (u32, u32),
     pub(super) value: (u32, u32),
 }
 
-impl Member {
+impl MemberRange {
     pub(super) fn key<'a>(&self, text: &'a str) -> &'a str {
         &text[self.key.0 as usize..self.key.1 as usize]
     }
@@ -99,7 +99,7 @@ pub(super) struct Marks {
     /// Byte ranges of the watched members of the properties object; the last one if a name occurs twice.
     pub(super) watched: Watched,
     /// Members that are not envelope fields.
-    pub(super) members: Vec<Member>,
+    pub(super) members: Vec<MemberRange>,
     /// Whether certainly no name occurs twice in the properties; false if the reader did not check this.
     pub(super) distinct: bool,
 }
@@ -307,7 +307,7 @@ impl Reader {
             match self.marks.fields.get_mut(column as usize) {
                 None => {
                     let key = (key_start as u32, key_end as u32);
-                    self.marks.members.push(Member { key, value: (start as u32, end as u32) });
+                    self.marks.members.push(MemberRange { key, value: (start as u32, end as u32) });
                 }
                 Some(field) => {
                     let bit = 1u32.wrapping_shl(column);
@@ -317,7 +317,7 @@ impl Reader {
                     seen |= bit;
                     if matches!(mark.shape, Shape::Other) && is_nested(bytes, start, column) {
                         let key = (key_start as u32, key_end as u32);
-                        self.marks.members.push(Member { key, value: (start as u32, end as u32) });
+                        self.marks.members.push(MemberRange { key, value: (start as u32, end as u32) });
                         self.shadowed |= bit;
                         // If another field has the name, the record is refused later.
                         *field = Mark::default();
