@@ -1,6 +1,7 @@
 //! The fields of a rule as a file or a table row has them: names with JSON values.
 
 use crate::error::{Error, Result};
+use crate::parse::nearest::EDITS_MAX;
 use crate::time::{SECOND, parse_duration};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -186,8 +187,9 @@ impl RuleFields {
 /// Returns what to write instead of an unknown field.
 fn hint(name: &str) -> String {
     let is_start = |known: &str| name.len() >= 3 && known.starts_with(name);
-    let near =
-        |known: &&&str| is_start(known) || levenshtein(name, known) <= 3 || known.split('_').any(|word| word == name);
+    let near = |known: &&&str| {
+        is_start(known) || levenshtein(name, known) <= EDITS_MAX || known.split('_').any(|word| word == name)
+    };
     match FIELDS.iter().filter(near).min_by_key(|known| (!is_start(known), levenshtein(name, known))) {
         Some(known) => format!("did you mean {known}?"),
         None => format!("expected one of {}", FIELDS.join(" ")),

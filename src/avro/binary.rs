@@ -1,5 +1,7 @@
 //! Avro's binary encoding of numbers, bytes and blocks. No length that exceeds the input is accepted.
 
+use crate::parse::bytes::{self, VarintFault};
+
 /// Why bytes do not match their schema.
 pub type DecodeError = &'static str;
 
@@ -7,9 +9,7 @@ const END: DecodeError = "unexpected end of the value";
 
 /// Removes the first `count` bytes.
 pub fn take<'a>(input: &mut &'a [u8], count: usize) -> Result<&'a [u8], DecodeError> {
-    let (taken, rest) = input.split_at_checked(count).ok_or(END)?;
-    *input = rest;
-    Ok(taken)
+    bytes::take(input, count).ok_or(END)
 }
 
 /// Reads a fixed number of bytes.
@@ -19,18 +19,10 @@ pub fn array<const N: usize>(input: &mut &[u8]) -> Result<[u8; N], DecodeError> 
 
 /// Reads a zigzag varint.
 pub fn long(input: &mut &[u8]) -> Result<i64, DecodeError> {
-    let mut value = 0u64;
-    for place in 0..10 {
-        let byte = take(input, 1)?[0];
-        if place == 9 && byte > 1 {
-            break;
-        }
-        value |= u64::from(byte & 0x7f) << (7 * place);
-        if byte < 0x80 {
-            return Ok((value >> 1).cast_signed() ^ (-((value & 1).cast_signed())));
-        }
-    }
-    Err("expected a number of at most 64 bits, found a longer one")
+    bytes::zigzag(input).map_err(|fault| match fault {
+        VarintFault::Short => END,
+        VarintFault::Long => "expected a number of at most 64 bits, found a longer one",
+    })
 }
 
 /// Reads a zigzag varint of 32 bits.

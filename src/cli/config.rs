@@ -6,12 +6,12 @@
 use super::tool::ToolRow;
 use super::usage::sentence;
 use crate::error::{Error, Result};
+use crate::parse::nearest;
 use clap::builder::OsStr;
 use clap::error::ErrorKind as Clap;
 use clap::{Arg, ArgAction, Command};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use strsim::levenshtein;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -139,11 +139,8 @@ fn known(name: &str, what: &str, all: &BTreeSet<&str>) -> Result<()> {
     if all.contains(name) {
         return Ok(());
     }
-    let nearest = all.iter().min_by_key(|known| levenshtein(name, known));
-    Err(Error::config(match nearest {
-        Some(nearest) if levenshtein(name, nearest) <= 3 => format!("unknown {what} '{name}'; did you mean {nearest}?"),
-        _ => format!("unknown {what} '{name}'; expected one of {}", Vec::from_iter(all.iter().copied()).join(" ")),
-    }))
+    let hint = nearest::hint(name, &Vec::from_iter(all.iter().copied()), " ");
+    Err(Error::config(format!("unknown {what} '{name}'; {hint}")))
 }
 
 fn setting(name: &str, value: &Spanned<DeValue<'_>>, line: usize) -> Result<Setting> {

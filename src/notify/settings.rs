@@ -1,6 +1,7 @@
 //! The keys of one table of `channels.toml`: typed, with their placeholders resolved, and each fault with its line.
 
 use crate::error::{Error, Result};
+use crate::parse::nearest;
 use crate::secret;
 use crate::time::parse_duration;
 use std::cell::RefCell;
@@ -8,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::Range;
 use std::time::Duration;
-use strsim::levenshtein;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -128,11 +128,7 @@ impl<'a> Settings<'a> {
             if known.contains(name) {
                 continue;
             }
-            let nearest = known.iter().min_by_key(|known| levenshtein(name, known));
-            let hint = match nearest {
-                Some(nearest) if levenshtein(name, nearest) <= 3 => format!("did you mean {nearest}?"),
-                _ => format!("expected one of {}", Vec::from_iter(known.iter().copied()).join(" ")),
-            };
+            let hint = nearest::hint(name, &Vec::from_iter(known), " ");
             let message = format!("{}: unknown key '{name}'; {hint}", self.place);
             return Err(self.document.fault(key.span(), message));
         }

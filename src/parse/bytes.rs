@@ -20,9 +20,13 @@ impl<'a> Cursor<'a> {
     /// Reads the next `count` bytes.
     #[inline]
     pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(count)?;
-        self.rest = rest;
-        Some(taken)
+        take(&mut self.rest, count)
+    }
+
+    /// Reads a number of variable length that may be negative.
+    #[inline]
+    pub fn zigzag(&mut self) -> Option<i64> {
+        zigzag(&mut self.rest).ok()
     }
 
     /// Reads the next `N` bytes.
@@ -44,6 +48,47 @@ impl<'a> Cursor<'a> {
     pub fn be<T: Number>(&mut self) -> Option<T> {
         T::read_be(self)
     }
+}
+
+/// Why bytes are no number of variable length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VarintFault {
+    /// Too few bytes are left.
+    Short,
+    /// The number has more than 64 bits.
+    Long,
+}
+
+/// Removes the first `count` bytes; `None` if too few are left.
+#[inline]
+pub fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = bytes.split_at_checked(count)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+/// Removes a number in groups of seven bits, the least significant group first.
+#[inline]
+pub fn varint(bytes: &mut &[u8]) -> Result<u64, VarintFault> {
+    let mut value = 0u64;
+    for (at, byte) in bytes.iter().enumerate() {
+        if at > 9 || at == 9 && *byte > 1 {
+            return Err(VarintFault::Long);
+        }
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if *byte < 0x80 {
+            *bytes = &bytes[at + 1..];
+            return Ok(value);
+        }
+    }
+    Err(VarintFault::Short)
+}
+
+/// Removes a number of variable length that is negative if its last bit is set (zigzag).
+#[inline]
+pub fn zigzag(bytes: &mut &[u8]) -> Result<i64, VarintFault> {
+    let value = varint(bytes)?;
+    Ok((value >> 1).cast_signed() ^ -((value & 1).cast_signed()))
 }
 
 /// A number of fixed width.
@@ -83,6 +128,14 @@ mod tests {
         assert_eq!((cursor.le::<u8>(), cursor.le::<u32>(), cursor.be::<i32>()), (Some(1), Some(2), Some(3)));
         assert_eq!((cursor.le::<u32>(), cursor.array::<3>(), cursor.take(3)), (None, None, None));
         assert_eq!((cursor.rest(), cursor.take(2), cursor.rest()), (&b"xy"[..], Some(&b"xy"[..]), &[][..]));
+        let one = |mut bytes: &[u8]| (varint(&mut bytes), bytes.len());
+        assert_eq!(one(&[0xac, 2, 7]), (Ok(300), 1));
+        assert_eq!(one(&[0x80]), (Err(VarintFault::Short), 1));
+        let most = [[0xff; 9].as_slice(), &[1]].concat();
+        assert_eq!(one(&most), (Ok(u64::MAX), 0));
+        let more = [[0xff; 9].as_slice(), &[2]].concat();
+        assert_eq!(one(&more), (Err(VarintFault::Long), 10));
+        assert_eq!([&[1][..], &[2], &most].map(|mut bytes| zigzag(&mut bytes)), [Ok(-1), Ok(1), Ok(i64::MIN)]);
         assert_eq!(Cursor::new(&[0x40, 0, 0, 0, 0, 0, 0, 0]).be::<f64>(), Some(2.0));
     }
 }

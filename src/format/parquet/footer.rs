@@ -4,6 +4,7 @@
 //! before it reads one, so a corrupt count would end the process instead of being an error. No element takes less than
 //! a byte.
 
+use crate::parse::bytes;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -123,12 +124,12 @@ fn value(bytes: &mut &[u8], kind: u8, depth: u32) -> Option<()> {
         return None;
     }
     match kind {
-        1..=3 => take(bytes, 1),
+        1..=3 => take(bytes, 1).map(drop),
         4..=6 => number(bytes).map(drop),
-        7 => take(bytes, 8),
+        7 => take(bytes, 8).map(drop),
         8 => {
             let length = number(bytes)?;
-            take(bytes, length)
+            take(bytes, length).map(drop)
         }
         9 | 10 => {
             let head = byte(bytes)?;
@@ -144,7 +145,7 @@ fn value(bytes: &mut &[u8], kind: u8, depth: u32) -> Option<()> {
             })
         }
         12 => fields(bytes, depth + 1),
-        13 => take(bytes, 16),
+        13 => take(bytes, 16).map(drop),
         _ => None,
     }
 }
@@ -155,25 +156,15 @@ fn room(bytes: &[u8], count: u64) -> Option<u64> {
 }
 
 fn byte(bytes: &mut &[u8]) -> Option<u8> {
-    let (first, rest) = bytes.split_first()?;
-    *bytes = rest;
-    Some(*first)
+    bytes::take(bytes, 1).map(|byte| byte[0])
 }
 
-fn take(bytes: &mut &[u8], count: u64) -> Option<()> {
-    *bytes = bytes.get(usize::try_from(count).ok()?..)?;
-    Some(())
+/// Removes the first `count` bytes.
+pub(super) fn take<'a>(bytes: &mut &'a [u8], count: u64) -> Option<&'a [u8]> {
+    bytes::take(bytes, usize::try_from(count).ok()?)
 }
 
 /// Reads a number in groups of seven bits.
 pub(super) fn number(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0u64;
-    for place in 0..10 {
-        let byte = byte(bytes)?;
-        value |= u64::from(byte & 0x7f).checked_shl(7 * place)?;
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
+    bytes::varint(bytes).ok()
 }

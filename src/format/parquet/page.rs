@@ -8,7 +8,7 @@
 //! reads one. A corrupt count would end the process instead of being an error. No page has more lengths than the values
 //! its header counts.
 
-use super::footer::{PageHeader, number, page_header};
+use super::footer::{PageHeader, number, page_header, take};
 use crate::ratio::Ratio;
 use parquet::arrow::arrow_reader::RowGroups;
 use parquet::basic::{Encoding, Type};
@@ -247,10 +247,4 @@ fn lengths(bytes: &mut &[u8], most: u64) -> Option<()> {
         }
     }
     Some(())
-}
-
-fn take<'a>(bytes: &mut &'a [u8], count: u64) -> Option<&'a [u8]> {
-    let (taken, rest) = bytes.split_at_checked(usize::try_from(count).ok()?)?;
-    *bytes = rest;
-    Some(taken)
 }

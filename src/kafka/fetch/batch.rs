@@ -101,24 +101,10 @@ pub fn next_offset(mut records: &[u8]) -> Result<Option<i64>> {
     Ok(next)
 }
 
-/// Reads a zigzag number of variable length; `None` if too few bytes are left.
-#[inline]
-fn varint(cursor: &mut Cursor<'_>) -> Option<i64> {
-    let mut value = 0_u64;
-    for (at, byte) in cursor.rest().iter().enumerate().take(10) {
-        value |= u64::from(byte & 0x7f) << (7 * at);
-        if *byte < 0x80 {
-            cursor.take(at + 1)?;
-            return Some((value >> 1).cast_signed() ^ -((value & 1).cast_signed()));
-        }
-    }
-    None
-}
-
 /// Reads bytes after their length of variable length; the inner `None` stands for a negative length, which is null.
 #[inline]
 fn sized_bytes<'a>(cursor: &mut Cursor<'a>) -> Option<Option<&'a [u8]>> {
-    match varint(cursor)? {
+    match cursor.zigzag()? {
         length @ 0.. => cursor.take(usize::try_from(length).ok()?).map(Some),
         _ => Some(None),
     }
@@ -190,8 +176,8 @@ impl<'a> BatchRecords<'a> {
     fn read(&mut self) -> Option<Record<'a>> {
         let mut record = Cursor::new(sized_bytes(&mut self.rest)??);
         let _attributes = record.be::<i8>()?;
-        let (time, offset) = (varint(&mut record)?, varint(&mut record)?);
-        let (key, value, count) = (sized_bytes(&mut record)?, sized_bytes(&mut record)?, varint(&mut record)?);
+        let (time, offset) = (record.zigzag()?, record.zigzag()?);
+        let (key, value, count) = (sized_bytes(&mut record)?, sized_bytes(&mut record)?, record.zigzag()?);
         let time = if self.is_fact { self.base_time } else { self.base_time.checked_add(time)? };
         let offset = self.base.checked_add(offset)?;
         let headers = RecordHeaders::check(count, record.rest())?;
@@ -352,10 +338,10 @@ pub(super) mod tests {
             (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], i64::MIN),
         ] {
             let mut cursor = Cursor::new(bytes);
-            assert_eq!((varint(&mut cursor), cursor.rest().len()), (Some(value), 0), "{bytes:x?}");
-            assert_eq!(varint(&mut Cursor::new(&bytes[..bytes.len() - 1])), None, "{bytes:x?} cut");
+            assert_eq!((cursor.zigzag(), cursor.rest().len()), (Some(value), 0), "{bytes:x?}");
+            assert_eq!(Cursor::new(&bytes[..bytes.len() - 1]).zigzag(), None, "{bytes:x?} cut");
         }
-        assert_eq!(varint(&mut Cursor::new(&[0x80; 11])), None);
+        assert_eq!(Cursor::new(&[0x80; 11]).zigzag(), None);
     }
 
     #[test]

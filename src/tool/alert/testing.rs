@@ -7,13 +7,13 @@ use crate::error::{Error, Result};
 use crate::format::row;
 use crate::kind::Kind;
 use crate::kind::dead::ErrorType;
+use crate::parse::nearest;
 use crate::run::standard::print;
 use crate::time::{DAY, SECOND, format_instant, parse_duration};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use strsim::levenshtein;
 
 /// The instant at which a test begins (µs): 2026-01-01T00:00:00Z.
 const START: i64 = 1_767_225_600 * SECOND;
@@ -138,11 +138,7 @@ impl RuleTest {
         for alert in self.expected.iter().flat_map(|expected| &expected.firing) {
             if !rules.iter().any(|rule| rule.rule.name == alert.rule) {
                 let known: Vec<&str> = rules.iter().map(|rule| rule.rule.name.as_str()).collect();
-                let nearest = known.iter().min_by_key(|known| levenshtein(&alert.rule, known));
-                let hint = match nearest {
-                    Some(nearest) if levenshtein(&alert.rule, nearest) <= 3 => format!("did you mean {nearest}?"),
-                    _ => format!("expected one of {}", known.join(", ")),
-                };
+                let hint = nearest::hint(&alert.rule, &known, ", ");
                 return Err(Error::config(format!("expect: no rule has the name '{}'; {hint}", alert.rule)));
             }
         }
