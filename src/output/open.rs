@@ -185,9 +185,9 @@ impl Output {
                     let instant = crate::time::format_instant(*instant);
                     file.write(&[format!("{{\"$evt\":{{\"watermark\":\"{instant}\"}}}}\n").as_bytes()])
                 }
-                _ => Ok(()),
+                Control::Progress(_) | Control::Barrier(_) | Control::End(_) => Ok(()),
             },
-            _ => Ok(()),
+            OpenTarget::Encoded { .. } | OpenTarget::Store { .. } | OpenTarget::Epochs(_) | OpenTarget::Null => Ok(()),
         }
     }
 

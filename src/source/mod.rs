@@ -91,7 +91,8 @@ impl Source {
     /// Opens the inputs as far as their order allows.
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
         let mut mapping = options.mapping.clone();
-        let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
+        let is_raw =
+            |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
         if options.read_mode.is_of_stage() && inputs.iter().any(is_raw) {
             // Records of a topic get new stamps: those they carry are in order per original partition, which topics interleave.
             mapping.provenance = mapping::Provenance::Overwrite;
@@ -370,6 +371,18 @@ impl Source {
         self.is_queued() || self.ingest.has_rows()
     }
 
+    /// Returns the next item, for a reader without a stage; `None` if the inputs have progressed without one. Waits if none has anything
+    /// to read.
+    pub fn next_item(&mut self) -> Result<Option<Item>> {
+        loop {
+            match self.poll()? {
+                Polled::Item(sent) => return Ok(Some(sent.item)),
+                Polled::Progress => return Ok(None),
+                Polled::Waiting(timeout) => self.wait(timeout)?,
+            }
+        }
+    }
+
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
     pub fn wait(&mut self, timeout: Duration) -> Result<()> {
         match self.running.make_contiguous() {
@@ -386,7 +399,8 @@ impl Source {
             Item::Batch(batch) => self.warn_of_shadows(batch),
             Item::Control(Control::Progress(progress)) => self.reported.learn(&progress.partitions),
             Item::Control(Control::Watermark(_)) if !self.is_last() => return None,
-            _ => {}
+            Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::End(_)) => {}
+            Item::Dead(_) | Item::Idle | Item::End(_) => {}
         }
         Some(sent)
     }

@@ -4,7 +4,7 @@
 //! digest of the event before it tells whether the stream is still the same one.
 
 use crate::error::{Error, Result};
-use crate::ingest::{Item, Sent};
+use crate::ingest::Item;
 use crate::kafka::client::Topics;
 use crate::kafka::library::LibraryCluster;
 use crate::kafka::position::{self, OffsetSpan};
@@ -13,7 +13,7 @@ use crate::kafka::source::Cluster;
 use crate::kind::Kind;
 use crate::mapping::{self, Provenance, TimeFrom};
 use crate::run::Run;
-use crate::source::{Polled, Source, SourceOptions};
+use crate::source::{Source, SourceOptions};
 use crate::store::correct::LatePosition;
 use crate::store::rows::each_key;
 use crate::uri::Uri;
@@ -96,7 +96,12 @@ impl LateStream {
 
     /// Reads the events behind the position that the store has. If the stream is another one than before, it is read from its
     /// beginning; `extent` has the offsets of a partition.
-    pub fn read(&mut self, kept: Option<LatePosition>, extent: Option<OffsetSpan>, run: &Rc<Run>) -> Result<Vec<LateRows>> {
+    pub fn read(
+        &mut self,
+        kept: Option<LatePosition>,
+        extent: Option<OffsetSpan>,
+        run: &Rc<Run>,
+    ) -> Result<Vec<LateRows>> {
         self.kept.clone_from(&kept);
         let kept = kept.filter(|kept| kept.next > 0).and_then(|kept| self.present(kept, extent, run));
         let least = extent.map_or(0, |extent| extent.low.unsigned_abs());
@@ -230,16 +235,9 @@ impl LateReader {
 
     fn read(mut self) -> Result<Vec<LateRows>> {
         loop {
-            let item = match self.source.poll()? {
-                Polled::Item(Sent { item, .. }) => item,
-                Polled::Progress => {
-                    self.close()?;
-                    continue;
-                }
-                Polled::Waiting(timeout) => {
-                    self.source.wait(timeout)?;
-                    continue;
-                }
+            let Some(item) = self.source.next_item()? else {
+                self.close()?;
+                continue;
             };
             match item {
                 Item::Batch(batch) if self.source.kind() == Kind::Late => {

@@ -6,7 +6,7 @@ use crate::ingest::Item;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::run::Run;
-use crate::source::{Polled, Source, SourceOptions};
+use crate::source::{Source, SourceOptions};
 use crate::stage::progress::ProgressLine;
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
@@ -48,14 +48,7 @@ impl Reading {
             progress.expect_rows(self.expected().unwrap_or(0));
         }
         loop {
-            let item = match self.source.poll()? {
-                Polled::Item(sent) => sent.item,
-                Polled::Progress => continue,
-                Polled::Waiting(timeout) => {
-                    self.source.wait(timeout)?;
-                    continue;
-                }
-            };
+            let Some(item) = self.source.next_item()? else { continue };
             match item {
                 Item::Batch(batch) => {
                     progress.rows(batch.num_rows());
