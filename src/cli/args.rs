@@ -222,13 +222,13 @@ impl TextArgs {
         ];
         let csv = flags.iter().find(|(_, is_given)| *is_given);
         let format = match (csv, format) {
-            (Some((flag, _)), Some(format)) if !matches!(format.name, "csv" | "tsv") => {
+            (Some((flag, _)), Some(format)) if !format.has_header => {
                 return Err(Error::usage(format!("{flag} requires -f csv or tsv, found -f {}", format.name)));
             }
             (Some(_), None) => Some(&format::csv::CSV),
             (_, format) => format,
         };
-        if self.time_year.is_some() && format.is_none_or(|format| format.name != "syslog") {
+        if self.time_year.is_some() && !format.is_some_and(|format| format.lacks_years) {
             return Err(Error::usage("--time-year requires -f syslog"));
         }
         let format = match (&self.explode, format) {

@@ -44,6 +44,8 @@ pub const CSV: Format = Format {
     }),
     appendable: true,
     is_for_people: true,
+    has_header: true,
+    takes_any_columns: true,
     ..Format::BASE
 };
 
@@ -57,6 +59,8 @@ pub const TSV: Format = Format {
     }),
     appendable: true,
     is_for_people: true,
+    has_header: true,
+    takes_any_columns: true,
     ..Format::BASE
 };
 

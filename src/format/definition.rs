@@ -136,6 +136,16 @@ pub struct Format {
     pub appendable: bool,
     /// Whether each record is one line with a JSON object.
     pub is_json: bool,
+    /// Whether its records are delimited cells with the names of fields in a header: `--delimiter`, `--header` and `--no-header` apply.
+    pub has_header: bool,
+    /// Whether its times may lack the year: `--time-year` applies.
+    pub lacks_years: bool,
+    /// Whether it draws a chart of the rows.
+    pub is_chart: bool,
+    /// Whether it takes rows of any columns, also those of no kind.
+    pub takes_any_columns: bool,
+    /// Whether the name of a file takes `?columns=`, which gives properties columns of their own.
+    pub has_property_columns: bool,
     /// Whether people read it as a table: metrics have a column for each dimension, and evt-window emits only final rows.
     pub is_for_people: bool,
     /// Whether it holds raw records, which the rows must have.
@@ -163,6 +173,11 @@ impl Format {
         output: None,
         appendable: false,
         is_json: false,
+        has_header: false,
+        lacks_years: false,
+        is_chart: false,
+        takes_any_columns: false,
+        has_property_columns: false,
         is_for_people: false,
         is_raw: false,
         notes: None,

@@ -4,7 +4,7 @@
 //! UTF-8, else as base64 under `NAME_base64`. A record that is read has neither
 //! its `\n` nor a `\r` before that.
 
-use super::cell::{Column, CellForm, binaries, texts};
+use super::cell::{CellForm, Column, binaries, texts};
 use super::definition::{Encoder, Format, Input, Notes};
 use super::elements::Elements;
 use super::record::{Body, Record, Records, Splitter};
@@ -32,6 +32,7 @@ pub const FORMAT: Format = Format {
     appendable: true,
     is_json: true,
     notes: Some(Notes::Json),
+    takes_any_columns: true,
     ..Format::BASE
 };
 

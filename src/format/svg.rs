@@ -12,6 +12,7 @@ pub const FORMAT: Format = Format {
     name: "svg",
     extensions: &["svg"],
     output: Some(|schema, _| Ok(Box::new(Svg::try_new(schema)?))),
+    is_chart: true,
     ..Format::BASE
 };
 

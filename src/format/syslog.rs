@@ -20,6 +20,7 @@ pub const FORMAT: Format = Format {
     name: "syslog",
     extensions: &["syslog"],
     input: Input::Text(|options| Box::new(ReadLines::new(Messages { years: options.year.map(Years::new) }))),
+    lacks_years: true,
     ..Format::BASE
 };
 

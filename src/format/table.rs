@@ -26,6 +26,7 @@ pub const FORMAT: Format = Format {
     }),
     is_for_people: true,
     notes: Some(Notes::Text),
+    takes_any_columns: true,
     ..Format::BASE
 };
 

@@ -243,9 +243,7 @@ impl OutputPlan {
     /// Whether it is a file or standard output that takes rows of any columns: no frames, whose readers expect a kind.
     pub fn takes_any_columns(&self) -> bool {
         match &self.place {
-            Destination::Standard(format) | Destination::File(_, format) => {
-                matches!(format.name, "csv" | "tsv" | "table" | "jsonl" | "parquet" | "arrow")
-            }
+            Destination::Standard(format) | Destination::File(_, format) => format.takes_any_columns,
             Destination::Null => true,
             Destination::Store(..) | Destination::Kafka(..) => false,
         }
@@ -389,7 +387,7 @@ fn with_file_options(uri: Uri, mut spec: OutputSpec) -> Result<(Uri, OutputSpec)
     let Uri::File(path) = &uri else { return Ok((uri, spec)) };
     let Some((file, _)) = path.to_str().and_then(|path| path.split_once('?')) else { return Ok((uri, spec)) };
     let format = spec.format.or_else(|| format::by_extension(file));
-    if format.is_none_or(|format| format.name != format::parquet::FORMAT.name) {
+    if !format.is_some_and(|format| format.has_property_columns) {
         return Ok((uri, spec));
     }
     let (file, options) = query::split(path.to_str().unwrap_or_default());

@@ -4,7 +4,7 @@ use super::top::{LeftOut, Order, Top};
 use super::wide::Wide;
 use crate::error::Result;
 use crate::kind::metric;
-use crate::op::aggregate::{self, TEXTS_MAX};
+use crate::op::aggregate::TEXTS_MAX;
 use crate::op::window::metric::Metric;
 use crate::stage::operator::Collector;
 use arrow::array::RecordBatch;
@@ -26,7 +26,7 @@ pub struct Results {
 impl Results {
     /// Without rows; with `top` only the rows of the first keys of a window leave, with `wide` its metrics leave in one row.
     pub fn new(top: Option<Top>, wide: Option<Wide>, metrics: &[Metric]) -> Self {
-        let counting = metrics.iter().filter(|metric| metric.call.definition().name == aggregate::COUNT_DISTINCT);
+        let counting = metrics.iter().filter(|metric| metric.call.definition().has_limit);
         let counting = counting.map(|metric| (metric.name.clone(), 0)).collect();
         Self { top, wide, counting, ..Self::default() }
     }

@@ -12,7 +12,7 @@ use crate::cli::resolve::{DefaultFormats, StageSpec, check_outputs};
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
-use crate::format::{self, Format, Notes, jsonl, svg, table};
+use crate::format::{self, Format, Notes, jsonl, table};
 use crate::frame::{Control, End, How};
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
@@ -335,7 +335,7 @@ impl Args {
                 "--plot draws rows of kind metric over time, found {kind}; make metrics with evt-window"
             )));
         }
-        if formats.iter().all(|format| format.name == svg::FORMAT.name) {
+        if formats.iter().all(|format| format.is_chart) {
             return Ok(None);
         }
         match formats.iter().all(|format| format.notes == Some(Notes::Text)) {

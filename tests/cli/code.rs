@@ -32,6 +32,8 @@ pub struct Code {
     modules: BTreeMap<Vec<String>, Module>,
     pub functions: Vec<Function>,
     pub types: Vec<Type>,
+    /// Comparisons of a field `name` or `scheme` with a constant: `FILE:LINE`.
+    pub compared_names: Vec<String>,
 }
 
 #[derive(Default)]
@@ -60,7 +62,8 @@ impl Code {
     }
 
     fn read(root: &str, has_tests: bool) -> Self {
-        let mut code = Self { has_tests, modules: BTreeMap::new(), functions: vec![], types: vec![] };
+        let mut code =
+            Self { has_tests, modules: BTreeMap::new(), functions: vec![], types: vec![], compared_names: vec![] };
         code.read_module(Path::new(root), vec![]);
         code
     }
@@ -240,6 +243,34 @@ fn is_test(attributes: &[syn::Attribute]) -> bool {
     })
 }
 
+/// Whether an expression is the field `name` or `scheme` of a value, perhaps behind `*`, `&` or `as_str()`.
+fn is_name(expr: &syn::Expr) -> bool {
+    match expr {
+        syn::Expr::Field(field) => {
+            matches!(&field.member, syn::Member::Named(name) if name == "name" || name == "scheme")
+                && !is_constant(expr)
+        }
+        syn::Expr::Unary(unary) => is_name(&unary.expr),
+        syn::Expr::Reference(reference) => is_name(&reference.expr),
+        syn::Expr::Paren(paren) => is_name(&paren.expr),
+        syn::Expr::MethodCall(call) => call.method == "as_str" && is_name(&call.receiver),
+        _ => false,
+    }
+}
+
+/// Whether an expression is a text in quotes, or a constant or a field of one.
+fn is_constant(expr: &syn::Expr) -> bool {
+    match expr {
+        syn::Expr::Lit(literal) => matches!(literal.lit, syn::Lit::Str(_)),
+        syn::Expr::Path(path) => path.path.segments.last().is_some_and(|last| {
+            last.ident.to_string().chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+        }),
+        syn::Expr::Field(field) => is_constant(&field.base),
+        syn::Expr::Reference(reference) => is_constant(&reference.expr),
+        _ => false,
+    }
+}
+
 struct Visitor<'a> {
     code: &'a mut Code,
     file: String,
@@ -269,6 +300,10 @@ impl Visitor<'_> {
     fn defines(&mut self, name: &syn::Ident, visibility: &syn::Visibility, fields: usize) {
         let is_public = !matches!(visibility, syn::Visibility::Inherited);
         self.code.types.push(Type { file: self.file.clone(), name: name.to_string(), is_public, fields });
+    }
+
+    fn compares_name(&mut self, line: usize) {
+        self.code.compared_names.push(format!("{}:{line}", self.file));
     }
 
     fn take_use(&mut self, tree: &syn::UseTree, before: &[String]) {
@@ -398,7 +433,38 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
         syn::visit::visit_path(self, path);
     }
 
+    fn visit_expr_binary(&mut self, item: &'ast syn::ExprBinary) {
+        let span = match &item.op {
+            syn::BinOp::Eq(mark) => Some(mark.spans[0]),
+            syn::BinOp::Ne(mark) => Some(mark.spans[0]),
+            _ => None,
+        };
+        let (left, right) = (&*item.left, &*item.right);
+        if let Some(span) = span
+            && (is_name(left) && is_constant(right) || is_constant(left) && is_name(right))
+        {
+            self.compares_name(span.start().line);
+        }
+        syn::visit::visit_expr_binary(self, item);
+    }
+
+    fn visit_expr_match(&mut self, item: &'ast syn::ExprMatch) {
+        if is_name(&item.expr) {
+            self.compares_name(item.match_token.span.start().line);
+        }
+        syn::visit::visit_expr_match(self, item);
+    }
+
     fn visit_macro(&mut self, item: &'ast syn::Macro) {
+        if item.path.is_ident("matches")
+            && let Ok(value) = item.parse_body_with(|input: syn::parse::ParseStream<'_>| {
+                let value = input.parse::<syn::Expr>();
+                input.parse::<TokenStream>().and(value)
+            })
+            && is_name(&value)
+        {
+            self.compares_name(item.bang_token.span.start().line);
+        }
         if let Some(name) = item.path.segments.last() {
             self.module.paths.insert(vec![format!("{}!", name.ident)]);
         }

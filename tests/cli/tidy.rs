@@ -21,9 +21,47 @@ const CONVENTIONAL: [&str; 12] = [
 // Limits of today's code.
 const FILES_IN_CYCLES: usize = 0;
 const MANY_ARGUMENTS: usize = 0;
-const MANY_FIELDS: usize = 17;
 const MANY_MEANINGS: usize = 0;
 const SPREAD_IMPLS: usize = 0;
+
+/// A struct with more fields than [`FIELDS_MAX`].
+struct LargeStruct {
+    file: &'static str,
+    name: &'static str,
+    fields: usize,
+    reason: &'static str,
+}
+
+const fn large(file: &'static str, name: &'static str, fields: usize, reason: &'static str) -> LargeStruct {
+    LargeStruct { file, name, fields, reason }
+}
+
+/// All structs with many fields; none may grow without a change here.
+const LARGE_STRUCTS: [LargeStruct; 18] = [
+    large("src/cli/args.rs", "CommonArgs", 14, "a flag is a field"),
+    large("src/cli/http.rs", "HttpArgs", 15, "a flag is a field"),
+    large("src/format/definition.rs", "Format", 15, "a property of a row of the table is a field"),
+    large("src/frame/decode.rs", "Decoder", 15, "the state of one machine, whose buffers are used again"),
+    large("src/generate/options.rs", "Options", 20, "a flag is a field, without clap"),
+    large("src/generate/truth.rs", "TruthReport", 13, "a member of a JSON document is a field"),
+    large("src/http/state.rs", "ServerState", 17, "what all requests share"),
+    large("src/ingest/mod.rs", "Ingest", 22, "settings and state of the one place where records become rows"),
+    large("src/input/spool.rs", "SpoolInput", 13, "the state of one input"),
+    large("src/kind/letters.rs", "Builder", 18, "a column is a field"),
+    large("src/mapping/build/mod.rs", "Builder", 20, "a column is a field"),
+    large("src/mapping/build/mod.rs", "Row", 16, "a column is a field"),
+    large("src/mapping/options.rs", "Options", 20, "a mapping flag is a field"),
+    large("src/run/mod.rs", "Run", 14, "what all parts of a run share"),
+    large("src/source/mod.rs", "Source", 17, "inputs that wait, that run and that have ended, with what holds for all"),
+    large(
+        "src/source/options.rs",
+        "SourceOptions",
+        31,
+        "flags of the user and settings of the tool, each for one kind of input",
+    ),
+    large("src/stage/outputs.rs", "Outputs", 16, "all outputs with their counts and the state of their end"),
+    large("src/tool/generate.rs", "Args", 23, "a flag is a field"),
+];
 
 /// Files in a directory, those of tests not counted.
 const FILES_MAX: usize = 12;
@@ -197,6 +235,15 @@ fn a_type_name_stands_for_one_thing() {
     assert_falls("names that stand for three types or more", &many, MANY_MEANINGS);
 }
 
+/// What is special about a format, a store or an aggregate is a field of its row in the table.
+#[test]
+fn no_code_compares_the_name_of_a_row_with_a_constant() {
+    let compared = Code::production().compared_names.iter();
+    let compared =
+        compared.map(|place| format!("{place}: expected a field of the row, found a comparison of its name"));
+    assert_none(&compared.collect::<Vec<_>>());
+}
+
 #[test]
 fn the_methods_of_a_type_stand_in_one_file() {
     let impls = Code::production().impls();
@@ -207,13 +254,19 @@ fn the_methods_of_a_type_stand_in_one_file() {
 }
 
 #[test]
-fn structs_are_small() {
-    let types = &Code::production().types;
-    let large = types.iter().filter(|found| found.fields > FIELDS_MAX);
-    let large = large
-        .map(|found| format!("{}: {} has more than {FIELDS_MAX} fields: {}", found.file, found.name, found.fields));
-    let large: Vec<_> = large.collect();
-    assert_falls("structs with many fields", &large, MANY_FIELDS);
+fn structs_are_small_or_have_a_reason() {
+    let found = Code::production().types.iter().filter(|found| found.fields > FIELDS_MAX);
+    let found: BTreeMap<_, _> = found.map(|found| ((found.file.as_str(), found.name.as_str()), found.fields)).collect();
+    let pinned = LARGE_STRUCTS.iter().map(|one| ((one.file, one.name), one.fields)).collect::<BTreeMap<_, _>>();
+    let is_wrong = |key: &&(&str, &str)| found.get(*key) != pinned.get(*key);
+    let keys: BTreeSet<_> = found.keys().chain(pinned.keys()).collect();
+    let fields = |fields: Option<&usize>| fields.map_or_else(|| format!("at most {FIELDS_MAX}"), usize::to_string);
+    let faults = keys.into_iter().filter(is_wrong).map(|key| {
+        let (expected, found) = (fields(pinned.get(key)), fields(found.get(key)));
+        format!("{}: {}: expected {expected} fields (LARGE_STRUCTS), found {found}", key.0, key.1)
+    });
+    assert_none(&faults.collect::<Vec<_>>());
+    assert!(LARGE_STRUCTS.iter().all(|one| !one.reason.is_empty()), "each has its reason");
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub const FORMAT: Format = Format {
     output: Some(|schema, options| {
         encoder(schema, options, |schema, options| Ok(Box::new(Writer::try_new(schema, options)?)))
     }),
+    takes_any_columns: true,
+    has_property_columns: true,
     ..Format::BASE
 };
 

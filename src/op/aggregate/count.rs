@@ -20,6 +20,8 @@ pub(super) const COUNT: Definition = Definition {
     least: 1,
     quantile: false,
     is_ordered: false,
+    needs_length: false,
+    has_limit: false,
     create: Slots::<Count<false>>::create,
 };
 
@@ -29,6 +31,7 @@ pub(super) const RATE: Definition = Definition {
     usage: "rate(*) or rate(x)",
     about: "count per second of the window, rounded once",
     create: Slots::<Count<true>>::create,
+    needs_length: true,
     ..COUNT
 };
 

@@ -18,6 +18,8 @@ pub(super) const COUNT_DISTINCT: Definition = Definition {
     least: 1,
     quantile: false,
     is_ordered: false,
+    needs_length: false,
+    has_limit: true,
     create: Slots::<Texts>::create,
 };
 

@@ -46,6 +46,10 @@ pub struct Definition {
     pub(super) quantile: bool,
     /// Whether event time, event id and the text of the first argument are its last three arguments, which are not written.
     pub(super) is_ordered: bool,
+    /// Whether its result depends on the length of the window, which a window over all time does not have.
+    pub needs_length: bool,
+    /// Whether its result is NULL if a window and key have too many texts.
+    pub has_limit: bool,
     pub(super) create: fn(quantile: f64) -> Box<dyn Aggregate>,
 }
 

@@ -27,6 +27,8 @@ pub(super) const APPROX_DISTINCT: Definition = Definition {
     least: 1,
     quantile: false,
     is_ordered: false,
+    needs_length: false,
+    has_limit: false,
     create: Slots::<Distinct>::create,
 };
 

@@ -19,6 +19,8 @@ pub(super) const FIRST: Definition = Definition {
     least: 1,
     quantile: false,
     is_ordered: true,
+    needs_length: false,
+    has_limit: false,
     create: Slots::<Edge<false>>::create,
 };
 

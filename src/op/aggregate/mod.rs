@@ -45,9 +45,6 @@ pub const ALL: &[&Definition] = &[
     &ratio::RATIO,
 ];
 
-/// The name of the aggregate that is NULL above [`TEXTS_MAX`] texts.
-pub const COUNT_DISTINCT: &str = count_distinct::COUNT_DISTINCT.name;
-
 /// A call of an aggregate with its arguments.
 #[derive(Debug)]
 pub struct Call {

@@ -30,6 +30,8 @@ pub(super) const APPROX_PERCENTILE: Definition = Definition {
     least: 1,
     quantile: true,
     is_ordered: false,
+    needs_length: false,
+    has_limit: false,
     create: Slots::<Percentile>::create,
 };
 

@@ -19,6 +19,8 @@ pub(super) const RATIO: Definition = Definition {
     least: 1,
     quantile: false,
     is_ordered: false,
+    needs_length: false,
+    has_limit: false,
     create: Slots::<Ratio>::create,
 };
 

@@ -18,6 +18,8 @@ pub(super) const SUM: Definition = Definition {
     least: 1,
     quantile: false,
     is_ordered: false,
+    needs_length: false,
+    has_limit: false,
     create: Slots::<Sum<false>>::create,
 };
 

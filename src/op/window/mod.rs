@@ -26,9 +26,9 @@ pub(crate) mod tree;
 pub mod watermark;
 
 use self::metric::{Emit, Metric};
-pub use self::outcome::{LateRow, BatchOutcome};
+pub use self::outcome::{BatchOutcome, LateRow};
 pub use self::running::MetricCounts;
-use self::running::{Bounds, TimeBounds, Running, View, Windows};
+use self::running::{Bounds, Running, TimeBounds, View, Windows};
 use self::watermark::{ContinuedInput, Watermark};
 use crate::error::{Error, Result};
 use crate::expr::{Dimension, Expr, LeafBatch, Leaves, ObservedLeaves};

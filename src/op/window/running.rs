@@ -2,7 +2,7 @@
 
 use super::key::Keys;
 use super::metric::{Layout, Metric, Shape, WindowSpan};
-use super::outcome::{LateRow, BatchOutcome, RowRef};
+use super::outcome::{BatchOutcome, LateRow, RowRef};
 use super::session::{Rule, Sessions};
 use super::slice::{Placement, Slices, WindowSpec};
 use super::slots::Slots;

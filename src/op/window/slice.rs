@@ -13,7 +13,7 @@ use super::ends::Ends;
 use super::key::Keys;
 use super::metric::{Layout, WindowSpan};
 use super::slots::Slots;
-use super::tree::{Leaves, KeySlot, Tree};
+use super::tree::{KeySlot, Leaves, Tree};
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
 use crate::time::{Calendar, format_instant};
@@ -183,8 +183,11 @@ impl Leaves for (&BTreeMap<SliceId, Slice>, WindowSpec) {
         let (slices, spec) = self;
         let start = spec.layout.slice_start(number);
         let whole = spec.first_end(start).and_then(|first_end| slices.get(&(start, first_end)));
-        let mut parts: Vec<KeySlot> =
-            whole.into_iter().flat_map(|slice| slice.slots.iter()).map(|(key, slot)| KeySlot::lent(key, slot)).collect();
+        let mut parts: Vec<KeySlot> = whole
+            .into_iter()
+            .flat_map(|slice| slice.slots.iter())
+            .map(|(key, slot)| KeySlot::lent(key, slot))
+            .collect();
         parts.sort_unstable_by_key(|part| part.key);
         parts
     }

@@ -238,10 +238,11 @@ impl Spec {
         }
         let lateness = time("lateness", spec.lateness.as_deref(), 0)?.unwrap_or(0);
         let shape = shape(spec)?;
-        if shape == Shape::ALL && call.definition().name == "rate" {
-            return Err(Error::config(
-                "rate is a count per second of a window, and size = all has no length; use count",
-            ));
+        if shape == Shape::ALL && call.definition().needs_length {
+            let name = call.definition().name;
+            return Err(Error::config(format!(
+                "{name} is a count per second of a window, and size = all has no length; use count"
+            )));
         }
         let filter_text = filter.as_ref().map_or("", |filter| filter.text());
         let names: Vec<&str> = by.iter().map(|dimension| dimension.text.as_str()).collect();

@@ -143,10 +143,12 @@ fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
 fn records(args: &ReplayArgs, both: &BothArgs) -> Result<Option<RecordFormat>> {
     let input = &both.stage.input;
     let (format, options) = input.text.options(input.input_format.as_deref())?;
-    let Some(Format { name, input: Input::Text(splitting), is_json: false, .. }) = format else { return Ok(None) };
-    if matches!(*name, "csv" | "tsv") && options.header == Header::FirstLine {
+    let Some(Format { name, has_header, input: Input::Text(splitting), is_json: false, .. }) = format else {
+        return Ok(None);
+    };
+    if *has_header && options.header == Header::FirstLine {
         let letters = args.dead.as_ref().map(|dead| dead.to_string_lossy()).unwrap_or_default();
-        let other = format::by_extension(&letters).filter(|format| !matches!(format.name, "csv" | "tsv"));
+        let other = format::by_extension(&letters).filter(|format| !format.has_header);
         return match other {
             Some(_) => Err(Error::usage(format!(
                 "{letters}: records of {name} in dead letters have no header; add --header NAMES, the line of names of the input"

@@ -90,7 +90,7 @@ impl TargetPlan {
             return Err(Error::usage("--dead requires --to URI; a pipe does not acknowledge what it reads"));
         }
         let plan = check_outputs(args, FORMATS, run)?.pop().ok_or_else(|| Error::broken("no output"))?;
-        let is_lines = plan.format().is_some_and(|format| format.name == jsonl::FORMAT.name);
+        let is_lines = plan.format().is_some_and(|format| format.is_json);
         let is_regular = |path: &PathBuf| std::fs::metadata(path).map_or(true, |found| found.is_file());
         let unacknowledged = || {
             let why = "does not acknowledge rows before the end; replay to JSON lines, a topic or a database";

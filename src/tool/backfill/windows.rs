@@ -237,11 +237,11 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) ->
         // Of stores without rows that hold all records, no window is open.
         least => (least.is_some() || all_records).then_some(LATEST),
     };
-    let one_lake = |uri: &Uri| matches!(uri, Uri::Store(store, _) if store.scheme == "parquet");
+    let knows_span = |uri: &Uri| matches!(uri, Uri::Store(store, _) if store.reader.extent.is_some());
     if all_records {
         extents.clear();
     }
-    let has_days = span.since.is_some() && span.until.is_some() || inputs.iter().all(one_lake);
+    let has_days = span.since.is_some() && span.until.is_some() || inputs.iter().all(knows_span);
     let by_day = inputs.len() == 1 && has_days && !has_sessions;
     Ok(Order::Stores { closed, held_by, by_day, extents })
 }
