@@ -13,7 +13,7 @@ use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::key::Keys;
 use crate::op::window::metric::Dimension;
 use crate::op::window::slots::Slots;
-use crate::op::window::tree::{Leaves as TreeLeaves, KeySlot, Tree};
+use crate::op::window::tree::{KeySlot, Leaves as TreeLeaves, Tree};
 use ahash::AHashMap;
 use arrow::array::{Array, ArrayRef, AsArray};
 use std::collections::BTreeMap;
@@ -110,7 +110,8 @@ pub struct EventSeries {
 impl TreeLeaves for &BTreeMap<i64, Cell> {
     fn parts(&self, number: i64) -> Vec<KeySlot> {
         let cell = self.get(&number);
-        let mut parts: Vec<KeySlot> = cell.into_iter().flatten().map(|(key, slot)| KeySlot::lent(*key, *slot)).collect();
+        let mut parts: Vec<KeySlot> =
+            cell.into_iter().flatten().map(|(key, slot)| KeySlot::lent(*key, *slot)).collect();
         parts.sort_unstable_by_key(|part| part.key);
         parts
     }

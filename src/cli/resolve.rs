@@ -246,7 +246,8 @@ impl Resolved {
     /// row may become a dead letter or keeps its raw record. Only the headers if an input has headers, and either an
     /// output supports them or a filter may reject a row.
     pub fn record_parts(&self, options: &SourceOptions) -> RecordParts {
-        let is_topic = |input: &Uri| matches!(input, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
+        let is_topic =
+            |input: &Uri| matches!(input, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
         let has_filter = options.rules.is_some();
         let makes_letters = self.dlq.is_some() && (options.headers || options.shows_records);
         let keeps_raw = matches!(options.mapping.keep_raw, KeepRaw::Column | KeepRaw::Brought);

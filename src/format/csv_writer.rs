@@ -5,7 +5,7 @@
 //! of one column null is `""`, too, because an empty line is not a record. Metrics have a column for each dimension
 //! (`metric_columns.rs`, `metric_dimensions.rs`).
 
-use super::cell::{Column, CellForm};
+use super::cell::{CellForm, Column};
 use super::definition::{EncodeOptions, Encoder};
 use super::jsonl::{own, unique_names};
 use crate::error::Result;

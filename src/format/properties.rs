@@ -2,7 +2,7 @@
 //!
 //! A column is marked in the metadata of its field, which every Arrow library keeps. Its name is the name of the property.
 
-use super::cell::{Column, CellForm};
+use super::cell::{CellForm, Column};
 use crate::error::{Error, Result};
 use crate::json::number::write_float;
 use crate::json::text::write_string;

@@ -3,7 +3,7 @@
 //! written.
 
 use super::produce::record::{ProducerRecord, insert};
-use crate::format::cell::{Column, CellForm};
+use crate::format::cell::{CellForm, Column};
 use crate::json::base64;
 use crate::json::text::write_string;
 use crate::kind::dead::{COLUMNS, column};

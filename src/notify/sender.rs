@@ -10,7 +10,7 @@ use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::notify::channel::Attempt;
 use crate::notify::channels::{Channel, Channels};
-use crate::notify::outbox::{Due, Next, Outbox, DeliveryOutcome, Retry};
+use crate::notify::outbox::{DeliveryOutcome, Due, Next, Outbox, Retry};
 use crate::notify::pace::{Limiter, pause};
 use crate::secret;
 use crate::store::remote::rounded;

@@ -42,7 +42,7 @@ impl S3Bucket {
     pub fn try_new(address: S3Address, console: &Console) -> Result<Self> {
         let address = Arc::new(address);
         let http = S3Http::try_new(address.clone())?;
-        let retries = Persistence::new(address.to_string(), http.patience(), console.clone()).at_start();
+        let retries = Persistence::new(address.to_string(), http.timeouts(), console.clone()).at_start();
         Ok(Self { http, address, retries })
     }
 

@@ -6,7 +6,7 @@ use super::xml;
 use crate::error::{Error, Result};
 use crate::https;
 use crate::parse::query::escaped;
-use crate::store::remote::{Patience, Trouble};
+use crate::store::remote::{Timeouts, Trouble};
 use crate::time::format_instant;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -33,7 +33,7 @@ const IDLE: Duration = Duration::from_secs(4);
 pub struct S3Http {
     agent: Agent,
     address: Arc<S3Address>,
-    patience: Patience,
+    timeouts: Timeouts,
 }
 
 /// A request.
@@ -139,7 +139,7 @@ impl Read for FilePart {
 impl S3Http {
     /// Makes the client. Errors: exit status 2 for wrong timeouts, 78 if certificates cannot be read.
     pub fn try_new(address: Arc<S3Address>) -> Result<Self> {
-        let patience = Patience::try_new(&address.location)?;
+        let timeouts = Timeouts::try_new(&address.location)?;
         let ca = address.location.options.get("ca").map(String::as_str);
         let tls = match (ca, address.server.starts_with("https:")) {
             // Plain HTTP reads no certificates.
@@ -151,25 +151,25 @@ impl S3Http {
             .max_redirects(0)
             .max_idle_age(IDLE)
             .accept_encoding("identity")
-            .timeout_connect(Some(patience.connect))
-            .timeout_per_read(Some(patience.timeout))
-            .timeout_per_write(Some(patience.timeout))
-            .timeout_recv_response(Some(patience.timeout))
+            .timeout_connect(Some(timeouts.connect))
+            .timeout_per_read(Some(timeouts.timeout))
+            .timeout_per_write(Some(timeouts.timeout))
+            .timeout_recv_response(Some(timeouts.timeout))
             .user_agent("evt")
             .tls_config(tls)
             .build();
-        Ok(Self { agent: config.into(), address, patience })
+        Ok(Self { agent: config.into(), address, timeouts })
     }
 
     /// Returns the timeouts.
-    pub fn patience(&self) -> Patience {
-        self.patience
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
     }
 
     /// Sends a request once. Objects of unknown length, `length` at most, are downloaded.
     pub fn send(&self, request: S3Request<'_>, length: u64) -> Result<S3Answer, Trouble> {
         let bytes = request.body.length().max(length);
-        let limit = 2 * (self.patience.connect + self.patience.timeout) + Duration::from_secs(bytes / SLOWEST);
+        let limit = 2 * (self.timeouts.connect + self.timeouts.timeout) + Duration::from_secs(bytes / SLOWEST);
         let (agent, into) = (self.agent.clone(), request.into.clone());
         let place = request.key.map_or_else(|| self.address.to_string(), |key| self.name(key));
         let signed = self.signed(request).map_err(|error| Error::io(&place, &error))?;
@@ -187,7 +187,7 @@ impl S3Http {
             Ok(saved.map(|()| Response::from_parts(head, bytes)))
         };
         let answered = https::interruptible(limit, exchange)?;
-        let response = answered.map_err(|error| https::trouble(error, self.patience.timeout))??;
+        let response = answered.map_err(|error| https::trouble(error, self.timeouts.timeout))??;
         answer(response).map_err(|trouble| trouble.at(|| place))
     }
 

@@ -60,7 +60,7 @@ pub fn trying_again(limit: Option<Duration>, option: &str) -> String {
 
 /// The timeouts of a store.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// Timeout of a connection with its handshakes (`?connect=`).
     pub connect: Duration,
     /// Timeout of one answer (`?timeout=`).
@@ -69,7 +69,7 @@ pub struct Patience {
     pub retry: Away,
 }
 
-impl Patience {
+impl Timeouts {
     /// Parses the options. Errors: exit status 2 for a value that is not a duration longer than 0.
     pub fn try_new(location: &Location) -> Result<Self> {
         let option = |name: &str, usual: i64| {
@@ -128,7 +128,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// The retries of requests that fail with transient errors; the first failure and the success after it are reported.
 pub struct Persistence {
     shown: String,
-    patience: Patience,
+    timeouts: Timeouts,
     console: Console,
     stop: Stop,
     has_answered: AtomicBool,
@@ -137,9 +137,9 @@ pub struct Persistence {
 
 impl Persistence {
     /// Retries requests to the server `shown`, which has answered before.
-    pub fn new(shown: String, patience: Patience, console: Console) -> Self {
+    pub fn new(shown: String, timeouts: Timeouts, console: Console) -> Self {
         let has_answered = AtomicBool::new(true);
-        Self { shown, patience, console, stop: Stop::of_process(), has_answered, up: Up::default() }
+        Self { shown, timeouts, console, stop: Stop::of_process(), has_answered, up: Up::default() }
     }
 
     /// Makes the metrics show whether the server is reachable.
@@ -171,7 +171,7 @@ impl Persistence {
                 Err(Trouble::Lasting(error)) => return Err(error),
                 Err(Trouble::Passing(cause)) => cause,
             };
-            let limit = wait.limit(self.patience.retry.limit(self.has_answered.load(Ordering::Relaxed)));
+            let limit = wait.limit(self.timeouts.retry.limit(self.has_answered.load(Ordering::Relaxed)));
             let began = *began.get_or_insert_with(|| {
                 self.console.say(format!("{}: {cause}: {}", self.shown, trying_again(limit, "retry")));
                 self.up.set(false);
@@ -219,28 +219,28 @@ mod tests {
     use super::*;
     use crate::console::Colour;
 
-    fn patience(options: &[(&str, &str)]) -> Result<Patience> {
+    fn timeouts(options: &[(&str, &str)]) -> Result<Timeouts> {
         let pairs = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Patience::try_new(&Location { options: pairs.collect(), ..Location::default() })
+        Timeouts::try_new(&Location { options: pairs.collect(), ..Location::default() })
     }
 
     #[test]
     fn waits_are_durations_longer_than_nothing() {
-        let said = patience(&[("timeout", "1m30s")]).unwrap();
+        let said = timeouts(&[("timeout", "1m30s")]).unwrap();
         assert_eq!((said.connect, said.timeout), (Duration::from_secs(10), Duration::from_secs(90)));
         assert_eq!(said.retry.limit(false), Some(AWAY_AT_START));
         assert_eq!(said.retry.limit(true), Some(AWAY));
-        assert_eq!(patience(&[("retry", "3s")]).unwrap().retry.limit(false), Some(Duration::from_secs(3)));
-        assert_eq!(patience(&[("retry", "forever")]).unwrap().retry.limit(true), None);
+        assert_eq!(timeouts(&[("retry", "3s")]).unwrap().retry.limit(false), Some(Duration::from_secs(3)));
+        assert_eq!(timeouts(&[("retry", "forever")]).unwrap().retry.limit(true), None);
         for value in ["0s", "-1s", "7", ""] {
-            assert_eq!(patience(&[("retry", value)]).err().unwrap().kind(), ErrorKind::Usage, "{value}");
+            assert_eq!(timeouts(&[("retry", value)]).err().unwrap().kind(), ErrorKind::Usage, "{value}");
         }
     }
 
     #[test]
     fn a_trouble_that_passes_is_tried_again_and_one_that_lasts_is_not() {
-        let patience = patience(&[("retry", "400ms")]).unwrap();
-        let persistence = Persistence::new("x://y".to_owned(), patience, Console::new("test", Colour::Off));
+        let timeouts = timeouts(&[("retry", "400ms")]).unwrap();
+        let persistence = Persistence::new("x://y".to_owned(), timeouts, Console::new("test", Colour::Off));
         let mut tries = 0;
         let done = persistence.run(|| {
             tries += 1;
@@ -257,8 +257,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_stay_bounded() {
-        let patience = patience(&[]).unwrap();
-        let persistence = Persistence::new("x://y".to_owned(), patience, Console::new("test", Colour::Off));
+        let timeouts = timeouts(&[]).unwrap();
+        let persistence = Persistence::new("x://y".to_owned(), timeouts, Console::new("test", Colour::Off));
         for number in 0..40 {
             let whole = PAUSES.0.saturating_mul(1 << number.min(10)).min(PAUSES.1);
             let pause = persistence.pause(number);

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::kind::dead::Rejected;
 use crate::op::late_rows;
-use crate::op::window::{LateRow, BatchOutcome};
+use crate::op::window::{BatchOutcome, LateRow};
 use crate::stage::operator::Collector;
 use crate::time::{MINUTE, format_duration};
 use arrow::array::RecordBatch;

@@ -11,7 +11,7 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::metrics;
 use crate::op::state::storage::StateStorage;
 use crate::op::window::watermark::{ContinuedInput, LastPartition};
-use crate::op::window::{MetricCounts, BatchOutcome, StateSize, Window};
+use crate::op::window::{BatchOutcome, MetricCounts, StateSize, Window};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::time::{SECOND, format_instant};
 use arrow::array::RecordBatch;

@@ -2,7 +2,7 @@
 
 use super::record::{ForwardedHeaders, ProducerRecord};
 use crate::error::{Error, Result};
-use crate::format::cell::{Column, CellForm};
+use crate::format::cell::{CellForm, Column};
 use crate::format::jsonl::Objects;
 use crate::format::{Format, row};
 use crate::frame::Frame;
@@ -63,7 +63,9 @@ impl RecordFormat {
                 return Ok(Self::Frames { schema, progress: WriterProgress::default(), sent_at });
             }
             (Some(TopicFormat::Frames), ..) => return wrong("key= cannot be used with format=frames"),
-            (Some(TopicFormat::Avro), Some(Kind::Dead), _) => return wrong("format=avro cannot be used for dead letters"),
+            (Some(TopicFormat::Avro), Some(Kind::Dead), _) => {
+                return wrong("format=avro cannot be used for dead letters");
+            }
             (_, Some(Kind::Dead), None | Some("original_key")) => return Ok(Self::Letters),
             (_, Some(Kind::Dead), _) => return wrong("key= cannot be used for dead letters, which keep their key"),
             _ => {}

@@ -27,7 +27,7 @@ pub(super) struct TopicProducer {
     /// The settings besides those of all producers.
     settings: Settings,
     /// How long to wait for acknowledgements without progress.
-    patience: Option<Duration>,
+    timeouts: Option<Duration>,
     /// Whether its records are in transactions, which brokers accept or refuse as a whole.
     is_transactional: bool,
     /// The error of a fenced producer whose client other outputs use, too; `None` if it has a client of its own.
@@ -65,7 +65,7 @@ impl TopicProducer {
             topics: topics.clone(),
             client: self.client.clone(),
             settings: vec![],
-            patience: topics.address.options.wait.limit(true),
+            timeouts: topics.address.options.wait.limit(true),
             is_transactional: true,
             shared: Some(successor),
             health: self.health.clone(),
@@ -75,12 +75,12 @@ impl TopicProducer {
         }
     }
 
-    fn create(topics: &Topics, up: Up, settings: Settings, patience: Option<Duration>) -> Result<Self> {
+    fn create(topics: &Topics, up: Up, settings: Settings, timeouts: Option<Duration>) -> Result<Self> {
         Ok(Self {
             topics: topics.clone(),
             client: Rc::new(create(topics, &settings, &[])?),
             settings,
-            patience,
+            timeouts,
             is_transactional: false,
             shared: None,
             health: Rc::new(Health::new(topics)),
@@ -254,7 +254,7 @@ impl TopicProducer {
     /// Errors: exit status 69 if brokers have acknowledged nothing for too long.
     fn check_patience(&self, wait: &Wait) -> Result<()> {
         let left = self.client.in_flight_count();
-        if left == 0 || self.patience.is_none_or(|limit| wait.idle() <= limit) {
+        if left == 0 || self.timeouts.is_none_or(|limit| wait.idle() <= limit) {
             return Ok(());
         }
         let message = format!("{}: {left} messages were not acknowledged", self.topics.address);

@@ -5,7 +5,7 @@ use crate::https;
 use crate::json::base64;
 use crate::parse::query::unescaped;
 use crate::store::Location;
-use crate::store::remote::{Patience, Trouble};
+use crate::store::remote::{Timeouts, Trouble};
 use serde_json::Value;
 use std::io::Read;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Http {
     /// Reads an address.
     ///
     /// Errors: exit status 2 if it names no server, 78 if its certificates cannot be read.
-    pub fn try_new(location: &Location, patience: Patience) -> Result<Self> {
+    pub fn try_new(location: &Location, timeouts: Timeouts) -> Result<Self> {
         let (who, server) =
             location.path.rsplit_once('@').map_or((None, location.path.as_str()), |(who, server)| (Some(who), server));
         if server.contains('&') {
@@ -80,11 +80,11 @@ impl Http {
         if authorization.as_ref().is_some_and(|text| text.bytes().any(|byte| byte.is_ascii_control())) {
             return Err(Error::usage(format!("{location}: token= contains a control character")));
         }
-        let waited = patience.connect + patience.timeout;
+        let waited = timeouts.connect + timeouts.timeout;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            .timeout_connect(Some(patience.connect))
+            .timeout_connect(Some(timeouts.connect))
             .timeout_global(Some(waited))
             .user_agent("evt")
             .tls_config(tls(location)?)

@@ -27,7 +27,7 @@ use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::parse::query::escaped;
 use crate::store::Location;
-use crate::store::remote::{Patience, Persistence, Trouble};
+use crate::store::remote::{Timeouts, Persistence, Trouble};
 use crate::time::parse_duration;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -162,7 +162,7 @@ impl Confluent {
         location.check_options("--schemas", &OPTIONS)?;
         let wrong = |name: &str, words: &str| Error::usage(format!("{location}: {name}=: {words}"));
         let option = |name: &str| location.options.get(name).map(String::as_str);
-        let patience = Patience::try_new(location)?;
+        let timeouts = Timeouts::try_new(location)?;
         let absence = match option("down") {
             None | Some("wait") => Absence::Wait,
             Some("dead") => Absence::Dead,
@@ -175,8 +175,8 @@ impl Confluent {
         let topic = option("topic").map(str::to_owned);
         let shown = location.to_string();
         Ok(Self {
-            http: Http::try_new(location, patience)?,
-            persistence: Persistence::new(shown.clone(), patience, console.clone()).at_start(),
+            http: Http::try_new(location, timeouts)?,
+            persistence: Persistence::new(shown.clone(), timeouts, console.clone()).at_start(),
             shown,
             console: console.clone(),
             refresh: Duration::from_micros(refresh),

@@ -96,7 +96,7 @@ struct PostgresLedger {
 impl PostgresLedger {
     fn new(location: &Location, console: &Console) -> Result<Self> {
         let server = PostgresServer::try_new(location)?;
-        let persistence = Persistence::new(server.shown.clone(), server.patience, console.clone()).at_start();
+        let persistence = Persistence::new(server.shown.clone(), server.timeouts, console.clone()).at_start();
         Ok(Self { server, persistence, link: None, id: String::new() })
     }
 

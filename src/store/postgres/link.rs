@@ -4,7 +4,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::{LOOK, Stop};
 use crate::store::Location;
-use crate::store::remote::{Patience, Trouble, rounded, use_ring};
+use crate::store::remote::{Timeouts, Trouble, rounded, use_ring};
 use futures_util::future::{Either, select};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -114,7 +114,7 @@ pub struct PostgresServer {
     config: Config,
     tls: Option<MakeRustlsConnect>,
     /// Its timeouts.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
     schema: Option<String>,
 }
 
@@ -122,11 +122,11 @@ impl PostgresServer {
     /// Parses a location. Errors: exit status 2 if it names no server, 78 if certificates cannot be read.
     pub fn try_new(location: &Location) -> Result<Self> {
         location.check_options(&location.scheme, &OPTIONS)?;
-        let patience = Patience::try_new(location)?;
+        let timeouts = Timeouts::try_new(location)?;
         let mut config: Config = format!("postgres://{}", location.path).parse().map_err(|_| {
             Error::usage(format!("{location}: expected postgres://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE"))
         })?;
-        config.application_name("evt").connect_timeout(patience.connect);
+        config.application_name("evt").connect_timeout(timeouts.connect);
         if config.get_user().is_none() {
             config.user(std::env::var("USER").unwrap_or_else(|_| "postgres".to_owned()));
         }
@@ -143,14 +143,14 @@ impl PostgresServer {
         config.ssl_mode(if tls { SslMode::Require } else { SslMode::Disable });
         let tls = if tls { Some(tls_config(location)?) } else { None };
         let (shown, schema) = (location.to_string(), location.options.get("schema").cloned());
-        Ok(Self { shown, config, tls, patience, schema })
+        Ok(Self { shown, config, tls, timeouts, schema })
     }
 
     /// Connects and authenticates.
     pub fn connect(&self) -> Result<Link, Trouble> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::io("cannot start a connection", &error))?;
-        let waited = self.patience.connect;
+        let waited = self.timeouts.connect;
         let client = runtime.block_on(async {
             let connect = async {
                 match &self.tls {
@@ -167,7 +167,7 @@ impl PostgresServer {
             };
             bounded(waited, async { Ok(connect.await?) }).await
         });
-        let mut link = Link { client: client?, statements: RefCell::default(), runtime, patience: self.patience };
+        let mut link = Link { client: client?, statements: RefCell::default(), runtime, timeouts: self.timeouts };
         let settings = self.settings();
         link.run(async |link| Ok(link.client.batch_execute(&settings).await?))?;
         Ok(link)
@@ -181,7 +181,7 @@ impl PostgresServer {
     /// Returns the settings of a session. The server must end a statement that this process no longer waits for, so that its
     /// locks are released.
     fn settings(&self) -> String {
-        let millis = self.patience.timeout.as_millis();
+        let millis = self.timeouts.timeout.as_millis();
         let mut settings = format!(
             "SET client_min_messages = warning; SET timezone = 'UTC'; SET statement_timeout = {millis}; \
              SET idle_in_transaction_session_timeout = {millis};"
@@ -235,13 +235,13 @@ pub struct Link {
     pub client: Client,
     statements: RefCell<HashMap<String, Statement>>,
     runtime: Runtime,
-    patience: Patience,
+    timeouts: Timeouts,
 }
 
 impl Link {
     /// Runs `work` within `?timeout=`.
     pub fn run<T>(&mut self, work: impl AsyncFnOnce(&Link) -> Result<T, Failure>) -> Result<T, Failure> {
-        self.runtime.block_on(bounded(self.patience.timeout, work(self)))
+        self.runtime.block_on(bounded(self.timeouts.timeout, work(self)))
     }
 
     /// Runs `work` in a transaction, which is rolled back if it fails.

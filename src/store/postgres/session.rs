@@ -21,7 +21,7 @@ impl Session {
     /// Makes a session without a connection.
     pub fn new(location: &Location, options: &OpenOptions) -> Result<Self> {
         let server = PostgresServer::try_new(location)?;
-        let persistence = Persistence::new(server.shown.clone(), server.patience, options.console.clone());
+        let persistence = Persistence::new(server.shown.clone(), server.timeouts, options.console.clone());
         let persistence = persistence.saying(options.up.clone());
         Ok(Self { server, persistence, link: None })
     }

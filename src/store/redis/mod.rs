@@ -84,7 +84,7 @@ impl Redis {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let address = RedisAddress::try_new(location)?;
         let persistence =
-            Persistence::new(address.server.shown.clone(), address.server.patience, options.console.clone());
+            Persistence::new(address.server.shown.clone(), address.server.timeouts, options.console.clone());
         let persistence = persistence.saying(options.up.clone());
         let (counts, overlap) = (SinkCounts::default(), Overlap::default());
         let options = options.clone();

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
-use crate::store::remote::{Patience, Trouble, use_ring};
+use crate::store::remote::{Timeouts, Trouble, use_ring};
 use crate::store::{Location, remote};
 use redis::{Client, ClientTlsConfig, Cmd, Connection, RedisError, RedisResult, TlsCertificates, Value};
 use std::error::Error as _;
@@ -80,7 +80,7 @@ impl Refusal {
 pub struct RedisServer {
     client: Client,
     /// Its timeouts.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
     /// The URI without secrets.
     pub shown: String,
 }
@@ -88,7 +88,7 @@ pub struct RedisServer {
 impl RedisServer {
     /// Parses a location. Errors: exit status 2 if it names no server, 78 if the certificate cannot be read.
     pub fn try_new(location: &Location) -> Result<Self> {
-        let patience = Patience::try_new(location)?;
+        let timeouts = Timeouts::try_new(location)?;
         let wrong = |error: RedisError| {
             Error::usage(format!("{location}: expected redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]"))
                 .because(error.category())
@@ -105,15 +105,15 @@ impl RedisServer {
             let tls = TlsCertificates { client_tls: None::<ClientTlsConfig>, root_cert: certificates };
             Client::build_with_tls(uri, tls)
         };
-        Ok(Self { client: client.map_err(wrong)?, patience, shown: location.to_string() })
+        Ok(Self { client: client.map_err(wrong)?, timeouts, shown: location.to_string() })
     }
 
     /// Connects, authenticates, and checks that the server answers.
     pub fn connect(&self) -> Result<Wire, Trouble> {
         let ((calls, called), (sender, answers)) = (channel(), channel());
-        let (client, patience) = (self.client.clone(), self.patience);
+        let (client, timeouts) = (self.client.clone(), self.timeouts);
         let converse = move || {
-            let connected = connect(&client, patience);
+            let connected = connect(&client, timeouts);
             let (first, connection) = match connected {
                 Ok(connection) => (Ok(vec![]), Some(connection)),
                 Err(error) => (Err(error), None),
@@ -126,9 +126,9 @@ impl RedisServer {
         };
         let spawned = std::thread::Builder::new().name("redis".into()).spawn(converse);
         spawned.map_err(|error| Error::io("a thread", &error))?;
-        let mut wire = Wire { calls, answers, shown: self.shown.clone(), timeout: patience.connect };
+        let mut wire = Wire { calls, answers, shown: self.shown.clone(), timeout: timeouts.connect };
         wire.take()?;
-        wire.timeout = patience.timeout;
+        wire.timeout = timeouts.timeout;
         Ok(wire)
     }
 }
@@ -136,14 +136,14 @@ impl RedisServer {
 /// The least timeout of a socket; none at all would be 0.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Connects, authenticates and waits for the first answer, within `patience.connect`. A process that is stopped and continued (SIGSTOP,
+/// Connects, authenticates and waits for the first answer, within `timeouts.connect`. A process that is stopped and continued (SIGSTOP,
 /// SIGCONT) finds its system call interrupted. That says nothing about the server, so it connects again.
-fn connect(client: &Client, patience: Patience) -> RedisResult<Connection> {
+fn connect(client: &Client, timeouts: Timeouts) -> RedisResult<Connection> {
     let begun = Instant::now();
     loop {
-        let left = patience.connect.saturating_sub(begun.elapsed()).max(SHORTEST);
-        match connect_once(client, left, patience.timeout) {
-            Err(error) if is_interrupted(&error) && begun.elapsed() < patience.connect => {}
+        let left = timeouts.connect.saturating_sub(begun.elapsed()).max(SHORTEST);
+        match connect_once(client, left, timeouts.timeout) {
+            Err(error) if is_interrupted(&error) && begun.elapsed() < timeouts.connect => {}
             connected => return connected,
         }
     }

@@ -49,7 +49,7 @@ use crate::run::{Report, Run};
 use crate::source::{Source, SourceOptions, StoreOrder};
 use crate::time::{MINUTE, parse_duration};
 use crate::uri::Uri;
-use crate::uri::kafka::{Bound, TopicFormat, KeptPosition};
+use crate::uri::kafka::{Bound, KeptPosition, TopicFormat};
 use clap::{Parser, Subcommand};
 use std::collections::BTreeSet;
 use std::ffi::OsString;

@@ -25,7 +25,7 @@ use crate::notify::sender::{Sender, are_due};
 use crate::output::OutputReport;
 use crate::run::Run;
 use crate::time::{LATEST, SECOND, format_duration, format_instant};
-use crate::uri::kafka::{Address, TopicFormat, KeptPosition};
+use crate::uri::kafka::{Address, KeptPosition, TopicFormat};
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
