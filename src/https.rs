@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::stop::Stop;
-use crate::store::remote::{Trouble, rounded, use_ring};
+use crate::store::remote::{RetryError, rounded, use_ring};
 use std::io::ErrorKind;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -34,16 +34,16 @@ pub fn tls(ca: Option<&str>) -> Result<TlsConfig> {
 }
 
 /// Classifies a failure without an answer; `waited` is the timeout of the request.
-pub fn trouble(error: ureq::Error, waited: Duration) -> Trouble {
+pub fn trouble(error: ureq::Error, waited: Duration) -> RetryError {
     match error {
         // A TLS handshake reports an untrusted certificate this way.
         ureq::Error::Io(io) if io.kind() == ErrorKind::InvalidData => Error::config("TLS").because(io).into(),
         ureq::Error::Io(io) => {
-            Trouble::Passing(io.to_string().split(" (os error").next().unwrap_or_default().to_lowercase())
+            RetryError::Transient(io.to_string().split(" (os error").next().unwrap_or_default().to_lowercase())
         }
-        ureq::Error::Timeout(_) => Trouble::Passing(format!("no response for {}", rounded(waited))),
+        ureq::Error::Timeout(_) => RetryError::Transient(format!("no response for {}", rounded(waited))),
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => {
-            Trouble::Passing(error.to_string())
+            RetryError::Transient(error.to_string())
         }
         error => Error::config("request failed").because(error).into(),
     }
@@ -54,12 +54,12 @@ pub fn trouble(error: ureq::Error, waited: Duration) -> Trouble {
 pub fn interruptible<T: Send + 'static>(
     limit: Duration,
     request: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Trouble> {
+) -> Result<T, RetryError> {
     let (sender, receiver) = channel();
     // The receiver is gone if the run has ended.
     let call = move || _ = sender.send(request());
     let spawned = std::thread::Builder::new().name("http".to_owned()).spawn(call);
     spawned.map_err(|error| Error::io("a thread", &error))?;
     let received = Stop::of_process().server_wait().receive(&receiver, limit);
-    received.map_err(|_| Trouble::Passing("no response".to_owned()))
+    received.map_err(|_| RetryError::Transient("no response".to_owned()))
 }

@@ -5,7 +5,7 @@ use super::http::{FilePart, S3Answer, S3Body, S3Http, S3Request};
 use super::{multipart, xml};
 use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::store::remote::{Persistence, Trouble};
+use crate::store::remote::{Persistence, RetryError};
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ impl S3Bucket {
         self.each(keys, |key| self.try_get(key))
     }
 
-    fn try_get(&self, key: &str) -> Result<Option<Vec<u8>>, Trouble> {
+    fn try_get(&self, key: &str) -> Result<Option<Vec<u8>>, RetryError> {
         let answer = self.http.send(S3Request::new("GET", key), 0)?;
         Ok((answer.status != 404).then_some(answer.body))
     }
@@ -93,7 +93,7 @@ impl S3Bucket {
         self.retries.run(|| self.try_put(key, body.clone()))
     }
 
-    fn try_put(&self, key: &str, body: S3Body) -> Result<(), Trouble> {
+    fn try_put(&self, key: &str, body: S3Body) -> Result<(), RetryError> {
         written(self.http.send(S3Request { body, ..S3Request::new("PUT", key) }, 0)?).map(drop)
     }
 
@@ -147,7 +147,7 @@ impl S3Bucket {
             let query = vec![("partNumber", (at + 1).to_string()), ("uploadId", id.clone())];
             let body = S3Body::Part(part.clone());
             let answer = written(self.http.send(S3Request { query, body, ..S3Request::new("PUT", key) }, 0)?)?;
-            answer.etag.ok_or_else(|| Trouble::from(Error::config("expected an ETag of the part, found none")))
+            answer.etag.ok_or_else(|| RetryError::from(Error::config("expected an ETag of the part, found none")))
         });
         let tags = match sent {
             Ok(tags) => tags,
@@ -177,7 +177,7 @@ impl S3Bucket {
                 404 if was_repeated && name == "uploadId" => Ok(text),
                 // The server of a slow request answers before it knows the outcome.
                 200..300 if text.contains("<Error>") => {
-                    Err(Trouble::Passing(xml::text(&text, "Code").unwrap_or_default()))
+                    Err(RetryError::Transient(xml::text(&text, "Code").unwrap_or_default()))
                 }
                 200..300 => Ok(text),
                 status => {
@@ -227,7 +227,7 @@ impl S3Bucket {
     }
 
     /// Makes a request for each item, several at once. Those that fail with a transient error are then repeated one after another.
-    fn each<T: Sync, R: Send>(&self, items: &[T], request: impl Fn(&T) -> Result<R, Trouble> + Sync) -> Result<Vec<R>> {
+    fn each<T: Sync, R: Send>(&self, items: &[T], request: impl Fn(&T) -> Result<R, RetryError> + Sync) -> Result<Vec<R>> {
         if let [item] = items {
             return self.retries.run(|| request(item)).map(|done| vec![done]);
         }
@@ -248,12 +248,12 @@ impl S3Bucket {
         if done.len() != items.len() {
             return Err(Error::broken("a thread of requests"));
         }
-        let again = |((_, outcome), item): ((usize, Result<R, Trouble>), &T)| match outcome {
-            Err(Trouble::Passing(cause)) => {
+        let again = |((_, outcome), item): ((usize, Result<R, RetryError>), &T)| match outcome {
+            Err(RetryError::Transient(cause)) => {
                 let mut first = Some(cause);
-                self.retries.run(|| first.take().map_or_else(|| request(item), |cause| Err(Trouble::Passing(cause))))
+                self.retries.run(|| first.take().map_or_else(|| request(item), |cause| Err(RetryError::Transient(cause))))
             }
-            Err(Trouble::Lasting(error)) => Err(error),
+            Err(RetryError::Permanent(error)) => Err(error),
             Ok(value) => Ok(value),
         };
         done.into_iter().zip(items).map(again).collect()
@@ -268,7 +268,7 @@ fn part_of(path: &Path, attempt: u32) -> PathBuf {
 }
 
 /// Checks that an object was written.
-fn written(answer: S3Answer) -> Result<S3Answer, Trouble> {
+fn written(answer: S3Answer) -> Result<S3Answer, RetryError> {
     match answer.status {
         200..300 => Ok(answer),
         status => Err(Error::config(format!("expected success, found status {status}")).into()),

@@ -6,7 +6,7 @@ use super::xml;
 use crate::error::{Error, Result};
 use crate::https;
 use crate::parse::query::escaped;
-use crate::store::remote::{Timeouts, Trouble};
+use crate::store::remote::{Timeouts, RetryError};
 use crate::time::format_instant;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -167,7 +167,7 @@ impl S3Http {
     }
 
     /// Sends a request once. Objects of unknown length, `length` at most, are downloaded.
-    pub fn send(&self, request: S3Request<'_>, length: u64) -> Result<S3Answer, Trouble> {
+    pub fn send(&self, request: S3Request<'_>, length: u64) -> Result<S3Answer, RetryError> {
         let bytes = request.body.length().max(length);
         let limit = 2 * (self.timeouts.connect + self.timeouts.timeout) + Duration::from_secs(bytes / SLOWEST);
         let (agent, into) = (self.agent.clone(), request.into.clone());
@@ -259,7 +259,7 @@ fn now() -> String {
 }
 
 /// Classifies an answer.
-fn answer(response: Response<Vec<u8>>) -> Result<S3Answer, Trouble> {
+fn answer(response: Response<Vec<u8>>) -> Result<S3Answer, RetryError> {
     let (head, body) = response.into_parts();
     let status = head.status.as_u16();
     let etag = head.headers.get("etag").and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -280,7 +280,7 @@ fn answer(response: Response<Vec<u8>>) -> Result<S3Answer, Trouble> {
         (404, "NoSuchBucket") => wrong("expected a bucket, found none"),
         (404 | 412, _) => Ok(answer),
         // A conflict: another request changes the same object at this moment.
-        (408 | 409 | 429 | 500 | 502.., _) | (_, "RequestTimeout" | "SlowDown") => Err(Trouble::Passing(cause)),
+        (408 | 409 | 429 | 500 | 502.., _) | (_, "RequestTimeout" | "SlowDown") => Err(RetryError::Transient(cause)),
         (401 | 403, _) => wrong("access denied"),
         _ => wrong("request refused"),
     }

@@ -91,34 +91,34 @@ impl Timeouts {
 }
 
 /// Why a request failed.
-pub enum Trouble {
+pub enum RetryError {
     /// Transient: the server is unreachable or busy. A retry may succeed, and repeating the request changes nothing.
-    Passing(String),
+    Transient(String),
     /// Permanent: a retry would fail too.
-    Lasting(Error),
+    Permanent(Error),
 }
 
-impl Trouble {
+impl RetryError {
     /// Adds the place of a permanent failure.
     pub fn at(self, place: impl FnOnce() -> String) -> Self {
         match self {
-            Self::Lasting(error) => Self::Lasting(error.at(place())),
-            passing => passing,
+            Self::Permanent(error) => Self::Permanent(error.at(place())),
+            transient => transient,
         }
     }
 
     /// Converts it to the error of a request that is not retried.
     pub fn into_error(self, shown: &str) -> Error {
         match self {
-            Self::Passing(cause) => Error::new(ErrorKind::Unavailable, format!("{shown}: unavailable")).because(cause),
-            Self::Lasting(error) => error,
+            Self::Transient(cause) => Error::new(ErrorKind::Unavailable, format!("{shown}: unavailable")).because(cause),
+            Self::Permanent(error) => error,
         }
     }
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for RetryError {
     fn from(error: Error) -> Self {
-        Self::Lasting(error)
+        Self::Permanent(error)
     }
 }
 
@@ -154,7 +154,7 @@ impl Persistence {
 
     /// Calls `attempt` until it succeeds or fails permanently. Errors: exit status 69 if `?retry=` or the stop timeout ends
     /// first.
-    pub fn run<T>(&self, mut attempt: impl FnMut() -> Result<T, Trouble>) -> Result<T> {
+    pub fn run<T>(&self, mut attempt: impl FnMut() -> Result<T, RetryError>) -> Result<T> {
         let mut began = None;
         let wait = self.stop.server_wait();
         for number in 0u32.. {
@@ -168,8 +168,8 @@ impl Persistence {
                     }
                     return Ok(done);
                 }
-                Err(Trouble::Lasting(error)) => return Err(error),
-                Err(Trouble::Passing(cause)) => cause,
+                Err(RetryError::Permanent(error)) => return Err(error),
+                Err(RetryError::Transient(cause)) => cause,
             };
             let limit = wait.limit(self.timeouts.retry.limit(self.has_answered.load(Ordering::Relaxed)));
             let began = *began.get_or_insert_with(|| {
@@ -244,12 +244,12 @@ mod tests {
         let mut tries = 0;
         let done = persistence.run(|| {
             tries += 1;
-            if tries < 3 { Err(Trouble::Passing("away".to_owned())) } else { Ok(tries) }
+            if tries < 3 { Err(RetryError::Transient("away".to_owned())) } else { Ok(tries) }
         });
         assert_eq!(done.unwrap(), 3);
         let lasting = persistence.run::<()>(|| Err(Error::config("wrong password").into())).unwrap_err();
         assert_eq!(lasting.kind(), ErrorKind::Config);
-        let over = persistence.run::<()>(|| Err(Trouble::Passing("connection refused".to_owned()))).unwrap_err();
+        let over = persistence.run::<()>(|| Err(RetryError::Transient("connection refused".to_owned()))).unwrap_err();
         assert_eq!(over.kind(), ErrorKind::Unavailable);
         let said = over.to_string();
         assert_eq!(said, "x://y: unavailable for 400ms (?retry= sets the limit): connection refused");

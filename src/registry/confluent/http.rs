@@ -5,7 +5,7 @@ use crate::https;
 use crate::json::base64;
 use crate::parse::query::unescaped;
 use crate::store::Location;
-use crate::store::remote::{Timeouts, Trouble};
+use crate::store::remote::{Timeouts, RetryError};
 use serde_json::Value;
 use std::io::Read;
 use std::time::Duration;
@@ -93,7 +93,7 @@ impl Http {
     }
 
     /// Sends one request. `path` begins with a slash, its parts escaped.
-    pub fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<RegistryResponse, Trouble> {
+    pub fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<RegistryResponse, RetryError> {
         let uri = format!("{}{path}", self.base);
         let mut request = Request::builder().method(method).uri(&uri).header("accept", MEDIA_TYPE);
         if let Some(authorization) = &self.authorization {
@@ -109,7 +109,7 @@ impl Http {
     }
 
     /// Returns the raw answer. A signal bounds the wait.
-    fn exchange(&self, request: Request<String>) -> Result<Result<Response<Vec<u8>>, ureq::Error>, Trouble> {
+    fn exchange(&self, request: Request<String>) -> Result<Result<Response<Vec<u8>>, ureq::Error>, RetryError> {
         let agent = self.agent.clone();
         let ask = move || {
             let has_body = !request.body().is_empty();
@@ -124,7 +124,7 @@ impl Http {
 }
 
 /// Classifies a response.
-fn answer(response: &Response<Vec<u8>>) -> Result<RegistryResponse, Trouble> {
+fn answer(response: &Response<Vec<u8>>) -> Result<RegistryResponse, RetryError> {
     let (status, bytes) = (response.status().as_u16(), response.body());
     if bytes.len() as u64 > BODY_MAX {
         let message = format!("the response exceeds {} MiB", BODY_MAX >> 20);
@@ -141,7 +141,7 @@ fn answer(response: &Response<Vec<u8>>) -> Result<RegistryResponse, Trouble> {
             Err(Error::config(format!("status {status}: redirects{to} are not followed")).into())
         }
         401 | 403 => Err(Error::config("access denied").because(answer.message()).into()),
-        408 | 429 | 500.. => Err(Trouble::Passing(format!("status {status}"))),
+        408 | 429 | 500.. => Err(RetryError::Transient(format!("status {status}"))),
         _ => Err(Error::config(format!("status {status}")).because(answer.message()).into()),
     }
 }

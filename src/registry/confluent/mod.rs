@@ -27,7 +27,7 @@ use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::parse::query::escaped;
 use crate::store::Location;
-use crate::store::remote::{Timeouts, Persistence, Trouble};
+use crate::store::remote::{Timeouts, Persistence, RetryError};
 use crate::time::parse_duration;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -143,14 +143,14 @@ fn other_type(body: &Value) -> Option<&str> {
     body.get("schemaType").and_then(Value::as_str).filter(|name| *name != "AVRO")
 }
 
-/// An answer; [`Trouble::Passing`] if the registry is unavailable and the run does not wait for it.
-type Asked<T> = std::result::Result<T, Trouble>;
+/// An answer; [`RetryError::Transient`] if the registry is unavailable and the run does not wait for it.
+type Asked<T> = std::result::Result<T, RetryError>;
 
 /// Returns the result of a lookup in an unavailable registry, made by `away`, or the failure.
-fn unless_away<T>(trouble: Trouble, away: impl FnOnce(Arc<str>) -> T) -> Result<T> {
+fn unless_away<T>(trouble: RetryError, away: impl FnOnce(Arc<str>) -> T) -> Result<T> {
     match trouble {
-        Trouble::Passing(cause) => Ok(away(cause.into())),
-        Trouble::Lasting(error) => Err(error),
+        RetryError::Transient(cause) => Ok(away(cause.into())),
+        RetryError::Permanent(error) => Err(error),
     }
 }
 
@@ -242,7 +242,7 @@ impl Confluent {
         match text {
             Ok(text) => Ok(Found::Schema(text)),
             // An unusable schema is the fault of the records that refer to it.
-            Err(Trouble::Lasting(error)) if error.kind() == ErrorKind::Config => {
+            Err(RetryError::Permanent(error)) if error.kind() == ErrorKind::Config => {
                 Ok(Found::Useless(error.to_string().into()))
             }
             Err(trouble) => unless_away(trouble, Found::Away),
@@ -349,7 +349,7 @@ impl Confluent {
 
     /// Sends a request, with retries as `retry=` and `down=` say.
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Asked<RegistryResponse> {
-        let named = |trouble: Trouble| trouble.at(|| self.shown.clone());
+        let named = |trouble: RetryError| trouble.at(|| self.shown.clone());
         let attempt = || self.http.ask(method.clone(), path, body).map_err(named);
         match self.absence {
             Absence::Wait => return Ok(self.persistence.run(attempt)?),
@@ -357,7 +357,7 @@ impl Confluent {
             Absence::Dead => {}
         }
         if let Some((_, cause)) = held(&self.away).as_ref().filter(|(until, _)| Instant::now() < *until) {
-            return Err(Trouble::Passing(cause.clone()));
+            return Err(RetryError::Transient(cause.clone()));
         }
         let asked = attempt();
         let mut away = held(&self.away);
@@ -368,15 +368,15 @@ impl Confluent {
                 }
                 Ok(answer)
             }
-            Err(Trouble::Lasting(error)) => Err(error.into()),
-            Err(Trouble::Passing(cause)) => {
+            Err(RetryError::Permanent(error)) => Err(error.into()),
+            Err(RetryError::Transient(cause)) => {
                 if away.is_none() {
                     let line = format!("{}: {cause}: events that need it become dead letters (?down=)", self.shown);
                     self.console.say(line);
                 }
                 let cause = format!("{}: {cause}", self.shown);
                 *away = Some((Instant::now() + AWAY, cause.clone()));
-                Err(Trouble::Passing(cause))
+                Err(RetryError::Transient(cause))
             }
         }
     }
@@ -384,8 +384,8 @@ impl Confluent {
     /// Sends a request for a command: an unavailable registry is an error whatever `down=` says.
     fn answered(&self, method: Method, path: &str, body: Option<&Value>) -> Result<RegistryResponse> {
         self.ask(method, path, body).map_err(|trouble| match trouble {
-            Trouble::Passing(cause) => Error::new(ErrorKind::Unavailable, cause),
-            Trouble::Lasting(error) => error,
+            RetryError::Transient(cause) => Error::new(ErrorKind::Unavailable, cause),
+            RetryError::Permanent(error) => error,
         })
     }
 

@@ -4,7 +4,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::{LOOK, Stop};
 use crate::store::Location;
-use crate::store::remote::{Timeouts, Trouble, rounded, use_ring};
+use crate::store::remote::{Timeouts, RetryError, rounded, use_ring};
 use futures_util::future::{Either, select};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -31,12 +31,12 @@ pub enum Failure {
     /// An unexpected key is stored, or another run's transaction conflicts: look up the keys and retry.
     Raced(String),
     /// Any other failure.
-    Trouble(Trouble),
+    RetryError(RetryError),
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::Trouble(Trouble::Lasting(error))
+        Self::RetryError(RetryError::Permanent(error))
     }
 }
 
@@ -47,20 +47,20 @@ impl From<tokio_postgres::Error> for Failure {
 }
 
 /// Converts the failure of a statement that does not concern rows.
-impl From<Failure> for Trouble {
+impl From<Failure> for RetryError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Data(cause) | Failure::Raced(cause) => {
-                Self::Lasting(Error::new(ErrorKind::Io, "refused").because(cause))
+                Self::Permanent(Error::new(ErrorKind::Io, "refused").because(cause))
             }
-            Failure::Trouble(trouble) => trouble,
+            Failure::RetryError(trouble) => trouble,
         }
     }
 }
 
 /// Classifies an error by the classes of SQLSTATE (manual of PostgreSQL, appendix A).
 fn classify(error: &tokio_postgres::Error) -> Failure {
-    let Some(refused) = error.as_db_error() else { return Failure::Trouble(classify_connection(error)) };
+    let Some(refused) = error.as_db_error() else { return Failure::RetryError(classify_connection(error)) };
     let code = refused.code();
     let detail = refused.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
     let cause = format!("{}{detail}", refused.message());
@@ -68,14 +68,14 @@ fn classify(error: &tokio_postgres::Error) -> Failure {
         return Failure::Raced(cause);
     }
     let lasting = |kind: ErrorKind, message: &str| {
-        Failure::Trouble(Trouble::Lasting(Error::new(kind, message.to_owned()).because(&cause)))
+        Failure::RetryError(RetryError::Permanent(Error::new(kind, message.to_owned()).because(&cause)))
     };
     match code.code().get(..2).unwrap_or_default() {
         "22" | "23" | "54" => Failure::Data(cause),
         "40" => Failure::Raced(cause),
-        "08" | "53" | "57" => Failure::Trouble(Trouble::Passing(cause)),
+        "08" | "53" | "57" => Failure::RetryError(RetryError::Transient(cause)),
         _ if matches!(*code, SqlState::LOCK_NOT_AVAILABLE | SqlState::READ_ONLY_SQL_TRANSACTION) => {
-            Failure::Trouble(Trouble::Passing(cause))
+            Failure::RetryError(RetryError::Transient(cause))
         }
         "28" | "3D" => lasting(ErrorKind::Config, "access denied"),
         "3F" | "42" => lasting(ErrorKind::Config, "rejected"),
@@ -84,20 +84,20 @@ fn classify(error: &tokio_postgres::Error) -> Failure {
 }
 
 /// Classifies an error that is not an answer of the server.
-fn classify_connection(error: &tokio_postgres::Error) -> Trouble {
+fn classify_connection(error: &tokio_postgres::Error) -> RetryError {
     let source = std::error::Error::source(error);
     let io = source.and_then(|cause| cause.downcast_ref::<std::io::Error>());
     match io {
         // An untrusted certificate is reported so by the TLS handshake.
-        Some(io) if io.kind() == std::io::ErrorKind::InvalidData => Trouble::Lasting(Error::config("TLS").because(io)),
-        Some(io) => Trouble::Passing(io.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()),
-        None if error.is_closed() => Trouble::Passing("connection closed".to_owned()),
+        Some(io) if io.kind() == std::io::ErrorKind::InvalidData => RetryError::Permanent(Error::config("TLS").because(io)),
+        Some(io) => RetryError::Transient(io.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()),
+        None if error.is_closed() => RetryError::Transient("connection closed".to_owned()),
         None => {
             let cause = source.map_or_else(|| error.to_string(), ToString::to_string);
             // The library's errors of connecting to several addresses, and its timeouts, have no source.
             match error.to_string().starts_with("error connecting") || error.to_string().starts_with("timeout") {
-                true => Trouble::Passing(cause),
-                false => Trouble::Lasting(Error::config(error.to_string()).because(cause)),
+                true => RetryError::Transient(cause),
+                false => RetryError::Permanent(Error::config(error.to_string()).because(cause)),
             }
         }
     }
@@ -147,7 +147,7 @@ impl PostgresServer {
     }
 
     /// Connects and authenticates.
-    pub fn connect(&self) -> Result<Link, Trouble> {
+    pub fn connect(&self) -> Result<Link, RetryError> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::io("cannot start a connection", &error))?;
         let waited = self.timeouts.connect;
@@ -174,7 +174,7 @@ impl PostgresServer {
     }
 
     /// Converts the failure of a single attempt.
-    pub fn failed(&self, trouble: impl Into<Trouble>) -> Error {
+    pub fn failed(&self, trouble: impl Into<RetryError>) -> Error {
         trouble.into().at(|| self.shown.clone()).into_error(&self.shown)
     }
 
@@ -279,7 +279,7 @@ impl Link {
 
 /// Runs `work` within `limit` and the stop timeout; a server that takes longer counts as unreachable.
 async fn bounded<T>(limit: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let away = |cause: String| Err(Failure::Trouble(Trouble::Passing(cause)));
+    let away = |cause: String| Err(Failure::RetryError(RetryError::Transient(cause)));
     match select(pin!(tokio::time::timeout(limit, work)), pin!(stop_timeout())).await {
         Either::Left((Ok(done), _)) => done,
         Either::Left((Err(_), _)) => away(format!("no response for {}", rounded(limit))),

@@ -5,7 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
-use crate::store::remote::Trouble;
+use crate::store::remote::RetryError;
 
 /// One migration.
 pub struct Migration {
@@ -52,7 +52,7 @@ pub fn names(steps: &[&Migration]) -> String {
 }
 
 /// Does the pending migrations.
-pub fn migrate(link: &mut Link, server: &PostgresServer) -> Result<(), Trouble> {
+pub fn migrate(link: &mut Link, server: &PostgresServer) -> Result<(), RetryError> {
     if link.run(pending)?.is_empty() {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use crate::error::{ErrorKind, Result};
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
-use crate::store::remote::{Persistence, Trouble};
+use crate::store::remote::{Persistence, RetryError};
 use crate::store::{Location, OpenOptions};
 
 /// Maximum number of retries of a batch because another run wrote the same keys.
@@ -27,7 +27,7 @@ impl Session {
     }
 
     /// Runs `work` with a connection, and again with a new one if the connection is lost.
-    pub fn with_link<T>(&mut self, mut work: impl FnMut(&mut Link) -> Result<T, Trouble>) -> Result<T> {
+    pub fn with_link<T>(&mut self, mut work: impl FnMut(&mut Link) -> Result<T, RetryError>) -> Result<T> {
         let Self { server, persistence, link } = self;
         let done = persistence.run(|| {
             let mut open = match link.take() {
@@ -50,7 +50,7 @@ impl Session {
 pub fn persist<T>(
     link: &mut Link,
     work: impl AsyncFn(&Link) -> Result<T, Failure>,
-) -> Result<Result<T, String>, Trouble> {
+) -> Result<Result<T, String>, RetryError> {
     for _ in 0..RACES_MAX {
         match link.transact(&work) {
             Err(Failure::Raced(_)) => {}
@@ -61,10 +61,10 @@ pub fn persist<T>(
 }
 
 /// Separates failures caused by the rows from others.
-pub fn held<T>(done: Result<T, Failure>) -> Result<Result<T, String>, Trouble> {
+pub fn held<T>(done: Result<T, Failure>) -> Result<Result<T, String>, RetryError> {
     match done {
         Ok(done) => Ok(Ok(done)),
         Err(Failure::Data(cause) | Failure::Raced(cause)) => Ok(Err(cause)),
-        Err(Failure::Trouble(trouble)) => Err(trouble),
+        Err(Failure::RetryError(trouble)) => Err(trouble),
     }
 }

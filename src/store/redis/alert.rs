@@ -15,7 +15,7 @@ use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::wire::{Pipe, Wire, refused, text};
 use crate::store::redis::write::{Done, Session, is_about_a_row};
-use crate::store::remote::Trouble;
+use crate::store::remote::RetryError;
 use ::redis::Value;
 use arrow::array::RecordBatch;
 use std::borrow::Cow;
@@ -57,7 +57,7 @@ pub fn rows(address: &RedisAddress, batch: &RecordBatch) -> Result<Vec<AlertRow>
 }
 
 /// Removes the alerts whose hash has expired from the set of those that fire.
-fn forget_expired(address: &RedisAddress, wire: &mut Wire) -> Result<(), Trouble> {
+fn forget_expired(address: &RedisAddress, wire: &mut Wire) -> Result<(), RetryError> {
     let firing = address.keys.firing();
     let Value::Array(found) = wire.call(&["SMEMBERS", &firing])? else { return Err(wire.strange("SMEMBERS").into()) };
     for members in found.iter().filter_map(text).collect::<Vec<_>>().chunks(DEPTH) {
@@ -78,7 +78,7 @@ pub fn send(
     address: &RedisAddress,
     rows: &[AlertRow],
     outcomes: &mut Vec<Result<Done, Fault>>,
-) -> Result<(), Trouble> {
+) -> Result<(), RetryError> {
     if outcomes.is_empty() {
         forget_expired(address, &mut session.wire)?;
     }
@@ -95,7 +95,7 @@ pub fn send(
 type Put = Result<(RowOutcome, String), Fault>;
 
 /// Writes the hashes.
-fn put(session: &mut Session, address: &RedisAddress, rows: &[AlertRow]) -> Result<Vec<Put>, Trouble> {
+fn put(session: &mut Session, address: &RedisAddress, rows: &[AlertRow]) -> Result<Vec<Put>, RetryError> {
     let (script, ttl) = (&session.scripts.put_alert, address.ttl.to_string());
     let mut pipe = Pipe::default();
     for AlertRow { key, json, fields, state } in rows {
@@ -126,7 +126,7 @@ fn read_answer(answer: &Value) -> Option<(RowOutcome, String)> {
 }
 
 /// Writes the entries of the index and of the set.
-fn link(session: &mut Session, address: &RedisAddress, rows: &[AlertRow], states: &[Put]) -> Result<(), Trouble> {
+fn link(session: &mut Session, address: &RedisAddress, rows: &[AlertRow], states: &[Put]) -> Result<(), RetryError> {
     let (index, firing, ttl) = (address.keys.alerts(), address.keys.firing(), address.ttl.to_string());
     let now = session.wire.clock()?.now();
     let (now, ends) = (now.to_string(), now.saturating_add(address.ttl).to_string());

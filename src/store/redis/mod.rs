@@ -36,7 +36,7 @@ use crate::store::guard::Overlap;
 use crate::store::redis::address::{OPTIONS, RedisAddress};
 use crate::store::redis::read as redis_read;
 use crate::store::redis::write::{MetricBatch, Session};
-use crate::store::remote::{Persistence, Trouble};
+use crate::store::remote::{Persistence, RetryError};
 use crate::store::rows::FitRows;
 use crate::store::sink::write_rows;
 use crate::store::{Epoch, EpochRows, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility};
@@ -63,7 +63,7 @@ pub static STORE: Store = Store {
 /// Checks that the server answers and accepts the user.
 fn check(location: &Location) -> Result<Option<String>> {
     let address = RedisAddress::try_new(location)?;
-    let alone = |trouble: Trouble| trouble.into_error(&address.server.shown);
+    let alone = |trouble: RetryError| trouble.into_error(&address.server.shown);
     address.server.connect().map_err(alone)?;
     Ok(None)
 }
@@ -96,7 +96,7 @@ impl Redis {
     /// Runs `work` with a connection, and again with a new one if the connection is lost.
     fn with_session<T>(
         &mut self,
-        mut work: impl FnMut(&RedisAddress, &mut Session) -> Result<T, Trouble>,
+        mut work: impl FnMut(&RedisAddress, &mut Session) -> Result<T, RetryError>,
     ) -> Result<T> {
         let Self { address, persistence, session, .. } = self;
         persistence.run(|| {

@@ -7,7 +7,7 @@ use crate::store::redis::address::RedisAddress;
 use crate::store::redis::alert;
 use crate::store::redis::key;
 use crate::store::redis::wire::{Pipe, Refusal, Wire, refused, text};
-use crate::store::remote::Trouble;
+use crate::store::remote::RetryError;
 use crate::store::{Batches, Location, ReadRequest, Tables, batches};
 use crate::time::parse_instant;
 use ::redis::Value;
@@ -79,11 +79,11 @@ impl Reader {
             let now = wire.clock()?.now().to_string();
             Ok((wire, now))
         };
-        let (wire, now) = open().map_err(|trouble: Trouble| trouble.into_error(&address.server.shown))?;
+        let (wire, now) = open().map_err(|trouble: RetryError| trouble.into_error(&address.server.shown))?;
         Ok(Self { address, wire, now })
     }
 
-    fn failed(&self, trouble: Trouble) -> Error {
+    fn failed(&self, trouble: RetryError) -> Error {
         trouble.into_error(&self.address.server.shown)
     }
 

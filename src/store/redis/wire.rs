@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
-use crate::store::remote::{Timeouts, Trouble, use_ring};
+use crate::store::remote::{Timeouts, RetryError, use_ring};
 use crate::store::{Location, remote};
 use redis::{Client, ClientTlsConfig, Cmd, Connection, RedisError, RedisResult, TlsCertificates, Value};
 use std::error::Error as _;
@@ -109,7 +109,7 @@ impl RedisServer {
     }
 
     /// Connects, authenticates, and checks that the server answers.
-    pub fn connect(&self) -> Result<Wire, Trouble> {
+    pub fn connect(&self) -> Result<Wire, RetryError> {
         let ((calls, called), (sender, answers)) = (channel(), channel());
         let (client, timeouts) = (self.client.clone(), self.timeouts);
         let converse = move || {
@@ -194,9 +194,9 @@ fn serve(mut connection: Connection, called: &Receiver<Call>, answers: &Sender<R
 }
 
 /// Classifies an error of the connection, or one that concerns all commands.
-fn trouble(shown: &str, error: &RedisError, waited: Duration) -> Trouble {
+fn trouble(shown: &str, error: &RedisError, waited: Duration) -> RetryError {
     if error.is_timeout() {
-        return Trouble::Passing(format!("no response for {}", remote::rounded(waited)));
+        return RetryError::Transient(format!("no response for {}", remote::rounded(waited)));
     }
     match error.code() {
         Some(code) => {
@@ -204,14 +204,14 @@ fn trouble(shown: &str, error: &RedisError, waited: Duration) -> Trouble {
             refused(shown, &Refusal { code: code.to_owned(), text })
         }
         None if error.kind() == redis::ErrorKind::AuthenticationFailed => {
-            Trouble::Lasting(Error::config(format!("{shown}: wrong user or password")))
+            RetryError::Permanent(Error::config(format!("{shown}: wrong user or password")))
         }
         // The library reports a failed handshake as an I/O error; a wrong certificate is permanent.
         None if error.to_string().contains("certificate") => {
-            Trouble::Lasting(Error::config(format!("{shown}: TLS")).because(io_cause(error)))
+            RetryError::Permanent(Error::config(format!("{shown}: TLS")).because(io_cause(error)))
         }
-        None if error.is_io_error() => Trouble::Passing(io_cause(error)),
-        None => Trouble::Lasting(Error::new(ErrorKind::Io, format!("{shown}: failed")).because(error)),
+        None if error.is_io_error() => RetryError::Transient(io_cause(error)),
+        None => RetryError::Permanent(Error::new(ErrorKind::Io, format!("{shown}: failed")).because(error)),
     }
 }
 
@@ -222,15 +222,15 @@ fn io_cause(error: &RedisError) -> String {
 }
 
 /// Classifies an error reply that does not concern one row.
-pub fn refused(shown: &str, refusal: &Refusal) -> Trouble {
+pub fn refused(shown: &str, refusal: &Refusal) -> RetryError {
     if refusal.passes() {
-        return Trouble::Passing(refusal.text.clone());
+        return RetryError::Transient(refusal.text.clone());
     }
     let kind = match refusal.code.as_str() {
         "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" | "MOVED" | "ASK" | "CROSSSLOT" => ErrorKind::Config,
         _ => ErrorKind::Io,
     };
-    Trouble::Lasting(Error::new(kind, format!("{shown}: rejected")).because(&refusal.text))
+    RetryError::Permanent(Error::new(kind, format!("{shown}: rejected")).because(&refusal.text))
 }
 
 /// An open connection. After a failure it must be dropped, because answers may still arrive. A thread of its own waits on the
@@ -244,7 +244,7 @@ pub struct Wire {
 
 impl Wire {
     /// Sends the commands in `pipe`; answers must be received in the same order.
-    pub fn send(&mut self, pipe: &Pipe) -> Result<(), Trouble> {
+    pub fn send(&mut self, pipe: &Pipe) -> Result<(), RetryError> {
         match self.calls.send(Call::Send(pipe.bytes.clone())) {
             Ok(()) => Ok(()),
             // The thread has ended after an earlier failure.
@@ -253,15 +253,15 @@ impl Wire {
     }
 
     /// Receives the thread's next answer.
-    fn take(&mut self) -> Result<Vec<Value>, Trouble> {
+    fn take(&mut self) -> Result<Vec<Value>, RetryError> {
         match Stop::of_process().server_wait().receive(&self.answers, Duration::MAX) {
             Ok(answered) => answered.map_err(|error| trouble(&self.shown, &error, self.timeout)),
-            Err(_) => Err(Trouble::Passing("no response".to_owned())),
+            Err(_) => Err(RetryError::Transient("no response".to_owned())),
         }
     }
 
     /// Receives the answers to the next `count` commands.
-    pub fn receive(&mut self, count: usize) -> Result<Vec<Answer>, Trouble> {
+    pub fn receive(&mut self, count: usize) -> Result<Vec<Answer>, RetryError> {
         // If the thread has ended, its last answer holds the reason.
         let _ = self.calls.send(Call::Receive(count));
         let answer = |value| match value {
@@ -275,13 +275,13 @@ impl Wire {
     }
 
     /// Sends the commands in `pipe` and receives an answer for each.
-    pub fn ask(&mut self, pipe: &Pipe) -> Result<Vec<Answer>, Trouble> {
+    pub fn ask(&mut self, pipe: &Pipe) -> Result<Vec<Answer>, RetryError> {
         self.send(pipe)?;
         self.receive(pipe.len())
     }
 
     /// Sends one command and returns its answer; an error reply is an error.
-    pub fn call(&mut self, words: &[&str]) -> Result<Value, Trouble> {
+    pub fn call(&mut self, words: &[&str]) -> Result<Value, RetryError> {
         let mut pipe = Pipe::default();
         pipe.push(words);
         let answer = self.ask(&pipe)?.pop().unwrap_or(Ok(Value::Nil));
@@ -289,7 +289,7 @@ impl Wire {
     }
 
     /// Reads the server's clock.
-    pub fn clock(&mut self) -> Result<ServerClock, Trouble> {
+    pub fn clock(&mut self) -> Result<ServerClock, RetryError> {
         let Value::Array(parts) = self.call(&["TIME"])? else { return Err(self.strange("TIME").into()) };
         let part = |index: usize| parts.get(index).and_then(text).and_then(|text| text.parse::<i64>().ok());
         match (part(0), part(1)) {

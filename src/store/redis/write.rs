@@ -8,7 +8,7 @@ use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::key;
 use crate::store::redis::wire::{Answer, Pipe, RedisServer, Refusal, ServerClock, Wire, refused, text};
-use crate::store::remote::Trouble;
+use crate::store::remote::RetryError;
 use crate::time::format_instant;
 use ::redis::Value;
 use ahash::AHashMap;
@@ -106,11 +106,11 @@ pub struct Session {
 
 impl Session {
     /// Connects and loads the scripts.
-    pub fn open(server: &RedisServer) -> Result<Self, Trouble> {
+    pub fn open(server: &RedisServer) -> Result<Self, RetryError> {
         let mut wire = server.connect()?;
         let mut load = |script: &str| {
             let name = wire.call(&["SCRIPT", "LOAD", script])?;
-            text(&name).map(str::to_owned).ok_or_else(|| Trouble::from(wire.strange("SCRIPT LOAD")))
+            text(&name).map(str::to_owned).ok_or_else(|| RetryError::from(wire.strange("SCRIPT LOAD")))
         };
         let scripts = Scripts {
             put: load(include_str!("put.lua"))?,
@@ -125,7 +125,7 @@ impl Session {
     }
 
     /// Commits an epoch; `words` are run, number and time.
-    pub fn commit(&mut self, key: &str, words: &[String; 3]) -> Result<Value, Trouble> {
+    pub fn commit(&mut self, key: &str, words: &[String; 3]) -> Result<Value, RetryError> {
         let [run, number, now] = words;
         self.wire.call(&["EVALSHA", &self.scripts.commit, "1", key, run, number, now])
     }
@@ -137,7 +137,7 @@ impl Session {
         address: &RedisAddress,
         batch: &MetricBatch<'_>,
         outcomes: &mut Vec<Result<Done, Fault>>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RetryError> {
         let (mut sent, rows) = (outcomes.len(), batch.columns.ids.len());
         let mut under_way = VecDeque::with_capacity(UNDER_WAY);
         loop {
@@ -180,7 +180,7 @@ impl Session {
         packed: &Packed,
         answers: &[Answer],
         outcomes: &mut Vec<Result<Done, Fault>>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RetryError> {
         // A refused index, or a transient error, concerns more than one row.
         let of_row = |index: usize| packed.contains(&Some(index));
         for (index, answer) in answers.iter().enumerate() {
