@@ -5,7 +5,7 @@ use super::http::{FilePart, S3Answer, S3Body, S3Http, S3Request};
 use super::{multipart, xml};
 use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::store::remote::{Persistence, RetryError};
+use crate::store::remote::{RetryPolicy, RetryError};
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const THREADS: usize = 8;
 pub struct S3Bucket {
     http: S3Http,
     address: Arc<S3Address>,
-    retries: Persistence,
+    retries: RetryPolicy,
 }
 
 /// An object to be written, and the file that has its bytes.
@@ -42,7 +42,7 @@ impl S3Bucket {
     pub fn try_new(address: S3Address, console: &Console) -> Result<Self> {
         let address = Arc::new(address);
         let http = S3Http::try_new(address.clone())?;
-        let retries = Persistence::new(address.to_string(), http.timeouts(), console.clone()).at_start();
+        let retries = RetryPolicy::new(address.to_string(), http.timeouts(), console.clone()).at_start();
         Ok(Self { http, address, retries })
     }
 

@@ -126,7 +126,7 @@ impl From<Error> for RetryError {
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// The retries of requests that fail with transient errors; the first failure and the success after it are reported.
-pub struct Persistence {
+pub struct RetryPolicy {
     shown: String,
     timeouts: Timeouts,
     console: Console,
@@ -135,7 +135,7 @@ pub struct Persistence {
     up: Up,
 }
 
-impl Persistence {
+impl RetryPolicy {
     /// Retries requests to the server `shown`, which has answered before.
     pub fn new(shown: String, timeouts: Timeouts, console: Console) -> Self {
         let has_answered = AtomicBool::new(true);
@@ -240,16 +240,16 @@ mod tests {
     #[test]
     fn a_trouble_that_passes_is_tried_again_and_one_that_lasts_is_not() {
         let timeouts = timeouts(&[("retry", "400ms")]).unwrap();
-        let persistence = Persistence::new("x://y".to_owned(), timeouts, Console::new("test", Colour::Off));
+        let retries = RetryPolicy::new("x://y".to_owned(), timeouts, Console::new("test", Colour::Off));
         let mut tries = 0;
-        let done = persistence.run(|| {
+        let done = retries.run(|| {
             tries += 1;
             if tries < 3 { Err(RetryError::Transient("away".to_owned())) } else { Ok(tries) }
         });
         assert_eq!(done.unwrap(), 3);
-        let lasting = persistence.run::<()>(|| Err(Error::config("wrong password").into())).unwrap_err();
+        let lasting = retries.run::<()>(|| Err(Error::config("wrong password").into())).unwrap_err();
         assert_eq!(lasting.kind(), ErrorKind::Config);
-        let over = persistence.run::<()>(|| Err(RetryError::Transient("connection refused".to_owned()))).unwrap_err();
+        let over = retries.run::<()>(|| Err(RetryError::Transient("connection refused".to_owned()))).unwrap_err();
         assert_eq!(over.kind(), ErrorKind::Unavailable);
         let said = over.to_string();
         assert_eq!(said, "x://y: unavailable for 400ms (?retry= sets the limit): connection refused");
@@ -258,10 +258,10 @@ mod tests {
     #[test]
     fn pauses_grow_and_stay_bounded() {
         let timeouts = timeouts(&[]).unwrap();
-        let persistence = Persistence::new("x://y".to_owned(), timeouts, Console::new("test", Colour::Off));
+        let retries = RetryPolicy::new("x://y".to_owned(), timeouts, Console::new("test", Colour::Off));
         for number in 0..40 {
             let whole = PAUSES.0.saturating_mul(1 << number.min(10)).min(PAUSES.1);
-            let pause = persistence.pause(number);
+            let pause = retries.pause(number);
             assert!(pause <= whole && pause >= whole / 2, "{number}: {pause:?}");
         }
     }

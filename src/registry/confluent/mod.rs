@@ -27,7 +27,7 @@ use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::parse::query::escaped;
 use crate::store::Location;
-use crate::store::remote::{Timeouts, Persistence, RetryError};
+use crate::store::remote::{Timeouts, RetryPolicy, RetryError};
 use crate::time::parse_duration;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -119,7 +119,7 @@ enum Absence {
 pub struct Confluent {
     http: Http,
     shown: String,
-    persistence: Persistence,
+    retries: RetryPolicy,
     console: Console,
     refresh: Duration,
     absence: Absence,
@@ -176,7 +176,7 @@ impl Confluent {
         let shown = location.to_string();
         Ok(Self {
             http: Http::try_new(location, timeouts)?,
-            persistence: Persistence::new(shown.clone(), timeouts, console.clone()).at_start(),
+            retries: RetryPolicy::new(shown.clone(), timeouts, console.clone()).at_start(),
             shown,
             console: console.clone(),
             refresh: Duration::from_micros(refresh),
@@ -352,7 +352,7 @@ impl Confluent {
         let named = |trouble: RetryError| trouble.at(|| self.shown.clone());
         let attempt = || self.http.ask(method.clone(), path, body).map_err(named);
         match self.absence {
-            Absence::Wait => return Ok(self.persistence.run(attempt)?),
+            Absence::Wait => return Ok(self.retries.run(attempt)?),
             Absence::Fail => return Ok(attempt().map_err(|trouble| trouble.into_error(&self.shown))?),
             Absence::Dead => {}
         }

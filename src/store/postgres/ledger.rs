@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::replay::ledger::{BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry, Writer};
 use crate::store::Location;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
-use crate::store::remote::Persistence;
+use crate::store::remote::RetryPolicy;
 use std::collections::HashMap;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -88,7 +88,7 @@ pub fn open_to_read(location: &Location, console: &Console) -> Result<Option<Box
 /// A ledger on a server.
 struct PostgresLedger {
     server: PostgresServer,
-    persistence: Persistence,
+    retries: RetryPolicy,
     link: Option<Link>,
     id: String,
 }
@@ -96,15 +96,15 @@ struct PostgresLedger {
 impl PostgresLedger {
     fn new(location: &Location, console: &Console) -> Result<Self> {
         let server = PostgresServer::try_new(location)?;
-        let persistence = Persistence::new(server.shown.clone(), server.timeouts, console.clone()).at_start();
-        Ok(Self { server, persistence, link: None, id: String::new() })
+        let retries = RetryPolicy::new(server.shown.clone(), server.timeouts, console.clone()).at_start();
+        Ok(Self { server, retries, link: None, id: String::new() })
     }
 
     /// Runs `work` with a connection, and again with a new one if the connection is lost.
     fn run<T>(&mut self, work: impl AsyncFn(&Link) -> Result<T, Failure>) -> Result<T> {
-        let Self { server, persistence, link, .. } = self;
+        let Self { server, retries, link, .. } = self;
         let shown = server.shown.clone();
-        let done = persistence.run(|| {
+        let done = retries.run(|| {
             let mut open = match link.take() {
                 Some(open) => open,
                 None => server.connect()?,

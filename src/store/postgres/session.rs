@@ -3,7 +3,7 @@
 use crate::error::{ErrorKind, Result};
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
-use crate::store::remote::{Persistence, RetryError};
+use crate::store::remote::{RetryPolicy, RetryError};
 use crate::store::{Location, OpenOptions};
 
 /// Maximum number of retries of a batch because another run wrote the same keys.
@@ -13,7 +13,7 @@ pub const RACES_MAX: u32 = 10;
 pub struct Session {
     /// The server.
     pub server: PostgresServer,
-    persistence: Persistence,
+    retries: RetryPolicy,
     pub(super) link: Option<Link>,
 }
 
@@ -21,15 +21,15 @@ impl Session {
     /// Makes a session without a connection.
     pub fn new(location: &Location, options: &OpenOptions) -> Result<Self> {
         let server = PostgresServer::try_new(location)?;
-        let persistence = Persistence::new(server.shown.clone(), server.timeouts, options.console.clone());
-        let persistence = persistence.saying(options.up.clone());
-        Ok(Self { server, persistence, link: None })
+        let retries = RetryPolicy::new(server.shown.clone(), server.timeouts, options.console.clone());
+        let retries = retries.saying(options.up.clone());
+        Ok(Self { server, retries, link: None })
     }
 
     /// Runs `work` with a connection, and again with a new one if the connection is lost.
     pub fn with_link<T>(&mut self, mut work: impl FnMut(&mut Link) -> Result<T, RetryError>) -> Result<T> {
-        let Self { server, persistence, link } = self;
-        let done = persistence.run(|| {
+        let Self { server, retries, link } = self;
+        let done = retries.run(|| {
             let mut open = match link.take() {
                 Some(open) => open,
                 None => {

@@ -36,7 +36,7 @@ use crate::store::guard::Overlap;
 use crate::store::redis::address::{OPTIONS, RedisAddress};
 use crate::store::redis::read as redis_read;
 use crate::store::redis::write::{MetricBatch, Session};
-use crate::store::remote::{Persistence, RetryError};
+use crate::store::remote::{RetryPolicy, RetryError};
 use crate::store::rows::FitRows;
 use crate::store::sink::write_rows;
 use crate::store::{Epoch, EpochRows, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility};
@@ -71,7 +71,7 @@ fn check(location: &Location) -> Result<Option<String>> {
 /// An open output in Redis.
 struct Redis {
     address: RedisAddress,
-    persistence: Persistence,
+    retries: RetryPolicy,
     session: Option<Session>,
     options: OpenOptions,
     counts: SinkCounts,
@@ -83,12 +83,12 @@ struct Redis {
 impl Redis {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let address = RedisAddress::try_new(location)?;
-        let persistence =
-            Persistence::new(address.server.shown.clone(), address.server.timeouts, options.console.clone());
-        let persistence = persistence.saying(options.up.clone());
+        let retries =
+            RetryPolicy::new(address.server.shown.clone(), address.server.timeouts, options.console.clone());
+        let retries = retries.saying(options.up.clone());
         let (counts, overlap) = (SinkCounts::default(), Overlap::default());
         let options = options.clone();
-        let mut sink = Self { address, persistence, session: None, options, counts, overlap, retracts: false };
+        let mut sink = Self { address, retries, session: None, options, counts, overlap, retracts: false };
         sink.with_session(|_, _| Ok(()))?;
         Ok(sink)
     }
@@ -98,8 +98,8 @@ impl Redis {
         &mut self,
         mut work: impl FnMut(&RedisAddress, &mut Session) -> Result<T, RetryError>,
     ) -> Result<T> {
-        let Self { address, persistence, session, .. } = self;
-        persistence.run(|| {
+        let Self { address, retries, session, .. } = self;
+        retries.run(|| {
             let mut open = match session.take() {
                 Some(open) => open,
                 None => Session::open(&address.server)?,
