@@ -19,7 +19,7 @@ use super::scalar::Scalar;
 use super::schema::{AvroType, Field, NodeId, Schema, describe_symbols};
 use crate::error::{Error, Result};
 use crate::json::DEPTH_MAX;
-use crate::json::guide::{Guide, UNMARKED};
+use crate::json::guide::{KeyPredictor, UNMARKED};
 use crate::json::text::{excerpt, is_text, unescape};
 use crate::json::walk::{self, guided, members, string_content};
 use std::cell::Cell;
@@ -133,7 +133,7 @@ pub struct Record {
     pub fields: Vec<RecordField>,
     by_name: HashMap<String, u32, ahash::RandomState>,
     /// Predicts the keys of objects; a mark is the index of the field.
-    guide: Cell<Guide>,
+    guide: Cell<KeyPredictor>,
 }
 
 /// A field.

@@ -6,7 +6,7 @@ use super::node::{PathKey, quoted_name};
 use super::parse::INTEGER_MAX;
 use super::value::{Coded, Value, ValueKind, cast, texts_of};
 use crate::error::{Error, Result};
-use crate::json::guide::{Guide, UNMARKED};
+use crate::json::guide::{KeyPredictor, UNMARKED};
 use crate::json::text::unescape;
 use crate::json::walk::{guided, items, last_member, members, string_content};
 use crate::kind::event::watched_name;
@@ -284,7 +284,7 @@ fn walk<'a>(leaves: &Leaves, batch: &'a RecordBatch, watched: Option<&[&'a Array
         }
         return Ok(spans);
     }
-    let mut guide = Guide::default();
+    let mut guide = KeyPredictor::default();
     let meaning = |key: &str| step_of(&leaves.steps, key).and_then(|at| u32::try_from(at).ok()).unwrap_or(UNMARKED);
     for (row, spans) in spans.chunks_exact_mut(leaves.paths).enumerate() {
         guided(objects.value(row), &mut guide, meaning, |member| {

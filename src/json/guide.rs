@@ -53,7 +53,7 @@ pub struct GuideStep {
 
 /// The remembered keys, each with the one that followed it last. The first represents the start of an object.
 #[derive(Clone, Debug, Default)]
-pub struct Guide {
+pub struct KeyPredictor {
     keys: Vec<Key>,
 }
 
@@ -108,7 +108,7 @@ impl Key {
     }
 }
 
-impl Guide {
+impl KeyPredictor {
     /// Returns the state before the first key.
     #[inline(always)]
     pub fn start(&self) -> Foot {
@@ -149,7 +149,7 @@ impl Guide {
 mod tests {
     use super::*;
 
-    fn walk(guide: &mut Guide, keys: &[&str]) -> usize {
+    fn walk(guide: &mut KeyPredictor, keys: &[&str]) -> usize {
         let (mut foot, mut foretold) = (guide.start(), 0);
         for key in keys {
             let text = format!("{key}1234567890123456");
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn what_followed_once_is_expected_again() {
-        let mut guide = Guide::default();
+        let mut guide = KeyPredictor::default();
         let keys = ["\"a\":", "\"a_longer_name_than_sixteen\":", "\"a_longer_name_than_others\":", "\"b\":"];
         assert_eq!(walk(&mut guide, &keys), 0);
         assert_eq!(walk(&mut guide, &keys), 4);
@@ -180,7 +180,7 @@ mod tests {
     fn a_key_that_differs_in_one_byte_is_another() {
         for length in 1..=KEY_BYTES_MAX {
             let key: Vec<u8> = (0..length).map(|at| b'a' + (at % 26) as u8).collect();
-            let mut guide = Guide::default();
+            let mut guide = KeyPredictor::default();
             guide.learn(guide.start(), &key, 7);
             let padded = |key: &[u8]| [key, &[b' '; HEAD]].concat();
             let step = guide.expect(&padded(&key), 0, guide.start());
@@ -191,7 +191,7 @@ mod tests {
                 assert!(guide.expect(&padded(&other), 0, guide.start()).is_none(), "{length} {at}");
                 let foot = guide.learn(guide.start(), &other, 8);
                 assert_ne!(foot.at, 1, "{length} {at}");
-                guide = Guide::default();
+                guide = KeyPredictor::default();
                 guide.learn(guide.start(), &key, 7);
             }
         }
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_key_near_the_end_of_the_text_is_not_expected_but_known() {
-        let mut guide = Guide::default();
+        let mut guide = KeyPredictor::default();
         walk(&mut guide, &["\"a\":"]);
         assert!(guide.expect(b"\"a\":1}", 0, guide.start()).is_none());
         assert!(guide.expect(b"", 3, guide.start()).is_none());
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn more_keys_than_fit_are_lost_without_harm() {
-        let mut guide = Guide::default();
+        let mut guide = KeyPredictor::default();
         let names: Vec<String> = (0..200).map(|n| format!("\"key{n}\":")).collect();
         let keys: Vec<&str> = names.iter().map(String::as_str).collect();
         assert_eq!(walk(&mut guide, &keys), 0);

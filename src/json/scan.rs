@@ -4,7 +4,7 @@
 //! million events with this scan, 0.45 with serde_json's streaming visitor, which remains the oracle and the slow path.
 
 use super::DEPTH_MAX;
-use super::guide::{Foot, Guide};
+use super::guide::{Foot, KeyPredictor};
 use serde_json::value::RawValue;
 use wide::u8x16;
 
@@ -235,7 +235,7 @@ pub struct KeyAt {
 impl<const ASKED: bool> MemberKeys<ASKED> {
     /// Creates the state before the first key of an object.
     #[inline(always)]
-    pub fn new(guide: &Guide) -> Self {
+    pub fn new(guide: &KeyPredictor) -> Self {
         Self { foot: guide.start(), met: 0, again: false }
     }
 
@@ -244,7 +244,7 @@ impl<const ASKED: bool> MemberKeys<ASKED> {
     #[inline(always)]
     pub fn read(
         &mut self,
-        guide: &mut Guide,
+        guide: &mut KeyPredictor,
         bytes: &[u8],
         p: usize,
         meaning: impl FnOnce(&[u8], bool) -> u32,

@@ -1,6 +1,6 @@
 //! Walks over JSON that [`super::scan`] has validated: no second validation, but no panic on other text either.
 
-use super::guide::Guide;
+use super::guide::KeyPredictor;
 use super::scan::{at, proved_string_end, skip_space};
 use super::text::unescape;
 
@@ -93,7 +93,7 @@ impl<'a> Member<'a> {
 #[inline(always)]
 pub fn guided<'a>(
     object: &'a str,
-    guide: &mut Guide,
+    guide: &mut KeyPredictor,
     meaning: impl Fn(&'a str) -> u32,
     mut visit: impl FnMut(Member<'a>) -> bool,
 ) {
@@ -204,7 +204,7 @@ mod tests {
             r#"{"a":1,"c":"plain","another_name_longer_than_sixteen_bytes":true,"a":2}"#,
             "{}",
         ];
-        let mut guide = Guide::default();
+        let mut guide = KeyPredictor::default();
         for object in objects.iter().cycle().take(12) {
             let mut seen = vec![];
             guided(
@@ -235,7 +235,7 @@ mod tests {
                 assert!(whole.starts_with(before) && *key == whole_key, "{end}: {seen:?}");
                 assert!(whole_value.starts_with(value), "{end}: {seen:?}");
             }
-            let mut guide = Guide::default();
+            let mut guide = KeyPredictor::default();
             for text in [object, &object[..end]] {
                 guided(text, &mut guide, |_| 0, |_| true);
             }

@@ -2,7 +2,7 @@
 
 use super::columns::ADDED_BITS;
 use crate::json::base64;
-use crate::json::guide::{Guide, UNMARKED};
+use crate::json::guide::{KeyPredictor, UNMARKED};
 use crate::json::scan::{KeyAt, MemberKeys, at, diagnose, skip_space, string_end, value_end};
 use crate::json::text::{is_text, unescape};
 use crate::kind::dead::{ErrorType, Fault};
@@ -236,16 +236,16 @@ pub(super) struct Reader {
     /// Names whose values inside `properties` are recorded.
     pub(super) watch: Vec<String>,
     /// Predicts the record's keys; a mark is the column.
-    outer: Guide,
+    outer: KeyPredictor,
     /// Predicts the property names; a mark is the index of the watched name.
-    inner: Guide,
+    inner: KeyPredictor,
     /// The fields of the last record.
     pub(super) marks: Marks,
 }
 
 impl Reader {
     pub(super) fn new(own: u32, watch: Vec<String>) -> Self {
-        let (outer, inner) = (Guide::default(), Guide::default());
+        let (outer, inner) = (KeyPredictor::default(), KeyPredictor::default());
         Self { own, shadowed: 0, watch, outer, inner, marks: Marks::default() }
     }
 

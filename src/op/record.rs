@@ -15,7 +15,7 @@ use crate::avro::Schema;
 use crate::avro::coerce::{AvroInput, ValueClass};
 use crate::avro::encode::{EncodeError, Encoder, Loss, RecordBuffer, RecordField};
 use crate::error::{Error, Result};
-use crate::json::guide::{Guide, UNMARKED};
+use crate::json::guide::{KeyPredictor, UNMARKED};
 use crate::json::text::unescape;
 use crate::json::walk::guided;
 use crate::kind::event::{COLUMNS, PROVENANCE, column};
@@ -32,7 +32,7 @@ pub struct RecordEncoder {
     /// Numbers of properties by name.
     slots: HashMap<String, u32, ahash::RandomState>,
     /// Predicts the property names; a mark is the property's number.
-    guide: Guide,
+    guide: KeyPredictor,
     /// Whether a field holds all other properties.
     keeps_rest: bool,
     has_server_timestamp: bool,
@@ -101,7 +101,7 @@ impl RecordEncoder {
             fields,
             slots,
             keeps_rest,
-            guide: Guide::default(),
+            guide: KeyPredictor::default(),
             run: RecordBuffer::default(),
             rest: String::new(),
             lost: Lost::default(),

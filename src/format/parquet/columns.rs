@@ -8,7 +8,7 @@
 use crate::error::Result;
 use crate::format::properties::property_field;
 use crate::format::value_type::{TypeCounts, ValueBuilder, ValueType};
-use crate::json::guide::{Guide, UNMARKED};
+use crate::json::guide::{KeyPredictor, UNMARKED};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::guided;
 use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, column};
@@ -51,14 +51,14 @@ pub(super) struct PropertyColumns {
     types: Vec<ValueType>,
     /// The index in `types` of each name.
     index: HashMap<String, u32>,
-    guide: Guide,
+    guide: KeyPredictor,
 }
 
 impl PropertyColumns {
     /// Chooses the columns by the first rows of a file whose schema without these columns is `schema`.
     pub(super) fn choose(schema: &SchemaRef, sample: &[RecordBatch]) -> Self {
         let mut found: BTreeMap<String, TypeCounts> = BTreeMap::new();
-        let mut guide = Guide::default();
+        let mut guide = KeyPredictor::default();
         for object in sample.iter().flat_map(|batch| properties(batch).iter().flatten()) {
             guided(
                 object,
@@ -92,7 +92,7 @@ impl PropertyColumns {
         let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
         let types = chosen.iter().map(|column| column.kind).collect();
         let index = chosen.into_iter().zip(0..).map(|(column, index)| (column.name, index)).collect();
-        Self { schema, types, index, guide: Guide::default() }
+        Self { schema, types, index, guide: KeyPredictor::default() }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {

@@ -1,6 +1,6 @@
 //! The fields of a record: looked up by name, and the set of those present.
 
-use crate::json::guide::Guide;
+use crate::json::guide::KeyPredictor;
 use crate::json::text::unescape;
 use std::cell::Cell;
 
@@ -29,7 +29,7 @@ pub struct Fields {
     /// Whether a member that is not a field is a fault.
     pub(super) closed: bool,
     /// Predicts the keys; a mark is the index of the field.
-    pub(super) guide: Cell<Guide>,
+    pub(super) guide: Cell<KeyPredictor>,
 }
 
 impl Fields {
