@@ -17,7 +17,7 @@ pub const UNMARKED: u32 = u32::MAX;
 
 /// The state of a walk: the last key, and the expected next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Foot {
+pub struct KeyCursor {
     at: usize,
     next: usize,
 }
@@ -25,9 +25,9 @@ pub struct Foot {
 /// The index of a key that is not remembered.
 const NOWHERE: usize = usize::MAX;
 /// The state after a key that is not remembered.
-const LOST: Foot = Foot { at: NOWHERE, next: NOWHERE };
+const LOST: KeyCursor = KeyCursor { at: NOWHERE, next: NOWHERE };
 
-impl Foot {
+impl KeyCursor {
     /// Returns a bit that identifies the last key among all remembered ones.
     #[inline(always)]
     pub fn bit(self) -> u64 {
@@ -44,7 +44,7 @@ impl Foot {
 #[derive(Clone, Copy, Debug)]
 pub struct GuideStep {
     /// The state after it.
-    pub foot: Foot,
+    pub foot: KeyCursor,
     /// Its mark.
     pub mark: u32,
     /// Index after its colon.
@@ -111,22 +111,22 @@ impl Key {
 impl KeyPredictor {
     /// Returns the state before the first key.
     #[inline(always)]
-    pub fn start(&self) -> Foot {
-        Foot { at: 0, next: self.keys.first().map_or(NOWHERE, |start| start.next) }
+    pub fn start(&self) -> KeyCursor {
+        KeyCursor { at: 0, next: self.keys.first().map_or(NOWHERE, |start| start.next) }
     }
 
     /// Returns the expected key if it is at `p` (where its opening quote would be).
     #[inline(always)]
-    pub fn expect(&self, bytes: &[u8], p: usize, foot: Foot) -> Option<GuideStep> {
+    pub fn expect(&self, bytes: &[u8], p: usize, foot: KeyCursor) -> Option<GuideStep> {
         let key = self.keys.get(foot.next)?;
-        let foot = Foot { at: foot.next, next: key.next };
+        let foot = KeyCursor { at: foot.next, next: key.next };
         key.is_at(bytes, p).then_some(GuideStep { foot, mark: key.mark, end: p + key.length })
     }
 
     /// Remembers a key that was not predicted: `written` is all of it from quote to colon, without white space and
     /// escapes. Returns the state after it.
     #[inline(never)]
-    pub fn learn(&mut self, foot: Foot, written: &[u8], mark: u32) -> Foot {
+    pub fn learn(&mut self, foot: KeyCursor, written: &[u8], mark: u32) -> KeyCursor {
         if self.keys.is_empty() {
             self.keys.push(Key::new(b"", UNMARKED));
         }
@@ -141,7 +141,7 @@ impl KeyPredictor {
         if let Some(before) = self.keys.get_mut(foot.at) {
             before.next = found;
         }
-        Foot { at: found, next: self.keys[found].next }
+        KeyCursor { at: found, next: self.keys[found].next }
     }
 }
 
@@ -203,7 +203,7 @@ mod tests {
         walk(&mut guide, &["\"a\":"]);
         assert!(guide.expect(b"\"a\":1}", 0, guide.start()).is_none());
         assert!(guide.expect(b"", 3, guide.start()).is_none());
-        assert_eq!(guide.learn(guide.start(), b"\"a\":", 4), Foot { at: 1, next: NOWHERE });
+        assert_eq!(guide.learn(guide.start(), b"\"a\":", 4), KeyCursor { at: 1, next: NOWHERE });
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! million events with this scan, 0.45 with serde_json's streaming visitor, which remains the oracle and the slow path.
 
 use super::DEPTH_MAX;
-use super::guide::{Foot, KeyPredictor};
+use super::guide::{KeyCursor, KeyPredictor};
 use serde_json::value::RawValue;
 use wide::u8x16;
 
@@ -214,7 +214,7 @@ pub fn object_end(bytes: &[u8], p: usize, depth: u32) -> Option<usize> {
 /// The keys of one object that have been read: the last one and, with `ASKED`, whether a name may have occurred twice.
 #[derive(Clone, Copy, Debug)]
 pub struct MemberKeys<const ASKED: bool> {
-    foot: Foot,
+    foot: KeyCursor,
     met: u64,
     again: bool,
 }
