@@ -154,11 +154,11 @@ pub trait Input {
 /// Whether an input has proved that no row is missing; the weakest comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EndProof {
-    /// It has not: a pipe of text or of foreign rows may have been cut, and frames would have told.
+    /// The input may have been truncated without a trace: a pipe of text, or rows that another program wrote.
     Missing,
     /// A file of text has no mark at its end.
     Impossible,
-    /// It has.
+    /// The input has proved that it is complete.
     Proven,
 }
 

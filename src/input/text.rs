@@ -38,7 +38,7 @@ pub struct TextInput {
     partition: u32,
 }
 
-/// The lines of a file as part of a partition.
+/// Line numbers of one file, and their offsets in its partition, which may have several files.
 #[derive(Default)]
 struct LineNumbers {
     /// The line number of the last record in this file, from 1.

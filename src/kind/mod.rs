@@ -124,8 +124,8 @@ impl Kind {
         Arc::new(Schema::new_with_metadata(fields, metadata))
     }
 
-    /// Returns the schema of this kind, with `has_raw` followed by the column of raw records; only events, late ones
-    /// too, have that column.
+    /// Returns the schema of this kind. With `has_raw`, the schemas of events and late events end with the column `raw`;
+    /// other kinds have no such column.
     pub fn schema_with(self, has_raw: bool) -> SchemaRef {
         let schema = self.schema();
         if !has_raw || !matches!(self, Kind::Event | Kind::Late) {

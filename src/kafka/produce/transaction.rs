@@ -277,7 +277,8 @@ fn epoch_of(offset: Offset, metadata: &str) -> Result<Option<Epoch>> {
     match (run, u64::try_from(number)) {
         (Ok(run), Ok(number)) => Ok(Some(Epoch { run, number })),
         _ => Err(Error::corrupt(format!(
-            "expected the number of an epoch with its run as metadata, found offset {number} with '{metadata}'"
+            "expected an offset that evt committed (an epoch, with its run as metadata), found offset {number} with \
+             metadata '{metadata}'"
         ))),
     }
 }

@@ -409,7 +409,8 @@ impl Spilled {
             let [mut saved_block, logs] = blocks;
             restored.ranges.push(StoredRange { hashes, saved: saved_block.pop(), logs });
         }
-        if next.is_some() { Err(Error::corrupt("snapshot: expected ranges of all keys")) } else { Ok(restored) }
+        let incomplete = || Error::corrupt("snapshot: expected ranges that cover all keys, found them incomplete");
+        if next.is_some() { Err(incomplete()) } else { Ok(restored) }
     }
 }
 

@@ -332,7 +332,7 @@ impl Feed {
         }
     }
 
-    /// Reports once that brokers do not answer, and once that they do again. While they do not, the clock stands still.
+    /// Reports once that brokers do not respond, and once that they do again. The clock is paused in between.
     fn report_silence(&mut self, reached: &[Reached], to: &Intake<'_>) {
         let start = *self.ends.began.get_or_insert(to.now);
         let answered = reached.iter().map(|one| one.answered.unwrap_or(start)).min().unwrap_or(to.now);
@@ -343,7 +343,7 @@ impl Feed {
             None if silence >= SILENCE && !to.run.outages.is_any() => {
                 self.ends.silent_since = Some(answered);
                 let silence = rounded(Duration::from_secs(silence.as_secs()));
-                let line = format!("{}: no answer of a broker for {silence}; the alert clock stands still", self.name);
+                let line = format!("{}: no broker has responded for {silence}; the alert clock is paused", self.name);
                 to.run.console.warn(line);
             }
             Some(since) if silence < SILENCE => {

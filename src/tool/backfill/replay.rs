@@ -122,7 +122,7 @@ fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
         return Err(Error::usage("--dead names the input; remove the other inputs"));
     }
     if both.schema.dedup.is_some() {
-        return Err(Error::usage("--dedup does not apply to --dead: the ledger knows what was replayed"));
+        return Err(Error::usage("--dedup does not apply to --dead; the ledger prevents a second replay"));
     }
     if both.rate == Some(0) {
         return Err(Error::usage("--rate: expected at least 1, found 0"));
