@@ -298,6 +298,9 @@ impl Tool for Args {
         "time",
         "quiet",
     ];
+    const NEGATIVE: &'static str = "The verdict is negative: events were late without --late (with --strict: any event was late), \
+        records were rejected without --dlq, open windows were held without --checkpoint, an output kept a \
+        row of the same revision from another run, or the input had a negative verdict.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Count events per minute by type, with no late events.",

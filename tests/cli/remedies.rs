@@ -119,8 +119,7 @@ fn times_that_clocks_show_twice_are_told() {
     dir.write("in.csv", format!("t,n\n{}\n", rows.map(|row| format!("{row},1")).join("\n")));
     let line = "evt-window in.csv --time t --time-zone Europe/Berlin --size 1h --out-of-orderness all -q --to null:";
     let run = dir.shell(line).succeeds();
-    let told =
-        "2 times without an offset occur twice in Europe/Berlin, because clocks go back; evt uses the first of both instants";
+    let told = "2 times without an offset occur twice in Europe/Berlin, because clocks go back; evt uses the first of both instants";
     assert!(run.stderr().contains(told), "{run}");
     let run = dir.shell(&line.replace("Europe/Berlin", "UTC")).succeeds();
     assert_eq!(run.stderr(), "");

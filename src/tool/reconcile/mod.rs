@@ -46,6 +46,8 @@ impl Tool for Args {
         "output-format",
         "quiet",
     ];
+    const NEGATIVE: &'static str = "The verdict is negative: a record is missing, extra, double or different beyond --tolerance, a group \
+        lags more than --max-lag or has committed nothing, or rows are missing or older than --max-age.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Prove that every record is in the database or among the dead letters.",
