@@ -395,7 +395,7 @@ impl Args {
     fn stage_spec(&self) -> StageSpec<'_> {
         let new = StageSpec::new(&self.stage);
         let pipe = if self.rows.wide { &csv::CSV } else { new.formats.pipe };
-        // Of several panes of a window, their numbers tell the last one.
+        // Of several panes of a window, the last one has the greatest number.
         let brief = self.watermark.emit != Some(EmitArg::Panes);
         let formats = DefaultFormats { pipe, terminal: &table::FORMAT, brief, ..new.formats };
         let (range, checkpoint) = (Some(&self.range), Some(&self.checkpoint));

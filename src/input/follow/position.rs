@@ -27,7 +27,7 @@ pub struct FollowPosition {
 pub struct ReadFile {
     /// Its identity. Another file may have it once this one is deleted.
     pub id: FileId,
-    /// When it was created (ns since 1970), if its file system tells. It tells files of one identity apart.
+    /// When it was created (ns since 1970), if its file system records it. It distinguishes files of one identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub born: Option<i64>,
     /// The content that was read.

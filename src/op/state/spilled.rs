@@ -414,7 +414,7 @@ impl Spilled {
     }
 }
 
-/// Tells the windows that are away what those of a range that was read will do, and adds its counts.
+/// Updates what is known of the windows in files from a range that was read, and adds its counts.
 fn observe(state: &Shard, shard: &mut Shard) {
     for (read, running) in state.running.iter().zip(&mut shard.running) {
         running.counts.partial += read.counts.partial;

@@ -210,7 +210,7 @@ impl Feed {
         }
     }
 
-    /// Notes how far the topic is read, and tells the clock once the rows before that are taken.
+    /// Notes how far the topic is read; the clock gets it once the rows before that are taken.
     fn look(&mut self, to: &mut Intake<'_>) -> Result<()> {
         if self.ends.noted.is_none() && self.ends.looked.is_none_or(|at| to.now.saturating_sub(at) >= LOOK_INTERVAL) {
             self.ends.looked = Some(to.now);
@@ -306,7 +306,7 @@ impl Feed {
         }
     }
 
-    /// Tells the clock which partitions of a topic are read to their end.
+    /// Updates the clock with the partitions of a topic that are read to their end.
     fn tell_ends(&mut self, reached: &[Reached], to: &mut Intake<'_>) {
         let state = |one: &Reached| match one.confirmed.filter(|_| one.is_at_end) {
             Some(at) => (ReadState::AtEnd, at),

@@ -1,5 +1,15 @@
 //! evt-backfill: computes windows again and corrects the rows of a store, or repairs and replays dead letters.
 //!
+//! ```text
+//! raw records, lake, table ─► validate ─► windows ─► right cells ─┐
+//! late events ─► cells that count them ───────────────────────────┼─► difference ─► steps ─► store::correct, one transaction each
+//! stored cells of the store ──────────────────────────────────────┘
+//! dead letters ─► letters: patch, repair, validate ─► ledger claims a batch ─► target ─► ledger closes it
+//! ```
+//!
+//! Only closed windows are corrected. A stored cell is retracted or lowered only if the input proves that it is wrong. A run that is
+//! killed is continued by the same command.
+//!
 //! - `args.rs`: the flags of both modes.
 //! - `windows.rs`: the correction of windows; `setup.rs`: what it reads and corrects; `operator.rs`: its operator; `late.rs`,
 //!   `late_stream.rs`: its late events; `gaps.rs`: the records that its input no longer holds; `orphans.rs`: stored cells without a right one.

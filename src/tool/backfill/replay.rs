@@ -130,7 +130,7 @@ fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
     stage.input.inputs = args.dead.iter().cloned().collect();
     stage.input.kind = Some(Kind::Dead.name().to_owned());
     if records(args, both)?.is_some() {
-        // The flags tell how the records in the letters are read.
+        // The flags determine how the records in the letters are read.
         (stage.input.input_format, stage.input.text) = (None, TextArgs::default());
     }
     Ok(stage)
