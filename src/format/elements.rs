@@ -290,7 +290,7 @@ impl Elements {
         document.start = input.len();
     }
 
-    /// Goes on with what an earlier token began; as [`Self::token`].
+    /// Continues what an earlier token began; as [`Self::token`].
     fn pending(&mut self, input: &[u8], p: usize, records: &mut Records) -> Option<usize> {
         match &mut self.pending {
             Unfinished::Nothing => Some(p),

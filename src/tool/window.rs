@@ -327,7 +327,7 @@ impl Tool for Args {
             "evt-ingest events.jsonl | evt-window -m metrics.toml --late late.jsonl -o jsonl",
         ),
         (
-            "Go on with the open windows of the run before, as a job of cron does.",
+            "Continue with the open windows of the previous run, as a job of cron does.",
             "evt-window --checkpoint state/ -m metrics.toml events.jsonl --late late.jsonl --to sqlite:m.db",
         ),
         ("Check and explain a metrics file.", "evt-window -m metrics.toml --check"),

@@ -1,4 +1,4 @@
-//! evt-alert while the process, a broker, the rules or an output stand still; and topics without stamps.
+//! evt-alert while the process, a broker, the rules or an output make no progress; and topics without stamps.
 
 use crate::alert::{at, event, lines, once, rule, rules, series, transitions};
 use crate::broker::{Bench, Broker, stopped};
@@ -435,7 +435,7 @@ fn a_partition_with_a_stuck_clock_does_not_silence_the_others() {
         .expect("it starts");
     let mut second = 0;
     eventually("the errors of partition 0 fire", || {
-        // Both partitions get records all the time. The clock of partition 1 stands still from second 10 on.
+        // Both partitions get records all the time. The clock of partition 1 is stuck from second 10 on.
         let kind = if second > 20 { "error" } else { "view" };
         let live = event(f64::from(second), &json!({"event_type": kind}));
         let stuck = event(f64::from(second.min(10)), &json!({}));

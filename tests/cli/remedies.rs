@@ -437,7 +437,7 @@ fn a_misspelled_name_in_a_patch_is_told_after_any_number_of_letters_that_lack_th
     let expected = "temp would lose its value in 3 letters: tmp was NULL in every letter; check the name; ";
     assert!(run.stderr().contains(&format!("{expected}nothing was replayed")), "{run}");
     assert_eq!(dir.rows("l.jsonl").len(), 25_000);
-    // Beyond what may wait the check goes on.
+    // Beyond what may wait the check continues.
     let run = replay("m", "tmp").ends_with(1);
     assert!(run.stderr().contains(expected) && run.stderr().contains("were replayed before them"), "{run}");
     let run = replay("m", "temp").succeeds();

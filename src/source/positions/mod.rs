@@ -5,7 +5,6 @@
 //! inputs, as they read ─► Positions ─► snapshot of the next epoch
 //! ```
 
-
 mod files;
 mod followed;
 mod spool;
