@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An incident from its beginning to its end, under demo/: a wrong metric runs for three hours, an alert fires, the metric is
-# corrected while the pipe goes on, the dead letters of a bad release are repaired and replayed, and the results are compared with
+# corrected while the pipe continues, the dead letters of a bad release are repaired and replayed, and the results are compared with
 # the right ones. scripts/demo --incident builds evt and runs this; it needs evt's programs in PATH, and examples/ beside it.
 set -euo pipefail
 

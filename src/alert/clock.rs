@@ -333,7 +333,7 @@ mod tests {
             for tick in 1..100 {
                 let time = i64::try_from(tick).unwrap() * 100_000;
                 clock.rows(key("0"), time, time, false);
-                // Its clock stands still, or it is ten minutes behind; both partitions are read to their ends.
+                // Its clock is paused, or it is ten minutes behind; both partitions are read to their ends.
                 let stuck = if lag == 0 { 1_000_000.min(time) } else { time - lag };
                 clock.rows(key("1"), stuck, stuck, false);
                 for name in ["0", "1"] {
@@ -402,7 +402,7 @@ mod tests {
         clock.rows(key("0"), 1, 100_000_000, false);
         confirm(&mut clock, &["0"], &[10]);
         assert_eq!(clock.get(at(10)), Some(100_000_000));
-        // The process stands still for twenty seconds; what it reads first was asked before.
+        // The process is stopped for twenty seconds; the answers that it reads first are to requests from before.
         confirm(&mut clock, &["0"], &[11]);
         assert_eq!(clock.get(at(30)), Some(100_000_000), "rows of the stall may follow");
         clock.rows(key("0"), 101_000_000, 119_000_000, false);
@@ -439,7 +439,7 @@ mod tests {
         assert_eq!(values, [3_000_000], "two seconds after the release, and no further");
         confirm(&mut clock, &["0"], &[40]);
         assert_eq!(clock.get(at(40)), Some(40_000_000), "nothing came in all that time");
-        // With rows of another partition it stands still as well.
+        // With rows of another partition it is paused as well.
         let mut clock = AlertClock::default();
         clock.rows(key("0"), 1, 1, false);
         clock.rows(key("1"), 1, 1, false);

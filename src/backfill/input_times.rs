@@ -1,4 +1,4 @@
-//! What the event times of an input tell about stored cells.
+//! Which stored cells an input can correct, by its event times.
 
 use super::cell::CellKey;
 use super::instants::Instants;
@@ -31,7 +31,7 @@ pub enum Orphan {
 }
 
 /// The event times of an input. The input may be a part of what live read, such as the file of one day or a lake that lacks days, so it
-/// tells nothing of windows without any event, unless the command names them or says that the input is whole.
+/// proves nothing about windows without any event, unless the command names them or says that the input is whole.
 #[derive(Clone, Debug, Default)]
 pub struct InputTimes {
     reach: i64,

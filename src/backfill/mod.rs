@@ -2,9 +2,15 @@
 //!
 //! A *cell* is one row of a metric: the result of one window for one set of dimensions.
 //!
+//! ```text
+//! right cells ─┐                                     ┌─ only right: insert
+//!              ├─► difference, within scope ─► change ├─ both, different: replace by the next revision
+//! stored cells ┘                                     └─ only stored: retract, if input_times and missing allow it
+//! ```
+//!
 //! - `cell.rs`: cells; `difference.rs`: the difference between right and stored ones.
 //! - `scope.rs`: the cells that a correction covers.
-//! - `input_times.rs`: what the event times of the input tell about stored cells; `instants.rs`: sets of them.
+//! - `input_times.rs`: which stored cells the input can correct, by its event times; `instants.rs`: sets of them.
 //! - `missing.rs`: events that the input may not hold, and the stored cells that may count them.
 //! - `late.rs`: cells that count their late events; `session.rs`: sessions that do.
 //! - `plan.rs`: what these sessions change in a step of a correction.

@@ -27,7 +27,7 @@ pub enum NameOrigin {
 pub(super) struct NamedInstant {
     /// The instant (µs).
     pub time: i64,
-    /// The greatest stream time of the late events that named it (µs).
+    /// The greatest stream time of the late events with this instant (µs).
     pub late_until: i64,
     /// Where it comes from.
     pub origin: NameOrigin,

@@ -6,7 +6,7 @@
 
 /* Rust's runtime opens /dev/null, to read and to write, wherever standard input or output is closed; what is written
  * there afterwards is lost without an error. This opens /dev/null the wrong way round before it, so that reading or
- * writing a closed descriptor goes on to fail (docs/decisions/008). */
+ * writing a closed descriptor still fails (docs/decisions/008). */
 static void keep_closed(void) {
     if (fcntl(0, F_GETFD) == -1) {
         (void)!open("/dev/null", O_WRONLY);

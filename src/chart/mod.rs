@@ -1,5 +1,10 @@
 //! Charts of metrics over time: collected from rows, then drawn as SVG or as text for a terminal.
 //!
+//! ```text
+//! rows of metrics ─► collect (series) ─► scale (axes) ─┬─► svg
+//!                                                      └─► braille
+//! ```
+//!
 //! - `collect.rs`: rows to series, with bounds on memory and on the number of series.
 //! - `scale.rs`: the axes: ticks and labels of times and values.
 //! - `svg.rs`, `braille.rs`: the two drawings.

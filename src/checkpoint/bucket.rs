@@ -104,7 +104,7 @@ fn part_key(epoch: Epoch, name: &str) -> String {
     if name.starts_with(STATE_FILE) { state_key(name) } else { note_key(epoch, name) }
 }
 
-/// Returns bytes by which a process knows its object again.
+/// Returns a token by which a process recognises its own object.
 fn new_token() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
 }

@@ -1,4 +1,4 @@
-//! What the schema of a stream tells the next stage about the checkpoint of the pipe.
+//! The checkpoint of a pipe in the schema of its streams, for the next stage.
 
 use crate::error::{Error, Result};
 use crate::store::Epoch;

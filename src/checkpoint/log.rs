@@ -14,7 +14,7 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Line {
     evt_checkpoint: u32,
-    /// By it the writer knows its entry again, where the answer to a request may be lost.
+    /// With it the writer recognises its own entry after the response to a request was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     #[serde(flatten)]
@@ -125,7 +125,7 @@ pub struct OutputName {
 }
 
 impl Entry {
-    /// Returns the entry as it is stored, with a token by which its writer knows it again.
+    /// Returns the entry as it is stored, with a token by which its writer recognises it.
     pub fn to_bytes(&self, token: Option<&str>) -> Result<Vec<u8>> {
         let line = Line { evt_checkpoint: VERSION, token: token.map(str::to_owned), entry: self.clone() };
         let mut bytes = serde_json::to_vec(&line).map_err(|error| Error::broken(format!("an entry: {error}")))?;

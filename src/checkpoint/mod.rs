@@ -13,7 +13,7 @@
 //! passes the barrier on, so the last stage knows that the epoch is complete, and writes the entry. The others watch the log for it.
 //!
 //! - `ends.rs`: the last stages of a run, one or several.
-//! - `header.rs`: what the schema of a stream tells the next stage about the checkpoint.
+//! - `header.rs`: the checkpoint in the schema of a stream, for the next stage.
 //! - `log.rs`: the entries of the log. The run that writes the greatest entry is the newest; any other run is fenced.
 //! - `store.rs`: what a place for a checkpoint does. `directory.rs`: a directory. `bucket.rs`: a bucket of S3, with files of this process
 //!   in `staging.rs`.

@@ -132,7 +132,7 @@ pub struct TimeRangeArgs {
 }
 
 impl TimeRangeArgs {
-    /// Returns the span; `now` is what durations are subtracted from, and `map` has the zone of instants without an offset.
+    /// Returns the span. Durations count back from `now`; `map` has the time zone of instants without an offset.
     pub fn span(&self, now: i64, map: &MapArgs) -> Result<Span> {
         let zone = map.zone()?;
         let since = self.last.map(|last| now.saturating_sub(last));
@@ -182,10 +182,10 @@ pub struct TextArgs {
     /// Read the first line of CSV as a record; its fields are c1, c2, …
     #[arg(long)]
     pub no_header: bool,
-    /// Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans
+    /// Read each element of the array at PATH as a record; PATH is for example . (the document), Records or a.b.c
     #[arg(long, value_name = "PATH", value_parser = ElementPath::parse)]
     pub explode: Option<ElementPath>,
-    /// Give the first time of syslog without a year this one; a step back of more than 300 days begins the next year
+    /// Use N as the year of the first syslog time, which has none; a step back of more than 300 days begins the next year
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=9999))]
     pub time_year: Option<u16>,
     /// Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]

@@ -4,6 +4,14 @@
 //! [`Tool::run`] and turns the result into an exit status. A tool that reads and writes rows drives a
 //! [`Stage`](crate::stage::Stage).
 //!
+//! ```text
+//! arguments, EVT_… variables, --config ─► Args ─► resolve (what each input and output is) ─┬─► check: --check reports every fault
+//!                                                                                          └─► open ─► Stage ─► exit status
+//! ```
+//!
+//! A fault of the command line is exit status 2, before any output is created. A run that rejects its first record creates no output,
+//! either.
+//!
 //! - `tool.rs`: the trait, and a row of the table of tools.
 //! - `args.rs`, `http.rs`, `ack.rs`: shared flags; `config.rs`: flags in a file; `usage.rs`: clap's messages.
 //! - `resolve.rs`: resolves inputs and outputs; `check.rs`: `--check`; `open.rs`: opens a stage.

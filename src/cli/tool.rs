@@ -12,6 +12,8 @@ pub trait Tool: Parser {
     const NAME: &'static str;
     /// The flags that `-h` and the SYNOPSIS of the man page show, by their long names; `--help` shows all.
     const USUAL_FLAGS: &'static [&'static str];
+    /// What exit status 1 means, for EXIT STATUS of the man page.
+    const NEGATIVE: &'static str;
     /// EXAMPLES of the man page; each line is tested.
     const EXAMPLES: &'static [(&'static str, &'static str)];
     /// Its systemd unit, if it runs as a service.
@@ -57,6 +59,8 @@ pub struct ToolRow {
     pub name: &'static str,
     /// The flags that `-h` and the SYNOPSIS show, by their long names.
     pub usual_flags: &'static [&'static str],
+    /// What exit status 1 means.
+    pub negative: &'static str,
     /// EXAMPLES of the man page.
     pub examples: &'static [(&'static str, &'static str)],
     /// Its systemd unit, if it runs as a service.
@@ -68,7 +72,14 @@ pub struct ToolRow {
 impl ToolRow {
     /// Makes the row of a tool.
     pub const fn of<T: Tool>() -> Self {
-        Self { name: T::NAME, usual_flags: T::USUAL_FLAGS, examples: T::EXAMPLES, unit: T::UNIT, command: command::<T> }
+        Self {
+            name: T::NAME,
+            usual_flags: T::USUAL_FLAGS,
+            negative: T::NEGATIVE,
+            examples: T::EXAMPLES,
+            unit: T::UNIT,
+            command: command::<T>,
+        }
     }
 }
 

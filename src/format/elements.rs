@@ -8,7 +8,7 @@
 //!   document itself, an array.
 //! - A document without an array at the path is a dead letter with its first bytes; a document whose arrays are empty is
 //!   filtered. Both count as one record.
-//! - A document that is not JSON is one dead letter, too. The reader goes on at the next line that begins with `{` or `[`.
+//! - A document that is not JSON is one dead letter, too. The reader continues at the next line that begins with `{` or `[`.
 //! - A document that breaks off leaves the splitter open: the input is torn.
 
 use super::record::{Body, Record, Records, Splitter, one_line};
@@ -127,7 +127,7 @@ struct OpenDocument {
     start: usize,
     has_array: bool,
     has_record: bool,
-    /// Why it is not JSON. Its letter is made where reading goes on, and has what is passed over.
+    /// Why it is not JSON. The dead letter is made where reading continues, and has the bytes in between.
     fault: Option<Fault>,
 }
 
@@ -281,7 +281,7 @@ impl Elements {
         records.rows.push(Record { raw: 0..0, line: self.number, body });
     }
 
-    /// Keeps the first bytes of the document, which goes on to the end of `input`.
+    /// Keeps the first bytes of the document, which extends to the end of `input`.
     fn keep_head(&mut self, input: &[u8]) {
         let document = &mut self.document;
         let more = &input[document.start.min(input.len())..];
@@ -290,7 +290,7 @@ impl Elements {
         document.start = input.len();
     }
 
-    /// Goes on with what an earlier token began; as [`Self::token`].
+    /// Continues what an earlier token began; as [`Self::token`].
     fn pending(&mut self, input: &[u8], p: usize, records: &mut Records) -> Option<usize> {
         match &mut self.pending {
             Unfinished::Nothing => Some(p),
@@ -346,7 +346,7 @@ impl Elements {
         records.rows.push(Record { raw, line: self.number, body });
     }
 
-    /// Looks for the line at which reading goes on after a document that is not JSON; as [`Self::token`].
+    /// Looks for the line at which reading continues after a document that is not JSON; as [`Self::token`].
     fn next_line(&mut self, input: &[u8], p: usize, is_start: bool, records: &mut Records) -> usize {
         if is_start {
             let is_document = matches!(input[p], b'{' | b'[');

@@ -10,7 +10,7 @@ pub trait LineReader: Send {
     /// Appends a line to `out` as a JSON object. After a fault the content of `out` is not used.
     fn read(&mut self, line: &str, out: &mut String) -> Result<(), Fault>;
 
-    /// Tells the time (µs) of the line before the first one.
+    /// Sets the time (µs) of the line before the first one.
     fn resume(&mut self, _after: i64) {}
 }
 

@@ -5,6 +5,13 @@
 //! Parquet, Arrow) decode to batches, whose rows [`cell`] formats as JSON text; batches of evt's own kinds stay
 //! batches.
 //!
+//! ```text
+//! bytes ─► unpack, decode ─► Splitter (text) ─► records ─► mapping
+//! file ──► container: Avro, Parquet, Arrow ─► batches ─┬─► cell ─► records
+//!                                                      └─► batches of evt's own kinds
+//! batches ─► Encoder ─► bytes
+//! ```
+//!
 //! - `definition.rs`: the interface of a format; `record.rs`: records and splitters.
 //! - `jsonl.rs`, `csv.rs` with `csv_writer.rs`, `raw.rs`, `table.rs`: text formats; `clf.rs`, `logfmt.rs`, `syslog.rs`, `pattern.rs`: those whose lines
 //!   `lines.rs` splits; `recognise.rs` names the command for inputs that need a flag.

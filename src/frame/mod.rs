@@ -7,6 +7,14 @@
 //! A stream of evt ends with `evt.end` *and* the marker, and the reader compares the row count. End of input anywhere
 //! else is torn (exit status 65), also between two messages, where Arrow's own readers see a clean end.
 //!
+//! ```text
+//! batches, control messages ─► Encoder ─► schema │ dictionary │ batch │ control │ … │ evt.end │ marker ─► bytes
+//! bytes ─► Decoder ─► schema │ batch │ control │ end, or an error: torn, corrupt, a newer version
+//! ```
+//!
+//! The decoder checks every length against a limit before it allocates memory. A stream without any control message is foreign: its end
+//! is not proven.
+//!
 //! `decode.rs` reads streams, `encode.rs` writes them, `control.rs` defines control messages, `message.rs` builds
 //! record batch messages.
 

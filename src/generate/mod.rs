@@ -6,6 +6,11 @@
 //! byte. Only how far a late record is behind depends on the stream so far. With [`Options::default`] every record is
 //! clean: it has an id of its own, all its fields, and is at most `disorder` behind its stream time.
 //!
+//! ```text
+//! seed, n ─► random (outcome of record n) ─► record (text) ─► defect (if faulty) ─► line
+//! the same options ─► truth: counts and windows, computed without the tools
+//! ```
+//!
 //! [`Generator`] draws the outcome of each record (`random.rs`), writes it (`record.rs`) and, for a faulty one, damages it
 //! (`defect.rs`). `schema.rs` has the Avro schemas of the events. [`truth`] computes the expected results
 //! independently.

@@ -36,7 +36,7 @@ pub struct Rules {
     pub dedup: Option<i64>,
     /// Whether evt-validate checks the schemas of [`super::schema`].
     pub validated: bool,
-    /// Whether `shard` is mapped to the partition; else the file is one partition.
+    /// Whether the partition of a record is its field `shard`. Otherwise the file is one partition.
     pub sharded: bool,
     /// Whether the records are sent over HTTP: the server overwrites `server_timestamp` on arrival, and that decides
     /// how far an event is ahead. All event times are before the arrival.

@@ -1,4 +1,4 @@
-//! What the first record tells of all records, by the names of its fields.
+//! Derives properties of all records from the field names of the first one.
 
 use crate::error::{Error, Result};
 use crate::format::row;

@@ -218,7 +218,7 @@ impl Bytes {
         self.metadata().map(|metadata| metadata.len())
     }
 
-    /// Returns what the system tells of the file now.
+    /// Returns the present metadata of the file.
     pub fn metadata(&self) -> Result<Metadata> {
         self.file()?.metadata().map_err(|error| Error::io(self.name.clone(), &error))
     }

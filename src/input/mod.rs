@@ -14,6 +14,10 @@
 //! All inputs of a run share one [`Ingest`]. [`Input::step`] reads what is available and [`Input::wait`] waits for more. A step
 //! on a compressed pipe may wait, because its decompressor cannot stop inside a block. A step that opens a container from a pipe
 //! waits for all of it, and copies it to a temporary file.
+//!
+//! Failures: a record that cannot be read becomes a dead letter and reading continues. Input that breaks off within a frame or a
+//! container is torn, and a damaged one is corrupt; the rows before the fault are passed on, then the run ends with exit status 65.
+//! [`EndProof`] states whether the input could have lost rows without a trace.
 
 pub mod buffer_pool;
 pub mod bytes;
@@ -154,11 +158,11 @@ pub trait Input {
 /// Whether an input has proved that no row is missing; the weakest comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EndProof {
-    /// It has not: a pipe of text or of foreign rows may have been cut, and frames would have told.
+    /// The input may have been truncated without a trace: a pipe of text, or rows that another program wrote.
     Missing,
     /// A file of text has no mark at its end.
     Impossible,
-    /// It has.
+    /// The input has proved that it is complete.
     Proven,
 }
 

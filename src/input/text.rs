@@ -38,7 +38,7 @@ pub struct TextInput {
     partition: u32,
 }
 
-/// The lines of a file as part of a partition.
+/// Line numbers of one file, and their offsets in its partition, which may have several files.
 #[derive(Default)]
 struct LineNumbers {
     /// The line number of the last record in this file, from 1.
@@ -181,7 +181,7 @@ impl TextInput {
     /// document around the records breaks off, because its end is known.
     pub fn close(&mut self, ingest: &mut Ingest) -> Result<()> {
         let rest = &self.chunk.buffer[self.start..self.end];
-        // JSON tells its end; a line of another format may go on.
+        // JSON has an end of its own; a line of another format may be incomplete.
         let is_whole = || self.rules.json && std::str::from_utf8(rest).is_ok_and(is_json);
         let is_open = self.splitter.is_open();
         if self.rules.open_record != OpenRecord::Read && (is_open || !rest.is_empty() && !is_whole()) {

@@ -164,7 +164,7 @@ impl UnopenedInput {
         }
     }
 
-    /// Reads the first lines of text whose format no flag tells. A followed file is read as its name says. Errors: exit status 2 if
+    /// Reads the first lines of text whose format no flag names. A followed file is read as its name says. Errors: exit status 2 if
     /// it is something that needs another command.
     fn recognise(&mut self, format: &Format) -> Result<Chunk> {
         let ByteSource::Bytes(bytes) = &mut self.from else { return Ok(Chunk::End) };

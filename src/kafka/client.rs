@@ -377,7 +377,7 @@ pub struct ClusterStats {
     pub is_up: bool,
     /// The offset after the last one that may be read; `None` before the first fetch of a partition.
     pub ends: ByPartition<Option<i64>>,
-    /// When the answer was requested that tells the end; the end was the same then, or less.
+    /// When the requests for `ends` were sent. The ends at that time were at most these.
     pub confirmed: ByPartition<Instant>,
 }
 

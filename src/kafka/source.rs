@@ -100,8 +100,8 @@ pub trait RecordSource {
         false
     }
 
-    /// Returns the time at which the end of a partition was at most the one that the sink knows: the broker answered a request that
-    /// was made then. `None` if the source does not know; the statistics of [`Cluster`] tell it then.
+    /// Returns when the request was sent whose response last passed the end of a partition to the sink. At that time the end was
+    /// at most this one. `None` if the source does not know; the statistics of [`Cluster`] have it then.
     fn confirmed(&self, _: PartitionId) -> Option<Instant> {
         None
     }

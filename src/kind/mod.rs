@@ -3,6 +3,11 @@
 //! The kind is in the schema metadata under [`KIND_KEY`]. Timestamps are UTC microseconds; ids are
 //! `FixedSizeBinary(16)` with the `arrow.uuid` extension; strings are plain `Utf8` (nanoarrow reads no views).
 //!
+//! ```text
+//! builders (letters, alerts, metric) ─► batch, whose schema names the kind ─► frames, files, stores
+//! batch of an older version ─► older ─► columns of this version
+//! ```
+//!
 //! - `event.rs`, `metric.rs`, `dead.rs`, `late.rs`, `alert.rs`: the columns of each kind; `field.rs`: their types.
 //! - `record_id.rs`: ids that are derived from the position and the bytes of a record.
 //! - `record_parts.rs`: key, timestamp and headers of Kafka records as columns.
@@ -124,8 +129,8 @@ impl Kind {
         Arc::new(Schema::new_with_metadata(fields, metadata))
     }
 
-    /// Returns the schema of this kind, with `has_raw` followed by the column of raw records; only events, late ones
-    /// too, have that column.
+    /// Returns the schema of this kind. With `has_raw`, the schemas of events and late events end with the column `raw`;
+    /// other kinds have no such column.
     pub fn schema_with(self, has_raw: bool) -> SchemaRef {
         let schema = self.schema();
         if !has_raw || !matches!(self, Kind::Event | Kind::Late) {

@@ -151,8 +151,8 @@ impl Mapper {
         let zone = self.plan.options.when.zone.filter(|_| self.out.doubled > 0)?;
         let times = counted(self.out.doubled, ["time without an offset occurs", "times without an offset occur"]);
         Some(format!(
-            "{times} twice in {zone}, where clocks go back; the first instant was taken, so up to an hour may be counted in the \
-             hour before; records with an offset or in UTC tell which it is"
+            "{times} twice in {zone}, because clocks go back; evt uses the first of both instants, so some events count one hour \
+             too early; write times with an offset to avoid this"
         ))
     }
 

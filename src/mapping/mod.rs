@@ -6,6 +6,14 @@
 //! `properties` object such fields are appended to its text. Values keep their text as received. `Mapper::record` is
 //! the hot path: it allocates nothing per event.
 //!
+//! ```text
+//! JSON text ─► envelope (fields) ─► assembly (row or fault) ─► build (columns) ─► rules (--let, --where) ─► stamp ─► batch
+//!                                       └─► dead letter          future: rows that wait for their neighbours
+//! ```
+//!
+//! A record has one outcome: a row, or a fault that becomes its dead letter. A fault leaves the columns as they were. The stream time of
+//! a partition never decreases, and only accepted rows advance it.
+//!
 //! - `mapper.rs`: the entry point; keeps the memory that records share.
 //! - `envelope.rs`: finds the fields of a record in its text.
 //! - `assembly.rs`: builds one row from the fields, or the fault of the record.

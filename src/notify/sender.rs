@@ -102,7 +102,7 @@ impl Sender {
         let shared = Arc::new(Shared::default());
         let outbox = Outbox::open(state, "")?;
         for (name, due) in outbox.due_by_channel()?.iter().filter(|(name, _)| !channels.has(name)) {
-            console.warn(format!("channel '{name}' no longer exists, but {} on it", are_due(*due)));
+            console.warn(format!("channel '{name}' no longer exists; {} on it", are_due(*due)));
         }
         let (end, ended) = channel();
         let channels = channels.into_vec();
@@ -173,7 +173,7 @@ struct Worker {
     failures: u32,
     /// When the first of them was.
     away_since: Option<Instant>,
-    /// Until when nothing is sent.
+    /// The channel sends nothing before this time.
     paused_until: Option<Instant>,
     pruned_at: Option<Instant>,
     /// When the thread started (µs, wall time).

@@ -205,7 +205,7 @@ pub struct RuledRows {
     pub properties: Option<ArrayRef>,
     /// The rows that stay.
     pub keep: BooleanArray,
-    /// Rows for which an expression cannot be evaluated, in order, with the message; none of them stays.
+    /// Rows whose expression failed, in order, with the message. `keep` is false for all of them.
     pub wrong: Vec<(usize, String)>,
 }
 

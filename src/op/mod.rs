@@ -1,5 +1,15 @@
 //! Operators: pure functions of their input, each with its state and its snapshot. No I/O, no clock.
 //!
+//! ```text
+//! batches ─► on_batch ─┬─► rows: results, accepted events
+//!                      └─► faults by row ─► row_letter: dead letters
+//! control messages ─► watermark ─► windows that fire or close
+//! snapshot ◄─► bytes of a checkpoint ─► restore
+//! ```
+//!
+//! A fault concerns one row and never ends a run; an error does. An operator that is saved and restored between two batches writes the
+//! same rows as one that is not.
+//!
 //! The tools push batches in (`on_batch`) and take batches, verdicts or text out.
 //!
 //! - `window/`, `aggregate/`: evt-window's windows and aggregate functions; `late_rows.rs`: its late rows.

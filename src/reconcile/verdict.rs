@@ -16,7 +16,7 @@ pub struct Unjudged {
     pub is_nothing: bool,
 }
 
-/// How partitions are named.
+/// Names for messages: of the partitions and of the rows that are compared.
 #[derive(Clone, Copy)]
 pub struct Shown<'a> {
     /// Their names.

@@ -4,6 +4,15 @@
 //! Validators look up subjects through [`Schemas`]; tools that manage schemas use [`Registry`], whatever is behind it
 //! ([`place::open`]).
 //!
+//! ```text
+//! --schemas DIR  ─► directory ─┐
+//! --schemas http ─► confluent ─┴─► Schemas (subject → versions) ─► op::validate
+//! record of a topic: magic, id ─► wire ─► reader ─► JSON text;  rows ─► rows ─► Avro with a schema id
+//! ```
+//!
+//! A version, once registered, never changes, so a lookup of it is cached for the run. A server that does not respond makes the caller
+//! wait or, with `down=dead`, makes dead letters; its silence never means that a schema is unknown.
+//!
 //! - `directory.rs`: a registry in files; `confluent/`: a registry server; `place.rs`: opens the one that `--schemas`
 //!   names.
 //! - `wire.rs`, `reader.rs`: decode the Avro records of topics; `rows.rs`: encodes rows for topics.

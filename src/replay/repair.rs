@@ -149,7 +149,7 @@ impl Repair {
         self.foreign
     }
 
-    /// Returns what the patch tells about its names, one line each.
+    /// Returns the messages about names of the patch, one line each.
     pub fn warnings(&self) -> Vec<String> {
         self.patch.as_ref().map_or(vec![], Patch::warnings)
     }

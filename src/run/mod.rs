@@ -1,5 +1,12 @@
 //! The context that all parts of one run share: console, clock, stop signal, limits, metrics.
 //!
+//! ```text
+//! cli::main ─► Run { console, clock, stop, metrics, outages, io } ─┬─► Source, Operator, Outputs (the thread of the run)
+//!                                                                  └─► Run::for_thread ─► threads of outputs, servers, stores
+//! ```
+//!
+//! A signal sets the stop signal, which ends waits. A simulation has an `Io` and a clock of its own.
+//!
 //! `cli` makes one [`Run`] per process and passes it down; a thread gets its own copy by [`Run::for_thread`]. [`outages`]
 //! decides which Kafka client reports an outage; [`io`] and [`standard`] open standard input and output.
 

@@ -4,6 +4,11 @@
 //! `?timeout=`), and a signal ends them. Repeating a request changes nothing: an object is written with the same bytes again, and
 //! [`bucket::S3Bucket::put_new`] recognizes an object that an earlier attempt has written although its answer was lost.
 //!
+//! ```text
+//! key, bytes ─► bucket ─┬─► one request: sign ─► http ─► server
+//!                       └─► large: multipart
+//! ```
+//!
 //! - `address.rs`: `s3://BUCKET/PREFIX` and the environment. `sign.rs`: signatures. `http.rs`: one request. `xml.rs`: lists and faults.
 //! - `bucket.rs`: the client. `multipart.rs`: objects that are written in parts.
 

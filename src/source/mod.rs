@@ -74,7 +74,7 @@ pub struct Source {
     shadows: Shadows,
     /// The positions of the inputs in a checkpoint; `None` without one.
     positions: Option<Positions>,
-    /// Whether the checkpoint tells the schema of the rows.
+    /// Whether the schema of the rows is in the checkpoint.
     is_continued: bool,
     /// Whether all rows are of one stream, whose schema says what they have in common.
     is_one_stream: bool,

@@ -293,7 +293,8 @@ impl SpoolDir {
         self.show();
     }
 
-    /// Returns the segment with this first offset, or the next one if it has been removed; and the segment after it.
+    /// Returns the segment that begins at offset `first`, and the segment after it. If the first one has been removed, the next
+    /// one takes its place.
     pub fn segment(&self, first: i64) -> (Option<Segment>, Option<Segment>) {
         let state = self.state();
         let at = state.segments.partition_point(|segment| segment.first < first);

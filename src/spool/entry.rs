@@ -131,7 +131,7 @@ fn count(count: usize) -> [u8; 4] {
 pub enum EntrySpan {
     /// An entry of this many bytes, provided that all of them are present and valid.
     Entry(usize),
-    /// Too few bytes to tell.
+    /// Too few bytes to decide.
     Short,
     /// Not an entry.
     Damaged,

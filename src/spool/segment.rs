@@ -137,7 +137,7 @@ impl SegmentReader {
         Ok(Some(Self { file, path: path.to_owned(), seed, first, buffer: Bytes::new(), at: HEADER }))
     }
 
-    /// Continues at a byte.
+    /// Moves the position of the next read to `byte`.
     pub fn seek(&mut self, byte: u64) -> Result<()> {
         (self.buffer, self.at) = (Bytes::new(), byte);
         self.file.seek(SeekFrom::Start(byte)).map_err(failed(&self.path)).map(|_| ())

@@ -50,7 +50,7 @@ struct SealedEpoch {
     /// The monotonic time at which its end began.
     start: Duration,
     bytes: u64,
-    /// Whether a message has said that it takes long.
+    /// Whether the delay has been reported.
     is_reported: bool,
 }
 

@@ -364,7 +364,7 @@ impl Stage {
     /// Checks that every epoch that this stage has sealed is committed.
     fn check_settled(&self) -> Result<()> {
         let is_settled = self.epochs.as_ref().is_none_or(Epochs::is_settled);
-        let early = || Error::corrupt("expected no barrier before the epoch before is complete, found one");
+        let early = || Error::corrupt("a barrier arrived before the previous epoch was complete");
         if is_settled { Ok(()) } else { Err(early()) }
     }
 

@@ -4,6 +4,10 @@
 //! cut. In UTC it is within the years 1 to 9999 ([`is_in_calendar`]). A duration always has a unit: `90s`, `1h30m`,
 //! `2d`, `100ms`.
 //!
+//! ```text
+//! text ─► instant, iso, relative ─► µs since 1970 ─► instant, stamp ─► text
+//! ```
+//!
 //! Users may write other forms of ISO 8601 (`2024-01-15 10:00`), which `iso.rs` reads; flags also accept `now-2h` and
 //! `yesterday` (`relative.rs`). `calendar.rs` has units and dates, `instant.rs` and `duration.rs` parse and format,
 //! `stamp.rs` formats whole columns fast. `period.rs` has the days, weeks, months, quarters and years of a time zone, and

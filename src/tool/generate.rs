@@ -98,6 +98,7 @@ impl Tool for Args {
     const NAME: &'static str = "evt-gen";
     const USUAL_FLAGS: &'static [&'static str] =
         &["events", "seed", "rate", "partitions", "late", "duplicates", "malformed", "truth", "quiet"];
+    const NEGATIVE: &'static str = "evt-gen does not use this status.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("Generate a thousand clean events.", "evt-gen --events 1k --seed 7 > events.jsonl"),
         (

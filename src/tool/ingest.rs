@@ -69,6 +69,9 @@ impl Tool for Args {
         "quiet",
         "check",
     ];
+    const NEGATIVE: &'static str = "The verdict is negative: records were rejected without --dlq (with --strict: any record was \
+        rejected), rows, dead letters or a followed file were lost, a row conflicts with a stored row, or a \
+        stopped run did not replace a file or a day.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Count requests per hour and status in an access log.",

@@ -88,6 +88,8 @@ fn parse_level(text: &str) -> Result<Level, String> {
 impl Tool for Args {
     const NAME: &'static str = "evt-schema";
     const USUAL_FLAGS: &'static [&'static str] = &["quiet", "config"];
+    const NEGATIVE: &'static str =
+        "The verdict is negative: the schema is incompatible, or the registry would reject it.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("Check compatibility with another schema.", "evt-schema check new.avsc --against old.avsc --level FULL"),
         ("Register it.", "evt-schema register new.avsc --subject click --schemas schemas"),

@@ -38,6 +38,8 @@ impl Tool for Args {
     const NAME: &'static str = "evt-sink";
     const USUAL_FLAGS: &'static [&'static str] =
         &["to", "output-format", "ttl", "list", "dlq", "input-format", "kind", "time", "quiet", "check"];
+    const NEGATIVE: &'static str = "The verdict is negative: rows were rejected without --dlq, a row conflicts with a stored row, a lake \
+        or a file was not replaced, or the input had a negative verdict.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Write metrics to a database and a lake.",

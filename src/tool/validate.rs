@@ -52,6 +52,8 @@ impl Tool for Args {
         "time",
         "quiet",
     ];
+    const NEGATIVE: &'static str = "The verdict is negative: events or records were rejected without --dlq, with --strict any was \
+        rejected, or the input had a negative verdict.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Write invalid events to a file.",

@@ -134,6 +134,8 @@ impl Tool for Args {
         "output-format",
         "quiet",
     ];
+    const NEGATIVE: &'static str = "The verdict is negative: a record could not be read, an expression could not be evaluated for a row, \
+        or the end of the stream carries a negative verdict.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("Show the first events of a file.", "evt-view events.jsonl --head 5"),
         ("Show the five events with the greatest latency.", "evt-view events.jsonl --sort -latency_ms --head 5"),

@@ -298,6 +298,9 @@ impl Tool for Args {
         "time",
         "quiet",
     ];
+    const NEGATIVE: &'static str = "The verdict is negative: events were late without --late (with --strict: any event was late), \
+        records were rejected without --dlq, open windows were held without --checkpoint, an output kept a \
+        row of the same revision from another run, or the input had a negative verdict.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Count events per minute by type, with no late events.",
@@ -324,7 +327,7 @@ impl Tool for Args {
             "evt-ingest events.jsonl | evt-window -m metrics.toml --late late.jsonl -o jsonl",
         ),
         (
-            "Go on with the open windows of the run before, as a job of cron does.",
+            "Continue with the open windows of the previous run, as a job of cron does.",
             "evt-window --checkpoint state/ -m metrics.toml events.jsonl --late late.jsonl --to sqlite:m.db",
         ),
         ("Check and explain a metrics file.", "evt-window -m metrics.toml --check"),
@@ -392,7 +395,7 @@ impl Args {
     fn stage_spec(&self) -> StageSpec<'_> {
         let new = StageSpec::new(&self.stage);
         let pipe = if self.rows.wide { &csv::CSV } else { new.formats.pipe };
-        // Of several panes of a window, their numbers tell the last one.
+        // Of several panes of a window, the last one has the greatest number.
         let brief = self.watermark.emit != Some(EmitArg::Panes);
         let formats = DefaultFormats { pipe, terminal: &table::FORMAT, brief, ..new.formats };
         let (range, checkpoint) = (Some(&self.range), Some(&self.checkpoint));

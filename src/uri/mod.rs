@@ -2,6 +2,16 @@
 //!
 //! [`Uri::parse`] reads one without opening anything: [`kafka`] and [`http`] parse their own schemes, stores are found by
 //! scheme in [`store::ALL`]; `origin` normalizes the paths of files.
+//!
+//! ```text
+//! text ─► Uri::parse ─┬─► File, Standard, Null   a path, `-`, `null:`
+//!                     ├─► Store                  a scheme of the table of stores, with its options
+//!                     ├─► Kafka                  brokers, topics, options
+//!                     └─► Http                   the address of the listener
+//! ```
+//!
+//! A path may have any bytes. An unknown scheme, an unknown option or a wrong value is exit status 2, before anything is opened. Messages
+//! show a URI without its passwords.
 
 pub mod http;
 pub mod kafka;

@@ -1,4 +1,9 @@
 //! The output of evt-view: selected rows, and summaries of rows. No I/O: rows in, rows or text out.
+//!
+//! ```text
+//! rows ─► excerpt (--head, --tail), sort (--sort), selection (--columns) ─► rows
+//! rows ─► describe (--describe), dead_summary (--summary) ─► text;  control messages ─► control_text
+//! ```
 
 pub mod control_text;
 pub mod dead_summary;

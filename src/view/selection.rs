@@ -3,7 +3,7 @@
 //! A name is a column if there is one, else a path into the object column (`properties`, a metric's `dimensions`), as
 //! in expressions: `country`, `repo.name`, `labels[1].name`, `properties.country`, `"a.b"` for a name with a dot or comma. A path
 //! yields a column of JSON values as received, NULL if a row has none. If a name occurs twice in an object, the last value
-//! counts. `*` stands for all fields of the records, which the header of CSV or the first rows tell.
+//! counts. `*` stands for all fields of the records, from the header of CSV or the first rows.
 
 use crate::error::{Error, Result};
 use crate::expr::{PathKey, path_text, read_paths, value_at};
@@ -171,7 +171,7 @@ impl Selection {
         Ok(RecordBatch::try_new(self.schema.clone(), columns.collect())?)
     }
 
-    /// Returns what the rows tell about the names, one line each: names that no row had, and fields that `*` left out.
+    /// Returns messages about the names, one line each: names that no row had, and fields that `*` left out.
     pub fn warnings(&self) -> Vec<String> {
         let is_missing = |chosen: &Chosen| matches!(chosen, Chosen::Path { is_met: false, .. });
         let missing = self.chosen.iter().zip(self.schema.fields()).filter(|(chosen, _)| is_missing(chosen));

@@ -1,4 +1,4 @@
-//! evt-alert while the process, a broker, the rules or an output stand still; and topics without stamps.
+//! evt-alert while the process, a broker, the rules or an output make no progress; and topics without stamps.
 
 use crate::alert::{at, event, lines, once, rule, rules, series, transitions};
 use crate::broker::{Bench, Broker, stopped};
@@ -138,7 +138,7 @@ fn while_a_broker_does_not_answer_no_silence_fires() {
     // A silence that the broker confirms fires.
     eventually("silence fires", || firing(dir).len() == 1);
     let (_, said) = stopped(run.expect("it runs"));
-    for line in ["no answer of a broker for 10s; the alert clock stands still", "brokers answer again after"] {
+    for line in ["no broker has responded for 10s; the alert clock is paused", "brokers answer again after"] {
         assert_eq!(said.matches(line).count(), 1, "{said}");
     }
 }
@@ -435,7 +435,7 @@ fn a_partition_with_a_stuck_clock_does_not_silence_the_others() {
         .expect("it starts");
     let mut second = 0;
     eventually("the errors of partition 0 fire", || {
-        // Both partitions get records all the time. The clock of partition 1 stands still from second 10 on.
+        // Both partitions get records all the time. The clock of partition 1 is stuck from second 10 on.
         let kind = if second > 20 { "error" } else { "view" };
         let live = event(f64::from(second), &json!({"event_type": kind}));
         let stuck = event(f64::from(second.min(10)), &json!({}));

@@ -161,7 +161,7 @@ fn a_live_run_waits_for_another_program_that_locks_its_state() {
     let (mut live, other) = locked(&dir);
     assert_eq!(dir.path("out.jsonl").metadata().map_or(0, |found| found.len()), 0, "a row before its state");
     other.execute_batch("ROLLBACK").expect("it was begun");
-    eventually("it goes on", || std::fs::read_to_string(dir.path("out.jsonl")).is_ok_and(|t| t.contains("firing")));
+    eventually("it continues", || std::fs::read_to_string(dir.path("out.jsonl")).is_ok_and(|t| t.contains("firing")));
     drop(live.stdin);
     assert!(live.child.wait().expect("it ends").success(), "{}", said(&dir));
     let said = said(&dir);

@@ -164,7 +164,7 @@ fn memory_does_not_grow_where_nobody_takes_what_is_read() {
     });
     assert!(most < 160, "{most} MiB of 300 MiB are held");
     let mut rest = vec![];
-    out.read_to_end(&mut rest).expect("it goes on");
+    out.read_to_end(&mut rest).expect("it continues");
     let mut said = String::new();
     child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
     assert_eq!(status(child.wait().expect("it ends")), 0, "{said}");

@@ -301,7 +301,7 @@ fn an_incomplete_last_line_is_left_for_the_next_run() {
     assert_same(&job.results(), &whole.results(), "in parts");
 }
 
-/// A writer that was killed repairs its torn last line before it goes on. The file is the same one.
+/// A writer that was killed repairs its torn last line before it continues. The file is the same one.
 #[test]
 fn a_file_whose_torn_last_line_was_repaired_continues() {
     for (name, header, row) in [
@@ -477,7 +477,7 @@ fn what_a_checkpoint_cannot_hold_is_a_usage_error_before_anything_is_made() {
     assert!(every.contains("--checkpoint"), "{every}");
 }
 
-/// A metric that the former runs did not have begins with its first whole window; the others go on.
+/// A metric that the former runs did not have begins with its first whole window; the others continue.
 #[test]
 fn a_new_metric_begins_with_its_first_whole_window() {
     let job = Job::new("new-metric", &["--late", "null:", "--to", "sqlite:m.db"]);

@@ -104,7 +104,7 @@ fn both_branches_behind_tee_write_each_row_once_although_stages_are_killed() {
                 polls == 0 || pipe.has_ended()
             });
             pipe.signal(draws.below(5) as usize, Signal::KILL);
-            // The others go on for a while. A stage that waits for a killed one would wait for minutes.
+            // The others continue for a while. A stage that waits for a killed one would wait for minutes.
             polls = 1 + draws.below(20);
             eventually("the others are killed", || {
                 polls -= 1;

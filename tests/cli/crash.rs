@@ -49,7 +49,7 @@ fn spine() -> Stages {
     owned(&stages)
 }
 
-/// Every event into a database and a lake whose files appear while the run goes on; dead letters into a lake.
+/// Every event into a database and a lake whose files appear while the run continues; dead letters into a lake.
 fn load() -> Stages {
     let stages: [(&str, &[&str]); 2] = [
         ("evt-ingest", &["-f", "jsonl", "--origin", "in", "--dlq", "parquet:dead"]),

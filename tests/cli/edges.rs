@@ -217,7 +217,7 @@ fn assert_law(edges: &Edges, [events, dead, invalid, late]: [&str; 4], answered:
     }
 }
 
-/// Clients go on posting while no broker is available: the spool stores the events, and Kafka has all of them soon after
+/// Clients continue to post while no broker is available: the spool stores the events, and Kafka has all of them soon after
 /// its return.
 #[test]
 fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_an_answer() {

@@ -197,7 +197,7 @@ fn members_of_a_group_share_the_input() {
     job.send(600);
     job.await_written(0);
     let second = job.start(NEVER);
-    eventually("the first one has committed before the rebalance goes on", || job.found().len() == job.sent);
+    eventually("the first one has committed before the rebalance continues", || job.found().len() == job.sent);
     let before = job.written();
     let read = job.sent as i64;
     job.send(600);

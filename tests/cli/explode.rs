@@ -189,6 +189,6 @@ fn the_only_record_of_a_file_names_the_array_in_it() {
     let dir = Dir::new("explode-line");
     dir.write("one.json", "{\"kind\":\"List\",\"items\":[{\"t\":\"2026-01-01T00:00:00Z\"}]}\n");
     let run = dir.shell("evt-ingest one.json --to null:").ends_with(2);
-    assert!(run.stderr().contains("; --explode items reads its elements as records"), "{run}");
+    assert!(run.stderr().contains("; --explode items reads the elements of that array as records"), "{run}");
     dir.shell("evt-ingest one.json --explode items --time t --to null:").succeeds();
 }

@@ -60,7 +60,7 @@ fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
     eventually("some of it is written", || lines(dir, "b.jsonl") + lines(dir, "c.jsonl") > before);
     killed(second);
     produce("ae");
-    eventually("the other one goes on alone", || committed() >= 40_000);
+    eventually("the other one continues alone", || committed() >= 40_000);
     assert_eq!(stopped(third).0, 143);
     let times = bench.committed(&group, &topic, 3);
     assert!(times.iter().all(|(_, metadata)| metadata.starts_with("evt stream_time=")), "{times:?}");

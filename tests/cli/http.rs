@@ -385,7 +385,7 @@ fn a_signal_lets_requests_under_way_finish_and_nobody_else_in() {
     let mut left = vec![];
     idle.read_to_end(&mut left).expect("it is closed");
     eventually("nobody listens", || std::net::TcpStream::connect(&door.host).is_err());
-    stream.write_all(rest).expect("the request goes on");
+    stream.write_all(rest).expect("the request continues");
     let response = crate::door::read(&mut stream).expect("an answer");
     assert_eq!(response.status, 200, "{response:?}");
     let (ended, said) = door.wait();

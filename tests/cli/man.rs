@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-/// Exit statuses with their meaning, as in evt(7).
+/// Exit statuses with their meaning, as in evt(7). Each tool has its own text for 1.
 const STATUSES: [(u8, &str); 9] = [
     (0, "Done."),
     (
@@ -26,12 +26,6 @@ const STATUSES: [(u8, &str); 9] = [
     (75, "Another run has the lock or is newer."),
     (78, "A configuration, metric or schema file is wrong."),
 ];
-
-/// What exit status 1 means for a tool, if it is not the sentence of evt(7).
-const VERDICTS: [(&str, &str); 1] = [(
-    "evt-alert",
-    "The verdict is negative: with --once an alert fired or still fires; without it records were rejected without an output for them; a notification was refused or given up; a test of rules failed.",
-)];
 
 /// Compares a committed file with its expected text, or writes it.
 pub fn assert_file(name: &str, wanted: &[u8]) {
@@ -129,8 +123,8 @@ fn endings(tool: &ToolRow) -> String {
     let mut text = ".SH ENVIRONMENT\nEvery flag \\fB\\-\\-some\\-flag\\fR can be set by the variable \\fBEVT_SOME_FLAG\\fR or in the file of --config. The flag takes precedence over the variable, and the variable over the file (evt(7), CONFIGURATION).\n".replace("--config", "\\-\\-config");
     text.push_str(".SH EXIT STATUS\n");
     for (status, meaning) in STATUSES {
-        let own = VERDICTS.iter().find(|(name, _)| status == 1 && *name == tool.name).map(|(_, own)| *own);
-        text.push_str(&format!(".TP\n\\fB{status}\\fR\n{}\n", roff(own.unwrap_or(meaning))));
+        let meaning = if status == 1 { tool.negative } else { meaning };
+        text.push_str(&format!(".TP\n\\fB{status}\\fR\n{}\n", roff(meaning)));
     }
     text.push_str(
         ".PP\nA caught signal ends the tool as the signal itself would, after everything is flushed.\n.SH EXAMPLES\n",

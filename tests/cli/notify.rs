@@ -364,7 +364,7 @@ fn notifications_of_a_channel_that_is_gone_are_named_and_kept() {
     state.enqueue("old", &[firing("errors", 0), firing("errors", 1)]);
     let counts = state.deliver(&webhook(&receiver, ""));
     assert_eq!((counts["hook"].sent, counts["old"].due), (0, 2));
-    assert_eq!(state.said(), "test: channel 'old' no longer exists, but 2 notifications are due on it\n");
+    assert_eq!(state.said(), "test: channel 'old' no longer exists; 2 notifications are due on it\n");
 }
 
 #[test]

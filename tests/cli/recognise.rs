@@ -154,7 +154,7 @@ fn text_with_an_object_in_its_first_lines_is_json_lines() {
         let run = dir.shell(&format!("evt-ingest {name} --time t -o jsonl")).ends_with(1);
         assert_eq!(run.rows().len(), 1, "{run}");
     }
-    // A pipe that goes on is read at once; without the row, the timeout ends the wait for it.
+    // A pipe that continues is read at once; without the row, the timeout ends the wait for it.
     let mut command = dir.command("timeout", &["60", "evt-ingest", "--time", "t", "-q", "-o", "jsonl"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs");
     let mut pipe = child.stdin.take().expect("it is piped");

@@ -174,7 +174,7 @@ fn an_event_that_the_schema_has_no_place_for_is_a_dead_letter_that_says_where() 
     let whys = faults.iter().map(|(_, why)| *why).chain(others);
     let expected: Vec<_> = whys.map(|why| ("SinkError".to_owned(), format!("schema id {}: {why}", topic.id))).collect();
     assert_eq!(topic.dead(), expected, "{run}");
-    assert_eq!(topic.bench.records(&topic.name).len(), 1, "the others go on");
+    assert_eq!(topic.bench.records(&topic.name).len(), 1, "the others continue");
     assert!(run.stderr().contains("inserted 1 dead 18"), "{run}");
 }
 

@@ -119,8 +119,7 @@ fn times_that_clocks_show_twice_are_told() {
     dir.write("in.csv", format!("t,n\n{}\n", rows.map(|row| format!("{row},1")).join("\n")));
     let line = "evt-window in.csv --time t --time-zone Europe/Berlin --size 1h --out-of-orderness all -q --to null:";
     let run = dir.shell(line).succeeds();
-    let told =
-        "2 times without an offset occur twice in Europe/Berlin, where clocks go back; the first instant was taken";
+    let told = "2 times without an offset occur twice in Europe/Berlin, because clocks go back; evt uses the first of both instants";
     assert!(run.stderr().contains(told), "{run}");
     let run = dir.shell(&line.replace("Europe/Berlin", "UTC")).succeeds();
     assert_eq!(run.stderr(), "");
@@ -438,7 +437,7 @@ fn a_misspelled_name_in_a_patch_is_told_after_any_number_of_letters_that_lack_th
     let expected = "temp would lose its value in 3 letters: tmp was NULL in every letter; check the name; ";
     assert!(run.stderr().contains(&format!("{expected}nothing was replayed")), "{run}");
     assert_eq!(dir.rows("l.jsonl").len(), 25_000);
-    // Beyond what may wait the check goes on.
+    // Beyond what may wait the check continues.
     let run = replay("m", "tmp").ends_with(1);
     assert!(run.stderr().contains(expected) && run.stderr().contains("were replayed before them"), "{run}");
     let run = replay("m", "temp").succeeds();

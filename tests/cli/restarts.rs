@@ -80,9 +80,9 @@ impl Gate {
         let (portions, wanted): (_, Receiver<u64>) = channel();
         let pump = std::thread::spawn(move || {
             for portion in wanted {
-                copy(&mut (&mut from).take(portion), &mut to).expect("both go on");
+                copy(&mut (&mut from).take(portion), &mut to).expect("both continue");
             }
-            copy(&mut from, &mut to).expect("both go on")
+            copy(&mut from, &mut to).expect("both continue")
         });
         Self { portions, pump }
     }

@@ -193,7 +193,7 @@ fn the_watermark_stands_still() {
     ))
     .succeeds();
     let (child, address) = topics.stage("evt-window", "--size 1m --late null: --to null:");
-    let [metrics, events] = commands("THE WATERMARK STANDS STILL").try_into().expect("two");
+    let [metrics, events] = commands("THE WATERMARK DOES NOT ADVANCE").try_into().expect("two");
     let metrics = metrics.replace("localhost:9100", &address);
     let mut seen = String::new();
     eventually("the records are read", || {

@@ -243,7 +243,7 @@ half=$(($(wc -l <metrics.jsonl) / 2))
 } | evt-sink -f jsonl --to "$EVT_REDIS?timeout=5s" --to "$EVT_POSTGRES?timeout=5s"
 evt-view -q -o jsonl "$EVT_REDIS" >redis.jsonl
 evt-view -q -o jsonl "$EVT_POSTGRES?table=aggregated_metrics" >postgres.jsonl
-# Alive, but silent: every wait ends, and all goes on when they do.
+# Alive, but silent: every wait ends, and all continues when they do.
 says() { until [[ $(grep -c "$2" "$1") -ge $3 ]]; do :; done; }
 {
     head -n "$half" metrics.jsonl

@@ -126,7 +126,7 @@ const CLIENTS: [(&str, &str); 14] = [
 ];
 
 /// Words with a better term in the glossary.
-const WORDS: [(&str, &str); 13] = [
+const WORDS: [(&str, &str); 16] = [
     (r"\bhopping\b", "sliding"),
     (r"\bgrace period\b", "lateness"),
     (r"\btumble\b", "tumbling window"),
@@ -140,6 +140,9 @@ const WORDS: [(&str, &str); 13] = [
     (r"\b(is|are) asked for\b", "expected, or requested"),
     (r"\b(who|whoever) (looks|works|asks)\b", "the reader by its name"),
     (r"\bat hand\b|\bfor the eye\b", "available; for reading"),
+    (r"\bgo(es)? on\b", "continue"),
+    (r"\bst(ands?|ood) still\b", "is paused, makes no progress or does not advance"),
+    (r"\bknows? .{0,40}\bagain\b", "recognises"),
 ];
 
 /// Every file below `dir` that git tracks or would add, with its text.

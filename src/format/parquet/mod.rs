@@ -83,7 +83,7 @@ fn check_metadata(metadata: &ParquetMetaData, size: u64) -> Result<()> {
     let rows = metadata.file_metadata().num_rows();
     let grouped = metadata.row_groups().iter().fold(0i64, |sum, group| sum.saturating_add(group.num_rows()));
     if rows != grouped {
-        return Err(corrupt(format!("the footer states {rows} rows, the row groups {grouped}")));
+        return Err(corrupt(format!("expected {rows} rows as in the footer, found {grouped} in the row groups")));
     }
     for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
         let (start, length) = column.byte_range();

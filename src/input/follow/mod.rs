@@ -279,7 +279,7 @@ impl FollowedInput {
         let bytes = self.files[at].bytes();
         Ok(match bytes.returned() {
             Some(returned) => returned >= bytes.length()?,
-            // The bytes of a compressed file do not tell.
+            // The bytes of a compressed file do not show it.
             None => self.turns.is_at_end(at),
         })
     }

@@ -5,7 +5,8 @@ use crate::input::content::digest::FileContent;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Closed files that are kept. A later run knows by them that it has not to read a copy, and where to read on what has grown since.
+/// Number of closed files that are kept. From them a later run recognises copies, which it skips, and finds where to continue in a
+/// file that has grown.
 const CLOSED_MAX: usize = 32;
 
 /// The position in a followed name.
@@ -26,7 +27,7 @@ pub struct FollowPosition {
 pub struct ReadFile {
     /// Its identity. Another file may have it once this one is deleted.
     pub id: FileId,
-    /// When it was created (ns since 1970), if its file system tells. It tells files of one identity apart.
+    /// When it was created (ns since 1970), if its file system records it. It distinguishes files of one identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub born: Option<i64>,
     /// The content that was read.

@@ -372,7 +372,7 @@ fn directory_of(path: &Path) -> PathBuf {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }
 
-/// Returns when a file was created (ns since 1970), if its file system tells.
+/// Returns when a file was created (ns since 1970), if its file system records it.
 pub fn born(metadata: &Metadata) -> Option<i64> {
     let since = metadata.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
     i64::try_from(since.as_nanos()).ok()

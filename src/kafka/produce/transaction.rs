@@ -123,7 +123,7 @@ impl Transactions {
     /// Ends a transaction: commits it with `epoch`, or aborts it if its records could not be queued.
     ///
     /// Errors: exit status 75 if a producer with the same id has begun since, 69 if brokers do not answer; then only
-    /// [`Transactions::committed`] after [`Transactions::init`] of a new producer tells whether it was committed.
+    /// [`Transactions::committed`] after [`Transactions::init`] of a new producer shows whether it was committed.
     pub fn end(&self, producer: &TopicProducer, epoch: Epoch, queued: Result<()>) -> Result<TransactionEnd> {
         let error = match queued.and_then(|()| self.commit(producer, epoch)) {
             Ok(None) => return Ok(TransactionEnd::Committed),
@@ -277,7 +277,8 @@ fn epoch_of(offset: Offset, metadata: &str) -> Result<Option<Epoch>> {
     match (run, u64::try_from(number)) {
         (Ok(run), Ok(number)) => Ok(Some(Epoch { run, number })),
         _ => Err(Error::corrupt(format!(
-            "expected the number of an epoch with its run as metadata, found offset {number} with '{metadata}'"
+            "expected an offset that evt committed (an epoch, with its run as metadata), found offset {number} with \
+             metadata '{metadata}'"
         ))),
     }
 }
@@ -358,7 +359,7 @@ impl TransactionalTopic {
     }
 
     /// Writes a batch in one transaction. Errors: exit status 75 if a producer with the same id has begun since, 69 if brokers do
-    /// not answer; then only [`TransactionalTopic::committed`] of a new producer tells whether the batch was written.
+    /// not answer; then only [`TransactionalTopic::committed`] of a new producer shows whether the batch was written.
     pub fn write(&self, batch: i64, records: Vec<TimedRecord<'_>>) -> Result<()> {
         let number = u64::try_from(batch).map_err(|_| Error::broken(format!("batch {batch}")))?;
         let Self { producer, transactions, .. } = self;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// The columns.
 pub(super) struct Parts {
-    /// Keys and timestamps.
+    /// The columns of keys and of timestamps; `None` if batches have only headers.
     others: Option<(BinaryBuilder, TimestampMicrosecondBuilder)>,
     headers: CodedHeaders,
 }

@@ -197,7 +197,7 @@ impl TimeSamples {
     /// Returns what to type if the records of a file are one, which contains others.
     pub fn explode(&self) -> Option<String> {
         let list = self.list.as_ref().filter(|_| self.records == 1)?;
-        Some(format!("--explode {} reads its elements as records", quoted(list)))
+        Some(format!("--explode {} reads the elements of that array as records", quoted(list)))
     }
 
     /// Returns the flags that read most values of a field, and what they read, for a message; `None` if no known flags read any.

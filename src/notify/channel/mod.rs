@@ -1,4 +1,12 @@
 //! The types of channels: each delivers one notification and classifies the answer.
+//!
+//! ```text
+//! notification ─► transport ─► Attempt ─┬─► Sent, SentInPart
+//!                                       ├─► Refused: the receiver never takes it
+//!                                       └─► Failed: sent again later; the receiver may have it if the outcome is unclear
+//! ```
+//!
+//! Every wait of an attempt is bounded by the timeout of the channel.
 
 pub mod exec;
 pub mod http;

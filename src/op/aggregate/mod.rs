@@ -4,6 +4,11 @@
 //! rounded once, sketches are counters or maxima. Its saved form is canonical (equal states, equal bytes) and starts
 //! with a version. An aggregate is one file here and one row of [`ALL`].
 //!
+//! ```text
+//! sum(a) ─► parse ─► Call ─► create ─► Aggregate: slot 0 │ slot 1 │ …    one slot for each key and slice
+//! rows ─► add ─► slots;  merge: slices ─► a window;  result ─► number or NULL;  save ◄─► load
+//! ```
+//!
 //! [`parse`] resolves a call such as `sum(a)`; [`Call::create`] makes its states. One [`Aggregate`] (`definition.rs`)
 //! holds the states of one metric by slot, so a batch costs one dynamic call; `slots.rs` builds it from the
 //! `Accumulator` that each aggregate's file implements. `exact.rs` has exact sums, `quantile.rs` ranks.

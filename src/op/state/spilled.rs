@@ -409,11 +409,12 @@ impl Spilled {
             let [mut saved_block, logs] = blocks;
             restored.ranges.push(StoredRange { hashes, saved: saved_block.pop(), logs });
         }
-        if next.is_some() { Err(Error::corrupt("snapshot: expected ranges of all keys")) } else { Ok(restored) }
+        let incomplete = || Error::corrupt("snapshot: expected ranges that cover all keys, found them incomplete");
+        if next.is_some() { Err(incomplete()) } else { Ok(restored) }
     }
 }
 
-/// Tells the windows that are away what those of a range that was read will do, and adds its counts.
+/// Updates what is known of the windows in files from a range that was read, and adds its counts.
 fn observe(state: &Shard, shard: &mut Shard) {
     for (read, running) in state.running.iter().zip(&mut shard.running) {
         running.counts.partial += read.counts.partial;

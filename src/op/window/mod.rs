@@ -1,5 +1,12 @@
 //! Event-time windows: takes batches of events, emits result rows, and reports late and dead rows.
 //!
+//! ```text
+//! batch ─► key (dimensions) ─► running ─┬─► slots of windows (slice, session) ─► fire ─► result rows
+//!                                       ├─► late rows: every window of the row is closed
+//!                                       └─► faults: an expression cannot be evaluated
+//! progress of partitions ─► watermark ─► which windows fire, and which are dropped
+//! ```
+//!
 //! A row counts for a window iff stream time − out-of-orderness < end + lateness. Only the row's own stream time
 //! decides this, per window. So the results are a function of the partitions' contents, not of batch sizes, timing or
 //! interleaving. The watermark only decides when windows fire and when state is dropped.

@@ -98,7 +98,7 @@ impl Watermark {
     }
 
     /// Begins another run over a restored state. The partitions of files are those of their run, so they are forgotten; those of
-    /// `continued` inputs go on. W stays, and rows of new partitions are late for windows that are closed.
+    /// `continued` inputs are read on. W stays, and rows of new partitions are late for windows that are closed.
     pub fn begin_run(&mut self, continued: &[ContinuedInput]) {
         self.index.clear();
         let partitions = std::mem::take(&mut self.state.partitions);

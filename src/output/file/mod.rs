@@ -1,5 +1,13 @@
 //! Bytes to standard output, to a file that is appended to, or to `NAME.part`, which is renamed at the end.
 //!
+//! ```text
+//! bytes ─┬─► standard output
+//!        ├─► text file: truncate an incomplete last line ─► append each batch under one lock
+//!        └─► other file: NAME.part ─► sync ─► rename to NAME at the proven end
+//! ```
+//!
+//! A run that fails removes its part. A run that is stopped never replaces a file.
+//!
 //! Writers lock a file with `flock`: for one batch if they append, for the whole run if they write a part. `once.rs` appends the
 //! batches of a ledger, each exactly once; `pack.rs` compresses files by their names.
 

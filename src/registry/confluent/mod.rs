@@ -8,6 +8,11 @@
 //! status 69). With `down=dead` there is no retry: a lookup that cannot be answered is [`Lookup::Away`], and its record
 //! becomes a dead letter. Nothing counts as valid or as unknown because the registry did not answer.
 //!
+//! ```text
+//! question ─► cache ─┬─► known
+//!                    └─► one thread ─► http (retry=, down=) ─► answer ─► cache ─► all that wait
+//! ```
+//!
 //! `http.rs` sends requests, `cache.rs` caches the results, `recall.rs` serves callers that may not wait, `reference.rs`
 //! reads the references of a schema.
 

@@ -27,7 +27,7 @@ pub enum Recalled {
     Subject(Lookup),
     /// The result of the key lookup.
     Schema(Found),
-    /// It answers.
+    /// The registry responds.
     Check,
 }
 

@@ -1,4 +1,9 @@
 //! The positions of inputs in a checkpoint: how far each file, each followed name, each partition of a topic and a spool is read.
+//!
+//! ```text
+//! snapshot of an epoch ─► Positions::restore ─► inputs continue at their positions
+//! inputs, as they read ─► Positions ─► snapshot of the next epoch
+//! ```
 
 mod files;
 mod followed;

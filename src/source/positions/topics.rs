@@ -49,8 +49,8 @@ impl TopicPositions {
             let topics = &inputs[number as usize];
             let Uri::Kafka(named) = topics else { continue };
             if let Some(topic) = named.topics.iter().find(|topic| names.contains(topic)) {
-                let why = "expected each topic once; the checkpoint knows a topic by its name";
-                return Err(Error::usage(format!("{topics}: {why}, found {topic} twice")));
+                let why = "a checkpoint identifies a topic by its name";
+                return Err(Error::usage(format!("{topics}: expected each topic once, found {topic} twice; {why}")));
             }
             names.extend(&named.topics);
             self.groups.extend(named.options.group.clone().map(|group| (number, group)));

@@ -1,6 +1,6 @@
 //! The contract of stores whose metric rows can be corrected.
 //!
-//! A correction is claimed first, in the table `corrections`, which tells readers what is in flight. Then its steps are applied:
+//! A correction is claimed first, in the table `corrections`, which shows readers what is in flight. Then its steps are applied:
 //! each step compares some right cells with the stored ones and writes the difference by the rules of `guard.rs`, together with the progress
 //! of the correction and the cells that count late events, in one transaction.
 
@@ -166,7 +166,7 @@ pub struct CorrectionCounts {
     pub unchanged: u64,
     /// Stored cells that count events that the input does not hold; they stay as they are.
     pub kept: u64,
-    /// Stored cells that the input tells nothing of, or whose events are all late in this run; they stay as they are.
+    /// Stored cells that the input cannot correct, or whose events are all late in this run; they stay as they are.
     pub left: u64,
 }
 

@@ -46,7 +46,7 @@ enum Cause {
     Nameless(u64),
     /// The first origin that would lose rows.
     Origin { name: String, rows: Rows },
-    /// The first row whose key the run does not have.
+    /// The key of the first stored row that the run does not write again.
     Key(String),
     /// Rows with more events than the run's row of the same key, and the first of them.
     Events { keys: u64, first: String, before: i64, after: i64 },

@@ -329,7 +329,7 @@ async fn late_position(link: &Link, source: &str) -> Result<Option<LatePosition>
     Ok(Some(LatePosition { next: row.try_get::<_, i64>(0)?.cast_unsigned(), last: row.try_get(1)? }))
 }
 
-/// Returns the text of an instant, also outside the calendar.
+/// Formats an instant for PostgreSQL; `infinity` or `-infinity` if it is outside the calendar.
 fn bound(micros: i64) -> String {
     match micros {
         ..EARLIEST => "-infinity".to_owned(),

@@ -1,5 +1,11 @@
 //! `postgres://HOST/DATABASE`: one table per kind, rows visible as they are written, guarded by their keys.
 //!
+//! ```text
+//! rows ─► cell (values) ─► write: pieces of a batch ─► session ─► transaction ─► server
+//!                             ▲                            └─ connection lost: reconnect, repeat
+//!                             └──── one half at a time ◄───── a value is rejected
+//! ```
+//!
 //! As in SQLite every row is guarded, so a replay converges, and each piece of a batch is one transaction. An epoch is one transaction,
 //! too, which records itself in `checkpoint_epochs` and the positions of its input in `pipeline_checkpoints`. If a connection is lost the outcome of its transaction is unknown: it is repeated
 //! on a new connection, which changes nothing if it had been committed (such rows are counted as `unchanged`; those of an epoch are not

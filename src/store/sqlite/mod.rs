@@ -1,5 +1,10 @@
 //! `sqlite:PATH`: one file, one table per kind, rows visible as they are written.
 //!
+//! ```text
+//! rows ─► write ─► transaction ─┬─► events, letters, late rows, alerts: insert once
+//!                               └─► metrics: guard ─► insert, replace, delete, or stale
+//! ```
+//!
 //! Every row is guarded by its key, so a replay converges: each call of [`Sink::write`] is one transaction. An epoch is one
 //! transaction, too, which records itself in `checkpoint_epochs` and the positions of its input in `pipeline_checkpoints`. Rows of events, letters, late events and alerts are
 //! inserted once and never overwritten (a letter only by one with more `attempts`); other content under the key of an event is

@@ -210,7 +210,7 @@ impl Feed {
         }
     }
 
-    /// Notes how far the topic is read, and tells the clock once the rows before that are taken.
+    /// Notes how far the topic is read; the clock gets it once the rows before that are taken.
     fn look(&mut self, to: &mut Intake<'_>) -> Result<()> {
         if self.ends.noted.is_none() && self.ends.looked.is_none_or(|at| to.now.saturating_sub(at) >= LOOK_INTERVAL) {
             self.ends.looked = Some(to.now);
@@ -306,7 +306,7 @@ impl Feed {
         }
     }
 
-    /// Tells the clock which partitions of a topic are read to their end.
+    /// Updates the clock with the partitions of a topic that are read to their end.
     fn tell_ends(&mut self, reached: &[Reached], to: &mut Intake<'_>) {
         let state = |one: &Reached| match one.confirmed.filter(|_| one.is_at_end) {
             Some(at) => (ReadState::AtEnd, at),
@@ -332,7 +332,7 @@ impl Feed {
         }
     }
 
-    /// Reports once that brokers do not answer, and once that they do again. While they do not, the clock stands still.
+    /// Reports once that brokers do not respond, and once that they do again. The clock is paused in between.
     fn report_silence(&mut self, reached: &[Reached], to: &Intake<'_>) {
         let start = *self.ends.began.get_or_insert(to.now);
         let answered = reached.iter().map(|one| one.answered.unwrap_or(start)).min().unwrap_or(to.now);
@@ -343,7 +343,7 @@ impl Feed {
             None if silence >= SILENCE && !to.run.outages.is_any() => {
                 self.ends.silent_since = Some(answered);
                 let silence = rounded(Duration::from_secs(silence.as_secs()));
-                let line = format!("{}: no answer of a broker for {silence}; the alert clock stands still", self.name);
+                let line = format!("{}: no broker has responded for {silence}; the alert clock is paused", self.name);
                 to.run.console.warn(line);
             }
             Some(since) if silence < SILENCE => {

@@ -59,7 +59,7 @@ impl KnownRows {
         }
     }
 
-    /// Returns the last instant (µs) whose rows an earlier run may have evaluated although nothing tells which they are.
+    /// Returns the last instant (µs) of which an earlier run may have evaluated some rows; which ones is unknown.
     pub fn after(&self, kind: Kind) -> Option<i64> {
         match self {
             Self::Untold(after) => *after,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The number of rows after which a rule whose name was NULL in all of them is reported by a run that goes on.
+/// The number of rows after which a rule whose name was NULL in all of them is reported by a run without an end.
 const NAMED_ROWS: u64 = 10_000;
 
 /// The messages that were said.

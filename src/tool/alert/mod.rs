@@ -1,6 +1,15 @@
 //! evt-alert: raw rows in, alerts of rules out.
 //!
-//! It reads the same topics as evt-window, with positions of its own, so it fires while evt-window stands still.
+//! It reads the same topics as evt-window, with positions of its own, so it fires even if evt-window makes no progress.
+//!
+//! ```text
+//! inputs ─► feed ─► Engine (crate::alert) ─► transitions ─┬─► state: one transaction with positions and notifications
+//! refresh (thread): rules ──────┘                         ├─► writer (thread): rows of alerts
+//!                                                         └─► notify (threads): channels
+//! ```
+//!
+//! With `--state` a transition is stored together with its row and its notifications, so a killed run may repeat these under the same ids
+//! and loses none. An output or a channel that does not respond delays neither evaluation nor the others.
 //!
 //! - `run.rs`: the loop; `feed.rs`: one input; `load.rs`: rules from files and tables; `refresh.rs`: their thread;
 //!   `messages.rs`: what is said about them, and about rows left out.
@@ -129,6 +138,8 @@ impl Tool for Args {
         "quiet",
         "check",
     ];
+    const NEGATIVE: &'static str = "The verdict is negative: with --once an alert fired or still fires; without it records were rejected \
+        without an output for them; a notification was refused or given up; a test of rules failed.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "In a job of cron: exit with status 1 if an alert fired or still fires.",

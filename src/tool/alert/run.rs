@@ -372,7 +372,7 @@ impl AlertRun {
     fn show(&mut self) -> Result<()> {
         let (counts, run) = (self.counts(), self.run.clone());
         let refused: u64 = self.engine.refused().iter().map(|(_, rows)| rows).sum();
-        // The end of a run tells the losses of a job of cron.
+        // A job of cron reports its losses at its end.
         if !self.services.is_once
             && let Some(line) = self.progress.losses.line(counts.late, refused, run.clock.monotonic())
         {
@@ -563,7 +563,7 @@ impl AlertRun {
             console.warn(late_rows(counts.late));
         }
         for (rule, window) in self.engine.waiting() {
-            // With a state the next run goes on.
+            // With a state the next run continues.
             if self.services.is_once && self.services.state.is_none() && !self.options.is_quiet {
                 let window = format_duration(window * SECOND);
                 console.say(format!(

@@ -1,7 +1,7 @@
 //! What a run has read of a stream of late events, and the position in it that the store keeps.
 //!
 //! A position is the number of the next event: in a file the number of events before it, in a partition of a topic its offset. The
-//! digest of the event before it tells whether the stream is still the same one.
+//! digest of the event before it shows whether the stream is still the same one.
 
 use crate::error::{Error, Result};
 use crate::ingest::Item;

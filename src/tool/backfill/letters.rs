@@ -120,7 +120,7 @@ impl Replay {
         if self.target.is_none() {
             ready.push(letters);
         } else if self.repair.may_lose() {
-            // Those that were replayed tell nothing of the others, and need not wait.
+            // Letters that were replayed have no names to check, and need not wait.
             let is_done = self.are_done(&letters)?;
             ready.push(filter_record_batch(&letters, &is_done)?);
             let due = filter_record_batch(&letters, &arrow::compute::not(&is_done)?)?;

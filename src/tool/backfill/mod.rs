@@ -1,5 +1,15 @@
 //! evt-backfill: computes windows again and corrects the rows of a store, or repairs and replays dead letters.
 //!
+//! ```text
+//! raw records, lake, table ─► validate ─► windows ─► right cells ─┐
+//! late events ─► cells that count them ───────────────────────────┼─► difference ─► steps ─► store::correct, one transaction each
+//! stored cells of the store ──────────────────────────────────────┘
+//! dead letters ─► letters: patch, repair, validate ─► ledger claims a batch ─► target ─► ledger closes it
+//! ```
+//!
+//! Only closed windows are corrected. A stored cell is retracted or lowered only if the input proves that it is wrong. A run that is
+//! killed is continued by the same command.
+//!
 //! - `args.rs`: the flags of both modes.
 //! - `windows.rs`: the correction of windows; `setup.rs`: what it reads and corrects; `operator.rs`: its operator; `late.rs`,
 //!   `late_stream.rs`: its late events; `gaps.rs`: the records that its input no longer holds; `orphans.rs`: stored cells without a right one.
@@ -58,6 +68,9 @@ impl Tool for Args {
         "dlq",
         "quiet",
     ];
+    const NEGATIVE: &'static str = "The verdict is negative: --dry-run shows changes, the input has no events, late events are pending, \
+        cells or sessions of late events could not be corrected, or (--dead) letters are still faulty, \
+        skipped or not replayed. Rejected and late records of the input do not change the exit status.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Correct the windows of a database from the events that were read.",

@@ -1,4 +1,4 @@
-//! Stored cells without a right one: retracted, or left because the input does not tell that they are wrong.
+//! Stored cells without a right one: retracted, or left because the input does not prove that they are wrong.
 
 use crate::backfill::{CellKey, Coverage, Difference, InputTimes, Orphan};
 use crate::counts::counted;
@@ -12,7 +12,7 @@ type MetricAndDimensions = (Arc<str>, String);
 
 /// The stored cells without a right one.
 pub(super) struct Orphans {
-    /// What the input tells of them.
+    /// Which of them the input can correct.
     pub times: InputTimes,
     /// Whether no event of a compared window can follow: the input has ended, or its rows are in the order of stores.
     pub is_complete: bool,
@@ -109,7 +109,7 @@ impl Orphans {
         self.waiting.first().map_or(watermark, |key| watermark.min(key.end.saturating_sub(1)))
     }
 
-    /// Whether cells wait for the end of the stream, except those before its first event: what is not read tells nothing of them.
+    /// Whether cells wait for the end of the stream, except those before its first event: what is not read may have them.
     pub fn are_waiting(&self) -> bool {
         self.waiting.last().is_some_and(|key| self.times.coverage(key) != Coverage::Before)
     }

@@ -122,7 +122,7 @@ fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
         return Err(Error::usage("--dead names the input; remove the other inputs"));
     }
     if both.schema.dedup.is_some() {
-        return Err(Error::usage("--dedup does not apply to --dead: the ledger knows what was replayed"));
+        return Err(Error::usage("--dedup does not apply to --dead; the ledger prevents a second replay"));
     }
     if both.rate == Some(0) {
         return Err(Error::usage("--rate: expected at least 1, found 0"));
@@ -130,7 +130,7 @@ fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
     stage.input.inputs = args.dead.iter().cloned().collect();
     stage.input.kind = Some(Kind::Dead.name().to_owned());
     if records(args, both)?.is_some() {
-        // The flags tell how the records in the letters are read.
+        // The flags determine how the records in the letters are read.
         (stage.input.input_format, stage.input.text) = (None, TextArgs::default());
     }
     Ok(stage)

@@ -63,7 +63,7 @@ pub(super) struct InputRows {
     pub span: Span,
     /// Their order.
     pub order: Order,
-    /// What their times tell of stored cells.
+    /// Which stored cells their times cover.
     pub times: InputTimes,
 }
 

@@ -295,7 +295,7 @@ impl<'a> Records<'a> {
         Self { letters, columns: LetterRows::new(letters), rows, sources }
     }
 
-    /// Returns the record of an event: with the key of its letter, or its source, which is the default key.
+    /// Returns the record of an event. Its key is that of the dead letter; without one, it is the event's source.
     fn get(&self, row: usize, line: &'a [u8]) -> TimedRecord<'a> {
         let letter = self.rows[row];
         let keys = self.letters.column(ORIGINAL_KEY).as_binary::<i32>();

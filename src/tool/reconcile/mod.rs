@@ -1,5 +1,14 @@
 //! evt-reconcile: whether every record of A is in B or in a side output.
 //!
+//! ```text
+//! A, B, --plus ─► read ─► entries ─► sort (memory, then disk) ─► join ─► Judge (crate::reconcile) ─► report: ranges, ids, verdict
+//! --lag: committed offsets and ends ─► lag ─┐
+//! --freshness: newest rows of a store ──────┴─► report
+//! ```
+//!
+//! The ends of the topics of A are fixed before B is read, so rows that arrive meanwhile are not missing. Nothing is written besides the
+//! results.
+//!
 //! - `args.rs`: the flags.
 //! - `read.rs`: reads one input from its start to its end.
 //! - `compare.rs`: reads A, B and the side outputs; `join.rs`: joins their entries; `sort.rs`: sorts them, on disk if they are many.
@@ -46,6 +55,8 @@ impl Tool for Args {
         "output-format",
         "quiet",
     ];
+    const NEGATIVE: &'static str = "The verdict is negative: a record is missing, extra, double or different beyond --tolerance, a group \
+        lags more than --max-lag or has committed nothing, or rows are missing or older than --max-age.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Prove that every record is in the database or among the dead letters.",
