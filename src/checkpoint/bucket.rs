@@ -4,7 +4,7 @@
 //! PREFIX/log/1, PREFIX/log/2, …          entries, each written once (If-None-Match: *)
 //! PREFIX/epochs/R-N/NAME                 parts and notes of epoch (R, N), as in a directory
 //! PREFIX/epochs/R-0/end                  the last stage of run R
-//! PREFIX/state/state-R-K                 files of state: written once, for all epochs that need them
+//! PREFIX/state/state-R-STAGE-K           files of state: written once, for all epochs that need them
 //! ```
 //!
 //! Each process has a directory of its own in `TMPDIR`. There it writes the parts of an epoch, which are uploaded when the stage ends the

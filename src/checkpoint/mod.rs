@@ -309,9 +309,10 @@ impl Checkpoint {
         self.restored.as_ref()
     }
 
-    /// Returns the files of state of this run.
+    /// Returns the files of state of this stage in this run.
     pub fn state_files(&self) -> CheckpointFiles {
-        CheckpointFiles::new(self.store.clone(), self.epoch.run, self.restored.as_ref().map(|restored| restored.epoch))
+        let restored = self.restored.as_ref().map(|restored| restored.epoch);
+        CheckpointFiles::new(self.store.clone(), self.epoch.run, &self.own.stage, restored)
     }
 
     /// Makes these files of state parts of the epoch in progress, without writing their bytes again. Errors: exit status 74.
@@ -385,7 +386,11 @@ impl Checkpoint {
         let number = self.last_entry + 1;
         if !self.store.put(number, &Entry::Complete(complete))? {
             // Two last stages may complete an epoch at once.
-            return if self.is_complete(epoch)? { Ok(true) } else { Err(fenced(self.store.as_ref(), number)) };
+            return if ends > 1 && self.is_complete(epoch)? {
+                Ok(true)
+            } else {
+                Err(fenced(self.store.as_ref(), number))
+            };
         }
         self.last_entry = number;
         self.complete.push(kept);
@@ -405,6 +410,7 @@ impl Checkpoint {
             match entry {
                 Entry::Start(_) => return Err(fenced(self.store.as_ref(), self.last_entry)),
                 Entry::Complete(complete) if complete.epoch == epoch => {
+                    self.check_newest()?;
                     // The last stages remove epochs.
                     if !self.own.has_readers {
                         self.complete.push(KeptEpoch::of(&complete));
@@ -415,6 +421,18 @@ impl Checkpoint {
             }
         }
         Ok(false)
+    }
+
+    /// Checks that the last entry is of this run. Older entries are removed, so the entry that this run expects next may be free again,
+    /// and created by a stage of this run, although a newer run has begun. Errors: exit status 75 if so.
+    fn check_newest(&self) -> Result<()> {
+        let Some(last) = self.store.entries()?.pop() else { return Ok(()) };
+        let run = match self.store.entry(last)? {
+            Some(Entry::Start(_)) => last,
+            Some(Entry::Complete(complete)) => complete.epoch.run,
+            None => 0,
+        };
+        if run == self.header.run { Ok(()) } else { Err(fenced(self.store.as_ref(), last)) }
     }
 
     /// Returns why the run failed: a newer run removes the files of this one, which is exit status 75. Otherwise it is `error`.

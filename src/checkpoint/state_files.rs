@@ -64,7 +64,8 @@ impl StateStorage for TemporaryFiles {
 #[derive(Debug)]
 pub struct CheckpointFiles {
     store: Arc<dyn CheckpointStore>,
-    run: u64,
+    /// What the names of new files begin with. The stages of a run share a directory, so a name has the run and the stage.
+    prefix: String,
     /// The epoch that the run continues.
     restored: Option<Epoch>,
     made: u64,
@@ -72,16 +73,16 @@ pub struct CheckpointFiles {
 }
 
 impl CheckpointFiles {
-    /// Makes files in `store` for a run that continues the epoch `restored`.
-    pub fn new(store: Arc<dyn CheckpointStore>, run: u64, restored: Option<Epoch>) -> Self {
-        Self { store, run, restored, made: 0, written: Rc::default() }
+    /// Makes files of `stage` in `store` for a run that continues the epoch `restored`.
+    pub fn new(store: Arc<dyn CheckpointStore>, run: u64, stage: &str, restored: Option<Epoch>) -> Self {
+        Self { store, prefix: format!("{STATE_FILE}{run}-{stage}-"), restored, made: 0, written: Rc::default() }
     }
 }
 
 impl StateStorage for CheckpointFiles {
     fn create(&mut self) -> Result<Box<dyn NewStateFile>> {
         self.made += 1;
-        let name = format!("{STATE_FILE}{}-{}", self.run, self.made);
+        let name = format!("{}{}", self.prefix, self.made);
         let (file, path) = self.store.create_state(&name)?;
         Ok(Box::new(NewFile {
             file,
@@ -99,9 +100,8 @@ impl StateStorage for CheckpointFiles {
 
     fn open(&mut self, name: &str) -> Result<Rc<dyn StateFile>> {
         let Some(epoch) = self.restored else { return Err(Error::broken("a state without an epoch")) };
-        let is_plain = name
-            .strip_prefix(STATE_FILE)
-            .is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'));
+        let is_plain_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let is_plain = name.strip_prefix(STATE_FILE).is_some_and(|rest| rest.bytes().all(is_plain_byte));
         if !is_plain {
             return Err(Error::corrupt(format!("snapshot: expected the name of a file of state, found {name}")));
         }

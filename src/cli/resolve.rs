@@ -12,7 +12,6 @@ use crate::output::dead_letters::alone;
 use crate::output::identity::{Identities, Identity};
 use crate::output::{OutputPlan, OutputSpec, given_up};
 use crate::run::Run;
-use crate::run::io::Io;
 use crate::source::SourceOptions;
 use crate::spool::ack::AckPolicy;
 use crate::stage::outputs::output_names;
@@ -152,7 +151,7 @@ impl Resolved {
     }
 
     /// Adds the faults of inputs that cannot be read again from a position, and of outputs whose rows cannot wait for an epoch.
-    fn checked_for_epochs(mut self, follow: bool, io: &Io) -> Self {
+    fn checked_for_epochs(mut self, follow: bool, run: &Run) -> Self {
         for input in &self.inputs {
             let is_kept = match input {
                 Uri::File(path) if follow => path.is_file() || !path.exists(),
@@ -166,7 +165,15 @@ impl Resolved {
             }
         }
         for output in self.checked.iter().chain(&self.side).chain(&self.dlq) {
-            self.faults.0.extend(output.check_epochs(io).err());
+            self.faults.0.extend(output.check_epochs(&run.io).err());
+        }
+        // A program behind text takes part in no epoch: what it had not written when it was killed is in none.
+        let is_text = |output: &&OutputPlan| output.is_text() && run.io.has_pipe();
+        if run.console.tool() == "evt-ingest" && self.checked.iter().any(|output| is_text(&output)) {
+            self.faults.0.push(Error::usage(
+                "-: --checkpoint: expected frames into a pipe (without -o), found text; name a file with --to, or let evt-view write \
+                 the text behind the pipe",
+            ));
         }
         self
     }
@@ -320,7 +327,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     }
     let resolved = Resolved { inputs, checked, dlq, side, faults };
     match checkpoint {
-        Some(_) => resolved.checked_for_epochs(follow, &run.io),
+        Some(_) => resolved.checked_for_epochs(follow, run),
         None => resolved,
     }
 }

@@ -206,6 +206,11 @@ impl OutputPlan {
         matches!(&self.place, Destination::Standard(format) if format.is_frames())
     }
 
+    /// Whether it is standard output, as text.
+    pub fn is_text(&self) -> bool {
+        matches!(&self.place, Destination::Standard(format) if !format.is_frames())
+    }
+
     /// Whether it is standard output and that is a terminal.
     pub fn is_terminal(&self) -> bool {
         matches!(self.place, Destination::Standard(_)) && std::io::stdout().is_terminal()

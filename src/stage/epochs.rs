@@ -220,6 +220,12 @@ impl Epochs {
         self.sealed.is_empty()
     }
 
+    /// Checks that every epoch that this stage has sealed is committed. Errors: exit status 65 if not.
+    pub fn check_settled(&self) -> Result<()> {
+        let early = || Error::corrupt("expected no barrier before the epoch before is complete, found one");
+        if self.is_settled() { Ok(()) } else { Err(early()) }
+    }
+
     /// Checks that a barrier ends the epoch in progress. Errors: exit status 65 if not.
     pub fn check(&self, barrier: &Barrier) -> Result<()> {
         let Epoch { run, number } = self.checkpoint.epoch();

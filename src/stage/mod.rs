@@ -299,7 +299,11 @@ impl Stage {
         match self.next() {
             Ok(Polled::Item(sent)) => self.take(sent),
             Ok(Polled::Progress) => Ok(Progress::Ready),
-            Ok(Polled::Waiting(timeout)) => Ok(Progress::Waiting(timeout)),
+            Ok(Polled::Waiting(timeout)) => {
+                let (operator, outputs) = self.parts()?;
+                operator.on_drained(outputs)?;
+                Ok(Progress::Waiting(timeout))
+            }
             Err(error) => {
                 self.outputs.progress = ProgressLine::hidden();
                 let (operator, outputs) = self.parts()?;
@@ -361,13 +365,6 @@ impl Stage {
         if epochs.watch(&mut self.outputs, at_once)? { self.source.commit() } else { Ok(()) }
     }
 
-    /// Checks that every epoch that this stage has sealed is committed.
-    fn check_settled(&self) -> Result<()> {
-        let is_settled = self.epochs.as_ref().is_none_or(Epochs::is_settled);
-        let early = || Error::corrupt("a barrier arrived before the previous epoch was complete");
-        if is_settled { Ok(()) } else { Err(early()) }
-    }
-
     /// Ends the stage once the last stage of the pipe has completed the last epoch. Errors: exit status 75 if that stage ends before.
     fn await_epoch(&mut self) -> Result<Progress> {
         let Phase::Ending(Ending { end, refused, wait }) = &self.phase else {
@@ -426,7 +423,7 @@ impl Stage {
             epochs.check(barrier)?;
             // The first stage sends a barrier when the epoch before is complete. A restart commits only the last complete epoch again.
             self.watch_epochs(true)?;
-            self.check_settled()?;
+            self.epochs.as_ref().map_or(Ok(()), Epochs::check_settled)?;
             return self.end_epoch(false).map(|()| Progress::Ready);
         }
         if matches!(item, Item::End(_))

@@ -32,6 +32,11 @@ pub trait Operator {
         Ok(())
     }
 
+    /// Takes note that the operator has had all that could be read so far. The stage calls it before it waits for input.
+    fn on_drained(&mut self, _out: &mut dyn Collector) -> Result<()> {
+        Ok(())
+    }
+
     /// Takes note, once, that every input has been read to the end that it had at this time; returns the counts of rows that have had no
     /// outcome before.
     fn on_caught_up(&mut self, _out: &mut dyn Collector) -> Result<Counts> {

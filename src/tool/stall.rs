@@ -6,46 +6,67 @@
 use crate::op::window::watermark::Watermark;
 use crate::time::{MINUTE, format_duration};
 use std::collections::HashMap;
+use std::time::Duration;
 
-/// Interval of checks for idle partitions (µs).
-const EVERY: i64 = 100_000;
+/// Interval of checks for idle partitions.
+const EVERY: Duration = Duration::from_millis(100);
+/// A longer time between two looks is one in which the process did not run, or waited for an output: rows may have arrived meanwhile.
+/// A stage that waits for input looks several times a second.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+/// Time after which a watermark that does not advance is reported.
+const STALLED: Duration = Duration::from_micros(MINUTE.unsigned_abs());
 
-/// Watches the partitions of one run. It does not read the clock: the caller passes the time.
+/// Watches the partitions of one run. It does not read the clock: the caller passes the monotonic time.
 pub struct StallMonitor {
-    idle_after: Option<i64>,
-    /// The time of the next check for idle partitions.
-    next: i64,
-    /// Stream time of each partition when it last advanced, and the processing time of that.
-    moved: HashMap<usize, (Option<i64>, i64)>,
-    watermark: (Option<i64>, i64),
+    idle_after: Option<Duration>,
+    /// The time of the last look.
+    last: Duration,
+    /// The time of the next look at the partitions.
+    next: Duration,
+    /// Stream time of each partition when it last advanced, and the time of that.
+    moved: HashMap<usize, (Option<i64>, Duration)>,
+    watermark: (Option<i64>, Duration),
     said: bool,
 }
 
 impl StallMonitor {
-    /// Creates a monitor: partitions without rows for `idle_after` µs become idle; with `None` they never do. `now` is
-    /// the clock's.
-    pub fn new(idle_after: Option<i64>, now: i64) -> Self {
-        Self { idle_after, next: now, moved: HashMap::new(), watermark: (None, now), said: false }
+    /// Creates a monitor: partitions without rows for `idle_after` µs become idle; with `None` they never do.
+    pub fn new(idle_after: Option<i64>, now: Duration) -> Self {
+        let idle_after = idle_after.map(|limit| Duration::from_micros(limit.unsigned_abs()));
+        Self { idle_after, last: now, next: now, moved: HashMap::new(), watermark: (None, now), said: false }
     }
 
-    /// Returns the numbers of the partitions that have become idle.
-    pub fn idle(&mut self, watermark: &Watermark, now: i64) -> Vec<usize> {
-        let Some(limit) = self.idle_after.filter(|_| now >= self.next) else { return vec![] };
+    /// Looks which partitions have advanced. After a long time without a look, the time of idleness begins anew.
+    pub fn look(&mut self, watermark: &Watermark, now: Duration) {
+        let is_late = now.saturating_sub(std::mem::replace(&mut self.last, now)) > LOOK_MAX;
+        if is_late {
+            self.watermark.1 = now;
+        }
+        if self.idle_after.is_none() || now < self.next && !is_late {
+            return;
+        }
         self.next = now + EVERY;
-        let mut idle = vec![];
         for (at, stream_time) in watermark.live() {
             let (known, since) = self.moved.entry(at).or_insert((stream_time, now));
-            if *known != stream_time {
+            if *known != stream_time || is_late {
                 (*known, *since) = (stream_time, now);
-            } else if now - *since >= limit {
-                idle.push(at);
             }
         }
-        idle
+    }
+
+    /// Returns the numbers of the partitions that have become idle. Call it when there is nothing to read.
+    pub fn idle(&mut self, watermark: &Watermark, now: Duration) -> Vec<usize> {
+        let Some(limit) = self.idle_after else { return vec![] };
+        self.look(watermark, now);
+        let is_idle = |&(at, stream_time): &(usize, Option<i64>)| {
+            let moved = self.moved.get(&at);
+            moved.is_some_and(|(known, since)| *known == stream_time && now.saturating_sub(*since) >= limit)
+        };
+        watermark.live().filter(is_idle).map(|(at, _)| at).collect()
     }
 
     /// Returns a message, once, if the watermark has not advanced for a minute.
-    pub fn stalled(&mut self, watermark: &Watermark, now: i64) -> Option<String> {
+    pub fn stalled(&mut self, watermark: &Watermark, now: Duration) -> Option<String> {
         if watermark.waits_for_end() {
             return None;
         }
@@ -54,7 +75,7 @@ impl StallMonitor {
             self.said = false;
             return None;
         }
-        if self.said || now - self.watermark.1 < MINUTE {
+        if self.said || now.saturating_sub(self.watermark.1) < STALLED {
             return None;
         }
         self.said = true;
@@ -97,15 +118,40 @@ mod tests {
     fn a_partition_that_does_not_move_becomes_idle_and_one_that_does_stays_live() {
         let options = Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
         let mut watermark = Watermark::new(options);
-        let mut monitor = StallMonitor::new(Some(1_000_000), 0);
+        let mut monitor = StallMonitor::new(Some(1_000_000), Duration::ZERO);
+        let at = Duration::from_millis;
         watermark.on_progress(&told(&[("a", Some(1)), ("b", Some(1))])).unwrap();
-        assert!(monitor.idle(&watermark, 0).is_empty());
+        assert!(monitor.idle(&watermark, at(0)).is_empty());
         watermark.on_progress(&told(&[("a", Some(9))])).unwrap();
-        assert!(monitor.idle(&watermark, 500_000).is_empty());
-        let idle = monitor.idle(&watermark, 1_200_000);
+        assert!(monitor.idle(&watermark, at(500)).is_empty());
+        let idle = monitor.idle(&watermark, at(1_200));
         assert_eq!(idle, [1]);
         watermark.set_idle(1);
         assert_eq!(watermark.get(), Some(9));
+    }
+
+    #[test]
+    fn the_time_in_which_the_process_did_not_run_makes_no_partition_idle() {
+        let options = Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
+        let mut watermark = Watermark::new(options);
+        let mut monitor = StallMonitor::new(Some(3_000_000), Duration::ZERO);
+        let at = Duration::from_millis;
+        watermark.on_progress(&told(&[("a", Some(1)), ("b", Some(1))])).unwrap();
+        for second in 0..=2 {
+            assert!(monitor.idle(&watermark, at(second * 1_000)).is_empty());
+        }
+        // It was stopped for 20 minutes. One partition has rows at once, the other one a second later.
+        let woken = 20 * 60_000;
+        watermark.on_progress(&told(&[("a", Some(9))])).unwrap();
+        assert!(monitor.idle(&watermark, at(woken)).is_empty());
+        assert!(monitor.idle(&watermark, at(woken + 1_000)).is_empty());
+        watermark.on_progress(&told(&[("b", Some(5))])).unwrap();
+        // A backlog is no idleness: only a look is taken between its batches.
+        for second in 2..=9 {
+            monitor.look(&watermark, at(woken + second * 1_000));
+        }
+        watermark.on_progress(&told(&[("b", Some(7))])).unwrap();
+        assert_eq!(monitor.idle(&watermark, at(woken + 9_500)), [0]);
     }
 
     #[test]

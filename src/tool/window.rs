@@ -444,7 +444,7 @@ impl Args {
             Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: self.emit_to(outputs)?, memory };
         let operator = Windows {
             window: Window::new(options),
-            stall: StallMonitor::new(idle_after, run.clock.now()),
+            stall: StallMonitor::new(idle_after, run.clock.monotonic()),
             late: Late::new(self.late_partial, why),
             results,
             seen: 0,

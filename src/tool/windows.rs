@@ -58,7 +58,8 @@ impl Operator for Windows {
         }
         let taken = batch.num_rows() as u64;
         self.seen += taken - outcome.dead.len() as u64;
-        self.on_idle(out)?;
+        self.stall.look(self.window.watermark(), out.elapsed());
+        self.work(out)?;
         let BatchOutcome { counted, late_rows, filtered, .. } = outcome;
         Ok(Counts { taken, out: counted, late: late_rows, filtered, ..Counts::default() })
     }
@@ -80,25 +81,14 @@ impl Operator for Windows {
         }
     }
 
-    /// Does the time-driven work: marks idle partitions and prints reports.
     fn on_idle(&mut self, out: &mut dyn Collector) -> Result<()> {
-        let now = out.now();
-        let explicit = self.window.watermark().is_explicit();
-        for partition in self.stall.idle(self.window.watermark(), now) {
-            self.window.set_idle(partition);
-        }
-        if let Some(line) = self.stall.stalled(self.window.watermark(), now) {
-            out.report(Message::Info(line));
-        }
-        if let Some(line) = if out.has_side() { None } else { self.late.due(now, explicit) } {
-            out.report(Message::Warning(line));
-        }
-        if out.is_stopping() && !std::mem::replace(&mut self.has_told_stop, true) && !self.quiet {
-            out.report(Message::Info("stopping; reading up to the end that the first stage sends".to_owned()));
-        }
-        self.fire(out)?;
-        self.set_metrics(out);
-        Ok(())
+        self.set_idle(out);
+        self.work(out)
+    }
+
+    /// Only here, and in [`Operator::on_idle`], a partition becomes idle: the rows of a backlog may be those that it lacks.
+    fn on_drained(&mut self, out: &mut dyn Collector) -> Result<()> {
+        if self.set_idle(out) { self.fire(out) } else { Ok(()) }
     }
 
     fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
@@ -165,6 +155,30 @@ impl Operator for Windows {
 }
 
 impl Windows {
+    /// Marks idle partitions; returns whether there is a new one.
+    fn set_idle(&mut self, out: &mut dyn Collector) -> bool {
+        let idle = self.stall.idle(self.window.watermark(), out.elapsed());
+        idle.iter().for_each(|partition| self.window.set_idle(*partition));
+        !idle.is_empty()
+    }
+
+    /// Does the time-driven work: prints reports, fires windows, sets metrics.
+    fn work(&mut self, out: &mut dyn Collector) -> Result<()> {
+        let explicit = self.window.watermark().is_explicit();
+        if let Some(line) = self.stall.stalled(self.window.watermark(), out.elapsed()) {
+            out.report(Message::Info(line));
+        }
+        if let Some(line) = if out.has_side() { None } else { self.late.due(out.now(), explicit) } {
+            out.report(Message::Warning(line));
+        }
+        if out.is_stopping() && !std::mem::replace(&mut self.has_told_stop, true) && !self.quiet {
+            out.report(Message::Info("stopping; reading up to the end that the first stage sends".to_owned()));
+        }
+        self.fire(out)?;
+        self.set_metrics(out);
+        Ok(())
+    }
+
     /// Emits the results that are due.
     fn fire(&mut self, out: &mut dyn Collector) -> Result<()> {
         let results = &mut self.results;

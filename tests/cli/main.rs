@@ -24,6 +24,8 @@ mod checkpoint;
 mod checkpoint_at_once;
 mod checkpoint_damage;
 mod checkpoint_ends;
+mod checkpoint_faults;
+mod checkpoint_old_runs;
 mod checkpoint_outputs;
 mod checkpoint_pipes;
 mod checkpoint_positions;

@@ -191,6 +191,51 @@ fn jobs_with_state_in_files_continue_and_survive_kills() {
     }
 }
 
+/// The stages of a run share a directory or a prefix, and each writes files of state of its own.
+#[test]
+fn windows_beyond_the_bound_in_two_branches_keep_their_state_apart() {
+    let job = |dir: &Dir, place: Option<&Place>, [file, at_end]: [&str; 2]| {
+        let (bound, every) = (place.map_or("", |_| "--memory 8MiB"), "--checkpoint-every 100ms");
+        let checkpoint = format!("--checkpoint '{}' {every} --ends 2", place.map_or("calm", |place| &place.name));
+        let fixed = format!("-q --out-of-orderness 30s --late null: --at-end {at_end} {bound}");
+        dir.shell(&format!(
+            "rm -f branch; mkfifo branch; evt-window {fixed} -m m.toml --branch one --to one.jsonl < branch & \
+             evt-ingest -q --dlq null: {checkpoint} {file} | tee branch | evt-window {fixed} -m other.toml --to two.jsonl \
+             && wait $!"
+        ))
+        .succeeds();
+    };
+    let of_directory = Dir::new("memory-branches");
+    let of_bucket = Dir::new("memory-branches-s3");
+    let calm = Dir::new("memory-branches-calm");
+    let events = generated(&calm, "60000");
+    let middle = memchr::memchr_iter(b'\n', &events).nth(29_999).expect("a line") + 1;
+    let files = [["a.jsonl", "hold"], ["b.jsonl", "hold"], ["/dev/null", "fire"]];
+    let prepare = |dir: &Dir| {
+        dir.write("m.toml", METRICS);
+        dir.write("other.toml", METRICS.replace("30m", "20m").replace("1h", "2h"));
+        dir.write("a.jsonl", &events[..middle]);
+        dir.write("b.jsonl", &events[middle..]);
+    };
+    prepare(&calm);
+    files.into_iter().for_each(|file| job(&calm, None, file));
+    let in_bucket = Place::bucket(&of_bucket).map(|place| (place, &of_bucket));
+    for (place, dir) in std::iter::once((Place::directory(&of_directory), &of_directory)).chain(in_bucket) {
+        prepare(dir);
+        for file in files {
+            job(dir, Some(&place), file);
+            dir.run("evt-view", &[&place.name]).succeeds();
+            let stages = ["-2-evt-window-one-", "-2-evt-window-1"];
+            let names: Vec<_> = objects(&place).into_keys().map(|name| name.to_string_lossy().into_owned()).collect();
+            let is_there = |stage: &&str| place.name == "state" || names.iter().any(|name| name.contains(*stage));
+            assert!(file[1] == "fire" || stages.iter().all(|stage| is_there(&stage)), "{names:?}");
+        }
+        for name in ["one.jsonl", "two.jsonl"] {
+            assert_same(&results(dir, name), &results(&calm, name));
+        }
+    }
+}
+
 #[test]
 fn a_directory_for_temporary_files_that_is_missing_is_exit_status_74() {
     let dir = Dir::new("memory-missing");

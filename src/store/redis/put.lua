@@ -3,7 +3,7 @@
 -- ARGV: 1 run, 2 revision, 3 rows, 4 value ('' is NULL), 5 whose tombstones to look for ('': none), 6 time to live (ms),
 --   7 when it ends (ms), 8 window, 9 dimensions, 10 window_end, 11 pane, 12 updated_at,
 --   13 'row' or 'session' if rows are written before their epoch is complete, else ''
--- Answer: 0 inserted, 1 updated, 2 unchanged, 4 stale,
+-- Answer: 0 inserted, 7 inserted as the first window of its series, 1 updated, 2 unchanged, 4 stale,
 --   5 outnumbered by a row of the same revision, 6 refused because of a greater revision; {rows of the replaced row} if another run wrote that row
 local revision, rows = tonumber(ARGV[2]), tonumber(ARGV[3])
 local function order(other_revision, other_rows)
@@ -57,11 +57,12 @@ else
   if there[3] then redis.call('HDEL', KEYS[1], 'value') end
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
+local is_first = redis.call('EXISTS', KEYS[3]) == 0
 redis.call('ZADD', KEYS[3], ARGV[7], ARGV[8])
 if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[6]) then
   redis.call('PEXPIRE', KEYS[3], math.floor(tonumber(ARGV[6]) * 1.25))
 end
-if not there[1] then return 0 end
+if not there[1] then return is_first and 7 or 0 end
 if unchanged then return 2 end
 if there[4] ~= ARGV[1] then return {there[2]} end
 return 1

@@ -89,8 +89,16 @@ pub struct Scripts {
     pub firing: String,
 }
 
-/// For each row the number of commands of the pipe before its own; `None` if the row cannot be sent.
-type Packed = Vec<Option<usize>>;
+/// A row in the pipe.
+struct PackedRow {
+    /// The number of commands before its own; `None` if the row cannot be sent.
+    command: Option<usize>,
+    /// Whether the commands before its own renew the index entries of its series.
+    is_indexed: bool,
+}
+
+/// An answer of `put.lua`: the row is inserted as the first window of its series.
+const FIRST_OF_SERIES: i64 = 7;
 
 /// A connection, and what is known to be on its server.
 pub struct Session {
@@ -149,12 +157,17 @@ impl Session {
             }
             let Some((packed, commands)) = under_way.pop_front() else { return Ok(()) };
             let answers = self.wire.receive(commands)?;
+            let first = outcomes.len();
             self.judge(address, &packed, &answers, outcomes)?;
+            if self.pack_lost(address, batch, (first, &packed), &answers) {
+                self.wire.send(&self.pipe)?;
+                under_way.push_back((vec![], self.pipe.len()));
+            }
         }
     }
 
     /// Packs rows from `from` on into the pipe; returns the position of each row's command.
-    fn pack(&mut self, address: &RedisAddress, batch: &MetricBatch<'_>, from: usize) -> Packed {
+    fn pack(&mut self, address: &RedisAddress, batch: &MetricBatch<'_>, from: usize) -> Vec<PackedRow> {
         self.pipe.clear();
         let columns = &batch.columns;
         let mut packed = Vec::with_capacity(DEPTH);
@@ -163,11 +176,13 @@ impl Session {
                 break;
             }
             if columns.rows.value(row).unsigned_abs() > ROWS_MAX.unsigned_abs() {
-                packed.push(None);
+                packed.push(PackedRow { command: None, is_indexed: false });
                 continue;
             }
+            let before = self.pipe.len();
             let series = self.index(address, columns, row);
-            packed.push(Some(self.pipe.len()));
+            let command = self.pipe.len();
+            packed.push(PackedRow { command: Some(command), is_indexed: command > before });
             self.row(address, batch, row, &series);
         }
         packed
@@ -177,12 +192,12 @@ impl Session {
     fn judge(
         &self,
         address: &RedisAddress,
-        packed: &Packed,
+        packed: &[PackedRow],
         answers: &[Answer],
         outcomes: &mut Vec<Result<Done, Fault>>,
     ) -> Result<(), RetryError> {
         // A refused index, or a transient error, concerns more than one row.
-        let of_row = |index: usize| packed.contains(&Some(index));
+        let of_row = |index: usize| packed.iter().any(|row| row.command == Some(index));
         for (index, answer) in answers.iter().enumerate() {
             if let Err(refusal) = answer
                 && !(of_row(index) && is_about_a_row(refusal))
@@ -190,13 +205,38 @@ impl Session {
                 return Err(refused(&address.server.shown, refusal));
             }
         }
-        for index in packed {
-            outcomes.push(match index.and_then(|index| answers.get(index)) {
+        for row in packed {
+            outcomes.push(match row.command.and_then(|index| answers.get(index)) {
                 None => Err(Fault::new(ErrorType::SinkError, "Redis scripts count at most 2^53 rows")),
                 Some(answer) => read_outcome(answer)?,
             });
         }
         Ok(())
+    }
+
+    /// Packs the index entries of series that the server has lost since this session has written them, as after FLUSHALL: their rows were
+    /// the first ones of their series, although the session knows the series. Returns whether there are any.
+    fn pack_lost(
+        &mut self,
+        address: &RedisAddress,
+        batch: &MetricBatch<'_>,
+        (first, packed): (usize, &[PackedRow]),
+        answers: &[Answer],
+    ) -> bool {
+        self.pipe.clear();
+        for (row, PackedRow { command, is_indexed }) in (first..).zip(packed) {
+            let answer = command.and_then(|command| answers.get(command));
+            if *is_indexed || !matches!(answer, Some(Ok(Value::Int(FIRST_OF_SERIES)))) {
+                continue;
+            }
+            let (name, dimensions) = (batch.columns.names.value(row), batch.columns.dimensions.value(row));
+            let windows = address.keys.windows(name, &key::hash(dimensions));
+            for key in [windows, address.keys.series(name)] {
+                self.indexed.remove(&xxh3_128(key.as_bytes()));
+            }
+            self.index(address, &batch.columns, row);
+        }
+        self.pipe.len() > 0
     }
 
     /// Returns the key of the row's series; adds the commands that renew its index entries, if due.
@@ -293,7 +333,7 @@ fn read_outcome(answer: &Answer) -> Result<Result<Done, Fault>> {
             let rows_before = before.first().and_then(text).and_then(|rows| rows.parse().ok());
             return Ok(Ok(Done { outcome: RowOutcome::Updated, rows_before }));
         }
-        Ok(Value::Int(0)) => RowOutcome::Inserted,
+        Ok(Value::Int(0 | FIRST_OF_SERIES)) => RowOutcome::Inserted,
         Ok(Value::Int(1)) => RowOutcome::Updated,
         Ok(Value::Int(2)) => RowOutcome::Unchanged,
         Ok(Value::Int(3)) => RowOutcome::Deleted,

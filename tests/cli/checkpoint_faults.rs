@@ -1,0 +1,111 @@
+//! `--checkpoint` and faults from outside: a store that loses its rows, processes that are stopped for a while, and a reader that takes
+//! no part.
+
+use crate::checkpoint::{cut, generated, ordered};
+use crate::harness::{Dir, ended, eventually};
+use crate::servers::redis;
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// Starts evt-ingest over followed names, and evt-window behind it.
+fn follow(dir: &Dir, ingest: &str, window: &str) -> [Child; 2] {
+    let arguments = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let mut first = dir.command("evt-ingest", &arguments(ingest));
+    let mut first = first.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut second = dir.command("evt-window", &arguments(window));
+    let second = second.stdin(first.stdout.take().expect("a pipe")).stdout(Stdio::null()).spawn().expect("it starts");
+    [first, second]
+}
+
+fn signal(stages: &[Child], signal: Signal) {
+    stages.iter().for_each(|stage| kill_process(Pid::from_child(stage), signal).expect("it runs"));
+}
+
+fn end(mut stages: [Child; 2]) {
+    signal(&stages[..1], Signal::TERM);
+    stages.iter_mut().for_each(|stage| assert!([0, 1, 143].contains(&ended("a stage", stage))));
+}
+
+/// The keys that lead to rows are renewed rarely. After FLUSHALL they are missing, and the run must notice.
+#[test]
+fn rows_behind_the_loss_of_all_keys_of_redis_are_found_by_readers() {
+    let Some((output, server, prefix)) = redis() else { return };
+    for checkpoint in ["--dlq null: --checkpoint state --checkpoint-every 50ms", "--dlq null:"] {
+        let dir = Dir::new("redis-flushed");
+        let events = generated(&dir, 6_000);
+        cut(&dir, &events, &[("a.jsonl", 2_000)]);
+        let starts = || -> BTreeSet<String> {
+            let shown = dir.run("evt-view", &["-q", "-o", "jsonl", &output]);
+            shown.rows().iter().map(|row| format!("{}{}", row["window_start"], row["dimensions"])).collect()
+        };
+        let stages = follow(
+            &dir,
+            &format!("-q {checkpoint} -f jsonl --follow a.jsonl"),
+            &format!("-q --by event_type --size 10s --out-of-orderness 3s --late null: --to {output}"),
+        );
+        eventually("the first rows are there", || starts().len() > 20);
+        let before = starts();
+        // The keys of this test only: others use the server, too.
+        dir.shell(&format!(
+            "redis-cli -u '{server}' --scan --pattern '{prefix}*' | xargs -r redis-cli -u '{server}' del"
+        ))
+        .succeeds();
+        assert!(starts().is_empty());
+        dir.write("a.jsonl", &events);
+        eventually("later rows are found", || starts().len() > 60);
+        assert!(starts().iter().filter(|start| before.contains(*start)).count() < before.len());
+        end(stages);
+        dir.shell(&format!(
+            "redis-cli -u '{server}' --scan --pattern '{prefix}*' | xargs -r redis-cli -u '{server}' del"
+        ))
+        .succeeds();
+    }
+}
+
+/// The rows of one partition come after those of another one, once both processes go on.
+#[test]
+fn partitions_of_stages_that_were_stopped_are_not_idle() {
+    let dir = Dir::new("idle-stopped");
+    let event = |file: usize, second: usize| {
+        format!(
+            "{{\"event_type\":\"t\",\"source\":\"{file}\",\"server_timestamp\":\"2026-01-01T{:02}:{:02}:{:02}Z\"}}\n",
+            second / 3600,
+            second / 60 % 60,
+            second % 60
+        )
+    };
+    let events = |file, seconds: std::ops::Range<usize>| seconds.map(|second| event(file, second)).collect::<String>();
+    let write = |until| [1, 2].map(|file| dir.write(&format!("{file}.jsonl"), events(file, 0..until)));
+    write(60);
+    let stages = follow(
+        &dir,
+        "-q --dlq null: -f jsonl --follow 1.jsonl 2.jsonl",
+        "-q --size 10s --out-of-orderness 0s --idle-after 3s --late late.jsonl --to rows.jsonl",
+    );
+    eventually("windows fire", || dir.path("rows.jsonl").exists() && !dir.bytes("rows.jsonl").is_empty());
+    signal(&stages, Signal::STOP);
+    write(20_000);
+    let start = Instant::now();
+    eventually("they are stopped for longer than --idle-after", || start.elapsed() > Duration::from_secs(4));
+    signal(&stages, Signal::CONT);
+    eventually("the last windows fire", || String::from_utf8_lossy(&dir.bytes("rows.jsonl")).contains("05:33:00"));
+    end(stages);
+    assert!(!dir.path("late.jsonl").exists() || dir.bytes("late.jsonl").is_empty(), "rows are late");
+}
+
+/// What such a program has read and not written is in no epoch, and would be missing after a crash.
+#[test]
+fn a_source_with_a_checkpoint_writes_no_text_to_another_program() {
+    let dir = Dir::new("text-source");
+    dir.write("a.jsonl", ordered(0..5));
+    let first = "evt-ingest -q --dlq null: --checkpoint state a.jsonl";
+    for format in ["jsonl", "csv"] {
+        let said = dir.shell(&format!("{first} -o {format} | cat")).ends_with(2).stderr();
+        assert!(said.contains("expected frames into a pipe (without -o), found text"), "{said}");
+        assert!(!dir.path("state").exists());
+    }
+    dir.shell(&format!("{first} -o jsonl > rows.jsonl")).succeeds();
+    assert_eq!(dir.rows("rows.jsonl").len(), 75);
+}
