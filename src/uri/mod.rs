@@ -111,15 +111,15 @@ impl Uri {
         }
     }
 
-    /// Returns the name of the SQLite store instead of that of a file which is one; for inputs that may be several tables.
+    /// Returns the name of the SQLite store instead of that of a file which is one, with or without options (`metrics.db?table=NAME`);
+    /// for inputs that may be several tables.
     pub fn name_of_database(text: &OsStr) -> Option<String> {
         let Ok(Uri::File(path)) = Uri::parse(text) else { return None };
+        let name = path.to_str().filter(|name| !name.contains('{'))?;
         let mut start = [0; SQLITE_MAGIC.len()];
-        let mut read = || std::fs::File::open(&path)?.read_exact(&mut start);
-        let is_sqlite = is_database(&path) && path.is_file() && read().is_ok() && start == *SQLITE_MAGIC;
-        // The name of a store has its options after a question mark.
-        let path = path.to_str().filter(|path| is_sqlite && !path.contains(['?', '{']))?;
-        Some(format!("sqlite:{path}"))
+        let mut read = || std::fs::File::open(file_of(&path))?.read_exact(&mut start);
+        let is_sqlite = is_named_database(&path) && read().is_ok() && start == *SQLITE_MAGIC;
+        is_sqlite.then(|| format!("sqlite:{name}"))
     }
 
     /// Parses the URI of an input. A file that is a SQLite database is its store, unless `has_format`: a flag sets the format.
@@ -136,20 +136,16 @@ impl Uri {
         }
     }
 
-    /// Returns the SQLite store instead of a file that has the extension of a database; for outputs.
-    pub fn of_database(self) -> Self {
-        let path = match &self {
-            Uri::File(path) if is_database(path) && std::fs::metadata(path).map_or(true, |found| found.is_file()) => {
-                path
-            }
-            _ => return self,
-        };
+    /// Returns the SQLite store instead of a file that has the extension of a database, with or without options; for outputs. Errors: exit
+    /// status 2 for an unknown option.
+    pub fn of_database(self) -> Result<Self> {
+        let Uri::File(path) = &self else { return Ok(self) };
+        if !is_named_database(path) {
+            return Ok(self);
+        }
         match (store::by_scheme("sqlite"), path.to_str()) {
-            (Some(store), Some(path)) => {
-                let location = Location { scheme: "sqlite".to_owned(), path: path.to_owned(), ..Location::default() };
-                Uri::Store(store, location)
-            }
-            _ => self,
+            (Some(store), Some(name)) => Ok(Uri::Store(store, location(store, store.scheme, name)?)),
+            _ => Ok(self),
         }
     }
 
@@ -185,6 +181,20 @@ fn is_scheme(text: &str) -> bool {
         && text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.'))
         && !text.contains('.')
+}
+
+/// Returns the file that a path names: the path, or what precedes its options if there is no such file.
+fn file_of(path: &Path) -> &Path {
+    let name = path.to_str().filter(|_| !path.exists());
+    name.and_then(|name| name.split_once('?')).map_or(path, |(file, _)| Path::new(file))
+}
+
+/// Whether a path names a file with the extension of a database, which may not exist yet.
+fn is_named_database(path: &Path) -> bool {
+    let file = file_of(path);
+    // A file whose own name has a question mark cannot be named as a store.
+    let is_storable = file != path || !path.as_os_str().as_bytes().contains(&b'?');
+    is_storable && is_database(file) && std::fs::metadata(file).map_or(true, |found| found.is_file())
 }
 
 fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location> {

@@ -36,7 +36,7 @@ impl RuleLoader {
     ///
     /// Errors: exit status 2 if `--rules` names neither a file nor a table.
     pub fn new(rules: &OsStr, metrics: Option<&str>) -> Result<Self> {
-        let source = match Uri::parse(rules)? {
+        let source = match Uri::of_input(rules, false)? {
             Uri::File(path) => RuleSource::File(path),
             Uri::Store(store, location) => RuleSource::Table(store, location),
             other => return Err(Error::usage(format!("--rules {other}: expected a file, sqlite: or postgres:"))),

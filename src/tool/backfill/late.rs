@@ -39,7 +39,7 @@ pub(super) struct LateInput {
 impl LateInput {
     /// Names the input; its positions are kept if `keeps_positions` and if it can be read from there again.
     pub fn new(uri: &OsStr, keeps_positions: bool) -> Result<Self> {
-        let uri = Uri::parse(uri)?;
+        let uri = Uri::of_input(uri, false)?;
         let has_positions = match &uri {
             Uri::File(_) => true,
             Uri::Kafka(address) => address.options.start.is_none(),
