@@ -29,7 +29,7 @@ use crate::uri::kafka::TopicFormat;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use open::Opener;
-pub use options::{SourceOptions, StoreOrder};
+pub use options::{SortColumns, SourceOptions, StoreOrder};
 use partitions::ReportedPartitions;
 pub use polled::Polled;
 use positions::Positions;
@@ -39,13 +39,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod ahead;
-mod by_time;
 mod open;
 mod options;
 mod origin;
 mod partitions;
 mod polled;
 pub mod positions;
+mod sort;
 
 /// An open input and its number on the command line.
 struct Running {

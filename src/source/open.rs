@@ -3,9 +3,9 @@
 //! Topics and followed files are prepared at the start of the run; everything else is opened when it becomes the current input.
 
 use super::ahead::ReadAhead;
-use super::by_time::sorted_by_time;
 use super::options::{SourceOptions, StoreOrder};
 use super::positions::InputPosition;
+use super::sort::sorted;
 use crate::error::{Error, Result};
 use crate::format::Rows;
 use crate::http::Server;
@@ -20,7 +20,6 @@ use crate::kafka::group;
 use crate::kafka::input::KafkaInput;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
-use crate::kind::event::column;
 use crate::kind::span::Span;
 use crate::run::Run;
 use crate::spool::{self, SpoolReader, SpoolStart};
@@ -28,14 +27,9 @@ use crate::store::{Batches, Location, ReadRequest, Store};
 use crate::time::DAY;
 use crate::uri::Uri;
 use crate::uri::kafka::Address;
-use arrow::array::RecordBatch;
-use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
-
-/// Maximum rows of a batch of sorted rows.
-const SORTED_ROWS: usize = 8192;
 
 /// Opens inputs, each when the one before it has ended.
 pub(super) struct Opener {
@@ -166,12 +160,12 @@ impl Opener {
         let name = uri.to_string();
         let (kind, rows) = by_day(store, location, stored)?;
         let rows = match store_order {
-            StoreOrder::Offset if kind != Kind::Event => {
+            StoreOrder::Events(_) if kind != Kind::Event => {
                 return Err(Error::usage(format!("{uri}: expected events, found rows of kind {}", kind.name())));
             }
-            StoreOrder::Offset => sorted(kind, rows)?,
-            StoreOrder::Time(column) => match column(kind) {
-                Some(column) => sorted_by_time(rows, column),
+            StoreOrder::Events(columns) => sorted(rows, columns),
+            StoreOrder::Time(columns) => match columns(kind) {
+                Some(columns) => sorted(rows, columns),
                 None => rows,
             },
             StoreOrder::Stored => rows,
@@ -223,16 +217,4 @@ fn ends(
         return Ok(None);
     };
     Ok(Some((first.max(span.since.unwrap_or(first)), last.min(span.until.unwrap_or(last)))))
-}
-
-/// Returns events sorted by origin, partition and offset, in one batch.
-fn sorted(kind: Kind, rows: Batches) -> Result<Batches> {
-    let all = rows.collect::<Result<Vec<RecordBatch>>>()?;
-    let all = concat_batches(&kind.schema(), &all)?;
-    let key = |index: usize| SortColumn { values: all.column(index).clone(), options: None };
-    let order = lexsort_to_indices(&[column::ORIGIN, column::PARTITION, column::OFFSET].map(key), None)?;
-    let all = take_record_batch(&all, &order)?;
-    let rows = all.num_rows();
-    let pieces = (0..rows).step_by(SORTED_ROWS).map(move |at| Ok(all.slice(at, SORTED_ROWS.min(rows - at))));
-    Ok(Box::new(pieces.collect::<Vec<Result<RecordBatch>>>().into_iter()))
 }

@@ -1,6 +1,7 @@
 //! The settings of a source: flags of the user, and what the tool sets.
 
 use super::positions::Positions;
+pub use super::sort::SortColumns;
 use crate::format::{Format, TextOptions};
 use crate::http;
 use crate::input::Input;
@@ -22,10 +23,10 @@ pub enum StoreOrder {
     /// That of the store.
     #[default]
     Stored,
-    /// By partition and offset, as they were in their streams; only events. They are in memory then.
-    Offset,
-    /// By the column that the function names for a kind; rows of other kinds as they are stored.
-    Time(fn(Kind) -> Option<&'static str>),
+    /// By columns of events; other kinds are an error.
+    Events(SortColumns),
+    /// By the columns that the function names for a kind; rows of other kinds as they are stored.
+    Time(fn(Kind) -> Option<SortColumns>),
 }
 
 /// Settings of a source.

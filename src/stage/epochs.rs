@@ -222,7 +222,7 @@ impl Epochs {
 
     /// Checks that every epoch that this stage has sealed is committed. Errors: exit status 65 if not.
     pub fn check_settled(&self) -> Result<()> {
-        let early = || Error::corrupt("expected no barrier before the epoch before is complete, found one");
+        let early = || Error::corrupt("a barrier arrived before the previous epoch was complete");
         if self.is_settled() { Ok(()) } else { Err(early()) }
     }
 

@@ -43,6 +43,8 @@ pub struct StreamExtent {
     pub first_time: i64,
     /// The greatest stream time (µs): that of the last event.
     pub last_time: i64,
+    /// The number of events.
+    pub rows: u64,
 }
 
 /// What is read of a store, and how.

@@ -109,7 +109,7 @@ pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
             }
             for extent in extents_of(&path, &batch)? {
                 let key = (extent.origin.clone(), extent.partition.clone());
-                let known = extents.entry(key).or_insert_with(|| extent.clone());
+                let known = extents.entry(key).or_insert_with(|| StreamExtent { rows: 0, ..extent.clone() });
                 widen(known, &extent);
             }
         }
@@ -134,8 +134,10 @@ fn extents_of(path: &Path, batch: &RecordBatch) -> Result<Vec<StreamExtent>> {
             first_offset: *offset,
             first_time: *time,
             last_time: *time,
+            rows: 1,
         };
-        let known = extents.entry(code).or_insert_with(|| row(text(origins, code.0), text(names, code.1)));
+        let new = || StreamExtent { rows: 0, ..row(text(origins, code.0), text(names, code.1)) };
+        let known = extents.entry(code).or_insert_with(new);
         widen(known, &row(String::new(), String::new()));
     }
     Ok(extents.into_values().collect())
@@ -145,6 +147,7 @@ fn widen(extent: &mut StreamExtent, other: &StreamExtent) {
     extent.first_offset = extent.first_offset.min(other.first_offset);
     extent.first_time = extent.first_time.min(other.first_time);
     extent.last_time = extent.last_time.max(other.last_time);
+    extent.rows += other.rows;
 }
 
 /// Checks that a directory without files is a lake: a run has made it and has written no row. Errors: exit status 2.

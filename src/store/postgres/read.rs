@@ -46,7 +46,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
 pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
     let (server, mut link) = open(location)?;
     let sql = "SELECT origin, \"partition\", min(\"offset\"), (extract(epoch FROM min(stream_time)) * 1000000)::BIGINT,
-        (extract(epoch FROM max(stream_time)) * 1000000)::BIGINT FROM raw_events GROUP BY 1, 2 ORDER BY 1, 2";
+        (extract(epoch FROM max(stream_time)) * 1000000)::BIGINT, count(*) FROM raw_events GROUP BY 1, 2 ORDER BY 1, 2";
     let rows = link.run(async |link| {
         link.client.batch_execute("SET statement_timeout = 0").await?;
         Ok(link.client.query(sql, &[]).await?)
@@ -58,6 +58,7 @@ pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
         first_offset: row.get(2),
         first_time: row.get(3),
         last_time: row.get(4),
+        rows: row.get::<_, i64>(5).unsigned_abs(),
     };
     Ok(rows.iter().map(extent).collect())
 }

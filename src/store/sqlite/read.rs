@@ -101,8 +101,8 @@ fn within(kind: Kind, span: Span) -> Vec<String> {
 pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
     let (file, db, _) = open(location)?;
     let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
-    let sql = "SELECT origin, \"partition\", min(\"offset\"), min(stream_time), max(stream_time) FROM raw_events
-        GROUP BY 1, 2 ORDER BY 1, 2";
+    let sql = "SELECT origin, \"partition\", min(\"offset\"), min(stream_time), max(stream_time), count(*)
+        FROM raw_events GROUP BY 1, 2 ORDER BY 1, 2";
     let mut select = db.prepare(sql).map_err(failed)?;
     let mut rows = select.query([]).map_err(failed)?;
     let mut extents = vec![];
@@ -111,8 +111,9 @@ pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
         let foreign = || Error::corrupt(format!("{file}: column 'stream_time' has a value evt did not write"));
         let instant = |index: usize| parse_instant(&text(index)?).ok_or_else(foreign);
         let (first_time, last_time) = (instant(3)?, instant(4)?);
-        let first_offset = row.get(2).map_err(failed)?;
-        extents.push(StreamExtent { origin: text(0)?, partition: text(1)?, first_offset, first_time, last_time });
+        let (first_offset, rows) = (row.get(2).map_err(failed)?, row.get::<_, i64>(5).map_err(failed)?);
+        let (origin, partition, rows) = (text(0)?, text(1)?, rows.unsigned_abs());
+        extents.push(StreamExtent { origin, partition, first_offset, first_time, last_time, rows });
     }
     Ok(extents)
 }

@@ -16,7 +16,7 @@ use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
 use crate::run::Run;
-use crate::source::{Polled, Source};
+use crate::source::{Polled, SortColumns, Source};
 use crate::store::remote::rounded;
 use crate::time::{LATEST, SECOND, format_instant};
 use arrow::array::{AsArray, RecordBatch};
@@ -126,11 +126,11 @@ pub struct Feed {
     whole: WholeInput,
 }
 
-/// Returns the column with the time of rows that have no stamps.
-pub fn time_column(kind: Kind) -> Option<&'static str> {
+/// Returns the columns that order rows without stamps: the one with their time.
+pub fn time_columns(kind: Kind) -> Option<SortColumns> {
     match kind {
-        Kind::Dead => Some("failed_at"),
-        Kind::Metric => Some("window_end"),
+        Kind::Dead => Some(&["failed_at"]),
+        Kind::Metric => Some(&["window_end"]),
         Kind::Event | Kind::Late | Kind::Alert => None,
     }
 }
@@ -419,7 +419,7 @@ impl Feed {
         }
         match kind {
             Kind::Event => self.events(batch, to),
-            _ => match time_column(kind) {
+            _ => match time_columns(kind).and_then(<[_]>::first) {
                 Some(time) => self.others(batch, kind, time, to),
                 None => Err(Error::usage(format!(
                     "{}: expected rows of kind event, dead or metric, found {}",

@@ -30,7 +30,7 @@ mod stored;
 mod testing;
 mod writer;
 
-use self::feed::{Feed, FeedForm, time_column};
+use self::feed::{Feed, FeedForm, time_columns};
 use self::files::{KnownFile, identify, twins};
 use self::known::{FileRows, KnownRows};
 use self::load::RuleLoader;
@@ -222,7 +222,7 @@ impl Args {
         let read_mode = if self.state.is_some() { ReadMode::Commit } else { ReadMode::Stateful };
         // The state is durable before offsets are committed, whatever the outputs confirm.
         let commit_mode = if self.state.is_some() { CommitMode::Assign } else { CommitMode::None };
-        let store_order = StoreOrder::Time(time_column);
+        let store_order = StoreOrder::Time(time_columns);
         Ok(SourceOptions { read_mode, commit_mode, shows_records: true, store_order, ..self.stage.source(mapping)? })
     }
 

@@ -4,6 +4,7 @@ use super::args::BothArgs;
 use super::target::{ReplayTarget, Replayed};
 use crate::counts::{Counts, counted};
 use crate::error::Result;
+use crate::frame::Control;
 use crate::json::text::write_uuid;
 use crate::kind::SELECTION_KEY;
 use crate::kind::dead::column::ATTEMPTS;
@@ -53,6 +54,7 @@ pub(super) struct Replay {
     /// When the first batch began, and the letters that have been tried since.
     began: Option<Duration>,
     totals: Totals,
+    progress: Progress,
 }
 
 /// Letters by outcome.
@@ -65,6 +67,26 @@ struct Totals {
     cut: u64,
     claimed: u64,
     left: u64,
+}
+
+/// How far the letters have come, for the progress line.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    /// The letters that were read, and those of them that were tried or passed over.
+    received: u64,
+    passed: u64,
+    /// The share of the input that was read: bytes and all bytes.
+    bytes: Option<(u64, u64)>,
+}
+
+impl Progress {
+    /// Returns the expected number of letters: what was read has as many per byte as the rest.
+    fn expected(&self) -> u64 {
+        let Some((done, total)) = self.bytes.filter(|(done, total)| (1..=*total).contains(done)) else {
+            return self.received;
+        };
+        (self.received as f64 * (total as f64 / done as f64)) as u64
+    }
 }
 
 /// A batch of letters on its way.
@@ -88,10 +110,10 @@ impl Replay {
     pub fn new(repair: Repair, schemas: Option<Box<dyn Registry>>, both: &BothArgs, run: Rc<Run>) -> Self {
         let schema = &both.schema;
         let validator = Validator::new(Options { subject: schema.subject.clone(), closed: schema.no_extra_fields });
-        let (rate, totals) = (both.rate, Totals::default());
+        let (rate, totals, progress) = (both.rate, Totals::default(), Progress::default());
         let (held, would_replay) = (HeldLetters::default(), HashSet::new());
         let (target, ledger, began) = (None, None, None);
-        Self { run, repair, held, validator, schemas, target, ledger, would_replay, rate, began, totals }
+        Self { run, repair, held, validator, schemas, target, ledger, would_replay, rate, began, totals, progress }
     }
 
     /// Adds the target and the ledger.
@@ -116,6 +138,7 @@ impl Replay {
 
     fn on_letters(&mut self, letters: RecordBatch, out: &mut dyn Collector) -> Result<Counts> {
         let mut counts = Counts { taken: letters.num_rows() as u64, ..Counts::default() };
+        self.progress.received += counts.taken;
         let mut ready = vec![];
         if self.target.is_none() {
             ready.push(letters);
@@ -156,6 +179,9 @@ impl Replay {
             let size = distinct(&columns, start, size.min(rows - start));
             self.on_batch_of(&letters.slice(start, size), counts, out)?;
             start += size;
+            self.progress.passed += size as u64;
+            let Progress { passed, .. } = self.progress;
+            out.show_part(passed, self.progress.expected().max(passed));
             self.pace(out)?;
         }
         // The source stops at a signal; so does this batch.
@@ -436,7 +462,10 @@ impl Operator for Rc<RefCell<Replay>> {
         self.borrow_mut().on_letters(batch, out)
     }
 
-    fn on_control(&mut self, _message: crate::frame::Control, _out: &mut dyn Collector) -> Result<()> {
+    fn on_control(&mut self, message: Control, _out: &mut dyn Collector) -> Result<()> {
+        if let Control::Progress(read) = message {
+            self.borrow_mut().progress.bytes = read.bytes_total.map(|total| (read.bytes_done, total));
+        }
         Ok(())
     }
 

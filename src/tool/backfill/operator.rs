@@ -3,7 +3,7 @@
 use super::gaps::Gaps;
 use super::late::LateInput;
 use super::orphans::Orphans;
-use super::setup::{Order, Setup};
+use super::setup::{Order, Setup, StoreRows};
 use crate::backfill::{
     CellContent, CellKey, Changes, Comparison, Coverage, Difference, LateCell, MetricScope, Scope, SessionPlan,
     StepScope,
@@ -45,6 +45,10 @@ pub(super) struct Correct {
     notes: Notes,
     gaps: Gaps,
     orphans: Orphans,
+    /// The number of rows of stores so far.
+    read: u64,
+    /// How far the rows of a store may be behind their stream time (µs); `None`: any distance.
+    bound: Option<i64>,
     /// The watermark of topics while the windows wait for late events.
     closing: Option<Watermark>,
     is_done: bool,
@@ -89,7 +93,9 @@ impl Correct {
         if let Order::Stores { extents, .. } = order {
             gaps.add_store(std::mem::take(extents));
         }
-        let orphans = Orphans::new(std::mem::take(&mut setup.input.times), is_store);
+        // Events that are late may follow for windows that have fired, except in the order of days.
+        let is_complete = is_store && !matches!(order, Order::Stores { rows: StoreRows::Streams, .. });
+        let orphans = Orphans::new(std::mem::take(&mut setup.input.times), is_complete);
         Self {
             window,
             validate,
@@ -101,22 +107,42 @@ impl Correct {
             notes: Notes::default(),
             gaps,
             orphans,
+            read: 0,
+            bound: options.out_of_orderness,
             closing: (waits_for_late && is_topic).then(|| Watermark::new(options)),
             is_done: false,
         }
     }
 
-    /// Raises the watermark to the day of a batch, if the days follow one another.
-    fn begin_day(&mut self, times: &[i64], out: &mut dyn Collector) -> Result<()> {
-        let Order::Stores { by_day: true, closed: Some(closed), .. } = self.setup.input.order else { return Ok(()) };
+    /// Raises the watermark to the first row of a batch of a store, if its rows are in order.
+    fn promise(&mut self, batch: &RecordBatch, out: &mut dyn Collector) -> Result<()> {
+        let Order::Stores { rows, closed: Some(closed), work, .. } = self.setup.input.order else { return Ok(()) };
+        self.read += batch.num_rows() as u64;
+        let times = match rows {
+            StoreRows::Streams => instants(batch, column::STREAM_TIME),
+            StoreRows::Days | StoreRows::Unordered => instants(batch, column::EVENT_TIME),
+        };
+        let (done, whole) = work.part(rows, times, self.read);
+        out.show_part(done, whole);
+        match rows {
+            StoreRows::Days => self.begin_day(times, closed, out),
+            StoreRows::Unordered => Ok(()),
+            // The late events of a window follow after it has closed.
+            StoreRows::Streams if self.setup.waits_for_late() => Ok(()),
+            StoreRows::Streams => {
+                let promised = times.first().zip(self.bound).map(|(first, bound)| first.saturating_sub(bound));
+                promised.into_iter().for_each(|promised| self.window.on_promise(promised.min(closed)));
+                self.fire(false, out)
+            }
+        }
+    }
+
+    /// Raises the watermark to the day of the first row of a batch.
+    fn begin_day(&mut self, times: &[i64], closed: i64, out: &mut dyn Collector) -> Result<()> {
         let Some(least) = times.iter().min() else { return Ok(()) };
         let day = least.div_euclid(DAY).saturating_mul(DAY);
         if day > self.day {
             self.day = day;
-            if let Span { since: Some(since), until: Some(until) } = self.setup.input.span {
-                let days = |time: i64| u64::try_from(time.saturating_sub(since) / DAY).unwrap_or(0);
-                out.show_part(days(day), days(until).max(1));
-            }
             self.window.on_promise(day.min(closed));
             self.fire(true, out)?;
         }
@@ -126,7 +152,7 @@ impl Correct {
     /// Returns the rows whose event time is read, and the number of others.
     fn inside(&self, batch: &RecordBatch) -> Result<(Option<RecordBatch>, u64)> {
         let span = self.setup.input.span;
-        let times = event_times(batch);
+        let times = instants(batch, column::EVENT_TIME);
         let inside = times.iter().filter(|time| span.contains(**time)).count();
         let outside = (times.len() - inside) as u64;
         match inside {
@@ -141,8 +167,8 @@ impl Correct {
 
     /// Computes the windows of a batch.
     fn compute(&mut self, batch: &RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
-        self.orphans.times.add(event_times(batch));
-        self.begin_day(event_times(batch), out)?;
+        self.orphans.times.add(instants(batch, column::EVENT_TIME));
+        self.promise(batch, out)?;
         if let Some(closing) = &mut self.closing {
             closing.on_batch(batch, input)?;
         }
@@ -503,8 +529,8 @@ fn take(row: &Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey, CellContent>
     }
 }
 
-fn event_times(batch: &RecordBatch) -> &[i64] {
-    batch.column(column::EVENT_TIME).as_primitive::<TimestampMicrosecondType>().values()
+fn instants(batch: &RecordBatch, column: usize) -> &[i64] {
+    batch.column(column).as_primitive::<TimestampMicrosecondType>().values()
 }
 
 impl Operator for Correct {

@@ -5,8 +5,10 @@ use crate::backfill::{InputTimes, LateCell, LateCells, Scope};
 use crate::error::Result;
 use crate::kind::span::Span;
 use crate::run::Run;
+use crate::source::SortColumns;
 use crate::store::StreamExtent;
 use crate::store::correct::Corrections;
+use crate::time::SECOND;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,11 +27,56 @@ pub(super) enum Order {
         closed: Option<i64>,
         /// The partition that determines `closed`.
         held_by: Option<String>,
-        /// Whether the days of event time follow one another.
-        by_day: bool,
+        /// How their rows follow one another.
+        rows: StoreRows,
+        /// The columns by which the rows of each store are sorted; `None`: they are read as they are stored.
+        sort: Option<SortColumns>,
+        /// What is read, for the progress line.
+        work: Work,
         /// The partitions; none with `--all-records`.
         extents: Vec<StreamExtent>,
     },
+}
+
+/// How the rows of stores follow one another, so that windows fire before the last row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoreRows {
+    /// The days of event time, one after another.
+    Days,
+    /// By stream time, and within a partition by offset.
+    Streams,
+    /// In no order: windows fire after the last row.
+    Unordered,
+}
+
+/// What is read of stores: how far the times of their rows, or their number, have come tells what is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Work {
+    /// The least and the greatest time of the rows in the range (µs).
+    first: i64,
+    last: i64,
+    /// The number of rows of the stores.
+    rows: u64,
+}
+
+impl Work {
+    /// Returns what is read of the partitions of stores in a span.
+    pub fn of(extents: &[StreamExtent], span: Span) -> Self {
+        let first = extents.iter().map(|extent| extent.first_time).min().unwrap_or(0);
+        let last = extents.iter().map(|extent| extent.last_time).max().unwrap_or(0);
+        let rows = extents.iter().map(|extent| extent.rows).sum();
+        Self { first: first.max(span.since.unwrap_or(first)), last: last.min(span.until.unwrap_or(last)), rows }
+    }
+
+    /// Returns how much is done before a batch with the times of its rows, when a number of rows was read, and the whole.
+    pub fn part(&self, order: StoreRows, times: &[i64], read: u64) -> (u64, u64) {
+        let seconds = |to: i64| u64::try_from(to.saturating_sub(self.first) / SECOND).unwrap_or(0);
+        let (done, whole) = match times.first() {
+            Some(first) if order != StoreRows::Unordered => (seconds(*first), seconds(self.last)),
+            _ => (read, self.rows),
+        };
+        (done.min(whole), whole.max(1))
+    }
 }
 
 /// `--rate`.

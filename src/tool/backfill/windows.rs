@@ -4,7 +4,7 @@
 use super::args::BothArgs;
 use super::late::LateInput;
 use super::operator::Correct;
-use super::setup::{InputRows, Order, Pace, Setup};
+use super::setup::{InputRows, Order, Pace, Setup, StoreRows, Work};
 use crate::backfill::{Changes, InputTimes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
 use crate::cli::args::{Disorder, disorder, instant_of};
 use crate::cli::check::CheckReport;
@@ -24,7 +24,7 @@ use crate::op::window::{Options, Window, watermark};
 use crate::output::open_options;
 use crate::registry::place;
 use crate::run::Run;
-use crate::source::{SourceOptions, StoreOrder};
+use crate::source::{SortColumns, SourceOptions, StoreOrder};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::store::correct::{Claim, Corrections, shown_range};
 use crate::store::{Location, ReadRequest, Store, StreamExtent};
@@ -97,6 +97,18 @@ struct ReadingArgs {
     jobs: u8,
 }
 
+/// The file of metrics.
+struct MetricsFile<'a> {
+    path: &'a str,
+    text: String,
+}
+
+impl MetricsFile<'_> {
+    fn parse(&self) -> Result<Spec> {
+        spec::file(&self.text).map_err(|error| error.at(self.path.to_owned()))
+    }
+}
+
 /// The store that is corrected.
 struct Target {
     store: &'static Store,
@@ -104,17 +116,27 @@ struct Target {
 }
 
 impl WindowsArgs {
-    fn spec(&self) -> Result<Spec> {
+    /// Reads the file of metrics, which may be a pipe.
+    fn metrics_file(&self) -> Result<MetricsFile<'_>> {
         let Some(path) = &self.metrics else { return Err(Error::usage("--metrics FILE is required")) };
         let text = std::fs::read_to_string(path).map_err(|error| Error::config_file(path.clone(), &error))?;
-        let spec = spec::file(&text).map_err(|error| error.at(path.clone()))?;
-        match spec.metrics.iter().find(|metric| metric.shape == Shape::ALL) {
+        Ok(MetricsFile { path, text })
+    }
+
+    fn spec(&self, file: &MetricsFile<'_>) -> Result<Spec> {
+        let spec = file.parse()?;
+        match spec.metrics.iter().find(|metric| metric.shape == Shape::ALL && self.corrects(metric)) {
             None => Ok(spec),
             Some(total) => Err(Error::usage(format!(
                 "metric '{}': expected windows that close, found size = all; compute it again with evt-window",
                 total.name
             ))),
         }
+    }
+
+    /// Whether a metric is one of `--only`, or all are corrected.
+    fn corrects(&self, metric: &Metric) -> bool {
+        self.only.is_empty() || self.only.contains(&metric.name)
     }
 
     /// Returns what is corrected: the metrics of `--only`, or all.
@@ -124,14 +146,13 @@ impl WindowsArgs {
             let names = names.join(", ");
             return Err(Error::usage(format!("--only: expected one of {names}, found {unknown}")));
         }
-        let chosen = |name: &String| self.only.is_empty() || self.only.contains(name);
         let instant = |flag: &str, text: &Option<String>| instant_of(flag, text.as_deref(), now, zone);
         let range = Span { since: instant("--since", &self.since)?, until: instant("--until", &self.until)? };
         if range.since.zip(range.until).is_some_and(|(since, until)| since >= until) {
             return Err(Error::usage(format!("expected --since before --until, found {}", shown_range(range))));
         }
         let mut scope = Scope {
-            metrics: spec.metrics.iter().filter(|metric| chosen(&metric.name)).map(MetricScope::of).collect(),
+            metrics: spec.metrics.iter().filter(|metric| self.corrects(metric)).map(MetricScope::of).collect(),
             range,
             closed_before: instant("--closed-before", &self.closed_before)?,
             read_since: None,
@@ -238,12 +259,29 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) ->
         least => (least.is_some() || all_records).then_some(LATEST),
     };
     let knows_span = |uri: &Uri| matches!(uri, Uri::Store(store, _) if store.reader.extent.is_some());
+    let work = Work::of(&extents, span);
     if all_records {
         extents.clear();
     }
     let has_days = span.since.is_some() && span.until.is_some() || inputs.iter().all(knows_span);
-    let by_day = inputs.len() == 1 && has_days && !has_sessions;
-    Ok(Order::Stores { closed, held_by, by_day, extents })
+    let rows = match inputs.len() {
+        1 if has_sessions && args.out_of_orderness.0.is_some() => StoreRows::Streams,
+        1 => StoreRows::Days,
+        _ => StoreRows::Unordered,
+    };
+    let sort = sort_columns(args, has_sessions, has_days);
+    Ok(Order::Stores { closed, held_by, rows, sort, work, extents })
+}
+
+/// Returns the columns by which the rows of each store are sorted: for sessions the order of events in a partition matters, and
+/// `has_days` tells whether the stores return the days of event time in order.
+fn sort_columns(args: &WindowsArgs, has_sessions: bool, has_days: bool) -> Option<SortColumns> {
+    match args.out_of_orderness.0 {
+        Some(_) if has_sessions => Some(&["stream_time", "origin", "partition", "offset"]),
+        // No event is late, so that no order changes a session.
+        None if has_sessions => Some(&["event_time", "origin", "partition", "offset"]),
+        _ => (!has_days).then_some(&["event_time"]),
+    }
 }
 
 /// Corrects the windows; returns the exit status.
@@ -253,12 +291,13 @@ pub(super) fn run(args: WindowsArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8
 
 /// Opens the stage.
 fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> {
-    let (spec, target) = (args.spec()?, Target::of(&both)?);
+    let file = args.metrics_file()?;
+    let (spec, target) = (args.spec(&file)?, Target::of(&both)?);
     check_inputs(&both)?;
     let digest = args.digest(&spec, &both);
     let mut scope = args.scope(&spec, run.clock.now(), both.stage.map.zone()?)?;
     let bound = args.out_of_orderness.0.unwrap_or(i64::MAX);
-    let mut late = LateCells::new(args.spec()?, bound);
+    let mut late = LateCells::new(file.parse()?, bound);
     let given = args.late_events.as_deref();
     // Another run corrects what this one does not.
     let corrects_all = scope.range == Span::default() && scope.closed_before.is_none() && args.only.is_empty();
@@ -357,10 +396,8 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     let validates = both.schema.schemas.is_some() || both.schema.dedup.is_some();
     let lean = !validates && !has_letters && args.late_events.is_none();
     mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
-    let chosen = |metric: &&Metric| args.only.is_empty() || args.only.contains(&metric.name);
-    let has_sessions = spec.metrics.iter().filter(chosen).any(|metric| MetricScope::of(metric).is_session());
     let store_order = match order {
-        Order::Stores { .. } if has_sessions => StoreOrder::Offset,
+        Order::Stores { sort: Some(columns), .. } => StoreOrder::Events(columns),
         _ => StoreOrder::Stored,
     };
     Ok(SourceOptions {
@@ -402,7 +439,7 @@ fn start(
 
 /// `--check`: adds the faults of the flags, of the inputs and of the store to `findings`.
 pub(super) fn check(args: WindowsArgs, both: BothArgs, run: &Rc<Run>, findings: &mut CheckReport) {
-    let spec = findings.take(args.spec());
+    let spec = findings.take(args.metrics_file().and_then(|file| args.spec(&file)));
     if let Some(spec) = &spec {
         let now = run.clock.now();
         findings.take(both.stage.map.zone().and_then(|zone| args.scope(spec, now, zone)));

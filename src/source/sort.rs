@@ -1,18 +1,20 @@
-//! Sorts the rows of a store by a column of instants in bounded memory: sorted runs in temporary files, which are merged.
+//! Sorts the rows of a store by some of their columns in bounded memory: sorted runs in temporary files, which are merged.
 //!
 //! A store returns rows in the order of their keys, which is the order of no time. A database would sort them as well, but Redis and a lake
 //! would not, so all stores are sorted here.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Batches, batches, rows};
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::interleave_record_batch;
-use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
+use arrow::row::{Row, RowConverter, Rows, SortField};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek, SeekFrom};
+use std::ops::Range;
+use std::rc::Rc;
 
 /// Bytes of rows that are held before they become a run.
 const RUN_BYTES: usize = 32 << 20;
@@ -21,22 +23,53 @@ const ROWS: usize = 2048;
 /// Number of runs that are merged into one, because each open run has a file.
 const RUNS: usize = 64;
 
-/// Returns the rows in the order of a column. While they are read, each batch is answered with one without rows, so that the reader can
+/// The names of the columns that determine the order of rows.
+pub type SortColumns = &'static [&'static str];
+
+/// Returns the rows in the order of columns. While they are read, each batch is answered with one without rows, so that the reader can
 /// heed signals.
-pub(super) fn sorted_by_time(unsorted: Batches, column: &'static str) -> Batches {
-    sorted_in_runs(unsorted, column, RUN_BYTES)
+pub(super) fn sorted(unsorted: Batches, columns: SortColumns) -> Batches {
+    sorted_in_runs(unsorted, columns, RUN_BYTES)
 }
 
-fn sorted_in_runs(unsorted: Batches, column: &'static str, run_bytes: usize) -> Batches {
-    let mut sorter = TimeSorter::new(Some(unsorted), column, run_bytes);
+fn sorted_in_runs(unsorted: Batches, columns: SortColumns, run_bytes: usize) -> Batches {
+    let mut sorter = Sorter::new(Some(unsorted), SortKey::new(columns), run_bytes);
     batches(move || sorter.next_batch())
 }
 
-/// The rows of a store on their way to the order of time.
-struct TimeSorter {
+/// The order of rows.
+#[derive(Clone)]
+struct SortKey {
+    columns: SortColumns,
+    /// Makes bytes of the columns that compare as the columns do.
+    converter: Option<Rc<RowConverter>>,
+}
+
+impl SortKey {
+    fn new(columns: SortColumns) -> Self {
+        Self { columns, converter: None }
+    }
+
+    /// Returns the keys of the rows of a batch.
+    fn of(&mut self, batch: &RecordBatch) -> Result<Rows> {
+        let columns: Vec<ArrayRef> =
+            self.columns.iter().map(|name| rows::column(batch, name).cloned()).collect::<Result<_>>()?;
+        let converter = match &self.converter {
+            Some(converter) => converter,
+            None => {
+                let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+                self.converter.insert(Rc::new(RowConverter::new(fields)?))
+            }
+        };
+        Ok(converter.convert_columns(&columns)?)
+    }
+}
+
+/// The rows of a store on their way to their order.
+struct Sorter {
     /// The rest of the store; `None` once it is read.
     unsorted: Option<Batches>,
-    column: &'static str,
+    key: SortKey,
     run_bytes: usize,
     held: Vec<RecordBatch>,
     bytes: usize,
@@ -45,22 +78,41 @@ struct TimeSorter {
 
 /// Rows in order.
 struct SortedRun {
-    /// Its next rows, in order; never empty.
+    /// Its next rows, in order.
     next: RecordBatch,
+    keys: Rows,
+    /// The number of these rows that were returned; less than their number.
+    taken: usize,
     rest: Batches,
     /// How often its rows were merged.
     level: u32,
 }
 
 impl SortedRun {
-    fn begin(mut rest: Batches, level: u32) -> Result<Option<Self>> {
-        Ok(rest.next().transpose()?.map(|next| Self { next, rest, level }))
+    fn begin(mut rest: Batches, level: u32, key: &mut SortKey) -> Result<Option<Self>> {
+        let Some(next) = rest.next().transpose()? else { return Ok(None) };
+        let keys = key.of(&next)?;
+        Ok(Some(Self { next, keys, taken: 0, rest, level }))
+    }
+
+    fn last_key(&self) -> Row<'_> {
+        self.keys.row(self.next.num_rows() - 1)
+    }
+
+    /// Returns the end of the rows up to a key.
+    fn end_of(&self, bound: Row<'_>) -> usize {
+        let (mut low, mut high) = (self.taken, self.next.num_rows());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.keys.row(middle) <= bound { low = middle + 1 } else { high = middle }
+        }
+        low
     }
 }
 
-impl TimeSorter {
-    fn new(unsorted: Option<Batches>, column: &'static str, run_bytes: usize) -> Self {
-        Self { unsorted, column, run_bytes, held: vec![], bytes: 0, runs: vec![] }
+impl Sorter {
+    fn new(unsorted: Option<Batches>, key: SortKey, run_bytes: usize) -> Self {
+        Self { unsorted, key, run_bytes, held: vec![], bytes: 0, runs: vec![] }
     }
 
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
@@ -68,7 +120,7 @@ impl TimeSorter {
         let Some(batch) = unsorted.next().transpose()? else {
             self.unsorted = None;
             let last = self.take_held()?;
-            let last = SortedRun::begin(Box::new(last.into_iter().map(Ok)), 0)?;
+            let last = SortedRun::begin(Box::new(last.into_iter().map(Ok)), 0, &mut self.key)?;
             self.runs.extend(last);
             return self.merge();
         };
@@ -86,13 +138,13 @@ impl TimeSorter {
 
     /// Writes batches in order to a file as a run. [`RUNS`] runs of a level become one of the next level.
     fn add_run(&mut self, batches: impl Iterator<Item = Result<RecordBatch>>, level: u32) -> Result<()> {
-        self.runs.extend(SortedRun::begin(written(batches)?, level)?);
+        self.runs.extend(SortedRun::begin(written(batches)?, level, &mut self.key)?);
         if self.runs.iter().filter(|run| run.level == level).count() < RUNS {
             return Ok(());
         }
         let (runs, others) = std::mem::take(&mut self.runs).into_iter().partition(|run| run.level == level);
         self.runs = others;
-        let mut merged = Self { runs, ..Self::new(None, self.column, self.run_bytes) };
+        let mut merged = Self { runs, ..Self::new(None, self.key.clone(), self.run_bytes) };
         let merged: Batches = Box::new(std::iter::from_fn(move || merged.merge().transpose()));
         self.add_run(merged, level + 1)
     }
@@ -100,57 +152,43 @@ impl TimeSorter {
     /// Returns the rows that are held, in order.
     fn take_held(&mut self) -> Result<Vec<RecordBatch>> {
         self.bytes = 0;
-        in_order(&std::mem::take(&mut self.held), self.column)
+        let parts = std::mem::take(&mut self.held);
+        let keys: Vec<Rows> = parts.iter().map(|part| self.key.of(part)).collect::<Result<_>>()?;
+        let order = in_order(keys.iter().zip(&parts).map(|(keys, part)| (keys, 0..part.num_rows())));
+        let parts: Vec<&RecordBatch> = parts.iter().collect();
+        order.chunks(ROWS).map(|rows| Ok(interleave_record_batch(&parts, rows)?)).collect()
     }
 
-    /// Returns the next rows of all runs: those up to the least of the last instants of their next batches.
+    /// Returns the next rows of all runs: those up to the least of the last keys of their next batches.
     fn merge(&mut self) -> Result<Option<RecordBatch>> {
-        let mut bound: Option<i64> = None;
-        for run in &self.runs {
-            let last = instants(&run.next, self.column)?.last().copied();
-            bound = bound.into_iter().chain(last).min();
-        }
-        let Some(bound) = bound else { return Ok(None) };
-        let mut parts = vec![];
-        for mut run in std::mem::take(&mut self.runs) {
-            let rows = run.next.num_rows();
-            let count = instants(&run.next, self.column)?.partition_point(|at| *at <= bound);
-            parts.push(run.next.slice(0, count));
-            if count < rows {
-                run.next = run.next.slice(count, rows - count);
+        let Some(bound) = self.runs.iter().map(SortedRun::last_key).min() else { return Ok(None) };
+        let ends: Vec<usize> = self.runs.iter().map(|run| run.end_of(bound)).collect();
+        let order = in_order(self.runs.iter().zip(&ends).map(|(run, end)| (&run.keys, run.taken..*end)));
+        let one = order.first().map(|(first, _)| *first).filter(|first| order.iter().all(|(part, _)| part == first));
+        let merged = match one {
+            Some(part) => self.runs[part].next.slice(self.runs[part].taken, order.len()),
+            None => interleave_record_batch(&self.runs.iter().map(|run| &run.next).collect::<Vec<_>>(), &order)?,
+        };
+        for (mut run, end) in std::mem::take(&mut self.runs).into_iter().zip(ends) {
+            if end < run.next.num_rows() {
+                run.taken = end;
                 self.runs.push(run);
             } else {
-                self.runs.extend(SortedRun::begin(run.rest, run.level)?);
+                self.runs.extend(SortedRun::begin(run.rest, run.level, &mut self.key)?);
             }
         }
-        parts.retain(|part| part.num_rows() > 0);
-        if let [only] = parts.as_slice() {
-            return Ok(Some(only.clone()));
-        }
-        let order = order(&parts, self.column)?;
-        Ok(Some(interleave_record_batch(&parts.iter().collect::<Vec<_>>(), &order)?))
+        Ok(Some(merged))
     }
 }
 
-fn instants<'a>(batch: &'a RecordBatch, column: &str) -> Result<&'a [i64]> {
-    let instants = rows::column(batch, column)?.as_primitive_opt::<TimestampMicrosecondType>();
-    Ok(instants.ok_or_else(|| Error::broken("a column of instants has another type"))?.values())
-}
-
-/// Returns the places of all rows in order; rows with the same instant stay in theirs.
-fn order(parts: &[RecordBatch], column: &str) -> Result<Vec<(usize, usize)>> {
-    let mut keys: Vec<(i64, usize, usize)> = vec![];
-    for (part, batch) in parts.iter().enumerate() {
-        keys.extend(instants(batch, column)?.iter().enumerate().map(|(row, at)| (*at, part, row)));
+/// Returns the places of rows of several parts in order; rows with the same key stay in theirs.
+fn in_order<'a>(parts: impl Iterator<Item = (&'a Rows, Range<usize>)>) -> Vec<(usize, usize)> {
+    let mut keys: Vec<(Row<'_>, usize, usize)> = vec![];
+    for (part, (rows, range)) in parts.enumerate() {
+        keys.extend(range.map(|row| (rows.row(row), part, row)));
     }
     keys.sort_unstable();
-    Ok(keys.into_iter().map(|(_, part, row)| (part, row)).collect())
-}
-
-fn in_order(parts: &[RecordBatch], column: &str) -> Result<Vec<RecordBatch>> {
-    let order = order(parts, column)?;
-    let parts: Vec<&RecordBatch> = parts.iter().collect();
-    order.chunks(ROWS).map(|rows| Ok(interleave_record_batch(&parts, rows)?)).collect()
+    keys.into_iter().map(|(_, part, row)| (part, row)).collect()
 }
 
 /// Writes rows to a temporary file; returns those of the file.
@@ -184,6 +222,8 @@ mod tests {
     use crate::format::row;
     use crate::kind::Kind;
     use crate::time::{SECOND, format_instant};
+    use arrow::array::AsArray;
+    use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -202,28 +242,25 @@ mod tests {
     }
 
     fn rows_of(batch: &RecordBatch) -> Vec<(i64, u32)> {
-        let values = batch["value"].as_primitive::<arrow::datatypes::Float64Type>().values();
-        instants(batch, "window_end")
-            .unwrap()
-            .iter()
-            .zip(values)
-            .map(|(at, value)| (at / SECOND, *value as u32))
-            .collect()
+        let values = batch["value"].as_primitive::<Float64Type>().values();
+        let ends = batch["window_end"].as_primitive::<TimestampMicrosecondType>().values();
+        ends.iter().zip(values).map(|(at, value)| (at / SECOND, *value as u32)).collect()
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn rows_come_in_the_order_of_time_however_many_runs_they_make(
+        fn rows_come_in_the_order_of_columns_however_many_runs_they_make(
             ends in proptest::collection::vec(0i64..50, 0..400),
             cut in 1usize..8,
             run_bytes in prop_oneof![Just(0usize), Just(20_000), Just(usize::MAX)],
         ) {
             let rows: Vec<(i64, u32)> = ends.into_iter().zip(0..).collect();
             let unsorted: Vec<Result<RecordBatch>> = rows.chunks(cut).map(|rows| Ok(batch(rows))).collect();
-            let sorted = sorted_in_runs(Box::new(unsorted.into_iter()), "window_end", run_bytes);
+            let sorted = sorted_in_runs(Box::new(unsorted.into_iter()), &["window_end", "metric_name"], run_bytes);
             let found: Vec<(i64, u32)> = sorted.flat_map(|batch| rows_of(&batch.unwrap())).collect();
-            prop_assert!(found.is_sorted_by_key(|(end, _)| *end), "{found:?}");
+            let key = |(end, value): &(i64, u32)| (*end, value % 3);
+            prop_assert!(found.is_sorted_by_key(key), "{found:?}");
             let (mut found, mut expected) = (found, rows);
             found.sort_unstable();
             expected.sort_unstable();
@@ -235,7 +272,7 @@ mod tests {
     fn few_files_are_open_however_many_runs_there_are() {
         let rows: Vec<(i64, u32)> = (0..300).map(|n| (i64::from(n * 7 % 300), n)).collect();
         let unsorted: Vec<Result<RecordBatch>> = rows.chunks(1).map(|rows| Ok(batch(rows))).collect();
-        let mut sorter = TimeSorter::new(Some(Box::new(unsorted.into_iter())), "window_end", 0);
+        let mut sorter = Sorter::new(Some(Box::new(unsorted.into_iter())), SortKey::new(&["window_end"]), 0);
         let (mut most, mut ends) = (0, vec![]);
         while let Some(batch) = sorter.next_batch().unwrap() {
             most = most.max(sorter.runs.len());
