@@ -86,6 +86,7 @@ mod record_parts;
 mod records;
 mod registry;
 mod remedies;
+mod repeats;
 mod replace;
 mod replay;
 mod resolution;

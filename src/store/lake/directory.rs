@@ -152,7 +152,8 @@ impl Lake {
     pub fn check(root: &Path) -> Result<()> {
         let hidden = root.join(".evt");
         let what = if hidden.exists() { "cannot write" } else { "cannot make the directory" };
-        room::for_directory(&hidden).map_err(|e| failed(root, what, &e))?;
+        let room = room::for_directory(&hidden).and_then(|()| room::try_directory(&hidden));
+        room.map_err(|e| failed(root, what, &e))?;
         match File::open(hidden.join("lock")) {
             Ok(lock) => take_lock(&lock, root),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

@@ -323,7 +323,8 @@ impl Parquet {
     }
 
     fn outcome(&self) -> SinkOutcome {
-        let mut notices: Vec<Notice> = self.results.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
+        let mut notices: Vec<Notice> =
+            self.results.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
         if self.lake.finished() > 0 {
             let text = format!("finished the replacement of {} days that a killed run had begun", self.lake.finished());
             notices.push(Notice { text, fails: false });

@@ -161,7 +161,9 @@ impl<'a> Comparison<'a> {
     fn compare(&mut self, groups: &[usize]) -> Result<()> {
         let position = position_column(self.kind);
         let (mut keys, mut positions) = (vec![], None::<Positions>);
-        for batch in self.part.columns(rows::key_columns(self.kind).iter().copied().chain([position]), groups.to_vec())? {
+        for batch in
+            self.part.columns(rows::key_columns(self.kind).iter().copied().chain([position]), groups.to_vec())?
+        {
             let batch = batch?;
             keys.extend(rows::each_key(self.kind, &batch)?);
             let here = Positions::of_rows(self.kind, &batch)?;
