@@ -66,7 +66,7 @@ fn an_event_that_a_lake_has_with_other_content_is_a_conflict() {
             let refused = run("2", more, to).ends_with(1);
             let told = refused.stderr();
             assert!(
-                told.contains("conflict: 1 rows differ from the stored row") && told.contains(" at o/0@1"),
+                told.contains("conflict: 1 rows differ from the stored row") && told.ends_with(" at o/0@2\n"),
                 "{refused}"
             );
             assert_eq!(told.lines().count(), 1, "{refused}");
@@ -141,7 +141,7 @@ fn a_metric_that_a_lake_has_from_a_run_with_other_windows_is_judged_as_in_a_data
     assert_eq!(stored(), [10, 20, 30, 40], "the other window is stored");
     let grown = window(&dir, &[(1, 11), (4, 41)]).succeeds();
     let told = grown.stderr();
-    assert!(told.contains("replaced 2 rows of other runs") && told.contains("rows 10 before, 11 now"), "{grown}");
+    assert!(told.contains("replaced 2 rows of other runs") && told.lines().count() == 1, "{grown}");
     assert_eq!(stored(), [11, 20, 30, 41]);
 }
 
