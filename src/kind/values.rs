@@ -1,13 +1,15 @@
 //! Builds columns of the kinds from single values, for rows that do not come as Arrow arrays.
 
+use super::field::dictionary_type;
 use crate::error::Result;
 use arrow::array::{
-    ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int32Builder,
-    Int64Builder, ListBuilder, MapBuilder, StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder,
-    make_array, make_builder, new_null_array,
+    ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, DictionaryArray, FixedSizeBinaryBuilder, Float64Builder,
+    Int32Array, Int32Builder, Int64Builder, ListBuilder, MapBuilder, StringArray, StringBuilder,
+    StringDictionaryBuilder, TimestampMicrosecondBuilder, make_array, make_builder, new_null_array,
 };
 use arrow::datatypes::{Field, Int32Type};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Headers of a record: names with their values.
 pub type HeaderList = Vec<(String, Option<Vec<u8>>)>;
@@ -95,6 +97,12 @@ impl ColumnBuilder {
 
 /// Returns a column that is not read: NULL, or empty values if the field is not nullable.
 pub fn blank(field: &Field, rows: usize) -> Result<ArrayRef> {
+    if *field.data_type() == dictionary_type() && !field.is_nullable() {
+        // Without a value its keys would be invalid.
+        let texts =
+            DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0; rows]), Arc::new(StringArray::from(vec![""])));
+        return Ok(Arc::new(texts));
+    }
     let nulls = new_null_array(field.data_type(), rows);
     if field.is_nullable() {
         return Ok(nulls);

@@ -76,7 +76,7 @@ pub struct SpoolLimits {
 
 /// Creates a directory and its missing parents. It syncs the name of each, even of an existing one, because the run that
 /// created it may have been killed before its sync.
-fn create_synced(path: &Path) -> std::io::Result<()> {
+fn create_synced(path: &Path, sync: &mut impl FnMut(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
     let parent = room::parent(path);
     if parent == path {
         return Ok(());
@@ -84,18 +84,22 @@ fn create_synced(path: &Path) -> std::io::Result<()> {
     let is_new = match fs::create_dir(path) {
         Ok(()) => true,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            create_synced(parent)?;
+            create_synced(parent, sync)?;
             fs::create_dir(path)?;
             true
         }
         Err(_) if path.is_dir() => false,
         Err(error) => return Err(error),
     };
-    match File::open(parent).and_then(|parent| parent.sync_all()) {
+    match sync(parent) {
         // If the parent cannot be opened, the creator of the existing directory has synced it.
         Err(_) if !is_new => Ok(()),
         synced => synced,
     }
+}
+
+fn sync_directory(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 /// The directory of a spool, locked.
@@ -137,7 +141,7 @@ impl SpoolDir {
     /// Creates the directory if it does not exist, and locks it; its size is shown in `metrics`. Errors: exit status 75 if
     /// another run has it.
     pub fn open(path: &Path, limits: SpoolLimits, metrics: &Metrics) -> Result<Self> {
-        create_synced(path).map_err(failed(path))?;
+        create_synced(path, &mut sync_directory).map_err(failed(path))?;
         let lock = File::options().write(true).create(true).truncate(false).open(path.join("lock"));
         let lock = lock.map_err(failed(path))?;
         claim(&lock, path)?;
@@ -346,4 +350,31 @@ fn overwrite(path: &Path, text: &str) -> std::io::Result<()> {
 /// Makes the entries of a directory durable.
 pub fn sync(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed(dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_of_a_new_directory_is_synced_and_the_last_one_of_an_existing_one_again() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b/c");
+        let synced = |fails: &Path| {
+            let mut synced = vec![];
+            let outcome = create_synced(&path, &mut |parent| {
+                synced.push(parent.strip_prefix(root.path()).unwrap().display().to_string());
+                if parent == fails { Err(std::io::ErrorKind::Other.into()) } else { Ok(()) }
+            });
+            (synced, outcome.is_ok())
+        };
+        let levels = |levels: &[&str]| levels.iter().map(|level| (*level).to_owned()).collect::<Vec<_>>();
+        assert_eq!(synced(&root.path().join("a/b")), (levels(&["", "a", "a/b"]), false), "a failed sync is an error");
+        assert!(path.is_dir());
+        assert_eq!(
+            synced(Path::new("/")),
+            (levels(&["a/b"]), true),
+            "its creator may have been killed before the sync"
+        );
+    }
 }

@@ -1,13 +1,19 @@
 //! Repeated events: whether the row of a stored key has the same content. Other content is a conflict.
 
+use super::cells::{Cells, word};
 use super::location::Location;
+use super::rows;
 use super::sink::Notice;
 use crate::error::{Error, Result};
 use crate::json::number::Decimal;
 use crate::kind::Kind;
+use arrow::array::{Array, AsArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt;
+use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3;
 
 /// Columns that must be equal in a repetition. The other columns belong to the run that read the event.
 pub const CONTENT: [&str; 7] =
@@ -42,6 +48,133 @@ pub fn ids_not_unique(shown: impl fmt::Display, id: &str) -> Error {
 /// Whether rows of this kind have content besides their key. A dead letter's content is its payload, which is part of its key.
 pub fn has_content(kind: Kind) -> bool {
     matches!(kind, Kind::Event | Kind::Late)
+}
+
+/// The content of an event, for a comparison of stored rows with rows of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Content {
+    /// A digest of the columns in [`CONTENT`] other than the event time.
+    digest: u64,
+    event_time: i64,
+    /// Whether the event time is the time of the arrival, which differs between runs.
+    is_arrival: bool,
+}
+
+impl Content {
+    /// Whether both are the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let is_same_time = self.event_time == other.event_time || (self.is_arrival && other.is_arrival);
+        self.digest == other.digest && is_same_time
+    }
+}
+
+struct ContentColumn<'a> {
+    cells: Cells<'a>,
+    /// Whether its text is JSON, which has many spellings.
+    is_json: bool,
+}
+
+/// The contents of the events of a batch.
+pub struct Contents<'a> {
+    columns: Vec<ContentColumn<'a>>,
+    event_times: &'a TimestampMicrosecondArray,
+    arrivals: &'a TimestampMicrosecondArray,
+    digest: Xxh3,
+}
+
+impl<'a> Contents<'a> {
+    /// The columns of a batch that are read.
+    pub fn columns() -> impl Iterator<Item = &'static str> {
+        CONTENT.into_iter().chain(["ingested_at"])
+    }
+
+    /// Prepares the rows of a batch.
+    pub fn try_new(batch: &'a RecordBatch) -> Result<Self> {
+        let digested = CONTENT.iter().filter(|name| **name != "event_time");
+        let column = |name: &&str| {
+            let cells = Cells::try_new(rows::column(batch, name)?)?;
+            Ok(ContentColumn { cells, is_json: **name == *"properties" })
+        };
+        let columns = digested.map(column).collect::<Result<_>>()?;
+        let instants = |name| Ok::<_, Error>(rows::column(batch, name)?.as_primitive::<TimestampMicrosecondType>());
+        Ok(Self {
+            columns,
+            event_times: instants("event_time")?,
+            arrivals: instants("ingested_at")?,
+            digest: Xxh3::new(),
+        })
+    }
+
+    /// Returns the content of a row.
+    pub fn get(&mut self, row: usize) -> Result<Content> {
+        self.digest.reset();
+        for ContentColumn { cells, is_json } in &self.columns {
+            self.digest.update(&[u8::from(cells.is_null(row))]);
+            match cells {
+                cells if cells.is_null(row) => {}
+                Cells::Text(texts) if *is_json => feed_json(texts.value(row), &mut self.digest),
+                Cells::Text(texts) => rows::feed_bytes(texts.value(row).as_bytes(), &mut self.digest),
+                Cells::Word(keys, values) => rows::feed_bytes(word(keys, values, row)?.as_bytes(), &mut self.digest),
+                Cells::Instant(instants) => self.digest.update(&instants.value(row).to_le_bytes()),
+                _ => return Err(Error::broken("content of a type that is not compared")),
+            }
+        }
+        let event_time = self.event_times.value(row);
+        let is_arrival = !self.arrivals.is_null(row) && self.arrivals.value(row) == event_time;
+        Ok(Content { digest: self.digest.digest(), event_time, is_arrival })
+    }
+}
+
+/// Feeds a text to a digest, the same bytes for all spellings of a JSON value: [`is_same_json`].
+fn feed_json(text: &str, digest: &mut Xxh3) {
+    let text = text.trim_ascii();
+    let is_fed = match text.as_bytes().first() {
+        Some(b'{') => serde_json::from_str::<BTreeMap<String, &RawValue>>(text).is_ok_and(|members| {
+            digest.update(b"{");
+            digest.update(&(members.len() as u64).to_le_bytes());
+            for (name, value) in &members {
+                rows::feed_bytes(name.as_bytes(), digest);
+                feed_json(value.get(), digest);
+            }
+            true
+        }),
+        Some(b'[') => serde_json::from_str::<Vec<&RawValue>>(text).is_ok_and(|elements| {
+            digest.update(b"[");
+            digest.update(&(elements.len() as u64).to_le_bytes());
+            elements.iter().for_each(|element| feed_json(element.get(), digest));
+            true
+        }),
+        Some(b'"') => serde_json::from_str::<String>(text).is_ok_and(|text| {
+            digest.update(b"\"");
+            rows::feed_bytes(text.as_bytes(), digest);
+            true
+        }),
+        _ => Decimal::parse(text).is_some_and(|Decimal { is_negative, digits, exponent }| {
+            digest.update(if is_negative { b"-" } else { b"+" });
+            rows::feed_bytes(digits.as_bytes(), digest);
+            digest.update(&exponent.to_le_bytes());
+            true
+        }),
+    };
+    if !is_fed {
+        digest.update(b"?");
+        rows::feed_bytes(text.as_bytes(), digest);
+    }
+}
+
+/// Returns the id and the position of an event, for messages.
+pub fn event_name(batch: &RecordBatch, row: usize) -> String {
+    let name = |name: &str| {
+        let cells = batch.column_by_name(name).and_then(|column| Cells::try_new(column).ok());
+        match cells {
+            Some(Cells::Word(keys, values)) => word(keys, values, row).unwrap_or_default().to_owned(),
+            Some(Cells::Id(ids)) => Uuid::from_slice(ids.value(row)).unwrap_or_default().to_string(),
+            _ => String::new(),
+        }
+    };
+    let offsets = batch.column_by_name("offset").and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let (origin, partition) = (name("origin"), name("partition"));
+    format!("{} at {origin}/{partition}@{}", name("event_id"), offsets.map_or(0, |offsets| offsets.value(row)))
 }
 
 /// The rows of a run that differ from the stored row of their key. The stored row stays.
@@ -127,6 +260,12 @@ mod tests {
             (r#"{"a":true}"#, r#"{"a":false}"#, false),
         ] {
             assert_eq!(is_same_json(left, right), same, "{left} {right}");
+            let [left, right] = [left, right].map(|text| {
+                let mut digest = Xxh3::new();
+                feed_json(text, &mut digest);
+                digest.digest()
+            });
+            assert_eq!(left == right, same);
         }
     }
 

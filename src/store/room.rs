@@ -4,13 +4,17 @@
 use rustix::fs::{Access, access, statvfs};
 use std::io::{ErrorKind, Result};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Checks that the file `path` can be created or, if it exists, written.
 pub fn for_file(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
         Ok(_) => Ok(access(path, Access::WRITE_OK)?),
-        Err(error) if error.kind() == ErrorKind::NotFound => in_directory(parent(path)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            in_directory(parent(path))?;
+            try_directory(parent(path))
+        }
         Err(error) => Err(error),
     }
 }
@@ -31,10 +35,12 @@ pub fn for_directory(path: &Path) -> Result<()> {
     }
 }
 
-/// Creates and removes a file in the directory `path`, or a directory in place of its first missing part: a file system may
-/// refuse what the permissions allow.
+/// Creates and removes a file in the directory `path` or, if it is missing, a directory in its first parent that exists: a file
+/// system may refuse what the permissions allow.
 pub fn try_directory(path: &Path) -> Result<()> {
-    let name = format!(".evt-check-{}", std::process::id());
+    // Several outputs are checked at the same time.
+    static TRIALS: AtomicU64 = AtomicU64::new(0);
+    let name = format!(".evt-check-{}-{}", std::process::id(), TRIALS.fetch_add(1, Ordering::Relaxed));
     if path.is_dir() {
         let file = path.join(name);
         std::fs::File::create_new(&file)?;
@@ -42,8 +48,9 @@ pub fn try_directory(path: &Path) -> Result<()> {
     }
     match parent(path) {
         above if above == path || above.is_dir() => {
-            std::fs::create_dir(path)?;
-            std::fs::remove_dir(path)
+            let directory = above.join(name);
+            std::fs::create_dir(&directory)?;
+            std::fs::remove_dir(&directory)
         }
         above => try_directory(above),
     }

@@ -251,7 +251,7 @@ impl<'a> KeyColumn<'a> {
 }
 
 /// Feeds bytes to a digest, their length first, so that no two keys produce the same bytes.
-fn feed_bytes(bytes: &[u8], digest: &mut Xxh3) {
+pub fn feed_bytes(bytes: &[u8], digest: &mut Xxh3) {
     digest.update(&(bytes.len() as u64).to_le_bytes());
     digest.update(bytes);
 }

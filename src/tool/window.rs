@@ -256,6 +256,9 @@ impl Args {
         if self.watermark.out_of_orderness.0.is_some() {
             return Ok(());
         }
+        if self.checkpoint.checkpoint.is_some() {
+            return Err(all_with_checkpoint("--checkpoint"));
+        }
         if self.watermark.idle_after.is_some() {
             return Err(Error::usage(format!("{why}; it cannot be used with --idle-after")));
         }
@@ -268,6 +271,14 @@ impl Args {
         }
         Ok(())
     }
+}
+
+/// Makes the error for windows that wait for an end which a run with a checkpoint does not have: the next run goes on.
+fn all_with_checkpoint(which: &str) -> Error {
+    Error::usage(format!(
+        "--out-of-orderness all waits for the end of the input, but with a checkpoint the next run continues it; it cannot be \
+         used with {which}"
+    ))
 }
 
 /// Whether it is a regular file, which has an end.
@@ -427,6 +438,9 @@ impl Args {
             new_partitions: new_partitions.is_some(),
         };
         let is_piped = source.schema().metadata().contains_key(CHECKPOINT_KEY);
+        if is_piped && out_of_orderness.0.is_none() {
+            return Err(all_with_checkpoint("the --checkpoint of the pipe"));
+        }
         let is_checkpointed = self.checkpoint.checkpoint.is_some() || is_piped;
         // Why a row is late although its own bound would have kept it.
         let why = match idle_after.is_some() || new_partitions.is_some() {

@@ -128,3 +128,24 @@ fn a_spool_that_cannot_be_made_is_not_ready() {
     }
     assert_eq!(std::fs::read_dir(dir.path("there")).expect("it is there").count(), 0, "nothing is left behind");
 }
+
+#[test]
+fn a_check_finds_an_output_that_its_file_system_cannot_hold() {
+    let dir = Dir::new("check-proc");
+    dir.write("in.jsonl", "{\"t\":\"2026-01-01T00:00:00Z\"}\n");
+    for output in ["sqlite:/proc/x.db", "/proc/x.jsonl", "/proc/x.parquet", "parquet:/proc/lake", "parquet:/proc/a/b"] {
+        for check in [&["--check"][..], &[]] {
+            let args = [&["-q", "in.jsonl", "--time", "t", "--to", output], check].concat();
+            dir.run("evt-ingest", &args).ends_with(74);
+        }
+    }
+    // Outputs of which several are in one new place are ready, and nothing is left.
+    let outputs = ["sqlite:x.db", "x.jsonl", "x.parquet", "parquet:new/a", "parquet:new/b", "parquet:new/c/d"];
+    let to = outputs.iter().flat_map(|output| ["--to", output]);
+    let args: Vec<&str> = ["--check", "in.jsonl", "--time", "t"].into_iter().chain(to).collect();
+    for _ in 0..20 {
+        dir.run("evt-ingest", &args).succeeds();
+    }
+    let left = std::fs::read_dir(dir.path(".")).expect("it is there").flatten().map(|entry| entry.file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["in.jsonl"]);
+}

@@ -374,3 +374,26 @@ fn a_file_that_was_gone_before_it_could_be_opened_is_told_and_changes_the_verdic
     let view = dir.run("evt-view", &["out.arrows", "-q", "-o", "jsonl"]).ends_with(1);
     assert_eq!(view.rows().len(), 2, "{view}");
 }
+
+#[test]
+fn a_directory_that_takes_the_name_for_a_moment_is_no_lost_file() {
+    let dir = Dir::new("directory-moment");
+    dir.write("app.log", "");
+    dir.write("line", "{\"t\":\"2026-01-01T00:00:00Z\"}\n");
+    let mut ingest =
+        dir.command("evt-ingest", &["--follow", "app.log", "-f", "jsonl", "--time", "t", "--to", "out.jsonl"]);
+    let stderr = File::create(dir.path("said")).expect("writable");
+    let mut run = ingest.stdin(Stdio::null()).stderr(stderr).spawn().expect("it starts");
+    eventually("it watches the directory", || watches(&run));
+    dir.shell("cat line >> app.log").succeeds();
+    eventually("it reads", || dir.path("out.jsonl").exists() && dir.rows("out.jsonl").len() == 1);
+    kill_process(Pid::from_child(&run), Signal::STOP).expect("it runs");
+    dir.shell("mv app.log app.log.1; mkdir app.log; mv app.log d; mv d app.log; rmdir app.log; cp line app.log")
+        .succeeds();
+    kill_process(Pid::from_child(&run), Signal::CONT).expect("it runs");
+    eventually("it reads the next file", || dir.rows("out.jsonl").len() == 2);
+    kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
+    run.wait().expect("it is ours");
+    let said = String::from_utf8(dir.bytes("said")).expect("it is text");
+    assert!(!said.contains("lost"), "{said}");
+}

@@ -125,6 +125,24 @@ fn out_of_orderness_all_loses_no_row_and_fires_at_the_end() {
 }
 
 #[test]
+fn windows_that_wait_for_the_end_cannot_be_used_with_a_checkpoint() {
+    let dir = Dir::new("all-checkpoint");
+    dir.write("in.jsonl", LATE);
+    for line in [
+        "evt-window in.jsonl --time t --checkpoint ck --size 1h --out-of-orderness all --to out.jsonl -q",
+        "evt-ingest in.jsonl --time t --checkpoint ck -q | evt-window --size 1h --out-of-orderness all --to out.jsonl -q",
+    ] {
+        let run = dir.shell(line).ends_with(2);
+        assert!(run.stderr().contains("--out-of-orderness all") && run.stderr().contains("--checkpoint"), "{run}");
+        assert!(!dir.path("out.jsonl").exists(), "{run}");
+        dir.shell("rm -rf ck").succeeds();
+    }
+    let check =
+        ["--check", "in.jsonl", "--checkpoint", "ck", "--size", "1h", "--out-of-orderness", "all", "--time", "t"];
+    dir.run("evt-window", &check).ends_with(2);
+}
+
+#[test]
 fn windows_that_wait_for_the_end_are_held_where_the_input_was_told_to_stop() {
     let dir = Dir::new("all-stopped");
     dir.write("in.jsonl", LATE);
@@ -392,7 +410,7 @@ fn an_event_that_is_stored_with_other_content_is_a_conflict_and_a_repetition_is_
     dir.write("time.jsonl", first.replace("00:10:00", "00:11:00"));
     dir.write("new.jsonl", identified(9, r#""a":2"#));
     let postgres = servers::postgres().map(|(output, ..)| output);
-    for store in ["sqlite:content.db".to_owned()].into_iter().chain(postgres) {
+    for store in ["sqlite:content.db".to_owned(), "parquet:content".to_owned()].into_iter().chain(postgres) {
         let told = |rows: u32, first: u32| {
             let id = format!("00000000-0000-4000-8000-{first:012} at in/0@{first}");
             let rule = "differ from the stored row of the same origin, partition, offset and event_id, which is kept";

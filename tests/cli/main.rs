@@ -88,6 +88,7 @@ mod record_parts;
 mod records;
 mod registry;
 mod remedies;
+mod repeats;
 mod replace;
 mod replay;
 mod resolution;

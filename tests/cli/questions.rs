@@ -14,7 +14,8 @@ const QUESTIONS_MAX: usize = 64;
 /// A registry whose every subject `click…` has the schema V1, with a subject that is no Avro.
 fn clicks() -> Small {
     Small::new(|asked| match asked.path.strip_prefix("/subjects/").and_then(|rest| rest.split_once("/versions")) {
-        Some((subject, "")) if subject.starts_with("click") || subject == "page" => (200, json!([1])),
+        Some((subject, "")) if subject.starts_with("click") || ["page", "torn"].contains(&subject) => (200, json!([1])),
+        Some(("torn", "/1")) => (200, json!({"version": 1, "id": 3, "schema": "{\"type\":\"record\""})),
         Some((subject, "/1")) if subject.starts_with("click") => (200, json!({"version": 1, "id": 1, "schema": V1})),
         Some(("page", "/1")) => (200, json!({"version": 1, "id": 2, "schemaType": "JSON", "schema": "{}"})),
         None if asked.path == "/subjects" => (200, json!(["click"])),
@@ -112,6 +113,30 @@ fn a_question_that_is_not_answered_fails_after_one_attempt_and_its_place_is_free
     eventually("it is ready", || door.get("/readyz").status == 200);
     assert_eq!(door.json(&event("other", "")).status, 422);
     door.stop();
+}
+
+#[test]
+fn a_schema_that_cannot_be_parsed_refuses_its_records_for_good_and_nothing_else() {
+    let (dir, small) = (Dir::new("questions-torn"), clicks());
+    let door = open(&dir, &small, "");
+    let (torn, click) = (event("torn", ""), event("click", r#","page":"/""#));
+    for _ in 0..2 {
+        let response = door.json(&torn);
+        assert_eq!((response.status, response.header("retry-after")), (422, None), "{response:?}");
+        let fault = &response.json()["errors"][0];
+        assert_eq!(fault["error_type"], "UnknownSchemaError");
+        assert!(
+            fault["reason"].as_str().is_some_and(|why| why.contains("cannot be used: version 1: ")),
+            "{response:?}"
+        );
+    }
+    assert_eq!(door.json(&click).status, 200);
+    assert_eq!(door.get("/readyz").status, 200);
+    door.stop();
+    dir.write("in.jsonl", format!("{torn}\n{click}\n"));
+    let args = ["in.jsonl", "--schemas", &small.base, "-o", "jsonl", "--dlq", "refused.jsonl", "--time", "arrival"];
+    assert_eq!(dir.run("evt-validate", &args).succeeds().rows().len(), 1);
+    assert_eq!(dir.rows("refused.jsonl")[0]["error_type"], "UnknownSchemaError");
 }
 
 #[test]

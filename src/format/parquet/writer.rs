@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::Result as ParquetResult;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use std::io::Write;
@@ -121,6 +122,12 @@ impl<W: Write + Send> RowWriter<W> {
     /// Ends the row group in progress.
     pub fn flush(&mut self) -> ParquetResult<()> {
         self.decide()?.flush()
+    }
+
+    /// Adds an entry to the footer.
+    pub fn add_to_footer(&mut self, key: &str, value: String) -> ParquetResult<()> {
+        self.decide()?.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        Ok(())
     }
 
     /// Writes the end of the file.

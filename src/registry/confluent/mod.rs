@@ -324,7 +324,11 @@ impl Confluent {
                 return Ok(Lookup::Useless(why.into()));
             }
             let place = || format!("{}: subject '{name}' version {number}", self.shown);
-            versions.push(self.version(number, &body).map_err(|trouble| trouble.at(place))?);
+            match self.version(number, &body).map_err(|trouble| trouble.at(place))? {
+                Ok(version) => versions.push(version),
+                // No later request helps, so its records are refused as those of a schema that is not Avro.
+                Err(fault) => return Ok(Lookup::Useless(format!("version {number}: {fault}").into())),
+            }
         }
         if versions.is_empty() {
             return Ok(Lookup::Unknown);
@@ -332,13 +336,12 @@ impl Confluent {
         Ok(Lookup::Found(Arc::new(Subject { name: name.to_owned(), versions })))
     }
 
-    /// Reads a fetched version of a subject.
-    fn version(&self, number: u32, body: &Value) -> Asked<Version> {
+    /// Reads a fetched version of a subject, or why its schema cannot be parsed.
+    fn version(&self, number: u32, body: &Value) -> Asked<std::result::Result<Version, Error>> {
         let id = body.get("id").and_then(Value::as_i64);
         let id = id.ok_or_else(|| Error::config("the response has no id"))?;
         let text = self.text(body)?;
-        let schema = Arc::new(parse_schema(&text)?);
-        Ok(Version { number, id, schema, text })
+        Ok(parse_schema(&text).map(|schema| Version { number, id, schema: Arc::new(schema), text }))
     }
 
     /// Fetches the JSON at a path; `None` if there is nothing.

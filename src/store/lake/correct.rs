@@ -245,7 +245,7 @@ impl LakeCorrections {
                 }
             }
             results.apply(&rows.finish(Kind::Metric.schema())?, &mut counts)?;
-            let parts = results.finish(&mut self.lake, true, &mut counts)?;
+            let parts = results.finish(&mut self.lake, None, &mut counts)?;
             let parts: Vec<LakePart> = parts.into_iter().map(|part| LakePart { replace: true, ..part }).collect();
             self.lake.sync_parts(&parts)?;
             days.insert(day, parts);

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::disk::{Disk, DiskFile};
 use crate::store::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is_whole, read_json};
 use crate::store::lake::exchange::{Exchange, Staged, remove_trials};
+use crate::store::lake::extents::Extents;
 use crate::store::{Epoch, Location, room};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
@@ -53,6 +54,8 @@ pub struct LakePart {
     pub replace: bool,
     /// Its rows, which are counted as inserted.
     pub inserted: u64,
+    /// The positions of its rows.
+    pub extents: Extents,
 }
 
 /// The outcome of publishing a part.
@@ -149,7 +152,8 @@ impl Lake {
     pub fn check(root: &Path) -> Result<()> {
         let hidden = root.join(".evt");
         let what = if hidden.exists() { "cannot write" } else { "cannot make the directory" };
-        room::for_directory(&hidden).map_err(|e| failed(root, what, &e))?;
+        let room = room::for_directory(&hidden).and_then(|()| room::try_directory(&hidden));
+        room.map_err(|e| failed(root, what, &e))?;
         match File::open(hidden.join("lock")) {
             Ok(lock) => take_lock(&lock, root),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -186,6 +190,11 @@ impl Lake {
         }
     }
 
+    /// Removes a part that is not needed.
+    pub fn remove_part(&self, part: &LakePart) -> Result<()> {
+        self.dir.remove(&self.dir.hidden(&part.part), fs::remove_file)
+    }
+
     /// Returns the directory of a day.
     pub fn day(&self, day: i64) -> PathBuf {
         self.dir.root.join(day_name(day))
@@ -209,7 +218,7 @@ impl Lake {
         let target = self.file(part.day, &part.name);
         let there = target.exists();
         if there && (!part.replace || !from.exists()) {
-            self.dir.remove(&from, fs::remove_file)?;
+            self.remove_part(part)?;
             return Ok(Published::Present);
         }
         let directory = self.day(part.day);

@@ -15,6 +15,7 @@ use crate::kind::Kind;
 use crate::store::disk::DiskFile;
 use crate::store::lake::directory::{Lake, LakePart};
 use crate::store::lake::disk::failed;
+use crate::store::lake::extents::{self, Extents};
 use crate::store::rows;
 use arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, take_record_batch};
@@ -72,6 +73,7 @@ pub struct Writing {
     part: String,
     writer: RowWriter<DiskFile>,
     digest: Xxh3,
+    extents: Extents,
     rows: u64,
     last_write: u64,
 }
@@ -82,12 +84,14 @@ impl Writing {
         let (part, file) = lake.create_part()?;
         let writer = RowWriter::try_new(file, kind.schema(), FileLayout { property_columns, properties });
         let writer = writer.map_err(|e| parquet_failed(lake.root(), e))?;
-        Ok(Self { kind, day, part, writer, digest: Xxh3::new(), rows: 0, last_write: 0 })
+        let (digest, extents) = (Xxh3::new(), Extents::default());
+        Ok(Self { kind, day, part, writer, digest, extents, rows: 0, last_write: 0 })
     }
 
     /// Appends rows.
     pub fn write(&mut self, lake: &Lake, batch: &RecordBatch) -> Result<()> {
         rows::digest_keys(self.kind, batch, &mut self.digest)?;
+        self.extents.add_rows(self.kind, batch)?;
         self.rows += batch.num_rows() as u64;
         self.writer.write(batch).map_err(|e| parquet_failed(lake.root(), e))
     }
@@ -95,8 +99,16 @@ impl Writing {
     /// Finishes the file; it must still be synced and renamed.
     pub fn finish(mut self, lake: &Lake) -> Result<LakePart> {
         let name = name(&self.digest);
-        self.writer.finish().map_err(|e| parquet_failed(lake.root(), e))?;
-        Ok(LakePart { part: self.part, day: self.day, name, replace: false, inserted: self.rows })
+        let footer = self.extents.footer(self.rows)?;
+        let ended = footer.map_or(Ok(()), |text| self.writer.add_to_footer(extents::KEY, text));
+        ended.and_then(|()| self.writer.finish()).map_err(|e| parquet_failed(lake.root(), e))?;
+        let Self { part, day, rows, extents, .. } = self;
+        Ok(LakePart { part, day, name, replace: false, inserted: rows, extents })
+    }
+
+    /// Returns the kind of its rows.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     fn bytes(&self) -> usize {

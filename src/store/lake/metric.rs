@@ -7,9 +7,10 @@ use crate::kind::Kind;
 use crate::kind::metric::MetricColumns;
 use crate::store::guard::{Overlap, RowOutcome, Stored, Version, judge_retraction, judge_row};
 use crate::store::lake::directory::{Lake, LakePart};
+use crate::store::lake::extents::Extents;
 use crate::store::lake::file::Writing;
-use crate::store::lake::read as lake_read;
-use crate::store::rows;
+use crate::store::lake::read::LakeFile;
+use crate::store::lake::repeat::KnownDays;
 use crate::time::{DAY, format_instant};
 use arrow::array::{
     ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
@@ -17,7 +18,6 @@ use arrow::array::{
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use xxhash_rust::xxh3::Xxh3;
 
 /// Maximum number of keys of one run, or of one epoch; about 1 GiB.
 pub const KEYS: usize = 4 << 20;
@@ -59,11 +59,18 @@ struct Entry {
 pub struct Results {
     entries: HashMap<Id, Entry>,
     names: Names,
+    /// Whether the run commits epochs.
+    has_epochs: bool,
     /// Rows with other event counts than those of this run.
     pub overlap: Overlap,
 }
 
 impl Results {
+    /// Makes the results of a run, which may commit epochs.
+    pub fn new(has_epochs: bool) -> Self {
+        Self { has_epochs, ..Self::default() }
+    }
+
     /// Applies rows in order and counts them by outcome within this run. Errors: exit status 74 if there are too many keys.
     pub fn apply(&mut self, batch: &RecordBatch, counts: &mut SinkCounts) -> Result<()> {
         let columns = MetricColumns::try_new(batch)?;
@@ -92,9 +99,15 @@ impl Results {
         Ok(())
     }
 
-    /// Writes one part per day and drops the rows. If the lake has a file of the same keys (a repetition or a backfill),
-    /// the guard decides row by row, unless the run replaces the day (`replace`).
-    pub fn finish(&mut self, lake: &mut Lake, replace: bool, counts: &mut SinkCounts) -> Result<Vec<LakePart>> {
+    /// Writes one part per day and drops the rows. If files of the lake have some of the keys (a repetition, a later pane, other
+    /// windows), the guard decides row by row, and such a file gets a new version with the rows that it replaces. `known` is
+    /// `None` if the run replaces the days.
+    pub fn finish(
+        &mut self,
+        lake: &mut Lake,
+        mut known: Option<&mut KnownDays>,
+        counts: &mut SinkCounts,
+    ) -> Result<Vec<LakePart>> {
         let mut days: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
         for row in std::mem::take(&mut self.entries).into_values().filter_map(|entry| entry.row) {
             days.entry(row.start.div_euclid(DAY)).or_default().push(row);
@@ -102,69 +115,77 @@ impl Results {
         let mut parts = Vec::new();
         for (day, mut rows) in days {
             rows.sort_by(|left, right| left.key().cmp(&right.key()));
-            let mut batch = to_batch(&rows)?;
-            let path = lake.file(day, &name_of(&batch)?);
-            let merge = !replace && path.exists();
-            if merge {
-                if !self.merge_with(&path, &mut rows, counts)? {
-                    continue;
+            if let Some(known) = &mut known {
+                let mut extents = Extents::default();
+                extents.add_rows(Kind::Metric, &to_batch(&rows)?)?;
+                let mut new: HashMap<Id, Row> = rows.into_iter().map(|row| (row.id, row)).collect();
+                for file in known.overlapping(lake, day, Kind::Metric, &extents)? {
+                    parts.extend(self.merge_with(lake, StoredFile { day, file }, &mut new, counts)?);
                 }
-                batch = to_batch(&rows)?;
+                rows = new.into_values().collect();
+                rows.sort_by(|left, right| left.key().cmp(&right.key()));
             }
-            let mut file = Writing::create(lake, Kind::Metric, day, false)?;
-            file.write(lake, &batch)?;
-            let mut part = file.finish(lake)?;
-            if merge {
-                (part.replace, part.inserted) = (true, 0);
+            if !rows.is_empty() {
+                parts.push(write(lake, day, &rows)?);
             }
-            parts.push(part);
         }
         Ok(parts)
     }
 
-    /// Replaces elements of `rows` by the stored rows of the same keys that stay, and corrects the counts; returns whether any
-    /// row is new.
-    fn merge_with(&mut self, path: &std::path::Path, rows: &mut [Row], counts: &mut SinkCounts) -> Result<bool> {
-        let mut stored = HashMap::new();
-        let mut names = HashMap::new();
-        for batch in lake_read::batches(path, Kind::Metric)? {
+    /// Takes the rows whose keys a file has out of `new`, and corrects their counts; returns a new version of the file if it
+    /// replaces any.
+    fn merge_with(
+        &mut self,
+        lake: &mut Lake,
+        StoredFile { day, file }: StoredFile,
+        new: &mut HashMap<Id, Row>,
+        counts: &mut SinkCounts,
+    ) -> Result<Option<LakePart>> {
+        let (mut rows, mut names, mut is_changed) = (vec![], HashMap::new(), false);
+        for batch in file.rows()? {
             let batch = batch?;
             let columns = MetricColumns::try_new(&batch)?;
             for row in 0..batch.num_rows() {
-                let row = row_of(&columns, row, &mut names)?;
-                stored.insert(row.id, row);
-            }
-        }
-        let mut changed = false;
-        for row in rows {
-            let there = stored.remove(&row.id);
-            let outcome = judge_row(there.as_ref().map(|there| there.stored), None, row.stored);
-            // The row was counted as inserted within the run: replace that by its outcome in the lake.
-            counts.taken -= 1;
-            counts.inserted -= 1;
-            outcome.count_in(counts);
-            match there {
-                Some(there) if !matches!(outcome, RowOutcome::Inserted | RowOutcome::Updated) => {
-                    if matches!(outcome, RowOutcome::Outnumbered | RowOutcome::Corrected) {
-                        self.overlap.judged(row.id, outcome, || row.shown());
+                let there = row_of(&columns, row, &mut names)?;
+                let Some(row) = new.remove(&there.id) else {
+                    rows.push(there);
+                    continue;
+                };
+                let outcome = judge_row(Some(there.stored), None, row.stored);
+                // The row was counted as inserted within the run: replace that by its outcome in the lake.
+                counts.taken -= 1;
+                counts.inserted -= 1;
+                outcome.count_in(counts);
+                if outcome == RowOutcome::Updated {
+                    // An epoch replaces the earlier panes of the same run.
+                    if !self.has_epochs || row.pane <= there.pane {
+                        self.overlap.replaced(|| row.shown(), there.stored.version.rows, row.stored.version.rows);
                     }
-                    *row = there;
+                    is_changed = true;
+                } else if outcome != RowOutcome::Unchanged {
+                    self.overlap.judged(row.id, outcome, || row.shown());
                 }
-                Some(there) => {
-                    self.overlap.replaced(|| row.shown(), there.stored.version.rows, row.stored.version.rows);
-                    changed = true;
-                }
-                None => changed = true,
+                rows.push(if outcome == RowOutcome::Updated { row } else { there });
             }
         }
-        Ok(changed)
+        if !is_changed {
+            return Ok(None);
+        }
+        let name = file.path().file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        Ok(Some(LakePart { replace: true, inserted: 0, name, ..write(lake, day, &rows)? }))
     }
 }
 
-fn name_of(batch: &RecordBatch) -> Result<String> {
-    let mut digest = Xxh3::new();
-    rows::digest_keys(Kind::Metric, batch, &mut digest)?;
-    Ok(super::file::name(&digest))
+/// A file with metrics of a day.
+struct StoredFile {
+    day: i64,
+    file: LakeFile,
+}
+
+fn write(lake: &mut Lake, day: i64, rows: &[Row]) -> Result<LakePart> {
+    let mut file = Writing::create(lake, Kind::Metric, day, false)?;
+    file.write(lake, &to_batch(rows)?)?;
+    file.finish(lake)
 }
 
 /// Shares names of metrics between their rows.

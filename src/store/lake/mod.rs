@@ -2,26 +2,29 @@
 //!
 //! ```text
 //! rows ─► file::Stream (metrics: metric::Results) ─► parts (.evt/NAME.part)
-//! parts ─► sync ─► publish: rename into the day's directory      (end, roll, or commit of an epoch)
+//! parts ─► repeat (which rows has the lake?) ─► sync ─► publish: rename into the day's directory    (end, roll, or commit of an epoch)
 //!       └► mode=replace: replace (may the days be replaced?) ─► exchange
 //! ```
 //!
 //! Files appear at the proven end, when rolled (`?roll=128MiB,10m`: by size, which a repeated run repeats, or by age, which it
-//! does not), or at the commit of an epoch. A file with the same keys as an existing one changes nothing.
+//! does not), or at the commit of an epoch. A row whose key the lake has already is not stored again: the module `repeat` leaves
+//! it out of the new file, and `metric` replaces a metric in the file that has it.
 //!
 //! With `?mode=replace` no file appears before the proven end, even if files are rolled. At that end the module `replace`
 //! checks all days of the run together, and `exchange` exchanges them for versions that hold only the run's rows.
 //!
 //! `correct` corrects metrics, also while a run writes others. `directory` is the lake's directory with its lock, parts and epochs, `disk` its files and syncs, `file` writes Parquet
-//! files, `metric` collects metrics, and `read` reads a lake back.
+//! files, `extents` notes their positions in the footers, `metric` collects metrics, and `read` reads a lake back.
 
 mod correct;
 mod directory;
 mod disk;
 mod exchange;
+mod extents;
 mod file;
 mod metric;
 mod read;
+mod repeat;
 mod replace;
 
 use crate::counts::SinkCounts;
@@ -31,10 +34,12 @@ use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::parse::size;
 use crate::store::lake::directory::{Lake, LakePart, NamesLock, OPTIONS, Published, SCHEME, root};
-use crate::store::lake::file::{Roll, Stream};
+use crate::store::lake::file::{Roll, Stream, Writing};
 use crate::store::lake::metric::Results;
-use crate::store::lake::read::{self as lake_read, Day};
+use crate::store::lake::read::{self as lake_read, Day, LakeFile};
+use crate::store::lake::repeat::{Comparison, KnownDays, keep_new};
 use crate::store::lake::replace::{Brought, Loss};
+use crate::store::repeat::Conflicts;
 use crate::store::rows::FitRows;
 use crate::store::sink::write_rows;
 use crate::store::{
@@ -86,6 +91,8 @@ struct Parquet {
     kind: Option<Kind>,
     stream: Option<Stream>,
     results: Results,
+    known: KnownDays,
+    conflicts: Conflicts,
     /// Finished parts, not published and not part of an epoch.
     parts: Vec<LakePart>,
     counts: SinkCounts,
@@ -160,7 +167,9 @@ impl Parquet {
             replace,
             kind,
             stream: None,
-            results: Results::default(),
+            results: Results::new(options.epochs),
+            known: KnownDays::default(),
+            conflicts: Conflicts::default(),
             parts: Vec::new(),
             counts: SinkCounts::default(),
             tally: Tally::default(),
@@ -172,10 +181,8 @@ impl Parquet {
         if self.roll.is_none() || self.options.epochs || self.replace.is_some() || self.parts.is_empty() {
             return Ok(());
         }
-        let rolled = std::mem::take(&mut self.parts);
-        self.lake.sync_parts(&rolled)?;
         let names = self.lake.lock_names()?;
-        self.publish(rolled, &names)
+        self.publish(&names)
     }
 
     /// Finishes all open files.
@@ -183,17 +190,65 @@ impl Parquet {
         if let Some(stream) = &mut self.stream {
             self.parts.extend(stream.finish(&mut self.lake)?);
         }
-        self.parts.extend(self.results.finish(&mut self.lake, self.replace.is_some(), &mut self.counts)?);
+        let known = if self.replace.is_some() { None } else { Some(&mut self.known) };
+        self.parts.extend(self.results.finish(&mut self.lake, known, &mut self.counts)?);
         Ok(())
     }
 
-    /// Renames synced parts to their names and syncs the directories.
-    fn publish(&mut self, parts: Vec<LakePart>, _names: &NamesLock) -> Result<()> {
-        for part in parts {
-            let published = self.lake.publish(&part)?;
-            self.count(published, &part);
+    /// Syncs the finished parts, renames them to their names, and syncs the directories. Rows that the lake has are left out.
+    fn publish(&mut self, _names: &NamesLock) -> Result<()> {
+        let mut parts: Vec<LakePart> = vec![];
+        for part in std::mem::take(&mut self.parts) {
+            // Metrics have been merged with the files of their days.
+            let kind = self.kind.filter(|kind| *kind != Kind::Metric);
+            let kept = match kind {
+                Some(kind) => self.without_repeats(kind, part, &parts)?,
+                None => Some(part),
+            };
+            parts.extend(kept);
         }
+        self.lake.sync_parts(&parts)?;
+        for part in &parts {
+            let published = self.lake.publish(part)?;
+            self.count(published, part);
+        }
+        self.known.published(&self.lake, &parts)?;
         self.lake.sync_names()
+    }
+
+    /// Returns a part without the rows that the lake, or an earlier part, has; `None` if it has all of them.
+    fn without_repeats(&mut self, kind: Kind, part: LakePart, earlier: &[LakePart]) -> Result<Option<LakePart>> {
+        let mut stored = self.known.overlapping(&self.lake, part.day, kind, &part.extents)?;
+        let is_same = |file: &LakeFile| file.path() == self.lake.file(part.day, &part.name);
+        if let Some(same) = stored.iter().position(is_same) {
+            // It has the same keys.
+            stored = vec![stored.swap_remove(same)];
+        } else {
+            let beside = |other: &&LakePart| other.day == part.day && other.extents.overlaps(&part.extents);
+            for other in earlier.iter().filter(beside) {
+                stored.push(LakeFile::open(self.lake.hidden(&other.part), kind)?);
+            }
+        }
+        if stored.is_empty() {
+            return Ok(Some(part));
+        }
+        let file = LakeFile::open(self.lake.hidden(&part.part), kind)?;
+        let mut repeats = Comparison::new(kind, file, &stored).finish()?;
+        self.counts.inserted = self.counts.inserted + repeats.new_rows() - part.inserted;
+        self.counts.unchanged += repeats.unchanged();
+        self.counts.conflict += repeats.conflicts;
+        self.conflicts.add(repeats.conflicts, || repeats.first_conflict.take().unwrap_or_default());
+        match repeats.new_rows() {
+            0 => {
+                self.tally.present += 1;
+                self.lake.remove_part(&part).map(|()| None)
+            }
+            rows if rows == part.inserted => Ok(Some(part)),
+            _ => {
+                let rest = Writing::create(&mut self.lake, kind, part.day, self.property_columns)?;
+                keep_new(&self.lake, &part, &repeats, rest).map(Some)
+            }
+        }
     }
 
     fn count(&mut self, published: Published, part: &LakePart) {
@@ -268,7 +323,8 @@ impl Parquet {
     }
 
     fn outcome(&self) -> SinkOutcome {
-        let mut notices = self.results.overlap.notices();
+        let mut notices: Vec<Notice> =
+            self.results.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
         if self.lake.finished() > 0 {
             let text = format!("finished the replacement of {} days that a killed run had begun", self.lake.finished());
             notices.push(Notice { text, fails: false });
@@ -331,9 +387,7 @@ impl Sink for Parquet {
         write_rows(self, rows)?;
         let names = self.lake.lock_names()?;
         self.finish_parts()?;
-        let parts = std::mem::take(&mut self.parts);
-        self.lake.sync_parts(&parts)?;
-        self.publish(parts, &names)?;
+        self.publish(&names)?;
         self.lake.write_committed(epoch)
     }
 
@@ -352,9 +406,7 @@ impl Sink for Parquet {
         if let Some(replace) = self.replace.take() {
             return self.replace_days(replace);
         }
-        let parts = std::mem::take(&mut self.parts);
-        self.lake.sync_parts(&parts)?;
-        self.publish(parts, &names)?;
+        self.publish(&names)?;
         Ok(self.outcome())
     }
 
@@ -379,7 +431,5 @@ fn parse_roll(text: &str) -> Result<Roll> {
     Ok(roll)
 }
 
-#[cfg(test)]
-mod fault_tests;
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,10 @@ use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::file::metadata::ParquetMetaData;
 use rustix::fs::{Dir, Mode, OFlags, openat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -287,12 +290,55 @@ fn kind_in(path: &Path, file: File) -> Result<(Kind, Reading)> {
     }
 }
 
-/// Reads the rows of one file.
-pub fn batches(path: &Path, kind: Kind) -> Result<Batches> {
-    let file = File::open(path).map_err(|e| disk::failed(path, "cannot open", &e))?;
-    let (found, builder) = kind_in(path, file)?;
-    check_kind(path, found, kind)?;
-    whole_rows(path, kind, builder, None)
+/// A file of the lake, or a part.
+pub struct LakeFile {
+    path: PathBuf,
+    kind: Kind,
+    footer: ArrowReaderMetadata,
+}
+
+impl LakeFile {
+    /// Reads the footer of a file of rows of `kind`.
+    pub fn open(path: PathBuf, kind: Kind) -> Result<Self> {
+        let (found, builder) = kind_in(&path, open(&path)?)?;
+        check_kind(&path, found, kind)?;
+        let footer = ArrowReaderMetadata::try_new(builder.metadata().clone(), ArrowReaderOptions::new());
+        let footer = footer.map_err(|e| parquet_failed(&path, e))?;
+        Ok(Self { path, kind, footer })
+    }
+
+    /// Returns its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns its footer.
+    pub fn footer(&self) -> &ParquetMetaData {
+        self.footer.metadata()
+    }
+
+    /// Reads all of its rows.
+    pub fn rows(&self) -> Result<Batches> {
+        whole_rows(&self.path, self.kind, self.reading()?, None)
+    }
+
+    /// Reads some columns of some row groups; the other columns are blank.
+    pub fn columns<'a>(&self, names: impl Iterator<Item = &'a str>, groups: Vec<usize>) -> Result<Batches> {
+        let schema = self.kind.schema();
+        let mut columns = 0;
+        for name in names {
+            columns |= u32::try_from(schema.index_of(name)?).map_or(0, |index| 1 << index);
+        }
+        whole_rows(&self.path, self.kind, self.reading()?.with_row_groups(groups), Some(columns))
+    }
+
+    fn reading(&self) -> Result<Reading> {
+        Ok(Reading::new_with_metadata(open(&self.path)?, self.footer.clone()))
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|e| disk::failed(path, "cannot open", &e))
 }
 
 fn whole_rows(path: &Path, kind: Kind, builder: Reading, columns: Option<u32>) -> Result<Batches> {

@@ -7,14 +7,12 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::store::cells::{Cells, word};
 use crate::store::guard::RowOutcome;
-use crate::store::repeat::{CONTENT, COPY_ORDER, Conflicts, UNIQUE_EVENTS, is_same_json};
+use crate::store::repeat::{CONTENT, COPY_ORDER, Conflicts, UNIQUE_EVENTS, event_name, is_same_json};
 use crate::store::rows;
 use crate::time::write_instant;
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow::array::RecordBatch;
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, Transaction};
-use uuid::Uuid;
 
 /// What is stored under a key.
 enum Found {
@@ -90,28 +88,10 @@ impl<'a> Repeats<'a> {
             Found::Same => RowOutcome::Unchanged.count_in(counts),
             Found::Other => {
                 counts.add_conflicts(1);
-                self.note(row, conflicts);
+                conflicts.add(1, || event_name(self.batch, row));
             }
         }
         Ok(true)
-    }
-
-    /// Notes a conflicting row by its id and position.
-    fn note(&self, row: usize, conflicts: &mut Conflicts) {
-        let name = |name: &str| {
-            let cells = self.batch.column_by_name(name).and_then(|column| Cells::try_new(column).ok());
-            match cells {
-                Some(Cells::Word(keys, values)) => word(keys, values, row).unwrap_or_default().to_owned(),
-                Some(Cells::Id(ids)) => Uuid::from_slice(ids.value(row)).unwrap_or_default().to_string(),
-                _ => String::new(),
-            }
-        };
-        let offset =
-            |batch: &RecordBatch| batch.column_by_name("offset")?.as_primitive_opt::<Int64Type>().map(|o| o.value(row));
-        conflicts.add(1, || {
-            let (origin, partition) = (name("origin"), name("partition"));
-            format!("{} at {origin}/{partition}@{}", name("event_id"), offset(self.batch).unwrap_or_default())
-        });
     }
 }
 

@@ -1,3 +1,5 @@
+mod faults;
+
 use super::{Lake, Roll, STORE, Stream, parse_roll};
 use crate::error::ErrorKind;
 use crate::kind::Kind;

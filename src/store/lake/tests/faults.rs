@@ -1,13 +1,13 @@
 //! Runs that write a lake on a disk that fails at one operation: at the first, at the second, and so on to the last.
 
-use super::STORE;
-use super::disk::{days, entries, is_whole};
-use super::tests::contents;
+use super::contents;
 use crate::error::{Error, ErrorKind};
 use crate::kind::Kind;
 use crate::store::Epoch;
 use crate::store::conformance::{Bench, Rows};
 use crate::store::disk::{Disk, DiskFault};
+use crate::store::lake::STORE;
+use crate::store::lake::disk::{days, entries, is_whole};
 use crate::store::sample::{as_text, metrics, scattered};
 use arrow::array::RecordBatch;
 use rustix::io::Errno;
