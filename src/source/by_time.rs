@@ -1,7 +1,7 @@
 //! Sorts the rows of a store by a column of instants in bounded memory: sorted runs in temporary files, which are merged.
 //!
-//! A store returns rows in the order of their keys, which is the order of no time. A database would sort them as well, but Redis and a lake
-//! would not, so all stores are sorted here.
+//! A store returns rows in the order of their keys, which is the order of no time. A database would sort them as well,
+//! but Redis and a lake would not, so all stores are sorted here.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Batches, batches, rows};
@@ -21,8 +21,8 @@ const ROWS: usize = 2048;
 /// Number of runs that are merged into one, because each open run has a file.
 const RUNS: usize = 64;
 
-/// Returns the rows in the order of a column. While they are read, each batch is answered with one without rows, so that the reader can
-/// heed signals.
+/// Returns the rows in the order of a column. While they are read, each batch is answered with one without rows, so
+/// that the reader can heed signals.
 pub(super) fn sorted_by_time(unsorted: Batches, column: &'static str) -> Batches {
     sorted_in_runs(unsorted, column, RUN_BYTES)
 }

@@ -12,8 +12,9 @@
 //! With `?mode=replace` no file appears before the proven end, even if files are rolled. At that end the module `replace`
 //! checks all days of the run together, and `exchange` exchanges them for versions that hold only the run's rows.
 //!
-//! `correct` corrects metrics, also while a run writes others. `directory` is the lake's directory with its lock, parts and epochs, `disk` its files and syncs, `file` writes Parquet
-//! files, `metric` collects metrics, and `read` reads a lake back.
+//! `correct` corrects metrics, also while a run writes others. `directory` is the lake's directory with its lock, parts
+//! and epochs, `disk` its files and syncs, `file` writes Parquet files, `metric` collects metrics, and `read` reads a
+//! lake back.
 
 mod correct;
 mod directory;

@@ -136,8 +136,9 @@ impl RedisServer {
 /// The least timeout of a socket; none at all would be 0.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Connects, authenticates and waits for the first answer, within `patience.connect`. A process that is stopped and continued (SIGSTOP,
-/// SIGCONT) finds its system call interrupted. That says nothing about the server, so it connects again.
+/// Connects, authenticates and waits for the first answer, within `patience.connect`. A process that is stopped and
+/// continued (SIGSTOP, SIGCONT) finds its system call interrupted. That says nothing about the server, so it connects
+/// again.
 fn connect(client: &Client, patience: Patience) -> RedisResult<Connection> {
     let begun = Instant::now();
     loop {
