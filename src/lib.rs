@@ -8,9 +8,10 @@
 //!      ▼ dead letters    ▼ dead           ▼ late
 //! ```
 //!
-//! Imports point down: [`tool`] → [`cli`] → [`source`], [`output`] → [`http`], [`kafka`], [`spool`], [`input`], [`ingest`] → [`uri`] → [`run`] → [`store`], [`registry`], [`s3`]
-//! (all of these do I/O) → [`backfill`], [`alert`], [`replay`], [`view`], [`generate`], [`reconcile`], [`op`], [`mapping`], [`format`](mod@format), [`chart`], [`avro`], [`frame`], [`kind`], [`expr`], [`json`],
-//! [`time`] (which do none, and read no clock).
+//! Imports point down: [`tool`] → [`cli`] → [`source`], [`output`] → [`http`], [`kafka`], [`spool`], [`input`],
+//! [`ingest`] → [`uri`] → [`run`] → [`store`], [`registry`], [`s3`] (all of these do I/O) → [`backfill`], [`alert`],
+//! [`replay`], [`view`], [`generate`], [`reconcile`], [`op`], [`mapping`], [`format`](mod@format), [`chart`], [`avro`],
+//! [`frame`], [`kind`], [`expr`], [`json`], [`time`] (which do none, and read no clock).
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -9,8 +9,8 @@ complete -c evt-reconcile -l last -d 'Compare records of the last DURATION, like
 complete -c evt-reconcile -s f -l input-format -d 'Set the format of A: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]' -r
 complete -c evt-reconcile -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-reconcile -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
-complete -c evt-reconcile -l explode -d 'Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans' -r
-complete -c evt-reconcile -l time-year -d 'Give the first time of syslog without a year this one; a step back of more than 300 days begins the next year' -r
+complete -c evt-reconcile -l explode -d 'Read each element of the array at PATH as a record; PATH is for example . (the document), Records or a.b.c' -r
+complete -c evt-reconcile -l time-year -d 'Use N as the year of the first syslog time, which has none; a step back of more than 300 days begins the next year' -r
 complete -c evt-reconcile -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-reconcile -l lag -d 'Show how far the group of this topic is behind, per partition: kafka://HOST:PORT/TOPIC?group=NAME' -r
 complete -c evt-reconcile -l max-lag -d 'Exit with status 1 if a partition is further behind' -r

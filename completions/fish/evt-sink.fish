@@ -7,8 +7,8 @@ complete -c evt-sink -s f -l input-format -d 'Set the input format: frames jsonl
 complete -c evt-sink -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-sink -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
 complete -c evt-sink -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
-complete -c evt-sink -l explode -d 'Read each element of the array at PATH as a record: .  Records  resourceSpans.scopeSpans.spans' -r
-complete -c evt-sink -l time-year -d 'Give the first time of syslog without a year this one; a step back of more than 300 days begins the next year' -r
+complete -c evt-sink -l explode -d 'Read each element of the array at PATH as a record; PATH is for example . (the document), Records or a.b.c' -r
+complete -c evt-sink -l time-year -d 'Use N as the year of the first syslog time, which has none; a step back of more than 300 days begins the next year' -r
 complete -c evt-sink -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
 complete -c evt-sink -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
 complete -c evt-sink -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r

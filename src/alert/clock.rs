@@ -1,14 +1,14 @@
 //! The alert clock C: the least stream time of the partitions that are not read to their end.
 //!
-//! A partition that is read to its end holds C for [`HOLD`]. While no partition holds it, C advances with the wall clock, but only as far
-//! as the ends are confirmed: that nothing follows is known of the time at which the broker was asked, not of the time since then. After
-//! a stall of the process, and while a broker does not answer, every partition holds C until a new answer confirms its end. A partition
-//! that has ended does not hold C. C never goes back, and does not exist before every partition has begun, has ended or was quiet for
-//! [`HOLD`].
+//! A partition that is read to its end holds C for [`HOLD`]. While no partition holds it, C advances with the wall
+//! clock, but only as far as the ends are confirmed: that nothing follows is known of the time at which the broker was
+//! asked, not of the time since then. After a stall of the process, and while a broker does not answer, every partition
+//! holds C until a new answer confirms its end. A partition that has ended does not hold C. C never goes back, and does
+//! not exist before every partition has begun, has ended or was quiet for [`HOLD`].
 //!
-//! A partition that keeps getting rows whose stream time stays behind that of others (a stuck clock, a batch of an hour ago) holds C for
-//! [`HOLD`] as well: C is at least the greatest stream time that partitions read to their ends had [`HOLD`] ago, but not ahead of the
-//! wall time. Rows that are behind C then count from the next instant on.
+//! A partition that keeps getting rows whose stream time stays behind that of others (a stuck clock, a batch of an hour
+//! ago) holds C for [`HOLD`] as well: C is at least the greatest stream time that partitions read to their ends had
+//! [`HOLD`] ago, but not ahead of the wall time. Rows that are behind C then count from the next instant on.
 //!
 //! After a restart without new rows C continues from its last value, as if the process had not stopped.
 
@@ -61,7 +61,8 @@ struct Quiet {
 }
 
 impl ClockPartition {
-    /// Returns the time at which it released the clock, and the last time at which its end was confirmed; `None` if it holds the clock.
+    /// Returns the time at which it released the clock, and the last time at which its end was confirmed; `None` if it
+    /// holds the clock.
     fn released(&self) -> Option<(Duration, Duration)> {
         let Quiet { since, confirmed } = self.quiet?;
         (confirmed >= since + HOLD).then_some((since + HOLD, confirmed))
@@ -131,8 +132,9 @@ impl AlertClock {
         }
     }
 
-    /// Notes rows of a partition with stream times (µs) from `first` to `last`. Later rows may have smaller ones: a lake has several
-    /// files. `is_cut`: rows before the first one were not read. Returns the stream time of the partition.
+    /// Notes rows of a partition with stream times (µs) from `first` to `last`. Later rows may have smaller ones: a
+    /// lake has several files. `is_cut`: rows before the first one were not read. Returns the stream time of the
+    /// partition.
     pub fn rows(&mut self, key: PartitionKey, first: i64, last: i64, is_cut: bool) -> i64 {
         self.earlier = None;
         let partition = self.partition(key);
@@ -228,8 +230,8 @@ impl AlertClock {
         self.resumed.max(now.saturating_sub(CONFIRMED_MAX))
     }
 
-    /// Returns the greatest stream time that partitions read to their ends had at least [`HOLD`] ago, but at most that of partitions
-    /// with a backlog and the wall time.
+    /// Returns the greatest stream time that partitions read to their ends had at least [`HOLD`] ago, but at most that
+    /// of partitions with a backlog and the wall time.
     fn overdue(&mut self, now: Duration) -> Option<i64> {
         if self.caught_up.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= SAMPLED) {
             self.caught_up.extend(self.caught_up(now).map(|stream_time| (now, stream_time)));

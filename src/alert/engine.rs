@@ -116,8 +116,8 @@ impl AlertEngine {
         self.read_to.map(grid_end)
     }
 
-    /// Returns the last instant (µs) of which rows may have been read: the last one that was evaluated, or that of the last row, which
-    /// waits for its second to pass.
+    /// Returns the last instant (µs) of which rows may have been read: the last one that was evaluated, or that of the
+    /// last row, which waits for its second to pass.
     pub fn known_to(&self) -> Option<i64> {
         self.clock().max(self.read_to)
     }
@@ -164,7 +164,8 @@ impl AlertEngine {
         waiting.map(|definition| (definition.rule.name.as_str(), definition.measure.window)).collect()
     }
 
-    /// Returns the names of a rule that were NULL in every row since the rules changed; `None` if fewer than `least` rows were read.
+    /// Returns the names of a rule that were NULL in every row since the rules changed; `None` if fewer than `least`
+    /// rows were read.
     pub fn always_null(&self, rule: Uuid, least: u64) -> Option<Vec<String>> {
         let rule = self.rules.iter().find(|one| one.definition.rule.rule_id == rule)?;
         let series = &self.series[self.views[rule.view].series];
@@ -179,8 +180,8 @@ impl AlertEngine {
         self.leaves.get(&kind)
     }
 
-    /// Adds rows. If the instant of a row was evaluated before, the row counts from the next instant on, as far as a window contains it
-    /// then.
+    /// Adds rows. If the instant of a row was evaluated before, the row counts from the next instant on, as far as a
+    /// window contains it then.
     pub fn add(&mut self, rows: &TimedRows<'_>) -> Result<RowsTaken> {
         let count = rows.batch.num_rows();
         self.read_to = self.read_to.max(rows.stream_times.iter().copied().max());

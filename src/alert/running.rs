@@ -195,8 +195,8 @@ impl RunningRule {
         if let Some(active) = active {
             self.active.insert(key, active);
         }
-        // If the resolve threshold is on the other side of the threshold, a value that fires is clear, and one that is resolved is a
-        // breach, at the next instant and without a change of the value.
+        // If the resolve threshold is on the other side of the threshold, a value that fires is clear, and one that is
+        // resolved is a breach, at the next instant and without a change of the value.
         self.is_started &= change.is_none();
     }
 

@@ -49,8 +49,8 @@ pub struct Comparison<'a> {
     pub missing: &'a MissingEvents,
     /// Whether a stored cell without a right one is retracted, unless a right session takes its place.
     pub retracts: &'a dyn Fn(&CellKey) -> bool,
-    /// The first event so far (µs), if earlier ones may follow. Stored cells that end before it are left as cells without a right one
-    /// until the first event is known.
+    /// The first event so far (µs), if earlier ones may follow. Stored cells that end before it are left as cells
+    /// without a right one until the first event is known.
     pub first: Option<i64>,
 }
 

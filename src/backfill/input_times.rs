@@ -30,8 +30,9 @@ pub enum Orphan {
     Late,
 }
 
-/// The event times of an input. The input may be a part of what live read, such as the file of one day or a lake that lacks days, so it
-/// proves nothing about windows without any event, unless the command names them or says that the input is whole.
+/// The event times of an input. The input may be a part of what live read, such as the file of one day or a lake that
+/// lacks days, so it proves nothing about windows without any event, unless the command names them or says that the
+/// input is whole.
 #[derive(Clone, Debug, Default)]
 pub struct InputTimes {
     reach: i64,
@@ -75,8 +76,8 @@ impl InputTimes {
         self.ends().map(|(first, _)| first).filter(|_| !self.is_whole && self.named.since.is_none())
     }
 
-    /// Returns whether a stored cell is compared: the input begins before its end and ends after its start, or the command names that
-    /// side.
+    /// Returns whether a stored cell is compared: the input begins before its end and ends after its start, or the
+    /// command names that side.
     pub fn coverage(&self, key: &CellKey) -> Coverage {
         match self.ends() {
             _ if self.is_whole => Coverage::Compared,

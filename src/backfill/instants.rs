@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// Instants (µs), kept as runs of neighbours that are at most `reach` apart. The answers about windows of at least this length are exact,
-/// although only the ends of each run are kept: no such window fits between two neighbours.
+/// Instants (µs), kept as runs of neighbours that are at most `reach` apart. The answers about windows of at least this
+/// length are exact, although only the ends of each run are kept: no such window fits between two neighbours.
 #[derive(Clone, Debug, Default)]
 pub struct Instants {
     reach: i64,

@@ -1,8 +1,9 @@
 //! Cells that count their late events.
 //!
-//! A late event names the cells that did not count it: the windows of its metrics that had closed by its own stream time, or all of them
-//! if none had. A named cell counts the rows that evt-window counted and, besides, the late ones whose stream time is at most its
-//! `late_until`. So a later run that reads further late events from the raw input computes the same cell, until these events name it too.
+//! A late event names the cells that did not count it: the windows of its metrics that had closed by its own stream
+//! time, or all of them if none had. A named cell counts the rows that evt-window counted and, besides, the late ones
+//! whose stream time is at most its `late_until`. So a later run that reads further late events from the raw input
+//! computes the same cell, until these events name it too.
 //!
 //! A late event of a session metric names its instant and its dimensions, as the cell of the session that it would be alone; see
 //! `session.rs`.
@@ -238,8 +239,8 @@ impl LateCells {
         }
     }
 
-    /// Returns the least span that contains the windows of all cells, and `around` before and after the instants that late events of
-    /// this run name; `None` without them.
+    /// Returns the least span that contains the windows of all cells, and `around` before and after the instants that
+    /// late events of this run name; `None` without them.
     pub fn span(&self, around: i64) -> Option<Span> {
         let mut span: Option<(i64, i64)> = None;
         let mut widen =

@@ -1,9 +1,10 @@
 //! Sessions that contain named instants.
 //!
-//! A late event of a session metric names its instant and its dimensions, its *key*. Of the keys with names all sessions are computed
-//! without lateness: from the rows that evt-window counted, and the late rows whose own instant is named with a `late_until` that their
-//! stream time does not exceed. Two rows of a key that are at most the gap apart are in one session, whatever their order. Only the
-//! sessions that contain a named instant are right ones; the others are left to the rule of live.
+//! A late event of a session metric names its instant and its dimensions, its *key*. Of the keys with names all
+//! sessions are computed without lateness: from the rows that evt-window counted, and the late rows whose own instant
+//! is named with a `late_until` that their stream time does not exceed. Two rows of a key that are at most the gap
+//! apart are in one session, whatever their order. Only the sessions that contain a named instant are right ones; the
+//! others are left to the rule of live.
 
 use super::cell::CellContent;
 use crate::op::aggregate::Aggregate;

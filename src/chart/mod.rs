@@ -9,8 +9,8 @@
 //! - `scale.rs`: the axes: ticks and labels of times and values.
 //! - `svg.rs`, `braille.rs`: the two drawings.
 //!
-//! A metric has a panel of its own, because its unit is its own. A point of a series is a window, at its start. A line has a gap where
-//! windows are missing, so that no line is drawn through time without events.
+//! A metric has a panel of its own, because its unit is its own. A point of a series is a window, at its start. A line
+//! has a gap where windows are missing, so that no line is drawn through time without events.
 
 mod braille;
 mod collect;

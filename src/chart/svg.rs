@@ -1,7 +1,7 @@
 //! A chart as SVG, 800 pixels wide, light or dark as the reader prefers.
 //!
-//! plotters writes each colour into the attributes of its elements. A style sheet replaces these colours if the reader prefers a dark
-//! background; a program that ignores style sheets shows the light chart.
+//! plotters writes each colour into the attributes of its elements. A style sheet replaces these colours if the reader
+//! prefers a dark background; a program that ignores style sheets shows the light chart.
 
 use super::collect::{Chart, Panel, SERIES_MAX, Series};
 use super::scale::{self, Tick, TimeSpan, ValueRange};

@@ -7,8 +7,8 @@
 //! PREFIX/state/state-R-STAGE-K           files of state: written once, for all epochs that need them
 //! ```
 //!
-//! Each process has a directory of its own in `TMPDIR`. There it writes the parts of an epoch, which are uploaded when the stage ends the
-//! epoch, and there it reads the parts that it has downloaded.
+//! Each process has a directory of its own in `TMPDIR`. There it writes the parts of an epoch, which are uploaded when
+//! the stage ends the epoch, and there it reads the parts that it has downloaded.
 
 use super::directory::CheckpointDir;
 use super::log::{Complete, Entry, EpochPart};

@@ -61,8 +61,8 @@ impl CheckpointDir {
         self.disk.create_directories(&directory).map_err(|error| self.failed(&directory, &error))
     }
 
-    /// Removes the directory of an epoch. It is renamed first: a process that is killed meanwhile leaves no epoch without some of its
-    /// files, which would be taken for a damaged one.
+    /// Removes the directory of an epoch. It is renamed first: a process that is killed meanwhile leaves no epoch
+    /// without some of its files, which would be taken for a damaged one.
     pub fn remove_epoch(&self, epoch: Epoch) -> Result<()> {
         let path = self.epoch(epoch);
         let removed = path.with_added_extension(REMOVED);

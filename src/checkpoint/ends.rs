@@ -1,7 +1,7 @@
 //! The last stages of a run: one, or one at the end of each branch behind tee(1) (`--ends`).
 //!
-//! Each last stage claims a name of the run, `end`, `end-2`, …, with the path of stages that leads to it. So every last stage knows all
-//! stages of the run, and an epoch is complete when all of them have sealed it.
+//! Each last stage claims a name of the run, `end`, `end-2`, …, with the path of stages that leads to it. So every last
+//! stage knows all stages of the run, and an epoch is complete when all of them have sealed it.
 
 use super::store::CheckpointStore;
 use crate::error::{Error, Result};
@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 /// The stages from the first one to a last one, by name.
 pub type StagePath = Vec<String>;
 
-/// Claims the name of the stage at the end of `path`, so that no stage of another branch writes parts of the same name. Errors: exit
-/// status 78 if another stage has the name.
+/// Claims the name of the stage at the end of `path`, so that no stage of another branch writes parts of the same name.
+/// Errors: exit status 78 if another stage has the name.
 pub fn claim_stage(store: &dyn CheckpointStore, run: u64, path: &[String]) -> Result<()> {
     let stage = path.last().map_or("", String::as_str);
     match store.claim(run, &format!("{stage}.joined"), &text(path))? {
@@ -22,7 +22,8 @@ pub fn claim_stage(store: &dyn CheckpointStore, run: u64, path: &[String]) -> Re
     }
 }
 
-/// Makes the stage at the end of `path` one of the `ends` last stages of a run. Errors: exit status 78 if the run has so many already.
+/// Makes the stage at the end of `path` one of the `ends` last stages of a run. Errors: exit status 78 if the run has
+/// so many already.
 pub fn claim_end(store: &dyn CheckpointStore, run: u64, path: &[String], ends: usize) -> Result<()> {
     let mut others = vec![];
     for number in 1..=ends {

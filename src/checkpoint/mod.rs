@@ -9,14 +9,15 @@
 //! A run restores the last complete epoch, commits it again (a repeated commit changes nothing), and reads on from its positions.
 //! What a killed run did after that epoch exists nowhere: its rows waited in outboxes.
 //!
-//! In a pipe the first stage names the checkpoint. Its barriers pass through all stages; each writes what it has of the epoch before it
-//! passes the barrier on, so the last stage knows that the epoch is complete, and writes the entry. The others watch the log for it.
+//! In a pipe the first stage names the checkpoint. Its barriers pass through all stages; each writes what it has of the
+//! epoch before it passes the barrier on, so the last stage knows that the epoch is complete, and writes the entry. The
+//! others watch the log for it.
 //!
 //! - `ends.rs`: the last stages of a run, one or several.
 //! - `header.rs`: the checkpoint in the schema of a stream, for the next stage.
 //! - `log.rs`: the entries of the log. The run that writes the greatest entry is the newest; any other run is fenced.
-//! - `store.rs`: what a place for a checkpoint does. `directory.rs`: a directory. `bucket.rs`: a bucket of S3, with files of this process
-//!   in `staging.rs`.
+//! - `store.rs`: what a place for a checkpoint does. `directory.rs`: a directory. `bucket.rs`: a bucket of S3, with
+//!   files of this process in `staging.rs`.
 //! - `part.rs`: files with a checksum, and outboxes.
 //! - `state_files.rs`: files for state beyond `--memory`.
 //! - `show.rs`: what evt-view shows of a checkpoint.
@@ -215,8 +216,8 @@ impl Checkpoint {
 
     /// Takes part in a run that an earlier stage of the pipe has begun.
     ///
-    /// Errors: exit status 65 if the epoch to be restored is damaged, 74 if it cannot be read, 75 if a newer run has begun, 78 if the
-    /// stage or its outputs do not fit, or if the run has another last stage.
+    /// Errors: exit status 65 if the epoch to be restored is damaged, 74 if it cannot be read, 75 if a newer run has
+    /// begun, 78 if the stage or its outputs do not fit, or if the run has another last stage.
     pub fn join(header: CheckpointHeader, outputs: Vec<OutputName>, has_readers: bool, run: &Run) -> Result<Self> {
         let store = open_store(&header.path, run)?;
         let branch = header.branch.as_ref().map_or_else(String::new, |branch| format!("-{branch}"));
@@ -326,8 +327,8 @@ impl Checkpoint {
         Ok(self.files.values().cloned().collect())
     }
 
-    /// Ends the epoch in progress in this stage: writes its state and positions, and, if another stage may complete it, what this stage
-    /// has of the epoch. Begins the next epoch.
+    /// Ends the epoch in progress in this stage: writes its state and positions, and, if another stage may complete it,
+    /// what this stage has of the epoch. Begins the next epoch.
     ///
     /// Errors: exit status 74 if it cannot be written.
     pub fn seal(&mut self, state: &[u8], positions: &[u8], outboxes: Vec<EpochPart>) -> Result<StageEpoch> {
@@ -349,8 +350,8 @@ impl Checkpoint {
     }
 
     /// Completes an epoch, as a last stage: writes the entry that names the files of all stages. From now on a restart commits this
-    /// epoch. Every stage before has written what it has of the epoch, because it has passed the barrier on. Returns false if another
-    /// last stage has not sealed the epoch yet; it completes it then.
+    /// epoch. Every stage before has written what it has of the epoch, because it has passed the barrier on. Returns
+    /// false if another last stage has not sealed the epoch yet; it completes it then.
     ///
     /// Errors: exit status 75 if a newer run has begun, 74 if it cannot be written.
     pub fn complete(&mut self, epoch: Epoch, own: StageEpoch, now: i64) -> Result<bool> {
@@ -506,8 +507,8 @@ impl Place {
         before.iter().chain([&self.stage]).cloned().collect()
     }
 
-    /// Reads and verifies what the stage, which follows those of `before`, has of the last complete epoch. Errors: exit status 78 if
-    /// the pipe had other stages.
+    /// Reads and verifies what the stage, which follows those of `before`, has of the last complete epoch. Errors: exit
+    /// status 78 if the pipe had other stages.
     fn restore(&self, before: &[String], store: &dyn CheckpointStore, last: &Complete) -> Result<Restored> {
         let epoch = last.epoch;
         let checked = ends::check_place(&last.branches(), &self.path(before), self.has_readers, self.ends);
@@ -546,8 +547,8 @@ fn new_id(run: &Run) -> String {
     named_id(&crate::kind::record_id::NAMESPACE, &[text.as_bytes()]).to_string()
 }
 
-/// Returns the epoch that a run continues: the last one, or one that is `back` epochs before it. Errors: exit status 78 if that one is
-/// not kept.
+/// Returns the epoch that a run continues: the last one, or one that is `back` epochs before it. Errors: exit status 78
+/// if that one is not kept.
 fn continued<'a>(store: &dyn CheckpointStore, complete: &'a [Complete], back: usize) -> Result<Option<&'a Complete>> {
     let epoch = complete.iter().rev().nth(back);
     if back > 0 && !epoch.map_or(Ok(false), |epoch| store.has_epoch(epoch.epoch))? {

@@ -1,7 +1,7 @@
 //! A directory of this process for the files of a checkpoint in a bucket.
 //!
-//! A killed process cannot remove its directory. So the process locks it, and a later process removes the directories that nobody has
-//! locked.
+//! A killed process cannot remove its directory. So the process locks it, and a later process removes the directories
+//! that nobody has locked.
 
 use crate::error::{Error, Result};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};

@@ -1,9 +1,8 @@
 //! Files for state beyond `--memory`, on the disk of the run.
 //!
-//! With a checkpoint they are in its directory, and the epochs that need them have links to them: a file that several epochs need is
-//! written once, and is gone with the last of them. Without a checkpoint they have no names: they are in the directory for temporary
-//! files (`TMPDIR`), and are gone with the process, however
-//! it ends.
+//! With a checkpoint they are in its directory, and the epochs that need them have links to them: a file that several
+//! epochs need is written once, and is gone with the last of them. Without a checkpoint they have no names: they are in
+//! the directory for temporary files (`TMPDIR`), and are gone with the process, however it ends.
 
 use super::store::{CheckpointStore, STATE_FILE};
 use crate::error::{Error, Result};

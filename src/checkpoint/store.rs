@@ -44,8 +44,8 @@ pub trait CheckpointStore: Debug + Send + Sync {
         numbers.iter().filter_map(|number| self.entry(*number).transpose()).collect()
     }
 
-    /// Creates an entry durably, unless it exists. Returns false if it exists, or if a later one does: older entries are removed, so the
-    /// number of an old run may be free again.
+    /// Creates an entry durably, unless it exists. Returns false if it exists, or if a later one does: older entries
+    /// are removed, so the number of an old run may be free again.
     fn put(&self, number: u64, entry: &Entry) -> Result<bool>;
 
     /// Removes what runs before `run` have left and the epochs `kept` do not need. Errors: exit status 75 if a newer run has begun.
@@ -115,14 +115,15 @@ pub trait CheckpointStore: Debug + Send + Sync {
         Ok(self.note(epoch, &format!("{stage}.committed"))?.is_some())
     }
 
-    /// Claims a name of a run for the stage at the end of `path`. Returns the path of the stage that has it already; `None` if no other
-    /// stage has.
+    /// Claims a name of a run for the stage at the end of `path`. Returns the path of the stage that has it already;
+    /// `None` if no other stage has.
     fn claim(&self, run: u64, name: &str, path: &str) -> Result<Option<String>>;
 
     /// Returns the path of the stage that has claimed a name of a run.
     fn claimed(&self, run: u64, name: &str) -> Result<Option<String>>;
 
-    /// Removes what is no longer kept. Later epochs stay: they are those of a newer run, if this one is an old one that has just woken up.
+    /// Removes what is no longer kept. Later epochs stay: they are those of a newer run, if this one is an old one that
+    /// has just woken up.
     fn remove(&self, removed: &Removed<'_>) -> Result<()>;
 }
 
@@ -137,8 +138,8 @@ pub struct Removed<'a> {
     pub state: &'a [String],
 }
 
-/// Whether an epoch is removed with those before another. What the last stages of a run have claimed (number 0) stays until its epochs
-/// are removed, because each epoch is complete when they have sealed it.
+/// Whether an epoch is removed with those before another. What the last stages of a run have claimed (number 0) stays
+/// until its epochs are removed, because each epoch is complete when they have sealed it.
 pub fn is_removed(epoch: Epoch, before: Epoch) -> bool {
     epoch < before && (epoch.run < before.run || epoch.number > 0)
 }

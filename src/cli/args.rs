@@ -284,7 +284,8 @@ pub struct OutputArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Checkpoint")]
 pub struct CheckpointArgs {
-    /// Keep state and positions in a directory or a bucket of S3, and write each row once, whatever stops the run (evt-checkpoint(5))
+    /// Keep state and positions in a directory or a bucket of S3, and write each row once, whatever stops the run
+    /// (evt-checkpoint(5))
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
     pub checkpoint: Option<PathBuf>,
     /// End an epoch, whose rows become visible together, every DURATION

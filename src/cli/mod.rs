@@ -9,8 +9,8 @@
 //!                                                                                          └─► open ─► Stage ─► exit status
 //! ```
 //!
-//! A fault of the command line is exit status 2, before any output is created. A run that rejects its first record creates no output,
-//! either.
+//! A fault of the command line is exit status 2, before any output is created. A run that rejects its first record
+//! creates no output, either.
 //!
 //! - `tool.rs`: the trait, and a row of the table of tools.
 //! - `args.rs`, `http.rs`, `ack.rs`: shared flags; `config.rs`: flags in a file; `usage.rs`: clap's messages.

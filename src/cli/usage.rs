@@ -76,8 +76,8 @@ pub(super) fn sentence(error: &clap::Error, tool: &str) -> String {
     sentence
 }
 
-/// Returns what to type instead of an unknown flag, after a semicolon. clap's own tips propose flags that only share some letters with
-/// it.
+/// Returns what to type instead of an unknown flag, after a semicolon. clap's own tips propose flags that only share
+/// some letters with it.
 fn way_out(error: &clap::Error, flag: &str, tool: &str) -> String {
     if let Some((_, way_out)) = ELSEWHERE.iter().find(|(known, _)| flag == *known) {
         return format!("; {}", way_out.replace("TOOL", tool));

@@ -3,8 +3,8 @@
 //! An expression is a function of its row alone. Its types are fixed when the spec is read, never by data.
 //!
 //! **Names** are unquoted or "quoted" and case-sensitive. A name is a column of the stream's kind if there is one, else
-//! a property; `a.b` steps into objects, `a[1]` into arrays, `"a.b"` is one name, `properties.x` is always the property. If a name occurs
-//! twice inside the properties, the last value counts.
+//! a property; `a.b` steps into objects, `a[1]` into arrays, `"a.b"` is one name, `properties.x` is always the
+//! property. If a name occurs twice inside the properties, the last value counts.
 //!
 //! **Types** are Number (f64), Text, Bool and Time (µs UTC). A column has its own. A property takes the type that its
 //! context requires: arithmetic and numeric functions require Number; `like`, `~`, `||` and text functions Text;
@@ -13,9 +13,9 @@
 //! required types is two leaves.
 //!
 //! **Reading a JSON value** ([`leaf`]): absent, null, or below a parent that is not an object → NULL. A value of
-//! another type than required is *wrong*, and its row becomes a dead letter. This is decided per leaf and row: neither `and`, `case`
-//! nor `coalesce` saves a row from a wrong leaf of the expression, so that the outcome of a row does not depend on the
-//! order of evaluation. Only `try_cast` does: it returns NULL.
+//! another type than required is *wrong*, and its row becomes a dead letter. This is decided per leaf and row: neither
+//! `and`, `case` nor `coalesce` saves a row from a wrong leaf of the expression, so that the outcome of a row does not
+//! depend on the order of evaluation. Only `try_cast` does: it returns NULL.
 //!
 //! **Values**: NULL is SQL's, with Kleene's `and` and `or`. Arithmetic is IEEE 754 (1/0 is ∞). There is one NaN, which
 //! equals itself and is the greatest number, and −0 is 0, so that results do not depend on the platform. Text compares

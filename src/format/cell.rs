@@ -3,8 +3,8 @@
 //! Types that JSON lacks are text: instants are RFC 3339 with `Z` (six digits, nine if nanoseconds need them; an
 //! instant without a zone is taken as UTC), dates `2024-01-15`, times of day `10:00:00.000000`, durations and intervals
 //! ISO 8601 (`PT1.500S`, `P1M2DT0S`), uuids hyphenated, other binary base64, NaN and infinities `NaN`, `Infinity`,
-//! `-Infinity`. In CSV and tables whole numbers have no fraction. Decimals are JSON numbers with every digit. A null field of a struct is left out; a null item of a list
-//! or value of a map is `null`. A union is its value.
+//! `-Infinity`. In CSV and tables whole numbers have no fraction. Decimals are JSON numbers with every digit. A null
+//! field of a struct is left out; a null item of a list or value of a map is `null`. A union is its value.
 //!
 //! Everything about a column is resolved once per batch: a row costs one call per cell.
 

@@ -38,8 +38,8 @@ fn is_empty(field: &str) -> bool {
     field.trim_ascii().is_empty()
 }
 
-/// Whether a line without some names is a record: it has a time of day, or half of its texts are numbers. A table whose first column
-/// has no name may have years or dates as the names of the others.
+/// Whether a line without some names is a record: it has a time of day, or half of its texts are numbers. A table whose
+/// first column has no name may have years or dates as the names of the others.
 fn is_record(fields: &[&str]) -> bool {
     let texts = || fields.iter().map(|field| field.trim_ascii()).filter(|text| !text.is_empty());
     let is_number = |text: &&str| number_end(text.as_bytes(), 0) == Some(text.len());

@@ -8,7 +8,8 @@ pub const SAMPLE_ROWS: usize = 131_072;
 /// Bytes of their values that have no fixed size, at most, because the rows are in memory.
 const SAMPLE_BYTES: usize = 16 << 20;
 
-/// The first rows, which wait in memory until there are enough of them. The same rows decide however they were divided into batches.
+/// The first rows, which wait in memory until there are enough of them. The same rows decide however they were divided
+/// into batches.
 #[derive(Default)]
 pub struct FirstRows {
     rows: Vec<RecordBatch>,

@@ -37,8 +37,8 @@ pub fn dimension_name(column: &str) -> &str {
     column.strip_prefix(PREFIX).unwrap_or(column)
 }
 
-/// Appends the dimensions of a row, a JSON object of texts and nulls, to one column for each name. One that the row does not have is
-/// NULL.
+/// Appends the dimensions of a row, a JSON object of texts and nulls, to one column for each name. One that the row
+/// does not have is NULL.
 ///
 /// Errors: exit status 65 if it has another one, or a value that is no text.
 pub fn push_dimensions(object: &str, names: &[String], columns: &mut [StringBuilder]) -> Result<()> {

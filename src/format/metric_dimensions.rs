@@ -1,9 +1,9 @@
 //! Reads metrics whose dimensions are columns ([`super::metric_columns`]): a column that is not one of a metric's is a dimension.
 //!
 //! An empty field is a dimension that is NULL, or one that the row's metric does not have: metrics with several `by` share a file.
-//! The row's id tells which, because it is a digest of the dimensions. All dimensions that may be either are tried: first those that
-//! rows before had, then by the number of nulls, from both ends, up to [`TRIES_MAX`] combinations. A row that none of them fits is
-//! a fault.
+//! The row's id tells which, because it is a digest of the dimensions. All dimensions that may be either are tried:
+//! first those that rows before had, then by the number of nulls, from both ends, up to [`TRIES_MAX`] combinations. A
+//! row that none of them fits is a fault.
 
 use super::metric_columns::dimension_name;
 use crate::expr::write_dimensions;

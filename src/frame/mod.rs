@@ -12,8 +12,8 @@
 //! bytes ─► Decoder ─► schema │ batch │ control │ end, or an error: torn, corrupt, a newer version
 //! ```
 //!
-//! The decoder checks every length against a limit before it allocates memory. A stream without any control message is foreign: its end
-//! is not proven.
+//! The decoder checks every length against a limit before it allocates memory. A stream without any control message is
+//! foreign: its end is not proven.
 //!
 //! `decode.rs` reads streams, `encode.rs` writes them, `control.rs` defines control messages, `message.rs` builds
 //! record batch messages.

@@ -1,5 +1,5 @@
-//! The first records of files and of standard input. If none of them has a readable time, a flag is missing, and the run ends before
-//! anything is written.
+//! The first records of files and of standard input. If none of them has a readable time, a flag is missing, and the
+//! run ends before anything is written.
 
 use crate::console::Console;
 use crate::error::Error;
@@ -94,8 +94,8 @@ impl FirstTimes {
         }
     }
 
-    /// Counts a record with its JSON text, if it has one; `is_found`: it or one before it had a readable time. Errors: exit status 2
-    /// if as many records as are looked at have none.
+    /// Counts a record with its JSON text, if it has one; `is_found`: it or one before it had a readable time. Errors:
+    /// exit status 2 if as many records as are looked at have none.
     #[cold]
     pub fn count(&mut self, is_found: bool, text: Option<&str>) -> Result<(), Error> {
         if is_found {

@@ -53,8 +53,8 @@ impl ReadPositions {
         self.current.complete = self.current.last;
     }
 
-    /// Notes the stream time (µs) of its partition with which the current input begins, unless it has begun, also in an earlier run;
-    /// returns that with which it has begun.
+    /// Notes the stream time (µs) of its partition with which the current input begins, unless it has begun, also in an
+    /// earlier run; returns that with which it has begun.
     pub fn begin(&mut self, stream_time: Option<i64>) -> Option<i64> {
         *self.current.began.get_or_insert(stream_time)
     }

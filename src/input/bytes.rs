@@ -107,8 +107,8 @@ pub fn open(path: &Path) -> std::io::Result<File> {
 }
 
 impl Bytes {
-    /// Opens a path or standard input. `heeds_signals`: a signal stops the reading. Errors: exit status 2 for any other URI, 74 if the file
-    /// cannot be opened.
+    /// Opens a path or standard input. `heeds_signals`: a signal stops the reading. Errors: exit status 2 for any other
+    /// URI, 74 if the file cannot be opened.
     pub fn open(uri: &Uri, run: Rc<Run>, heeds_signals: bool) -> Result<Self> {
         let name = uri.to_string();
         let failed = |error: std::io::Error| Error::io(name.clone(), &error);
@@ -197,8 +197,8 @@ impl Bytes {
         self.wire.0.borrow().progress
     }
 
-    /// Returns the number of bytes of an uncompressed file that [`Bytes::read`] has returned; `None` if it has not returned all that were
-    /// read, or if the file is compressed.
+    /// Returns the number of bytes of an uncompressed file that [`Bytes::read`] has returned; `None` if it has not
+    /// returned all that were read, or if the file is compressed.
     pub fn returned(&self) -> Option<u64> {
         let is_drained = self.front.is_empty() && self.decoder.as_ref().is_none_or(TextDecoder::is_drained);
         (is_drained && !self.reader.is_packed()).then(|| self.progress().done)
@@ -242,8 +242,8 @@ impl Bytes {
         file.map_err(|error| Error::io(self.name.clone(), &error))
     }
 
-    /// Reads the first decompressed bytes, which determine the format; [`Bytes::read`] returns them again. Returns `Bytes` once all 8
-    /// have been read, or `End` if the input is shorter.
+    /// Reads the first decompressed bytes, which determine the format; [`Bytes::read`] returns them again. Returns
+    /// `Bytes` once all 8 have been read, or `End` if the input is shorter.
     pub fn read_head(&mut self, timeout: Option<Duration>) -> Result<Chunk> {
         while self.front.len() < HEAD {
             let mut rest = [0; HEAD];

@@ -163,8 +163,8 @@ impl FrameInput {
         Ok(Step::End)
     }
 
-    /// Notes whether the stream is that of a pipe with a checkpoint. In a file it is a copy of that stream. Errors: exit status 2 if the
-    /// tool cannot be a stage of such a pipe.
+    /// Notes whether the stream is that of a pipe with a checkpoint. In a file it is a copy of that stream. Errors:
+    /// exit status 2 if the tool cannot be a stage of such a pipe.
     fn checkpointed(&mut self, schema: SchemaRef) -> Result<SchemaRef> {
         let bytes = &self.reader.bytes;
         if !schema.metadata().contains_key(CHECKPOINT_KEY) {

@@ -119,14 +119,15 @@ impl TextInput {
         self.rules.open_record = open_record;
     }
 
-    /// Passes over the first `lines` lines of the file: an earlier run has read them. They do not count as lines of the partition again.
+    /// Passes over the first `lines` lines of the file: an earlier run has read them. They do not count as lines of the
+    /// partition again.
     pub fn passing_over(mut self, lines: i64) -> Self {
         self.lines.passed = lines;
         self
     }
 
-    /// Sets the stream time (µs) of the partition before the first record of the file, unless it has begun. Formats without years begin
-    /// with it, so a run that reads the file again sets the one of the first run.
+    /// Sets the stream time (µs) of the partition before the first record of the file, unless it has begun. Formats
+    /// without years begin with it, so a run that reads the file again sets the one of the first run.
     pub fn begin(&mut self, stream_time: Option<i64>) {
         self.began.get_or_insert(stream_time);
     }
@@ -225,8 +226,8 @@ impl TextInput {
         }
     }
 
-    /// Skips a byte order mark at the start of the file. Returns false if more bytes decide whether there is one. Errors: exit status 65
-    /// if JSON lines are expected and the file is one JSON array.
+    /// Skips a byte order mark at the start of the file. Returns false if more bytes decide whether there is one.
+    /// Errors: exit status 65 if JSON lines are expected and the file is one JSON array.
     fn check_start(&mut self) -> Result<bool> {
         let head = &self.chunk.buffer[self.start..self.end];
         if self.started {

@@ -38,8 +38,8 @@ pub struct ReadOptions {
 
 impl ReadOptions {
     /// Returns the format of an input whose head has been read. The order is: `-f`, a magic at its start, the extension of its
-    /// name, the part of a magic; frames for an empty pipe or file without an extension that needs them and does not grow; else JSON
-    /// lines. Errors: exit status 65 if only the last byte of a magic differs.
+    /// name, the part of a magic; frames for an empty pipe or file without an extension that needs them and does not
+    /// grow; else JSON lines. Errors: exit status 65 if only the last byte of a magic differs.
     pub fn format_of(&self, bytes: &Bytes, grows: bool) -> Result<&'static Format> {
         if let Some(format) = self.format {
             return Ok(format);
@@ -179,7 +179,8 @@ impl UnopenedInput {
         Ok(read)
     }
 
-    /// Makes the input that reads `format`. Only text in regular files is followed. Errors: exit status 2 for an output-only format.
+    /// Makes the input that reads `format`. Only text in regular files is followed. Errors: exit status 2 for an
+    /// output-only format.
     fn open(&mut self, format: &'static Format, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         let (mut bytes, watched) = match std::mem::replace(&mut self.from, ByteSource::Taken) {
             ByteSource::Bytes(bytes) => (bytes, None),

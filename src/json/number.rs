@@ -13,8 +13,8 @@ pub fn write_float(out: &mut String, value: impl Into<f64> + Debug + Copy) {
     }
 }
 
-/// Appends a number (`f32` or `f64`) as in RFC 8785: the shortest digits, without an exponent from 1e-6 to 1e21, whole numbers without
-/// a fraction. A zero keeps its sign, so the text reads back as the same number.
+/// Appends a number (`f32` or `f64`) as in RFC 8785: the shortest digits, without an exponent from 1e-6 to 1e21, whole
+/// numbers without a fraction. A zero keeps its sign, so the text reads back as the same number.
 pub fn write_number<T: Into<f64> + Display + LowerExp + Copy>(out: &mut String, number: T) {
     let size = number.into().abs();
     // Writing to a String cannot fail.

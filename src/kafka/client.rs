@@ -391,8 +391,8 @@ pub struct Fetches {
 }
 
 impl Fetches {
-    /// Notes the number of requests to a broker in statistics of time `at`. At most one request per broker has no answer yet: of two
-    /// requests since earlier statistics, the first one was sent after these, and has its answer.
+    /// Notes the number of requests to a broker in statistics of time `at`. At most one request per broker has no
+    /// answer yet: of two requests since earlier statistics, the first one was sent after these, and has its answer.
     pub fn note(&mut self, broker: i32, count: i64, at: Instant) {
         let (known, since) = *self.counted.entry(broker).or_insert((count, at));
         if count < known {

@@ -95,8 +95,8 @@ pub struct Membership {
     revoked: Option<Revoked>,
     /// Whether the last commit failed.
     failing: bool,
-    /// Whether a commit makes the records of the outputs visible. It is then necessary without new positions, too, and no partition may be
-    /// released without it.
+    /// Whether a commit makes the records of the outputs visible. It is then necessary without new positions, too, and
+    /// no partition may be released without it.
     pub is_transactional: bool,
 }
 
@@ -189,8 +189,8 @@ impl Membership {
         !std::mem::replace(&mut self.failing, true)
     }
 
-    /// Commits the noted positions. A group that does not answer, because its coordinator is away, does not stop the reading, unless
-    /// revoked partitions wait for the commit. Errors: exit status 69 if there is no answer in time.
+    /// Commits the noted positions. A group that does not answer, because its coordinator is away, does not stop the
+    /// reading, unless revoked partitions wait for the commit. Errors: exit status 69 if there is no answer in time.
     pub fn commit_noted(&mut self, cluster: &dyn Cluster) -> Result<()> {
         let Some(point) = self.noted.take() else { return Ok(()) };
         if self.is_revoked() {

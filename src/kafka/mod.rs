@@ -19,9 +19,10 @@
 //! - [`group`] commits offsets and keeps revoked partitions until their rows are safe.
 //! - [`records`] decodes each payload by its format and passes it to the ingest.
 //!
-//! Failures: while no broker responds, input and output wait (`wait=`) and report the outage once. A committed offset that no longer
-//! exists ends the run, or is reported with `on_gap=continue`. A record that cannot be decoded becomes a dead letter, and so does a row
-//! that the topic cannot hold. Offsets are committed only after the outputs have made the rows before them safe.
+//! Failures: while no broker responds, input and output wait (`wait=`) and report the outage once. A committed offset
+//! that no longer exists ends the run, or is reported with `on_gap=continue`. A record that cannot be decoded becomes a
+//! dead letter, and so does a row that the topic cannot hold. Offsets are committed only after the outputs have made
+//! the rows before them safe.
 //!
 //! Output: [`produce`]. URIs are parsed in [`uri::kafka`](crate::uri::kafka). librdkafka's callbacks only record events
 //! ([`client::Context`]); the thread of the run handles them later.

@@ -148,7 +148,8 @@ impl PartitionSet {
         }
     }
 
-    /// Returns all partitions that frames announced, as ended; `None` for topics of other formats, and if a later run continues them.
+    /// Returns all partitions that frames announced, as ended; `None` for topics of other formats, and if a later run
+    /// continues them.
     pub fn ended(&self) -> Option<Progress> {
         let partitions =
             (self.decoder.form == TopicFormat::Frames && !self.stays_live).then(|| self.decoder.progress.ended())?;

@@ -11,8 +11,8 @@
 //!                                       └─► dead letter          future: rows that wait for their neighbours
 //! ```
 //!
-//! A record has one outcome: a row, or a fault that becomes its dead letter. A fault leaves the columns as they were. The stream time of
-//! a partition never decreases, and only accepted rows advance it.
+//! A record has one outcome: a row, or a fault that becomes its dead letter. A fault leaves the columns as they were.
+//! The stream time of a partition never decreases, and only accepted rows advance it.
 //!
 //! - `mapper.rs`: the entry point; keeps the memory that records share.
 //! - `envelope.rs`: finds the fields of a record in its text.

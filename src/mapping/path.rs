@@ -55,8 +55,8 @@ impl Path {
     }
 }
 
-/// Returns the fields that `--time` may mean, in the order in which they are tried: one with this name, then those between commas. A
-/// name with a comma may be in double quotes.
+/// Returns the fields that `--time` may mean, in the order in which they are tried: one with this name, then those
+/// between commas. A name with a comma may be in double quotes.
 pub(super) fn alternatives(text: &str) -> Vec<&str> {
     let mut is_quoted = false;
     let parts = text.split(|sign: char| {

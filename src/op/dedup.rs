@@ -4,8 +4,8 @@
 //! least the row's own stream time less the span. So all repeats of a sender that repeats an event again and again are
 //! duplicates. The verdict is a function of the partition's contents alone, whatever the batches and the interleaving.
 //! A name that two inputs share is one partition here, so the rows of a copy of a file are duplicates (windows keep them apart:
-//! decision 068). If the column holds a watermark (`--control`) that is behind the rows, the stream time is the largest event time of
-//! the partition so far, as elsewhere.
+//! decision 068). If the column holds a watermark (`--control`) that is behind the rows, the stream time is the largest
+//! event time of the partition so far, as elsewhere.
 //!
 //! Memory: the ids seen within the span, 60 to 110 bytes each. [`Options::max_ids`] bounds it: at that many ids the
 //! eighth that was seen longest ago (over all partitions) is dropped and counted in [`Dedup::forgotten`]. Only after

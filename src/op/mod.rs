@@ -7,8 +7,8 @@
 //! snapshot ◄─► bytes of a checkpoint ─► restore
 //! ```
 //!
-//! A fault concerns one row and never ends a run; an error does. An operator that is saved and restored between two batches writes the
-//! same rows as one that is not.
+//! A fault concerns one row and never ends a run; an error does. An operator that is saved and restored between two
+//! batches writes the same rows as one that is not.
 //!
 //! The tools push batches in (`on_batch`) and take batches, verdicts or text out.
 //!

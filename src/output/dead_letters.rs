@@ -28,7 +28,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Buffered letters are written when they reach this size (bytes of payloads; letters of the stage also count headers and messages).
+/// Buffered letters are written when they reach this size (bytes of payloads; letters of the stage also count headers
+/// and messages).
 const HELD_BYTES: usize = 256 << 10;
 /// Buffered letters are written when they reach this number.
 const HELD_ROWS: usize = 1024;
@@ -410,8 +411,8 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Writes the buffer if its oldest letter has waited for [`Run::LINGER`]. Letters are not written one by one, because a batch of
-    /// one letter costs as much as a hundred rows. Does nothing before the output is open.
+    /// Writes the buffer if its oldest letter has waited for [`Run::LINGER`]. Letters are not written one by one,
+    /// because a batch of one letter costs as much as a hundred rows. Does nothing before the output is open.
     pub fn flush_due(&mut self) -> Result<()> {
         let is_held = matches!(self.outlet, LetterOutput::Unopened(_));
         if !is_held

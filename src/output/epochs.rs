@@ -162,8 +162,8 @@ impl EpochOutput {
         }
     }
 
-    /// Adds rows to the epoch in progress, for a topic with the headers of their records, or writes them at once. Returns the rows that
-    /// the store could not hold.
+    /// Adds rows to the epoch in progress, for a topic with the headers of their records, or writes them at once.
+    /// Returns the rows that the store could not hold.
     pub fn write(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
         if let EpochTarget::Store { kind, sink, is_at_once: true } = &mut self.target {
             return sink.write(*kind, batch);
@@ -264,8 +264,8 @@ impl EpochOutput {
 }
 
 impl LineFile {
-    /// Appends the lines of an epoch, but for those that a former commit has appended. Errors: exit status 75 if the file has a later
-    /// epoch.
+    /// Appends the lines of an epoch, but for those that a former commit has appended. Errors: exit status 75 if the
+    /// file has a later epoch.
     fn append(&mut self, epoch: Epoch, encoder: &mut dyn Encoder, rows: &OutboxRows<'_>) -> Result<()> {
         self.file.lock()?;
         let last = self.file.last_batch()?;

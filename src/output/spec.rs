@@ -61,8 +61,9 @@ pub(super) fn written(format: &'static Format) -> Result<&'static Format> {
     }
 }
 
-/// Returns the format of standard output: that of `-o`, else of the name of a file to which the shell has redirected it. Errors: exit
-/// status 74 if it is closed, 2 if frames would go to a terminal, or if the name is that of a file which only `--to` writes.
+/// Returns the format of standard output: that of `-o`, else of the name of a file to which the shell has redirected
+/// it. Errors: exit status 74 if it is closed, 2 if frames would go to a terminal, or if the name is that of a file
+/// which only `--to` writes.
 pub(super) fn standard_format(spec: &OutputSpec, run: &Run) -> Result<&'static Format> {
     let io = &run.io;
     io.stdout()?;

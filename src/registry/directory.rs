@@ -61,7 +61,8 @@ struct Levels {
 impl Directory {
     /// Opens the registry in `dir` and reads its levels.
     ///
-    /// Errors: exit status 78 if `dir` does not exist, or has schemas outside of the directories of subjects; 74 if it cannot be read.
+    /// Errors: exit status 78 if `dir` does not exist, or has schemas outside of the directories of subjects; 74 if it
+    /// cannot be read.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Directory> {
         let dir = dir.into();
         if !dir.is_dir() {

@@ -10,8 +10,8 @@
 //! record of a topic: magic, id ─► wire ─► reader ─► JSON text;  rows ─► rows ─► Avro with a schema id
 //! ```
 //!
-//! A version, once registered, never changes, so a lookup of it is cached for the run. A server that does not respond makes the caller
-//! wait or, with `down=dead`, makes dead letters; its silence never means that a schema is unknown.
+//! A version, once registered, never changes, so a lookup of it is cached for the run. A server that does not respond
+//! makes the caller wait or, with `down=dead`, makes dead letters; its silence never means that a schema is unknown.
 //!
 //! - `directory.rs`: a registry in files; `confluent/`: a registry server; `place.rs`: opens the one that `--schemas`
 //!   names.

@@ -1,5 +1,5 @@
-//! Letters that wait until the patch has shown that it loses no value: a wrong name in it must not get into the ledger. After the limits
-//! of what can wait, each batch is examined before it is replayed.
+//! Letters that wait until the patch has shown that it loses no value: a wrong name in it must not get into the ledger.
+//! After the limits of what can wait, each batch is examined before it is replayed.
 
 use super::repair::{LetterRows, Repair};
 use crate::counts::counted;
@@ -21,8 +21,8 @@ pub struct HeldLetters {
 }
 
 impl HeldLetters {
-    /// Takes a batch of letters that are due; returns the batches that wait no longer, in their order. Errors: exit status 1 if the patch
-    /// loses a value.
+    /// Takes a batch of letters that are due; returns the batches that wait no longer, in their order. Errors: exit
+    /// status 1 if the patch loses a value.
     pub fn push(&mut self, batch: RecordBatch, repair: &mut Repair) -> Result<Vec<RecordBatch>> {
         if self.is_released && !repair.may_lose() {
             return Ok(vec![batch]);

@@ -119,13 +119,14 @@ impl Patch {
         Ok(())
     }
 
-    /// Whether an assignment of a name has had no value in the records that were examined, so that it may lose the value of its field.
+    /// Whether an assignment of a name has had no value in the records that were examined, so that it may lose the
+    /// value of its field.
     pub fn may_lose(&self) -> bool {
         self.assignments.iter().any(|one| !one.has_value && !one.value.paths().is_empty())
     }
 
-    /// Returns why the patch must not be applied: an assignment removes its field from the records that were examined, and a name in it
-    /// was NULL in all of them.
+    /// Returns why the patch must not be applied: an assignment removes its field from the records that were examined,
+    /// and a name in it was NULL in all of them.
     pub fn loss(&self) -> Option<String> {
         self.assignments.iter().filter(|one| !one.has_value && one.replaced > 0).find_map(|one| {
             let names =

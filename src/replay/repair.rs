@@ -1,5 +1,5 @@
-//! Dead letters to events: the format of their records, the patch, then the mapping of the pipeline, with the ids and times that the
-//! records had.
+//! Dead letters to events: the format of their records, the patch, then the mapping of the pipeline, with the ids and
+//! times that the records had.
 
 use super::ledger::Id;
 use super::patch::Patch;

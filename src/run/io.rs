@@ -80,8 +80,8 @@ impl Io {
         }
     }
 
-    /// Waits for other stages: until the reader of standard output goes, or `timeout` has passed. If the reader has gone before, it waits
-    /// too, so that a loop does not take the processor.
+    /// Waits for other stages: until the reader of standard output goes, or `timeout` has passed. If the reader has
+    /// gone before, it waits too, so that a loop does not take the processor.
     pub fn wait_for_others(&self, timeout: Duration) {
         let start = std::time::Instant::now();
         if self.has_lost_reader(timeout) && start.elapsed() < timeout / 2 {

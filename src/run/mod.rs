@@ -73,8 +73,9 @@ impl Run {
     /// How long a stage waits for input before it checks what is due by time.
     pub const TICK: Duration = Duration::from_millis(200);
 
-    /// Returns the maximum length of a line (bytes). A line that evt wrote may hold a record with escaped quotes (a dead letter, or an
-    /// event with its raw record) and further columns; evt must be able to read what it wrote of the longest record.
+    /// Returns the maximum length of a line (bytes). A line that evt wrote may hold a record with escaped quotes (a
+    /// dead letter, or an event with its raw record) and further columns; evt must be able to read what it wrote of the
+    /// longest record.
     pub fn line_max(&self) -> usize {
         self.record_max.saturating_mul(3).saturating_add(COLUMNS_BYTES)
     }

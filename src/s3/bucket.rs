@@ -111,7 +111,8 @@ impl S3Bucket {
         })
     }
 
-    /// Returns whether the server refuses to write an existing object again with [`S3Bucket::put_new`]; `bytes` are those of the object.
+    /// Returns whether the server refuses to write an existing object again with [`S3Bucket::put_new`]; `bytes` are
+    /// those of the object.
     pub fn has_put_new(&self, key: &str, bytes: &[u8]) -> Result<bool> {
         let body = S3Body::Bytes(bytes.into());
         self.retries.run(|| {

@@ -9,7 +9,8 @@
 //!                       └─► large: multipart
 //! ```
 //!
-//! - `address.rs`: `s3://BUCKET/PREFIX` and the environment. `sign.rs`: signatures. `http.rs`: one request. `xml.rs`: lists and faults.
+//! - `address.rs`: `s3://BUCKET/PREFIX` and the environment. `sign.rs`: signatures. `http.rs`: one request. `xml.rs`:
+//!   lists and faults.
 //! - `bucket.rs`: the client. `multipart.rs`: objects that are written in parts.
 
 pub mod address;

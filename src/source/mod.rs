@@ -139,7 +139,8 @@ impl Source {
         source.announce(inputs)?;
         let generated = source.opener.options.generated.take();
         source.running.extend(generated.map(|input| Running { number: 0, input }));
-        // All inputs exist, so the service is ready; the first record may follow hours later. An HTTP server is ready when it listens.
+        // All inputs exist, so the service is ready; the first record may follow hours later. An HTTP server is ready
+        // when it listens.
         if !inputs.iter().any(|input| matches!(input, Uri::Http(_))) {
             source.run.service.ready();
         }
@@ -187,7 +188,8 @@ impl Source {
         Ok(())
     }
 
-    /// Returns what the inputs that were not opened yet may add. Partitions in the frames of a topic are known only when it is read.
+    /// Returns what the inputs that were not opened yet may add. Partitions in the frames of a topic are known only
+    /// when it is read.
     fn rest(&self) -> Rest {
         let is_named = !self.ingest.is_mapped || self.opener.options.partitions.is_some();
         let complete = is_named && !self.opener.has_framed_topics();
@@ -275,7 +277,8 @@ impl Source {
         self.ingest.mapper.declared.as_deref()
     }
 
-    /// Returns warnings about all records: names in the rules of the source that had no value, and ambiguous times, records without ids.
+    /// Returns warnings about all records: names in the rules of the source that had no value, and ambiguous times,
+    /// records without ids.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.ingest.rules.as_ref().map_or(vec![], RowRules::warnings);
         warnings.extend(self.ingest.mapper.doubled_times());
@@ -343,8 +346,8 @@ impl Source {
         Ok((self.ingest.outbox.queued(), reached))
     }
 
-    /// Whether every input has been read to its present end; call it when there is nothing to read. An input other than a topic is at its
-    /// end then; a topic may not have answered yet.
+    /// Whether every input has been read to its present end; call it when there is nothing to read. An input other than
+    /// a topic is at its end then; a topic may not have answered yet.
     pub fn has_caught_up(&mut self) -> bool {
         let Self { running, ingest, .. } = self;
         let is_at_end = |one: &Reached| one.is_at_end && one.confirmed.is_some();
@@ -564,11 +567,12 @@ impl Source {
 
     /// Whether the stage has taken exactly the records before [`Source::positions`], so that an epoch may end here.
     ///
-    /// The incomplete batch of a file stays as it is: batches, and so the panes of windows, do not depend on the time at which epochs
-    /// end. Those of topics depend on time anyway, and are queued now.
+    /// The incomplete batch of a file stays as it is: batches, and so the panes of windows, do not depend on the time
+    /// at which epochs end. Those of topics depend on time anyway, and are queued now.
     pub fn is_at_cut(&mut self) -> Result<bool> {
         if self.running.front().is_some_and(|running| running.input.is_live()) {
-            // Held records of topics are read again: the position of their partition is before them. Those of followed names are not.
+            // Held records of topics are read again: the position of their partition is before them. Those of followed
+            // names are not.
             if self.opener.options.follow {
                 self.ingest.release_waited(i64::MAX)?;
             }

@@ -41,7 +41,8 @@ pub(super) fn check(inputs: &[Uri], options: &SourceOptions, ingest: &Ingest, ru
     Ok(())
 }
 
-/// Whether an input has records without stamps, which this run stamps. True for a pipe, because its records cannot be read in advance.
+/// Whether an input has records without stamps, which this run stamps. True for a pipe, because its records cannot be
+/// read in advance.
 fn is_raw(input: &Uri, options: &SourceOptions, ingest: &Ingest, run: &Rc<Run>) -> Result<bool> {
     let Uri::File(path) = input else { return Ok(true) };
     if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {

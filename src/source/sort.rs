@@ -1,7 +1,7 @@
 //! Sorts the rows of a store by some of their columns in bounded memory: sorted runs in temporary files, which are merged.
 //!
-//! A store returns rows in the order of their keys, which is the order of no time. A database would sort them as well, but Redis and a lake
-//! would not, so all stores are sorted here.
+//! A store returns rows in the order of their keys, which is the order of no time. A database would sort them as well,
+//! but Redis and a lake would not, so all stores are sorted here.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Batches, batches, rows};

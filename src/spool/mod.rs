@@ -129,8 +129,8 @@ fn continued(dir: &SpoolDir, kept: Position, position: Option<CheckpointPosition
     Ok(position)
 }
 
-/// Waits until no other run has the spool of a policy, if it has one. A run that could not open it must not begin to replace the run
-/// that has it. Errors: exit status 75 if another run keeps the lock.
+/// Waits until no other run has the spool of a policy, if it has one. A run that could not open it must not begin to
+/// replace the run that has it. Errors: exit status 75 if another run keeps the lock.
 pub fn wait_until_free(policy: Option<&AckPolicy>, run: &Run) -> Result<()> {
     match policy {
         Some(AckPolicy::Spool { dir, limits }) => lock(dir, *limits, run).map(drop),

@@ -135,8 +135,8 @@ impl Epochs {
         outputs.commit_epoch(CompleteEpoch { epoch: *epoch, parts, positions: &positions })
     }
 
-    /// Ends the epoch in progress: the operator has taken the rows before `positions`, and no others. The last stage commits it, the
-    /// last one of several that seals it. Returns the barrier for later stages.
+    /// Ends the epoch in progress: the operator has taken the rows before `positions`, and no others. The last stage
+    /// commits it, the last one of several that seals it. Returns the barrier for later stages.
     pub fn end(
         &mut self,
         operator: &mut dyn Operator,
@@ -175,8 +175,8 @@ impl Epochs {
         Ok(())
     }
 
-    /// Commits the epochs that the last stage has completed, if the log is to be watched now or `at_once`; returns whether there was
-    /// one.
+    /// Commits the epochs that the last stage has completed, if the log is to be watched now or `at_once`; returns
+    /// whether there was one.
     ///
     /// Errors: exit status 75 if a newer run has begun, or if a later stage has ended and an epoch is not complete.
     pub fn watch(&mut self, outputs: &mut Outputs, at_once: bool) -> Result<bool> {

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 /// Processes the rows of one stage.
 pub trait Operator {
-    /// Processes a batch of input number `input`, which is part of the identity of a partition (decision 068). Returns the counts of
-    /// its rows: `taken` is all of them, and each has one outcome. Rows given to [`Collector::dead`] are not in `dead`: the stage counts
-    /// them.
+    /// Processes a batch of input number `input`, which is part of the identity of a partition (decision 068). Returns
+    /// the counts of its rows: `taken` is all of them, and each has one outcome. Rows given to [`Collector::dead`] are
+    /// not in `dead`: the stage counts them.
     fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts>;
 
     /// Processes a control message other than an end. Passes it on by default.
@@ -68,7 +68,8 @@ pub trait Operator {
         vec![]
     }
 
-    /// Lets state that exceeds memory go to files of a checkpoint. The stage calls it before anything else, if there is a checkpoint.
+    /// Lets state that exceeds memory go to files of a checkpoint. The stage calls it before anything else, if there is
+    /// a checkpoint.
     fn set_storage(&mut self, _storage: Box<dyn StateStorage>) {}
 
     /// Returns the names of the files that the next [`Operator::snapshot`] refers to. Errors: exit status 74.

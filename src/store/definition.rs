@@ -125,8 +125,8 @@ impl Store {
         self.visibility != Visibility::AtEnd
     }
 
-    /// Whether a run with a checkpoint writes rows at once rather than when their epoch is complete. Errors: exit status 2 if `?visible=`
-    /// is neither `now` nor `epoch`.
+    /// Whether a run with a checkpoint writes rows at once rather than when their epoch is complete. Errors: exit
+    /// status 2 if `?visible=` is neither `now` nor `epoch`.
     pub fn is_at_once(&self, location: &Location) -> Result<bool> {
         match location.options.get("visible").map(String::as_str) {
             None => Ok(self.visibility == Visibility::AtOnce),

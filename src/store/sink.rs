@@ -111,8 +111,8 @@ pub trait EpochRows {
     /// Returns their kind.
     fn kind(&self) -> Kind;
 
-    /// Returns the positions of the input at the end of the epoch, each partition once, in the order of group, topic and partition. A
-    /// database stores them in the transaction of the rows.
+    /// Returns the positions of the input at the end of the epoch, each partition once, in the order of group, topic
+    /// and partition. A database stores them in the transaction of the rows.
     fn positions(&self) -> &[PartitionPosition] {
         &[]
     }
@@ -120,8 +120,8 @@ pub trait EpochRows {
     /// Reads them from the first one. A store reads them again after a lost connection.
     fn batches(&self) -> Result<Batches>;
 
-    /// Keeps the rows that the store cannot hold, by their numbers in the epoch. Called before the store commits the others, because the
-    /// letters of these rows must survive a crash after it, and again if the commit is repeated.
+    /// Keeps the rows that the store cannot hold, by their numbers in the epoch. Called before the store commits the
+    /// others, because the letters of these rows must survive a crash after it, and again if the commit is repeated.
     fn keep_rejected(&mut self, rejected: Vec<Rejected>) -> Result<()>;
 }
 

@@ -5,8 +5,8 @@
 //! - `alert/`: evt-alert, which has a loop of its own because its inputs may be of different kinds.
 //! - `reconcile/`: evt-reconcile, which opens its inputs itself.
 //! - `backfill/`: evt-backfill, which corrects the windows of a store and replays dead letters.
-//! - `windows.rs`: the operator of evt-window; `results.rs`, `top.rs`, `wide.rs`: its results; `late.rs`, `stall.rs`: its late rows, and partitions
-//!   that hold its watermark back. `validation.rs`: the operators of evt-validate.
+//! - `windows.rs`: the operator of evt-window; `results.rs`, `top.rs`, `wide.rs`: its results; `late.rs`, `stall.rs`:
+//!   its late rows, and partitions that hold its watermark back. `validation.rs`: the operators of evt-validate.
 
 pub mod alert;
 pub mod backfill;

@@ -102,7 +102,8 @@ impl KeyRows {
 }
 
 impl Top {
-    /// Keeps `keys` keys of each window, ranked by the metric `of`, or by the first metric of those that share their keys and windows.
+    /// Keeps `keys` keys of each window, ranked by the metric `of`, or by the first metric of those that share their
+    /// keys and windows.
     ///
     /// Errors: exit status 2 if there is no such metric, or if windows have one key (sessions).
     pub fn new(keys: usize, of: Option<&str>, metrics: &[Metric]) -> Result<Self> {
@@ -140,8 +141,8 @@ impl Top {
         Ok(Self { keys, names, places, members, rankings, coming, first, left_out })
     }
 
-    /// Takes a row of a window that fires. The rows of one window may come in several parts (ranges of keys), each with all rows of its
-    /// keys.
+    /// Takes a row of a window that fires. The rows of one window may come in several parts (ranges of keys), each with
+    /// all rows of its keys.
     pub fn push(&mut self, row: &Row<'_>) -> Result<()> {
         let Some(metric) = self.names.iter().position(|name| name == row.name) else {
             return Err(Error::broken(format!("a row of an unknown metric {}", row.name)));
@@ -186,7 +187,8 @@ impl Top {
         }
     }
 
-    /// Emits the rows of the first keys of all windows that came, by window; of equal metrics or keys the first key or metric first.
+    /// Emits the rows of the first keys of all windows that came, by window; of equal metrics or keys the first key or
+    /// metric first.
     pub fn finish(&mut self, order: Order, emit: &mut dyn FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
         (0..self.rankings.len()).for_each(|ranking| self.settle(ranking));
         for (RankedWindow { start, end, .. }, keys) in std::mem::take(&mut self.first) {

@@ -87,7 +87,8 @@ struct InlineArgs {
     /// Set the length of a window: a duration, a calendar month, quarter or year, or all, which fires at the end of the input
     #[arg(long, value_name = "DURATION|1mo|1q|1y|all", value_parser = WindowSize::parse)]
     size: Option<WindowSize>,
-    /// Use the calendar of this IANA time zone for --size 1d, 1w (from Monday), 1mo, 1q or 1y [default: UTC; no calendar for 1d, 1w]
+    /// Use the calendar of this IANA time zone for --size 1d, 1w (from Monday), 1mo, 1q or 1y [default: UTC; no
+    /// calendar for 1d, 1w]
     #[arg(long, value_name = "NAME")]
     window_zone: Option<String>,
     /// Start a window every DURATION [default: --size, tumbling windows]
@@ -114,7 +115,8 @@ struct RowArgs {
     /// Rank the keys by this metric [default: the first metric of those with the same dimensions and windows]
     #[arg(long, value_name = "METRIC", requires = "top")]
     of: Option<String>,
-    /// Write the metrics of a window and key side by side in one row, in CSV unless -o or a name says otherwise; implies --emit final
+    /// Write the metrics of a window and key side by side in one row, in CSV unless -o or a name says otherwise;
+    /// implies --emit final
     #[arg(long)]
     wide: bool,
 }
@@ -146,7 +148,8 @@ struct WatermarkArgs {
     /// Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input
     #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
     out_of_orderness: Disorder,
-    /// Emit a pane whenever a window fires, or one final row when its state is dropped [default: final if all outputs are CSV, TSV or tables, else panes]
+    /// Emit a pane whenever a window fires, or one final row when its state is dropped [default: final if all outputs
+    /// are CSV, TSV or tables, else panes]
     #[arg(long, value_name = "WHEN")]
     emit: Option<EmitArg>,
     /// Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]
@@ -189,7 +192,8 @@ impl Args {
         }
     }
 
-    /// Returns when rows are emitted; `None` if that depends on the outputs. Errors: exit status 2 if another flag needs final rows.
+    /// Returns when rows are emitted; `None` if that depends on the outputs. Errors: exit status 2 if another flag
+    /// needs final rows.
     fn emit(&self) -> Result<Option<Emit>> {
         match (self.watermark.emit, self.rows.needs_final()) {
             (Some(EmitArg::Panes), Some((flag, why))) => {
@@ -201,7 +205,8 @@ impl Args {
         }
     }
 
-    /// Returns when rows are emitted to these outputs: people read a table of results, and other readers keep the last row of a window.
+    /// Returns when rows are emitted to these outputs: people read a table of results, and other readers keep the last
+    /// row of a window.
     fn emit_to(&self, outputs: &[OutputPlan]) -> Result<Emit> {
         let is_for_people = |output: &OutputPlan| output.format().is_some_and(|format| format.is_for_people);
         let default = if outputs.iter().all(is_for_people) { Emit::Final } else { Emit::Panes };

@@ -31,8 +31,8 @@ pub enum Bound {
     Instant(String),
     /// These offsets, by partition.
     Offsets(Vec<(i32, i64)>),
-    /// What the tool itself has kept of an earlier run, whatever the group has committed. A partition without a position is read from
-    /// its start.
+    /// What the tool itself has kept of an earlier run, whatever the group has committed. A partition without a
+    /// position is read from its start.
     Kept(Vec<KeptPosition>),
 }
 

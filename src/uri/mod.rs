@@ -10,8 +10,8 @@
 //!                     └─► Http                   the address of the listener
 //! ```
 //!
-//! A path may have any bytes. An unknown scheme, an unknown option or a wrong value is exit status 2, before anything is opened. Messages
-//! show a URI without its passwords.
+//! A path may have any bytes. An unknown scheme, an unknown option or a wrong value is exit status 2, before anything
+//! is opened. Messages show a URI without its passwords.
 
 pub mod http;
 pub mod kafka;

@@ -44,8 +44,8 @@ fn sum(dir: &Dir, expression: &str, table: &str) -> i64 {
     db.query_row(&format!("SELECT {expression} FROM {table}"), [], |row| row.get(0)).expect("a number")
 }
 
-/// Sends each step to a run, which is killed when the alert of the step fires or is resolved, and compares the rows of all runs with
-/// those of one run over the whole topics.
+/// Sends each step to a run, which is killed when the alert of the step fires or is resolved, and compares the rows of
+/// all runs with those of one run over the whole topics.
 fn check(bench: &Bench, topics: &str, format: &str, mut send: impl FnMut(&[String])) {
     let dir = &bench.dir;
     let from = bench.uri(topics, &format!("?group={}&rdkafka.auto.commit.interval.ms=100&{format}", bench.prefix));

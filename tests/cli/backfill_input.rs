@@ -1,5 +1,5 @@
-//! The inputs of evt-backfill: records that are gone, late events that one run does not correct, rows of another kind, and days that
-//! are read at the same time.
+//! The inputs of evt-backfill: records that are gone, late events that one run does not correct, rows of another kind,
+//! and days that are read at the same time.
 
 use crate::broker::Bench;
 use crate::harness::Dir;

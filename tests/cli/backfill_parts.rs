@@ -1,4 +1,5 @@
-//! Inputs of evt-backfill that hold a part of what live read, or that are read with other flags: right results stay, and the run says so.
+//! Inputs of evt-backfill that hold a part of what live read, or that are read with other flags: right results stay,
+//! and the run says so.
 
 use crate::harness::{Dir, Run};
 use serde_json::Value;

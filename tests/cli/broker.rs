@@ -108,8 +108,8 @@ impl Bench {
         producer.flush(ANSWER).expect("they are delivered");
     }
 
-    /// Waits until no record of a topic is in an open transaction, two seconds at most. A broker confirms the end of a transaction before
-    /// its markers are in the partitions, and until then readers do not see its records.
+    /// Waits until no record of a topic is in an open transaction, two seconds at most. A broker confirms the end of a
+    /// transaction before its markers are in the partitions, and until then readers do not see its records.
     fn wait_for_markers(&self, topic: &str, count: i32, committed: &BaseConsumer) {
         let all: BaseConsumer = self
             .config()

@@ -98,8 +98,8 @@ fn assert_same(
     }
 }
 
-/// Kills a run up to `times` times, most of them while an epoch is committed, then lets it end. Returns the number of runs that were
-/// killed before every output had the rows of a complete epoch.
+/// Kills a run up to `times` times, most of them while an epoch is committed, then lets it end. Returns the number of
+/// runs that were killed before every output had the rows of a complete epoch.
 fn run_with_kills_in_commits(job: &Job, args: &[&str], draws: &mut Draws, times: u64) -> u32 {
     let mut torn = 0;
     for _ in 0..times {

@@ -141,8 +141,8 @@ fn rows_and_letters_are_there_once_although_runs_are_killed() {
     assert!(committed.iter().all(|(_, metadata)| metadata.starts_with("evt stream_time=")), "{committed:?}");
 }
 
-/// What was read is visible after the stop and not before. The stream time is that of a run without a restart: the times of the records
-/// go back after an hour.
+/// What was read is visible after the stop and not before. The stream time is that of a run without a restart: the
+/// times of the records go back after an hour.
 #[test]
 fn a_stopped_run_commits_what_it_has_read_and_the_next_one_goes_on() {
     let Some(mut job) = Job::new("once-stops") else { return };

@@ -174,7 +174,8 @@ fn two_rotations_while_an_old_writer_goes_on_lose_no_generation() {
     scene.ends();
 }
 
-/// logrotate renames a file, and its writer continues until it is told. Lines from before the next file must not come after all of that.
+/// logrotate renames a file, and its writer continues until it is told. Lines from before the next file must not come
+/// after all of that.
 #[test]
 fn lines_that_are_written_to_a_renamed_file_before_the_next_one_exists_come_before_it() {
     let mut scene = Scene::new("renamed-busy", &["app.log"], Draws::new());

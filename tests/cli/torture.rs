@@ -1,8 +1,9 @@
 //! Pipelines whose processes are killed at random moments, again and again: at the end every store has the rows of an undisturbed
 //! run, and the results that the generator expects, as independent readers see them.
 //!
-//! `scripts/torture N [SEED]` sets `EVT_TORTURE_KILLS` and `EVT_SEED`; the default is a short form. The kills are divided into jobs. A
-//! job has its own events, topics and stores, so the first difference names few kills; the directory of that job is kept.
+//! `scripts/torture N [SEED]` sets `EVT_TORTURE_KILLS` and `EVT_SEED`; the default is a short form. The kills are
+//! divided into jobs. A job has its own events, topics and stores, so the first difference names few kills; the
+//! directory of that job is kept.
 
 use crate::broker::Bench;
 use crate::bucket::Place;
@@ -56,7 +57,8 @@ struct Servers {
 }
 
 impl Servers {
-    /// Returns `None`, with one message, if one of them is missing. CI requires all. Both tests run at once, with topics of their own.
+    /// Returns `None`, with one message, if one of them is missing. CI requires all. Both tests run at once, with
+    /// topics of their own.
     fn new(has_bucket: bool) -> Option<Self> {
         let bench = Bench::new(if has_bucket { "torture-bucket" } else { "torture" })?;
         let (postgres, redis, python) = (server("EVT_POSTGRES")?, server("EVT_REDIS")?, python()?);

@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 /// Stages of a pipe.
 const STAGES: usize = 4;
 
-/// An HTTP server with a spool, and a client that posts events until each is acknowledged. The server is started again at its address
-/// when it was killed.
+/// An HTTP server with a spool, and a client that posts events until each is acknowledged. The server is started again
+/// at its address when it was killed.
 pub struct HttpServer<'a> {
     dir: &'a Dir,
     to: String,

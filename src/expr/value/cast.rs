@@ -61,8 +61,8 @@ fn long(text: &str) -> Option<f64> {
     text.parse::<f64>().ok().filter(|number| number.is_finite()).map(canonical)
 }
 
-/// Parses a text that is entirely a number, as PostgreSQL's float8in does: with blanks around it, a sign, leading zeros, or no digit
-/// on one side of the point. The words NaN and Infinity are no numbers.
+/// Parses a text that is entirely a number, as PostgreSQL's float8in does: with blanks around it, a sign, leading
+/// zeros, or no digit on one side of the point. The words NaN and Infinity are no numbers.
 pub(in crate::expr) fn text_number(text: &str) -> Option<f64> {
     if number_end(text.as_bytes(), 0) == Some(text.len()) { finite(text) } else { unusual_number(text) }
 }

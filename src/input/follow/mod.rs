@@ -81,8 +81,8 @@ pub struct WatchedFile {
     pub former: Option<ReadFile>,
 }
 
-/// Opens the bytes of a file that has or had a followed name. `former`: what an earlier run has read of it, if a later run continues
-/// this one. Errors: exit status 74.
+/// Opens the bytes of a file that has or had a followed name. `former`: what an earlier run has read of it, if a later
+/// run continues this one. Errors: exit status 74.
 pub fn bytes_of(
     name: &str,
     file: File,

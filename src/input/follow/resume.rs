@@ -1,8 +1,8 @@
 //! Finds the files of a followed name again that an earlier run has read, and those that had the name since then.
 //!
-//! A file that was read is known by its content, first of all the one with the identity that it had: the name may belong to another file
-//! now, and a rotation may have copied or compressed it. A file that had the name meanwhile is known by its name (`rotated.rs`) and by
-//! having been written after all that the earlier run knew.
+//! A file that was read is known by its content, first of all the one with the identity that it had: the name may
+//! belong to another file now, and a rotation may have copied or compressed it. A file that had the name meanwhile is
+//! known by its name (`rotated.rs`) and by having been written after all that the earlier run knew.
 
 use super::name::{FileId, Opened};
 use super::position::{ClosedFiles, FollowPosition, ReadFile};
@@ -22,8 +22,8 @@ use std::time::UNIX_EPOCH;
 
 /// How often the directory is searched if files are renamed meanwhile.
 const TRIES: usize = 20;
-/// The least length (bytes) of a content by which a longer file is known for certain that is not the one that was read. Logs may begin
-/// with the same lines.
+/// The least length (bytes) of a content by which a longer file is known for certain that is not the one that was read.
+/// Logs may begin with the same lines.
 const COPY_MIN: u64 = 1 << 10;
 
 /// The files with which a run continues a followed name.
@@ -142,8 +142,8 @@ pub fn resume(name: &str, path: &Path, position: FollowPosition, watch: &Watch, 
 }
 
 impl Search<'_> {
-    /// Returns the files of the directories that may be meant and that the watch has not opened. Errors: exit status 74 if a directory
-    /// cannot be listed.
+    /// Returns the files of the directories that may be meant and that the watch has not opened. Errors: exit status 74
+    /// if a directory cannot be listed.
     fn list(&self, watch: &Watch) -> Result<Vec<Entry>> {
         let name_of = |path: &Path| path.file_name().unwrap_or_default().as_bytes().to_owned();
         let (name, own) = (name_of(self.path), directory_of(self.path));

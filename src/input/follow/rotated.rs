@@ -9,12 +9,13 @@ const WORDS: [&[u8]; 3] = [b".old", b".bak", b"~"];
 /// The most digits of a number of a generation; more are a date.
 const GENERATION_DIGITS: usize = 4;
 
-/// The age of a file by its name: the older one is less. Generations are numbered from the youngest one on, dates from the oldest one.
+/// The age of a file by its name: the older one is less. Generations are numbered from the youngest one on, dates from
+/// the oldest one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Age(Reverse<u32>, Vec<u8>);
 
-/// Returns the age of a file with the name `found`, if it is one that a rotation gives to the file `name`: a number, a date or `.old`
-/// behind it or before its extension, compressed or not.
+/// Returns the age of a file with the name `found`, if it is one that a rotation gives to the file `name`: a number, a
+/// date or `.old` behind it or before its extension, compressed or not.
 pub fn age(name: &[u8], found: &[u8]) -> Option<Age> {
     let packed = PACKED.iter().find_map(|suffix| found.strip_suffix(*suffix));
     let bare = packed.unwrap_or(found);

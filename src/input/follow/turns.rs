@@ -1,8 +1,9 @@
 //! Decides which file of a followed name is read next, and when a file is closed.
 //!
 //! The input begins a file once it has read the file before it to its end, and to the length that it had when the new file was
-//! seen: the bytes up to there are older than the new file. From then on it reads both in turns, because writers may still append to
-//! either. A round ends once every such file is at its end, or as soon as one has new bytes. The caller passes the time.
+//! seen: the bytes up to there are older than the new file. From then on it reads both in turns, because writers may
+//! still append to either. A round ends once every such file is at its end, or as soon as one has new bytes. The caller
+//! passes the time.
 
 use super::name::FileId;
 use std::time::Duration;
@@ -61,8 +62,9 @@ impl Turns {
         next
     }
 
-    /// Notes that bytes were read from a file, which ends the round; `done` so far, if that is known. The file keeps the turn until it has
-    /// been at its end once, or at the length that it had when the next file was seen; after that, the next file gets the turn.
+    /// Notes that bytes were read from a file, which ends the round; `done` so far, if that is known. The file keeps
+    /// the turn until it has been at its end once, or at the length that it had when the next file was seen; after
+    /// that, the next file gets the turn.
     pub fn found_bytes(&mut self, at: usize, done: Option<u64>) {
         let file = &mut self.files[at];
         file.quiet = None;

@@ -90,8 +90,8 @@ impl TopicProducer {
         })
     }
 
-    /// Replaces the client by one with these settings of sizes, unless other outputs use it, too: it was made with settings for all of
-    /// them. Every record must be acknowledged.
+    /// Replaces the client by one with these settings of sizes, unless other outputs use it, too: it was made with
+    /// settings for all of them. Every record must be acknowledged.
     pub fn set_sizes(&mut self, sizes: &[(&'static str, String)]) -> Result<()> {
         if self.shared.is_none() {
             self.client = Rc::new(create(&self.topics, &self.settings, sizes)?);
@@ -192,7 +192,8 @@ impl TopicProducer {
         Ok(())
     }
 
-    /// Processes librdkafka's events. Errors: exit status 69 if a record was not delivered, or if one of a transaction was too large.
+    /// Processes librdkafka's events. Errors: exit status 69 if a record was not delivered, or if one of a transaction
+    /// was too large.
     pub fn check(&self) -> Result<()> {
         self.client.poll(Duration::ZERO);
         self.check_fence()?;

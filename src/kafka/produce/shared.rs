@@ -5,9 +5,10 @@
 //! outputs: records ─► one producer ─► flush ─► send offsets ─► commit ─► begin
 //! ```
 //!
-//! One producer writes the records of every output, because a transaction belongs to one producer. A transaction is open at any time.
-//! An error ends the run: the transaction is aborted, and the next run reads the records since the last commit again. The group fences
-//! a member that has lost its partitions: its offsets name its generation, and a transaction with refused offsets is not committed.
+//! One producer writes the records of every output, because a transaction belongs to one producer. A transaction is
+//! open at any time. An error ends the run: the transaction is aborted, and the next run reads the records since the
+//! last commit again. The group fences a member that has lost its partitions: its offsets name its generation, and a
+//! transaction with refused offsets is not committed.
 
 use super::limit::Limit;
 use super::producer::{Settings, TopicProducer};
@@ -24,8 +25,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Time after which brokers end an open transaction. It bounds how long the transaction of a killed run hides its offsets and records,
-/// and how long brokers may be away.
+/// Time after which brokers end an open transaction. It bounds how long the transaction of a killed run hides its
+/// offsets and records, and how long brokers may be away.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 /// The error of a run that brokers refuse.
 const SUCCESSOR: &str =
@@ -40,8 +41,8 @@ pub struct SharedProducer {
 }
 
 impl SharedProducer {
-    /// Makes the producer of these outputs, with the settings of the first one, and begins a transaction. `input` is the address of the
-    /// records, with its group. Ends the transaction of a killed run of the same static member.
+    /// Makes the producer of these outputs, with the settings of the first one, and begins a transaction. `input` is
+    /// the address of the records, with its group. Ends the transaction of a killed run of the same static member.
     ///
     /// Errors: exit status 2 if a topic does not exist, 69 if no broker answers.
     pub fn begin(outputs: &[&Address], input: &Address, run: &Rc<Run>) -> Result<Self> {
@@ -78,8 +79,8 @@ impl SharedProducer {
 
     /// Commits the records so far with the offsets of a group, and begins the next transaction.
     ///
-    /// Errors: exit status 75 if the group or the brokers refuse this member, 69 if brokers do not answer. Nothing may be written after
-    /// an error.
+    /// Errors: exit status 75 if the group or the brokers refuse this member, 69 if brokers do not answer. Nothing may
+    /// be written after an error.
     pub fn commit(&self, offsets: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<()> {
         match self.requests.commit(&self.producer, offsets, group)? {
             None => self.requests.begin(&self.producer),
@@ -103,8 +104,8 @@ impl Drop for SharedProducer {
     }
 }
 
-/// Returns the transactional id of a member of a group. That of a static member is always the same, so that its next run ends its open
-/// transaction. Other members must not fence each other, and have an id for each run.
+/// Returns the transactional id of a member of a group. That of a static member is always the same, so that its next
+/// run ends its open transaction. Other members must not fence each other, and have an id for each run.
 fn transactional_id(group: &str, instance: Option<&str>, run: &str) -> String {
     match instance {
         // The length keeps group a.b with instance c apart from group a with instance b.c.

@@ -1,9 +1,10 @@
 //! Records in a topic, each exactly once: transactions, each with an epoch, which a group commits as an offset in the transaction.
 //!
-//! The number of the epoch is the offset, and its run the metadata of the offset. A replay writes batches; they are epochs of run 0.
+//! The number of the epoch is the offset, and its run the metadata of the offset. A replay writes batches; they are
+//! epochs of run 0.
 //!
-//! A new producer with the same id aborts the open transaction of an earlier one and fences it. The committed offset then says which
-//! epoch was committed last.
+//! A new producer with the same id aborts the open transaction of an earlier one and fences it. The committed offset
+//! then says which epoch was committed last.
 
 use super::limit::Limit;
 use super::producer::{Settings, TopicProducer};

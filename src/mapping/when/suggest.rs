@@ -257,8 +257,8 @@ fn unit_of(number: &str) -> Option<&'static str> {
     TimeUnit::FINE.into_iter().find(is_plausible).map(TimeUnit::name)
 }
 
-/// Returns the unit in which times (µs) that were read in `unit` are all between 1990 and 2100, if they are all of the year 1970: the
-/// unit is probably that one.
+/// Returns the unit in which times (µs) that were read in `unit` are all between 1990 and 2100, if they are all of the
+/// year 1970: the unit is probably that one.
 pub fn other_unit(unit: TimeUnit, times: &[i64]) -> Option<TimeUnit> {
     let given = TimeUnit::FINE.into_iter().position(|one| one == unit)?;
     let fits = |coarser: usize| {

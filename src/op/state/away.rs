@@ -1,7 +1,7 @@
 //! The windows of a metric whose state is in files: judges rows without the state, and knows when the state is needed.
 //!
-//! Slices judge a row by its own stamps. A session may accept a row that is late by its own stamps, because the row joins it; such a
-//! row is undecided.
+//! Slices judge a row by its own stamps. A session may accept a row that is late by its own stamps, because the row
+//! joins it; such a row is undecided.
 
 use crate::error::Result;
 use crate::op::snapshot::{Reader, Writer};

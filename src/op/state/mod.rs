@@ -6,9 +6,9 @@
 //!                               saved Shards in files ───┴─► Shard of a range of keys ─► fires, is saved again
 //! ```
 //!
-//! A key belongs to a range of hashes. The state of a range is a [`shard::Shard`]: the same windows as in memory, for fewer keys. So
-//! whatever windows can do in memory they do here too. Rows wait in a log until a window of theirs fires or closes; then all ranges are
-//! read one after another.
+//! A key belongs to a range of hashes. The state of a range is a [`shard::Shard`]: the same windows as in memory, for
+//! fewer keys. So whatever windows can do in memory they do here too. Rows wait in a log until a window of theirs fires
+//! or closes; then all ranges are read one after another.
 //!
 //! - `shard.rs`: the state of some keys, and how it fires. `away.rs`: what is known of windows whose state is in files.
 //! - `group.rs`: the state of a group of metrics, in memory or in files.

@@ -196,8 +196,8 @@ impl Hashes {
     }
 }
 
-/// Sorts rows by the range that contains their hash; returns the indexes of the rows of each range. The ranges are in order and contain
-/// every hash.
+/// Sorts rows by the range that contains their hash; returns the indexes of the rows of each range. The ranges are in
+/// order and contain every hash.
 pub(crate) fn route(hashes: &[u64], ranges: &[Hashes]) -> (Vec<u32>, Vec<Range<usize>>) {
     let place = |hash: u64| ranges.partition_point(|range| range.last < hash);
     let places: Vec<u32> = hashes.iter().map(|hash| place(*hash) as u32).collect();

@@ -101,8 +101,8 @@ pub(crate) struct Firing<'a> {
 }
 
 impl Firing<'_> {
-    /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state that no later row
-    /// can reach. Each shard comes with the indexes of its metrics.
+    /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state
+    /// that no later row can reach. Each shard comes with the indexes of its metrics.
     pub(crate) fn fire(&self, shards: &mut [(&[usize], &mut Shard)], emit: &mut Emitter<'_>) -> Result<()> {
         let mut due: Vec<(i64, i64, usize, (usize, usize))> = vec![];
         for (at, (metrics, shard)) in shards.iter_mut().enumerate() {

@@ -1,7 +1,7 @@
 //! The state of a group of metrics in files: saved shards of ranges of keys, and logs of the rows that came after them.
 //!
-//! A file holds blocks of many ranges and is never changed. A range that becomes too large for memory is split when it is read; its parts
-//! refer to the same blocks until they are written again.
+//! A file holds blocks of many ranges and is never changed. A range that becomes too large for memory is split when it
+//! is read; its parts refer to the same blocks until they are written again.
 
 use super::rows::{self, Hashes, RowLayout, hash};
 use super::shard::{Emitter, Firing, Shard};
@@ -164,7 +164,8 @@ impl Spilled {
         self.pending.is_empty() && self.ranges.iter().map(StoredRange::share).sum::<u64>() * SMALL <= limit as u64
     }
 
-    /// Takes the rows of a batch that the windows of `shard` have kept, and lets the state decide about those that they have not decided.
+    /// Takes the rows of a batch that the windows of `shard` have kept, and lets the state decide about those that they
+    /// have not decided.
     pub(crate) fn push(
         &mut self,
         (keys, arrivals): (&BinaryArray, &Arrivals<'_>),
@@ -192,8 +193,8 @@ impl Spilled {
         if self.pending_bytes >= context.limit { self.flush(context) } else { Ok(()) }
     }
 
-    /// Lets the state decide about rows that may be late: reads the ranges of their keys and adds the rows of the batch to them. Returns the
-    /// rows of other ranges.
+    /// Lets the state decide about rows that may be late: reads the ranges of their keys and adds the rows of the batch
+    /// to them. Returns the rows of other ranges.
     fn decide(
         &mut self,
         arrivals: &Arrivals<'_>,

@@ -159,8 +159,8 @@ pub struct Metric {
 const CALENDAR: i64 = LATEST - EARLIEST + 1;
 
 impl Shape {
-    /// One window over the whole calendar. No stream time is beyond its end, so no row is late for it, and it fires when the input has
-    /// ended.
+    /// One window over the whole calendar. No stream time is beyond its end, so no row is late for it, and it fires
+    /// when the input has ended.
     pub const ALL: Self = Self::Sliding { size: CALENDAR, slide: CALENDAR, align: EARLIEST };
 
     /// Returns how its windows lie on the time line; `None` for sessions, which the events of a key make.
@@ -173,7 +173,8 @@ impl Shape {
     }
 }
 
-/// How windows lie on the time line, the same for all keys; all durations in µs. The windows of a calendar are tumbling: a row is in one.
+/// How windows lie on the time line, the same for all keys; all durations in µs. The windows of a calendar are
+/// tumbling: a row is in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// As [`Shape::Sliding`].
@@ -254,8 +255,8 @@ impl Layout {
         }
     }
 
-    /// Returns the number of the slice that contains an instant. Slices are numbered along the time line; those of a calendar, of which
-    /// a window has one, by their start.
+    /// Returns the number of the slice that contains an instant. Slices are numbered along the time line; those of a
+    /// calendar, of which a window has one, by their start.
     pub fn number(self, time: i64) -> i64 {
         match self {
             Self::Even { size, slide, align } => {

@@ -219,8 +219,8 @@ impl Window {
         found
     }
 
-    /// Returns the number of windows that hold rows and have not fired. Of sessions in files it is the number when they were last read
-    /// ([`Window::settle`]).
+    /// Returns the number of windows that hold rows and have not fired. Of sessions in files it is the number when they
+    /// were last read ([`Window::settle`]).
     pub fn held(&self) -> u64 {
         self.running()
             .map(|running| match &running.windows {
@@ -356,8 +356,8 @@ impl Window {
     }
 
     /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state
-    /// that no later row can reach. After that come the windows of groups whose state is in files, in this order for each range of keys;
-    /// windows that have fired and sessions may wait there until more is due.
+    /// that no later row can reach. After that come the windows of groups whose state is in files, in this order for
+    /// each range of keys; windows that have fired and sessions may wait there until more is due.
     pub fn fire(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
         let Some(watermark) = self.watermark.get() else { return self.bound() };
         let (fired, limit) = (self.fired_bound(), self.share());

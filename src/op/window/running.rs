@@ -56,8 +56,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Returns the windows of its state once that is in files. `delay` is how long after its end a window fires, `fired` the watermark up to
-    /// which windows have fired.
+    /// Returns the windows of its state once that is in files. `delay` is how long after its end a window fires,
+    /// `fired` the watermark up to which windows have fired.
     pub(crate) fn away(&mut self, delay: i64, fired: Option<i64>) -> Away {
         match &mut self.windows {
             Windows::Slices(slices, spec) => {
@@ -429,8 +429,8 @@ impl Running {
     }
 }
 
-/// Returns the windows of a row, the end of the first one that counts it, and when the first of all closes if that one does not; or why
-/// no window counts it.
+/// Returns the windows of a row, the end of the first one that counts it, and when the first of all closes if that one
+/// does not; or why no window counts it.
 #[inline]
 fn place(coming: RowRef, spec: WindowSpec) -> Result<(WindowSpan, i64, Option<i64>), Assignment> {
     let Some(span) = spec.layout.windows_of(coming.time) else {

@@ -117,8 +117,8 @@ impl Slots {
         (0..self.rows.len() as u32).filter(|slot| !free.contains(slot)).map(|slot| self.aggregate.size(slot) + 8).sum()
     }
 
-    /// Returns the approximate bytes of all slots, free ones too. States grow with their rows, so they are measured again after as many
-    /// rows as there are slots.
+    /// Returns the approximate bytes of all slots, free ones too. States grow with their rows, so they are measured
+    /// again after as many rows as there are slots.
     pub fn allocated(&mut self) -> usize {
         let slots = self.rows.len();
         let Self { aggregate, measured, .. } = self;

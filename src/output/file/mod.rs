@@ -101,8 +101,8 @@ impl PartFile {
 }
 
 impl Plain {
-    /// Checks that a file of `format` could be written at `path`; changes nothing. Errors: exit status 2 if the file exists and must
-    /// not be replaced.
+    /// Checks that a file of `format` could be written at `path`; changes nothing. Errors: exit status 2 if the file
+    /// exists and must not be replaced.
     pub fn check(path: &Path, format: &Format, overwrite: bool) -> Result<()> {
         room::for_file(path).map_err(failed(path))?;
         if is_appended(path, format, overwrite) {
@@ -113,8 +113,8 @@ impl Plain {
         is_replaced(path, overwrite).map(|_| ())
     }
 
-    /// Opens a file of `format` at `path`. Errors: exit status 2 if it exists and must not be replaced, 75 if another run is writing
-    /// its part.
+    /// Opens a file of `format` at `path`. Errors: exit status 2 if it exists and must not be replaced, 75 if another
+    /// run is writing its part.
     pub fn create(path: PathBuf, format: &Format, overwrite: bool, run: &Run) -> Result<Self> {
         let disk = run.io.disk();
         if !is_regular(&path) {
@@ -329,8 +329,8 @@ fn open_special(path: &Path, run: &Run) -> Result<File> {
 }
 
 /// Maximum bytes of one write call to a part or a locked file. The page cache allocates pages of the size of the call, and large
-/// pages are expensive to allocate. System CPU seconds per million records of evt-validate: 0.63 with calls of 128 KiB and 0.72 with
-/// 1 MiB; in another measurement 0.41 with 64 KiB and 0.46 with 128 KiB; 0.79 with 8 KiB.
+/// pages are expensive to allocate. System CPU seconds per million records of evt-validate: 0.63 with calls of 128 KiB
+/// and 0.72 with 1 MiB; in another measurement 0.41 with 64 KiB and 0.46 with 128 KiB; 0.79 with 8 KiB.
 const CALL_BYTES: usize = 64 << 10;
 
 /// Writes all pieces, in calls of at most `call_bytes` bytes.
@@ -436,8 +436,9 @@ fn mend_last_line(file: &mut DiskFile, is_json: bool) -> std::io::Result<(Tail, 
     Ok((Tail::Cut(length - whole), whole))
 }
 
-/// Repairs the end of a file whose records may hold line breaks within quotes (CSV). A newline ends a record if the number of quotes
-/// before it is even, because evt writes quotes only in pairs. Returns what followed the last record, and the file's new length.
+/// Repairs the end of a file whose records may hold line breaks within quotes (CSV). A newline ends a record if the
+/// number of quotes before it is even, because evt writes quotes only in pairs. Returns what followed the last record,
+/// and the file's new length.
 fn mend_last_record(file: &DiskFile, header: &[u8]) -> std::io::Result<(Tail, u64)> {
     let length = file.file.metadata()?.len();
     let mut head = vec![0; header.len().min(usize::try_from(length).unwrap_or(usize::MAX))];

@@ -124,8 +124,8 @@ impl OnceFile {
         Ok(complete)
     }
 
-    /// Finishes the batches of all intents beside the file, under the lock; returns the last batch of this ledger, which is complete
-    /// now. Errors: as [`OnceFile::finish_intents`].
+    /// Finishes the batches of all intents beside the file, under the lock; returns the last batch of this ledger,
+    /// which is complete now. Errors: as [`OnceFile::finish_intents`].
     pub fn last_batch(&mut self) -> Result<Option<BatchId>> {
         let mut last = None;
         for path in self.intents()? {
@@ -244,8 +244,8 @@ impl OnceFile {
         self.finish_behind(intent_path, intent, same)
     }
 
-    /// Finishes a batch although other lines follow its beginning in the file: appends the lines that are missing, with an intent of
-    /// their own. `same` bytes of the batch are in the file.
+    /// Finishes a batch although other lines follow its beginning in the file: appends the lines that are missing, with
+    /// an intent of their own. `same` bytes of the batch are in the file.
     fn finish_behind(&mut self, intent_path: &Path, intent: &Intent, same: usize) -> Result<()> {
         let path = self.path.clone();
         let failed = |error: std::io::Error| failed(&path, &error);

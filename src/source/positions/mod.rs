@@ -45,8 +45,8 @@ struct Saved {
     frames: Option<FrameSchema>,
 }
 
-/// What the schema of frames adds to that of events. A topic may be quiet, so a run that continues one must know it before the first
-/// frame.
+/// What the schema of frames adds to that of events. A topic may be quiet, so a run that continues one must know it
+/// before the first frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct FrameSchema {
     /// Whether rows have raw records.
@@ -74,8 +74,8 @@ pub enum InputPosition {
     Spool(CheckpointPosition),
 }
 
-/// Returns the positions in a part of a checkpoint as databases store them, with the watermark of the stage: each partition once, sorted
-/// by group, topic and number. `pipeline` is the group of files, and of topics without one.
+/// Returns the positions in a part of a checkpoint as databases store them, with the watermark of the stage: each
+/// partition once, sorted by group, topic and number. `pipeline` is the group of files, and of topics without one.
 ///
 /// After the end of all windows the watermark of a partition is its stream time.
 pub fn partition_positions(part: &[u8], pipeline: &str, watermark: Option<i64>) -> Result<Vec<PartitionPosition>> {
@@ -126,8 +126,8 @@ impl Positions {
         self.topics.continued(inputs)
     }
 
-    /// Sets up `ingest` for events, if topics or followed names continue: they may have no record for a long time. Returns whether the schema of the
-    /// rows is known by that.
+    /// Sets up `ingest` for events, if topics or followed names continue: they may have no record for a long time.
+    /// Returns whether the schema of the rows is known by that.
     pub fn begin_run(&self, ingest: &mut Ingest) -> bool {
         let is_quiet = !self.topics.continued_inputs().is_empty() || self.follows && !self.followed.is_empty();
         if !is_quiet || !ingest.becomes(Kind::Event) {
@@ -151,8 +151,8 @@ impl Positions {
         self.topics.continued_inputs()
     }
 
-    /// Compares a file with those that were read, before it is opened; sets up `ingest` to continue behind its position. Returns the
-    /// position of a followed name, or of the spool of an HTTP server.
+    /// Compares a file with those that were read, before it is opened; sets up `ingest` to continue behind its
+    /// position. Returns the position of a followed name, or of the spool of an HTTP server.
     ///
     /// Errors: exit status 65 if it is shorter than it was under the same name, 78 if it was read in another way.
     pub fn begin(

@@ -31,7 +31,8 @@ impl PartitionTime {
     }
 }
 
-/// Checks that a file is read with the `--explode` of earlier runs: offsets count the elements of one array. Errors: exit status 78.
+/// Checks that a file is read with the `--explode` of earlier runs: offsets count the elements of one array. Errors:
+/// exit status 78.
 pub fn check_explode(name: &str, former: Option<&str>, now: Option<&str>) -> Result<()> {
     if former == now {
         return Ok(());

@@ -6,10 +6,11 @@
 //!                             └──── one half at a time ◄───── a value is rejected
 //! ```
 //!
-//! As in SQLite every row is guarded, so a replay converges, and each piece of a batch is one transaction. An epoch is one transaction,
-//! too, which records itself in `checkpoint_epochs` and the positions of its input in `pipeline_checkpoints`. If a connection is lost the outcome of its transaction is unknown: it is repeated
-//! on a new connection, which changes nothing if it had been committed (such rows are counted as `unchanged`; those of an epoch are not
-//! counted).
+//! As in SQLite every row is guarded, so a replay converges, and each piece of a batch is one transaction. An epoch is
+//! one transaction, too, which records itself in `checkpoint_epochs` and the positions of its input in
+//! `pipeline_checkpoints`. If a connection is lost the outcome of its transaction is unknown: it is repeated on a new
+//! connection, which changes nothing if it had been committed (such rows are counted as `unchanged`; those of an epoch
+//! are not counted).
 //!
 //! A batch with a value that PostgreSQL cannot hold is halved until the row is found, which is refused: whatever the server's
 //! reason, one row does not stop the others.

@@ -224,8 +224,9 @@ impl Feed {
         Ok(())
     }
 
-    /// Makes the positions those of the rows that the engine has, so that both can be stored together: takes the rows that were read,
-    /// which reads nothing further. The positions of events in json or avro are those of their offsets, and always agree.
+    /// Makes the positions those of the rows that the engine has, so that both can be stored together: takes the rows
+    /// that were read, which reads nothing further. The positions of events in json or avro are those of their offsets,
+    /// and always agree.
     pub fn settle(&mut self, to: &mut Intake<'_>) -> Result<()> {
         if !self.is_topic() || !self.has_other_partitions() {
             return Ok(());
@@ -516,8 +517,8 @@ impl Feed {
         self.add(kind, batch, [&times, &stream_times], to)
     }
 
-    /// Returns which rows are ahead of the wall time, and reports that once: the alert clock would follow them. The end of all time, at
-    /// which windows of size all end, is no instant of the alert clock, and no fault.
+    /// Returns which rows are ahead of the wall time, and reports that once: the alert clock would follow them. The end
+    /// of all time, at which windows of size all end, is no instant of the alert clock, and no fault.
     fn rows_ahead(&mut self, times: &[i64], column: &str, to: &Intake<'_>) -> Vec<bool> {
         let ahead: Vec<bool> = times.iter().map(|at| *at > to.latest || *at >= LATEST).collect();
         let count = ahead.iter().filter(|is_ahead| **is_ahead).count() as u64;

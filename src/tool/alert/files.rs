@@ -1,6 +1,6 @@
 //! Files that an earlier run has read, known by their content: the first 4 KiB, and the last 4 KiB before the position, both
-//! unpacked. The dead letters of such a file that an earlier run has written are left out: their position is a line, that of rows an
-//! offset or a number, because rows may carry stamps.
+//! unpacked. The dead letters of such a file that an earlier run has written are left out: their position is a line,
+//! that of rows an offset or a number, because rows may carry stamps.
 
 use crate::error::{Error, Result};
 use crate::format::unpack::Unpacked;
@@ -30,8 +30,8 @@ pub struct FileMark {
     pub tail_hash: u64,
     /// The position: bytes that were read, unpacked.
     pub length: u64,
-    /// The last row that was evaluated, by its offset, or by its number if its stamps are not those of this file; -1 before the first
-    /// one.
+    /// The last row that was evaluated, by its offset, or by its number if its stamps are not those of this file; -1
+    /// before the first one.
     pub last_offset: i64,
     /// The line of the last dead letter that was written; -1 before the first one.
     pub last_letter: i64,
@@ -97,8 +97,8 @@ fn is_header(path: &Path, found: &Scan) -> bool {
     is_csv && line == found.length
 }
 
-/// Returns pairs of files of one run, as indexes: the first one is the beginning of the second one, or all of it. Errors: exit status
-/// 74 if a file cannot be read.
+/// Returns pairs of files of one run, as indexes: the first one is the beginning of the second one, or all of it.
+/// Errors: exit status 74 if a file cannot be read.
 pub fn twins(files: &[(&Path, &FileMark)], ratio_max: u64) -> Result<Vec<(usize, usize)>> {
     let mut found = vec![];
     for (at, (_, one)) in files.iter().enumerate() {

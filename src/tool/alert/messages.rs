@@ -50,8 +50,9 @@ impl RuleMessages {
         }
     }
 
-    /// Reports the names of new and changed rules that were NULL in every row, each once: after [`NAMED_ROWS`] rows, or at the end of
-    /// the run. A rule that an earlier run has evaluated is not reported again: the rows of one run of cron may lack a rare field.
+    /// Reports the names of new and changed rules that were NULL in every row, each once: after [`NAMED_ROWS`] rows, or
+    /// at the end of the run. A rule that an earlier run has evaluated is not reported again: the rows of one run of
+    /// cron may lack a rare field.
     pub fn names(&mut self, engine: &AlertEngine, is_end: bool) {
         let least = if is_end { 1 } else { NAMED_ROWS };
         let console = &self.console;
@@ -121,7 +122,8 @@ pub struct LossReport {
 }
 
 impl LossReport {
-    /// Returns a line if the numbers have grown: rows behind the alert clock, and rows of groups beyond the limit. `now` is monotonic.
+    /// Returns a line if the numbers have grown: rows behind the alert clock, and rows of groups beyond the limit.
+    /// `now` is monotonic.
     pub fn line(&mut self, late: u64, refused: u64, now: Duration) -> Option<String> {
         let is_due = self.said.is_none_or(|said| now.saturating_sub(said) >= LOSS_INTERVAL);
         if (late, refused) == self.known || !is_due {

@@ -8,14 +8,15 @@
 //!                                                         └─► notify (threads): channels
 //! ```
 //!
-//! With `--state` a transition is stored together with its row and its notifications, so a killed run may repeat these under the same ids
-//! and loses none. An output or a channel that does not respond delays neither evaluation nor the others.
+//! With `--state` a transition is stored together with its row and its notifications, so a killed run may repeat these
+//! under the same ids and loses none. An output or a channel that does not respond delays neither evaluation nor the
+//! others.
 //!
 //! - `run.rs`: the loop; `feed.rs`: one input; `load.rs`: rules from files and tables; `refresh.rs`: their thread;
 //!   `messages.rs`: what is said about them, and about rows left out.
 //! - `writer.rs`: the thread of the outputs.
-//! - `state.rs`: the state file; `known.rs`: rows that an earlier run has evaluated; `files.rs`: files that are known by their content;
-//!   `stored.rs`: rows of stores that are known.
+//! - `state.rs`: the state file; `known.rs`: rows that an earlier run has evaluated; `files.rs`: files that are known
+//!   by their content; `stored.rs`: rows of stores that are known.
 //! - `testing.rs`: `evt-alert test`.
 
 mod feed;
@@ -94,7 +95,8 @@ pub struct Args {
     /// Keep the state, the positions of the inputs and due notifications in FILE
     #[arg(long, value_name = "FILE", help_heading = "State")]
     state: Option<PathBuf>,
-    /// Read the inputs to their end, for cron: exit with status 1 if an alert fired or still fires; print nothing if none fired, was resolved or still fires
+    /// Read the inputs to their end, for cron: exit with status 1 if an alert fired or still fires; print nothing if
+    /// none fired, was resolved or still fires
     #[arg(long, help_heading = "State")]
     once: bool,
     /// Notify the channels that FILE defines
@@ -106,7 +108,8 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Action {
-    /// Run unit tests of rules: series of rows, and the alerts that fire at instants; exit with status 1 and the differences if one fails
+    /// Run unit tests of rules: series of rows, and the alerts that fire at instants; exit with status 1 and the
+    /// differences if one fails
     Test {
         /// Test the rules of this file or table
         #[arg(value_name = "RULES")]

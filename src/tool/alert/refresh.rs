@@ -36,8 +36,8 @@ impl RuleRefresh {
         self.loader.no_rule()
     }
 
-    /// Begins a reading if one is due; returns the rules of one that has ended. Reports once that the rules cannot be read, and once
-    /// that they can be read again.
+    /// Begins a reading if one is due; returns the rules of one that has ended. Reports once that the rules cannot be
+    /// read, and once that they can be read again.
     pub fn poll(&mut self, now: Duration, console: &Console) -> Option<RuleSet> {
         let Some(pending) = &self.pending else {
             if now.saturating_sub(self.begun) >= self.every {

@@ -301,8 +301,9 @@ impl AlertRun {
         }
     }
 
-    /// Evaluates the second of the last row once every input has ended. A later run of the same state may read rows of that second, which
-    /// count from the next one on; so the wall time must be past it by as much as a partition would hold the clock.
+    /// Evaluates the second of the last row once every input has ended. A later run of the same state may read rows of
+    /// that second, which count from the next one on; so the wall time must be past it by as much as a partition would
+    /// hold the clock.
     fn advance_to_end(&mut self) -> Result<()> {
         // The second after the last one of the calendar is no instant.
         let Some(end) = self.engine.end().map(|end| end * SECOND).filter(|end| *end < LATEST) else { return Ok(()) };
@@ -328,8 +329,8 @@ impl AlertRun {
         if self.progress.waiting.iter().any(is_due) { self.commit(&[]) } else { Ok(()) }
     }
 
-    /// Takes rules that were read; resolves what fires for rules that are gone. Errors: exit status 78 if no rule is left at the start
-    /// of a run.
+    /// Takes rules that were read; resolves what fires for rules that are gone. Errors: exit status 78 if no rule is
+    /// left at the start of a run.
     fn replace_rules(&mut self, set: RuleSet, is_start: bool) -> Result<()> {
         let former: Vec<RuleDefinition> = self.engine.rules().cloned().collect();
         let (rules, bad) = load::keep_former(set, former.iter());

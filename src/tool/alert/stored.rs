@@ -1,14 +1,16 @@
 //! The rows of a store that an earlier run has evaluated. A store is read whole by each run, in no order of its own.
 //!
-//! - An event is known if its offset is before the position of its partition, and its stream time is not after that of the position.
-//!   Both count because standard input has the same offsets every day. The position is that of this table; another table may have
-//!   other events of the same partition. Events that were evaluated from their topic are known as well. Events of standard input with
-//!   older times cannot be told from known ones, and neither can they be counted: a lake has events twice if they were appended twice.
-//! - A metric or a letter is known by its time, because its key says nothing of when it was written. If more rows of a day than before are
-//!   at or before the time that the earlier run reached, the others were added since, and are late. Retention removes rows of other days.
+//! - An event is known if its offset is before the position of its partition, and its stream time is not after that of
+//!   the position. Both count because standard input has the same offsets every day. The position is that of this
+//!   table; another table may have other events of the same partition. Events that were evaluated from their topic are
+//!   known as well. Events of standard input with older times cannot be told from known ones, and neither can they be
+//!   counted: a lake has events twice if they were appended twice.
+//! - A metric or a letter is known by its time, because its key says nothing of when it was written. If more rows of a
+//!   day than before are at or before the time that the earlier run reached, the others were added since, and are late.
+//!   Retention removes rows of other days.
 //!
-//! Of a store that no earlier run has read, rows that are not after the alert clock and the last row of that run are late: the run may have
-//! read them under another name.
+//! Of a store that no earlier run has read, rows that are not after the alert clock and the last row of that run are
+//! late: the run may have read them under another name.
 
 use super::state::{Positions, TopicPosition, WHOLE, parse_partition, partition_in_store};
 use crate::alert::clock::PartitionKey;
@@ -107,7 +109,8 @@ impl StoredRows {
         Ok(is_new)
     }
 
-    /// Returns whether each row without stamps is new; `times` are their instants (µs). Rows after `latest` are no rows of this run.
+    /// Returns whether each row without stamps is new; `times` are their instants (µs). Rows after `latest` are no rows
+    /// of this run.
     pub fn new_others(&mut self, kind: Kind, times: &[i64], latest: i64) -> Vec<bool> {
         self.has_begun = true;
         let table = self.table(kind);

@@ -419,8 +419,8 @@ impl Replay {
     }
 }
 
-/// Returns how many of the next `size` letters have different ids. A further copy of a letter, which may be repaired in another way, is
-/// in the next batch: then the ledger knows whether the first one was replayed.
+/// Returns how many of the next `size` letters have different ids. A further copy of a letter, which may be repaired in
+/// another way, is in the next batch: then the ledger knows whether the first one was replayed.
 fn distinct(columns: &LetterRows<'_>, start: usize, size: usize) -> usize {
     let mut seen = HashSet::new();
     (start..start + size).take_while(|row| seen.insert(columns.id(*row))).count()

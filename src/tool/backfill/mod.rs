@@ -7,12 +7,13 @@
 //! dead letters ─► letters: patch, repair, validate ─► ledger claims a batch ─► target ─► ledger closes it
 //! ```
 //!
-//! Only closed windows are corrected. A stored cell is retracted or lowered only if the input proves that it is wrong. A run that is
-//! killed is continued by the same command.
+//! Only closed windows are corrected. A stored cell is retracted or lowered only if the input proves that it is wrong.
+//! A run that is killed is continued by the same command.
 //!
 //! - `args.rs`: the flags of both modes.
 //! - `windows.rs`: the correction of windows; `setup.rs`: what it reads and corrects; `operator.rs`: its operator; `late.rs`,
-//!   `late_stream.rs`: its late events; `gaps.rs`: the records that its input no longer holds; `orphans.rs`: stored cells without a right one.
+//!   `late_stream.rs`: its late events; `gaps.rs`: the records that its input no longer holds; `orphans.rs`: stored
+//!   cells without a right one.
 //! - `replay.rs`: `--dead`, the replay of dead letters; `letters.rs`: its operator; `target.rs`: where records go.
 
 mod args;

@@ -57,7 +57,8 @@ impl Orphans {
         Self { times, is_complete, waiting, sessions, replaced, beyond: [0; 2], without_events, late }
     }
 
-    /// Returns whether a stored cell is compared. Those before the first event of a stream wait for its end: earlier events may follow.
+    /// Returns whether a stored cell is compared. Those before the first event of a stream wait for its end: earlier
+    /// events may follow.
     pub fn coverage(&self, key: &CellKey) -> Coverage {
         match self.times.coverage(key) {
             Coverage::Before if !self.is_complete => Coverage::Compared,
@@ -114,7 +115,8 @@ impl Orphans {
         self.waiting.last().is_some_and(|key| self.times.coverage(key) != Coverage::Before)
     }
 
-    /// Returns up to `limit` waiting cells that are retracted, in the order of their ends, after the end of the stream. The others are left.
+    /// Returns up to `limit` waiting cells that are retracted, in the order of their ends, after the end of the stream.
+    /// The others are left.
     pub fn next_retracted(&mut self, limit: usize) -> BTreeSet<CellKey> {
         let mut retracted = BTreeSet::new();
         while retracted.len() < limit {

@@ -6,12 +6,13 @@
 //! --freshness: newest rows of a store ──────┴─► report
 //! ```
 //!
-//! The ends of the topics of A are fixed before B is read, so rows that arrive meanwhile are not missing. Nothing is written besides the
-//! results.
+//! The ends of the topics of A are fixed before B is read, so rows that arrive meanwhile are not missing. Nothing is
+//! written besides the results.
 //!
 //! - `args.rs`: the flags.
 //! - `read.rs`: reads one input from its start to its end.
-//! - `compare.rs`: reads A, B and the side outputs; `join.rs`: joins their entries; `sort.rs`: sorts them, on disk if they are many.
+//! - `compare.rs`: reads A, B and the side outputs; `join.rs`: joins their entries; `sort.rs`: sorts them, on disk if
+//!   they are many.
 //! - `lag.rs`: how far a consumer group is behind; `freshness.rs`: how old the newest rows of a store are.
 //! - `report.rs`: writes the results.
 

@@ -40,8 +40,8 @@ impl Reading {
         Ok(Self { source, uri: uri.clone(), run: run.clone(), quiet })
     }
 
-    /// Reads the input to its end; returns the kind of its rows if the input names it, even if there are none. Errors: exit status 65 if its end is torn, 2 if its rows are of different kinds; a signal is an
-    /// error too.
+    /// Reads the input to its end; returns the kind of its rows if the input names it, even if there are none. Errors:
+    /// exit status 65 if its end is torn, 2 if its rows are of different kinds; a signal is an error too.
     pub fn each(mut self, each: &mut dyn FnMut(Piece<'_>) -> Result<()>) -> Result<Option<Kind>> {
         let mut progress = ProgressLine::new(&self.run, self.quiet);
         if progress.is_drawn() {
