@@ -1,7 +1,7 @@
 //! first and last: the value of the row with the least or greatest (event time, event id, text of the value).
 
 use super::definition::Definition;
-use super::slots::{Accumulator, Asked, Slots, each_present};
+use super::slots::{Accumulator, ResultInputs, Slots, each_present};
 use crate::error::Result;
 use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::{Reader, Writer};
@@ -97,7 +97,7 @@ impl<const LAST: bool> Accumulator for FirstOrLast<LAST> {
         }
     }
 
-    fn result(&self, _: Asked) -> Option<f64> {
+    fn result(&self, _: ResultInputs) -> Option<f64> {
         self.0.as_ref().map(|held| held.value)
     }
 
