@@ -4,7 +4,7 @@
 //! required type.
 
 use super::function::{Call, FUNCTIONS, Function, regex};
-use super::leaf::{Ask, Leaves, ResolvedName};
+use super::leaf::{LeafType, Leaves, ResolvedName};
 use super::node::{Literal, Node, Operator, PathKey, hyphenated, path_text};
 use super::tree::Tree;
 use super::value::{ValueKind, Want, cast};
@@ -168,7 +168,7 @@ impl<'a> Binder<'a> {
             return Err(format!("expected {}, found {node}; {}", article(want), cast_hint(node, kind, want)));
         }
         match node {
-            Node::Name(parts) => self.leaf(parts, Ask::Kind { kind: want, lenient: false }),
+            Node::Name(parts) => self.leaf(parts, LeafType::Kind { kind: want, lenient: false }),
             Node::Literal(literal) => constant(literal, want).map(Tree::Constant),
             Node::Not(value) => Ok(Tree::Not(self.boxed(value, ValueKind::Bool)?)),
             Node::Negate(value) => Ok(Tree::Negate(self.boxed(value, ValueKind::Number)?)),
@@ -274,7 +274,7 @@ impl<'a> Binder<'a> {
         if let Node::Name(parts) = value
             && known.is_none_or(|from| cast::may_fail(from, to) && from == ValueKind::Text)
         {
-            return self.leaf(parts, Ask::Kind { kind: to, lenient });
+            return self.leaf(parts, LeafType::Kind { kind: to, lenient });
         }
         let from = known.unwrap_or(to);
         if !cast::exists(from, to) {
@@ -305,7 +305,7 @@ impl<'a> Binder<'a> {
         Ok(Tree::Call { function, args: args.collect::<Bound<Vec<_>>>()?, pattern })
     }
 
-    fn leaf(&mut self, steps: &[PathKey], ask: Ask) -> Bound<Tree> {
+    fn leaf(&mut self, steps: &[PathKey], ask: LeafType) -> Bound<Tree> {
         let name = path_text(steps);
         let place = self.leaves.resolve(steps)?;
         let leaf = self.leaves.leaf(place, ask, &name);
@@ -319,7 +319,7 @@ impl<'a> Binder<'a> {
     }
 
     fn presence(&mut self, parts: &[PathKey]) -> Bound<Tree> {
-        self.leaf(parts, Ask::Presence)
+        self.leaf(parts, LeafType::Presence)
     }
 
     /// Warns if texts are ordered and one is a quoted number, because text order differs from numeric order.

@@ -2,7 +2,7 @@
 //! are misspelled.
 
 use super::expression::Expr;
-use super::leaf::{Ask, Leaves};
+use super::leaf::{LeafType, Leaves};
 use super::read::LeafBatch;
 use super::value::{ValueKind, Want};
 use crate::error::Result;
@@ -130,5 +130,5 @@ pub fn rounded_integers(name: &str) -> String {
 
 /// Whether an expression asks only if a name is null, so that the name may be right although it always is.
 fn is_presence(leaves: &Leaves, name: &str) -> bool {
-    leaves.leaves.iter().all(|leaf| leaf.name != name || leaf.ask == Ask::Presence)
+    leaves.leaves.iter().all(|leaf| leaf.name != name || leaf.ask == LeafType::Presence)
 }

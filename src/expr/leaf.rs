@@ -15,7 +15,7 @@ const OBJECTS: [&str; 2] = ["properties", "dimensions"];
 
 /// The type that a leaf requires of its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
+pub(super) enum LeafType {
     /// A value of this type. A value of another type is wrong, or NULL if the leaf is lenient (`try_cast`).
     Kind { kind: ValueKind, lenient: bool },
     /// Only whether there is a value.
@@ -35,7 +35,7 @@ pub(super) enum Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Leaf {
     pub(super) source: Source,
-    pub(super) ask: Ask,
+    pub(super) ask: LeafType,
     /// The name as first written.
     pub(super) name: String,
 }
@@ -98,9 +98,9 @@ impl Leaves {
             Source::Path(..) => "property",
         };
         let asked = match leaf.ask {
-            Ask::Presence => "only whether it is NULL".to_owned(),
-            Ask::Kind { kind, lenient: false } => format!("as {}", kind.name()),
-            Ask::Kind { kind, lenient: true } => format!("as {}, NULL if the cast fails", kind.name()),
+            LeafType::Presence => "only whether it is NULL".to_owned(),
+            LeafType::Kind { kind, lenient: false } => format!("as {}", kind.name()),
+            LeafType::Kind { kind, lenient: true } => format!("as {}, NULL if the cast fails", kind.name()),
         };
         format!("{}: {place}, {asked}", leaf.name)
     }
@@ -123,7 +123,7 @@ impl Leaves {
     /// they have few values, dictionaries are best.
     pub fn texts(&self) -> (u32, u32) {
         let bit = |index: usize| u32::try_from(index).ok().and_then(|index| 1u32.checked_shl(index)).unwrap_or(0);
-        let is_text = |leaf: &Arc<Leaf>| !matches!(leaf.ask, Ask::Kind { kind, .. } if kind != ValueKind::Text);
+        let is_text = |leaf: &Arc<Leaf>| !matches!(leaf.ask, LeafType::Kind { kind, .. } if kind != ValueKind::Text);
         let (mut columns, mut others) = (0, 0);
         let mut properties = 0;
         for leaf in &self.leaves {
@@ -182,7 +182,7 @@ impl Leaves {
     }
 
     /// Returns the index of the leaf that reads `place` with this type; adds it if it is new.
-    pub(super) fn leaf(&mut self, place: ResolvedName, ask: Ask, name: &str) -> usize {
+    pub(super) fn leaf(&mut self, place: ResolvedName, ask: LeafType, name: &str) -> usize {
         let source = match place {
             ResolvedName::Column(column, kind) => Source::Column(column, kind),
             ResolvedName::Path(steps) => Source::Path(self.path(&steps), steps),

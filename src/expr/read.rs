@@ -1,7 +1,7 @@
 //! Reads a batch into leaves: columns as they are or converted, properties by one walk per row.
 
 use super::bind::article;
-use super::leaf::{Ask, Leaf, Leaves, PathStep, Source};
+use super::leaf::{LeafType, Leaf, Leaves, PathStep, Source};
 use super::node::{PathKey, quoted_name};
 use super::parse::INTEGER_MAX;
 use super::value::{Coded, Value, ValueKind, cast, texts_of};
@@ -72,8 +72,8 @@ impl Wrong<'_> {
             WrongValue::Computed(message) => return message.clone(),
         };
         let asked = match leaf.ask {
-            Ask::Kind { kind, .. } => article(kind),
-            Ask::Presence => "a value".to_owned(),
+            LeafType::Kind { kind, .. } => article(kind),
+            LeafType::Presence => "a value".to_owned(),
         };
         let value = batch.value_text(leaf, self.row as usize).unwrap_or_default();
         let cast = self.cast().map(|cast| format!("; {cast} reads it")).unwrap_or_default();
@@ -84,7 +84,7 @@ impl Wrong<'_> {
     fn cast(&self) -> Option<String> {
         let WrongValue::Leaf(batch, leaf) = &self.value else { return None };
         let leaf = &batch.leaves[*leaf];
-        let is_number = matches!(leaf.ask, Ask::Kind { kind: ValueKind::Number, .. });
+        let is_number = matches!(leaf.ask, LeafType::Kind { kind: ValueKind::Number, .. });
         is_number.then(|| separated_number(&batch.value_text(leaf, self.row as usize)?, &leaf.name)).flatten()
     }
 
@@ -94,7 +94,7 @@ impl Wrong<'_> {
         let WrongValue::Leaf(batch, leaf) = &self.value else { return message };
         let leaf = &batch.leaves[*leaf];
         match leaf.ask {
-            Ask::Kind { kind, .. } if self.cast().is_none() => {
+            LeafType::Kind { kind, .. } if self.cast().is_none() => {
                 format!("{message}; try_cast({} as {}) is NULL then", quoted_name(&leaf.name), kind.cast_name())
             }
             _ => message,
@@ -142,7 +142,7 @@ impl LeafBatch {
         for (index, leaf) in leaves.leaves.iter().enumerate() {
             let LeafColumn { values: of_leaf, wrong: rows, is_rounded } =
                 match (coded(leaves, index, batch, watched.as_deref())?, &leaf.source) {
-                    (Some(coded), _) if leaf.ask == Ask::Presence => LeafColumn::right(Values::Rows(coded.presence())),
+                    (Some(coded), _) if leaf.ask == LeafType::Presence => LeafColumn::right(Values::Rows(coded.presence())),
                     // Every JSON value has a text.
                     (Some(coded), _) => LeafColumn::right(Values::Coded(coded, OnceCell::new())),
                     (None, Source::Column(index, own)) => from_column(batch.column(*index), *own, leaf.ask)?,
@@ -312,7 +312,7 @@ fn watched_at<'a>(leaves: &Leaves, path: usize, watched: Option<&[&'a ArrayRef]>
 /// Returns the dictionary values of a leaf, if the batch has a dictionary column for it.
 fn coded(leaves: &Leaves, index: usize, batch: &RecordBatch, watched: Option<&[&ArrayRef]>) -> Result<Option<Coded>> {
     let leaf = &leaves.leaves[index];
-    if matches!(leaf.ask, Ask::Kind { kind, .. } if kind != ValueKind::Text) {
+    if matches!(leaf.ask, LeafType::Kind { kind, .. } if kind != ValueKind::Text) {
         return Ok(None);
     }
     let column = match &leaf.source {
@@ -424,10 +424,10 @@ impl LeafColumn {
 }
 
 /// Converts JSON texts to a leaf's type.
-fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: Ask) -> LeafColumn {
+fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: LeafType) -> LeafColumn {
     let rows = texts.len();
     let texts = texts.map(|text| text.filter(|text| *text != "null"));
-    let Ask::Kind { kind, lenient } = ask else {
+    let LeafType::Kind { kind, lenient } = ask else {
         let present: BooleanArray = texts.map(|text| text.map(|_| true)).collect();
         return LeafColumn::right(Values::Rows(Arc::new(present)));
     };
@@ -513,8 +513,8 @@ fn content(value: &str) -> Cow<'_, str> {
 }
 
 /// Converts a column to a leaf's type.
-fn from_column(column: &ArrayRef, own: ValueKind, ask: Ask) -> Result<LeafColumn> {
-    let Ask::Kind { kind, lenient } = ask else {
+fn from_column(column: &ArrayRef, own: ValueKind, ask: LeafType) -> Result<LeafColumn> {
+    let LeafType::Kind { kind, lenient } = ask else {
         let present = BooleanArray::new(BooleanBuffer::new_set(column.len()), column.logical_nulls());
         return Ok(LeafColumn::right(Values::Rows(Arc::new(present))));
     };

@@ -42,7 +42,7 @@ impl KeyCursor {
 
 /// A key that was predicted correctly.
 #[derive(Clone, Copy, Debug)]
-pub struct GuideStep {
+pub struct PredictedKey {
     /// The state after it.
     pub foot: KeyCursor,
     /// Its mark.
@@ -117,10 +117,10 @@ impl KeyPredictor {
 
     /// Returns the expected key if it is at `p` (where its opening quote would be).
     #[inline(always)]
-    pub fn expect(&self, bytes: &[u8], p: usize, foot: KeyCursor) -> Option<GuideStep> {
+    pub fn expect(&self, bytes: &[u8], p: usize, foot: KeyCursor) -> Option<PredictedKey> {
         let key = self.keys.get(foot.next)?;
         let foot = KeyCursor { at: foot.next, next: key.next };
-        key.is_at(bytes, p).then_some(GuideStep { foot, mark: key.mark, end: p + key.length })
+        key.is_at(bytes, p).then_some(PredictedKey { foot, mark: key.mark, end: p + key.length })
     }
 
     /// Remembers a key that was not predicted: `written` is all of it from quote to colon, without white space and

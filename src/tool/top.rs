@@ -23,7 +23,7 @@ struct RankedWindow {
 }
 
 /// Rows of one window whose keys have not been ranked.
-struct Coming {
+struct UnrankedWindow {
     window: RankedWindow,
     keys: HashMap<String, KeyRows>,
     /// The place of the last row's metric.
@@ -78,7 +78,7 @@ pub struct Top {
     members: Vec<usize>,
     rankings: Vec<Ranking>,
     /// For each ranking the part of a window that comes. The rows of a part are in the order of metrics, then of dimensions.
-    coming: Vec<Option<Coming>>,
+    coming: Vec<Option<UnrankedWindow>>,
     /// The first keys of the parts that came before.
     first: BTreeMap<RankedWindow, Vec<KeyRows>>,
     left_out: LeftOut,
@@ -152,14 +152,14 @@ impl Top {
         let fires = row.end.saturating_add(lateness);
         let window = RankedWindow { fires, end: row.end, start: row.start, ranking: at };
         let place = self.places[metric];
-        let is_next = |coming: &Coming| {
+        let is_next = |coming: &UnrankedWindow| {
             coming.window != window || (place, row.dimensions) < (coming.last_place, &coming.last_dimensions)
         };
         if self.coming[at].as_ref().is_some_and(is_next) {
             self.settle(at);
         }
-        let none = || Coming { window, keys: HashMap::new(), last_place: 0, last_dimensions: String::new() };
-        let Coming { keys, last_place, last_dimensions, .. } = self.coming[at].get_or_insert_with(none);
+        let none = || UnrankedWindow { window, keys: HashMap::new(), last_place: 0, last_dimensions: String::new() };
+        let UnrankedWindow { keys, last_place, last_dimensions, .. } = self.coming[at].get_or_insert_with(none);
         *last_place = place;
         row.dimensions.clone_into(last_dimensions);
         if !keys.contains_key(row.dimensions) {
@@ -177,7 +177,7 @@ impl Top {
 
     /// Ranks the keys of the part that came with those of the same window that came before.
     fn settle(&mut self, ranking: usize) {
-        let Some(Coming { window, keys, .. }) = self.coming[ranking].take() else { return };
+        let Some(UnrankedWindow { window, keys, .. }) = self.coming[ranking].take() else { return };
         let first = self.first.entry(window).or_default();
         first.extend(keys.into_values());
         first.sort_unstable_by(KeyRows::compare);

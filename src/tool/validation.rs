@@ -55,7 +55,7 @@ pub struct Validate {
 impl Operator for Validate {
     fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
         let taken = batch.num_rows() as u64;
-        let Kept { batch, duplicate } = self.keep(batch, out)?;
+        let AcceptedRows { batch, duplicate } = self.keep(batch, out)?;
         out.rows(&batch)?;
         Ok(Counts { taken, duplicate, out: batch.num_rows() as u64, ..Counts::default() })
     }
@@ -90,7 +90,7 @@ impl Operator for Validate {
 }
 
 /// The rows of a batch that are valid and new.
-pub struct Kept {
+pub struct AcceptedRows {
     /// These rows.
     pub batch: RecordBatch,
     /// Number of repeated rows.
@@ -106,11 +106,11 @@ impl Validate {
     }
 
     /// Leaves out repeated rows, and makes dead letters of invalid ones.
-    pub fn keep(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<Kept> {
+    pub fn keep(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<AcceptedRows> {
         let taken = batch.num_rows() as u64;
         let batch = self.without_repeats(batch, out)?;
         let duplicate = taken - batch.num_rows() as u64;
-        Ok(Kept { batch: self.valid(batch, out)?, duplicate })
+        Ok(AcceptedRows { batch: self.valid(batch, out)?, duplicate })
     }
 
     /// Leaves out repeated rows, and writes them to the side output.

@@ -2,7 +2,7 @@
 
 use super::definition::Definition;
 use super::exact;
-use super::slots::{Accumulator, Asked, Slots, each_present};
+use super::slots::{Accumulator, ResultInputs, Slots, each_present};
 use crate::error::Result;
 use crate::expr::Want;
 use crate::op::snapshot::{Reader, put_u64};
@@ -51,7 +51,7 @@ impl<const RATE: bool> Accumulator for Count<RATE> {
         self.0 += other.0;
     }
 
-    fn result(&self, asked: Asked) -> Option<f64> {
+    fn result(&self, asked: ResultInputs) -> Option<f64> {
         if !RATE {
             return Some(self.0 as f64);
         }

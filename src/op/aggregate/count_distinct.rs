@@ -1,7 +1,7 @@
 //! count_distinct: the exact number of distinct texts, up to a maximum.
 
 use super::definition::Definition;
-use super::slots::{Accumulator, Asked, Slots, each_present};
+use super::slots::{Accumulator, ResultInputs, Slots, each_present};
 use crate::error::{Error, Result};
 use crate::expr::Want;
 use crate::op::snapshot::{Reader, Writer};
@@ -62,7 +62,7 @@ impl Accumulator for Texts {
         other.texts.iter().for_each(|text| self.push(text));
     }
 
-    fn result(&self, _: Asked) -> Option<f64> {
+    fn result(&self, _: ResultInputs) -> Option<f64> {
         (!self.is_over).then_some(self.texts.len() as f64)
     }
 

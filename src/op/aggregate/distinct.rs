@@ -9,7 +9,7 @@
 //! 1.6 % (two in three estimates are within 1.6 %, practically all within 6.5 %); far less below a few hundred.
 
 use super::definition::Definition;
-use super::slots::{Accumulator, Asked, Slots, each_present};
+use super::slots::{Accumulator, ResultInputs, Slots, each_present};
 use crate::error::{Error, Result};
 use crate::expr::Want;
 use crate::op::snapshot::Reader;
@@ -204,7 +204,7 @@ impl Accumulator for Distinct {
         }
     }
 
-    fn result(&self, _: Asked) -> Option<f64> {
+    fn result(&self, _: ResultInputs) -> Option<f64> {
         Some(self.estimate().round())
     }
 

@@ -1,7 +1,7 @@
 //! first and last: the value of the row with the least or greatest (event time, event id, text of the value).
 
 use super::definition::Definition;
-use super::slots::{Accumulator, Asked, Slots, each_present};
+use super::slots::{Accumulator, ResultInputs, Slots, each_present};
 use crate::error::Result;
 use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::{Reader, Writer};
@@ -21,7 +21,7 @@ pub(super) const FIRST: Definition = Definition {
     is_ordered: true,
     needs_length: false,
     has_limit: false,
-    create: Slots::<Edge<false>>::create,
+    create: Slots::<FirstOrLast<false>>::create,
 };
 
 /// `last(x)`.
@@ -29,13 +29,13 @@ pub(super) const LAST: Definition = Definition {
     name: "last",
     usage: "last(x)",
     about: "x of the event with the greatest event_time, and of several those with the greatest event_id",
-    create: Slots::<Edge<true>>::create,
+    create: Slots::<FirstOrLast<true>>::create,
     ..FIRST
 };
 
 /// The value of the first or, with `LAST`, the last row so far.
 #[derive(Default)]
-struct Edge<const LAST: bool>(Option<Held>);
+struct FirstOrLast<const LAST: bool>(Option<RankedValue>);
 
 /// What rows are ordered by, the first field first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,20 +46,20 @@ struct Rank<'a> {
 }
 
 #[derive(Clone)]
-struct Held {
+struct RankedValue {
     time: i64,
     id: String,
     text: String,
     value: f64,
 }
 
-impl Held {
+impl RankedValue {
     fn rank(&self) -> Rank<'_> {
         Rank { time: self.time, id: &self.id, text: &self.text }
     }
 }
 
-impl<const LAST: bool> Edge<LAST> {
+impl<const LAST: bool> FirstOrLast<LAST> {
     /// Keeps a row if it is beyond the one that is held; its texts take the place of the texts before.
     fn offer(&mut self, rank: Rank<'_>, value: f64) {
         let beyond = if LAST { Ordering::Greater } else { Ordering::Less };
@@ -74,13 +74,13 @@ impl<const LAST: bool> Edge<LAST> {
             }
             None => {
                 let Rank { time, id, text } = rank;
-                self.0 = Some(Held { time, id: id.to_owned(), text: text.to_owned(), value });
+                self.0 = Some(RankedValue { time, id: id.to_owned(), text: text.to_owned(), value });
             }
         }
     }
 }
 
-impl<const LAST: bool> Accumulator for Edge<LAST> {
+impl<const LAST: bool> Accumulator for FirstOrLast<LAST> {
     fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
         let [numbers, times, ids, texts] = args else { return };
         let (numbers, times) = (numbers.as_primitive::<Float64Type>(), times.as_primitive::<Int64Type>());
@@ -97,7 +97,7 @@ impl<const LAST: bool> Accumulator for Edge<LAST> {
         }
     }
 
-    fn result(&self, _: Asked) -> Option<f64> {
+    fn result(&self, _: ResultInputs) -> Option<f64> {
         self.0.as_ref().map(|held| held.value)
     }
 
@@ -108,7 +108,7 @@ impl<const LAST: bool> Accumulator for Edge<LAST> {
     fn save(&self, out: &mut Vec<u8>) {
         let mut saved = Writer::default();
         saved.flag(self.0.is_some());
-        if let Some(Held { time, id, text, value }) = &self.0 {
+        if let Some(RankedValue { time, id, text, value }) = &self.0 {
             saved.number(*time);
             saved.text(id);
             saved.text(text);
@@ -122,6 +122,6 @@ impl<const LAST: bool> Accumulator for Edge<LAST> {
             return Ok(Self(None));
         }
         let (time, id, text, value) = (reader.number()?, reader.text()?, reader.text()?, reader.le()?);
-        Ok(Self(Some(Held { time, id, text, value })))
+        Ok(Self(Some(RankedValue { time, id, text, value })))
     }
 }

@@ -1,7 +1,7 @@
 //! min and max by IEEE totalOrder: −∞ < numbers < ∞ < NaN.
 
 use super::definition::Definition;
-use super::slots::{Accumulator, Asked, Slots, each_number};
+use super::slots::{Accumulator, ResultInputs, Slots, each_number};
 use super::sum::SUM;
 use crate::error::Result;
 use crate::op::snapshot::Reader;
@@ -48,7 +48,7 @@ impl<const GREATEST: bool> Accumulator for Extreme<GREATEST> {
         }
     }
 
-    fn result(&self, _: Asked) -> Option<f64> {
+    fn result(&self, _: ResultInputs) -> Option<f64> {
         self.0
     }
 

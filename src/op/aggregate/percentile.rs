@@ -14,7 +14,7 @@
 //! `percentile_disc` and DuckDB's `quantile_disc`. q is the decimal as written, not the double nearest to it.
 
 use super::definition::Definition;
-use super::slots::{Accumulator, Asked, Slots, each_number};
+use super::slots::{Accumulator, ResultInputs, Slots, each_number};
 use crate::error::{Error, Result};
 use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::{Reader, put_u64};
@@ -184,7 +184,7 @@ impl Accumulator for Percentile {
         }
     }
 
-    fn result(&self, asked: Asked) -> Option<f64> {
+    fn result(&self, asked: ResultInputs) -> Option<f64> {
         let rank = asked.quantile.rank(self.counts.iter().sum());
         let mut passed = 0u64;
         let mut reaching = self.keys.iter().zip(&self.counts).skip_while(|(_, count)| {

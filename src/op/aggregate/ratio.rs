@@ -2,7 +2,7 @@
 
 use super::definition::Definition;
 use super::exact;
-use super::slots::{Accumulator, Asked, Slots};
+use super::slots::{Accumulator, ResultInputs, Slots};
 use crate::error::Result;
 use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::{Reader, put_u64};
@@ -49,7 +49,7 @@ impl Accumulator for Ratio {
         self.of += other.of;
     }
 
-    fn result(&self, _: Asked) -> Option<f64> {
+    fn result(&self, _: ResultInputs) -> Option<f64> {
         (self.of > 0).then(|| exact::round(&BigInt::from(self.hits), self.of, 0))
     }
 

@@ -12,7 +12,7 @@ pub(super) const VERSION: u8 = 1;
 
 /// The inputs of a result beside the state.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct ResultInputs {
     /// The quantile, for percentiles.
     pub(super) quantile: Quantile,
     /// Length of the window (µs), for rates.
@@ -26,7 +26,7 @@ pub(super) trait Accumulator: Default + 'static {
     /// Adds another state.
     fn merge(&mut self, other: &Self);
     /// Returns the value; `None` is NULL.
-    fn result(&self, asked: Asked) -> Option<f64>;
+    fn result(&self, asked: ResultInputs) -> Option<f64>;
     /// Returns the bytes on the heap.
     fn heap(&self) -> usize {
         0
@@ -70,7 +70,7 @@ impl<A: Accumulator> Aggregate for Slots<A> {
     }
 
     fn result(&self, slot: u32, window_micros: i64) -> Option<f64> {
-        self.states[slot as usize].result(Asked { quantile: self.quantile, window_micros })
+        self.states[slot as usize].result(ResultInputs { quantile: self.quantile, window_micros })
     }
 
     fn clear(&mut self, slot: u32) {

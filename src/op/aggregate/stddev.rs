@@ -2,7 +2,7 @@
 
 use super::definition::Definition;
 use super::exact::{Exact, SQUARE_UNIT, UNIT, root};
-use super::slots::{Accumulator, Asked, Slots, each_number};
+use super::slots::{Accumulator, ResultInputs, Slots, each_number};
 use super::sum::{SUM, Specials};
 use crate::error::Result;
 use crate::op::snapshot::{Reader, put_u64};
@@ -52,7 +52,7 @@ impl Accumulator for Stddev {
     }
 
     /// Computes √((n·Σx² − (Σx)²) / (n·(n − 1))); NaN if a value is not finite.
-    fn result(&self, _: Asked) -> Option<f64> {
+    fn result(&self, _: ResultInputs) -> Option<f64> {
         if self.count < 2 {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use super::definition::Definition;
 use super::exact::{Exact, UNIT, round};
-use super::slots::{Accumulator, Asked, Slots, each_number};
+use super::slots::{Accumulator, ResultInputs, Slots, each_number};
 use crate::error::Result;
 use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::{Reader, put_u64};
@@ -104,7 +104,7 @@ impl<const MEAN: bool> Accumulator for Sum<MEAN> {
         self.specials.merge(other.specials);
     }
 
-    fn result(&self, _: Asked) -> Option<f64> {
+    fn result(&self, _: ResultInputs) -> Option<f64> {
         if self.count == 0 {
             return None;
         }

@@ -149,7 +149,7 @@ fn other_type(body: &Value) -> Option<&str> {
 }
 
 /// An answer; [`RetryError::Transient`] if the registry is unavailable and the run does not wait for it.
-type Asked<T> = std::result::Result<T, RetryError>;
+type RegistryResult<T> = std::result::Result<T, RetryError>;
 
 /// Returns the result of a lookup in an unavailable registry, made by `away`, or the failure.
 fn unless_away<T>(trouble: RetryError, away: impl FnOnce(Arc<str>) -> T) -> Result<T> {
@@ -255,7 +255,7 @@ impl Confluent {
     }
 
     /// Returns the text of a fetched schema, with its references written in.
-    fn text(&self, body: &Value) -> Asked<Arc<str>> {
+    fn text(&self, body: &Value) -> RegistryResult<Arc<str>> {
         let text = body.get("schema").and_then(Value::as_str);
         let text = text.ok_or_else(|| Error::config("the response has no schema"))?;
         if let Some(other) = other_type(body) {
@@ -300,7 +300,7 @@ impl Confluent {
         self.versions(name, known).or_else(|trouble| unless_away(trouble, Lookup::Away))
     }
 
-    fn versions(&self, name: &str, known: Option<&Lookup>) -> Asked<Lookup> {
+    fn versions(&self, name: &str, known: Option<&Lookup>) -> RegistryResult<Lookup> {
         let path = format!("/subjects/{}/versions", escaped(name));
         let Some(numbers) = self.get(&path)? else { return Ok(Lookup::Unknown) };
         let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
@@ -337,7 +337,7 @@ impl Confluent {
     }
 
     /// Reads a fetched version of a subject, or why its schema cannot be parsed.
-    fn version(&self, number: u32, body: &Value) -> Asked<std::result::Result<Version, Error>> {
+    fn version(&self, number: u32, body: &Value) -> RegistryResult<std::result::Result<Version, Error>> {
         let id = body.get("id").and_then(Value::as_i64);
         let id = id.ok_or_else(|| Error::config("the response has no id"))?;
         let text = self.text(body)?;
@@ -345,7 +345,7 @@ impl Confluent {
     }
 
     /// Fetches the JSON at a path; `None` if there is nothing.
-    fn get(&self, path: &str) -> Asked<Option<Value>> {
+    fn get(&self, path: &str) -> RegistryResult<Option<Value>> {
         let answer = self.ask(Method::GET, path, None)?;
         match answer.status {
             // Not every registry supports GUIDs. Any other 404 must have an error code, or the base path is wrong.
@@ -356,7 +356,7 @@ impl Confluent {
     }
 
     /// Sends a request, with retries as `retry=` and `down=` say.
-    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Asked<RegistryResponse> {
+    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> RegistryResult<RegistryResponse> {
         let named = |trouble: RetryError| trouble.at(|| self.shown.clone());
         let attempt = || self.http.ask(method.clone(), path, body).map_err(named);
         match self.absence {

@@ -46,7 +46,7 @@ pub enum FeedStep {
 }
 
 /// Where the rows of a feed go.
-pub struct Intake<'a> {
+pub struct FeedTarget<'a> {
     /// The rules.
     pub engine: &'a mut AlertEngine,
     /// The alert clock.
@@ -191,7 +191,7 @@ impl Feed {
     }
 
     /// Reads a step.
-    pub fn step(&mut self, to: &mut Intake<'_>) -> Result<FeedStep> {
+    pub fn step(&mut self, to: &mut FeedTarget<'_>) -> Result<FeedStep> {
         if to.is_live && self.is_topic() {
             self.look(to)?;
         }
@@ -211,7 +211,7 @@ impl Feed {
     }
 
     /// Notes how far the topic is read; the clock gets it once the rows before that are taken.
-    fn look(&mut self, to: &mut Intake<'_>) -> Result<()> {
+    fn look(&mut self, to: &mut FeedTarget<'_>) -> Result<()> {
         if self.ends.noted.is_none() && self.ends.looked.is_none_or(|at| to.now.saturating_sub(at) >= LOOK_INTERVAL) {
             self.ends.looked = Some(to.now);
             self.source.release_waited(to.run.clock.now() - HELD_MAX)?;
@@ -227,7 +227,7 @@ impl Feed {
     /// Makes the positions those of the rows that the engine has, so that both can be stored together: takes the rows
     /// that were read, which reads nothing further. The positions of events in json or avro are those of their offsets,
     /// and always agree.
-    pub fn settle(&mut self, to: &mut Intake<'_>) -> Result<()> {
+    pub fn settle(&mut self, to: &mut FeedTarget<'_>) -> Result<()> {
         if !self.is_topic() || !self.has_other_partitions() {
             return Ok(());
         }
@@ -266,7 +266,7 @@ impl Feed {
 
     /// At the end of the input, moves the positions of a topic of events past records that became no rows, once their letters are
     /// durable: no later run reads these records again.
-    fn end_topic(&mut self, to: &mut Intake<'_>) -> Result<()> {
+    fn end_topic(&mut self, to: &mut FeedTarget<'_>) -> Result<()> {
         let (_, reached) = self.source.reached()?;
         if self.has_other_partitions() || self.source.kind() != Kind::Event {
             return Ok(());
@@ -308,7 +308,7 @@ impl Feed {
     }
 
     /// Updates the clock with the partitions of a topic that are read to their end.
-    fn tell_ends(&mut self, reached: &[Reached], to: &mut Intake<'_>) {
+    fn tell_ends(&mut self, reached: &[Reached], to: &mut FeedTarget<'_>) {
         let state = |one: &Reached| match one.confirmed.filter(|_| one.is_at_end) {
             Some(at) => (ReadState::AtEnd, at),
             None => (ReadState::Behind, to.now),
@@ -334,7 +334,7 @@ impl Feed {
     }
 
     /// Reports once that brokers do not respond, and once that they do again. The clock is paused in between.
-    fn report_silence(&mut self, reached: &[Reached], to: &Intake<'_>) {
+    fn report_silence(&mut self, reached: &[Reached], to: &FeedTarget<'_>) {
         let start = *self.ends.began.get_or_insert(to.now);
         let answered = reached.iter().map(|one| one.answered.unwrap_or(start)).min().unwrap_or(to.now);
         // An answer that came during a stall was not read.
@@ -356,7 +356,7 @@ impl Feed {
         }
     }
 
-    fn take(&mut self, item: Item, to: &mut Intake<'_>) -> Result<FeedStep> {
+    fn take(&mut self, item: Item, to: &mut FeedTarget<'_>) -> Result<FeedStep> {
         match item {
             Item::Batch(batch) => self.rows(batch, to)?,
             // Rows without stamps belong to no partition that the source reports.
@@ -402,7 +402,7 @@ impl Feed {
     }
 
     /// Moves the position of the letters of a file once they are durable.
-    fn end_letters(&mut self, to: &mut Intake<'_>) -> Result<()> {
+    fn end_letters(&mut self, to: &mut FeedTarget<'_>) -> Result<()> {
         if self.is_topic() {
             return self.end_topic(to);
         }
@@ -413,7 +413,7 @@ impl Feed {
         Ok(())
     }
 
-    fn rows(&mut self, batch: RecordBatch, to: &mut Intake<'_>) -> Result<()> {
+    fn rows(&mut self, batch: RecordBatch, to: &mut FeedTarget<'_>) -> Result<()> {
         let kind = self.source.kind();
         if let Some(leaves) = to.engine.leaves(kind) {
             self.source.set_named(leaves.columns());
@@ -431,7 +431,7 @@ impl Feed {
         }
     }
 
-    fn events(&mut self, batch: RecordBatch, to: &mut Intake<'_>) -> Result<()> {
+    fn events(&mut self, batch: RecordBatch, to: &mut FeedTarget<'_>) -> Result<()> {
         // The first rows may come before the source has named all partitions: until then the input holds the clock.
         if self.has_partitions {
             to.clock.withdraw(&self.whole.key);
@@ -483,7 +483,7 @@ impl Feed {
     }
 
     /// Takes rows without stamps: the whole input is one partition.
-    fn others(&mut self, batch: RecordBatch, kind: Kind, time: &str, to: &mut Intake<'_>) -> Result<()> {
+    fn others(&mut self, batch: RecordBatch, kind: Kind, time: &str, to: &mut FeedTarget<'_>) -> Result<()> {
         let name = self.name.clone();
         let times = |batch: &RecordBatch| -> Result<Vec<i64>> {
             let times = batch.column_by_name(time).ok_or_else(|| Error::corrupt(format!("{name}: no {time}")))?;
@@ -519,7 +519,7 @@ impl Feed {
 
     /// Returns which rows are ahead of the wall time, and reports that once: the alert clock would follow them. The end
     /// of all time, at which windows of size all end, is no instant of the alert clock, and no fault.
-    fn rows_ahead(&mut self, times: &[i64], column: &str, to: &Intake<'_>) -> Vec<bool> {
+    fn rows_ahead(&mut self, times: &[i64], column: &str, to: &FeedTarget<'_>) -> Vec<bool> {
         let ahead: Vec<bool> = times.iter().map(|at| *at > to.latest || *at >= LATEST).collect();
         let count = ahead.iter().filter(|is_ahead| **is_ahead).count() as u64;
         self.counts.add(&Counts { taken: count, filtered: count, ..Counts::default() });
@@ -535,7 +535,7 @@ impl Feed {
         ahead
     }
 
-    fn add(&mut self, kind: Kind, batch: &RecordBatch, times: [&[i64]; 2], to: &mut Intake<'_>) -> Result<()> {
+    fn add(&mut self, kind: Kind, batch: &RecordBatch, times: [&[i64]; 2], to: &mut FeedTarget<'_>) -> Result<()> {
         let [event_times, stream_times] = times;
         let after = self.known.after(kind);
         let taken = to.engine.add(&TimedRows { kind, batch, event_times, stream_times, after })?;

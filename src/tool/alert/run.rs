@@ -1,6 +1,6 @@
 //! The loop of evt-alert: reads the inputs, advances the alert clock, stores the state, and writes rows and notifications.
 
-use super::feed::{Feed, FeedStep, Intake};
+use super::feed::{Feed, FeedStep, FeedTarget};
 use super::load;
 use super::messages::{LossReport, RuleMessages, dropped_records, late_rows};
 use super::refresh::RuleRefresh;
@@ -275,11 +275,11 @@ impl AlertRun {
     }
 
     /// Calls a method of a feed with what its rows go to.
-    fn with_feed<T>(&mut self, at: usize, call: impl FnOnce(&mut Feed, &mut Intake<'_>) -> Result<T>) -> Result<T> {
+    fn with_feed<T>(&mut self, at: usize, call: impl FnOnce(&mut Feed, &mut FeedTarget<'_>) -> Result<T>) -> Result<T> {
         let now = self.run.clock.monotonic();
         let Self { engine, clock, positions, outputs, run, .. } = self;
         let (is_live, latest) = (!self.services.is_once, run.clock.now().saturating_add(self.options.max_future));
-        let mut intake = Intake { engine, clock, positions, outputs, run, latest, is_live, now };
+        let mut intake = FeedTarget { engine, clock, positions, outputs, run, latest, is_live, now };
         call(&mut self.feeds[at], &mut intake)
     }
 

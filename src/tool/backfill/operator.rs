@@ -20,7 +20,7 @@ use crate::op::window::{BatchOutcome, Window};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::store::correct::{CorrectionCounts, Part, Step};
 use crate::time::{DAY, LATEST, format_instant};
-use crate::tool::validation::{Kept, Validate};
+use crate::tool::validation::{AcceptedRows, Validate};
 use crate::tool::windows::metric_note;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -545,9 +545,9 @@ impl Operator for Correct {
                 )));
             }
         }
-        let Kept { batch, duplicate } = match &mut self.validate {
+        let AcceptedRows { batch, duplicate } = match &mut self.validate {
             Some(validate) => validate.keep(batch, out)?,
-            None => Kept { batch, duplicate: 0 },
+            None => AcceptedRows { batch, duplicate: 0 },
         };
         let counts = self.compute(&batch, input, out)?;
         self.fire(false, out)?;
