@@ -259,6 +259,8 @@ fn state_in_files_restores_only_with_a_bound_and_its_metrics() {
     without.ends_with(78);
     dir.write("m.toml", METRICS.replace("approx_distinct(page)", "count(*)").replace("gap = \"20m\"", "gap = \"21m\""));
     let changed = run(&dir, &[&job[..], &["/dev/null"], &BOUND].concat());
-    assert!(changed.stderr().contains("whose state is in files"), "{changed}");
+    let said = changed.stderr();
+    assert!(said.contains("whose state is in files") && said.contains(" by user_id "), "{said}");
+    assert!(!said.contains('{'), "{said}");
     changed.ends_with(78);
 }
