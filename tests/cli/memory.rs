@@ -228,7 +228,7 @@ fn windows_beyond_the_bound_in_two_branches_keep_their_state_apart() {
             let stages = ["-2-evt-window-one-", "-2-evt-window-1"];
             let names: Vec<_> = objects(&place).into_keys().map(|name| name.to_string_lossy().into_owned()).collect();
             let is_there = |stage: &&str| place.name == "state" || names.iter().any(|name| name.contains(*stage));
-            assert!(file[1] == "fire" || stages.iter().all(|stage| is_there(&stage)), "{names:?}");
+            assert!(file[1] == "fire" || stages.iter().all(is_there), "{names:?}");
         }
         for name in ["one.jsonl", "two.jsonl"] {
             assert_same(&results(dir, name), &results(&calm, name));
