@@ -2,6 +2,7 @@
 
 use super::bucket::CheckpointBucket;
 use super::directory::CheckpointDir;
+use super::ends;
 use super::log::{Complete, Entry, EpochPart, StageEpoch, Start};
 use super::store::{CheckpointStore, Removed};
 use crate::ErrorKind;
@@ -25,7 +26,8 @@ fn start() -> Entry {
 
 /// Returns an epoch of one stage with these parts.
 fn complete(epoch: Epoch, parts: &[EpochPart]) -> Complete {
-    let stage = StageEpoch { stage: "1-evt-window".to_owned(), outputs: vec![], parts: parts.to_vec() };
+    let stage =
+        StageEpoch { stage: "1-evt-window".to_owned(), version: String::new(), outputs: vec![], parts: parts.to_vec() };
     Complete { epoch, at: String::new(), stages: vec![stage], branches: vec![] }
 }
 
@@ -90,6 +92,23 @@ fn the_last_stages_of_a_run_are_known_until_its_epochs_are_removed() {
         }
         store.remove(&Removed { before: Epoch { run: 3, number: 1 }, entries_before: 0, state: &[] }).unwrap();
         assert_eq!(store.claimed(2, "end").unwrap(), None);
+    });
+}
+
+#[test]
+fn what_keeps_an_epoch_from_being_complete_is_named() {
+    with_stores(|store| {
+        store.create().unwrap();
+        let epoch = Epoch { run: 7, number: 2 };
+        let missing = |ends| ends::missing(store, epoch, ends).unwrap();
+        assert!(missing(1).starts_with("0 of 1 last stages have begun"), "{}", missing(1));
+        store.claim(7, "end", "1-evt-ingest 2-evt-window 3-evt-sink").unwrap();
+        assert!(missing(2).starts_with("1 of 2 last stages have begun"), "{}", missing(2));
+        store.claim(7, "end-2", "1-evt-ingest 2-evt-sink-raw").unwrap();
+        for stage in ["1-evt-ingest", "2-evt-sink-raw"] {
+            store.put_note(epoch, &format!("{stage}.json"), b"{}").unwrap();
+        }
+        assert_eq!(missing(2), "it is not saved by 2-evt-window, 3-evt-sink");
     });
 }
 

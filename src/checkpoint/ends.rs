@@ -3,8 +3,10 @@
 //! Each last stage claims a name of the run, `end`, `end-2`, …, with the path of stages that leads to it. So every last
 //! stage knows all stages of the run, and an epoch is complete when all of them have sealed it.
 
+use super::log::manifest_name;
 use super::store::CheckpointStore;
 use crate::error::{Error, Result};
+use crate::store::Epoch;
 
 /// The stages from the first one to a last one, by name.
 pub type StagePath = Vec<String>;
@@ -43,9 +45,32 @@ pub fn claim_end(store: &dyn CheckpointStore, run: u64, path: &[String], ends: u
 
 /// Returns the paths to all last stages of a run; `None` until all of them have begun.
 pub fn branches(store: &dyn CheckpointStore, run: u64, ends: usize) -> Result<Option<Vec<StagePath>>> {
-    let paths = (1..=ends).map(|number| store.claimed(run, &end_name(number)));
-    let paths: Option<Vec<String>> = paths.collect::<Result<_>>()?;
-    Ok(paths.map(|paths| paths.iter().map(|path| path.split(' ').map(str::to_owned).collect()).collect()))
+    Ok(Some(begun(store, run, ends)?).filter(|paths| paths.len() == ends))
+}
+
+/// Returns the paths to the last stages of a run that have begun.
+fn begun(store: &dyn CheckpointStore, run: u64, ends: usize) -> Result<Vec<StagePath>> {
+    let paths = (1..=ends).filter_map(|number| store.claimed(run, &end_name(number)).transpose());
+    paths.map(|path| path.map(|path| path.split(' ').map(str::to_owned).collect())).collect()
+}
+
+/// Returns what keeps an epoch from being complete: last stages that have not begun, or stages that have not saved it.
+pub fn missing(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result<String> {
+    let paths = begun(store, epoch.run, ends)?;
+    if paths.len() < ends {
+        let begun = paths.len();
+        return Ok(format!("{begun} of {ends} last stages have begun, or a program that is no stage is in the pipe"));
+    }
+    let mut missing: Vec<&str> = vec![];
+    for path in &paths {
+        for stage in path {
+            // An only last stage writes the entry instead.
+            if !missing.contains(&stage.as_str()) && store.note(epoch, &manifest_name(stage))?.is_none() {
+                missing.push(stage);
+            }
+        }
+    }
+    Ok(format!("it is not saved by {}", missing.join(", ")))
 }
 
 /// Checks that the stage at the end of `path`, which other stages read or not, was at the same place in the epoch that it restores.

@@ -67,6 +67,9 @@ pub struct Complete {
 pub struct StageEpoch {
     /// The stage: its number in the pipe, from 1, and its tool.
     pub stage: String,
+    /// The version of evt that runs it; empty in entries of older versions.
+    #[serde(default)]
+    pub version: String,
     /// Its outputs, in the order of the command line.
     pub outputs: Vec<OutputName>,
     /// Its files.
@@ -102,6 +105,11 @@ impl Complete {
 /// Returns the name of the part with the rows of an output.
 pub fn outbox_name(stage: &str, key: &str) -> String {
     format!("{stage}.rows-{key}")
+}
+
+/// Returns the name of the note with what a stage has of an epoch.
+pub fn manifest_name(stage: &str) -> String {
+    format!("{stage}.json")
 }
 
 /// A file of an epoch.
@@ -206,6 +214,7 @@ mod tests {
             at: start.at.clone(),
             stages: vec![StageEpoch {
                 stage: "1-evt-window".to_owned(),
+                version: "0.1.0".to_owned(),
                 outputs: names(&["sqlite:m.db"]),
                 parts: vec![part],
             }],

@@ -39,7 +39,7 @@ use self::bucket::CheckpointBucket;
 use self::directory::CheckpointDir;
 use self::ends::StagePath;
 use self::header::CheckpointHeader;
-use self::log::{Complete, Entry, EpochPart, OutputName, StageEpoch, Start, check_outputs};
+use self::log::{Complete, Entry, EpochPart, OutputName, StageEpoch, Start, check_outputs, manifest_name};
 use self::state_files::CheckpointFiles;
 use self::store::{CheckpointStore, Removed, STATE_FILE, fenced};
 use crate::error::{Error, ErrorKind, Result};
@@ -340,7 +340,12 @@ impl Checkpoint {
             }
         }
         self.store.sync_epoch(epoch, &parts)?;
-        let sealed = StageEpoch { stage: self.own.stage.clone(), outputs: self.own.outputs.clone(), parts };
+        let sealed = StageEpoch {
+            stage: self.own.stage.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            outputs: self.own.outputs.clone(),
+            parts,
+        };
         if self.own.has_readers || self.own.ends > 1 {
             let bytes = serde_json::to_vec(&sealed).map_err(|error| Error::broken(format!("a stage: {error}")))?;
             self.store.put_note(epoch, &manifest_name(&self.own.stage), &bytes)?;
@@ -434,6 +439,11 @@ impl Checkpoint {
             None => 0,
         };
         if run == self.header.run { Ok(()) } else { Err(fenced(self.store.as_ref(), last)) }
+    }
+
+    /// Returns what keeps an epoch from being complete.
+    pub fn missing(&self, epoch: Epoch) -> Result<String> {
+        ends::missing(self.store.as_ref(), epoch, self.own.ends)
     }
 
     /// Returns why the run failed: a newer run removes the files of this one, which is exit status 75. Otherwise it is `error`.
@@ -536,10 +546,6 @@ impl Place {
 /// Returns the name of a part of a stage.
 pub fn part_name(stage: &str, name: &str) -> String {
     format!("{stage}.{name}")
-}
-
-fn manifest_name(stage: &str) -> String {
-    format!("{stage}.json")
 }
 
 fn new_id(run: &Run) -> String {

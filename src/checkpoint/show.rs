@@ -83,7 +83,7 @@ pub fn show(path: &Path, run: &Run) -> Result<(String, bool)> {
 
 /// Describes the stages of an epoch: their outputs, the watermark and the positions.
 fn show_last(store: &dyn CheckpointStore, last: &Complete, text: &mut String) -> Result<()> {
-    for StageEpoch { stage, outputs, parts } in &last.stages {
+    for StageEpoch { stage, outputs, parts, .. } in &last.stages {
         let outputs: Vec<String> = outputs.iter().map(|output| format!("{} {}", output.key, output.uri)).collect();
         append(
             text,

@@ -202,7 +202,7 @@ impl Dedup {
         let mut saved = Cursor::new(snapshot);
         match (saved.le(), saved.le::<u64>()) {
             (Some(VERSION), Some(digest)) if digest == options.digest() => {}
-            (Some(VERSION), Some(_)) => return Err(Error::config("snapshot of dedup: saved with other options")),
+            (Some(VERSION), Some(_)) => return Err(Error::config("snapshot of dedup: saved with another --dedup")),
             (Some(version), _) if version != VERSION => {
                 return Err(Error::config(format!("snapshot of dedup: unknown version {version}")));
             }

@@ -207,7 +207,7 @@ fn a_snapshot_cut_or_made_with_other_options_is_refused() {
     let longer = [&snapshot[..], &[0]].concat();
     let message = |options: Options, bytes: &[u8]| Dedup::restore(options, bytes).err().unwrap().to_string();
     assert_eq!(message(Options::new(10), &longer), "snapshot of dedup: damaged");
-    assert_eq!(message(Options::new(11), &snapshot), "snapshot of dedup: saved with other options");
+    assert_eq!(message(Options::new(11), &snapshot), "snapshot of dedup: saved with another --dedup");
     assert_eq!(message(Options::new(10), &[9; 9]), "snapshot of dedup: unknown version 9");
     let huge = [&snapshot[..25], &[0xff; 8]].concat();
     assert_eq!(message(Options::new(10), &huge), "snapshot of dedup: damaged");

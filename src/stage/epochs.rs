@@ -200,9 +200,8 @@ impl Epochs {
                 }
                 if self.every.is_some() && waited >= SLOW && !std::mem::replace(&mut first.is_reported, true) {
                     let seconds = waited.as_secs();
-                    let line = format!(
-                        "epoch ({run}, {number}) is not complete after {seconds} s: a later stage is slow, or takes no part"
-                    );
+                    let missing = self.checkpoint.missing(first.epoch)?;
+                    let line = format!("epoch ({run}, {number}) is not complete after {seconds} s: {missing}");
                     self.run.console.say(line);
                 }
                 break;

@@ -1,7 +1,8 @@
 //! `--checkpoint` and faults from outside: a store that loses its rows, processes that are stopped for a while, and a reader that takes
 //! no part.
 
-use crate::checkpoint::{cut, generated, ordered};
+use crate::backfill::cells;
+use crate::checkpoint::{METRICS, cut, generated, ordered, stored};
 use crate::harness::{Dir, ended, eventually};
 use crate::servers::redis;
 use rustix::process::{Pid, Signal, kill_process};
@@ -108,4 +109,85 @@ fn a_source_with_a_checkpoint_writes_no_text_to_another_program() {
     }
     dir.shell(&format!("{first} -o jsonl > rows.jsonl")).succeeds();
     assert_eq!(dir.rows("rows.jsonl").len(), 75);
+}
+
+/// Ingest, validate, window and sink append their dead letters to one file.
+#[test]
+fn four_stages_share_the_dead_letters_of_evt_dlq() {
+    let dir = Dir::new("shared-dlq");
+    dir.write("a.jsonl", generated(&dir, 4_000));
+    dir.write("m.toml", METRICS);
+    let ids = |name: &str| {
+        let mut ids: Vec<String> = dir.rows(name).iter().map(|row| row["letter_id"].to_string()).collect();
+        ids.sort();
+        ids
+    };
+    let pipe = |dlq: &str, checkpoint: &str| {
+        dir.shell(&format!(
+            "export EVT_DLQ={dlq}; evt-ingest -q {checkpoint} a.jsonl | evt-validate -q --dedup 10m \
+             | evt-window -q -m m.toml --late null: --at-end fire | evt-sink -q --to {dlq}.out.jsonl"
+        ))
+        .succeeds();
+    };
+    pipe("calm.jsonl", "");
+    pipe("dead.jsonl", "--checkpoint state --checkpoint-every 20ms");
+    pipe("dead.jsonl", "--checkpoint state --checkpoint-every 20ms");
+    assert!(ids("dead.jsonl").len() > 20 && ids("dead.jsonl") == ids("calm.jsonl"));
+}
+
+/// Their checkpoints have ids of their own, so the epochs and the rows of one do not stand for those of the other.
+#[test]
+fn two_pipelines_of_the_default_name_share_a_database() {
+    let dir = Dir::new("shared-database");
+    let events = generated(&dir, 4_000);
+    dir.write("m.toml", "[[metric]]\nname = \"one\"\nby = [\"event_type\"]\nsize = \"10s\"");
+    dir.write("other.toml", "[[metric]]\nname = \"two\"\nby = [\"user_id\"]\nsize = \"30s\"");
+    cut(&dir, &events, &[("a.jsonl", 2_000), ("b.jsonl", 2_000)]);
+    let run = |state: &str, metrics: &str, file: &str, store: &str| {
+        let flags = ["-q", "--checkpoint", state, "-m", metrics, "--dlq", "null:", "--late", "null:", "--to", store];
+        dir.run("evt-window", &[&flags[..], &["--out-of-orderness", "3s", file]].concat()).succeeds();
+    };
+    let mut expected = vec![];
+    for (state, metrics, store) in [("state-1", "m.toml", "sqlite:m.db"), ("state-2", "other.toml", "sqlite:m.db")] {
+        let _ = std::fs::remove_file(dir.path("m.db"));
+        ["a.jsonl", "b.jsonl"].iter().for_each(|file| run(&format!("calm-{state}"), metrics, file, store));
+        expected.extend(stored(&dir));
+    }
+    expected.sort();
+    std::fs::remove_file(dir.path("m.db")).expect("removed");
+    for file in ["a.jsonl", "b.jsonl"] {
+        run("state-1", "m.toml", file, "sqlite:m.db");
+        run("state-2", "other.toml", file, "sqlite:m.db");
+    }
+    assert!(expected.len() > 50 && stored(&dir) == expected);
+    let db = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
+    let outputs: i64 =
+        db.query_row("SELECT count(DISTINCT output) FROM checkpoint_epochs", [], |row| row.get(0)).expect("a row");
+    assert_eq!(outputs, 2);
+}
+
+/// The second file holds what the first one lacks, so most of its events are late for the job.
+#[test]
+fn a_job_of_cron_equals_one_run_once_evt_backfill_has_its_late_events() {
+    let dir = Dir::new("cron-backfill");
+    let events = dir.run("evt-gen", &["--events", "4000", "--rate", "20", "--seed", "5", "-q"]).succeeds().text();
+    dir.write(
+        "m.toml",
+        "[[metric]]\nname = \"events\"\nby = [\"event_type\"]\nsize = \"10s\"\n[[metric]]\nname = \"amount\"\n\
+         aggregate = \"sum(amount)\"\nsize = \"1m\"\nslide = \"20s\"",
+    );
+    for (at, name) in ["a.jsonl", "b.jsonl"].into_iter().enumerate() {
+        let half: String = events.lines().skip(at).step_by(2).map(|line| format!("{line}\n")).collect();
+        dir.write(name, half);
+    }
+    let fixed = "evt-window -q -m m.toml --dlq null: --out-of-orderness";
+    // No event is late for the one run.
+    dir.shell(&format!("{fixed} 1h --late null: --at-end fire --to sqlite:one.db a.jsonl b.jsonl")).succeeds();
+    let job = format!("{fixed} 3s --checkpoint state --late late.jsonl --to sqlite:m.db");
+    dir.shell(&format!("{job} a.jsonl && {job} b.jsonl && {job} --at-end fire /dev/null")).succeeds();
+    let expected = cells(&dir, "sqlite:one.db");
+    assert!(dir.rows("late.jsonl").len() > 1_000 && expected.len() > 50);
+    assert!(cells(&dir, "sqlite:m.db") != expected);
+    dir.shell("evt-backfill -q a.jsonl b.jsonl -m m.toml --late-events late.jsonl --to sqlite:m.db").succeeds();
+    assert!(cells(&dir, "sqlite:m.db") == expected);
 }

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::expr::{Expr, Leaves, Node, Want, hyphenated, parse, path_text, refused, without_blanks};
 use crate::op::aggregate::Call;
-use crate::time::{Calendar, EARLIEST, LATEST};
+use crate::time::{Calendar, EARLIEST, LATEST, format_duration};
 
 /// The shape of a metric's windows; all durations in µs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,6 +153,31 @@ pub struct Metric {
     pub lateness: i64,
     /// The spec as text. A snapshot restores only into the same text.
     pub text: String,
+}
+
+/// Returns the text of a metric in a snapshot ([`Metric::text`]) as a message shows it: durations are written as in a spec.
+pub fn shown(text: &str) -> String {
+    let parsed = || {
+        let (rest, lateness) = text.rsplit_once(" lateness ")?;
+        let at = [" Sliding {", " Calendar(", " Session {"].iter().filter_map(|shape| rest.rfind(shape)).max()?;
+        let (head, shape) = rest.split_at(at);
+        let (head, by) = head.split_at(head.rfind(" by [")?);
+        let by: Vec<String> = serde_json::from_str(by.trim_start_matches(" by ")).ok()?;
+        let numbers = shape.split(|c: char| c != '-' && !c.is_ascii_digit()).filter_map(|word| word.parse().ok());
+        let windows = match numbers.collect::<Vec<i64>>()[..] {
+            _ if shape.starts_with(" Calendar(") => "size of the calendar".to_owned(),
+            [CALENDAR, ..] => "size all".to_owned(),
+            [size, slide, _] if size == slide => format!("size {}", format_duration(size)),
+            [size, slide, _] => format!("size {} slide {}", format_duration(size), format_duration(slide)),
+            [gap] => format!("gap {}", format_duration(gap)),
+            _ => return None,
+        };
+        let by = if by.is_empty() { String::new() } else { format!(" by {}", by.join(", ")) };
+        let lateness: i64 = lateness.parse().ok()?;
+        let lateness = if lateness == 0 { String::new() } else { format!(" lateness {}", format_duration(lateness)) };
+        Some(format!("{}{by} {windows}{lateness}", head.strip_suffix(" where ").unwrap_or(head)))
+    };
+    parsed().unwrap_or_else(|| text.to_owned())
 }
 
 /// The length of the calendar (µs).

@@ -49,6 +49,7 @@ pub use crate::op::state::shard::Emitter;
 use crate::op::state::shard::Firing;
 use crate::op::state::spilled::{Arrivals, GroupContext, Members};
 use crate::op::state::storage::StateStorage;
+use crate::time::format_duration;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 
@@ -164,7 +165,7 @@ impl Window {
         &self.options.metrics
     }
 
-    /// Returns the metrics of the restored snapshot that are not computed any more, as they were written.
+    /// Returns the metrics of the restored snapshot that are not computed any more, for messages.
     pub fn ended_metrics(&self) -> &[String] {
         &self.ended
     }
@@ -489,7 +490,7 @@ impl Window {
             let is_same =
                 |group: &&mut Group| texts.iter().eq(group.metrics.iter().map(|metric| &metrics[*metric].text));
             let Some(group) = self.groups.iter_mut().find(is_same) else {
-                let texts = texts.join("; ");
+                let texts = texts.iter().map(|text| metric::shown(text)).collect::<Vec<_>>().join("; ");
                 return Err(Error::config(format!(
                     "expected these metrics, whose state is in files, and no others with their dimensions and windows: {texts}"
                 )));
@@ -509,12 +510,7 @@ impl Window {
             return Err(Error::corrupt("snapshot of windows: unknown version"));
         }
         let mut restored = Self::new(options);
-        if saved.text()? != restored.fingerprint() {
-            return Err(Error::config(
-                "snapshot of windows: saved with another --out-of-orderness or --emit, which is final by default if all outputs are \
-                 CSV, TSV or tables, else panes",
-            ));
-        }
+        check_fingerprint(&saved.text()?, &restored.fingerprint())?;
         restored.watermark = Watermark::restore(restored.options.watermark, version != WITHOUT_INPUTS, &mut saved)?;
         restored.fired = saved.optional()?;
         if version == VERSION {
@@ -526,7 +522,7 @@ impl Window {
         for _ in 0..saved.count()? {
             let (text, since, state) = (saved.text()?, saved.optional()?, saved.bytes()?);
             let Some(at) = restored.options.metrics.iter().position(|metric| metric.text == text) else {
-                restored.ended.push(text);
+                restored.ended.push(metric::shown(&text));
                 continue;
             };
             let (group, member) = restored.members[at];
@@ -537,6 +533,36 @@ impl Window {
         saved.finish()?;
         Ok(restored)
     }
+}
+
+/// Compares the options of a snapshot with those of a run ([`Window::fingerprint`]). Errors: exit status 78 with those that differ.
+fn check_fingerprint(saved: &str, now: &str) -> Result<()> {
+    let options = |text: &str| {
+        let words: Vec<&str> = text.split(' ').collect();
+        let shown = |pair: &[&str]| match *pair {
+            ["out_of_orderness", bound] => {
+                let bound = bound.parse().map_or_else(|_| bound.to_owned(), format_duration);
+                format!("--out-of-orderness {bound}")
+            }
+            ["explicit", "true"] => "a stream with watermarks of its own".to_owned(),
+            ["explicit", _] => "a stream without watermarks".to_owned(),
+            ["emit", emit] => format!("--emit {}", emit.to_lowercase()),
+            _ => pair.join(" "),
+        };
+        words.chunks(2).map(shown).collect::<Vec<_>>()
+    };
+    let differing: Vec<(String, String)> =
+        options(saved).into_iter().zip(options(now)).filter(|(saved, now)| saved != now).collect();
+    if differing.is_empty() {
+        return Ok(());
+    }
+    let (saved, now): (Vec<String>, Vec<String>) = differing.into_iter().unzip();
+    let default = match saved.iter().any(|option| option.starts_with("--emit")) {
+        true => " (the default is final if all outputs are CSV, TSV or tables, else panes)",
+        false => "",
+    };
+    let (saved, now) = (saved.join(" and "), now.join(" and "));
+    Err(Error::config(format!("expected {saved}, as in the checkpoint, found {now}{default}")))
 }
 
 /// Returns the watermark in the bytes of [`Window::snapshot`]. Errors: exit status 65 if they are no snapshot.
