@@ -18,6 +18,8 @@ use std::rc::Rc;
 
 /// Bytes of rows that are held before they become a run.
 const RUN_BYTES: usize = 32 << 20;
+/// Bytes that sorting takes for each of these rows: its key and its place.
+const KEY_BYTES: usize = 128;
 /// Maximum rows of a batch of a run.
 const ROWS: usize = 2048;
 /// Number of runs that are merged into one, because each open run has a file.
@@ -126,7 +128,7 @@ impl Sorter {
         };
         let empty = batch.slice(0, 0);
         if batch.num_rows() > 0 {
-            self.bytes += batch.get_array_memory_size();
+            self.bytes += batch.get_array_memory_size() + batch.num_rows() * KEY_BYTES;
             self.held.push(batch);
         }
         if self.bytes > self.run_bytes {

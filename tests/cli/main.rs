@@ -15,6 +15,7 @@ mod backfill_input;
 mod backfill_late;
 mod backfill_parts;
 mod backfill_sessions;
+mod backfill_stores;
 mod broker;
 mod brokers;
 mod bucket;
