@@ -29,7 +29,7 @@ use crate::uri::kafka::Form;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use open::Opener;
-pub use options::{SourceOptions, StoreOrder};
+pub use options::{SourceOptions, StoreOrder, UnreadableReports};
 use partitions::ReportedPartitions;
 pub use polled::Polled;
 use positions::Positions;

@@ -1,6 +1,7 @@
 //! The settings of a source: flags of the user, and what the tool sets.
 
 use super::positions::Positions;
+use crate::error::Error;
 use crate::format::{Format, TextOptions};
 use crate::http;
 use crate::input::Input;
@@ -14,6 +15,7 @@ use crate::op::computed::RowRules;
 use crate::spool::ack::{AckFlags, AckPolicy};
 use crate::store::ReadRequest;
 use crate::uri::Uri;
+use std::cell::RefCell;
 use std::rc::Rc;
 
 /// The order in which the rows of a store are read.
@@ -27,6 +29,9 @@ pub enum StoreOrder {
     /// By the column that the function names for a kind; rows of other kinds as they are stored.
     Time(fn(Kind) -> Option<&'static str>),
 }
+
+/// The errors of rows of a store that cannot be read; whoever reads the source takes them.
+pub type UnreadableReports = Rc<RefCell<Vec<Error>>>;
 
 /// Settings of a source.
 #[derive(Default)]
@@ -77,8 +82,12 @@ pub struct SourceOptions {
     pub headers: bool,
     /// How the tool reads topics.
     pub read_mode: ReadMode,
+    /// Where rows of a store that cannot be read are reported, which otherwise end the run (evt-reconcile).
+    pub unreadable: Option<UnreadableReports>,
     /// Whether and how offsets of a consumer group are committed.
     pub commit_mode: CommitMode,
+    /// Whether the tool has a clock of its own, which no partition without records delays (evt-alert).
+    pub has_clock: bool,
     /// The flags for storing and acknowledging HTTP requests.
     pub ack_flags: AckFlags,
     /// What must hold an HTTP request before it is acknowledged, if an input or a flag needs it.
