@@ -57,13 +57,29 @@ struct Inner {
     position: Option<String>,
     message: String,
     cause: Option<String>,
+    rows: Option<UnreadableRows>,
+}
+
+/// Rows of a store that cannot be read, although those after them can.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnreadableRows {
+    /// Their number.
+    pub count: u64,
+    /// The origin of the only one, if it can be read.
+    pub origin: Option<String>,
+    /// Its partition.
+    pub partition: Option<String>,
+    /// Its offset.
+    pub offset: Option<i64>,
+    /// Its event time (µs).
+    pub time: Option<i64>,
 }
 
 impl Error {
     /// Creates an error of `kind` with a message.
     #[cold]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, position: None, message: message.into(), cause: None }))
+        Self(Box::new(Inner { kind, position: None, message: message.into(), cause: None, rows: None }))
     }
 
     /// Creates an error: the command line is wrong.
@@ -141,6 +157,19 @@ impl Error {
         }
         let sentence = sentence(told);
         if sentence.is_empty() { self } else { self.because(sentence) }
+    }
+
+    /// Names the rows of a store that are its cause: a reader may leave them out and go on.
+    #[cold]
+    #[must_use]
+    pub fn of_rows(mut self, rows: UnreadableRows) -> Self {
+        self.0.rows = Some(rows);
+        self
+    }
+
+    /// Returns the rows of a store that are its cause, if the rows after them can be read.
+    pub fn rows(&self) -> Option<&UnreadableRows> {
+        self.0.rows.as_ref()
     }
 
     /// Returns the position, if known.

@@ -57,6 +57,8 @@ pub struct Options<'a> {
     pub read_mode: ReadMode,
     /// Whether and how offsets are committed.
     pub commit_mode: CommitMode,
+    /// Whether the tool waits for no partition without records, so that an empty one delays nothing.
+    pub has_clock: bool,
     /// The origin of all rows instead of the name of their topic.
     pub origin: Option<&'a str>,
 }

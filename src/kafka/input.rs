@@ -79,7 +79,7 @@ impl KafkaInput {
     /// Begins to read through these connections.
     fn begin(connections: Connections, topics: &Topics, options: Options<'_>, ingest: &mut Ingest) -> Result<Self> {
         let Connections { cluster, source } = connections;
-        let Options { read_mode, commit_mode, origin } = options;
+        let Options { read_mode, commit_mode, has_clock, origin } = options;
         let Topics { address, run } = topics;
         let partitions = PartitionSet::new(address, read_mode == ReadMode::Checkpoint, run)?;
         let set = &address.options;
@@ -123,7 +123,9 @@ impl KafkaInput {
         if subscribes {
             input.cluster.subscribe()?;
         } else {
-            input.report_empty(&cursors);
+            if !has_clock {
+                input.report_empty(&cursors);
+            }
             // A bounded run reads one topic at a time, because librdkafka's end-of-partition event does not name the topic.
             let is_bounded = cursors.iter().any(|cursor| cursor.end.is_some());
             cursors.iter_mut().for_each(|cursor| cursor.waits = is_bounded && cursor.id.topic > 0);

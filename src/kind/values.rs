@@ -38,6 +38,23 @@ pub enum CellValue<'a> {
     Headers(Option<HeaderList>),
 }
 
+impl CellValue<'_> {
+    /// Whether it is NULL.
+    pub fn is_null(&self) -> bool {
+        match self {
+            Self::Id(value) => value.is_none(),
+            Self::Text(value) => value.is_none(),
+            Self::Instant(value) | Self::Long(value) => value.is_none(),
+            Self::Int(value) => value.is_none(),
+            Self::Double(value) => value.is_none(),
+            Self::Bool(value) => value.is_none(),
+            Self::Bytes(value) => value.is_none(),
+            Self::Names(value) => value.is_none(),
+            Self::Headers(value) => value.is_none(),
+        }
+    }
+}
+
 /// Reads a value that may be absent; `None` if it is present and `read` refuses it.
 pub fn read_optional<V, T>(value: Option<V>, read: impl FnOnce(V) -> Option<T>) -> Option<Option<T>> {
     value.map_or(Some(None), |value| read(value).map(Some))

@@ -12,6 +12,8 @@ pub struct Unjudged {
     pub rows: u64,
     /// Records of B that cannot be read.
     pub unreadable: u64,
+    /// Rows of A or B in a store that cannot be read. They are faults, of records that may be missing, too.
+    pub damaged: u64,
     /// Whether A has no record although B has rows, so that nothing is proven.
     pub is_nothing: bool,
 }
@@ -44,7 +46,8 @@ impl Verdict {
         };
         let all = counted(total.a, what);
         let wrong = total.faults();
-        let is_right = wrong == 0 || wrong as f64 <= tolerance * total.a as f64;
+        let faulty = wrong.max(unjudged.damaged);
+        let is_right = faulty == 0 || faulty as f64 <= tolerance * total.a as f64;
         let mut parts = vec![];
         if wrong == 0 {
             let all = if total.a == 1 { format!("{all} is") } else { format!("all {all} are") };
@@ -67,6 +70,9 @@ impl Verdict {
         if unjudged.rows > 0 {
             let verbs = ["row of B outside of A's range was", "rows of B outside of A's range were"];
             parts.push(format!("{} not judged", counted(unjudged.rows, verbs)));
+        }
+        if unjudged.damaged > 0 {
+            parts.push(format!("{} cannot be read", counted(unjudged.damaged, ["stored row", "stored rows"])));
         }
         if unjudged.unreadable > 0 {
             let unreadable = counted(unjudged.unreadable, ["record", "records"]);

@@ -29,7 +29,7 @@ use crate::uri::kafka::TopicFormat;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use open::Opener;
-pub use options::{SortColumns, SourceOptions, StoreOrder};
+pub use options::{SortColumns, SourceOptions, StoreOrder, UnreadableReports};
 use partitions::ReportedPartitions;
 pub use polled::Polled;
 use positions::Positions;

@@ -3,7 +3,7 @@
 //! Topics and followed files are prepared at the start of the run; everything else is opened when it becomes the current input.
 
 use super::ahead::ReadAhead;
-use super::options::{SourceOptions, StoreOrder};
+use super::options::{SourceOptions, StoreOrder, UnreadableReports};
 use super::positions::InputPosition;
 use super::sort::sorted;
 use crate::error::{Error, Result};
@@ -69,6 +69,7 @@ impl Opener {
         let read = group::Options {
             read_mode: options.read_mode,
             commit_mode: options.commit_mode.clone(),
+            has_clock: options.has_clock,
             origin: options.origin.as_deref(),
         };
         let input = KafkaInput::open(address, read, run, ingest)?;
@@ -170,11 +171,26 @@ impl Opener {
             },
             StoreOrder::Stored => rows,
         };
+        let rows = match self.options.unreadable.clone() {
+            Some(reports) => reported(rows, kind, reports),
+            None => rows,
+        };
         take_schema(Some(kind.schema()), false, &name, ingest)?;
         let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
         let partition = ingest.partition(&uri.origin());
         Ok(Box::new(RowInput::new(rows, name, partition, self.run.clone())))
     }
+}
+
+/// Returns the batches of a store with an empty one in place of each error of rows, which is reported.
+fn reported(rows: Batches, kind: Kind, reports: UnreadableReports) -> Batches {
+    Box::new(rows.map(move |batch| match batch {
+        Err(error) if error.rows().is_some() => {
+            reports.borrow_mut().push(error);
+            Ok(RecordBatch::new_empty(kind.schema()))
+        }
+        batch => batch,
+    }))
 }
 
 /// Reads a part of a store. If both ends of its span are known, the days are read in order, on as many threads as requested.

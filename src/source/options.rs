@@ -2,6 +2,7 @@
 
 use super::positions::Positions;
 pub use super::sort::SortColumns;
+use crate::error::Error;
 use crate::format::{Format, TextOptions};
 use crate::http;
 use crate::input::Input;
@@ -15,6 +16,7 @@ use crate::op::computed::RowRules;
 use crate::spool::ack::{AckFlags, AckPolicy};
 use crate::store::ReadRequest;
 use crate::uri::Uri;
+use std::cell::RefCell;
 use std::rc::Rc;
 
 /// The order in which the rows of a store are read.
@@ -28,6 +30,9 @@ pub enum StoreOrder {
     /// By the columns that the function names for a kind; rows of other kinds as they are stored.
     Time(fn(Kind) -> Option<SortColumns>),
 }
+
+/// The errors of rows of a store that cannot be read; whoever reads the source takes them.
+pub type UnreadableReports = Rc<RefCell<Vec<Error>>>;
 
 /// Settings of a source.
 #[derive(Default)]
@@ -78,8 +83,12 @@ pub struct SourceOptions {
     pub headers: bool,
     /// How the tool reads topics.
     pub read_mode: ReadMode,
+    /// Where rows of a store that cannot be read are reported, which otherwise end the run (evt-reconcile).
+    pub unreadable: Option<UnreadableReports>,
     /// Whether and how offsets of a consumer group are committed.
     pub commit_mode: CommitMode,
+    /// Whether the tool has a clock of its own, which no partition without records delays (evt-alert).
+    pub has_clock: bool,
     /// The flags for storing and acknowledging HTTP requests.
     pub ack_flags: AckFlags,
     /// What must hold an HTTP request before it is acknowledged, if an input or a flag needs it.

@@ -14,12 +14,15 @@ use std::fmt;
 const OWN_TABLES: [&str; 5] =
     ["checkpoint_epochs", "corrected_cells", "corrections", "late_positions", "pipeline_checkpoints"];
 
-/// Returns the batches that `next` yields up to the end or the first error.
+/// Returns the batches that `next` yields up to the end, or to the first error after which it cannot go on.
 pub fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>> + 'static) -> Batches {
     let mut is_over = false;
     Box::new(std::iter::from_fn(move || {
         let batch = if is_over { Ok(None) } else { next() };
-        is_over = !matches!(batch, Ok(Some(_)));
+        is_over = match &batch {
+            Ok(batch) => batch.is_none(),
+            Err(error) => error.rows().is_none(),
+        };
         batch.transpose()
     }))
 }

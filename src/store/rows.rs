@@ -1,19 +1,22 @@
 //! Prepares batches for every store: the columns of the kind in order, keys, days, and rows that no store can hold.
 
 use crate::counts::SinkCounts;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, UnreadableRows};
 use crate::kind::Kind;
 use crate::kind::alerts;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::letters;
 use crate::kind::metric::{MetricColumns, metric_id};
+use crate::kind::values::{CellValue, ColumnBuilder};
 use crate::time::{DAY, format_instant, is_in_calendar};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray,
     TimestampMicrosecondArray, new_null_array,
 };
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, FieldRef, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::compute::{filter, filter_record_batch};
+use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Int64Type, TimestampMicrosecondType};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
@@ -52,6 +55,68 @@ pub fn from_table(kind: Kind, mut columns: Vec<ArrayRef>, shown: impl Display) -
     let foreign = |error| Error::corrupt(format!("{shown}: rows that evt did not write")).because(error);
     let batch = RecordBatch::try_new(kind.schema(), columns).map_err(foreign)?;
     if kind == Kind::Dead { letters::completed(batch) } else { Ok(batch) }
+}
+
+/// Where a value is in a page of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The index of its column.
+    pub column: usize,
+    /// The index of its row.
+    pub row: usize,
+}
+
+/// Reads the value at a place of a page as one of the type of a field; NULL without a place. `None` if evt does not write such a value.
+pub type ReadValue<'a> = dyn Fn(&Field, Option<Place>) -> Option<CellValue<'a>> + 'a;
+
+/// The rows of a page.
+pub struct Page {
+    /// The columns of the rows that can be read.
+    pub columns: Vec<ArrayRef>,
+    /// The first value of each other row that cannot be read.
+    pub foreign: Vec<Place>,
+}
+
+impl Page {
+    /// Reads the `rows` of a page.
+    pub fn read(fields: &[FieldRef], rows: usize, value: &ReadValue<'_>) -> Result<Self> {
+        let (mut columns, mut foreign) = (vec![], BTreeMap::new());
+        for (column, field) in fields.iter().enumerate() {
+            let mut builder = ColumnBuilder::new(field);
+            for row in 0..rows {
+                let place = Place { column, row };
+                let found = value(field, Some(place)).filter(|found| field.is_nullable() || !found.is_null());
+                if found.and_then(|found| builder.append(found)).is_none() {
+                    foreign.entry(row).or_insert(place);
+                    let null = value(field, None).and_then(|null| builder.append(null));
+                    null.ok_or_else(|| Error::broken(format!("no NULL of column '{}'", field.name())))?;
+                }
+            }
+            columns.push(builder.finish());
+        }
+        if !foreign.is_empty() {
+            let keep = BooleanArray::from_iter((0..rows).map(|row| Some(!foreign.contains_key(&row))));
+            columns = columns.iter().map(|column| Ok(filter(column, &keep)?)).collect::<Result<_>>()?;
+        }
+        Ok(Self { columns, foreign: foreign.into_values().collect() })
+    }
+
+    /// Returns what can be read of the position and the time of a row.
+    pub fn position(kind: Kind, fields: &[FieldRef], row: usize, value: &ReadValue<'_>) -> UnreadableRows {
+        let of = |name: &str| {
+            let column = fields.iter().position(|field| field.name() == name)?;
+            value(&fields[column], Some(Place { column, row }))
+        };
+        let text =
+            |name: &str| if let Some(CellValue::Text(text)) = of(name) { text.map(Cow::into_owned) } else { None };
+        UnreadableRows {
+            count: 1,
+            origin: text(if kind == Kind::Dead { "source_topic" } else { "origin" }),
+            partition: text("partition"),
+            offset: if let Some(CellValue::Long(offset)) = of("offset") { offset } else { None },
+            time: if let Some(CellValue::Instant(time)) = of(kind.time_column()) { time } else { None },
+        }
+    }
 }
 
 /// Returns a list of SQL identifiers.

@@ -85,6 +85,7 @@ mod recognise;
 mod reconcile;
 mod reconcile_flags;
 mod reconcile_servers;
+mod reconcile_stores;
 mod record_parts;
 mod records;
 mod registry;

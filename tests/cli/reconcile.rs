@@ -463,12 +463,19 @@ fn a_signal_ends_it_without_results() {
 #[test]
 fn the_lines_of_the_crontab_run_as_cron_runs_them() {
     let dir = pipeline("reconcile-cron");
+    let metrics = "[[metric]]\nname = \"events_per_minute\"\nsize = \"1m\"\n";
+    dir.write("m.toml", metrics);
+    dir.shell("evt-window -q rows.frames -m m.toml --late null: --to metrics.db").succeeds();
     let page = std::fs::read_to_string(format!("{ROOT}/man/about/evt-reconcile")).expect("it is there");
     let (_, section) = page.split_once(".SH CRON\n").expect("the section");
     let block = section.split(".nf\n").nth(1).and_then(|rest| rest.split(".fi").next()).expect("a block");
     let lines: Vec<String> = block.lines().map(|line| line.replace("\\e", "\\").replace("\\-", "-")).collect();
-    assert_eq!(lines.len(), 5, "{lines:?}");
-    for line in lines {
+    assert_eq!(lines.len(), 6, "{lines:?}");
+    let example = std::fs::read_to_string(format!("{ROOT}/examples/alerts/alerts.cron")).expect("it is there");
+    let example = example.lines().filter(|line| !line.starts_with('#') && line.contains("evt-reconcile"));
+    let example: Vec<String> = example.map(str::to_owned).collect();
+    assert_eq!(example.len(), 5, "{example:?}");
+    for line in lines.into_iter().chain(example) {
         let fields: Vec<&str> = line.splitn(6, ' ').collect();
         let command = fields[5];
         assert!(!command.replace("\\%", "").contains('%'), "cron ends a command at a bare %: {line}");
@@ -483,8 +490,17 @@ fn the_lines_of_the_crontab_run_as_cron_runs_them() {
             .replace("parquet:lake/raw", "parquet:lake")
             .replace("'postgres://evt@localhost/evt?table=raw_events'", "'sqlite:events.db?table=raw_events'")
             .replace(
+                "'postgres://evt@localhost/evt?table=aggregated_metrics' --only",
+                "metrics.db --now 2000-01-01T00:00:00Z --only",
+            )
+            .replace(
                 "'postgres://evt@localhost/evt?table=aggregated_metrics'",
                 "parquet:lake --now 2000-01-01T00:00:00Z",
+            )
+            .replace("/var/lib/node_exporter/", "")
+            .replace(
+                "-freshness 'sqlite:events.db?table=raw_events'",
+                "-freshness 'events.db?table=raw_events' --now 2000-01-01T00:00:00Z",
             );
         let run = dir.shell(&local).stays_calm().succeeds();
         assert!(run.stdout().is_empty() && run.stderr().is_empty(), "{run}");

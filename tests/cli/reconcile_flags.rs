@@ -207,14 +207,3 @@ fn a_database_and_its_only_table_with_rows_need_no_name() {
         assert!(run.stderr().contains("choose a table with ?table=NAME"), "{run}");
     }
 }
-
-#[test]
-fn a_value_that_evt_did_not_write_is_shown_with_its_key() {
-    let dir = one("reconcile-foreign");
-    dir.shell("evt-ingest -q a.jsonl --to m.db").succeeds();
-    let database = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
-    assert_eq!(database.execute("UPDATE raw_events SET event_id = 'x'", []).expect("it runs"), 1);
-    let run = dir.shell("evt-reconcile a.jsonl m.db").ends_with(65);
-    let expected = "raw_events, origin 'a.jsonl', partition '0', offset 1: event_id: expected a UUID, found 'x'";
-    assert!(run.stderr().contains(expected), "{run}");
-}

@@ -93,13 +93,19 @@ fn promtool(args: &[&str], input: &Path) -> Option<String> {
 fn the_rules_for_prometheus_are_valid_and_name_metrics_that_exist() {
     let path = Path::new(ROOT).join("examples/alerts/prometheus.yml");
     if let Some(text) = promtool(&["check", "rules", &path.display().to_string()], &path) {
-        assert!(text.contains("4 rules found"), "{text}");
+        assert!(text.contains("5 rules found"), "{text}");
     }
     let rules = std::fs::read_to_string(&path).expect("a file");
     let name = regex::Regex::new(r"\bevt_[a-z_]+").expect("a pattern");
     let used: BTreeSet<&str> = name.find_iter(&rules).map(|found| found.as_str()).collect();
-    let known: BTreeSet<String> = metrics::all().flat_map(sampled).collect();
-    assert_eq!(used.len(), 4, "{used:?}");
+    let mut known: BTreeSet<String> = metrics::all().flat_map(sampled).collect();
+    // What evt-reconcile writes for the collector of text files.
+    let dir = Dir::new("scrape-age");
+    dir.shell("evt-gen --events 9 --seed 1 -q | evt-ingest -q --to a.db").succeeds();
+    let text = dir.shell("evt-reconcile --freshness a.db -o prometheus").succeeds().text();
+    let typed = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    known.extend(typed.map(str::to_owned));
+    assert_eq!(used.len(), 5, "{used:?}");
     assert!(used.iter().all(|name| known.contains(*name)), "{used:?}");
 }
 

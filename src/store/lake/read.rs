@@ -3,7 +3,7 @@
 //! The reader lists a day when it gets to it, and reads the files from the directory that it listed: a run that replaces
 //! the day puts another directory in its place.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, UnreadableRows};
 use crate::format::properties::{self, is_property};
 use crate::kind::Kind;
 use crate::kind::event::{COLUMNS, column};
@@ -358,9 +358,10 @@ fn whole_rows(path: &Path, kind: Kind, builder: Reading, columns: Option<u32>) -
         let mask = ProjectionMask::columns(builder.parquet_schema(), names);
         builder = builder.with_projection(mask);
     }
+    let left = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
     let reader = builder.build().map_err(|e| parquet_failed(path, e))?;
     let path = path.to_owned();
-    Ok(Box::new(Rows { reader, kind, is_projected: columns.is_some(), path }))
+    Ok(Box::new(Rows { reader, kind, is_projected: columns.is_some(), path, left, is_over: false }))
 }
 
 fn corrupt(path: &Path, error: ArrowError) -> Error {
@@ -374,13 +375,17 @@ struct Rows {
     /// Whether some columns are not read.
     is_projected: bool,
     path: PathBuf,
+    /// The rows that are not read yet.
+    left: u64,
+    /// Whether the rest of the file cannot be read.
+    is_over: bool,
 }
 
 impl Iterator for Rows {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.reader.next()?;
+        let batch = if self.is_over { None } else { self.reader.next() }?;
         let aligned = |batch: RecordBatch| {
             let whole = match properties::has_properties(batch.schema_ref()) {
                 true => properties::split(&batch).and_then(|(own, columns)| properties::merge(&own, &columns))?,
@@ -388,7 +393,13 @@ impl Iterator for Rows {
             };
             if self.is_projected { filled(self.kind, &whole) } else { rows::align(self.kind, &whole) }
         };
-        Some(batch.map_err(|e| corrupt(&self.path, e)).and_then(aligned))
+        let batch = batch.map_err(|e| {
+            self.is_over = true;
+            // The files after it can be read.
+            corrupt(&self.path, e).of_rows(UnreadableRows { count: self.left, ..UnreadableRows::default() })
+        });
+        self.left = self.left.saturating_sub(batch.as_ref().map_or(0, |batch| batch.num_rows() as u64));
+        Some(batch.and_then(aligned))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::json::walk::members;
 use crate::kind::values::{CellValue, read_optional};
 use crate::store::cells::{Cells, word};
 use crate::store::nested::{headers_json, parse_headers};
-use crate::time::SECOND;
+use crate::time::{SECOND, is_in_calendar};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -175,7 +175,8 @@ pub fn read<'a>(field: &Field, value: Option<&'a [u8]>) -> Option<CellValue<'a>>
         }
         DataType::Utf8 | DataType::Dictionary(_, _) => CellValue::Text(read_optional(value, owned)?),
         DataType::Timestamp(_, _) => {
-            CellValue::Instant(read_optional(value, |bytes| long(bytes)?.checked_add(POSTGRES_EPOCH))?)
+            let instant = |bytes| long(bytes)?.checked_add(POSTGRES_EPOCH).filter(|instant| is_in_calendar(*instant));
+            CellValue::Instant(read_optional(value, instant)?)
         }
         DataType::Int64 => CellValue::Long(read_optional(value, long)?),
         DataType::Int32 => {

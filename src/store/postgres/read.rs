@@ -1,17 +1,18 @@
 //! Reads a Postgres store back: its tables, and the rows of one kind in key order, as one statement sees them.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, UnreadableRows};
 use crate::kind::Kind;
 use crate::kind::span::Span;
-use crate::kind::values::ColumnBuilder;
 use crate::store::postgres::cell::read as read_cell;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
+use crate::store::rows::{Page, Place};
 use crate::store::{Batches, Location, ReadRequest, StreamExtent, Tables, batches, rows};
 use crate::time::{EARLIEST, LATEST, format_instant};
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, FieldRef};
 use futures_util::StreamExt;
+use std::collections::VecDeque;
 use std::error::Error as StdError;
 use std::pin::Pin;
 use tokio_postgres::types::{FromSql, Type};
@@ -87,7 +88,7 @@ pub fn read(location: &Location, kind: Kind, ReadRequest { span, .. }: ReadReque
         Ok(link.client.query_raw(&sql, Vec::<i32>::new()).await?)
     });
     let stream = Box::pin(begin.map_err(|failure| server.failed(failure))?);
-    let mut pages = Pages { server, stream, link, kind, fields, is_over: false };
+    let mut pages = Pages { server, stream, link, kind, fields, is_over: false, ready: VecDeque::new() };
     Ok(batches(move || pages.batch()))
 }
 
@@ -113,6 +114,8 @@ struct Pages {
     fields: Vec<FieldRef>,
     /// Whether the stream has ended; it must not be polled again.
     is_over: bool,
+    /// The rest of the last page.
+    ready: VecDeque<Result<RecordBatch>>,
 }
 
 impl Pages {
@@ -132,25 +135,38 @@ impl Pages {
         rows.map_err(|failure: Failure| self.server.failed(failure))
     }
 
+    /// Returns the next batch, after the errors of the rows of its page that cannot be read.
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
+        if let Some(ready) = self.ready.pop_front() {
+            return ready.map(Some);
+        }
         let rows = if self.is_over { vec![] } else { self.page()? };
         self.is_over = rows.len() < PAGE;
         if rows.is_empty() {
             return Ok(None);
         }
-        let columns = self.fields.iter().enumerate().map(|(index, field)| self.column(field, &rows, index));
-        rows::from_table(self.kind, columns.collect::<Result<_>>()?, &self.server.shown).map(Some)
+        let value = |field: &Field, place: Option<Place>| {
+            let value: Option<Raw<'_>> = place.and_then(|at| rows[at.row].try_get(at.column).ok().flatten());
+            read_cell(field, value.map(|raw| raw.0))
+        };
+        let page = Page::read(&self.fields, rows.len(), &value)?;
+        for at in &page.foreign {
+            let position = Page::position(self.kind, &self.fields, at.row, &value);
+            let (shown, table, name) = (&self.server.shown, self.kind.table(), self.fields[at.column].name());
+            let place = place_of(&position);
+            let message = format!("{shown}: {table}{place}: column '{name}' has a value evt did not write");
+            self.ready.push_back(Err(Error::corrupt(message).of_rows(position)));
+        }
+        self.ready.push_back(rows::from_table(self.kind, page.columns, &self.server.shown));
+        self.ready.pop_front().transpose()
     }
+}
 
-    /// Builds the column at `index` of the rows.
-    fn column(&self, field: &Field, rows: &[Row], index: usize) -> Result<ArrayRef> {
-        let mut column = ColumnBuilder::new(field);
-        let built = rows.iter().try_for_each(|row| {
-            let value: Option<Raw<'_>> = row.try_get(index).ok().flatten();
-            column.append(read_cell(field, value.map(|raw| raw.0))?)
-        });
-        let (shown, name) = (&self.server.shown, field.name());
-        let foreign = || Error::corrupt(format!("{shown}: column '{name}' has a value evt did not write"));
-        built.ok_or_else(foreign).map(|()| column.finish())
-    }
+/// Describes the position of a row, as far as it can be read.
+fn place_of(position: &UnreadableRows) -> String {
+    let UnreadableRows { origin, partition, offset, .. } = position;
+    let text = |name: &str, text: &Option<String>| text.as_ref().map(|text| format!(", {name} '{text}'"));
+    let parts =
+        [text("origin", origin), text("partition", partition), offset.map(|offset| format!(", offset {offset}"))];
+    parts.into_iter().flatten().collect()
 }

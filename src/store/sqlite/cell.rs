@@ -2,15 +2,15 @@
 
 use crate::error::{Error, Result};
 use crate::json::text::write_uuid;
-use crate::kind::values::{CellValue, ColumnBuilder, read_optional};
+use crate::kind::values::{CellValue, read_optional};
 use crate::store::cells::{Cells, word};
 use crate::store::nested::{headers_json, names_json, parse_headers, parse_names};
 use crate::time::{Parser, write_instant};
-use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::DataType;
 use rusqlite::Statement;
 use rusqlite::types::{Null, Value, ValueRef};
 use std::borrow::Cow;
+use std::cell::RefCell;
 use uuid::Uuid;
 
 /// Binds the cell of `row` to parameter `index`; `text` is scratch space. Ids are hyphenated text, instants RFC 3339, NaN is
@@ -70,29 +70,8 @@ pub fn real(value: ValueRef<'_>) -> Option<f64> {
     }
 }
 
-/// A value that evt does not write.
-#[derive(Debug)]
-pub struct ForeignValue {
-    /// Its row.
-    pub row: usize,
-    /// The value.
-    pub value: Value,
-    /// What evt writes instead.
-    pub expected: &'static str,
-}
-
-/// Builds the column `field` from the values of its rows. Errors: the first value that evt does not write.
-pub fn to_array(field: &Field, values: &[Value]) -> Result<ArrayRef, ForeignValue> {
-    let (mut column, mut parser) = (ColumnBuilder::new(field), Parser::default());
-    for (row, value) in values.iter().enumerate() {
-        let built = read(field.data_type(), value, &mut parser).and_then(|cell| column.append(cell));
-        built.ok_or_else(|| ForeignValue { row, value: value.clone(), expected: expected(field.data_type()) })?;
-    }
-    Ok(column.finish())
-}
-
 /// Names the values of a column for messages.
-fn expected(data_type: &DataType) -> &'static str {
+pub fn expected(data_type: &DataType) -> &'static str {
     match data_type {
         DataType::FixedSizeBinary(16) => "a UUID",
         DataType::Utf8 | DataType::Dictionary(_, _) => "a text",
@@ -104,7 +83,7 @@ fn expected(data_type: &DataType) -> &'static str {
 }
 
 /// Reads a value; `None` if it is not of the type.
-fn read<'a>(data_type: &DataType, value: &'a Value, parser: &mut Parser) -> Option<CellValue<'a>> {
+pub fn read<'a>(data_type: &DataType, value: &'a Value, parser: &RefCell<Parser>) -> Option<CellValue<'a>> {
     let value = Some(value).filter(|value| **value != Value::Null);
     Some(match data_type {
         DataType::FixedSizeBinary(16) => {
@@ -112,7 +91,9 @@ fn read<'a>(data_type: &DataType, value: &'a Value, parser: &mut Parser) -> Opti
             CellValue::Id(read_optional(value, id)?)
         }
         DataType::Utf8 | DataType::Dictionary(_, _) => CellValue::Text(read_optional(value, text)?.map(Cow::Borrowed)),
-        DataType::Timestamp(_, _) => CellValue::Instant(read_optional(value, |value| parser.parse(text(value)?))?),
+        DataType::Timestamp(_, _) => {
+            CellValue::Instant(read_optional(value, |value| parser.borrow_mut().parse(text(value)?))?)
+        }
         DataType::Int64 => CellValue::Long(read_optional(value, whole)?),
         DataType::Int32 => CellValue::Int(read_optional(value, |value| i32::try_from(whole(value)?).ok())?),
         DataType::Float64 => CellValue::Double(read_optional(value, |value| real(ValueRef::from(value)))?),

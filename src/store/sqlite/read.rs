@@ -3,16 +3,18 @@
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::span::Span;
-use crate::store::sqlite::cell::{self as sqlite_cell, ForeignValue};
+use crate::store::rows::{Page, Place};
+use crate::store::sqlite::cell as sqlite_cell;
 use crate::store::sqlite::file::SqliteFile;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::{Batches, Location, ReadRequest, StreamExtent, Tables, batches, rows};
-use crate::time::{EARLIEST, LATEST, format_instant, parse_instant};
+use crate::time::{EARLIEST, LATEST, Parser, format_instant, parse_instant};
 use arrow::array::RecordBatch;
-use arrow::datatypes::FieldRef;
-use rusqlite::types::Value;
+use arrow::datatypes::{Field, FieldRef};
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, params_from_iter};
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 
 /// Maximum rows of a page and of its batch.
@@ -73,7 +75,8 @@ pub fn read(location: &Location, kind: Kind, ReadRequest { span, .. }: ReadReque
     db.execute_batch("BEGIN").map_err(failed)?;
     let (fields, relation) = (rows::table_fields(kind), sqlite_schema::relation(kind, version));
     let stored = selected(&db, relation, &fields).map_err(failed)?;
-    let mut pages = Pages { file, db, kind, fields, relation, stored, span, last_key: Vec::new() };
+    let mut pages =
+        Pages { file, db, kind, fields, relation, stored, span, last_key: Vec::new(), ready: VecDeque::new() };
     Ok(batches(move || pages.batch()))
 }
 
@@ -130,6 +133,8 @@ struct Pages {
     stored: String,
     span: Span,
     last_key: Vec<Value>,
+    /// The rest of the last page.
+    ready: VecDeque<Result<RecordBatch>>,
 }
 
 impl Pages {
@@ -149,40 +154,64 @@ impl Pages {
         format!("SELECT {stored}, {key} FROM {} {behind} ORDER BY {key} LIMIT {PAGE}", self.relation)
     }
 
-    /// Reads the values of the next rows by column, followed by the key.
+    /// Reads the values of the next rows by column, followed by the key, which is text in UTF-8.
     fn page(&self) -> rusqlite::Result<Vec<Vec<Value>>> {
         let mut statement = self.db.prepare_cached(&self.sql())?;
         let mut columns = vec![Vec::new(); statement.column_count()];
         let mut rows = statement.query(params_from_iter(&self.last_key))?;
         while let Some(row) = rows.next()? {
             for (index, column) in columns.iter_mut().enumerate() {
-                column.push(row.get(index)?);
+                // A key that is not UTF-8 could not be bound as it is to find the next page.
+                let is_key = index >= self.fields.len();
+                column.push(if is_key { row.get(index)? } else { readable(row.get_ref(index)?) });
             }
         }
         Ok(columns)
     }
 
+    /// Returns the next batch, after the errors of the rows of its page that cannot be read.
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
+        if let Some(ready) = self.ready.pop_front() {
+            return ready.map(Some);
+        }
         let mut columns = self.page().map_err(|e| self.file.failed("cannot read", &e))?;
         let key = columns.split_off(self.fields.len());
-        let arrays = self.fields.iter().zip(&columns).map(|(field, values)| {
-            sqlite_cell::to_array(field, values).map_err(|foreign| self.foreign(field, foreign, &key))
-        });
-        let arrays = arrays.collect::<Result<Vec<_>>>();
-        self.last_key = key.into_iter().filter_map(|mut column| column.pop()).collect();
-        if self.last_key.is_empty() {
-            return Ok(None);
+        let parser = RefCell::new(Parser::default());
+        let value = |field: &Field, place: Option<Place>| {
+            let value = place.map_or(&Value::Null, |at| &columns[at.column][at.row]);
+            sqlite_cell::read(field.data_type(), value, &parser)
+        };
+        let page = Page::read(&self.fields, key[0].len(), &value)?;
+        for at in &page.foreign {
+            let (field, found) = (&self.fields[at.column], &columns[at.column][at.row]);
+            let error = Error::corrupt(self.foreign((field, found), &key, at.row));
+            self.ready.push_back(Err(error.of_rows(Page::position(self.kind, &self.fields, at.row, &value))));
         }
-        rows::from_table(self.kind, arrays?, &self.file).map(Some)
+        self.last_key = key.into_iter().filter_map(|mut column| column.pop()).collect();
+        if !self.last_key.is_empty() {
+            self.ready.push_back(rows::from_table(self.kind, page.columns, &self.file));
+        }
+        self.ready.pop_front().transpose()
     }
 
-    /// Makes the error of a value that evt does not write; `key` has the columns of the key.
-    fn foreign(&self, field: &FieldRef, foreign: ForeignValue, key: &[Vec<Value>]) -> Error {
+    /// Describes a value of a column that evt does not write; `key` has the columns of the key.
+    fn foreign(&self, (field, found): (&Field, &Value), key: &[Vec<Value>], row: usize) -> String {
         let names = rows::table_key(self.kind).iter().zip(key).filter(|(name, _)| **name != field.name().as_str());
-        let key = names.filter_map(|(name, values)| Some(format!("{name} {}", shown(values.get(foreign.row)?))));
-        let (key, found) = (key.collect::<Vec<_>>().join(", "), shown(&foreign.value));
-        let (table, column, expected) = (self.kind.table(), field.name(), foreign.expected);
-        Error::corrupt(format!("{}: {table}, {key}: {column}: expected {expected}, found {found}", self.file))
+        let key = names.filter_map(|(name, values)| Some(format!("{name} {}", shown(values.get(row)?))));
+        let (key, found) = (key.collect::<Vec<_>>().join(", "), shown(found));
+        let (table, column, expected) = (self.kind.table(), field.name(), sqlite_cell::expected(field.data_type()));
+        format!("{}: {table}, {key}: {column}: expected {expected}, found {found}", self.file)
+    }
+}
+
+/// Returns a value; text that is not UTF-8 is bytes, which no column of text has.
+fn readable(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Text(text) => match std::str::from_utf8(text) {
+            Ok(text) => Value::Text(text.to_owned()),
+            Err(_) => Value::Blob(text.to_owned()),
+        },
+        other => Value::try_from(other).unwrap_or(Value::Null),
     }
 }
 

@@ -226,7 +226,15 @@ impl Args {
         // The state is durable before offsets are committed, whatever the outputs confirm.
         let commit_mode = if self.state.is_some() { CommitMode::Assign } else { CommitMode::None };
         let store_order = StoreOrder::Time(time_columns);
-        Ok(SourceOptions { read_mode, commit_mode, shows_records: true, store_order, ..self.stage.source(mapping)? })
+        let (has_clock, shows_records) = (true, true);
+        Ok(SourceOptions {
+            read_mode,
+            commit_mode,
+            has_clock,
+            shows_records,
+            store_order,
+            ..self.stage.source(mapping)?
+        })
     }
 
     /// Checks that a job of cron ends.

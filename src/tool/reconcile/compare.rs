@@ -12,18 +12,22 @@ use crate::kind::Kind;
 use crate::kind::event::{COLUMNS, column};
 use crate::mapping::TimeFrom;
 use crate::reconcile::entry::ComparedRows;
-use crate::reconcile::entry::{PartitionNames, RowEntry, RowPosition, Side};
+use crate::reconcile::entry::{LEFT, PartitionNames, RowEntry, RowPosition, Side};
 use crate::reconcile::judge::{JudgeRules, MatchBy, UnitExtent};
 use crate::reconcile::metrics;
 use crate::reconcile::rows::{self, RowFacts, RowOptions};
 use crate::reconcile::verdict::Unjudged;
 use crate::run::Run;
+use crate::time::format_instant;
 use crate::uri::Uri;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::rc::Rc;
+
+/// Rows of stores that cannot be read and are named, each in a line; further ones are counted.
+const UNREADABLE_SHOWN: u64 = 10;
 
 /// Compares A and B; returns the exit status.
 pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
@@ -36,6 +40,7 @@ pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
         inputs.read_plus(text)?;
     }
     inputs.read_b(b)?;
+    let foreign_plus = inputs.foreign_plus();
     let Inputs { subject, entries, rules, extent, names, origins, taken, unjudged, .. } = inputs;
     let Entries { by, is_by_id_alone, by_position, by_id } = entries;
     let foreign = by.is_none() && taken[0] > 0;
@@ -55,7 +60,8 @@ pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
         MatchBy::Id if is_by_id_alone => join.by_id(by_id, &report)?,
         MatchBy::Id => join.positions_then_ids(by_position, by_id, &report)?,
     };
-    hint.into_iter().for_each(|hint| run.console.warn(hint));
+    let foreign_plus = foreign_plus.filter(|_| summary.faults.total.missing > 0);
+    hint.or(foreign_plus).into_iter().for_each(|hint| run.console.warn(hint));
     let unjudged = Unjudged { rows: unjudged.rows + not_judged, is_nothing: taken[0] == 0 && taken[1] > 0, ..unjudged };
     report.finish(&summary, unjudged)
 }
@@ -88,6 +94,16 @@ struct Inputs<'a> {
     /// The number of units, and of rows of B.
     taken: [u64; 2],
     unjudged: Unjudged,
+    plus: PlusOrigins,
+}
+
+/// Whether records of `--plus` can match a unit.
+#[derive(Clone, Copy, Default)]
+struct PlusOrigins {
+    /// Whether one is of a partition of A.
+    matches: bool,
+    /// The partition of the first one that is of none.
+    foreign: Option<u32>,
 }
 
 impl<'a> Inputs<'a> {
@@ -114,6 +130,7 @@ impl<'a> Inputs<'a> {
             },
             taken: [0, 0],
             unjudged: Unjudged::default(),
+            plus: PlusOrigins::default(),
         })
     }
 
@@ -145,6 +162,10 @@ impl<'a> Inputs<'a> {
                     rows::events(batch, *options, names, &mut unit)
                 }
                 Piece::Unreadable(letters) => rows::letters(letters, *options, names, &mut unit),
+                Piece::UnreadableRows(error) => {
+                    let facts = self.unreadable(error);
+                    facts.map_or(Ok(()), |facts| self.unit(facts))
+                }
                 Piece::Rows(kind, _) => Err(unexpected(kind)),
             }
         })?;
@@ -159,10 +180,16 @@ impl<'a> Inputs<'a> {
         let uri = self.args.uri(text)?;
         let reading = Reading::open(&uri, self.args.options_of_rows()?, self.run, self.args.common.quiet)?;
         reading.each(&mut |piece| {
-            let Self { names, extent, entries, .. } = self;
+            let Self { names, extent, entries, plus, .. } = self;
             let mut left = |facts: RowFacts| match extent.has_partition(facts.position.partition) {
-                true => entries.by_position.push(facts.entry(Side::Plus, false)),
-                false => Ok(()),
+                true => {
+                    plus.matches = true;
+                    entries.by_position.push(facts.entry(Side::Plus, false))
+                }
+                false => {
+                    plus.foreign.get_or_insert(facts.position.partition);
+                    Ok(())
+                }
             };
             let options = RowOptions::default();
             match piece {
@@ -172,12 +199,26 @@ impl<'a> Inputs<'a> {
                     let kind = kind.name();
                     Err(Error::usage(format!("expected dead letters, late rows or events, found rows of kind {kind}")))
                 }
+                Piece::UnreadableRows(error) => Err(error),
                 Piece::Unreadable(_) => {
                     Err(Error::corrupt("expected rows that evt wrote, found records that cannot be read"))
                 }
             }
         })?;
         Ok(())
+    }
+
+    /// Says why no record of `--plus` can match a unit, if none is of a partition of A.
+    fn foreign_plus(&self) -> Option<String> {
+        let partition = self.plus.foreign.filter(|_| !self.plus.matches)?;
+        let (name, origins) = (self.names.name(partition)?, self.origins.iter().take(3).cloned().collect::<Vec<_>>());
+        let (found, origins) = (&name.origin, origins.join(", "));
+        Some(match self.origins.contains(found) {
+            true => format!("no record of --plus is of a partition of A; found {found}/{}", name.partition),
+            false => {
+                format!("no record of --plus has an origin of A ({origins}); set --origin to theirs, such as {found}")
+            }
+        })
     }
 
     /// Reads B. Its first row with an origin of A decides that rows are matched by position.
@@ -194,6 +235,10 @@ impl<'a> Inputs<'a> {
                 }
                 Piece::Rows(Kind::Event | Kind::Late, batch) => batch,
                 Piece::Rows(kind, _) => return Err(unexpected(kind)),
+                Piece::UnreadableRows(error) => {
+                    self.unreadable(error);
+                    return Ok(());
+                }
                 Piece::Unreadable(letters) => {
                     self.unjudged.unreadable += letters.num_rows() as u64;
                     return Ok(());
@@ -211,6 +256,31 @@ impl<'a> Inputs<'a> {
             facts.into_iter().try_for_each(|facts| self.row(facts, &is_of_a))
         })?;
         Ok(())
+    }
+
+    /// Adds a unit of A.
+    fn unit(&mut self, facts: RowFacts) -> Result<()> {
+        let Entries { is_by_id_alone, by_position, by_id, .. } = &mut self.entries;
+        let entry = facts.entry(Side::A, *is_by_id_alone);
+        self.extent.add(facts.position, entry.time());
+        self.taken[0] += 1;
+        if *is_by_id_alone { by_id.push(entry) } else { by_position.push(entry) }
+    }
+
+    /// Counts rows of a store that cannot be read, and names the first ones; returns what is known of a row whose position can be read.
+    fn unreadable(&mut self, error: Error) -> Option<RowFacts> {
+        let rows = error.rows().cloned().unwrap_or_default();
+        if self.unjudged.damaged < UNREADABLE_SHOWN {
+            let time = rows.time.map_or(String::new(), |time| format!("; event_time {}", format_instant(time)));
+            self.run.console.deny(format!("{error}{time}"));
+        }
+        self.unjudged.damaged += rows.count;
+        let (Some(origin), Some(partition), Some(offset)) = (rows.origin, rows.partition, rows.offset) else {
+            return None;
+        };
+        let position = RowPosition { partition: self.names.index(&origin, &partition), offset };
+        let (id, time) = (rows::id_of_unreadable(position), rows.time.unwrap_or(RowEntry::NO_TIME));
+        Some(RowFacts { position, id, time, content: 0, flags: LEFT })
     }
 
     /// Adds metrics of A or B. They match by their natural key.

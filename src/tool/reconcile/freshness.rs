@@ -52,6 +52,7 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
             Piece::Rows(Kind::Event, _) => return Err(Error::usage("--only requires metrics, found events")),
             Piece::Rows(kind, _) => return Err(unexpected(kind)),
             Piece::Unreadable(_) => {}
+            Piece::UnreadableRows(error) => return Err(error),
         }
         Ok(())
     })?;

@@ -6,7 +6,7 @@ use crate::ingest::Item;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::run::Run;
-use crate::source::{Source, SourceOptions};
+use crate::source::{Source, SourceOptions, UnreadableReports};
 use crate::stage::progress::ProgressLine;
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
@@ -18,6 +18,8 @@ pub enum Piece<'a> {
     Rows(Kind, &'a RecordBatch),
     /// Dead letters of the records that this run cannot read.
     Unreadable(&'a RecordBatch),
+    /// The error of rows of a store that this run cannot read.
+    UnreadableRows(Error),
 }
 
 /// Returns the options that all inputs share: topics are read up to their present ends.
@@ -31,13 +33,16 @@ pub struct Reading {
     uri: Uri,
     run: Rc<Run>,
     quiet: bool,
+    unreadable: UnreadableReports,
 }
 
 impl Reading {
     /// Opens an input.
     pub fn open(uri: &Uri, options: SourceOptions, run: &Rc<Run>, quiet: bool) -> Result<Self> {
+        let unreadable = UnreadableReports::default();
+        let options = SourceOptions { unreadable: Some(unreadable.clone()), ..options };
         let source = Source::open(std::slice::from_ref(uri), options, run.clone())?;
-        Ok(Self { source, uri: uri.clone(), run: run.clone(), quiet })
+        Ok(Self { source, uri: uri.clone(), run: run.clone(), quiet, unreadable })
     }
 
     /// Reads the input to its end; returns the kind of its rows if the input names it, even if there are none. Errors:
@@ -48,7 +53,11 @@ impl Reading {
             progress.expect_rows(self.expected().unwrap_or(0));
         }
         loop {
-            let Some(item) = self.source.next_item()? else { continue };
+            let next = self.source.next_item()?;
+            for error in self.unreadable.take() {
+                each(Piece::UnreadableRows(error))?;
+            }
+            let Some(item) = next else { continue };
             match item {
                 Item::Batch(batch) => {
                     progress.rows(batch.num_rows());

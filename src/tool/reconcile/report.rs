@@ -82,7 +82,7 @@ impl<'a> ComparisonReport<'a> {
         let RangeCounts { a, b, plus, missing, extra, double, different, duplicate, in_flight } = faults.total;
         let counts = serde_json::json!({
             "a": a, "b": b, "plus": plus, "in_flight": in_flight, "duplicate": duplicate, "missing": missing, "extra": extra,
-            "double": double, "different": different, "not_judged": unjudged.rows, "unreadable": unjudged.unreadable,
+            "double": double, "different": different, "not_judged": unjudged.rows, "unreadable": unjudged.unreadable + unjudged.damaged,
         });
         end(self.args, !verdict.is_right, Some(counts), self.run)
     }
