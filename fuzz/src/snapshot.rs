@@ -4,6 +4,8 @@ use super::cuts::chosen;
 use super::record::events;
 use evt::op::aggregate::{self, Definition};
 use evt::op::dedup::{self, Dedup};
+use evt::op::state::storage::MemoryStorage;
+use evt::op::window::MemoryBound;
 use evt::op::window::metric::Emit;
 use evt::op::window::{Options, Window, spec, watermark};
 
@@ -26,7 +28,8 @@ pub fn options() -> Options {
 
 /// The span within which the repeats of this target are found.
 pub fn span() -> dedup::Options {
-    dedup::Options::new(60_000_000)
+    let storage = Box::new(MemoryStorage::default());
+    dedup::Options { span: 60_000_000, memory: MemoryBound { bytes: 8 << 20, storage } }
 }
 
 /// The first byte chooses the operator, `d` for dedup; the rest is its saved form.

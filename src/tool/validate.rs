@@ -1,6 +1,6 @@
 //! evt-validate: checks events against their envelope and the schemas of their subjects, and drops duplicates.
 
-use super::validation::{SchemaArgs, Validate, lent_raw};
+use super::validation::{SchemaArgs, Validate, lent_raw, memory_of_ids};
 use crate::cli::args::{BranchArgs, StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
@@ -11,7 +11,9 @@ use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::event::column;
 use crate::mapping::{Projection, Provenance, TimeFrom};
+use crate::op::dedup;
 use crate::output::OutputPlan;
+use crate::parse::size::parse_memory;
 use crate::registry::place;
 use crate::run::Run;
 use crate::source::SourceOptions;
@@ -29,6 +31,9 @@ pub struct Args {
     /// Write the events that --dedup drops to URI, so that evt-reconcile --plus can account for them
     #[arg(long, value_name = "URI", requires = "dedup", help_heading = "Output")]
     duplicates: Option<OsString>,
+    /// Keep about SIZE of ids in memory, and the rest in files, of the checkpoint or in TMPDIR [default: 128MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory, requires = "dedup", help_heading = "State")]
+    memory: Option<usize>,
     #[command(flatten)]
     range: TimeRangeArgs,
     #[command(flatten)]
@@ -108,6 +113,7 @@ impl Args {
         let (stage, duplicates, range, branch) = (stage.clone(), duplicates.clone(), range.clone(), branch.clone());
         let (side, branch) = (duplicates.as_deref(), branch.branch.as_deref());
         let spec = StageSpec { side, range: Some(&range), branch, ..StageSpec::new(&stage) };
+        let memory = memory_of_ids(self.memory.unwrap_or(dedup::MEMORY), run);
         let start = move |learned: SourceInfo<'_>| {
             learned.expect(Kind::Event, "expected events")?;
             let schema = learned.source.schema();
@@ -116,7 +122,7 @@ impl Args {
             let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != lent).collect();
             let schema = Arc::new(schema.project(&names)?);
             let side = Some(Kind::Event.schema());
-            let mut operator = Validate::new(self.schema, schemas);
+            let mut operator = Validate::new(self.schema, schemas, memory);
             operator.writes_raw_alone = writes_raw_alone;
             Ok(OperatorSetup { operator: Box::new(operator), schema, side, is_report: false })
         };

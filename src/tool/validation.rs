@@ -1,13 +1,18 @@
 //! The operator that checks events and drops duplicates, and its flags: evt-validate, and evt-backfill for raw records.
 
+use crate::checkpoint::state_files::TemporaryFiles;
 use crate::counts::{Counts, counted};
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Rejected};
 use crate::kind::event::{DISTINCT, RAW, column, lent_raw_field};
+use crate::metrics;
 use crate::op::dedup::{self, Dedup};
+use crate::op::state::storage::StateStorage;
 use crate::op::validate::{Options, SubjectOf, Validator};
+use crate::op::window::{MemoryBound, StateSize};
 use crate::registry::Registry;
+use crate::run::Run;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::store::rows;
 use crate::time::parse_duration;
@@ -34,6 +39,11 @@ pub struct SchemaArgs {
     pub dedup: Option<i64>,
 }
 
+/// Returns the bound of the ids of `--dedup`; those beyond it go to temporary files.
+pub fn memory_of_ids(bytes: usize, run: &Run) -> MemoryBound {
+    MemoryBound { bytes, storage: Box::new(TemporaryFiles::new(run.io.disk())) }
+}
+
 /// Returns the column of raw records that is kept only for dead letters.
 pub fn lent_raw(schema: &Schema) -> Option<usize> {
     schema.fields().iter().position(|field| **field == lent_raw_field())
@@ -57,13 +67,13 @@ impl Operator for Validate {
         let taken = batch.num_rows() as u64;
         let AcceptedRows { batch, duplicate } = self.keep(batch, out)?;
         out.rows(&batch)?;
+        self.set_metrics(out);
         Ok(Counts { taken, duplicate, out: batch.num_rows() as u64, ..Counts::default() })
     }
 
     fn on_end(&mut self, _end: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
-        if let Some(forgotten) = self.dedup.as_ref().map(Dedup::forgotten).filter(|n| *n > 0) {
-            let why = "too many ids within --dedup; some duplicates may have passed";
-            out.note(Message::Warning(format!("{forgotten} ids were dropped early: {why}")));
+        if let Some(dedup) = &self.dedup {
+            out.detail("state_written", dedup.size().written.into());
         }
         // A registry that does not answer now has no advice.
         let subjects = self
@@ -83,6 +93,16 @@ impl Operator for Validate {
         self.dedup.as_ref().map(Dedup::snapshot).unwrap_or_default()
     }
 
+    fn set_storage(&mut self, storage: Box<dyn StateStorage>) {
+        if let Some(dedup) = &mut self.dedup {
+            dedup.set_storage(storage);
+        }
+    }
+
+    fn state_files(&mut self) -> Result<Vec<String>> {
+        self.dedup.as_mut().map_or(Ok(vec![]), Dedup::files)
+    }
+
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>> {
         let dedup = self.dedup.map(|dedup| Dedup::restore(dedup.into_options(), state)).transpose()?;
         Ok(Box::new(Self { dedup, ..*self }))
@@ -98,10 +118,10 @@ pub struct AcceptedRows {
 }
 
 impl Validate {
-    /// Makes the operator of these flags; `schemas` is what `--schemas` names.
-    pub fn new(args: SchemaArgs, schemas: Option<Box<dyn Registry>>) -> Self {
+    /// Makes the operator of these flags; `schemas` is what `--schemas` names, and `memory` the bound of the ids of `--dedup`.
+    pub fn new(args: SchemaArgs, schemas: Option<Box<dyn Registry>>, memory: MemoryBound) -> Self {
         let validator = Validator::new(Options { subject: args.subject, closed: args.no_extra_fields });
-        let dedup = args.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
+        let dedup = args.dedup.map(|span| Dedup::new(dedup::Options { span, memory }));
         Self { validator, schemas, dedup, unknown: 0, has_known: false, writes_raw_alone: false }
     }
 
@@ -127,6 +147,15 @@ impl Validate {
             }
         }
         Ok(filter_record_batch(&batch, &keep)?)
+    }
+
+    fn set_metrics(&self, out: &mut dyn Collector) {
+        let metrics = out.metrics();
+        let Some(dedup) = self.dedup.as_ref().filter(|_| metrics.is_on()) else { return };
+        let StateSize { keys, memory, disk, .. } = dedup.size();
+        metrics.set(&metrics::STATE_KEYS, &[], keys as f64);
+        metrics.set(&metrics::STATE_BYTES, &["memory"], memory as f64);
+        metrics.set(&metrics::STATE_BYTES, &["disk"], disk as f64);
     }
 
     fn valid(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<RecordBatch> {

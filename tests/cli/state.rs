@@ -6,8 +6,9 @@ use evt::frame::{Control, Decoder, Frame, Progress};
 use evt::kind::metric::Row;
 use evt::op::aggregate::{self, Definition};
 use evt::op::dedup::{self, Dedup};
+use evt::op::state::storage::MemoryStorage;
 use evt::op::window::metric::Emit;
-use evt::op::window::{Options, Window, spec, watermark};
+use evt::op::window::{MemoryBound, Options, Window, spec, watermark};
 use evt::time::SECOND;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -100,7 +101,8 @@ impl Version {
     }
 
     fn dedup_options() -> dedup::Options {
-        dedup::Options::new(20 * SECOND)
+        let storage = Box::new(MemoryStorage::default());
+        dedup::Options { span: 20 * SECOND, memory: MemoryBound { bytes: 8 << 20, storage } }
     }
 
     /// The events in small batches, and the control messages about partitions.
@@ -207,7 +209,7 @@ fn every_aggregate_has_a_saved_state_and_a_form_that_has_changed_has_a_new_versi
     let numbered = same(&now.window.0, &then.window.0) && same(&now.dedup.0, &then.dedup.0);
     assert!(
         numbered,
-        "a saved form has changed, but not its version, its first byte (VERSION in src/op/window/mod.rs, src/op/dedup.rs). If {} was \
+        "a saved form has changed, but not its version, its first byte (VERSION in src/op/window/mod.rs, src/op/dedup/saved.rs). If {} was \
          edited, restore it: {BLESS} adds a version for a new aggregate",
         last.0.display()
     );

@@ -29,7 +29,8 @@ use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::store::correct::{Claim, Corrections, shown_range};
 use crate::store::{Location, ReadRequest, Store, StreamExtent};
 use crate::time::{LATEST, format_instant, parse_duration};
-use crate::tool::validation::Validate;
+use crate::op::dedup;
+use crate::tool::validation::{Validate, memory_of_ids};
 use crate::uri::Uri;
 use crate::uri::kafka::TopicFormat;
 use chrono_tz::Tz;
@@ -333,7 +334,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let source = source(&args, &both, &spec, &order, reading)?;
     let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
     let validates = schemas.is_some() || both.schema.dedup.is_some();
-    let validate = validates.then(|| Validate::new(both.schema.clone(), schemas));
+    let validate = validates.then(|| Validate::new(both.schema.clone(), schemas, memory_of_ids(dedup::MEMORY, run)));
     let mut setup = Setup {
         scope,
         input: InputRows { span: reading, order, times },

@@ -1,7 +1,8 @@
-//! Compares dedup with a naive model, for any split into batches, any interleaving of partitions, and a restart
-//! from a snapshot after any batch.
+//! Compares dedup with a naive model, for any split into batches, any interleaving of partitions, any bound of memory, and epochs
+//! and restarts after any batch.
 
 use super::*;
+use crate::op::state::storage::MemoryStorage;
 use crate::kind::{Kind, dictionary_type, instant_type};
 use arrow::array::{ArrayRef, DictionaryArray, FixedSizeBinaryArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -78,8 +79,25 @@ fn rows(max: usize) -> impl Strategy<Value = Vec<Row>> {
     })
 }
 
-fn options(span: i64, max_ids: usize) -> Options {
-    Options { span, max_ids }
+/// A state that is in memory.
+fn new(span: i64) -> Dedup {
+    Dedup::new(options(span, 1 << 20, &MemoryStorage::default()))
+}
+
+fn options(span: i64, bytes: usize, storage: &MemoryStorage) -> Options {
+    Options { span, memory: MemoryBound { bytes, storage: Box::new(storage.clone()) } }
+}
+
+/// Saves and restores the state, as a restart after an epoch does.
+fn restarted(mut dedup: Dedup, bytes: usize, storage: &MemoryStorage) -> Dedup {
+    let span = dedup.options.span;
+    let names = dedup.files().unwrap();
+    let snapshot = dedup.snapshot();
+    assert_eq!(snapshot, dedup.snapshot(), "a snapshot changes nothing");
+    let restored = Dedup::restore(options(span, bytes, storage), &snapshot).unwrap();
+    assert_eq!(restored.snapshot(), snapshot);
+    assert_eq!(restored.spilled.names(), names);
+    restored
 }
 
 proptest! {
@@ -91,43 +109,32 @@ proptest! {
 
     #[test]
     fn it_is_the_definition(rows in rows(200), span in 0i64..30) {
-        let mut dedup = Dedup::new(Options::new(span));
-        prop_assert_eq!(run(&mut dedup, &rows), model(&rows, span));
-        prop_assert_eq!(dedup.forgotten(), 0);
-        let live = |row: &&Row| {
-            let now = rows.iter().rev().find(|other| other.partition == row.partition).unwrap().stream_time;
-            row.stream_time >= now - span
-        };
-        let mut ids: Vec<(u8, u8)> = rows.iter().filter(live).map(|row| (row.partition, row.id)).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        prop_assert_eq!(dedup.ids(), ids.len(), "only ids within the span are held");
+        prop_assert_eq!(run(&mut new(span), &rows), model(&rows, span));
     }
 
+    /// Batches of any size, epochs and restarts at any batch, with any bound.
     #[test]
-    fn batches_and_cuts_do_not_matter_even_where_ids_are_forgotten(
-        rows in rows(200), span in 0i64..30, max_ids in 1usize..12, first in 0usize..200, second in 0usize..200,
+    fn it_is_the_definition_beyond_memory(
+        rows in rows(300), span in 0i64..60, steps in prop::collection::vec((1usize..40, 0u8..4, 0usize..4_000), 1..40),
     ) {
-        let options = options(span, max_ids);
-        let mut whole = Dedup::new(options.clone());
-        let expected = run(&mut whole, &rows);
-        let (first, second) = (first.min(rows.len()), second.min(rows.len()));
-        let (first, second) = (first.min(second), first.max(second));
-        let mut dedup = Dedup::new(options.clone());
-        let mut keep = run(&mut dedup, &rows[..first]);
-        let snapshot = dedup.snapshot();
-        prop_assert_eq!(&snapshot, &dedup.snapshot(), "a snapshot changes nothing");
-        keep.extend(run(&mut dedup, &rows[first..]));
-        prop_assert_eq!(&keep, &expected);
-
-        let mut restored = Dedup::restore(options, &snapshot).unwrap();
-        prop_assert_eq!(&restored.snapshot(), &snapshot);
-        keep.truncate(first);
-        keep.extend(run(&mut restored, &rows[first..second]));
-        keep.extend(run(&mut restored, &rows[second..]));
-        prop_assert_eq!(&keep, &expected);
-        prop_assert_eq!(restored.snapshot(), whole.snapshot());
-        prop_assert!(restored.ids() <= max_ids);
+        let storage = MemoryStorage::default();
+        let mut dedup = Dedup::new(options(span, 0, &storage));
+        let (mut keep, mut rest) = (vec![], &rows[..]);
+        for (count, event, bytes) in steps.iter().cycle() {
+            let (batch, others) = rest.split_at((*count).min(rest.len()));
+            keep.extend(run(&mut dedup, batch));
+            rest = others;
+            match event {
+                0 => dedup = restarted(dedup, *bytes, &storage),
+                1 => drop(dedup.files().unwrap()),
+                _ => {}
+            }
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(keep, model(&rows, span));
+        prop_assert_eq!(storage.files().1, dedup.spilled.names().len(), "no other file is kept");
     }
 
     #[test]
@@ -135,7 +142,7 @@ proptest! {
         let apart: Vec<Row> =
             (0u8..4).flat_map(|p| rows.iter().filter(move |row| row.partition == p).cloned()).collect();
         let count = |rows: &[Row]| {
-            let keep = run(&mut Dedup::new(Options::new(span)), rows);
+            let keep = run(&mut new(span), rows);
             let kept = rows.iter().zip(keep).filter(|(_, keep)| *keep);
             let mut kept: Vec<_> = kept.map(|(row, _)| (row.partition, row.id, row.stream_time)).collect();
             kept.sort_unstable();
@@ -152,7 +159,7 @@ fn row(id: u8, stream_time: i64) -> Row {
 #[test]
 fn the_span_is_inclusive_and_counts_from_the_last_sighting() {
     let rows = [row(1, 0), row(1, 10), row(1, 20), row(1, 31)];
-    assert_eq!(run(&mut Dedup::new(Options::new(10)), &rows), [true, false, false, true]);
+    assert_eq!(run(&mut new(10), &rows), [true, false, false, true]);
 }
 
 #[test]
@@ -165,7 +172,7 @@ fn a_watermark_behind_the_rows_is_not_their_stream_time() {
     let mut columns = batch.columns().to_vec();
     columns[4] = Arc::new(promised.with_timezone("UTC"));
     let batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
-    let keep = Dedup::new(Options::new(1000)).on_batch(&batch).unwrap();
+    let keep = new(1000).on_batch(&batch).unwrap();
     let keep: Vec<bool> = keep.iter().map(Option::unwrap).collect();
     assert_eq!(keep, [true, true, false, true, true, false]);
 }
@@ -173,49 +180,82 @@ fn a_watermark_behind_the_rows_is_not_their_stream_time() {
 #[test]
 fn an_id_in_another_partition_is_another_event() {
     let rows = [row(1, 0), Row { partition: 2, ..row(1, 0) }, Row { partition: 1, ..row(1, 0) }];
-    assert_eq!(run(&mut Dedup::new(Options::new(10)), &rows), [true, true, true]);
-}
-
-#[test]
-fn at_the_bound_the_ids_seen_longest_ago_are_forgotten_and_counted() {
-    let mut dedup = Dedup::new(options(1_000, 16));
-    let rows: Vec<Row> = (0..17).map(|id| row(id, i64::from(id))).collect();
-    run(&mut dedup, &rows);
-    assert_eq!((dedup.ids(), dedup.forgotten()), (15, 2));
-    assert_eq!(run(&mut dedup, &[row(0, 20), row(16, 20)]), [true, false]);
+    assert_eq!(run(&mut new(10), &rows), [true, true, true]);
 }
 
 #[test]
 fn what_repeats_without_end_takes_no_memory() {
-    let mut dedup = Dedup::new(Options::new(1_000_000));
+    let mut dedup = new(1_000_000);
     for chunk in 0..100i64 {
         let rows: Vec<Row> = (0..1000).map(|n| row((n % 3) as u8, chunk * 1000 + n)).collect();
         run(&mut dedup, &rows);
     }
-    assert_eq!(dedup.ids(), 3);
-    assert!(dedup.state.partitions[0].order.len() <= 128);
+    assert_eq!(dedup.size().keys, 3);
 }
 
 #[test]
-fn a_snapshot_cut_or_made_with_other_options_is_refused() {
-    let mut dedup = Dedup::new(Options::new(10));
-    run(&mut dedup, &[row(1, 0), Row { partition: 1, ..row(2, 5) }]);
-    let snapshot = dedup.snapshot();
-    for end in 0..snapshot.len() {
-        assert!(Dedup::restore(Options::new(10), &snapshot[..end]).is_err(), "{end}");
+fn ids_that_are_over_leave_memory_and_files() {
+    let storage = MemoryStorage::default();
+    for bytes in [0, 1 << 20] {
+        let mut dedup = Dedup::new(options(10, bytes, &storage));
+        for time in 0..5_000i64 {
+            run(&mut dedup, &[row((time % 251) as u8, time)]);
+            assert!(dedup.size().keys <= 40, "{time}: {:?}", dedup.size());
+        }
     }
-    let longer = [&snapshot[..], &[0]].concat();
-    let message = |options: Options, bytes: &[u8]| Dedup::restore(options, bytes).err().unwrap().to_string();
-    assert_eq!(message(Options::new(10), &longer), "snapshot of dedup: damaged");
-    assert_eq!(message(Options::new(11), &snapshot), "snapshot of dedup: saved with another --dedup");
-    assert_eq!(message(Options::new(10), &[9; 9]), "snapshot of dedup: unknown version 9");
-    let huge = [&snapshot[..25], &[0xff; 8]].concat();
-    assert_eq!(message(Options::new(10), &huge), "snapshot of dedup: damaged");
+    let (written, kept) = storage.files();
+    assert!(written > 1_000 && kept == 0, "{written} files, {kept} kept");
+}
+
+#[test]
+fn files_are_few_and_filters_stay_within_their_part_of_the_bound() {
+    let storage = MemoryStorage::default();
+    let bytes = 8 * PLACE_BYTES;
+    let mut dedup = Dedup::new(options(i64::MAX, bytes, &storage));
+    // Few ids within a partition, so many partitions.
+    for n in 0..4_000u32 {
+        let key = PartitionId { partition: n % 7, id: u128::from(n).to_le_bytes() };
+        if dedup.partitions.len() < 7 {
+            dedup.place("o", &n.to_string());
+        }
+        assert!(dedup.see(Sighting { key, time: i64::from(n) }).unwrap(), "{n}");
+        if dedup.recent.len() >= dedup.full {
+            dedup.make_room().unwrap();
+        }
+    }
+    let files = dedup.files().unwrap().len();
+    let filters = dedup.spilled.memory();
+    assert!(files <= 21, "{files} files");
+    // The least filter is a block; the first hashes of blocks take a little more.
+    assert!(filters <= bytes / 4 + files * filter::BLOCK_BYTES + 4_000 * 8 / 3 + 8 * files, "{filters} bytes");
+    let again = PartitionId { partition: 3, id: 3u128.to_le_bytes() };
+    assert!(!dedup.see(Sighting { key: again, time: 5_000 }).unwrap());
+}
+
+#[test]
+fn a_snapshot_cut_or_made_with_another_span_is_refused() {
+    let storage = MemoryStorage::default();
+    let mut dedup = Dedup::new(options(10_000_000, 0, &storage));
+    run(&mut dedup, &[row(1, 0), Row { partition: 1, ..row(2, 5) }]);
+    assert_eq!(dedup.files().unwrap().len(), 2);
+    let snapshot = dedup.snapshot();
+    let restore = |span: i64, bytes: &[u8]| Dedup::restore(options(span, 0, &storage), bytes).err().map(|e| e.to_string());
+    assert_eq!(restore(10_000_000, &snapshot), None);
+    for end in 0..snapshot.len() {
+        assert!(restore(10_000_000, &snapshot[..end]).is_some(), "{end}");
+    }
+    let message = |span: i64, bytes: &[u8]| restore(span, bytes).unwrap();
+    assert_eq!(message(10_000_000, &[&snapshot[..], &[0]].concat()), "snapshot: bytes after the state");
+    let differs = "expected --dedup 10s, with which the ids were saved, found --dedup 11s";
+    assert_eq!(message(11_000_000, &snapshot), differs);
+    assert_eq!(message(10_000_000, &[9; 9]), "snapshot of dedup: unknown version 9");
+    drop(dedup);
+    assert!(message(10_000_000, &snapshot).starts_with("expected the file"), "its files are gone");
 }
 
 #[test]
 fn rows_that_are_no_events_are_refused() {
     let batch = RecordBatch::new_empty(Kind::Metric.schema());
-    let error = Dedup::new(Options::new(1)).on_batch(&batch).unwrap_err();
+    let error = new(1).on_batch(&batch).unwrap_err();
     assert_eq!(error.to_string(), "column 'event_id': missing or of another type");
 }

@@ -1,0 +1,257 @@
+//! Finds duplicates: an `event_id` seen within a span of stream time in its own partition.
+//!
+//! A row is a duplicate iff an earlier row of its partition with the same id, duplicate or not, had a stream time of at
+//! least the row's own stream time less the span. So all repeats of a sender that repeats an event again and again are
+//! duplicates. The verdict is a function of the partition's contents alone, whatever the batches and the interleaving.
+//! A name that two inputs share is one partition here, so the rows of a copy of a file are duplicates (windows keep them apart:
+//! decision 068). If the column holds a watermark (`--control`) that is behind the rows, the stream time is the largest event time of
+//! the partition so far, as elsewhere.
+//!
+//! ```text
+//! rows ─► the last sightings, in memory ─► full, or an epoch ends ─► a sorted file ─► merged files ─► dropped when over
+//! ```
+//!
+//! A sighting in memory is newer than one in a file. An id that is not in memory is looked for in the files: a filter in memory tells
+//! which of them may have it, and a block of such a file is read.
+//!
+//! - `sighting.rs`: an id in a partition, and its time. `spilled_ids.rs`: the files. `sorted_file.rs`: one of them. `filter.rs`: what is in
+//!   memory of a file. `saved.rs`: snapshots.
+
+mod filter;
+mod saved;
+mod sighting;
+mod sorted_file;
+mod spilled_ids;
+
+use self::sighting::{PartitionId, Sighting};
+use self::spilled_ids::{SpillContext, SpilledIds};
+use crate::error::{Error, Result};
+use crate::kind::event::{COLUMNS, column};
+use crate::op::state::storage::StateStorage;
+use crate::op::window::{MemoryBound, StateSize};
+use arrow::array::{
+    Array, ArrayAccessor, AsArray, BooleanArray, BooleanBuilder, RecordBatch, StringArray, TimestampMicrosecondArray,
+    TypedDictionaryArray,
+};
+use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use std::collections::HashMap;
+
+/// The state in memory unless a flag sets it.
+pub const MEMORY: usize = 128 << 20;
+/// Bytes of the bound for each place of the table of sightings. A place has 33 bytes. While the table is full and a file is written, a
+/// copy of its sightings is in memory too; a quarter of the bound is for filters.
+const PLACE_BYTES: usize = 128;
+/// Sightings that stay in memory when an epoch ends: fewer are written again with each epoch.
+const UNWRITTEN: usize = if cfg!(test) { 4 } else { 1 << 14 };
+/// The table is searched for sightings that are over when it has so many, or twice those that it had after the last search.
+const SEARCHED: usize = if cfg!(test) { 8 } else { 1 << 12 };
+
+type Map<K, V> = HashMap<K, V, ahash::RandomState>;
+
+/// How duplicates are found.
+#[derive(Debug)]
+pub struct Options {
+    /// How far back in stream time (µs) an id counts as seen.
+    pub span: i64,
+    /// How much state is in memory, and where the rest is.
+    pub memory: MemoryBound,
+}
+
+/// Finds duplicates in batches of events.
+pub struct Dedup {
+    options: Options,
+    partitions: Vec<Partition>,
+    /// Index of each partition.
+    index: Map<(String, String), usize>,
+    /// The last sightings that no file has: stream times.
+    recent: Map<PartitionId, i64>,
+    /// The number of recent sightings at which those that are over are removed, or all go to a file.
+    full: usize,
+    spilled: SpilledIds,
+}
+
+struct Partition {
+    origin: String,
+    name: String,
+    /// Stream time of the last row; `None` before the first.
+    stream_time: Option<i64>,
+}
+
+impl Options {
+    /// Returns the greatest number of sightings in memory: seven of eight places, when the table would grow.
+    fn recent_max(&self) -> usize {
+        (self.memory.bytes / PLACE_BYTES / 8 * 7).max(1)
+    }
+
+    fn filters(&self) -> usize {
+        self.memory.bytes / 4
+    }
+
+    /// Returns the stream time (µs) before which sightings of a partition do not matter.
+    fn horizon(&self, partition: &Partition) -> i64 {
+        partition.stream_time.map_or(i64::MIN, |time| time.saturating_sub(self.span))
+    }
+}
+
+impl Dedup {
+    /// Creates an empty state.
+    pub fn new(options: Options) -> Self {
+        let full = SEARCHED.min(options.recent_max());
+        Self {
+            options,
+            partitions: vec![],
+            index: Map::default(),
+            recent: Map::default(),
+            full,
+            spilled: SpilledIds::default(),
+        }
+    }
+
+    /// Lets state beyond the bound of memory go to `storage`; nothing is there yet.
+    pub fn set_storage(&mut self, storage: Box<dyn StateStorage>) {
+        self.options.memory.storage = storage;
+    }
+
+    /// Returns the size of the state. An id that several files have counts for each; some may be over.
+    pub fn size(&self) -> StateSize {
+        StateSize {
+            keys: self.recent.len() as u64 + self.spilled.len(),
+            memory: (self.recent.capacity() / 7 * 8 * 33 + self.spilled.memory()) as u64,
+            disk: self.spilled.disk(),
+            written: self.options.memory.storage.written(),
+        }
+    }
+
+    /// Returns one value per row of a batch of events: false for a duplicate. Errors: exit status 74 if files fail.
+    pub fn on_batch(&mut self, batch: &RecordBatch) -> Result<BooleanArray> {
+        let rows = Rows::new(batch)?;
+        let mut keep = BooleanBuilder::with_capacity(batch.num_rows());
+        let mut places: Map<(i32, i32), usize> = Map::default();
+        for row in 0..batch.num_rows() {
+            let key = (rows.origin.keys().value(row), rows.partition.keys().value(row));
+            let place = match places.get(&key) {
+                Some(place) => *place,
+                None => {
+                    let place = self.place(rows.origin.value(row), rows.partition.value(row));
+                    places.insert(key, place);
+                    place
+                }
+            };
+            let partition = &mut self.partitions[place];
+            let stream_time = rows.stream_time.value(row).max(rows.event_time.value(row));
+            let stream_time = partition.stream_time.map_or(stream_time, |before| before.max(stream_time));
+            partition.stream_time = Some(stream_time);
+            let key = PartitionId { partition: place as u32, id: rows.id(row)? };
+            keep.append_value(self.see(Sighting { key, time: stream_time })?);
+            if self.recent.len() >= self.full {
+                self.make_room()?;
+            }
+        }
+        if !self.spilled.is_empty() {
+            self.spilled.drop_old(&horizons(&self.options, &self.partitions));
+        }
+        Ok(keep.finish())
+    }
+
+    /// Returns the index of a partition; adds a new one.
+    fn place(&mut self, origin: &str, partition: &str) -> usize {
+        let name = (origin.to_owned(), partition.to_owned());
+        let partitions = &mut self.partitions;
+        *self.index.entry(name).or_insert_with_key(|(origin, name)| {
+            partitions.push(Partition { origin: origin.clone(), name: name.clone(), stream_time: None });
+            partitions.len() - 1
+        })
+    }
+
+    /// Records a sighting, the newest of its partition; returns whether the id is new.
+    fn see(&mut self, Sighting { key, time }: Sighting) -> Result<bool> {
+        let horizon = time.saturating_sub(self.options.span);
+        match self.recent.insert(key, time) {
+            Some(known) => Ok(known < horizon),
+            None if self.spilled.is_empty() => Ok(true),
+            None => Ok(!self.spilled.has(key, horizon)?),
+        }
+    }
+
+    /// Removes the recent sightings that are over; if many are left, all go to a file.
+    fn make_room(&mut self) -> Result<()> {
+        let horizons = horizons(&self.options, &self.partitions);
+        self.recent.retain(|key, time| *time >= horizons[key.partition as usize]);
+        let most = self.options.recent_max();
+        if self.full == most && self.recent.len() > most / 2 {
+            self.spill()?;
+        }
+        self.full = (self.recent.len() * 2).max(SEARCHED).min(most);
+        Ok(())
+    }
+
+    /// Moves all recent sightings to a file.
+    fn spill(&mut self) -> Result<()> {
+        let horizons = horizons(&self.options, &self.partitions);
+        self.spilled.drop_old(&horizons);
+        let sightings: Vec<Sighting> = self.recent.drain().map(|(key, time)| Sighting { key, time }).collect();
+        let filters = self.options.filters();
+        let storage = self.options.memory.storage.as_mut();
+        self.spilled.push(sightings, &mut SpillContext { storage, filters, horizons: &horizons })
+    }
+
+    /// Moves recent sightings to a file if there are many, so that the next epochs have it, and returns the names of all files.
+    ///
+    /// Errors: exit status 74.
+    pub fn files(&mut self) -> Result<Vec<String>> {
+        if self.recent.len() > UNWRITTEN {
+            self.spill()?;
+        }
+        Ok(self.spilled.names())
+    }
+
+    /// Returns the options.
+    pub fn into_options(self) -> Options {
+        self.options
+    }
+}
+
+fn horizons(options: &Options, partitions: &[Partition]) -> Vec<i64> {
+    partitions.iter().map(|partition| options.horizon(partition)).collect()
+}
+
+fn index_of(partitions: &[Partition]) -> Map<(String, String), usize> {
+    let name = |partition: &Partition| (partition.origin.clone(), partition.name.clone());
+    partitions.iter().enumerate().map(|(place, partition)| (name(partition), place)).collect()
+}
+
+/// The columns that dedup reads.
+struct Rows<'a> {
+    ids: &'a arrow::array::FixedSizeBinaryArray,
+    origin: TypedDictionaryArray<'a, Int32Type, StringArray>,
+    partition: TypedDictionaryArray<'a, Int32Type, StringArray>,
+    event_time: &'a TimestampMicrosecondArray,
+    stream_time: &'a TimestampMicrosecondArray,
+}
+
+impl<'a> Rows<'a> {
+    fn new(batch: &'a RecordBatch) -> Result<Self> {
+        let bad = |at: usize| Error::corrupt(format!("column '{}': missing or of another type", COLUMNS[at]));
+        let column = |at: usize| batch.column_by_name(COLUMNS[at]).filter(|column| column.null_count() == 0);
+        let dictionary = |at: usize| {
+            let column = column(at)?.as_dictionary_opt::<Int32Type>()?;
+            column.downcast_dict::<StringArray>()
+        };
+        let ids = column(column::EVENT_ID).and_then(|ids| ids.as_fixed_size_binary_opt());
+        let instants = |at: usize| column(at)?.as_primitive_opt::<TimestampMicrosecondType>();
+        Ok(Self {
+            ids: ids.ok_or_else(|| bad(column::EVENT_ID))?,
+            origin: dictionary(column::ORIGIN).ok_or_else(|| bad(column::ORIGIN))?,
+            partition: dictionary(column::PARTITION).ok_or_else(|| bad(column::PARTITION))?,
+            event_time: instants(column::EVENT_TIME).ok_or_else(|| bad(column::EVENT_TIME))?,
+            stream_time: instants(column::STREAM_TIME).ok_or_else(|| bad(column::STREAM_TIME))?,
+        })
+    }
+
+    fn id(&self, row: usize) -> Result<[u8; 16]> {
+        <[u8; 16]>::try_from(self.ids.value(row)).map_err(|_| Error::corrupt("expected an event_id of 16 bytes"))
+    }
+}
+
+#[cfg(test)]
+mod tests;
