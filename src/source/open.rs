@@ -27,6 +27,7 @@ use crate::store::{Batches, Location, ReadRequest, Store};
 use crate::time::DAY;
 use crate::uri::Uri;
 use crate::uri::kafka::Address;
+use arrow::array::RecordBatch;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;

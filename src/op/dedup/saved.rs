@@ -61,7 +61,9 @@ impl Dedup {
         let span = saved.number()?;
         if span != self.options.span {
             let (then, now) = (format_duration(span), format_duration(self.options.span));
-            return Err(Error::config(format!("expected --dedup {then}, with which the ids were saved, found --dedup {now}")));
+            return Err(Error::config(format!(
+                "expected --dedup {then}, with which the ids were saved, found --dedup {now}"
+            )));
         }
         for _ in 0..saved.count()? {
             let (origin, name, stream_time) = (saved.text()?, saved.text()?, saved.optional()?);
