@@ -46,7 +46,8 @@ impl Rig {
     }
 
     fn open(&mut self, read_mode: ReadMode, commit_mode: CommitMode) -> KafkaInput {
-        self.try_open(Options { read_mode, commit_mode, has_clock: false, origin: None }, Box::new(self.source.clone())).unwrap()
+        self.try_open(Options { read_mode, commit_mode, has_clock: false, origin: None }, Box::new(self.source.clone()))
+            .unwrap()
     }
 
     /// Joins the group, which assigns these partitions.
