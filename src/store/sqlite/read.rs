@@ -211,7 +211,7 @@ fn readable(value: ValueRef<'_>) -> Value {
             Ok(text) => Value::Text(text.to_owned()),
             Err(_) => Value::Blob(text.to_owned()),
         },
-        other => Value::try_from(other).unwrap_or(Value::Null),
+        other => Value::from(other),
     }
 }
 
