@@ -37,9 +37,8 @@ use crate::store::lake::directory::{Lake, LakePart, NamesLock, OPTIONS, Publishe
 use crate::store::lake::file::{Roll, Stream, Writing};
 use crate::store::lake::metric::Results;
 use crate::store::lake::read::{self as lake_read, Day, LakeFile};
-use crate::store::lake::repeat::{Comparison, KnownDays, keep_new};
+use crate::store::lake::repeat::{RepeatSearch, StoredRows, keep_new};
 use crate::store::lake::replace::{Brought, Loss};
-use crate::store::repeat::Conflicts;
 use crate::store::rows::FitRows;
 use crate::store::sink::write_rows;
 use crate::store::{
@@ -91,8 +90,7 @@ struct Parquet {
     kind: Option<Kind>,
     stream: Option<Stream>,
     results: Results,
-    known: KnownDays,
-    conflicts: Conflicts,
+    stored: StoredRows,
     /// Finished parts, not published and not part of an epoch.
     parts: Vec<LakePart>,
     counts: SinkCounts,
@@ -168,8 +166,7 @@ impl Parquet {
             kind,
             stream: None,
             results: Results::new(options.epochs),
-            known: KnownDays::default(),
-            conflicts: Conflicts::default(),
+            stored: StoredRows::default(),
             parts: Vec::new(),
             counts: SinkCounts::default(),
             tally: Tally::default(),
@@ -190,7 +187,7 @@ impl Parquet {
         if let Some(stream) = &mut self.stream {
             self.parts.extend(stream.finish(&mut self.lake)?);
         }
-        let known = if self.replace.is_some() { None } else { Some(&mut self.known) };
+        let known = if self.replace.is_some() { None } else { Some(&mut self.stored.days) };
         self.parts.extend(self.results.finish(&mut self.lake, known, &mut self.counts)?);
         Ok(())
     }
@@ -212,13 +209,13 @@ impl Parquet {
             let published = self.lake.publish(part)?;
             self.count(published, part);
         }
-        self.known.published(&self.lake, &parts)?;
+        self.stored.days.published(&self.lake, &parts)?;
         self.lake.sync_names()
     }
 
     /// Returns a part without the rows that the lake, or an earlier part, has; `None` if it has all of them.
     fn without_repeats(&mut self, kind: Kind, part: LakePart, earlier: &[LakePart]) -> Result<Option<LakePart>> {
-        let mut stored = self.known.overlapping(&self.lake, part.day, kind, &part.extents)?;
+        let mut stored = self.stored.days.overlapping(&self.lake, part.day, kind, &part.extents)?;
         let is_same = |file: &LakeFile| file.path() == self.lake.file(part.day, &part.name);
         if let Some(same) = stored.iter().position(is_same) {
             // It has the same keys.
@@ -233,11 +230,11 @@ impl Parquet {
             return Ok(Some(part));
         }
         let file = LakeFile::open(self.lake.hidden(&part.part), kind)?;
-        let mut repeats = Comparison::new(kind, file, &stored).finish()?;
+        let mut repeats = RepeatSearch::new(kind, file, &stored).finish()?;
         self.counts.inserted = self.counts.inserted + repeats.new_rows() - part.inserted;
         self.counts.unchanged += repeats.unchanged();
         self.counts.conflict += repeats.conflicts;
-        self.conflicts.add(repeats.conflicts, || repeats.first_conflict.take().unwrap_or_default());
+        self.stored.conflicts.add(repeats.conflicts, || repeats.first_conflict.take().unwrap_or_default());
         match repeats.new_rows() {
             0 => {
                 self.tally.present += 1;
@@ -324,7 +321,7 @@ impl Parquet {
 
     fn outcome(&self) -> SinkOutcome {
         let mut notices: Vec<Notice> =
-            self.results.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
+            self.results.overlap.notices().into_iter().chain(self.stored.conflicts.notice()).collect();
         if self.lake.finished() > 0 {
             let text = format!("finished the replacement of {} days that a killed run had begun", self.lake.finished());
             notices.push(Notice { text, fails: false });

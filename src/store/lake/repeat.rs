@@ -12,7 +12,7 @@ use crate::store::lake::disk;
 use crate::store::lake::extents::{Extents, Positions, position_column};
 use crate::store::lake::file::Writing;
 use crate::store::lake::read::LakeFile;
-use crate::store::repeat::{Content, Contents, event_name, has_content};
+use crate::store::repeat::{Conflicts, Content, Contents, event_name, has_content};
 use crate::store::rows;
 use ahash::AHashMap;
 use arrow::array::{BooleanArray, BooleanBufferBuilder};
@@ -36,6 +36,15 @@ pub struct KnownDays(BTreeMap<i64, KnownDay>);
 struct KnownDay {
     version: Option<Version>,
     extents: Extents,
+}
+
+/// What a run knows of the rows that the lake has.
+#[derive(Default)]
+pub struct StoredRows {
+    /// The extents of its days.
+    pub days: KnownDays,
+    /// Rows of the run that differ from them.
+    pub conflicts: Conflicts,
 }
 
 /// A version of the directory of a day. A correction puts another directory in its place.
@@ -124,7 +133,7 @@ impl Repeats {
 }
 
 /// A part that is compared with stored files.
-pub struct Comparison<'a> {
+pub struct RepeatSearch<'a> {
     kind: Kind,
     part: LakeFile,
     stored: &'a [LakeFile],
@@ -133,7 +142,7 @@ pub struct Comparison<'a> {
     first_conflict: Option<String>,
 }
 
-impl<'a> Comparison<'a> {
+impl<'a> RepeatSearch<'a> {
     /// Begins the comparison of a part.
     pub fn new(kind: Kind, part: LakeFile, stored: &'a [LakeFile]) -> Self {
         Self { kind, part, stored, new: BooleanBufferBuilder::new(0), conflicts: 0, first_conflict: None }
