@@ -159,7 +159,7 @@ impl Error {
         if sentence.is_empty() { self } else { self.because(sentence) }
     }
 
-    /// Names the rows of a store that are its cause: a reader may leave them out and go on.
+    /// Names the rows of a store that are its cause: a reader may leave them out and continue.
     #[cold]
     #[must_use]
     pub fn of_rows(mut self, rows: UnreadableRows) -> Self {

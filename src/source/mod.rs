@@ -9,8 +9,6 @@
 
 use crate::counts::{Counts, counted};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::TextOptions;
-use crate::format::elements::ElementPath;
 use crate::frame::{Control, End, How, WATERMARK_KEY};
 use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
 use crate::input::follow::watch::POLL_INTERVAL;
@@ -19,7 +17,6 @@ use crate::input::{EndProof, Input, InputEnd, Lag, Reached, Step};
 use crate::kafka::range::ReadMode;
 use crate::kind::shadow::Shadows;
 use crate::kind::{DIMENSIONS_KEY, Kind};
-use crate::mapping;
 use crate::op::computed::RowRules;
 use crate::op::window::watermark::ContinuedInput;
 use crate::run::Run;
@@ -29,6 +26,7 @@ use crate::uri::kafka::TopicFormat;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use open::Opener;
+use options::Prepared;
 pub use options::{SortColumns, SourceOptions, StoreOrder, UnreadableReports};
 use partitions::ReportedPartitions;
 pub use polled::Polled;
@@ -90,26 +88,9 @@ pub struct Source {
 impl Source {
     /// Opens the inputs as far as their order allows.
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
-        let mut mapping = options.mapping.clone();
-        let is_raw =
-            |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
-        if options.read_mode.is_of_stage() && inputs.iter().any(is_raw) {
-            // Records of a topic get new stamps: those they carry are in order per original partition, which topics interleave.
-            mapping.provenance = mapping::Provenance::Overwrite;
-        }
-        // evt-ingest makes events of all records, without regard to their field names.
-        let kind = options.kind.or((options.raw_only || mapping.plain).then_some(Kind::Event));
-        options.text = Rc::new(TextOptions { kind, ..(*options.text).clone() });
+        let Prepared { mapping, kind, positions, inputs } = options.prepare(inputs)?;
+        let inputs = &inputs;
         let shadows = Shadows::new(options.rules.as_ref().map_or(0, RowRules::columns));
-        let mut positions = options.positions.take();
-        let inputs = &match &mut positions {
-            Some(positions) => {
-                let explode = options.text.explode.as_ref().map(ElementPath::to_text);
-                positions.set_reading(explode, options.follow);
-                positions.continued(inputs)?
-            }
-            None => inputs.to_vec(),
-        };
         let mut ingest = Ingest::new(run.clone(), mapping, options.rules.take(), options.control, kind)?;
         let is_continued = positions.as_ref().is_some_and(|positions| positions.begin_run(&mut ingest));
         if options.follow {

@@ -2,7 +2,8 @@
 
 use super::positions::Positions;
 pub use super::sort::SortColumns;
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::format::elements::ElementPath;
 use crate::format::{Format, TextOptions};
 use crate::http;
 use crate::input::Input;
@@ -11,11 +12,12 @@ use crate::input::unopened::ReadOptions;
 use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
-use crate::mapping::{self, Projection};
+use crate::mapping::{self, Projection, Provenance};
 use crate::op::computed::RowRules;
 use crate::spool::ack::{AckFlags, AckPolicy};
 use crate::store::ReadRequest;
 use crate::uri::Uri;
+use crate::uri::kafka::TopicFormat;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -107,10 +109,45 @@ pub struct SourceOptions {
     pub holds_letters: bool,
 }
 
+/// What [`SourceOptions::prepare`] has decided.
+pub(super) struct Prepared {
+    /// The mapping of records.
+    pub(super) mapping: mapping::Options,
+    /// The kind of the rows, if it does not depend on the records.
+    pub(super) kind: Option<Kind>,
+    /// The positions of the inputs in a checkpoint; `None` without one.
+    pub(super) positions: Option<Positions>,
+    /// The inputs that have something to read.
+    pub(super) inputs: Vec<Uri>,
+}
+
 impl SourceOptions {
     /// Returns the origin of the records of an input.
     pub fn origin_of(&self, input: &Uri) -> String {
         self.origin.clone().unwrap_or_else(|| input.origin())
+    }
+
+    /// Returns how the inputs are read, and which of them, as far as earlier runs of a checkpoint left records.
+    pub(super) fn prepare(&mut self, inputs: &[Uri]) -> Result<Prepared> {
+        let mut mapping = self.mapping.clone();
+        let is_raw =
+            |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
+        if self.read_mode.is_of_stage() && inputs.iter().any(is_raw) {
+            // Records of a topic get new stamps: those they carry are in order per original partition, which topics interleave.
+            mapping.provenance = Provenance::Overwrite;
+        }
+        // evt-ingest makes events of all records, without regard to their field names.
+        let kind = self.kind.or((self.raw_only || mapping.plain).then_some(Kind::Event));
+        self.text = Rc::new(TextOptions { kind, ..(*self.text).clone() });
+        let mut positions = self.positions.take();
+        let inputs = match &mut positions {
+            Some(positions) => {
+                positions.set_reading(self.text.explode.as_ref().map(ElementPath::to_text), self.follow);
+                positions.continued(inputs)?
+            }
+            None => inputs.to_vec(),
+        };
+        Ok(Prepared { mapping, kind, positions, inputs })
     }
 
     /// Returns how files and pipes are read.

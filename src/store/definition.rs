@@ -14,7 +14,7 @@ use std::fmt;
 const OWN_TABLES: [&str; 5] =
     ["checkpoint_epochs", "corrected_cells", "corrections", "late_positions", "pipeline_checkpoints"];
 
-/// Returns the batches that `next` yields up to the end, or to the first error after which it cannot go on.
+/// Returns the batches that `next` yields up to the end, or to the first error after which it cannot continue.
 pub fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>> + 'static) -> Batches {
     let mut is_over = false;
     Box::new(std::iter::from_fn(move || {

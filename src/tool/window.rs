@@ -278,7 +278,7 @@ impl Args {
     }
 }
 
-/// Makes the error for windows that wait for an end which a run with a checkpoint does not have: the next run goes on.
+/// Makes the error for windows that wait for an end which a run with a checkpoint does not have: the next run continues.
 fn all_with_checkpoint(which: &str) -> Error {
     Error::usage(format!(
         "--out-of-orderness all waits for the end of the input, but with a checkpoint the next run continues it; it cannot be \

@@ -65,7 +65,7 @@ fn rows_behind_the_loss_of_all_keys_of_redis_are_found_by_readers() {
     }
 }
 
-/// The rows of one partition come after those of another one, once both processes go on.
+/// The rows of one partition come after those of another one, once both processes continue.
 #[test]
 fn partitions_of_stages_that_were_stopped_are_not_idle() {
     let dir = Dir::new("idle-stopped");

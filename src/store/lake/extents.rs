@@ -43,12 +43,12 @@ pub fn position_column(kind: Kind) -> &'static str {
 
 /// Positions from the first to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Positions {
+pub struct PositionSpan {
     first: i64,
     last: i64,
 }
 
-impl Positions {
+impl PositionSpan {
     /// Returns the least range with the positions of all rows of a batch; `None` if there are none.
     pub fn of_rows(kind: Kind, batch: &RecordBatch) -> Result<Option<Self>> {
         let at = |position: &i64| Self { first: *position, last: *position };
@@ -77,7 +77,7 @@ impl Positions {
 
 /// The positions of rows by stream; `None` if they are unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Extents(Option<BTreeMap<Vec<String>, Positions>>);
+pub struct Extents(Option<BTreeMap<Vec<String>, PositionSpan>>);
 
 impl Default for Extents {
     /// Without rows.
@@ -110,14 +110,14 @@ impl Extents {
         let own = footer.filter(|footer| i64::try_from(footer.rows) == Ok(file.num_rows()));
         Self(own.map(|footer| {
             let streams = footer.streams.into_iter();
-            streams.map(|StreamPositions { stream, first, last }| (stream, Positions { first, last })).collect()
+            streams.map(|StreamPositions { stream, first, last }| (stream, PositionSpan { first, last })).collect()
         }))
     }
 
     /// Returns the text for the footer of a file with this many rows; `None` if the extents are unknown.
     pub fn footer(&self, rows: u64) -> Result<Option<String>> {
         let Some(streams) = &self.0 else { return Ok(None) };
-        let stream = |(stream, &Positions { first, last }): (&Vec<String>, &Positions)| StreamPositions {
+        let stream = |(stream, &PositionSpan { first, last }): (&Vec<String>, &PositionSpan)| StreamPositions {
             stream: stream.clone(),
             first,
             last,
@@ -177,19 +177,19 @@ fn positions(kind: Kind, batch: &RecordBatch) -> Result<&[i64]> {
 struct Run {
     code: [u64; 2],
     first_row: usize,
-    positions: Positions,
+    positions: PositionSpan,
 }
 
 /// Returns a row and the positions of each stream of a batch.
-fn runs(names: &[Cells<'_>], positions: &[i64]) -> Vec<(usize, Positions)> {
-    let mut found: AHashMap<[u64; 2], (usize, Positions)> = AHashMap::new();
+fn runs(names: &[Cells<'_>], positions: &[i64]) -> Vec<(usize, PositionSpan)> {
+    let mut found: AHashMap<[u64; 2], (usize, PositionSpan)> = AHashMap::new();
     let mut close = |Run { code, first_row, positions }: Run| {
         let known = found.entry(code).or_insert((first_row, positions));
         known.1 = known.1.with(positions);
     };
     let mut open: Option<Run> = None;
     for (row, position) in positions.iter().enumerate() {
-        let (code, here) = (code(names, row), Positions { first: *position, last: *position });
+        let (code, here) = (code(names, row), PositionSpan { first: *position, last: *position });
         match &mut open {
             Some(run) if run.code == code => run.positions = run.positions.with(here),
             _ => open.replace(Run { code, first_row: row, positions: here }).into_iter().for_each(&mut close),

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::kind::Kind;
 use crate::store::lake::directory::{Lake, LakePart};
 use crate::store::lake::disk;
-use crate::store::lake::extents::{Extents, Positions, position_column};
+use crate::store::lake::extents::{Extents, PositionSpan, position_column};
 use crate::store::lake::file::Writing;
 use crate::store::lake::read::LakeFile;
 use crate::store::repeat::{Conflicts, Content, Contents, event_name, has_content};
@@ -169,14 +169,14 @@ impl<'a> RepeatSearch<'a> {
     /// Compares the rows of some row groups of the part.
     fn compare(&mut self, groups: &[usize]) -> Result<()> {
         let position = position_column(self.kind);
-        let (mut keys, mut positions) = (vec![], None::<Positions>);
+        let (mut keys, mut positions) = (vec![], None::<PositionSpan>);
         for batch in
             self.part.columns(rows::key_columns(self.kind).iter().copied().chain([position]), groups.to_vec())?
         {
             let batch = batch?;
             keys.extend(rows::each_key(self.kind, &batch)?);
-            let here = Positions::of_rows(self.kind, &batch)?;
-            positions = positions.into_iter().chain(here).reduce(Positions::with);
+            let here = PositionSpan::of_rows(self.kind, &batch)?;
+            positions = positions.into_iter().chain(here).reduce(PositionSpan::with);
         }
         let mut known: AHashMap<u128, Found> = keys.iter().map(|key| (*key, Found::Nothing)).collect();
         let is_any = self.look_up(&mut known, positions)?;
@@ -186,7 +186,7 @@ impl<'a> RepeatSearch<'a> {
     }
 
     /// Notes what is stored under the keys; returns whether anything is.
-    fn look_up(&self, known: &mut AHashMap<u128, Found>, positions: Option<Positions>) -> Result<bool> {
+    fn look_up(&self, known: &mut AHashMap<u128, Found>, positions: Option<PositionSpan>) -> Result<bool> {
         let mut is_any = false;
         for file in self.stored {
             let groups = groups_with(file, position_column(self.kind), positions);
@@ -236,8 +236,8 @@ fn compared_columns(kind: Kind) -> impl Iterator<Item = &'static str> {
 }
 
 /// Returns the row groups of a file that may have rows with these positions.
-fn groups_with(file: &LakeFile, column: &str, positions: Option<Positions>) -> Vec<usize> {
-    let may_have = |group: &RowGroupMetaData| match (Positions::of_group(group, column), positions) {
+fn groups_with(file: &LakeFile, column: &str, positions: Option<PositionSpan>) -> Vec<usize> {
+    let may_have = |group: &RowGroupMetaData| match (PositionSpan::of_group(group, column), positions) {
         (Some(there), Some(here)) => there.overlaps(here),
         (_, None) => false,
         (None, _) => true,
