@@ -38,6 +38,7 @@ mod computed;
 mod containers;
 mod crash;
 mod csv;
+mod dedup;
 mod demo;
 mod docs;
 mod door;
