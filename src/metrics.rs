@@ -133,8 +133,11 @@ pub static STATE_KEYS: Definition = gauge(
     "Keys with state in windows; those in files are counted when they are read (evt-window). Ids of --dedup (evt-validate).",
 );
 /// The size of the state.
-pub static STATE_BYTES: Definition =
-    gauge("evt_state_bytes", &["place"], "State in memory (approximate) and in files (disk): windows (evt-window), ids of --dedup (evt-validate).");
+pub static STATE_BYTES: Definition = gauge(
+    "evt_state_bytes",
+    &["place"],
+    "State in memory (approximate) and in files (disk): windows (evt-window), ids of --dedup (evt-validate).",
+);
 /// Alerts that fire.
 pub static ALERTS_FIRING: Definition = gauge("evt_firing_alerts", &[], "Alerts that fire now (evt-alert).");
 /// Rows of too many groups.

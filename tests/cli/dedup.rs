@@ -29,12 +29,19 @@ const VALIDATE: [&str; 8] = ["-q", "in.jsonl", "--time", "t", "--to", "null:", "
 fn repeats_of_more_ids_than_fit_into_memory_are_all_found() {
     let dir = Dir::new("dedup-memory");
     // The default bound has room for fewer than a million ids.
-    dir.write("in.jsonl", events(0..1_000_000, 0) + &events(0..1_000, 1_000_000) + &events(999_000..1_001_000, 1_001_000));
+    dir.write(
+        "in.jsonl",
+        events(0..1_000_000, 0) + &events(0..1_000, 1_000_000) + &events(999_000..1_001_000, 1_001_000),
+    );
     for more in [&["--dedup", "10h"][..], &["--dedup", "10h", "--memory", "8MiB"]] {
         let run = dir.run("evt-validate", &[&VALIDATE[..], more].concat()).succeeds();
         assert_eq!(run.stderr(), "");
         let stats = stats(&dir);
-        assert_eq!((&stats["counts"]["duplicate"], &stats["counts"]["out"]), (&2_000.into(), &1_001_000.into()), "{stats}");
+        assert_eq!(
+            (&stats["counts"]["duplicate"], &stats["counts"]["out"]),
+            (&2_000.into(), &1_001_000.into()),
+            "{stats}"
+        );
         assert!(stats["state_written"].as_u64() > Some(20_000_000), "{stats}");
     }
     // A minute has 12,000 events: ids that are over leave memory before it is full.
@@ -69,7 +76,8 @@ fn ids_in_files_of_a_checkpoint_survive_kills() {
         ]
     };
     let files = || {
-        let epochs = std::fs::read_dir(place.files.join("epochs")).into_iter().flatten().map(|one| one.expect("a file").path());
+        let epochs =
+            std::fs::read_dir(place.files.join("epochs")).into_iter().flatten().map(|one| one.expect("a file").path());
         let parts = epochs.flat_map(|epoch| std::fs::read_dir(epoch).into_iter().flatten());
         let names = parts.filter_map(|part| part.ok()?.file_name().into_string().ok());
         names.filter(|name| name.starts_with("state-")).count()

@@ -93,11 +93,7 @@ impl SortedFile {
     }
 
     /// Restores what [`SortedFile::snapshot`] saved, for a state with so many partitions. Errors: exit status 65 if it is damaged, 74.
-    pub(crate) fn restore(
-        saved: &mut Reader<'_>,
-        partitions: usize,
-        storage: &mut dyn StateStorage,
-    ) -> Result<Self> {
+    pub(crate) fn restore(saved: &mut Reader<'_>, partitions: usize, storage: &mut dyn StateStorage) -> Result<Self> {
         let file = storage.open(&saved.text()?)?;
         let sightings = saved.at_most(file.length() / SIGHTING_BYTES as u64)?;
         let filter_bytes = saved.at_most(file.length())?;

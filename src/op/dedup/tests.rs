@@ -2,8 +2,8 @@
 //! and restarts after any batch.
 
 use super::*;
-use crate::op::state::storage::MemoryStorage;
 use crate::kind::{Kind, dictionary_type, instant_type};
+use crate::op::state::storage::MemoryStorage;
 use arrow::array::{ArrayRef, DictionaryArray, FixedSizeBinaryArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use proptest::prelude::*;
@@ -239,7 +239,8 @@ fn a_snapshot_cut_or_made_with_another_span_is_refused() {
     run(&mut dedup, &[row(1, 0), Row { partition: 1, ..row(2, 5) }]);
     assert_eq!(dedup.files().unwrap().len(), 2);
     let snapshot = dedup.snapshot();
-    let restore = |span: i64, bytes: &[u8]| Dedup::restore(options(span, 0, &storage), bytes).err().map(|e| e.to_string());
+    let restore =
+        |span: i64, bytes: &[u8]| Dedup::restore(options(span, 0, &storage), bytes).err().map(|e| e.to_string());
     assert_eq!(restore(10_000_000, &snapshot), None);
     for end in 0..snapshot.len() {
         assert!(restore(10_000_000, &snapshot[..end]).is_some(), "{end}");
