@@ -41,6 +41,7 @@ mod computed;
 mod containers;
 mod crash;
 mod csv;
+mod dedup;
 mod demo;
 mod docs;
 mod door;

@@ -205,6 +205,21 @@ impl Dedup {
         Ok(self.spilled.names())
     }
 
+    /// Returns the state as bytes; changes nothing. The files of [`Dedup::files`] belong to it.
+    pub fn snapshot(&self) -> Vec<u8> {
+        saved::snapshot(self)
+    }
+
+    /// Restores the state that [`Dedup::snapshot`] saved.
+    ///
+    /// Errors: exit status 78 if it was saved with another span, 65 if it is damaged, 74 if files fail.
+    pub fn restore(options: Options, snapshot: &[u8]) -> Result<Self> {
+        let mut restored = Self::new(options);
+        saved::restore(&mut restored, snapshot)?;
+        restored.full = restored.recent.len().max(restored.full).min(restored.options.recent_max());
+        Ok(restored)
+    }
+
     /// Returns the options.
     pub fn into_options(self) -> Options {
         self.options

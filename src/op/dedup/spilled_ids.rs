@@ -1,7 +1,7 @@
 //! Sightings beyond memory: sorted files, the oldest first.
 //!
 //! A key may be in several files. It was seen within the horizon iff one of them says so, so a file never needs to be changed, and a
-//! file that is over is dropped as a whole. Files of similar size are merged, so that each new id is looked up in few filters.
+//! file that is over is dropped as a whole. Files of similar size are merged, so that a new id is looked for in few of them.
 
 use super::filter::HashFilter;
 use super::sighting::{PartitionId, Sighting};
