@@ -1,7 +1,7 @@
 //! Reads a batch into leaves: columns as they are or converted, properties by one walk per row.
 
 use super::bind::article;
-use super::leaf::{LeafType, Leaf, Leaves, PathStep, Source};
+use super::leaf::{Leaf, LeafType, Leaves, PathStep, Source};
 use super::node::{PathKey, quoted_name};
 use super::parse::INTEGER_MAX;
 use super::value::{Coded, Value, ValueKind, cast, texts_of};
@@ -142,7 +142,9 @@ impl LeafBatch {
         for (index, leaf) in leaves.leaves.iter().enumerate() {
             let LeafColumn { values: of_leaf, wrong: rows, is_rounded } =
                 match (coded(leaves, index, batch, watched.as_deref())?, &leaf.source) {
-                    (Some(coded), _) if leaf.ask == LeafType::Presence => LeafColumn::right(Values::Rows(coded.presence())),
+                    (Some(coded), _) if leaf.ask == LeafType::Presence => {
+                        LeafColumn::right(Values::Rows(coded.presence()))
+                    }
                     // Every JSON value has a text.
                     (Some(coded), _) => LeafColumn::right(Values::Coded(coded, OnceCell::new())),
                     (None, Source::Column(index, own)) => from_column(batch.column(*index), *own, leaf.ask)?,

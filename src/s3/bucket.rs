@@ -5,7 +5,7 @@ use super::http::{FilePart, S3Answer, S3Body, S3Http, S3Request};
 use super::{multipart, xml};
 use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::store::remote::{RetryPolicy, RetryError};
+use crate::store::remote::{RetryError, RetryPolicy};
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -227,7 +227,11 @@ impl S3Bucket {
     }
 
     /// Makes a request for each item, several at once. Those that fail with a transient error are then repeated one after another.
-    fn each<T: Sync, R: Send>(&self, items: &[T], request: impl Fn(&T) -> Result<R, RetryError> + Sync) -> Result<Vec<R>> {
+    fn each<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        request: impl Fn(&T) -> Result<R, RetryError> + Sync,
+    ) -> Result<Vec<R>> {
         if let [item] = items {
             return self.retries.run(|| request(item)).map(|done| vec![done]);
         }
@@ -251,7 +255,8 @@ impl S3Bucket {
         let again = |((_, outcome), item): ((usize, Result<R, RetryError>), &T)| match outcome {
             Err(RetryError::Transient(cause)) => {
                 let mut first = Some(cause);
-                self.retries.run(|| first.take().map_or_else(|| request(item), |cause| Err(RetryError::Transient(cause))))
+                self.retries
+                    .run(|| first.take().map_or_else(|| request(item), |cause| Err(RetryError::Transient(cause))))
             }
             Err(RetryError::Permanent(error)) => Err(error),
             Ok(value) => Ok(value),

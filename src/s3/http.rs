@@ -6,7 +6,7 @@ use super::xml;
 use crate::error::{Error, Result};
 use crate::https;
 use crate::parse::query::escaped;
-use crate::store::remote::{Timeouts, RetryError};
+use crate::store::remote::{RetryError, Timeouts};
 use crate::time::format_instant;
 use sha2::{Digest, Sha256};
 use std::fs::File;

@@ -110,7 +110,9 @@ impl RetryError {
     /// Converts it to the error of a request that is not retried.
     pub fn into_error(self, shown: &str) -> Error {
         match self {
-            Self::Transient(cause) => Error::new(ErrorKind::Unavailable, format!("{shown}: unavailable")).because(cause),
+            Self::Transient(cause) => {
+                Error::new(ErrorKind::Unavailable, format!("{shown}: unavailable")).because(cause)
+            }
             Self::Permanent(error) => error,
         }
     }

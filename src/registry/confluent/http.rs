@@ -5,7 +5,7 @@ use crate::https;
 use crate::json::base64;
 use crate::parse::query::unescaped;
 use crate::store::Location;
-use crate::store::remote::{Timeouts, RetryError};
+use crate::store::remote::{RetryError, Timeouts};
 use serde_json::Value;
 use std::io::Read;
 use std::time::Duration;

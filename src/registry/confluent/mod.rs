@@ -27,7 +27,7 @@ use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::parse::query::escaped;
 use crate::store::Location;
-use crate::store::remote::{Timeouts, RetryPolicy, RetryError};
+use crate::store::remote::{RetryError, RetryPolicy, Timeouts};
 use crate::time::parse_duration;
 use serde_json::{Value, json};
 use std::borrow::Cow;

@@ -4,7 +4,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::{LOOK, Stop};
 use crate::store::Location;
-use crate::store::remote::{Timeouts, RetryError, rounded, use_ring};
+use crate::store::remote::{RetryError, Timeouts, rounded, use_ring};
 use futures_util::future::{Either, select};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -89,7 +89,9 @@ fn classify_connection(error: &tokio_postgres::Error) -> RetryError {
     let io = source.and_then(|cause| cause.downcast_ref::<std::io::Error>());
     match io {
         // An untrusted certificate is reported so by the TLS handshake.
-        Some(io) if io.kind() == std::io::ErrorKind::InvalidData => RetryError::Permanent(Error::config("TLS").because(io)),
+        Some(io) if io.kind() == std::io::ErrorKind::InvalidData => {
+            RetryError::Permanent(Error::config("TLS").because(io))
+        }
         Some(io) => RetryError::Transient(io.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()),
         None if error.is_closed() => RetryError::Transient("connection closed".to_owned()),
         None => {

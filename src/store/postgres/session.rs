@@ -3,7 +3,7 @@
 use crate::error::{ErrorKind, Result};
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
-use crate::store::remote::{RetryPolicy, RetryError};
+use crate::store::remote::{RetryError, RetryPolicy};
 use crate::store::{Location, OpenOptions};
 
 /// Maximum number of retries of a batch because another run wrote the same keys.

@@ -36,7 +36,7 @@ use crate::store::guard::Overlap;
 use crate::store::redis::address::{OPTIONS, RedisAddress};
 use crate::store::redis::read as redis_read;
 use crate::store::redis::write::{MetricBatch, Session};
-use crate::store::remote::{RetryPolicy, RetryError};
+use crate::store::remote::{RetryError, RetryPolicy};
 use crate::store::rows::FitRows;
 use crate::store::sink::write_rows;
 use crate::store::{Epoch, EpochRows, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility};
@@ -83,8 +83,7 @@ struct Redis {
 impl Redis {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let address = RedisAddress::try_new(location)?;
-        let retries =
-            RetryPolicy::new(address.server.shown.clone(), address.server.timeouts, options.console.clone());
+        let retries = RetryPolicy::new(address.server.shown.clone(), address.server.timeouts, options.console.clone());
         let retries = retries.saying(options.up.clone());
         let (counts, overlap) = (SinkCounts::default(), Overlap::default());
         let options = options.clone();

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
-use crate::store::remote::{Timeouts, RetryError, use_ring};
+use crate::store::remote::{RetryError, Timeouts, use_ring};
 use crate::store::{Location, remote};
 use redis::{Client, ClientTlsConfig, Cmd, Connection, RedisError, RedisResult, TlsCertificates, Value};
 use std::error::Error as _;
