@@ -5,6 +5,7 @@ use super::running::{Instant, RunningRule, Transition, all_rows};
 use super::series::{Arrival, EventSeries, Expressions, RowTimes};
 use super::view::{Changes, GroupValue, WindowView};
 use crate::error::Result;
+use crate::expr::RowFault;
 use crate::expr::{LeafBatch, Leaves, ObservedLeaves};
 use crate::kind::Kind;
 use crate::kind::alert::AlertReason;
@@ -44,7 +45,7 @@ pub struct RowsTaken {
     /// Rows that no rule counts.
     pub filtered: u64,
     /// Rows with a value of the wrong type, with the message.
-    pub wrong: Vec<(usize, String)>,
+    pub wrong: Vec<RowFault>,
 }
 
 /// An alert that fires.
@@ -202,7 +203,7 @@ impl AlertEngine {
             let outcome = series.add(&batch, &times, self.options.max_groups)?;
             counted.iter_mut().zip(outcome.counted).for_each(|(sum, one)| *sum |= one);
             passed.iter_mut().zip(outcome.passed).for_each(|(sum, one)| *sum |= one);
-            for (row, message) in outcome.wrong {
+            for RowFault { row, message } in outcome.wrong {
                 wrong.entry(row).or_insert(message);
             }
         }
@@ -215,7 +216,7 @@ impl AlertEngine {
                 (false, _) => taken.filtered += 1,
             }
         }
-        taken.wrong = wrong.into_iter().collect();
+        taken.wrong = wrong.into_iter().map(RowFault::from).collect();
         Ok(taken)
     }
 

@@ -6,6 +6,7 @@
 
 use super::rule::Measure;
 use crate::error::Result;
+use crate::expr::RowFault;
 use crate::expr::{Dimension as DimensionValues, Expr, LeafBatch, Leaves, ValueKind, Want};
 use crate::kind::Kind;
 use crate::op::aggregate::{self, Call};
@@ -72,7 +73,7 @@ pub struct SeriesOutcome {
     /// Whether each row passed the filter.
     pub passed: Vec<bool>,
     /// Rows with a value of the wrong type, with the message.
-    pub wrong: Vec<(usize, String)>,
+    pub wrong: Vec<RowFault>,
 }
 
 /// A group that got rows: its key, and its newest slice with a row.
@@ -162,7 +163,7 @@ impl EventSeries {
             passed: (0..rows).map(passes).collect(),
             wrong: self.expressions.wrong(batch, &passes),
         };
-        outcome.wrong.iter().for_each(|(row, _)| outcome.passed[*row] = false);
+        outcome.wrong.iter().for_each(|fault| outcome.passed[fault.row] = false);
         let values: Vec<DimensionValues> = by.iter().map(|by| by.expr.dimension(batch)).collect::<Result<_>>()?;
         let args: Vec<ArrayRef> = call.args().iter().map(|arg| arg.eval(batch)).collect::<Result<_>>()?;
         let mut ids = std::mem::take(&mut self.ids);
@@ -379,7 +380,7 @@ impl EventSeries {
 
 impl Expressions {
     /// Returns the rows in which a leaf has the wrong type: one of the filter in any row, others in rows that pass it.
-    fn wrong(&self, batch: &LeafBatch, passes: &dyn Fn(usize) -> bool) -> Vec<(usize, String)> {
+    fn wrong(&self, batch: &LeafBatch, passes: &dyn Fn(usize) -> bool) -> Vec<RowFault> {
         let mut found: BTreeMap<usize, String> = BTreeMap::new();
         let of_filter = self.filter.iter().flat_map(|filter| filter.wrong(batch)).map(|wrong| (wrong, true));
         let rest = self.by.iter().map(|by| &by.expr).chain(self.call.args());
@@ -390,6 +391,6 @@ impl Expressions {
                 found.entry(row).or_insert_with(|| wrong.message());
             }
         }
-        found.into_iter().collect()
+        found.into_iter().map(RowFault::from).collect()
     }
 }

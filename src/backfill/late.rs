@@ -264,7 +264,7 @@ impl LateCells {
     /// Adds the rows of a batch of events to the cells; `outcome` is what live calls them.
     pub fn on_batch(&mut self, batch: &RecordBatch, outcome: &BatchOutcome) -> Result<()> {
         let mut keep: Vec<bool> = instants(batch, column::EVENT_TIME).iter().map(|time| self.touches(*time)).collect();
-        outcome.dead.iter().for_each(|(row, _)| keep[*row] = false);
+        outcome.dead.iter().for_each(|fault| keep[fault.row] = false);
         if keep.contains(&true) {
             let batch = filter_record_batch(batch, &BooleanArray::from(keep))?;
             let leaves = LeafBatch::read(&self.leaves, &batch)?;
@@ -284,7 +284,7 @@ impl LateCells {
     fn count_sessions(&mut self, batch: &RecordBatch, outcome: &BatchOutcome) -> Result<()> {
         let leaves = LeafBatch::read(&self.leaves, batch)?;
         let mut is_dead = vec![false; batch.num_rows()];
-        outcome.dead.iter().for_each(|(row, _)| is_dead[*row] = true);
+        outcome.dead.iter().for_each(|fault| is_dead[fault.row] = true);
         for (at, keys) in self.sessions.iter_mut().filter(|(_, keys)| !keys.is_empty()) {
             let metric = &self.metrics[*at];
             let read = EventRows::new(metric, batch, &leaves)?;

@@ -17,13 +17,28 @@ pub struct Filter {
     observed: ObservedLeaves,
 }
 
+/// A row of a batch in which a value has the wrong type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowFault {
+    /// The index of the row.
+    pub row: usize,
+    /// What was expected and found.
+    pub message: String,
+}
+
+impl From<(usize, String)> for RowFault {
+    fn from((row, message): (usize, String)) -> Self {
+        Self { row, message }
+    }
+}
+
 /// The result of a filter on a batch.
 #[derive(Debug)]
 pub struct Passed {
     /// The rows for which it is true.
     pub keep: BooleanArray,
     /// Rows in which a value has the wrong type, each once, in order, with the message; none of them is kept.
-    pub wrong: Vec<(usize, String)>,
+    pub wrong: Vec<RowFault>,
 }
 
 impl Filter {
@@ -53,12 +68,13 @@ impl Filter {
         self.observed.observe(&leaves);
         let truth = self.expr.eval(&leaves)?;
         let truth = truth.as_boolean();
-        let mut wrong: Vec<(usize, String)> =
-            self.expr.wrong(&leaves).map(|wrong| (wrong.row() as usize, wrong.advice())).collect();
-        wrong.sort_by_key(|(row, _)| *row);
-        wrong.dedup_by_key(|(row, _)| *row);
+        let faults = self.expr.wrong(&leaves);
+        let faults = faults.map(|wrong| RowFault { row: wrong.row() as usize, message: wrong.advice() });
+        let mut wrong: Vec<RowFault> = faults.collect();
+        wrong.sort_by_key(|fault| fault.row);
+        wrong.dedup_by_key(|fault| fault.row);
         let mut keep: Vec<bool> = (0..truth.len()).map(|row| truth.is_valid(row) && truth.value(row)).collect();
-        wrong.iter().for_each(|(row, _)| keep[*row] = false);
+        wrong.iter().for_each(|fault| keep[fault.row] = false);
         Ok(Passed { keep: keep.into(), wrong })
     }
 }

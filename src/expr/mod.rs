@@ -41,7 +41,7 @@ mod value;
 
 pub use dimension::{canonical_dimensions, write_dimensions};
 pub use expression::Expr;
-pub use filter::{Filter, ObservedLeaves, Passed, rounded_integers};
+pub use filter::{Filter, ObservedLeaves, Passed, RowFault, rounded_integers};
 pub use function::{FUNCTIONS, Function};
 pub use leaf::Leaves;
 pub use read::{LeafBatch, Wrong};

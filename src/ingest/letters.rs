@@ -3,6 +3,7 @@
 //! Each letter has the number of rows before its record, so that a stage can put letters and rows in order again.
 
 use crate::error::Result;
+use crate::expr::RowFault;
 use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::letters::Builder;
 use crate::op::row_letter::with_letter;
@@ -43,14 +44,8 @@ impl Letters {
     }
 
     /// Adds the letters of rows that a filter could not judge, each with its message.
-    pub(super) fn push_wrong(
-        &mut self,
-        batch: &RecordBatch,
-        wrong: &[(usize, String)],
-        rows: u64,
-        now: i64,
-    ) -> Result<()> {
-        wrong.iter().try_for_each(|(row, message)| {
+    pub(super) fn push_wrong(&mut self, batch: &RecordBatch, wrong: &[RowFault], rows: u64, now: i64) -> Result<()> {
+        wrong.iter().try_for_each(|RowFault { row, message }| {
             let fault = Fault::new(ErrorType::AggregationError, message);
             with_letter(batch, *row, &fault, None, |letter, _| self.push(rows, letter, now))
         })

@@ -3,6 +3,7 @@
 
 use super::window::metric::split_name;
 use crate::error::{Error, Result};
+use crate::expr::RowFault;
 use crate::expr::{Expr, Filter, LeafBatch, Leaves, Node, ObservedLeaves, PathKey, ValueKind, Want, parse, value_at};
 use crate::json::member::with_member;
 use crate::json::text::write_string;
@@ -206,7 +207,7 @@ pub struct RuledRows {
     /// The rows that stay.
     pub keep: BooleanArray,
     /// Rows whose expression failed, in order, with the message. `keep` is false for all of them.
-    pub wrong: Vec<(usize, String)>,
+    pub wrong: Vec<RowFault>,
 }
 
 impl RowRules {
@@ -243,14 +244,14 @@ impl RowRules {
             let passed = filter.apply(&rows)?;
             keep = passed.keep.values().iter().collect();
             // A row has one letter: that of the field which the filter may read.
-            for (row, why) in passed.wrong {
+            for RowFault { row, message: why } in passed.wrong {
                 wrong.entry(row).or_insert(why);
             }
         }
         wrong.keys().for_each(|row| keep[*row] = false);
         let has_fields = self.fields.names().next().is_some();
         let properties = has_fields.then(|| rows.column(column::PROPERTIES).clone());
-        Ok(RuledRows { properties, keep: keep.into(), wrong: wrong.into_iter().collect() })
+        Ok(RuledRows { properties, keep: keep.into(), wrong: wrong.into_iter().map(RowFault::from).collect() })
     }
 }
 

@@ -2,7 +2,7 @@
 //! options and gives a [`Stage`](crate::stage::Stage) its operator (evt-schema needs no stage).
 //!
 //! - `NAME.rs`: evt-NAME (evt-gen is `generate.rs`).
-//! - `alert/`: evt-alert, which has a loop of its own because its inputs may be of different kinds.
+//! - `alert/`: evt-alert, which has a loop of its own because its inputs may be of different kinds (decision 241).
 //! - `reconcile/`: evt-reconcile, which opens its inputs itself.
 //! - `backfill/`: evt-backfill, which corrects the windows of a store and replays dead letters.
 //! - `windows.rs`: the operator of evt-window; `results.rs`, `top.rs`, `wide.rs`: its results; `late.rs`, `stall.rs`:

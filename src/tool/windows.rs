@@ -5,6 +5,7 @@ use super::results::Results;
 use super::stall::StallMonitor;
 use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
+use crate::expr::RowFault;
 use crate::expr::rounded_integers;
 use crate::frame::{Control, How, Progress, State};
 use crate::kind::dead::{ErrorType, Fault};
@@ -49,7 +50,7 @@ impl Operator for Windows {
             ));
         }
         let outcome = self.window.on_batch(&batch, input)?;
-        for (row, message) in &outcome.dead {
+        for RowFault { row, message } in &outcome.dead {
             out.dead(&batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
         }
         if !outcome.late.is_empty() {

@@ -127,6 +127,31 @@ const CLIENTS: [(&str, &str); 14] = [
     ("clap::", "src/cli/|src/tool/"),
 ];
 
+/// Files that may read the clocks of the process: adapters of servers, files and threads, and what makes the clock of the run. All others
+/// use the clock of the run, which tests control.
+const CLOCKS: [&str; 19] = [
+    "src/clock.rs",
+    "src/cli/mod.rs",
+    "src/http/",
+    "src/input/follow/watch.rs",
+    "src/kafka/",
+    "src/metrics.rs",
+    "src/notify/",
+    "src/registry/confluent/",
+    "src/run/io.rs",
+    "src/s3/",
+    "src/service.rs",
+    "src/spool/mod.rs",
+    // The lag is compared with the timestamps of brokers.
+    "src/stage/mod.rs",
+    "src/stage/summary.rs",
+    "src/stop.rs",
+    "src/store/",
+    "src/tool/alert/run.rs",
+    "src/tool/alert/writer.rs",
+    "src/tool/generate.rs",
+];
+
 /// Words with a better term in the glossary.
 const WORDS: [(&str, &str); 16] = [
     (r"\bhopping\b", "sliding"),
@@ -350,6 +375,24 @@ fn what_is_pure_knows_neither_io_nor_a_clock() {
             faults.push(format!("{file} names {}, but its module does no I/O and reads no clock", path.join("::")));
         }
     }
+    assert_none(&faults);
+}
+
+#[test]
+fn only_adapters_read_the_clocks_of_the_process() {
+    let reads = |path: &[String]| {
+        let names: Vec<&str> = path.iter().map(String::as_str).collect();
+        [["Instant", "now"], ["SystemTime", "now"], ["Clock", "System"]].iter().any(|clock| names.ends_with(clock))
+    };
+    let readers: BTreeSet<&str> =
+        Code::production().paths().filter(|(_, path)| reads(path)).map(|(file, _)| file).collect();
+    let may = |file: &str| CLOCKS.iter().find(|place| file.starts_with(**place)).copied();
+    let strangers = readers.iter().filter(|file| may(file).is_none() && !is_test(file));
+    let mut faults: Vec<_> =
+        strangers.map(|file| format!("{file} reads a clock of the process; use Run::clock")).collect();
+    let used: BTreeSet<&str> = readers.iter().filter_map(|file| may(file)).collect();
+    let unused = CLOCKS.iter().filter(|place| !used.contains(**place));
+    faults.extend(unused.map(|place| format!("{place} reads no clock: remove it from CLOCKS")));
     assert_none(&faults);
 }
 

@@ -204,6 +204,8 @@ pub struct Pipeline {
     dir: PathBuf,
     fed: usize,
     steps: u64,
+    /// Whether the signal was raised or a stage was killed.
+    is_disturbed: bool,
 }
 
 impl Pipeline {
@@ -228,7 +230,7 @@ impl Pipeline {
             };
             nodes.push(Node { stage, status, inlet, stdin, stdout, console });
         }
-        Self { nodes, clock, stop, dir: dir.to_owned(), fed: 0, steps: 0 }
+        Self { nodes, clock, stop, dir: dir.to_owned(), fed: 0, steps: 0, is_disturbed: false }
     }
 
     /// Feeds everything, then steps one stage after another to its end.
@@ -314,9 +316,13 @@ impl Pipeline {
 
     fn disturb(&mut self, disturbance: Disturbance) {
         match disturbance {
-            Disturbance::Signal { after } if self.steps == after => self.stop.raise(15),
+            Disturbance::Signal { after } if self.steps == after => {
+                self.stop.raise(15);
+                self.is_disturbed = true;
+            }
             Disturbance::Kill { stage, after } if self.steps >= after && self.nodes[stage].status.is_none() => {
                 self.end(stage, Status::Killed);
+                self.is_disturbed = true;
             }
             _ => {}
         }
@@ -327,6 +333,11 @@ impl Pipeline {
 pub struct Ended(Pipeline);
 
 impl Ended {
+    /// Whether the disturbance happened before the pipe had ended; a disk may have more operations than a stage uses.
+    pub fn was_disturbed(&self) -> bool {
+        self.0.is_disturbed || self.errors().contains(&ErrorKind::Io)
+    }
+
     fn statuses_of(nodes: &[Node]) -> Vec<Option<Status>> {
         nodes.iter().map(|node| node.status).collect()
     }

@@ -38,6 +38,7 @@ pub use self::running::MetricCounts;
 use self::running::{Bounds, Running, TimeBounds, View, Windows};
 use self::watermark::{ContinuedInput, Watermark};
 use crate::error::{Error, Result};
+use crate::expr::RowFault;
 use crate::expr::{Dimension, Expr, LeafBatch, Leaves, ObservedLeaves};
 use crate::frame::Progress;
 use crate::kind::event::column;
@@ -283,7 +284,7 @@ impl Window {
         let dead = self.wrong(&views, &leaves);
         let mut outcome = BatchOutcome { is_counted: vec![false; batch.num_rows()], ..BatchOutcome::default() };
         let mut is_dead = vec![false; batch.num_rows()];
-        dead.iter().for_each(|(row, _)| is_dead[*row] = true);
+        dead.iter().for_each(|fault| is_dead[fault.row] = true);
         let bounds = Bounds {
             out_of_orderness: match self.options.watermark {
                 watermark::Options { explicit: true, .. } => 0,
@@ -340,7 +341,7 @@ impl Window {
 
     /// Returns the rows in which a leaf had the wrong type: a leaf of a `where` in any row, a leaf of an argument only
     /// in rows that pass the `where`.
-    fn wrong(&self, views: &[View<'_>], leaves: &LeafBatch) -> Vec<(usize, String)> {
+    fn wrong(&self, views: &[View<'_>], leaves: &LeafBatch) -> Vec<RowFault> {
         let mut found: std::collections::BTreeMap<usize, String> = std::collections::BTreeMap::new();
         for (metric, view) in self.options.metrics.iter().zip(views) {
             let asked = metric.filter.iter().flat_map(|filter| filter.wrong(leaves)).map(|wrong| (wrong, true));
@@ -353,7 +354,7 @@ impl Window {
                 }
             }
         }
-        found.into_iter().collect()
+        found.into_iter().map(RowFault::from).collect()
     }
 
     /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state

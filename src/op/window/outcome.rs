@@ -1,5 +1,7 @@
 //! The outcomes of the rows of a batch.
 
+use crate::expr::RowFault;
+
 /// A row that has no slot yet.
 #[derive(Clone, Copy)]
 pub(crate) struct RowRef {
@@ -33,7 +35,7 @@ pub struct LateRow {
 #[derive(Debug, Default)]
 pub struct BatchOutcome {
     /// Rows with a value of the wrong type, each with the message; no metric counted them.
-    pub dead: Vec<(usize, String)>,
+    pub dead: Vec<RowFault>,
     /// Late rows, by row, then metric.
     pub late: Vec<LateRow>,
     /// Rows in at least one window of at least one metric.

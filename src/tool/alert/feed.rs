@@ -9,6 +9,7 @@ use crate::alert::clock::{AlertClock, PartitionKey, ReadState};
 use crate::alert::engine::{AlertEngine, TimedRows};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
+use crate::expr::RowFault;
 use crate::frame::{Control, How, State};
 use crate::ingest::Item;
 use crate::input::Reached;
@@ -373,7 +374,7 @@ impl Feed {
                     }
                 }
             }
-            Item::Control(_) => {}
+            Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::End(_)) => {}
             Item::Dead(letters) => {
                 self.whole.has_letters = true;
                 let letters = self.letters.take(letters)?;
@@ -539,7 +540,7 @@ impl Feed {
         let [event_times, stream_times] = times;
         let after = self.known.after(kind);
         let taken = to.engine.add(&TimedRows { kind, batch, event_times, stream_times, after })?;
-        for (row, message) in &taken.wrong {
+        for RowFault { row, message } in &taken.wrong {
             to.outputs.letter(batch, *row, Fault::new(ErrorType::AggregationError, message))?;
         }
         let rows = batch.num_rows() as u64;

@@ -10,6 +10,7 @@ use crate::backfill::{
 };
 use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
+use crate::expr::RowFault;
 use crate::frame::{Control, How, State};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
@@ -179,7 +180,7 @@ impl Correct {
         let mut counts = Counts { filtered: outside, ..Counts::default() };
         if let Some(batch) = inside {
             let outcome = self.window.on_batch(&batch, input)?;
-            for (row, message) in &outcome.dead {
+            for RowFault { row, message } in &outcome.dead {
                 out.dead(&batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
             }
             if !self.setup.late.is_empty() {

@@ -68,7 +68,8 @@ impl Reading {
                     each(Piece::Unreadable(&dead.letters)).map_err(|error| error.at(self.uri.to_string()))?;
                 }
                 Item::Control(Control::Progress(shown)) => progress.progress(&shown),
-                Item::Control(_) | Item::Idle => {}
+                Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::End(_)) => {}
+                Item::Idle => {}
                 Item::End(end) => {
                     return match end.how {
                         How::Exhausted => Ok(self.source.has_schema().then(|| self.source.kind())),
