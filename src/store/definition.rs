@@ -30,6 +30,9 @@ pub fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>> + 'static) 
 /// Returns the extent of each partition of the events of a store.
 pub type StreamExtents = fn(&Location) -> Result<Vec<StreamExtent>>;
 
+/// Returns a span that contains the event time of all rows; `None` if the store knows none without reading them.
+pub type TimeExtent = fn(&Location) -> Result<Option<Span>>;
+
 /// Tables of a store with the number of rows in each.
 pub type Tables = Vec<(String, u64)>;
 
@@ -71,7 +74,7 @@ pub struct StoreReader {
     /// Returns the extent of each partition of its events, if it can hold events.
     pub stream_extents: Option<StreamExtents>,
     /// Returns a span that contains the event time of all rows, if the store knows one without reading them.
-    pub extent: Option<fn(&Location) -> Result<Option<Span>>>,
+    pub extent: Option<TimeExtent>,
 }
 
 /// How a store opens its metrics for a correction.
