@@ -71,7 +71,8 @@ fn an_event_that_a_lake_has_with_other_content_is_a_conflict() {
             );
             assert_eq!(told.lines().count(), 1, "{refused}");
         }
-        let stored = dir.run("evt-view", &["-q", to, "-o", "jsonl"]).succeeds().rows();
+        let table = format!("{to}?table=raw_events");
+        let stored = dir.run("evt-view", &["-q", &table, "-o", "jsonl"]).succeeds().rows();
         let mut values: Vec<_> = stored.iter().map(|row| row["properties"]["v"].as_f64()).collect();
         values.sort_by_key(|value| value.map(f64::to_bits));
         assert_eq!(values, [Some(0.0), Some(0.0), Some(1.0)], "{to}");
