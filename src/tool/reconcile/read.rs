@@ -6,6 +6,7 @@ use crate::ingest::Item;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::run::Run;
+use crate::source::reader::next_item;
 use crate::source::{Source, SourceOptions};
 use crate::stage::progress::ProgressLine;
 use crate::uri::Uri;
@@ -48,7 +49,7 @@ impl Reading {
             progress.expect_rows(self.expected().unwrap_or(0));
         }
         loop {
-            let Some(item) = self.source.next_item()? else { continue };
+            let Some(item) = next_item(&mut self.source)? else { continue };
             match item {
                 Item::Batch(batch) => {
                     progress.rows(batch.num_rows());
