@@ -43,6 +43,7 @@ mod origin;
 mod partitions;
 mod polled;
 pub mod positions;
+pub mod reader;
 mod sort;
 
 /// An open input and its number on the command line.
@@ -353,18 +354,6 @@ impl Source {
     /// Whether the stage has not taken all rows that were read. Records that wait for later ones (`--max-future`) are no rows yet.
     pub fn holds_rows(&self) -> bool {
         self.is_queued() || self.ingest.has_rows()
-    }
-
-    /// Returns the next item, for a reader without a stage; `None` if the inputs have progressed without one. Waits if none has anything
-    /// to read.
-    pub fn next_item(&mut self) -> Result<Option<Item>> {
-        loop {
-            match self.poll()? {
-                Polled::Item(sent) => return Ok(Some(sent.item)),
-                Polled::Progress => return Ok(None),
-                Polled::Waiting(timeout) => self.wait(timeout)?,
-            }
-        }
     }
 
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.

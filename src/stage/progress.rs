@@ -40,7 +40,7 @@ impl ProgressLine {
     pub fn hidden() -> Self {
         Self {
             bar: None,
-            clock: Clock::System,
+            clock: Clock::Fixed(0),
             rows: 0,
             is_of_rows: false,
             start: Duration::ZERO,

@@ -3,9 +3,11 @@
 use super::correct::Corrections;
 use super::location::Location;
 use super::sink::{Batches, OpenOptions, Sink};
+use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::span::Span;
+use crate::replay::ledger::Ledger;
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use std::fmt;
@@ -77,6 +79,9 @@ pub struct StoreReader {
     pub extent: Option<TimeExtent>,
 }
 
+/// Opens the ledger of replays to read it; `None` if there is none.
+pub type ReadLedger = fn(&Location, &Console) -> Result<Option<Box<dyn Ledger>>>;
+
 /// How a store opens its metrics for a correction.
 #[derive(Clone, Copy)]
 pub struct CorrectionStore {
@@ -85,6 +90,20 @@ pub struct CorrectionStore {
     /// Opens them to compare them; creates and changes nothing.
     pub open_to_compare: fn(&Location) -> Result<Box<dyn Corrections>>,
 }
+
+/// How a store holds the ledger of replays.
+#[derive(Clone, Copy)]
+pub struct LedgerStore {
+    /// Opens it; creates it if it is missing.
+    pub open: fn(&Location, &Console) -> Result<Box<dyn Ledger>>,
+    /// Opens it to read it; `None` if there is none. Creates nothing.
+    pub open_to_read: ReadLedger,
+    /// Checks that it can be opened. Creates nothing.
+    pub check: fn(&Location, &Console) -> Result<()>,
+}
+
+/// Reads the rules of evt-alert from a table; each row has a field for each column.
+pub type ReadRules = fn(&Location) -> Result<Vec<serde_json::Map<String, serde_json::Value>>>;
 
 /// When the rows of a store become visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +142,10 @@ pub struct Store {
     pub reader: StoreReader,
     /// How its metrics are corrected, if they can be.
     pub corrections: Option<CorrectionStore>,
+    /// How it holds the ledger of replays, if it can.
+    pub ledger: Option<LedgerStore>,
+    /// How rules of evt-alert are read from it, if they can be.
+    pub rules: Option<ReadRules>,
 }
 
 impl Store {

@@ -38,7 +38,9 @@ mod sqlite;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::replay::ledger::Ledger;
-pub use definition::{CorrectionStore, ReadRequest, Store, StoreReader, StreamExtent, Tables, Visibility, batches};
+pub use definition::{
+    CorrectionStore, LedgerStore, ReadRequest, Store, StoreReader, StreamExtent, Tables, Visibility, batches,
+};
 pub use location::Location;
 pub use sink::{AtOnce, Batches, Epoch, EpochRows, Notice, OpenOptions, PartitionPosition, Sink, SinkOutcome};
 
@@ -51,42 +53,28 @@ pub fn by_scheme(scheme: &str) -> Option<&'static Store> {
 ///
 /// Errors: exit status 2 for a store without such tables, 69, 74, 75 or 78 if the table cannot be read.
 pub fn rules(store: &Store, location: &Location) -> Result<Vec<serde_json::Map<String, serde_json::Value>>> {
-    match store.scheme {
-        scheme if scheme == sqlite::STORE.scheme => sqlite::rules::read(location),
-        scheme if scheme == postgres::STORE.scheme => postgres::rules::read(location),
-        scheme => {
-            Err(Error::usage(format!("{location}: expected rules in a file, sqlite: or postgres:, found {scheme}")))
-        }
-    }
+    let read = store.rules.ok_or_else(|| {
+        Error::usage(format!("{location}: expected rules in a file, sqlite: or postgres:, found {}", store.scheme))
+    })?;
+    read(location)
 }
 
 /// Opens the ledger of replays at a location, which is created if it is missing. Errors: exit status 2 for a store that holds no
 /// ledger.
 pub fn open_ledger(store: &Store, location: &Location, console: &Console) -> Result<Box<dyn Ledger>> {
-    match store.scheme {
-        "sqlite" => sqlite::ledger::open(location),
-        "postgres" => postgres::ledger::open(location, console),
-        _ => Err(no_ledger(location)),
-    }
+    (store.ledger.ok_or_else(|| no_ledger(location))?.open)(location, console)
 }
 
 /// Opens the ledger of replays at a location to read it; `None` if there is none. Creates nothing.
 pub fn read_ledger(store: &Store, location: &Location, console: &Console) -> Result<Option<Box<dyn Ledger>>> {
-    match store.scheme {
-        "sqlite" => sqlite::ledger::open_to_read(location),
-        "postgres" => postgres::ledger::open_to_read(location, console),
-        _ => Err(no_ledger(location)),
-    }
+    (store.ledger.ok_or_else(|| no_ledger(location))?.open_to_read)(location, console)
 }
 
 /// Checks that a ledger can be opened at a location. Creates nothing.
 ///
 /// Errors: exit status 2 for a store that holds no ledger; 69, 74 or 78 if it cannot be opened.
 pub fn check_ledger(store: &Store, location: &Location, console: &Console) -> Result<()> {
-    match store.scheme {
-        "sqlite" => sqlite::ledger::check(location),
-        _ => read_ledger(store, location, console).map(|_| ()),
-    }
+    (store.ledger.ok_or_else(|| no_ledger(location))?.check)(location, console)
 }
 
 fn no_ledger(location: &Location) -> Error {

@@ -258,14 +258,15 @@ fn is_name(expr: &syn::Expr) -> bool {
     }
 }
 
-/// Whether an expression is a text in quotes, or a constant or a field of one.
+/// Whether an expression is a text in quotes, or a field of a constant.
 fn is_constant(expr: &syn::Expr) -> bool {
+    let is_upper = |name: &syn::Ident| !name.to_string().contains(|c: char| c.is_lowercase());
     match expr {
         syn::Expr::Lit(literal) => matches!(literal.lit, syn::Lit::Str(_)),
-        syn::Expr::Path(path) => path.path.segments.last().is_some_and(|last| {
-            last.ident.to_string().chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-        }),
-        syn::Expr::Field(field) => is_constant(&field.base),
+        syn::Expr::Field(field) => {
+            let syn::Expr::Path(path) = &*field.base else { return false };
+            path.path.segments.last().is_some_and(|last| is_upper(&last.ident))
+        }
         syn::Expr::Reference(reference) => is_constant(&reference.expr),
         _ => false,
     }
@@ -449,7 +450,9 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
     }
 
     fn visit_expr_match(&mut self, item: &'ast syn::ExprMatch) {
-        if is_name(&item.expr) {
+        let is_text =
+            |arm: &syn::Arm| matches!(&arm.pat, syn::Pat::Lit(literal) if matches!(literal.lit, syn::Lit::Str(_)));
+        if is_name(&item.expr) && item.arms.iter().any(is_text) {
             self.compares_name(item.match_token.span.start().line);
         }
         syn::visit::visit_expr_match(self, item);

@@ -66,6 +66,7 @@ mod http_rules;
 mod interchange;
 mod json;
 mod kafka;
+mod large_structs;
 mod letters;
 mod losses;
 mod mail;

@@ -69,6 +69,8 @@ pub static STORE: Store = Store {
         extent: Some(lake_read::extent),
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
+    ledger: None,
+    rules: None,
 };
 
 /// The number of files by outcome.

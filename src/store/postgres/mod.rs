@@ -46,8 +46,8 @@ use crate::store::postgres::write::{are_events_unique, holdable_letters, insert_
 use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::FitRows;
 use crate::store::{
-    AtOnce, CorrectionStore, Epoch, EpochRows, Location, OpenOptions, PartitionPosition, Sink, SinkOutcome, Store,
-    StoreReader, Visibility,
+    AtOnce, CorrectionStore, Epoch, EpochRows, LedgerStore, Location, OpenOptions, PartitionPosition, Sink,
+    SinkOutcome, Store, StoreReader, Visibility,
 };
 use arrow::array::{Array, RecordBatch};
 use tokio_postgres::Row;
@@ -71,6 +71,12 @@ pub static STORE: Store = Store {
         extent: None,
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
+    ledger: Some(LedgerStore {
+        open: ledger::open,
+        open_to_read: ledger::open_to_read,
+        check: |location, console| ledger::open_to_read(location, console).map(|_| ()),
+    }),
+    rules: Some(rules::read),
 };
 
 /// Maximum rows of a transaction.

@@ -58,6 +58,8 @@ pub static STORE: Store = Store {
     open: |location, options| Ok(Box::new(Redis::open(location, options)?)),
     reader: StoreReader { tables: redis_read::tables, read: redis_read::read, stream_extents: None, extent: None },
     corrections: None,
+    ledger: None,
+    rules: None,
 };
 
 /// Checks that the server answers and accepts the user.

@@ -42,8 +42,8 @@ use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, RunOfRows, insert_once};
 use crate::store::{
-    AtOnce, CorrectionStore, Epoch, EpochRows, Location, OpenOptions, PartitionPosition, Sink, SinkOutcome, Store,
-    StoreReader, Visibility,
+    AtOnce, CorrectionStore, Epoch, EpochRows, LedgerStore, Location, OpenOptions, PartitionPosition, Sink,
+    SinkOutcome, Store, StoreReader, Visibility,
 };
 use crate::time::{format_instant, parse_instant};
 use arrow::array::RecordBatch;
@@ -69,6 +69,12 @@ pub static STORE: Store = Store {
         extent: None,
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
+    ledger: Some(LedgerStore {
+        open: |location, _| ledger::open(location),
+        open_to_read: |location, _| ledger::open_to_read(location),
+        check: |location, _| ledger::check(location),
+    }),
+    rules: Some(rules::read),
 };
 
 /// Checks that rows could be written: to a database of evt or of another program, or to a new one.

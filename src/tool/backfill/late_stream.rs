@@ -13,6 +13,7 @@ use crate::kafka::source::Cluster;
 use crate::kind::Kind;
 use crate::mapping::{self, Provenance, TimeFrom};
 use crate::run::Run;
+use crate::source::reader::next_item;
 use crate::source::{Source, SourceOptions};
 use crate::store::correct::LatePosition;
 use crate::store::rows::each_key;
@@ -235,7 +236,7 @@ impl LateReader {
 
     fn read(mut self) -> Result<Vec<LateRows>> {
         loop {
-            let Some(item) = self.source.next_item()? else {
+            let Some(item) = next_item(&mut self.source)? else {
                 self.close()?;
                 continue;
             };

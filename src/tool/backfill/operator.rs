@@ -79,9 +79,8 @@ impl Correct {
     pub fn new(mut window: Window, validate: Option<Validate>, mut setup: Setup, options: watermark::Options) -> Self {
         let (waits_for_late, order) = (setup.waits_for_late(), &mut setup.input.order);
         let is_store = matches!(order, Order::Stores { .. });
-        // In a stream the late events of a window follow after it has closed.
         if waits_for_late || is_store {
-            window.hold();
+            window.hold(); // In a stream the late events of a window follow after it has closed.
         }
         let is_topic = matches!(order, Order::Streams { ends: false, .. });
         let margin = if is_topic { options.out_of_orderness.unwrap_or(i64::MAX) } else { 0 };

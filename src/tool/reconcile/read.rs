@@ -6,6 +6,7 @@ use crate::ingest::Item;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::run::Run;
+use crate::source::reader::next_item;
 use crate::source::{Source, SourceOptions, UnreadableReports};
 use crate::stage::progress::ProgressLine;
 use crate::uri::Uri;
@@ -53,7 +54,7 @@ impl Reading {
             progress.expect_rows(self.expected().unwrap_or(0));
         }
         loop {
-            let next = self.source.next_item()?;
+            let next = next_item(&mut self.source)?;
             for error in self.unreadable.take() {
                 each(Piece::UnreadableRows(error))?;
             }
