@@ -209,7 +209,7 @@ fn every_aggregate_has_a_saved_state_and_a_form_that_has_changed_has_a_new_versi
     let numbered = same(&now.window.0, &then.window.0) && same(&now.dedup.0, &then.dedup.0);
     assert!(
         numbered,
-        "a saved form has changed, but not its version, its first byte (VERSION in src/op/window/mod.rs, src/op/dedup/saved.rs). If {} was \
+        "a saved form has changed, but not its version, its first byte (VERSION in src/op/window/mod.rs, src/op/dedup/mod.rs). If {} was \
          edited, restore it: {BLESS} adds a version for a new aggregate",
         last.0.display()
     );
