@@ -105,6 +105,8 @@ fn what_keeps_an_epoch_from_being_complete_is_named() {
         store.claim(7, "end", "1-evt-ingest 2-evt-window 3-evt-sink").unwrap();
         assert!(missing(2).starts_with("1 of 2 last stages have begun"), "{}", missing(2));
         store.claim(7, "end-2", "1-evt-ingest 2-evt-sink-raw").unwrap();
+        let part = store.write_part(epoch, "1-evt-ingest.positions", b"[]").unwrap();
+        store.sync_epoch(epoch, &[part]).unwrap();
         for stage in ["1-evt-ingest", "2-evt-sink-raw"] {
             store.put_note(epoch, &format!("{stage}.json"), b"{}").unwrap();
         }
