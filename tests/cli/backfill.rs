@@ -4,7 +4,7 @@ use crate::broker::Bench;
 use crate::harness::{Dir, Draws, ROOT, ask, data, eventually, python, status};
 use crate::servers;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::Stdio;
@@ -84,7 +84,12 @@ fn retail_files_cut_at_any_day_and_backfilled_across_the_seam_equal_one_run_over
     let mut days: Vec<_> = days.map(|day| day.expect("a file").path()).collect();
     days.sort();
     let days = &days[..12];
-    for (number, cut) in [1, 5, 11].into_iter().enumerate() {
+    let mut draws = Draws::new();
+    let mut cuts = BTreeSet::from([1, days.len() - 1]);
+    while cuts.len() < 5 {
+        cuts.insert(1 + draws.below(days.len() as u64 - 1) as usize);
+    }
+    for (number, cut) in cuts.into_iter().enumerate() {
         write_days(&dir, "one.csv", &days[..cut]);
         write_days(&dir, "two.csv", &days[cut..]);
         let inputs = format!("one.csv two.csv {RETAIL_TIME}");
@@ -97,7 +102,7 @@ fn retail_files_cut_at_any_day_and_backfilled_across_the_seam_equal_one_run_over
             let line = format!("evt-backfill -q {inputs} -m metrics.toml --to '{store}'");
             dir.shell(&format!("{line} --dry-run > changes.jsonl")).ends_with(1);
             dir.shell(&line).succeeds();
-            assert_eq!(cells(&dir, &store), whole, "{store} cut at {cut}");
+            assert_eq!(cells(&dir, &store), whole, "{store} cut at {cut}, {draws}");
             let changes = dir.rows("changes.jsonl");
             let (known, now): (Vec<_>, _) = (changes.iter().map(key).collect(), cells(&dir, &store));
             for change in changes.iter().filter(|change| change["change"] != "retracted") {
@@ -403,8 +408,20 @@ fn an_overlapping_correction_in_flight_is_refused_and_a_dead_one_is_ended_or_res
     }
 }
 
+/// Kills runs of evt-backfill at random times below `millis` until `kills` of them were alive.
+pub fn kill_within(dir: &Dir, args: &[&str], millis: u64, kills: usize, draws: &mut Draws) {
+    let mut hits = 0;
+    for _ in 0..10 * kills {
+        hits += usize::from(is_killed_within(dir, args, draws.below(millis)));
+        if hits == kills {
+            return;
+        }
+    }
+    panic!("{draws}: {hits} runs were alive when they were killed, expected {kills}");
+}
+
 /// Runs evt-backfill and kills it after this time (ms); false if it ended before.
-pub fn is_killed_within(dir: &Dir, args: &[&str], millis: u64) -> bool {
+fn is_killed_within(dir: &Dir, args: &[&str], millis: u64) -> bool {
     let mut command = dir.command("evt-backfill", args);
     let mut run = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
     // The scheduler decides what the run has done by then; every state must do.
@@ -424,18 +441,17 @@ fn a_correction_that_is_killed_at_any_point_ends_equal_after_the_next_run() {
     generate(&dir);
     run_live(&dir, "events.jsonl", "metrics.toml", "sqlite:right.db");
     let right = cells(&dir, "sqlite:right.db");
-    let (mut draws, mut kills) = (Draws::new(), 0);
+    let mut draws = Draws::new();
     for store in stores("killed") {
-        for _ in 0..6 {
+        for _ in 0..4 {
             run_live(&dir, "events.jsonl", "wrong.toml", &store);
             let args = ["-q", "events.jsonl", "-m", "metrics.toml", "--rate", "20000", "--to", &store];
-            kills += usize::from(is_killed_within(&dir, &args, draws.below(600)));
+            kill_within(&dir, &args, 600, 6, &mut draws);
             let said =
                 dir.shell(&format!("evt-backfill events.jsonl -m metrics.toml --rate 40000 --to '{store}'")).succeeds();
             assert_eq!(cells(&dir, &store), right, "{store} {draws}\n{said}");
         }
     }
-    assert!(kills > 2, "{draws}: only {kills} runs were killed");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn write_events(dir: &Dir, count: u32, filler: usize) {
 #[test]
 fn a_long_range_of_a_store_is_corrected_in_bounded_memory_with_sessions_and_without_and_equals_live() {
     let dir = Dir::new("bounded");
-    write_events(&dir, 40_000, 3000);
+    write_events(&dir, 15_000, 8000);
     dir.shell("evt-ingest -q events.jsonl --to parquet:raw --to sqlite:raw.db").succeeds();
     for (metrics, disorder, input) in [
         ("metrics.toml", "30s", "parquet:raw"),
@@ -57,7 +57,6 @@ fn a_long_range_of_a_store_is_corrected_in_bounded_memory_with_sessions_and_with
         dir.shell(&line).succeeds();
         let (found, right) = (cells(&dir, "sqlite:m.db"), cells(&dir, "sqlite:livem.db"));
         assert!(found == right, "{metrics} {disorder} {input}: {} cells, expected {}", found.len(), right.len());
-        dir.shell(&format!("evt-backfill {flags} --all-closed '{input}' --to sqlite:livem.db --dry-run")).succeeds();
     }
 }
 
@@ -82,9 +81,8 @@ fn progress_with_an_eta_is_shown_for_stores_of_any_order_and_for_dead_letters() 
     let dir = Dir::new("eta");
     write_events(&dir, 20_000, 0);
     dir.shell("evt-ingest -q events.jsonl --to parquet:raw --to sqlite:raw.db").succeeds();
-    let broken: String = (0..60).map(|n| format!("{{\"source\":\"s\",\"event_time\":\"{n}x\"}}\n")).collect();
-    dir.write("broken.jsonl", broken);
-    dir.shell("evt-ingest -q broken.jsonl --dlq dead.jsonl --to null:").ends_with(1);
+    dir.write("broken.jsonl", "{\"event_time\":\n".repeat(60));
+    dir.shell("evt-ingest -q broken.jsonl events.jsonl --dlq dead.jsonl --to null:").ends_with(1);
     let fast = "--rate 20000 --all-closed --to sqlite:m.db";
     for line in [
         format!("evt-backfill parquet:raw -m metrics.toml {fast}"),

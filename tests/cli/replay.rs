@@ -307,15 +307,17 @@ fn start_in(dir: &Dir, outer: &[&str], args: &[&str]) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts")
 }
 
-/// Kills a replay after a random time, `kills` times, then runs it to its end.
+/// Kills a replay after a random time, `kills` times, then runs it to its end. In small batches the letters take longer than all kills, so
+/// that each kill hits a live process.
 fn kill_and_finish(dir: &Dir, draws: &mut Draws, kills: usize, args: &[&str]) {
     let mut killed = 0;
+    let slow = [args, &["--rate", "400"]].concat();
     for _ in 0..kills {
         let seconds = format!("{:.6}", 1e-6 * (1 + draws.below(600_000)) as f64);
-        let mut child = start_in(dir, &["timeout", "-s", "KILL", &seconds], args);
+        let mut child = start_in(dir, &["timeout", "-s", "KILL", &seconds], &slow);
         killed += usize::from(status(child.wait().expect("it ends")) == 137);
     }
-    assert!(killed > 0, "no replay was killed; {draws}");
+    assert_eq!(killed, kills, "{draws}: a replay ended before it was killed");
     let run = start(dir, args).wait_with_output().expect("it ends");
     assert_eq!(status(run.status), 1, "{draws}: {}", String::from_utf8_lossy(&run.stderr));
 }
@@ -326,8 +328,7 @@ fn kills_at_random_times_replay_no_letter_twice_into_a_file() {
     let mut draws = Draws::new();
     for round in 0..5 {
         let (to, ledger) = (format!("out{round}.jsonl"), format!("sqlite:ledger{round}.db"));
-        // In small batches that take a second together, so that the first run is always killed.
-        kill_and_finish(&dir, &mut draws, 10, &["--ledger", &ledger, "--to", &to, "--rate", "1000"]);
+        kill_and_finish(&dir, &mut draws, 10, &["--ledger", &ledger, "--to", &to]);
         assert_eq!(ids(&dir, &to), repairable(3000), "{draws}, round {round}");
         let check: String = Connection::open(dir.path(&format!("ledger{round}.db")))
             .expect("it opens")
@@ -396,7 +397,7 @@ fn letters_are_replayed_into_a_topic_once() {
     let topic = bench.topic("events", 3, &[]);
     let uri = bench.uri(&topic, "");
     let mut draws = Draws::new();
-    kill_and_finish(&dir, &mut draws, 6, &["--ledger", "sqlite:replay.db", "--to", &uri, "--rate", "1000"]);
+    kill_and_finish(&dir, &mut draws, 6, &["--ledger", "sqlite:replay.db", "--to", &uri]);
     // The broker shows the records of a transaction some time after it has acknowledged the commit.
     let (expected, mut records) = (repairable(3000), vec![]);
     eventually("all transactions are visible", || {
@@ -465,7 +466,7 @@ fn a_ledger_in_postgres_is_shared() {
     let Some((uri, _, _)) = postgres() else { return };
     let dir = shop("replay-postgres", 3000);
     let mut draws = Draws::new();
-    kill_and_finish(&dir, &mut draws, 6, &["--ledger", &uri, "--to", "out.jsonl", "--rate", "1000"]);
+    kill_and_finish(&dir, &mut draws, 6, &["--ledger", &uri, "--to", "out.jsonl"]);
     assert_eq!(ids(&dir, "out.jsonl"), repairable(3000), "{draws}");
     let children = ["a.jsonl", "b.jsonl"].map(|to| start(&dir, &["--ledger", &uri, "--to", to]));
     for child in children {
