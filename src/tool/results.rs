@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::kind::metric;
 use crate::op::aggregate::TEXTS_MAX;
 use crate::op::window::metric::Metric;
-use crate::stage::operator::Collector;
+use crate::stage::operator::{Collector, Message};
 use arrow::array::RecordBatch;
 
 /// Result rows that wait to be written.
@@ -76,28 +76,28 @@ impl Results {
     }
 
     /// Returns what readers should know of the rows, and adds it to `--stats`.
-    pub fn notes(&self, out: &mut dyn Collector) -> Vec<String> {
+    pub fn notes(&self, out: &mut dyn Collector) -> Vec<Message> {
         let mut notes = vec![];
         let is_read_as_it_is = out.formats().iter().any(|format| !format.is_frames());
         // Stores and stages keep only the last row of a window, a file has all.
         if self.later_panes > 0 && is_read_as_it_is {
             let later = self.later_panes;
-            notes.push(format!(
+            notes.push(Message::Info(format!(
                 "{later} rows are later panes; the last row of a window is its result (--emit final writes only that)"
-            ));
+            )));
         }
         if let Some(LeftOut { keys, events }) = self.top.as_ref().map(Top::left_out) {
             out.detail("left_out", serde_json::json!({ "keys": keys, "events": events }));
             if keys > 0 {
-                notes.push(format!("--top left out {keys} keys of windows, with {events} events"));
+                notes.push(Message::Info(format!("--top left out {keys} keys of windows, with {events} events")));
             }
         }
         let over = self.counting.iter().filter(|(_, rows)| *rows > 0);
         notes.extend(over.map(|(name, rows)| {
-            format!(
+            Message::Warning(format!(
                 "{name}: {rows} rows are NULL, because they have more than {TEXTS_MAX} distinct texts; \
                  approx_distinct has no maximum"
-            )
+            ))
         }));
         notes
     }

@@ -261,7 +261,8 @@ impl Windows {
         let of_each = counts.len() > 1;
         let each = self.window.metrics().iter().zip(counts);
         let notes = each.filter_map(|(metric, counts)| metric_note(&metric.name, counts, of_each));
-        notes.chain(self.results.notes(out)).for_each(|note| out.note(Message::Info(note)));
+        notes.for_each(|note| out.note(Message::Info(note)));
+        self.results.notes(out).into_iter().for_each(|note| out.note(note));
     }
 }
 

@@ -110,11 +110,39 @@ fn every_example_of_a_man_page_works_as_written() {
 
 /// The lines of shell of a section of evt(7), in order.
 fn commands(section: &str) -> Vec<String> {
-    let page = read("man/evt.7");
+    blocks("man/evt.7", section)
+}
+
+/// The blocks of a section of a man page, in order.
+fn blocks(page: &str, section: &str) -> Vec<String> {
+    let page = read(page);
     let (_, rest) = page.split_once(&format!(".SH {section}\n")).expect("the section");
     let section = rest.split("\n.SH ").next().unwrap_or(rest);
     let blocks = section.split(".nf\n").skip(1).filter_map(|block| block.split(".fi").next());
     blocks.map(|block| block.replace("\\e\n", "\\\n").replace("\\-", "-")).collect()
+}
+
+#[test]
+fn the_rule_of_evt_rules_passes_the_test_of_the_same_page() {
+    let dir = Dir::new("rules_page");
+    dir.write("rules.toml", &blocks("man/evt-rules.5", "DESCRIPTION")[0]);
+    dir.write("rules_test.toml", &blocks("man/evt-rules.5", "TESTS")[0]);
+    let said = dir.shell("evt-alert test rules.toml rules_test.toml 2>&1").succeeds().text();
+    assert!(said.contains("1 passed, 0 failed"), "{said}");
+}
+
+#[test]
+fn the_lines_that_install_pages_and_completions_work_for_a_new_user() {
+    let (dir, readme) = (Dir::new("install"), read("README.md"));
+    let (_, block) = readme.split_once("cargo install --path .\n").expect("the lines that install the tools");
+    let lines = block.split("```").next().expect("the end of the block");
+    dir.shell(&format!("export HOME=$PWD; cd {ROOT} && {}", lines.trim())).succeeds();
+    let installed =
+        dir.shell("ls .local/share/man/man*/evt* .local/share/bash-completion/completions/evt*").succeeds().text();
+    for tool in tool::ALL {
+        assert!(installed.contains(&format!("/man1/{}.1\n", tool.name)), "{installed}");
+        assert!(installed.contains(&format!("/completions/{}\n", tool.name)), "{installed}");
+    }
 }
 
 #[test]

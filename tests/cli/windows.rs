@@ -566,7 +566,7 @@ fn too_many_distinct_texts_are_null_and_told() {
     let lines = (0..100_001).map(|v| format!("{{\"t\":\"2026-01-01T00:00:00Z\",\"v\":{v}}}\n"));
     dir.write("r.jsonl", lines.collect::<String>());
     let args = ["r.jsonl", "--time", "t", "--size", "1h", "-o", "jsonl", "--agg", "n=count(distinct v)"];
-    let run = dir.run("evt-window", &args).succeeds();
+    let run = dir.run("evt-window", &[&args[..], &["-q"]].concat()).succeeds();
     assert_eq!((&run.rows()[0]["value"], &run.rows()[0]["rows"]), (&Value::Null, &Value::from(100_001)));
     assert!(run.stderr().contains("n: 1 rows are NULL, because they have more than 100000 distinct texts"), "{run}");
     let run = dir.run("evt-window", &[&args[..], &["--where", "v < 100000"]].concat()).succeeds();
