@@ -20,8 +20,9 @@ use std::rc::Rc;
 const RUN_BYTES: usize = 32 << 20;
 /// Bytes that sorting takes for each of these rows: its key and its place.
 const KEY_BYTES: usize = 128;
-/// Maximum rows of a batch of a run.
+/// Maximum rows of a batch of a run, and their bytes, unless one row has more.
 const ROWS: usize = 2048;
+const BATCH_BYTES: usize = 1 << 20;
 /// Number of runs that are merged into one, because each open run has a file.
 const RUNS: usize = 64;
 
@@ -153,12 +154,12 @@ impl Sorter {
 
     /// Returns the rows that are held, in order.
     fn take_held(&mut self) -> Result<Vec<RecordBatch>> {
-        self.bytes = 0;
+        let bytes = std::mem::take(&mut self.bytes);
         let parts = std::mem::take(&mut self.held);
         let keys: Vec<Rows> = parts.iter().map(|part| self.key.of(part)).collect::<Result<_>>()?;
         let order = in_order(keys.iter().zip(&parts).map(|(keys, part)| (keys, 0..part.num_rows())));
         let parts: Vec<&RecordBatch> = parts.iter().collect();
-        order.chunks(ROWS).map(|rows| Ok(interleave_record_batch(&parts, rows)?)).collect()
+        order.chunks(rows_of_batch(bytes, order.len())).map(|rows| Ok(interleave_record_batch(&parts, rows)?)).collect()
     }
 
     /// Returns the next rows of all runs: those up to the least of the last keys of their next batches.
@@ -193,14 +194,23 @@ fn in_order<'a>(parts: impl Iterator<Item = (&'a Rows, Range<usize>)>) -> Vec<(u
     keys.into_iter().map(|(_, part, row)| (part, row)).collect()
 }
 
+/// Returns how many rows of a number of bytes are a batch.
+fn rows_of_batch(bytes: usize, rows: usize) -> usize {
+    (rows.saturating_mul(BATCH_BYTES) / bytes.max(1)).clamp(1, ROWS)
+}
+
 /// Writes rows to a temporary file; returns those of the file.
 fn written(mut rows: impl Iterator<Item = Result<RecordBatch>>) -> Result<Batches> {
     let Some(first) = rows.next().transpose()? else { return Ok(Box::new(std::iter::empty())) };
     let file = tempfile::tempfile().map_err(|error| Error::io(PLACE, &error))?;
     let mut stream = StreamWriter::try_new(BufWriter::new(file), first.schema_ref()).map_err(failed)?;
-    stream.write(&first).map_err(failed)?;
-    for batch in rows {
-        stream.write(&batch?).map_err(failed)?;
+    for batch in std::iter::once(Ok(first)).chain(rows) {
+        // A batch of merged rows may be large.
+        let batch = batch?;
+        let (rows, most) = (batch.num_rows(), rows_of_batch(batch.get_array_memory_size(), batch.num_rows()));
+        for start in (0..rows).step_by(most) {
+            stream.write(&batch.slice(start, most.min(rows - start))).map_err(failed)?;
+        }
     }
     let buffer = stream.finish().and_then(|()| stream.into_inner()).map_err(failed)?;
     let mut file: File = buffer.into_inner().map_err(|error| Error::io(PLACE, error.error()))?;

@@ -41,7 +41,7 @@ fn write_events(dir: &Dir, count: u32, filler: usize) {
 #[test]
 fn a_long_range_of_a_store_is_corrected_in_bounded_memory_with_sessions_and_without_and_equals_live() {
     let dir = Dir::new("bounded");
-    write_events(&dir, 15_000, 8000);
+    write_events(&dir, 10_000, 12_000);
     dir.shell("evt-ingest -q events.jsonl --to parquet:raw --to sqlite:raw.db").succeeds();
     for (metrics, disorder, input) in [
         ("metrics.toml", "30s", "parquet:raw"),
