@@ -311,7 +311,7 @@ fn start_in(dir: &Dir, outer: &[&str], args: &[&str]) -> Child {
 /// that each kill hits a live process.
 fn kill_and_finish(dir: &Dir, draws: &mut Draws, kills: usize, args: &[&str]) {
     let mut killed = 0;
-    let slow = [args, &["--rate", "400"]].concat();
+    let slow = [args, &["--rate", "100"]].concat();
     for _ in 0..kills {
         let seconds = format!("{:.6}", 1e-6 * (1 + draws.below(600_000)) as f64);
         let mut child = start_in(dir, &["timeout", "-s", "KILL", &seconds], &slow);
