@@ -1,6 +1,6 @@
 //! evt-backfill reads stores in bounded memory, shows how far it is, and reads its file of metrics once.
 
-use crate::backfill::cells;
+use crate::backfill::{cells, run_live, stores};
 use crate::harness::Dir;
 use std::fmt::Write as _;
 
@@ -119,4 +119,27 @@ fn the_file_of_metrics_is_read_once_and_may_be_a_pipe() {
     dir.shell(line).succeeds();
     dir.shell("evt-window -q -m metrics.toml events.jsonl --late null: --to sqlite:live.db").succeeds();
     assert_eq!(cells(&dir, "sqlite:m.db"), cells(&dir, "sqlite:live.db"));
+}
+
+#[test]
+fn rows_that_live_sends_later_for_corrected_cells_are_counted_as_stale_and_named_once() {
+    let dir = Dir::new("stale");
+    write_events(&dir, 2000, 0);
+    dir.write("wrong.toml", MINUTES.replace("sum(amount)", "sum(amount * 2)"));
+    let wrong = "evt-ingest -q events.jsonl | evt-window -q -m wrong.toml --late null: | evt-sink";
+    for store in stores("stale") {
+        run_live(&dir, "events.jsonl", "wrong.toml", &store);
+        dir.shell(&format!("evt-backfill -q events.jsonl -m minutes.toml --to '{store}'")).succeeds();
+        let right = cells(&dir, &store);
+        let said = dir.shell(&format!("{wrong} --stats stats.json --to '{store}'")).succeeds().stderr();
+        let counts = &dir.rows("stats.json")[0]["outputs"][0]["counts"];
+        let stale = counts["stale"].as_u64().expect("a number");
+        assert!(stale >= right.len() as u64 - 1, "{store}: {counts}\n{said}");
+        assert_eq!(
+            said.matches("corrected rows (evt-backfill) instead of those of this run, first minutes").count(),
+            1,
+            "{said}"
+        );
+        assert!(cells(&dir, &store) == right, "{store}: {said}");
+    }
 }

@@ -231,3 +231,38 @@ fn a_tool_that_takes_subjects_as_they_are_refuses_an_address_that_makes_others_o
         }
     }
 }
+
+#[test]
+fn a_correction_with_the_newest_version_counts_what_live_counted_with_it() {
+    let Some(topic) = Topic::new("reader-backfill") else { return };
+    let (dir, subject) = (&topic.bench.dir, format!("{}-value", topic.name));
+    let (first, second) = (put(&topic.base, &subject, V1), put(&topic.base, &subject, V2));
+    put(&topic.base, &subject, V3);
+    let values = [behind(first, &click("/a", None)), behind(second, &click("/b", Some(7)))];
+    // The last record closes the window of the others.
+    let records = [(&values[0], 0), (&values[1], 1), (&values[1], 7200)];
+    let start = 1_767_225_600_000;
+    let record = |(value, second)| {
+        BaseRecord::<[u8], [u8]>::to(&topic.name).partition(0).payload(value).timestamp(start + second * 1000)
+    };
+    topic.bench.produce(records.map(|(value, second): (&Vec<u8>, i64)| record((value.as_slice(), second))));
+    dir.write("m.toml", "[[metric]]\nname = 'n'\naggregate = 'sum(n)'\nsize = '1h'\n");
+    let uri = |options: &str| {
+        topic.bench.uri(&topic.name, &format!("?format=avro&end=latest&schemas={}{options}", topic.base))
+    };
+    let newest = uri("&reader=latest");
+    dir.shell(&format!("evt-window -q '{newest}' --time server_timestamp -m m.toml --late null: --to sqlite:m.db"))
+        .succeeds();
+    let backfill = |uri: &str| {
+        dir.shell(&format!("evt-backfill '{uri}' --time server_timestamp -m m.toml --to sqlite:m.db --dry-run"))
+    };
+    let said = backfill(&newest).succeeds();
+    assert!(
+        said.stderr().contains("0 would be corrected, 0 would be inserted, 0 would be retracted, 1 right"),
+        "{said}"
+    );
+    // With the schema of its writer the first record has no n.
+    let changes = backfill(&uri("")).ends_with(1).rows();
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert_eq!((&changes[0]["value"], &changes[0]["old_value"]), (&json!(7.0), &json!(7.5)), "{changes:?}");
+}
