@@ -216,7 +216,7 @@ impl AlertEngine {
                 (false, _) => taken.filtered += 1,
             }
         }
-        taken.wrong = wrong.into_iter().map(RowFault::from).collect();
+        taken.wrong = wrong.into_iter().map(|(row, message)| RowFault { row, message }).collect();
         Ok(taken)
     }
 

@@ -391,6 +391,6 @@ impl Expressions {
                 found.entry(row).or_insert_with(|| wrong.message());
             }
         }
-        found.into_iter().map(RowFault::from).collect()
+        found.into_iter().map(|(row, message)| RowFault { row, message }).collect()
     }
 }

@@ -26,12 +26,6 @@ pub struct RowFault {
     pub message: String,
 }
 
-impl From<(usize, String)> for RowFault {
-    fn from((row, message): (usize, String)) -> Self {
-        Self { row, message }
-    }
-}
-
 /// The result of a filter on a batch.
 #[derive(Debug)]
 pub struct Passed {

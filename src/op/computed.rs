@@ -251,7 +251,11 @@ impl RowRules {
         wrong.keys().for_each(|row| keep[*row] = false);
         let has_fields = self.fields.names().next().is_some();
         let properties = has_fields.then(|| rows.column(column::PROPERTIES).clone());
-        Ok(RuledRows { properties, keep: keep.into(), wrong: wrong.into_iter().map(RowFault::from).collect() })
+        Ok(RuledRows {
+            properties,
+            keep: keep.into(),
+            wrong: wrong.into_iter().map(|(row, message)| RowFault { row, message }).collect(),
+        })
     }
 }
 

@@ -20,8 +20,9 @@ use std::rc::Rc;
 const RUN_BYTES: usize = 32 << 20;
 /// Bytes that sorting takes for each of these rows: its key and its place.
 const KEY_BYTES: usize = 128;
-/// Maximum rows of a batch of a run, and their bytes, unless one row has more.
+/// Maximum rows of a batch of a run.
 const ROWS: usize = 2048;
+/// Maximum bytes of a batch of a run, unless one row has more.
 const BATCH_BYTES: usize = 1 << 20;
 /// Number of runs that are merged into one, because each open run has a file.
 const RUNS: usize = 64;

@@ -354,7 +354,7 @@ impl Window {
                 }
             }
         }
-        found.into_iter().map(RowFault::from).collect()
+        found.into_iter().map(|(row, message)| RowFault { row, message }).collect()
     }
 
     /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state
