@@ -32,7 +32,8 @@ evt-ingest http://127.0.0.1:0 --spool "$work/spool" --time client_timestamp --to
 window=(evt-window --time client_timestamp -m "$work/metrics.toml" --out-of-orderness 0s)
 if [[ -n $every ]]; then
     stores=("redis:${redis##*:}" "postgres:$postgres")
-    PGOPTIONS='-c client_min_messages=warning' psql -qX "$postgres" -c 'DROP TABLE IF EXISTS aggregated_metrics CASCADE'
+    evt-sink --kind metric -f jsonl --to "$postgres" -q </dev/null # makes the tables
+    psql -qX "$postgres" -c "DELETE FROM aggregated_metrics WHERE metric_name = 'latency'"
     "${window[@]}" "kafka://$kafka/$topic?group=$topic" --checkpoint "$work/state" --checkpoint-every "$every" --late null: \
         --to "$redis" --to "$postgres" 2>"$work/window" &
 else
