@@ -390,17 +390,13 @@ impl Checkpoint {
         let complete = Complete { epoch, at: format_instant(now), stages, branches };
         let kept = KeptEpoch::of(&complete);
         let number = self.last_entry + 1;
-        if !self.store.put(number, &Entry::Complete(complete))? {
-            // Two last stages may complete an epoch at once.
-            return if ends > 1 && self.is_complete(epoch)? {
-                Ok(true)
-            } else {
-                Err(fenced(self.store.as_ref(), number))
-            };
+        if self.store.put(number, &Entry::Complete(complete))? {
+            self.last_entry = number;
+            self.complete.push(kept);
+            return Ok(true);
         }
-        self.last_entry = number;
-        self.complete.push(kept);
-        Ok(true)
+        // Two last stages may complete an epoch at once.
+        if ends > 1 && self.is_complete(epoch)? { Ok(true) } else { Err(fenced(self.store.as_ref(), number)) }
     }
 
     /// Returns the positions that the first stage has saved in an epoch; empty if it has none.

@@ -5,12 +5,14 @@ use crate::checkpoint::CheckpointOptions;
 use crate::error::{Error, Result};
 use crate::format::elements::ElementPath;
 use crate::format::{self, Format, Header, TextOptions, pattern};
+use crate::ingest::RecordOptions;
+use crate::input::unopened::FileOptions;
 use crate::kind::Kind;
 use crate::kind::span::Span;
 use crate::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
 use crate::parse::size;
 use crate::run::Report;
-use crate::source::SourceOptions;
+use crate::source::{PartitionNames, SourceOptions};
 use crate::time::{parse_duration, parse_flag_instant};
 use crate::uri::Uri;
 use chrono::format::{Item, StrftimeItems};
@@ -409,16 +411,11 @@ impl StageArgs {
         let Self { input, map, .. } = self;
         let (format, text) = input.text.options(input.input_format.as_deref())?;
         input.text.check_inputs(&input.uris()?)?;
-        Ok(SourceOptions {
-            mapping,
-            format,
-            text,
-            kind: input.kind()?,
-            origin: map.origin.clone(),
-            partitions: map.partitions.clone(),
-            control: input.control,
-            ..SourceOptions::default()
-        })
+        let mut options = SourceOptions::default();
+        options.records = RecordOptions { mapping, kind: input.kind()?, control: input.control, ..options.records };
+        options.inputs.files = FileOptions { format, text, ..options.inputs.files };
+        options.inputs.names = map.names();
+        Ok(options)
     }
 
     /// Whether the tool would wait for input typed at a terminal.
@@ -428,6 +425,11 @@ impl StageArgs {
 }
 
 impl MapArgs {
+    /// Returns the names that these flags give to records.
+    pub fn names(&self) -> PartitionNames {
+        PartitionNames { origin: self.origin.clone(), partitions: self.partitions.clone() }
+    }
+
     /// Returns the zone of times without an offset, if a flag names one.
     ///
     /// Errors: exit status 2 if there is none of that name.

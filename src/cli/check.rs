@@ -145,7 +145,7 @@ impl CheckReport {
     /// Checks that the HTTP server could start: its address, tokens and certificate.
     ///
     /// Errors: exit status 2, 74 or 78 if it cannot.
-    fn door(&mut self, options: &Options) {
+    fn server(&mut self, options: &Options) {
         for found in Server::check(options) {
             self.take(found).iter().flatten().for_each(|file| self.ready(file.display()));
         }
@@ -156,16 +156,16 @@ impl CheckReport {
         let mut resolved = resolve(spec, false, &self.run);
         self.faults.0.append(&mut resolved.faults.0);
         if let Some(options) = options {
-            self.take(resolved.check_ends(options));
+            self.take(resolved.check_ends(&options.inputs));
             let has_checkpoint = spec.checkpoint.and_then(CheckpointArgs::options).is_some();
             // Outputs that do not fit the input are not asked.
             let Some(fitting) = self.take(exactly_once::in_transactions(resolved, options, has_checkpoint)) else {
                 return;
             };
             resolved = fitting;
-            let policy = self.take(resolved.ack_policy(options, has_checkpoint)).flatten();
-            if let Some(door) = &options.http {
-                self.door(door);
+            let policy = self.take(resolved.ack_policy(&options.inputs.listener, has_checkpoint)).flatten();
+            if let Some(server) = &options.inputs.listener.server {
+                self.server(server);
             }
             if let Some(AckPolicy::Spool { dir, .. }) = &policy {
                 self.know(dir.display(), SpoolDir::check(dir).map(|()| None));

@@ -44,12 +44,12 @@ pub fn addresses(resolved: &Resolved) -> Option<(Vec<&Address>, &Address)> {
 
 /// Checks that a stage has nothing that a transaction does not hold.
 fn stateless(options: &SourceOptions, has_checkpoint: bool) -> Result<(), &'static str> {
-    match options.read_mode {
+    match options.inputs.topics.read_mode {
         _ if has_checkpoint => Err("expected no --checkpoint, whose epochs write each row once, found one"),
         // evt-alert commits offsets with its own state.
-        _ if !matches!(options.commit_mode, CommitMode::None) => Err(OTHER),
+        _ if !matches!(options.inputs.topics.commit_mode, CommitMode::None) => Err(OTHER),
         ReadMode::Commit | ReadMode::Checkpoint => Ok(()),
-        ReadMode::Stateful if options.finds_repeats => Err(
+        ReadMode::Stateful if options.needs.finds_repeats => Err(
             "expected a stage without state, found --dedup; remove it, or begin the pipe with evt-ingest --checkpoint",
         ),
         ReadMode::Stateful => Err("expected a stage without state, found windows; use evt-window --checkpoint"),

@@ -12,7 +12,7 @@ use crate::output::dead_letters::alone;
 use crate::output::identity::{Identities, Identity};
 use crate::output::{OutputPlan, OutputSpec, given_up};
 use crate::run::Run;
-use crate::source::SourceOptions;
+use crate::source::{InputOptions, ListenerOptions, SourceOptions};
 use crate::spool::ack::AckPolicy;
 use crate::stage::outputs::output_names;
 use crate::stage::progress::terminal_width;
@@ -221,18 +221,18 @@ impl Resolved {
 
     /// Returns the acknowledgement policy, if the inputs include an HTTP server or its flags are set. With a checkpoint
     /// (`has_epochs`) every output has the records of a complete epoch.
-    pub fn ack_policy(&self, options: &SourceOptions, has_epochs: bool) -> Result<Option<AckPolicy>> {
-        if !options.ack_flags.is_given() && options.http.is_none() {
+    pub fn ack_policy(&self, listener: &ListenerOptions, has_epochs: bool) -> Result<Option<AckPolicy>> {
+        if !listener.ack_flags.is_given() && listener.server.is_none() {
             return Ok(None);
         }
         let pipe = self.outputs().find(|output| !output.acknowledges() && !has_epochs);
-        let policy = options.ack_flags.policy(pipe.map(OutputPlan::name))?;
+        let policy = listener.ack_flags.policy(pipe.map(OutputPlan::name))?;
         if has_epochs && !matches!(policy, AckPolicy::Spool { .. }) {
             let input = self.inputs.first().map_or_else(String::new, Uri::to_string);
             let why = "--checkpoint requires --spool DIR, which keeps requests until an epoch has them";
             return Err(Error::usage(format!("{input}: {why}")));
         }
-        match options.http {
+        match listener.server {
             None if !self.inputs.is_empty() => {
                 Err(Error::usage("--spool, --dedup and --ack require an input http://ADDR:PORT"))
             }
@@ -255,25 +255,26 @@ impl Resolved {
     pub fn record_parts(&self, options: &SourceOptions) -> RecordParts {
         let is_topic =
             |input: &Uri| matches!(input, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
-        let has_filter = options.rules.is_some();
-        let makes_letters = self.dlq.is_some() && (options.headers || options.shows_records);
-        let keeps_raw = matches!(options.mapping.keep_raw, KeepRaw::Column | KeepRaw::Brought);
+        let SourceOptions { records, needs, .. } = options;
+        let has_filter = records.rules.is_some();
+        let makes_letters = self.dlq.is_some() && (needs.headers || needs.shows_records);
+        let keeps_raw = matches!(records.mapping.keep_raw, KeepRaw::Column | KeepRaw::Brought);
         if (makes_letters || keeps_raw) && self.inputs.iter().any(is_topic) {
             return RecordParts::All;
         }
         let has_headers = self.inputs.iter().any(|input| is_topic(input) || matches!(input, Uri::Http(_)));
         let shows_headers = has_filter || self.checked.iter().any(OutputPlan::takes_headers);
-        if options.headers && has_headers && shows_headers { RecordParts::Headers } else { RecordParts::None }
+        if needs.headers && has_headers && shows_headers { RecordParts::Headers } else { RecordParts::None }
     }
 
     /// Checks that inputs end if an output needs it.
     ///
     /// Errors: exit status 2 if an output replaces rows at the end of the input and an input has none.
-    pub fn check_ends(&self, options: &SourceOptions) -> Result<()> {
+    pub fn check_ends(&self, options: &InputOptions) -> Result<()> {
         let is_endless = |input: &&Uri| match input {
             Uri::Http(_) => true,
-            Uri::File(_) => options.follow,
-            Uri::Kafka(address) => match options.read_mode {
+            Uri::File(_) => options.files.follow,
+            Uri::Kafka(address) => match options.topics.read_mode {
                 ReadMode::Bounded => false,
                 ReadMode::Tail => true,
                 ReadMode::Commit | ReadMode::Stateful | ReadMode::Checkpoint => address.options.end.is_none(),

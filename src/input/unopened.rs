@@ -19,21 +19,39 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Options for reading files and pipes.
-#[derive(Clone)]
-pub struct ReadOptions {
+/// How files and pipes are read.
+#[derive(Clone, Default)]
+pub struct FileOptions {
     /// `-f`.
     pub format: Option<&'static Format>,
     /// How text is read.
     pub text: Rc<TextOptions>,
-    /// Whether every input is raw (evt-ingest). A signal then stops the reading at once.
+    /// `--follow`.
+    pub follow: bool,
+    /// Whether every input is raw (evt-ingest). A signal then stops the reading at once, even from a pipe.
     pub raw_only: bool,
+    /// What becomes of an incomplete last record, unless a later run continues the file.
+    pub open_record: OpenRecord,
+}
+
+/// What a run has in common with the runs before and after it, and with the checkpoint of its pipe.
+#[derive(Clone, Copy, Default)]
+pub struct Continuation {
     /// Whether runs continue each other (`--checkpoint`): an input may be empty.
     pub is_continued: bool,
+    /// Whether no run continues the inputs after this one (`--at-end fire`).
+    pub is_last: bool,
     /// Whether the stage may join the checkpoint of the pipe that it reads.
     pub joins: bool,
-    /// What becomes of an incomplete last record.
-    pub open_record: OpenRecord,
+}
+
+/// How the files and pipes of a run are read.
+#[derive(Clone)]
+pub struct ReadOptions {
+    /// What flags and the tool say.
+    pub files: FileOptions,
+    /// What other runs have read or will read.
+    pub continuation: Continuation,
 }
 
 impl ReadOptions {
@@ -41,7 +59,7 @@ impl ReadOptions {
     /// name, the part of a magic; frames for an empty pipe or file without an extension that needs them and does not
     /// grow; else JSON lines. Errors: exit status 65 if only the last byte of a magic differs.
     pub fn format_of(&self, bytes: &Bytes, grows: bool) -> Result<&'static Format> {
-        if let Some(format) = self.format {
+        if let Some(format) = self.files.format {
             return Ok(format);
         }
         let head = bytes.head();
@@ -58,16 +76,22 @@ impl ReadOptions {
         }
         // Frames have an extension of their own, so a log of which nothing is written yet, as after a rotation, is no torn stream.
         let is_text = bytes.is_regular() && Path::new(bytes.name()).extension().is_some();
-        if head.is_empty() && !self.raw_only && !self.is_continued && !grows && !is_text {
+        if head.is_empty() && !self.files.raw_only && !self.continuation.is_continued && !grows && !is_text {
             return Ok(&format::frames::FORMAT);
         }
         Ok(&format::jsonl::FORMAT)
     }
+
+    /// Returns what becomes of an incomplete last record.
+    fn open_record(&self) -> OpenRecord {
+        let Continuation { is_continued, is_last, .. } = self.continuation;
+        if is_continued && !is_last { OpenRecord::Leave } else { self.files.open_record }
+    }
 }
 
 /// Returns the limits for reading a container.
-pub fn limits(run: &Run, ingest: &Ingest) -> Limits {
-    Limits { ratio: run.ratio_max, text: ingest.run().line_max() }
+pub fn limits(run: &Run) -> Limits {
+    Limits { ratio: run.ratio_max, text: run.line_max() }
 }
 
 /// The source of the bytes.
@@ -150,8 +174,8 @@ impl UnopenedInput {
             }
             return Ok(false);
         };
-        let content = self.options.is_continued.then(|| content_of(former.as_ref()));
-        let bytes = bytes_of(&self.name, file, &self.run, &self.options.text, content)?;
+        let content = self.options.continuation.is_continued.then(|| content_of(former.as_ref()));
+        let bytes = bytes_of(&self.name, file, &self.run, &self.options.files.text, content)?;
         self.from = ByteSource::Watched(WatchedFile { watch: watch.clone(), id, bytes, former });
         Ok(true)
     }
@@ -193,7 +217,9 @@ impl UnopenedInput {
             watch.end();
         }
         match (&format.input, watched.filter(|_| is_followed)) {
-            (found, None) if is_watched && self.options.is_continued && !matches!(found, Decoder::Container(_)) => {
+            (found, None)
+                if is_watched && self.options.continuation.is_continued && !matches!(found, Decoder::Container(_)) =>
+            {
                 let found = if bytes.is_regular() { format.name } else { "something else" };
                 let expected = "--follow with --checkpoint: expected text in regular files";
                 Err(Error::usage(format!("{expected}, found {found}")).at(self.name.clone()))
@@ -213,20 +239,19 @@ impl UnopenedInput {
                 let reading = self.reading(&bytes, format, ingest);
                 let mut input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
                 input.begin(ingest.read.begin(ingest.stamper.stream_time(reading.partition)));
-                Ok(Box::new(input.with_open_record(self.options.open_record)))
+                Ok(Box::new(input.with_open_record(self.options.open_record())))
             }
             (Decoder::Frames, _) => Ok(Box::new(FrameInput::new(
                 bytes,
                 self.run.clone(),
                 &self.origin,
-                self.options.raw_only,
-                self.options.joins,
+                self.options.files.raw_only,
+                self.options.continuation.joins,
             ))),
             (Decoder::Container(open), _) => {
-                let opened =
-                    open(bytes.whole_file()?, limits(&self.run, ingest)).map_err(|error| error.at(bytes.name()))?;
+                let opened = open(bytes.whole_file()?, limits(&self.run)).map_err(|error| error.at(bytes.name()))?;
                 ingest.mapper.declared = ingest.mapper.declared.take().or(opened.names);
-                take_schema(opened.schema, opened.is_text && self.options.raw_only, bytes.name(), ingest)?;
+                take_schema(opened.schema, opened.is_text && self.options.files.raw_only, bytes.name(), ingest)?;
                 let (name, partition) = (bytes.name().to_owned(), ingest.partition(&self.origin));
                 Ok(Box::new(RowInput::new(opened.rows, name, partition, self.run.clone())))
             }
@@ -237,7 +262,7 @@ impl UnopenedInput {
     fn reading(&self, bytes: &Bytes, format: &'static Format, ingest: &mut Ingest) -> TextReading {
         bytes.set_heeds_signals(true);
         self.run.stop.set_behind_pipe(false);
-        let (options, is_continued) = (self.options.text.clone(), self.options.is_continued);
+        let (options, is_continued) = (self.options.files.text.clone(), self.options.continuation.is_continued);
         TextReading { format, options, partition: ingest.partition(&self.origin), is_continued }
     }
 }
@@ -249,13 +274,13 @@ impl Input for UnopenedInput {
         }
         let (options, grows) = (self.options.clone(), matches!(self.from, ByteSource::Watched(_)));
         let Some(bytes) = self.bytes() else { return Ok(Step::End) };
-        let head = if options.format.is_some() { Chunk::End } else { bytes.read_head(Some(Duration::ZERO))? };
+        let head = if options.files.format.is_some() { Chunk::End } else { bytes.read_head(Some(Duration::ZERO))? };
         match head {
             Chunk::Idle => Ok(Step::Idle),
             Chunk::Stopped => Ok(Step::Stopped),
             Chunk::Bytes(_) | Chunk::End => {
                 let format = options.format_of(bytes, grows)?;
-                if options.format.is_none() && matches!(format.input, Decoder::Text(_)) {
+                if options.files.format.is_none() && matches!(format.input, Decoder::Text(_)) {
                     match self.recognise(format)? {
                         Chunk::Idle => return Ok(Step::Idle),
                         Chunk::Stopped => return Ok(Step::Stopped),

@@ -52,15 +52,13 @@ pub enum CommitMode {
 
 /// How a run reads topics.
 #[derive(Clone, Default)]
-pub struct Options<'a> {
+pub struct Options {
     /// How the tool reads.
     pub read_mode: ReadMode,
     /// Whether and how offsets are committed.
     pub commit_mode: CommitMode,
     /// Whether the tool waits for no partition without records, so that an empty one delays nothing.
     pub has_clock: bool,
-    /// The origin of all rows instead of the name of their topic.
-    pub origin: Option<&'a str>,
 }
 
 /// A commit that the group has not answered yet.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::clock::{Clock, SimulatedClock};
 use crate::frame::{End, PartitionState, Progress, State};
+use crate::ingest::RecordOptions;
 use crate::ingest::{Item, Rest};
 use crate::kafka::client::ClusterStats;
 use crate::kafka::fetch::source::FetchSource;
@@ -36,18 +37,17 @@ impl Rig {
         let address = Address::parse(uri).unwrap();
         let cluster = Rc::new(FakeCluster::new(&address.topics, extents));
         let options = mapping::Options { provenance: mapping::Provenance::Overwrite, ..mapping::Options::default() };
-        let ingest = Ingest::new(run.clone(), options, None, false, None).unwrap();
+        let ingest = Ingest::new(run.clone(), RecordOptions { mapping: options, ..Default::default() }).unwrap();
         Self { clock, run, address, source: cluster.source.clone(), cluster, ingest }
     }
 
-    fn try_open(&mut self, options: Options<'_>, source: Box<dyn RecordSource>) -> Result<KafkaInput> {
+    fn try_open(&mut self, options: Options, source: Box<dyn RecordSource>) -> Result<KafkaInput> {
         let connections = Connections { cluster: self.cluster.clone(), source };
-        KafkaInput::begin(connections, &Topics::new(&self.address, &self.run), options, &mut self.ingest)
+        KafkaInput::begin(connections, &Topics::new(&self.address, &self.run), options, None, &mut self.ingest)
     }
 
     fn open(&mut self, read_mode: ReadMode, commit_mode: CommitMode) -> KafkaInput {
-        self.try_open(Options { read_mode, commit_mode, has_clock: false, origin: None }, Box::new(self.source.clone()))
-            .unwrap()
+        self.try_open(Options { read_mode, commit_mode, has_clock: false }, Box::new(self.source.clone())).unwrap()
     }
 
     /// Joins the group, which assigns these partitions.

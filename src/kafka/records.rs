@@ -277,9 +277,9 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::ingest::Item;
+    use crate::ingest::RecordOptions;
     use crate::kafka::test_data::partition;
     use crate::kind::headers::Headers;
-    use crate::mapping;
     use std::rc::Rc;
 
     struct Pairs<'a>(&'a [(&'a str, &'a str)]);
@@ -300,7 +300,7 @@ mod tests {
         fn new(uri: &str) -> Self {
             let run = Rc::new(Run::unwatched("evt-test", Clock::Fixed(0)));
             let mut set = PartitionSet::new(&Address::parse(uri).unwrap(), false, &run).unwrap();
-            let mut ingest = Ingest::new(run, mapping::Options::default(), None, false, None).unwrap();
+            let mut ingest = Ingest::new(run, RecordOptions::default()).unwrap();
             let mut cursor = PartitionCursor::new(partition(0));
             set.announce(&mut cursor, None, &mut ingest.stamper);
             set.cursors.push(cursor);

@@ -88,6 +88,8 @@ pub struct FutureCheck {
 pub struct Lookahead {
     limit: i64,
     partitions: AHashMap<u32, Waiting>,
+    /// Whether [`Lookahead::unreported`] has returned a number.
+    has_reported: bool,
 }
 
 /// The records of a partition that wait.
@@ -143,9 +145,16 @@ impl Waiting {
 }
 
 impl Lookahead {
+    /// Returns the number of held records if there are some, once.
+    pub fn unreported(&mut self) -> Option<usize> {
+        let held = Some(self.held()).filter(|held| *held > 0 && !self.has_reported);
+        self.has_reported |= held.is_some();
+        held
+    }
+
     /// Creates an empty look-ahead; events more than `limit` µs after their arrival become dead letters.
     pub fn new(limit: i64) -> Self {
-        Self { limit, partitions: AHashMap::new() }
+        Self { limit, partitions: AHashMap::new(), has_reported: false }
     }
 
     /// Returns the verdict on a record if it need not wait: its arrival is known, and no record of its partition waits

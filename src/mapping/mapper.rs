@@ -48,6 +48,8 @@ pub struct Mapper {
     raw: Vec<u8>,
     /// The names of the fields of all records, if the first input declares them.
     pub declared: Option<Vec<String>>,
+    /// Whether a flag maps the partition or the origin of records.
+    pub maps_partition: bool,
 }
 
 impl Mapper {
@@ -55,6 +57,7 @@ impl Mapper {
     ///
     /// Errors: exit status 2 if the options name a column that does not exist or that evt fills.
     pub fn new(options: Options) -> Result<Self> {
+        let maps_partition = options.maps_partition();
         let arrival = u32::from(options.stamped_at_arrival) << column::SERVER_TIMESTAMP;
         let path_of = if options.plain { Path::property } else { Path::new };
         // Bits of columns copied from other fields, and of columns copied from their own.
@@ -107,7 +110,16 @@ impl Mapper {
         let promised = options.partitions.clone().filter(|_| (mapped | copied) >> column::PARTITION & 1 == 1);
         let plan = Plan { copies, sets, require, required, keeps, mapped, times, promised, options };
         let reader = Reader::new(if keeps { own } else { plain }, watch.clone());
-        Ok(Self { reader, plain: Reader::new(plain, watch), is_plain: false, plan, out, raw: vec![], declared: None })
+        Ok(Self {
+            reader,
+            plain: Reader::new(plain, watch),
+            is_plain: false,
+            plan,
+            out,
+            raw: vec![],
+            declared: None,
+            maps_partition,
+        })
     }
 
     /// Whether the mapper keeps the stamps that a record carries.

@@ -157,3 +157,11 @@ pub(super) fn column_index(flag: &str, name: &str) -> Result<usize> {
 fn way_out(index: usize) -> &'static str {
     if index == column::EVENT_TIME { "; --time FIELD selects the event time" } else { "" }
 }
+
+impl Options {
+    /// Whether a flag maps the partition or the origin of records.
+    pub fn maps_partition(&self) -> bool {
+        let mut names = self.fields.iter().chain(&self.sets).map(|(column, _)| column);
+        names.any(|column| column == "partition" || column == "origin")
+    }
+}

@@ -3,7 +3,7 @@
 //! Topics and followed files are prepared at the start of the run; everything else is opened when it becomes the current input.
 
 use super::ahead::ReadAhead;
-use super::options::{SourceOptions, StoreOrder, UnreadableReports};
+use super::options::{InputOptions, StoreOptions, StoreOrder, UnreadableReports};
 use super::positions::InputPosition;
 use super::sort::sorted;
 use crate::error::{Error, Result};
@@ -16,7 +16,6 @@ use crate::input::container::{RowInput, take_schema};
 use crate::input::follow::watch::Watch;
 use crate::input::spool::{ORIGIN, Shutdown, SpoolInput};
 use crate::input::unopened::{FollowedName, UnopenedInput};
-use crate::kafka::group;
 use crate::kafka::input::KafkaInput;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
@@ -35,7 +34,7 @@ use std::rc::Rc;
 /// Opens inputs, each when the one before it has ended.
 pub(super) struct Opener {
     run: Rc<Run>,
-    pub(super) options: SourceOptions,
+    pub(super) options: InputOptions,
     /// Topics that were opened to get their partitions and are not read yet, in the order of the command line.
     topics: VecDeque<Box<KafkaInput>>,
     /// Followed files with their watches, which start before the first file is read.
@@ -46,9 +45,9 @@ pub(super) struct Opener {
 
 impl Opener {
     /// Creates an opener and starts watching the files to be followed.
-    pub(super) fn new(inputs: &[Uri], options: SourceOptions, run: Rc<Run>) -> Result<Self> {
+    pub(super) fn new(inputs: &[Uri], options: InputOptions, run: Rc<Run>) -> Result<Self> {
         let file = |uri: &Uri| if let Uri::File(path) = uri { Some(path.clone()) } else { None };
-        let paths: Vec<PathBuf> = inputs.iter().filter_map(file).filter(|_| options.follow).collect();
+        let paths: Vec<PathBuf> = inputs.iter().filter_map(file).filter(|_| options.files.follow).collect();
         let watches = if paths.is_empty() { vec![] } else { Watch::start(&paths)? };
         let watches = paths.into_iter().zip(watches).collect();
         Ok(Self { run, options, topics: VecDeque::new(), watches, position: None })
@@ -57,23 +56,18 @@ impl Opener {
     /// Gets the partitions of the topics from the brokers. Errors: exit status 2 for `group=` with flags that map the partition.
     pub(super) fn announce_topics(&mut self, address: &Address, ingest: &mut Ingest) -> Result<()> {
         let Self { options, run, .. } = self;
-        let keeps = match options.read_mode {
+        let keeps = match options.topics.read_mode {
             ReadMode::Checkpoint => true,
             mode => mode.is_of_stage() && address.options.group.is_some(),
         };
-        if keeps && ingest.is_mapped {
+        if keeps && ingest.mapper.maps_partition {
             return Err(Error::usage(format!(
                 "{address}: group= and --checkpoint cannot be used with flags that map rows to other partitions, whose stream \
                  time cannot be kept"
             )));
         }
-        let read = group::Options {
-            read_mode: options.read_mode,
-            commit_mode: options.commit_mode.clone(),
-            has_clock: options.has_clock,
-            origin: options.origin.as_deref(),
-        };
-        let input = KafkaInput::open(address, read, run, ingest)?;
+        let origin = options.names.origin.as_deref();
+        let input = KafkaInput::open(address, options.topics.clone(), origin, run, ingest)?;
         self.topics.push_back(Box::new(input));
         Ok(())
     }
@@ -86,7 +80,7 @@ impl Opener {
     /// Opens the next input; `is_last` if none follows.
     pub(super) fn open(&mut self, uri: &Uri, is_last: bool, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         match uri {
-            Uri::Store(..) if self.options.follow => Err(Error::usage(format!(
+            Uri::Store(..) if self.options.files.follow => Err(Error::usage(format!(
                 "{uri}: --follow reads files and topics as they grow; evt-view --tail N shows the last rows of a table"
             ))),
             &Uri::Store(store, ref location) => self.rows(store, location, ingest),
@@ -99,9 +93,9 @@ impl Opener {
     /// Opens a file or a pipe. A followed file may not exist yet.
     fn bytes(&mut self, uri: &Uri) -> Result<Box<dyn Input>> {
         let (options, run) = (self.options.reading(), self.run.clone());
-        let heeds_signals = options.raw_only || !matches!(uri, Uri::Standard);
+        let heeds_signals = options.files.raw_only || !matches!(uri, Uri::Standard);
         run.stop.set_behind_pipe(!heeds_signals);
-        let origin = self.options.origin_of(uri);
+        let origin = self.options.names.origin_of(uri);
         let is_followed = |path: &PathBuf| matches!(uri, Uri::File(named) if named == path);
         Ok(Box::new(match self.watches.iter().find(|(path, _)| is_followed(path)) {
             Some((path, watch)) => {
@@ -114,7 +108,7 @@ impl Opener {
                 UnopenedInput::of_name(run, options, origin, followed)
             }
             None => {
-                let bytes = Bytes::open(uri, run.clone(), heeds_signals)?.in_encoding(options.text.encoding);
+                let bytes = Bytes::open(uri, run.clone(), heeds_signals)?.in_encoding(options.files.text.encoding);
                 UnopenedInput::new(run, options, origin, bytes)
             }
         }))
@@ -132,13 +126,13 @@ impl Opener {
 
     /// Opens the HTTP server and the spool in which it stores requests.
     fn listen(&mut self, uri: &Uri, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
-        let Some(options) = self.options.http.take() else {
+        let Some(options) = self.options.listener.server.take() else {
             return Err(Error::usage(format!("{uri}: a listener requires evt-ingest")));
         };
-        let Some(policy) = &self.options.ack_policy else {
+        let Some(policy) = &self.options.listener.ack_policy else {
             return Err(Error::broken(format!("{uri}: no acknowledgement policy")));
         };
-        let start = match (self.options.is_continued, self.position.take()) {
+        let start = match (self.options.continuation.is_continued, self.position.take()) {
             (false, _) => SpoolStart::Kept,
             (true, Some(InputPosition::Spool(position))) => SpoolStart::Checkpoint(Some(position)),
             (true, _) => SpoolStart::Checkpoint(None),
@@ -151,17 +145,17 @@ impl Opener {
 
     /// Makes the input that reads a spool. It ends only at a signal, so no input can follow it.
     pub(super) fn spool(&self, reader: SpoolReader, shutdown: Shutdown, ingest: &mut Ingest) -> Box<dyn Input> {
-        let origin = self.options.origin.as_deref().unwrap_or(ORIGIN);
+        let origin = self.options.names.origin.as_deref().unwrap_or(ORIGIN);
         Box::new(SpoolInput::new(self.run.clone(), reader, shutdown, origin, ingest))
     }
 
     /// Opens the rows of a store as an input.
     fn rows(&self, store: &'static Store, location: &Location, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
-        let SourceOptions { stored, store_order, .. } = self.options;
+        let StoreOptions { request, order, ref unreadable } = self.options.stores;
         let uri = Uri::Store(store, location.clone());
         let name = uri.to_string();
-        let (kind, rows) = by_day(store, location, stored)?;
-        let rows = match store_order {
+        let (kind, rows) = by_day(store, location, request)?;
+        let rows = match order {
             StoreOrder::Events(_) if kind != Kind::Event => {
                 return Err(Error::usage(format!("{uri}: expected events, found rows of kind {}", kind.name())));
             }
@@ -172,7 +166,7 @@ impl Opener {
             },
             StoreOrder::Stored => rows,
         };
-        let rows = match self.options.unreadable.clone() {
+        let rows = match unreadable.clone() {
             Some(reports) => reported(rows, kind, reports),
             None => rows,
         };

@@ -16,7 +16,7 @@ use crate::output::OutputPlan;
 use crate::parse::size::parse_memory;
 use crate::registry::place;
 use crate::run::Run;
-use crate::source::SourceOptions;
+use crate::source::{SourceOptions, ToolNeeds};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use clap::Parser;
 use std::ffi::OsString;
@@ -144,10 +144,12 @@ impl Args {
         let read_mode = if self.schema.dedup.is_some() { ReadMode::Stateful } else { ReadMode::Commit };
         // All columns, because any may be a field of some schema; columns with few values are dictionaries, checked by
         // value.
-        let raw_lean = Some(Projection { columns: u32::MAX, coded: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
+        let raw_columns = Some(Projection { columns: u32::MAX, coded: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
         let shows_records = self.schema.schemas.is_some();
         let finds_repeats = self.schema.dedup.is_some();
-        let source = self.stage.source(mapping)?;
-        Ok(SourceOptions { read_mode, headers: true, raw_lean, shows_records, finds_repeats, ..source })
+        let mut options = self.stage.source(mapping)?;
+        options.needs = ToolNeeds { headers: true, raw_columns, shows_records, finds_repeats, ..options.needs };
+        options.inputs.topics.read_mode = read_mode;
+        Ok(options)
     }
 }

@@ -23,7 +23,7 @@ use crate::op::computed::ComputedFields;
 use crate::output::OutputPlan;
 use crate::run::Run;
 use crate::run::standard::print;
-use crate::source::{Source, SourceOptions};
+use crate::source::{Source, SourceOptions, ToolNeeds};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::stage::progress::terminal_width;
 use crate::stage::{OperatorSetup, SourceInfo};
@@ -315,15 +315,12 @@ impl Args {
             mapping.time = TimeFrom::Untimed;
         }
         let read_mode = if self.follow { ReadMode::Tail } else { ReadMode::Bounded };
-        let holds_letters = self.choice.head.is_some() && self.choice.sort.is_none();
-        Ok(SourceOptions {
-            follow: self.follow,
-            salvage: true,
-            read_mode,
-            holds_letters,
-            needs_rows: true,
-            ..self.stage.source(mapping)?
-        })
+        let ordered_letters = self.choice.head.is_some() && self.choice.sort.is_none();
+        let mut options = self.stage.source(mapping)?;
+        options.needs = ToolNeeds { salvage: true, first_rows: true, ordered_letters, ..options.needs };
+        options.inputs.files.follow = self.follow;
+        options.inputs.topics.read_mode = read_mode;
+        Ok(options)
     }
 
     /// Returns the chart of `--plot`; `None` if rows are shown, also by the format svg, which draws them itself.

@@ -420,10 +420,12 @@ impl Args {
     }
 
     fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
+        let mut options = self.stage.source(mapping)?;
         // A row that a metric cannot read becomes a dead letter with its record.
-        let is_last = self.watermark.at_end == Some(AtEnd::Fire);
-        let source = self.stage.source(mapping)?;
-        Ok(SourceOptions { read_mode: ReadMode::Stateful, shows_records: true, is_last, ..source })
+        options.needs.shows_records = true;
+        options.inputs.topics.read_mode = ReadMode::Stateful;
+        options.inputs.continuation.is_last = self.watermark.at_end == Some(AtEnd::Fire);
+        Ok(options)
     }
 
     /// Makes the operator once the rows are known.

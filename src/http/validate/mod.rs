@@ -1,5 +1,11 @@
 //! Validates the records of a request before the server stores it, with the mapping and the validation of the stages.
 //!
+//! ```text
+//! body ─► split ─► records ─► Mapper ─► Validator (subject and schema, if the server has schemas) ─► limits of outputs
+//!                     │          │          │                                                          │
+//!                     └──────────┴──────────┴─► fault: 4xx for this record alone                       └─► stored by the spool
+//! ```
+//!
 //! The stage loop accepts every event that the server accepts, because both use the same [`Mapper`] with the same options.
 //! Only the stage loop derives the id of a record without one, from its offset. [`split`] splits a body into its records.
 

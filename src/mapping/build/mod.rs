@@ -1,5 +1,12 @@
 //! Builds batches of events, row by row.
 //!
+//! ```text
+//! Row, RecordMeta ─► Builder ─┬─ text: plain or dictionary ─┐
+//!                             ├─ raw: the record            ├─► Unstamped ─► rules ─► stamps ─► RecordBatch
+//!                             ├─ parts: key, time, headers  │   (columns)   (drop)   (stream time of each partition)
+//!                             └─ numbers, times, ids ───────┘
+//! ```
+//!
 //! [`Builder::push`] appends one row to the columns. [`Builder::finish`] takes the columns as [`Unstamped`] rows: rules
 //! may drop some of these before the others are stamped and become a batch. `text.rs` builds text columns (plain or
 //! dictionary), `raw.rs` the column of raw records, `parts.rs` those of the keys, timestamps and headers of records.

@@ -1,5 +1,12 @@
 //! Validates every event against the schema of its subject.
 //!
+//! ```text
+//! schemas of a subject ─► walk::compile ─► fields (columns, properties) ─► checks, the latest version first
+//!                                                                              │
+//! event: columns, JSON of properties ─────────────────────────────────► walk, scalar ─┬─► id of the version
+//!                                                                                     └─► fault ─► dead letter
+//! ```
+//!
 //! A record schema describes the record that a producer sends. Its fields are mapped as the record's are: a field with
 //! an envelope name is that column, every other one is a property; the fields of a record called `properties` are
 //! properties too. A provenance name (`origin`, `offset`, …) is the producer's property if the event has one, because

@@ -1,5 +1,12 @@
 //! The contract of stores whose metric rows can be corrected.
 //!
+//! ```text
+//! Claim ─► claim ─┬─► Claimed ─► late_cells ─► Step ─► apply ─► Step ─► apply ─► … ─► finish
+//!                 │      │                              │ one transaction: difference, progress, late cells
+//!                 │      └─ killed: the same command continues after the last step
+//!                 └─► fault: another correction in flight overlaps
+//! ```
+//!
 //! A correction is claimed first, in the table `corrections`, which shows readers what is in flight. Then its steps are applied:
 //! each step compares some right cells with the stored ones and writes the difference by the rules of `guard.rs`,
 //! together with the progress of the correction and the cells that count late events, in one transaction.

@@ -49,6 +49,7 @@ use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
 use crate::format::jsonl;
 use crate::input::text::OpenRecord;
+use crate::kafka::group;
 use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
 use crate::mapping::{KeepRaw, Provenance};
@@ -225,16 +226,11 @@ impl Args {
         let read_mode = if self.state.is_some() { ReadMode::Commit } else { ReadMode::Stateful };
         // The state is durable before offsets are committed, whatever the outputs confirm.
         let commit_mode = if self.state.is_some() { CommitMode::Assign } else { CommitMode::None };
-        let store_order = StoreOrder::Time(time_columns);
-        let (has_clock, shows_records) = (true, true);
-        Ok(SourceOptions {
-            read_mode,
-            commit_mode,
-            has_clock,
-            shows_records,
-            store_order,
-            ..self.stage.source(mapping)?
-        })
+        let mut options = self.stage.source(mapping)?;
+        options.needs.shows_records = true;
+        options.inputs.topics = group::Options { read_mode, commit_mode, has_clock: true };
+        options.inputs.stores.order = StoreOrder::Time(time_columns);
+        Ok(options)
     }
 
     /// Checks that a job of cron ends.
@@ -360,7 +356,8 @@ impl Args {
     fn feed(&self, input: Numbered<'_>, alerts: &mut AlertRun) -> Result<Feed> {
         let Numbered { number, uri, file } = input;
         let run = alerts.run_context().clone();
-        let options = SourceOptions { open_record: self.open_record(uri), ..self.source()? };
+        let mut options = self.source()?;
+        options.inputs.files.open_record = self.open_record(uri);
         let name = uri.to_string();
         let (mut opened, mut form, mut kept) = (uri.clone(), FeedForm::Bytes, KeptTopics::default());
         let (mut origins, named) = (vec![], self.stage.map.origin.as_ref());
@@ -369,7 +366,7 @@ impl Args {
                 Some(TopicFormat::Frames) => FeedForm::Frames(address.topics.first().cloned().unwrap_or_default()),
                 _ => FeedForm::Records,
             };
-            kept = alerts.kept(address, options.origin.as_deref())?;
+            kept = alerts.kept(address, options.inputs.names.origin.as_deref())?;
             origins = address.topics.iter().map(|topic| named.unwrap_or(topic).clone()).collect();
             // The positions of the state count, whatever the group has committed; a new state begins with the first records.
             if !kept.positions.is_empty() || self.state.is_some() && address.options.start.is_none() {

@@ -4,7 +4,9 @@
 //! digest of the event before it shows whether the stream is still the same one.
 
 use crate::error::{Error, Result};
+use crate::frame::Control;
 use crate::ingest::Item;
+use crate::ingest::RecordOptions;
 use crate::kafka::client::Topics;
 use crate::kafka::library::LibraryCluster;
 use crate::kafka::position::{self, OffsetSpan};
@@ -227,8 +229,9 @@ struct LateReader {
 impl LateReader {
     fn open(uri: &Uri, next: u64, run: &Rc<Run>) -> Result<Self> {
         let mapping = mapping::Options { time: TimeFrom::Untimed, provenance: Provenance::Keep, ..Default::default() };
-        let read_mode = ReadMode::Bounded;
-        let options = SourceOptions { kind: Some(Kind::Late), mapping, read_mode, ..SourceOptions::default() };
+        let mut options = SourceOptions::default();
+        options.records = RecordOptions { kind: Some(Kind::Late), mapping, ..options.records };
+        options.inputs.topics.read_mode = ReadMode::Bounded;
         let source = Source::open(std::slice::from_ref(uri), options, run.clone())?;
         let is_topic = matches!(uri, Uri::Kafka(_));
         Ok(Self { name: uri.to_string(), source, is_topic, next, open: vec![], rows: vec![] })
@@ -257,7 +260,9 @@ impl LateReader {
                     self.close()?;
                     return Ok(self.rows);
                 }
-                Item::Control(_) | Item::Idle => {}
+                // Only rows are read: watermarks, progress and epochs of the stream say nothing about them.
+                Item::Control(Control::Progress(_) | Control::Watermark(_) | Control::Barrier(_) | Control::End(_))
+                | Item::Idle => {}
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::replay::ledger::Ledger;
 use crate::replay::patch::Patch;
 use crate::replay::repair::{RecordFormat, Repair};
 use crate::run::Run;
-use crate::source::SourceOptions;
+use crate::source::{PartitionNames, SourceOptions};
 use crate::stage::{OperatorSetup, SourceInfo};
 use crate::store::{self, Location, Store};
 use crate::uri::Uri;
@@ -161,9 +161,12 @@ fn records(args: &ReplayArgs, both: &BothArgs) -> Result<Option<RecordFormat>> {
 
 fn source(stage: &StageArgs) -> Result<SourceOptions> {
     // The letters are rows already: the mapping applies to the records in them.
-    let options = stage.source(crate::mapping::Options::default())?;
-    let (read_mode, needs_rows, checks_kind) = (ReadMode::Bounded, true, true);
-    Ok(SourceOptions { read_mode, needs_rows, checks_kind, origin: None, partitions: None, ..options })
+    let mut options = stage.source(crate::mapping::Options::default())?;
+    options.records.expected = options.records.kind;
+    options.needs.first_rows = true;
+    options.inputs.topics.read_mode = ReadMode::Bounded;
+    options.inputs.names = PartitionNames::default();
+    Ok(options)
 }
 
 fn repair(args: &ReplayArgs, both: &BothArgs) -> Result<Repair> {

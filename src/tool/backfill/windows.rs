@@ -25,7 +25,7 @@ use crate::op::window::{Options, Window, watermark};
 use crate::output::open_options;
 use crate::registry::place;
 use crate::run::Run;
-use crate::source::{SortColumns, SourceOptions, StoreOrder};
+use crate::source::{SortColumns, SourceOptions, StoreOptions, StoreOrder};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::store::correct::{Claim, Corrections, shown_range};
 use crate::store::{Location, ReadRequest, Store, StreamExtent};
@@ -397,18 +397,17 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     let validates = both.schema.schemas.is_some() || both.schema.dedup.is_some();
     let lean = !validates && !has_letters && args.late_events.is_none();
     mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
-    let store_order = match order {
+    let order = match order {
         Order::Stores { sort: Some(columns), .. } => StoreOrder::Events(columns),
         _ => StoreOrder::Stored,
     };
-    Ok(SourceOptions {
-        finds_repeats: both.schema.dedup.is_some(),
-        read_mode: ReadMode::Bounded,
-        shows_records: has_letters,
-        stored: ReadRequest { span, columns: lean.then(|| stored_columns(spec)), threads: args.reading.jobs.into() },
-        store_order,
-        ..both.stage.source(mapping)?
-    })
+    let mut options = both.stage.source(mapping)?;
+    options.needs.finds_repeats = both.schema.dedup.is_some();
+    options.needs.shows_records = has_letters;
+    options.inputs.topics.read_mode = ReadMode::Bounded;
+    let request = ReadRequest { span, columns: lean.then(|| stored_columns(spec)), threads: args.reading.jobs.into() };
+    options.inputs.stores = StoreOptions { request, order, unreadable: None };
+    Ok(options)
 }
 
 /// Returns the columns of stored events that the windows need, as bits.

@@ -3,6 +3,7 @@
 use super::read;
 use crate::cli::args::{CommonArgs, MapArgs, TextArgs, instant_of, parse_share};
 use crate::error::{Error, Result};
+use crate::input::unopened::FileOptions;
 use crate::kind::event::column;
 use crate::mapping::{self, Projection, Provenance, TimeFrom};
 use crate::output::identity::{Identities, Identity};
@@ -189,14 +190,11 @@ impl Args {
         };
         self.compare.text.check_inputs(std::slice::from_ref(uri))?;
         let (format, text) = self.compare.text.options(self.compare.input_format.as_deref())?;
-        Ok(SourceOptions {
-            mapping,
-            format,
-            text,
-            origin: self.map.origin.clone(),
-            partitions: self.map.partitions.clone(),
-            ..read::options()
-        })
+        let mut options = read::options();
+        options.records.mapping = mapping;
+        options.inputs.files = FileOptions { format, text, ..options.inputs.files };
+        options.inputs.names = self.map.names();
+        Ok(options)
     }
 
     /// Returns how B and the inputs of `--plus` are read. Rows that evt wrote have their stamps; of other rows only the times are
@@ -213,7 +211,9 @@ impl Args {
             lean: self.lean(),
             ..Default::default()
         };
-        Ok(SourceOptions { mapping, ..read::options() })
+        let mut options = read::options();
+        options.records.mapping = mapping;
+        Ok(options)
     }
 
     /// Returns the columns of raw records that are read, unless contents are compared.

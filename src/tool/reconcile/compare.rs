@@ -78,6 +78,16 @@ struct Entries {
     by_id: Sorter,
 }
 
+impl Entries {
+    /// Adds a unit of A to the entries and to the extent of all units, and counts it.
+    fn unit(&mut self, facts: RowFacts, extent: &mut UnitExtent, count: &mut u64) -> Result<()> {
+        let entry = facts.entry(Side::A, self.is_by_id_alone);
+        extent.add(facts.position, entry.time());
+        *count += 1;
+        if self.is_by_id_alone { self.by_id.push(entry) } else { self.by_position.push(entry) }
+    }
+}
+
 /// The entries of all inputs, and what was learnt of them.
 struct Inputs<'a> {
     args: &'a Args,
@@ -139,19 +149,12 @@ impl<'a> Inputs<'a> {
         let uri = self.args.uri(text)?;
         self.options.is_appended = is_raw_topic(&uri);
         let read = self.args.options_of_a(&uri)?;
-        let takes_arrival = read.mapping.time == TimeFrom::Arrival;
+        let takes_arrival = read.records.mapping.time == TimeFrom::Arrival;
         let reading = Reading::open(&uri, read, self.run, self.args.common.quiet)?;
         self.extent.is_compacted = is_compacted(&uri, self.run)?;
         reading.each(&mut |piece| {
             let Self { names, options, subject, extent, entries, taken, .. } = self;
-            let by_id = entries.is_by_id_alone;
-            let sorter = if by_id { &mut entries.by_id } else { &mut entries.by_position };
-            let mut unit = |facts: RowFacts| {
-                let entry = facts.entry(Side::A, by_id);
-                extent.add(facts.position, entry.time());
-                taken[0] += 1;
-                sorter.push(entry)
-            };
+            let mut unit = |facts: RowFacts| entries.unit(facts, extent, &mut taken[0]);
             match piece {
                 Piece::Rows(Kind::Metric, batch) => self.metrics(batch, Side::A),
                 Piece::Rows(Kind::Event | Kind::Late, batch) => {
@@ -164,7 +167,8 @@ impl<'a> Inputs<'a> {
                 Piece::Unreadable(letters) => rows::letters(letters, *options, names, &mut unit),
                 Piece::UnreadableRows(error) => {
                     let facts = self.unreadable(error);
-                    facts.map_or(Ok(()), |facts| self.unit(facts))
+                    let Self { extent, entries, taken, .. } = self;
+                    facts.map_or(Ok(()), |facts| entries.unit(facts, extent, &mut taken[0]))
                 }
                 Piece::Rows(kind, _) => Err(unexpected(kind)),
             }
@@ -256,15 +260,6 @@ impl<'a> Inputs<'a> {
             facts.into_iter().try_for_each(|facts| self.row(facts, &is_of_a))
         })?;
         Ok(())
-    }
-
-    /// Adds a unit of A.
-    fn unit(&mut self, facts: RowFacts) -> Result<()> {
-        let Entries { is_by_id_alone, by_position, by_id, .. } = &mut self.entries;
-        let entry = facts.entry(Side::A, *is_by_id_alone);
-        self.extent.add(facts.position, entry.time());
-        self.taken[0] += 1;
-        if *is_by_id_alone { by_id.push(entry) } else { by_position.push(entry) }
     }
 
     /// Counts rows of a store that cannot be read, and names the first ones; returns what is known of a row whose position can be read.

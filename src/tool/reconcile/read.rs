@@ -25,7 +25,9 @@ pub enum Piece<'a> {
 
 /// Returns the options that all inputs share: topics are read up to their present ends.
 pub fn options() -> SourceOptions {
-    SourceOptions { read_mode: ReadMode::Bounded, ..SourceOptions::default() }
+    let mut options = SourceOptions::default();
+    options.inputs.topics.read_mode = ReadMode::Bounded;
+    options
 }
 
 /// An open input. The ends of topics are fixed when it is opened.
@@ -39,9 +41,9 @@ pub struct Reading {
 
 impl Reading {
     /// Opens an input.
-    pub fn open(uri: &Uri, options: SourceOptions, run: &Rc<Run>, quiet: bool) -> Result<Self> {
+    pub fn open(uri: &Uri, mut options: SourceOptions, run: &Rc<Run>, quiet: bool) -> Result<Self> {
         let unreadable = UnreadableReports::default();
-        let options = SourceOptions { unreadable: Some(unreadable.clone()), ..options };
+        options.inputs.stores.unreadable = Some(unreadable.clone());
         let source = Source::open(std::slice::from_ref(uri), options, run.clone())?;
         Ok(Self { source, uri: uri.clone(), run: run.clone(), quiet, unreadable })
     }
