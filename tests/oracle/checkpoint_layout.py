@@ -108,7 +108,7 @@ def aggregate(name, data):
     elif name == "ratio":
         state.count(), state.count()
     else:
-        raise AssertionError(name)
+        raise AssertionError(f"{name}: describe its bytes in LAYOUTS of evt-checkpoint(5), and parse them here")
     state.end()
     FOUND[name] += 1
 
