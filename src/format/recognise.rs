@@ -44,6 +44,13 @@ pub fn begins_with_object(bytes: &[u8]) -> bool {
     text.starts_with(b"{") && end.is_some_and(|end| text[..end].trim_ascii_end().ends_with(b"}"))
 }
 
+/// Whether lines tell that an input is JSON lines: one begins with `{`, or the first one is JSON.
+pub fn has_json_lines(bytes: &[u8]) -> bool {
+    let mut lines = without_mark(bytes).split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let is_json = |line: &[u8]| std::str::from_utf8(line).is_ok_and(is_json);
+    lines.clone().any(|line| line.starts_with(b"{")) || lines.find(|line| !line.is_empty()).is_some_and(is_json)
+}
+
 impl Head<'_> {
     /// Returns why an input is refused and the command to type; `None` if it is read. `is_lines`: without a flag it would be JSON
     /// lines, not CSV by its name.

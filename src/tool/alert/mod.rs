@@ -184,9 +184,7 @@ impl Tool for Args {
         if let Some(loader) = findings.take(self.loader())
             && let Some(set) = findings.take(loader.load())
         {
-            set.bad
-                .into_iter()
-                .for_each(|bad| _ = findings.take::<()>(Err(bad.error.at(format!("rule {}", bad.name)))));
+            set.bad.iter().for_each(|bad| _ = findings.take::<()>(Err(Error::new(bad.error.kind(), bad.message()))));
             set.rules.iter().for_each(|rule| findings.ready(format!("rule {}", rule.rule.name)));
             rules = set.rules;
         }
