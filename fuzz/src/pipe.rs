@@ -45,6 +45,7 @@ pub fn run(input: &[u8]) {
         pipe_format: &evt::format::jsonl::FORMAT,
         is_named: true,
         quiet: true,
+        is_check: false,
         overwrite: false,
         control: false,
         encode: EncodeOptions::default(),

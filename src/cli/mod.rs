@@ -53,6 +53,7 @@ use std::rc::Rc;
 use std::sync::Mutex;
 use tool::variable;
 pub use tool::{Tool, ToolRow, Unit, command};
+pub use usage::advised_flags;
 use usage::sentence;
 
 /// Returns the value of a flag on the command line or in the environment that is needed before clap runs: the format of
@@ -89,7 +90,10 @@ pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
     let parsed = parsed.and_then(|found| Ok((T::from_arg_matches(&found)?, CommonArgs::from_arg_matches(&found)?)));
     let (tool, common) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return usage(&voice, &error),
+        Err(error) => {
+            shown.build();
+            return usage(&voice, &error, &shown);
+        }
     };
     if tool.waits_at_terminal() && !common.check && std::io::stdin().is_terminal() {
         // Nothing better can be done if stderr is gone.
@@ -224,7 +228,7 @@ fn say_panics(console: &Console) {
 }
 
 /// Reports clap's message in evt's form, one line; help and version are not errors.
-fn usage(voice: &Console, error: &clap::Error) -> ExitCode {
+fn usage(voice: &Console, error: &clap::Error, command: &clap::Command) -> ExitCode {
     use clap::error::ErrorKind as Clap;
     if matches!(error.kind(), Clap::DisplayHelp | Clap::DisplayVersion) {
         return match error.print().map_err(|e| Error::io("stdout", &e)).and(standard::output()) {
@@ -233,7 +237,7 @@ fn usage(voice: &Console, error: &clap::Error) -> ExitCode {
             Err(error) => fail(voice, &error),
         };
     }
-    fail(voice, &Error::usage(format!("{} (see {} --help)", sentence(error, voice.tool()), voice.tool())))
+    fail(voice, &Error::usage(format!("{} (see {} --help)", sentence(error, command), voice.tool())))
 }
 
 /// Reports an error that occurs before the run starts.

@@ -211,6 +211,18 @@ pub fn unpack(
     }
 }
 
+/// Refuses a body that is still compressed, because the client has not told so.
+pub fn check_unpacked(body: &[u8]) -> Result<(), Reply> {
+    const MAGICS: [(&[u8], &str); 2] = [(b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd")];
+    match MAGICS.iter().find(|(magic, _)| body.starts_with(magic)) {
+        None => Ok(()),
+        Some((_, name)) => {
+            let why = format!("the body is compressed; send the header content-encoding: {name}");
+            Err(Reply::refusal(StatusCode::BAD_REQUEST, &why))
+        }
+    }
+}
+
 #[cold]
 fn corrupt() -> Reply {
     Reply::refusal(StatusCode::BAD_REQUEST, "the body does not match content-encoding")

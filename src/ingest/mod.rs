@@ -23,7 +23,7 @@ mod unused;
 
 use crate::counts::Counts;
 use crate::error::Result;
-use crate::format::{Body, Records, one_line};
+use crate::format::{Body, Records, one_line, row};
 use crate::frame::Control;
 use crate::kind::Kind;
 use crate::kind::dead::{Fault, Letter};
@@ -408,7 +408,8 @@ impl Ingest {
             return Ok(());
         }
         self.outcomes.counts.taken += 1;
-        self.letter(payload, fault, meta)
+        self.letter(payload, fault, meta)?;
+        self.first_times.count(false, None)
     }
 
     /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` is what is kept of it.

@@ -489,7 +489,7 @@ fn refusal(text: &str) -> Fault {
     }
     let what = match at(text.as_bytes(), skip_space(text.as_bytes(), 0)) {
         b'{' => return Fault::new(ErrorType::ParseError, diagnose(text)),
-        b'[' => "an array; write one element per line with jq -c '.[]' FILE",
+        b'[' => "an array, whose elements must be records of their own",
         b'"' => "a string",
         b't' | b'f' => "a boolean",
         b'n' => "null",

@@ -96,7 +96,7 @@ fn what_is_no_json_object_says_why() {
     assert_eq!(fault(arrival(), r#"{"a":1"#).0, ErrorType::ParseError);
     assert_eq!(fault(arrival(), r#"{"a":1}x"#).0, ErrorType::ParseError);
     assert_eq!(fault(arrival(), "42"), (ErrorType::EnvelopeError, "expected a JSON object, found a number".into()));
-    assert!(fault(arrival(), "[1]").1.contains("write one element per line"));
+    assert!(fault(arrival(), "[1]").1.contains("whose elements must be records"));
 }
 
 #[test]

@@ -36,6 +36,7 @@ fn write(path: &Path, first: i64, how: How, disk: &Disk, settled: &mut i64) -> R
         pipe_format: &jsonl::FORMAT,
         is_named: true,
         quiet: true,
+        is_check: false,
         overwrite: path.extension().is_some_and(|extension| extension == "parquet"),
         control: false,
         encode: EncodeOptions::default(),

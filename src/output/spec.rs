@@ -21,6 +21,8 @@ pub struct OutputSpec {
     pub is_named: bool,
     /// `--quiet`: no notice about the format of standard output.
     pub quiet: bool,
+    /// `--check`, which writes text of its own to standard output: a file to which the shell redirects it names no format.
+    pub is_check: bool,
     /// `--overwrite`.
     pub overwrite: bool,
     /// `--control`: watermarks are written as lines in JSON text.
@@ -69,7 +71,7 @@ pub(super) fn standard_format(spec: &OutputSpec, run: &Run) -> Result<&'static F
     io.stdout()?;
     let terminal = io.has_terminal();
     let fallback = if terminal { spec.terminal_format } else { spec.pipe_format };
-    let redirected = io.stdout_file().filter(|_| spec.format.is_none());
+    let redirected = io.stdout_file().filter(|_| spec.format.is_none() && !spec.is_check);
     let named = redirected
         .as_deref()
         .map(|path| redirected_format(path, fallback, (!spec.quiet).then_some(&run.console)))

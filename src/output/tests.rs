@@ -28,6 +28,7 @@ fn spec(format: &'static Format) -> OutputSpec {
         pipe_format: format,
         is_named: true,
         quiet: true,
+        is_check: false,
         overwrite: false,
         control: false,
         encode: EncodeOptions::default(),

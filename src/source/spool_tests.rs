@@ -58,6 +58,7 @@ impl Bench {
             pipe_format: &crate::format::jsonl::FORMAT,
             is_named: true,
             quiet: true,
+            is_check: false,
             overwrite: false,
             control: false,
             encode: EncodeOptions::default(),

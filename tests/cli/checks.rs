@@ -149,3 +149,16 @@ fn a_check_finds_an_output_that_its_file_system_cannot_hold() {
     let left = std::fs::read_dir(dir.path(".")).expect("it is there").flatten().map(|entry| entry.file_name());
     assert_eq!(left.collect::<Vec<_>>(), ["in.jsonl"]);
 }
+
+#[test]
+fn the_name_of_a_file_to_which_the_shell_redirects_a_check_does_not_matter() {
+    let dir = Dir::new("check-redirected");
+    dir.write("in.jsonl", "{\"t\":\"2026-01-01\"}\n");
+    for name in ["x.parquet", "x.db", "o.txt", "o.csv"] {
+        let run = dir.shell(&format!("evt-window --time t --size 1h in.jsonl --check > {name}")).succeeds();
+        assert_eq!((run.stderr().as_str(), &dir.bytes(name)[..]), ("", &b"in.jsonl: ready\n"[..]), "{name}");
+    }
+    // A run would write rows there.
+    let run = dir.shell("evt-window --time t --size 1h in.jsonl > y.parquet").ends_with(2);
+    assert!(run.stderr().contains("use --to y.parquet"), "{run}");
+}

@@ -51,6 +51,56 @@ fn every_form_of_body_becomes_events_with_the_ids_that_were_answered() {
 }
 
 #[test]
+fn a_body_of_several_events_in_no_form_of_the_server_is_told_what_to_send() {
+    let dir = Dir::new("http-several");
+    let door = Door::open(&dir, &KEEP);
+    let (one, two) = (event(1, "s"), event(2, "s"));
+    let told = |body: &str| {
+        let response = door.json(body);
+        assert_eq!((response.status / 100, &response.json()["rejected"]), (4, &json!(1)), "{response:?}");
+        response.json()["errors"][0]["reason"].as_str().unwrap_or_else(|| panic!("{response:?}")).to_owned()
+    };
+    let array = told(&format!("[{one},{two}]"));
+    assert!(array.contains("found an array") && array.ends_with("; send {\"events\":[…]}"), "{array}");
+    for between in ["\n", ""] {
+        let several = told(&format!("{one}{between}{two}"));
+        assert!(
+            several.contains("found several; send {\"events\":[…]}, or lines with content-type: application/x-ndjson")
+        );
+    }
+    // What the messages say is accepted.
+    assert_eq!(door.json(&format!("{{\"events\":[{one},{two}]}}")).status, 200);
+    let lines = [("content-type", "application/x-ndjson")];
+    assert_eq!(door.post(&lines, format!("{one}\n{two}\n").as_bytes()).status, 200);
+    // An array as a line is still a record of its own.
+    assert_eq!(door.post(&lines, format!("[{one}]\n").as_bytes()).status, 422);
+    door.stop();
+    assert_eq!(dir.rows("out.jsonl").len(), 4);
+}
+
+#[test]
+fn a_compressed_body_without_its_header_is_told_the_header() {
+    let dir = Dir::new("http-packed");
+    let door = Door::open(&dir, &KEEP);
+    let body = event(1, "s");
+    let mut gzip = flate2::write::GzEncoder::new(vec![], flate2::Compression::default());
+    gzip.write_all(body.as_bytes()).expect("memory");
+    let packed =
+        [("gzip", gzip.finish().expect("memory")), ("zstd", zstd::encode_all(body.as_bytes(), 1).expect("memory"))];
+    for (name, bytes) in packed {
+        for kind in ["application/json", "application/x-ndjson"] {
+            let response = door.post(&[("content-type", kind)], &bytes);
+            assert_eq!(response.status, 400, "{response:?}");
+            assert!(response.body.contains(&format!("send the header content-encoding: {name}")), "{response:?}");
+            let response = door.post(&[("content-type", kind), ("content-encoding", name)], &bytes);
+            assert_eq!(response.status, 200, "{response:?}");
+        }
+    }
+    door.stop();
+    assert_eq!(dir.rows("out.jsonl").len(), 4);
+}
+
+#[test]
 fn partial_success_is_success_and_each_error_is_told_by_its_index() {
     let dir = Dir::new("http-partial");
     let door = Door::open(&dir, &KEEP);

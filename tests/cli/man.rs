@@ -212,9 +212,7 @@ fn every_flag_that_is_named_anywhere_exists() {
     let mut flags: BTreeSet<String> = FOREIGN.map(str::to_owned).into_iter().collect();
     flags.extend(["help", "version", "some-flag"].map(str::to_owned));
     // Flags of other programs that messages translate.
-    let translated = regex::Regex::new(r#"(?m)^ +\("--([a-z-]+)""#).expect("a pattern");
-    let usage = std::fs::read_to_string(format!("{ROOT}/src/cli/usage.rs")).expect("the table of flags");
-    flags.extend(translated.captures_iter(&usage).map(|found| found[1].to_owned()));
+    flags.extend(evt::cli::advised_flags().filter_map(|flag| flag.strip_prefix("--")).map(str::to_owned));
     for tool in tool::ALL {
         let command = (tool.command)();
         for command in std::iter::once(&command).chain(command.get_subcommands()) {

@@ -188,15 +188,14 @@ fn a_flag_of_another_tool_names_that_tool_and_a_tip_has_a_mark_before_it() {
         ("evt-view --limit 5", "'--limit' found; evt-view --head N"),
         ("evt-view -n 5", "'-n' found; evt-view --head N"),
         ("evt-ingest --output=c.csv", "'--output' found; --to URI"),
-        ("evt-window --group-by x", "'--group-by' found; evt-window --by NAMES"),
+        ("evt-window --group-by x", "'--group-by' found; --by NAMES groups"),
         ("evt-sink --tz UTC", "'--tz' found; --time-zone NAME"),
         ("evt-window --date d", "'--date' found; --time FIELD"),
-        ("evt-window --groupby d", "'--groupby' found; evt-window --by NAMES"),
+        ("evt-window --groupby d", "'--groupby' found; --by NAMES groups"),
         ("evt-window --sep ';'", "'--sep' found; --delimiter C"),
         ("evt-validate --where x=1", "'--where' found; evt-ingest --where CONDITION … | evt-validate chooses"),
         ("evt-validate --let x=1", "'--let' found; evt-ingest --let NAME=EXPR … | evt-validate computes"),
         ("evt-window --explod a", "'--explod' found; tip: a similar argument exists: '--explode'"),
-        ("evt-view --nothing-like-it", "unexpected argument '--nothing-like-it' found (see evt-view --help)"),
     ];
     tips.iter().for_each(|(line, words)| assert!(said(line).contains(words), "{}", said(line)));
     assert!(said("evt-window --sort n").contains("found; evt-window … | evt-view --sort NAME sorts rows"));

@@ -178,7 +178,7 @@ fn a_job_of_github_shows_a_faulty_record_at_its_line() {
     let place = "::error file=100%25%2C a.jsonl,line=2::evt-ingest: 100%2525, a.jsonl:2: ParseError: ";
     assert!(first.starts_with(place), "{run}");
     // What has no file belongs to the job; notices are text.
-    let run = dir.feed("evt-ingest", &flags, b"broken\n").ends_with(1);
+    let run = dir.feed("evt-ingest", &flags, b"{broken\n").ends_with(1);
     assert!(run.stderr().starts_with("::error::evt-ingest: -:1: ParseError: "), "{run}");
     assert!(run.stderr().lines().any(|line| line.starts_with("evt-ingest: ")), "{run}");
     let run = dir.run("evt-ingest", &["--no-such-flag", "--log-format", "github"]).ends_with(2);

@@ -3,7 +3,7 @@
 use crate::format::not_utf8;
 use crate::json::scan::{at, diagnose, is_json, skip_space, value_end};
 use crate::kind::dead::{ErrorType, Fault};
-use crate::spool::request::Record;
+use crate::spool::request::{Record, RecordOutcome};
 use bytes::Bytes;
 
 /// Maximum number of records in a request: for tiny records the size of the body does not bound the memory. The split of a
@@ -34,6 +34,23 @@ pub fn events(body: &Bytes) -> Vec<Record> {
             vec![Record::rejected(body.clone(), Fault::new(ErrorType::EnvelopeError, message))]
         }
         Some(_) => one(),
+    }
+}
+
+/// Adds to the fault of a body how its client can send several events.
+pub fn tell_several(body: &Bytes, records: &mut [Record]) {
+    let [Record { outcome: RecordOutcome::Rejected(fault), .. }] = records else { return };
+    let start = skip_space(body, 0);
+    let next = value_end(body, start, 0).map(|end| skip_space(body, end));
+    match (at(body, start), next) {
+        (b'[', Some(next)) if next == body.len() => fault.message.push_str("; send {\"events\":[…]}"),
+        (b'{', Some(next)) if at(body, next) == b'{' => {
+            fault.message =
+                "expected one JSON value, found several; send {\"events\":[…]}, or lines with content-type: \
+                             application/x-ndjson (curl --data-binary keeps line ends)"
+                    .to_owned();
+        }
+        _ => {}
     }
 }
 

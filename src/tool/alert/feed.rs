@@ -16,6 +16,7 @@ use crate::input::Reached;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
+use crate::kind::span::Span;
 use crate::run::Run;
 use crate::source::{Polled, SortColumns, Source};
 use crate::store::remote::rounded;
@@ -60,6 +61,8 @@ pub struct FeedTarget<'a> {
     pub run: &'a Run,
     /// Rows without stamps that are later than this (µs) are left out: the wall time and what `--max-future` permits.
     pub latest: i64,
+    /// Rows outside of it are left out.
+    pub range: Span,
     /// Whether inputs may be quiet without having ended; a job of cron waits for their ends.
     pub is_live: bool,
     /// The monotonic time.
@@ -536,7 +539,24 @@ impl Feed {
         ahead
     }
 
+    /// Adds the rows of the range to the engine.
     fn add(&mut self, kind: Kind, batch: &RecordBatch, times: [&[i64]; 2], to: &mut FeedTarget<'_>) -> Result<()> {
+        let [event_times, stream_times] = times;
+        let keep: Vec<bool> = event_times.iter().map(|time| to.range.contains(*time)).collect();
+        if !keep.contains(&false) {
+            return self.evaluate(kind, batch, times, to);
+        }
+        let kept = |times: &[i64]| -> Vec<i64> {
+            times.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(time, _)| *time).collect()
+        };
+        let (event_times, stream_times) = (kept(event_times), kept(stream_times));
+        let filtered = (keep.len() - event_times.len()) as u64;
+        self.counts.add(&Counts { taken: filtered, filtered, ..Counts::default() });
+        let batch = filter_record_batch(batch, &keep.into())?;
+        self.evaluate(kind, &batch, [&event_times, &stream_times], to)
+    }
+
+    fn evaluate(&mut self, kind: Kind, batch: &RecordBatch, times: [&[i64]; 2], to: &mut FeedTarget<'_>) -> Result<()> {
         let [event_times, stream_times] = times;
         let after = self.known.after(kind);
         let taken = to.engine.add(&TimedRows { kind, batch, event_times, stream_times, after })?;

@@ -36,7 +36,7 @@ impl RuleMessages {
             let why = bad.error.to_string();
             let end = if *is_kept { " (its former definition stays in use)" } else { "" };
             if self.bad.get(&bad.name) != Some(&why) {
-                self.console.warn(format!("rule {}: {why}{end}", bad.name));
+                self.console.warn(format!("{}{end}", bad.message()));
             }
             said.insert(bad.name.clone(), why);
         }

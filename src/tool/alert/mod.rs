@@ -36,13 +36,13 @@ use self::files::{KnownFile, identify, twins};
 use self::known::{FileRows, KnownRows};
 use self::load::RuleLoader;
 use self::refresh::RuleRefresh;
-use self::run::{AlertRun, KeptTopics, RunOptions, Services};
-use self::state::StateFile;
+use self::run::{AlertRun, RunOptions, Services};
+use self::state::{KeptTopics, StateFile};
 use self::stored::StoredRows;
 use self::writer::WriterPlan;
 use crate::alert::engine::{AlertEngine, EngineOptions};
 use crate::alert::snapshot;
-use crate::cli::args::StageArgs;
+use crate::cli::args::{StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::resolve::{DefaultFormats, Resolved, StageSpec, resolve};
 use crate::cli::{Tool, Unit};
@@ -76,6 +76,7 @@ const SEND_LIMIT: Duration = Duration::from_secs(10);
 /// Fire alerts by rules over events
 #[derive(Parser, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
+#[command(mut_arg("since", |arg| arg.help("Take only rows at or after INSTANT, by event_time, window_end or failed_at")))]
 #[command(override_usage = "evt-alert --rules <FILE|URI> [OPTIONS] [INPUT]...
        evt-alert test [OPTIONS] <RULES> <TESTS>...")]
 pub struct Args {
@@ -94,7 +95,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = "Rules")]
     max_groups: usize,
     /// Keep the state, the positions of the inputs and due notifications in FILE
-    #[arg(long, value_name = "FILE", help_heading = "State")]
+    #[arg(long, value_name = "FILE", help_heading = "State", conflicts_with_all = ["since", "until", "last"])]
     state: Option<PathBuf>,
     /// Read the inputs to their end, for cron: exit with status 1 if an alert fired or still fires; print nothing if
     /// none fired, was resolved or still fires
@@ -103,6 +104,8 @@ pub struct Args {
     /// Notify the channels that FILE defines
     #[arg(long, value_name = "FILE", requires = "state", help_heading = "Output")]
     notify: Option<PathBuf>,
+    #[command(flatten)]
+    range: TimeRangeArgs,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -177,14 +180,12 @@ impl Tool for Args {
         }
     }
 
-    fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
+    fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         let mut rules = vec![];
         if let Some(loader) = findings.take(self.loader())
             && let Some(set) = findings.take(loader.load())
         {
-            set.bad
-                .into_iter()
-                .for_each(|bad| _ = findings.take::<()>(Err(bad.error.at(format!("rule {}", bad.name)))));
+            set.bad.iter().for_each(|bad| _ = findings.take::<()>(Err(Error::new(bad.error.kind(), bad.message()))));
             set.rules.iter().for_each(|rule| findings.ready(format!("rule {}", rule.rule.name)));
             rules = set.rules;
         }
@@ -201,6 +202,7 @@ impl Tool for Args {
             findings.ready(path.display());
         }
         findings.take(self.check_inputs());
+        findings.take(self.range.span(run.clock.now(), &self.stage.map));
         let options = findings.take(self.source());
         findings.stage(self.spec(), options.as_ref());
     }
@@ -282,7 +284,9 @@ impl Args {
         };
         let (is_quiet, is_strict, stats) = (common.quiet, common.strict, common.stats.clone());
         let (max_future, send_limit) = (self.stage.map.max_future.unwrap_or(MAX_FUTURE), SEND_LIMIT);
-        let options = RunOptions { is_quiet, is_strict, faults_shown, stats, channels: names, max_future, send_limit };
+        let range = self.range.span(run.clock.now(), &self.stage.map)?;
+        let options =
+            RunOptions { is_quiet, is_strict, faults_shown, stats, channels: names, max_future, send_limit, range };
         let mut alerts = AlertRun::new(options, engine, plan, services);
         for ((number, uri), file) in (0..).zip(&inputs).zip(files) {
             let file = match file {

@@ -97,7 +97,7 @@ struct TestRow {
 pub fn run(loader: &RuleLoader, tests: &[impl AsRef<Path>], is_quiet: bool) -> Result<bool> {
     let set = loader.load()?;
     if let Some(bad) = set.bad.into_iter().next() {
-        return Err(bad.error.at(format!("rule {}", bad.name)));
+        return Err(Error::new(bad.error.kind(), bad.message()));
     }
     let (mut failed, mut passed, mut report) = (0, 0, String::new());
     for path in tests {

@@ -55,6 +55,7 @@ impl Tool for Args {
         "metrics",
         "since",
         "until",
+        "last",
         "late-events",
         "dry-run",
         "closed-before",

@@ -58,6 +58,9 @@ pub(super) struct WindowsArgs {
     /// Correct windows that end at INSTANT or earlier
     #[arg(long, value_name = "INSTANT", conflicts_with = "dead")]
     until: Option<String>,
+    /// Correct windows that start in the last DURATION, like --since now-DURATION
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with_all = ["since", "dead"])]
+    last: Option<i64>,
     #[command(flatten)]
     reading: ReadingArgs,
     /// Correct only windows that are closed at INSTANT
@@ -140,6 +143,11 @@ impl WindowsArgs {
         self.only.is_empty() || self.only.contains(&metric.name)
     }
 
+    /// Whether a flag selects a range of time.
+    fn has_range(&self) -> bool {
+        self.since.is_some() || self.until.is_some() || self.last.is_some()
+    }
+
     /// Returns what is corrected: the metrics of `--only`, or all.
     fn scope(&self, spec: &Spec, now: i64, zone: Option<Tz>) -> Result<Scope> {
         let names: Vec<&str> = spec.metrics.iter().map(|metric| metric.name.as_str()).collect();
@@ -148,7 +156,8 @@ impl WindowsArgs {
             return Err(Error::usage(format!("--only: expected one of {names}, found {unknown}")));
         }
         let instant = |flag: &str, text: &Option<String>| instant_of(flag, text.as_deref(), now, zone);
-        let range = Span { since: instant("--since", &self.since)?, until: instant("--until", &self.until)? };
+        let since = self.last.map(|last| now.saturating_sub(last));
+        let range = Span { since: since.or(instant("--since", &self.since)?), until: instant("--until", &self.until)? };
         if range.since.zip(range.until).is_some_and(|(since, until)| since >= until) {
             return Err(Error::usage(format!("expected --since before --until, found {}", shown_range(range))));
         }
@@ -188,7 +197,7 @@ impl WindowsArgs {
             host: Run::host(),
             reason: self.reason.clone(),
             take_over: self.take_over,
-            is_late: self.late_events.is_some() && self.since.is_none() && self.until.is_none(),
+            is_late: self.late_events.is_some() && !self.has_range(),
         }
     }
 }
