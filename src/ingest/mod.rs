@@ -409,7 +409,7 @@ impl Ingest {
         }
         self.outcomes.counts.taken += 1;
         self.letter(payload, fault, meta)?;
-        self.first_times.count(false, None)
+        self.flags.first_times.count(false, None)
     }
 
     /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` is what is kept of it.
