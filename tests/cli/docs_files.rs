@@ -239,7 +239,7 @@ fn the_lines_that_install_services_install_all_that_these_need() {
     );
     let mut found = 0;
     for path in named.succeeds().text().lines() {
-        let is_left = lines.contains(&format!("with {path}"));
+        let is_left = lines.contains(&format!("with $ROOT{path}"));
         assert!(is_left || dir.path(&path[1..]).exists(), "{path} is not installed by:\n{lines}");
         found += 1;
     }

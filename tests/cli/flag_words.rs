@@ -20,7 +20,6 @@ struct Exception {
     reason: &'static str,
 }
 
-const PAGE: &str = "a sentence of the man page, which man.rs compares";
 const EXPORTED: &str = "the help of a metric, which scrape.rs compares with evt(7)";
 
 const EXCEPTIONS: [Exception; 0] = [];
@@ -63,7 +62,8 @@ fn collect(tokens: TokenStream, found: &mut Vec<String>) {
 /// The literals of a file: those of its code, and those of its unit tests.
 fn literals(file: &str) -> [Vec<String>; 2] {
     let text = read(file);
-    let is_test = file.starts_with("tests/") || ["tests.rs", "test_data.rs"].iter().any(|end| file.ends_with(end));
+    let is_test = file.starts_with("tests/")
+        || ["tests.rs", "test_data.rs", "conformance.rs", "sample.rs"].iter().any(|end| file.ends_with(end));
     let cut = if is_test { 0 } else { text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len()) };
     [&text[..cut], &text[cut..]].map(|text| {
         let mut found = vec![];
@@ -146,11 +146,17 @@ fn every_message_that_names_a_flag_has_a_test_with_its_words() {
     assert!(messages.len() > 200 && tests.len() > 5000, "{} {}", messages.len(), tests.len());
     let tests = tests.join("\n");
     let provoked = messages::said().join("\n");
-    let is_example = |text: &str| tool::ALL.iter().any(|tool| tool.examples.iter().any(|(_, line)| *line == text));
+    // Lines of man pages and units, which docs.rs, man.rs and services.rs compare or run.
+    let is_page = |text: &str| {
+        tool::ALL.iter().any(|tool| {
+            let is_unit = tool.unit.is_some_and(|unit| unit.args == text || unit.settings == text);
+            is_unit || tool.negative == text || tool.examples.iter().any(|(_, line)| *line == text)
+        })
+    };
     let (mut faults, mut excepted) = (vec![], vec![0; EXCEPTIONS.len()]);
     for Literal { file, text } in &messages {
         // tips.rs tests each line of that table.
-        if file == "src/cli/usage.rs" || is_example(text) || is_tested(text, &tests, &provoked) {
+        if file == "src/cli/usage.rs" || is_page(text) || is_tested(text, &tests, &provoked) {
             continue;
         }
         match EXCEPTIONS.iter().position(|one| one.file == file && text.starts_with(one.begins)) {
