@@ -256,7 +256,8 @@ fn the_lines_that_install_services_install_all_that_these_need() {
     let asked = last.replace("localhost:9183", &free.to_string());
     dir.shell(&format!(
         "evt-gen -q --events 100 --rate 1 > events.jsonl; mkfifo pipe; {window} < pipe > rows.jsonl & exec 3> pipe; cat events.jsonl >&3
-         until {asked}; do kill -0 $! || exit 1; done; exec 3>&-; wait $!"
+         until {asked}
+         do kill -0 $! || exit 1; done; exec 3>&-; wait $!"
     ))
     .succeeds();
 }

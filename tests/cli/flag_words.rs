@@ -22,7 +22,52 @@ struct Exception {
 
 const EXPORTED: &str = "the help of a metric, which scrape.rs compares with evt(7)";
 
-const EXCEPTIONS: [Exception; 0] = [];
+const EXCEPTIONS: [Exception; 16] = [
+    Exception { file: "src/metrics.rs", begins: "Faulty records, written to --dlq", reason: EXPORTED },
+    Exception { file: "src/metrics.rs", begins: "How long the last epoch", reason: EXPORTED },
+    Exception { file: "src/metrics.rs", begins: "The number of the last complete epoch", reason: EXPORTED },
+    Exception { file: "src/metrics.rs", begins: "The bytes of the last complete epoch", reason: EXPORTED },
+    Exception { file: "src/metrics.rs", begins: "The time from the start of the process until", reason: EXPORTED },
+    Exception { file: "src/metrics.rs", begins: "Keys with state in windows", reason: EXPORTED },
+    Exception { file: "src/metrics.rs", begins: "State in memory (approximate)", reason: EXPORTED },
+    Exception { file: "src/metrics.rs", begins: "Rows that rules left out", reason: EXPORTED },
+    Exception { file: "src/metrics.rs", begins: "Size of the spool", reason: EXPORTED },
+    Exception {
+        file: "src/reconcile/exposition.rs",
+        begins: "Records of A that are in a side output",
+        reason: "the help of a metric of -o prometheus",
+    },
+    Exception {
+        file: "src/op/dedup/mod.rs",
+        begins: "snapshot of dedup: saved with another",
+        reason: "a run with another --dedup is refused before it reads the snapshot",
+    },
+    Exception {
+        file: "src/op/window/watermark.rs",
+        begins: "partition {name} of {origin} appeared",
+        reason: "a partition would have to be created while a topic is read",
+    },
+    Exception {
+        file: "src/input/spool.rs",
+        begins: "acknowledged records were never read",
+        reason: "the run would have to fail between an acknowledgement and the next read",
+    },
+    Exception {
+        file: "src/spool/writer.rs",
+        begins: "too many events within --dedup",
+        reason: "it takes eight million ids",
+    },
+    Exception {
+        file: "src/tool/alert/messages.rs",
+        begins: "row of a group beyond",
+        reason: "the verb of one row; messages.rs has that of several",
+    },
+    Exception {
+        file: "src/view/sort.rs",
+        begins: "--sort: expected rows of at most",
+        reason: "it takes a gigabyte of rows",
+    },
+];
 
 /// A literal, with its file.
 struct Literal {
@@ -64,7 +109,8 @@ fn literals(file: &str) -> [Vec<String>; 2] {
     let text = read(file);
     let is_test = file.starts_with("tests/")
         || ["tests.rs", "test_data.rs", "conformance.rs", "sample.rs"].iter().any(|end| file.ends_with(end));
-    let cut = if is_test { 0 } else { text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len()) };
+    let begin = Regex::new(r"#\[cfg\(test\)\]\n(pub\(super\) )?mod tests \{").expect("a pattern");
+    let cut = if is_test { 0 } else { begin.find(&text).map_or(text.len(), |found| found.start()) };
     [&text[..cut], &text[cut..]].map(|text| {
         let mut found = vec![];
         let tokens = text.parse().unwrap_or_else(|error| panic!("{file}: {error}"));
@@ -135,7 +181,10 @@ fn is_tested(text: &str, tests: &str, messages: &str) -> bool {
 
 #[test]
 fn every_message_that_names_a_flag_has_a_test_with_its_words() {
-    let mut tests: Vec<String> = rust_files("tests").iter().flat_map(|file| literals(file).concat()).collect();
+    let mut files = rust_files("tests");
+    // The exceptions are no tests.
+    files.retain(|file| file != "tests/cli/flag_words.rs");
+    let mut tests: Vec<String> = files.iter().flat_map(|file| literals(file).concat()).collect();
     let mut messages: Vec<Literal> = vec![];
     for file in rust_files("src") {
         let [code, of_tests] = literals(&file);

@@ -17,7 +17,7 @@ const fn message(said: &'static str, by: &'static str, advised: &'static str) ->
 }
 
 /// The files of [`files`] are there.
-const MESSAGES: [Message; 102] = [
+const MESSAGES: [Message; 103] = [
     message(
         "--time-year requires -f syslog",
         "evt-ingest syslog.txt -f logfmt --time-year 2026 --to null:",
@@ -286,8 +286,8 @@ const MESSAGES: [Message; 102] = [
     ),
     message(
         "--dead requires --ledger URI (or --dry-run): it knows what was replayed",
-        "evt-backfill --dead d.jsonl --to x.jsonl",
-        "evt-ingest -q t.jsonl e.jsonl --dlq d.jsonl --to null:; evt-backfill --dead d.jsonl --time t --to x.jsonl --dry-run",
+        "evt-ingest -q mixed.jsonl --dlq d.jsonl --to null:; evt-backfill --dead d.jsonl --to x.jsonl",
+        "evt-backfill --dead d.jsonl --patch \"set event_time = '2026-01-01'\" --to x.jsonl --ledger sqlite:l.db",
     ),
     message(
         "--dead names the input; remove the other inputs",
@@ -433,7 +433,7 @@ const MESSAGES: [Message; 102] = [
         "",
     ),
     message(
-        "1 row of a group beyond --max-groups was",
+        "rule r: 1 rows of groups beyond --max-groups were left out",
         "evt-alert --once --rules groups.toml --max-groups 2 e.jsonl",
         "evt-alert --once --rules groups.toml --max-groups 3 e.jsonl",
     ),
@@ -472,6 +472,11 @@ const MESSAGES: [Message; 102] = [
         r#"echo '{"event_time":"never","v":1}' >> e.jsonl; evt-ingest -q e.jsonl --dlq d.jsonl --to null:; evt-backfill --dead d.jsonl --patch 'set w = v/0' --dry-run"#,
         "",
     ),
+    message(
+        "the first line is longer than --max-record",
+        r#"{ head -c 5000000 /dev/zero | tr '\0' a; printf '\nb\nc\n'; } > long.csv; evt-ingest long.csv --max-record 1KiB --to null:"#,
+        "evt-ingest long.csv --max-record 8MiB --time arrival --to null:",
+    ),
 ];
 
 /// The words of the messages.
@@ -490,6 +495,7 @@ fn files(dir: &Dir) {
     dir.write("day.jsonl", "{\"day\":\"31.12.2014\"}\n");
     dir.write("number.jsonl", "{\"n\":1442018818771}\n");
     dir.write("syslog.txt", "<34>Feb 28 10:00:00 h a: b\n<34>Feb 28 10:00:01 h a: c\n");
+    dir.write("mixed.jsonl", format!("{}{{\"event_time\":\"never\"}}\n", event(1)));
     dir.write("lines.json", "{\n \"a\": [{\"event_time\":\"2026-01-01\"}]\n}\n");
     dir.write("one.json", "{\"a\": [{\"event_time\":\"2026-01-01\"}]}\n");
     dir.write("m.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\n");

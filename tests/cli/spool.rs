@@ -23,6 +23,7 @@ fn a_promise_that_no_output_can_keep_is_refused_before_anything_is_made() {
         ("--spool spool --to rows.parquet", "--spool: rows.parquet cannot acknowledge rows"),
         ("--spool spool --to null: --dlq dead.parquet", "dead.parquet cannot acknowledge rows"),
         ("--ack output", "or to a database, or use --ack memory (a crash then loses events)"),
+        ("--ack output --to rows.parquet", "--ack output: rows.parquet cannot acknowledge rows; write to Kafka"),
         ("--spool spool --ack memory --to null:", "--ack cannot be used with --spool"),
         ("--dedup 1h --to null:", "--dedup requires --spool DIR"),
         ("--dedup 1h --ack memory", "requires --spool DIR"),
