@@ -175,6 +175,7 @@ fn memory_does_not_grow_where_nobody_takes_what_is_read() {
 fn an_empty_partition_is_named_with_the_flag_that_lets_windows_fire_without_it() {
     let Some(bench) = Bench::new("empty-partition") else { return };
     let topic = bench.topic("events", 2, &[]);
+    bench.produce([0, 10].map(event_at).iter().map(|event| record(&topic, 0, event)));
     let (uri, log) = (bench.uri(&topic, ""), bench.dir.path("said"));
     let mut command = bench.dir.command("evt-window", &[&*uri, "--size", "1m", "--to", "null:"]);
     let mut child = command.stderr(std::fs::File::create(&log).expect("a file")).spawn().expect("it starts");
@@ -182,7 +183,6 @@ fn an_empty_partition_is_named_with_the_flag_that_lets_windows_fire_without_it()
     eventually(expected, || std::fs::read_to_string(&log).expect("text").contains(expected));
     child.kill().and_then(|()| child.wait()).expect("it is ours");
     // With the flag, the windows of the other partition are written.
-    bench.produce([0, 10].map(event_at).iter().map(|event| record(&topic, 0, event)));
     let args = ["--size", "1m", "--idle-after", "1s", "--late", "null:", "--to", "rows.jsonl"];
     let child = bench.start("evt-window", &[&[&*uri], &args[..]].concat());
     eventually("a window fires", || lines(&bench.dir, "rows.jsonl") > 0);
