@@ -311,6 +311,19 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn more_windows_than_memory_should_hold_are_refused() {
+        let mut collected = Collected::default();
+        let mut push = |hours: std::ops::Range<usize>| {
+            let mut builder = Builder::default();
+            hours.for_each(|hour| builder.push(&row("{}", hour as i64, Some(1.0))).unwrap());
+            collected.push(&builder.finish(crate::kind::Kind::Metric.schema()).unwrap())
+        };
+        push(0..WINDOWS_MAX).unwrap();
+        let error = push(WINDOWS_MAX..WINDOWS_MAX + 1).unwrap_err().to_string();
+        assert!(error.contains("choose with --where or --since, or use evt-window --top"), "{error}");
+    }
+
+    #[test]
     fn the_ten_series_with_the_greatest_sums_have_a_line_and_the_number_of_others_is_said() {
         let dimensions: Vec<String> = (0..14).map(|n| format!("{{\"k\":\"{n}\"}}")).collect();
         let rows: Vec<Row<'_>> = dimensions.iter().zip(0..).map(|(text, n)| row(text, 0, Some(f64::from(n)))).collect();

@@ -319,6 +319,18 @@ mod tests {
     }
 
     #[test]
+    fn more_buckets_than_memory_should_hold_are_refused() {
+        let mut ranges = Ranges::new(Some(1), false);
+        let mut add = |offset: i64| {
+            let position = RowPosition { partition: 0, offset };
+            ranges.add(&Finding { outcome: InB, position, id: [0, 0], time: Some(offset) })
+        };
+        (0..BUCKETS_MAX as i64).for_each(|offset| add(offset).unwrap());
+        let error = add(BUCKETS_MAX as i64).unwrap_err().to_string();
+        assert_eq!(error, format!("--bucket: more than {BUCKETS_MAX} rows; use longer buckets"));
+    }
+
+    #[test]
     fn a_partition_has_a_bounded_number_of_ranges() {
         let every_second: Vec<_> = (0..1000).map(|at| (0, at, if at % 2 == 0 { InB } else { Missing })).collect();
         let RangeSummary { ranges: found, faults } = ranges(None, &every_second);

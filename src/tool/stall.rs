@@ -131,6 +131,23 @@ mod tests {
     }
 
     #[test]
+    fn a_watermark_that_does_not_advance_for_a_minute_is_reported_once_with_the_flag_that_helps() {
+        let options = Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
+        for (complete, expected) in [
+            (true, "partition b of f holds the watermark back (exclude idle partitions with --idle-after DURATION)"),
+            (false, "mapped partitions are known only at the end of the input (list them with --partitions NAME,…)"),
+        ] {
+            let mut watermark = Watermark::new(options);
+            let progress = Progress { complete, ..told(&[("a", Some(9)), ("b", Some(1))]) };
+            watermark.on_progress(&progress).unwrap();
+            let mut monitor = StallMonitor::new(None, Duration::ZERO);
+            let seconds = [0, 59, 60, 61, 200].map(Duration::from_secs);
+            let said: Vec<String> = seconds.into_iter().filter_map(|now| monitor.stalled(&watermark, now)).collect();
+            assert_eq!(said, [format!("no window has fired for 1m: {expected}")]);
+        }
+    }
+
+    #[test]
     fn the_time_in_which_the_process_did_not_run_makes_no_partition_idle() {
         let options = Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
         let mut watermark = Watermark::new(options);

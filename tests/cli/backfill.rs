@@ -397,7 +397,8 @@ fn an_overlapping_correction_in_flight_is_refused_and_a_dead_one_is_ended_or_res
             let other = format!("evt-backfill -q events.jsonl -m wrong.toml --to '{store}'");
             let refused = dir.shell(&other).ends_with(75);
             assert!(
-                refused.stderr().contains("is in flight, by") && refused.stderr().contains("--take-over"),
+                refused.stderr().contains("is in flight, by")
+                    && refused.stderr().contains("; if that run is dead, --take-over ends its correction"),
                 "{refused}"
             );
         }

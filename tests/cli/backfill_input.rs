@@ -77,6 +77,7 @@ fn results_of_days_that_a_lake_no_longer_holds_stay_and_the_others_are_corrected
         "{said}"
     );
     assert!(said.stderr().contains("the input begins at events.jsonl/0@"), "{said}");
+    assert!(said.stderr().contains("(if it holds all records that live read, use --all-records)"), "{said}");
     sql(&dir, "DELETE FROM aggregated_metrics WHERE window_start >= '2026-01-03T02' AND window_end <= '2026-01-03T09'");
     sql(
         &dir,

@@ -178,13 +178,21 @@ fn branches_that_the_checkpoint_does_not_have_are_refused() {
     let pipe = |line: String| dir.shell(&line);
     // Without the flag the second last stage is refused, with its name; so is a third one.
     for (ends, branches, expected) in [
-        ("", "tee >(evt-sink -q --to a.db 2>> err)", "expected one last stage, found 2-evt-sink and 2-evt-sink"),
+        (
+            "",
+            "tee >(evt-sink -q --to a.db 2>> err)",
+            "found 2-evt-sink and 2-evt-sink; --ends of the first stage is the number of last stages",
+        ),
         (
             "--ends 2",
             "tee >(evt-sink -q --branch b --to a.db 2>> err) >(evt-sink -q --branch c --to c.db 2>> err)",
             "expected 2 last stages, found 2-evt-sink",
         ),
-        ("--ends 2", "tee >(evt-sink -q --to a.db 2>> err)", "two stages are called 2-evt-sink"),
+        (
+            "--ends 2",
+            "tee >(evt-sink -q --to a.db 2>> err)",
+            "two stages are called 2-evt-sink: give one of them another name with --branch NAME",
+        ),
     ] {
         dir.shell("rm -rf state err a.db").succeeds();
         let line = format!("timeout 30 {ingest} state {ends} | {branches} | evt-sink -q --to b.db 2>> err; wait");

@@ -104,7 +104,7 @@ fn a_source_with_a_checkpoint_writes_no_text_to_another_program() {
     let first = "evt-ingest -q --dlq null: --checkpoint state a.jsonl";
     for format in ["jsonl", "csv"] {
         let said = dir.shell(&format!("{first} -o {format} | cat")).ends_with(2).stderr();
-        assert!(said.contains("expected frames into a pipe (without -o), found text"), "{said}");
+        assert!(said.contains("expected frames into a pipe (without -o), found text; name a file with --to"), "{said}");
         assert!(!dir.path("state").exists());
     }
     dir.shell(&format!("{first} -o jsonl > rows.jsonl")).succeeds();

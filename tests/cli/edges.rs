@@ -21,7 +21,7 @@ pub struct Edges {
 
 impl Edges {
     /// Returns `None`, with one message, if one of them is missing. CI requires all.
-    fn new(name: &str) -> Option<Self> {
+    pub fn new(name: &str) -> Option<Self> {
         let server = |variable: &str| {
             let found = std::env::var(variable).ok();
             assert!(found.is_some() || !in_ci(), "{variable} is not set (scripts/services)");

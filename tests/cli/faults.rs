@@ -350,7 +350,9 @@ fn records_that_wait_for_a_verdict_are_told_of() {
     let mut child = command.spawn().expect("it starts");
     let said = || String::from_utf8(dir.bytes("said")).expect("it is text");
     eventually("it is said", || {
-        said().contains("100 records without an arrival time are held until their partition has 101 records")
+        said().contains(
+            "100 records without an arrival time are held until their partition has 101 records (--max-future compares",
+        )
     });
     let lines = || std::fs::read_to_string(dir.path("out.jsonl")).map_or(0, |text| text.lines().count());
     eventually("the others are written", || lines() == 3);

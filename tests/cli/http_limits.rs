@@ -175,7 +175,7 @@ fn one_connection_too_many_is_sent_away_and_said_once() {
         door.raw(&request(&[JSON], event(1, "s").as_bytes())).is_some_and(|r| r.status == 200)
     });
     let said = door.stop();
-    assert_eq!(said.matches("--max-connections").count(), 1, "{said}");
+    assert_eq!(said.matches("connections are rejected: 2 are open (--max-connections)").count(), 1, "{said}");
 }
 
 #[test]

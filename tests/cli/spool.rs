@@ -16,14 +16,18 @@ fn a_promise_that_no_output_can_keep_is_refused_before_anything_is_made() {
     let dir = Dir::new("promise");
     dir.write("x.jsonl", "{}\n");
     for (args, why) in [
-        ("--spool spool", "the spool could never be emptied"),
-        ("--spool spool --to rows.parquet", "rows.parquet cannot acknowledge rows"),
+        (
+            "--spool spool",
+            "the spool could never be emptied; write to Kafka, to a file of JSON lines or CSV, or to a database",
+        ),
+        ("--spool spool --to rows.parquet", "--spool: rows.parquet cannot acknowledge rows"),
         ("--spool spool --to null: --dlq dead.parquet", "dead.parquet cannot acknowledge rows"),
-        ("--ack output", "--ack memory"),
+        ("--ack output", "or to a database, or use --ack memory (a crash then loses events)"),
+        ("--ack output --to rows.parquet", "--ack output: rows.parquet cannot acknowledge rows; write to Kafka"),
         ("--spool spool --ack memory --to null:", "--ack cannot be used with --spool"),
-        ("--dedup 1h --to null:", "requires --spool DIR"),
+        ("--dedup 1h --to null:", "--dedup requires --spool DIR"),
         ("--dedup 1h --ack memory", "requires --spool DIR"),
-        ("--spool-max 1GiB --to null:", "requires --spool DIR"),
+        ("--spool-max 1GiB --to null:", "--spool-max requires --spool DIR"),
         ("--spool spool --to null:", "require an input http://"),
         ("--ack memory", "require an input http://"),
     ] {
@@ -209,7 +213,11 @@ fn damage_in_a_segment_that_is_delivered_names_a_way_on() {
     bytes[middle] ^= 0x20;
     std::fs::write(&first, bytes).expect("writable");
     let run = dir.run("evt-ingest", &[&["http://127.0.0.1:0"], &flags[..]].concat()).ends_with(65);
-    assert!(run.stderr().contains("move this file and those with smaller numbers away"), "{run}");
+    assert!(
+        run.stderr()
+            .contains("move this file and those with smaller numbers away; --dedup and Idempotency-Key then forget"),
+        "{run}"
+    );
     std::fs::remove_file(first).expect("it is there");
     let door = Door::open(&dir, &flags);
     assert_eq!(door.json(&event(60, "s")).status, 200);
