@@ -22,15 +22,19 @@ const DIGITS: usize = 18;
 
 /// Returns the hash of the content of a row, without its event time if `omits_time`.
 pub fn of_event(rows: &RowColumns<'_>, row: usize, omits_time: bool) -> u64 {
-    let columns = COLUMNS[..COLUMNS.len() - usize::from(omits_time)].iter().fold(0, |hash, column| {
-        match rows.cell(*column, row) {
-            Cell::None => tagged(b'n', b"", hash),
-            Cell::Text(text) => tagged(b't', text.as_bytes(), hash),
-            Cell::Number(number) | Cell::Instant(number) => tagged(b'i', &number.to_le_bytes(), hash),
-            Cell::Uuid(id) => tagged(b'u', &id, hash),
-        }
-    });
-    of_json(rows.properties(row), columns)
+    let columns = COLUMNS[..COLUMNS.len() - usize::from(omits_time)].iter();
+    of_json(rows.properties(row), of_cells(columns.map(|column| rows.cell(*column, row))))
+}
+
+/// Returns the hash of the values of [`COLUMNS`], the seed of the hash of the properties.
+#[inline]
+pub fn of_cells<'a>(cells: impl Iterator<Item = Cell<'a>>) -> u64 {
+    cells.fold(0, |hash, cell| match cell {
+        Cell::None => tagged(b'n', b"", hash),
+        Cell::Text(text) => tagged(b't', text.as_bytes(), hash),
+        Cell::Number(number) | Cell::Instant(number) => tagged(b'i', &number.to_le_bytes(), hash),
+        Cell::Uuid(id) => tagged(b'u', &id, hash),
+    })
 }
 
 /// Returns the hash of bytes of one type.
@@ -52,13 +56,12 @@ fn scrambled(seed: u64) -> u64 {
 pub fn of_json(text: &str, seed: u64) -> u64 {
     match text.trim_ascii_start().as_bytes().first() {
         Some(b'{') => {
-            // A sum, because members have no order.
-            let mut sum = 0u64;
+            let mut object = ObjectHash::default();
             members(text, |key, value| {
-                sum = sum.wrapping_add(tagged(b'm', unescape(key).as_bytes(), of_json(value, 0)));
+                object.add(&unescape(key), of_json(value, 0));
                 true
             });
-            tagged(b'o', &sum.to_le_bytes(), seed)
+            object.finish(seed)
         }
         Some(b'[') => {
             let mut hash = 0;
@@ -70,10 +73,43 @@ pub fn of_json(text: &str, seed: u64) -> u64 {
         }
         Some(b'"') => {
             let content = string_content(text.trim_ascii()).unwrap_or(text);
-            tagged(b's', unescape(content).as_bytes(), seed)
+            of_string(&unescape(content), seed)
         }
         Some(b'-' | b'0'..=b'9') => of_number(text.trim_ascii(), seed),
         _ => tagged(b'w', text.trim_ascii().as_bytes(), seed),
+    }
+}
+
+/// The hash of a JSON object. Its members come in any order.
+#[derive(Clone, Copy, Default)]
+pub struct ObjectHash(u64);
+
+impl ObjectHash {
+    /// Adds a member: its name, unescaped, and the hash of its value with the seed 0.
+    #[inline]
+    pub fn add(&mut self, name: &str, value: u64) {
+        self.0 = self.0.wrapping_add(tagged(b'm', name.as_bytes(), value));
+    }
+
+    /// Returns the hash.
+    #[inline]
+    pub fn finish(self, seed: u64) -> u64 {
+        tagged(b'o', &self.0.to_le_bytes(), seed)
+    }
+}
+
+/// Returns the hash of a JSON string by its content.
+#[inline]
+pub fn of_string(content: &str, seed: u64) -> u64 {
+    tagged(b's', content.as_bytes(), seed)
+}
+
+/// Returns the hash of a JSON number that is an integer.
+#[inline]
+pub fn of_integer(number: i64, seed: u64) -> u64 {
+    match significant(number.unsigned_abs(), 0) {
+        (digits, exponent) if digits < 10u64.pow(DIGITS as u32) => of_short(digits, number < 0, exponent, seed),
+        _ => of_number(&number.to_string(), seed),
     }
 }
 
@@ -112,14 +148,20 @@ fn short_number(text: &str) -> Option<(u64, i64)> {
             _ => return None,
         }
     }
+    Some(significant(number, exponent))
+}
+
+/// Returns a number without zeros at its end, and the power of ten that it is multiplied by.
+#[inline]
+fn significant(mut number: u64, mut exponent: i64) -> (u64, i64) {
     if number == 0 {
-        return Some((0, 0));
+        return (0, 0);
     }
     while number.is_multiple_of(10) {
         number /= 10;
         exponent += 1;
     }
-    Some((number, exponent))
+    (number, exponent)
 }
 
 fn of_short(number: u64, is_negative: bool, exponent: i64, seed: u64) -> u64 {
