@@ -5,7 +5,7 @@
 //! time. A batch whose rows the mapping might treat in another way (a text that is no UUID, a time outside of the calendar, a
 //! column that another flag reads) is refused as a whole: then the caller reads the file with the mapping.
 
-use super::content::{ObjectHash, of_cells, of_integer, of_json, of_string};
+use super::content::{ObjectHash, of_cell, of_double, of_integer, of_json, of_name, of_string};
 use super::entry::{LEFT, PartitionNames, RowPosition, id_key};
 use super::rows::{RowFacts, RowOptions, flags};
 use crate::error::Result;
@@ -20,7 +20,7 @@ use crate::kind::rows::Cell;
 use crate::kind::{Kind, claims_json};
 use crate::mapping::{Options, TimeFrom, parse_uuid};
 use crate::time::is_in_calendar;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, Float64Array, RecordBatch, StringViewArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     DataType, Field, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
@@ -61,17 +61,14 @@ enum TimeField {
 
 /// Rows of a batch.
 pub struct ForeignRows {
-    rows: Vec<ForeignRow>,
+    ids: Vec<[u8; 16]>,
+    times: Vec<i64>,
+    arrivals: Vec<i64>,
+    /// The hashes of the contents; 0 if they are not compared.
+    contents: Vec<u64>,
     origin: String,
     /// The offset of the first one.
     first: i64,
-}
-
-struct ForeignRow {
-    id: [u8; 16],
-    time: i64,
-    arrival: i64,
-    content: u64,
 }
 
 impl ForeignColumns {
@@ -91,25 +88,27 @@ impl ForeignColumns {
     /// Reads the next batch; `None` if a row may need the mapping.
     pub fn read(&mut self, batch: &RecordBatch) -> Option<ForeignRows> {
         let mut columns = BatchColumns::new(self, batch)?;
-        let mut rows = Vec::with_capacity(batch.num_rows());
-        for row in 0..batch.num_rows() {
-            rows.push(columns.row(self, row)?);
-        }
+        let ids = columns.ids.values(batch.num_rows())?;
+        let times: Vec<i64> = (0..ids.len()).map(|row| columns.time(self, row)).collect::<Option<_>>()?;
+        let [_, server, _] = &columns.times;
+        let arrival = |(row, time): (usize, &i64)| server.as_ref().and_then(|server| server.value(row)).unwrap_or(*time);
+        let arrivals: Vec<i64> = times.iter().enumerate().map(arrival).collect();
+        let contents = columns.contents(self, &ids, &times)?;
         let first = self.rows + 1;
-        self.rows += batch.num_rows() as i64;
-        Some(ForeignRows { rows, origin: self.origin.clone(), first })
+        self.rows += ids.len() as i64;
+        Some(ForeignRows { ids, times, arrivals, contents, origin: self.origin.clone(), first })
     }
 }
 
 impl ForeignRows {
     /// Returns their number.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.ids.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.ids.is_empty()
     }
 
     /// Calls `each` for all rows.
@@ -120,10 +119,14 @@ impl ForeignRows {
         each: &mut dyn FnMut(RowFacts) -> Result<()>,
     ) -> Result<()> {
         let partition = names.index(&self.origin, "0");
-        for (row, offset) in self.rows.iter().zip(self.first..) {
-            let ForeignRow { id, time, arrival, content } = *row;
-            let (position, id) = (RowPosition { partition, offset }, id_key(id));
-            each(RowFacts { position, id, time, content, flags: flags(Some(arrival), options) | LEFT })?;
+        for (row, offset) in (0..self.len()).zip(self.first..) {
+            each(RowFacts {
+                position: RowPosition { partition, offset },
+                id: id_key(self.ids[row]),
+                time: self.times[row],
+                content: self.contents[row],
+                flags: flags(Some(self.arrivals[row]), options) | LEFT,
+            })?;
         }
         Ok(())
     }
@@ -153,14 +156,20 @@ struct BatchColumns<'a> {
 
 /// The column of the ids: UUIDs as bytes or as texts.
 enum Ids<'a> {
-    Bytes(&'a dyn Array),
+    Bytes(&'a FixedSizeBinaryArray),
     Texts(Texts<'a>),
 }
 
 /// A column of texts.
 struct Texts<'a> {
     nulls: Option<NullBuffer>,
-    text: Box<dyn Fn(usize) -> &'a str + 'a>,
+    values: TextValues<'a>,
+}
+
+enum TextValues<'a> {
+    /// What Parquet files are read as.
+    Views(&'a StringViewArray),
+    Other(Box<dyn Fn(usize) -> &'a str + 'a>),
 }
 
 /// A column of instants (µs).
@@ -180,6 +189,7 @@ enum PropertyValue<'a> {
     /// JSON values as text.
     Json(Texts<'a>),
     Integer(Option<NullBuffer>, Vec<i64>),
+    Double(&'a Float64Array),
     Other(Column<'a>),
 }
 
@@ -245,53 +255,69 @@ impl<'a> BatchColumns<'a> {
         }
     }
 
-    /// Reads a row; `None` if it may need the mapping.
-    fn row(&mut self, reader: &ForeignColumns, row: usize) -> Option<ForeignRow> {
-        let id = self.ids.value(row)?;
-        let time = self.time(reader, row)?;
-        let [client, server, _] = self.times.each_ref().map(|times| times.as_ref()?.value(row));
-        let [source, event_type, user] = self.texts.each_ref().map(|texts| texts.as_ref()?.value(row));
-        let object = match self.properties.as_ref().and_then(|texts| texts.value(row)) {
-            Some(object) => Some(json_object(object)?),
-            None => None,
-        };
-        let given = [source, event_type, user, object].iter().flatten().map(|text| text.len()).sum::<usize>();
-        let cells = [
-            Cell::Uuid(id),
-            Cell::Text(source.unwrap_or(&reader.origin)),
-            Cell::Text(event_type.unwrap_or("event")),
-            user.map_or(Cell::None, Cell::Text),
-            client.map_or(Cell::None, Cell::Instant),
-            Cell::Instant(time),
-        ];
-        let (object, length) = self.content(object, row)?;
-        if self.fixed + ESCAPE_BYTES * (given + length) > reader.record_max {
+    /// Returns the hashes of the contents; `None` if a row may need the mapping.
+    fn contents(&mut self, reader: &ForeignColumns, ids: &[[u8; 16]], times: &[i64]) -> Option<Vec<u64>> {
+        let mut lengths = vec![self.fixed; ids.len()];
+        let objects = self.objects(&mut lengths)?;
+        for texts in self.texts.iter().flatten() {
+            lengths.iter_mut().enumerate().for_each(|(row, length)| *length += texts.escaped(row));
+        }
+        if lengths.iter().any(|length| *length > reader.record_max) {
             return None;
         }
-        let count = cells.len() - usize::from(reader.omits_time);
-        let content = if reader.compares { object.finish(of_cells(cells.into_iter().take(count))) } else { 0 };
-        Some(ForeignRow { id, time, arrival: server.unwrap_or(time), content })
-    }
-
-    /// Returns the hash of the properties and the length of those beside `object`; `None` if a name is in both.
-    fn content(&mut self, object: Option<&str>, row: usize) -> Option<(ObjectHash, usize)> {
-        let Self { beside, names, scratch, .. } = self;
-        let (mut hash, mut length, mut is_twice) = (ObjectHash::default(), 0, false);
-        if let Some(object) = object {
-            members(object, |key, value| {
-                let key = unescape(key);
-                is_twice = is_twice || !names.is_empty() && names.contains(&*key);
-                hash.add(&key, of_json(value, 0));
-                !is_twice
-            });
+        if !reader.compares {
+            return Some(vec![0; ids.len()]);
         }
-        for Property { name, value } in beside {
-            if let Some((value, bytes)) = value.hash(row, scratch)? {
-                hash.add(name, value);
-                length += bytes;
+        let mut hashes: Vec<u64> = ids.iter().map(|id| of_cell(Cell::Uuid(*id), 0)).collect();
+        let defaults = [Cell::Text(&reader.origin), Cell::Text("event"), Cell::None];
+        for (texts, default) in self.texts.iter().zip(defaults) {
+            for (row, hash) in hashes.iter_mut().enumerate() {
+                let text = texts.as_ref().and_then(|texts| texts.value(row));
+                *hash = of_cell(text.map_or(default, Cell::Text), *hash);
             }
         }
-        (!is_twice).then_some((hash, length))
+        let [client, ..] = &self.times;
+        for (row, hash) in hashes.iter_mut().enumerate() {
+            let client = client.as_ref().and_then(|client| client.value(row));
+            *hash = of_cell(client.map_or(Cell::None, Cell::Instant), *hash);
+            if !reader.omits_time {
+                *hash = of_cell(Cell::Instant(times[row]), *hash);
+            }
+            *hash = objects[row].finish(*hash);
+        }
+        Some(hashes)
+    }
+
+    /// Returns the hashes of the properties, and adds bounds on their JSON text to `lengths`; `None` if a row may need the mapping.
+    fn objects(&mut self, lengths: &mut [usize]) -> Option<Vec<ObjectHash>> {
+        let Self { properties, beside, names, scratch, .. } = self;
+        let mut hashes = vec![ObjectHash::default(); lengths.len()];
+        if let Some(properties) = properties {
+            for (row, hash) in hashes.iter_mut().enumerate() {
+                let Some(object) = properties.value(row) else { continue };
+                let mut is_twice = false;
+                members(json_object(object)?, |key, value| {
+                    let key = unescape(key);
+                    is_twice = !names.is_empty() && names.contains(&*key);
+                    hash.add(of_name(&key), of_json(value, 0));
+                    !is_twice
+                });
+                if is_twice {
+                    return None;
+                }
+                lengths[row] += object.len();
+            }
+        }
+        for Property { name, value } in beside {
+            let name = of_name(name);
+            for (row, hash) in hashes.iter_mut().enumerate() {
+                if let Some((value, bytes)) = value.hash(row, scratch)? {
+                    hash.add(name, value);
+                    lengths[row] += bytes;
+                }
+            }
+        }
+        Some(hashes)
     }
 }
 
@@ -303,30 +329,46 @@ fn json_object(text: &str) -> Option<&str> {
 
 impl<'a> Ids<'a> {
     fn new(array: &'a ArrayRef) -> Option<Self> {
-        match array.data_type() {
-            DataType::FixedSizeBinary(16) => Some(Self::Bytes(array.as_ref())),
-            _ => Texts::new(array).map(Self::Texts),
+        match array.as_fixed_size_binary_opt().filter(|ids| ids.value_length() == 16) {
+            Some(ids) => Some(Self::Bytes(ids)),
+            None => Texts::new(array).map(Self::Texts),
         }
     }
 
-    #[inline]
-    fn value(&self, row: usize) -> Option<[u8; 16]> {
+    /// Returns the ids of all rows; `None` if one has none.
+    fn values(&self, count: usize) -> Option<Vec<[u8; 16]>> {
         match self {
-            Self::Bytes(array) if array.is_null(row) => None,
-            Self::Bytes(array) => array.as_fixed_size_binary().value(row).try_into().ok(),
-            Self::Texts(texts) => texts.value(row).and_then(parse_uuid),
+            Self::Bytes(array) if array.null_count() > 0 => None,
+            Self::Bytes(array) => (0..count).map(|row| array.value(row).try_into().ok()).collect(),
+            Self::Texts(texts) => (0..count).map(|row| parse_uuid(texts.value(row)?)).collect(),
         }
     }
 }
 
 impl<'a> Texts<'a> {
     fn new(array: &'a ArrayRef) -> Option<Self> {
-        Some(Self { nulls: array.logical_nulls(), text: texts(array.as_ref())? })
+        let values = match array.as_string_view_opt() {
+            Some(views) => TextValues::Views(views),
+            None => TextValues::Other(texts(array.as_ref())?),
+        };
+        Some(Self { nulls: array.logical_nulls(), values })
     }
 
     #[inline]
     fn value(&self, row: usize) -> Option<&'a str> {
-        if is_null(self.nulls.as_ref(), row) { None } else { Some((self.text)(row)) }
+        if is_null(self.nulls.as_ref(), row) {
+            return None;
+        }
+        Some(match &self.values {
+            TextValues::Views(views) => views.value(row),
+            TextValues::Other(text) => text(row),
+        })
+    }
+
+    /// Returns a bound on the JSON text of a value.
+    #[inline]
+    fn escaped(&self, row: usize) -> usize {
+        self.value(row).map_or(0, |text| ESCAPE_BYTES * text.len())
     }
 }
 
@@ -373,18 +415,25 @@ impl<'a> PropertyValue<'a> {
         if let Some(texts) = Texts::new(array) {
             return if claims_json(field) { Self::Json(texts) } else { Self::Text(texts) };
         }
+        if let Some(numbers) = array.as_primitive_opt() {
+            return Self::Double(numbers);
+        }
         match integers(array) {
             Some(numbers) => Self::Integer(array.logical_nulls(), numbers),
             None => Self::Other(foreign_value(field, array.as_ref())),
         }
     }
 
-    /// Returns the hash of the JSON value in a row, and the length of its text if it has one; `Some(None)` if it is null, `None`
-    /// if the value may need the mapping.
+    /// Returns the hash of the JSON value in a row, and a bound on its text unless it is a number; `Some(None)` if it is null,
+    /// `None` if the value may need the mapping.
     #[inline]
     fn hash(&mut self, row: usize, scratch: &mut String) -> Option<Option<(u64, usize)>> {
         match self {
-            Self::Text(texts) => Some(texts.value(row).map(|text| (of_string(text, 0), text.len()))),
+            Self::Text(texts) => {
+                Some(texts.value(row).map(|text| (of_string(text, 0), ESCAPE_BYTES * text.len())))
+            }
+            Self::Double(numbers) if numbers.is_null(row) => Some(None),
+            Self::Double(numbers) => Some(Some((of_double(numbers.value(row), 0), 0))),
             Self::Integer(nulls, _) if is_null(nulls.as_ref(), row) => Some(None),
             Self::Integer(_, numbers) => Some(Some((of_integer(numbers[row], 0), 0))),
             Self::Json(texts) => texts.value(row).map_or(Some(None), |text| of_value(text.trim_ascii()).map(Some)),

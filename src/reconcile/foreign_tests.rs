@@ -1,6 +1,7 @@
 use super::*;
 use crate::format::jsonl::rows_to_json;
 use crate::format::{Body, Records};
+use crate::json::number::write_float;
 use crate::mapping::{Mapped, Mapper, Provenance, Record, RecordMeta, Stamper};
 use crate::reconcile::rows;
 use arrow::array::{
@@ -219,5 +220,14 @@ proptest! {
     fn an_integer_has_the_hash_of_its_text(number in any::<i64>(), shift in 0u32..64) {
         let number = number >> shift;
         prop_assert_eq!(of_integer(number, 3), of_json(&number.to_string(), 3));
+    }
+
+    #[test]
+    fn a_double_has_the_hash_of_its_text(any in any::<f64>(), digits in -9_999_999_999i64..9_999_999_999, places in 0i32..16) {
+        for number in [any, digits as f64 / 10f64.powi(places), digits as f64 * 10f64.powi(places), any.fract()] {
+            let mut text = String::new();
+            write_float(&mut text, number);
+            prop_assert_eq!(of_double(number, 3), of_json(&text, 3), "{}", text);
+        }
     }
 }
