@@ -71,6 +71,9 @@ pub struct Opened {
     pub rows: Box<dyn Iterator<Item = Result<Rows>>>,
 }
 
+/// The batches of a file, with the columns that it has.
+pub type ColumnBatches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
+
 /// How text is read; each format uses the options that concern it.
 #[derive(Clone, Debug, Default)]
 pub struct TextOptions {
@@ -130,6 +133,8 @@ pub struct Format {
     pub magic: &'static [u8],
     /// How it is read.
     pub input: Input,
+    /// How the columns of a file are read as they are, without JSON text of its rows.
+    pub columns: Option<fn(std::fs::File, Limits) -> Result<ColumnBatches>>,
     /// How it is written, if it is.
     pub output: Option<Output>,
     /// Whether a file of it may be appended to, record by record.
@@ -170,6 +175,7 @@ impl Format {
         extensions: &[],
         magic: b"",
         input: Input::None,
+        columns: None,
         output: None,
         appendable: false,
         is_json: false,

@@ -7,7 +7,7 @@ use wide::u8x16;
 
 /// Parses a hyphenated UUID, in upper or lower case, into its 16 bytes.
 #[inline]
-pub(super) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+pub fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let bytes: &[u8; 36] = text.as_bytes().try_into().ok()?;
     if bytes[8] != b'-' || bytes[13] != b'-' || bytes[18] != b'-' || bytes[23] != b'-' {
         return None;

@@ -42,7 +42,7 @@ mod when;
 
 pub use build::schema;
 pub use future::{FutureCheck, LOOKAHEAD, Lookahead, PendingRecord};
-pub use id::uuid_of;
+pub use id::{parse_uuid, uuid_of};
 pub use mapper::{Mapped, Mapper, Rule};
 pub use options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Options, Projection, Provenance, RecordParts, TimeFrom};
 pub use plan::Defaults;

@@ -129,6 +129,22 @@ pub struct Options {
     pub lean: Option<Projection>,
 }
 
+impl Options {
+    /// Whether the fields of a record fill the columns of their names, and its row depends on no other record. The fields of its
+    /// times are [`Options::time`].
+    pub fn maps_by_name(&self) -> bool {
+        let Self { fields, sets, plain, require, max_future, stamped_at_arrival, keep_raw, watch, .. } = self;
+        fields.is_empty()
+            && sets.is_empty()
+            && !plain
+            && require.is_empty()
+            && max_future.is_none()
+            && !stamped_at_arrival
+            && *keep_raw == KeepRaw::No
+            && watch.is_empty()
+    }
+}
+
 /// The columns that are read, as bits. The others stay blank and are not copied. Positions and times are always filled.
 #[derive(Clone, Copy, Debug)]
 pub struct Projection {

@@ -129,7 +129,8 @@ pub fn letters(
     Ok(())
 }
 
-fn flags(arrival: Option<i64>, options: RowOptions) -> u8 {
+/// Returns the flags of a unit that arrived at an instant.
+pub(super) fn flags(arrival: Option<i64>, options: RowOptions) -> u8 {
     let is_new = options.settled.zip(arrival).is_some_and(|(settled, arrival)| arrival > settled);
     if is_new { IN_FLIGHT } else { 0 }
 }

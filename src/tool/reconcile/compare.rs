@@ -1,6 +1,7 @@
 //! Compares A and B: reads A, the side outputs, and B, then judges every unit.
 
 use super::args::{Args, ByArg, is_raw_topic};
+use super::foreign::ForeignFile;
 use super::join::{Join, Matches};
 use super::read::{Piece, Reading};
 use super::report::ComparisonReport;
@@ -18,6 +19,7 @@ use crate::reconcile::metrics;
 use crate::reconcile::rows::{self, RowFacts, RowOptions};
 use crate::reconcile::verdict::Unjudged;
 use crate::run::Run;
+use crate::source::SourceOptions;
 use crate::time::format_instant;
 use crate::uri::Uri;
 use arrow::array::{AsArray, RecordBatch};
@@ -150,13 +152,17 @@ impl<'a> Inputs<'a> {
         self.options.is_appended = is_raw_topic(&uri);
         let read = self.args.options_of_a(&uri)?;
         let takes_arrival = read.records.mapping.time == TimeFrom::Arrival;
-        let reading = Reading::open(&uri, read, self.run, self.args.common.quiet)?;
+        let reading = self.reading(&uri, read)?;
         self.extent.is_compacted = is_compacted(&uri, self.run)?;
         reading.each(&mut |piece| {
             let Self { names, options, subject, extent, entries, taken, .. } = self;
             let mut unit = |facts: RowFacts| entries.unit(facts, extent, &mut taken[0]);
             match piece {
                 Piece::Rows(Kind::Metric, batch) => self.metrics(batch, Side::A),
+                Piece::Columns(rows) => {
+                    subject.get_or_insert(ComparedRows::Events);
+                    rows.each(*options, names, &mut unit)
+                }
                 Piece::Rows(Kind::Event | Kind::Late, batch) => {
                     if subject.replace(ComparedRows::Events).is_none() {
                         // Rows that carry stamps keep their event time.
@@ -179,10 +185,16 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
+    /// Opens an input.
+    fn reading(&self, uri: &Uri, options: SourceOptions) -> Result<Reading> {
+        let foreign = ForeignFile::open(uri, &options, self.options, self.run);
+        Ok(Reading::open(uri, options, self.run, self.args.common.quiet)?.by_columns(foreign))
+    }
+
     /// Reads a side output. Its records match by position.
     fn read_plus(&mut self, text: &OsString) -> Result<()> {
         let uri = self.args.uri(text)?;
-        let reading = Reading::open(&uri, self.args.options_of_rows()?, self.run, self.args.common.quiet)?;
+        let reading = self.reading(&uri, self.args.options_of_rows()?)?;
         reading.each(&mut |piece| {
             let Self { names, extent, entries, plus, .. } = self;
             let mut left = |facts: RowFacts| match extent.has_partition(facts.position.partition) {
@@ -198,6 +210,7 @@ impl<'a> Inputs<'a> {
             let options = RowOptions::default();
             match piece {
                 Piece::Rows(Kind::Event | Kind::Late, batch) => rows::events(batch, options, names, &mut left),
+                Piece::Columns(rows) => rows.each(options, names, &mut left),
                 Piece::Rows(Kind::Dead, batch) => rows::letters(batch, options, names, &mut left),
                 Piece::Rows(kind, _) => {
                     let kind = kind.name();
@@ -228,16 +241,26 @@ impl<'a> Inputs<'a> {
     /// Reads B. Its first row with an origin of A decides that rows are matched by position.
     fn read_b(&mut self, text: &OsString) -> Result<()> {
         let uri = self.args.uri(text)?;
-        let reading = Reading::open(&uri, self.args.options_of_rows()?, self.run, self.args.common.quiet)?;
+        let reading = self.reading(&uri, self.args.options_of_rows()?)?;
         // Whether the origin of each partition is one of A's.
         let mut is_of_a: Vec<bool> = vec![];
         reading.each(&mut |piece| {
-            let batch = match piece {
+            let mut facts = vec![];
+            let mut take = |one| {
+                facts.push(one);
+                Ok(())
+            };
+            match piece {
                 Piece::Rows(Kind::Metric, batch) => return self.metrics(batch, Side::B),
-                Piece::Rows(kind @ (Kind::Event | Kind::Late), _) if self.subject == Some(ComparedRows::Metrics) => {
-                    return Err(unlike(kind));
+                Piece::Rows(Kind::Event | Kind::Late, _) | Piece::Columns(_)
+                    if self.subject == Some(ComparedRows::Metrics) =>
+                {
+                    return Err(unlike(Kind::Event));
                 }
-                Piece::Rows(Kind::Event | Kind::Late, batch) => batch,
+                Piece::Rows(Kind::Event | Kind::Late, batch) => {
+                    rows::events(batch, self.options, &mut self.names, &mut take)?;
+                }
+                Piece::Columns(rows) => rows.each(self.options, &mut self.names, &mut take)?,
                 Piece::Rows(kind, _) => return Err(unexpected(kind)),
                 Piece::UnreadableRows(error) => {
                     self.unreadable(error);
@@ -247,12 +270,7 @@ impl<'a> Inputs<'a> {
                     self.unjudged.unreadable += letters.num_rows() as u64;
                     return Ok(());
                 }
-            };
-            let mut facts = vec![];
-            rows::events(batch, self.options, &mut self.names, &mut |one| {
-                facts.push(one);
-                Ok(())
-            })?;
+            }
             let known = is_of_a.len() as u32..self.names.len() as u32;
             is_of_a.extend(
                 known.map(|index| self.names.name(index).is_some_and(|name| self.origins.contains(&name.origin))),

@@ -49,8 +49,11 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
                 let known = newest.entry(EVENTS.to_owned()).or_default();
                 *known = (*known).max(last);
             }
-            Piece::Rows(Kind::Event, _) => return Err(Error::usage("--only requires metrics, found events")),
+            Piece::Rows(Kind::Event, _) => {
+                return Err(Error::usage("--only requires metrics, found events"));
+            }
             Piece::Rows(kind, _) => return Err(unexpected(kind)),
+            Piece::Columns(_) => return Err(Error::broken("a measured input is read by its columns")),
             Piece::Unreadable(_) => {}
             Piece::UnreadableRows(error) => return Err(error),
         }

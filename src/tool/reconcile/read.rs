@@ -1,10 +1,12 @@
 //! Reads one input from its start to its end, without an operator and without outputs.
 
+use super::foreign::ForeignFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, How};
 use crate::ingest::Item;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
+use crate::reconcile::foreign::ForeignRows;
 use crate::run::Run;
 use crate::source::reader::next_item;
 use crate::source::{Source, SourceOptions, UnreadableReports};
@@ -17,10 +19,20 @@ use std::rc::Rc;
 pub enum Piece<'a> {
     /// Rows of a kind.
     Rows(Kind, &'a RecordBatch),
+    /// Events of a file of another program, read by its columns.
+    Columns(&'a ForeignRows),
     /// Dead letters of the records that this run cannot read.
     Unreadable(&'a RecordBatch),
     /// The error of rows of a store that this run cannot read.
     UnreadableRows(Error),
+}
+
+/// How far the columns of a file were read.
+enum ColumnEnd {
+    /// To its end.
+    Whole,
+    /// So many rows: the mapping reads the others.
+    Rest(usize),
 }
 
 /// Returns the options that all inputs share: topics are read up to their present ends.
@@ -33,6 +45,7 @@ pub fn options() -> SourceOptions {
 /// An open input. The ends of topics are fixed when it is opened.
 pub struct Reading {
     source: Source,
+    foreign: Option<ForeignFile>,
     uri: Uri,
     run: Rc<Run>,
     quiet: bool,
@@ -45,7 +58,12 @@ impl Reading {
         let unreadable = UnreadableReports::default();
         options.inputs.stores.unreadable = Some(unreadable.clone());
         let source = Source::open(std::slice::from_ref(uri), options, run.clone())?;
-        Ok(Self { source, uri: uri.clone(), run: run.clone(), quiet, unreadable })
+        Ok(Self { source, foreign: None, uri: uri.clone(), run: run.clone(), quiet, unreadable })
+    }
+
+    /// Reads the file by its columns first.
+    pub fn by_columns(self, foreign: Option<ForeignFile>) -> Self {
+        Self { foreign, ..self }
     }
 
     /// Reads the input to its end; returns the kind of its rows if the input names it, even if there are none. Errors:
@@ -55,6 +73,13 @@ impl Reading {
         if progress.is_drawn() {
             progress.expect_rows(self.expected().unwrap_or(0));
         }
+        let mut known = match self.foreign.take() {
+            None => 0,
+            Some(foreign) => match self.columns(foreign, &mut progress, each)? {
+                ColumnEnd::Whole => return Ok(Some(Kind::Event)),
+                ColumnEnd::Rest(known) => known,
+            },
+        };
         loop {
             let next = next_item(&mut self.source)?;
             for error in self.unreadable.take() {
@@ -63,6 +88,9 @@ impl Reading {
             let Some(item) = next else { continue };
             match item {
                 Item::Batch(batch) => {
+                    let rest = known.min(batch.num_rows());
+                    known -= rest;
+                    let batch = batch.slice(rest, batch.num_rows() - rest);
                     progress.rows(batch.num_rows());
                     let kind = Kind::of(batch.schema_ref()).unwrap_or(Kind::Event);
                     each(Piece::Rows(kind, &batch)).map_err(|error| error.at(self.uri.to_string()))?;
@@ -76,14 +104,40 @@ impl Reading {
                 Item::End(end) => {
                     return match end.how {
                         How::Exhausted => Ok(self.source.has_schema().then(|| self.source.kind())),
-                        How::Stopped => {
-                            let message = format!("{}: stopped before its end; nothing was compared", self.uri);
-                            Err(Error::new(ErrorKind::Verdict, message))
-                        }
+                        How::Stopped => Err(self.stopped()),
                     };
                 }
             }
         }
+    }
+
+    /// Reads the columns of the file as far as every row of a batch is certainly an event.
+    fn columns(
+        &self,
+        mut foreign: ForeignFile,
+        progress: &mut ProgressLine,
+        each: &mut dyn FnMut(Piece<'_>) -> Result<()>,
+    ) -> Result<ColumnEnd> {
+        let mut known = 0;
+        loop {
+            if self.run.stop.signal().is_some() {
+                return Err(self.stopped());
+            }
+            match foreign.next_rows() {
+                // The mapping says what a file without rows is.
+                Some(None) if known > 0 => return Ok(ColumnEnd::Whole),
+                Some(None) | None => return Ok(ColumnEnd::Rest(known)),
+                Some(Some(rows)) => {
+                    known += rows.len();
+                    progress.rows(rows.len());
+                    each(Piece::Columns(&rows)).map_err(|error| error.at(self.uri.to_string()))?;
+                }
+            }
+        }
+    }
+
+    fn stopped(&self) -> Error {
+        Error::new(ErrorKind::Verdict, format!("{}: stopped before its end; nothing was compared", self.uri))
     }
 
     /// Returns the number of rows of a store, or of offsets of a topic, if it is known.
