@@ -55,10 +55,15 @@ impl CheckpointDir {
         self.epoch(epoch).join(name)
     }
 
-    /// Creates the directory of an epoch.
+    /// Creates the directory of an epoch of this run.
     pub fn make_epoch(&self, epoch: Epoch) -> Result<()> {
         let directory = self.epoch(epoch);
-        self.disk.create_directories(&directory).map_err(|error| self.failed(&directory, &error))
+        self.make(&directory).map_err(|error| self.failed(&directory, &error))
+    }
+
+    /// Creates a directory of this run. Another stage that has created it syncs its name before it seals an epoch.
+    fn make(&self, directory: &Path) -> std::io::Result<()> {
+        if directory.is_dir() { Ok(()) } else { self.disk.create_directories(directory) }
     }
 
     /// Removes the directory of an epoch. It is renamed first: a process that is killed meanwhile leaves no epoch
@@ -162,6 +167,11 @@ impl CheckpointStore for CheckpointDir {
         Ok(is_new && self.entries()?.last() == Some(&number))
     }
 
+    fn sync_log(&self) -> Result<()> {
+        let log = self.log();
+        self.disk.sync_directory(&log).map_err(|error| self.failed(&log, &error))
+    }
+
     fn clear(&self, _run: u64, _kept: &[Complete]) -> Result<()> {
         // Epochs have links to the files that they need.
         let state = self.state();
@@ -203,7 +213,7 @@ impl CheckpointStore for CheckpointDir {
 
     fn create_state(&self, name: &str) -> Result<(DiskFile, PathBuf)> {
         let (state, path) = (self.state(), self.state().join(name));
-        let created = self.disk.create_directories(&state);
+        let created = self.make(&state);
         let options = OpenOptions::new().read(true).write(true).create_new(true).clone();
         let file =
             created.and_then(|()| self.disk.open(&path, &options)).map_err(|error| self.failed(&path, &error))?;
@@ -212,7 +222,7 @@ impl CheckpointStore for CheckpointDir {
 
     fn restore_state(&self, epoch: Epoch, name: &str) -> Result<PathBuf> {
         let (state, path, part) = (self.state(), self.state().join(name), self.epoch(epoch).join(name));
-        let linked = self.disk.create_directories(&state);
+        let linked = self.make(&state);
         let linked = linked.and_then(|()| self.disk.change(|| fs::hard_link(&part, &path)));
         linked.map(|()| path).map_err(|error| self.failed(&part, &error))
     }
@@ -229,7 +239,7 @@ impl CheckpointStore for CheckpointDir {
                     EpochPart { name: name.to_owned(), bytes, checksum }
                 }
             };
-            self.disk.create_directories(&directory)?;
+            self.make(&directory)?;
             self.disk.change(|| fs::hard_link(&path, directory.join(name))).map(|()| part)
         };
         link().map_err(|error| self.failed(&path, &error))

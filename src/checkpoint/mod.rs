@@ -413,6 +413,7 @@ impl Checkpoint {
                 Entry::Start(_) => return Err(fenced(self.store.as_ref(), self.last_entry)),
                 Entry::Complete(complete) if complete.epoch == epoch => {
                     self.check_newest()?;
+                    self.store.sync_log()?;
                     // The last stages remove epochs.
                     if !self.own.has_readers {
                         self.complete.push(KeptEpoch::of(&complete));

@@ -48,6 +48,11 @@ pub trait CheckpointStore: Debug + Send + Sync {
     /// are removed, so the number of an old run may be free again.
     fn put(&self, number: u64, entry: &Entry) -> Result<bool>;
 
+    /// Makes the entries that this process has read durable: another stage may have created one and not synced it yet.
+    fn sync_log(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Removes what runs before `run` have left and the epochs `kept` do not need. Errors: exit status 75 if a newer run has begun.
     fn clear(&self, run: u64, kept: &[Complete]) -> Result<()>;
 

@@ -76,7 +76,7 @@ impl Io {
     pub fn has_lost_reader(&self, timeout: Duration) -> bool {
         match self {
             Io::Process => standard::has_lost_reader(timeout),
-            Io::Simulated { .. } => false,
+            Io::Simulated { stdout, .. } => stdout.has_lost_reader(),
         }
     }
 
@@ -118,6 +118,7 @@ pub struct Pipe(Arc<Mutex<PipeState>>);
 struct PipeState {
     bytes: VecDeque<u8>,
     is_closed: bool,
+    has_lost_reader: bool,
 }
 
 impl Pipe {
@@ -134,6 +135,16 @@ impl Pipe {
     /// Closes the writing end.
     pub fn close(&self) {
         lock(&self.0).is_closed = true;
+    }
+
+    /// Closes the reading end: writes fail from now on.
+    pub fn close_reader(&self) {
+        lock(&self.0).has_lost_reader = true;
+    }
+
+    /// Whether the reading end is closed.
+    pub fn has_lost_reader(&self) -> bool {
+        lock(&self.0).has_lost_reader
     }
 
     /// Whether the writing end is closed.
@@ -161,7 +172,11 @@ impl Read for Pipe {
 
 impl Write for Pipe {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        lock(&self.0).bytes.extend(bytes);
+        let mut state = lock(&self.0);
+        if state.has_lost_reader {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        state.bytes.extend(bytes);
         Ok(bytes.len())
     }
 

@@ -1,10 +1,12 @@
-//! The disk of a run: every operation that changes files, and that makes them durable. A simulated disk fails at one of them.
+//! The disk of a run: every operation that changes files, and that makes them durable. A simulated disk fails at one of them, and
+//! tells an observer what is durable.
 //!
 //! After a power failure a synced file is only found if the directory with its name was synced too.
 
 use super::room;
 use rustix::fs::syncfs;
 use rustix::io::Errno;
+use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Error, ErrorKind, IoSlice, Result, Write};
 use std::path::Path;
@@ -27,36 +29,75 @@ pub struct DiskFault {
     pub is_lasting: bool,
 }
 
+/// What a simulation learns of its disk.
+pub trait SyncObserver: Debug + Send {
+    /// A file, or the entries of a directory, are durable now.
+    fn synced(&mut self, file: &File);
+
+    /// Everything on the file system of this directory is durable now.
+    fn synced_all(&mut self, directory: &File);
+}
+
+/// An observer, which several disks may share.
+pub type SharedObserver = Arc<Mutex<dyn SyncObserver>>;
+
 #[derive(Debug)]
 struct Simulated {
-    fault: DiskFault,
+    fault: Option<DiskFault>,
     has_failed: bool,
+    /// The number of operations so far.
+    operations: u64,
+    observer: Option<SharedObserver>,
 }
 
 impl Disk {
     /// Makes a disk with this fault.
     pub fn failing(fault: DiskFault) -> Self {
-        Self(Some(Arc::new(Mutex::new(Simulated { fault, has_failed: false }))))
+        Self::simulated(Some(fault), None)
+    }
+
+    /// Makes a disk with or without a fault, whose syncs are observed.
+    pub fn simulated(fault: Option<DiskFault>, observer: Option<SharedObserver>) -> Self {
+        Self(Some(Arc::new(Mutex::new(Simulated { fault, has_failed: false, operations: 0, observer }))))
     }
 
     /// Whether an operation has failed.
-    #[cfg(test)]
     pub fn has_failed(&self) -> bool {
         self.0.as_ref().is_some_and(|disk| lock(disk).has_failed)
+    }
+
+    /// Returns the number of operations of a simulated disk.
+    pub fn operations(&self) -> u64 {
+        self.0.as_ref().map_or(0, |disk| lock(disk).operations)
     }
 
     /// Begins an operation. If it fails, returns how many bytes it writes before, and the error.
     fn begin(&self) -> Option<(usize, Error)> {
         let mut disk = lock(self.0.as_ref()?);
-        if disk.fault.after > 0 {
-            disk.fault.after -= 1;
+        disk.operations += 1;
+        let DiskFault { after, torn, errno, is_lasting } = disk.fault?;
+        if disk.operations <= after {
             return None;
         }
-        let DiskFault { torn, errno, is_lasting, .. } = disk.fault;
         match std::mem::replace(&mut disk.has_failed, true) {
             false => Some((torn, errno.into())),
             true => is_lasting.then(|| (0, errno.into())),
         }
+    }
+
+    /// Does an operation that makes something durable, and tells the observer of it.
+    fn sync(
+        &self,
+        file: &File,
+        operation: fn(&File) -> Result<()>,
+        tell: fn(&mut dyn SyncObserver, &File),
+    ) -> Result<()> {
+        self.change(|| operation(file))?;
+        let observer = self.0.as_ref().and_then(|disk| lock(disk).observer.clone());
+        if let Some(observer) = observer {
+            tell(&mut *observer.lock().unwrap_or_else(PoisonError::into_inner), file);
+        }
+        Ok(())
     }
 
     /// Does an operation that changes files.
@@ -69,7 +110,8 @@ impl Disk {
 
     /// Does an operation that frees space: a removal or a truncation.
     pub fn free<T>(&self, operation: impl FnOnce() -> Result<T>) -> Result<T> {
-        let is_full = self.0.as_ref().is_some_and(|disk| lock(disk).fault.errno == Errno::NOSPC);
+        let fault = self.0.as_ref().and_then(|disk| lock(disk).fault);
+        let is_full = fault.is_some_and(|fault| fault.errno == Errno::NOSPC);
         if is_full { operation() } else { self.change(operation) }
     }
 
@@ -85,23 +127,34 @@ impl Disk {
 
     /// Makes the entries of `directory` durable.
     pub fn sync_directory(&self, directory: &Path) -> Result<()> {
-        match self.change(|| File::open(directory)?.sync_all()) {
+        match self.sync_path(directory) {
             // This file system cannot sync a directory.
             Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
             synced => synced,
         }
     }
 
+    /// Makes a file, or the entries of a directory, durable.
+    pub fn sync_path(&self, path: &Path) -> Result<()> {
+        self.sync(&File::open(path)?, File::sync_all, |observer, file| observer.synced(file))
+    }
+
+    /// Makes everything on the file system of `path` durable.
+    pub fn sync_file_system(&self, path: &Path) -> Result<()> {
+        self.sync(&File::open(path)?, |file| Ok(syncfs(file)?), |observer, file| observer.synced_all(file))
+    }
+
     /// Makes the name of the existing `path` durable.
     pub fn sync_name(&self, path: &Path) -> Result<()> {
         match self.sync_directory(room::parent(path)) {
             // A directory may be writable but not readable: sync its whole file system instead.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(syncfs(File::open(path)?)?),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => self.sync_file_system(path),
             synced => synced,
         }
     }
 
-    /// Creates the directory `path` and its missing parents, and makes their names durable.
+    /// Creates the directory `path` and its missing parents, and makes their names durable: that of an existing directory too, because
+    /// the process that has created it may have been killed before it synced the name.
     pub fn create_directories(&self, path: &Path) -> Result<()> {
         match self.change(|| fs::create_dir(path)) {
             Ok(()) => self.sync_name(path),
@@ -109,11 +162,11 @@ impl Disk {
                 self.create_directories(room::parent(path))?;
                 // A removed working directory has no directories, although `.` exists.
                 match self.change(|| fs::create_dir(path)) {
-                    Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => self.sync_name(path),
                     made => made.and_then(|()| self.sync_name(path)),
                 }
             }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => self.sync_name(path),
             Err(error) => Err(error),
         }
     }
@@ -131,12 +184,12 @@ pub struct DiskFile {
 impl DiskFile {
     /// Makes the bytes and the metadata durable.
     pub fn sync(&self) -> Result<()> {
-        self.disk.change(|| self.file.sync_all())
+        self.disk.sync(&self.file, File::sync_all, |observer, file| observer.synced(file))
     }
 
     /// Makes the bytes durable.
     pub fn sync_data(&self) -> Result<()> {
-        self.disk.change(|| self.file.sync_data())
+        self.disk.sync(&self.file, File::sync_data, |observer, file| observer.synced(file))
     }
 
     /// Truncates the file.

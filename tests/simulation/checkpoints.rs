@@ -1,155 +1,174 @@
-//! A job with a checkpoint whose disk fails at each of its operations: the next run restores the last complete epoch, and all
+//! Jobs with a checkpoint that crash at each operation of the disk: the next run restores the last complete epoch, and all
 //! outputs end with the rows of an undisturbed job.
+//!
+//! ```text
+//! EVT_SIMULATION_CRASHES=all cargo test --release --test simulation checkpoints    # at every operation, in every way
+//! EVT_SIMULATION_CRASHES=7 cargo test --release --test simulation checkpoints      # at every seventh operation
+//! ```
+//!
+//! One stage crashes, or all at once. The processes alone die, or the power fails too: then what was not synced is gone,
+//! or partly kept ([`Unsynced`]). A second crash may hit the recovery. After the last run the power fails once more.
 
 use crate::events::Input;
-use clap::Parser;
+use crate::jobs::{DATABASE, INPUTS, Job, JobShape, Rows};
+use crate::number;
+use crate::pipeline::Ended;
+use crate::power::{DurableTree, Unsynced};
 use evt::ErrorKind;
-use evt::clock::{Clock, SimulatedClock};
-use evt::console::{Colour, Console};
-use evt::error::Result;
 use evt::generate::random::Random;
-use evt::run::Run;
-use evt::run::io::{Io, Pipe};
-use evt::stage::Progress;
-use evt::store::disk::{Disk, DiskFault};
-use evt::tool::window;
+use evt::store::disk::{Disk, DiskFault, SharedObserver};
 use rustix::io::Errno;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
-/// The files of a job. A batch ends with each, so an epoch may end there.
-const FILES: [&str; 3] = ["a.jsonl", "b.jsonl", "c.jsonl"];
-/// The outputs that are files of lines.
-const OUTPUTS: [&str; 4] = ["rows.jsonl", "rows.csv", "late.jsonl", "dead.jsonl"];
-/// Operations of the disk after which a job without a fault has ended.
-const OPERATIONS_MAX: u64 = 2_000;
+/// Every so many operations a job of the short form crashes.
+const STEP: u64 = 5;
+/// Operations of a recovery at which it may crash.
+const RECOVERY: u64 = 60;
 
-/// A job in a directory of its own.
-struct Job {
-    dir: PathBuf,
+/// How a job crashes.
+#[derive(Clone, Copy, Debug)]
+struct Crash {
+    /// The stage whose disk fails; `None` if it is the disk of all.
+    stage: Option<usize>,
+    /// The number of operations before.
+    after: u64,
+    /// Bytes that a write has written before.
+    torn: usize,
+    /// What the disk keeps of what was not synced; `None` if only the processes die.
+    power: Option<Unsynced>,
 }
 
-impl Job {
-    fn new(base: &Path, name: &str, inputs: &[Input]) -> Self {
-        let dir = base.join(name);
-        std::fs::create_dir_all(&dir).expect("a directory");
-        for (file, input) in FILES.iter().zip(inputs) {
-            std::fs::write(dir.join(file), &input.bytes).expect("a file");
-        }
-        Self { dir }
+/// A job, and what is durable of what it writes.
+struct Bench {
+    job: Job,
+    durable: Arc<Mutex<DurableTree>>,
+}
+
+impl Bench {
+    fn new(shape: JobShape, dir: &Path, inputs: &[Input]) -> Self {
+        let job = Job::new(shape, dir.to_owned(), inputs);
+        let durable = Arc::new(Mutex::new(DurableTree::new(&job.root(), DATABASE)));
+        Self { job, durable }
     }
 
-    /// Runs the job once over all files; windows fire at their end.
-    fn run(&self, disk: &Disk) -> Result<u8> {
-        let path = |name: &str| self.dir.join(name).display().to_string();
-        let mut args: Vec<String> = ["evt-window", "-q", "--by", "event_type", "--agg", "sum(amount)", "--size", "1m"]
-            .iter()
-            .chain(&[
-                "--out-of-orderness",
-                "20s",
-                "--at-end",
-                "fire",
-                "--checkpoint-every",
-                "1us",
-                "--keep-epochs",
-                "1",
-            ])
-            .map(|&arg| arg.to_owned())
-            .collect();
-        args.extend(["--checkpoint".to_owned(), path("state")]);
-        for (flag, name) in ["--to", "--to", "--late", "--dlq"].iter().zip(OUTPUTS) {
-            args.extend([(*flag).to_owned(), path(name)]);
-        }
-        // The origin is the same in every directory.
-        args.extend(FILES.iter().map(|name| path(name)));
-        let clock = SimulatedClock::at(1_800_000_000_000_000);
-        let run = Rc::new(Run {
-            io: Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk: disk.clone() },
-            console: Console::new("evt-window", Colour::Off).captured(&std::sync::Arc::default()),
-            ..Run::unwatched("evt-window", Clock::Simulated(clock.clone()))
-        });
-        let mut stage = window::Args::try_parse_from(args).expect("flags").stage(&run)?;
-        loop {
-            if let Progress::Ended(status) = stage.step()? {
-                return Ok(status);
-            }
-            clock.advance(Duration::from_millis(1));
-        }
-    }
-
-    /// Returns the sorted lines of each output, with paths of this job removed.
-    fn results(&self) -> BTreeMap<&'static str, Vec<String>> {
-        let base = self.dir.display().to_string();
-        let read = |name: &'static str| {
-            let text = std::fs::read_to_string(self.dir.join(name)).unwrap_or_default();
-            // Ids of letters derive from their origins, which are paths here.
-            let line = |line: &str| match serde_json::from_str::<serde_json::Value>(line) {
-                Ok(mut row) => {
-                    let row_fields = row.as_object_mut().expect("a row");
-                    ["letter_id", "failed_at", "ingested_at"].iter().for_each(|name| drop(row_fields.remove(*name)));
-                    row.to_string().replace(&base, "")
-                }
-                Err(_) => line.to_owned(),
-            };
-            let mut lines: Vec<String> = text.lines().map(line).collect();
-            lines.sort();
-            (name, lines)
+    fn disk(&self, crash: Option<Crash>) -> Disk {
+        let fault = |crash: Crash| {
+            let Crash { after, torn, .. } = crash;
+            DiskFault { after, torn, errno: Errno::IO, is_lasting: true }
         };
-        OUTPUTS.into_iter().map(read).collect()
+        let observer: SharedObserver = self.durable.clone();
+        Disk::simulated(crash.map(fault), Some(observer))
     }
 
-    fn epochs(&self) -> u64 {
-        let entries = std::fs::read_dir(self.dir.join("state/log")).expect("a log");
-        let text = entries.map(|entry| std::fs::read_to_string(entry.expect("an entry").path()).expect("an entry"));
-        text.filter(|text| text.contains("\"complete\"")).count() as u64
+    /// Runs the job, which crashes. Returns its end, and the disk of the fault.
+    fn run(&self, shape: JobShape, crash: Option<Crash>, random: &mut Random) -> (Ended, Disk) {
+        let (sound, failing) = (self.disk(None), self.disk(crash));
+        let stages = 0..shape.tools().len();
+        let is_hit = |stage: usize| crash.is_none_or(|crash| crash.stage.is_none_or(|hit| hit == stage));
+        let disks: Vec<Disk> =
+            stages.map(|stage| if is_hit(stage) { failing.clone() } else { sound.clone() }).collect();
+        let ended = self.job.run(&disks, random);
+        drop(disks);
+        if let Some(unsynced) = crash.and_then(|crash| crash.power).filter(|_| failing.has_failed()) {
+            self.durable.lock().expect("a tree").fail_power(unsynced, random);
+        }
+        (ended, failing)
+    }
+
+    #[track_caller]
+    fn assert_rows(&self, expected: &Rows, context: &str) {
+        for (name, rows) in self.job.rows() {
+            assert!(rows == expected[name], "{context}: {name}: {rows:#?}\ninstead of {:#?}", expected[name]);
+        }
     }
 }
 
-fn failing(after: u64, torn: usize) -> Disk {
-    Disk::failing(DiskFault { after, torn, errno: Errno::IO, is_lasting: true })
+/// The undisturbed run of a job.
+struct Calm<'a> {
+    shape: JobShape,
+    inputs: &'a [Input],
+    expected: Rows,
+    seed: u64,
+}
+
+impl<'a> Calm<'a> {
+    /// Runs the job, whose runs are stepped in an order of `seed`.
+    fn run(shape: JobShape, base: &Path, inputs: &'a [Input], seed: u64) -> Self {
+        let bench = Bench::new(shape, &base.join("calm"), inputs);
+        let (ended, _) = bench.run(shape, None, &mut Random::at(seed, 1));
+        assert!(ended.is_whole(), "{shape:?}: {:?}: {}", ended.statuses(), ended.messages());
+        let (expected, epochs) = (bench.job.rows(), bench.job.epochs());
+        assert!(epochs >= 2, "{shape:?}: {epochs} epochs");
+        assert!(expected.values().all(|rows| rows.len() > 1), "{shape:?}: {expected:?}");
+        Self { shape, inputs, expected, seed }
+    }
+
+    /// Lets the job crash, once or twice, and then run to its end. Returns whether it came to the operation of the crash.
+    fn crash(&self, base: &Path, crash: Crash, then: Option<Crash>) -> bool {
+        let context = format!("{:?}, seed {}: {crash:?}, {then:?}", self.shape, self.seed);
+        let dir = base.join("wild");
+        let bench = Bench::new(self.shape, &dir, self.inputs);
+        let (ended, disk) = bench.run(self.shape, Some(crash), &mut Random::at(self.seed, 1));
+        let is_hit = disk.has_failed();
+        if is_hit {
+            // The others find their input torn, or their reader gone.
+            let known = [ErrorKind::Io, ErrorKind::Corrupt, ErrorKind::Fenced];
+            assert!(ended.errors().iter().all(|kind| known.contains(kind)), "{context}: {}", ended.messages());
+            if let Some(then) = then {
+                bench.run(self.shape, Some(then), &mut Random::at(self.seed, 2));
+            }
+        }
+        let (ended, _) = bench.run(self.shape, None, &mut Random::at(self.seed, 3));
+        assert!(ended.is_whole(), "{context}: {:?}: {}", ended.statuses(), ended.messages());
+        bench.assert_rows(&self.expected, &context);
+        // An exit status of 0 says that all rows are durable.
+        bench.durable.lock().expect("a tree").fail_power(Unsynced::Lost, &mut Random::at(0, 0));
+        bench.assert_rows(&self.expected, &format!("{context}: after the end"));
+        std::fs::remove_dir_all(&dir).expect("the directory of a job");
+        is_hit
+    }
+}
+
+/// Crashes jobs of a shape at every `step`th operation of each disk, and returns the number of crashes.
+fn crash_each(shape: JobShape, step: u64, is_all: bool) -> u64 {
+    let shm = Path::new("/dev/shm");
+    let base = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.expect("a directory");
+    let mut random = Random::at(17, shape as u64);
+    let inputs: Vec<Input> = (0..INPUTS).map(|file| Input::random(&mut random, 1_000 * file as u64)).collect();
+    let calm = Calm::run(shape, base.path(), &inputs, 23 + shape as u64);
+    let stages = shape.tools().len();
+    let of_one = if stages == 1 { 0 } else { stages };
+    let mut crashes = 0;
+    for stage in (0..of_one).map(Some).chain([None]) {
+        let mut after = random.below(step);
+        let mut is_hit = true;
+        while is_hit {
+            let powers = [None, Some(Unsynced::Lost), Some(Unsynced::PartlyKept)];
+            let one = powers[random.below(3) as usize];
+            for power in powers.into_iter().filter(|power| is_all || *power == one) {
+                let crash = Crash { stage, after, torn: random.below(100) as usize, power };
+                let again = Crash { stage: None, after: random.below(RECOVERY), ..crash };
+                let again = Crash { power: powers[random.below(3) as usize], ..again };
+                is_hit = calm.crash(base.path(), crash, (random.below(3) == 0).then_some(again));
+                crashes += u64::from(is_hit);
+            }
+            after += step;
+        }
+    }
+    crashes
 }
 
 #[test]
-fn a_job_whose_disk_fails_at_any_operation_ends_as_if_it_had_not() {
-    let shm = Path::new("/dev/shm");
-    let base = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.expect("a directory");
-    let base = base.path();
-    let mut random = Random::at(17, 0);
-    let inputs = [0, 1_000, 2_000].map(|first| Input::random(&mut random, first));
-    let calm = Job::new(base, "calm", &inputs);
-    let status = calm.run(&Disk::default()).expect("a calm job");
-    let (expected, epochs) = (calm.results(), calm.epochs());
-    assert!(epochs >= 3, "{epochs} epochs");
-    assert!(expected.values().all(|lines| lines.len() > 1), "{expected:?}");
-
-    for after in 0..OPERATIONS_MAX {
-        let torn = random.below(100) as usize;
-        let job = Job::new(base, &format!("fault-{after}"), &inputs);
-        let first = match job.run(&failing(after, torn)) {
-            Err(error) => error,
-            Ok(ended) => {
-                assert_eq!((ended, job.results()), (status, expected), "a job without a fault");
-                println!("{after} operations, {epochs} epochs");
-                assert!(after > 100, "only {after} operations");
-                return;
-            }
-        };
-        assert_eq!(first.kind(), ErrorKind::Io, "fault {after}: {first}");
-        // Another fault while the second run recovers, in one case of four.
-        if random.below(4) == 0 {
-            let again = random.below(60);
-            if let Err(error) = job.run(&failing(again, torn)) {
-                assert_eq!(error.kind(), ErrorKind::Io, "faults {after} and {again}: {error}");
-            }
+fn a_job_that_crashes_at_any_operation_ends_as_if_it_had_not() {
+    let is_all = std::env::var("EVT_SIMULATION_CRASHES").is_ok_and(|text| text == "all");
+    let step = if is_all { 1 } else { number("EVT_SIMULATION_CRASHES").unwrap_or(STEP) };
+    std::thread::scope(|scope| {
+        let jobs = JobShape::ALL.map(|shape| (shape, scope.spawn(move || crash_each(shape, step, is_all))));
+        for (shape, job) in jobs {
+            let crashes = job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            println!("{shape:?}: {crashes} crashes");
+            assert!(crashes > 30, "{shape:?}: only {crashes} crashes");
         }
-        let ended = job.run(&Disk::default());
-        assert_eq!(ended.unwrap_or_else(|error| panic!("fault {after}: {error}")), status, "fault {after}");
-        for (name, lines) in job.results() {
-            assert!(lines == expected[name], "fault {after}: {name}: {lines:#?}\ninstead of {:#?}", expected[name]);
-        }
-        std::fs::remove_dir_all(&job.dir).expect("the directory of a job");
-    }
-    panic!("a job has more than {OPERATIONS_MAX} operations");
+    });
 }

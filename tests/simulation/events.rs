@@ -18,9 +18,14 @@ pub struct Input {
 }
 
 impl Input {
+    /// Makes no lines.
+    pub fn none() -> Self {
+        Self { bytes: vec![], lines: vec![] }
+    }
+
     /// Makes 20 to 150 lines; the ids of their events begin at `first`.
     pub fn random(random: &mut Random, first: u64) -> Self {
-        let mut input = Self { bytes: vec![], lines: vec![] };
+        let mut input = Self::none();
         let (mut now, mut ranges): (i64, Vec<Range<usize>>) = (START, vec![]);
         let mut stream_time = i64::MIN;
         for number in first..first + 20 + random.below(130) {

@@ -13,7 +13,9 @@
 
 mod checkpoints;
 mod events;
+mod jobs;
 mod pipeline;
+mod power;
 mod results;
 
 use events::Input;

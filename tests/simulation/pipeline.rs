@@ -5,7 +5,7 @@ use clap::Parser;
 use evt::ErrorKind;
 use evt::clock::{Clock, SimulatedClock};
 use evt::console::{Colour, Console};
-use evt::error::Result;
+use evt::error::{Error, Result};
 use evt::generate::random::Random;
 use evt::run::Run;
 use evt::run::io::{Io, Pipe};
@@ -38,13 +38,44 @@ pub struct Shape {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tool {
+pub enum Tool {
     /// evt-ingest into [`ARCHIVE`].
     Archive,
     Ingest,
     Validate,
     Window,
     Sink,
+}
+
+impl Tool {
+    pub fn name(self) -> &'static str {
+        match self {
+            Tool::Archive | Tool::Ingest => "evt-ingest",
+            Tool::Validate => "evt-validate",
+            Tool::Window => "evt-window",
+            Tool::Sink => "evt-sink",
+        }
+    }
+}
+
+/// The command line of a stage.
+#[derive(Clone, Debug)]
+pub struct StageLine {
+    pub tool: Tool,
+    /// Its flags, behind the name of the program.
+    pub args: Vec<String>,
+}
+
+impl StageLine {
+    fn open(&self, run: &Rc<Run>) -> Result<Stage> {
+        let args = self.args.clone();
+        match self.tool {
+            Tool::Archive | Tool::Ingest => ingest::Args::try_parse_from(args).expect("flags").stage(run),
+            Tool::Validate => validate::Args::try_parse_from(args).expect("flags").stage(run),
+            Tool::Window => window::Args::try_parse_from(args).expect("flags").stage(run),
+            Tool::Sink => sink::Args::try_parse_from(args).expect("flags").stage(run),
+        }
+    }
 }
 
 impl Shape {
@@ -107,23 +138,9 @@ impl Shape {
         args
     }
 
-    fn name(&self, at: usize) -> &'static str {
-        match self.tools[at] {
-            Tool::Archive | Tool::Ingest => "evt-ingest",
-            Tool::Validate => "evt-validate",
-            Tool::Window => "evt-window",
-            Tool::Sink => "evt-sink",
-        }
-    }
-
-    fn open(&self, at: usize, dir: &Path, run: &Rc<Run>) -> Result<Stage> {
-        let args = self.args(at, dir);
-        match self.tools[at] {
-            Tool::Archive | Tool::Ingest => ingest::Args::try_parse_from(args).expect("flags").stage(run),
-            Tool::Validate => validate::Args::try_parse_from(args).expect("flags").stage(run),
-            Tool::Window => window::Args::try_parse_from(args).expect("flags").stage(run),
-            Tool::Sink => sink::Args::try_parse_from(args).expect("flags").stage(run),
-        }
+    fn stages(&self, dir: &Path) -> Vec<StageLine> {
+        let line = |at: usize| StageLine { tool: self.tools[at], args: self.args(at, dir) };
+        (0..self.tools.len()).map(line).collect()
     }
 }
 
@@ -209,28 +226,37 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Opens the stages; their files are in `dir`.
+    /// Opens the stages; their files are in `dir`. The last one has `disk`.
     pub fn new(shape: &Shape, dir: &Path, disk: &Disk) -> Pipeline {
         std::fs::create_dir_all(dir).expect("a directory");
+        let stages = shape.stages(dir);
+        let mut disks = vec![Disk::default(); stages.len()];
+        disks[stages.len() - 1] = disk.clone();
+        Self::open(&stages, dir, &disks)
+    }
+
+    /// Opens the stages, each with its disk.
+    pub fn open(stages: &[StageLine], dir: &Path, disks: &[Disk]) -> Pipeline {
         let (clock, stop) = (SimulatedClock::at(1_800_000_000 * SECOND), Stop::never());
-        let mut nodes: Vec<Node> = vec![];
-        for at in 0..shape.tools.len() {
-            let inlet = nodes.last().map_or_else(Pipe::default, |before| before.stdout.clone());
+        let dir = dir.to_owned();
+        let mut pipeline = Self { nodes: vec![], clock, stop, dir, fed: 0, steps: 0, is_disturbed: false };
+        for (at, (line, disk)) in stages.iter().zip(disks).enumerate() {
+            let inlet = pipeline.nodes.last().map_or_else(Pipe::default, |before| before.stdout.clone());
             let (stdin, stdout, console) = (Pipe::default(), Pipe::default(), Arc::default());
-            let disk = if at + 1 == shape.tools.len() { disk.clone() } else { Disk::default() };
+            let name = line.tool.name();
             let run = Rc::new(Run {
-                io: Io::Simulated { stdin: stdin.clone(), stdout: stdout.clone(), disk },
-                console: Console::new(shape.name(at), Colour::Off).captured(&console),
-                stop: stop.clone(),
-                ..Run::unwatched(shape.name(at), Clock::Simulated(clock.clone()))
+                io: Io::Simulated { stdin: stdin.clone(), stdout: stdout.clone(), disk: disk.clone() },
+                console: Console::new(name, Colour::Off).captured(&console),
+                stop: pipeline.stop.clone(),
+                ..Run::unwatched(name, Clock::Simulated(pipeline.clock.clone()))
             });
-            let (stage, status) = match shape.open(at, dir, &run) {
-                Ok(stage) => (Some(stage), None),
-                Err(error) => (None, Some(Status::Failed(error.kind()))),
-            };
-            nodes.push(Node { stage, status, inlet, stdin, stdout, console });
+            pipeline.nodes.push(Node { stage: None, status: None, inlet, stdin, stdout, console });
+            match line.open(&run) {
+                Ok(stage) => pipeline.nodes[at].stage = Some(stage),
+                Err(error) => pipeline.fail(at, &error),
+            }
         }
-        Self { nodes, clock, stop, dir: dir.to_owned(), fed: 0, steps: 0, is_disturbed: false }
+        pipeline
     }
 
     /// Feeds everything, then steps one stage after another to its end.
@@ -268,7 +294,9 @@ impl Pipeline {
         let rest = &input.bytes[self.fed..];
         let count = count.min(rest.len());
         let mut to = self.nodes[0].inlet.clone();
-        to.write_all(&rest[..count]).expect("a pipe in memory");
+        if !to.has_lost_reader() {
+            to.write_all(&rest[..count]).expect("a pipe in memory");
+        }
         self.fed += count;
         if self.fed == input.bytes.len() {
             to.close();
@@ -291,12 +319,16 @@ impl Pipeline {
         match stage.step() {
             Ok(Progress::Ready | Progress::Waiting(_)) => {}
             Ok(Progress::Ended(status)) => self.end(at, Status::Ended(status)),
-            Err(error) => {
-                let line = format!("{}\n", error);
-                self.nodes[at].console.lock().expect("a console").push_str(&line);
-                self.end(at, Status::Failed(error.kind()));
-            }
+            Err(error) => self.fail(at, &error),
         }
+    }
+
+    /// Ends a process with an error, or by SIGPIPE.
+    fn fail(&mut self, at: usize, error: &Error) {
+        let node = &self.nodes[at];
+        node.console.lock().expect("a console").push_str(&format!("{error}\n"));
+        let is_signal = error.kind() == ErrorKind::ReaderGone;
+        self.end(at, if is_signal { Status::Killed } else { Status::Failed(error.kind()) });
     }
 
     /// Ends a process: closes its pipes, so that a stage that writes to it ends at its next write.
@@ -306,11 +338,7 @@ impl Pipeline {
         node.status = Some(status);
         node.stdout.close();
         if !matches!(status, Status::Ended(_)) {
-            for before in (0..at).filter(|at| self.nodes[*at].status.is_none()).collect::<Vec<_>>() {
-                self.nodes[before].stage = None;
-                self.nodes[before].status = Some(Status::Killed);
-                self.nodes[before].stdout.close();
-            }
+            node.inlet.close_reader();
         }
     }
 

@@ -80,8 +80,10 @@ pub struct Lake {
     next_part: u64,
     /// Number of days whose exchange a killed run had begun and this one completed.
     finished: usize,
-    /// Directories whose entries have changed since their last sync.
+    /// Directories whose entries have changed since their last sync, or may have been changed by a killed run.
     dirty: BTreeSet<PathBuf>,
+    /// The days that were found when they were needed first.
+    found: BTreeSet<i64>,
 }
 
 /// Removes what a failed run leaves, which would otherwise fill the disk until the next run.
@@ -109,7 +111,16 @@ impl Lake {
         let names = lock_names(&dir)?;
         let finished = finish_exchange(&dir)?;
         let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
-        let lake = Self { dir, _lock: lock.file, parts: "", pipeline, next_part: 0, finished, dirty: BTreeSet::new() };
+        let lake = Self {
+            dir,
+            _lock: lock.file,
+            parts: "",
+            pipeline,
+            next_part: 0,
+            finished,
+            dirty: BTreeSet::new(),
+            found: BTreeSet::new(),
+        };
         let removed = lake.remove_orphans();
         // The lake takes this lock when it is dropped.
         drop(names);
@@ -125,8 +136,8 @@ impl Lake {
         take_lock(&lock, root)?;
         let names = lock_names(&dir)?;
         let finished = finish_exchange(&dir)?;
-        let (pipeline, dirty) = (String::new(), BTreeSet::new());
-        let lake = Self { dir, _lock: lock, parts: "correct/", pipeline, next_part: 0, finished, dirty };
+        let (pipeline, dirty, found) = (String::new(), BTreeSet::new(), BTreeSet::new());
+        let lake = Self { dir, _lock: lock, parts: "correct/", pipeline, next_part: 0, finished, dirty, found };
         let removed = lake.remove_orphans();
         drop(names);
         removed.map(|()| lake)
@@ -212,8 +223,18 @@ impl Lake {
         Ok(stems.map(str::to_owned).collect())
     }
 
+    /// Makes the files of a day durable with the next sync of names, if this run finds them there: a run that was killed may have
+    /// renamed them and not synced their names.
+    pub fn rely_on(&mut self, day: i64) {
+        let directory = self.day(day);
+        if self.found.insert(day) && directory.exists() {
+            self.dirty.extend([directory, self.dir.root.clone()]);
+        }
+    }
+
     /// Renames a part to its final name. A part that no longer exists has been published.
     pub fn publish(&mut self, part: &LakePart) -> Result<Published> {
+        self.rely_on(part.day);
         let from = self.dir.hidden(&part.part);
         let target = self.file(part.day, &part.name);
         let there = target.exists();

@@ -3,9 +3,8 @@
 use crate::error::{Error, Result};
 use crate::store::disk::Disk;
 use crate::time::calendar::civil_from_days;
-use rustix::fs::syncfs;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -63,13 +62,12 @@ impl LakeDir {
     /// Syncs files or directories: one by one or, if there are many, with the whole file system at once. Ten years of days are
     /// thousands of files, and one sync for each would take minutes.
     pub fn sync_each(&self, paths: &[PathBuf]) -> Result<()> {
-        let sync = |path: &Path, sync: fn(File) -> std::io::Result<()>| {
-            let synced = self.disk.change(|| sync(File::open(path)?));
-            synced.map_err(|e| failed(path, "cannot sync", &e))
-        };
+        let failed = |path: &Path, error| failed(path, "cannot sync", &error);
         match paths.len() {
-            0..=SYNC_SINGLY => paths.iter().try_for_each(|path| sync(path, |file| file.sync_all())),
-            _ => sync(&self.root, |file| Ok(syncfs(file)?)),
+            0..=SYNC_SINGLY => {
+                paths.iter().try_for_each(|path| self.disk.sync_path(path).map_err(|error| failed(path, error)))
+            }
+            _ => self.disk.sync_file_system(&self.root).map_err(|error| failed(&self.root, error)),
         }
     }
 }

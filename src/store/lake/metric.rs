@@ -119,6 +119,7 @@ impl Results {
                 let mut extents = Extents::default();
                 extents.add_rows(Kind::Metric, &to_batch(&rows)?)?;
                 let mut new: HashMap<Id, Row> = rows.into_iter().map(|row| (row.id, row)).collect();
+                lake.rely_on(day);
                 for file in known.overlapping(lake, day, Kind::Metric, &extents)? {
                     parts.extend(self.merge_with(lake, StoredFile { day, file }, &mut new, counts)?);
                 }

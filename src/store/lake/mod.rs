@@ -217,6 +217,7 @@ impl Parquet {
 
     /// Returns a part without the rows that the lake, or an earlier part, has; `None` if it has all of them.
     fn without_repeats(&mut self, kind: Kind, part: LakePart, earlier: &[LakePart]) -> Result<Option<LakePart>> {
+        self.lake.rely_on(part.day);
         let mut stored = self.stored.days.overlapping(&self.lake, part.day, kind, &part.extents)?;
         let is_same = |file: &LakeFile| file.path() == self.lake.file(part.day, &part.name);
         if let Some(same) = stored.iter().position(is_same) {
