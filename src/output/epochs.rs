@@ -200,12 +200,12 @@ impl EpochOutput {
         Ok(vec![])
     }
 
-    /// Does time-driven work of a topic, or of a store that gets rows at once.
+    /// Does time-driven work of a topic or of a store.
     pub fn tick(&mut self) -> Result<()> {
         match &mut self.target {
             EpochTarget::Topic(topic) => topic.tick(),
-            EpochTarget::Store { sink, is_at_once: true, .. } => sink.tick(),
-            _ => Ok(()),
+            EpochTarget::Store { sink, .. } => sink.tick(),
+            EpochTarget::Text { .. } => Ok(()),
         }
     }
 

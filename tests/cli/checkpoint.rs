@@ -509,7 +509,7 @@ fn a_metric_that_a_run_does_not_have_ends_and_is_named() {
 }
 
 /// The last row of each window as a store shows it.
-fn shown(dir: &Dir, uri: &str) -> Vec<String> {
+pub fn shown(dir: &Dir, uri: &str) -> Vec<String> {
     let text = |row: &Value| {
         let names = ["metric_name", "window_start", "window_end", "dimensions", "value", "rows"];
         names.map(|name| row[name].to_string()).join(" ")

@@ -26,6 +26,7 @@ mod checkpoint_at_once;
 mod checkpoint_damage;
 mod checkpoint_ends;
 mod checkpoint_faults;
+mod checkpoint_lake;
 mod checkpoint_letters;
 mod checkpoint_old_runs;
 mod checkpoint_outputs;
