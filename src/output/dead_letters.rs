@@ -3,7 +3,7 @@
 //! The stage buffers and writes two kinds of letters together: letters of the source (records that could not become rows),
 //! and letters of the stage (rows that it or an output rejected). The first row or a full buffer opens the output.
 
-use super::epochs::{CompleteEpoch, EpochPlan};
+use super::epochs::{CompleteEpoch, EpochPlan, RejectedRow};
 use super::{Output, OutputPlan, OutputReport, stamped};
 use crate::checkpoint::log::EpochPart;
 use crate::console::Faulty;
@@ -122,6 +122,20 @@ struct Reported<'a> {
     /// `None` if the record has a name instead of a position.
     offset: Option<i64>,
     has_headers: bool,
+}
+
+impl<'a> Reported<'a> {
+    /// `has_position` is false if the record of the letter has only a name.
+    fn of(letter: &Letter<'a>, has_position: bool) -> Self {
+        Self {
+            error_type: letter.fault.error_type,
+            message: &letter.fault.message,
+            origin: letter.origin,
+            partition: letter.partition,
+            offset: has_position.then_some(letter.offset),
+            has_headers: letter.headers.is_some(),
+        }
+    }
 }
 
 /// The columns of a batch of letters from which [`Reported`] is made.
@@ -284,14 +298,7 @@ impl DeadLetters {
         if letters.num_rows() == 0 {
             return Ok(());
         }
-        let faults = Reports::of(letters);
-        for row in 0..letters.num_rows() {
-            let report = faults.row(row);
-            *self.counts.entry(report.error_type).or_default() += 1;
-            if !self.is_written() || self.run.report == Report::All {
-                self.report(&report);
-            }
-        }
+        self.note_batch(letters);
         if self.is_written() {
             self.end_batch()?;
             self.held.batches.push(letters.clone());
@@ -300,19 +307,23 @@ impl DeadLetters {
         Ok(())
     }
 
+    /// Counts letters; without an output, or with `--report all`, also reports them.
+    fn note_batch(&mut self, letters: &RecordBatch) {
+        let faults = Reports::of(letters);
+        (0..letters.num_rows()).for_each(|row| self.note(&faults.row(row)));
+    }
+
+    /// Counts one letter; without an output, or with `--report all`, also reports it.
+    fn note(&mut self, reported: &Reported<'_>) {
+        *self.counts.entry(reported.error_type).or_default() += 1;
+        if !self.is_written() || self.run.report == Report::All {
+            self.report(reported);
+        }
+    }
+
     /// Adds one letter; `has_position` is false if its record has only a name.
     fn push(&mut self, letter: &Letter<'_>, has_position: bool) -> Result<()> {
-        *self.counts.entry(letter.fault.error_type).or_default() += 1;
-        if !self.is_written() || self.run.report == Report::All {
-            self.report(&Reported {
-                error_type: letter.fault.error_type,
-                message: &letter.fault.message,
-                origin: letter.origin,
-                partition: letter.partition,
-                offset: has_position.then_some(letter.offset),
-                has_headers: letter.headers.is_some(),
-            });
-        }
+        self.note(&Reported::of(letter, has_position));
         if self.is_written() {
             let before = self.builder.bytes();
             self.builder.push(letter, self.run.clock.now())?;
@@ -477,13 +488,43 @@ impl DeadLetters {
         self.output().map_or(Ok(None), |output| output.seal_epoch(next))
     }
 
-    /// Writes the letters of a complete epoch to the output.
-    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<()> {
+    /// Writes the letters of a complete epoch to the output, and behind them those of the rows that other outputs could not
+    /// hold at this commit.
+    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>, refused: &[RejectedRow]) -> Result<()> {
+        let refused = self.refused_letters(refused)?;
         let Some(output) = self.output() else { return Ok(()) };
-        for rejected in output.commit_epoch(complete)? {
+        for rejected in output.commit_epoch(CompleteEpoch { refused: &refused, ..complete })? {
             self.lose(&rejected.fault, is_of_output(&rejected.row, 0));
         }
         Ok(())
+    }
+
+    /// Makes letters of rows that outputs could not hold at a commit, and counts them. A repeated commit gets the same letters.
+    fn refused_letters(&mut self, refused: &[RejectedRow]) -> Result<Vec<RecordBatch>> {
+        let mut letters = vec![];
+        for rows in refused.chunk_by(|one, other| one.refusal.host == other.refusal.host) {
+            let mut builder = Builder::new(self.run.console.tool(), &rows[0].refusal.host);
+            for RejectedRow { row, fault, refusal } in rows {
+                let is_letter = Kind::of(row.schema_ref()) == Some(Kind::Dead);
+                if builder.len() >= HELD_ROWS || builder.bytes() >= HELD_BYTES || is_letter && !builder.is_empty() {
+                    letters.push(builder.finish()?);
+                }
+                if is_letter {
+                    let letter = builder.failed_again(row, 0, fault, refusal.failed_at)?;
+                    self.note_batch(&letter);
+                    letters.push(letter);
+                    continue;
+                }
+                with_letter(row, 0, fault, None, |letter, has_position| {
+                    self.note(&Reported::of(letter, has_position));
+                    builder.push(letter, refusal.failed_at)
+                })?;
+            }
+            if !builder.is_empty() {
+                letters.push(builder.finish()?);
+            }
+        }
+        Ok(letters)
     }
 
     /// Ends the output at `end`; returns its report, or `None` if there is no output.

@@ -20,6 +20,7 @@ use crate::kafka::produce::epochs::EpochTopic;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::headers::{self, HeaderRows};
+use crate::run::Run;
 use crate::store::disk::Disk;
 use crate::store::{Batches, Epoch, EpochRows, PartitionPosition, Sink};
 use arrow::array::RecordBatch;
@@ -56,12 +57,6 @@ impl EpochPlan {
         format!("{}/{}", self.checkpoint, self.stage)
     }
 
-    /// Reads the rows of this output in an epoch that has some.
-    fn rows(&self, epoch: Epoch) -> Result<Batches> {
-        let name = self.part();
-        Ok(Box::new(read_outbox(self.store.open_part(epoch, &name)?, &name)?))
-    }
-
     /// Returns the name of the part with the rows of this output.
     fn part(&self) -> String {
         outbox_name(&self.stage, &self.key)
@@ -89,6 +84,10 @@ pub struct CompleteEpoch<'a> {
     pub parts: &'a [EpochPart],
     /// The positions of the input at its end.
     pub positions: &'a [PartitionPosition],
+    /// The time (µs).
+    pub now: i64,
+    /// For the output of dead letters: those of the rows that other outputs could not hold at this commit.
+    pub refused: &'a [RecordBatch],
 }
 
 /// What gets the rows of complete epochs.
@@ -107,6 +106,17 @@ pub struct RejectedRow {
     pub row: RecordBatch,
     /// The reason.
     pub fault: Fault,
+    /// When and where the commit was tried.
+    pub refusal: Refusal,
+}
+
+/// When and where a store could not hold rows. A repeated commit has the same letters, so both are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The time (µs).
+    pub failed_at: i64,
+    /// The host of the run.
+    pub host: Arc<str>,
 }
 
 /// A file to which the lines of an epoch are appended once.
@@ -114,6 +124,14 @@ pub(super) struct LineFile {
     file: OnceFile,
     /// What an empty file begins with.
     header: Vec<u8>,
+}
+
+/// The rows that a store could not hold, as they are kept.
+#[derive(Serialize, Deserialize)]
+struct KeptRejected {
+    #[serde(flatten)]
+    refusal: Refusal,
+    rows: Vec<KeptFault>,
 }
 
 /// The reason for a rejected row, as it is kept.
@@ -182,12 +200,12 @@ impl EpochOutput {
         Ok(vec![])
     }
 
-    /// Does time-driven work of a topic, or of a store that gets rows at once.
+    /// Does time-driven work of a topic or of a store.
     pub fn tick(&mut self) -> Result<()> {
         match &mut self.target {
             EpochTarget::Topic(topic) => topic.tick(),
-            EpochTarget::Store { sink, is_at_once: true, .. } => sink.tick(),
-            _ => Ok(()),
+            EpochTarget::Store { sink, .. } => sink.tick(),
+            EpochTarget::Text { .. } => Ok(()),
         }
     }
 
@@ -203,29 +221,29 @@ impl EpochOutput {
 
     /// Writes the rows of a complete epoch to the target; a second call changes nothing. Returns the rows that it could not hold.
     pub fn commit(&mut self, complete: CompleteEpoch<'_>) -> Result<Vec<RejectedRow>> {
-        let CompleteEpoch { epoch, parts, positions } = complete;
         let part = self.plan.part();
-        let has_rows = parts.iter().any(|other| other.name == part);
+        let has_outbox = complete.parts.iter().any(|other| other.name == part);
+        let epoch = complete.epoch;
         // A store records the epochs whose rows it got at once, so that an older run is fenced.
         let is_recorded = match &self.target {
             EpochTarget::Store { sink, is_at_once, .. } => {
-                *is_at_once || sink.keeps_positions() && !positions.is_empty()
+                *is_at_once || sink.keeps_positions() && !complete.positions.is_empty()
             }
             _ => false,
         };
-        if !has_rows && !is_recorded {
+        if !has_outbox && complete.refused.is_empty() && !is_recorded {
             return Ok(vec![]);
         }
-        let mut rows = OutboxRows { plan: &self.plan, epoch, kind: Kind::Event, has_rows, positions };
+        let mut rows = OutboxRows { plan: &self.plan, complete, kind: Kind::Event, has_outbox };
         match &mut self.target {
             EpochTarget::Store { kind, sink, .. } => {
                 rows.kind = *kind;
                 sink.commit(epoch, &mut rows)?;
-                return self.rejected(epoch);
+                return rows.rejected();
             }
             EpochTarget::Topic(topic) => {
                 topic.commit(epoch, &mut rows)?;
-                return self.rejected(epoch);
+                return rows.rejected();
             }
             EpochTarget::Text { encoder, lines: Some(lines), .. } => lines.append(epoch, encoder.as_mut(), &rows)?,
             EpochTarget::Text { encoder, file, lines: None, .. } => {
@@ -242,25 +260,6 @@ impl EpochOutput {
         Ok(vec![])
     }
 
-    /// Returns the rows of a committed epoch that the store could not hold.
-    pub fn rejected(&self, epoch: Epoch) -> Result<Vec<RejectedRow>> {
-        let Some(note) = self.plan.store.own_note(epoch, &self.plan.note())? else { return Ok(vec![]) };
-        let kept: Vec<KeptFault> =
-            serde_json::from_slice(&note).map_err(|error| Error::corrupt(self.plan.note()).because(error))?;
-        let mut kept = kept.into_iter().peekable();
-        let (mut rejected, mut before) = (vec![], 0);
-        for batch in self.plan.rows(epoch)? {
-            let batch = batch?;
-            let end = before + batch.num_rows();
-            while let Some(KeptFault { row, error_type, message }) = kept.next_if(|kept| kept.row < end) {
-                let error_type = ErrorType::from_name(&error_type).unwrap_or(ErrorType::SinkError);
-                rejected
-                    .push(RejectedRow { row: batch.slice(row - before, 1), fault: Fault::new(error_type, message) });
-            }
-            before = end;
-        }
-        Ok(rejected)
-    }
 }
 
 impl LineFile {
@@ -311,10 +310,32 @@ fn encode(encoder: &mut dyn Encoder, batch: &RecordBatch, bytes: &mut Vec<u8>) -
 /// The rows of an output in a complete epoch.
 struct OutboxRows<'a> {
     plan: &'a EpochPlan,
-    epoch: Epoch,
+    complete: CompleteEpoch<'a>,
     kind: Kind,
-    has_rows: bool,
-    positions: &'a [PartitionPosition],
+    has_outbox: bool,
+}
+
+impl OutboxRows<'_> {
+    /// Returns the rows that the store could not hold when the epoch was committed.
+    fn rejected(&self) -> Result<Vec<RejectedRow>> {
+        let note = self.plan.note();
+        let Some(kept) = self.plan.store.own_note(self.complete.epoch, &note)? else { return Ok(vec![]) };
+        let kept: KeptRejected = serde_json::from_slice(&kept).map_err(|error| Error::corrupt(note).because(error))?;
+        let refusal = kept.refusal;
+        let mut kept = kept.rows.into_iter().peekable();
+        let (mut rejected, mut before) = (vec![], 0);
+        for batch in self.batches()? {
+            let batch = batch?;
+            let end = before + batch.num_rows();
+            while let Some(KeptFault { row, error_type, message }) = kept.next_if(|kept| kept.row < end) {
+                let error_type = ErrorType::from_name(&error_type).unwrap_or(ErrorType::SinkError);
+                let (row, fault) = (batch.slice(row - before, 1), Fault::new(error_type, message));
+                rejected.push(RejectedRow { row, fault, refusal: refusal.clone() });
+            }
+            before = end;
+        }
+        Ok(rejected)
+    }
 }
 
 impl EpochRows for OutboxRows<'_> {
@@ -323,25 +344,33 @@ impl EpochRows for OutboxRows<'_> {
     }
 
     fn positions(&self) -> &[PartitionPosition] {
-        self.positions
+        self.complete.positions
     }
 
     fn batches(&self) -> Result<Batches> {
-        if self.has_rows { self.plan.rows(self.epoch) } else { Ok(Box::new(std::iter::empty())) }
+        let refused = Vec::from(self.complete.refused).into_iter().map(Ok);
+        if !self.has_outbox {
+            return Ok(Box::new(refused));
+        }
+        let name = self.plan.part();
+        let outbox = read_outbox(self.plan.store.open_part(self.complete.epoch, &name)?, &name)?;
+        Ok(Box::new(outbox.chain(refused)))
     }
 
     fn keep_rejected(&mut self, rejected: Vec<Rejected>) -> Result<()> {
         // An earlier attempt at this commit may have left a note.
-        if rejected.is_empty() && self.plan.store.own_note(self.epoch, &self.plan.note())?.is_none() {
+        let epoch = self.complete.epoch;
+        if rejected.is_empty() && self.plan.store.own_note(epoch, &self.plan.note())?.is_none() {
             return Ok(());
         }
-        let kept = rejected.into_iter().map(|Rejected { row, fault }| KeptFault {
+        let rows = rejected.into_iter().map(|Rejected { row, fault }| KeptFault {
             row,
             error_type: fault.error_type.name().to_owned(),
             message: fault.message,
         });
-        let kept: Vec<KeptFault> = kept.collect();
+        let refusal = Refusal { failed_at: self.complete.now, host: Run::host().into() };
+        let kept = KeptRejected { refusal, rows: rows.collect() };
         let bytes = serde_json::to_vec(&kept).map_err(|error| Error::broken(format!("rejected rows: {error}")))?;
-        self.plan.store.put_note(self.epoch, &self.plan.note(), &bytes)
+        self.plan.store.put_note(epoch, &self.plan.note(), &bytes)
     }
 }

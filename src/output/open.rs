@@ -101,7 +101,8 @@ impl Output {
 
     /// Returns the number of rows passed to [`Output::write`] so far, without those that the output rejected.
     pub fn accepted_rows(&self) -> u64 {
-        self.rows - self.rejected
+        // Of a restored epoch only the rejected rows are known.
+        self.rows.saturating_sub(self.rejected)
     }
 
     /// Returns the counts of a store's rows by outcome; `None` for other outputs.
@@ -123,14 +124,9 @@ impl Output {
     pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<Vec<RejectedRow>> {
         let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(vec![]) };
         let rejected = output.commit(complete).map_err(|error| error.at(self.name.clone()))?;
+        self.rows += complete.refused.iter().map(|letters| letters.num_rows() as u64).sum::<u64>();
         self.rejected += rejected.len() as u64;
         Ok(rejected)
-    }
-
-    /// Returns the rows of a committed epoch that the target could not hold.
-    pub fn rejected_in(&self, epoch: Epoch) -> Result<Vec<RejectedRow>> {
-        let OpenTarget::Epochs(output) = &self.sink else { return Ok(vec![]) };
-        output.rejected(epoch).map_err(|error| error.at(self.name.clone()))
     }
 
     fn write_rows(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {

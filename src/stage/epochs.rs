@@ -87,11 +87,6 @@ impl Epochs {
         self.checkpoint.cause(error)
     }
 
-    /// Whether this is the first stage of the pipe, which decides when epochs end.
-    pub fn is_first(&self) -> bool {
-        self.every.is_some()
-    }
-
     /// Whether the epoch in progress shall end now. At most one epoch is under way through the pipe.
     pub fn is_due(&self) -> bool {
         self.every.is_some() && self.sealed.is_empty() && self.run.clock.monotonic() >= self.due
@@ -119,8 +114,6 @@ impl Epochs {
         let Some(restored) = self.checkpoint.restored() else { return Ok(()) };
         let epoch = restored.epoch;
         if restored.is_committed {
-            // The letters of rejected rows were in the epoch after it, which is lost.
-            outputs.push_rejected_in(epoch)?;
             return self.checkpoint.store().release(epoch);
         }
         let sealed = SealedEpoch::of(epoch, restored.parts.clone(), operator.watermark());
@@ -132,7 +125,8 @@ impl Epochs {
     fn commit_outputs(&self, sealed: &SealedEpoch, outputs: &mut Outputs) -> Result<()> {
         let SealedEpoch { epoch, parts, watermark, .. } = sealed;
         let positions = partition_positions(&self.checkpoint.positions(*epoch)?, &self.run.pipeline, *watermark)?;
-        outputs.commit_epoch(CompleteEpoch { epoch: *epoch, parts, positions: &positions })
+        let now = self.run.clock.now();
+        outputs.commit_epoch(CompleteEpoch { epoch: *epoch, parts, positions: &positions, now, refused: &[] })
     }
 
     /// Ends the epoch in progress: the operator has taken the rows before `positions`, and no others. The last stage

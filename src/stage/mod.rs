@@ -127,8 +127,6 @@ const ENDING_MAX: Duration = Duration::from_secs(600);
 /// The end of a stage whose last epoch a later stage completes.
 struct Ending {
     end: End,
-    /// Rows that outputs have rejected so far.
-    refused: u64,
     /// The wait for that stage, which a signal bounds.
     wait: Wait,
 }
@@ -348,17 +346,6 @@ impl Stage {
         }
     }
 
-    /// Reports rows that an output rejected when the last epoch was committed, if there are more than `before`: no epoch of this run
-    /// can hold their letters.
-    fn report_deferred(&mut self, before: u64) {
-        let letters = self.outputs.refused - before;
-        if letters > 0 {
-            let line = format!("the dead letters of {letters} rows are in the first epoch of the next run");
-            self.outputs.report.warnings.push(line);
-            self.outputs.set_verdict(1);
-        }
-    }
-
     /// Commits the epochs that the last stage of the pipe has completed; `at_once` even if the log was just watched.
     fn watch_epochs(&mut self, at_once: bool) -> Result<()> {
         let Some(epochs) = &mut self.epochs else { return Ok(()) };
@@ -367,41 +354,27 @@ impl Stage {
 
     /// Ends the stage once the last stage of the pipe has completed the last epoch. Errors: exit status 75 if that stage ends before.
     fn await_epoch(&mut self) -> Result<Progress> {
-        let Phase::Ending(Ending { end, refused, wait }) = &self.phase else {
+        let Phase::Ending(Ending { end, wait }) = &self.phase else {
             return Err(Error::broken("a stage ends without an epoch"));
         };
-        let (end, refused) = (*end, *refused);
+        let end = *end;
         let is_over = wait.is_over() || wait.idle() >= ENDING_MAX;
         self.watch_epochs(is_over)?;
         match &self.epochs {
             Some(epochs) if !epochs.is_settled() && is_over => Err(epochs.abandoned()),
             Some(epochs) if !epochs.is_settled() => Ok(Progress::Waiting(epochs.watch_interval())),
-            _ => {
-                self.report_deferred(refused);
-                let verdict = end.verdict.max(self.outputs.report.verdict);
-                self.close(End { verdict, ..end })
-            }
+            _ => self.close(end),
         }
     }
 
-    /// Ends the last epoch of the run. Rows that a store rejects at its commit become dead letters in one more epoch.
+    /// Ends the last epoch of the run.
     fn end_last_epoch(&mut self) -> Result<()> {
         if self.epochs.is_none() {
             return Ok(());
         }
         // A run with wrong counts commits nothing.
         self.with_lost(false).check()?;
-        loop {
-            let refused = self.outputs.refused;
-            self.end_epoch(true)?;
-            if self.outputs.refused == refused {
-                return Ok(());
-            }
-            if !self.epochs.as_ref().is_some_and(Epochs::is_first) {
-                self.report_deferred(refused);
-                return Ok(());
-            }
-        }
+        self.end_epoch(true)
     }
 
     /// Returns the operator and the outputs.
@@ -493,34 +466,40 @@ impl Stage {
         self.outputs.conclude()?;
         self.end_last_epoch()?;
         self.counts = self.with_lost(is_early);
-        let lost = self.outputs.dead.lost();
-        let of_stage = lost.of_stage.min(self.counts.dead);
-        self.counts.dead -= of_stage;
-        self.counts.dropped += of_stage;
-        let (strict, refused) = (self.options.strict, self.outputs.refused);
-        if self.counts.dropped > 0
-            || lost.total() > 0
-            || strict && self.counts.dead + refused > 0
-            || refused > 0 && !self.outputs.dead.is_written()
-        {
-            self.outputs.set_verdict(1);
-        }
         self.counts.check()?;
-        self.set_counts(&self.counts);
         self.run.service.stopping();
-        self.outputs.set_metrics();
-        let end = End { verdict: self.outputs.report.verdict.max(end.verdict), ..end };
         if self.epochs.as_ref().is_some_and(|epochs| !epochs.is_settled()) {
+            self.judge();
+            let end = End { verdict: self.outputs.report.verdict.max(end.verdict), ..end };
             self.outputs.send_end(&end)?;
-            self.phase =
-                Phase::Ending(Ending { end, refused: self.outputs.refused, wait: self.run.stop.server_wait() });
+            self.phase = Phase::Ending(Ending { end, wait: self.run.stop.server_wait() });
             return Ok(Progress::Ready);
         }
         self.close(end)
     }
 
-    /// Ends the outputs and writes the summary.
+    /// Makes the exit status at least 1 if records or rows so far were lost, or were dead under `--strict`.
+    fn judge(&mut self) {
+        let (strict, refused) = (self.options.strict, self.outputs.refused);
+        if self.counts.dropped > 0
+            || self.outputs.dead.lost().total() > 0
+            || strict && self.counts.dead + refused > 0
+            || refused > 0 && !self.outputs.dead.is_written()
+        {
+            self.outputs.set_verdict(1);
+        }
+    }
+
+    /// Ends the outputs, which have all epochs, and writes the summary. Errors: exit status 70 if the counts do not add up.
     fn close(&mut self, mut end: End) -> Result<Progress> {
+        let of_stage = self.outputs.dead.lost().of_stage.min(self.counts.dead);
+        self.counts.dead -= of_stage;
+        self.counts.dropped += of_stage;
+        self.judge();
+        self.counts.check()?;
+        self.set_counts(&self.counts);
+        self.outputs.set_metrics();
+        end.verdict = end.verdict.max(self.outputs.report.verdict);
         let reports = self.outputs.finish(&mut end)?;
         self.source.commit_end()?;
         self.outputs.report.warnings.extend(self.source.warnings());

@@ -17,7 +17,7 @@ use crate::kind::dead::Fault;
 use crate::kind::dead::Rejected;
 use crate::metrics::{self, Metrics};
 use crate::output::dead_letters::DeadLetters;
-use crate::output::epochs::{CompleteEpoch, EpochPlan, RejectedRow};
+use crate::output::epochs::{CompleteEpoch, EpochPlan};
 use crate::output::{Output, OutputPlan, OutputReport, given_up};
 use crate::run::Run;
 use crate::store::Epoch;
@@ -211,21 +211,16 @@ impl Outputs {
         Ok(parts)
     }
 
-    /// Writes the rows of a complete epoch to every output. Rows that one cannot hold become dead letters of the epoch in progress.
+    /// Writes the rows of a complete epoch to every output, and then its dead letters. Those of rows that an output cannot hold are
+    /// letters of this epoch: the output has made their numbers durable before its commit, so a repeated commit has them too.
     pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<()> {
+        // In the order of the outputs: a repeated commit has the same letters in the same order.
+        let mut refused = vec![];
         for output in self.outputs.iter_mut().chain(&mut self.side) {
-            let rejected = output.commit_epoch(complete)?;
-            push_rejected(&rejected, &mut self.dead, &mut self.refused)?;
+            refused.extend(output.commit_epoch(complete)?);
         }
-        self.dead.commit_epoch(complete)
-    }
-
-    /// Makes dead letters of the rows of a committed epoch that outputs could not hold.
-    pub fn push_rejected_in(&mut self, epoch: Epoch) -> Result<()> {
-        for output in self.outputs.iter().chain(&self.side) {
-            push_rejected(&output.rejected_in(epoch)?, &mut self.dead, &mut self.refused)?;
-        }
-        Ok(())
+        self.refused += refused.len() as u64;
+        self.dead.commit_epoch(complete, &refused)
     }
 
     /// Makes dead letters of rows that outputs accepted and their brokers rejected later.
@@ -331,14 +326,6 @@ impl Outputs {
             self.run.metrics.set(&metrics::SINK_ROWS, &[output, outcome], rows as f64);
         }
     }
-}
-
-fn push_rejected(rejected: &[RejectedRow], dead: &mut DeadLetters, refused: &mut u64) -> Result<()> {
-    for RejectedRow { row, fault } in rejected {
-        *refused += 1;
-        dead.push_row(row, 0, fault)?;
-    }
-    Ok(())
 }
 
 impl Collector for Outputs {

@@ -509,7 +509,7 @@ fn a_metric_that_a_run_does_not_have_ends_and_is_named() {
 }
 
 /// The last row of each window as a store shows it.
-fn shown(dir: &Dir, uri: &str) -> Vec<String> {
+pub fn shown(dir: &Dir, uri: &str) -> Vec<String> {
     let text = |row: &Value| {
         let names = ["metric_name", "window_start", "window_end", "dimensions", "value", "rows"];
         names.map(|name| row[name].to_string()).join(" ")
@@ -551,7 +551,7 @@ fn every_store_gets_each_row_once_although_runs_are_killed() {
     assert_eq!(counted.trim(), of_calm);
 }
 
-/// A store rejects a row when its epoch is committed, and the letter is in the next epoch; or at once, and it is in the same one.
+/// A store rejects a row when its epoch is committed, or at once.
 #[test]
 fn a_row_that_a_store_cannot_hold_is_one_dead_letter() {
     for visible in ["epoch", "now"] {

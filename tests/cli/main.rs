@@ -28,6 +28,8 @@ mod checkpoint_damage;
 mod checkpoint_ends;
 mod checkpoint_faults;
 mod checkpoint_layout;
+mod checkpoint_lake;
+mod checkpoint_letters;
 mod checkpoint_old_runs;
 mod checkpoint_outputs;
 mod checkpoint_pipes;

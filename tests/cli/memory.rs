@@ -248,8 +248,8 @@ fn a_directory_for_temporary_files_that_is_missing_is_exit_status_74() {
 }
 
 #[test]
-fn state_in_files_restores_only_with_a_bound_and_its_metrics() {
-    let dir = Dir::new("memory-changed");
+fn state_in_files_restores_only_with_a_bound() {
+    let dir = Dir::new("memory-unbounded");
     dir.write("m.toml", METRICS);
     dir.write("in.jsonl", generated(&dir, "60000"));
     let job = ["--late", "null:", "--to", "rows.jsonl", "--checkpoint", "state"];
@@ -257,10 +257,40 @@ fn state_in_files_restores_only_with_a_bound_and_its_metrics() {
     let without = run(&dir, &[&job[..], &["/dev/null"]].concat());
     assert!(without.stderr().contains("expected --memory"), "{without}");
     without.ends_with(78);
-    dir.write("m.toml", METRICS.replace("approx_distinct(page)", "count(*)").replace("gap = \"20m\"", "gap = \"21m\""));
-    let changed = run(&dir, &[&job[..], &["/dev/null"], &BOUND].concat());
-    let said = changed.stderr();
-    assert!(said.contains("whose state is in files") && said.contains(" by user_id "), "{said}");
-    assert!(!said.contains('{'), "{said}");
-    changed.ends_with(78);
+}
+
+/// In a group of metrics whose state is in files, one ends, one is defined in another way, and one is new. The others have each
+/// row, and those that began have the rows of whole windows, as if all state had been in memory.
+#[test]
+fn metrics_that_change_beside_others_whose_state_is_in_files_begin_and_end_alone() {
+    let before = format!("{METRICS}[[metric]]\nname = \"least\"\naggregate = \"min(amount)\"\nsize = \"1h\"\n");
+    let after = format!(
+        "{}[[metric]]\nname = \"greatest\"\naggregate = \"max(amount)\"\nsize = \"1h\"\n",
+        METRICS.replace("approx_distinct(page)", "count(*)").replace("gap = \"20m\"", "gap = \"21m\"")
+    );
+    let dir = Dir::new("memory-changed");
+    let events = generated(&dir, "60000");
+    let middle = memchr::memchr_iter(b'\n', &events).nth(29_999).expect("a line") + 1;
+    dir.write("a.jsonl", &events[..middle]);
+    dir.write("b.jsonl", &events[middle..]);
+    for (name, bound) in [("memory", &[][..]), ("files", &BOUND[..])] {
+        let (rows, stats) = (format!("{name}.jsonl"), format!("{name}.json"));
+        let job = ["--late", "null:", "--to", &rows, "--stats", &stats, "--checkpoint", name];
+        dir.write("m.toml", &before);
+        run(&dir, &[&job[..], &["a.jsonl"], bound].concat()).succeeds();
+        assert_eq!(written(&dir, &stats) > 1 << 20, !bound.is_empty(), "{name}");
+        dir.write("m.toml", &after);
+        let said = run(&dir, &[&job[..], &["--at-end", "fire", "b.jsonl"], bound].concat()).succeeds().stderr();
+        let ended: Vec<&str> = said.lines().filter(|line| line.ends_with("its open windows are dropped")).collect();
+        assert_eq!(ended.len(), 3, "{name}: {said}");
+        for metric in ["least", "pages", "visits"] {
+            assert!(ended.iter().any(|line| line.contains(metric)), "{name}: {said}");
+        }
+    }
+    let expected = results(&dir, "memory.jsonl");
+    for metric in ["events", "pages", "spent", "visits", "all", "greatest"] {
+        let count = expected.iter().filter(|row| row.starts_with(&format!("\"{metric}\""))).count();
+        assert!(count > 0, "{metric}");
+    }
+    assert_same(&results(&dir, "files.jsonl"), &expected);
 }

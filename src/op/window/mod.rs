@@ -45,7 +45,7 @@ use crate::kind::event::column;
 #[cfg(test)]
 use crate::kind::metric::Row;
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::state::group::GroupState;
+use crate::op::state::group::{GroupState, SavedFiles};
 pub use crate::op::state::shard::Emitter;
 use crate::op::state::shard::Firing;
 use crate::op::state::spilled::{Arrivals, GroupContext, Members};
@@ -118,7 +118,9 @@ pub struct Window {
 }
 
 /// Version of the snapshot.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+/// The version whose files were read only for the same metrics.
+const WITHOUT_LAYOUTS: u8 = 3;
 /// The version whose state was in memory.
 const WITHOUT_FILES: u8 = 2;
 /// The version whose partitions had no input number.
@@ -478,26 +480,35 @@ impl Window {
         format!("out_of_orderness {bound} explicit {explicit} emit {:?}", self.options.emit)
     }
 
-    /// Restores the groups whose state is in files.
-    fn restore_files(&mut self, saved: &mut Reader<'_>) -> Result<()> {
-        let fired = self.fired_bound();
+    /// Restores the groups whose state is in files. A group that has other metrics now gets the state of those that it still has.
+    fn restore_files(&mut self, saved: &mut Reader<'_>, has_layout: bool) -> Result<()> {
+        let (fired, limit) = (self.fired_bound(), self.share());
         for _ in 0..saved.count()? {
             let texts = (0..saved.count()?).map(|_| saved.text()).collect::<Result<Vec<_>>>()?;
             let state = saved.bytes()?;
             let Options { metrics, emit, memory, .. } = &mut self.options;
+            let place = |text: &String| Some(self.members[metrics.iter().position(|metric| metric.text == *text)?]);
+            let found: Vec<Option<(usize, usize)>> = texts.iter().map(place).collect();
+            // If the run has none of them, they end.
+            let Some((group, _)) = found.iter().flatten().next() else { continue };
             let Some(memory) = memory else {
                 return Err(Error::config("expected --memory, because the checkpoint has state in files"));
             };
-            let is_same =
-                |group: &&mut Group| texts.iter().eq(group.metrics.iter().map(|metric| &metrics[*metric].text));
-            let Some(group) = self.groups.iter_mut().find(is_same) else {
+            let Group { metrics: indexes, state: restored } = &mut self.groups[*group];
+            if found.iter().flatten().any(|(other, _)| other != group) {
+                return Err(Error::corrupt("snapshot: expected metrics of one group, found those of several"));
+            }
+            if !has_layout && texts.iter().ne(indexes.iter().map(|metric| &metrics[*metric].text)) {
                 let texts = texts.iter().map(|text| metric::shown(text)).collect::<Vec<_>>().join("; ");
                 return Err(Error::config(format!(
-                    "expected these metrics, whose state is in files, and no others with their dimensions and windows: {texts}"
+                    "expected these metrics, whose state is in files of an older version, and no others with their dimensions and \
+                     windows: {texts}"
                 )));
-            };
-            let members = Members { metrics, indexes: &group.metrics, fired };
-            group.state.restore_files(members, *emit, memory.storage.as_mut(), state)?;
+            }
+            let places = found.iter().map(|place| place.map(|(_, member)| member)).collect();
+            let members = Members { metrics, indexes, fired };
+            let mut context = GroupContext { members, storage: memory.storage.as_mut(), limit };
+            restored.restore_files(&mut context, *emit, SavedFiles { state, places, has_layout })?;
         }
         Ok(())
     }
@@ -507,15 +518,15 @@ impl Window {
     pub fn restore(options: Options, bytes: &[u8]) -> Result<Self> {
         let mut saved = Reader::new(bytes);
         let version = saved.byte()?;
-        if ![VERSION, WITHOUT_FILES, WITHOUT_INPUTS].contains(&version) {
+        if ![VERSION, WITHOUT_LAYOUTS, WITHOUT_FILES, WITHOUT_INPUTS].contains(&version) {
             return Err(Error::corrupt("snapshot of windows: unknown version"));
         }
         let mut restored = Self::new(options);
         check_fingerprint(&saved.text()?, &restored.fingerprint())?;
         restored.watermark = Watermark::restore(restored.options.watermark, version != WITHOUT_INPUTS, &mut saved)?;
         restored.fired = saved.optional()?;
-        if version == VERSION {
-            restored.restore_files(&mut saved)?;
+        if [VERSION, WITHOUT_LAYOUTS].contains(&version) {
+            restored.restore_files(&mut saved, version == VERSION)?;
         }
         let begins = restored.watermark.stream_time();
         let running = restored.groups.iter_mut().flat_map(|group| &mut group.state.shard.running);

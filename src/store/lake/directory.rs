@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! DIR/date=2024-01-15/0f3c….parquet    complete files only, named by a digest of their rows' keys
-//! DIR/.evt/lock                        locked (flock) by the writing run; a second one exits with status 75
+//! DIR/.evt/lock                        locked (flock) by the writing run; a second one exits with status 75. A run with a checkpoint
+//!                                      locks it for each commit only
 //! DIR/.evt                             locked by a run while it renames complete files or exchanges days
 //! DIR/.evt/correct                     locked by the run that corrects metrics; holds its parts
 //! DIR/.evt/NAME.part                   files being written; readers skip the directory, which begins with a dot
-//! DIR/.evt/KEY.committed               the last epoch committed
-//! DIR/.evt/next, DIR/.evt/exchange.json  days that get a new version (mode=replace): see the module `exchange`
+//! DIR/.evt/KEY.committed               the last epoch committed, and the files whose rows wait: see the module `waiting`
+//! DIR/.evt/KEY-R-N.rows                rows of a committed epoch that do not show yet
+//! DIR/.evt/next, DIR/.evt/exchange.json  days that get a new version (mode=replace): see the module `replace::exchange`
 //! ```
 //!
 //! A part is synced, then renamed into place, then the directories are synced: a file exists completely or not at all. Parts
@@ -16,8 +18,9 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::disk::{Disk, DiskFile};
 use crate::store::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is_whole, read_json};
-use crate::store::lake::exchange::{Exchange, Staged, remove_trials};
 use crate::store::lake::extents::Extents;
+use crate::store::lake::replace::exchange::{Exchange, Staged, remove_trials};
+use crate::store::lake::waiting::CommittedEpochs;
 use crate::store::{Epoch, Location, room};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
@@ -69,11 +72,11 @@ pub enum Published {
     Present,
 }
 
-/// A lake open for writing; it is locked until this is dropped.
+/// A lake open for writing.
 pub struct Lake {
     dir: LakeDir,
-    /// Keeps the lock.
-    _lock: File,
+    /// Keeps the lock of those that write; `None` between two commits.
+    lock: Option<File>,
     /// The directory of its parts below `.evt`, with a slash; empty for `.evt` itself.
     parts: &'static str,
     pipeline: String,
@@ -89,8 +92,10 @@ pub struct Lake {
 /// Removes what a failed run leaves, which would otherwise fill the disk until the next run.
 impl Drop for Lake {
     fn drop(&mut self) {
-        // The next run removes what is left.
-        if let Ok(_names) = self.lock_names() {
+        // The next run removes what is left. Without the lock, parts are those of another run.
+        if self.lock.is_some()
+            && let Ok(_names) = self.lock_names()
+        {
             let _ = self.remove_orphans();
             let _ = Exchange::left(&self.dir);
         }
@@ -101,30 +106,45 @@ impl Lake {
     /// Opens or creates the directory, locks it, and completes or removes what a killed run left. Errors: exit status 75 if
     /// another run has it.
     pub fn open(root: &Path, pipeline: &str, disk: Disk) -> Result<Self> {
+        let mut lake = Self::create(root, pipeline, disk)?;
+        let lock = lake.open_lock()?;
+        take_lock(&lock, root)?;
+        lake.begin(lock)?;
+        Ok(lake)
+    }
+
+    /// Waits for the lock, and completes or removes what a killed run left. Errors: exit status 75 if another run has it for long.
+    pub fn lock(&mut self) -> Result<()> {
+        let lock = self.open_lock()?;
+        wait_for_lock(&lock, &self.dir.root)?;
+        self.begin(lock)
+    }
+
+    /// Releases the lock. Every part is published or removed.
+    pub fn unlock(&mut self) {
+        self.lock = None;
+    }
+
+    /// Opens or creates the directory, and does not lock it ([`Lake::lock`]).
+    pub fn create(root: &Path, pipeline: &str, disk: Disk) -> Result<Self> {
         let dir = LakeDir { root: root.to_owned(), disk };
-        let (hidden, path) = (root.join(".evt"), dir.hidden("lock"));
-        dir.disk.create_directories(&hidden).map_err(|e| failed(root, "cannot make the directory", &e))?;
-        let lock = dir.disk.open(&path, OpenOptions::new().create(true).truncate(false).write(true));
-        let lock = lock.map_err(|e| failed(&path, "cannot open", &e))?;
-        take_lock(&lock.file, root)?;
-        remove_trials(&hidden);
-        let names = lock_names(&dir)?;
-        let finished = finish_exchange(&dir)?;
+        dir.disk.create_directories(&root.join(".evt")).map_err(|e| failed(root, "cannot make the directory", &e))?;
         let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
-        let lake = Self {
-            dir,
-            _lock: lock.file,
-            parts: "",
-            pipeline,
-            next_part: 0,
-            finished,
-            dirty: BTreeSet::new(),
-            found: BTreeSet::new(),
-        };
-        let removed = lake.remove_orphans();
-        // The lake takes this lock when it is dropped.
-        drop(names);
-        removed.map(|()| lake)
+        Ok(Self { dir, lock: None, parts: "", pipeline, next_part: 0, finished: 0, dirty: BTreeSet::new(), found: BTreeSet::new() })
+    }
+
+    fn open_lock(&self) -> Result<File> {
+        let lock = self.open_hidden("lock", OpenOptions::new().create(true).truncate(false).write(true))?;
+        Ok(lock.file)
+    }
+
+    /// Completes or removes what a killed run left, under the lock, which it keeps.
+    fn begin(&mut self, lock: File) -> Result<()> {
+        self.lock = Some(lock);
+        remove_trials(&self.dir.root.join(".evt"));
+        let _names = lock_names(&self.dir)?;
+        self.finished += finish_exchange(&self.dir)?;
+        self.remove_orphans()
     }
 
     /// Opens it to correct metrics, beside a run that writes. Errors: exit status 75 if another run corrects them.
@@ -137,7 +157,7 @@ impl Lake {
         let names = lock_names(&dir)?;
         let finished = finish_exchange(&dir)?;
         let (pipeline, dirty, found) = (String::new(), BTreeSet::new(), BTreeSet::new());
-        let lake = Self { dir, _lock: lock, parts: "correct/", pipeline, next_part: 0, finished, dirty, found };
+        let lake = Self { dir, lock: Some(lock), parts: "correct/", pipeline, next_part: 0, finished, dirty, found };
         let removed = lake.remove_orphans();
         drop(names);
         removed.map(|()| lake)
@@ -203,7 +223,7 @@ impl Lake {
 
     /// Removes a part that is not needed.
     pub fn remove_part(&self, part: &LakePart) -> Result<()> {
-        self.dir.remove(&self.dir.hidden(&part.part), fs::remove_file)
+        self.remove_hidden(&part.part)
     }
 
     /// Returns the directory of a day.
@@ -285,15 +305,42 @@ impl Lake {
         self.dir.hidden(&format!("{}.committed", self.pipeline))
     }
 
-    /// Records that `epoch` is committed.
-    pub fn write_committed(&self, epoch: Epoch) -> Result<()> {
-        self.dir.write_json(&self.last_committed(), &(epoch.run, epoch.number))
+    /// Records what is committed.
+    pub fn write_committed(&self, committed: &CommittedEpochs) -> Result<()> {
+        self.dir.write_json(&self.last_committed(), committed)
     }
 
-    /// Returns the last epoch committed.
-    pub fn committed(&self) -> Result<Option<Epoch>> {
-        let found: Option<(u64, u64)> = read_json(&self.last_committed())?;
-        Ok(found.map(|(run, number)| Epoch { run, number }))
+    /// Returns what is committed.
+    pub fn committed(&self) -> Result<CommittedEpochs> {
+        Ok(read_json(&self.last_committed())?.unwrap_or_default())
+    }
+
+    /// Returns the name of the hidden file with the rows of an epoch that wait.
+    pub fn waiting_name(&self, epoch: Epoch) -> String {
+        format!("{}-{}-{}.rows", self.pipeline, epoch.run, epoch.number)
+    }
+
+    /// Opens a file in the hidden directory.
+    pub fn open_hidden(&self, name: &str, options: &OpenOptions) -> Result<DiskFile> {
+        let path = self.dir.hidden(name);
+        self.dir.disk.open(&path, options).map_err(|e| failed(&path, "cannot open", &e))
+    }
+
+    /// Removes the rows that waited and do so no longer. The lake is locked.
+    pub fn remove_shown(&self, committed: &CommittedEpochs) -> Result<()> {
+        for path in entries(&self.dir.root.join(".evt"))? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let is_own = name.ends_with(".rows") && name.starts_with(&format!("{}-", self.pipeline));
+            if is_own && !committed.waiting.iter().any(|file| file.name == name) {
+                self.remove_hidden(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a file in the hidden directory; it need not exist.
+    fn remove_hidden(&self, name: &str) -> Result<()> {
+        self.dir.remove(&self.dir.hidden(name), fs::remove_file)
     }
 }
 
@@ -303,20 +350,25 @@ pub struct NamesLock {
     _lock: File,
 }
 
-/// How long a run waits for the right to rename files, and the interval of its attempts.
-const NAMES_WAIT: Duration = Duration::from_secs(60);
-const NAMES_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a run waits for a lock that others keep for a moment, and the interval of its attempts.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+const LOCK_INTERVAL: Duration = Duration::from_millis(5);
 
 fn lock_names(dir: &LakeDir) -> Result<NamesLock> {
     let path = dir.root.join(".evt");
     let lock = File::open(&path).map_err(|e| failed(&path, "cannot open", &e))?;
+    wait_for_lock(&lock, &dir.root).map(|()| NamesLock { _lock: lock })
+}
+
+/// Locks a lake until `lock` is closed, when another run has released it. Errors: exit status 75 if it keeps it for long.
+fn wait_for_lock(lock: &File, root: &Path) -> Result<()> {
     let start = Instant::now();
     loop {
-        match take_lock(&lock, &dir.root) {
-            Err(error) if error.kind() == ErrorKind::Fenced && start.elapsed() < NAMES_WAIT => {
-                std::thread::sleep(NAMES_INTERVAL);
+        match take_lock(lock, root) {
+            Err(error) if error.kind() == ErrorKind::Fenced && start.elapsed() < LOCK_WAIT => {
+                std::thread::sleep(LOCK_INTERVAL);
             }
-            taken => return taken.map(|()| NamesLock { _lock: lock }),
+            taken => return taken,
         }
     }
 }

@@ -414,18 +414,60 @@ mod faults {
         });
     }
 
-    /// Commits two epochs, except those that are committed.
+    const EPOCHS: u64 = 4;
+
+    /// Commits epochs, except those that are committed.
     fn epochs(bench: &Bench) -> Result<(), Error> {
         let mut sink = bench.open_as("run", true)?;
         let committed = sink.committed()?;
-        for number in 1..=2 {
+        for number in 1..=EPOCHS {
             let epoch = Epoch { run: 1, number };
             if committed.is_none_or(|committed| committed < epoch) {
-                let rows = scattered(400, 2).slice((number as usize - 1) * 200, 200);
+                let rows = scattered(800, 2).slice((number as usize - 1) * 200, 200);
                 sink.commit(epoch, &mut Rows::new(Kind::Event, vec![rows]))?;
             }
         }
         sink.finish().map(|_| ())
+    }
+
+    /// Epochs that join, of which the first three are enough for files.
+    fn joining() -> Bench {
+        Bench::new(&STORE).with("roll", "30KiB")
+    }
+
+    #[test]
+    fn epochs_join_in_files_that_show_once_although_the_disk_fails() {
+        let (alone, undisturbed) = (Bench::new(&STORE), joining());
+        epochs(&alone).unwrap();
+        epochs(&undisturbed).unwrap();
+        let wanted = as_text(&alone.read(Kind::Event));
+        assert_eq!(as_text(&undisturbed.read(Kind::Event)), wanted);
+        let (files, joined) = (shown(&alone).len(), shown(&undisturbed).len());
+        assert!(joined > 2 && joined < files, "{joined} of {files} files");
+        at_each_operation(|disk, context| {
+            let mut bench = joining();
+            bench.disk = disk.clone();
+            let ended = epochs(&bench);
+            let read = || as_text(&bench.read(Kind::Event));
+            match ended {
+                Ok(()) => assert!(read() == wanted, "{context}"),
+                Err(error) => assert_names_the_lake(&error, &bench, context),
+            }
+            if !shown(&bench).is_empty() {
+                let known = read();
+                assert!(known.iter().all(|row| wanted.contains(row)), "{context}: other rows");
+                let mut once = known.clone();
+                once.dedup();
+                assert_eq!(once.len(), known.len(), "{context}: a row twice");
+            }
+            bench.disk = Disk::default();
+            epochs(&bench).unwrap();
+            assert!(as_text(&bench.read(Kind::Event)) == wanted, "{context}: the next run");
+            let hidden = entries(&Path::new(&bench.location.path).join(".evt")).unwrap();
+            let waits = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rows");
+            assert!(!hidden.iter().any(waits), "{context}: {hidden:?}");
+            disk.has_failed()
+        });
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! input, because every standard input has the same origin. It compares kinds without an origin by key: the run must have
 //! each key, with at least as many events or a greater revision. `shrink=ok` skips the comparison.
 //!
-//! Only the compared columns of files are read, one batch at a time.
+//! Only the compared columns of files are read, one batch at a time. The module `exchange` replaces the days.
+
+pub mod exchange;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::jsonl::Objects;
