@@ -23,7 +23,7 @@ mod unused;
 
 use crate::counts::Counts;
 use crate::error::Result;
-use crate::format::{Body, Records, one_line, row};
+use crate::format::{Body, Records, one_line};
 use crate::frame::Control;
 use crate::kind::Kind;
 use crate::kind::dead::{Fault, Letter};

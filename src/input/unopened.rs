@@ -236,8 +236,8 @@ impl UnopenedInput {
                 Ok(Box::new(FollowedInput::new(self.run.clone(), watched, reading, rest)?))
             }
             (Decoder::Text(_), None) => {
-                let is_named = self.options.format.is_some() || format::by_extension(bytes.name()).is_some();
-                ingest.first_times.set_has_format(is_named || has_json_lines(bytes.head()));
+                let is_named = self.options.files.format.is_some() || format::by_extension(bytes.name()).is_some();
+                ingest.flags.first_times.set_has_format(is_named || has_json_lines(bytes.head()));
                 let reading = self.reading(&bytes, format, ingest);
                 let mut input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
                 input.begin(ingest.read.begin(ingest.stamper.stream_time(reading.partition)));

@@ -102,7 +102,7 @@ pub struct InputOptions {
 
 impl InputOptions {
     /// Returns how files and pipes are read.
-    pub(super) fn reading(&self) -> ReadOptions {
+    pub fn reading(&self) -> ReadOptions {
         ReadOptions { files: self.files.clone(), continuation: self.continuation }
     }
 }

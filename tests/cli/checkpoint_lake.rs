@@ -92,13 +92,15 @@ fn two_jobs_write_one_lake_at_the_same_time() {
 #[test]
 fn epochs_join_in_files_of_the_size_that_roll_names() {
     let events = |dir: &Dir| generated(dir, 40_000);
-    let rows = |dir: &Dir| dir.run("evt-view", &["parquet:lake", "-q", "-o", "jsonl"]).succeeds().text().lines().count();
+    let rows =
+        |dir: &Dir| dir.run("evt-view", &["parquet:lake", "-q", "-o", "jsonl"]).succeeds().text().lines().count();
     let mut counted = vec![];
     for roll in ["", "?roll=1GiB", "?roll=200KiB"] {
         let dir = Dir::new("lake-roll");
         dir.write("a.jsonl", events(&dir));
         let to = format!("parquet:lake{roll}");
-        let args = ["-q", "--dlq", "null:", "--checkpoint", "state", "--checkpoint-every", "1ms", "--to", &to, "a.jsonl"];
+        let args =
+            ["-q", "--dlq", "null:", "--checkpoint", "state", "--checkpoint-every", "1ms", "--to", &to, "a.jsonl"];
         let command = || dir.command("evt-ingest", &args);
         let mut run = command().spawn().expect("it starts");
         let entries = || std::fs::read_dir(dir.path("state/log")).map_or(0, |log| log.count());

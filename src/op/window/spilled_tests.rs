@@ -104,7 +104,11 @@ const CHANGING: [&str; 3] = [
 ];
 
 /// Saves the state after each batch and restores it with the metrics of the next version.
-fn run_changing(make: &dyn Fn(usize) -> Options, (events, splits): (&[Event], &[usize]), versions: &[usize]) -> Outcomes {
+fn run_changing(
+    make: &dyn Fn(usize) -> Options,
+    (events, splits): (&[Event], &[usize]),
+    versions: &[usize],
+) -> Outcomes {
     let version = |at: usize| versions[at % versions.len()];
     let mut window = Window::new(make(version(0)));
     announce(&mut window, 3);

@@ -130,7 +130,16 @@ impl Lake {
         let dir = LakeDir { root: root.to_owned(), disk };
         dir.disk.create_directories(&root.join(".evt")).map_err(|e| failed(root, "cannot make the directory", &e))?;
         let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
-        Ok(Self { dir, lock: None, parts: "", pipeline, next_part: 0, finished: 0, dirty: BTreeSet::new(), found: BTreeSet::new() })
+        Ok(Self {
+            dir,
+            lock: None,
+            parts: "",
+            pipeline,
+            next_part: 0,
+            finished: 0,
+            dirty: BTreeSet::new(),
+            found: BTreeSet::new(),
+        })
     }
 
     fn open_lock(&self) -> Result<File> {

@@ -19,15 +19,16 @@ impl ForeignFile {
     /// Opens a regular file. `None` if it has to be read with the mapping, whose errors are those of the run.
     pub fn open(uri: &Uri, options: &SourceOptions, rows: RowOptions, run: &Rc<Run>) -> Option<Self> {
         let Uri::File(path) = uri else { return None };
-        let columns = ForeignColumns::new(&options.mapping, rows, run.record_max, options.origin_of(uri))?;
+        let columns =
+            ForeignColumns::new(&options.records.mapping, rows, run.record_max, options.inputs.names.origin_of(uri))?;
         if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
             return None;
         }
-        let mut bytes = Bytes::open(uri, run.clone(), false).ok()?.in_encoding(options.text.encoding);
-        if options.format.is_none() {
+        let mut bytes = Bytes::open(uri, run.clone(), false).ok()?.in_encoding(options.inputs.files.text.encoding);
+        if options.inputs.files.format.is_none() {
             bytes.read_head(None).ok()?;
         }
-        let open = options.reading().format_of(&bytes, false).ok()?.columns?;
+        let open = options.inputs.reading().format_of(&bytes, false).ok()?.columns?;
         let limits = Limits { ratio: run.ratio_max, text: run.line_max() };
         Some(Self { batches: open(bytes.whole_file().ok()?, limits).ok()?, columns })
     }
