@@ -20,15 +20,27 @@ const ADVICE: &[Advice] = &[
     Advice { flags: &["--follow"], texts: &["evt-ingest --follow FILE | TOOL reads files that grow"] },
     Advice {
         flags: &["--columns", "--fields", "--select"],
-        texts: &["TOOL … | evt-view --columns NAMES selects columns", "evt-view --columns NAMES selects columns"],
+        texts: &[
+            "--columns NAMES selects columns",
+            "TOOL … | evt-view --columns NAMES selects columns",
+            "evt-view --columns NAMES selects columns",
+        ],
     },
     Advice {
         flags: &["--head", "--limit", "-n"],
-        texts: &["TOOL … | evt-view --head N shows the first rows", "evt-view --head N shows the first rows"],
+        texts: &[
+            "--head N shows the first rows",
+            "TOOL … | evt-view --head N shows the first rows",
+            "evt-view --head N shows the first rows",
+        ],
     },
     Advice {
         flags: &["--sort", "--order-by"],
-        texts: &["TOOL … | evt-view --sort NAME sorts rows", "evt-view --sort NAME sorts rows"],
+        texts: &[
+            "--sort NAME sorts rows",
+            "TOOL … | evt-view --sort NAME sorts rows",
+            "evt-view --sort NAME sorts rows",
+        ],
     },
     Advice {
         flags: &["--tail"],

@@ -236,7 +236,8 @@ impl UnopenedInput {
                 Ok(Box::new(FollowedInput::new(self.run.clone(), watched, reading, rest)?))
             }
             (Decoder::Text(_), None) => {
-                let is_named = self.options.files.format.is_some() || format::by_extension(bytes.name()).is_some();
+                let named = format::by_extension(bytes.name()).is_some_and(|named| named.name == format.name);
+                let is_named = self.options.files.format.is_some() || named;
                 ingest.flags.first_times.set_has_format(is_named || has_json_lines(bytes.head()));
                 let reading = self.reading(&bytes, format, ingest);
                 let mut input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);

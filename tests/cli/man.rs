@@ -194,11 +194,12 @@ fn every_flag_of_help_stands_in_the_page_and_every_page_has_its_sections() {
 /// Messages, comments and documents name flags: a renamed or misspelled one would lead astray.
 #[test]
 fn every_flag_that_is_named_anywhere_exists() {
-    /// Flags of cargo, kafka-topics.sh and the project's scripts.
-    const FOREIGN: [&str; 12] = [
+    /// Flags of cargo, curl, kafka-topics.sh and the project's scripts.
+    const FOREIGN: [&str; 13] = [
         "all-targets",
         "bin",
         "create",
+        "data-binary",
         "exact",
         "incident",
         "kafka",

@@ -185,8 +185,8 @@ fn a_flag_of_another_tool_names_that_tool_and_a_tip_has_a_mark_before_it() {
         "evt-window: unexpected argument '--follow' found; evt-ingest --follow FILE | evt-window reads files that grow (see evt-window --help)\n"
     );
     let tips = [
-        ("evt-view --limit 5", "'--limit' found; evt-view --head N"),
-        ("evt-view -n 5", "'-n' found; evt-view --head N"),
+        ("evt-view --limit 5", "'--limit' found; --head N shows"),
+        ("evt-view -n 5", "'-n' found; --head N shows"),
         ("evt-ingest --output=c.csv", "'--output' found; --to URI"),
         ("evt-window --group-by x", "'--group-by' found; --by NAMES groups"),
         ("evt-sink --tz UTC", "'--tz' found; --time-zone NAME"),

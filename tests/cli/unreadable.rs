@@ -15,7 +15,7 @@ fn refused(dir: &Dir, line: &str) -> Run {
 
 /// Runs a line that must make so many dead letters.
 fn letters(dir: &Dir, line: &str, dead: usize) {
-    dir.shell(&format!("{line} -q --to null: --dlq dead.jsonl --overwrite")).succeeds();
+    dir.shell(&format!("rm -f dead.jsonl; {line} -q --to null: --dlq dead.jsonl")).succeeds();
     assert_eq!(dir.rows("dead.jsonl").len(), dead, "{line}");
 }
 
@@ -27,7 +27,7 @@ fn json_lines_in_another_encoding_name_the_flag_that_reads_them() {
         let run = refused(&dir, &format!("evt-ingest {name} --time t"));
         let which = if count == 2 { "none of the 2 records" } else { "none of the first 100 records" };
         let told = format!(
-            "evt-ingest: {name}:1: {which} can be read: byte 27: invalid UTF-8; --encoding windows-1252 reads text"
+            "evt-ingest: {name}:1: {which} can be read: byte 28: invalid UTF-8; --encoding windows-1252 reads text"
         );
         assert!(run.stderr().starts_with(&told), "{run}");
         let line = format!("evt-ingest {name} --time t -q --strict --encoding windows-1252 -o jsonl");
