@@ -515,7 +515,8 @@ fn each_message_is_provoked_and_its_advice_works() {
         files(&dir);
         let run = dir.shell(by).stays_calm();
         let told = format!("{}{}", run.text(), run.stderr());
-        if !told.contains(said) {
+        // No message shows the password of a command.
+        if !told.contains(said) || told.contains("geheim") {
             faults.push(format!("{by}: expected \"{said}\"\n{run}"));
         }
         if !advised.is_empty() {
