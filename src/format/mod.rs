@@ -58,7 +58,8 @@ mod value_type;
 
 pub use decode::TextDecoder;
 pub use definition::{
-    ColumnBatches, EncodeOptions, Encoder, Format, Header, Input, Limits, Notes, Opened, Output, Rows, Splitting, TextOptions,
+    ColumnBatches, EncodeOptions, Encoder, Format, Header, Input, Limits, Notes, Opened, Output, Rows, Splitting,
+    TextOptions,
 };
 pub use record::{Body, Record, Records, Splitter, not_utf8, one_line};
 

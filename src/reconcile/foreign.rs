@@ -91,7 +91,8 @@ impl ForeignColumns {
         let ids = columns.ids.values(batch.num_rows())?;
         let times: Vec<i64> = (0..ids.len()).map(|row| columns.time(self, row)).collect::<Option<_>>()?;
         let [_, server, _] = &columns.times;
-        let arrival = |(row, time): (usize, &i64)| server.as_ref().and_then(|server| server.value(row)).unwrap_or(*time);
+        let arrival =
+            |(row, time): (usize, &i64)| server.as_ref().and_then(|server| server.value(row)).unwrap_or(*time);
         let arrivals: Vec<i64> = times.iter().enumerate().map(arrival).collect();
         let contents = columns.contents(self, &ids, &times)?;
         let first = self.rows + 1;
@@ -228,8 +229,7 @@ impl<'a> BatchColumns<'a> {
         let names: HashSet<&str> = beside.iter().map(|one| one.name).collect();
         let length: usize = distinct.iter().map(|name| name.len()).sum();
         let fixed = ESCAPE_BYTES * length + VALUE_BYTES * (distinct.len() + 1);
-        let columns =
-            Self { ids: ids?, texts, times, named, properties, beside, names, fixed, scratch: String::new() };
+        let columns = Self { ids: ids?, texts, times, named, properties, beside, names, fixed, scratch: String::new() };
         columns.has_usable_times(reader).then_some(columns)
     }
 
@@ -429,9 +429,7 @@ impl<'a> PropertyValue<'a> {
     #[inline]
     fn hash(&mut self, row: usize, scratch: &mut String) -> Option<Option<(u64, usize)>> {
         match self {
-            Self::Text(texts) => {
-                Some(texts.value(row).map(|text| (of_string(text, 0), ESCAPE_BYTES * text.len())))
-            }
+            Self::Text(texts) => Some(texts.value(row).map(|text| (of_string(text, 0), ESCAPE_BYTES * text.len()))),
             Self::Double(numbers) if numbers.is_null(row) => Some(None),
             Self::Double(numbers) => Some(Some((of_double(numbers.value(row), 0), 0))),
             Self::Integer(nulls, _) if is_null(nulls.as_ref(), row) => Some(None),
