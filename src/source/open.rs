@@ -3,7 +3,7 @@
 //! Topics and followed files are prepared at the start of the run; everything else is opened when it becomes the current input.
 
 use super::ahead::ReadAhead;
-use super::options::{InputOptions, StoreOptions, StoreOrder, UnreadableReports};
+use super::options::{InputOptions, StoreOrder, UnreadableReports};
 use super::positions::InputPosition;
 use super::sort::sorted;
 use crate::error::{Error, Result};
@@ -39,6 +39,8 @@ pub(super) struct Opener {
     topics: VecDeque<Box<KafkaInput>>,
     /// Followed files with their watches, which start before the first file is read.
     watches: Vec<(PathBuf, Watch)>,
+    /// The stores whose rows belong to those of the first one, until it is opened.
+    joined: Vec<(&'static Store, Location)>,
     /// How far earlier runs have read the followed name or the spool that is opened next.
     pub(super) position: Option<InputPosition>,
 }
@@ -50,7 +52,11 @@ impl Opener {
         let paths: Vec<PathBuf> = inputs.iter().filter_map(file).filter(|_| options.files.follow).collect();
         let watches = if paths.is_empty() { vec![] } else { Watch::start(&paths)? };
         let watches = paths.into_iter().zip(watches).collect();
-        Ok(Self { run, options, topics: VecDeque::new(), watches, position: None })
+        let store =
+            |uri: &Uri| if let Uri::Store(store, location) = uri { Some((*store, location.clone())) } else { None };
+        let is_joined = matches!(options.stores.order, StoreOrder::Joined(_));
+        let joined = inputs.iter().filter_map(store).filter(|_| is_joined).collect();
+        Ok(Self { run, options, topics: VecDeque::new(), watches, joined, position: None })
     }
 
     /// Gets the partitions of the topics from the brokers. Errors: exit status 2 for `group=` with flags that map the partition.
@@ -149,24 +155,41 @@ impl Opener {
         Box::new(SpoolInput::new(self.run.clone(), reader, shutdown, origin, ingest))
     }
 
+    /// Returns the rows of a store, or of all joined stores with the first one.
+    fn batches(&mut self, store: &'static Store, location: &Location) -> Result<(Kind, Batches)> {
+        let request = self.options.stores.request;
+        if !matches!(self.options.stores.order, StoreOrder::Joined(_)) {
+            return by_day(store, location, request);
+        }
+        let mut rows: Batches = Box::new(std::iter::empty());
+        for (store, location) in std::mem::take(&mut self.joined) {
+            let name = Uri::Store(store, location.clone()).to_string();
+            let (kind, of_store) = by_day(store, &location, request)?;
+            if kind != Kind::Event {
+                return Err(Error::usage(format!("{name}: expected events, found rows of kind {}", kind.name())));
+            }
+            rows = Box::new(rows.chain(of_store.map(move |batch| batch.map_err(|error| error.at(name.clone())))));
+        }
+        Ok((Kind::Event, rows))
+    }
+
     /// Opens the rows of a store as an input.
-    fn rows(&self, store: &'static Store, location: &Location, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
-        let StoreOptions { request, order, ref unreadable } = self.options.stores;
+    fn rows(&mut self, store: &'static Store, location: &Location, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         let uri = Uri::Store(store, location.clone());
         let name = uri.to_string();
-        let (kind, rows) = by_day(store, location, request)?;
-        let rows = match order {
+        let (kind, rows) = self.batches(store, location)?;
+        let rows = match self.options.stores.order {
             StoreOrder::Events(_) if kind != Kind::Event => {
                 return Err(Error::usage(format!("{uri}: expected events, found rows of kind {}", kind.name())));
             }
-            StoreOrder::Events(columns) => sorted(rows, columns),
+            StoreOrder::Events(columns) | StoreOrder::Joined(columns) => sorted(rows, columns),
             StoreOrder::Time(columns) => match columns(kind) {
                 Some(columns) => sorted(rows, columns),
                 None => rows,
             },
             StoreOrder::Stored => rows,
         };
-        let rows = match unreadable.clone() {
+        let rows = match self.options.stores.unreadable.clone() {
             Some(reports) => reported(rows, kind, reports),
             None => rows,
         };

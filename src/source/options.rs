@@ -38,6 +38,8 @@ pub enum StoreOrder {
     Stored,
     /// By columns of events; other kinds are an error.
     Events(SortColumns),
+    /// The same for the rows of all stores together, which are those of the first one.
+    Joined(SortColumns),
     /// By the columns that the function names for a kind; rows of other kinds as they are stored.
     Time(fn(Kind) -> Option<SortColumns>),
 }

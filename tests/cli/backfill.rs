@@ -1,7 +1,7 @@
 //! evt-backfill corrects the windows of a store: what it leaves equals one run over the whole input.
 
 use crate::broker::Bench;
-use crate::harness::{Dir, Draws, ROOT, ask, data, eventually, python, status};
+use crate::harness::{Dir, Draws, ROOT, ask, data, eventually, is_killed_within, python, status};
 use crate::servers;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -413,27 +413,14 @@ fn an_overlapping_correction_in_flight_is_refused_and_a_dead_one_is_ended_or_res
 pub fn kill_within(dir: &Dir, args: &[&str], millis: u64, kills: usize, draws: &mut Draws) {
     let mut hits = 0;
     for _ in 0..10 * kills {
-        hits += usize::from(is_killed_within(dir, args, draws.below(millis)));
+        let mut command = dir.command("evt-backfill", args);
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        hits += usize::from(is_killed_within(&mut command, draws.below(millis)));
         if hits == kills {
             return;
         }
     }
     panic!("{draws}: {hits} runs were alive when they were killed, expected {kills}");
-}
-
-/// Runs evt-backfill and kills it after this time (ms); false if it ended before.
-fn is_killed_within(dir: &Dir, args: &[&str], millis: u64) -> bool {
-    let mut command = dir.command("evt-backfill", args);
-    let mut run = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-    // The scheduler decides what the run has done by then; every state must do.
-    let end = std::time::Instant::now() + std::time::Duration::from_millis(millis);
-    while std::time::Instant::now() < end && run.try_wait().expect("it is ours").is_none() {
-        std::thread::park_timeout(std::time::Duration::from_millis(1));
-    }
-    let is_killed = run.try_wait().expect("it is ours").is_none();
-    let _ = run.kill();
-    run.wait().expect("it ends");
-    is_killed
 }
 
 #[test]

@@ -99,6 +99,7 @@ mod receivers;
 mod recognise;
 mod reconcile;
 mod reconcile_flags;
+mod reconcile_kills;
 mod reconcile_servers;
 mod reconcile_stores;
 mod record_parts;

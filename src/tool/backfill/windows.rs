@@ -273,18 +273,17 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) ->
     if all_records {
         extents.clear();
     }
-    let has_days = span.since.is_some() && span.until.is_some() || inputs.iter().all(knows_span);
-    let rows = match inputs.len() {
-        1 if has_sessions && args.out_of_orderness.0.is_some() => StoreRows::Streams,
-        1 => StoreRows::Days,
-        _ => StoreRows::Unordered,
+    let has_days = inputs.len() == 1 && (span.since.is_some() && span.until.is_some() || inputs.iter().all(knows_span));
+    let rows = match has_sessions && args.out_of_orderness.0.is_some() {
+        true => StoreRows::Streams,
+        false => StoreRows::Days,
     };
     let sort = sort_columns(args, has_sessions, has_days);
     Ok(Order::Stores { closed, held_by, rows, sort, work, extents })
 }
 
-/// Returns the columns by which the rows of each store are sorted: for sessions the order of events in a partition matters, and
-/// `has_days` tells whether the stores return the days of event time in order.
+/// Returns the columns by which the rows of stores are sorted: for sessions the order of events in a partition matters, and
+/// `has_days` tells whether the only store returns the days of event time in order.
 fn sort_columns(args: &WindowsArgs, has_sessions: bool, has_days: bool) -> Option<SortColumns> {
     match args.out_of_orderness.0 {
         Some(_) if has_sessions => Some(&["stream_time", "origin", "partition", "offset"]),
@@ -407,6 +406,7 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     let lean = !validates && !has_letters && args.late_events.is_none();
     mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
     let order = match order {
+        Order::Stores { sort: Some(columns), .. } if inputs.len() > 1 => StoreOrder::Joined(columns),
         Order::Stores { sort: Some(columns), .. } => StoreOrder::Events(columns),
         _ => StoreOrder::Stored,
     };
