@@ -3,7 +3,7 @@
 //! The stage buffers and writes two kinds of letters together: letters of the source (records that could not become rows),
 //! and letters of the stage (rows that it or an output rejected). The first row or a full buffer opens the output.
 
-use super::epochs::{CompleteEpoch, EpochPlan};
+use super::epochs::EpochPlan;
 use super::{Output, OutputPlan, OutputReport, stamped};
 use crate::checkpoint::log::EpochPart;
 use crate::console::Faulty;
@@ -215,7 +215,8 @@ impl DeadLetters {
         };
     }
 
-    fn output(&mut self) -> Option<&mut Output> {
+    /// Returns the output, if it is open.
+    pub fn output(&mut self) -> Option<&mut Output> {
         if let LetterOutput::Open(output) = &mut self.outlet { Some(output) } else { None }
     }
 
@@ -477,13 +478,11 @@ impl DeadLetters {
         self.output().map_or(Ok(None), |output| output.seal_epoch(next))
     }
 
-    /// Writes the letters of a complete epoch to the output.
-    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<()> {
-        let Some(output) = self.output() else { return Ok(()) };
-        for rejected in output.commit_epoch(complete)? {
+    /// Counts the letters that the output could not hold when it committed an epoch.
+    pub fn take_refused(&mut self) {
+        for rejected in self.output().map_or(vec![], Output::take_refused) {
             self.lose(&rejected.fault, is_of_output(&rejected.row, 0));
         }
-        Ok(())
     }
 
     /// Ends the output at `end`; returns its report, or `None` if there is no output.

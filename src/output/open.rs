@@ -18,6 +18,8 @@ use crate::metrics::Metrics;
 use crate::run::Run;
 use crate::store::{Epoch, Sink};
 use arrow::array::RecordBatch;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Adds to the error of an unavailable server how many rows it did not acknowledge.
 #[cold]
@@ -50,6 +52,10 @@ pub struct Output {
     rejected: u64,
     /// Whether it writes the parts of records that are columns of the rows.
     parts: OutputParts,
+    /// Rows that the target could not hold when it committed an epoch, until they are taken.
+    refused: Vec<RejectedRow>,
+    /// Bytes of frames in the epoch in progress.
+    sent: u64,
     metrics: Metrics,
     clock: Clock,
 }
@@ -67,7 +73,8 @@ pub(super) enum OpenTarget {
 impl Output {
     /// Makes an output of an open target.
     pub(super) fn new(name: String, sink: OpenTarget, parts: OutputParts, run: &Run) -> Self {
-        Self { name, sink, rows: 0, rejected: 0, parts, metrics: run.metrics.clone(), clock: run.clock.clone() }
+        let (metrics, clock) = (run.metrics.clone(), run.clock.clone());
+        Self { name, sink, rows: 0, rejected: 0, parts, refused: vec![], sent: 0, metrics, clock }
     }
 
     /// Returns its URI as the user gave it, without secrets.
@@ -115,16 +122,46 @@ impl Output {
 
     /// Ends the epoch in progress and begins `next`; returns the part with its rows. `None` without rows or without a checkpoint.
     pub fn seal_epoch(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
+        self.sent = 0;
         let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(None) };
         output.seal(next).map_err(|error| error.at(self.name.clone()))
     }
 
-    /// Writes the rows of a complete epoch; returns those that the target could not hold.
-    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<Vec<RejectedRow>> {
-        let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(vec![]) };
-        let rejected = output.commit(complete).map_err(|error| error.at(self.name.clone()))?;
-        self.rejected += rejected.len() as u64;
-        Ok(rejected)
+    /// Begins to write the rows of a complete epoch.
+    pub fn begin_commit(&mut self, complete: &Arc<CompleteEpoch>) -> Result<()> {
+        let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(()) };
+        output.begin_commit(complete.clone())
+    }
+
+    /// Waits for the commit that has begun, for at most `limit`; returns whether it has ended.
+    pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
+        let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(true) };
+        if !output.is_committing() {
+            return Ok(true);
+        }
+        let rejected = output.poll_commit(limit).map_err(|error| error.at(self.name.clone()))?;
+        self.rejected += rejected.as_ref().map_or(0, Vec::len) as u64;
+        let is_done = rejected.is_some();
+        self.refused.extend(rejected.unwrap_or_default());
+        Ok(is_done)
+    }
+
+    /// Whether a commit has begun and not ended.
+    pub fn is_committing(&self) -> bool {
+        matches!(&self.sink, OpenTarget::Epochs(output) if output.is_committing())
+    }
+
+    /// Takes the rows that the target could not hold when it committed an epoch.
+    pub fn take_refused(&mut self) -> Vec<RejectedRow> {
+        std::mem::take(&mut self.refused)
+    }
+
+    /// Returns the bytes of rows in the epoch in progress: those that wait for it, or that a later stage got.
+    pub fn epoch_bytes(&self) -> u64 {
+        match &self.sink {
+            OpenTarget::Epochs(output) => output.staged_bytes(),
+            _ => self.sent,
+        }
     }
 
     /// Returns the rows of a committed epoch that the target could not hold.
@@ -139,6 +176,7 @@ impl Output {
             OpenTarget::Null => {}
             OpenTarget::Frames { encoder, file, .. } => {
                 let pieces = encoder.batch(batch)?;
+                self.sent += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
                 file.write_pieces(&pieces).map_err(|error| error.at(name.clone()))?;
             }
             OpenTarget::Encoded { encoder, file, buffer, .. } => {
@@ -196,7 +234,7 @@ impl Output {
         match &mut self.sink {
             OpenTarget::Store { sink, .. } => sink.tick().map_err(|error| error.at(self.name.clone())),
             OpenTarget::Kafka(topic) => topic.tick(),
-            OpenTarget::Epochs(output) => output.tick(),
+            OpenTarget::Epochs(output) => output.tick(self.clock.monotonic()),
             _ => Ok(()),
         }
     }

@@ -9,6 +9,7 @@
 //! [`Stage::step`] never blocks on input; [`Stage::run`] alternates `step` and `wait`. A simulation steps several stages in one
 //! process. The stage keeps the counts and checks the law of counts at its end.
 
+mod epoch_ends;
 pub mod epochs;
 pub mod operator;
 pub mod outputs;
@@ -152,6 +153,8 @@ pub struct Stage {
     epochs: Option<Epochs>,
     /// The wait for an epoch before the last one, at the end of the input.
     end_wait: Option<Wait>,
+    /// Whether the last step read nothing because outputs must commit an epoch first.
+    is_held: bool,
 }
 
 impl Stage {
@@ -169,6 +172,7 @@ impl Stage {
             has_caught_up: false,
             epochs: None,
             end_wait: None,
+            is_held: false,
         }
     }
 
@@ -208,7 +212,7 @@ impl Stage {
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
     fn wait(&mut self, timeout: Duration) -> Result<()> {
         let start = self.run.clock.monotonic();
-        if matches!(self.phase, Phase::Ending(_)) || self.source.has_ended() {
+        if matches!(self.phase, Phase::Ending(_)) || self.is_held || self.source.has_ended() {
             self.run.io.wait_for_others(timeout);
             return Ok(());
         }
@@ -219,6 +223,7 @@ impl Stage {
 
     /// Does one step: processes one item, or does one step of reading. Does not block on input.
     pub fn step(&mut self) -> Result<Progress> {
+        self.is_held = false;
         let step = match &self.phase {
             Phase::Learning(_) => self.learn(),
             Phase::Running(_) => self.advance(),
@@ -297,9 +302,10 @@ impl Stage {
     fn advance(&mut self) -> Result<Progress> {
         self.set_metrics();
         match self.next() {
-            Ok(Polled::Item(sent)) => self.take(sent),
-            Ok(Polled::Progress) => Ok(Progress::Ready),
-            Ok(Polled::Waiting(timeout)) => {
+            Ok(None) => Ok(self.wait_for_outputs()),
+            Ok(Some(Polled::Item(sent))) => self.take(sent),
+            Ok(Some(Polled::Progress)) => Ok(Progress::Ready),
+            Ok(Some(Polled::Waiting(timeout))) => {
                 let (operator, outputs) = self.parts()?;
                 operator.on_drained(outputs)?;
                 Ok(Progress::Waiting(timeout))
@@ -313,8 +319,9 @@ impl Stage {
         }
     }
 
-    /// Does the time-driven work of the outputs, commits if possible, and returns the next item.
-    fn next(&mut self) -> Result<Polled> {
+    /// Does the time-driven work of the outputs, commits if possible, and returns the next item; `None` if outputs must get the rows
+    /// before it first.
+    fn next(&mut self) -> Result<Option<Polled>> {
         self.outputs.tick()?;
         self.watch_epochs(false)?;
         if let Some(sent) = self.ahead.pop_front() {
@@ -322,7 +329,10 @@ impl Stage {
                 // The columns that expressions name were not known when the batch was read.
                 self.source.warn_of_shadows(batch);
             }
-            return Ok(Polled::Item(sent));
+            return Ok(Some(Polled::Item(sent)));
+        }
+        if self.epochs.as_ref().is_some_and(|epochs| epochs.is_held(&mut self.outputs)) {
+            return Ok(None);
         }
         // With a checkpoint the positions are committed once their epoch is complete.
         if self.epochs.is_none() && self.source.can_commit() {
@@ -332,76 +342,7 @@ impl Stage {
         if self.epochs.as_ref().is_some_and(Epochs::is_due) && self.source.is_at_cut()? {
             self.end_epoch(false)?;
         }
-        self.source.poll()
-    }
-
-    /// Ends the epoch in progress, if there is a checkpoint: the stage has taken the rows before the positions of the source, and no
-    /// others.
-    fn end_epoch(&mut self, is_last: bool) -> Result<()> {
-        let (Some(epochs), Phase::Running(operator)) = (&mut self.epochs, &mut self.phase) else { return Ok(()) };
-        match epochs.end(operator.as_mut(), &self.source.positions()?, &mut self.outputs)? {
-            // The end of the stream is the barrier of the last epoch.
-            Some(_) if is_last => Ok(()),
-            Some(barrier) => self.outputs.control(&Control::Barrier(barrier)),
-            // Otherwise another last stage has not sealed the epoch yet, and the source is a pipe.
-            None => self.source.commit(),
-        }
-    }
-
-    /// Reports rows that an output rejected when the last epoch was committed, if there are more than `before`: no epoch of this run
-    /// can hold their letters.
-    fn report_deferred(&mut self, before: u64) {
-        let letters = self.outputs.refused - before;
-        if letters > 0 {
-            let line = format!("the dead letters of {letters} rows are in the first epoch of the next run");
-            self.outputs.report.warnings.push(line);
-            self.outputs.set_verdict(1);
-        }
-    }
-
-    /// Commits the epochs that the last stage of the pipe has completed; `at_once` even if the log was just watched.
-    fn watch_epochs(&mut self, at_once: bool) -> Result<()> {
-        let Some(epochs) = &mut self.epochs else { return Ok(()) };
-        if epochs.watch(&mut self.outputs, at_once)? { self.source.commit() } else { Ok(()) }
-    }
-
-    /// Ends the stage once the last stage of the pipe has completed the last epoch. Errors: exit status 75 if that stage ends before.
-    fn await_epoch(&mut self) -> Result<Progress> {
-        let Phase::Ending(Ending { end, refused, wait }) = &self.phase else {
-            return Err(Error::broken("a stage ends without an epoch"));
-        };
-        let (end, refused) = (*end, *refused);
-        let is_over = wait.is_over() || wait.idle() >= ENDING_MAX;
-        self.watch_epochs(is_over)?;
-        match &self.epochs {
-            Some(epochs) if !epochs.is_settled() && is_over => Err(epochs.abandoned()),
-            Some(epochs) if !epochs.is_settled() => Ok(Progress::Waiting(epochs.watch_interval())),
-            _ => {
-                self.report_deferred(refused);
-                let verdict = end.verdict.max(self.outputs.report.verdict);
-                self.close(End { verdict, ..end })
-            }
-        }
-    }
-
-    /// Ends the last epoch of the run. Rows that a store rejects at its commit become dead letters in one more epoch.
-    fn end_last_epoch(&mut self) -> Result<()> {
-        if self.epochs.is_none() {
-            return Ok(());
-        }
-        // A run with wrong counts commits nothing.
-        self.with_lost(false).check()?;
-        loop {
-            let refused = self.outputs.refused;
-            self.end_epoch(true)?;
-            if self.outputs.refused == refused {
-                return Ok(());
-            }
-            if !self.epochs.as_ref().is_some_and(Epochs::is_first) {
-                self.report_deferred(refused);
-                return Ok(());
-            }
-        }
+        self.source.poll().map(Some)
     }
 
     /// Returns the operator and the outputs.
@@ -418,24 +359,14 @@ impl Stage {
             self.see_time(batch);
         }
         if let Item::Control(Control::Barrier(barrier)) = &item
-            && let Some(epochs) = &self.epochs
+            && self.epochs.is_some()
         {
-            epochs.check(barrier)?;
-            // The first stage sends a barrier when the epoch before is complete. A restart commits only the last complete epoch again.
-            self.watch_epochs(true)?;
-            self.epochs.as_ref().map_or(Ok(()), Epochs::check_settled)?;
-            return self.end_epoch(false).map(|()| Progress::Ready);
+            return self.take_barrier(barrier.clone(), input);
         }
         if matches!(item, Item::End(_))
-            && let Some(epochs) = self.epochs.as_ref().filter(|epochs| !epochs.is_settled())
+            && let Some(interval) = self.wait_for_epoch_before()?
         {
-            // Of the epoch before.
-            let wait = self.end_wait.get_or_insert_with(|| self.run.stop.server_wait());
-            if wait.is_over() || wait.idle() >= ENDING_MAX {
-                return Err(epochs.abandoned());
-            }
-            self.ahead.push_front(Sent { input, item });
-            return Ok(Progress::Waiting(epochs.watch_interval()));
+            return Ok(self.wait_with(Sent { input, item }, interval));
         }
         // The item may be the progress message that names a partition for the second time.
         self.outputs.repeats_partitions = self.source.repeats_partitions();

@@ -211,13 +211,43 @@ impl Outputs {
         Ok(parts)
     }
 
-    /// Writes the rows of a complete epoch to every output. Rows that one cannot hold become dead letters of the epoch in progress.
-    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<()> {
-        for output in self.outputs.iter_mut().chain(&mut self.side) {
-            let rejected = output.commit_epoch(complete)?;
-            push_rejected(&rejected, &mut self.dead, &mut self.refused)?;
+    /// Returns all open outputs.
+    fn all(&mut self) -> impl Iterator<Item = &mut Output> {
+        self.outputs.iter_mut().chain(&mut self.side).chain(self.dead.output())
+    }
+
+    /// Begins to write the rows of a complete epoch to every output.
+    pub fn begin_commit(&mut self, complete: CompleteEpoch) -> Result<()> {
+        let complete = Arc::new(complete);
+        self.all().try_for_each(|output| output.begin_commit(&complete))
+    }
+
+    /// Waits until every output has the rows, for at most `limit`; returns whether they have. Rows that one cannot hold become dead
+    /// letters of the epoch in progress, when all outputs have theirs.
+    pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
+        let mut is_done = true;
+        for output in self.all() {
+            // The error of another output is not to wait for this one.
+            is_done &= output.poll_commit(if is_done { limit } else { Duration::ZERO })?;
         }
-        self.dead.commit_epoch(complete)
+        if !is_done {
+            return Ok(false);
+        }
+        for output in self.outputs.iter_mut().chain(&mut self.side) {
+            push_rejected(&output.take_refused(), &mut self.dead, &mut self.refused)?;
+        }
+        self.dead.take_refused();
+        Ok(true)
+    }
+
+    /// Returns the names of the outputs that do not have the rows of a complete epoch yet.
+    pub fn committing(&mut self) -> Vec<String> {
+        self.all().filter(|output| output.is_committing()).map(|output| output.name().to_owned()).collect()
+    }
+
+    /// Returns the bytes of the rows that outputs have in the epoch in progress.
+    pub fn epoch_bytes(&mut self) -> u64 {
+        self.all().map(|output| output.epoch_bytes()).sum()
     }
 
     /// Makes dead letters of the rows of a committed epoch that outputs could not hold.

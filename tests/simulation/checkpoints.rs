@@ -1,5 +1,5 @@
 //! A job with a checkpoint whose disk fails at each of its operations: the next run restores the last complete epoch, and all
-//! outputs end with the rows of an undisturbed job.
+//! outputs end with the rows of an undisturbed job. Commits of epochs take a number of steps, in which the stage reads on or is held.
 
 use crate::events::Input;
 use clap::Parser;
@@ -31,6 +31,21 @@ struct Job {
     dir: PathBuf,
 }
 
+/// What a run of a job meets.
+#[derive(Clone, Copy, Default)]
+struct Course {
+    /// The steps that each commit of an output takes.
+    lag: u32,
+    /// Whether nothing is read while outputs commit.
+    is_held: bool,
+}
+
+impl Course {
+    fn random(random: &mut Random) -> Self {
+        Self { lag: random.below(8) as u32, is_held: random.below(4) == 0 }
+    }
+}
+
 impl Job {
     fn new(base: &Path, name: &str, inputs: &[Input]) -> Self {
         let dir = base.join(name);
@@ -42,7 +57,7 @@ impl Job {
     }
 
     /// Runs the job once over all files; windows fire at their end.
-    fn run(&self, disk: &Disk) -> Result<u8> {
+    fn run(&self, disk: &Disk, course: Course) -> Result<u8> {
         let path = |name: &str| self.dir.join(name).display().to_string();
         let mut args: Vec<String> = ["evt-window", "-q", "--by", "event_type", "--agg", "sum(amount)", "--size", "1m"]
             .iter()
@@ -66,7 +81,8 @@ impl Job {
         args.extend(FILES.iter().map(|name| path(name)));
         let clock = SimulatedClock::at(1_800_000_000_000_000);
         let run = Rc::new(Run {
-            io: Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk: disk.clone() },
+            io: Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk: disk.clone(), lag: course.lag },
+            ahead_max: if course.is_held { 0 } else { u64::MAX },
             console: Console::new("evt-window", Colour::Off).captured(&std::sync::Arc::default()),
             ..Run::unwatched("evt-window", Clock::Simulated(clock.clone()))
         });
@@ -119,18 +135,29 @@ fn a_job_whose_disk_fails_at_any_operation_ends_as_if_it_had_not() {
     let mut random = Random::at(17, 0);
     let inputs = [0, 1_000, 2_000].map(|first| Input::random(&mut random, first));
     let calm = Job::new(base, "calm", &inputs);
-    let status = calm.run(&Disk::default()).expect("a calm job");
+    let status = calm.run(&Disk::default(), Course::default()).expect("a calm job");
     let (expected, epochs) = (calm.results(), calm.epochs());
     assert!(epochs >= 3, "{epochs} epochs");
     assert!(expected.values().all(|lines| lines.len() > 1), "{expected:?}");
 
+    let slow = Job::new(base, "slow", &inputs);
+    assert_eq!(slow.run(&Disk::default(), Course { lag: 200, is_held: false }).expect("a slow job"), status);
+    assert_eq!(slow.results(), expected, "slow outputs");
+    let ends_less_often = slow.epochs() < epochs;
+    assert!(ends_less_often, "{} epochs of {epochs}: none waited for a commit", slow.epochs());
+
     for after in 0..OPERATIONS_MAX {
         let torn = random.below(100) as usize;
         let job = Job::new(base, &format!("fault-{after}"), &inputs);
-        let first = match job.run(&failing(after, torn)) {
+        let course = Course::random(&mut random);
+        let first = match job.run(&failing(after, torn), course) {
             Err(error) => error,
             Ok(ended) => {
                 assert_eq!((ended, job.results()), (status, expected), "a job without a fault");
+                // A job with longer epochs has fewer operations.
+                if course.lag > 0 {
+                    continue;
+                }
                 println!("{after} operations, {epochs} epochs");
                 assert!(after > 100, "only {after} operations");
                 return;
@@ -140,11 +167,11 @@ fn a_job_whose_disk_fails_at_any_operation_ends_as_if_it_had_not() {
         // Another fault while the second run recovers, in one case of four.
         if random.below(4) == 0 {
             let again = random.below(60);
-            if let Err(error) = job.run(&failing(again, torn)) {
+            if let Err(error) = job.run(&failing(again, torn), Course::random(&mut random)) {
                 assert_eq!(error.kind(), ErrorKind::Io, "faults {after} and {again}: {error}");
             }
         }
-        let ended = job.run(&Disk::default());
+        let ended = job.run(&Disk::default(), Course::random(&mut random));
         assert_eq!(ended.unwrap_or_else(|error| panic!("fault {after}: {error}")), status, "fault {after}");
         for (name, lines) in job.results() {
             assert!(lines == expected[name], "fault {after}: {name}: {lines:#?}\ninstead of {:#?}", expected[name]);

@@ -219,7 +219,7 @@ impl Pipeline {
             let (stdin, stdout, console) = (Pipe::default(), Pipe::default(), Arc::default());
             let disk = if at + 1 == shape.tools.len() { disk.clone() } else { Disk::default() };
             let run = Rc::new(Run {
-                io: Io::Simulated { stdin: stdin.clone(), stdout: stdout.clone(), disk },
+                io: Io::Simulated { stdin: stdin.clone(), stdout: stdout.clone(), disk, lag: 0 },
                 console: Console::new(shape.name(at), Colour::Off).captured(&console),
                 stop: stop.clone(),
                 ..Run::unwatched(shape.name(at), Clock::Simulated(clock.clone()))

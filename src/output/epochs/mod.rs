@@ -1,0 +1,261 @@
+//! An output of a run with a checkpoint: its rows wait in an outbox until their epoch is complete.
+//!
+//! ```text
+//! rows ─► OutboxWriter ─seal─► part of the epoch ─(the epoch is complete)─► commit: a transaction, or lines appended once
+//! rows ─► Sink::write at once (Redis, `?visible=now`) ─seal─► Sink::settle ─(the epoch is complete)─► the epoch is recorded
+//! ```
+//!
+//! The target is in a thread of its own, so that one that is slow or absent delays neither the others nor the stage, which writes
+//! rows of the next epoch into the outbox meanwhile.
+
+mod target;
+
+pub(super) use self::target::EpochTarget;
+use super::report::OutputReport;
+use crate::checkpoint::log::{EpochPart, outbox_name};
+use crate::checkpoint::part::{OutboxWriter, read_outbox};
+use crate::checkpoint::part_name;
+use crate::checkpoint::store::CheckpointStore;
+use crate::counts::SinkCounts;
+use crate::error::Result;
+use crate::format::Format;
+use crate::frame::End;
+use crate::kind::Kind;
+use crate::kind::dead::{Fault, Rejected};
+use crate::kind::headers::{self, HeaderRows};
+use crate::run::Run;
+use crate::run::worker::{Answer, Worker};
+use crate::store::{Batches, Epoch, PartitionPosition};
+use arrow::array::RecordBatch;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an output in a checkpoint is opened with.
+#[derive(Clone, Debug)]
+pub struct EpochPlan {
+    /// Where the checkpoint is kept.
+    pub store: Arc<dyn CheckpointStore>,
+    /// The id of the checkpoint.
+    pub checkpoint: String,
+    /// The name of the stage.
+    pub stage: String,
+    /// The name of the output in it: `to-0`, `late`, `dlq`.
+    pub key: String,
+    /// The epoch in progress.
+    pub epoch: Epoch,
+}
+
+impl EpochPlan {
+    /// Returns the key of the epochs that a target has committed.
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.run(), self.key)
+    }
+
+    /// Returns what rows name as their run: the same in all runs of the checkpoint.
+    pub fn run(&self) -> String {
+        format!("{}/{}", self.checkpoint, self.stage)
+    }
+
+    /// Reads the rows of this output in an epoch that has some.
+    fn rows(&self, epoch: Epoch) -> Result<Batches> {
+        let name = self.part();
+        Ok(Box::new(read_outbox(self.store.open_part(epoch, &name)?, &name)?))
+    }
+
+    /// Returns the name of the part with the rows of this output.
+    fn part(&self) -> String {
+        outbox_name(&self.stage, &self.key)
+    }
+
+    /// Returns the name of the note with the rows that the store could not hold.
+    fn note(&self) -> String {
+        part_name(&self.stage, &format!("rejected-{}", self.key))
+    }
+}
+
+/// A complete epoch, whose rows outputs get.
+#[derive(Clone, Debug)]
+pub struct CompleteEpoch {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Its files.
+    pub parts: Vec<EpochPart>,
+    /// The positions of the input at its end.
+    pub positions: Vec<PartitionPosition>,
+}
+
+/// A row that a store could not hold when its epoch was committed.
+pub struct RejectedRow {
+    /// The row.
+    pub row: RecordBatch,
+    /// The reason.
+    pub fault: Fault,
+}
+
+/// What the stage knows of a target, which is in another thread.
+struct TargetTraits {
+    /// Whether it is a store that gets rows at once.
+    is_at_once: bool,
+    is_topic: bool,
+    /// The format of text.
+    format: Option<&'static Format>,
+}
+
+/// The answer of a target to a job.
+struct Done<R> {
+    result: Result<R>,
+    /// The counts of a store's rows after it.
+    counts: Option<SinkCounts>,
+}
+
+/// The rows of an output in the epoch in progress, and the target that gets them.
+pub struct EpochOutput {
+    plan: EpochPlan,
+    outbox: Option<OutboxWriter>,
+    target: Worker<EpochTarget>,
+    traits: TargetTraits,
+    counts: Option<SinkCounts>,
+    /// The commit of a complete epoch.
+    commit: Option<Answer<Done<Vec<RejectedRow>>>>,
+    /// The time-driven work in progress.
+    tick: Option<Answer<Done<()>>>,
+    /// The monotonic time at which it began last.
+    ticked: Duration,
+}
+
+/// Does a job with a target.
+fn with_counts<R>(target: &mut EpochTarget, job: impl FnOnce(&mut EpochTarget) -> Result<R>) -> Done<R> {
+    let result = job(target);
+    Done { result, counts: target.counts() }
+}
+
+impl EpochOutput {
+    /// Makes the output of the target that `open` makes in its thread.
+    pub(super) fn open(
+        plan: EpochPlan,
+        run: &Rc<Run>,
+        open: impl FnOnce(&Rc<Run>, &EpochPlan) -> Result<EpochTarget> + Send + 'static,
+    ) -> Result<Self> {
+        let of_target = plan.clone();
+        let mut target = Worker::start(run, move |run| open(run, &of_target))?;
+        let (traits, counts) = target.call(|target| {
+            let format = if let EpochTarget::Text { format, .. } = target { Some(*format) } else { None };
+            let is_topic = matches!(target, EpochTarget::Topic(_));
+            (TargetTraits { is_at_once: target.is_at_once(), is_topic, format }, target.counts())
+        })?;
+        let ticked = run.clock.monotonic();
+        Ok(Self { plan, outbox: None, target, traits, counts, commit: None, tick: None, ticked })
+    }
+
+    /// Does a job with the target, and waits for it.
+    fn call<R: Send + 'static>(
+        &mut self,
+        job: impl FnOnce(&mut EpochTarget) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let done = self.target.call(move |target| with_counts(target, job))?;
+        self.counts = done.counts;
+        done.result
+    }
+
+    /// Returns the counts of a store's rows by outcome, as they were after its last job.
+    pub fn row_counts(&self) -> Option<SinkCounts> {
+        self.counts
+    }
+
+    /// Returns the format of text.
+    pub fn format(&self) -> Option<&'static Format> {
+        self.traits.format
+    }
+
+    /// Returns the bytes of the rows in the epoch in progress.
+    pub fn staged_bytes(&self) -> u64 {
+        self.outbox.as_ref().map_or(0, OutboxWriter::bytes)
+    }
+
+    /// Ends the output; every epoch is committed.
+    pub(super) fn finish(self, end: &End, report: &mut OutputReport) -> Result<()> {
+        let (how, mut ended) = (end.how, std::mem::take(report));
+        let (ended, result) = self.target.end(move |target| {
+            let result = target.finish(how, &mut ended);
+            (ended, result)
+        })?;
+        *report = ended;
+        result
+    }
+
+    /// Adds rows to the epoch in progress, for a topic with the headers of their records, or writes them at once.
+    /// Returns the rows that the store could not hold.
+    pub fn write(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
+        if self.traits.is_at_once {
+            let batch = batch.clone();
+            return self.call(move |target| target.write(&batch));
+        }
+        let is_headed = self.traits.is_topic && Kind::of(batch.schema_ref()) == Some(Kind::Event);
+        let headed = is_headed.then(|| headers::with(batch, headers)).transpose()?;
+        let batch = headed.as_ref().unwrap_or(batch);
+        match &mut self.outbox {
+            Some(outbox) => outbox.write(batch)?,
+            None => {
+                let part = self.plan.store.create_part(self.plan.epoch, &self.plan.part())?;
+                self.outbox = Some(OutboxWriter::begin(part, batch)?);
+            }
+        }
+        Ok(vec![])
+    }
+
+    /// Lets a topic, or a store that gets rows at once, do its time-driven work; `now` is the monotonic time.
+    pub fn tick(&mut self, now: Duration) -> Result<()> {
+        if !self.traits.is_at_once && !self.traits.is_topic {
+            return Ok(());
+        }
+        if let Some(tick) = &self.tick {
+            let Some(done) = self.target.poll(tick)? else { return Ok(()) };
+            (self.tick, self.counts) = (None, done.counts);
+            done.result?;
+        }
+        if now.saturating_sub(self.ticked) >= Run::LINGER {
+            self.ticked = now;
+            self.tick = Some(self.target.begin(|target| with_counts(target, EpochTarget::tick))?);
+        }
+        Ok(())
+    }
+
+    /// Makes the rows of the epoch in progress durable, and begins the epoch `next`. Returns the part that holds them, if there
+    /// are any. A restart does not repeat rows that were written at once before, so the store makes them durable now.
+    pub fn seal(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
+        if self.traits.is_at_once {
+            self.call(EpochTarget::settle)?;
+        }
+        self.plan.epoch = next;
+        self.outbox.take().map(OutboxWriter::finish).transpose()
+    }
+
+    /// Begins to write the rows of a complete epoch to the target; a repeated commit changes nothing.
+    pub fn begin_commit(&mut self, complete: Arc<CompleteEpoch>) -> Result<()> {
+        let plan = self.plan.clone();
+        let commit = move |target: &mut EpochTarget| with_counts(target, |target| target.commit(&plan, &complete));
+        self.commit = Some(self.target.begin(commit)?);
+        Ok(())
+    }
+
+    /// Waits for the commit that has begun, for at most `limit`. Returns the rows that the target could not hold once it has ended;
+    /// `None` before that.
+    pub fn poll_commit(&mut self, limit: Duration) -> Result<Option<Vec<RejectedRow>>> {
+        let Some(commit) = &self.commit else { return Ok(Some(vec![])) };
+        let done = if limit.is_zero() { self.target.poll(commit) } else { self.target.wait(commit, limit) };
+        let Some(done) = done? else { return Ok(None) };
+        (self.commit, self.counts) = (None, done.counts);
+        done.result.map(Some)
+    }
+
+    /// Whether a commit has begun and not ended.
+    pub fn is_committing(&self) -> bool {
+        self.commit.is_some()
+    }
+
+    /// Returns the rows of a committed epoch that the store could not hold.
+    pub fn rejected(&self, epoch: Epoch) -> Result<Vec<RejectedRow>> {
+        self.plan.rejected(epoch)
+    }
+}
