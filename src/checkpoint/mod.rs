@@ -453,13 +453,7 @@ impl Checkpoint {
 
     /// Returns the stages that have not committed the last complete epoch, `epoch`, to every output.
     pub fn uncommitted(&mut self, epoch: Epoch) -> Result<&[String]> {
-        let mut left = vec![];
-        for stage in std::mem::take(&mut self.uncommitted) {
-            if !self.store.is_committed(epoch, &stage)? {
-                left.push(stage);
-            }
-        }
-        self.uncommitted = left;
+        ends::leave_uncommitted(self.store.as_ref(), epoch, &mut self.uncommitted)?;
         Ok(&self.uncommitted)
     }
 

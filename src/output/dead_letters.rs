@@ -478,7 +478,12 @@ impl DeadLetters {
         self.output().map_or(Ok(None), |output| output.seal_epoch(next))
     }
 
-    /// Counts the letters that the output could not hold when it committed an epoch.
+    /// Whether a store has not answered letters that it gets before their epoch is complete.
+    pub fn is_writing(&self) -> bool {
+        matches!(&self.outlet, LetterOutput::Open(output) if output.is_writing())
+    }
+
+    /// Counts the letters that the output could not hold when it committed an epoch, or that it answered late.
     pub fn take_refused(&mut self) {
         for rejected in self.output().map_or(vec![], Output::take_refused) {
             self.lose(&rejected.fault, is_of_output(&rejected.row, 0));

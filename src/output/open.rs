@@ -52,7 +52,7 @@ pub struct Output {
     rejected: u64,
     /// Whether it writes the parts of records that are columns of the rows.
     parts: OutputParts,
-    /// Rows that the target could not hold when it committed an epoch, until they are taken.
+    /// Rows that the target could not hold, until they are taken.
     refused: Vec<RejectedRow>,
     /// Bytes of frames in the epoch in progress.
     sent: u64,
@@ -103,7 +103,24 @@ impl Output {
 
     /// Waits until the brokers have acknowledged or rejected every row.
     pub fn conclude(&mut self) -> Result<()> {
+        while self.is_writing() {
+            self.poll_written(Run::TICK)?;
+        }
         if let OpenTarget::Kafka(topic) = &mut self.sink { topic.settle() } else { Ok(()) }
+    }
+
+    /// Whether a store has not answered rows that it gets before their epoch is complete.
+    pub fn is_writing(&self) -> bool {
+        matches!(&self.sink, OpenTarget::Epochs(output) if output.is_writing())
+    }
+
+    /// Waits for such rows, for at most `limit`.
+    fn poll_written(&mut self, limit: Duration) -> Result<()> {
+        let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(()) };
+        let rejected = output.poll_written(limit).map_err(|error| error.at(self.name.clone()))?;
+        self.rejected += rejected.len() as u64;
+        self.refused.extend(rejected);
+        Ok(())
     }
 
     /// Returns the number of rows passed to [`Output::write`] so far, without those that the output rejected.
@@ -151,7 +168,7 @@ impl Output {
         matches!(&self.sink, OpenTarget::Epochs(output) if output.is_committing())
     }
 
-    /// Takes the rows that the target could not hold when it committed an epoch.
+    /// Takes the rows that the target could not hold when it committed an epoch, or that it answered late.
     pub fn take_refused(&mut self) -> Vec<RejectedRow> {
         std::mem::take(&mut self.refused)
     }
@@ -234,7 +251,10 @@ impl Output {
         match &mut self.sink {
             OpenTarget::Store { sink, .. } => sink.tick().map_err(|error| error.at(self.name.clone())),
             OpenTarget::Kafka(topic) => topic.tick(),
-            OpenTarget::Epochs(output) => output.tick(self.clock.monotonic()),
+            OpenTarget::Epochs(output) => {
+                output.tick(self.clock.monotonic())?;
+                self.poll_written(Duration::ZERO)
+            }
             _ => Ok(()),
         }
     }

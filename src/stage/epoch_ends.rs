@@ -30,7 +30,8 @@ impl Stage {
         self.epochs.as_ref().map_or(Ok(()), |epochs| epochs.check(&barrier))?;
         // The first stage sends a barrier when the epoch before is complete. A restart commits only the last complete epoch again.
         self.watch_epochs(true)?;
-        if self.epochs.as_ref().is_some_and(Epochs::is_committing) {
+        let is_delayed = |epochs: &mut Epochs| epochs.is_committing() || epochs.is_delayed(&mut self.outputs);
+        if self.epochs.as_mut().is_some_and(is_delayed) {
             return Ok(self.wait_with(Sent { input, item: Item::Control(Control::Barrier(barrier)) }, HELD));
         }
         self.epochs.as_ref().map_or(Ok(()), Epochs::check_settled)?;
@@ -55,6 +56,12 @@ impl Stage {
         let Some(epochs) = self.epochs.as_mut().filter(|epochs| epochs.is_committing()) else { return Ok(()) };
         epochs.finish_commit(&mut self.outputs)?;
         self.source.commit()
+    }
+
+    /// Whether the epoch in progress is to end, and can.
+    pub(super) fn can_end_epoch(&mut self) -> Result<bool> {
+        let Some(epochs) = self.epochs.as_mut().filter(|epochs| epochs.is_due()) else { return Ok(false) };
+        if epochs.is_delayed(&mut self.outputs) { Ok(false) } else { self.source.is_at_cut() }
     }
 
     /// Ends the epoch in progress, if there is a checkpoint: the stage has taken the rows before the positions of the source, and no

@@ -55,6 +55,8 @@ pub struct Epochs {
     sealed: VecDeque<SealedEpoch>,
     /// The commit in progress.
     commit: Option<Commit>,
+    /// The wait for stores that have not answered rows of the epoch that is to end.
+    delay: Option<Delay>,
     /// The epoch that later stages may not have committed yet, if this is the first one of a pipe.
     later: Option<LaterCommit>,
     /// The monotonic time at which the log is to be watched again.
@@ -77,6 +79,13 @@ struct Commit {
 struct LaterCommit {
     epoch: Epoch,
     /// The monotonic time at which this stage had committed it.
+    start: Duration,
+    reports: Reports,
+}
+
+/// The wait for stores that have not answered rows of the epoch that is to end.
+struct Delay {
+    /// The monotonic time at which it began.
     start: Duration,
     reports: Reports,
 }
@@ -139,6 +148,7 @@ impl Epochs {
             due: Duration::MAX,
             sealed: VecDeque::new(),
             commit: None,
+            delay: None,
             later: None,
             watched: Duration::ZERO,
         }
@@ -306,7 +316,26 @@ impl Epochs {
 
     /// Whether the stage is to read nothing: its outputs have as many rows of the epoch in progress as may wait for the one before.
     pub fn is_held(&self, outputs: &mut Outputs) -> bool {
-        (self.commit.is_some() || self.later.is_some()) && outputs.epoch_bytes() >= self.run.ahead_max
+        let is_waiting = self.commit.is_some() || self.later.is_some() || self.delay.is_some();
+        is_waiting && outputs.epoch_bytes() >= self.run.ahead_max
+    }
+
+    /// Whether the epoch that is to end must wait for stores that have not answered rows of it; says which ones.
+    pub fn is_delayed(&mut self, outputs: &mut Outputs) -> bool {
+        let named = outputs.writing().join(", ");
+        if named.is_empty() {
+            self.delay = None;
+            return false;
+        }
+        let (now, is_held) = (self.run.clock.monotonic(), self.is_held(outputs));
+        let epoch = shown(self.checkpoint.epoch());
+        let delay = self.delay.get_or_insert_with(|| Delay { start: now, reports: Reports::default() });
+        if delay.reports.is_due(now, delay.start, SLOW_OUTPUT, is_held) {
+            let waited = seconds(now.saturating_sub(delay.start));
+            let effect = if is_held { HELD } else { "it goes on meanwhile" };
+            self.run.console.say(format!("{named}: rows of epoch {epoch} are not written after {waited}; {effect}"));
+        }
+        true
     }
 
     /// Looks whether later stages have committed the last epoch.
@@ -415,7 +444,7 @@ impl Epochs {
 }
 
 /// What a message about a wait says of a stage that reads nothing.
-const HELD: &str = "its rows of the next epoch are as many as may wait, so the stage reads nothing";
+const HELD: &str = "no more rows may wait, so the stage reads nothing";
 
 /// Returns an epoch as messages show it.
 fn shown(epoch: Epoch) -> String {

@@ -339,7 +339,7 @@ impl Stage {
             self.outputs.settle()?;
             self.source.commit()?;
         }
-        if self.epochs.as_ref().is_some_and(Epochs::is_due) && self.source.is_at_cut()? {
+        if self.can_end_epoch()? {
             self.end_epoch(false)?;
         }
         self.source.poll().map(Some)

@@ -204,6 +204,7 @@ impl Outputs {
     /// Ends the epoch in progress in every output and begins `next`. Returns the parts with their rows, which are durable.
     pub fn seal_epoch(&mut self, next: Epoch) -> Result<Vec<EpochPart>> {
         let mut parts = vec![];
+        self.take_rejected()?;
         for output in self.outputs.iter_mut().chain(&mut self.side) {
             parts.extend(output.seal_epoch(next)?);
         }
@@ -223,26 +224,29 @@ impl Outputs {
     }
 
     /// Waits until every output has the rows, for at most `limit`; returns whether they have. Rows that one cannot hold become dead
-    /// letters of the epoch in progress, when all outputs have theirs.
+    /// letters of the epoch in progress.
     pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
         let mut is_done = true;
         for output in self.all() {
             // The error of another output is not to wait for this one.
             is_done &= output.poll_commit(if is_done { limit } else { Duration::ZERO })?;
         }
-        if !is_done {
-            return Ok(false);
-        }
-        for output in self.outputs.iter_mut().chain(&mut self.side) {
-            push_rejected(&output.take_refused(), &mut self.dead, &mut self.refused)?;
-        }
-        self.dead.take_refused();
-        Ok(true)
+        self.take_rejected().map(|()| is_done)
     }
 
     /// Returns the names of the outputs that do not have the rows of a complete epoch yet.
     pub fn committing(&mut self) -> Vec<String> {
         self.all().filter(|output| output.is_committing()).map(|output| output.name().to_owned()).collect()
+    }
+
+    /// Whether a store has not answered rows that it gets before their epoch is complete, so that the epoch cannot end.
+    pub fn is_writing(&self) -> bool {
+        self.outputs.iter().chain(&self.side).any(Output::is_writing) || self.dead.is_writing()
+    }
+
+    /// Returns the names of such stores.
+    pub fn writing(&mut self) -> Vec<String> {
+        self.all().filter(|output| output.is_writing()).map(|output| output.name().to_owned()).collect()
     }
 
     /// Returns the bytes of the rows that outputs have in the epoch in progress.
@@ -258,8 +262,12 @@ impl Outputs {
         Ok(())
     }
 
-    /// Makes dead letters of rows that outputs accepted and their brokers rejected later.
+    /// Makes dead letters of rows that outputs accepted and their brokers or stores rejected later.
     fn take_rejected(&mut self) -> Result<()> {
+        for output in self.outputs.iter_mut().chain(&mut self.side) {
+            push_rejected(&output.take_refused(), &mut self.dead, &mut self.refused)?;
+        }
+        self.dead.take_refused();
         let rejected: Vec<RejectedRecord> = self.outputs.iter_mut().flat_map(Output::take_rejected).collect();
         let of_side = self.side.as_mut().map_or(vec![], Output::take_rejected);
         self.side_rows -= of_side.len() as u64;

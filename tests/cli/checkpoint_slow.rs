@@ -16,6 +16,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Outputs of raw events: one that hangs, one of the same epochs, and one that gets rows at once.
 const OUTPUTS: [&str; 6] = ["--to", "held.jsonl", "--to", "rows.jsonl", "--to", "sqlite:now.db?visible=now"];
 
+/// The number of events in a database.
+fn stored(dir: &Dir, name: &str) -> usize {
+    let db = Connection::open(dir.path(name)).expect("a database");
+    db.query_row("SELECT count(*) FROM raw_events", [], |row| row.get::<_, i64>(0)).unwrap_or(0) as usize
+}
+
 /// The run of a test, which reads `a.jsonl` as it grows.
 struct Run {
     dir: Dir,
@@ -46,7 +52,7 @@ impl Run {
     /// Starts one process with all outputs.
     fn start_one(&mut self) {
         let ingest = ["evt-ingest", "-q", "--checkpoint", "state", "--checkpoint-every", "50ms", "--dlq", "null:"];
-        self.start(&[&[&ingest, &["-f", "jsonl", "--follow", "a.jsonl"], &OUTPUTS[..]].concat()]);
+        self.start(&[&[&ingest[..], &["-f", "jsonl", "--follow", "a.jsonl"], &OUTPUTS[..]].concat()]);
     }
 
     /// Starts a pipe whose last stage has the outputs.
@@ -62,7 +68,7 @@ impl Run {
         for number in self.written..self.written + events {
             let (minute, second) = (number / 60 % 60, number % 60);
             let event = format!(
-                "{{\"event_type\":\"t\",\"source\":\"s\",\"n\":{number},\"server_timestamp\":\"2026-01-01T{:02}:{minute:02}:{second:02}Z\"}}\n",
+                "{{\"event_type\":\"t\",\"source\":\"s\",\"server_timestamp\":\"2026-01-01T{:02}:{minute:02}:{second:02}Z\"}}\n",
                 number / 3600
             );
             file.write_all(event.as_bytes()).expect("written");
@@ -105,8 +111,7 @@ impl Run {
 
     /// The events that were visible at once.
     fn at_once(&self) -> usize {
-        let db = Connection::open(self.dir.path("now.db")).expect("a database");
-        db.query_row("SELECT count(*) FROM raw_events", [], |row| row.get::<_, i64>(0)).unwrap_or(0) as usize
+        stored(&self.dir, "now.db")
     }
 
     /// Takes the lock for which the output `held.jsonl` waits then.
@@ -135,10 +140,10 @@ impl Run {
     fn assert_complete(&self) {
         let mut rows = ["held.jsonl", "rows.jsonl"].map(|name| {
             let numbers = self.dir.rows(name);
-            numbers.iter().map(|row| row["n"].as_u64().expect("a number") as usize).collect::<Vec<usize>>()
+            numbers.iter().map(|row| row["offset"].as_u64().expect("an offset") as usize).collect::<Vec<usize>>()
         });
         rows.iter_mut().for_each(|rows| rows.sort_unstable());
-        assert_eq!(rows[0], Vec::from_iter(0..self.written));
+        assert_eq!(rows[0], Vec::from_iter(1..=self.written));
         assert_eq!(rows[1], rows[0]);
         assert_eq!(self.at_once(), self.written);
     }
@@ -206,6 +211,50 @@ fn a_signal_ends_the_wait_for_an_output_and_the_next_run_commits_its_epoch() {
     run.catches_up();
     run.stop();
     run.assert_complete();
+}
+
+/// Rows that such a store does not take wait for the end of their epoch.
+#[test]
+fn a_store_that_gets_rows_at_once_and_hangs_holds_neither_the_reading_nor_other_stores() {
+    let mut run = Run::new("slow-at-once");
+    let outputs =
+        ["--to", "sqlite:now.db?visible=now&wait=50s", "--to", "sqlite:also.db?visible=now", "--to", "rows.jsonl"];
+    let ingest = ["evt-ingest", "-q", "--checkpoint", "state", "--checkpoint-every", "50ms", "--dlq", "null:"];
+    let line = [&ingest[..], &["-f", "jsonl", "--follow", "a.jsonl"], &outputs[..]].concat();
+    let has_all = |run: &Run| {
+        eventually("all have all events", || {
+            let stores = ["now.db", "also.db"].map(|name| stored(&run.dir, name));
+            stores == [run.written; 2] && run.lines("rows.jsonl") == run.written
+        });
+    };
+    run.start(&[&line]);
+    for is_killed in [false, true] {
+        run.add(100);
+        has_all(&run);
+        let before = run.written;
+        let locker = Connection::open(run.dir.path("now.db")).expect("a database");
+        locker.execute_batch("BEGIN IMMEDIATE").expect("locked");
+        for _ in 0..3 {
+            run.add(100);
+            eventually("the stage reads on", || stored(&run.dir, "also.db") == run.written);
+        }
+        assert_eq!(stored(&run.dir, "now.db"), before);
+        match is_killed {
+            false => run.hears(&["now.db?visible=now&wait=50s: ", "after 10s; ", "goes on meanwhile"]),
+            true => {
+                run.signal(Signal::KILL);
+                run.wait();
+            }
+        }
+        locker.execute_batch("ROLLBACK").expect("free");
+        if is_killed {
+            run.start(&[&line]);
+        }
+        has_all(&run);
+    }
+    run.add(10);
+    has_all(&run);
+    run.stop();
 }
 
 /// A way to a server that can be closed: connections stay, and no byte passes.

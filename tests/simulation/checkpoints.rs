@@ -153,7 +153,7 @@ fn a_job_whose_disk_fails_at_any_operation_ends_as_if_it_had_not() {
         let first = match job.run(&failing(after, torn), course) {
             Err(error) => error,
             Ok(ended) => {
-                assert_eq!((ended, job.results()), (status, expected), "a job without a fault");
+                assert_eq!((ended, &job.results()), (status, &expected), "a job without a fault");
                 // A job with longer epochs has fewer operations.
                 if course.lag > 0 {
                     continue;

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The target is in a thread of its own, so that one that is slow or absent delays neither the others nor the stage, which writes
-//! rows of the next epoch into the outbox meanwhile.
+//! rows of the next epoch into the outbox meanwhile. If a store that gets rows at once does not answer, the further rows of the epoch
+//! wait in its outbox, too.
 
 mod target;
 
@@ -30,6 +31,9 @@ use arrow::array::RecordBatch;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long a store may take for rows that it gets at once, before further rows of the epoch wait in its outbox.
+const PROMPT: Duration = Duration::from_secs(1);
 
 /// What an output in a checkpoint is opened with.
 #[derive(Clone, Debug)]
@@ -109,6 +113,12 @@ struct Done<R> {
     counts: Option<SinkCounts>,
 }
 
+/// Rows that a store is to write at once.
+struct Written {
+    rows: RecordBatch,
+    answer: Answer<Done<Vec<Rejected>>>,
+}
+
 /// The rows of an output in the epoch in progress, and the target that gets them.
 pub struct EpochOutput {
     plan: EpochPlan,
@@ -116,6 +126,8 @@ pub struct EpochOutput {
     target: Worker<EpochTarget>,
     traits: TargetTraits,
     counts: Option<SinkCounts>,
+    /// The rows that a store, which gets them at once, has not answered yet.
+    written: Option<Written>,
     /// The commit of a complete epoch.
     commit: Option<Answer<Done<Vec<RejectedRow>>>>,
     /// The time-driven work in progress.
@@ -145,7 +157,7 @@ impl EpochOutput {
             (TargetTraits { is_at_once: target.is_at_once(), is_topic, format }, target.counts())
         })?;
         let ticked = run.clock.monotonic();
-        Ok(Self { plan, outbox: None, target, traits, counts, commit: None, tick: None, ticked })
+        Ok(Self { plan, outbox: None, target, traits, counts, written: None, commit: None, tick: None, ticked })
     }
 
     /// Does a job with the target, and waits for it.
@@ -187,10 +199,44 @@ impl EpochOutput {
     /// Adds rows to the epoch in progress, for a topic with the headers of their records, or writes them at once.
     /// Returns the rows that the store could not hold.
     pub fn write(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
-        if self.traits.is_at_once {
-            let batch = batch.clone();
-            return self.call(move |target| target.write(&batch));
+        // Once rows wait, later ones do, so that the store gets them in their order.
+        match self.traits.is_at_once && self.outbox.is_none() && self.written.is_none() {
+            true => self.write_at_once(batch.clone()),
+            false => self.stage(batch, headers).map(|()| vec![]),
         }
+    }
+
+    /// Writes rows at once. Returns those that the store could not hold, unless it does not answer promptly.
+    fn write_at_once(&mut self, rows: RecordBatch) -> Result<Vec<Rejected>> {
+        let batch = rows.clone();
+        let answer = self.target.begin(move |target| with_counts(target, |target| target.write(&batch)))?;
+        let Some(done) = self.target.wait(&answer, PROMPT)? else {
+            self.written = Some(Written { rows, answer });
+            return Ok(vec![]);
+        };
+        self.counts = done.counts;
+        done.result
+    }
+
+    /// Waits for rows that were written at once, for at most `limit`. Returns those that the store could not hold.
+    pub fn poll_written(&mut self, limit: Duration) -> Result<Vec<RejectedRow>> {
+        let Some(Written { rows, answer }) = &self.written else { return Ok(vec![]) };
+        let done = if limit.is_zero() { self.target.poll(answer) } else { self.target.wait(answer, limit) };
+        let Some(done) = done? else { return Ok(vec![]) };
+        let rejected = done.result?;
+        let of_row = |Rejected { row, fault }| RejectedRow { row: rows.slice(row, 1), fault };
+        let rejected = rejected.into_iter().map(of_row).collect();
+        (self.written, self.counts) = (None, done.counts);
+        Ok(rejected)
+    }
+
+    /// Whether a store has not answered rows that it gets at once.
+    pub fn is_writing(&self) -> bool {
+        self.written.is_some()
+    }
+
+    /// Adds rows to the outbox of the epoch in progress.
+    fn stage(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<()> {
         let is_headed = self.traits.is_topic && Kind::of(batch.schema_ref()) == Some(Kind::Event);
         let headed = is_headed.then(|| headers::with(batch, headers)).transpose()?;
         let batch = headed.as_ref().unwrap_or(batch);
@@ -201,7 +247,7 @@ impl EpochOutput {
                 self.outbox = Some(OutboxWriter::begin(part, batch)?);
             }
         }
-        Ok(vec![])
+        Ok(())
     }
 
     /// Lets a topic, or a store that gets rows at once, do its time-driven work; `now` is the monotonic time.
