@@ -39,7 +39,7 @@ enum Place<T> {
 }
 
 /// The answer of a job, which may not be there yet.
-pub struct Answer<R>(Receiver<R>);
+pub struct JobAnswer<R>(Receiver<R>);
 
 impl<T: 'static> Worker<T> {
     /// Starts a thread, and waits until `open` has made the value there. Errors: those of `open`, 74 if no thread can start.
@@ -85,7 +85,7 @@ impl<T: 'static> Worker<T> {
     }
 
     /// Begins a job, which runs after those before it.
-    pub fn begin<R: Send + 'static>(&mut self, job: impl FnOnce(&mut T) -> R + Send + 'static) -> Result<Answer<R>> {
+    pub fn begin<R: Send + 'static>(&mut self, job: impl FnOnce(&mut T) -> R + Send + 'static) -> Result<JobAnswer<R>> {
         let (answer, answered) = channel();
         self.send(Box::new(move |value| {
             if let Some(value) = value {
@@ -93,11 +93,11 @@ impl<T: 'static> Worker<T> {
                 _ = answer.send(job(value));
             }
         }))?;
-        Ok(Answer(answered))
+        Ok(JobAnswer(answered))
     }
 
     /// Returns the answer of a job if it is there. Errors: exit status 70 if the thread has panicked.
-    pub fn poll<R>(&mut self, answer: &Answer<R>) -> Result<Option<R>> {
+    pub fn poll<R>(&mut self, answer: &JobAnswer<R>) -> Result<Option<R>> {
         self.run_due(false);
         match answer.0.try_recv() {
             Ok(answer) => Ok(Some(answer)),
@@ -107,7 +107,7 @@ impl<T: 'static> Worker<T> {
     }
 
     /// Waits for the answer of a job, for at most `limit`. Errors: exit status 70 if the thread has panicked.
-    pub fn wait<R>(&mut self, answer: &Answer<R>, limit: Duration) -> Result<Option<R>> {
+    pub fn wait<R>(&mut self, answer: &JobAnswer<R>, limit: Duration) -> Result<Option<R>> {
         self.run_due(true);
         match answer.0.recv_timeout(limit) {
             Ok(answer) => Ok(Some(answer)),

@@ -37,6 +37,8 @@ const SLOW_OUTPUT: Duration = Duration::from_secs(10);
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 /// How long an output may take to fail after the stop timeout, with an error of its own.
 const FAILING: Duration = Duration::from_millis(700);
+/// Time after which a stage no longer waits for a later one that neither completes the last epoch nor ends, as behind tee.
+const ENDING_MAX: Duration = Duration::from_secs(600);
 /// How long the first stage waits for the outputs of later ones before it ends the next epoch. A stage whose outputs do not have the
 /// epoch before then waits at the barrier.
 const LATER_MAX: Duration = Duration::from_secs(600);
@@ -61,6 +63,8 @@ pub struct Epochs {
     later: Option<LaterCommit>,
     /// The monotonic time at which the log is to be watched again.
     watched: Duration,
+    /// The wait for an epoch before the last one, at the end of the input.
+    end_wait: Option<Wait>,
 }
 
 /// The commit of a complete epoch, which is in progress in some outputs.
@@ -151,6 +155,7 @@ impl Epochs {
             delay: None,
             later: None,
             watched: Duration::ZERO,
+            end_wait: None,
         }
     }
 
@@ -300,7 +305,7 @@ impl Epochs {
         if commit.reports.is_due(now, commit.start, SLOW_OUTPUT, is_held) {
             commit.reports.named = outputs.committing().join(", ");
             let named = &commit.reports.named;
-            let effect = if is_held { HELD } else { "the next epoch goes on meanwhile" };
+            let effect = if is_held { HELD } else { "the next epoch continues" };
             self.run.console.say(format!("{named}: epoch {epoch} is not committed after {waited}; {effect}"));
         }
         Ok(())
@@ -332,7 +337,7 @@ impl Epochs {
         let delay = self.delay.get_or_insert_with(|| Delay { start: now, reports: Reports::default() });
         if delay.reports.is_due(now, delay.start, SLOW_OUTPUT, is_held) {
             let waited = seconds(now.saturating_sub(delay.start));
-            let effect = if is_held { HELD } else { "it goes on meanwhile" };
+            let effect = if is_held { HELD } else { "it continues" };
             self.run.console.say(format!("{named}: rows of epoch {epoch} are not written after {waited}; {effect}"));
         }
         true
@@ -360,7 +365,7 @@ impl Epochs {
             return Err(Error::new(ErrorKind::Fenced, message));
         }
         if later.reports.is_due(now, later.start, SLOW, is_held) {
-            let effect = if is_held { HELD } else { "the next epoch goes on meanwhile" };
+            let effect = if is_held { HELD } else { "the next epoch continues" };
             let waited = seconds(waited);
             self.run.console.say(format!("{named}: epoch {epoch} is not committed after {waited}; {effect}"));
         }
@@ -413,14 +418,30 @@ impl Epochs {
         self.sealed.is_empty() && self.commit.is_none()
     }
 
-    /// Checks that every epoch that this stage has sealed is committed. Errors: exit status 65 if not.
-    pub fn check_settled(&self) -> Result<()> {
+    /// Whether the epoch in progress can end at a barrier; not while outputs commit the epoch before. Errors: exit status 65 if the
+    /// barrier is not its end, or if the epoch before is not complete: the first stage sends barriers one after another, and a restart
+    /// commits only the last complete epoch again.
+    pub fn is_ready(&mut self, barrier: &Barrier, outputs: &mut Outputs) -> Result<bool> {
+        self.check(barrier)?;
+        if self.is_committing() || self.is_delayed(outputs) {
+            return Ok(false);
+        }
         let early = || Error::corrupt("a barrier arrived before the previous epoch was complete");
-        if self.is_settled() { Ok(()) } else { Err(early()) }
+        if self.is_settled() { Ok(true) } else { Err(early()) }
+    }
+
+    /// Returns how long to wait, at the end of the input, for the epoch before the last one; `None` if it is committed. Errors: exit
+    /// status 75 if a later stage does not complete it.
+    pub fn wait_before_last(&mut self) -> Result<Option<Duration>> {
+        if self.is_settled() || self.is_committing() {
+            return Ok(self.is_committing().then_some(LOOK));
+        }
+        let wait = self.end_wait.get_or_insert_with(|| self.run.stop.server_wait());
+        if is_over(wait) { Err(self.abandoned()) } else { Ok(Some(self.watch_interval())) }
     }
 
     /// Checks that a barrier ends the epoch in progress. Errors: exit status 65 if not.
-    pub fn check(&self, barrier: &Barrier) -> Result<()> {
+    fn check(&self, barrier: &Barrier) -> Result<()> {
         let Epoch { run, number } = self.checkpoint.epoch();
         match (barrier.run, barrier.number) == (run, number) {
             true => Ok(()),
@@ -441,6 +462,11 @@ impl Epochs {
         );
         Error::new(ErrorKind::Fenced, message)
     }
+}
+
+/// Whether a stage no longer waits for a later one to complete an epoch.
+pub fn is_over(wait: &Wait) -> bool {
+    wait.is_over() || wait.idle() >= ENDING_MAX
 }
 
 /// What a message about a wait says of a stage that reads nothing.

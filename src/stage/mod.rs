@@ -9,12 +9,14 @@
 //! [`Stage::step`] never blocks on input; [`Stage::run`] alternates `step` and `wait`. A simulation steps several stages in one
 //! process. The stage keeps the counts and checks the law of counts at its end.
 
-mod epoch_ends;
 pub mod epochs;
 pub mod operator;
 pub mod outputs;
 pub mod progress;
+mod setup;
 mod summary;
+
+pub use self::setup::{OperatorSetup, SourceInfo, StageOptions, Start};
 
 use self::epochs::Epochs;
 use self::operator::{Collector, InputEnded, Operator};
@@ -25,20 +27,18 @@ use crate::checkpoint::header::{CHECKPOINT_KEY, CheckpointHeader};
 use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{Control, End, How};
+use crate::frame::{Barrier, Control, End, How};
 use crate::ingest::{Item, Sent};
 use crate::input::EndProof;
 use crate::kafka::range::ReadMode;
-use crate::kind::Kind;
-use crate::kind::span::Span;
 use crate::metrics;
-use crate::output::{OutputPlan, stamped};
+use crate::output::stamped;
 use crate::run::Run;
 use crate::source::{Polled, Source};
 use crate::stop::Wait;
 use crate::time::SECOND;
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -46,58 +46,6 @@ use summary::Summary;
 
 /// Maximum number of control messages that are buffered until the first rows. After that the operator is made without rows.
 const AHEAD_MAX: usize = 64;
-
-/// The facts from which a tool makes its operator.
-pub struct SourceInfo<'a> {
-    /// The source; its schema and kind are final.
-    pub source: &'a mut Source,
-    /// The first rows; `None` if the schema was known before them, or if there are none.
-    pub first: Option<&'a RecordBatch>,
-    /// The outputs of rows, which are not open yet.
-    pub outputs: &'a [OutputPlan],
-}
-
-impl SourceInfo<'_> {
-    /// Checks that the rows are of `kind`. Errors: exit status 2 with the message `why`, if they are not.
-    pub fn expect(&self, kind: Kind, why: &str) -> Result<()> {
-        match self.source.kind() {
-            found if found == kind => Ok(()),
-            found => Err(Error::usage(format!("{why}, found rows of kind {}", found.name()))),
-        }
-    }
-}
-
-/// An operator and its outputs.
-pub struct OperatorSetup {
-    /// The operator.
-    pub operator: Box<dyn Operator>,
-    /// The schema of the rows it writes.
-    pub schema: SchemaRef,
-    /// The schema of the rows of the side output.
-    pub side: Option<SchemaRef>,
-    /// Whether it writes a report at the end instead of rows, so that the terminal is free for a progress line.
-    pub is_report: bool,
-}
-
-/// Makes the operator once the rows are known.
-pub type Start = Box<dyn FnOnce(SourceInfo<'_>) -> Result<OperatorSetup>>;
-
-/// Settings of a stage.
-#[derive(Clone, Debug, Default)]
-pub struct StageOptions {
-    /// `-q`.
-    pub quiet: bool,
-    /// `--strict`.
-    pub strict: bool,
-    /// `--stats`.
-    pub stats: Option<String>,
-    /// Whether the operator needs the first rows to start, even if the schema is known.
-    pub needs_rows: bool,
-    /// The time of the rows that the operator gets; others are counted as filtered.
-    pub span: Span,
-    /// `--branch`.
-    pub branch: Option<String>,
-}
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,8 +70,8 @@ enum Phase {
     Ended(u8),
 }
 
-/// Time after which a stage no longer waits for a later one that neither completes the last epoch nor ends, as behind tee.
-const ENDING_MAX: Duration = Duration::from_secs(600);
+/// Interval at which a stage that reads nothing looks at its outputs.
+const HELD: Duration = Duration::from_millis(10);
 
 /// The end of a stage whose last epoch a later stage completes.
 struct Ending {
@@ -151,8 +99,6 @@ pub struct Stage {
     has_caught_up: bool,
     /// The epochs of a run with a checkpoint.
     epochs: Option<Epochs>,
-    /// The wait for an epoch before the last one, at the end of the input.
-    end_wait: Option<Wait>,
     /// Whether the last step read nothing because outputs must commit an epoch first.
     is_held: bool,
 }
@@ -171,7 +117,6 @@ impl Stage {
             stream_time: None,
             has_caught_up: false,
             epochs: None,
-            end_wait: None,
             is_held: false,
         }
     }
@@ -345,6 +290,113 @@ impl Stage {
         self.source.poll().map(Some)
     }
 
+    /// Waits before the next look at outputs that must commit an epoch first.
+    fn wait_for_outputs(&mut self) -> Progress {
+        self.is_held = true;
+        Progress::Waiting(HELD)
+    }
+
+    /// Waits before this item is taken again.
+    fn wait_with(&mut self, sent: Sent, interval: Duration) -> Progress {
+        self.ahead.push_front(sent);
+        self.is_held = true;
+        Progress::Waiting(interval)
+    }
+
+    /// Ends the epoch in progress at a barrier.
+    fn take_barrier(&mut self, barrier: Barrier, input: u32) -> Result<Progress> {
+        self.watch_epochs(true)?;
+        let Some(epochs) = &mut self.epochs else { return Ok(Progress::Ready) };
+        if epochs.is_ready(&barrier, &mut self.outputs)? {
+            return self.end_epoch(false).map(|()| Progress::Ready);
+        }
+        Ok(self.wait_with(Sent { input, item: Item::Control(Control::Barrier(barrier)) }, HELD))
+    }
+
+    /// Waits until every output has the epoch that is being committed, and commits its positions.
+    fn finish_commit(&mut self) -> Result<()> {
+        let Some(epochs) = self.epochs.as_mut().filter(|epochs| epochs.is_committing()) else { return Ok(()) };
+        epochs.finish_commit(&mut self.outputs)?;
+        self.source.commit()
+    }
+
+    /// Whether the epoch in progress is to end, and can.
+    fn can_end_epoch(&mut self) -> Result<bool> {
+        let Some(epochs) = self.epochs.as_mut().filter(|epochs| epochs.is_due()) else { return Ok(false) };
+        if epochs.is_delayed(&mut self.outputs) { Ok(false) } else { self.source.is_at_cut() }
+    }
+
+    /// Ends the epoch in progress, if there is a checkpoint: the stage has taken the rows before the positions of the source, and no
+    /// others.
+    fn end_epoch(&mut self, is_last: bool) -> Result<()> {
+        let (Some(epochs), Phase::Running(operator)) = (&mut self.epochs, &mut self.phase) else { return Ok(()) };
+        match epochs.end(operator.as_mut(), &self.source.positions()?, &mut self.outputs)? {
+            // The end of the stream is the barrier of the last epoch.
+            Some(_) if is_last => Ok(()),
+            Some(barrier) => self.outputs.control(&Control::Barrier(barrier)),
+            // This stage commits it, unless another last stage has not sealed it yet.
+            None => self.watch_epochs(false),
+        }
+    }
+
+    /// Reports rows that an output rejected when the last epoch was committed, if there are more than `before`: no epoch of this run
+    /// can hold their letters.
+    fn report_deferred(&mut self, before: u64) {
+        let letters = self.outputs.refused - before;
+        if letters > 0 {
+            let line = format!("the dead letters of {letters} rows are in the first epoch of the next run");
+            self.outputs.report.warnings.push(line);
+            self.outputs.set_verdict(1);
+        }
+    }
+
+    /// Commits the epochs that the last stage of the pipe has completed; `at_once` even if the log was just watched.
+    fn watch_epochs(&mut self, at_once: bool) -> Result<()> {
+        let Some(epochs) = &mut self.epochs else { return Ok(()) };
+        if epochs.watch(&mut self.outputs, at_once)? { self.source.commit() } else { Ok(()) }
+    }
+
+    /// Ends the stage once the last stage of the pipe has completed the last epoch. Errors: exit status 75 if that stage ends before.
+    fn await_epoch(&mut self) -> Result<Progress> {
+        let Phase::Ending(Ending { end, refused, wait }) = &self.phase else {
+            return Err(Error::broken("a stage ends without an epoch"));
+        };
+        let (end, refused) = (*end, *refused);
+        let is_over = epochs::is_over(wait);
+        self.watch_epochs(is_over)?;
+        match &self.epochs {
+            Some(epochs) if !epochs.is_settled() && !epochs.is_committing() && is_over => Err(epochs.abandoned()),
+            Some(epochs) if !epochs.is_settled() => Ok(Progress::Waiting(epochs.watch_interval())),
+            _ => {
+                self.report_deferred(refused);
+                let verdict = end.verdict.max(self.outputs.report.verdict);
+                self.close(End { verdict, ..end })
+            }
+        }
+    }
+
+    /// Ends the last epoch of the run. Rows that a store rejects at its commit become dead letters in one more epoch.
+    fn end_last_epoch(&mut self) -> Result<()> {
+        if self.epochs.is_none() {
+            return Ok(());
+        }
+        // A run with wrong counts commits nothing.
+        self.with_lost(false).check()?;
+        loop {
+            self.finish_commit()?;
+            let refused = self.outputs.refused;
+            self.end_epoch(true)?;
+            self.finish_commit()?;
+            if self.outputs.refused == refused {
+                return Ok(());
+            }
+            if !self.epochs.as_ref().is_some_and(Epochs::is_first) {
+                self.report_deferred(refused);
+                return Ok(());
+            }
+        }
+    }
+
     /// Returns the operator and the outputs.
     fn parts(&mut self) -> Result<(&mut Box<dyn Operator>, &mut Outputs)> {
         match &mut self.phase {
@@ -364,7 +416,8 @@ impl Stage {
             return self.take_barrier(barrier.clone(), input);
         }
         if matches!(item, Item::End(_))
-            && let Some(interval) = self.wait_for_epoch_before()?
+            && let Some(epochs) = &mut self.epochs
+            && let Some(interval) = epochs.wait_before_last()?
         {
             return Ok(self.wait_with(Sent { input, item }, interval));
         }

@@ -9,24 +9,24 @@
 //! rows of the next epoch into the outbox meanwhile. If a store that gets rows at once does not answer, the further rows of the epoch
 //! wait in its outbox, too.
 
+mod plan;
 mod target;
 
+pub use self::plan::{CompleteEpoch, EpochPlan, RejectedRow};
 pub(super) use self::target::EpochTarget;
 use super::report::OutputReport;
-use crate::checkpoint::log::{EpochPart, outbox_name};
-use crate::checkpoint::part::{OutboxWriter, read_outbox};
-use crate::checkpoint::part_name;
-use crate::checkpoint::store::CheckpointStore;
+use crate::checkpoint::log::EpochPart;
+use crate::checkpoint::part::OutboxWriter;
 use crate::counts::SinkCounts;
 use crate::error::Result;
 use crate::format::Format;
 use crate::frame::End;
 use crate::kind::Kind;
-use crate::kind::dead::{Fault, Rejected};
+use crate::kind::dead::Rejected;
 use crate::kind::headers::{self, HeaderRows};
 use crate::run::Run;
-use crate::run::worker::{Answer, Worker};
-use crate::store::{Batches, Epoch, PartitionPosition};
+use crate::run::worker::{JobAnswer, Worker};
+use crate::store::Epoch;
 use arrow::array::RecordBatch;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,68 +34,6 @@ use std::time::Duration;
 
 /// How long a store may take for rows that it gets at once, before further rows of the epoch wait in its outbox.
 const PROMPT: Duration = Duration::from_secs(1);
-
-/// What an output in a checkpoint is opened with.
-#[derive(Clone, Debug)]
-pub struct EpochPlan {
-    /// Where the checkpoint is kept.
-    pub store: Arc<dyn CheckpointStore>,
-    /// The id of the checkpoint.
-    pub checkpoint: String,
-    /// The name of the stage.
-    pub stage: String,
-    /// The name of the output in it: `to-0`, `late`, `dlq`.
-    pub key: String,
-    /// The epoch in progress.
-    pub epoch: Epoch,
-}
-
-impl EpochPlan {
-    /// Returns the key of the epochs that a target has committed.
-    pub fn key(&self) -> String {
-        format!("{}/{}", self.run(), self.key)
-    }
-
-    /// Returns what rows name as their run: the same in all runs of the checkpoint.
-    pub fn run(&self) -> String {
-        format!("{}/{}", self.checkpoint, self.stage)
-    }
-
-    /// Reads the rows of this output in an epoch that has some.
-    fn rows(&self, epoch: Epoch) -> Result<Batches> {
-        let name = self.part();
-        Ok(Box::new(read_outbox(self.store.open_part(epoch, &name)?, &name)?))
-    }
-
-    /// Returns the name of the part with the rows of this output.
-    fn part(&self) -> String {
-        outbox_name(&self.stage, &self.key)
-    }
-
-    /// Returns the name of the note with the rows that the store could not hold.
-    fn note(&self) -> String {
-        part_name(&self.stage, &format!("rejected-{}", self.key))
-    }
-}
-
-/// A complete epoch, whose rows outputs get.
-#[derive(Clone, Debug)]
-pub struct CompleteEpoch {
-    /// The epoch.
-    pub epoch: Epoch,
-    /// Its files.
-    pub parts: Vec<EpochPart>,
-    /// The positions of the input at its end.
-    pub positions: Vec<PartitionPosition>,
-}
-
-/// A row that a store could not hold when its epoch was committed.
-pub struct RejectedRow {
-    /// The row.
-    pub row: RecordBatch,
-    /// The reason.
-    pub fault: Fault,
-}
 
 /// What the stage knows of a target, which is in another thread.
 struct TargetTraits {
@@ -116,7 +54,7 @@ struct Done<R> {
 /// Rows that a store is to write at once.
 struct Written {
     rows: RecordBatch,
-    answer: Answer<Done<Vec<Rejected>>>,
+    answer: JobAnswer<Done<Vec<Rejected>>>,
 }
 
 /// The rows of an output in the epoch in progress, and the target that gets them.
@@ -129,9 +67,9 @@ pub struct EpochOutput {
     /// The rows that a store, which gets them at once, has not answered yet.
     written: Option<Written>,
     /// The commit of a complete epoch.
-    commit: Option<Answer<Done<Vec<RejectedRow>>>>,
+    commit: Option<JobAnswer<Done<Vec<RejectedRow>>>>,
     /// The time-driven work in progress.
-    tick: Option<Answer<Done<()>>>,
+    tick: Option<JobAnswer<Done<()>>>,
     /// The monotonic time at which it began last.
     ticked: Duration,
 }

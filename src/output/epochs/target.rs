@@ -1,20 +1,19 @@
 //! What gets the rows of complete epochs, in the thread of its output.
 
-use super::{CompleteEpoch, EpochPlan, RejectedRow};
+use super::plan::{CompleteEpoch, EpochPlan, KeptFault, RejectedRow};
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::format::{Encoder, Format};
 use crate::frame::How;
 use crate::kafka::produce::epochs::EpochTopic;
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::dead::Rejected;
 use crate::output::file::Plain;
 use crate::output::file::once::{BatchId, OnceFile};
 use crate::output::report::OutputReport;
 use crate::store::disk::Disk;
 use crate::store::{Batches, Epoch, EpochRows, PartitionPosition, Sink};
 use arrow::array::RecordBatch;
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Encoded bytes that are appended at once. A reader of the file sees whole pieces.
@@ -35,14 +34,6 @@ pub(in crate::output) struct LineFile {
     file: OnceFile,
     /// What an empty file begins with.
     header: Vec<u8>,
-}
-
-/// The reason for a rejected row, as it is kept.
-#[derive(Serialize, Deserialize)]
-struct KeptFault {
-    row: usize,
-    error_type: String,
-    message: String,
 }
 
 impl EpochTarget {
@@ -139,28 +130,6 @@ impl EpochTarget {
             }
         }
         Ok(vec![])
-    }
-}
-
-impl EpochPlan {
-    /// Returns the rows of a committed epoch that the store could not hold.
-    pub(super) fn rejected(&self, epoch: Epoch) -> Result<Vec<RejectedRow>> {
-        let Some(note) = self.store.own_note(epoch, &self.note())? else { return Ok(vec![]) };
-        let kept: Vec<KeptFault> =
-            serde_json::from_slice(&note).map_err(|error| Error::corrupt(self.note()).because(error))?;
-        let mut kept = kept.into_iter().peekable();
-        let (mut rejected, mut before) = (vec![], 0);
-        for batch in self.rows(epoch)? {
-            let batch = batch?;
-            let end = before + batch.num_rows();
-            while let Some(KeptFault { row, error_type, message }) = kept.next_if(|kept| kept.row < end) {
-                let error_type = ErrorType::from_name(&error_type).unwrap_or(ErrorType::SinkError);
-                rejected
-                    .push(RejectedRow { row: batch.slice(row - before, 1), fault: Fault::new(error_type, message) });
-            }
-            before = end;
-        }
-        Ok(rejected)
     }
 }
 
