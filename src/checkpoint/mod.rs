@@ -90,6 +90,8 @@ pub struct Checkpoint {
     restored: Option<Restored>,
     /// The files of state that epochs have, by name.
     files: BTreeMap<String, EpochPart>,
+    /// The stages that have not committed the last complete epoch, as far as this one knows.
+    uncommitted: Vec<String>,
 }
 
 /// A complete epoch that is kept.
@@ -269,6 +271,7 @@ impl Checkpoint {
             complete,
             restored,
             files: BTreeMap::new(),
+            uncommitted: vec![],
             header,
         }
     }
@@ -414,9 +417,11 @@ impl Checkpoint {
                 Entry::Complete(complete) if complete.epoch == epoch => {
                     self.check_newest()?;
                     self.store.sync_log()?;
+                    let kept = KeptEpoch::of(&complete);
+                    self.uncommitted.clone_from(&kept.stages);
                     // The last stages remove epochs.
                     if !self.own.has_readers {
-                        self.complete.push(KeptEpoch::of(&complete));
+                        self.complete.push(kept);
                     }
                     return Ok(true);
                 }
@@ -441,6 +446,12 @@ impl Checkpoint {
     /// Returns what keeps an epoch from being complete.
     pub fn missing(&self, epoch: Epoch) -> Result<String> {
         ends::missing(self.store.as_ref(), epoch, self.own.ends)
+    }
+
+    /// Returns the stages that have not committed the last complete epoch, `epoch`, to every output.
+    pub fn uncommitted(&mut self, epoch: Epoch) -> Result<&[String]> {
+        ends::leave_uncommitted(self.store.as_ref(), epoch, &mut self.uncommitted)?;
+        Ok(&self.uncommitted)
     }
 
     /// Returns why the run failed: a newer run removes the files of this one, which is exit status 75. Otherwise it is `error`.

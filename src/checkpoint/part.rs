@@ -74,6 +74,11 @@ impl OutboxWriter {
         self.stream.write(batch).map_err(|error| failed(&self.path.display().to_string(), error))
     }
 
+    /// Returns the bytes of the rows so far, without those in its buffer.
+    pub fn bytes(&self) -> u64 {
+        self.stream.get_ref().get_ref().bytes
+    }
+
     /// Ends the outbox, durably.
     pub fn finish(mut self) -> Result<EpochPart> {
         let path = self.path.display().to_string();

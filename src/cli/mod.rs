@@ -192,6 +192,7 @@ fn start(
         id,
         record_max: common.max_record,
         ratio_max: common.max_decompression_ratio,
+        ahead_max: Run::AHEAD_MAX,
         kafka: common.kafka_config.as_deref().map_or(Ok(vec![]), kafka_settings)?,
         outages: Default::default(),
         metrics,

@@ -3,7 +3,7 @@
 //! The stage buffers and writes two kinds of letters together: letters of the source (records that could not become rows),
 //! and letters of the stage (rows that it or an output rejected). The first row or a full buffer opens the output.
 
-use super::epochs::{CompleteEpoch, EpochPlan, RejectedRow};
+use super::epochs::{CompleteEpoch, EpochPlan, RefusedRows, RejectedRow};
 use super::{Output, OutputPlan, OutputReport, stamped};
 use crate::checkpoint::log::EpochPart;
 use crate::console::Faulty;
@@ -26,6 +26,7 @@ use arrow::datatypes::Int32Type;
 use arrow::datatypes::Int64Type;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Buffered letters are written when they reach this size (bytes of payloads; letters of the stage also count headers
@@ -229,7 +230,8 @@ impl DeadLetters {
         };
     }
 
-    fn output(&mut self) -> Option<&mut Output> {
+    /// Returns the output, if it is open.
+    pub fn output(&mut self) -> Option<&mut Output> {
         if let LetterOutput::Open(output) = &mut self.outlet { Some(output) } else { None }
     }
 
@@ -488,23 +490,46 @@ impl DeadLetters {
         self.output().map_or(Ok(None), |output| output.seal_epoch(next))
     }
 
-    /// Writes the letters of a complete epoch to the output, and behind them those of the rows that other outputs could not
+    /// Begins to write the letters of a complete epoch to the output, and behind them those of the rows that other outputs could not
     /// hold at this commit.
-    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>, refused: &[RejectedRow]) -> Result<()> {
+    pub fn begin_commit(&mut self, complete: &Arc<CompleteEpoch>, refused: &[RefusedRows]) -> Result<()> {
         let refused = self.refused_letters(refused)?;
         let Some(output) = self.output() else { return Ok(()) };
-        for rejected in output.commit_epoch(CompleteEpoch { refused: &refused, ..complete })? {
+        match refused.is_empty() {
+            true => output.begin_commit(complete),
+            false => output.begin_commit(&Arc::new(CompleteEpoch { refused, ..CompleteEpoch::clone(complete) })),
+        }
+    }
+
+    /// Waits for the commit that has begun, for at most `limit`; returns whether it has ended. Counts the letters that the output could
+    /// not hold.
+    pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
+        let Some(output) = self.output() else { return Ok(true) };
+        let (is_done, refused) = (output.poll_commit(limit)?, output.take_refused_rows());
+        for rejected in refused.iter().flat_map(|refused| &refused.rows) {
             self.lose(&rejected.fault, is_of_output(&rejected.row, 0));
         }
-        Ok(())
+        Ok(is_done)
+    }
+
+    /// Whether a store has not answered letters that it gets before their epoch is complete.
+    pub fn is_writing(&self) -> bool {
+        matches!(&self.outlet, LetterOutput::Open(output) if output.is_writing())
+    }
+
+    /// Counts the letters that the output could not hold, and answered late.
+    pub fn take_late(&mut self) {
+        for rejected in self.output().map_or(vec![], Output::take_late) {
+            self.lose(&rejected.fault, is_of_output(&rejected.row, 0));
+        }
     }
 
     /// Makes letters of rows that outputs could not hold at a commit, and counts them. A repeated commit gets the same letters.
-    fn refused_letters(&mut self, refused: &[RejectedRow]) -> Result<Vec<RecordBatch>> {
+    fn refused_letters(&mut self, refused: &[RefusedRows]) -> Result<Vec<RecordBatch>> {
         let mut letters = vec![];
-        for rows in refused.chunk_by(|one, other| one.refusal.host == other.refusal.host) {
-            let mut builder = Builder::new(self.run.console.tool(), &rows[0].refusal.host);
-            for RejectedRow { row, fault, refusal } in rows {
+        for RefusedRows { refusal, rows } in refused {
+            let mut builder = Builder::new(self.run.console.tool(), &refusal.host);
+            for RejectedRow { row, fault } in rows {
                 let is_letter = Kind::of(row.schema_ref()) == Some(Kind::Dead);
                 if builder.len() >= HELD_ROWS || builder.bytes() >= HELD_BYTES || is_letter && !builder.is_empty() {
                     letters.push(builder.finish()?);

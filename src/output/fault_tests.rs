@@ -28,7 +28,7 @@ fn batch(rows: Range<i64>) -> RecordBatch {
 
 /// Writes the rows from `first` on and settles each batch; `settled` is the number of rows that are settled.
 fn write(path: &Path, first: i64, how: How, disk: &Disk, settled: &mut i64) -> Result<(), Error> {
-    let io = Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk: disk.clone() };
+    let io = Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk: disk.clone(), lag: 0 };
     let run = Rc::new(Run { io, ..Run::unwatched("evt-test", Clock::Fixed(0)) });
     let spec = OutputSpec {
         format: None,

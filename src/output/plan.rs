@@ -76,6 +76,85 @@ impl Destination {
             Destination::Null | Destination::Store(..) => false,
         }
     }
+
+    /// Returns the kind of the rows of a store; `None` for another output. Errors: exit status 2 if the store does not hold it.
+    fn kind_of(&self, schema: &SchemaRef, name: &str) -> Result<Option<Kind>> {
+        let Destination::Store(store, _) = self else { return Ok(None) };
+        let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: expected rows of a known kind")))?;
+        if store.kinds.contains(&kind) { Ok(Some(kind)) } else { Err(store.other_kind(kind, name)) }
+    }
+
+    /// Opens it for rows that it gets at once; the records of a topic are in the transactions of the producer, if there is one.
+    fn open(
+        self,
+        producer: Option<&SharedProducer>,
+        spec: &OutputSpec,
+        rows: OpenRows,
+        run: &Rc<Run>,
+    ) -> Result<OpenTarget> {
+        let OpenRows { schema, kind, up } = rows;
+        match self {
+            Destination::Null => Ok(OpenTarget::Null),
+            Destination::Standard(format) => {
+                encoded(Plain::Standard(run.io.stdout()?), format, &schema, spec, &run.console)
+            }
+            Destination::File(path, format) => {
+                let file = Plain::create(path, format, spec.overwrite, run)?;
+                // A file has no width, and no colours.
+                let property_columns = spec.encode.property_columns;
+                let encode = EncodeOptions { property_columns, ..EncodeOptions::default() };
+                encoded(file, format, &schema, &OutputSpec { encode, ..spec.clone() }, &run.console)
+            }
+            Destination::Kafka(address, limit) => Ok(OpenTarget::Kafka(Box::new(match producer {
+                None => KafkaOutput::open(&address, limit, up, &schema, run)?,
+                Some(producer) => KafkaOutput::open_shared(producer, &Topics::new(&address, run), limit, up, &schema)?,
+            }))),
+            Destination::Store(store, location) => {
+                let sink = (store.open)(&location, &open_options(run, up))?;
+                let kind = kind.ok_or_else(|| Error::broken("a store without a kind of rows"))?;
+                Ok(OpenTarget::Store { kind, sink })
+            }
+        }
+    }
+
+    /// Opens it, in its thread, for the rows of complete epochs.
+    fn open_in_epochs(self, spec: &OutputSpec, rows: OpenRows, plan: &EpochPlan, run: &Rc<Run>) -> Result<EpochTarget> {
+        match self {
+            Destination::Kafka(address, limit) => {
+                let topics = Topics::new(&address, run);
+                let topic = EpochTopic::open(&topics, limit, rows.up, &rows.schema, &plan.key())?;
+                Ok(EpochTarget::Topic(Box::new(topic)))
+            }
+            Destination::Store(store, location) => {
+                let is_at_once = store.is_at_once(&location)?;
+                let at_once =
+                    is_at_once.then(|| AtOnce { sessions: sessions_of(&rows.schema), attempt: plan.epoch.run });
+                let options = OpenOptions {
+                    pipeline: plan.key(),
+                    run: plan.run(),
+                    epochs: true,
+                    at_once,
+                    ..open_options(run, rows.up)
+                };
+                let kind = rows.kind.ok_or_else(|| Error::broken("a store without a kind of rows"))?;
+                Ok(EpochTarget::Store { kind, sink: (store.open)(&location, &options)?, is_at_once })
+            }
+            other => match other.open(None, spec, rows, run)? {
+                OpenTarget::Encoded { format, encoder, file, .. } => {
+                    Ok(EpochTarget::text(format, encoder, file, plan, run.io.disk()))
+                }
+                _ => Err(Error::broken("an output of frames in an epoch")),
+            },
+        }
+    }
+}
+
+/// What an output is opened with.
+struct OpenRows {
+    schema: SchemaRef,
+    /// The kind of the rows of a store.
+    kind: Option<Kind>,
+    up: Up,
 }
 
 impl OutputPlan {
@@ -317,68 +396,21 @@ impl OutputPlan {
 
     /// The same; the records of a topic are in the transactions of the producer, if there is one.
     pub fn open_in(self, producer: Option<&SharedProducer>, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
-        let Self { name, place, spec, mut epochs, .. } = self;
-        let up = Up::new(&run.metrics, &name);
+        let Self { name, place, spec, epochs, .. } = self;
         let is_remote = place.is_remote();
         let (parts, schema) = OutputParts::of(schema, place.is_framed());
-        let schema = &schema;
-        let sink = match place {
-            Destination::Null => OpenTarget::Null,
-            Destination::Standard(format) => {
-                encoded(Plain::Standard(run.io.stdout()?), format, schema, &spec, &run.console)?
+        let kind = place.kind_of(&schema, &name)?;
+        if kind.is_some() && has_raw(&schema) {
+            run.console.warn(format!("{name}: no column raw; the raw records are not stored"));
+        }
+        let up = Up::new(&run.metrics, &name);
+        let sink = match epochs.filter(|_| !matches!(place, Destination::Null)) {
+            None => place.open(producer, &spec, OpenRows { schema, kind, up: up.clone() }, run)?,
+            Some(plan) => {
+                let rows = OpenRows { schema, kind, up: up.clone() };
+                let open = move |run: &Rc<Run>, plan: &EpochPlan| place.open_in_epochs(&spec, rows, plan, run);
+                OpenTarget::Epochs(Box::new(EpochOutput::open(plan, run, open)?))
             }
-            Destination::File(path, format) => {
-                let file = Plain::create(path, format, spec.overwrite, run)?;
-                // A file has no width, and no colours.
-                let property_columns = spec.encode.property_columns;
-                let spec =
-                    OutputSpec { encode: EncodeOptions { property_columns, ..EncodeOptions::default() }, ..spec };
-                encoded(file, format, schema, &spec, &run.console)?
-            }
-            Destination::Kafka(address, limit) => match epochs.take() {
-                None => OpenTarget::Kafka(Box::new(match producer {
-                    None => KafkaOutput::open(&address, limit, up.clone(), schema, run)?,
-                    Some(producer) => {
-                        KafkaOutput::open_shared(producer, &Topics::new(&address, run), limit, up.clone(), schema)?
-                    }
-                })),
-                Some(plan) => {
-                    let topic = EpochTopic::open(&Topics::new(&address, run), limit, up.clone(), schema, &plan.key())?;
-                    let target = EpochTarget::Topic(Box::new(topic));
-                    OpenTarget::Epochs(Box::new(EpochOutput::new(plan, target, run.io.disk())))
-                }
-            },
-            Destination::Store(store, location) => {
-                let kind =
-                    Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: expected rows of a known kind")))?;
-                if !store.kinds.contains(&kind) {
-                    return Err(store.other_kind(kind, &name));
-                }
-                if has_raw(schema) {
-                    run.console.warn(format!("{name}: no column raw; the raw records are not stored"));
-                }
-                let mut options = open_options(run, up.clone());
-                match epochs.take() {
-                    None => OpenTarget::Store { kind, sink: (store.open)(&location, &options)? },
-                    Some(plan) => {
-                        let is_at_once = store.is_at_once(&location)?;
-                        let at_once =
-                            is_at_once.then(|| AtOnce { sessions: sessions_of(schema), attempt: plan.epoch.run });
-                        let (pipeline, of_checkpoint) = (plan.key(), plan.run());
-                        options = OpenOptions { pipeline, run: of_checkpoint, epochs: true, at_once, ..options };
-                        let sink = (store.open)(&location, &options)?;
-                        let target = EpochTarget::Store { kind, sink, is_at_once };
-                        OpenTarget::Epochs(Box::new(EpochOutput::new(plan, target, run.io.disk())))
-                    }
-                }
-            }
-        };
-        let sink = match (epochs, sink) {
-            (Some(plan), OpenTarget::Encoded { format, encoder, file, .. }) => {
-                let target = EpochTarget::Text { format, encoder, file, lines: None };
-                OpenTarget::Epochs(Box::new(EpochOutput::new(plan, target, run.io.disk())))
-            }
-            (_, sink) => sink,
         };
         if is_remote {
             up.set(true);

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 fn run(disk: Disk) -> Rc<Run> {
-    let io = Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk };
+    let io = Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk, lag: 0 };
     Rc::new(Run { io, ..Run::unwatched("evt-sink", Clock::Fixed(0)) })
 }
 

@@ -44,6 +44,8 @@ pub enum Io {
         stdout: Pipe,
         /// The disk, which may fail.
         disk: Disk,
+        /// How often the answer of a worker is polled before it is there.
+        lag: u32,
     },
 }
 

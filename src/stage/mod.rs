@@ -13,7 +13,10 @@ pub mod epochs;
 pub mod operator;
 pub mod outputs;
 pub mod progress;
+mod setup;
 mod summary;
+
+pub use self::setup::{OperatorSetup, SourceInfo, StageOptions, Start};
 
 use self::epochs::Epochs;
 use self::operator::{Collector, InputEnded, Operator};
@@ -24,20 +27,18 @@ use crate::checkpoint::header::{CHECKPOINT_KEY, CheckpointHeader};
 use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{Control, End, How};
+use crate::frame::{Barrier, Control, End, How};
 use crate::ingest::{Item, Sent};
 use crate::input::EndProof;
 use crate::kafka::range::ReadMode;
-use crate::kind::Kind;
-use crate::kind::span::Span;
 use crate::metrics;
-use crate::output::{OutputPlan, stamped};
+use crate::output::stamped;
 use crate::run::Run;
 use crate::source::{Polled, Source};
 use crate::stop::Wait;
 use crate::time::SECOND;
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -45,58 +46,6 @@ use summary::Summary;
 
 /// Maximum number of control messages that are buffered until the first rows. After that the operator is made without rows.
 const AHEAD_MAX: usize = 64;
-
-/// The facts from which a tool makes its operator.
-pub struct SourceInfo<'a> {
-    /// The source; its schema and kind are final.
-    pub source: &'a mut Source,
-    /// The first rows; `None` if the schema was known before them, or if there are none.
-    pub first: Option<&'a RecordBatch>,
-    /// The outputs of rows, which are not open yet.
-    pub outputs: &'a [OutputPlan],
-}
-
-impl SourceInfo<'_> {
-    /// Checks that the rows are of `kind`. Errors: exit status 2 with the message `why`, if they are not.
-    pub fn expect(&self, kind: Kind, why: &str) -> Result<()> {
-        match self.source.kind() {
-            found if found == kind => Ok(()),
-            found => Err(Error::usage(format!("{why}, found rows of kind {}", found.name()))),
-        }
-    }
-}
-
-/// An operator and its outputs.
-pub struct OperatorSetup {
-    /// The operator.
-    pub operator: Box<dyn Operator>,
-    /// The schema of the rows it writes.
-    pub schema: SchemaRef,
-    /// The schema of the rows of the side output.
-    pub side: Option<SchemaRef>,
-    /// Whether it writes a report at the end instead of rows, so that the terminal is free for a progress line.
-    pub is_report: bool,
-}
-
-/// Makes the operator once the rows are known.
-pub type Start = Box<dyn FnOnce(SourceInfo<'_>) -> Result<OperatorSetup>>;
-
-/// Settings of a stage.
-#[derive(Clone, Debug, Default)]
-pub struct StageOptions {
-    /// `-q`.
-    pub quiet: bool,
-    /// `--strict`.
-    pub strict: bool,
-    /// `--stats`.
-    pub stats: Option<String>,
-    /// Whether the operator needs the first rows to start, even if the schema is known.
-    pub needs_rows: bool,
-    /// The time of the rows that the operator gets; others are counted as filtered.
-    pub span: Span,
-    /// `--branch`.
-    pub branch: Option<String>,
-}
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,8 +70,8 @@ enum Phase {
     Ended(u8),
 }
 
-/// Time after which a stage no longer waits for a later one that neither completes the last epoch nor ends, as behind tee.
-const ENDING_MAX: Duration = Duration::from_secs(600);
+/// Interval at which a stage that reads nothing looks at its outputs.
+const HELD: Duration = Duration::from_millis(10);
 
 /// The end of a stage whose last epoch a later stage completes.
 struct Ending {
@@ -148,8 +97,8 @@ pub struct Stage {
     has_caught_up: bool,
     /// The epochs of a run with a checkpoint.
     epochs: Option<Epochs>,
-    /// The wait for an epoch before the last one, at the end of the input.
-    end_wait: Option<Wait>,
+    /// Whether the last step read nothing because outputs must commit an epoch first.
+    is_held: bool,
 }
 
 impl Stage {
@@ -166,7 +115,7 @@ impl Stage {
             stream_time: None,
             has_caught_up: false,
             epochs: None,
-            end_wait: None,
+            is_held: false,
         }
     }
 
@@ -206,7 +155,7 @@ impl Stage {
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
     fn wait(&mut self, timeout: Duration) -> Result<()> {
         let start = self.run.clock.monotonic();
-        if matches!(self.phase, Phase::Ending(_)) || self.source.has_ended() {
+        if matches!(self.phase, Phase::Ending(_)) || self.is_held || self.source.has_ended() {
             self.run.io.wait_for_others(timeout);
             return Ok(());
         }
@@ -217,6 +166,7 @@ impl Stage {
 
     /// Does one step: processes one item, or does one step of reading. Does not block on input.
     pub fn step(&mut self) -> Result<Progress> {
+        self.is_held = false;
         let step = match &self.phase {
             Phase::Learning(_) => self.learn(),
             Phase::Running(_) => self.advance(),
@@ -295,9 +245,10 @@ impl Stage {
     fn advance(&mut self) -> Result<Progress> {
         self.set_metrics();
         match self.next() {
-            Ok(Polled::Item(sent)) => self.take(sent),
-            Ok(Polled::Progress) => Ok(Progress::Ready),
-            Ok(Polled::Waiting(timeout)) => {
+            Ok(None) => Ok(self.wait_for_outputs()),
+            Ok(Some(Polled::Item(sent))) => self.take(sent),
+            Ok(Some(Polled::Progress)) => Ok(Progress::Ready),
+            Ok(Some(Polled::Waiting(timeout))) => {
                 let (operator, outputs) = self.parts()?;
                 operator.on_drained(outputs)?;
                 Ok(Progress::Waiting(timeout))
@@ -311,8 +262,9 @@ impl Stage {
         }
     }
 
-    /// Does the time-driven work of the outputs, commits if possible, and returns the next item.
-    fn next(&mut self) -> Result<Polled> {
+    /// Does the time-driven work of the outputs, commits if possible, and returns the next item; `None` if outputs must get the rows
+    /// before it first.
+    fn next(&mut self) -> Result<Option<Polled>> {
         self.outputs.tick()?;
         self.watch_epochs(false)?;
         if let Some(sent) = self.ahead.pop_front() {
@@ -320,17 +272,56 @@ impl Stage {
                 // The columns that expressions name were not known when the batch was read.
                 self.source.warn_of_shadows(batch);
             }
-            return Ok(Polled::Item(sent));
+            return Ok(Some(Polled::Item(sent)));
+        }
+        if self.epochs.as_ref().is_some_and(|epochs| epochs.is_held(&mut self.outputs)) {
+            return Ok(None);
         }
         // With a checkpoint the positions are committed once their epoch is complete.
         if self.epochs.is_none() && self.source.can_commit() {
             self.outputs.settle()?;
             self.source.commit()?;
         }
-        if self.epochs.as_ref().is_some_and(Epochs::is_due) && self.source.is_at_cut()? {
+        if self.can_end_epoch()? {
             self.end_epoch(false)?;
         }
-        self.source.poll()
+        self.source.poll().map(Some)
+    }
+
+    /// Waits before the next look at outputs that must commit an epoch first.
+    fn wait_for_outputs(&mut self) -> Progress {
+        self.is_held = true;
+        Progress::Waiting(HELD)
+    }
+
+    /// Waits before this item is taken again.
+    fn wait_with(&mut self, sent: Sent, interval: Duration) -> Progress {
+        self.ahead.push_front(sent);
+        self.is_held = true;
+        Progress::Waiting(interval)
+    }
+
+    /// Ends the epoch in progress at a barrier.
+    fn take_barrier(&mut self, barrier: Barrier, input: u32) -> Result<Progress> {
+        self.watch_epochs(true)?;
+        let Some(epochs) = &mut self.epochs else { return Ok(Progress::Ready) };
+        if epochs.is_ready(&barrier, &mut self.outputs)? {
+            return self.end_epoch(false).map(|()| Progress::Ready);
+        }
+        Ok(self.wait_with(Sent { input, item: Item::Control(Control::Barrier(barrier)) }, HELD))
+    }
+
+    /// Waits until every output has the epoch that is being committed, and commits its positions.
+    fn finish_commit(&mut self) -> Result<()> {
+        let Some(epochs) = self.epochs.as_mut().filter(|epochs| epochs.is_committing()) else { return Ok(()) };
+        epochs.finish_commit(&mut self.outputs)?;
+        self.source.commit()
+    }
+
+    /// Whether the epoch in progress is to end, and can.
+    fn can_end_epoch(&mut self) -> Result<bool> {
+        let Some(epochs) = self.epochs.as_mut().filter(|epochs| epochs.is_due()) else { return Ok(false) };
+        if epochs.is_delayed(&mut self.outputs) { Ok(false) } else { self.source.is_at_cut() }
     }
 
     /// Ends the epoch in progress, if there is a checkpoint: the stage has taken the rows before the positions of the source, and no
@@ -341,8 +332,8 @@ impl Stage {
             // The end of the stream is the barrier of the last epoch.
             Some(_) if is_last => Ok(()),
             Some(barrier) => self.outputs.control(&Control::Barrier(barrier)),
-            // Otherwise another last stage has not sealed the epoch yet, and the source is a pipe.
-            None => self.source.commit(),
+            // This stage commits it, unless another last stage has not sealed it yet.
+            None => self.watch_epochs(false),
         }
     }
 
@@ -358,10 +349,10 @@ impl Stage {
             return Err(Error::broken("a stage ends without an epoch"));
         };
         let end = *end;
-        let is_over = wait.is_over() || wait.idle() >= ENDING_MAX;
+        let is_over = epochs::is_over(wait);
         self.watch_epochs(is_over)?;
         match &self.epochs {
-            Some(epochs) if !epochs.is_settled() && is_over => Err(epochs.abandoned()),
+            Some(epochs) if !epochs.is_settled() && !epochs.is_committing() && is_over => Err(epochs.abandoned()),
             Some(epochs) if !epochs.is_settled() => Ok(Progress::Waiting(epochs.watch_interval())),
             _ => self.close(end),
         }
@@ -374,7 +365,9 @@ impl Stage {
         }
         // A run with wrong counts commits nothing.
         self.with_lost(false).check()?;
-        self.end_epoch(true)
+        self.finish_commit()?;
+        self.end_epoch(true)?;
+        self.finish_commit()
     }
 
     /// Returns the operator and the outputs.
@@ -391,24 +384,15 @@ impl Stage {
             self.see_time(batch);
         }
         if let Item::Control(Control::Barrier(barrier)) = &item
-            && let Some(epochs) = &self.epochs
+            && self.epochs.is_some()
         {
-            epochs.check(barrier)?;
-            // The first stage sends a barrier when the epoch before is complete. A restart commits only the last complete epoch again.
-            self.watch_epochs(true)?;
-            self.epochs.as_ref().map_or(Ok(()), Epochs::check_settled)?;
-            return self.end_epoch(false).map(|()| Progress::Ready);
+            return self.take_barrier(barrier.clone(), input);
         }
         if matches!(item, Item::End(_))
-            && let Some(epochs) = self.epochs.as_ref().filter(|epochs| !epochs.is_settled())
+            && let Some(epochs) = &mut self.epochs
+            && let Some(interval) = epochs.wait_before_last()?
         {
-            // Of the epoch before.
-            let wait = self.end_wait.get_or_insert_with(|| self.run.stop.server_wait());
-            if wait.is_over() || wait.idle() >= ENDING_MAX {
-                return Err(epochs.abandoned());
-            }
-            self.ahead.push_front(Sent { input, item });
-            return Ok(Progress::Waiting(epochs.watch_interval()));
+            return Ok(self.wait_with(Sent { input, item }, interval));
         }
         // The item may be the progress message that names a partition for the second time.
         self.outputs.repeats_partitions = self.source.repeats_partitions();

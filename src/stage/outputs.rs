@@ -17,7 +17,7 @@ use crate::kind::dead::Fault;
 use crate::kind::dead::Rejected;
 use crate::metrics::{self, Metrics};
 use crate::output::dead_letters::DeadLetters;
-use crate::output::epochs::{CompleteEpoch, EpochPlan};
+use crate::output::epochs::{CompleteEpoch, EpochPlan, RefusedRows, RejectedRow};
 use crate::output::{Output, OutputPlan, OutputReport, given_up};
 use crate::run::Run;
 use crate::store::Epoch;
@@ -60,6 +60,8 @@ pub struct Outputs {
     pub(super) dead_rows: Counts,
     /// Rows that outputs rejected.
     pub(super) refused: u64,
+    /// The complete epoch whose dead letters wait for the other outputs.
+    letters_due: Option<Arc<CompleteEpoch>>,
     /// Rows that outputs rejected and whose dead letters could not be written, until an output counts them as dropped.
     lost_rows: u64,
     pub(super) report: EndReport,
@@ -119,6 +121,7 @@ impl Outputs {
             repeats_partitions: false,
             dead_rows: Counts::default(),
             refused: 0,
+            letters_due: None,
             lost_rows: 0,
             report: EndReport::default(),
         }
@@ -204,6 +207,7 @@ impl Outputs {
     /// Ends the epoch in progress in every output and begins `next`. Returns the parts with their rows, which are durable.
     pub fn seal_epoch(&mut self, next: Epoch) -> Result<Vec<EpochPart>> {
         let mut parts = vec![];
+        self.take_rejected()?;
         for output in self.outputs.iter_mut().chain(&mut self.side) {
             parts.extend(output.seal_epoch(next)?);
         }
@@ -211,20 +215,70 @@ impl Outputs {
         Ok(parts)
     }
 
-    /// Writes the rows of a complete epoch to every output, and then its dead letters. Those of rows that an output cannot hold are
-    /// letters of this epoch: the output has made their numbers durable before its commit, so a repeated commit has them too.
-    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<()> {
-        // In the order of the outputs: a repeated commit has the same letters in the same order.
-        let mut refused = vec![];
-        for output in self.outputs.iter_mut().chain(&mut self.side) {
-            refused.extend(output.commit_epoch(complete)?);
-        }
-        self.refused += refused.len() as u64;
-        self.dead.commit_epoch(complete, &refused)
+    /// Returns all open outputs.
+    fn all(&mut self) -> impl Iterator<Item = &mut Output> {
+        self.outputs.iter_mut().chain(&mut self.side).chain(self.dead.output())
     }
 
-    /// Makes dead letters of rows that outputs accepted and their brokers rejected later.
+    /// Begins to write the rows of a complete epoch to every output, but for its dead letters.
+    pub fn begin_commit(&mut self, complete: CompleteEpoch) -> Result<()> {
+        let complete = Arc::new(complete);
+        self.outputs.iter_mut().chain(&mut self.side).try_for_each(|output| output.begin_commit(&complete))?;
+        self.letters_due = Some(complete);
+        Ok(())
+    }
+
+    /// Waits until every output has the rows, for at most `limit`; returns whether they have. The dead letters of the epoch follow when
+    /// all others have it. Those of rows that an output cannot hold are letters of this epoch: the output has made their numbers durable
+    /// before its commit, so a repeated commit has them too.
+    pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
+        let mut is_done = true;
+        for output in self.outputs.iter_mut().chain(&mut self.side) {
+            // The error of another output is not to wait for this one.
+            is_done &= output.poll_commit(if is_done { limit } else { Duration::ZERO })?;
+        }
+        if !is_done {
+            return Ok(false);
+        }
+        if let Some(complete) = self.letters_due.take() {
+            // In the order of the outputs: a repeated commit has the same letters in the same order.
+            let outputs = self.outputs.iter_mut().chain(&mut self.side);
+            let refused: Vec<RefusedRows> = outputs.filter_map(Output::take_refused_rows).collect();
+            self.refused += refused.iter().map(|refused| refused.rows.len() as u64).sum::<u64>();
+            self.dead.begin_commit(&complete, &refused)?;
+        }
+        self.dead.poll_commit(limit)
+    }
+
+    /// Returns the names of the outputs that do not have the rows of a complete epoch yet.
+    pub fn committing(&mut self) -> Vec<String> {
+        self.all().filter(|output| output.is_committing()).map(|output| output.name().to_owned()).collect()
+    }
+
+    /// Whether a store has not answered rows that it gets before their epoch is complete, so that the epoch cannot end.
+    pub fn is_writing(&self) -> bool {
+        self.outputs.iter().chain(&self.side).any(Output::is_writing) || self.dead.is_writing()
+    }
+
+    /// Returns the names of such stores.
+    pub fn writing(&mut self) -> Vec<String> {
+        self.all().filter(|output| output.is_writing()).map(|output| output.name().to_owned()).collect()
+    }
+
+    /// Returns the bytes of the rows that outputs have in the epoch in progress.
+    pub fn epoch_bytes(&mut self) -> u64 {
+        self.all().map(|output| output.epoch_bytes()).sum()
+    }
+
+    /// Makes dead letters of rows that outputs accepted and their brokers or stores rejected later.
     fn take_rejected(&mut self) -> Result<()> {
+        for output in self.outputs.iter_mut().chain(&mut self.side) {
+            for RejectedRow { row, fault } in output.take_late() {
+                self.refused += 1;
+                self.dead.push_row(&row, 0, &fault)?;
+            }
+        }
+        self.dead.take_late();
         let rejected: Vec<RejectedRecord> = self.outputs.iter_mut().flat_map(Output::take_rejected).collect();
         let of_side = self.side.as_mut().map_or(vec![], Output::take_rejected);
         self.side_rows -= of_side.len() as u64;

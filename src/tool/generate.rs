@@ -295,7 +295,7 @@ mod tests {
     /// Runs the tool on pipes in memory; returns what it writes.
     fn run(flags: &[&str]) -> Result<Vec<u8>> {
         let mut stdout = Pipe::default();
-        let io = Io::Simulated { stdin: Pipe::default(), stdout: stdout.clone(), disk: Disk::default() };
+        let io = Io::Simulated { stdin: Pipe::default(), stdout: stdout.clone(), disk: Disk::default(), lag: 0 };
         let run = Rc::new(Run { io, ..Run::unwatched("evt-gen", Clock::System) });
         let status = parse(&[flags, &["-q"]].concat()).unwrap().stage(&run)?.run()?;
         assert_eq!(status, 0);

@@ -143,7 +143,20 @@ fn a_stopped_branch_delays_the_epochs_of_all_and_loses_nothing() {
     let first = lines(&job.dir, "calm.jsonl").len();
     let rows = |name: &str| if job.dir.path(name).exists() { lines(&job.dir, name).len() } else { 0 };
     eventually("both branches have the first rows", || rows("raw.jsonl") == first && rows("other.jsonl") == first);
-    pipe.signal(2, Signal::STOP);
+    // The entry `start` and those of the complete epochs: as many as the number of the epoch in progress.
+    let has = |epoch: usize, name: &str| job.place.files.join(format!("epochs/1-{epoch}/{name}")).exists();
+    let is_sealed = |stage: &str| has(job.place.entries(), &format!("{stage}.json"));
+    // The first stage ends an epoch once all stages have committed the one before.
+    eventually("the branch is stopped between two epochs", || {
+        pipe.signal(2, Signal::STOP);
+        let state = std::fs::read_to_string(format!("/proc/{}/status", pipe.0[2].id())).expect("it runs");
+        let is_stopped = state.contains("\nState:\tT");
+        let is_between = has(job.place.entries() - 1, "2-evt-sink.committed") && !is_sealed("2-evt-sink");
+        if !is_stopped || !is_between {
+            pipe.signal(2, Signal::CONT);
+        }
+        is_stopped && is_between
+    });
     // Few rows: tee waits for the stopped branch once its pipe is full, and then the barrier reaches no branch.
     let mut file = File::options().append(true).open(job.dir.path("a.jsonl")).expect("a file");
     let mut append = |until: usize| {
@@ -151,9 +164,6 @@ fn a_stopped_branch_delays_the_epochs_of_all_and_loses_nothing() {
         file.write_all(&events[job.dir.bytes("a.jsonl").len()..=end]).expect("written");
     };
     append(2_040);
-    // The entry `start` and those of the complete epochs: as many as the number of the epoch in progress.
-    let is_sealed =
-        |stage: &str| job.place.files.join(format!("epochs/1-{}/{stage}.json", job.place.entries())).exists();
     eventually("only the other branch has sealed an epoch", || {
         is_sealed("2-evt-sink-other") && !is_sealed("2-evt-sink")
     });

@@ -36,6 +36,7 @@ mod checkpoint_pipes;
 mod checkpoint_positions;
 mod checkpoint_refusals;
 mod checkpoint_s3;
+mod checkpoint_slow;
 mod checkpoint_topics;
 mod checks;
 mod code;

@@ -7,12 +7,12 @@
 //! ```
 //!
 //! One stage crashes, or all at once. The processes alone die, or the power fails too: then what was not synced is gone,
-//! or partly kept ([`Unsynced`]). A second crash may hit the recovery. After the last run the power fails once more.
+//! or partly kept ([`Unsynced`]). Commits of epochs take a number of steps, in which a stage reads on or is held. A second crash may hit the recovery. After the last run the power fails once more.
 
 use crate::events::Input;
 use crate::jobs::{DATABASE, INPUTS, Job, JobShape, Rows};
 use crate::number;
-use crate::pipeline::Ended;
+use crate::pipeline::{Course, Ended};
 use crate::power::{DurableTree, Unsynced};
 use evt::ErrorKind;
 use evt::generate::random::Random;
@@ -37,6 +37,8 @@ struct Crash {
     torn: usize,
     /// What the disk keeps of what was not synced; `None` if only the processes die.
     power: Option<Unsynced>,
+    /// The seed of the order in which the stages are stepped, and of what commits do to them.
+    seed: u64,
 }
 
 /// A job, and what is durable of what it writes.
@@ -68,7 +70,8 @@ impl Bench {
         let is_hit = |stage: usize| crash.is_none_or(|crash| crash.stage.is_none_or(|hit| hit == stage));
         let disks: Vec<Disk> =
             stages.map(|stage| if is_hit(stage) { failing.clone() } else { sound.clone() }).collect();
-        let ended = self.job.run(&disks, random);
+        let course = Course::random(random);
+        let ended = self.job.run(&disks, course, random);
         drop(disks);
         if let Some(unsynced) = crash.and_then(|crash| crash.power).filter(|_| failing.has_failed()) {
             self.durable.lock().expect("a tree").fail_power(unsynced, random);
@@ -89,7 +92,6 @@ struct Calm<'a> {
     shape: JobShape,
     inputs: &'a [Input],
     expected: Rows,
-    seed: u64,
 }
 
 impl<'a> Calm<'a> {
@@ -101,25 +103,25 @@ impl<'a> Calm<'a> {
         let (expected, epochs) = (bench.job.rows(), bench.job.epochs());
         assert!(epochs >= 2, "{shape:?}: {epochs} epochs");
         assert!(expected.values().all(|rows| rows.len() > 1), "{shape:?}: {expected:?}");
-        Self { shape, inputs, expected, seed }
+        Self { shape, inputs, expected }
     }
 
     /// Lets the job crash, once or twice, and then run to its end. Returns whether it came to the operation of the crash.
     fn crash(&self, base: &Path, crash: Crash, then: Option<Crash>) -> bool {
-        let context = format!("{:?}, seed {}: {crash:?}, {then:?}", self.shape, self.seed);
+        let context = format!("{:?}: {crash:?}, {then:?}", self.shape);
         let dir = base.join("wild");
         let bench = Bench::new(self.shape, &dir, self.inputs);
-        let (ended, disk) = bench.run(self.shape, Some(crash), &mut Random::at(self.seed, 1));
+        let (ended, disk) = bench.run(self.shape, Some(crash), &mut Random::at(crash.seed, 1));
         let is_hit = disk.has_failed();
         if is_hit {
             // The others find their input torn, or their reader gone.
             let known = [ErrorKind::Io, ErrorKind::Corrupt, ErrorKind::Fenced];
             assert!(ended.errors().iter().all(|kind| known.contains(kind)), "{context}: {}", ended.messages());
             if let Some(then) = then {
-                bench.run(self.shape, Some(then), &mut Random::at(self.seed, 2));
+                bench.run(self.shape, Some(then), &mut Random::at(crash.seed, 2));
             }
         }
-        let (ended, _) = bench.run(self.shape, None, &mut Random::at(self.seed, 3));
+        let (ended, _) = bench.run(self.shape, None, &mut Random::at(crash.seed, 3));
         assert!(ended.is_whole(), "{context}: {:?}: {}", ended.statuses(), ended.messages());
         bench.assert_rows(&self.expected, &context);
         // An exit status of 0 says that all rows are durable.
@@ -141,13 +143,14 @@ fn crash_each(shape: JobShape, step: u64, is_all: bool) -> u64 {
     let of_one = if stages == 1 { 0 } else { stages };
     let mut crashes = 0;
     for stage in (0..of_one).map(Some).chain([None]) {
+        let seed = 100 * shape as u64 + stage.map_or(0, |stage| stage as u64 + 1);
         let mut after = random.below(step);
         let mut is_hit = true;
         while is_hit {
             let powers = [None, Some(Unsynced::Lost), Some(Unsynced::PartlyKept)];
             let one = powers[random.below(3) as usize];
             for power in powers.into_iter().filter(|power| is_all || *power == one) {
-                let crash = Crash { stage, after, torn: random.below(100) as usize, power };
+                let crash = Crash { stage, after, torn: random.below(100) as usize, power, seed };
                 let again = Crash { stage: None, after: random.below(RECOVERY), ..crash };
                 let again = Crash { power: powers[random.below(3) as usize], ..again };
                 is_hit = calm.crash(base.path(), crash, (random.below(3) == 0).then_some(again));
