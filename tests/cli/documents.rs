@@ -164,6 +164,12 @@ const ROWS: [Row; 38] = [
         By(&["docs_loops::both_pipes_of_the_page_of_checkpoints_count_each_event_once"]),
     ),
     row("man/evt-checkpoint.5", "BUCKETS", 2, By(&["docs_loops::the_checkpoint_in_a_bucket_is_continued_and_shown"])),
+    row(
+        "man/evt-checkpoint.5",
+        "LAYOUTS",
+        13,
+        By(&["checkpoint_layout::the_files_of_a_checkpoint_have_the_bytes_of_the_manual"]),
+    ),
     row("man/evt-checkpoint.5", "EXAMPLE", 2, By(&["docs_files::the_job_of_each_day_carries_open_windows_over"])),
     row("man/evt-frame.5", "COLUMNS", 5, By(&[COLUMNS])),
     row(
