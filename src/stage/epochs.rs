@@ -258,7 +258,7 @@ impl Epochs {
             return Ok(false);
         }
         if !outputs.poll_commit(limit)? {
-            return self.report_commit(outputs).map(|()| false);
+            return self.report_commit(outputs, !limit.is_zero()).map(|()| false);
         }
         let Some(Commit { sealed, start: began, reports, .. }) = self.commit.take() else { return Ok(false) };
         let SealedEpoch { epoch, start, bytes, .. } = sealed;
@@ -281,9 +281,10 @@ impl Epochs {
         Ok(true)
     }
 
-    /// Says which outputs the commit in progress waits for. Errors: exit status 69 if a signal has ended the wait.
-    fn report_commit(&mut self, outputs: &mut Outputs) -> Result<()> {
-        let is_held = self.is_held(outputs);
+    /// Says which outputs the commit in progress waits for; `waits` if the stage does nothing else. Errors: exit status 69 if a signal
+    /// has ended the wait.
+    fn report_commit(&mut self, outputs: &mut Outputs, waits: bool) -> Result<()> {
+        let is_held = !waits && self.is_held(outputs);
         let Some(commit) = &mut self.commit else { return Ok(()) };
         let now = self.run.clock.monotonic();
         let (epoch, waited) = (shown(commit.sealed.epoch), seconds(now.saturating_sub(commit.start)));
@@ -299,7 +300,11 @@ impl Epochs {
         if commit.reports.is_due(now, commit.start, SLOW_OUTPUT, is_held) {
             commit.reports.named = outputs.committing().join(", ");
             let named = &commit.reports.named;
-            let effect = if is_held { HELD } else { "the next epoch continues" };
+            let effect = match (waits, is_held) {
+                (true, _) => "the run waits for it",
+                (false, true) => HELD,
+                (false, false) => "the next epoch continues",
+            };
             self.run.console.say(format!("{named}: epoch {epoch} is not committed after {waited}; {effect}"));
         }
         Ok(())

@@ -44,6 +44,8 @@ struct Crash {
 /// A job, and what is durable of what it writes.
 struct Bench {
     job: Job,
+    /// What commits do to its stages; `None` for what the random numbers of a run say.
+    course: Option<Course>,
     durable: Arc<Mutex<DurableTree>>,
 }
 
@@ -51,7 +53,7 @@ impl Bench {
     fn new(shape: JobShape, dir: &Path, inputs: &[Input]) -> Self {
         let job = Job::new(shape, dir.to_owned(), inputs);
         let durable = Arc::new(Mutex::new(DurableTree::new(&job.root(), DATABASE)));
-        Self { job, durable }
+        Self { job, course: None, durable }
     }
 
     fn disk(&self, crash: Option<Crash>) -> Disk {
@@ -70,7 +72,7 @@ impl Bench {
         let is_hit = |stage: usize| crash.is_none_or(|crash| crash.stage.is_none_or(|hit| hit == stage));
         let disks: Vec<Disk> =
             stages.map(|stage| if is_hit(stage) { failing.clone() } else { sound.clone() }).collect();
-        let course = Course::random(random);
+        let course = self.course.unwrap_or_else(|| Course::random(random));
         let ended = self.job.run(&disks, course, random);
         drop(disks);
         if let Some(unsynced) = crash.and_then(|crash| crash.power).filter(|_| failing.has_failed()) {
@@ -174,4 +176,25 @@ fn a_job_that_crashes_at_any_operation_ends_as_if_it_had_not() {
             assert!(crashes > 30, "{shape:?}: only {crashes} crashes");
         }
     });
+}
+
+/// While outputs commit, an epoch becomes longer, or nothing is read.
+#[test]
+fn slow_outputs_make_epochs_longer_or_hold_the_reading() {
+    let base = tempfile::tempdir().expect("a directory");
+    let mut random = Random::at(17, 0);
+    let inputs: Vec<Input> = (0..INPUTS).map(|file| Input::random(&mut random, 1_000 * file as u64)).collect();
+    let run = |name: &str, lag: u32, is_held: bool| {
+        let mut bench = Bench::new(JobShape::One, &base.path().join(name), &inputs);
+        bench.course = Some(Course { lag, is_held });
+        let (ended, _) = bench.run(JobShape::One, None, &mut Random::at(17, 1));
+        assert!(ended.is_whole(), "{name}: {:?}: {}", ended.statuses(), ended.messages());
+        (bench.job.rows(), bench.job.epochs())
+    };
+    let (rows, epochs) = run("prompt", 0, false);
+    for (name, is_held) in [("slow", false), ("held", true)] {
+        let (of_slow, epochs_of_slow) = run(name, 200, is_held);
+        assert_eq!(of_slow, rows, "{name}");
+        assert_eq!(epochs_of_slow < epochs, !is_held, "{name}: {epochs_of_slow} of {epochs} epochs");
+    }
 }

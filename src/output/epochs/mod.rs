@@ -34,7 +34,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 /// How long a store may take for rows that it gets at once, before further rows of the epoch wait in its outbox.
-const PROMPT: Duration = Duration::from_secs(1);
+const PROMPT: Duration = Duration::from_secs(5);
 
 /// What the stage knows of a target, which is in another thread.
 struct TargetTraits {
