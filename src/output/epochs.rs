@@ -259,7 +259,6 @@ impl EpochOutput {
         }
         Ok(vec![])
     }
-
 }
 
 impl LineFile {

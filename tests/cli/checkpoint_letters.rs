@@ -101,7 +101,8 @@ fn refused_rows_are_one_letter_each_although_runs_are_killed() {
     let (dir, mut draws) = (Dir::new("killed-letters"), Draws::new());
     let lines: Vec<String> = ordered(0..400).lines().map(str::to_owned).collect();
     let refused = |at: usize| at % 50 == 49;
-    let line = |(at, line): (usize, &String)| if refused(at) { line.replacen("\"u", "\"\\u0000", 1) } else { line.clone() };
+    let line =
+        |(at, line): (usize, &String)| if refused(at) { line.replacen("\"u", "\"\\u0000", 1) } else { line.clone() };
     let text: Vec<String> = lines.iter().enumerate().map(line).collect();
     dir.write("a.jsonl", text.join("\n") + "\n");
     let place = Place::directory(&dir);

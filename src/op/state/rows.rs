@@ -61,8 +61,7 @@ impl RowLayout {
             next += 1;
             next - 1
         };
-        let masks: Vec<Option<usize>> =
-            metrics.iter().map(|metric| metric.filter.as_ref().map(|_| column())).collect();
+        let masks: Vec<Option<usize>> = metrics.iter().map(|metric| metric.filter.as_ref().map(|_| column())).collect();
         let (first_arg, mut sources, mut leaves) = (next, vec![], vec![]);
         let mut laid_out = vec![];
         for (member, (metric, mask)) in metrics.iter().zip(masks).enumerate() {

@@ -135,9 +135,10 @@ impl WaitingFile {
         let failed = |error: &std::io::Error| failed(&path, "cannot write", error);
         let file = buffer.into_inner().map_err(|error| failed(error.error()))?;
         let synced = file.sync().and_then(|()| file.disk.sync_name(&path));
-        synced.and_then(|()| fs::metadata(&path)).map_err(|error| failed(&error)).map(|found| {
-            Some(WaitingRows { name, rows, bytes: found.len() })
-        })
+        synced
+            .and_then(|()| fs::metadata(&path))
+            .map_err(|error| failed(&error))
+            .map(|found| Some(WaitingRows { name, rows, bytes: found.len() }))
     }
 }
 
