@@ -102,8 +102,9 @@ impl Operator for Windows {
             let results = &mut self.results;
             self.window.on_exhausted(&mut |row| results.push(row, out))?;
         }
+        let results = &mut self.results;
+        self.window.settle(&mut |row| results.push(row, out))?;
         self.results.write(out)?;
-        self.window.settle()?;
         let held = self.window.held();
         if held > 0 && self.is_checkpointed {
             out.note(self.held_message(held));

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::process::Child;
 
-const LATE: [&str; 2] = ["--late", "null:"];
+const FLAGS: [&str; 4] = ["--late", "null:", "--dlq", "null:"];
 
 /// Stops a process at a moment at which it holds no lock of the lake.
 fn stop_between_commits(dir: &Dir, child: &Child) {
@@ -40,8 +40,8 @@ fn waiting(dir: &Dir) -> usize {
 #[test]
 fn a_run_that_hangs_is_replaced_by_a_new_one_and_writes_nothing_when_it_wakes_up() {
     for to in ["parquet:lake", "parquet:lake?roll=1h"] {
-        let job = Job::new("lake-hangs", &[&LATE[..], &["--to", to]].concat());
-        let calm = Job::new("lake-hangs-calm", &[&LATE[..], &["--to", "parquet:lake"]].concat());
+        let job = Job::new("lake-hangs", &[&FLAGS[..], &["--to", to]].concat());
+        let calm = Job::new("lake-hangs-calm", &[&FLAGS[..], &["--to", "parquet:lake"]].concat());
         let events = generated(&job.dir, 120_000);
         [&job, &calm].into_iter().for_each(|job| job.dir.write("a.jsonl", &events));
         calm.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
@@ -95,7 +95,7 @@ fn epochs_join_in_files_of_the_size_that_roll_names() {
     let rows =
         |dir: &Dir| dir.run("evt-view", &["parquet:lake", "-q", "-o", "jsonl"]).succeeds().text().lines().count();
     let mut counted = vec![];
-    for roll in ["", "?roll=1GiB", "?roll=200KiB"] {
+    for roll in ["", "?roll=1GiB", "?roll=2MiB"] {
         let dir = Dir::new("lake-roll");
         dir.write("a.jsonl", events(&dir));
         let to = format!("parquet:lake{roll}");
@@ -123,8 +123,8 @@ fn epochs_join_in_files_of_the_size_that_roll_names() {
 fn joined_epochs_hold_each_row_once_although_runs_are_killed() {
     let mut draws = Draws::new();
     let to = ["--to", "parquet:lake?roll=4KiB"];
-    let calm = Job::new("lake-joined-calm", &[&LATE[..], &["--to", "parquet:lake"]].concat());
-    let wild = Job::new("lake-joined-wild", &[&LATE[..], &to].concat());
+    let calm = Job::new("lake-joined-calm", &[&FLAGS[..], &["--to", "parquet:lake"]].concat());
+    let wild = Job::new("lake-joined-wild", &[&FLAGS[..], &to].concat());
     let events = generated(&calm.dir, 24_000);
     let mut kills = 0;
     [&calm, &wild].into_iter().for_each(|job| cut(&job.dir, &events, &[("a.jsonl", 12_000), ("b.jsonl", 13_000)]));

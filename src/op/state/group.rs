@@ -129,12 +129,19 @@ impl GroupState {
         }
     }
 
-    /// Reads all sessions in files, so that what is known of them is exact.
-    pub(crate) fn settle(&mut self, context: &mut GroupContext<'_>) -> Result<()> {
+    /// Reads all sessions in files, so that what is known of them is exact, and fires those that are due.
+    pub(crate) fn settle(
+        &mut self,
+        context: &mut GroupContext<'_>,
+        firing: Option<&Firing<'_>>,
+        emit: &mut Emitter<'_>,
+    ) -> Result<()> {
         let is_session =
             |running: &Running| matches!(&running.windows, Windows::Away(away) if away.session_rule().is_some());
         match &mut self.spilled {
-            Some(spilled) if self.shard.running.iter().any(is_session) => spilled.visit(&mut self.shard, context, None),
+            Some(spilled) if self.shard.running.iter().any(is_session) => {
+                spilled.visit(&mut self.shard, context, firing.map(|firing| (firing, emit)))
+            }
             _ => Ok(()),
         }
     }

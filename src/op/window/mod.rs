@@ -418,13 +418,17 @@ impl Window {
         }
     }
 
-    /// Reads all sessions in files, so that [`Window::held`] is exact.
-    pub fn settle(&mut self) -> Result<()> {
+    /// Fires the sessions in files that are due and wait there until more is due, so that what is known of them is exact.
+    pub fn settle(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
         let (fired, limit) = (self.fired_bound(), self.share());
-        for Group { metrics, state } in &mut self.groups {
-            let Some(memory) = &mut self.options.memory else { return Ok(()) };
-            let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
-            state.settle(&mut GroupContext { members, storage: memory.storage.as_mut(), limit })?;
+        let Options { metrics, memory, emit: when, .. } = &mut self.options;
+        let Some(memory) = memory else { return Ok(()) };
+        for Group { metrics: indexes, state } in &mut self.groups {
+            let members = Members { metrics, indexes, fired };
+            let firing = |watermark| Firing { metrics, places: &self.places, emit: *when, watermark };
+            let firing = self.watermark.get().map(firing);
+            let mut context = GroupContext { members, storage: memory.storage.as_mut(), limit };
+            state.settle(&mut context, firing.as_ref(), emit)?;
         }
         Ok(())
     }

@@ -103,7 +103,7 @@ const CHANGING: [&str; 3] = [
      [[metric]]\nname='a'\naggregate='sum(v)'\nby=['k']\nsize='10s'",
 ];
 
-/// Saves the state after each batch and restores it with the metrics of the next version.
+/// Settles and saves the state after each batch and restores it with the metrics of the next version.
 fn run_changing(
     make: &dyn Fn(usize) -> Options,
     (events, splits): (&[Event], &[usize]),
@@ -117,6 +117,7 @@ fn run_changing(
     for (at, end) in splits.iter().copied().chain([events.len()]).enumerate() {
         let end = end.clamp(start, events.len());
         if at > 0 {
+            window.settle(&mut |row| collect(&mut outcomes, row)).unwrap();
             window.files().unwrap();
             window = Window::restore(make(version(at)), &window.snapshot()).unwrap();
         }
