@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How long it takes from an event's acceptance over HTTP to the row in Redis that it closes: front door with spool, Kafka,
+# How long it takes from an event's acceptance over HTTP to the row in Redis that it closes: HTTP listener with spool, Kafka,
 # windows of 100 ms, Redis.
 #
 #   scripts/bench latency [SECONDS [RATE]]       # starts servers of its own unless EVT_KAFKA and EVT_REDIS name them
@@ -27,15 +27,15 @@ cat >"$work/metrics.toml" <<'END'
 name = "latency"
 size = "100ms"
 END
-touch "$work/door"
-evt-ingest http://127.0.0.1:0 --spool "$work/spool" --time client_timestamp --to "kafka://$kafka/$topic" 2>"$work/door" &
+touch "$work/listener"
+evt-ingest http://127.0.0.1:0 --spool "$work/spool" --time client_timestamp --to "kafka://$kafka/$topic" 2>"$work/listener" &
 evt-window "kafka://$kafka/$topic" --time client_timestamp -m "$work/metrics.toml" --out-of-orderness 0s 2>"$work/window" \
     | evt-sink --to "$redis" 2>"$work/sink" &
 for _ in {1..300}; do
-    grep -q 'listening on' "$work/door" && break
+    grep -q 'listening on' "$work/listener" && break
     sleep 0.1
 done
-python3 benches/latency.py "$(sed -n 's/.*listening on //p' "$work/door")" "${redis##*:}" "$seconds" "$rate" || {
-    cat "$work"/{door,window,sink} >&2
+python3 benches/latency.py "$(sed -n 's/.*listening on //p' "$work/listener")" "${redis##*:}" "$seconds" "$rate" || {
+    cat "$work"/{listener,window,sink} >&2
     exit 1
 }

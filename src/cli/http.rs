@@ -105,7 +105,7 @@ impl HttpArgs {
         let tls = self.tls_cert.clone().zip(self.tls_key.clone()).map(|(certificate, key)| Tls { certificate, key });
         // Without schemas only the columns of the answer are read.
         let columns = 1 << column::EVENT_ID | 1 << column::SOURCE;
-        let lean = self.schemas.is_none().then_some(Projection { columns, coded: 0 });
+        let lean = self.schemas.is_none().then_some(Projection { columns, dictionary: 0 });
         let registry = self.schemas.as_ref().map(|text| place::server_for_clients(text, &run.console));
         let registry = registry.transpose()?.flatten();
         Ok(Options {

@@ -15,8 +15,8 @@ use arrow::datatypes::DataType;
 use std::sync::Arc;
 
 /// Why an expression is refused; the caller adds the expression's text.
-type Refusal = String;
-type Bound<T> = Result<T, Refusal>;
+type Reason = String;
+type Bound<T> = Result<T, Reason>;
 
 /// The type of a node regardless of its context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

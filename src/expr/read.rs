@@ -4,7 +4,7 @@ use super::bind::article;
 use super::leaf::{Leaf, LeafType, Leaves, PathStep, Source};
 use super::node::{PathKey, quoted_name};
 use super::parse::INTEGER_MAX;
-use super::value::{Coded, Value, ValueKind, cast, texts_of};
+use super::value::{Dictionary, Value, ValueKind, cast, texts_of};
 use crate::error::{Error, Result};
 use crate::json::guide::{KeyPredictor, UNMARKED};
 use crate::json::text::unescape;
@@ -40,7 +40,7 @@ pub struct LeafBatch {
 enum Values {
     Rows(ArrayRef),
     /// A dictionary, and its expanded form for callers that cannot use codes.
-    Coded(Coded, OnceCell<ArrayRef>),
+    Dictionary(Dictionary, OnceCell<ArrayRef>),
 }
 
 /// A value of the wrong type in one row.
@@ -141,12 +141,12 @@ impl LeafBatch {
         let mut rounded = Vec::with_capacity(leaves.leaves.len());
         for (index, leaf) in leaves.leaves.iter().enumerate() {
             let LeafColumn { values: of_leaf, wrong: rows, is_rounded } =
-                match (coded(leaves, index, batch, watched.as_deref())?, &leaf.source) {
-                    (Some(coded), _) if leaf.ask == LeafType::Presence => {
-                        LeafColumn::right(Values::Rows(coded.presence()))
+                match (dictionary(leaves, index, batch, watched.as_deref())?, &leaf.source) {
+                    (Some(dictionary), _) if leaf.ask == LeafType::Presence => {
+                        LeafColumn::right(Values::Rows(dictionary.presence()))
                     }
                     // Every JSON value has a text.
-                    (Some(coded), _) => LeafColumn::right(Values::Coded(coded, OnceCell::new())),
+                    (Some(dictionary), _) => LeafColumn::right(Values::Dictionary(dictionary, OnceCell::new())),
                     (None, Source::Column(index, own)) => from_column(batch.column(*index), *own, leaf.ask)?,
                     (None, Source::Path(path, _)) => match watched_at(leaves, *path, watched.as_deref()) {
                         Some(column) if is_flat => from_json(column.as_string::<i32>().iter(), leaf.ask),
@@ -213,7 +213,9 @@ impl LeafBatch {
             && match self.values.get(leaf) {
                 None => true,
                 Some(Values::Rows(array)) => array.logical_null_count() == array.len(),
-                Some(Values::Coded(coded, _)) => (0..self.num_rows()).all(|row| coded.value(row).is_none()),
+                Some(Values::Dictionary(dictionary, _)) => {
+                    (0..self.num_rows()).all(|row| dictionary.value(row).is_none())
+                }
             }
     }
 
@@ -221,9 +223,9 @@ impl LeafBatch {
         match self.values.get(leaf) {
             None => Err(Error::broken("an expression over other leaves than were read")),
             Some(Values::Rows(array)) => Ok(array),
-            Some(Values::Coded(coded, rows)) => {
+            Some(Values::Dictionary(dictionary, rows)) => {
                 if rows.get().is_none() {
-                    _ = rows.set(coded.rows()?);
+                    _ = rows.set(dictionary.rows()?);
                 }
                 rows.get().ok_or_else(|| Error::broken("rows that were set"))
             }
@@ -231,9 +233,9 @@ impl LeafBatch {
     }
 
     /// Returns the dictionary of a leaf, if it is one.
-    pub(super) fn coded(&self, leaf: usize) -> Option<&Coded> {
+    pub(super) fn dictionary(&self, leaf: usize) -> Option<&Dictionary> {
         match self.values.get(leaf) {
-            Some(Values::Coded(coded, _)) => Some(coded),
+            Some(Values::Dictionary(dictionary, _)) => Some(dictionary),
             _ => None,
         }
     }
@@ -312,7 +314,12 @@ fn watched_at<'a>(leaves: &Leaves, path: usize, watched: Option<&[&'a ArrayRef]>
 }
 
 /// Returns the dictionary values of a leaf, if the batch has a dictionary column for it.
-fn coded(leaves: &Leaves, index: usize, batch: &RecordBatch, watched: Option<&[&ArrayRef]>) -> Result<Option<Coded>> {
+fn dictionary(
+    leaves: &Leaves,
+    index: usize,
+    batch: &RecordBatch,
+    watched: Option<&[&ArrayRef]>,
+) -> Result<Option<Dictionary>> {
     let leaf = &leaves.leaves[index];
     if matches!(leaf.ask, LeafType::Kind { kind, .. } if kind != ValueKind::Text) {
         return Ok(None);
@@ -331,7 +338,7 @@ fn coded(leaves: &Leaves, index: usize, batch: &RecordBatch, watched: Option<&[&
         Source::Column(..) => dictionary.values().clone(),
         Source::Path(..) => leaves.made.texts(index, dictionary.values())?,
     };
-    Ok(Some(Coded::new(dictionary.keys().clone(), values)))
+    Ok(Some(Dictionary::new(dictionary.keys().clone(), values)))
 }
 
 /// Returns the index of the step for a key, which is still escaped.

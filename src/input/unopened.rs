@@ -238,7 +238,7 @@ impl UnopenedInput {
             (Decoder::Text(_), None) => {
                 let reading = self.reading(&bytes, format, ingest);
                 let mut input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
-                input.begin(ingest.read.begin(ingest.stamper.stream_time(reading.partition)));
+                input.begin(ingest.read.begin(ingest.partition_table.stream_time(reading.partition)));
                 Ok(Box::new(input.with_open_record(self.options.open_record())))
             }
             (Decoder::Frames, _) => Ok(Box::new(FrameInput::new(

@@ -239,7 +239,7 @@ impl Topics {
     /// Repeats `question`, which gets the timeout of an attempt, until brokers answer, `limit` has passed or a stop timeout
     /// expires. `drain` takes the errors from the client's event queue. The first transient failure is reported. Errors: exit
     /// status 69 if there is no answer in time, 78 if authentication or TLS fails.
-    pub fn ask<T>(
+    pub fn request<T>(
         &self,
         context: &Context,
         limit: Option<Duration>,

@@ -65,7 +65,7 @@ impl KafkaInput {
         Ok(faults)
     }
 
-    /// Opens the topics: resolves the range of every partition and announces the partitions to the stamper. `origin` is the
+    /// Opens the topics: resolves the range of every partition and announces the partitions to the partition table. `origin` is the
     /// origin of all rows instead of the name of their topic.
     pub fn open(
         address: &Address,
@@ -152,7 +152,7 @@ impl KafkaInput {
     /// Announces partitions whose range is resolved, and reads them: all topics at once, or the first one if there is an end.
     fn add(&mut self, mut cursors: Vec<PartitionCursor>, ingest: &mut Ingest) -> Result<()> {
         for cursor in &mut cursors {
-            self.partitions.announce(cursor, self.origin.as_deref(), &mut ingest.stamper);
+            self.partitions.announce(cursor, self.origin.as_deref(), &mut ingest.partition_table);
             if cursor.is_done() {
                 cursor.ended = true;
                 self.partitions.end_stamp(cursor.stamp, ingest);
@@ -367,7 +367,7 @@ impl KafkaInput {
             if cursor.skip_gap(&self.topics, self.cluster.extent(cursor.id)?)? {
                 ingest.drain_one(cursor.stamp)?;
                 ingest.flush()?;
-                ingest.stamper.resume(cursor.stamp, None);
+                ingest.partition_table.resume(cursor.stamp, None);
             }
         }
         self.source.reset(&self.partitions.starts())
@@ -408,7 +408,7 @@ impl KafkaInput {
     /// Returns the position of each partition: the offset of its first held record, else its next offset.
     fn commit_point(&self, ingest: &mut Ingest) -> CommitPoint {
         let mut position = |cursor: &PartitionCursor| {
-            cursor.position(ingest.mapper.first_held(cursor.stamp), ingest.stamper.stream_time(cursor.stamp))
+            cursor.position(ingest.mapper.first_held(cursor.stamp), ingest.partition_table.stream_time(cursor.stamp))
         };
         self.partitions.cursors.iter().map(&mut position).collect()
     }
@@ -541,8 +541,8 @@ impl Input for KafkaInput {
         let time = |at: Instant| clock.monotonic().saturating_sub(at.elapsed());
         let mut reached = |cursor: &PartitionCursor| {
             let confirmed = self.source.confirmed(cursor.id).or(cursor.confirmed).map(time);
-            let position =
-                cursor.position(ingest.mapper.first_held(cursor.stamp), ingest.stamper.stream_time(cursor.stamp));
+            let position = cursor
+                .position(ingest.mapper.first_held(cursor.stamp), ingest.partition_table.stream_time(cursor.stamp));
             Reached {
                 topic: self.topics.name(cursor.id.topic).to_owned(),
                 partition: cursor.id.number,

@@ -6,10 +6,10 @@ use super::columns::{PROVENANCE_BITS, STAMP_BITS};
 use super::envelope::{Envelope, Reader, WATCH_MAX};
 use super::future::{FutureCheck, Lookahead};
 use super::options::{KeepRaw, Options, Provenance, TimeFrom, column_index};
+use super::partition_table::PartitionTable;
 use super::path::{Path, alternatives};
-use super::plan::{Defaults, NamedPath, Out, Plan, Refusal, Stamps};
+use super::plan::{Defaults, NamedPath, NoRow, Out, Plan, Stamps};
 use super::record::Record;
-use super::stamp::Stamper;
 use crate::counts::counted;
 use crate::error::Result;
 use crate::kind::dead::Fault;
@@ -200,8 +200,8 @@ impl Mapper {
     }
 
     /// Sets the read buffer that raw records are ranges of from now on; `None` if it cannot be kept.
-    pub fn lend(&mut self, block: Option<Buffer>) {
-        self.out.builder.lend(block);
+    pub fn share_buffer(&mut self, block: Option<Buffer>) {
+        self.out.builder.share_buffer(block);
     }
 
     /// Returns the records that wait for their `--max-future` verdict.
@@ -221,18 +221,22 @@ impl Mapper {
 
     /// Takes the rows so far as a stamped batch; `None` if there are no rows. `rule` first returns their
     /// properties, if it changes them, and the rows that stay, so that only rows that leave as events advance stream time.
-    pub fn batch(&mut self, stamper: &mut Stamper, rule: Option<&mut Rule<'_>>) -> Result<Option<RecordBatch>> {
+    pub fn batch(
+        &mut self,
+        partition_table: &mut PartitionTable,
+        rule: Option<&mut Rule<'_>>,
+    ) -> Result<Option<RecordBatch>> {
         let mut rows = self.out.builder.finish()?;
         if let (Some(rule), false) = (rule, rows.is_empty()) {
-            let (properties, keep) = rule(&rows.preview(stamper)?)?;
+            let (properties, keep) = rule(&rows.preview(partition_table)?)?;
             rows.filter(properties, &keep)?;
         }
-        if rows.is_empty() { Ok(None) } else { rows.stamp(stamper).map(Some) }
+        if rows.is_empty() { Ok(None) } else { rows.stamp(partition_table).map(Some) }
     }
 
     /// Maps one record; an error only if a batch cannot be built.
     #[inline]
-    pub fn record(&mut self, record: Record<'_>, stamper: &mut Stamper) -> Result<Mapped> {
+    pub fn record(&mut self, record: Record<'_>, partition_table: &mut PartitionTable) -> Result<Mapped> {
         let text = record.text;
         let mut read = self.reader.read_as(text, self.plan.options.distinct);
         let mut stamps = None;
@@ -268,16 +272,16 @@ impl Mapper {
         {
             return Ok(Mapped::Dead(fault));
         }
-        match (Assembly { plan, out, envelope: &envelope, record, stamper, stamps, raw }).run() {
+        match (Assembly { plan, out, envelope: &envelope, record, partition_table, stamps, raw }).run() {
             Ok(()) => {
                 self.out.builder.push_parts(&record.meta)?;
                 Ok(Mapped::Row)
             }
             Err(refusal) => match *refusal {
-                Refusal::Fault(fault) => Ok(Mapped::Dead(fault)),
-                Refusal::NoTime => Ok(Mapped::NoTime),
-                Refusal::Pending(check) => Ok(Mapped::Pending(check)),
-                Refusal::Error(error) => Err(error),
+                NoRow::Fault(fault) => Ok(Mapped::Dead(fault)),
+                NoRow::NoTime => Ok(Mapped::NoTime),
+                NoRow::Pending(check) => Ok(Mapped::Pending(check)),
+                NoRow::Error(error) => Err(error),
             },
         }
     }
@@ -311,6 +315,6 @@ impl Mapper {
 /// Creates the batch builder for these options, with a column per watched name.
 fn builder(options: &Options, watch: &[String]) -> Builder {
     let lean = options.lean.filter(|_| watch.len() == options.watch.len());
-    let Options { keep_raw: raw, distinct, parts, coded, .. } = *options;
-    Builder::new(ExtraColumns { raw, watch, distinct, parts }, coded, lean)
+    let Options { keep_raw: raw, distinct, parts, dictionary, .. } = *options;
+    Builder::new(ExtraColumns { raw, watch, distinct, parts }, dictionary, lean)
 }

@@ -57,9 +57,9 @@ pub enum KeepRaw {
     /// Nothing.
     #[default]
     No,
-    /// A column of views into the read buffers, for use inside the stage ([`event::lent_raw_field`]).
+    /// A column of views into the read buffers, for use inside the stage ([`event::shared_raw_field`]).
     ///
-    /// [`event::lent_raw_field`]: crate::kind::event::lent_raw_field
+    /// [`event::shared_raw_field`]: crate::kind::event::shared_raw_field
     Within,
     /// A column that is written with the row.
     Column,
@@ -124,7 +124,7 @@ pub struct Options {
     /// Properties that the stage reads: batches get a column for each (`event::watched_field`).
     pub watch: Vec<String>,
     /// A bit per watched property that is read as text and probably has few values: its column is then a dictionary.
-    pub coded: u32,
+    pub dictionary: u32,
     /// The columns that are read, if only the watched properties and some columns are.
     pub lean: Option<Projection>,
 }
@@ -135,7 +135,7 @@ pub struct Projection {
     /// The columns that are read.
     pub columns: u32,
     /// Of those, the columns read as text that probably have few values: they are built as dictionaries.
-    pub coded: u32,
+    pub dictionary: u32,
 }
 
 /// Returns the index of the column called `name`.

@@ -8,27 +8,27 @@ const NOW: i64 = 1_700_000_000_000_000;
 
 struct Bench {
     mapper: Mapper,
-    stamper: Stamper,
+    partition_table: PartitionTable,
     partition: u32,
     line: i64,
 }
 
 impl Bench {
     fn new(options: Options) -> Self {
-        let mut stamper = Stamper::default();
-        let partition = stamper.partition("a.jsonl", "0");
-        Self { mapper: Mapper::new(options).unwrap(), stamper, partition, line: 0 }
+        let mut partition_table = PartitionTable::default();
+        let partition = partition_table.partition("a.jsonl", "0");
+        Self { mapper: Mapper::new(options).unwrap(), partition_table, partition, line: 0 }
     }
 
     fn record(&mut self, text: &str) -> Mapped {
         self.line += 1;
         let meta = RecordMeta::of_file("a.jsonl", self.partition).at(self.line);
         let record = Record { text, raw: text.as_bytes(), meta, now: NOW, is_judged: false };
-        self.mapper.record(record, &mut self.stamper).unwrap()
+        self.mapper.record(record, &mut self.partition_table).unwrap()
     }
 
     fn batch(&mut self) -> RecordBatch {
-        self.mapper.batch(&mut self.stamper, None).unwrap().expect("no rows")
+        self.mapper.batch(&mut self.partition_table, None).unwrap().expect("no rows")
     }
 }
 

@@ -5,7 +5,7 @@ use crate::avro::decode::Decoder;
 use crate::avro::parse_schema;
 use crate::format::test_data::cases;
 use crate::json::text::write_string;
-use crate::mapping::{Mapped, Mapper, Options, Record, RecordMeta, Stamper, TimeFrom};
+use crate::mapping::{Mapped, Mapper, Options, PartitionTable, Record, RecordMeta, TimeFrom};
 use crate::time::{EARLIEST, LATEST, format_instant};
 use arrow::array::AsArray;
 use proptest::prelude::*;
@@ -26,16 +26,16 @@ const VIEW: &str = r#"{"type":"record","name":"PageView","fields":[
 
 /// Maps records to rows as a topic's records are.
 fn rows(texts: &[impl AsRef<str>]) -> RecordBatch {
-    let mut stamper = Stamper::default();
-    let partition = stamper.partition("t", "0");
+    let mut partition_table = PartitionTable::default();
+    let partition = partition_table.partition("t", "0");
     let mut mapper = Mapper::new(Options { time: TimeFrom::Optional, ..Options::default() }).unwrap();
     for (offset, text) in (0..).zip(texts) {
         let meta = RecordMeta::of_file("t", partition).at(offset);
         let record = Record { text: text.as_ref(), raw: b"raw", meta, now: NOW, is_judged: false };
-        let outcome = mapper.record(record, &mut stamper).unwrap();
+        let outcome = mapper.record(record, &mut partition_table).unwrap();
         assert!(matches!(outcome, Mapped::Row), "{}: {outcome:?}", text.as_ref());
     }
-    mapper.batch(&mut stamper, None).unwrap().unwrap()
+    mapper.batch(&mut partition_table, None).unwrap().unwrap()
 }
 
 fn records(schema: &str) -> RecordEncoder {

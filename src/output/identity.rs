@@ -3,7 +3,7 @@
 //! A run that reads its own output would never end, and two outputs of one run would overwrite each other.
 
 use crate::error::{Error, Result};
-use crate::store::room;
+use crate::store::access;
 use crate::uri::Uri;
 use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
@@ -27,7 +27,7 @@ impl Identity {
             Ok(found) => Self::of(&found),
             Err(_) => {
                 let path = target(path);
-                let directory = room::parent(&path).canonicalize().ok()?;
+                let directory = access::parent(&path).canonicalize().ok()?;
                 Some(Self::Name(directory.join(path.file_name()?)))
             }
         }
@@ -102,7 +102,7 @@ pub fn target(path: &Path) -> PathBuf {
         (Ok(_), Ok(found)) if found.is_file() => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
         // Terminates: a cycle of links fails with another error than `NotFound`.
         (Ok(link), Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            target(&room::parent(path).join(link))
+            target(&access::parent(path).join(link))
         }
         _ => path.to_owned(),
     }

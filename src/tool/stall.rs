@@ -12,7 +12,7 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_millis(100);
 /// A longer time between two looks is one in which the process did not run, or waited for an output: rows may have arrived meanwhile.
 /// A stage that waits for input looks several times a second.
-const LOOK_MAX: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Time after which a watermark that does not advance is reported.
 const STALLED: Duration = Duration::from_micros(MINUTE.unsigned_abs());
 
@@ -37,8 +37,8 @@ impl StallMonitor {
     }
 
     /// Looks which partitions have advanced. After a long time without a look, the time of idleness begins anew.
-    pub fn look(&mut self, watermark: &Watermark, now: Duration) {
-        let is_late = now.saturating_sub(std::mem::replace(&mut self.last, now)) > LOOK_MAX;
+    pub fn observe(&mut self, watermark: &Watermark, now: Duration) {
+        let is_late = now.saturating_sub(std::mem::replace(&mut self.last, now)) > PAUSE_MAX;
         if is_late {
             self.watermark.1 = now;
         }
@@ -57,7 +57,7 @@ impl StallMonitor {
     /// Returns the numbers of the partitions that have become idle. Call it when there is nothing to read.
     pub fn idle(&mut self, watermark: &Watermark, now: Duration) -> Vec<usize> {
         let Some(limit) = self.idle_after else { return vec![] };
-        self.look(watermark, now);
+        self.observe(watermark, now);
         let is_idle = |&(at, stream_time): &(usize, Option<i64>)| {
             let moved = self.moved.get(&at);
             moved.is_some_and(|(known, since)| *known == stream_time && now.saturating_sub(*since) >= limit)
@@ -100,7 +100,7 @@ mod tests {
     use crate::frame::{PartitionState, Progress, State};
     use crate::op::window::watermark::Options;
 
-    fn told(times: &[(&str, Option<i64>)]) -> Progress {
+    fn progress_of(times: &[(&str, Option<i64>)]) -> Progress {
         let partitions = times
             .iter()
             .map(|(name, stream_time)| PartitionState {
@@ -120,9 +120,9 @@ mod tests {
         let mut watermark = Watermark::new(options);
         let mut monitor = StallMonitor::new(Some(1_000_000), Duration::ZERO);
         let at = Duration::from_millis;
-        watermark.on_progress(&told(&[("a", Some(1)), ("b", Some(1))])).unwrap();
+        watermark.on_progress(&progress_of(&[("a", Some(1)), ("b", Some(1))])).unwrap();
         assert!(monitor.idle(&watermark, at(0)).is_empty());
-        watermark.on_progress(&told(&[("a", Some(9))])).unwrap();
+        watermark.on_progress(&progress_of(&[("a", Some(9))])).unwrap();
         assert!(monitor.idle(&watermark, at(500)).is_empty());
         let idle = monitor.idle(&watermark, at(1_200));
         assert_eq!(idle, [1]);
@@ -136,21 +136,21 @@ mod tests {
         let mut watermark = Watermark::new(options);
         let mut monitor = StallMonitor::new(Some(3_000_000), Duration::ZERO);
         let at = Duration::from_millis;
-        watermark.on_progress(&told(&[("a", Some(1)), ("b", Some(1))])).unwrap();
+        watermark.on_progress(&progress_of(&[("a", Some(1)), ("b", Some(1))])).unwrap();
         for second in 0..=2 {
             assert!(monitor.idle(&watermark, at(second * 1_000)).is_empty());
         }
         // It was stopped for 20 minutes. One partition has rows at once, the other one a second later.
         let woken = 20 * 60_000;
-        watermark.on_progress(&told(&[("a", Some(9))])).unwrap();
+        watermark.on_progress(&progress_of(&[("a", Some(9))])).unwrap();
         assert!(monitor.idle(&watermark, at(woken)).is_empty());
         assert!(monitor.idle(&watermark, at(woken + 1_000)).is_empty());
-        watermark.on_progress(&told(&[("b", Some(5))])).unwrap();
+        watermark.on_progress(&progress_of(&[("b", Some(5))])).unwrap();
         // A backlog is no idleness: only a look is taken between its batches.
         for second in 2..=9 {
-            monitor.look(&watermark, at(woken + second * 1_000));
+            monitor.observe(&watermark, at(woken + second * 1_000));
         }
-        watermark.on_progress(&told(&[("b", Some(7))])).unwrap();
+        watermark.on_progress(&progress_of(&[("b", Some(7))])).unwrap();
         assert_eq!(monitor.idle(&watermark, at(woken + 9_500)), [0]);
     }
 
@@ -158,7 +158,7 @@ mod tests {
     fn where_all_partitions_are_idle_the_one_furthest_on_tells() {
         let options = Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
         let mut watermark = Watermark::new(options);
-        watermark.on_progress(&told(&[("a", Some(9)), ("b", Some(1)), ("c", None)])).unwrap();
+        watermark.on_progress(&progress_of(&[("a", Some(9)), ("b", Some(1)), ("c", None)])).unwrap();
         for (at, expected) in [None, None, Some(9)].into_iter().enumerate() {
             watermark.set_idle(at);
             assert_eq!(watermark.get(), expected);

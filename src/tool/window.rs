@@ -390,9 +390,9 @@ impl Args {
         mapping.window_zone = spec.zone();
         // Only late rows and dead letters show more of an event than the metrics read.
         let lean = self.late.is_none() && self.stage.output.dlq.is_none();
-        let (texts, coded) = spec.leaves.texts();
-        mapping.coded = coded;
-        mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
+        let (texts, dictionary) = spec.leaves.texts();
+        mapping.dictionary = dictionary;
+        mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), dictionary: texts });
         self.check_whole()?;
         self.check_end(&spec, run)?;
         self.emit()?;

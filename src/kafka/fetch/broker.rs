@@ -190,7 +190,7 @@ impl Broker {
     }
 
     /// Sends a fetch request; `make` gets its correlation id. `generation` comes back with the answer.
-    pub fn ask(&mut self, now: Instant, generation: u64, make: impl FnOnce(i32) -> Vec<u8>) -> Option<BrokerEvent> {
+    pub fn fetch(&mut self, now: Instant, generation: u64, make: impl FnOnce(i32) -> Vec<u8>) -> Option<BrokerEvent> {
         let sent = self.send(Request::Records(generation), now, make);
         sent.err().map(|error| self.lose(&error, now))
     }
@@ -226,7 +226,7 @@ impl Broker {
             Link::Connecting(receiver) => match receiver.try_recv() {
                 Ok(connected) => {
                     self.link = Link::Up(connected?);
-                    self.send(Request::Versions, now, |number| wire::ask_versions(number, client))?;
+                    self.send(Request::Versions, now, |number| wire::versions_request(number, client))?;
                 }
                 Err(TryRecvError::Empty) => return Ok(None),
                 Err(TryRecvError::Disconnected) => return Err(io::Error::other("not connected")),

@@ -16,8 +16,8 @@ mod raw;
 mod text;
 
 use super::options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Projection, RecordParts};
+use super::partition_table::PartitionTable;
 use super::record::RecordMeta;
-use super::stamp::Stamper;
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::event::{self, COLUMNS, column};
@@ -122,9 +122,10 @@ impl ExtraColumns<'_> {
 }
 
 impl Builder {
-    /// Creates an empty builder; `coded` has a bit for each watched property that has few values.
-    pub(super) fn new(beside: ExtraColumns<'_>, coded: u32, lean: Option<Projection>) -> Self {
-        let text = |index: usize| Text::new(lean.is_some_and(|lean| lean.coded & lean.columns & (1 << index) != 0));
+    /// Creates an empty builder; `dictionary` has a bit for each watched property that has few values.
+    pub(super) fn new(beside: ExtraColumns<'_>, dictionary: u32, lean: Option<Projection>) -> Self {
+        let text =
+            |index: usize| Text::new(lean.is_some_and(|lean| lean.dictionary & lean.columns & (1 << index) != 0));
         Self {
             filled: lean.map_or(u32::MAX, |lean| lean.columns),
             schema: beside.schema(),
@@ -142,7 +143,7 @@ impl Builder {
             stream_time: vec![],
             schema_id: Int64Builder::new(),
             raw: Raw::new(beside.raw),
-            watched: (0..beside.watch.len()).map(|index| Text::new(coded & (1 << index) != 0)).collect(),
+            watched: (0..beside.watch.len()).map(|index| Text::new(dictionary & (1 << index) != 0)).collect(),
             distinct: beside.distinct.then(|| BooleanBufferBuilder::new(BATCH_ROWS)),
             parts: Parts::new(beside.parts),
             bytes: 0,
@@ -207,9 +208,9 @@ impl Builder {
 
     /// Sets the read buffer that raw records are ranges of from now on; `None` if it cannot be kept, so that they are
     /// copied.
-    pub(super) fn lend(&mut self, block: Option<Buffer>) {
+    pub(super) fn share_buffer(&mut self, block: Option<Buffer>) {
         if let Some(raw) = &mut self.raw {
-            raw.lend(block);
+            raw.share_buffer(block);
         }
     }
 
@@ -326,8 +327,8 @@ pub(super) struct Unstamped {
 
 impl Unstamped {
     /// Returns the rows as a batch for the rules to read; its stream times are not set yet.
-    pub(super) fn preview(&self, stamper: &mut Stamper) -> Result<RecordBatch> {
-        self.batch(stamper)
+    pub(super) fn preview(&self, partition_table: &mut PartitionTable) -> Result<RecordBatch> {
+        self.batch(partition_table)
     }
 
     /// Keeps the rows for which `keep` is true, with these properties.
@@ -350,13 +351,13 @@ impl Unstamped {
     }
 
     /// Stamps the rows and returns the batch.
-    pub(super) fn stamp(mut self, stamper: &mut Stamper) -> Result<RecordBatch> {
-        stamper.stamp(&self.partitions, &self.event_times, &mut self.stream_times);
-        self.batch(stamper)
+    pub(super) fn stamp(mut self, partition_table: &mut PartitionTable) -> Result<RecordBatch> {
+        partition_table.stamp(&self.partitions, &self.event_times, &mut self.stream_times);
+        self.batch(partition_table)
     }
 
-    fn batch(&self, stamper: &mut Stamper) -> Result<RecordBatch> {
-        let (origin, partition) = stamper.columns(&self.partitions)?;
+    fn batch(&self, partition_table: &mut PartitionTable) -> Result<RecordBatch> {
+        let (origin, partition) = partition_table.columns(&self.partitions)?;
         let instants = |values: &[i64]| -> ArrayRef {
             Arc::new(TimestampMicrosecondArray::from(values.to_vec()).with_timezone("UTC"))
         };

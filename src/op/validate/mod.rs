@@ -474,8 +474,8 @@ impl Plan {
             return None;
         }
         let by_code = match rows.column(field.column) {
-            Some(View::Coded(coded)) if coded.values().len() <= CODES_MAX => {
-                let values = coded.values().iter();
+            Some(View::Dictionary(dictionary)) if dictionary.values().len() <= CODES_MAX => {
+                let values = dictionary.values().iter();
                 values.map(|value| value.is_some_and(|text| self.takes(field.check, Cell::Text(text)))).collect()
             }
             _ => vec![],
@@ -492,7 +492,7 @@ impl Plan {
         match view {
             View::Instant(_) => self.takes(field.check, Cell::Instant(0)),
             View::Uuid(_) => self.takes(field.check, Cell::Uuid([0; 16])),
-            View::Text(_) | View::Coded(_) => self.takes_any_text(field.check),
+            View::Text(_) | View::Dictionary(_) => self.takes_any_text(field.check),
             View::Number(_) => false,
         }
     }

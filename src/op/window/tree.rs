@@ -19,7 +19,7 @@ pub(crate) struct KeySlot {
 
 impl KeySlot {
     /// Creates a part that refers to a slot owned elsewhere.
-    pub(crate) fn lent(key: u32, slot: u32) -> Self {
+    pub(crate) fn borrowed(key: u32, slot: u32) -> Self {
         Self { key, slot, own: false }
     }
 
@@ -50,7 +50,7 @@ pub(crate) trait Leaves {
 }
 
 /// A node: its level and its index there.
-type Place = (u32, i64);
+type NodeIndex = (u32, i64);
 
 /// No node sums more than 2^18 slices, because an event is in at most 100,000 windows.
 const LEVEL_MAX: u32 = 18;
@@ -58,12 +58,12 @@ const LEVEL_MAX: u32 = 18;
 /// The nodes built so far, each with its parts in the order of keys.
 #[derive(Default)]
 pub(crate) struct Tree {
-    nodes: AHashMap<Place, Vec<KeySlot>>,
+    nodes: AHashMap<NodeIndex, Vec<KeySlot>>,
 }
 
 impl Tree {
     /// Returns the nodes and slices (level 0) that sum up these slices, the largest first.
-    pub(crate) fn cover(numbers: Range<i64>) -> Vec<Place> {
+    pub(crate) fn cover(numbers: Range<i64>) -> Vec<NodeIndex> {
         let Range { start: mut low, end: mut high } = numbers;
         let mut places = vec![];
         let mut level = 0;
@@ -89,7 +89,7 @@ impl Tree {
     /// Calls `f` for each part of a place, or for those of the keys in `asked`.
     pub(crate) fn each(
         &mut self,
-        place: Place,
+        place: NodeIndex,
         asked: Option<&[u32]>,
         leaves: &impl Leaves,
         slots: &mut Slots,
@@ -116,7 +116,7 @@ impl Tree {
     }
 
     /// Builds a node that does not exist yet, unless it contains no slice.
-    fn make(&mut self, (level, at): Place, leaves: &impl Leaves, slots: &mut Slots) {
+    fn make(&mut self, (level, at): NodeIndex, leaves: &impl Leaves, slots: &mut Slots) {
         if self.nodes.contains_key(&(level, at)) || leaves.is_empty(at << level..(at + 1) << level) {
             return;
         }
@@ -159,11 +159,11 @@ fn merge(first: &[KeySlot], second: &[KeySlot], slots: &mut Slots) -> Vec<KeySlo
         let b = if order.is_ge() { second.next() } else { None };
         match (a, b) {
             (Some(a), Some(b)) => {
-                let mut sum = KeySlot::lent(a.key, a.slot);
+                let mut sum = KeySlot::borrowed(a.key, a.slot);
                 sum.add(b.slot, slots);
                 merged.push(sum);
             }
-            (Some(one), None) | (None, Some(one)) => merged.push(KeySlot::lent(one.key, one.slot)),
+            (Some(one), None) | (None, Some(one)) => merged.push(KeySlot::borrowed(one.key, one.slot)),
             (None, None) => return merged,
         }
     }

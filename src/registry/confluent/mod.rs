@@ -210,7 +210,7 @@ impl Confluent {
 
     /// Checks that it answers and accepts the credentials.
     pub fn check(&self) -> Result<()> {
-        let attempt = self.http.ask(Method::GET, "/subjects", None);
+        let attempt = self.http.send(Method::GET, "/subjects", None);
         match attempt.map_err(|trouble| trouble.into_error(&self.shown).at(&self.shown))? {
             answer if answer.is_good() => Ok(()),
             answer => Err(self.refused("/subjects", &answer)),
@@ -346,7 +346,7 @@ impl Confluent {
 
     /// Fetches the JSON at a path; `None` if there is nothing.
     fn get(&self, path: &str) -> RegistryResult<Option<Value>> {
-        let answer = self.ask(Method::GET, path, None)?;
+        let answer = self.request(Method::GET, path, None)?;
         match answer.status {
             // Not every registry supports GUIDs. Any other 404 must have an error code, or the base path is wrong.
             404 if answer.names_unknown() || path.starts_with("/schemas/guids/") => Ok(None),
@@ -356,9 +356,9 @@ impl Confluent {
     }
 
     /// Sends a request, with retries as `retry=` and `down=` say.
-    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> RegistryResult<RegistryResponse> {
+    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> RegistryResult<RegistryResponse> {
         let named = |trouble: RetryError| trouble.at(|| self.shown.clone());
-        let attempt = || self.http.ask(method.clone(), path, body).map_err(named);
+        let attempt = || self.http.send(method.clone(), path, body).map_err(named);
         match self.absence {
             Absence::Wait => return Ok(self.retries.run(attempt)?),
             Absence::Fail => return Ok(attempt().map_err(|trouble| trouble.into_error(&self.shown))?),
@@ -391,7 +391,7 @@ impl Confluent {
 
     /// Sends a request for a command: an unavailable registry is an error whatever `down=` says.
     fn answered(&self, method: Method, path: &str, body: Option<&Value>) -> Result<RegistryResponse> {
-        self.ask(method, path, body).map_err(|trouble| match trouble {
+        self.request(method, path, body).map_err(|trouble| match trouble {
             RetryError::Transient(cause) => Error::new(ErrorKind::Unavailable, cause),
             RetryError::Permanent(error) => error,
         })

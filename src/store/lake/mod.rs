@@ -75,7 +75,7 @@ pub static STORE: Store = Store {
 
 /// The number of files by outcome.
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+struct FileCounts {
     new: u64,
     replaced: u64,
     present: u64,
@@ -96,7 +96,7 @@ struct Parquet {
     /// Finished parts, not published and not part of an epoch.
     parts: Vec<LakePart>,
     counts: SinkCounts,
-    tally: Tally,
+    tally: FileCounts,
 }
 
 /// The state of `mode=replace`.
@@ -171,7 +171,7 @@ impl Parquet {
             stored: StoredRows::default(),
             parts: Vec::new(),
             counts: SinkCounts::default(),
-            tally: Tally::default(),
+            tally: FileCounts::default(),
         })
     }
 
@@ -315,7 +315,7 @@ impl Parquet {
     /// Ends the run without publishing any of its rows.
     fn refuse(&mut self, why: String) -> SinkOutcome {
         self.counts.refuse_all();
-        self.tally = Tally::default();
+        self.tally = FileCounts::default();
         let mut outcome = self.outcome();
         outcome.notices.push(Notice { text: why, fails: true });
         outcome

@@ -162,7 +162,7 @@ pub async fn write_new(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>
 
 /// Writes a batch in the present transaction.
 pub async fn write(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<WrittenMetrics, Failure> {
-    let mut keys = look(link, batch, writer).await?;
+    let mut keys = read_keys(link, batch, writer).await?;
     let mut written = WrittenMetrics::default();
     for row in 0..batch.batch.num_rows() {
         let key = keys.entry(batch.columns.id(row).map(Id)?).or_default();
@@ -223,7 +223,7 @@ fn retract(key: &mut Key, version: Version) -> RowOutcome {
 }
 
 /// Reads and locks the stored rows of the batch's keys.
-async fn look(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<AHashMap<Id, Key>, Failure> {
+async fn read_keys(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<AHashMap<Id, Key>, Failure> {
     let ids = batch.distinct_ids()?;
     let mut keys: AHashMap<Id, Key> = AHashMap::with_capacity(ids.len());
     let select = link.prepare(SELECT).await?;

@@ -249,7 +249,7 @@ impl Args {
         let loader = self.loader()?;
         let channels = self.notify.as_deref().map(Channels::read).transpose()?;
         self.check_inputs()?;
-        let resolved = resolve(self.spec(), false, run).sound()?.ask(run)?;
+        let resolved = resolve(self.spec(), false, run).sound()?.check_servers(run)?;
         let state = self.state.as_deref().map(|path| StateFile::open(path, run)).transpose()?;
         let options = EngineOptions { max_groups: self.max_groups };
         let saved = state.as_ref().map(StateFile::snapshot).transpose()?.flatten();

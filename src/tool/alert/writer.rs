@@ -65,7 +65,7 @@ enum Order {
 
 /// What the thread has done.
 #[derive(Clone, Copy, Debug, Default)]
-struct Done {
+struct WriterProgress {
     orders: u64,
     /// The number of the last row that is durable.
     confirmed: i64,
@@ -84,7 +84,7 @@ pub struct Writer {
     plan: Option<WriterPlan>,
     orders: Option<SyncSender<Order>>,
     thread: Option<JoinHandle<Result<Option<Finished>>>>,
-    done: Arc<Mutex<Done>>,
+    done: Arc<Mutex<WriterProgress>>,
     /// The number of orders so far.
     sent: u64,
     /// The orders that were done when one was done last, and when that was.
@@ -94,7 +94,7 @@ pub struct Writer {
     has_reported_bound: bool,
 }
 
-fn lock(done: &Mutex<Done>) -> MutexGuard<'_, Done> {
+fn lock(done: &Mutex<WriterProgress>) -> MutexGuard<'_, WriterProgress> {
     // Each change is one assignment, so the data is valid after a panic.
     done.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -182,7 +182,7 @@ impl Writer {
         self.send(Order::Letter(batch.clone(), row, fault))
     }
 
-    fn ask(&mut self, order: impl FnOnce(Sender<()>) -> Order) -> Result<()> {
+    fn send_and_wait(&mut self, order: impl FnOnce(Sender<()>) -> Order) -> Result<()> {
         let (answer, answered) = channel();
         self.send(order(answer))?;
         while let Err(error) = answered.recv_timeout(POLL) {
@@ -197,12 +197,12 @@ impl Writer {
 
     /// Waits until all letters are durable.
     pub fn settle(&mut self) -> Result<()> {
-        self.ask(Order::Settle)
+        self.send_and_wait(Order::Settle)
     }
 
     /// Waits until every row is accepted or rejected.
     pub fn conclude(&mut self) -> Result<()> {
-        self.ask(Order::Conclude)
+        self.send_and_wait(Order::Conclude)
     }
 
     /// Ends the outputs; their notices may change the verdict of `end`.
@@ -220,7 +220,7 @@ impl Writer {
 
     /// Counts records as dropped whose letters were not written.
     pub fn count_lost(&self, counts: &mut Counts) {
-        let Done { lost_letters, writes_letters, .. } = *lock(&self.done);
+        let WriterProgress { lost_letters, writes_letters, .. } = *lock(&self.done);
         let lost = if writes_letters { lost_letters.min(counts.dead) } else { counts.dead };
         counts.dead -= lost;
         counts.dropped += lost;
@@ -264,14 +264,14 @@ struct WriterThread {
     run: Rc<Run>,
     outputs: Outputs,
     settles: bool,
-    done: Arc<Mutex<Done>>,
+    done: Arc<Mutex<WriterProgress>>,
     /// When the metrics were set last.
     shown: Duration,
 }
 
 impl WriterThread {
     /// Opens the outputs. Returns `None` if the owner is gone.
-    fn open(plan: WriterPlan, run: Run, done: Arc<Mutex<Done>>, opened: &Sender<()>) -> Result<Option<Self>> {
+    fn open(plan: WriterPlan, run: Run, done: Arc<Mutex<WriterProgress>>, opened: &Sender<()>) -> Result<Option<Self>> {
         let run = Rc::new(run);
         let WriterPlan { checked, dlq, is_quiet, settles } = plan;
         let letters = DeadLetters::new(run.clone(), dlq);

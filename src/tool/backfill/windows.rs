@@ -353,7 +353,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let start = move |learned: SourceInfo<'_>| {
         // The inputs can be read, and nothing is compared yet.
         let claimed = setup.corrections.claim(&claim)?;
-        say_claimed(&claimed, &setup.run, quiet);
+        report_claimed(&claimed, &setup.run, quiet);
         // Late events may name cells before the progress of a correction that did not know them.
         setup.progress = claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| setup.late_input.is_none());
         start(learned, spec, out_of_orderness, validate, setup)
@@ -362,7 +362,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     open(stage, source, run, Box::new(start))
 }
 
-fn say_claimed(claimed: &crate::store::correct::Claimed, run: &Run, quiet: bool) {
+fn report_claimed(claimed: &crate::store::correct::Claimed, run: &Run, quiet: bool) {
     if quiet {
         return;
     }
@@ -392,11 +392,11 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     let mut mapping = both.stage.map.options(provenance)?;
     mapping.watch = spec.leaves.properties();
     mapping.distinct = both.schema.schemas.is_some();
-    let (texts, coded) = spec.leaves.texts();
-    mapping.coded = coded;
+    let (texts, dictionary) = spec.leaves.texts();
+    mapping.dictionary = dictionary;
     let validates = both.schema.schemas.is_some() || both.schema.dedup.is_some();
     let lean = !validates && !has_letters && args.late_events.is_none();
-    mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
+    mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), dictionary: texts });
     let order = match order {
         Order::Stores { sort: Some(columns), .. } => StoreOrder::Events(columns),
         _ => StoreOrder::Stored,

@@ -219,7 +219,7 @@ impl Args {
     /// Returns the columns of raw records that are read, unless contents are compared.
     fn lean(&self) -> Option<Projection> {
         let columns = 1 << column::EVENT_ID | 1 << column::SERVER_TIMESTAMP;
-        (!self.show.ids).then_some(Projection { columns, coded: 0 })
+        (!self.show.ids).then_some(Projection { columns, dictionary: 0 })
     }
 
     /// Returns A and B. Errors: exit status 2 if one is missing.
