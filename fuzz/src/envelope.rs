@@ -7,7 +7,8 @@ use evt::json::{text, walk};
 use evt::kind::dead::ErrorType;
 use evt::kind::event::{COLUMNS, column};
 use evt::mapping::{
-    KeepRaw, Mapped, Mapper, Options, PartitionTable, Provenance, Record, RecordMeta, TimeFrom, TimeUnit, When,
+    KeepRaw, Mapped, Mapper, Options, PartitionTable, Provenance, ReadColumns, Record, RecordMeta, TimeFrom, TimeUnit,
+    When,
 };
 use evt::time::parse_instant;
 use serde_json::value::RawValue;
@@ -25,7 +26,10 @@ fn options(flags: u8) -> Options {
     Options {
         time: if is(7) { TimeFrom::Optional } else { TimeFrom::Arrival },
         hash_ids: is(0),
-        watch: if is(1) { vec!["page".into(), "n".into()] } else { vec![] },
+        reads: ReadColumns {
+            properties: if is(1) { vec!["page".into(), "n".into()] } else { vec![] },
+            ..ReadColumns::default()
+        },
         fields: if is(5) { vec![("event_type".into(), "a.b".into())] } else { vec![] },
         keep_raw: if is(2) { KeepRaw::Within } else { KeepRaw::No },
         provenance: if is(6) { Provenance::Keep } else { Provenance::Overwrite },

@@ -108,7 +108,7 @@ fn keep_raw(options: &mut SourceOptions, resolved: &Resolved) {
     if checked.iter().any(OutputPlan::needs_raw) && mapping.keep_raw == KeepRaw::No {
         let alone = checked.iter().all(OutputPlan::needs_raw);
         mapping.keep_raw = if alone { KeepRaw::Within } else { KeepRaw::Column };
-        mapping.lean = mapping.lean.or(options.needs.raw_columns.filter(|_| alone));
+        mapping.reads.columns = mapping.reads.columns.or(options.needs.raw_columns.filter(|_| alone));
     }
     if options.needs.shows_records && resolved.dlq.is_some() && mapping.keep_raw == KeepRaw::No {
         mapping.keep_raw = KeepRaw::Within;

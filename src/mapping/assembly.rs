@@ -141,7 +141,7 @@ impl<'a> Assembly<'a, '_, '_> {
         let mut found = None;
         for (column, value) in replaced.fields() {
             self.out.shadowed |= 1 << column;
-            let at = watched_name(&self.plan.options.watch, COLUMNS[column]);
+            let at = watched_name(&self.plan.options.reads.properties, COLUMNS[column]);
             if let Some(at) = at.filter(|at| self.envelope.marks.watched.get(*at).is_some_and(Option::is_none)) {
                 let watched = found.get_or_insert(self.envelope.marks.watched);
                 watched[at] = self.envelope.span(value);

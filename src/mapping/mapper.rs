@@ -3,7 +3,7 @@
 use super::assembly::Assembly;
 use super::build::{Builder, ExtraColumns, schema};
 use super::columns::{PROVENANCE_BITS, STAMP_BITS};
-use super::envelope::{Envelope, Reader, WATCH_MAX};
+use super::envelope::{Envelope, PROPERTIES_MAX, Reader};
 use super::future::{FutureCheck, Lookahead};
 use super::options::{KeepRaw, Options, Provenance, TimeFrom, column_index};
 use super::partition_table::PartitionTable;
@@ -92,9 +92,10 @@ impl Mapper {
             _ => None,
         };
         let required = require.iter().try_fold(0, |bits, one| Some(bits | bit(one)?));
-        let watch: Vec<String> = if options.watch.len() <= WATCH_MAX { options.watch.clone() } else { vec![] };
+        let read = &options.reads.properties;
+        let properties = if read.len() <= PROPERTIES_MAX { read.clone() } else { vec![] };
         let out = Out {
-            builder: builder(&options, &watch),
+            builder: builder(&options, &properties),
             properties: String::new(),
             parsers: std::array::from_fn(|_| Parser::in_zone(options.when.zone)),
             defaults: Defaults::default(),
@@ -109,10 +110,10 @@ impl Mapper {
         };
         let promised = options.partitions.clone().filter(|_| (mapped | copied) >> column::PARTITION & 1 == 1);
         let plan = Plan { copies, sets, require, required, keeps, mapped, times, promised, options };
-        let reader = Reader::new(if keeps { own } else { plain }, watch.clone());
+        let reader = Reader::new(if keeps { own } else { plain }, properties.clone());
         Ok(Self {
             reader,
-            plain: Reader::new(plain, watch),
+            plain: Reader::new(plain, properties),
             is_plain: false,
             plan,
             out,
@@ -130,7 +131,7 @@ impl Mapper {
     /// Makes records that carry stamps bring their raw records. Must be called before the first row.
     pub fn bring_raw(&mut self) {
         self.plan.options.keep_raw = KeepRaw::Brought;
-        self.out.builder = builder(&self.plan.options, &self.reader.watch);
+        self.out.builder = builder(&self.plan.options, &self.reader.properties);
     }
 
     /// Returns the schema of the batches.
@@ -238,7 +239,7 @@ impl Mapper {
     #[inline]
     pub fn record(&mut self, record: Record<'_>, partition_table: &mut PartitionTable) -> Result<Mapped> {
         let text = record.text;
-        let mut read = self.reader.read_as(text, self.plan.options.distinct);
+        let mut read = self.reader.read_as(text, self.plan.options.reads.distinct_names);
         let mut stamps = None;
         self.is_plain = false;
         if self.plan.keeps && self.reader.marks.saw(PROVENANCE_BITS) {
@@ -246,7 +247,7 @@ impl Mapper {
             self.out.kept_stamps |= stamps.is_some();
             if stamps.is_none() {
                 self.is_plain = true;
-                read = self.plain.read_as(text, self.plan.options.distinct);
+                read = self.plain.read_as(text, self.plan.options.reads.distinct_names);
             }
         }
         if let Err(fault) = read {
@@ -258,7 +259,7 @@ impl Mapper {
         if plan.options.keep_raw == KeepRaw::Brought && stamps.is_some() {
             raw = reader.marks.take_raw(text, &mut self.raw).then_some(&self.raw);
         }
-        if !reader.watch.is_empty() && !reader.marks.members.is_empty() {
+        if !reader.properties.is_empty() && !reader.marks.members.is_empty() {
             reader.watch_members(text);
         }
         let properties = reader.marks.field(column::PROPERTIES, text);
@@ -313,8 +314,9 @@ impl Mapper {
 }
 
 /// Creates the batch builder for these options, with a column per watched name.
-fn builder(options: &Options, watch: &[String]) -> Builder {
-    let lean = options.lean.filter(|_| watch.len() == options.watch.len());
-    let Options { keep_raw: raw, distinct, parts, dictionary, .. } = *options;
-    Builder::new(ExtraColumns { raw, watch, distinct, parts }, dictionary, lean)
+fn builder(options: &Options, properties: &[String]) -> Builder {
+    let Options { keep_raw: raw, parts, ref reads, .. } = *options;
+    let columns = reads.columns.filter(|_| properties.len() == reads.properties.len());
+    let extra = ExtraColumns { raw, properties, distinct_names: reads.distinct_names, parts };
+    Builder::new(extra, reads.dictionaries, columns)
 }

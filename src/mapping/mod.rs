@@ -44,7 +44,9 @@ pub use build::schema;
 pub use future::{FutureCheck, LOOKAHEAD, Lookahead, PendingRecord};
 pub use id::uuid_of;
 pub use mapper::{Mapped, Mapper, Rule};
-pub use options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Options, Projection, Provenance, RecordParts, TimeFrom};
+pub use options::{
+    BATCH_BYTES, BATCH_ROWS, KeepRaw, Options, Projection, Provenance, ReadColumns, RecordParts, TimeFrom,
+};
 pub use partition_table::PartitionTable;
 pub use plan::Defaults;
 pub use record::{Arrival, Record, RecordMeta};

@@ -105,11 +105,6 @@ pub struct Options {
     pub keep_raw: KeepRaw,
     /// The parts of their records that batches get columns for.
     pub parts: RecordParts,
-    /// Whether batches get a column that marks the rows whose properties certainly contain no name twice
-    /// ([`event::distinct_field`]).
-    ///
-    /// [`event::distinct_field`]: crate::kind::event::distinct_field
-    pub distinct: bool,
     /// `--max-future` (µs).
     pub max_future: Option<i64>,
     /// Whether the arrival is the `server_timestamp` whatever the record says; the record's own stays a property
@@ -121,12 +116,24 @@ pub struct Options {
     pub is_compared: bool,
     /// Whether `ingested_at` is the time at which a broker appended the record, if it is known (evt-reconcile).
     pub ingested_at_arrival: bool,
-    /// Properties that the stage reads: batches get a column for each (`event::watched_field`).
-    pub watch: Vec<String>,
-    /// A bit per watched property that is read as text and probably has few values: its column is then a dictionary.
-    pub dictionary: u32,
-    /// The columns that are read, if only the watched properties and some columns are.
-    pub lean: Option<Projection>,
+    /// What the stage reads of the rows.
+    pub reads: ReadColumns,
+}
+
+/// What a stage reads of the rows: the mapping prepares it, and may leave out the rest.
+#[derive(Clone, Debug, Default)]
+pub struct ReadColumns {
+    /// The properties that expressions read: batches get a column for each (`event::watched_field`).
+    pub properties: Vec<String>,
+    /// A bit per such property that is read as text and probably has few values: its column is then a dictionary.
+    pub dictionaries: u32,
+    /// The columns that are read, if only they and these properties are.
+    pub columns: Option<Projection>,
+    /// Whether batches get a column that marks the rows whose properties certainly contain no name twice
+    /// ([`event::distinct_field`]).
+    ///
+    /// [`event::distinct_field`]: crate::kind::event::distinct_field
+    pub distinct_names: bool,
 }
 
 /// The columns that are read, as bits. The others stay blank and are not copied. Positions and times are always filled.
@@ -135,7 +142,7 @@ pub struct Projection {
     /// The columns that are read.
     pub columns: u32,
     /// Of those, the columns read as text that probably have few values: they are built as dictionaries.
-    pub dictionary: u32,
+    pub dictionaries: u32,
 }
 
 /// Returns the index of the column called `name`.

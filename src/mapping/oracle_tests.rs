@@ -101,7 +101,8 @@ fn its_verdict_on_a_record_is_that_of_serde_json() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut partition_table = PartitionTable::default();
     let partition = partition_table.partition("f", "0");
-    let options = Options { time: TimeFrom::Arrival, watch: vec!["page".into()], ..Options::default() };
+    let reads = ReadColumns { properties: vec!["page".into()], ..ReadColumns::default() };
+    let options = Options { time: TimeFrom::Arrival, reads, ..Options::default() };
     let mut mapper = Mapper::new(options).unwrap();
     let (mut good, mut bad) = (0, 0);
     for round in 0..200_000 {

@@ -139,13 +139,13 @@ impl Args {
             // evt-validate writes no rows, so it needs no event time.
             mapping.time = TimeFrom::Optional;
         }
-        mapping.distinct = self.schema.schemas.is_some();
+        mapping.reads.distinct_names = self.schema.schemas.is_some();
         // A restart loses the ids that were seen.
         let read_mode = if self.schema.dedup.is_some() { ReadMode::Stateful } else { ReadMode::Commit };
         // All columns, because any may be a field of some schema; columns with few values are dictionaries, checked by
         // value.
         let raw_columns =
-            Some(Projection { columns: u32::MAX, dictionary: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
+            Some(Projection { columns: u32::MAX, dictionaries: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
         let shows_records = self.schema.schemas.is_some();
         let finds_repeats = self.schema.dedup.is_some();
         let mut options = self.stage.source(mapping)?;

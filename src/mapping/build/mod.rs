@@ -98,10 +98,10 @@ pub fn schema(keep_raw: KeepRaw, parts: RecordParts) -> SchemaRef {
 pub(super) struct ExtraColumns<'a> {
     /// The raw record.
     pub(super) raw: KeepRaw,
-    /// Watched properties.
-    pub(super) watch: &'a [String],
+    /// The properties that the stage reads.
+    pub(super) properties: &'a [String],
     /// Whether the properties certainly contain no name twice.
-    pub(super) distinct: bool,
+    pub(super) distinct_names: bool,
     /// The parts of the record.
     pub(super) parts: RecordParts,
 }
@@ -111,8 +111,8 @@ impl ExtraColumns<'_> {
         let schema = Kind::Event.schema();
         let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
         fields.extend(Raw::field(self.raw).map(Arc::new));
-        fields.extend(self.watch.iter().map(|name| Arc::new(event::watched_field(name))));
-        fields.extend(self.distinct.then(|| Arc::new(event::distinct_field())));
+        fields.extend(self.properties.iter().map(|name| Arc::new(event::watched_field(name))));
+        fields.extend(self.distinct_names.then(|| Arc::new(event::distinct_field())));
         fields.extend(Parts::fields(self.parts).into_iter().map(Arc::new));
         if fields.len() == COLUMNS.len() {
             return schema;
@@ -122,12 +122,12 @@ impl ExtraColumns<'_> {
 }
 
 impl Builder {
-    /// Creates an empty builder; `dictionary` has a bit for each watched property that has few values.
-    pub(super) fn new(beside: ExtraColumns<'_>, dictionary: u32, lean: Option<Projection>) -> Self {
+    /// Creates an empty builder; `dictionaries` has a bit for each property that has few values; only `columns` are filled.
+    pub(super) fn new(beside: ExtraColumns<'_>, dictionaries: u32, columns: Option<Projection>) -> Self {
         let text =
-            |index: usize| Text::new(lean.is_some_and(|lean| lean.dictionary & lean.columns & (1 << index) != 0));
+            |index: usize| Text::new(columns.is_some_and(|read| read.dictionaries & read.columns & (1 << index) != 0));
         Self {
-            filled: lean.map_or(u32::MAX, |lean| lean.columns),
+            filled: columns.map_or(u32::MAX, |read| read.columns),
             schema: beside.schema(),
             event_id: FixedSizeBinaryBuilder::with_capacity(BATCH_ROWS, 16),
             source: text(column::SOURCE),
@@ -143,8 +143,8 @@ impl Builder {
             stream_time: vec![],
             schema_id: Int64Builder::new(),
             raw: Raw::new(beside.raw),
-            watched: (0..beside.watch.len()).map(|index| Text::new(dictionary & (1 << index) != 0)).collect(),
-            distinct: beside.distinct.then(|| BooleanBufferBuilder::new(BATCH_ROWS)),
+            watched: (0..beside.properties.len()).map(|index| Text::new(dictionaries & (1 << index) != 0)).collect(),
+            distinct: beside.distinct_names.then(|| BooleanBufferBuilder::new(BATCH_ROWS)),
             parts: Parts::new(beside.parts),
             bytes: 0,
         }

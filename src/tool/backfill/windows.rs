@@ -390,13 +390,13 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
     let provenance = if inputs.iter().any(is_raw) { Provenance::Overwrite } else { Provenance::Keep };
     let mut mapping = both.stage.map.options(provenance)?;
-    mapping.watch = spec.leaves.properties();
-    mapping.distinct = both.schema.schemas.is_some();
-    let (texts, dictionary) = spec.leaves.texts();
-    mapping.dictionary = dictionary;
+    mapping.reads.properties = spec.leaves.properties();
+    mapping.reads.distinct_names = both.schema.schemas.is_some();
+    let (texts, dictionaries) = spec.leaves.texts();
+    mapping.reads.dictionaries = dictionaries;
     let validates = both.schema.schemas.is_some() || both.schema.dedup.is_some();
-    let lean = !validates && !has_letters && args.late_events.is_none();
-    mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), dictionary: texts });
+    let is_projected = !validates && !has_letters && args.late_events.is_none();
+    mapping.reads.columns = is_projected.then(|| Projection { columns: spec.leaves.columns(), dictionaries: texts });
     let order = match order {
         Order::Stores { sort: Some(columns), .. } => StoreOrder::Events(columns),
         _ => StoreOrder::Stored,
@@ -405,7 +405,8 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     options.needs.finds_repeats = both.schema.dedup.is_some();
     options.needs.shows_records = has_letters;
     options.inputs.topics.read_mode = ReadMode::Bounded;
-    let request = ReadRequest { span, columns: lean.then(|| stored_columns(spec)), threads: args.reading.jobs.into() };
+    let request =
+        ReadRequest { span, columns: is_projected.then(|| stored_columns(spec)), threads: args.reading.jobs.into() };
     options.inputs.stores = StoreOptions { request, order, unreadable: None };
     Ok(options)
 }
