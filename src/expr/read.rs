@@ -71,7 +71,7 @@ impl Wrong<'_> {
             WrongValue::Leaf(batch, leaf) => (batch, &batch.leaves[*leaf]),
             WrongValue::Computed(message) => return message.clone(),
         };
-        let asked = match leaf.ask {
+        let asked = match leaf.leaf_type {
             LeafType::Kind { kind, .. } => article(kind),
             LeafType::Presence => "a value".to_owned(),
         };
@@ -84,7 +84,7 @@ impl Wrong<'_> {
     fn cast(&self) -> Option<String> {
         let WrongValue::Leaf(batch, leaf) = &self.value else { return None };
         let leaf = &batch.leaves[*leaf];
-        let is_number = matches!(leaf.ask, LeafType::Kind { kind: ValueKind::Number, .. });
+        let is_number = matches!(leaf.leaf_type, LeafType::Kind { kind: ValueKind::Number, .. });
         is_number.then(|| separated_number(&batch.value_text(leaf, self.row as usize)?, &leaf.name)).flatten()
     }
 
@@ -93,7 +93,7 @@ impl Wrong<'_> {
         let message = self.message();
         let WrongValue::Leaf(batch, leaf) = &self.value else { return message };
         let leaf = &batch.leaves[*leaf];
-        match leaf.ask {
+        match leaf.leaf_type {
             LeafType::Kind { kind, .. } if self.cast().is_none() => {
                 format!("{message}; try_cast({} as {}) is NULL then", quoted_name(&leaf.name), kind.cast_name())
             }
@@ -142,15 +142,15 @@ impl LeafBatch {
         for (index, leaf) in leaves.leaves.iter().enumerate() {
             let LeafColumn { values: of_leaf, wrong: rows, is_rounded } =
                 match (dictionary(leaves, index, batch, watched.as_deref())?, &leaf.source) {
-                    (Some(dictionary), _) if leaf.ask == LeafType::Presence => {
+                    (Some(dictionary), _) if leaf.leaf_type == LeafType::Presence => {
                         LeafColumn::right(Values::Rows(dictionary.presence()))
                     }
                     // Every JSON value has a text.
                     (Some(dictionary), _) => LeafColumn::right(Values::Dictionary(dictionary, OnceCell::new())),
-                    (None, Source::Column(index, own)) => from_column(batch.column(*index), *own, leaf.ask)?,
+                    (None, Source::Column(index, own)) => from_column(batch.column(*index), *own, leaf.leaf_type)?,
                     (None, Source::Path(path, _)) => match watched_at(leaves, *path, watched.as_deref()) {
-                        Some(column) if is_flat => from_json(column.as_string::<i32>().iter(), leaf.ask),
-                        _ => from_json(spans.iter().skip(*path).step_by(leaves.paths).copied(), leaf.ask),
+                        Some(column) if is_flat => from_json(column.as_string::<i32>().iter(), leaf.leaf_type),
+                        _ => from_json(spans.iter().skip(*path).step_by(leaves.paths).copied(), leaf.leaf_type),
                     },
                 };
             values.push(of_leaf);
@@ -321,7 +321,7 @@ fn dictionary(
     watched: Option<&[&ArrayRef]>,
 ) -> Result<Option<Dictionary>> {
     let leaf = &leaves.leaves[index];
-    if matches!(leaf.ask, LeafType::Kind { kind, .. } if kind != ValueKind::Text) {
+    if matches!(leaf.leaf_type, LeafType::Kind { kind, .. } if kind != ValueKind::Text) {
         return Ok(None);
     }
     let column = match &leaf.source {
@@ -433,10 +433,10 @@ impl LeafColumn {
 }
 
 /// Converts JSON texts to a leaf's type.
-fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: LeafType) -> LeafColumn {
+fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, leaf_type: LeafType) -> LeafColumn {
     let rows = texts.len();
     let texts = texts.map(|text| text.filter(|text| *text != "null"));
-    let LeafType::Kind { kind, lenient } = ask else {
+    let LeafType::Kind { kind, lenient } = leaf_type else {
         let present: BooleanArray = texts.map(|text| text.map(|_| true)).collect();
         return LeafColumn::right(Values::Rows(Arc::new(present)));
     };
@@ -522,8 +522,8 @@ fn content(value: &str) -> Cow<'_, str> {
 }
 
 /// Converts a column to a leaf's type.
-fn from_column(column: &ArrayRef, own: ValueKind, ask: LeafType) -> Result<LeafColumn> {
-    let LeafType::Kind { kind, lenient } = ask else {
+fn from_column(column: &ArrayRef, own: ValueKind, leaf_type: LeafType) -> Result<LeafColumn> {
+    let LeafType::Kind { kind, lenient } = leaf_type else {
         let present = BooleanArray::new(BooleanBuffer::new_set(column.len()), column.logical_nulls());
         return Ok(LeafColumn::right(Values::Rows(Arc::new(present))));
     };

@@ -121,7 +121,7 @@ impl OutputPlan {
         self.check_transactions()?;
         self.show_server(&run.metrics);
         match &self.place {
-            Destination::Kafka(address, _) => KafkaOutput::check(address, run)?,
+            Destination::Kafka(address, _) => KafkaOutput::check_server(address, run)?,
             Destination::Store(store, location) if store.is_remote => self.first = (store.check)(location)?,
             _ => {}
         }

@@ -2,7 +2,7 @@
 //!
 //! After a power failure a synced file is only found if the directory with its name was synced too.
 
-use super::room;
+use super::access;
 use rustix::fs::syncfs;
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};

@@ -287,7 +287,7 @@ fn next(stream: &mut TcpStream, text: &str) -> Option<u16> {
 #[test]
 fn a_listener_with_a_spool_whose_output_refuses_it_ends_with_78_and_keeps_what_it_took() {
     let dir = Dir::new("listener_refused");
-    let (listener, address) = silent();
+    let (registry, address) = silent();
     let to = format!("kafka://127.0.0.1:1/t?format=avro&schemas=http://{address}");
     let listener = Listener::open(&dir, &["--spool", "spool", "--to", &to]);
     for number in 1..=3 {
@@ -296,7 +296,7 @@ fn a_listener_with_a_spool_whose_output_refuses_it_ends_with_78_and_keeps_what_i
     // Only now does the registry answer.
     let registry = std::thread::spawn(move || {
         let answer = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        let (mut client, _) = listener.accept().expect("it asks");
+        let (mut client, _) = registry.accept().expect("it asks");
         let mut head = vec![];
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];

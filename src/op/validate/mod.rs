@@ -30,7 +30,7 @@ pub mod walk;
 use self::fields::CheckId;
 use self::fields::{Field, Fields};
 use self::walk::{Check, Checks, Explain, FaultReport, Quiet, WalkStep};
-use self::walk::{compile_field, is_required, is_string, missing};
+use self::walk::{compile_field, is_required, is_string, missing, shown};
 use crate::avro::Scalar;
 use crate::avro::schema::AvroType;
 use crate::error::{Error, Result};
@@ -580,18 +580,6 @@ impl Plan {
             }
             _ => false,
         }
-    }
-}
-
-/// Formats the value of a column for a message.
-#[cold]
-fn shown(cell: Cell<'_>) -> String {
-    match cell {
-        Cell::None => "nothing".to_owned(),
-        Cell::Text(text) => format!("string \"{}\"", excerpt(text)),
-        Cell::Number(n) => format!("number {n}"),
-        Cell::Instant(_) => "an instant".to_owned(),
-        Cell::Uuid(_) => "a UUID".to_owned(),
     }
 }
 
