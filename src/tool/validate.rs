@@ -23,7 +23,7 @@ use std::ffi::OsString;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Check events against their schemas
+/// Check events against their schemas and drop duplicates
 #[derive(Parser, Debug)]
 pub struct Args {
     #[command(flatten)]

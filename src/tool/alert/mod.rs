@@ -49,8 +49,7 @@ use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
 use crate::format::jsonl;
 use crate::input::text::OpenRecord;
-use crate::kafka::group;
-use crate::kafka::group::CommitMode;
+use crate::kafka::group::{CommitMode, TopicOptions};
 use crate::kafka::range::ReadMode;
 use crate::mapping::{KeepRaw, Provenance};
 use crate::notify::channels::Channels;
@@ -73,7 +72,7 @@ const MAX_FUTURE: i64 = 5 * MINUTE;
 /// How long the end of a run waits for channels.
 const SEND_LIMIT: Duration = Duration::from_secs(10);
 
-/// Fire alerts by rules over events
+/// Fire alerts by rules over events, and notify people
 #[derive(Parser, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 #[command(override_usage = "evt-alert --rules <FILE|URI> [OPTIONS] [INPUT]...
@@ -228,7 +227,7 @@ impl Args {
         let commit_mode = if self.state.is_some() { CommitMode::Assign } else { CommitMode::None };
         let mut options = self.stage.source(mapping)?;
         options.needs.shows_records = true;
-        options.inputs.topics = group::Options { read_mode, commit_mode, has_clock: true };
+        options.inputs.topics = TopicOptions { read_mode, commit_mode, has_clock: true };
         options.inputs.stores.order = StoreOrder::Time(time_columns);
         Ok(options)
     }
