@@ -381,11 +381,18 @@ pub struct ClusterStats {
     pub confirmed: ByPartition<Instant>,
 }
 
+/// The number of requests in some statistics.
+#[derive(Clone, Copy, Debug)]
+struct RequestCount {
+    count: i64,
+    /// The time of the statistics.
+    at: Instant,
+}
+
 /// The fetch requests that librdkafka has sent to each broker.
 #[derive(Debug, Default)]
 pub struct Fetches {
-    /// Their number in earlier statistics, and the time of these.
-    counted: BTreeMap<i32, (i64, Instant)>,
+    counted: BTreeMap<i32, RequestCount>,
     /// The time after which the request was sent whose answer librdkafka has.
     answered: BTreeMap<i32, Instant>,
 }
@@ -394,12 +401,13 @@ impl Fetches {
     /// Notes the number of requests to a broker in statistics of time `at`. At most one request per broker has no
     /// answer yet: of two requests since earlier statistics, the first one was sent after these, and has its answer.
     pub fn note(&mut self, broker: i32, count: i64, at: Instant) {
-        let (known, since) = *self.counted.entry(broker).or_insert((count, at));
-        if count < known {
-            self.counted.insert(broker, (count, at));
-        } else if count >= known + 2 {
-            self.answered.insert(broker, since);
-            self.counted.insert(broker, (count, at));
+        let new = RequestCount { count, at };
+        let known = *self.counted.entry(broker).or_insert(new);
+        if count < known.count {
+            self.counted.insert(broker, new);
+        } else if count >= known.count + 2 {
+            self.answered.insert(broker, known.at);
+            self.counted.insert(broker, new);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! run, or reports the gap.
 
 use super::client::{self, Rebalance, Topics};
-use super::group::{CommitMode, CommitPoint, Membership, Options};
+use super::group::{CommitMode, CommitPoint, Membership, Options, TopicOptions};
 use super::health::{Health, whole_seconds};
 use super::library::{Connections, LibraryCluster};
 use super::position::PartitionId;
@@ -65,34 +65,21 @@ impl KafkaInput {
         Ok(faults)
     }
 
-    /// Opens the topics: resolves the range of every partition and announces the partitions to the partition table. `origin` is the
-    /// origin of all rows instead of the name of their topic.
-    pub fn open(
-        address: &Address,
-        options: Options,
-        origin: Option<&str>,
-        run: &Rc<Run>,
-        ingest: &mut Ingest,
-    ) -> Result<Self> {
-        if origin.is_some() && address.topics.len() > 1 {
+    /// Opens the topics: resolves the range of every partition and announces the partitions to the partition table.
+    pub fn open(address: &Address, options: Options<'_>, run: &Rc<Run>, ingest: &mut Ingest) -> Result<Self> {
+        if options.origin.is_some() && address.topics.len() > 1 {
             return Err(Error::usage(format!(
                 "{address}: --origin requires one topic, because partitions of several topics would have the same name"
             )));
         }
         let topics = Topics::new(address, run);
-        Self::begin(Connections::new(&topics, &options.commit_mode)?, &topics, options, origin, ingest)
+        Self::begin(Connections::new(&topics, &options.tool.commit_mode)?, &topics, options, ingest)
     }
 
     /// Begins to read through these connections.
-    fn begin(
-        connections: Connections,
-        topics: &Topics,
-        options: Options,
-        origin: Option<&str>,
-        ingest: &mut Ingest,
-    ) -> Result<Self> {
+    fn begin(connections: Connections, topics: &Topics, options: Options<'_>, ingest: &mut Ingest) -> Result<Self> {
         let Connections { cluster, source } = connections;
-        let Options { read_mode, commit_mode, has_clock } = options;
+        let Options { tool: TopicOptions { read_mode, commit_mode, has_clock }, origin } = options;
         let Topics { address, run } = topics;
         let partitions = PartitionSet::new(address, read_mode == ReadMode::Checkpoint, run)?;
         let set = &address.options;

@@ -142,7 +142,7 @@ fn a_field_called_properties_holds_its_fields_or_all_others() {
         ))
     };
     assert_eq!(one(&record("a", ""), text), json!({"a": 1, "properties": {"b": "two", "z": 9}}));
-    assert_eq!(written(&record("a", ""), &rows(&[text])).1.properties, (1, Some("c".into())));
+    assert_eq!(written(&record("a", ""), &rows(&[text])).1.properties, LostPart { events: 1, first: Some("c".into()) });
     let defaulted = record("a", r#","default":{"b":"none"}"#);
     assert_eq!(one(&defaulted, text), json!({"a": 1, "properties": {"b": "two", "z": 9}}));
     assert_eq!(one(&defaulted, r#"{"a":1}"#), json!({"a": 1, "properties": {"b": "none", "z": 9}}));
@@ -204,7 +204,13 @@ fn what_the_schema_does_not_hold_is_counted_by_event() {
     let (all, lost) = written(&millis, &rows(&texts));
     assert_eq!(all[1].as_deref(), Ok(r#"{"client_timestamp":"2024-01-15T10:00:00.001000Z","page":2}"#));
     assert_eq!(all.iter().filter(|one| one.is_err()).count(), 1);
-    assert_eq!(lost, Lost { properties: (2, Some("a".into())), digits: (2, Some("client_timestamp".into())) });
+    assert_eq!(
+        lost,
+        Lost {
+            properties: LostPart { events: 2, first: Some("a".into()) },
+            digits: LostPart { events: 2, first: Some("client_timestamp".into()) },
+        }
+    );
 }
 
 #[test]

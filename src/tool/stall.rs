@@ -16,6 +16,15 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Time after which a watermark that does not advance is reported.
 const STALLED: Duration = Duration::from_micros(MINUTE.unsigned_abs());
 
+/// The last change of a stream time or of the watermark.
+#[derive(Clone, Copy)]
+struct Advance {
+    /// The stream time (µs) since then.
+    stream_time: Option<i64>,
+    /// The monotonic time at which it was noticed.
+    at: Duration,
+}
+
 /// Watches the partitions of one run. It does not read the clock: the caller passes the monotonic time.
 pub struct StallMonitor {
     idle_after: Option<Duration>,
@@ -23,9 +32,10 @@ pub struct StallMonitor {
     last: Duration,
     /// The time of the next look at the partitions.
     next: Duration,
-    /// Stream time of each partition when it last advanced, and the time of that.
-    moved: HashMap<usize, (Option<i64>, Duration)>,
-    watermark: (Option<i64>, Duration),
+    /// The last advance of each partition.
+    partitions: HashMap<usize, Advance>,
+    /// The last advance of the watermark.
+    watermark: Advance,
     said: bool,
 }
 
@@ -33,23 +43,25 @@ impl StallMonitor {
     /// Creates a monitor: partitions without rows for `idle_after` µs become idle; with `None` they never do.
     pub fn new(idle_after: Option<i64>, now: Duration) -> Self {
         let idle_after = idle_after.map(|limit| Duration::from_micros(limit.unsigned_abs()));
-        Self { idle_after, last: now, next: now, moved: HashMap::new(), watermark: (None, now), said: false }
+        let watermark = Advance { stream_time: None, at: now };
+        Self { idle_after, last: now, next: now, partitions: HashMap::new(), watermark, said: false }
     }
 
     /// Looks which partitions have advanced. After a long time without a look, the time of idleness begins anew.
     pub fn observe(&mut self, watermark: &Watermark, now: Duration) {
         let is_late = now.saturating_sub(std::mem::replace(&mut self.last, now)) > PAUSE_MAX;
         if is_late {
-            self.watermark.1 = now;
+            self.watermark.at = now;
         }
         if self.idle_after.is_none() || now < self.next && !is_late {
             return;
         }
         self.next = now + EVERY;
         for (at, stream_time) in watermark.live() {
-            let (known, since) = self.moved.entry(at).or_insert((stream_time, now));
-            if *known != stream_time || is_late {
-                (*known, *since) = (stream_time, now);
+            let advance = Advance { stream_time, at: now };
+            let last = self.partitions.entry(at).or_insert(advance);
+            if last.stream_time != stream_time || is_late {
+                *last = advance;
             }
         }
     }
@@ -59,8 +71,8 @@ impl StallMonitor {
         let Some(limit) = self.idle_after else { return vec![] };
         self.observe(watermark, now);
         let is_idle = |&(at, stream_time): &(usize, Option<i64>)| {
-            let moved = self.moved.get(&at);
-            moved.is_some_and(|(known, since)| *known == stream_time && now.saturating_sub(*since) >= limit)
+            let last = self.partitions.get(&at);
+            last.is_some_and(|last| last.stream_time == stream_time && now.saturating_sub(last.at) >= limit)
         };
         watermark.live().filter(is_idle).map(|(at, _)| at).collect()
     }
@@ -70,12 +82,12 @@ impl StallMonitor {
         if watermark.waits_for_end() {
             return None;
         }
-        if watermark.get() != self.watermark.0 {
-            self.watermark = (watermark.get(), now);
+        if watermark.get() != self.watermark.stream_time {
+            self.watermark = Advance { stream_time: watermark.get(), at: now };
             self.said = false;
             return None;
         }
-        if self.said || now.saturating_sub(self.watermark.1) < STALLED {
+        if self.said || now.saturating_sub(self.watermark.at) < STALLED {
             return None;
         }
         self.said = true;

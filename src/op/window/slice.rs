@@ -375,8 +375,8 @@ impl Slices {
         }
         let (mut within, leaves) = (within.map(|((start, _), _)| spec.layout.number(*start)), (&*slices, spec));
         let low = within.next().unwrap_or_default();
-        for place in Tree::cover(low..within.next_back().unwrap_or(low) + 1) {
-            tree.each(place, asked, &leaves, slots, |part, slots| add(part.key, part.slot, slots));
+        for node in Tree::cover(low..within.next_back().unwrap_or(low) + 1) {
+            tree.each(node, asked, &leaves, slots, |part, slots| add(part.key, part.slot, slots));
         }
         sums
     }

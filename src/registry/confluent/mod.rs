@@ -131,7 +131,7 @@ pub struct Confluent {
     strategy: Option<Strategy>,
     topic: Option<String>,
     /// Until when no requests are sent, and why.
-    away: Mutex<Option<(Instant, String)>>,
+    away: Mutex<Option<Outage>>,
     subjects: Cache<String, Lookup>,
     schemas: Cache<Key, Found>,
 }
@@ -150,6 +150,13 @@ fn other_type(body: &Value) -> Option<&str> {
 
 /// An answer; [`RetryError::Transient`] if the registry is unavailable and the run does not wait for it.
 type RegistryResult<T> = std::result::Result<T, RetryError>;
+
+/// A registry that did not respond.
+struct Outage {
+    /// No request is sent before this time.
+    until: Instant,
+    cause: String,
+}
 
 /// Returns the result of a lookup in an unavailable registry, made by `away`, or the failure.
 fn unless_away<T>(trouble: RetryError, away: impl FnOnce(Arc<str>) -> T) -> Result<T> {
@@ -364,7 +371,7 @@ impl Confluent {
             Absence::Fail => return Ok(attempt().map_err(|trouble| trouble.into_error(&self.shown))?),
             Absence::Dead => {}
         }
-        if let Some((_, cause)) = held(&self.away).as_ref().filter(|(until, _)| Instant::now() < *until) {
+        if let Some(Outage { cause, .. }) = held(&self.away).as_ref().filter(|outage| Instant::now() < outage.until) {
             return Err(RetryError::Transient(cause.clone()));
         }
         let asked = attempt();
@@ -383,7 +390,7 @@ impl Confluent {
                     self.console.say(line);
                 }
                 let cause = format!("{}: {cause}", self.shown);
-                *away = Some((Instant::now() + AWAY, cause.clone()));
+                *away = Some(Outage { until: Instant::now() + AWAY, cause: cause.clone() });
                 Err(RetryError::Transient(cause))
             }
         }

@@ -66,6 +66,13 @@ pub struct FeedTarget<'a> {
     pub now: Duration,
 }
 
+/// How far a topic was read at some time.
+struct NotedEnds {
+    /// The number of items of the source that have all rows before it.
+    items: u64,
+    reached: Vec<Reached>,
+}
+
 /// What is known of the ends of a topic's partitions.
 #[derive(Default)]
 struct TopicEnds {
@@ -74,8 +81,8 @@ struct TopicEnds {
     /// The last look at the topic, and the first one.
     noted_at: Option<Duration>,
     began: Option<Duration>,
-    /// How far the topic was read, until the rows before that are taken: the number of items of the source.
-    noted: Option<(u64, Vec<Reached>)>,
+    /// How far the topic was read, until the rows before that are taken.
+    noted: Option<NotedEnds>,
     /// Since when brokers have not answered, if that was reported.
     silent_since: Option<Duration>,
 }
@@ -216,9 +223,10 @@ impl Feed {
         if self.ends.noted.is_none() && self.ends.noted_at.is_none_or(|at| to.now.saturating_sub(at) >= ENDS_INTERVAL) {
             self.ends.noted_at = Some(to.now);
             self.source.release_waited(to.run.clock.now() - HELD_MAX)?;
-            self.ends.noted = Some(self.source.reached()?);
+            let (items, reached) = self.source.reached()?;
+            self.ends.noted = Some(NotedEnds { items, reached });
         }
-        if let Some((_, reached)) = self.ends.noted.take_if(|(items, _)| self.source.taken() >= *items) {
+        if let Some(NotedEnds { reached, .. }) = self.ends.noted.take_if(|noted| self.source.taken() >= noted.items) {
             self.update_ends(&reached, to);
             self.report_silence(&reached, to);
         }

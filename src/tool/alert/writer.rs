@@ -87,8 +87,10 @@ pub struct Writer {
     done: Arc<Mutex<WriterProgress>>,
     /// The number of orders so far.
     sent: u64,
-    /// The orders that were done when one was done last, and when that was.
-    seen: (u64, Duration),
+    /// The orders that were done when one was done last.
+    seen: u64,
+    /// When that was.
+    seen_at: Duration,
     /// Since when the outputs have not answered, if that was reported.
     away_since: Option<Duration>,
     has_reported_bound: bool,
@@ -109,7 +111,8 @@ impl Writer {
             thread: None,
             done: Arc::default(),
             sent: 0,
-            seen: (0, Duration::ZERO),
+            seen: 0,
+            seen_at: Duration::ZERO,
             away_since: None,
             has_reported_bound: false,
         }
@@ -231,14 +234,14 @@ impl Writer {
     pub fn tick(&mut self, now: Duration, resumed: Duration) -> Result<()> {
         self.check()?;
         let done = lock(&self.done).orders;
-        if done != self.seen.0 || done == self.sent {
-            self.seen = (done, now);
+        if done != self.seen || done == self.sent {
+            (self.seen, self.seen_at) = (done, now);
             if let Some(since) = self.away_since.take() {
                 let away = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
                 self.run.console.say(format!("the outputs confirm rows again after {away}"));
             }
         }
-        let since = self.seen.1.max(resumed);
+        let since = self.seen_at.max(resumed);
         if self.away_since.is_none() && now.saturating_sub(since) >= AWAY {
             self.away_since = Some(since);
             let line = "the outputs have not confirmed rows for 5s; evaluation and notifications continue";
