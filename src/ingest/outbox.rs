@@ -118,3 +118,64 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{PartitionState, State};
+
+    const OPEN: Rest = Rest { pending: false, complete: false };
+
+    /// Takes the progress messages from the queue.
+    fn progress(outbox: &mut Outbox) -> Vec<Progress> {
+        let items = std::iter::from_fn(|| outbox.pop());
+        let progress = items.map(|sent| match sent.item {
+            Item::Control(Control::Progress(progress)) => progress,
+            other => panic!("{other:?}"),
+        });
+        progress.collect()
+    }
+
+    #[test]
+    fn progress_is_reported_at_each_step_of_an_input_and_at_once_for_a_new_partition() {
+        for (total, step) in
+            [(Some(6_400), 100), (Some(10), 1), (Some(1 << 40), PROGRESS_BYTES), (None, PROGRESS_BYTES)]
+        {
+            let (mut outbox, mut table) = (Outbox::new(), PartitionTable::default());
+            let bytes = |done| ByteProgress { done, total };
+            outbox.turn_to(0, bytes(0), OPEN);
+            outbox.report_progress(&mut table, bytes(step - 1));
+            assert!(progress(&mut outbox).is_empty(), "{total:?}: before the first step");
+            outbox.report_progress(&mut table, bytes(step));
+            let [first] = &progress(&mut outbox)[..] else { panic!("{total:?}: one message") };
+            assert_eq!((first.bytes_done, first.bytes_total), (step, total));
+            table.partition("in", "0");
+            outbox.report_progress(&mut table, bytes(step));
+            let [second] = &progress(&mut outbox)[..] else { panic!("{total:?}: one message") };
+            assert_eq!(second.partitions.len(), 1);
+        }
+    }
+
+    #[test]
+    fn the_progress_of_a_stream_replaces_what_was_announced_and_is_complete_only_without_pending_inputs() {
+        let reported = PartitionState {
+            input: 9,
+            origin: "t".to_owned(),
+            partition: "0".to_owned(),
+            stream_time: Some(5),
+            state: State::Live,
+        };
+        for pending in [true, false] {
+            let (mut outbox, mut table) = (Outbox::new(), PartitionTable::default());
+            table.set_input(3);
+            table.partition("t", "0");
+            outbox.turn_to(3, ByteProgress::default(), Rest { pending, complete: false });
+            let message = Progress { partitions: vec![reported.clone()], complete: true, ..Progress::default() };
+            outbox.control(&mut table, Control::Progress(message));
+            let [only] = &progress(&mut outbox)[..] else { panic!("one message") };
+            assert_eq!(only.complete, !pending);
+            assert_eq!(only.partitions[0].input, 3, "the number of the input in this run");
+            assert!(!table.has_news(), "the stream itself reports the partition");
+        }
+    }
+}
