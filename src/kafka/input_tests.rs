@@ -47,11 +47,8 @@ impl Rig {
     }
 
     fn open(&mut self, read_mode: ReadMode, commit_mode: CommitMode) -> KafkaInput {
-        self.try_open(
-            Options { tool: TopicOptions { read_mode, commit_mode, has_clock: false }, origin: None },
-            Box::new(self.source.clone()),
-        )
-        .unwrap()
+        let tool = TopicOptions { read_mode, commit_mode, has_clock: false };
+        self.try_open(Options { tool, origin: None }, Box::new(self.source.clone())).unwrap()
     }
 
     /// Joins the group, which assigns these partitions.
