@@ -44,13 +44,21 @@ pub enum ReadState {
 struct ClockPartition {
     /// Its stream time (µs).
     stream_time: Option<i64>,
-    /// The least stream time of its rows, and whether rows before the first one were not read.
-    first: Option<(i64, bool)>,
+    first: Option<FirstRows>,
     /// The time in which everything that was there has been read.
     quiet: Option<Quiet>,
     /// When its end was confirmed last; `None` if more rows were there.
     at_end: Option<Duration>,
     is_ended: bool,
+}
+
+/// The first rows of a partition.
+#[derive(Clone, Copy, Debug)]
+struct FirstRows {
+    /// The least stream time (µs) of its rows.
+    least: i64,
+    /// Whether rows before the first one were not read.
+    is_cut: bool,
 }
 
 /// From the first to the last time (monotonic) at which the end of a partition was confirmed, without rows between them.
@@ -138,8 +146,8 @@ impl AlertClock {
     pub fn rows(&mut self, key: PartitionKey, first: i64, last: i64, is_cut: bool) -> i64 {
         self.earlier = None;
         let partition = self.partition(key);
-        let (known, _) = partition.first.get_or_insert((first, is_cut));
-        *known = first.min(*known);
+        let known = partition.first.get_or_insert(FirstRows { least: first, is_cut });
+        known.least = first.min(known.least);
         partition.quiet = None;
         // A topic of frames may have the rows of a later run of its writer.
         partition.is_ended = false;
@@ -280,8 +288,8 @@ impl AlertClock {
     /// but not before the first row of a partition that was not read from its beginning.
     pub fn start(&self) -> Option<i64> {
         let firsts = || self.partitions.values().filter_map(|partition| partition.first);
-        let cut = firsts().filter(|(_, is_cut)| *is_cut).map(|(first, _)| first).max();
-        firsts().map(|(first, _)| first).min().max(cut)
+        let cut = firsts().filter(|first| first.is_cut).map(|first| first.least).max();
+        firsts().map(|first| first.least).min().max(cut)
     }
 }
 

@@ -112,7 +112,7 @@ impl TreeLeaves for &BTreeMap<i64, Cell> {
     fn parts(&self, number: i64) -> Vec<KeySlot> {
         let cell = self.get(&number);
         let mut parts: Vec<KeySlot> =
-            cell.into_iter().flatten().map(|(key, slot)| KeySlot::lent(*key, *slot)).collect();
+            cell.into_iter().flatten().map(|(key, slot)| KeySlot::borrowed(*key, *slot)).collect();
         parts.sort_unstable_by_key(|part| part.key);
         parts
     }
@@ -291,7 +291,7 @@ impl EventSeries {
         let Self { slices, tree, slots, .. } = self;
         let mut sums: BTreeMap<u32, KeySlot> = BTreeMap::new();
         let mut add = |key: u32, slot: u32, slots: &mut Slots| {
-            sums.entry(key).and_modify(|sum| sum.add(slot, slots)).or_insert(KeySlot::lent(key, slot));
+            sums.entry(key).and_modify(|sum| sum.add(slot, slots)).or_insert(KeySlot::borrowed(key, slot));
         };
         let within = slices.range(numbers.clone());
         if within.clone().nth(FEW).is_none() {

@@ -80,7 +80,7 @@ pub struct CheckpointOptions {
 pub struct Checkpoint {
     store: Arc<dyn CheckpointStore>,
     header: CheckpointHeader,
-    own: Place,
+    own: StageRole,
     /// The epoch in progress.
     epoch: Epoch,
     /// The number of the last entry that this stage knows.
@@ -184,7 +184,7 @@ impl Checkpoint {
             },
         };
         let mut complete = last_complete(store.as_ref(), &entries, options.kept.max(options.back + 1), None)?;
-        let own = Place { stage: format!("1-{}", run.console.tool()), outputs, has_readers, ends: options.ends };
+        let own = StageRole { stage: format!("1-{}", run.console.tool()), outputs, has_readers, ends: options.ends };
         let continued = continued(store.as_ref(), &complete, options.back)?;
         let restored = continued.map(|last| own.restore(&[], store.as_ref(), last)).transpose();
         let restored = restored.or_else(|error| Err(with_way_back(error, store.as_ref(), &complete, options.back)?))?;
@@ -224,7 +224,7 @@ impl Checkpoint {
         let store = open_store(&header.path, run)?;
         let branch = header.branch.as_ref().map_or_else(String::new, |branch| format!("-{branch}"));
         let stage = format!("{}-{}{branch}", header.stages.len() + 1, run.console.tool());
-        let own = Place { stage, outputs, has_readers, ends: header.ends };
+        let own = StageRole { stage, outputs, has_readers, ends: header.ends };
         let entries = store.entries()?;
         let (before, after) = entries.split_at(entries.partition_point(|entry| *entry < header.run));
         for entry in after.iter().filter(|entry| **entry > header.run) {
@@ -259,7 +259,7 @@ impl Checkpoint {
     fn begin(
         store: Arc<dyn CheckpointStore>,
         header: CheckpointHeader,
-        own: Place,
+        own: StageRole,
         complete: Vec<KeptEpoch>,
         restored: Option<Restored>,
     ) -> Self {
@@ -509,7 +509,7 @@ impl Checkpoint {
 }
 
 /// The place of a stage in its pipe.
-struct Place {
+struct StageRole {
     /// Its name.
     stage: String,
     outputs: Vec<OutputName>,
@@ -519,7 +519,7 @@ struct Place {
     ends: usize,
 }
 
-impl Place {
+impl StageRole {
     /// Returns the names of the stages up to this one, which follows those of `before`.
     fn path(&self, before: &[String]) -> StagePath {
         before.iter().chain([&self.stage]).cloned().collect()

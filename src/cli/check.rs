@@ -67,11 +67,11 @@ impl CheckReport {
 
     /// Adds an item that is ready.
     pub fn ready(&mut self, name: impl std::fmt::Display) {
-        self.know(name, Ok(None));
+        self.add(name, Ok(None));
     }
 
     /// Adds a checked item.
-    fn know(&mut self, name: impl std::fmt::Display, answer: Result<Option<String>>) {
+    fn add(&mut self, name: impl std::fmt::Display, answer: Result<Option<String>>) {
         let (sender, known) = channel();
         // The receiver is in `found`.
         let _ = sender.send(answer.map_err(Faults::from));
@@ -79,7 +79,7 @@ impl CheckReport {
     }
 
     /// Queries a server in a thread of its own, which the check abandons if the server does not answer.
-    fn ask(&mut self, name: impl std::fmt::Display, question: impl FnOnce(&Rc<Run>) -> Answer + Send + 'static) {
+    fn query(&mut self, name: impl std::fmt::Display, question: impl FnOnce(&Rc<Run>) -> Answer + Send + 'static) {
         let (sender, answer) = channel();
         let run = self.run.for_thread();
         let work = move || {
@@ -88,7 +88,7 @@ impl CheckReport {
         };
         match std::thread::Builder::new().name("check".to_owned()).spawn(work) {
             Ok(_) => self.found.push((name.to_string(), answer)),
-            Err(error) => self.know(name, Err(Error::io("a thread", &error))),
+            Err(error) => self.add(name, Err(Error::io("a thread", &error))),
         }
     }
 
@@ -96,7 +96,7 @@ impl CheckReport {
     pub fn schemas(&mut self, text: &str) {
         let Some(name) = self.take(place::name(text)) else { return };
         let text = text.to_owned();
-        self.ask(name, move |run| {
+        self.query(name, move |run| {
             place::check(&text, &run.console)?;
             Ok(None)
         });
@@ -119,17 +119,17 @@ impl CheckReport {
         let name = uri.to_string();
         match uri {
             Uri::Standard => {}
-            Uri::Null => self.know(name, Err(Error::usage("expected an input, found null:"))),
+            Uri::Null => self.add(name, Err(Error::usage("expected an input, found null:"))),
             Uri::File(_) => self.ready(name),
-            Uri::Http(address) => self.know(name, check_address(&address).map(|()| None)),
-            Uri::Kafka(address) => self.ask(name, move |run| match KafkaInput::check(&address, run)? {
+            Uri::Http(address) => self.add(name, check_address(&address).map(|()| None)),
+            Uri::Kafka(address) => self.query(name, move |run| match KafkaInput::check(&address, run)? {
                 faults if faults.is_empty() => Ok(None),
                 faults => Err(Faults(faults)),
             }),
             Uri::Store(store, location) => {
-                let look = move || (store.reader.tables)(&location).map(|_| None);
+                let tables = move || (store.reader.tables)(&location).map(|_| None);
                 // A local file is checked at once, because it cannot be unavailable like a server.
-                if store.is_remote { self.ask(name, move |_| Ok(look()?)) } else { self.know(name, look()) }
+                if store.is_remote { self.query(name, move |_| Ok(tables()?)) } else { self.add(name, tables()) }
             }
         }
     }
@@ -138,7 +138,7 @@ impl CheckReport {
     fn output(&mut self, output: OutputPlan) {
         if output.name() != "-" {
             let name = output.name().to_owned();
-            self.ask(name, move |run| Ok(output.ask(run)?.first().map(str::to_owned)));
+            self.query(name, move |run| Ok(output.check_server(run)?.first().map(str::to_owned)));
         }
     }
 
@@ -168,7 +168,7 @@ impl CheckReport {
                 self.server(server);
             }
             if let Some(AckPolicy::Spool { dir, .. }) = &policy {
-                self.know(dir.display(), SpoolDir::check(dir).map(|()| None));
+                self.add(dir.display(), SpoolDir::check(dir).map(|()| None));
             }
         }
         let Resolved { inputs, checked, dlq, side, .. } = resolved;
@@ -177,7 +177,7 @@ impl CheckReport {
     }
 
     /// Reports what is ready, then the faults; returns the exit status of the worst one.
-    pub fn tell(mut self) -> Result<u8> {
+    pub fn report(mut self) -> Result<u8> {
         let mut ready = String::new();
         let silent = || Error::new(ErrorKind::Unavailable, format!("no response for {}", rounded(LIMIT)));
         for (name, answer) in self.found {

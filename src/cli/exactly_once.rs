@@ -106,3 +106,46 @@ fn shown(address: &Address) -> String {
     let name = address.to_string();
     name.rsplit_once('/').map_or(name.clone(), |(brokers, _)| brokers.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transactions_need_one_input_whose_partitions_the_group_assigns() {
+        let uris = |texts: &[&str]| texts.iter().map(|text| Uri::parse(text).unwrap()).collect::<Vec<_>>();
+        assert!(group(&uris(&["kafka://b/t?group=g"])).is_ok());
+        for (inputs, found) in [
+            (&["in.jsonl"][..], "found in.jsonl"),
+            (&["kafka://b/t?group=g", "kafka://b/u?group=g"], "expected one input, found 2"),
+            (&["kafka://b/t"], "expected group=NAME, found none"),
+            (&["kafka://b/t?group=g&end=latest"], "found end="),
+            (&["kafka://b/t?group=g&partitions=0"], "found partitions="),
+            (&["kafka://b/t?group=g&format=frames"], "found format=frames"),
+        ] {
+            let why = group(&uris(inputs)).expect_err("no transactions");
+            assert!(why.ends_with(found), "{why}");
+        }
+    }
+
+    #[test]
+    fn only_a_stage_without_state_can_be_in_transactions() {
+        let with = |read_mode: ReadMode, finds_repeats: bool, has_checkpoint: bool| {
+            let mut options = SourceOptions::default();
+            options.inputs.topics.read_mode = read_mode;
+            options.needs.finds_repeats = finds_repeats;
+            stateless(&options, has_checkpoint)
+        };
+        assert!(with(ReadMode::Commit, false, false).is_ok());
+        for (read_mode, finds_repeats, has_checkpoint, remedy) in [
+            (ReadMode::Commit, false, true, "--checkpoint"),
+            (ReadMode::Stateful, true, false, "--dedup"),
+            (ReadMode::Stateful, false, false, "evt-window --checkpoint"),
+            (ReadMode::Bounded, false, false, "evt-sink"),
+            (ReadMode::Tail, false, false, "evt-sink"),
+        ] {
+            let why = with(read_mode, finds_repeats, has_checkpoint).expect_err("state");
+            assert!(why.contains(remedy), "{why}");
+        }
+    }
+}

@@ -36,7 +36,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     // A spool stores requests while the servers behind it are unavailable, so it accepts them before the run has checked
     // the servers.
     let is_kept = options.inputs.listener.ack_flags.spool.is_some();
-    let resolved = if is_kept { resolved.without_limit() } else { resolved.ask(run)? };
+    let resolved = if is_kept { resolved.without_limit() } else { resolved.check_servers(run)? };
     let listener = &mut options.inputs.listener;
     listener.ack_policy = resolved.ack_policy(listener, checkpoint.is_some())?;
     spool::wait_until_free(listener.ack_policy.as_ref().filter(|_| checkpoint.is_some()), run)?;
@@ -105,10 +105,10 @@ fn stage_options(spec: StageSpec<'_>, needs_rows: bool, span: Span) -> StageOpti
 /// Keeps raw records beside the rows if an output writes them, or if dead letters of rows have to show them.
 fn keep_raw(options: &mut SourceOptions, resolved: &Resolved) {
     let (mapping, checked) = (&mut options.records.mapping, &resolved.checked);
-    if checked.iter().any(OutputPlan::asks_raw) && mapping.keep_raw == KeepRaw::No {
-        let alone = checked.iter().all(OutputPlan::asks_raw);
+    if checked.iter().any(OutputPlan::needs_raw) && mapping.keep_raw == KeepRaw::No {
+        let alone = checked.iter().all(OutputPlan::needs_raw);
         mapping.keep_raw = if alone { KeepRaw::Within } else { KeepRaw::Column };
-        mapping.lean = mapping.lean.or(options.needs.raw_columns.filter(|_| alone));
+        mapping.reads.columns = mapping.reads.columns.or(options.needs.raw_columns.filter(|_| alone));
     }
     if options.needs.shows_records && resolved.dlq.is_some() && mapping.keep_raw == KeepRaw::No {
         mapping.keep_raw = KeepRaw::Within;

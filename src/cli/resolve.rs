@@ -16,7 +16,7 @@ use crate::source::{InputOptions, ListenerOptions, SourceOptions};
 use crate::spool::ack::AckPolicy;
 use crate::stage::outputs::output_names;
 use crate::stage::progress::terminal_width;
-use crate::store::room;
+use crate::store::access;
 use crate::uri::Uri;
 use crate::uri::kafka::TopicFormat;
 use std::ffi::OsStr;
@@ -202,17 +202,17 @@ impl Resolved {
     }
 
     /// Checks with the servers of the outputs that rows can be written.
-    pub fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
-        let ask = |output: OutputPlan| {
+    pub fn check_servers(mut self, run: &Rc<Run>) -> Result<Self> {
+        let check = |output: OutputPlan| {
             let name = output.name().to_owned();
-            output.ask(run).map_err(|error| match run.stop.signal() {
+            output.check_server(run).map_err(|error| match run.stop.signal() {
                 Some(_) => given_up(error, &name, "stopped: nothing was read or written"),
                 None => error,
             })
         };
-        self.side = self.side.map(ask).transpose()?;
-        self.checked = self.checked.into_iter().map(ask).collect::<Result<_>>()?;
-        self.dlq = self.dlq.map(ask).transpose()?;
+        self.side = self.side.map(check).transpose()?;
+        self.checked = self.checked.into_iter().map(check).collect::<Result<_>>()?;
+        self.dlq = self.dlq.map(check).transpose()?;
         Ok(self)
     }
 
@@ -307,7 +307,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     let dlq = dlq.and_then(|dlq| faults.take(dlq));
     let written = common.stats.iter().cloned().chain(common.prometheus_file());
     for path in written.clone() {
-        faults.take(room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error)));
+        faults.take(access::check_file(path.as_ref()).map_err(|error| Error::io(path, &error)));
     }
     let has_format = args.input.input_format.is_some();
     let inputs = args.input.inputs.iter().filter_map(|text| faults.take(Uri::of_input(text, has_format)));

@@ -234,7 +234,7 @@ impl PendingRequest {
                 return Ok(validated);
             }
             for question in lacking {
-                let answer = queries.ask(&question, deadline).await;
+                let answer = queries.query(&question, deadline).await;
                 recall.learn(question, answer.map_err(|error| no_answer(state, &error))?);
             }
             records = self.format.split(&self.headers, &self.body)?;

@@ -158,3 +158,61 @@ impl FirstObject {
         Err(Error::usage(format!("expected rows of kind {expected}, found rows of kind {found}")).at(input))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::mapping;
+
+    const METRIC: &str = r#"{"metric_id":"09c4c0d2-7f8e-58af-96a5-42df8aab1690","metric_name":"n","window_start":"2030-01-01T00:00:00Z","window_end":"2030-01-01T01:00:00Z",
+        "dimensions":{},"value":1,"rows":1,"revision":0,"pane":0,"retracted":false}"#;
+
+    fn mapper() -> Mapper {
+        Mapper::new(mapping::Options::default()).unwrap()
+    }
+
+    #[test]
+    fn the_first_object_decides_the_kind_and_text_that_is_no_object_does_not() {
+        let mut form = RowForm::new(None, None, KeepRaw::No);
+        for text in ["", "no JSON", "[1]", r#"{"a":"#] {
+            form.learn(text, "in", &mut mapper()).unwrap();
+            assert!(form.is_unknown(), "{text}");
+        }
+        form.learn(r#"{"a":1}"#, "in", &mut mapper()).unwrap();
+        assert!(!form.is_unknown() && !form.is_other(), "an event");
+        form.learn(METRIC, "in", &mut mapper()).unwrap();
+        assert!(
+            !form.is_other() && form.becomes(Kind::Event) && !form.becomes(Kind::Metric),
+            "the first one has decided"
+        );
+    }
+
+    #[test]
+    fn rows_of_another_kind_than_event_are_built_here_and_another_expected_kind_is_an_error() {
+        let (mut form, mut mapper) = (RowForm::new(Some(Kind::Metric), None, KeepRaw::No), mapper());
+        assert!(form.is_unknown(), "its columns are not known");
+        form.learn(METRIC, "in", &mut mapper).unwrap();
+        assert!(form.is_other() && form.schema(&mapper) == Kind::Metric.schema());
+        form.push(METRIC).unwrap();
+        assert_eq!(form.rows(), 1);
+        assert_eq!(form.finish().unwrap().map(|rows| rows.num_rows()), Some(1));
+        assert!(form.finish().unwrap().is_none(), "a batch is taken once");
+        let mut form = RowForm::new(None, Some(Kind::Dead), KeepRaw::No);
+        let error = form.learn(r#"{"a":1}"#, "in", &mut mapper).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (ErrorKind::Usage, "in: expected rows of kind dead, found rows of kind event")
+        );
+    }
+
+    #[test]
+    fn the_first_rows_decide_for_all_whether_the_inputs_carry_raw_records() {
+        for first in [true, false] {
+            let (mut form, mut mapper) = (RowForm::new(None, None, KeepRaw::No), mapper());
+            assert!(!form.brings_raw());
+            assert_eq!([form.decide_raw(first, &mut mapper), form.decide_raw(!first, &mut mapper)], [first; 2]);
+            assert_eq!(form.schema(&mapper).column_with_name(RAW).is_some(), first);
+        }
+    }
+}

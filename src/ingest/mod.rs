@@ -28,7 +28,7 @@ use crate::frame::Control;
 use crate::kind::Kind;
 use crate::kind::dead::{Fault, Letter};
 use crate::kind::event::has_raw;
-use crate::mapping::{self, KeepRaw, Lookahead, Mapped, Mapper, PendingRecord, Record, RecordMeta, Stamper};
+use crate::mapping::{self, KeepRaw, Lookahead, Mapped, Mapper, PartitionTable, PendingRecord, Record, RecordMeta};
 use crate::op::computed::RowRules;
 use crate::run::Run;
 use arrow::array::RecordBatch;
@@ -55,7 +55,7 @@ pub struct Ingest {
     /// Maps records to rows.
     pub mapper: Mapper,
     /// Partitions and stream time.
-    pub stamper: Stamper,
+    pub partition_table: PartitionTable,
     /// The kind and the columns of the rows.
     form: RowForm,
     /// The records of text and messages by outcome; rows that have stamps are counted in `batches`.
@@ -114,9 +114,9 @@ impl Ingest {
         if rules.is_some() && mapping.keep_raw == KeepRaw::No {
             mapping.keep_raw = KeepRaw::Within;
         }
-        let mut stamper = Stamper::default();
+        let mut partition_table = PartitionTable::default();
         if control {
-            stamper.set_explicit();
+            partition_table.set_explicit();
         }
         let flags = FlagChecks { first_times: FirstTimes::new(&mapping), unused: UnusedFlags::new(&mapping) };
         let mapper = Mapper::new(mapping)?;
@@ -125,7 +125,7 @@ impl Ingest {
             now: run.clock.now(),
             run,
             mapper,
-            stamper,
+            partition_table,
             form,
             outcomes,
             control,
@@ -319,12 +319,12 @@ impl Ingest {
         if self.form.is_other() {
             return self.row(record);
         }
-        let input = self.stamper.input_of(record.meta.partition);
+        let input = self.partition_table.input_of(record.meta.partition);
         if input != self.open.input {
             self.flush_batch()?;
             self.open.input = input;
         }
-        match self.mapper.record(record, &mut self.stamper)? {
+        match self.mapper.record(record, &mut self.partition_table)? {
             Mapped::Row if self.mapper.is_full() => self.flush(),
             Mapped::Row => Ok(()),
             Mapped::Dead(fault) => self.letter(record.raw, &fault, record.meta),
@@ -444,7 +444,7 @@ impl Ingest {
         self.outcomes.counts.dead += 1;
         self.flags.first_times.note(fault, &meta);
         let RecordMeta { partition, offset, key, headers, arrival, .. } = meta;
-        let (origin, partition) = self.stamper.name(partition);
+        let (origin, partition) = self.partition_table.name(partition);
         let arrived_at = arrival.map(|arrival| arrival.at);
         let rows = self.outcomes.counts.out + (self.mapper.rows() + self.form.rows()) as u64;
         let letter = Letter { payload, key, headers, arrived_at, fault, origin, partition, offset };
@@ -478,7 +478,7 @@ impl Ingest {
         let mut rule = ruled
             .map(|mut ruled| move |batch: &RecordBatch| ruled.apply(batch).map(|ruled| (ruled.properties, ruled.keep)));
         let rule = rule.as_mut().map(|rule| rule as &mut mapping::Rule<'_>);
-        let batch = self.mapper.batch(&mut self.stamper, rule)?;
+        let batch = self.mapper.batch(&mut self.partition_table, rule)?;
         self.send_letters()?;
         if let Some(mut batch) = batch {
             if self.mapper.has_kept_stamps() {
@@ -511,36 +511,40 @@ impl Ingest {
     /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open yet.
     pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: Rest) {
         self.read.turn_to(input);
-        self.stamper.set_input(input);
+        self.partition_table.set_input(input);
         self.outbox.turn_to(input, bytes, rest);
     }
 
     /// Returns the number of the partition for records of `origin` that name none.
     pub fn partition(&mut self, origin: &str) -> u32 {
-        if self.mapper.maps_partition { self.stamper.unnamed(origin) } else { self.stamper.partition(origin, "0") }
+        if self.mapper.maps_partition {
+            self.partition_table.unnamed(origin)
+        } else {
+            self.partition_table.partition(origin, "0")
+        }
     }
 
     /// Queues a progress message if partitions are new or have ended, or enough bytes have been read. Does nothing before the first
     /// record, because the kind of the rows is not known.
     pub fn report_progress(&mut self, bytes: ByteProgress) {
         if self.outcomes.counts.taken > 0 {
-            self.outbox.report_progress(&mut self.stamper, bytes);
+            self.outbox.report_progress(&mut self.partition_table, bytes);
         }
     }
 
     /// Ends the partitions of the current input, after `bytes` bytes; `complete` if no input follows.
     pub fn end_input(&mut self, bytes: ByteProgress, complete: bool) {
-        self.outbox.end_input(&mut self.stamper, bytes, complete);
+        self.outbox.end_input(&mut self.partition_table, bytes, complete);
     }
 
     /// Queues a control message of the current input. Partitions are complete only if no input is pending.
     pub fn control(&mut self, control: Control) {
-        self.outbox.control(&mut self.stamper, control);
+        self.outbox.control(&mut self.partition_table, control);
     }
 
     /// Withdraws the partitions announced for the current input, because its stream reports its own.
     pub fn withdraw(&mut self) {
-        self.outbox.withdraw(&mut self.stamper);
+        self.outbox.withdraw(&mut self.partition_table);
     }
 
     /// Executes `text` if it is a control line (`--control`); returns whether it is one.
@@ -550,7 +554,7 @@ impl Ingest {
             Some(ControlLine::PassedOver) => {}
             Some(ControlLine::Watermark(watermark)) => {
                 self.flush()?;
-                self.stamper.set_watermark(meta.partition, watermark);
+                self.partition_table.set_watermark(meta.partition, watermark);
                 self.outbox.send(self.open.input, Item::Control(Control::Watermark(watermark)));
             }
         }

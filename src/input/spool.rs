@@ -38,7 +38,7 @@ pub struct SpoolInput {
     reader: SpoolReader,
     shutdown: Option<Shutdown>,
     name: String,
-    /// The index of its only partition in the run's stamper.
+    /// The index of its only partition in the run's partition table.
     stamp: u32,
     /// The offset read next.
     next: i64,
@@ -61,9 +61,9 @@ pub struct SpoolInput {
 impl SpoolInput {
     /// Makes an input of `reader`, as the only partition of `origin`; calls `shutdown` at a signal.
     pub fn new(run: Rc<Run>, reader: SpoolReader, shutdown: Shutdown, origin: &str, ingest: &mut Ingest) -> Self {
-        let stamp = ingest.stamper.partition(origin, "0");
+        let stamp = ingest.partition_table.partition(origin, "0");
         let Position { offset, stream_time } = reader.start;
-        ingest.stamper.resume(stamp, stream_time);
+        ingest.partition_table.resume(stamp, stream_time);
         // Decide the schema now: the kind of the rows is known, and requests are acknowledged before the first record is read.
         ingest.set_schema(ingest.schema());
         Self {
@@ -133,7 +133,7 @@ impl SpoolInput {
     /// Returns the position before which `ingest` has passed on every record.
     fn position(&self, ingest: &mut Ingest) -> Position {
         let offset = ingest.mapper.first_held(self.stamp).unwrap_or(self.next);
-        Position { offset, stream_time: ingest.stamper.stream_time(self.stamp) }
+        Position { offset, stream_time: ingest.partition_table.stream_time(self.stamp) }
     }
 }
 

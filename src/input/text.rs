@@ -248,11 +248,11 @@ impl TextInput {
 
     /// Maps the complete records in the buffer; all of them if this is the `last` call.
     fn take(&mut self, last: bool, ingest: &mut Ingest) -> Result<()> {
-        let chunk = self.chunk.lend();
-        // A row that refers to a few bytes keeps the whole buffer in memory, so a buffer that is less than half full is not lent.
-        ingest.mapper.lend((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
+        let chunk = self.chunk.share();
+        // A row that refers to a few bytes keeps the whole buffer in memory, so a buffer that is less than half full is not shared.
+        ingest.mapper.share_buffer((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
         let taken = self.take_from(&chunk, last, ingest);
-        ingest.mapper.lend(None);
+        ingest.mapper.share_buffer(None);
         let start = self.chunk.reclaim(chunk, self.start..self.end);
         (self.start, self.end) = (start, start + self.end - self.start);
         taken

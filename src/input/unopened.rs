@@ -241,7 +241,7 @@ impl UnopenedInput {
                 ingest.flags.first_times.set_has_format(is_named || has_json_lines(bytes.head()));
                 let reading = self.reading(&bytes, format, ingest);
                 let mut input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
-                input.begin(ingest.read.begin(ingest.stamper.stream_time(reading.partition)));
+                input.begin(ingest.read.begin(ingest.partition_table.stream_time(reading.partition)));
                 Ok(Box::new(input.with_open_record(self.options.open_record())))
             }
             (Decoder::Frames, _) => Ok(Box::new(FrameInput::new(
@@ -304,6 +304,76 @@ impl Input for UnopenedInput {
         match self.bytes() {
             Some(bytes) => bytes.wait(timeout),
             None => self.run.stop.sleep(timeout.min(POLL_INTERVAL)).map(|_| ()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::error::ErrorKind;
+    use crate::uri::Uri;
+
+    /// Returns the name of the format of a file with this name and content.
+    fn format_of(options: &ReadOptions, name: &str, content: &[u8], grows: bool) -> Result<&'static str> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        let run = Rc::new(Run::unwatched("evt-test", Clock::Fixed(0)));
+        let mut bytes = Bytes::open(&Uri::parse(&path).unwrap(), run, false).unwrap();
+        bytes.read_head(None).unwrap();
+        options.format_of(&bytes, grows).map(|format| format.name)
+    }
+
+    fn options(format: Option<&'static Format>) -> ReadOptions {
+        let files = FileOptions { format, ..FileOptions::default() };
+        ReadOptions { files, continuation: Continuation::default() }
+    }
+
+    #[test]
+    fn a_flag_decides_the_format_then_a_magic_then_the_extension() {
+        let (plain, csv) = (options(None), options(format::by_extension("a.csv")));
+        for (options, name, content, expected) in [
+            (&csv, "a.jsonl", &b"PAR1"[..], "csv"),
+            (&plain, "a.csv", b"PAR1", "parquet"),
+            (&plain, "a.csv", b"a,b", "csv"),
+            (&plain, "a.unknown", b"a,b", "jsonl"),
+        ] {
+            assert_eq!(format_of(options, name, content, false).ok(), Some(expected), "{name}");
+        }
+        let damaged = format_of(&plain, "a", b"PARx", false);
+        assert!(damaged.is_err_and(|error| error.kind() == ErrorKind::Corrupt));
+    }
+
+    #[test]
+    fn an_empty_input_is_a_torn_stream_of_frames_unless_text_may_follow() {
+        let plain = options(None);
+        let of = |options: &ReadOptions, name: &str, grows: bool| format_of(options, name, b"", grows).unwrap();
+        assert_eq!(of(&plain, "a", false), format::frames::FORMAT.name);
+        for (name, grows) in [("a", true), ("a.log", false)] {
+            assert_eq!(of(&plain, name, grows), "jsonl", "{name}");
+        }
+        let mut raw = options(None);
+        raw.files.raw_only = true;
+        let mut continued = options(None);
+        continued.continuation.is_continued = true;
+        for options in [raw, continued] {
+            assert_eq!(of(&options, "a", false), "jsonl");
+        }
+    }
+
+    #[test]
+    fn an_open_record_waits_for_a_later_run_if_one_continues_the_file() {
+        for (is_continued, is_last, expected) in [
+            (false, false, OpenRecord::Drop),
+            (false, true, OpenRecord::Drop),
+            (true, false, OpenRecord::Leave),
+            (true, true, OpenRecord::Drop),
+        ] {
+            let files = FileOptions { open_record: OpenRecord::Drop, ..FileOptions::default() };
+            let options = ReadOptions { files, continuation: Continuation { is_continued, is_last, joins: false } };
+            assert_eq!(options.open_record(), expected);
         }
     }
 }

@@ -239,7 +239,7 @@ impl Topics {
     /// Repeats `question`, which gets the timeout of an attempt, until brokers answer, `limit` has passed or a stop timeout
     /// expires. `drain` takes the errors from the client's event queue. The first transient failure is reported. Errors: exit
     /// status 69 if there is no answer in time, 78 if authentication or TLS fails.
-    pub fn ask<T>(
+    pub fn request<T>(
         &self,
         context: &Context,
         limit: Option<Duration>,
@@ -381,11 +381,18 @@ pub struct ClusterStats {
     pub confirmed: ByPartition<Instant>,
 }
 
+/// The number of requests in some statistics.
+#[derive(Clone, Copy, Debug)]
+struct RequestCount {
+    count: i64,
+    /// The time of the statistics.
+    at: Instant,
+}
+
 /// The fetch requests that librdkafka has sent to each broker.
 #[derive(Debug, Default)]
 pub struct Fetches {
-    /// Their number in earlier statistics, and the time of these.
-    counted: BTreeMap<i32, (i64, Instant)>,
+    counted: BTreeMap<i32, RequestCount>,
     /// The time after which the request was sent whose answer librdkafka has.
     answered: BTreeMap<i32, Instant>,
 }
@@ -394,12 +401,13 @@ impl Fetches {
     /// Notes the number of requests to a broker in statistics of time `at`. At most one request per broker has no
     /// answer yet: of two requests since earlier statistics, the first one was sent after these, and has its answer.
     pub fn note(&mut self, broker: i32, count: i64, at: Instant) {
-        let (known, since) = *self.counted.entry(broker).or_insert((count, at));
-        if count < known {
-            self.counted.insert(broker, (count, at));
-        } else if count >= known + 2 {
-            self.answered.insert(broker, since);
-            self.counted.insert(broker, (count, at));
+        let new = RequestCount { count, at };
+        let known = *self.counted.entry(broker).or_insert(new);
+        if count < known.count {
+            self.counted.insert(broker, new);
+        } else if count >= known.count + 2 {
+            self.answered.insert(broker, known.at);
+            self.counted.insert(broker, new);
         }
     }
 }

@@ -50,15 +50,24 @@ pub enum CommitMode {
     Transactions(Rc<SharedProducer>),
 }
 
-/// How a run reads topics.
+/// How a tool reads topics.
 #[derive(Clone, Default)]
-pub struct Options {
+pub struct TopicOptions {
     /// How the tool reads.
     pub read_mode: ReadMode,
     /// Whether and how offsets are committed.
     pub commit_mode: CommitMode,
-    /// Whether the tool waits for no partition without records, so that an empty one delays nothing.
+    /// Whether the tool has a clock of its own, which no partition without records delays (evt-alert).
     pub has_clock: bool,
+}
+
+/// How a run reads some topics.
+#[derive(Clone, Default)]
+pub struct Options<'a> {
+    /// How the tool reads.
+    pub tool: TopicOptions,
+    /// The origin of all rows instead of the name of their topic.
+    pub origin: Option<&'a str>,
 }
 
 /// A commit that the group has not answered yet.

@@ -41,13 +41,14 @@ impl Rig {
         Self { clock, run, address, source: cluster.source.clone(), cluster, ingest }
     }
 
-    fn try_open(&mut self, options: Options, source: Box<dyn RecordSource>) -> Result<KafkaInput> {
+    fn try_open(&mut self, options: Options<'_>, source: Box<dyn RecordSource>) -> Result<KafkaInput> {
         let connections = Connections { cluster: self.cluster.clone(), source };
-        KafkaInput::begin(connections, &Topics::new(&self.address, &self.run), options, None, &mut self.ingest)
+        KafkaInput::begin(connections, &Topics::new(&self.address, &self.run), options, &mut self.ingest)
     }
 
     fn open(&mut self, read_mode: ReadMode, commit_mode: CommitMode) -> KafkaInput {
-        self.try_open(Options { read_mode, commit_mode, has_clock: false }, Box::new(self.source.clone())).unwrap()
+        let tool = TopicOptions { read_mode, commit_mode, has_clock: false };
+        self.try_open(Options { tool, origin: None }, Box::new(self.source.clone())).unwrap()
     }
 
     /// Joins the group, which assigns these partitions.
@@ -112,7 +113,7 @@ impl Rig {
     /// The stream time of a partition, in seconds since [`NOW`].
     fn stream_time(&mut self, input: &KafkaInput, number: i32) -> Option<i64> {
         let cursor = input.partitions.cursors.iter().find(|cursor| cursor.id.number == number).expect("it is read");
-        self.ingest.stamper.stream_time(cursor.stamp).map(|instant| (instant - NOW) / SECOND)
+        self.ingest.partition_table.stream_time(cursor.stamp).map(|instant| (instant - NOW) / SECOND)
     }
 }
 
@@ -428,7 +429,7 @@ fn librdkafka_takes_over_at_the_offsets_that_were_reached() {
     let mut rig = Rig::new("//b:9092/t", &[(0, 0), (0, 0)]);
     let kafka = FakeKafka::new(&[1, 1]);
     let fetch = FetchSource::new(kafka.fetcher(), Box::new(rig.source.clone()));
-    let options = Options { read_mode: ReadMode::Tail, ..Options::default() };
+    let options = Options { tool: TopicOptions { read_mode: ReadMode::Tail, ..TopicOptions::default() }, origin: None };
     let mut input = rig.try_open(options, Box::new(fetch)).unwrap();
     let (first, second) = (event(1), event(2));
     kafka.log(0, |log| log.append(&[&first, &second]));
@@ -454,7 +455,8 @@ fn an_outage_that_librdkafka_reports_counts_once_nothing_is_fetched_any_more() {
     let mut rig = Rig::new(GROUP, &[(0, 0)]);
     let kafka = FakeKafka::new(&[1]);
     let fetch = FetchSource::new(kafka.fetcher(), Box::new(rig.source.clone()));
-    let options = Options { commit_mode: CommitMode::Subscribe, ..Options::default() };
+    let tool = TopicOptions { commit_mode: CommitMode::Subscribe, ..TopicOptions::default() };
+    let options = Options { tool, origin: None };
     let mut input = rig.try_open(options, Box::new(fetch)).unwrap();
     rig.assign(&mut input, &[0]);
     rig.source.will(Polled::Event(SourceEvent::Failed(KafkaError::Global(Code::AllBrokersDown))));
@@ -475,7 +477,8 @@ fn an_outage_ends_the_run_in_time_while_commits_fail_or_revoked_partitions_wait(
         let mut rig = Rig::new(&format!("{GROUP}&wait=1ms"), &[(0, 0)]);
         let kafka = FakeKafka::new(&[1]);
         let fetch = FetchSource::new(kafka.fetcher(), Box::new(rig.source.clone()));
-        let options = Options { commit_mode: CommitMode::Subscribe, ..Options::default() };
+        let tool = TopicOptions { commit_mode: CommitMode::Subscribe, ..TopicOptions::default() };
+        let options = Options { tool, origin: None };
         let mut input = rig.try_open(options, Box::new(fetch)).unwrap();
         rig.assign(&mut input, &[0]);
         if is_revoked {

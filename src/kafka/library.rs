@@ -102,7 +102,7 @@ impl LibraryCluster {
         let error = |_| self.client.poll(Duration::ZERO)?.err()?.rdkafka_error_code();
         let drain = || (0..client::EVENTS).filter_map(error).collect();
         let limit = self.topics.address.options.wait.limit(self.context().notes(|notes| notes.has_begun));
-        self.topics.ask(self.context(), limit, drain, question)
+        self.topics.request(self.context(), limit, drain, question)
     }
 
     /// Commits positions in the open transaction of the outputs. Errors: exit status 75 if this member has lost its partitions.

@@ -37,7 +37,7 @@ impl ReadMode {
 pub struct PartitionCursor {
     /// The partition.
     pub id: PartitionId,
-    /// Its index in the run's stamper.
+    /// Its index in the run's partition table.
     pub stamp: u32,
     /// Its offsets when the run began; `high` is updated later.
     pub extent: OffsetSpan,

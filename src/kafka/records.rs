@@ -10,7 +10,7 @@ use crate::frame::{Control, Frame, Progress};
 use crate::ingest::Ingest;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::{Kind, older};
-use crate::mapping::{RecordMeta, Stamper};
+use crate::mapping::{PartitionTable, RecordMeta};
 use crate::registry::place;
 use crate::registry::wire::{self, Wire};
 use crate::run::Run;
@@ -58,16 +58,16 @@ impl PartitionSet {
         self.cursors.iter().filter(|cursor| cursor.is_read()).map(PartitionCursor::start).collect()
     }
 
-    /// Announces a partition to the stamper, with its committed stream time. Does nothing for a topic of
+    /// Announces a partition to the partition table, with its committed stream time. Does nothing for a topic of
     /// frames, which announce their own partitions.
-    pub fn announce(&self, cursor: &mut PartitionCursor, origin: Option<&str>, stamper: &mut Stamper) {
+    pub fn announce(&self, cursor: &mut PartitionCursor, origin: Option<&str>, partition_table: &mut PartitionTable) {
         let origin = origin.unwrap_or(&self.topics[cursor.id.topic]);
         let number = cursor.id.number.to_string();
         cursor.stamp = match self.decoder.form {
-            TopicFormat::Json | TopicFormat::Avro => stamper.partition(origin, &number),
-            TopicFormat::Frames => stamper.silent(origin, &number),
+            TopicFormat::Json | TopicFormat::Avro => partition_table.partition(origin, &number),
+            TopicFormat::Frames => partition_table.silent(origin, &number),
         };
-        stamper.resume(cursor.stamp, cursor.stream_time);
+        partition_table.resume(cursor.stamp, cursor.stream_time);
     }
 
     /// Takes a message of a partition; returns whether the partition ends with it.
@@ -141,10 +141,10 @@ impl PartitionSet {
         Ok(true)
     }
 
-    /// Ends a partition of the stamper, unless a later run continues it.
+    /// Ends a partition of the partition table, unless a later run continues it.
     pub fn end_stamp(&self, stamp: u32, ingest: &mut Ingest) {
         if !self.stays_live {
-            ingest.stamper.end_one(stamp);
+            ingest.partition_table.end_one(stamp);
         }
     }
 
@@ -302,7 +302,7 @@ mod tests {
             let mut set = PartitionSet::new(&Address::parse(uri).unwrap(), false, &run).unwrap();
             let mut ingest = Ingest::new(run, RecordOptions::default()).unwrap();
             let mut cursor = PartitionCursor::new(partition(0));
-            set.announce(&mut cursor, None, &mut ingest.stamper);
+            set.announce(&mut cursor, None, &mut ingest.partition_table);
             set.cursors.push(cursor);
             Self { set, ingest }
         }

@@ -196,11 +196,11 @@ impl OutputPlan {
 
     /// Checks with the brokers or the store's server that rows can be written now. Retries if the server is
     /// unavailable.
-    pub fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
+    pub fn check_server(mut self, run: &Rc<Run>) -> Result<Self> {
         self.check_transactions()?;
         self.show_server(&run.metrics);
         match &self.place {
-            Destination::Kafka(address, _) => KafkaOutput::ask(address, run)?,
+            Destination::Kafka(address, _) => KafkaOutput::check_server(address, run)?,
             Destination::Store(store, location) if store.is_remote => self.first = (store.check)(location)?,
             _ => {}
         }
@@ -334,7 +334,7 @@ impl OutputPlan {
     }
 
     /// Whether its format writes raw records, so that rows need the column `raw`.
-    pub fn asks_raw(&self) -> bool {
+    pub fn needs_raw(&self) -> bool {
         matches!(&self.place, Destination::Standard(format) | Destination::File(_, format) if format.is_raw)
     }
 

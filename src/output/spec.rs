@@ -106,3 +106,54 @@ fn redirected_format(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::format::{by_extension, frames, jsonl};
+
+    fn spec(format: Option<&'static Format>, pipe_format: &'static Format) -> OutputSpec {
+        OutputSpec {
+            format,
+            terminal_format: pipe_format,
+            pipe_format,
+            is_named: true,
+            is_check: false,
+            quiet: true,
+            overwrite: false,
+            control: false,
+            encode: EncodeOptions::default(),
+        }
+    }
+
+    #[test]
+    fn the_format_of_a_file_is_that_of_the_flag_then_of_its_extension_then_the_default() {
+        let csv = by_extension("a.csv").expect("a format");
+        let of = |spec: &OutputSpec, name: &str| spec.file_format(Path::new(name), name).map(|format| format.name);
+        let (flagged, plain) = (spec(Some(&jsonl::FORMAT), csv), spec(None, csv));
+        assert_eq!(of(&flagged, "missing/out.csv").ok(), Some("jsonl"));
+        assert_eq!(of(&flagged, "missing/out.rows").ok(), Some("jsonl"));
+        assert_eq!(of(&plain, "missing/out.jsonl.gz").ok(), Some("jsonl"));
+        assert_eq!(of(&plain, "missing/out").ok(), Some("csv"));
+        let error = of(&plain, "missing/out.rows").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.to_string().contains("unknown extension"), "{error}");
+        assert_eq!(of(&OutputSpec { is_named: false, ..plain }, "missing/out.rows").ok(), Some("csv"));
+        assert_eq!(of(&spec(None, csv), "/dev/null").ok(), Some("csv"), "a device");
+    }
+
+    #[test]
+    fn a_redirected_file_gets_the_text_format_of_its_name_and_no_container() {
+        let of = |name: &str| redirected_format(Path::new(name), &frames::FORMAT, None);
+        for (name, expected) in
+            [("a.CSV", Some("csv")), ("a.json", Some("jsonl")), ("a.frames", None), ("a", None), ("a.txt", None)]
+        {
+            assert_eq!(of(name).unwrap().map(|format| format.name), expected, "{name}");
+        }
+        for name in ["a.parquet", "a.db", "a.jsonl.gz", "a.zst"] {
+            let error = of(name).err().expect("an error");
+            assert!(error.to_string().contains(&format!("use --to {name}")), "{error}");
+        }
+    }
+}

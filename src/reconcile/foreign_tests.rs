@@ -2,7 +2,7 @@ use super::*;
 use crate::format::jsonl::rows_to_json;
 use crate::format::{Body, Records};
 use crate::json::number::write_float;
-use crate::mapping::{Mapped, Mapper, Provenance, Record, RecordMeta, Stamper};
+use crate::mapping::{Mapped, Mapper, PartitionTable, Provenance, Record, RecordMeta};
 use crate::reconcile::rows;
 use arrow::array::{
     BooleanArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array,
@@ -53,21 +53,21 @@ fn by_columns(batch: &RecordBatch, options: &Options) -> Option<Vec<RowFacts>> {
 fn by_mapping(batch: &RecordBatch, options: &Options) -> Result<Vec<RowFacts>, String> {
     let mut records = Records::default();
     rows_to_json(batch, 1, usize::MAX, &mut records).unwrap();
-    let mut stamper = Stamper::default();
-    let partition = stamper.partition(ORIGIN, "0");
+    let mut partition_table = PartitionTable::default();
+    let partition = partition_table.partition(ORIGIN, "0");
     let mut mapper = Mapper::new(options.clone()).unwrap();
     for record in &records.rows {
         let Body::Text(range) = &record.body else { panic!("no text") };
         let text = &records.text[range.clone()];
         let meta = RecordMeta::of_file(ORIGIN, partition).at(record.line as i64);
         let record = Record { text, raw: text.as_bytes(), meta, now: i64::MAX, is_judged: false };
-        match mapper.record(record, &mut stamper).unwrap() {
+        match mapper.record(record, &mut partition_table).unwrap() {
             Mapped::Row => {}
             other => return Err(format!("{text}: {other:?}")),
         }
     }
     let mut facts = vec![];
-    let Some(events) = mapper.batch(&mut stamper, None).unwrap() else { return Ok(facts) };
+    let Some(events) = mapper.batch(&mut partition_table, None).unwrap() else { return Ok(facts) };
     rows::events(&events, OPTIONS, &mut PartitionNames::default(), &mut |one| {
         facts.push(one);
         Ok(())

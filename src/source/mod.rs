@@ -163,10 +163,10 @@ impl Source {
             let origin = self.opener.options.names.origin_of(input);
             match &self.opener.options.names.partitions {
                 Some(names) => names.iter().for_each(|name| {
-                    self.ingest.stamper.partition(&origin, name);
+                    self.ingest.partition_table.partition(&origin, name);
                 }),
                 None if !self.ingest.mapper.maps_partition => {
-                    self.ingest.stamper.partition(&origin, "0");
+                    self.ingest.partition_table.partition(&origin, "0");
                 }
                 None => {}
             }

@@ -16,6 +16,7 @@ use crate::input::container::{RowInput, take_schema};
 use crate::input::follow::watch::Watch;
 use crate::input::spool::{ORIGIN, Shutdown, SpoolInput};
 use crate::input::unopened::{FollowedName, UnopenedInput};
+use crate::kafka::group;
 use crate::kafka::input::KafkaInput;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
@@ -73,7 +74,8 @@ impl Opener {
             )));
         }
         let origin = options.names.origin.as_deref();
-        let input = KafkaInput::open(address, options.topics.clone(), origin, run, ingest)?;
+        let read = group::Options { tool: options.topics.clone(), origin };
+        let input = KafkaInput::open(address, read, run, ingest)?;
         self.topics.push_back(Box::new(input));
         Ok(())
     }

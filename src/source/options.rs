@@ -20,7 +20,7 @@ use crate::http;
 use crate::ingest::RecordOptions;
 use crate::input::Input;
 use crate::input::unopened::{Continuation, FileOptions, ReadOptions};
-use crate::kafka::group;
+use crate::kafka::group::TopicOptions;
 use crate::kind::Kind;
 use crate::mapping::{Projection, Provenance};
 use crate::spool::ack::{AckFlags, AckPolicy};
@@ -93,7 +93,7 @@ pub struct InputOptions {
     /// What the run has in common with the runs before and after it.
     pub continuation: Continuation,
     /// Topics.
-    pub topics: group::Options,
+    pub topics: TopicOptions,
     /// Stores.
     pub stores: StoreOptions,
     /// The HTTP server.
@@ -167,5 +167,61 @@ impl SourceOptions {
             }
             None => Ok(inputs.to_vec()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::range::ReadMode;
+
+    fn prepared(uri: &str, change: impl FnOnce(&mut SourceOptions)) -> SourceOptions {
+        let mut options = SourceOptions::default();
+        change(&mut options);
+        let inputs = [Uri::parse(uri).unwrap()];
+        assert_eq!(options.prepare(&inputs).unwrap().len(), 1);
+        options
+    }
+
+    #[test]
+    fn a_stage_gives_the_records_of_a_topic_new_stamps_and_a_viewer_keeps_theirs() {
+        let provenance = |uri: &str, read_mode: ReadMode| {
+            prepared(uri, |options| options.inputs.topics.read_mode = read_mode).records.mapping.provenance
+        };
+        for read_mode in [ReadMode::Commit, ReadMode::Stateful, ReadMode::Checkpoint] {
+            assert_eq!(provenance("kafka://b/t", read_mode), Provenance::Overwrite);
+            assert_eq!(provenance("kafka://b/t?format=frames", read_mode), Provenance::default());
+            assert_eq!(provenance("in.jsonl", read_mode), Provenance::default());
+        }
+        for read_mode in [ReadMode::Bounded, ReadMode::Tail] {
+            assert_eq!(provenance("kafka://b/t", read_mode), Provenance::default());
+        }
+    }
+
+    #[test]
+    fn raw_inputs_are_events_unless_a_flag_names_the_kind() {
+        let kind = |change: fn(&mut SourceOptions)| {
+            let options = prepared("in.jsonl", change);
+            assert_eq!(options.inputs.files.text.kind, options.records.kind, "splitters know it");
+            options.records.kind
+        };
+        assert_eq!(kind(|_| {}), None);
+        assert_eq!(kind(|options| options.inputs.files.raw_only = true), Some(Kind::Event));
+        assert_eq!(kind(|options| options.records.mapping.plain = true), Some(Kind::Event));
+        assert_eq!(
+            kind(|options| {
+                options.inputs.files.raw_only = true;
+                options.records.kind = Some(Kind::Late);
+            }),
+            Some(Kind::Late)
+        );
+    }
+
+    #[test]
+    fn an_origin_of_a_flag_replaces_that_of_every_input() {
+        let uri = Uri::parse("dir/in.jsonl").unwrap();
+        let names = |origin: Option<&str>| PartitionNames { origin: origin.map(str::to_owned), partitions: None };
+        assert_eq!(names(None).origin_of(&uri), uri.origin());
+        assert_eq!(names(Some("shop")).origin_of(&uri), "shop");
     }
 }

@@ -13,7 +13,7 @@ use super::dedup::KEYS_WINDOW;
 use super::segment::{self, failed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Metrics, SPOOL};
-use crate::store::room;
+use crate::store::access;
 use crate::time::{format_instant, parse_instant};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use serde::{Deserialize, Serialize};
@@ -77,7 +77,7 @@ pub struct SpoolLimits {
 /// Creates a directory and its missing parents. It syncs the name of each, even of an existing one, because the run that
 /// created it may have been killed before its sync.
 fn create_synced(path: &Path, sync: &mut impl FnMut(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
-    let parent = room::parent(path);
+    let parent = access::parent(path);
     if parent == path {
         return Ok(());
     }
@@ -130,7 +130,7 @@ struct State {
 impl SpoolDir {
     /// Checks that a spool could be opened; leaves nothing behind. Errors: exit status 75 if another run has it.
     pub fn check(path: &Path) -> Result<()> {
-        room::for_directory(path).and_then(|()| room::try_directory(path)).map_err(failed(path))?;
+        access::check_directory(path).and_then(|()| access::create_trial(path)).map_err(failed(path))?;
         match File::options().write(true).open(path.join("lock")) {
             Ok(lock) => claim(&lock, path),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

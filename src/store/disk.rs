@@ -3,7 +3,7 @@
 //!
 //! After a power failure a synced file is only found if the directory with its name was synced too.
 
-use super::room;
+use super::access;
 use rustix::fs::syncfs;
 use rustix::io::Errno;
 use std::fmt::Debug;
@@ -146,7 +146,7 @@ impl Disk {
 
     /// Makes the name of the existing `path` durable.
     pub fn sync_name(&self, path: &Path) -> Result<()> {
-        match self.sync_directory(room::parent(path)) {
+        match self.sync_directory(access::parent(path)) {
             // A directory may be writable but not readable: sync its whole file system instead.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => self.sync_file_system(path),
             synced => synced,
@@ -158,8 +158,8 @@ impl Disk {
     pub fn create_directories(&self, path: &Path) -> Result<()> {
         match self.change(|| fs::create_dir(path)) {
             Ok(()) => self.sync_name(path),
-            Err(error) if error.kind() == ErrorKind::NotFound && path != room::parent(path) => {
-                self.create_directories(room::parent(path))?;
+            Err(error) if error.kind() == ErrorKind::NotFound && path != access::parent(path) => {
+                self.create_directories(access::parent(path))?;
                 // A removed working directory has no directories, although `.` exists.
                 match self.change(|| fs::create_dir(path)) {
                     Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => self.sync_name(path),

@@ -18,6 +18,7 @@
 //! - [`remote`] holds timeouts and retries of servers, [`disk`] changes and syncs files, [`room`] checks what can be written.
 //! - `conformance` tests all stores with the rows of `sample`.
 
+pub mod access;
 pub mod cells;
 pub mod correct;
 mod definition;
@@ -30,7 +31,6 @@ mod postgres;
 mod redis;
 pub mod remote;
 pub mod repeat;
-pub mod room;
 pub mod rows;
 mod sink;
 mod sqlite;

@@ -145,7 +145,7 @@ impl RetryPolicy {
     }
 
     /// Makes the metrics show whether the server is reachable.
-    pub fn saying(self, up: Up) -> Self {
+    pub fn with_metrics(self, up: Up) -> Self {
         Self { up, ..self }
     }
 

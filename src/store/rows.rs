@@ -59,7 +59,7 @@ pub fn from_table(kind: Kind, mut columns: Vec<ArrayRef>, shown: impl Display) -
 
 /// Where a value is in a page of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct CellIndex {
     /// The index of its column.
     pub column: usize,
     /// The index of its row.
@@ -67,14 +67,14 @@ pub struct Place {
 }
 
 /// Reads the value at a place of a page as one of the type of a field; NULL without a place. `None` if evt does not write such a value.
-pub type ReadValue<'a> = dyn Fn(&Field, Option<Place>) -> Option<CellValue<'a>> + 'a;
+pub type ReadValue<'a> = dyn Fn(&Field, Option<CellIndex>) -> Option<CellValue<'a>> + 'a;
 
 /// The rows of a page.
 pub struct Page {
     /// The columns of the rows that can be read.
     pub columns: Vec<ArrayRef>,
     /// The first value of each other row that cannot be read.
-    pub foreign: Vec<Place>,
+    pub foreign: Vec<CellIndex>,
 }
 
 impl Page {
@@ -84,7 +84,7 @@ impl Page {
         for (column, field) in fields.iter().enumerate() {
             let mut builder = ColumnBuilder::new(field);
             for row in 0..rows {
-                let place = Place { column, row };
+                let place = CellIndex { column, row };
                 let found = value(field, Some(place)).filter(|found| field.is_nullable() || !found.is_null());
                 if found.and_then(|found| builder.append(found)).is_none() {
                     foreign.entry(row).or_insert(place);
@@ -105,7 +105,7 @@ impl Page {
     pub fn position(kind: Kind, fields: &[FieldRef], row: usize, value: &ReadValue<'_>) -> UnreadableRows {
         let of = |name: &str| {
             let column = fields.iter().position(|field| field.name() == name)?;
-            value(&fields[column], Some(Place { column, row }))
+            value(&fields[column], Some(CellIndex { column, row }))
         };
         let text =
             |name: &str| if let Some(CellValue::Text(text)) = of(name) { text.map(Cow::into_owned) } else { None };

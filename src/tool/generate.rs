@@ -15,7 +15,7 @@ use crate::output::identity::{Identities, Identity};
 use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::Stage;
-use crate::store::room;
+use crate::store::access;
 use crate::time::{parse_duration, read_iso};
 use clap::Args as ClapArgs;
 use clap::{Parser, ValueEnum};
@@ -239,7 +239,7 @@ fn check_truth(path: &Path) -> Result<()> {
     let mut named = Identities::default();
     named.output("-", Some(Identity::of_output()))?;
     named.output(&shown, Identity::of_path(path))?;
-    room::for_file(path).map_err(|error| Error::io(shown, &error))
+    access::check_file(path).map_err(|error| Error::io(shown, &error))
 }
 
 fn table(text: &str) -> Result<u32, String> {

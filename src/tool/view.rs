@@ -177,7 +177,7 @@ impl Tool for Args {
             let letters = Kind::Dead.table();
             let mut filled = tables.iter().filter(|(_, rows)| *rows > 0).map(|(name, _)| name.as_str());
             let table = match (filled.next(), filled.next()) {
-                _ if self.asks_letters() && tables.iter().any(|(name, _)| *name == letters) => letters,
+                _ if self.reads_letters() && tables.iter().any(|(name, _)| *name == letters) => letters,
                 (Some(only), None) if is_file => only,
                 _ => return self.list(&tables, run),
             };
@@ -261,7 +261,7 @@ impl Args {
     }
 
     /// Whether a flag requests dead letters, so that their table of a store with several tables is read.
-    fn asks_letters(&self) -> bool {
+    fn reads_letters(&self) -> bool {
         let format = self.stage.output.output_format.as_deref().and_then(|name| format::to_write(name).ok());
         self.show.summary || format.is_some_and(|format| format.is_raw)
     }
@@ -296,7 +296,7 @@ impl Args {
         let counts = tables.iter().map(|(_, rows)| i64::try_from(*rows).ok());
         let batch = RecordBatch::try_new(schema.clone(), vec![names, Arc::new(counts.collect::<Int64Array>())])?;
         for checked in check_outputs(&self.stage, FORMATS, run)? {
-            let mut output = checked.ask(run)?.open(&schema, run)?;
+            let mut output = checked.check_server(run)?.open(&schema, run)?;
             output.write(&batch)?;
             output.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 })?;
         }
@@ -483,7 +483,7 @@ impl Operator for View {
             return Ok(());
         }
         out.control(&message)?;
-        self.tell(&message, out)
+        self.show_control(&message, out)
     }
 
     fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
@@ -499,7 +499,7 @@ impl Operator for View {
         let before = self.shown;
         self.show_rest(out)?;
         if ended.is_proven {
-            self.tell(&Control::End(ended.end), out)?;
+            self.show_control(&Control::End(ended.end), out)?;
         }
         let filtered = self.looked_at - self.shown - self.faulty;
         Ok(Counts { out: self.shown - before, filtered, ..Counts::default() })
@@ -548,7 +548,7 @@ impl View {
     }
 
     /// Shows a control message in formats that can.
-    fn tell(&self, control: &Control, out: &mut dyn Collector) -> Result<()> {
+    fn show_control(&self, control: &Control, out: &mut dyn Collector) -> Result<()> {
         if !self.control {
             return Ok(());
         }

@@ -386,13 +386,14 @@ impl Args {
     pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
         let spec = self.spec()?;
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
-        mapping.watch = spec.leaves.properties();
+        mapping.reads.properties = spec.leaves.properties();
         mapping.window_zone = spec.zone();
         // Only late rows and dead letters show more of an event than the metrics read.
-        let lean = self.late.is_none() && self.stage.output.dlq.is_none();
-        let (texts, coded) = spec.leaves.texts();
-        mapping.coded = coded;
-        mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
+        let is_projected = self.late.is_none() && self.stage.output.dlq.is_none();
+        let (texts, dictionaries) = spec.leaves.texts();
+        mapping.reads.dictionaries = dictionaries;
+        mapping.reads.columns =
+            is_projected.then(|| Projection { columns: spec.leaves.columns(), dictionaries: texts });
         self.check_whole()?;
         self.check_end(&spec, run)?;
         self.emit()?;

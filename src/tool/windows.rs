@@ -59,7 +59,7 @@ impl Operator for Windows {
         }
         let taken = batch.num_rows() as u64;
         self.seen += taken - outcome.dead.len() as u64;
-        self.stall.look(self.window.watermark(), out.elapsed());
+        self.stall.observe(self.window.watermark(), out.elapsed());
         self.work(out)?;
         let BatchOutcome { counted, late_rows, filtered, .. } = outcome;
         Ok(Counts { taken, out: counted, late: late_rows, filtered, ..Counts::default() })

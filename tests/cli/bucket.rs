@@ -19,14 +19,14 @@ const SECRET: &str = "s3.secret";
 
 /// Where a job keeps its checkpoint.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct CheckpointLocation {
     /// The value of `--checkpoint`.
     pub name: String,
     /// The files that it becomes. The server keeps objects as files.
     pub files: PathBuf,
 }
 
-impl Place {
+impl CheckpointLocation {
     /// A directory of the test.
     pub fn directory(dir: &Dir) -> Self {
         Self { name: "state".to_owned(), files: dir.path("state") }

@@ -1,6 +1,6 @@
 //! `--checkpoint`: jobs that continue, runs that are killed or replaced, and outputs that get each row once.
 
-use crate::bucket::Place;
+use crate::bucket::CheckpointLocation;
 use crate::harness::{Dir, Draws, Run, ended, eventually};
 use crate::servers::{postgres, psql, redis};
 use rusqlite::Connection;
@@ -41,25 +41,25 @@ pub type Results = BTreeMap<&'static str, Vec<String>>;
 /// A job over files, with its own state and outputs.
 pub struct Job {
     pub dir: Dir,
-    pub place: Place,
+    pub place: CheckpointLocation,
     flags: Vec<String>,
 }
 
 impl Job {
     pub fn new(name: &str, flags: &[&str]) -> Self {
         let dir = Dir::new(name);
-        let place = Place::directory(&dir);
+        let place = CheckpointLocation::directory(&dir);
         Self::in_place(dir, place, flags)
     }
 
     /// Jobs that differ in the place of the checkpoint: a directory and, if there is a server, a bucket.
     pub fn in_all_places(name: &str, flags: &[&str]) -> Vec<Self> {
         let dir = Dir::new(&format!("{name}-s3"));
-        let in_bucket = Place::bucket(&dir).map(|place| Self::in_place(dir, place, flags));
+        let in_bucket = CheckpointLocation::bucket(&dir).map(|place| Self::in_place(dir, place, flags));
         std::iter::once(Self::new(name, flags)).chain(in_bucket).collect()
     }
 
-    pub fn in_place(dir: Dir, place: Place, flags: &[&str]) -> Self {
+    pub fn in_place(dir: Dir, place: CheckpointLocation, flags: &[&str]) -> Self {
         dir.write("m.toml", METRICS);
         let fixed = ["-m", "m.toml", "--checkpoint", &place.name, "--out-of-orderness", "3s"];
         let flags = fixed.iter().chain(flags).map(|&flag| flag.to_owned()).collect();
@@ -156,7 +156,7 @@ pub fn cut(dir: &Dir, bytes: &[u8], files: &[(&str, usize)]) {
 
 /// Kills a run at a moment that the seed determines: after a number of new entries of its log, which had `before`, and some polls.
 /// Returns whether the run had not ended. The number of entries, other than a time, kills runs on machines of any speed.
-pub fn kill_within(place: &Place, before: usize, run: &mut Child, draws: &mut Draws) -> bool {
+pub fn kill_within(place: &CheckpointLocation, before: usize, run: &mut Child, draws: &mut Draws) -> bool {
     // The first new entry begins the run, and each later one completes an epoch.
     let wanted = before + [0, 1, 1, 2, 2, 3, 4, 6][draws.below(8) as usize];
     let mut polls = draws.below(20);

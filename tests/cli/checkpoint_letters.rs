@@ -1,6 +1,6 @@
 //! Dead letters of rows that a store refuses when it commits an epoch: they are part of the same commit.
 
-use crate::bucket::Place;
+use crate::bucket::CheckpointLocation;
 use crate::checkpoint::ordered;
 use crate::checkpoint_pipes::Pipe;
 use crate::harness::{Dir, Draws, ended, eventually};
@@ -22,7 +22,7 @@ fn texts(args: &[&str]) -> Vec<String> {
 }
 
 /// A pipe whose last stage writes events to PostgreSQL.
-fn to_store(place: &Place, to: &str) -> Vec<(&'static str, Vec<String>)> {
+fn to_store(place: &CheckpointLocation, to: &str) -> Vec<(&'static str, Vec<String>)> {
     vec![
         ("evt-ingest", texts(&["-q", "--dlq", "null:", "--checkpoint", &place.name, "a.jsonl"])),
         ("evt-sink", texts(&["-q", "--to", to, "--dlq", "dead.jsonl"])),
@@ -30,7 +30,7 @@ fn to_store(place: &Place, to: &str) -> Vec<(&'static str, Vec<String>)> {
 }
 
 /// A pipe whose middle stage writes its late rows to PostgreSQL.
-fn late_to_store(place: &Place, to: &str) -> Vec<(&'static str, Vec<String>)> {
+fn late_to_store(place: &CheckpointLocation, to: &str) -> Vec<(&'static str, Vec<String>)> {
     let window = ["-q", "-m", "m.toml", "--at-end", "fire", "--late", to, "--dlq", "dead.jsonl"];
     vec![
         ("evt-ingest", texts(&["-q", "--dlq", "null:", "--checkpoint", &place.name, "a.jsonl"])),
@@ -51,13 +51,13 @@ fn assert_one_letter(dir: &Dir, context: &str) {
 /// The last epoch of a run has no later one of this run that could hold its letters.
 #[test]
 fn the_letter_of_a_row_that_the_last_commit_refuses_is_written_by_the_same_run() {
-    let pipes: [fn(&Place, &str) -> Vec<(&'static str, Vec<String>)>; 2] = [to_store, late_to_store];
+    let pipes: [fn(&CheckpointLocation, &str) -> Vec<(&'static str, Vec<String>)>; 2] = [to_store, late_to_store];
     for (at, pipe) in pipes.into_iter().enumerate() {
         let Some((to, server, schema)) = postgres() else { return };
         let dir = Dir::new(&format!("last-letters-{at}"));
         dir.write("m.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\n");
         with_refused(&dir, "a.jsonl");
-        let stages = pipe(&Place::directory(&dir), &to);
+        let stages = pipe(&CheckpointLocation::directory(&dir), &to);
         for run in ["first", "repeated"] {
             let statuses = Pipe::start(&dir, &stages).wait();
             assert!(statuses.iter().all(|status| *status == 0), "{run}: {statuses:?}");
@@ -76,7 +76,7 @@ fn a_run_that_is_killed_between_the_commits_of_a_store_and_of_its_letters_leaves
     let dir = Dir::new("torn-letters");
     with_refused(&dir, "a.jsonl");
     dir.write("dead.jsonl", "");
-    let place = Place::directory(&dir);
+    let place = CheckpointLocation::directory(&dir);
     let stages = to_store(&place, &to);
     let stored = || psql(&dir, &server, &schema, "SELECT count(*) FROM raw_events").trim() == "30";
     let lock = File::open(dir.path("dead.jsonl")).expect("a file");
@@ -105,7 +105,7 @@ fn refused_rows_are_one_letter_each_although_runs_are_killed() {
         |(at, line): (usize, &String)| if refused(at) { line.replacen("\"u", "\"\\u0000", 1) } else { line.clone() };
     let text: Vec<String> = lines.iter().enumerate().map(line).collect();
     dir.write("a.jsonl", text.join("\n") + "\n");
-    let place = Place::directory(&dir);
+    let place = CheckpointLocation::directory(&dir);
     let mut stages = to_store(&place, &to);
     stages[0].1.extend(texts(&["--checkpoint-every", "1ms"]));
     let mut kills = 0;

@@ -1,6 +1,6 @@
 //! `--checkpoint`: runs that other runs have replaced commit nothing.
 
-use crate::bucket::Place;
+use crate::bucket::CheckpointLocation;
 use crate::checkpoint::{cut, generated, lines};
 use crate::harness::{Dir, ended, eventually};
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,7 +11,7 @@ use std::process::Stdio;
 #[test]
 fn an_old_run_whose_next_entry_was_removed_commits_nothing() {
     let dir = Dir::new("old-run-entries");
-    let place = Place::directory(&dir);
+    let place = CheckpointLocation::directory(&dir);
     let events = generated(&dir, 2_000);
     cut(&dir, &events, &[("a.jsonl", 1_000)]);
     let flags = "-q --dlq null: --checkpoint state --checkpoint-every 20ms -f jsonl --follow a.jsonl --to rows.jsonl";

@@ -73,8 +73,8 @@ fn faults_of_flags_files_and_servers_are_listed_together_and_the_worst_is_the_ex
         assert_eq!(faults.len(), wanted.len(), "{run}");
         assert!(wanted.iter().all(|want| faults.iter().any(|fault| fault.contains(want))), "{wanted:?}: {run}");
     }
-    let door = ["http://127.0.0.1:0", "--check", "--ack", "memory", "--tokens", "in.jsonl", "--schemas", registry];
-    let run = dir.run("evt-ingest", &door).ends_with(78);
+    let listener = ["http://127.0.0.1:0", "--check", "--ack", "memory", "--tokens", "in.jsonl", "--schemas", registry];
+    let run = dir.run("evt-ingest", &listener).ends_with(78);
     assert_eq!(run.text(), "http://127.0.0.1:0: ready\n");
     assert_eq!(faults(&run.stderr()).len(), 2, "{run}");
     let schemas = ["register", "in.jsonl", "--subject", "s", "--schemas", registry, "--check"];
@@ -118,13 +118,13 @@ fn each_missing_topic_of_one_address_is_named() {
 #[test]
 fn a_spool_that_cannot_be_made_is_not_ready() {
     let dir = Dir::new("check-spool");
-    let door =
+    let listener =
         |spool: &str| dir.run("evt-ingest", &["http://127.0.0.1:0", "--spool", spool, "--to", "o.jsonl", "--check"]);
-    let run = door("/proc/evt-spool").ends_with(74);
+    let run = listener("/proc/evt-spool").ends_with(74);
     assert!(!run.text().contains("spool") && run.stderr().contains("/proc/evt-spool: "), "{run}");
     std::fs::create_dir_all(dir.path("there")).expect("writable");
     for spool in ["there", "there/a/spool"] {
-        assert!(door(spool).succeeds().text().starts_with(&format!("{spool}: ready\n")));
+        assert!(listener(spool).succeeds().text().starts_with(&format!("{spool}: ready\n")));
     }
     assert_eq!(std::fs::read_dir(dir.path("there")).expect("it is there").count(), 0, "nothing is left behind");
 }

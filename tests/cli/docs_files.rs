@@ -1,8 +1,8 @@
 //! Files and lines of README and man pages that need no server: configuration, metrics, channels, tokens, crontabs, services.
 
 use crate::documents::{blocks, read};
-use crate::door::{Door, event};
 use crate::harness::{Dir, ROOT};
+use crate::listener::{Listener, event};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -152,7 +152,7 @@ fn the_line_of_cron_mails_alerts_of_a_log_that_grows() {
 #[test]
 fn each_path_of_the_http_server_answers() {
     let dir = Dir::new("page-paths");
-    let door = Door::open(&dir, &["--to", "out.jsonl"]);
+    let listener = Listener::open(&dir, &["--to", "out.jsonl"]);
     let [paths, _] = blocks("man/about/evt-ingest", "").try_into().expect("two");
     let mut asked = 0;
     for line in paths.lines().filter(|line| !line.starts_with(' ')) {
@@ -166,19 +166,19 @@ fn each_path_of_the_http_server_answers() {
                 }
                 let (one, many) = (event(1, "s"), format!("{{\"events\":[{},{}]}}", event(2, "s"), event(3, "s")));
                 let lines = format!("{}\n{}\n", event(4, "s"), event(5, "s"));
-                assert_eq!(door.json(&one).status, 200);
-                assert_eq!(door.json(&many).json()["accepted"], 2);
+                assert_eq!(listener.json(&one).status, 200);
+                assert_eq!(listener.json(&many).json()["accepted"], 2);
                 let ndjson = [("content-type", "application/x-ndjson")];
-                assert_eq!(door.post(&ndjson, lines.as_bytes()).json()["accepted"], 2);
+                assert_eq!(listener.post(&ndjson, lines.as_bytes()).json()["accepted"], 2);
                 for program in ["gzip", "zstd"] {
                     dir.write("body", &one);
                     let body = dir.shell(&format!("{program} -c body")).succeeds();
                     let headers = [("content-type", "application/json"), ("content-encoding", program)];
-                    assert_eq!(door.post(&headers, body.stdout()).status, 200, "{program}");
+                    assert_eq!(listener.post(&headers, body.stdout()).status, 200, "{program}");
                 }
             }
             (Some("GET"), path) => {
-                let answer = door.get(path);
+                let answer = listener.get(path);
                 assert_eq!(answer.status, 200, "{path}");
                 assert!(path != "/metrics" || answer.body.contains("evt_events_total{"), "{answer:?}");
             }
@@ -187,7 +187,7 @@ fn each_path_of_the_http_server_answers() {
         asked += 1;
     }
     assert_eq!(asked, 4);
-    door.stop();
+    listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 7);
 }
 
@@ -200,14 +200,14 @@ fn the_file_of_tokens_is_valid() {
     let hex: String = Sha256::digest(secret).iter().map(|byte| format!("{byte:02x}")).collect();
     for written in [format!("sha256 = \"{hex}\""), format!("secret = \"{secret}\"")] {
         dir.write("tokens.toml", file.replace(elided, &written));
-        let door = Door::open(&dir, &["--tokens", "tokens.toml", "--to", "null:"]);
+        let listener = Listener::open(&dir, &["--tokens", "tokens.toml", "--to", "null:"]);
         let status = |bearer: &str, source: &str| {
             let bearer = format!("Bearer {bearer}");
             let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
-            door.post(&headers, event(1, source).as_bytes()).status
+            listener.post(&headers, event(1, source).as_bytes()).status
         };
         assert_eq!([status(secret, "ios"), status(secret, "web"), status("other", "ios")], [200, 403, 401]);
-        door.stop();
+        listener.stop();
     }
 }
 

@@ -2,11 +2,11 @@
 //! is killed.
 
 use crate::broker::{Bench, lines};
-use crate::bucket::Place;
+use crate::bucket::CheckpointLocation;
 use crate::documents::{blocks, inline, typed};
-use crate::door::Door;
 use crate::harness::{Dir, Run, eventually, status};
 use crate::kafka;
+use crate::listener::Listener;
 use crate::servers::{postgres, psql};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::cell::Cell;
@@ -186,7 +186,10 @@ fn both_pipes_of_the_page_of_checkpoints_count_each_event_once() {
 
 #[test]
 fn the_checkpoint_in_a_bucket_is_continued_and_shown() {
-    let (Some(events), Some(_)) = (Events::new("docs-bucket"), Place::bucket(&Dir::new("docs-bucket"))) else { return };
+    let (Some(events), Some(_)) = (Events::new("docs-bucket"), CheckpointLocation::bucket(&Dir::new("docs-bucket")))
+    else {
+        return;
+    };
     let [syntax, block] = blocks("man/evt-checkpoint.5", "BUCKETS").try_into().expect("two");
     assert_eq!(syntax.trim(), "s3://BUCKET[/PREFIX][?OPTION=VALUE&...]");
     let variable = |name: &str| std::env::var(name).expect("scripts/services sets it");
@@ -246,9 +249,9 @@ fn the_other_commands_of_the_readme_with_a_checkpoint_continue_where_they_were()
     let command = with("--spool").replace("http://127.0.0.1:8080", "http://127.0.0.1:0");
     for number in [1, 2] {
         let line = format!("exec {command} --to requests.jsonl");
-        let door = Door::of(&mut dir.command("bash", &["-c", &line])).listening();
-        assert_eq!(door.json(&crate::door::event(number, "s")).status, 200);
-        door.stop();
+        let listener = Listener::of(&mut dir.command("bash", &["-c", &line])).listening();
+        assert_eq!(listener.json(&crate::listener::event(number, "s")).status, 200);
+        listener.stop();
         assert_eq!(lines(&dir, "requests.jsonl"), number);
     }
     // One process.

@@ -4,9 +4,9 @@ use crate::broker::{Bench, stopped};
 use crate::docs::stage;
 use crate::docs_files::of_cron;
 use crate::documents::{Typed, blocks, typed};
-use crate::door::Door;
 use crate::edges::Edges;
 use crate::harness::{Dir, ROOT, eventually};
+use crate::listener::Listener;
 use crate::receivers::{Receiver, Reply};
 use crate::servers::{postgres, redis};
 use serde_json::Value;
@@ -35,9 +35,9 @@ fn on_topics(bench: &Bench, text: &str) -> String {
 }
 
 /// Starts the HTTP server of a document on a free port.
-fn server(dir: &Dir, command: &str, variables: &str) -> Door {
+fn server(dir: &Dir, command: &str, variables: &str) -> Listener {
     let command = command.trim_end_matches(" &").replace("http://127.0.0.1:8080", "http://127.0.0.1:0");
-    Door::of(&mut dir.command("bash", &["-c", &format!("{variables}\nexec {command}")])).listening()
+    Listener::of(&mut dir.command("bash", &["-c", &format!("{variables}\nexec {command}")])).listening()
 }
 
 #[test]
@@ -46,8 +46,8 @@ fn events_over_http_get_the_answer_that_the_readme_shows() {
     let [block] = blocks("README.md", "Over HTTP").try_into().expect("one");
     let [listen, post] = typed(&block).try_into().ok().expect("two commands");
     let topic = bench.topic("events", 1, &[]);
-    let door = server(&bench.dir, &on_topics(&bench, &listen.command), "");
-    let run = bench.dir.shell(&post.command.replace("127.0.0.1:8080", &door.host)).succeeds();
+    let listener = server(&bench.dir, &on_topics(&bench, &listen.command), "");
+    let run = bench.dir.shell(&post.command.replace("127.0.0.1:8080", &listener.host)).succeeds();
     // The id is random, and shown in part.
     let without_id = |text: &str| text.split_once("\"event_ids\":[\"").expect("an id").0.to_owned();
     assert_eq!(without_id(&run.text()), without_id(post.output.trim()), "{run}");
@@ -56,7 +56,7 @@ fn events_over_http_get_the_answer_that_the_readme_shows() {
     assert_eq!(stored["properties"], serde_json::json!({"amount": 9.9}), "{stored}");
     let answer: Value = serde_json::from_slice(run.stdout()).expect("JSON");
     assert_eq!(answer["event_ids"][0], stored["event_id"]);
-    door.stop();
+    listener.stop();
 }
 
 #[test]
@@ -78,15 +78,15 @@ fn the_pipe_of_the_readme_through_kafka_fills_both_stores() {
     let variables = format!("export REGISTRY='{}' REDIS='{redis}' POSTGRES='{postgres}'", edges.registry);
     let named =
         |text: &str| on_topics(bench, text).replace("--schemas \"$REGISTRY\"", &format!("--schemas '{subjects}'"));
-    let door = server(dir, &named(&listen.command), &variables);
+    let listener = server(dir, &named(&listen.command), &variables);
     let mut accepted = 0;
     // Some lines are no UTF-8.
     let sent = dir.bytes("events.jsonl");
     for lines in sent.split_inclusive(|byte| *byte == b'\n').collect::<Vec<_>>().chunks(500) {
-        let answer = door.post(&[("content-type", "application/x-ndjson")], &lines.concat());
+        let answer = listener.post(&[("content-type", "application/x-ndjson")], &lines.concat());
         accepted += answer.json()["accepted"].as_u64().expect("a count");
     }
-    door.stop();
+    listener.stop();
     assert!(accepted > 4_800, "{accepted}");
     dir.shell(&format!("{variables}\n{}", named(&pipe.command))).succeeds();
     let stored = |uri: &str| {

@@ -89,8 +89,8 @@ fn a_full_disk_is_one_clear_line_and_nothing_looks_whole() {
 
 /// The test queries `/readyz` before any request has failed.
 #[test]
-fn a_door_that_starts_on_a_full_disk_is_not_ready() {
-    let dir = Dir::new("disk-door");
+fn a_listener_that_starts_on_a_full_disk_is_not_ready() {
+    let dir = Dir::new("disk-listener");
     dir.shell("mkdir small").succeeds();
     let mount = "mount -t tmpfs -o size=400k none small";
     if dir.shell(&format!("unshare -rm sh -c '{mount}'")).status() != 0 {
@@ -99,20 +99,20 @@ fn a_door_that_starts_on_a_full_disk_is_not_ready() {
         return;
     }
     dir.write(
-        "door.sh",
+        "listener.sh",
         format!(
             r#"{mount} && mkdir small/spool
             [[ $1 == full ]] && cat /dev/zero > small/filler 2> none
-            coproc door {{ exec evt-ingest http://127.0.0.1:0 --spool small/spool --to null: 2>&1; }}
-            read -r line <&${{door[0]}} && host=${{line##*//}}
+            coproc listener {{ exec evt-ingest http://127.0.0.1:0 --spool small/spool --to null: 2>&1; }}
+            read -r line <&${{listener[0]}} && host=${{line##*//}}
             exec 3<> "/dev/tcp/${{host%:*}}/${{host##*:}}"
             printf 'GET /readyz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n' >&3
             head -1 <&3
-            kill $door_PID"#
+            kill $listener_PID"#
         ),
     );
     for (disk, status) in [("free", "200"), ("full", "503")] {
-        let run = dir.run("unshare", &["-rm", "bash", "door.sh", disk]);
+        let run = dir.run("unshare", &["-rm", "bash", "listener.sh", disk]);
         assert!(run.text().starts_with(&format!("HTTP/1.1 {status} ")), "{disk}: {run}");
     }
 }

@@ -25,7 +25,7 @@ pub const LARGE_STRUCTS: [LargeStruct; 18] = [
     large("src/kind/letters.rs", "Builder", 18, "a column is a field"),
     large("src/mapping/build/mod.rs", "Builder", 20, "a column is a field"),
     large("src/mapping/build/mod.rs", "Row", 16, "a column is a field"),
-    large("src/mapping/options.rs", "Options", 20, "a mapping flag is a field"),
+    large("src/mapping/options.rs", "Options", 17, "a mapping flag is a field"),
     large("src/run/mod.rs", "Run", 15, "what all parts of a run share"),
     large("src/source/mod.rs", "Source", 17, "inputs that wait, that run and that have ended, with what holds for all"),
     large("src/stage/outputs.rs", "Outputs", 16, "all outputs with their counts and the state of their end"),

@@ -1,6 +1,6 @@
 //! `--memory`: state in files has the results of state in memory.
 
-use crate::bucket::{Place, left_behind};
+use crate::bucket::{CheckpointLocation, left_behind};
 use crate::checkpoint::kill_within;
 use crate::harness::{Dir, Draws, Run, data};
 use serde_json::Value;
@@ -72,13 +72,13 @@ fn written(dir: &Dir, stats: &str) -> u64 {
 }
 
 /// The files of state of a checkpoint, and when they were written. In a bucket all epochs share them.
-fn objects(place: &Place) -> BTreeMap<OsString, SystemTime> {
+fn objects(place: &CheckpointLocation) -> BTreeMap<OsString, SystemTime> {
     let files = std::fs::read_dir(place.files.join("state")).into_iter().flatten().map(|file| file.expect("a file"));
     files.map(|file| (file.file_name(), file.metadata().and_then(|found| found.modified()).expect("a time"))).collect()
 }
 
 /// The files of state that no complete epoch of the log names.
-fn unnamed(place: &Place) -> Vec<String> {
+fn unnamed(place: &CheckpointLocation) -> Vec<String> {
     let entries = std::fs::read_dir(place.files.join("log")).expect("a log").map(|entry| entry.expect("a file").path());
     let log: String = entries.map(|path| std::fs::read_to_string(path).expect("an entry")).collect();
     let names = objects(place).into_keys().map(|name| name.into_string().expect("UTF-8"));
@@ -160,8 +160,9 @@ fn jobs_with_state_in_files_continue_and_survive_kills() {
     let mut draws = Draws::new();
     let of_directory = Dir::new("memory-wild");
     let of_bucket = Dir::new("memory-wild-s3");
-    let in_bucket = Place::bucket(&of_bucket).map(|place| (place, &of_bucket));
-    for (place, wild) in std::iter::once((Place::directory(&of_directory), &of_directory)).chain(in_bucket) {
+    let in_bucket = CheckpointLocation::bucket(&of_bucket).map(|place| (place, &of_bucket));
+    for (place, wild) in std::iter::once((CheckpointLocation::directory(&of_directory), &of_directory)).chain(in_bucket)
+    {
         prepare(wild);
         wild.write("tmp/x", "");
         let mut kills = 0;
@@ -194,7 +195,7 @@ fn jobs_with_state_in_files_continue_and_survive_kills() {
 /// The stages of a run share a directory or a prefix, and each writes files of state of its own.
 #[test]
 fn windows_beyond_the_bound_in_two_branches_keep_their_state_apart() {
-    let job = |dir: &Dir, place: Option<&Place>, [file, at_end]: [&str; 2]| {
+    let job = |dir: &Dir, place: Option<&CheckpointLocation>, [file, at_end]: [&str; 2]| {
         let (bound, every) = (place.map_or("", |_| "--memory 8MiB"), "--checkpoint-every 100ms");
         let checkpoint = format!("--checkpoint '{}' {every} --ends 2", place.map_or("calm", |place| &place.name));
         let fixed = format!("-q --out-of-orderness 30s --late null: --at-end {at_end} {bound}");
@@ -219,8 +220,9 @@ fn windows_beyond_the_bound_in_two_branches_keep_their_state_apart() {
     };
     prepare(&calm);
     files.into_iter().for_each(|file| job(&calm, None, file));
-    let in_bucket = Place::bucket(&of_bucket).map(|place| (place, &of_bucket));
-    for (place, dir) in std::iter::once((Place::directory(&of_directory), &of_directory)).chain(in_bucket) {
+    let in_bucket = CheckpointLocation::bucket(&of_bucket).map(|place| (place, &of_bucket));
+    for (place, dir) in std::iter::once((CheckpointLocation::directory(&of_directory), &of_directory)).chain(in_bucket)
+    {
         prepare(dir);
         for file in files {
             job(dir, Some(&place), file);

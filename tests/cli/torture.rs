@@ -6,7 +6,7 @@
 //! directory of that job is kept.
 
 use crate::broker::Bench;
-use crate::bucket::Place;
+use crate::bucket::CheckpointLocation;
 use crate::checkpoint::METRICS;
 use crate::checkpoint_pipes::Pipe;
 use crate::harness::{Dir, Draws, ROOT, ask, python};
@@ -85,7 +85,7 @@ struct Side<'a> {
     job: &'a Job<'a>,
     dir: Dir,
     name: &'static str,
-    place: Place,
+    place: CheckpointLocation,
     /// The topic of rows, then those of late rows and of dead letters unless they are files.
     topics: Vec<String>,
 }
@@ -126,9 +126,9 @@ impl<'a> Job<'a> {
         let kinds = if self.origin == Origin::File { &["rows"][..] } else { &["rows", "late", "dead"] };
         let topic = |kind: &&str| self.servers.bench.topic(&format!("{}-{name}-{kind}", self.number), 2, &KEPT);
         let place = match self.servers.has_bucket {
-            false => Place::directory(&dir),
+            false => CheckpointLocation::directory(&dir),
             true => {
-                let place = Place::bucket(&dir).expect("a server");
+                let place = CheckpointLocation::bucket(&dir).expect("a server");
                 // The server keeps objects as files.
                 symlink(&place.files, dir.path("state")).expect("linked");
                 place

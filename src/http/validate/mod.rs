@@ -16,7 +16,7 @@ use crate::format::one_line;
 use crate::json::text::write_string;
 use crate::kafka::produce::limit::RowLimit;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
-use crate::mapping::{self, Arrival, Mapped, Mapper, RecordMeta, Stamper};
+use crate::mapping::{self, Arrival, Mapped, Mapper, PartitionTable, RecordMeta};
 use crate::op::validate::Validator;
 use crate::registry::Schemas;
 use crate::registry::confluent::Confluent;
@@ -32,7 +32,7 @@ pub type OpenSchemas = dyn Fn() -> Result<(Validator, Option<Box<dyn Schemas + S
 /// Validates the records of one request at a time.
 pub struct RequestValidator {
     mapper: Mapper,
-    stamper: Stamper,
+    partition_table: PartitionTable,
     partition: u32,
     validator: Option<Validator>,
     schemas: Option<Box<dyn Schemas + Send>>,
@@ -70,11 +70,11 @@ impl RequestValidator {
     /// Makes a validator. Errors: schemas that cannot be opened.
     pub fn new(options: &ValidationOptions) -> Result<Self> {
         let (validator, schemas) = options.schemas.as_ref().map(|open| open()).transpose()?.unzip();
-        let mut stamper = Stamper::default();
-        let partition = stamper.partition(&options.origin, PARTITION);
+        let mut partition_table = PartitionTable::default();
+        let partition = partition_table.partition(&options.origin, PARTITION);
         Ok(Self {
             mapper: Mapper::new(options.mapping.clone())?,
-            stamper,
+            partition_table,
             partition,
             validator,
             schemas: schemas.flatten(),
@@ -187,7 +187,7 @@ impl RequestValidator {
             Err(fault) => return Ok(Some(fault)),
         };
         let record = arriving(&text, payload, self.partition, now);
-        Ok(match self.mapper.record(record, &mut self.stamper)? {
+        Ok(match self.mapper.record(record, &mut self.partition_table)? {
             Mapped::Row => None,
             Mapped::Dead(fault) => Some(fault),
             Mapped::NoTime => Some(Fault::new(ErrorType::TimestampError, "missing event time (--time)")),
@@ -199,7 +199,7 @@ impl RequestValidator {
     /// Takes the rows from the mapper and validates each by its schema, if there are schemas.
     fn check_schemas(&mut self, records: &mut [Record], recall: Option<&mut Recall>) -> Result<()> {
         let rows = std::mem::take(&mut self.rows);
-        let Some(batch) = self.mapper.batch(&mut self.stamper, None)? else { return Ok(()) };
+        let Some(batch) = self.mapper.batch(&mut self.partition_table, None)? else { return Ok(()) };
         let Some(validator) = &mut self.validator else { return Ok(()) };
         let faults = match (recall, &mut self.schemas) {
             (Some(recall), _) => {
@@ -242,17 +242,17 @@ fn detach(records: &mut [Record]) {
 struct SizeCheck {
     limits: Vec<RowLimit>,
     mapper: Mapper,
-    stamper: Stamper,
+    partition_table: PartitionTable,
     partition: u32,
     headers: usize,
 }
 
 impl SizeCheck {
     fn new(options: &ValidationOptions) -> Result<Self> {
-        let mut stamper = Stamper::default();
-        let partition = stamper.partition(&options.origin, PARTITION);
+        let mut partition_table = PartitionTable::default();
+        let partition = partition_table.partition(&options.origin, PARTITION);
         let (limits, mapper) = (options.limits.clone(), Mapper::new(options.whole.clone())?);
-        Ok(Self { limits, mapper, stamper, partition, headers: 0 })
+        Ok(Self { limits, mapper, partition_table, partition, headers: 0 })
     }
 
     /// Checks an event; returns the fault if no output can hold it. The row is made and measured only if its size may exceed
@@ -263,8 +263,8 @@ impl SizeCheck {
             return Ok(None);
         }
         let Ok(text) = one_line(payload) else { return Ok(None) };
-        self.mapper.record(arriving(&text, payload, self.partition, now), &mut self.stamper)?;
-        let Some(row) = self.mapper.batch(&mut self.stamper, None)?.filter(|row| row.num_rows() == 1) else {
+        self.mapper.record(arriving(&text, payload, self.partition, now), &mut self.partition_table)?;
+        let Some(row) = self.mapper.batch(&mut self.partition_table, None)?.filter(|row| row.num_rows() == 1) else {
             return Ok(None);
         };
         let mut least = None;

@@ -48,7 +48,7 @@ pub struct TextReading {
     pub format: &'static Format,
     /// Its options.
     pub options: Rc<TextOptions>,
-    /// The index of the partition in the run's stamper.
+    /// The index of the partition in the run's partition table.
     pub partition: u32,
     /// Whether a later run continues the files of a followed name (`--checkpoint`).
     pub is_continued: bool,
@@ -297,7 +297,7 @@ impl Input for FollowedInput {
         while let Some(at) = self.turns.next() {
             let file = &mut self.files[at];
             file.count_from(self.lines);
-            file.begin(ingest.stamper.stream_time(self.reading.partition));
+            file.begin(ingest.partition_table.stream_time(self.reading.partition));
             let chunk = file.read(ingest)?;
             self.lines = self.lines.max(file.lines());
             match chunk {

@@ -89,7 +89,7 @@ impl<F> Name<F> {
 
     /// Opens the file that has the name, if it is not open yet. `is_notified`: the directory reports every change, so this
     /// also counts files as missed that got and lost the name between two calls.
-    pub fn look(&mut self, directory: &mut impl Directory<File = F>, is_notified: bool) -> Result<()> {
+    pub fn check(&mut self, directory: &mut impl Directory<File = F>, is_notified: bool) -> Result<()> {
         if self.held.len() >= HELD_MAX {
             return Ok(());
         }

@@ -65,7 +65,7 @@ impl Reader {
                 self.name.note(change);
             }
         }
-        self.name.look(disk, is_notified).expect("the disk is sound");
+        self.name.check(disk, is_notified).expect("the disk is sound");
     }
 
     /// Takes over the files that the thread has opened. A line is a byte.

@@ -292,8 +292,8 @@ impl Fetcher {
         if wanted.is_empty() {
             return;
         }
-        let encode = |correlation| wire::ask_records(correlation, &self.client_id, &wanted);
-        if let Some(BrokerEvent::Lost(why)) = broker.ask(now, self.generation, encode) {
+        let encode = |correlation| wire::fetch_request(correlation, &self.client_id, &wanted);
+        if let Some(BrokerEvent::Lost(why)) = broker.fetch(now, self.generation, encode) {
             self.lose_leader(id, why, now);
         }
         self.partitions.rotate_left(1);

@@ -92,7 +92,7 @@ impl KafkaOutput {
     }
 
     /// Checks that the topic exists; creates nothing.
-    pub fn ask(address: &Address, run: &Rc<Run>) -> Result<()> {
+    pub fn check_server(address: &Address, run: &Rc<Run>) -> Result<()> {
         let topics = Topics::new(address, run);
         if address.options.form == Some(TopicFormat::Avro) {
             target(&topics).check(&run.console)?;

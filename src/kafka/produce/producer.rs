@@ -105,8 +105,8 @@ impl TopicProducer {
     }
 
     /// Repeats a request until brokers answer, for at most `limit`.
-    pub fn ask<T>(&self, limit: Option<Duration>, request: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
-        self.topics.ask(self.client.context(), limit, || self.drain(), request)
+    pub fn request<T>(&self, limit: Option<Duration>, request: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
+        self.topics.request(self.client.context(), limit, || self.drain(), request)
     }
 
     /// Takes the errors from the event queue.
@@ -121,7 +121,7 @@ impl TopicProducer {
         let Topics { address, .. } = &self.topics;
         let topic = self.topics.name(0);
         let missing = || Error::usage(format!("{address}: topic {topic} does not exist or may not be written"));
-        self.ask(limit, |timeout| client::count(self.client.client(), topic, timeout))?.ok_or_else(missing)
+        self.request(limit, |timeout| client::count(self.client.client(), topic, timeout))?.ok_or_else(missing)
     }
 
     /// Takes the records that brokers refused because their batch was too large.

@@ -106,7 +106,7 @@ impl Transactions {
             (0..EVENTS).for_each(|_| _ = self.group.poll(Duration::ZERO));
             self.group.context().notes(|notes| notes.error.take()).into_iter().collect()
         };
-        let offsets = topics.ask(self.group.context(), limit, drain, |timeout| {
+        let offsets = topics.request(self.group.context(), limit, drain, |timeout| {
             let offsets = self.group.committed_offsets(position(topics.name(0), Offset::Invalid, "")?, timeout)?;
             offsets.elements().iter().try_for_each(|found| found.error())?;
             Ok(offsets)
@@ -212,7 +212,7 @@ impl Requests {
     fn request(&self, producer: &TopicProducer, request: impl Fn(Duration) -> KafkaResult<()>) -> Result<()> {
         let last = Cell::new(None);
         let limit = self.topics.address.options.wait.limit(true);
-        let answer = producer.ask(limit, |timeout| match request(timeout) {
+        let answer = producer.request(limit, |timeout| match request(timeout) {
             // A repetition would not help.
             Err(KafkaError::Transaction(cause)) if cause.is_fatal() => {
                 last.set(Some(KafkaError::Transaction(cause)));
@@ -255,7 +255,7 @@ pub(super) fn abort(producer: &TopicProducer, limit: Option<Duration>) -> Result
         // An abort waits until the failures of the records have been taken.
         producer.drain();
     }
-    producer.ask(limit, |timeout| producer.client().abort_transaction(timeout.min(ABORT_TIMEOUT)))
+    producer.request(limit, |timeout| producer.client().abort_transaction(timeout.min(ABORT_TIMEOUT)))
 }
 
 /// Returns an epoch as the offset of a group: its number, with its run as metadata.
@@ -335,7 +335,7 @@ impl TransactionalTopic {
     pub fn identity(address: &Address, run: &Rc<Run>) -> Result<String> {
         let topics = Topics::new(address, run);
         let producer = TopicProducer::new(&topics, Up::default())?;
-        let found = producer.ask(address.options.wait.limit(false), |timeout| {
+        let found = producer.request(address.options.wait.limit(false), |timeout| {
             let id = producer.client().client().fetch_cluster_id(timeout);
             id.ok_or(KafkaError::MetadataFetch(Code::BrokerTransportFailure))
         });

@@ -18,7 +18,7 @@ use crate::frame::How;
 use crate::run::Run;
 use crate::stop::Woken;
 use crate::store::disk::{Disk, DiskFile};
-use crate::store::{Notice, room};
+use crate::store::{Notice, access};
 use arrow::buffer::Buffer;
 use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
 use rustix::io::Errno;
@@ -104,12 +104,12 @@ impl Plain {
     /// Checks that a file of `format` could be written at `path`; changes nothing. Errors: exit status 2 if the file
     /// exists and must not be replaced.
     pub fn check(path: &Path, format: &Format, overwrite: bool) -> Result<()> {
-        room::for_file(path).map_err(failed(path))?;
+        access::check_file(path).map_err(failed(path))?;
         if is_appended(path, format, overwrite) {
             return Ok(());
         }
         // A rename replaces the file, so its directory must be writable.
-        room::in_directory(room::parent(path)).map_err(failed(path))?;
+        access::check_existing_directory(access::parent(path)).map_err(failed(path))?;
         is_replaced(path, overwrite).map(|_| ())
     }
 

@@ -9,8 +9,8 @@
 use super::{is_same, whole_lines};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::scan::is_json;
+use crate::store::access;
 use crate::store::disk::{Disk, DiskFile};
-use crate::store::room;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde_json::{Value, json};
@@ -287,7 +287,7 @@ impl OnceFile {
 
     fn remove(&self, intent: &Path) -> Result<()> {
         let removed = self.disk.free(|| std::fs::remove_file(intent));
-        removed.and_then(|()| self.disk.sync_directory(room::parent(intent))).map_err(|error| failed(intent, &error))
+        removed.and_then(|()| self.disk.sync_directory(access::parent(intent))).map_err(|error| failed(intent, &error))
     }
 
     /// Returns the path of this ledger's intent.
@@ -300,7 +300,7 @@ impl OnceFile {
 
     /// Returns the intents beside the file.
     fn intents(&self) -> Result<Vec<PathBuf>> {
-        let directory = room::parent(&self.path);
+        let directory = access::parent(&self.path);
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
         name.push(INFIX);
         let entries = std::fs::read_dir(directory).map_err(|error| failed(directory, &error))?;

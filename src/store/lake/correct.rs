@@ -71,12 +71,12 @@ struct Correction {
     started_at: String,
     updated_at: String,
     #[serde(flatten)]
-    done: Done,
+    done: CorrectionProgress,
 }
 
 /// How far a correction is.
 #[derive(Default, Serialize, Deserialize)]
-struct Done {
+struct CorrectionProgress {
     progress: Option<i64>,
     inserted: u64,
     corrected: u64,
@@ -280,7 +280,7 @@ impl Corrections for LakeCorrections {
                     spec,
                     started_at: now.clone(),
                     updated_at: now,
-                    done: Done::default(),
+                    done: CorrectionProgress::default(),
                 });
             }
         }

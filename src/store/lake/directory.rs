@@ -21,7 +21,7 @@ use crate::store::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is
 use crate::store::lake::extents::Extents;
 use crate::store::lake::replace::exchange::{Exchange, Staged, remove_trials};
 use crate::store::lake::waiting::CommittedEpochs;
-use crate::store::{Epoch, Location, room};
+use crate::store::{Epoch, Location, access};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -192,7 +192,7 @@ impl Lake {
     pub fn check(root: &Path) -> Result<()> {
         let hidden = root.join(".evt");
         let what = if hidden.exists() { "cannot write" } else { "cannot make the directory" };
-        let room = room::for_directory(&hidden).and_then(|()| room::try_directory(&hidden));
+        let room = access::check_directory(&hidden).and_then(|()| access::create_trial(&hidden));
         room.map_err(|e| failed(root, what, &e))?;
         match File::open(hidden.join("lock")) {
             Ok(lock) => take_lock(&lock, root),

@@ -76,7 +76,7 @@ pub static STORE: Store = Store {
 
 /// The number of files by outcome.
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+struct FileCounts {
     new: u64,
     replaced: u64,
     present: u64,
@@ -101,7 +101,7 @@ struct Parquet {
     /// When the oldest rows that wait were written (µs), as far as this run knows.
     since: Option<i64>,
     counts: SinkCounts,
-    tally: Tally,
+    tally: FileCounts,
 }
 
 /// The state of `mode=replace`.
@@ -179,7 +179,7 @@ impl Parquet {
             waiting: None,
             since: None,
             counts: SinkCounts::default(),
-            tally: Tally::default(),
+            tally: FileCounts::default(),
         };
         if opened.options.epochs {
             let committed = opened.begin_commit()?;
@@ -380,7 +380,7 @@ impl Parquet {
     /// Ends the run without publishing any of its rows.
     fn refuse(&mut self, why: String) -> SinkOutcome {
         self.counts.refuse_all();
-        self.tally = Tally::default();
+        self.tally = FileCounts::default();
         let mut outcome = self.outcome();
         outcome.notices.push(Notice { text: why, fails: true });
         outcome

@@ -14,7 +14,7 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::wire::{Pipe, Wire, refused, text};
-use crate::store::redis::write::{Done, Session, is_about_a_row};
+use crate::store::redis::write::{Session, WrittenRow, is_about_a_row};
 use crate::store::remote::RetryError;
 use ::redis::Value;
 use arrow::array::RecordBatch;
@@ -63,7 +63,7 @@ fn forget_expired(address: &RedisAddress, wire: &mut Wire) -> Result<(), RetryEr
     for members in found.iter().filter_map(text).collect::<Vec<_>>().chunks(DEPTH) {
         let mut pipe = Pipe::default();
         members.iter().for_each(|key| pipe.push(&["EXISTS", key]));
-        let answers = wire.ask(&pipe)?;
+        let answers = wire.query(&pipe)?;
         for (key, _) in members.iter().zip(answers).filter(|(_, answer)| matches!(answer, Ok(Value::Int(0)))) {
             wire.call(&["SREM", &firing, key])?;
         }
@@ -77,7 +77,7 @@ pub fn send(
     session: &mut Session,
     address: &RedisAddress,
     rows: &[AlertRow],
-    outcomes: &mut Vec<Result<Done, Fault>>,
+    outcomes: &mut Vec<Result<WrittenRow, Fault>>,
 ) -> Result<(), RetryError> {
     if outcomes.is_empty() {
         forget_expired(address, &mut session.wire)?;
@@ -86,7 +86,8 @@ pub fn send(
     for rows in rows[sent..].chunks(DEPTH) {
         let states = put(session, address, rows)?;
         link(session, address, rows, &states)?;
-        outcomes.extend(states.into_iter().map(|put| put.map(|(outcome, _)| Done { outcome, rows_before: None })));
+        outcomes
+            .extend(states.into_iter().map(|put| put.map(|(outcome, _)| WrittenRow { outcome, rows_before: None })));
     }
     Ok(())
 }
@@ -103,7 +104,7 @@ fn put(session: &mut Session, address: &RedisAddress, rows: &[AlertRow]) -> Resu
         pipe.push(&head.into_iter().chain(fields.iter().map(String::as_str)).collect::<Vec<_>>());
     }
     let mut states = Vec::with_capacity(rows.len());
-    for answer in session.wire.ask(&pipe)? {
+    for answer in session.wire.query(&pipe)? {
         states.push(match answer {
             Err(refusal) if is_about_a_row(&refusal) => {
                 Err(Fault::new(ErrorType::SinkError, format!("Redis: {}", refusal.text)))
@@ -136,7 +137,7 @@ fn link(session: &mut Session, address: &RedisAddress, rows: &[AlertRow], states
         pipe.push(&["EVALSHA", &session.scripts.index, "1", &index, &row.key, &now, &ends]);
         pipe.push(&["EVALSHA", &session.scripts.firing, "1", &firing, &row.key, state, &ttl]);
     }
-    for answer in session.wire.ask(&pipe)? {
+    for answer in session.wire.query(&pipe)? {
         answer.map_err(|refusal| refused(&address.server.shown, &refusal))?;
     }
     Ok(())

@@ -86,7 +86,7 @@ impl Redis {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let address = RedisAddress::try_new(location)?;
         let retries = RetryPolicy::new(address.server.shown.clone(), address.server.timeouts, options.console.clone());
-        let retries = retries.saying(options.up.clone());
+        let retries = retries.with_metrics(options.up.clone());
         let (counts, overlap) = (SinkCounts::default(), Overlap::default());
         let options = options.clone();
         let mut sink = Self { address, retries, session: None, options, counts, overlap, retracts: false };
@@ -123,7 +123,7 @@ impl Redis {
         self.with_session(|address, session| session.send(address, &batch, &mut outcomes))?;
         for (row, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
-                Ok(write::Done { outcome, rows_before }) => {
+                Ok(write::WrittenRow { outcome, rows_before }) => {
                     outcome.count_in(&mut self.counts);
                     self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
                     if let Some(before) = rows_before {

@@ -7,7 +7,7 @@ use crate::store::AtOnce;
 use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::key;
-use crate::store::redis::wire::{Answer, Pipe, RedisServer, Refusal, ServerClock, Wire, refused, text};
+use crate::store::redis::wire::{Answer, ErrorReply, Pipe, RedisServer, ServerClock, Wire, refused, text};
 use crate::store::remote::RetryError;
 use crate::time::format_instant;
 use ::redis::Value;
@@ -69,7 +69,7 @@ impl MetricBatch<'_> {
 }
 
 /// The outcome of a row.
-pub struct Done {
+pub struct WrittenRow {
     /// Its outcome.
     pub outcome: RowOutcome,
     /// The number of events in the row of another run that it replaced.
@@ -144,7 +144,7 @@ impl Session {
         &mut self,
         address: &RedisAddress,
         batch: &MetricBatch<'_>,
-        outcomes: &mut Vec<Result<Done, Fault>>,
+        outcomes: &mut Vec<Result<WrittenRow, Fault>>,
     ) -> Result<(), RetryError> {
         let (mut sent, rows) = (outcomes.len(), batch.columns.ids.len());
         let mut under_way = VecDeque::with_capacity(UNDER_WAY);
@@ -194,7 +194,7 @@ impl Session {
         address: &RedisAddress,
         packed: &[PackedRow],
         answers: &[Answer],
-        outcomes: &mut Vec<Result<Done, Fault>>,
+        outcomes: &mut Vec<Result<WrittenRow, Fault>>,
     ) -> Result<(), RetryError> {
         // A refused index, or a transient error, concerns more than one row.
         let of_row = |index: usize| packed.iter().any(|row| row.command == Some(index));
@@ -322,16 +322,16 @@ impl Session {
 }
 
 /// Whether a refusal concerns only this row: another program owns its key.
-pub fn is_about_a_row(refusal: &Refusal) -> bool {
+pub fn is_about_a_row(refusal: &ErrorReply) -> bool {
     refusal.code == "SAMEKEY" || refusal.text.contains("WRONGTYPE")
 }
 
-fn read_outcome(answer: &Answer) -> Result<Result<Done, Fault>> {
+fn read_outcome(answer: &Answer) -> Result<Result<WrittenRow, Fault>> {
     let outcome = match answer {
         Err(refusal) => return Ok(Err(Fault::new(ErrorType::SinkError, format!("Redis: {}", refusal.text)))),
         Ok(Value::Array(before)) => {
             let rows_before = before.first().and_then(text).and_then(|rows| rows.parse().ok());
-            return Ok(Ok(Done { outcome: RowOutcome::Updated, rows_before }));
+            return Ok(Ok(WrittenRow { outcome: RowOutcome::Updated, rows_before }));
         }
         Ok(Value::Int(0 | FIRST_OF_SERIES)) => RowOutcome::Inserted,
         Ok(Value::Int(1)) => RowOutcome::Updated,
@@ -342,5 +342,5 @@ fn read_outcome(answer: &Answer) -> Result<Result<Done, Fault>> {
         Ok(Value::Int(6)) => RowOutcome::Corrected,
         Ok(_) => return Err(Error::broken("put.lua answers with a number")),
     };
-    Ok(Ok(Done { outcome, rows_before: None }))
+    Ok(Ok(WrittenRow { outcome, rows_before: None }))
 }

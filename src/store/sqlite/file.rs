@@ -1,8 +1,8 @@
 //! The file of a SQLite store: its path, how it is opened and locked.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::access;
 use crate::store::location::Location;
-use crate::store::room;
 use crate::time::{MILLISECOND, SECOND, format_duration, parse_duration};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fmt;
@@ -45,7 +45,8 @@ impl SqliteFile {
     /// Checks that the file, the write-ahead log and its index can be written; creates nothing. Errors: exit status 74 if they
     /// cannot.
     pub fn check_room(&self) -> Result<()> {
-        let room = room::for_file(self.path()).and_then(|()| room::in_directory(room::parent(self.path())));
+        let room = access::check_file(self.path())
+            .and_then(|()| access::check_existing_directory(access::parent(self.path())));
         room.map_err(|error| Error::io(format!("{self}: cannot open"), &error))
     }
 
@@ -56,7 +57,7 @@ impl SqliteFile {
         let path = Path::new(&self.path);
         let log = format!("{}-wal", self.path);
         if !Path::new(&log).exists()
-            && (room::for_file(path).is_err() || room::in_directory(room::parent(path)).is_err())
+            && (access::check_file(path).is_err() || access::check_existing_directory(access::parent(path)).is_err())
         {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
             let path = self.shown().replace('%', "%25").replace('?', "%3f").replace('#', "%23");

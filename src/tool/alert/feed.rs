@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How often the ends of topics are compared with what was read.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const ENDS_INTERVAL: Duration = Duration::from_millis(200);
 /// How long brokers may be silent before that is reported.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -69,16 +69,23 @@ pub struct FeedTarget<'a> {
     pub now: Duration,
 }
 
+/// How far a topic was read at some time.
+struct NotedEnds {
+    /// The number of items of the source that have all rows before it.
+    items: u64,
+    reached: Vec<Reached>,
+}
+
 /// What is known of the ends of a topic's partitions.
 #[derive(Default)]
 struct TopicEnds {
     /// The origin of all rows instead of the name of the topic.
     origin: Option<String>,
     /// The last look at the topic, and the first one.
-    looked: Option<Duration>,
+    noted_at: Option<Duration>,
     began: Option<Duration>,
-    /// How far the topic was read, until the rows before that are taken: the number of items of the source.
-    noted: Option<(u64, Vec<Reached>)>,
+    /// How far the topic was read, until the rows before that are taken.
+    noted: Option<NotedEnds>,
     /// Since when brokers have not answered, if that was reported.
     silent_since: Option<Duration>,
 }
@@ -197,7 +204,7 @@ impl Feed {
     /// Reads a step.
     pub fn step(&mut self, to: &mut FeedTarget<'_>) -> Result<FeedStep> {
         if to.is_live && self.is_topic() {
-            self.look(to)?;
+            self.note_ends(to)?;
         }
         match self.source.poll()? {
             Polled::Progress => Ok(FeedStep::More),
@@ -215,14 +222,15 @@ impl Feed {
     }
 
     /// Notes how far the topic is read; the clock gets it once the rows before that are taken.
-    fn look(&mut self, to: &mut FeedTarget<'_>) -> Result<()> {
-        if self.ends.noted.is_none() && self.ends.looked.is_none_or(|at| to.now.saturating_sub(at) >= LOOK_INTERVAL) {
-            self.ends.looked = Some(to.now);
+    fn note_ends(&mut self, to: &mut FeedTarget<'_>) -> Result<()> {
+        if self.ends.noted.is_none() && self.ends.noted_at.is_none_or(|at| to.now.saturating_sub(at) >= ENDS_INTERVAL) {
+            self.ends.noted_at = Some(to.now);
             self.source.release_waited(to.run.clock.now() - HELD_MAX)?;
-            self.ends.noted = Some(self.source.reached()?);
+            let (items, reached) = self.source.reached()?;
+            self.ends.noted = Some(NotedEnds { items, reached });
         }
-        if let Some((_, reached)) = self.ends.noted.take_if(|(items, _)| self.source.taken() >= *items) {
-            self.tell_ends(&reached, to);
+        if let Some(NotedEnds { reached, .. }) = self.ends.noted.take_if(|noted| self.source.taken() >= noted.items) {
+            self.update_ends(&reached, to);
             self.report_silence(&reached, to);
         }
         Ok(())
@@ -312,7 +320,7 @@ impl Feed {
     }
 
     /// Updates the clock with the partitions of a topic that are read to their end.
-    fn tell_ends(&mut self, reached: &[Reached], to: &mut FeedTarget<'_>) {
+    fn update_ends(&mut self, reached: &[Reached], to: &mut FeedTarget<'_>) {
         let state = |one: &Reached| match one.confirmed.filter(|_| one.is_at_end) {
             Some(at) => (ReadState::AtEnd, at),
             None => (ReadState::Behind, to.now),

@@ -49,8 +49,7 @@ use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
 use crate::format::jsonl;
 use crate::input::text::OpenRecord;
-use crate::kafka::group;
-use crate::kafka::group::CommitMode;
+use crate::kafka::group::{CommitMode, TopicOptions};
 use crate::kafka::range::ReadMode;
 use crate::mapping::{KeepRaw, Provenance};
 use crate::notify::channels::Channels;
@@ -73,7 +72,7 @@ const MAX_FUTURE: i64 = 5 * MINUTE;
 /// How long the end of a run waits for channels.
 const SEND_LIMIT: Duration = Duration::from_secs(10);
 
-/// Fire alerts by rules over events
+/// Fire alerts by rules over events, and notify people
 #[derive(Parser, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
 #[command(mut_arg("since", |arg| arg.help("Take only rows at or after INSTANT, by event_time, window_end or failed_at")))]
@@ -230,7 +229,7 @@ impl Args {
         let commit_mode = if self.state.is_some() { CommitMode::Assign } else { CommitMode::None };
         let mut options = self.stage.source(mapping)?;
         options.needs.shows_records = true;
-        options.inputs.topics = group::Options { read_mode, commit_mode, has_clock: true };
+        options.inputs.topics = TopicOptions { read_mode, commit_mode, has_clock: true };
         options.inputs.stores.order = StoreOrder::Time(time_columns);
         Ok(options)
     }
@@ -251,7 +250,7 @@ impl Args {
         let loader = self.loader()?;
         let channels = self.notify.as_deref().map(Channels::read).transpose()?;
         self.check_inputs()?;
-        let resolved = resolve(self.spec(), false, run).sound()?.ask(run)?;
+        let resolved = resolve(self.spec(), false, run).sound()?.check_servers(run)?;
         let state = self.state.as_deref().map(|path| StateFile::open(path, run)).transpose()?;
         let options = EngineOptions { max_groups: self.max_groups };
         let saved = state.as_ref().map(StateFile::snapshot).transpose()?.flatten();

@@ -8,8 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kind::alert::{Alert, AlertState};
 use crate::notify::outbox;
 use crate::run::Run;
+use crate::store::access;
 use crate::store::remote::rounded;
-use crate::store::room;
 use crate::time::{format_instant, parse_instant};
 use crate::uri::kafka::{Address, KeptPosition, TopicFormat};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -178,7 +178,7 @@ impl StateFile {
     /// Errors: exit status 74 if it cannot.
     pub fn check(path: &Path) -> Result<()> {
         // The database and its lock have files beside it.
-        let checked = room::for_file(path).and_then(|()| room::in_directory(room::parent(path)));
+        let checked = access::check_file(path).and_then(|()| access::check_existing_directory(access::parent(path)));
         checked.map_err(|error| Error::io(format!("--state {}", path.display()), &error))
     }
 

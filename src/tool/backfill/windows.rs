@@ -361,7 +361,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let start = move |learned: SourceInfo<'_>| {
         // The inputs can be read, and nothing is compared yet.
         let claimed = setup.corrections.claim(&claim)?;
-        say_claimed(&claimed, &setup.run, quiet);
+        report_claimed(&claimed, &setup.run, quiet);
         // Late events may name cells before the progress of a correction that did not know them.
         setup.progress = claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| setup.late_input.is_none());
         start(learned, spec, out_of_orderness, validate, setup)
@@ -370,7 +370,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     open(stage, source, run, Box::new(start))
 }
 
-fn say_claimed(claimed: &crate::store::correct::Claimed, run: &Run, quiet: bool) {
+fn report_claimed(claimed: &crate::store::correct::Claimed, run: &Run, quiet: bool) {
     if quiet {
         return;
     }
@@ -398,13 +398,13 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
     let provenance = if inputs.iter().any(is_raw) { Provenance::Overwrite } else { Provenance::Keep };
     let mut mapping = both.stage.map.options(provenance)?;
-    mapping.watch = spec.leaves.properties();
-    mapping.distinct = both.schema.schemas.is_some();
-    let (texts, coded) = spec.leaves.texts();
-    mapping.coded = coded;
+    mapping.reads.properties = spec.leaves.properties();
+    mapping.reads.distinct_names = both.schema.schemas.is_some();
+    let (texts, dictionaries) = spec.leaves.texts();
+    mapping.reads.dictionaries = dictionaries;
     let validates = both.schema.schemas.is_some() || both.schema.dedup.is_some();
-    let lean = !validates && !has_letters && args.late_events.is_none();
-    mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
+    let is_projected = !validates && !has_letters && args.late_events.is_none();
+    mapping.reads.columns = is_projected.then(|| Projection { columns: spec.leaves.columns(), dictionaries: texts });
     let order = match order {
         Order::Stores { sort: Some(columns), .. } if inputs.len() > 1 => StoreOrder::Joined(columns),
         Order::Stores { sort: Some(columns), .. } => StoreOrder::Events(columns),
@@ -414,7 +414,8 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     options.needs.finds_repeats = both.schema.dedup.is_some();
     options.needs.shows_records = has_letters;
     options.inputs.topics.read_mode = ReadMode::Bounded;
-    let request = ReadRequest { span, columns: lean.then(|| stored_columns(spec)), threads: args.reading.jobs.into() };
+    let request =
+        ReadRequest { span, columns: is_projected.then(|| stored_columns(spec)), threads: args.reading.jobs.into() };
     options.inputs.stores = StoreOptions { request, order, unreadable: None };
     Ok(options)
 }

@@ -5,7 +5,7 @@ use crate::cli::args::{CommonArgs, MapArgs, TextArgs, instant_of, parse_share};
 use crate::error::{Error, Result};
 use crate::input::unopened::FileOptions;
 use crate::kind::event::column;
-use crate::mapping::{self, Projection, Provenance, TimeFrom};
+use crate::mapping::{self, Projection, Provenance, ReadColumns, TimeFrom};
 use crate::output::identity::{Identities, Identity};
 use crate::reconcile::judge::{MatchBy, TimeRange};
 use crate::source::SourceOptions;
@@ -185,7 +185,7 @@ impl Args {
         let mapping = mapping::Options {
             is_compared: true,
             ingested_at_arrival: is_raw_topic,
-            lean: self.lean(),
+            reads: self.reads(),
             ..self.map.options(provenance)?
         };
         self.compare.text.check_inputs(std::slice::from_ref(uri))?;
@@ -208,7 +208,7 @@ impl Args {
             hash_ids: all.hash_ids,
             provenance: Provenance::Keep,
             is_compared: true,
-            lean: self.lean(),
+            reads: self.reads(),
             ..Default::default()
         };
         let mut options = read::options();
@@ -216,10 +216,11 @@ impl Args {
         Ok(options)
     }
 
-    /// Returns the columns of raw records that are read, unless contents are compared.
-    fn lean(&self) -> Option<Projection> {
+    /// Returns what is read of raw records: all columns only if contents are compared.
+    fn reads(&self) -> ReadColumns {
         let columns = 1 << column::EVENT_ID | 1 << column::SERVER_TIMESTAMP;
-        (!self.show.ids).then_some(Projection { columns, coded: 0 })
+        let columns = (!self.show.ids).then_some(Projection { columns, dictionaries: 0 });
+        ReadColumns { columns, ..ReadColumns::default() }
     }
 
     /// Returns A and B. Errors: exit status 2 if one is missing.

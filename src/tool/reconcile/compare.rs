@@ -3,7 +3,7 @@
 use super::args::{Args, ByArg, is_raw_topic};
 use super::foreign::ForeignFile;
 use super::join::{Join, Matches};
-use super::read::{Piece, Reading};
+use super::read::{ReadItem, Reading};
 use super::report::ComparisonReport;
 use super::sort::Sorter;
 use crate::error::{Error, Result};
@@ -158,25 +158,25 @@ impl<'a> Inputs<'a> {
             let Self { names, options, subject, extent, entries, taken, .. } = self;
             let mut unit = |facts: RowFacts| entries.unit(facts, extent, &mut taken[0]);
             match piece {
-                Piece::Rows(Kind::Metric, batch) => self.metrics(batch, Side::A),
-                Piece::Columns(rows) => {
+                ReadItem::Rows(Kind::Metric, batch) => self.metrics(batch, Side::A),
+                ReadItem::Columns(rows) => {
                     subject.get_or_insert(ComparedRows::Events);
                     rows.each(*options, names, &mut unit)
                 }
-                Piece::Rows(Kind::Event | Kind::Late, batch) => {
+                ReadItem::Rows(Kind::Event | Kind::Late, batch) => {
                     if subject.replace(ComparedRows::Events).is_none() {
                         // Rows that carry stamps keep their event time.
                         options.omits_time = takes_arrival && first_time(batch) >= Some(options.run_start);
                     }
                     rows::events(batch, *options, names, &mut unit)
                 }
-                Piece::Unreadable(letters) => rows::letters(letters, *options, names, &mut unit),
-                Piece::UnreadableRows(error) => {
+                ReadItem::Unreadable(letters) => rows::letters(letters, *options, names, &mut unit),
+                ReadItem::UnreadableRows(error) => {
                     let facts = self.unreadable(error);
                     let Self { extent, entries, taken, .. } = self;
                     facts.map_or(Ok(()), |facts| entries.unit(facts, extent, &mut taken[0]))
                 }
-                Piece::Rows(kind, _) => Err(unexpected(kind)),
+                ReadItem::Rows(kind, _) => Err(unexpected(kind)),
             }
         })?;
         for index in 0..self.names.len() as u32 {
@@ -209,15 +209,15 @@ impl<'a> Inputs<'a> {
             };
             let options = RowOptions::default();
             match piece {
-                Piece::Rows(Kind::Event | Kind::Late, batch) => rows::events(batch, options, names, &mut left),
-                Piece::Columns(rows) => rows.each(options, names, &mut left),
-                Piece::Rows(Kind::Dead, batch) => rows::letters(batch, options, names, &mut left),
-                Piece::Rows(kind, _) => {
+                ReadItem::Rows(Kind::Event | Kind::Late, batch) => rows::events(batch, options, names, &mut left),
+                ReadItem::Columns(rows) => rows.each(options, names, &mut left),
+                ReadItem::Rows(Kind::Dead, batch) => rows::letters(batch, options, names, &mut left),
+                ReadItem::Rows(kind, _) => {
                     let kind = kind.name();
                     Err(Error::usage(format!("expected dead letters, late rows or events, found rows of kind {kind}")))
                 }
-                Piece::UnreadableRows(error) => Err(error),
-                Piece::Unreadable(_) => {
+                ReadItem::UnreadableRows(error) => Err(error),
+                ReadItem::Unreadable(_) => {
                     Err(Error::corrupt("expected rows that evt wrote, found records that cannot be read"))
                 }
             }
@@ -251,22 +251,22 @@ impl<'a> Inputs<'a> {
                 Ok(())
             };
             match piece {
-                Piece::Rows(Kind::Metric, batch) => return self.metrics(batch, Side::B),
-                Piece::Rows(Kind::Event | Kind::Late, _) | Piece::Columns(_)
+                ReadItem::Rows(Kind::Metric, batch) => return self.metrics(batch, Side::B),
+                ReadItem::Rows(Kind::Event | Kind::Late, _) | ReadItem::Columns(_)
                     if self.subject == Some(ComparedRows::Metrics) =>
                 {
                     return Err(unlike(Kind::Event));
                 }
-                Piece::Rows(Kind::Event | Kind::Late, batch) => {
+                ReadItem::Rows(Kind::Event | Kind::Late, batch) => {
                     rows::events(batch, self.options, &mut self.names, &mut take)?;
                 }
-                Piece::Columns(rows) => rows.each(self.options, &mut self.names, &mut take)?,
-                Piece::Rows(kind, _) => return Err(unexpected(kind)),
-                Piece::UnreadableRows(error) => {
+                ReadItem::Columns(rows) => rows.each(self.options, &mut self.names, &mut take)?,
+                ReadItem::Rows(kind, _) => return Err(unexpected(kind)),
+                ReadItem::UnreadableRows(error) => {
                     self.unreadable(error);
                     return Ok(());
                 }
-                Piece::Unreadable(letters) => {
+                ReadItem::Unreadable(letters) => {
                     self.unjudged.unreadable += letters.num_rows() as u64;
                     return Ok(());
                 }

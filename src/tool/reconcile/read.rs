@@ -16,7 +16,7 @@ use arrow::array::RecordBatch;
 use std::rc::Rc;
 
 /// A part of an input.
-pub enum Piece<'a> {
+pub enum ReadItem<'a> {
     /// Rows of a kind.
     Rows(Kind, &'a RecordBatch),
     /// Events of a file of another program, read by its columns.
@@ -68,7 +68,7 @@ impl Reading {
 
     /// Reads the input to its end; returns the kind of its rows if the input names it, even if there are none. Errors:
     /// exit status 65 if its end is torn, 2 if its rows are of different kinds; a signal is an error too.
-    pub fn each(mut self, each: &mut dyn FnMut(Piece<'_>) -> Result<()>) -> Result<Option<Kind>> {
+    pub fn each(mut self, each: &mut dyn FnMut(ReadItem<'_>) -> Result<()>) -> Result<Option<Kind>> {
         let mut progress = ProgressLine::new(&self.run, self.quiet);
         if progress.is_drawn() {
             progress.expect_rows(self.expected().unwrap_or(0));
@@ -83,7 +83,7 @@ impl Reading {
         loop {
             let next = next_item(&mut self.source)?;
             for error in self.unreadable.take() {
-                each(Piece::UnreadableRows(error))?;
+                each(ReadItem::UnreadableRows(error))?;
             }
             let Some(item) = next else { continue };
             match item {
@@ -93,10 +93,10 @@ impl Reading {
                     let batch = batch.slice(rest, batch.num_rows() - rest);
                     progress.rows(batch.num_rows());
                     let kind = Kind::of(batch.schema_ref()).unwrap_or(Kind::Event);
-                    each(Piece::Rows(kind, &batch)).map_err(|error| error.at(self.uri.to_string()))?;
+                    each(ReadItem::Rows(kind, &batch)).map_err(|error| error.at(self.uri.to_string()))?;
                 }
                 Item::Dead(dead) => {
-                    each(Piece::Unreadable(&dead.letters)).map_err(|error| error.at(self.uri.to_string()))?;
+                    each(ReadItem::Unreadable(&dead.letters)).map_err(|error| error.at(self.uri.to_string()))?;
                 }
                 Item::Control(Control::Progress(shown)) => progress.progress(&shown),
                 Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::End(_)) => {}
@@ -116,7 +116,7 @@ impl Reading {
         &self,
         mut foreign: ForeignFile,
         progress: &mut ProgressLine,
-        each: &mut dyn FnMut(Piece<'_>) -> Result<()>,
+        each: &mut dyn FnMut(ReadItem<'_>) -> Result<()>,
     ) -> Result<ColumnEnd> {
         let mut known = 0;
         loop {
@@ -130,7 +130,7 @@ impl Reading {
                 Some(Some(rows)) => {
                     known += rows.len();
                     progress.rows(rows.len());
-                    each(Piece::Columns(&rows)).map_err(|error| error.at(self.uri.to_string()))?;
+                    each(ReadItem::Columns(&rows)).map_err(|error| error.at(self.uri.to_string()))?;
                 }
             }
         }

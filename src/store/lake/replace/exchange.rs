@@ -17,8 +17,8 @@
 //! Each step may be repeated. A reader that lists a day gets one version of it.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::access;
 use crate::store::lake::disk::{LakeDir, day_name, entries, failed, is_whole, read_json};
-use crate::store::room;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -179,8 +179,8 @@ impl Exchange {
 /// Errors: exit status 78 if it cannot.
 pub fn check(root: &Path) -> Result<()> {
     let mut place = hidden(root);
-    while !place.exists() && place != room::parent(&place) {
-        place = room::parent(&place).to_owned();
+    while !place.exists() && place != access::parent(&place) {
+        place = access::parent(&place).to_owned();
     }
     remove_trials(&place);
     let tried = || {
