@@ -92,7 +92,7 @@ pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => {
             shown.build();
-            return usage(&voice, &error, &shown);
+            return usage(&voice, &error, &shown, tools);
         }
     };
     if tool.waits_at_terminal() && !common.check && std::io::stdin().is_terminal() {
@@ -228,7 +228,7 @@ fn say_panics(console: &Console) {
 }
 
 /// Reports clap's message in evt's form, one line; help and version are not errors.
-fn usage(voice: &Console, error: &clap::Error, command: &clap::Command) -> ExitCode {
+fn usage(voice: &Console, error: &clap::Error, command: &clap::Command, tools: &[ToolRow]) -> ExitCode {
     use clap::error::ErrorKind as Clap;
     if matches!(error.kind(), Clap::DisplayHelp | Clap::DisplayVersion) {
         return match error.print().map_err(|e| Error::io("stdout", &e)).and(standard::output()) {
@@ -237,7 +237,7 @@ fn usage(voice: &Console, error: &clap::Error, command: &clap::Command) -> ExitC
             Err(error) => fail(voice, &error),
         };
     }
-    fail(voice, &Error::usage(format!("{} (see {} --help)", sentence(error, command), voice.tool())))
+    fail(voice, &Error::usage(format!("{} (see {} --help)", sentence(error, command, tools), voice.tool())))
 }
 
 /// Reports an error that occurs before the run starts.
