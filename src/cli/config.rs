@@ -177,7 +177,7 @@ fn check(command: &Command, arg: &Arg, setting: &Setting) -> Result<(), String> 
         let flag = format!("--{}={text}", arg.get_long().unwrap_or_default());
         match command.clone().try_get_matches_from([command.get_name().to_owned(), flag]) {
             Err(error) if matches!(error.kind(), Clap::ValueValidation | Clap::InvalidValue) => {
-                return Err(sentence(&error, command));
+                return Err(sentence(&error, command, &[]));
             }
             _ => {}
         }

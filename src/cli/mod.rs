@@ -92,7 +92,7 @@ pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => {
             shown.build();
-            return usage(&console, &error, &shown);
+            return usage(&console, &error, &shown, tools);
         }
     };
     if tool.waits_at_terminal() && !common.check && std::io::stdin().is_terminal() {
@@ -229,7 +229,7 @@ fn report_panics(console: &Console) {
 }
 
 /// Reports clap's message in evt's form, one line; help and version are not errors.
-fn usage(console: &Console, error: &clap::Error, command: &clap::Command) -> ExitCode {
+fn usage(console: &Console, error: &clap::Error, command: &clap::Command, tools: &[ToolRow]) -> ExitCode {
     use clap::error::ErrorKind as Clap;
     if matches!(error.kind(), Clap::DisplayHelp | Clap::DisplayVersion) {
         return match error.print().map_err(|e| Error::io("stdout", &e)).and(standard::output()) {
@@ -238,7 +238,7 @@ fn usage(console: &Console, error: &clap::Error, command: &clap::Command) -> Exi
             Err(error) => fail(console, &error),
         };
     }
-    fail(console, &Error::usage(format!("{} (see {} --help)", sentence(error, command), console.tool())))
+    fail(console, &Error::usage(format!("{} (see {} --help)", sentence(error, command, tools), console.tool())))
 }
 
 /// Reports an error that occurs before the run starts.

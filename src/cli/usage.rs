@@ -1,5 +1,6 @@
 //! Formats clap's error messages in one line.
 
+use super::ToolRow;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command};
 use strsim::osa_distance;
@@ -55,7 +56,10 @@ const ADVICE: &[Advice] = &[
             "evt-window --agg 'NAME=CALL' computes an aggregate",
         ],
     },
-    Advice { flags: &["--date", "--parse-dates"], texts: &["--time FIELD names the field with the event time"] },
+    Advice {
+        flags: &["--date", "--parse-dates"],
+        texts: &["--time FIELD names the field with the event time, --time-format STRFTIME its format"],
+    },
     Advice {
         flags: &["--by", "--dimension", "--group-by", "--groupby"],
         texts: &[
@@ -127,13 +131,13 @@ pub fn advised_flags() -> impl Iterator<Item = &'static str> {
     ADVICE.iter().flat_map(|advice| advice.flags).copied()
 }
 
-/// Returns clap's message, in one line: with its advice, or with the tool that has an unknown flag. `command` is that of the tool.
-pub(super) fn sentence(error: &clap::Error, command: &Command) -> String {
+/// Returns clap's message, in one line: with its advice, or with the tools that have an unknown flag. `command` is that of the tool.
+pub(super) fn sentence(error: &clap::Error, command: &Command, tools: &[ToolRow]) -> String {
     let text = error.render().to_string();
     if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
         && error.kind() == clap::error::ErrorKind::UnknownArgument
     {
-        let told = way_out(flag, command).map_or_else(String::new, |way_out| format!("; {way_out}"));
+        let told = way_out(flag, command, tools).map_or_else(String::new, |way_out| format!("; {way_out}"));
         return format!("unexpected argument '{flag}' found{told}");
     }
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -153,13 +157,19 @@ pub(super) fn sentence(error: &clap::Error, command: &Command) -> String {
 }
 
 /// Returns what to type instead of an unknown flag. clap's own tips propose flags that only share some letters with it.
-fn way_out(flag: &str, command: &Command) -> Option<String> {
+fn way_out(flag: &str, command: &Command, tools: &[ToolRow]) -> Option<String> {
     let advice = ADVICE.iter().find(|advice| advice.flags.contains(&flag));
     let text = advice.and_then(|advice| advice.texts.iter().find(|text| applies(text, command)));
     match (advice, text) {
         (Some(_), text) => text.map(|text| text.replace("TOOL", command.get_name())),
         (None, _) => {
-            near(flag.strip_prefix("--")?, command).map(|near| format!("tip: a similar argument exists: '--{near}'"))
+            let name = flag.strip_prefix("--")?;
+            let has = |tool: &&ToolRow| flags(&(tool.command)()).any(|arg| arg.get_long() == Some(name));
+            let others: Vec<&str> = tools.iter().filter(has).map(|tool| tool.name).collect();
+            match others.is_empty() {
+                false => Some(format!("it is a flag of {}", others.join(", "))),
+                true => near(name, command).map(|near| format!("tip: a similar argument exists: '--{near}'")),
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ const GOOD: &str = "{\"t\":\"2026-01-01\",\"n\":1}\n";
 
 /// Runs a line that must end with 2 and write nothing.
 fn refused(dir: &Dir, line: &str) -> Run {
-    let run = dir.shell(&format!("{line} --to out.jsonl --dlq dead.jsonl")).ends_with(2);
+    let run = dir.shell(&format!("rm -f dead.jsonl; {line} --to out.jsonl --dlq dead.jsonl")).ends_with(2);
     assert!(!dir.path("out.jsonl").exists() && !dir.path("dead.jsonl").exists(), "{run}");
     assert_eq!(run.stderr().lines().count(), 1, "{run}");
     run
