@@ -325,7 +325,7 @@ impl Epochs {
     }
 
     /// Whether the epoch that is to end must wait for stores that have not answered rows of it; says which ones.
-    pub fn is_delayed(&mut self, outputs: &mut Outputs) -> bool {
+    pub fn is_delayed(&mut self, outputs: &mut Outputs, is_at_barrier: bool) -> bool {
         let named = outputs.writing().join(", ");
         if named.is_empty() {
             self.delay = None;
@@ -336,7 +336,11 @@ impl Epochs {
         let delay = self.delay.get_or_insert_with(|| Delay { start: now, reports: Reports::default() });
         if delay.reports.is_due(now, delay.start, SLOW_OUTPUT, is_held) {
             let waited = seconds(now.saturating_sub(delay.start));
-            let effect = if is_held { HELD } else { "it continues" };
+            let effect = match (is_at_barrier, is_held) {
+                (true, _) => "the stage waits at its end",
+                (false, true) => HELD,
+                (false, false) => "it continues",
+            };
             self.run.console.say(format!("{named}: rows of epoch {epoch} are not written after {waited}; {effect}"));
         }
         true
@@ -422,7 +426,7 @@ impl Epochs {
     /// commits only the last complete epoch again.
     pub fn is_ready(&mut self, barrier: &Barrier, outputs: &mut Outputs) -> Result<bool> {
         self.check(barrier)?;
-        if self.is_committing() || self.is_delayed(outputs) {
+        if self.is_committing() || self.is_delayed(outputs, true) {
             return Ok(false);
         }
         let early = || Error::corrupt("a barrier arrived before the previous epoch was complete");
