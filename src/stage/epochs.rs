@@ -27,6 +27,9 @@ use std::time::Duration;
 /// Time after which a message says that a later stage holds an epoch.
 const SLOW: Duration = Duration::from_secs(30);
 
+/// Interval of messages to branches that may have gone.
+const PROBE: Duration = Duration::from_secs(5);
+
 /// Ends the epochs of a stage, and restores the last one.
 pub struct Epochs {
     run: Rc<Run>,
@@ -39,6 +42,8 @@ pub struct Epochs {
     sealed: VecDeque<SealedEpoch>,
     /// The monotonic time at which the log is to be watched again.
     watched: Duration,
+    /// The monotonic time of the last message to branches that may have gone.
+    probed: Duration,
 }
 
 /// An epoch that the last stage completes.
@@ -64,12 +69,28 @@ impl Epochs {
     /// Makes the epochs of the first stage, which end `every` so often.
     pub fn begun(checkpoint: Checkpoint, every: Duration, run: Rc<Run>) -> Self {
         let due = run.clock.monotonic() + every;
-        Self { run, checkpoint, every: Some(every), due, sealed: VecDeque::new(), watched: Duration::ZERO }
+        Self {
+            run,
+            checkpoint,
+            every: Some(every),
+            due,
+            sealed: VecDeque::new(),
+            watched: Duration::ZERO,
+            probed: Duration::ZERO,
+        }
     }
 
     /// Makes the epochs of a later stage, which end at the barriers of the first one.
     pub fn joined(checkpoint: Checkpoint, run: Rc<Run>) -> Self {
-        Self { run, checkpoint, every: None, due: Duration::MAX, sealed: VecDeque::new(), watched: Duration::ZERO }
+        Self {
+            run,
+            checkpoint,
+            every: None,
+            due: Duration::MAX,
+            sealed: VecDeque::new(),
+            watched: Duration::ZERO,
+            probed: Duration::ZERO,
+        }
     }
 
     /// Returns the checkpoint.
@@ -203,6 +224,10 @@ impl Epochs {
                     let missing = self.checkpoint.missing(first.epoch)?;
                     let line = format!("epoch ({run}, {number}) is not complete after {seconds} s: {missing}");
                     self.run.console.say(line);
+                }
+                if self.checkpoint.has_branches() && now >= self.probed.max(first.start) + PROBE {
+                    self.probed = now;
+                    outputs.repeat_progress()?;
                 }
                 break;
             }
