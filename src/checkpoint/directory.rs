@@ -63,7 +63,13 @@ impl CheckpointDir {
 
     /// Creates a directory of this run. Another stage that has created it syncs its name before it seals an epoch.
     fn make(&self, directory: &Path) -> std::io::Result<()> {
-        if directory.is_dir() { Ok(()) } else { self.disk.create_directories(directory) }
+        if directory.is_dir() {
+            return Ok(());
+        }
+        match self.disk.change(|| fs::create_dir(directory)) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            made => made.and_then(|()| self.disk.sync_name(directory)),
+        }
     }
 
     /// Removes the directory of an epoch. It is renamed first: a process that is killed meanwhile leaves no epoch

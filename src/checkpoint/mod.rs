@@ -296,6 +296,11 @@ impl Checkpoint {
         self.epoch
     }
 
+    /// Whether this is the first stage, and tee(1) divides what it or a later one writes.
+    pub fn has_branches(&self) -> bool {
+        self.own.ends > 1 && self.header.stages.is_empty()
+    }
+
     /// Whether stages read what this one writes.
     pub fn has_readers(&self) -> bool {
         self.own.has_readers

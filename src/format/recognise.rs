@@ -136,7 +136,7 @@ impl Head<'_> {
     /// Whether the input is a zip archive with the parts of a spreadsheet (.xlsx, .ods), or of the older format (.xls).
     fn is_spreadsheet(&self) -> bool {
         let has = |name: &&[u8]| memchr::memmem::find(self.bytes, name).is_some();
-        self.bytes.starts_with(b"PK\x03\x04") && SPREADSHEET.iter().any(|name| has(name))
+        self.bytes.starts_with(b"PK\x03\x04") && SPREADSHEET.iter().any(has)
             || self.bytes.starts_with(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
     }
 

@@ -36,7 +36,7 @@ enum State {
     /// No file has been read yet that decides it.
     Waiting,
     /// The records of a file so far have none.
-    Looking(FirstRecords),
+    Looking(Box<FirstRecords>),
     /// A file has none: the run ends.
     Missing,
 }
@@ -101,7 +101,7 @@ impl FirstTimes {
     /// Begins to look, unless a record had a readable time or this input `is_resumed`: an earlier run read its first records.
     pub fn begin(&mut self, is_resumed: bool) {
         if matches!(self.state, State::Waiting) && !is_resumed {
-            self.state = State::Looking(FirstRecords::default());
+            self.state = State::Looking(Box::default());
             self.samples = TimeSamples::default();
         }
     }

@@ -45,6 +45,9 @@ const LATER_MAX: Duration = Duration::from_secs(600);
 /// How long a call waits for outputs before it looks at the stop signal.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Interval of messages to branches that may have gone.
+const PROBE: Duration = Duration::from_secs(5);
+
 /// Ends the epochs of a stage, and restores the last one.
 pub struct Epochs {
     run: Rc<Run>,
@@ -63,6 +66,8 @@ pub struct Epochs {
     later: Option<LaterCommit>,
     /// The monotonic time at which the log is to be watched again.
     watched: Duration,
+    /// The monotonic time of the last message to branches that may have gone.
+    probed: Duration,
     /// The wait for an epoch before the last one, at the end of the input.
     end_wait: Option<Wait>,
 }
@@ -156,6 +161,7 @@ impl Epochs {
             later: None,
             watched: Duration::ZERO,
             end_wait: None,
+            probed: Duration::ZERO,
         }
     }
 
@@ -393,6 +399,7 @@ impl Epochs {
         self.watched = now + self.watch_interval();
         self.watch_later(outputs, now)?;
         self.watch_log(now)?.map_or(Ok(()), |complete| self.begin_commit(complete, outputs))?;
+        self.probe(now, outputs)?;
         self.poll_commit(outputs, Duration::ZERO)
     }
 
@@ -414,6 +421,16 @@ impl Epochs {
             self.run.console.say(line);
         }
         Ok(None)
+    }
+
+    /// Writes a message, which changes nothing, to branches that may have gone, while an epoch waits for them.
+    fn probe(&mut self, now: Duration, outputs: &mut Outputs) -> Result<()> {
+        let Some(first) = self.sealed.front().filter(|_| self.checkpoint.has_branches()) else { return Ok(()) };
+        if now < self.probed.max(first.start) + PROBE {
+            return Ok(());
+        }
+        self.probed = now;
+        outputs.repeat_progress()
     }
 
     /// Whether every output of this stage has all epochs that it has sealed.

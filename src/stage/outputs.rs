@@ -54,6 +54,8 @@ pub struct Outputs {
     /// The producer whose transactions have the records, if there is one.
     transactions: Option<Rc<SharedProducer>>,
     pub(super) progress: ProgressLine,
+    /// The last progress message, without its partitions; `None` after the end.
+    told: Option<Progress>,
     /// Whether two inputs reported the same partition.
     pub(super) repeats_partitions: bool,
     /// Rows of the input that became dead letters and that the stage has not counted yet.
@@ -118,6 +120,7 @@ impl Outputs {
             header: None,
             transactions: None,
             progress,
+            told: Some(Progress::default()),
             repeats_partitions: false,
             dead_rows: Counts::default(),
             refused: 0,
@@ -298,6 +301,7 @@ impl Outputs {
 
     /// Sends the end to later stages of the pipe, which complete the last epoch.
     pub fn send_end(&mut self, end: &End) -> Result<()> {
+        self.told = None;
         self.outputs.iter_mut().try_for_each(|output| output.send_end(end))
     }
 
@@ -380,6 +384,14 @@ impl Outputs {
             self.run.metrics.set(&metrics::SINK_ROWS, &[output, outcome], rows as f64);
         }
     }
+
+    /// Writes the last progress message again, which changes nothing: a program between two stages, such as tee(1), notices only
+    /// at a write that its reader has gone.
+    pub(super) fn repeat_progress(&mut self) -> Result<()> {
+        let Some(told) = self.told.clone() else { return Ok(()) };
+        let message = Control::Progress(told);
+        self.outputs.iter_mut().try_for_each(|output| output.control(&message))
+    }
 }
 
 impl Collector for Outputs {
@@ -415,6 +427,7 @@ impl Collector for Outputs {
         // watermark may be computed from it before its end.
         let complete = progress.complete && !self.repeats_partitions;
         let message = Control::Progress(Progress { complete, ..progress.clone() });
+        self.told = Some(Progress { complete, partitions: vec![], ..*progress });
         self.outputs.iter_mut().try_for_each(|output| output.control(&message))
     }
 

@@ -153,11 +153,11 @@ impl Disk {
         }
     }
 
-    /// Creates the directory `path` and its missing parents, and makes their names durable: that of an existing directory too, because
-    /// the process that has created it may have been killed before it synced the name.
+    /// Creates the directory `path` and its missing parents, and makes their names durable: that of the deepest existing one too,
+    /// because the process that has created it may have been killed before it synced the name.
     pub fn create_directories(&self, path: &Path) -> Result<()> {
         match self.change(|| fs::create_dir(path)) {
-            Ok(()) => self.sync_name(path),
+            Ok(()) => self.sync_name(access::parent(path)).and_then(|()| self.sync_name(path)),
             Err(error) if error.kind() == ErrorKind::NotFound && path != access::parent(path) => {
                 self.create_directories(access::parent(path))?;
                 // A removed working directory has no directories, although `.` exists.
@@ -252,5 +252,32 @@ mod tests {
             assert_eq!(file.sync().is_err(), is_lasting);
             fs::remove_file(&path).unwrap();
         }
+    }
+
+    #[derive(Debug, Default)]
+    struct Synced(Vec<std::path::PathBuf>);
+
+    impl SyncObserver for Synced {
+        fn synced(&mut self, file: &File) {
+            let fd = std::os::fd::AsRawFd::as_raw_fd(file);
+            self.0.push(fs::read_link(format!("/proc/self/fd/{fd}")).unwrap());
+        }
+
+        fn synced_all(&mut self, directory: &File) {
+            self.synced(directory);
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_directory_that_a_killed_process_has_made_is_synced() {
+        let root = tempfile::tempdir().unwrap();
+        let observer = Arc::new(Mutex::new(Synced::default()));
+        let disk = Disk::simulated(None, Some(observer.clone()));
+        for (existing, path) in [("a", "a"), ("b", "b/below")] {
+            fs::create_dir(root.path().join(existing)).unwrap();
+            disk.create_directories(&root.path().join(path)).unwrap();
+        }
+        let root = root.path().to_owned();
+        assert_eq!(observer.lock().unwrap().0, [root.clone(), root.clone(), root.join("b")]);
     }
 }

@@ -1,6 +1,7 @@
 //! `--checkpoint` with several last stages: tee(1) divides the pipe into branches (`--ends`).
 
 use crate::checkpoint::{Job, OUTPUTS, assert_same, cut, generated, lines};
+use crate::checkpoint_pipes::Pipe;
 use crate::harness::{Dir, Draws, ended, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -245,4 +246,21 @@ fn branches_that_the_checkpoint_does_not_have_are_refused() {
         said.contains("found 1-evt-ingest | 2-evt-sink-other")
     });
     pipe(format!("{ingest} state-3 --ends 2 | {}", two("raw"))).succeeds();
+}
+
+/// The stream is quiet, so that tee writes nothing while an epoch waits for a branch that has gone.
+#[test]
+fn a_quiet_pipe_ends_when_a_branch_behind_tee_has_gone_before_it_took_part() {
+    let dir = Dir::new("ends-quiet");
+    dir.write("a.jsonl", "{\"source\":\"s\",\"event_type\":\"e\",\"server_timestamp\":\"2026-01-01T00:00:00Z\"}\n");
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let stages = [
+        ("evt-ingest", words("-q --dlq null: --checkpoint state --ends 2 --follow -f jsonl a.jsonl")),
+        ("tee", words("/dev/stderr")),
+        // It reads all that is written at first.
+        ("timeout", words("2 cat")),
+    ];
+    let mut pipe = Pipe::with_branch(&dir, &stages, &("evt-sink", words("-q --dlq null: --to rows.jsonl")));
+    let statuses = pipe.wait();
+    assert!(matches!(statuses[..], [75 | 141, 141, 124, 65]), "{statuses:?}");
 }

@@ -51,8 +51,7 @@ fn assert_one_letter(dir: &Dir, context: &str) {
 /// The last epoch of a run has no later one of this run that could hold its letters.
 #[test]
 fn the_letter_of_a_row_that_the_last_commit_refuses_is_written_by_the_same_run() {
-    let pipes: [fn(&CheckpointLocation, &str) -> Vec<(&'static str, Vec<String>)>; 2] = [to_store, late_to_store];
-    for (at, pipe) in pipes.into_iter().enumerate() {
+    for (at, pipe) in [to_store, late_to_store].into_iter().enumerate() {
         let Some((to, server, schema)) = postgres() else { return };
         let dir = Dir::new(&format!("last-letters-{at}"));
         dir.write("m.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\n");

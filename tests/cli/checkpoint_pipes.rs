@@ -7,6 +7,7 @@ use crate::harness::{Dir, Draws, ended, eventually};
 use crate::kafka::record;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
+use std::io::PipeReader;
 use std::process::{Child, Stdio};
 
 /// Flags of the windows that do not depend on the batches in which they get events.
@@ -29,17 +30,37 @@ pub struct Pipe(pub Vec<Child>);
 
 impl Pipe {
     pub fn start(dir: &Dir, stages: &[(&str, Vec<String>)]) -> Self {
-        let mut running: Vec<Child> = vec![];
+        Self::start_all(dir, stages).0
+    }
+
+    /// Starts the stages. What tee(1) writes to stderr is a pipe, whose reading end is returned.
+    fn start_all(dir: &Dir, stages: &[(&str, Vec<String>)]) -> (Self, Option<PipeReader>) {
+        let (mut running, mut branch): (Vec<Child>, _) = (vec![], None);
         for (at, (tool, args)) in stages.iter().enumerate() {
             let stdin = running.last_mut().map_or(Stdio::null(), |before| before.stdout.take().expect("a pipe").into());
             let is_last = at + 1 == stages.len();
             let mut command = dir.command(tool, args);
             let log = File::options().create(true).append(true).open(dir.path(&format!("stderr-{at}")));
             command.stdin(stdin).stderr(log.expect("a file"));
+            if *tool == "tee" {
+                let (reader, writer) = std::io::pipe().expect("a pipe");
+                command.stderr(writer);
+                branch = Some(reader);
+            }
             command.stdout(if is_last { Stdio::null() } else { Stdio::piped() });
             running.push(command.spawn().expect("it starts"));
         }
-        Self(running)
+        (Self(running), branch)
+    }
+
+    /// Starts the stages and, behind `tee /dev/stderr` among them, another one, which is added as the last one.
+    pub fn with_branch(dir: &Dir, stages: &[(&str, Vec<String>)], (tool, args): &(&str, Vec<String>)) -> Self {
+        let (mut pipe, tee) = Self::start_all(dir, stages);
+        let log = File::options().create(true).append(true).open(dir.path("stderr-branch"));
+        let mut command = dir.command(tool, args);
+        command.stdin(tee.expect("a tee")).stdout(Stdio::null()).stderr(log.expect("a file"));
+        pipe.0.push(command.spawn().expect("it starts"));
+        pipe
     }
 
     /// Sends a signal to a stage, unless it has ended.

@@ -14,11 +14,11 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// Rows per batch: few, so that the saved state lies between many batches.
-const BATCH_ROWS: usize = 20;
+pub const BATCH_ROWS: usize = 20;
 /// What adds a version.
 const BLESS: &str = "EVT_BLESS=1 cargo test --test cli -- state:: fuzz_seeds::";
 /// The number of rows before the saved state.
-const CUT: usize = 160;
+pub const CUT: usize = 160;
 
 /// The saved state of a run over the events of a version, and the results of the rest of the run.
 #[derive(PartialEq)]
@@ -30,13 +30,23 @@ struct Saved {
 }
 
 /// A directory of `testdata/state`.
-struct Version(PathBuf);
+pub struct Version(PathBuf);
 
 impl Version {
     /// All of them, the oldest first.
-    fn all() -> Vec<Self> {
+    pub fn all() -> Vec<Self> {
         let numbered = (1..).map(|number| Path::new(ROOT).join(format!("testdata/state/v{number}")));
         numbered.take_while(|path| path.exists()).map(Self).collect()
+    }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Self {
+        Self(Path::new(ROOT).join("testdata/state").join(name))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        self.0.file_name().expect("a name").to_string_lossy().into_owned()
     }
 
     fn bytes(&self, name: &str) -> Vec<u8> {
@@ -93,7 +103,7 @@ impl Version {
         std::io::Write::write_all(&mut file, bytes).expect("writable");
     }
 
-    fn options(&self) -> Options {
+    pub fn options(&self) -> Options {
         let spec = spec::file(&self.text("metrics.toml")).expect("it was one, and is one for ever");
         let watermark =
             watermark::Options { out_of_orderness: Some(10 * SECOND), explicit: false, new_partitions: false };
@@ -106,7 +116,7 @@ impl Version {
     }
 
     /// The events in small batches, and the control messages about partitions.
-    fn events(&self) -> (Vec<RecordBatch>, Vec<Progress>) {
+    pub fn events(&self) -> (Vec<RecordBatch>, Vec<Progress>) {
         let (mut batches, mut told) = (vec![], vec![]);
         let bytes = self.bytes("events.frames");
         let (mut rest, mut decoder) = (&bytes[..], Decoder::default());
@@ -131,7 +141,7 @@ impl Version {
 }
 
 /// Continues from this state over these batches to the end; returns the rows.
-fn results(mut window: Window, batches: &[RecordBatch], end: &[Progress]) -> String {
+pub fn results(mut window: Window, batches: &[RecordBatch], end: &[Progress]) -> String {
     let mut rows = String::new();
     let mut emit = |row: &Row<'_>| {
         let Row { name, start, end, dimensions, value, rows: count, revision: _, pane, retracted } = row;
@@ -147,7 +157,7 @@ fn results(mut window: Window, batches: &[RecordBatch], end: &[Progress]) -> Str
     rows
 }
 
-fn kept(mut dedup: Dedup, batches: &[RecordBatch]) -> String {
+pub fn kept(mut dedup: Dedup, batches: &[RecordBatch]) -> String {
     let digits = batches.iter().flat_map(|batch| dedup.on_batch(batch).expect("events").iter().collect::<Vec<_>>());
     digits.map(|keep| if keep == Some(true) { '1' } else { '0' }).collect()
 }

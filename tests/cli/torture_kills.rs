@@ -15,8 +15,40 @@ use std::time::{Duration, Instant};
 const KNOWN: [i32; 7] = [0, 65, 74, 75, 137, 141, 143];
 /// Maximum time until the moment of a kill. A phase for which a kill waits may not come.
 const PATIENCE: Duration = Duration::from_millis(1_500);
-/// Stages of a pipe.
-const STAGES: usize = 4;
+/// How long the stages of a pipe with branches may run on after one of them was killed.
+const BRANCHES: Duration = Duration::from_secs(3);
+
+/// The stages of a pipe: a line of them, and one that reads a branch behind tee(1).
+pub struct StageLines {
+    pub line: Vec<(&'static str, Vec<String>)>,
+    pub branch: Option<(&'static str, Vec<String>)>,
+}
+
+impl StageLines {
+    pub fn start(&self, dir: &Dir) -> Pipe {
+        match &self.branch {
+            Some(branch) => Pipe::with_branch(dir, &self.line, branch),
+            None => Pipe::start(dir, &self.line),
+        }
+    }
+
+    /// The number of processes.
+    pub fn count(&self) -> usize {
+        self.line.len() + usize::from(self.branch.is_some())
+    }
+
+    /// The tool of a process.
+    fn tool(&self, stage: usize) -> &'static str {
+        self.line.get(stage).or(self.branch.as_ref()).map_or("", |(tool, _)| tool)
+    }
+}
+
+/// Starts a client that posts the lines of the file `events` until each is acknowledged.
+pub fn client(dir: &Dir, python: &str, host: &str, events: &str) -> Child {
+    let post = format!("{ROOT}/tests/oracle/post.py");
+    let mut client = dir.command(python, &[&post, &format!("http://{host}"), events, "50"]);
+    client.stdout(Stdio::null()).spawn().expect("it starts")
+}
 
 /// An HTTP server with a spool, and a client that posts events until each is acknowledged. The server is started again
 /// at its address when it was killed.
@@ -33,9 +65,7 @@ impl<'a> HttpServer<'a> {
     pub fn open(dir: &'a Dir, to: &str, python: &str, events: &str) -> Self {
         let listener = Self::start(dir, "127.0.0.1:0", to).listening();
         let host = listener.host.clone();
-        let post = format!("{ROOT}/tests/oracle/post.py");
-        let mut client = dir.command(python, &[&post, &format!("http://{host}"), events, "50"]);
-        let client = client.stdout(Stdio::null()).spawn().expect("it starts");
+        let client = client(dir, python, &host, events);
         Self { dir, to: to.to_owned(), host, listener: Some(listener), client }
     }
 
@@ -91,46 +121,44 @@ impl Kills {
     }
 
     /// Starts the stages and kills one of them, or all, at a random moment. Returns false if they have ended well before.
-    pub fn turn(
-        &mut self,
-        dir: &Dir,
-        stages: &[(&'static str, Vec<String>)],
-        mut server: Option<&mut HttpServer>,
-    ) -> bool {
-        let before = entries(dir);
-        let mut pipe = Pipe::start(dir, stages);
+    pub fn turn(&mut self, dir: &Dir, stages: &StageLines, mut server: Option<&mut HttpServer>) -> bool {
+        let (before, count) = (entries(dir), stages.count());
+        let mut pipe = stages.start(dir);
         self.starts += 1;
         loop {
             self.await_moment(dir, before, &mut pipe);
-            (0..STAGES).for_each(|stage| pipe.signal(stage, Signal::STOP));
+            (0..count).for_each(|stage| pipe.signal(stage, Signal::STOP));
             if pipe.has_ended() {
-                (0..STAGES).for_each(|stage| pipe.signal(stage, Signal::CONT));
+                (0..count).for_each(|stage| pipe.signal(stage, Signal::CONT));
                 return self.end_alone(dir, &mut pipe);
             }
             let phase = phase(dir, before);
-            let victims = STAGES as u64 + if server.is_some() { 2 } else { 1 };
+            let victims = count as u64 + if server.is_some() { 2 } else { 1 };
             let victim = self.draws.below(victims) as usize;
-            let is_all = victim == STAGES;
+            let is_all = victim == count;
             let server_is_hit = match &mut server {
-                Some(server) if victim >= STAGES => server.kill(),
+                Some(server) if victim >= count => server.kill(),
                 _ => false,
             };
-            if victim > STAGES {
-                (0..STAGES).for_each(|stage| pipe.signal(stage, Signal::CONT));
+            if victim > count {
+                (0..count).for_each(|stage| pipe.signal(stage, Signal::CONT));
                 self.add("the HTTP server", phase, u32::from(server_is_hit));
                 continue;
             }
-            let killed: Vec<usize> = (0..STAGES).filter(|stage| is_all || *stage == victim).collect();
+            let killed: Vec<usize> = (0..count).filter(|stage| is_all || *stage == victim).collect();
             killed.iter().for_each(|stage| pipe.signal(*stage, Signal::KILL));
             let statuses: Vec<i32> =
                 killed.iter().map(|stage| ended("the killed stage", &mut pipe.0[*stage])).collect();
             let hits = statuses.iter().filter(|status| **status == 137).count() as u32 + u32::from(server_is_hit);
-            self.add(if is_all { "all" } else { stages[victim].0 }, phase, hits);
+            self.add(if is_all { "all" } else { stages.tool(victim) }, phase, hits);
             if !is_all && self.draws.below(8) == 0 {
                 self.sleepers = Some(pipe);
                 return true;
             }
-            (0..STAGES).for_each(|stage| pipe.signal(stage, Signal::CONT));
+            (0..count).for_each(|stage| pipe.signal(stage, Signal::CONT));
+            if stages.branch.is_some() {
+                end_branches(&mut pipe);
+            }
             check(&pipe.wait(), dir, &self.draws);
             self.end_sleepers(dir);
             return true;
@@ -171,7 +199,7 @@ impl Kills {
             if start.elapsed() >= wakes
                 && let Some(sleepers) = &mut self.sleepers
             {
-                (0..STAGES).for_each(|stage| sleepers.signal(stage, Signal::CONT));
+                (0..sleepers.0.len()).for_each(|stage| sleepers.signal(stage, Signal::CONT));
             }
             if since.is_none() && wanted == Some(phase(dir, before)) {
                 since = Some(Instant::now());
@@ -186,7 +214,10 @@ impl Kills {
     /// Lets the stages of the run before, which were stopped, end.
     pub fn end_sleepers(&mut self, dir: &Dir) {
         if let Some(mut sleepers) = self.sleepers.take() {
-            (0..STAGES).for_each(|stage| sleepers.signal(stage, Signal::CONT));
+            (0..sleepers.0.len()).for_each(|stage| sleepers.signal(stage, Signal::CONT));
+            if sleepers.0.len() > 4 {
+                end_branches(&mut sleepers);
+            }
             check(&sleepers.wait(), dir, &self.draws);
         }
     }
@@ -197,6 +228,17 @@ impl Kills {
         let all = (1..=entries(dir)).filter(|number| complete(&log, *number).is_some());
         self.epochs += all.count() as u64;
     }
+}
+
+/// Kills what is left of a pipe with branches after a while: at the end of its input it would wait ten minutes for a branch
+/// that has gone.
+fn end_branches(pipe: &mut Pipe) {
+    let start = Instant::now();
+    let has_ended = |pipe: &mut Pipe| pipe.0.iter_mut().all(|stage| stage.try_wait().expect("a child").is_some());
+    while !has_ended(pipe) && start.elapsed() < BRANCHES {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    (0..pipe.0.len()).for_each(|stage| pipe.signal(stage, Signal::KILL));
 }
 
 #[track_caller]

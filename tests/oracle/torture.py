@@ -134,7 +134,21 @@ def row_of(record):
     return {**record, "value": {name: value[name] for name in value if name not in CHANGING}}
 
 
+def raw_of_sqlite(path):
+    database = sqlite3.connect(path)
+    database.row_factory = sqlite3.Row
+    return [dict(row) for row in database.execute("SELECT * FROM raw_events")]
+
+
+def raw_of_postgres(place):
+    sql = f"SELECT row_to_json(found) FROM {place['schema']}.raw_events AS found"
+    command = ["psql", "--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-c", sql, place["uri"]]
+    return [json.loads(line) for line in subprocess.check_output(command, text=True).splitlines()]
+
+
 METRIC_READERS = {
+    "sqlite at once": of_sqlite,
+    "postgres at once": of_postgres,
     "sqlite": of_sqlite,
     "lines": of_lines,
     "csv": of_csv,
@@ -144,6 +158,9 @@ METRIC_READERS = {
     "topic": lambda place: [json.loads(record["value"]) for record in records(place)],
 }
 OTHER_READERS = {
+    "raw sqlite": raw_of_sqlite,
+    "raw postgres": raw_of_postgres,
+    "raw lines": of_lines,
     "dead": lambda path: [letter(row, "original_payload") for row in of_lines(path)],
     "late": of_lines,
     "dead topic": lambda place: [letter(record, "value") for record in records(place)],
@@ -199,7 +216,14 @@ def main(path):
         job = json.load(file)
     with open(job["truth"], encoding="utf-8") as file:
         truth = json.load(file)
-    wild, calm = rows_of(job["wild"]), rows_of(job["calm"])
+    if job["is_moved"]:
+        # The two runs have inputs of their own, so events have other positions, and letters other ids.
+        CHANGING.update(["offset", "letter_id", "partition", "origin"])
+    places = [job["wild"], job["calm"]]
+    if job["is_moved"] and job["is_repeated"]:
+        # Each repeated request has its own letters and rows.
+        places = [{name: place[name] for name in place if name not in ("dead", "raw lines")} for place in places]
+    wild, calm = map(rows_of, places)
     differences = [text for name in wild for text in difference(name, wild[name], calm[name])]
     differences += truth_differences(wild, truth, job)
     stores = [name for name in calm if name in METRIC_READERS]

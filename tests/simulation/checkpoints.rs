@@ -12,14 +12,18 @@
 use crate::events::Input;
 use crate::jobs::{DATABASE, INPUTS, Job, JobShape, Rows};
 use crate::number;
-use crate::pipeline::{Course, Ended};
+use crate::pipeline::{Course, Ended, Pipeline};
 use crate::power::{DurableTree, Unsynced};
 use evt::ErrorKind;
+use evt::clock::SimulatedClock;
 use evt::generate::random::Random;
-use evt::store::disk::{Disk, DiskFault, SharedObserver};
+use evt::store::disk::{Disk, DiskFault, SharedObserver, SyncObserver};
 use rustix::io::Errno;
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
 
 /// Every so many operations a job of the short form crashes.
 const STEP: u64 = 5;
@@ -73,7 +77,7 @@ impl Bench {
         let disks: Vec<Disk> =
             stages.map(|stage| if is_hit(stage) { failing.clone() } else { sound.clone() }).collect();
         let course = self.course.unwrap_or_else(|| Course::random(random));
-        let ended = self.job.run(&disks, course, random);
+        let ended = self.job.run(&disks, course, Pipeline::clock(), random);
         drop(disks);
         if let Some(unsynced) = crash.and_then(|crash| crash.power).filter(|_| failing.has_failed()) {
             self.durable.lock().expect("a tree").fail_power(unsynced, random);
@@ -129,17 +133,30 @@ impl<'a> Calm<'a> {
         // An exit status of 0 says that all rows are durable.
         bench.durable.lock().expect("a tree").fail_power(Unsynced::Lost, &mut Random::at(0, 0));
         bench.assert_rows(&self.expected, &format!("{context}: after the end"));
+        // The checkpoint is durable, too: another run finds nothing to do.
+        let (ended, _) = bench.run(self.shape, None, &mut Random::at(crash.seed, 4));
+        assert!(ended.is_whole(), "{context}: again: {:?}: {}", ended.statuses(), ended.messages());
+        bench.assert_rows(&self.expected, &format!("{context}: again"));
         std::fs::remove_dir_all(&dir).expect("the directory of a job");
         is_hit
     }
 }
 
+/// The files that a job of a shape reads.
+fn inputs(shape: JobShape) -> Vec<Input> {
+    let mut random = Random::at(17, shape as u64);
+    (0..INPUTS).map(|file| Input::random(&mut random, 1_000 * file as u64)).collect()
+}
+
+/// A directory in memory, if there is such a file system: a disk would take most of the time.
+fn directory() -> TempDir {
+    let shm = Path::new("/dev/shm");
+    if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.expect("a directory")
+}
+
 /// Crashes jobs of a shape at every `step`th operation of each disk, and returns the number of crashes.
 fn crash_each(shape: JobShape, step: u64, is_all: bool) -> u64 {
-    let shm = Path::new("/dev/shm");
-    let base = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.expect("a directory");
-    let mut random = Random::at(17, shape as u64);
-    let inputs: Vec<Input> = (0..INPUTS).map(|file| Input::random(&mut random, 1_000 * file as u64)).collect();
+    let (base, inputs, mut random) = (directory(), inputs(shape), Random::at(18, shape as u64));
     let calm = Calm::run(shape, base.path(), &inputs, 23 + shape as u64);
     let stages = shape.tools().len();
     let of_one = if stages == 1 { 0 } else { stages };
@@ -196,5 +213,35 @@ fn slow_outputs_make_epochs_longer_or_hold_the_reading() {
         let (of_slow, epochs_of_slow) = run(name, 200, is_held);
         assert_eq!(of_slow, rows, "{name}");
         assert_eq!(epochs_of_slow < epochs, !is_held, "{name}: {epochs_of_slow} of {epochs} epochs");
+    }
+}
+
+/// Syncs that take long.
+#[derive(Debug)]
+struct SlowSyncs(SimulatedClock);
+
+impl SyncObserver for SlowSyncs {
+    fn synced(&mut self, _file: &File) {
+        self.0.advance(Duration::from_secs(20));
+    }
+
+    fn synced_all(&mut self, directory: &File) {
+        self.synced(directory);
+    }
+}
+
+#[test]
+fn syncs_that_take_twenty_seconds_change_no_row() {
+    for shape in JobShape::ALL {
+        let (base, inputs, clock) = (directory(), inputs(shape), Pipeline::clock());
+        let calm = Calm::run(shape, base.path(), &inputs, 23);
+        let dir: PathBuf = base.path().join("slow");
+        let observer: SharedObserver = Arc::new(Mutex::new(SlowSyncs(clock.clone())));
+        let bench = Bench::new(shape, &dir, &inputs);
+        let disks = vec![Disk::simulated(None, Some(observer)); shape.tools().len()];
+        let ended = bench.job.run(&disks, Course::default(), clock.clone(), &mut Random::at(23, 5));
+        assert!(ended.is_whole(), "{shape:?}: {:?}: {}", ended.statuses(), ended.messages());
+        assert!(disks[0].operations() > 50, "{shape:?}: {} operations", disks[0].operations());
+        bench.assert_rows(&calm.expected, &format!("{shape:?}"));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::events::Input;
 use crate::pipeline::{Course, Disturbance, Ended, Pipeline, StageLine, Tool};
+use evt::clock::SimulatedClock;
 use evt::generate::random::Random;
 use evt::store::disk::Disk;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -96,8 +97,8 @@ impl Job {
     }
 
     /// Runs the job once over all files, each stage with its disk, in an order of `random`; windows fire at the end.
-    pub fn run(&self, disks: &[Disk], course: Course, random: &mut Random) -> Ended {
-        let pipeline = Pipeline::open(&self.stages(), &self.dir, disks, course);
+    pub fn run(&self, disks: &[Disk], course: Course, clock: SimulatedClock, random: &mut Random) -> Ended {
+        let pipeline = Pipeline::open(&self.stages(), &self.dir, disks, course, clock);
         pipeline.run_wildly(&Input::none(), Disturbance::None, random)
     }
 

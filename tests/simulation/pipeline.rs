@@ -247,12 +247,17 @@ impl Pipeline {
         let stages = shape.stages(dir);
         let mut disks = vec![Disk::default(); stages.len()];
         disks[stages.len() - 1] = disk.clone();
-        Self::open(&stages, dir, &disks, Course::default())
+        Self::open(&stages, dir, &disks, Course::default(), Self::clock())
+    }
+
+    /// A clock at the beginning of a run.
+    pub fn clock() -> SimulatedClock {
+        SimulatedClock::at(1_800_000_000 * SECOND)
     }
 
     /// Opens the stages, each with its disk.
-    pub fn open(stages: &[StageLine], dir: &Path, disks: &[Disk], course: Course) -> Pipeline {
-        let (clock, stop) = (SimulatedClock::at(1_800_000_000 * SECOND), Stop::never());
+    pub fn open(stages: &[StageLine], dir: &Path, disks: &[Disk], course: Course, clock: SimulatedClock) -> Pipeline {
+        let stop = Stop::never();
         let dir = dir.to_owned();
         let mut pipeline = Self { nodes: vec![], clock, stop, dir, fed: 0, steps: 0, is_disturbed: false };
         for (at, (line, disk)) in stages.iter().zip(disks).enumerate() {

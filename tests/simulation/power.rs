@@ -30,6 +30,8 @@ pub struct DurableTree {
     exempt: &'static str,
     files: BTreeMap<Inode, DurableFile>,
     directories: BTreeMap<Inode, Entries>,
+    /// Directories that had a name, synced themselves or not.
+    named: BTreeSet<Inode>,
 }
 
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl DurableTree {
     /// Begins with everything in the directory `root`, which exists, durable.
     pub fn new(root: &Path, exempt: &'static str) -> Self {
         let (root, files, directories) = (root.to_owned(), BTreeMap::new(), BTreeMap::new());
-        let mut durable = Self { root, exempt, files, directories };
+        let mut durable = Self { root, exempt, files, directories, named: BTreeSet::new() };
         durable.sync_all();
         durable
     }
@@ -93,6 +95,7 @@ impl DurableTree {
         for path in seen.files.values() {
             self.sync(&File::open(path).expect("a file"));
         }
+        self.named.extend(seen.directories.keys());
         self.directories.extend(seen.directories);
     }
 
@@ -101,7 +104,10 @@ impl DurableTree {
         // A name would be that of another file if this one was renamed meanwhile.
         let path = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)));
         if metadata.is_dir() {
-            let entries = entries(&path).into_iter().map(|(name, _, metadata)| (name, metadata.ino()));
+            let entries = entries(&path);
+            let directories = entries.iter().filter(|(_, _, metadata)| metadata.is_dir());
+            self.named.extend(directories.map(|(_, _, metadata)| metadata.ino()));
+            let entries = entries.into_iter().map(|(name, _, metadata)| (name, metadata.ino()));
             self.directories.insert(metadata.ino(), entries.collect());
             self.forget();
         } else {
@@ -168,7 +174,7 @@ impl Survivors<'_> {
     }
 
     fn write(&mut self, inode: Inode, to: &Path, is_exempt: bool) {
-        let is_directory = self.durable.directories.contains_key(&inode) || self.seen.directories.contains_key(&inode);
+        let is_directory = self.durable.named.contains(&inode) || self.seen.directories.contains_key(&inode);
         if is_directory {
             // A directory that was renamed may survive under both names; one system call has one effect.
             if self.written.insert(inode, to.to_owned()).is_none() {

@@ -162,6 +162,11 @@ impl Sqlite {
         let now = format_instant((options.clock)());
         tx.execute(RECORD, (&options.pipeline, run, number, &now)).map_err(failed)?;
         record_positions(&tx, rows.positions(), &now).map_err(failed)?;
+        // The transaction is one operation of the disk, at which a simulated one fails.
+        options
+            .disk
+            .change(|| Ok(()))
+            .map_err(|error| Error::io(format!("{file}: cannot commit the epoch"), &error))?;
         tx.commit().map_err(failed)?;
         *counts = sum;
         db.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)
