@@ -6,15 +6,19 @@ use crate::checkpoint_pipes::Pipe;
 use crate::harness::{Dir, Draws, ended, eventually};
 use crate::servers::{postgres, psql};
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::fs::File;
+use std::io::Write;
 
-/// Two minutes of events, of which the last one is 10 minutes late and holds a character that PostgreSQL refuses.
-fn with_refused(dir: &Dir, name: &str) {
+/// Writes two minutes of events and one that is 10 minutes late and holds a character that PostgreSQL refuses; returns them.
+fn with_refused(dir: &Dir, name: &str) -> String {
     let last = ordered(2..3).lines().next().expect("an event").replace("T00:02:00Z", "T00:00:01Z");
     let refused = last.replace("\"u3\"", "\"u\\u0000\"");
     assert_ne!(refused, last);
-    dir.write(name, format!("{}{refused}\n", ordered(11..13)));
+    let text = format!("{}{refused}\n", ordered(11..13));
+    dir.write(name, &text);
+    text
 }
 
 fn texts(args: &[&str]) -> Vec<String> {
@@ -73,25 +77,37 @@ fn the_letter_of_a_row_that_the_last_commit_refuses_is_written_by_the_same_run()
 fn a_run_that_is_killed_between_the_commits_of_a_store_and_of_its_letters_leaves_one_letter() {
     let Some((to, server, schema)) = postgres() else { return };
     let dir = Dir::new("torn-letters");
-    with_refused(&dir, "a.jsonl");
-    dir.write("dead.jsonl", "");
+    let all = with_refused(&dir, "b.jsonl");
+    let lines: Vec<&str> = all.split_inclusive('\n').collect();
+    dir.write("a.jsonl", lines[..15].concat());
     let place = CheckpointLocation::directory(&dir);
-    let stages = to_store(&place, &to);
-    let stored = || psql(&dir, &server, &schema, "SELECT count(*) FROM raw_events").trim() == "30";
+    let mut stages = to_store(&place, &to);
+    stages[0].1.extend(texts(&["--follow", "--checkpoint-every", "20ms"]));
+    let number = |sql: &str| psql(&dir, &server, &schema, sql).trim().parse::<u64>().expect("a number");
+    let has_table = || number("SELECT count(to_regclass('raw_events'))") == 1;
+    let stored = || number("SELECT count(*) FROM raw_events");
+    let mut pipe = Pipe::start(&dir, &stages);
+    eventually("the store has the first events", || has_table() && stored() == 15);
     let lock = File::open(dir.path("dead.jsonl")).expect("a file");
     flock(&lock, FlockOperation::LockExclusive).expect("locked");
-    let mut pipe = Pipe::start(&dir, &stages);
-    eventually("the store has the table", || dir.run("evt-view", &[&to, "-q", "--head", "1"]).status() == 0);
-    eventually("the store has committed", stored);
+    // The last line is the refused event.
+    let appended = [&lines[15..22], &lines[30..], &lines[22..30]].concat().concat();
+    let mut file = File::options().append(true).open(dir.path("a.jsonl")).expect("a file");
+    file.write_all(appended.as_bytes()).expect("written");
+    eventually("the store has committed further events", || stored() > 15);
     pipe.0.iter_mut().for_each(|stage| stage.kill().expect("killed"));
     pipe.wait();
     assert_eq!(dir.rows("dead.jsonl").len(), 0);
     drop(lock);
     for run in ["restarted", "repeated"] {
-        assert_eq!(Pipe::start(&dir, &stages).wait(), [0, 0], "{run}");
+        let mut pipe = Pipe::start(&dir, &stages);
+        eventually("the store has all events, and the file the letter", || {
+            stored() == 30 && dir.rows("dead.jsonl").len() == 1
+        });
+        pipe.signal(0, Signal::TERM);
+        pipe.wait();
         assert_one_letter(&dir, run);
     }
-    assert!(stored());
 }
 
 #[test]

@@ -206,6 +206,7 @@ fn every_flag_that_is_named_anywhere_exists() {
         "lib",
         "nocapture",
         "path",
+        "release",
         "test",
         "topic",
         "ultra",

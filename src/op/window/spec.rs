@@ -493,7 +493,8 @@ mod tests {
 
     #[test]
     fn a_wrong_spec_says_where_and_why() {
-        assert!(wrong("[[metric]]\nname = 'a'\nsise = '1m'").starts_with("line 3: unknown field `sise`"));
+        let fault = wrong("[[metric]]\nname = 'a'\nsise = '1m'");
+        assert!(fault.starts_with("line 3: unknown field `sise`"), "{fault}");
         assert!(wrong("[[metric]]\nname = 'a'").contains("expected size, or gap"));
         assert!(wrong("[[metric]]\nsize = '90'").contains("found '90'"));
         assert!(wrong("[[metric]]\nsize = '0s'").contains("expected a duration between"));

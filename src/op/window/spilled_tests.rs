@@ -115,7 +115,10 @@ fn run_changing(
     let times = stream_times(events);
     let (mut outcomes, mut start) = (Outcomes::default(), 0);
     for (at, end) in splits.iter().copied().chain([events.len()]).enumerate() {
-        let end = end.clamp(start, events.len());
+        let end = end.min(events.len());
+        if end <= start {
+            continue;
+        }
         if at > 0 {
             window.settle(&mut |row| collect(&mut outcomes, row)).unwrap();
             window.files().unwrap();
