@@ -494,7 +494,7 @@ mod tests {
     #[test]
     fn a_wrong_spec_says_where_and_why() {
         let fault = wrong("[[metric]]\nname = 'a'\nsise = '1m'");
-        assert!(fault.starts_with("line 3: unknown field `sise`"), "{fault}");
+        assert!(fault.starts_with("line 3: unknown field sise; did you mean size?"), "{fault}");
         assert!(wrong("[[metric]]\nname = 'a'").contains("expected size, or gap"));
         assert!(wrong("[[metric]]\nsize = '90'").contains("found '90'"));
         assert!(wrong("[[metric]]\nsize = '0s'").contains("expected a duration between"));
