@@ -1,6 +1,6 @@
 //! Formats clap's error messages in one line.
 
-use super::ToolRow;
+use super::tool::ToolRow;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command};
 use strsim::osa_distance;
