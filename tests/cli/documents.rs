@@ -18,7 +18,7 @@ pub fn blocks(document: &str, section: &str) -> Vec<String> {
 
 /// The blocks of a document by section; those before the first heading are in the section with the empty name.
 fn sections(document: &str) -> BTreeMap<String, Vec<String>> {
-    let is_page = !Path::new(document).extension().is_some_and(|end| end == "md");
+    let is_page = Path::new(document).extension().is_none_or(|end| end != "md");
     let (mut found, mut section, mut block) = (BTreeMap::<String, Vec<String>>::new(), String::new(), None);
     for line in read(document).lines() {
         let (begins, ends) = if is_page {
