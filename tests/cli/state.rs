@@ -39,16 +39,6 @@ impl Version {
         numbered.take_while(|path| path.exists()).map(Self).collect()
     }
 
-    /// The one of this name.
-    pub fn named(name: &str) -> Self {
-        Self(Path::new(ROOT).join("testdata/state").join(name))
-    }
-
-    /// Its name.
-    pub fn name(&self) -> String {
-        self.0.file_name().expect("a name").to_string_lossy().into_owned()
-    }
-
     fn bytes(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.0.join(name)).unwrap_or_else(|error| panic!("{}/{name}: {error}", self.0.display()))
     }

@@ -259,10 +259,16 @@ impl fmt::Display for Kills {
 }
 
 /// Returns the number of the last entry of the log; 0 if there is none.
-fn entries(dir: &Dir) -> u64 {
+pub fn entries(dir: &Dir) -> u64 {
     let Ok(log) = std::fs::read_dir(dir.path("state/log")) else { return 0 };
     let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
     log.filter_map(Result::ok).filter_map(number).max().unwrap_or(0)
+}
+
+/// Whether the log has a complete epoch.
+pub fn has_epoch(dir: &Dir) -> bool {
+    let log = dir.path("state/log");
+    (1..=entries(dir)).any(|number| complete(&log, number).is_some())
 }
 
 /// Returns the epoch and the stages that an entry completes.
