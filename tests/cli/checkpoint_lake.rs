@@ -42,7 +42,7 @@ fn a_run_that_hangs_is_replaced_by_a_new_one_and_writes_nothing_when_it_wakes_up
     for to in ["parquet:lake", "parquet:lake?roll=1h"] {
         let job = Job::new("lake-hangs", &[&FLAGS[..], &["--to", to]].concat());
         let calm = Job::new("lake-hangs-calm", &[&FLAGS[..], &["--to", "parquet:lake"]].concat());
-        let events = generated(&job.dir, 120_000);
+        let events = generated(&job.dir, 40_000);
         [&job, &calm].into_iter().for_each(|job| job.dir.write("a.jsonl", &events));
         calm.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
         let mut old = job.start(&["-q", "--checkpoint-every", "1ms", "a.jsonl"]);
