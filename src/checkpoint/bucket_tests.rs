@@ -26,8 +26,13 @@ fn start() -> Entry {
 
 /// Returns an epoch of one stage with these parts.
 fn complete(epoch: Epoch, parts: &[EpochPart]) -> Complete {
-    let stage =
-        StageEpoch { stage: "1-evt-window".to_owned(), version: String::new(), outputs: vec![], parts: parts.to_vec() };
+    let stage = StageEpoch {
+        stage: "1-evt-window".to_owned(),
+        version: String::new(),
+        began: None,
+        outputs: vec![],
+        parts: parts.to_vec(),
+    };
     Complete { epoch, at: String::new(), stages: vec![stage], branches: vec![] }
 }
 

@@ -5,7 +5,9 @@
 
 use crate::error::{Error, Result};
 use crate::store::Epoch;
+use crate::time::parse_instant;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The version of the entries. A reader refuses others.
 const VERSION: u32 = 1;
@@ -70,6 +72,9 @@ pub struct StageEpoch {
     /// The version of evt that runs it; empty in entries of older versions.
     #[serde(default)]
     pub version: String,
+    /// When the stage began to end the epoch (RFC 3339); `None` in entries of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<String>,
     /// Its outputs, in the order of the command line.
     pub outputs: Vec<OutputName>,
     /// Its files.
@@ -83,6 +88,13 @@ impl Complete {
             true => vec![self.stages.iter().map(|stage| stage.stage.clone()).collect()],
             false => self.branches.clone(),
         }
+    }
+
+    /// Returns the time from the first stage's beginning to end the epoch to its entry; `None` if an entry of an older version does not
+    /// have it, or a clock went back.
+    pub fn duration(&self) -> Option<Duration> {
+        let began = parse_instant(self.stages.first()?.began.as_deref()?)?;
+        Some(Duration::from_micros(u64::try_from(parse_instant(&self.at)? - began).ok()?))
     }
 
     /// Returns the outputs that have rows in the epoch.
@@ -215,6 +227,7 @@ mod tests {
             stages: vec![StageEpoch {
                 stage: "1-evt-window".to_owned(),
                 version: "0.1.0".to_owned(),
+                began: Some("2026-01-01T00:00:00.000000Z".to_owned()),
                 outputs: names(&["sqlite:m.db"]),
                 parts: vec![part],
             }],

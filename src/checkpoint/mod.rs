@@ -38,8 +38,9 @@ pub mod store;
 use self::bucket::CheckpointBucket;
 use self::directory::CheckpointDir;
 use self::ends::StagePath;
-use self::header::CheckpointHeader;
+use self::header::{CheckpointHeader, CheckpointOptions};
 use self::log::{Complete, Entry, EpochPart, OutputName, StageEpoch, Start, check_outputs, manifest_name};
+use self::part::SealedParts;
 use self::state_files::CheckpointFiles;
 use self::store::{CheckpointStore, Removed, STATE_FILE, fenced};
 use crate::error::{Error, ErrorKind, Result};
@@ -50,9 +51,8 @@ use crate::store::Epoch;
 use crate::time::format_instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Part with the state of the operator.
 const STATE: &str = "state";
@@ -60,21 +60,6 @@ const STATE: &str = "state";
 const POSITIONS: &str = "positions";
 /// Entries that are kept for evt-view and people. With those that a bucket removes in the next step, they are one page of a list.
 const ENTRIES_KEPT: u64 = 900;
-
-/// Settings of a checkpoint.
-#[derive(Clone, Debug)]
-pub struct CheckpointOptions {
-    /// Its directory, or the URI of its bucket.
-    pub path: PathBuf,
-    /// Time between two epochs.
-    pub every: Duration,
-    /// Complete epochs that are kept.
-    pub kept: usize,
-    /// How many epochs before the last complete one the run continues: 0 but after damage.
-    pub back: usize,
-    /// The number of last stages.
-    pub ends: usize,
-}
 
 /// The checkpoint of a run, as one of its stages has it.
 pub struct Checkpoint {
@@ -339,9 +324,9 @@ impl Checkpoint {
     /// what this stage has of the epoch. Begins the next epoch.
     ///
     /// Errors: exit status 74 if it cannot be written.
-    pub fn seal(&mut self, state: &[u8], positions: &[u8], outboxes: Vec<EpochPart>) -> Result<StageEpoch> {
+    pub fn seal(&mut self, sealed: SealedParts<'_>) -> Result<StageEpoch> {
         let epoch = self.epoch;
-        let mut parts = outboxes;
+        let SealedParts { began, state, positions, outboxes: mut parts } = sealed;
         for (name, bytes) in [(STATE, state), (POSITIONS, positions)] {
             if !bytes.is_empty() {
                 parts.push(self.store.write_part(epoch, &part_name(&self.own.stage, name), bytes)?);
@@ -351,6 +336,7 @@ impl Checkpoint {
         let sealed = StageEpoch {
             stage: self.own.stage.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            began: Some(format_instant(began)),
             outputs: self.own.outputs.clone(),
             parts,
         };

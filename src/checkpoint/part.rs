@@ -12,6 +12,18 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::PathBuf;
 use xxhash_rust::xxh3::Xxh3;
 
+/// What a stage has of an epoch when it ends it.
+pub struct SealedParts<'a> {
+    /// When it began to end the epoch (µs).
+    pub began: i64,
+    /// The state of the operator; empty if it has none.
+    pub state: &'a [u8],
+    /// The positions of the inputs; empty if the stage is not the first one.
+    pub positions: &'a [u8],
+    /// The rows of its outputs and the files of its state.
+    pub outboxes: Vec<EpochPart>,
+}
+
 /// A part that is being written.
 pub struct PartWriter {
     file: DiskFile,

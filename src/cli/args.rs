@@ -1,7 +1,7 @@
 //! Flags that tools share, one group each, and the values they take.
 
 use super::prometheus::Target;
-use crate::checkpoint::CheckpointOptions;
+use crate::checkpoint::header::CheckpointOptions;
 use crate::error::{Error, Result};
 use crate::format::elements::ElementPath;
 use crate::format::{self, Format, Header, TextOptions, pattern};

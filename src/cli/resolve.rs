@@ -1,7 +1,8 @@
 //! Resolves the inputs and outputs of a stage before anything is opened, and checks that they fit each other.
 
 use super::args::{CheckpointArgs, StageArgs, TimeRangeArgs};
-use crate::checkpoint::{Checkpoint, CheckpointOptions, check_name};
+use crate::checkpoint::header::CheckpointOptions;
+use crate::checkpoint::{Checkpoint, check_name};
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format, jsonl};
 use crate::input::bytes as input;

@@ -15,6 +15,7 @@ use super::operator::Operator;
 use super::outputs::Outputs;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::log::EpochPart;
+use crate::checkpoint::part::SealedParts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Barrier;
 use crate::metrics;
@@ -223,14 +224,14 @@ impl Epochs {
         positions: &[u8],
         outputs: &mut Outputs,
     ) -> Result<Option<Barrier>> {
-        let start = self.run.clock.monotonic();
+        let (start, began) = (self.run.clock.monotonic(), self.run.clock.now());
         let epoch = self.checkpoint.epoch();
         let next = Epoch { number: epoch.number + 1, ..epoch };
         let files = operator.state_files()?;
         let state = operator.snapshot();
-        let mut parts = outputs.seal_epoch(next)?;
-        parts.extend(self.checkpoint.keep_files(&files)?);
-        let own = self.checkpoint.seal(&state, positions, parts)?;
+        let mut outboxes = outputs.seal_epoch(next)?;
+        outboxes.extend(self.checkpoint.keep_files(&files)?);
+        let own = self.checkpoint.seal(SealedParts { began, state: &state, positions, outboxes })?;
         let bytes = own.parts.iter().map(|part| part.bytes).sum();
         let sealed = SealedEpoch { start, bytes, ..SealedEpoch::of(epoch, own.parts.clone(), operator.watermark()) };
         let has_readers = self.checkpoint.has_readers();

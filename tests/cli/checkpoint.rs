@@ -252,6 +252,7 @@ fn a_file_is_known_by_its_content_and_continues_at_its_position() {
 
 #[test]
 fn a_checkpoint_is_described_and_verified() {
+    let duration = regex::Regex::new(r"(?m)^epoch \(1, 1\): \S+Z after [0-9a-z]+, \d+ bytes in ").expect("a pattern");
     for job in Job::in_all_places("described", &["--late", "null:", "--to", "sqlite:m.db"]) {
         job.dir.write("a.jsonl", ordered(0..5));
         job.run(&["-q", "--prometheus", "run.prom", "a.jsonl"]).succeeds();
@@ -265,6 +266,7 @@ fn a_checkpoint_is_described_and_verified() {
         assert!(value("evt_checkpoint_bytes ") > 500.0 && value("evt_checkpoint_duration_seconds ") > 0.0, "{metrics}");
         assert!(value("evt_recovery_seconds ") > 0.0, "{metrics}");
         let said = job.view().succeeds().text();
+        assert!(duration.is_match(&said), "{said}");
         let bytes = job.dir.bytes("a.jsonl").len();
         for words in [
             ": 1 runs, 1 complete epochs",

@@ -307,7 +307,7 @@ def checkpoint(root):
             members(complete, ["epoch", "at", "stages"], ["branches"])
     directory = root / "epochs" / "{run}-{number}".format(**complete["epoch"])
     for stage in complete["stages"]:
-        members(stage, ["stage", "version", "outputs", "parts"])
+        members(stage, ["stage", "version", "began", "outputs", "parts"])
         [members(output, ["key", "uri"]) for output in stage["outputs"]]
         for part in stage["parts"]:
             members(part, ["name", "bytes", "checksum"])

@@ -15,9 +15,9 @@ use crate::store::correct::{Claim, Claimed, CorrectionCounts, Corrections, InFli
 use crate::store::guard::{RowOutcome, Stored, judge_row};
 use crate::store::lake::directory::{Lake, LakePart, root};
 use crate::store::lake::disk::read_json;
+use crate::store::lake::exchange;
 use crate::store::lake::metric::Results;
 use crate::store::lake::read as lake_read;
-use crate::store::lake::replace::exchange;
 use crate::store::{Location, OpenOptions};
 use crate::time::{DAY, format_instant, parse_instant};
 use serde::{Deserialize, Serialize};

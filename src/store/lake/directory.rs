@@ -9,7 +9,7 @@
 //! DIR/.evt/NAME.part                   files being written; readers skip the directory, which begins with a dot
 //! DIR/.evt/KEY.committed               the last epoch committed, and the files whose rows wait: see the module `waiting`
 //! DIR/.evt/KEY-R-N.rows                rows of a committed epoch that do not show yet
-//! DIR/.evt/next, DIR/.evt/exchange.json  days that get a new version (mode=replace): see the module `replace::exchange`
+//! DIR/.evt/next, DIR/.evt/exchange.json  days that get a new version (mode=replace): see the module `exchange`
 //! ```
 //!
 //! A part is synced, then renamed into place, then the directories are synced: a file exists completely or not at all. Parts
@@ -18,9 +18,9 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::disk::{Disk, DiskFile};
 use crate::store::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is_whole, read_json};
+use crate::store::lake::exchange::{Exchange, Staged, remove_trials};
 use crate::store::lake::extents::Extents;
-use crate::store::lake::replace::exchange::{Exchange, Staged, remove_trials};
-use crate::store::lake::waiting::CommittedEpochs;
+use crate::store::lake::waiting::{CommittedEpochs, WaitingFile};
 use crate::store::{Epoch, Location, access};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
@@ -325,8 +325,13 @@ impl Lake {
     }
 
     /// Returns the name of the hidden file with the rows of an epoch that wait.
-    pub fn waiting_name(&self, epoch: Epoch) -> String {
-        format!("{}-{}-{}.rows", self.pipeline, epoch.run, epoch.number)
+    pub fn waiting_file(&self, epoch: Epoch) -> WaitingFile {
+        WaitingFile::new(&self.dir, format!("{}-{}-{}.rows", self.pipeline, epoch.run, epoch.number))
+    }
+
+    /// Returns the directory.
+    pub fn dir(&self) -> &LakeDir {
+        &self.dir
     }
 
     /// Opens a file in the hidden directory.

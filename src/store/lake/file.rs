@@ -16,6 +16,7 @@ use crate::store::disk::DiskFile;
 use crate::store::lake::directory::{Lake, LakePart};
 use crate::store::lake::disk::failed;
 use crate::store::lake::extents::{self, Extents};
+use crate::store::lake::waiting::Roll;
 use crate::store::rows;
 use arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, take_record_batch};
@@ -56,15 +57,6 @@ const LIMITS: FileLimits = FileLimits {
 
 /// Approximate bytes of a row besides its text.
 const ROW_WEIGHT: usize = 128;
-
-/// When a file is finished before the end of the run.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Roll {
-    /// At this many bytes.
-    pub bytes: Option<usize>,
-    /// At this age of its first row (µs of processing time).
-    pub age: Option<i64>,
-}
 
 /// A file being written.
 pub struct Writing {

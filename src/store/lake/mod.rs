@@ -11,7 +11,7 @@
 //! it out of the new file, and `metric` replaces a metric in the file that has it.
 //!
 //! With `?mode=replace` no file appears before the proven end, even if files are rolled. At that end the module `replace`
-//! checks all days of the run together, and `replace::exchange` exchanges them for versions that hold only the run's rows.
+//! checks all days of the run together, and `exchange` exchanges them for versions that hold only the run's rows.
 //!
 //! `correct` corrects metrics, also while a run writes others. `directory` is the lake's directory with its lock, parts and epochs, `disk` its files and syncs, `file` writes Parquet
 //! files, `extents` notes their positions in the footers, `metric` collects metrics, and `read` reads a lake back.
@@ -19,6 +19,7 @@
 mod correct;
 mod directory;
 mod disk;
+mod exchange;
 mod extents;
 mod file;
 mod metric;
@@ -34,12 +35,12 @@ use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::parse::size;
 use crate::store::lake::directory::{Lake, LakePart, NamesLock, OPTIONS, Published, SCHEME, root};
-use crate::store::lake::file::{Roll, Stream, Writing};
+use crate::store::lake::file::{Stream, Writing};
 use crate::store::lake::metric::Results;
 use crate::store::lake::read::{self as lake_read, Day, LakeFile};
 use crate::store::lake::repeat::{RepeatSearch, StoredRows, keep_new};
-use crate::store::lake::replace::{Brought, Loss, exchange};
-use crate::store::lake::waiting::{CommittedEpochs, WaitingFile};
+use crate::store::lake::replace::{Brought, Loss};
+use crate::store::lake::waiting::{CommittedEpochs, Roll, WaitingFile};
 use crate::store::rows::FitRows;
 use crate::store::sink::write_rows;
 use crate::store::{
@@ -208,7 +209,7 @@ impl Parquet {
     /// Writes the rows that wait, as if their epochs were one.
     fn write_waiting(&mut self, committed: &CommittedEpochs) -> Result<()> {
         for file in &committed.waiting {
-            for batch in file.read(&self.lake)? {
+            for batch in file.read(self.lake.dir())? {
                 let (kind, batch) = batch?;
                 self.write(kind, &batch)?;
             }
@@ -424,7 +425,7 @@ impl Sink for Parquet {
         }
         if let Some(waiting) = &mut self.waiting {
             // They are counted when they are published.
-            waiting.write(&self.lake, batch)?;
+            waiting.write(batch)?;
         } else if kind == Kind::Metric {
             self.results.apply(batch, &mut self.counts)?;
         } else {
@@ -460,7 +461,7 @@ impl Sink for Parquet {
         let now = (self.options.clock)();
         if epoch.is_due(committed.epoch, format!("parquet:{}", self.lake.root().display()))? {
             if self.roll.is_some() {
-                self.waiting = Some(WaitingFile::new(&self.lake, epoch));
+                self.waiting = Some(self.lake.waiting_file(epoch));
                 write_rows(self, rows)?;
                 let file = self.waiting.take().map_or(Ok(None), WaitingFile::finish)?;
                 committed.add(epoch, file, now);

@@ -11,10 +11,8 @@
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::store::Epoch;
-use crate::store::disk::DiskFile;
-use crate::store::lake::directory::Lake;
-use crate::store::lake::disk::failed;
-use crate::store::lake::file::Roll;
+use crate::store::disk::{Disk, DiskFile};
+use crate::store::lake::disk::{LakeDir, failed};
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
@@ -29,6 +27,15 @@ use std::path::{Path, PathBuf};
 const ROWS_MAX: u64 = 1 << 20;
 /// Nor do more files, whose names are written at each commit.
 const FILES_MAX: usize = 1000;
+
+/// When a file is finished before the end of the run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Roll {
+    /// At this many bytes.
+    pub bytes: Option<usize>,
+    /// At this age of its first row (µs of processing time).
+    pub age: Option<i64>,
+}
 
 /// What an output of a checkpoint has committed to a lake.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -78,9 +85,9 @@ impl CommittedEpochs {
 }
 
 impl WaitingRows {
-    /// Reads the rows, each batch with its kind.
-    pub fn read(&self, lake: &Lake) -> Result<impl Iterator<Item = Result<(Kind, RecordBatch)>> + use<>> {
-        let path = lake.hidden(&self.name);
+    /// Reads the rows of the file, each batch with its kind.
+    pub fn read(&self, dir: &LakeDir) -> Result<impl Iterator<Item = Result<(Kind, RecordBatch)>> + use<>> {
+        let path = dir.hidden(&self.name);
         let file = File::open(&path).map_err(|error| failed(&path, "cannot open", &error))?;
         let stream = StreamReader::try_new(BufReader::new(file), None).map_err(|error| unreadable(&path, error))?;
         let kind = Kind::of(&stream.schema()).ok_or_else(|| {
@@ -94,19 +101,19 @@ impl WaitingRows {
 pub struct WaitingFile {
     name: String,
     path: PathBuf,
+    disk: Disk,
     stream: Option<StreamWriter<BufWriter<DiskFile>>>,
     rows: u64,
 }
 
 impl WaitingFile {
     /// Prepares the file of an epoch. It is created with the first rows.
-    pub fn new(lake: &Lake, epoch: Epoch) -> Self {
-        let name = lake.waiting_name(epoch);
-        Self { path: lake.hidden(&name), name, stream: None, rows: 0 }
+    pub fn new(dir: &LakeDir, name: String) -> Self {
+        Self { path: dir.hidden(&name), disk: dir.disk.clone(), name, stream: None, rows: 0 }
     }
 
     /// Appends rows.
-    pub fn write(&mut self, lake: &Lake, batch: &RecordBatch) -> Result<()> {
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         if batch.num_rows() == 0 {
             return Ok(());
         }
@@ -116,7 +123,8 @@ impl WaitingFile {
             Some(stream) => stream,
             none => {
                 // A commit that failed may have left a part of it.
-                let file = lake.open_hidden(&self.name, OpenOptions::new().write(true).create(true).truncate(true))?;
+                let opened = self.disk.open(&self.path, OpenOptions::new().write(true).create(true).truncate(true));
+                let file = opened.map_err(|error| failed(&self.path, "cannot open", &error))?;
                 let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME));
                 let options = options.map_err(unwritten)?;
                 let stream = StreamWriter::try_new_with_options(BufWriter::new(file), &batch.schema(), options);
@@ -128,7 +136,7 @@ impl WaitingFile {
 
     /// Ends the file and makes it durable; `None` if there are no rows.
     pub fn finish(self) -> Result<Option<WaitingRows>> {
-        let Self { name, path, stream, rows } = self;
+        let Self { name, path, disk: _, stream, rows } = self;
         let Some(mut stream) = stream else { return Ok(None) };
         stream.finish().map_err(|error| unwritten(&path, error))?;
         let buffer = stream.into_inner().map_err(|error| unwritten(&path, error))?;

@@ -7,8 +7,6 @@
 //!
 //! Only the compared columns of files are read, one batch at a time. The module `exchange` replaces the days.
 
-pub mod exchange;
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::jsonl::Objects;
 use crate::kind::Kind;
