@@ -2,9 +2,9 @@
 
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::format::unpack::SUFFIXES;
 use crate::secret;
 use crate::time::format_instant;
-use crate::uri::origin::SUFFIXES;
 use serde::Serialize;
 use std::io::Write;
 use std::path::Path;

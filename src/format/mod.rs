@@ -115,7 +115,7 @@ fn named(flag: &str, name: &str, fits: impl Fn(&Format) -> bool) -> Result<&'sta
 pub fn by_extension(path: &str) -> Option<&'static Format> {
     let path = path.to_ascii_lowercase();
     let path = path.strip_suffix(".part").unwrap_or(&path);
-    let path = path.strip_suffix(".gz").or_else(|| path.strip_suffix(".zst")).unwrap_or(path);
+    let path = unpack::SUFFIXES.iter().find_map(|suffix| path.strip_suffix(suffix)).unwrap_or(path);
     let (_, extension) = path.rsplit_once('.')?;
     ALL.iter().copied().find(|format| format.extensions.contains(&extension))
 }

@@ -15,7 +15,7 @@
 
 pub mod http;
 pub mod kafka;
-pub mod origin;
+mod origin;
 
 use crate::error::{Error, Result};
 use crate::format::is_database;

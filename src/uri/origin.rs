@@ -1,8 +1,7 @@
 //! Origins of files: the path as typed, normalized as text. Event ids are derived from it, so a file has one origin however its
 //! path is written, and the origin does not depend on the working directory.
 
-/// Suffixes of compressed files.
-pub const SUFFIXES: [&str; 2] = [".gz", ".zst"];
+use crate::format::unpack::SUFFIXES;
 
 /// Returns the origin of the file at `path`: without `.`, empty parts and `a/..`, and without the suffix of a compressed file.
 /// A byte that is not UTF-8, and `%`, become `%XX`.

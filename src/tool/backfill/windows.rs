@@ -52,15 +52,8 @@ pub(super) struct WindowsArgs {
     /// Correct only this metric (repeatable); the others are still evaluated
     #[arg(long, value_name = "METRIC", conflicts_with = "dead")]
     only: Vec<String>,
-    /// Correct windows that start at INSTANT or later
-    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true, conflicts_with = "dead")]
-    since: Option<String>,
-    /// Correct windows that end at INSTANT or earlier
-    #[arg(long, value_name = "INSTANT", conflicts_with = "dead")]
-    until: Option<String>,
-    /// Correct windows that start in the last DURATION, like --since now-DURATION
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with_all = ["since", "dead"])]
-    last: Option<i64>,
+    #[command(flatten)]
+    range: RangeArgs,
     #[command(flatten)]
     reading: ReadingArgs,
     /// Correct only windows that are closed at INSTANT
@@ -84,6 +77,28 @@ pub(super) struct WindowsArgs {
     /// End the unfinished correction of a killed run
     #[arg(long, conflicts_with = "dead")]
     take_over: bool,
+}
+
+/// Flags of the range.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Correction")]
+struct RangeArgs {
+    /// Correct windows that start at INSTANT or later
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true, conflicts_with = "dead")]
+    since: Option<String>,
+    /// Correct windows that end at INSTANT or earlier
+    #[arg(long, value_name = "INSTANT", conflicts_with = "dead")]
+    until: Option<String>,
+    /// Correct windows that start in the last DURATION, like --since now-DURATION
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with_all = ["since", "dead"])]
+    last: Option<i64>,
+}
+
+impl RangeArgs {
+    /// Whether a flag selects a range of time.
+    fn is_given(&self) -> bool {
+        self.since.is_some() || self.until.is_some() || self.last.is_some()
+    }
 }
 
 /// Flags of what is read.
@@ -143,11 +158,6 @@ impl WindowsArgs {
         self.only.is_empty() || self.only.contains(&metric.name)
     }
 
-    /// Whether a flag selects a range of time.
-    fn has_range(&self) -> bool {
-        self.since.is_some() || self.until.is_some() || self.last.is_some()
-    }
-
     /// Returns what is corrected: the metrics of `--only`, or all.
     fn scope(&self, spec: &Spec, now: i64, zone: Option<Tz>) -> Result<Scope> {
         let names: Vec<&str> = spec.metrics.iter().map(|metric| metric.name.as_str()).collect();
@@ -156,8 +166,9 @@ impl WindowsArgs {
             return Err(Error::usage(format!("--only: expected one of {names}, found {unknown}")));
         }
         let instant = |flag: &str, text: &Option<String>| instant_of(flag, text.as_deref(), now, zone);
-        let since = self.last.map(|last| now.saturating_sub(last));
-        let range = Span { since: since.or(instant("--since", &self.since)?), until: instant("--until", &self.until)? };
+        let RangeArgs { since, until, last } = &self.range;
+        let first = last.map(|last| now.saturating_sub(last));
+        let range = Span { since: first.or(instant("--since", since)?), until: instant("--until", until)? };
         if range.since.zip(range.until).is_some_and(|(since, until)| since >= until) {
             return Err(Error::usage(format!("expected --since before --until, found {}", shown_range(range))));
         }
@@ -197,7 +208,7 @@ impl WindowsArgs {
             host: Run::host(),
             reason: self.reason.clone(),
             take_over: self.take_over,
-            is_late: self.late_events.is_some() && !self.has_range(),
+            is_late: self.late_events.is_some() && !self.range.is_given(),
         }
     }
 }
