@@ -204,7 +204,7 @@ fn every_message_that_names_a_flag_has_a_test_with_its_words() {
     };
     let (mut faults, mut excepted) = (vec![], vec![0; EXCEPTIONS.len()]);
     for Literal { file, text } in &messages {
-        // tips.rs tests each line of that table.
+        // flags.rs tests each line of that table.
         if file == "src/cli/usage.rs" || is_page(text) || is_tested(text, &tests, &provoked) {
             continue;
         }

@@ -65,7 +65,10 @@ fn a_body_of_several_events_in_no_form_of_the_server_is_told_what_to_send() {
     for between in ["\n", ""] {
         let several = told(&format!("{one}{between}{two}"));
         assert!(
-            several.contains("found several; send {\"events\":[…]}, or lines with content-type: application/x-ndjson")
+            several.contains(
+                "found several; send {\"events\":[…]}, or lines with content-type: application/x-ndjson (curl --data-binary keeps line ends)"
+            ),
+            "{several}"
         );
     }
     // What the messages say is accepted.

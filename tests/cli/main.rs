@@ -128,7 +128,6 @@ mod state;
 mod tasks;
 mod tidy;
 mod time;
-mod tips;
 mod torture;
 mod torture_kills;
 mod unreadable;

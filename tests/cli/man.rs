@@ -195,7 +195,7 @@ fn every_flag_of_help_stands_in_the_page_and_every_page_has_its_sections() {
 #[test]
 fn every_flag_that_is_named_anywhere_exists() {
     /// Flags of cargo, curl, kafka-topics.sh and the project's scripts.
-    const FOREIGN: [&str; 14] = [
+    const FOREIGN: [&str; 13] = [
         "all-targets",
         "bin",
         "create",
@@ -206,7 +206,6 @@ fn every_flag_that_is_named_anywhere_exists() {
         "lib",
         "nocapture",
         "path",
-        "release",
         "test",
         "topic",
         "ultra",

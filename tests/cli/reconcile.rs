@@ -19,13 +19,13 @@ fn pipeline(name: &str) -> Dir {
     dir
 }
 
-fn reconcile(dir: &Dir, args: &[&str]) -> Run {
+pub fn reconcile(dir: &Dir, args: &[&str]) -> Run {
     dir.run("evt-reconcile", args).stays_calm()
 }
 
 /// Asserts that nothing is wrong, and that `-q` is silent.
 #[track_caller]
-fn is_right(dir: &Dir, args: &[&str]) {
+pub fn is_right(dir: &Dir, args: &[&str]) {
     let quiet = reconcile(dir, &[args, &["-q"]].concat()).succeeds();
     assert!(quiet.stdout().is_empty() && quiet.stderr().is_empty(), "{quiet}");
     let said = reconcile(dir, args).succeeds();
@@ -51,7 +51,7 @@ fn faulty(run: &Run) -> Vec<Value> {
     run.rows().into_iter().filter(is_faulty).collect()
 }
 
-fn verdicts(run: &Run) -> Vec<(String, i64)> {
+pub fn verdicts(run: &Run) -> Vec<(String, i64)> {
     run.rows().iter().map(|row| (row["verdict"].as_str().expect("text").to_owned(), offset(row))).collect()
 }
 
@@ -523,45 +523,6 @@ fn real_records_are_read_as_evt_ingest_reads_them() {
     let [gap] = found.as_slice() else { panic!("{run}") };
     assert_eq!([&gap["from"], &gap["to"], &gap["missing"]], [4000, 4099, 100], "{run}");
     assert!(run.stderr().contains("github/0@4000 to 4099: 100 missing since 2015-01-01T00:"), "{run}");
-}
-
-/// Files of another program are read by their columns, and from a row that needs the mapping on by the mapping: the faults are the
-/// same, and the rows are those that other tools read.
-#[test]
-fn files_of_another_program_are_compared_as_other_tools_read_them() {
-    let Some(python) = python() else { return };
-    let dir = Dir::new("reconcile-foreign");
-    let write = r#"
-import duckdb
-event = """SELECT {id} AS event_id, 's' AS source, 'u' || n % 7 AS user_id, {price} AS price, n % 3 = 0 AS ok, [n, n + 1] AS list,
-    {{'a': n, 'b': 'x"y'}}::JSON AS properties, TIMESTAMPTZ '2024-01-15 00:00:00Z' + to_seconds(n) AS server_timestamp
-    FROM range(5000) AS t(n) WHERE {where} ORDER BY n"""
-uuid = "md5(n::VARCHAR)::UUID"
-for name, id, price, where in [
-    ("a", uuid, "n / 100.0", "true"),
-    ("b", uuid, "n / 100.0 + (n = 4000)::INTEGER", "n <> 17"),
-    ("c", f"CASE n WHEN 4500 THEN 'nonsense' ELSE {uuid}::VARCHAR END", "n / 100.0", "true"),
-]:
-    query = event.format(id=id, price=price, where=where)
-    duckdb.sql(f"SET TimeZone = 'UTC'; COPY ({query}) TO '{name}.parquet' (FORMAT parquet)")
-"#;
-    dir.run(&python, &["-c", write]).succeeds();
-    dir.shell("evt-view -q a.parquet -o jsonl --to a.jsonl && evt-ingest -q a.parquet --to parquet:lake").succeeds();
-    for other in ["a.jsonl", "parquet:lake"] {
-        is_right(&dir, &["a.parquet", other, "--ids"]);
-        is_right(&dir, &[other, "a.parquet", "--ids", "--by", "id"]);
-    }
-    let expected = [("missing".to_owned(), 18), ("different".to_owned(), 4001)];
-    for a in ["a.parquet", "a.jsonl"] {
-        let found = reconcile(&dir, &[a, "b.parquet", "--ids", "--by", "id"]).ends_with(1);
-        assert_eq!(verdicts(&found), expected, "{found}");
-    }
-    let found = reconcile(&dir, &["a.parquet", "c.parquet", "--ids", "--by", "id"]).ends_with(1);
-    assert_eq!(verdicts(&found), [("missing".to_owned(), 4501)], "{found}");
-    assert!(found.stderr().contains("1 record of B cannot be read"), "{found}");
-    // A record of A that cannot be read is a unit too.
-    let found = reconcile(&dir, &["c.parquet", "a.parquet", "--by", "id"]).ends_with(1);
-    assert!(found.stderr().contains("c.parquet/0@4501: 1 missing; a.parquet/0@4501: 1 extra"), "{found}");
 }
 
 /// A FULL JOIN of DuckDB finds the same events, with more rows than the sorter holds in memory.

@@ -193,8 +193,15 @@ def log(data, metrics):
     FOUND["rows of logs"] += rows.num_rows
 
 
-def files(state, metrics, directory):
+def files(state, metrics, directory, has_columns):
     """The state of metrics in files."""
+    if has_columns:
+        columns = state.count()
+        for metric in metrics:
+            assert state.flag() == metric.has_where
+            used = [state.number()] if metric.has_where else []
+            used += [state.number() for _ in range(state.count())]
+            assert all(3 <= column < columns for column in used), used
     state.count()
     last = -1
     for _ in range(state.count()):
@@ -220,7 +227,7 @@ def files(state, metrics, directory):
 def window(data, directory):
     state = Bytes(data)
     version = state.byte()
-    assert version in (1, 2, 3)
+    assert version in (1, 2, 3, 4)
     assert re.fullmatch(r"out_of_orderness (all|\d+) explicit (true|false) emit (Panes|Final)", state.text())
     state.flag(), state.optional()
     for _ in range(state.count()):
@@ -234,7 +241,7 @@ def window(data, directory):
         texts = [state.text() for _ in range(state.count())]
         away.update(texts)
         group = Bytes(state.bytes())
-        files(group, [Metric(text) for text in texts], directory)
+        files(group, [Metric(text) for text in texts], directory, version > 3)
         group.end()
     for _ in range(state.count()):
         text = state.text()
