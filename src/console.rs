@@ -1,4 +1,5 @@
-//! Diagnostics on stderr: one line of clean text, one JSON object or one command of GitHub's workflows each; never a secret.
+//! Diagnostics on stderr: one line of clean text, one JSON object or one command of GitHub's workflows each; never a
+//! secret.
 
 use crate::clock::Clock;
 use crate::error::Error;
@@ -69,8 +70,8 @@ struct Line<'a> {
 enum LineFormat {
     Text(Colour),
     Json(Arc<About>),
-    /// Errors and faulty records become annotations of files: `::error file=a.jsonl,line=7::…` ("Workflow commands for GitHub
-    /// Actions" in GitHub's manual). Notices stay text.
+    /// Errors and faulty records become annotations of files: `::error file=a.jsonl,line=7::…` ("Workflow commands for
+    /// GitHub Actions" in GitHub's manual). Notices stay text.
     Github,
 }
 

@@ -21,7 +21,8 @@ const SAMPLED: Duration = Duration::from_millis(100);
 pub const HOLD: Duration = Duration::from_secs(1);
 /// How old the confirmation of an end may be while rows of other partitions advance the clock.
 pub const CONFIRMED_MAX: Duration = Duration::from_secs(3);
-/// A longer time between two times at which the process runs is a stall: what was confirmed before it does not count after it.
+/// A longer time between two times at which the process runs is a stall: what was confirmed before it does not count
+/// after it.
 pub const STALL: Duration = Duration::from_secs(1);
 
 /// A partition: the number of its input, its origin and its name.
@@ -61,7 +62,8 @@ struct FirstRows {
     is_cut: bool,
 }
 
-/// From the first to the last time (monotonic) at which the end of a partition was confirmed, without rows between them.
+/// From the first to the last time (monotonic) at which the end of a partition was confirmed, without rows between
+/// them.
 #[derive(Clone, Copy, Debug)]
 struct Quiet {
     since: Duration,
@@ -159,7 +161,8 @@ impl AlertClock {
         self.partitions.get(key).and_then(|partition| partition.stream_time)
     }
 
-    /// Notes how far a partition is read. That it is read to its end was so at monotonic time `at`, which may be some time ago.
+    /// Notes how far a partition is read. That it is read to its end was so at monotonic time `at`, which may be some
+    /// time ago.
     pub fn read(&mut self, key: PartitionKey, state: ReadState, at: Duration) {
         let partition = self.partition(key);
         match state {
@@ -252,8 +255,8 @@ impl AlertClock {
         overdue.and_then(|overdue| self.bounded(overdue, now))
     }
 
-    /// Returns the greatest stream time of the partitions that are read to their ends, but at most that of the others. `None` if no
-    /// partition is read to its end, or if one of the others has not begun.
+    /// Returns the greatest stream time of the partitions that are read to their ends, but at most that of the others.
+    /// `None` if no partition is read to its end, or if one of the others has not begun.
     fn caught_up(&self, now: Duration) -> Option<i64> {
         let oldest = self.oldest_confirmation(now);
         let caught_up =
@@ -262,7 +265,8 @@ impl AlertClock {
         self.bounded(greatest.min(self.wall.unwrap_or(greatest)), now)
     }
 
-    /// Returns a stream time (µs), but at most that of partitions that are not read to their ends; `None` if one has not begun.
+    /// Returns a stream time (µs), but at most that of partitions that are not read to their ends; `None` if one has
+    /// not begun.
     fn bounded(&self, stream_time: i64, now: Duration) -> Option<i64> {
         let oldest = self.oldest_confirmation(now);
         let behind = self.partitions.values().filter(|one| !one.is_ended && one.at_end.is_none_or(|at| at < oldest));
@@ -284,8 +288,8 @@ impl AlertClock {
         Some(from.saturating_add(micros(since)))
     }
 
-    /// Returns the instant (µs) from which on all rows are known. That is the earliest of the first rows of the partitions,
-    /// but not before the first row of a partition that was not read from its beginning.
+    /// Returns the instant (µs) from which on all rows are known. That is the earliest of the first rows of the
+    /// partitions, but not before the first row of a partition that was not read from its beginning.
     pub fn start(&self) -> Option<i64> {
         let firsts = || self.partitions.values().filter_map(|partition| partition.first);
         let cut = firsts().filter(|first| first.is_cut).map(|first| first.least).max();

@@ -80,8 +80,9 @@ impl RunningRule {
         Self { definition, view, count, start: None, created, is_started: false, active: BTreeMap::new() }
     }
 
-    /// Returns the rule with another definition of the same measure. Every group is evaluated anew if its policy differs. What
-    /// fires is paged again if the rule has a new channel; the outbox leaves out the channels that have the page.
+    /// Returns the rule with another definition of the same measure. Every group is evaluated anew if its policy
+    /// differs. What fires is paged again if the rule has a new channel; the outbox leaves out the channels that have
+    /// the page.
     pub fn redefined(mut self, definition: RuleDefinition, view: usize, count: Option<usize>) -> Self {
         let is_started = self.is_started && definition.policy == self.definition.policy;
         if definition.channels.iter().any(|channel| !self.definition.channels.contains(channel)) {
@@ -310,8 +311,8 @@ pub(super) struct RuleTimes {
     pub(super) is_started: bool,
 }
 
-/// Returns how many standard deviations `value` is from the mean of earlier ones; `None` if these are fewer than `min` or all
-/// equal.
+/// Returns how many standard deviations `value` is from the mean of earlier ones; `None` if these are fewer than `min`
+/// or all equal.
 fn z_score(value: f64, earlier: &[f64], min: usize) -> Option<f64> {
     if earlier.len() < min || earlier.len() < 2 {
         return None;

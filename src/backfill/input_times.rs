@@ -46,7 +46,8 @@ pub struct InputTimes {
 }
 
 impl InputTimes {
-    /// Begins without events; `reach` is the length of the shortest window (µs), `named` the range that the command names.
+    /// Begins without events; `reach` is the length of the shortest window (µs), `named` the range that the command
+    /// names.
     pub fn new(reach: i64, named: Span, is_whole: bool) -> Self {
         Self { reach, events: Instants::new(reach), late: HashMap::new(), named, is_whole }
     }

@@ -209,7 +209,8 @@ impl Panel {
 }
 
 impl Series {
-    /// Makes the series of windows that usually begin `step` µs apart: where the next one is missing, or its value is, a part ends.
+    /// Makes the series of windows that usually begin `step` µs apart: where the next one is missing, or its value is,
+    /// a part ends.
     fn new(metric: &str, series: &Unranked, step: i64) -> Self {
         let Unranked { dimensions, windows, .. } = series;
         let mut parts: Vec<Vec<ChartPoint>> = vec![];

@@ -165,7 +165,8 @@ fn a_part_is_read_by_another_process_and_damage_is_found() {
     }
 }
 
-/// A file of state is uploaded once, whatever the number of epochs and runs that need it, and is gone with the last of them.
+/// A file of state is uploaded once, whatever the number of epochs and runs that need it, and is gone with the last of
+/// them.
 #[test]
 fn a_file_of_state_is_one_object_of_all_epochs() {
     let server = FakeS3::new(|_, _| None);

@@ -327,7 +327,8 @@ impl CheckpointStore for CheckpointDir {
     }
 }
 
-/// Returns a name beside `path` that no other process uses. Processes on different hosts may have the same id, so it is random.
+/// Returns a name beside `path` that no other process uses. Processes on different hosts may have the same id, so it is
+/// random.
 fn temporary(path: &Path) -> PathBuf {
     let token = RandomState::new().build_hasher().finish();
     path.with_added_extension(format!("{token:016x}.part"))

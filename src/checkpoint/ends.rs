@@ -85,8 +85,8 @@ pub fn missing(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result
     Ok(format!("it is not saved by {}", missing.join(", ")))
 }
 
-/// Checks that the stage at the end of `path`, which other stages read or not, was at the same place in the epoch that it restores.
-/// Errors: exit status 78 if not.
+/// Checks that the stage at the end of `path`, which other stages read or not, was at the same place in the epoch that
+/// it restores. Errors: exit status 78 if not.
 pub fn check_place(former: &[StagePath], path: &[String], has_readers: bool, ends: usize) -> Result<()> {
     if former.len() != ends {
         return Err(Error::config(format!(

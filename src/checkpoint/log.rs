@@ -1,7 +1,7 @@
 //! The entries of a checkpoint's log, and what follows from them.
 //!
-//! Entry K is the K-th change of the checkpoint. A `start` entry begins run K; a `complete` entry names an epoch whose parts are
-//! durable. Nothing in the log is ever changed, so the greatest entry decides which run is the newest.
+//! Entry K is the K-th change of the checkpoint. A `start` entry begins run K; a `complete` entry names an epoch whose
+//! parts are durable. Nothing in the log is ever changed, so the greatest entry decides which run is the newest.
 
 use crate::error::{Error, Result};
 use crate::store::Epoch;
@@ -90,8 +90,8 @@ impl Complete {
         }
     }
 
-    /// Returns the time from the first stage's beginning to end the epoch to its entry; `None` if an entry of an older version does not
-    /// have it, or a clock went back.
+    /// Returns the time from the first stage's beginning to end the epoch to its entry; `None` if an entry of an older
+    /// version does not have it, or a clock went back.
     pub fn duration(&self) -> Option<Duration> {
         let began = parse_instant(self.stages.first()?.began.as_deref()?)?;
         Some(Duration::from_micros(u64::try_from(parse_instant(&self.at)? - began).ok()?))
@@ -171,8 +171,8 @@ impl Entry {
 
 /// Compares the outputs of a run with those of the epoch that it restores.
 ///
-/// An output that was named under another key has rows and records of its own, so two outputs that change places are an error.
-/// Another output under the same key begins without rows: the epoch must be committed to the former one.
+/// An output that was named under another key has rows and records of its own, so two outputs that change places are an
+/// error. Another output under the same key begins without rows: the epoch must be committed to the former one.
 ///
 /// Errors: exit status 78 if outputs have changed places, or if one has changed and the epoch `is_committed` nowhere.
 pub fn check_outputs(former: &[OutputName], now: &[OutputName], is_committed: bool) -> Result<()> {

@@ -1,4 +1,5 @@
-//! Checkpoints: epochs of a run that are complete before their rows become visible, so that a restart repeats or continues them.
+//! Checkpoints: epochs of a run that are complete before their rows become visible, so that a restart repeats or
+//! continues them.
 //!
 //! ```text
 //! rows of outputs ─► outbox ┐
@@ -6,8 +7,8 @@
 //! positions of the inputs ──┘
 //! ```
 //!
-//! A run restores the last complete epoch, commits it again (a repeated commit changes nothing), and reads on from its positions.
-//! What a killed run did after that epoch exists nowhere: its rows waited in outboxes.
+//! A run restores the last complete epoch, commits it again (a repeated commit changes nothing), and reads on from its
+//! positions. What a killed run did after that epoch exists nowhere: its rows waited in outboxes.
 //!
 //! In a pipe the first stage names the checkpoint. Its barriers pass through all stages; each writes what it has of the
 //! epoch before it passes the barrier on, so the last stage knows that the epoch is complete, and writes the entry. The
@@ -58,7 +59,8 @@ use std::sync::Arc;
 const STATE: &str = "state";
 /// Part with the positions of the inputs.
 const POSITIONS: &str = "positions";
-/// Entries that are kept for evt-view and people. With those that a bucket removes in the next step, they are one page of a list.
+/// Entries that are kept for evt-view and people. With those that a bucket removes in the next step, they are one page
+/// of a list.
 const ENTRIES_KEPT: u64 = 900;
 
 /// The checkpoint of a run, as one of its stages has it.
@@ -152,10 +154,11 @@ pub struct Restored {
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint, or creates one, and begins a run as its first stage: writes `start`. An older run is fenced from now on.
+    /// Opens a checkpoint, or creates one, and begins a run as its first stage: writes `start`. An older run is fenced
+    /// from now on.
     ///
-    /// Errors: exit status 65 if the log or the last epoch is damaged, 74 if it cannot be read or written, 75 if another run begins
-    /// at the same moment, 78 if the outputs do not fit.
+    /// Errors: exit status 65 if the log or the last epoch is damaged, 74 if it cannot be read or written, 75 if
+    /// another run begins at the same moment, 78 if the outputs do not fit.
     pub fn open(options: CheckpointOptions, outputs: Vec<OutputName>, has_readers: bool, run: &Run) -> Result<Self> {
         let store = open_store(&options.path, run)?;
         store.create()?;
@@ -309,7 +312,8 @@ impl Checkpoint {
         CheckpointFiles::new(self.store.clone(), self.epoch.run, &self.own.stage, restored)
     }
 
-    /// Makes these files of state parts of the epoch in progress, without writing their bytes again. Errors: exit status 74.
+    /// Makes these files of state parts of the epoch in progress, without writing their bytes again. Errors: exit
+    /// status 74.
     pub fn keep_files(&mut self, names: &[String]) -> Result<Vec<EpochPart>> {
         self.files.retain(|name, _| names.contains(name));
         for name in names {
@@ -348,9 +352,9 @@ impl Checkpoint {
         Ok(sealed)
     }
 
-    /// Completes an epoch, as a last stage: writes the entry that names the files of all stages. From now on a restart commits this
-    /// epoch. Every stage before has written what it has of the epoch, because it has passed the barrier on. Returns
-    /// false if another last stage has not sealed the epoch yet; it completes it then.
+    /// Completes an epoch, as a last stage: writes the entry that names the files of all stages. From now on a restart
+    /// commits this epoch. Every stage before has written what it has of the epoch, because it has passed the barrier
+    /// on. Returns false if another last stage has not sealed the epoch yet; it completes it then.
     ///
     /// Errors: exit status 75 if a newer run has begun, 74 if it cannot be written.
     pub fn complete(&mut self, epoch: Epoch, own: StageEpoch, now: i64) -> Result<bool> {
@@ -422,8 +426,9 @@ impl Checkpoint {
         Ok(false)
     }
 
-    /// Checks that the last entry is of this run. Older entries are removed, so the entry that this run expects next may be free again,
-    /// and created by a stage of this run, although a newer run has begun. Errors: exit status 75 if so.
+    /// Checks that the last entry is of this run. Older entries are removed, so the entry that this run expects next
+    /// may be free again, and created by a stage of this run, although a newer run has begun. Errors: exit status 75 if
+    /// so.
     fn check_newest(&self) -> Result<()> {
         let Some(last) = self.store.entries()?.pop() else { return Ok(()) };
         let run = match self.store.entry(last)? {
@@ -445,7 +450,8 @@ impl Checkpoint {
         Ok(&self.uncommitted)
     }
 
-    /// Returns why the run failed: a newer run removes the files of this one, which is exit status 75. Otherwise it is `error`.
+    /// Returns why the run failed: a newer run removes the files of this one, which is exit status 75. Otherwise it is
+    /// `error`.
     pub fn cause(&self, error: Error) -> Error {
         if !matches!(error.kind(), ErrorKind::Io | ErrorKind::Corrupt) {
             return error;
@@ -460,7 +466,8 @@ impl Checkpoint {
         error
     }
 
-    /// Notes that every output of this stage has the rows of a complete epoch. A last stage removes epochs that are no longer kept.
+    /// Notes that every output of this stage has the rows of a complete epoch. A last stage removes epochs that are no
+    /// longer kept.
     pub fn committed(&mut self, epoch: Epoch) -> Result<()> {
         self.store.set_committed(epoch, &self.own.stage)?;
         self.store.release(epoch)?;

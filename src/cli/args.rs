@@ -157,7 +157,8 @@ pub struct InputArgs {
     /// Read these paths or URIs; - is standard input
     #[arg(value_name = "INPUT", default_value = "-")]
     pub inputs: Vec<OsString>,
-    /// Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]
+    /// Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default:
+    /// detected]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     pub input_format: Option<String>,
     /// Set the kind of the rows: event metric dead late alert [default: detected]
@@ -187,7 +188,8 @@ pub struct TextArgs {
     /// Read each element of the array at PATH as a record; PATH is for example . (the document), Records or a.b.c
     #[arg(long, value_name = "PATH", value_parser = ElementPath::parse)]
     pub explode: Option<ElementPath>,
-    /// Use N as the year of the first syslog time, which has none; a step back of more than 300 days begins the next year
+    /// Use N as the year of the first syslog time, which has none; a step back of more than 300 days begins the next
+    /// year
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=9999))]
     pub time_year: Option<u16>,
     /// Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]
@@ -347,7 +349,8 @@ pub struct MapArgs {
     /// Set COLUMN to TEXT in each event (repeatable)
     #[arg(long, value_name = "COLUMN=TEXT", value_parser = parse_pair)]
     pub set: Vec<(String, String)>,
-    /// Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)
+    /// Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival
+    /// (arrival)
     #[arg(long, value_name = "FIELD")]
     pub time: Option<String>,
     /// Read numeric times in this unit: s ms us ns d

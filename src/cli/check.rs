@@ -1,6 +1,6 @@
-//! `--check`: checks whether a run could start. The check covers configuration, inputs, outputs, side outputs and schemas;
-//! it reads and writes no data and creates nothing. It prints one line for each item: the fault of the item, or `ready` and
-//! what opening it would do first.
+//! `--check`: checks whether a run could start. The check covers configuration, inputs, outputs, side outputs and
+//! schemas; it reads and writes no data and creates nothing. It prints one line for each item: the fault of the item,
+//! or `ready` and what opening it would do first.
 
 use super::args::CheckpointArgs;
 use super::exactly_once;

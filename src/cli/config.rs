@@ -1,7 +1,7 @@
 //! `--config FILE`: flags in a TOML file, for all tools at the top and for one tool in its section.
 //!
-//! A value becomes the default of its flag: the command line and the environment override it, and clap parses it like any
-//! value. evt rejects a key that no tool has, with its line, because it must not ignore a misspelled key.
+//! A value becomes the default of its flag: the command line and the environment override it, and clap parses it like
+//! any value. evt rejects a key that no tool has, with its line, because it must not ignore a misspelled key.
 
 use super::tool::ToolRow;
 use super::usage::sentence;

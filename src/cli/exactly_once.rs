@@ -1,4 +1,5 @@
-//! `exactly_once=true` of a topic: whether a stage can commit its records and the offsets of its input in one transaction.
+//! `exactly_once=true` of a topic: whether a stage can commit its records and the offsets of its input in one
+//! transaction.
 
 use super::resolve::Resolved;
 use crate::error::{Error, Result};
@@ -15,8 +16,8 @@ const OTHER: &str =
 
 /// Lets all records be in the transactions of the input, if one output has `exactly_once=true`.
 ///
-/// Errors: exit status 2 if the stage has state, if its input is not read by a group whose members share the partitions, or if an
-/// output is not a topic of the same brokers.
+/// Errors: exit status 2 if the stage has state, if its input is not read by a group whose members share the
+/// partitions, or if an output is not a topic of the same brokers.
 pub fn in_transactions(resolved: Resolved, options: &SourceOptions, has_checkpoint: bool) -> Result<Resolved> {
     let Resolved { inputs, checked, dlq, side, .. } = &resolved;
     let outputs = || checked.iter().chain(dlq).chain(side);
@@ -33,8 +34,8 @@ pub fn in_transactions(resolved: Resolved, options: &SourceOptions, has_checkpoi
     })
 }
 
-/// Returns the addresses of the outputs whose records are in the transactions of the input, the one whose settings the producer has
-/// first, and that of the input. `None` without transactions.
+/// Returns the addresses of the outputs whose records are in the transactions of the input, the one whose settings the
+/// producer has first, and that of the input. `None` without transactions.
 pub fn addresses(resolved: &Resolved) -> Option<(Vec<&Address>, &Address)> {
     let [Uri::Kafka(input)] = resolved.inputs.as_slice() else { return None };
     let mut outputs: Vec<_> = resolved.checked.iter().chain(&resolved.dlq).filter_map(OutputPlan::topic).collect();

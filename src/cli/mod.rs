@@ -127,7 +127,8 @@ fn reader_gone() -> ExitCode {
 
 /// Reports what ended the run and returns the exit status; after a signal ends by that signal.
 fn end(run: &Run, result: Result<u8>) -> ExitCode {
-    // A failed write has precedence over a signal: a run that received a signal and then failed has not stopped properly.
+    // A failed write has precedence over a signal: a run that received a signal and then failed has not stopped
+    // properly.
     let has_failed = matches!(&result, Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Broken));
     let status = match result {
         Ok(status) => status,

@@ -24,17 +24,17 @@ use crate::stage::{OperatorSetup, SourceInfo, Stage, StageOptions, Start};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Checks all outputs, then opens the dead letters and the source; `start` makes the operator when the rows are known. So a
-/// fault that needs no input ends the run before it waits for input, and a run that rejects its first record creates no
-/// output.
+/// Checks all outputs, then opens the dead letters and the source; `start` makes the operator when the rows are known.
+/// So a fault that needs no input ends the run before it waits for input, and a run that rejects its first record
+/// creates no output.
 pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, start: Start) -> Result<Stage> {
     let resolved = resolve(spec, options.inputs.files.follow, run).sound()?;
     resolved.check_ends(&options.inputs)?;
     let checkpoint = spec.checkpoint.and_then(CheckpointArgs::options);
     let resolved = exactly_once::in_transactions(resolved, &options, checkpoint.is_some())?;
     show(run, &resolved);
-    // A spool stores requests while the servers behind it are unavailable, so it accepts them before the run has checked
-    // the servers.
+    // A spool stores requests while the servers behind it are unavailable, so it accepts them before the run has
+    // checked the servers.
     let is_kept = options.inputs.listener.ack_flags.spool.is_some();
     let resolved = if is_kept { resolved.without_limit() } else { resolved.check_servers(run)? };
     let listener = &mut options.inputs.listener;
@@ -56,7 +56,8 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     options.inputs.continuation.joins = epochs.is_none() && resolved.inputs.len() <= 1;
     keep_raw(&mut options, &resolved);
     options.records.mapping.parts = resolved.record_parts(&options);
-    // The producer is made before the input: it ends the transaction of a killed run, and the committed offsets are known then.
+    // The producer is made before the input: it ends the transaction of a killed run, and the committed offsets are
+    // known then.
     let producer = match exactly_once::addresses(&resolved) {
         Some((outputs, input)) => Some(Rc::new(SharedProducer::begin(&outputs, input, run)?)),
         None => None,

@@ -107,8 +107,8 @@ fn check_side(text: &OsStr, run: &Run) -> Result<OutputPlan> {
     OutputPlan::try_new(text, &spec, run)
 }
 
-/// Whether the environment or a configuration sets the dead-letter output, for every stage of a pipe and for later readers
-/// of that output.
+/// Whether the environment or a configuration sets the dead-letter output, for every stage of a pipe and for later
+/// readers of that output.
 fn is_of_every_stage(args: &StageArgs, run: &Run) -> bool {
     run.letters == args.output.dlq
 }
@@ -153,7 +153,8 @@ impl Resolved {
         }
     }
 
-    /// Adds the faults of inputs that cannot be read again from a position, and of outputs whose rows cannot wait for an epoch.
+    /// Adds the faults of inputs that cannot be read again from a position, and of outputs whose rows cannot wait for
+    /// an epoch.
     fn checked_for_epochs(mut self, follow: bool, run: &Run) -> Self {
         for input in &self.inputs {
             let is_kept = match input {
@@ -252,9 +253,9 @@ impl Resolved {
         }
     }
 
-    /// Returns the parts of their records that rows carry. All of them if an input is a topic of such records, and either a
-    /// row may become a dead letter or keeps its raw record. Only the headers if an input has headers, and either an
-    /// output supports them or a filter may reject a row.
+    /// Returns the parts of their records that rows carry. All of them if an input is a topic of such records, and
+    /// either a row may become a dead letter or keeps its raw record. Only the headers if an input has headers, and
+    /// either an output supports them or a filter may reject a row.
     pub fn record_parts(&self, options: &SourceOptions) -> RecordParts {
         let is_topic =
             |input: &Uri| matches!(input, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
@@ -295,8 +296,8 @@ impl Resolved {
     }
 }
 
-/// Resolves every input and output and checks that no two of them are the same; opens and creates nothing, and contacts no
-/// server.
+/// Resolves every input and output and checks that no two of them are the same; opens and creates nothing, and contacts
+/// no server.
 pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     let StageSpec { args, formats, side, checkpoint, branch, .. } = spec;
     let (common, mut faults) = (&args.common, Faults::default());

@@ -12,8 +12,8 @@ const LETTERS_PER_FAULT: usize = 4;
 struct Advice {
     /// The flag, with other names of it.
     flags: &'static [&'static str],
-    /// What to type instead. The first one counts whose flags the tool has; `TOOL` is its name. A flag behind the name of
-    /// another tool is that tool's.
+    /// What to type instead. The first one counts whose flags the tool has; `TOOL` is its name. A flag behind the name
+    /// of another tool is that tool's.
     texts: &'static [&'static str],
 }
 
@@ -131,7 +131,8 @@ pub fn advised_flags() -> impl Iterator<Item = &'static str> {
     ADVICE.iter().flat_map(|advice| advice.flags).copied()
 }
 
-/// Returns clap's message, in one line: with its advice, or with the tools that have an unknown flag. `command` is that of the tool.
+/// Returns clap's message, in one line: with its advice, or with the tools that have an unknown flag. `command` is that
+/// of the tool.
 pub(super) fn sentence(error: &clap::Error, command: &Command, tools: &[ToolRow]) -> String {
     let text = error.render().to_string();
     if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)

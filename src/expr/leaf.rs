@@ -1,7 +1,7 @@
 //! The leaves of all expressions of one spec: each distinct pair of a column or path and a required type, once.
 //!
-//! One walk per row over the properties serves all leaves: the names that they read form a small tree ([`PathStep`]), level
-//! by level as the names nest.
+//! One walk per row over the properties serves all leaves: the names that they read form a small tree ([`PathStep`]),
+//! level by level as the names nest.
 
 use super::node::{PathKey, path_text};
 use super::value::{TextCache, ValueKind};

@@ -1,6 +1,6 @@
 //! CSV (RFC 4180) and TSV: a header with the names, then one record per line or, if quotes contain newlines, several
-//! lines. The delimiter of CSV is the comma if the first line has one outside quotes, else the most frequent of `;`, tab
-//! and `|`. Flags name another delimiter, and the names if the file has no header.
+//! lines. The delimiter of CSV is the comma if the first line has one outside quotes, else the most frequent of `;`,
+//! tab and `|`. Flags name another delimiter, and the names if the file has no header.
 //!
 //! Read: values are strings, except an object under the name `properties`. An empty field is absent; a quoted empty
 //! field is an empty text, except under the name of a column that is not text. A record ends at `\n`;
@@ -400,7 +400,8 @@ fn start_record(reader: &mut Reader) {
     reader.read_record(b"\n", &mut [0], &mut [0]);
 }
 
-/// Returns the fault of a record that has other fields than the header. The only name of a header may be a comment, and is shown.
+/// Returns the fault of a record that has other fields than the header. The only name of a header may be a comment, and
+/// is shown.
 #[cold]
 fn other_fields(keys: &[Key], found: usize) -> Fault {
     let shown = match keys {

@@ -32,7 +32,8 @@ pub trait Encoder {
 pub struct EncodeOptions {
     /// Width of the terminal, in cells, for tables; `None` means unbounded.
     pub width: Option<usize>,
-    /// Whether a table leaves out the columns of metrics that tell people nothing: ids, and those that are zero in the first rows.
+    /// Whether a table leaves out the columns of metrics that tell people nothing: ids, and those that are zero in the
+    /// first rows.
     pub brief: bool,
     /// Whether a table has colours.
     pub color: bool,
@@ -141,7 +142,8 @@ pub struct Format {
     pub appendable: bool,
     /// Whether each record is one line with a JSON object.
     pub is_json: bool,
-    /// Whether its records are delimited cells with the names of fields in a header: `--delimiter`, `--header` and `--no-header` apply.
+    /// Whether its records are delimited cells with the names of fields in a header: `--delimiter`, `--header` and
+    /// `--no-header` apply.
     pub has_header: bool,
     /// Whether its times may lack the year: `--time-year` applies.
     pub lacks_years: bool,
@@ -151,7 +153,8 @@ pub struct Format {
     pub takes_any_columns: bool,
     /// Whether the name of a file takes `?columns=`, which gives properties columns of their own.
     pub has_property_columns: bool,
-    /// Whether people read it as a table: metrics have a column for each dimension, and evt-window emits only final rows.
+    /// Whether people read it as a table: metrics have a column for each dimension, and evt-window emits only final
+    /// rows.
     pub is_for_people: bool,
     /// Whether it holds raw records, which the rows must have.
     pub is_raw: bool,

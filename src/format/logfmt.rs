@@ -1,6 +1,7 @@
 //! logfmt: lines of `key=value` pairs, as loggers of Go, Heroku and Grafana write them.
 //!
-//! Values are strings; one in quotes has the escapes of JSON. A key without a value is true. A line without any pair is a fault.
+//! Values are strings; one in quotes has the escapes of JSON. A key without a value is true. A line without any pair is
+//! a fault.
 
 use super::definition::{Format, Input};
 use super::lines::{LineReader, ReadLines};
@@ -34,7 +35,8 @@ struct Words {
     begins_with_key: bool,
 }
 
-/// Whether a line begins with a pair, and has two or more of them and fewer keys without a value: other text may contain pairs.
+/// Whether a line begins with a pair, and has two or more of them and fewer keys without a value: other text may
+/// contain pairs.
 pub(super) fn is_line(line: &str) -> bool {
     write_object(line, &mut String::new())
         .is_ok_and(|words| words.pairs >= 2 && words.keys < words.pairs && !words.begins_with_key)

@@ -17,7 +17,8 @@
 //!   `pattern.rs`: those whose lines `lines.rs` splits; `recognise.rs` names the command for inputs that need a flag.
 //! - `elements.rs`: elements of arrays in JSON documents (`--explode`).
 //! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.
-//! - `properties.rs`: columns of a file that are properties of events; `typed.rs`, `value_type.rs`: types for JSON values.
+//! - `properties.rs`: columns of a file that are properties of events; `typed.rs`, `value_type.rs`: types for JSON
+//!   values.
 //! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text; `metric_columns.rs`,
 //!   `metric_dimensions.rs`: metrics with a column for each dimension, written and read.
 //! - `unpack.rs`: gzip and zstd; `decode.rs`: encodings of text.

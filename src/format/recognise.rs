@@ -14,7 +14,8 @@ pub const LOOK: usize = 64 << 10;
 const SPREADSHEET: [&[u8]; 3] =
     [b"[Content_Types].xml", b"xl/workbook.xml", b"mimetypeapplication/vnd.oasis.opendocument"];
 
-/// Containers by their first bytes, at an offset: what they are, and the command that unpacks a file to standard output.
+/// Containers by their first bytes, at an offset: what they are, and the command that unpacks a file to standard
+/// output.
 const PACKED: [(usize, &[u8], &str, &str); 6] = [
     (0, b"\xfd7zXZ\0", "compressed by xz", "xz -dc"),
     (0, b"BZh", "compressed by bzip2", "bzip2 -dc"),
@@ -52,8 +53,8 @@ pub fn has_json_lines(bytes: &[u8]) -> bool {
 }
 
 impl Head<'_> {
-    /// Returns why an input is refused and the command to type; `None` if it is read. `is_lines`: without a flag it would be JSON
-    /// lines, not CSV by its name.
+    /// Returns why an input is refused and the command to type; `None` if it is read. `is_lines`: without a flag it
+    /// would be JSON lines, not CSV by its name.
     pub fn refusal(&self, is_lines: bool) -> Option<String> {
         if let Some(refusal) = self.packed() {
             return Some(refusal);
@@ -140,7 +141,8 @@ impl Head<'_> {
             || self.bytes.starts_with(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
     }
 
-    /// Returns the refusal of lines that have a delimiter equally often. Files called .csv are read, standard input never.
+    /// Returns the refusal of lines that have a delimiter equally often. Files called .csv are read, standard input
+    /// never.
     fn table(&self, first: &[u8], second: Option<&[u8]>) -> Option<String> {
         let count = |line: &[u8], delimiter: u8| memchr::memchr_iter(delimiter, line).count();
         let is_delimited = |delimiter: &u8| {
@@ -172,8 +174,8 @@ fn words(first: &[u8], second: &[u8]) -> Option<String> {
     Some(format!("lines of words; -f csv --delimiter ' ' reads them below a header, -f 'regex:^{fields}' without one"))
 }
 
-/// Whether a line begins with a date, a time of day and a blank, as log4j and Python write it. If the time has no fraction, a
-/// word of letters or one in brackets must follow: other values may be those of a table.
+/// Whether a line begins with a date, a time of day and a blank, as log4j and Python write it. If the time has no
+/// fraction, a word of letters or one in brackets must follow: other values may be those of a table.
 fn is_log_line(line: &str) -> bool {
     let mut words = line.splitn(3, ' ');
     let (Some(date), Some(time), Some(rest)) = (words.next(), words.next(), words.next()) else { return false };
@@ -219,7 +221,8 @@ fn quoted(name: &str) -> String {
     if is_plain { name.to_owned() } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
-/// Whether text is in a western encoding of one byte per character: its first byte that is not UTF-8 is a letter beside a letter.
+/// Whether text is in a western encoding of one byte per character: its first byte that is not UTF-8 is a letter beside
+/// a letter.
 fn is_western(text: &[u8]) -> bool {
     let Err(error) = std::str::from_utf8(text) else { return false };
     let at = error.valid_up_to();

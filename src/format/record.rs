@@ -83,7 +83,8 @@ pub trait Splitter {
         false
     }
 
-    /// Sets the time (µs) of the record before the first one, if an earlier run or the file before this one has read it.
+    /// Sets the time (µs) of the record before the first one, if an earlier run or the file before this one has read
+    /// it.
     fn resume(&mut self, _after: i64) {}
 
     /// Returns the names of the fields of all records, if the input declares them and they have been read.

@@ -48,8 +48,8 @@ impl MemoryBudget {
 }
 
 impl Reservation {
-    /// Reserves `bytes` more. It does not wait, because two requests that wait for each other would never end; 503 if there is
-    /// no more memory.
+    /// Reserves `bytes` more. It does not wait, because two requests that wait for each other would never end; 503 if
+    /// there is no more memory.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Reply> {
         let before = self.bytes.div_ceil(UNIT);
         self.bytes = self.bytes.saturating_add(bytes);

@@ -218,7 +218,8 @@ impl PendingRequest {
         Ok(records)
     }
 
-    /// Validates with the cached answers of the registry. If answers are missing, queries the registry and validates again.
+    /// Validates with the cached answers of the registry. If answers are missing, queries the registry and validates
+    /// again.
     async fn validate_asking(
         &self,
         state: &ServerState,

@@ -1,7 +1,7 @@
 //! Queries a schema registry: requests with the same query share it, and the number of concurrent queries is bounded.
 //!
-//! A request waits without a thread. A query has a thread for one attempt, bounded by the registry's timeouts. A request whose
-//! query exceeds the limit fails at once.
+//! A request waits without a thread. A query has a thread for one attempt, bounded by the registry's timeouts. A
+//! request whose query exceeds the limit fails at once.
 
 use crate::error::{Error, ErrorKind};
 use crate::registry::confluent::Confluent;

@@ -1,5 +1,5 @@
-//! The first records of files and of standard input. If none of them has a readable time, or none can be read at all, a flag is
-//! missing, and the run ends before anything is written.
+//! The first records of files and of standard input. If none of them has a readable time, or none can be read at all, a
+//! flag is missing, and the run ends before anything is written.
 
 use crate::console::Console;
 use crate::error::Error;
@@ -98,7 +98,8 @@ impl FirstTimes {
         }
     }
 
-    /// Begins to look, unless a record had a readable time or this input `is_resumed`: an earlier run read its first records.
+    /// Begins to look, unless a record had a readable time or this input `is_resumed`: an earlier run read its first
+    /// records.
     pub fn begin(&mut self, is_resumed: bool) {
         if matches!(self.state, State::Waiting) && !is_resumed {
             self.state = State::Looking(Box::default());
@@ -163,8 +164,8 @@ impl FirstTimes {
         Some(Error::usage(format!("{which} readable time: {message}")).at(position))
     }
 
-    /// Returns the error of records that cannot be read, with the flag that may be missing. A few faulty records of a known format
-    /// are dead letters: no flag would help them.
+    /// Returns the error of records that cannot be read, with the flag that may be missing. A few faulty records of a
+    /// known format are dead letters: no flag would help them.
     fn unreadable(&self, found: &FirstRecords) -> Option<Error> {
         let FirstRecords { records, faulty, .. } = *found;
         let FaultyRecord { position, fault } =

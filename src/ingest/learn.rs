@@ -1,5 +1,5 @@
-//! The kind and the columns of the rows: derived from flags, from the field names of the first record, or from the schema of an
-//! input.
+//! The kind and the columns of the rows: derived from flags, from the field names of the first record, or from the
+//! schema of an input.
 
 use crate::error::{Error, Result};
 use crate::format::row;
@@ -42,8 +42,8 @@ impl RowForm {
         self.builder.is_some()
     }
 
-    /// Decides what is not known yet by the first JSON object, of the input `input`. Ignores text that is no JSON object. Errors:
-    /// exit status 2 if another kind is expected.
+    /// Decides what is not known yet by the first JSON object, of the input `input`. Ignores text that is no JSON
+    /// object. Errors: exit status 2 if another kind is expected.
     #[cold]
     pub(super) fn learn(&mut self, text: &str, input: &str, mapper: &mut Mapper) -> Result<()> {
         let Some(first) = Some(text).filter(|_| self.is_unknown()).and_then(FirstObject::read) else { return Ok(()) };
@@ -109,8 +109,8 @@ impl RowForm {
         self.builder.as_mut().filter(|rows| !rows.is_empty()).map(row::Builder::finish).transpose()
     }
 
-    /// Returns events without raw records that only the rules of the source needed. From now on the inputs are known to carry
-    /// none, unless they do.
+    /// Returns events without raw records that only the rules of the source needed. From now on the inputs are known to
+    /// carry none, unless they do.
     pub(super) fn written(&mut self, events: RecordBatch) -> Result<RecordBatch> {
         self.brings_raw.get_or_insert(false);
         if self.keep_raw != KeepRaw::No || events.schema_ref().column_with_name(RAW).is_none() {

@@ -148,8 +148,8 @@ impl Ingest {
         self.batches.schema.is_some()
     }
 
-    /// Takes the schema of an input whose rows have stamps. Errors: exit status 65 if it lacks the columns of its kind, 2 if an
-    /// earlier input has rows of another kind.
+    /// Takes the schema of an input whose rows have stamps. Errors: exit status 65 if it lacks the columns of its kind,
+    /// 2 if an earlier input has rows of another kind.
     pub fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
         self.batches.take_schema(schema.clone(), name)?;
         self.decide_raw(has_raw(&schema));
@@ -161,7 +161,8 @@ impl Ingest {
         self.batches.schema = Some(schema);
     }
 
-    /// Queues rows that have stamps, or that are raw records alone. Errors: exit status 65 if a time lies outside of the calendar.
+    /// Queues rows that have stamps, or that are raw records alone. Errors: exit status 65 if a time lies outside of
+    /// the calendar.
     pub fn batch(&mut self, batch: RecordBatch, name: &str) -> Result<()> {
         let Some(batch) = self.read.take_rows(batch) else { return Ok(()) };
         let of_event = matches!(Kind::of(batch.schema_ref()), Some(Kind::Event | Kind::Late));
@@ -181,7 +182,8 @@ impl Ingest {
         Ok(())
     }
 
-    /// Returns whether the inputs carry raw records. The first call decides for all inputs, because they have one schema.
+    /// Returns whether the inputs carry raw records. The first call decides for all inputs, because they have one
+    /// schema.
     pub fn decide_raw(&mut self, brings: bool) -> bool {
         self.form.decide_raw(brings, &mut self.mapper)
     }
@@ -233,8 +235,8 @@ impl Ingest {
         !self.outcomes.letters.is_empty()
     }
 
-    /// Maps `records`, which are ranges of `input`; `whole` is `input` as text if all of it is UTF-8. `meta` holds for all of
-    /// them, but for the offset.
+    /// Maps `records`, which are ranges of `input`; `whole` is `input` as text if all of it is UTF-8. `meta` holds for
+    /// all of them, but for the offset.
     pub fn records(
         &mut self,
         records: &Records,
@@ -310,8 +312,8 @@ impl Ingest {
         }
     }
 
-    /// Maps a record to a row or a dead letter, or holds it. `--max-future` holds a record if its check needs later rows of
-    /// the partition. Also maps a held record whose check is complete now.
+    /// Maps a record to a row or a dead letter, or holds it. `--max-future` holds a record if its check needs later
+    /// rows of the partition. Also maps a held record whose check is complete now.
     fn map(&mut self, record: Record<'_>) -> Result<()> {
         if self.form.is_unknown() {
             self.form.learn(record.text, record.meta.input, &mut self.mapper)?;
@@ -368,7 +370,8 @@ impl Ingest {
         Ok(())
     }
 
-    /// Releases the held records that were read before `before` (µs). They are compared with the time at which they were read.
+    /// Releases the held records that were read before `before` (µs). They are compared with the time at which they
+    /// were read.
     pub fn release_waited(&mut self, before: i64) -> Result<()> {
         while let Some((held, verdict)) = self.mapper.lookahead().and_then(|waiting| waiting.pop_waited(before)) {
             self.release(&held, verdict)?;
@@ -385,7 +388,8 @@ impl Ingest {
         Ok(())
     }
 
-    /// Drops the held records of a partition that this run stops reading: the next reader of the partition reads them again.
+    /// Drops the held records of a partition that this run stops reading: the next reader of the partition reads them
+    /// again.
     pub fn forget(&mut self, partition: u32) {
         let forgotten = self.mapper.lookahead().map_or(0, |lookahead| lookahead.forget(partition));
         self.outcomes.counts.taken -= forgotten as u64;
@@ -412,7 +416,8 @@ impl Ingest {
         self.flags.first_times.count(false, None)
     }
 
-    /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` is what is kept of it.
+    /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` is what is kept of
+    /// it.
     pub fn refuse_oversized(&mut self, start: &[u8], length: u64, meta: RecordMeta<'_>) -> Result<()> {
         self.refuse(start, &too_large(&length.to_string(), length, self.run.record_max), meta)
     }
@@ -508,7 +513,8 @@ impl Ingest {
         Ok(())
     }
 
-    /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open yet.
+    /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open
+    /// yet.
     pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: Rest) {
         self.read.turn_to(input);
         self.partition_table.set_input(input);
@@ -524,8 +530,8 @@ impl Ingest {
         }
     }
 
-    /// Queues a progress message if partitions are new or have ended, or enough bytes have been read. Does nothing before the first
-    /// record, because the kind of the rows is not known.
+    /// Queues a progress message if partitions are new or have ended, or enough bytes have been read. Does nothing
+    /// before the first record, because the kind of the rows is not known.
     pub fn report_progress(&mut self, bytes: ByteProgress) {
         if self.outcomes.counts.taken > 0 {
             self.outbox.report_progress(&mut self.partition_table, bytes);

@@ -68,7 +68,8 @@ impl Outbox {
         (self.current, self.bytes, self.rest) = (input, bytes, rest);
     }
 
-    /// Queues a progress message if partitions are new or have ended, or if enough bytes have been read since the last one.
+    /// Queues a progress message if partitions are new or have ended, or if enough bytes have been read since the last
+    /// one.
     pub(super) fn report_progress(&mut self, partition_table: &mut PartitionTable, bytes: ByteProgress) {
         let step = bytes.total.map_or(PROGRESS_BYTES, |total| PROGRESS_BYTES.min(total / PROGRESS_STEPS).max(1));
         let is_far = bytes.done < self.bytes.done || bytes.done.saturating_sub(self.bytes.done) >= step;
@@ -92,8 +93,8 @@ impl Outbox {
         self.send_of_current(Item::Control(Control::Progress(progress)));
     }
 
-    /// Queues a control message of the current input's stream. Progress gets the number of the input, and is complete only
-    /// if no input is pending. The stream reports its partitions itself from now on, so the outbox withdraws those
+    /// Queues a control message of the current input's stream. Progress gets the number of the input, and is complete
+    /// only if no input is pending. The stream reports its partitions itself from now on, so the outbox withdraws those
     /// announced for the input.
     pub(super) fn control(&mut self, partition_table: &mut PartitionTable, control: Control) {
         let Control::Progress(mut progress) = control else {
@@ -111,7 +112,8 @@ impl Outbox {
         }
     }
 
-    /// Withdraws the partitions announced for the current input; queues a progress message if one of them was already reported.
+    /// Withdraws the partitions announced for the current input; queues a progress message if one of them was already
+    /// reported.
     pub(super) fn withdraw(&mut self, partition_table: &mut PartitionTable) {
         if partition_table.withdraw(self.current) {
             self.progress(partition_table, self.rest.complete);

@@ -24,7 +24,8 @@ impl Outcomes {
     }
 }
 
-/// Applies the rules; counts the rows that they leave out, and makes letters of those for which an expression cannot be evaluated.
+/// Applies the rules; counts the rows that they leave out, and makes letters of those for which an expression cannot be
+/// evaluated.
 pub(super) struct RuledIngest<'a> {
     rules: &'a mut RowRules,
     counts: &'a mut Counts,
@@ -45,7 +46,8 @@ impl RuledIngest<'_> {
         Ok(ruled)
     }
 
-    /// Returns what the rules leave of rows that have stamps, which they keep. Errors: exit status 2 if the rows are no events.
+    /// Returns what the rules leave of rows that have stamps, which they keep. Errors: exit status 2 if the rows are no
+    /// events.
     pub(super) fn stamped(&mut self, batch: RecordBatch, name: &str) -> Result<RecordBatch> {
         let kind = Kind::of(batch.schema_ref()).unwrap_or(Kind::Event);
         if kind != Kind::Event {

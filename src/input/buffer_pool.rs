@@ -35,8 +35,8 @@ impl BufferPool {
         Buffer::from_vec(std::mem::take(&mut self.buffer))
     }
 
-    /// Takes back a shared buffer, whose unread bytes are at `rest`. If rows hold the buffer, another one replaces it and the unread
-    /// bytes are copied there. Returns where the unread bytes start in the current buffer.
+    /// Takes back a shared buffer, whose unread bytes are at `rest`. If rows hold the buffer, another one replaces it
+    /// and the unread bytes are copied there. Returns where the unread bytes start in the current buffer.
     pub fn reclaim(&mut self, shared: Buffer, rest: std::ops::Range<usize>) -> usize {
         match shared.into_vec::<u8>() {
             Ok(buffer) => {

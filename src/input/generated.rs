@@ -1,4 +1,5 @@
-//! Generated records (evt-gen): rows with the raw record as their only column, because a faulty record has no other fields.
+//! Generated records (evt-gen): rows with the raw record as their only column, because a faulty record has no other
+//! fields.
 
 use super::{Input, Step};
 use crate::error::{Error, Result};

@@ -28,8 +28,8 @@ const LAST_STORED: Duration = Duration::from_secs(1);
 /// The origin of records without `--origin`.
 pub const ORIGIN: &str = "http";
 
-/// Shuts the HTTP server down, once, at a signal: the server accepts no more requests, answers those in progress, and closes its
-/// end of the spool.
+/// Shuts the HTTP server down, once, at a signal: the server accepts no more requests, answers those in progress, and
+/// closes its end of the spool.
 pub type Shutdown = Box<dyn FnOnce()>;
 
 /// An input that reads a spool.
@@ -64,7 +64,8 @@ impl SpoolInput {
         let stamp = ingest.partition_table.partition(origin, "0");
         let Position { offset, stream_time } = reader.start;
         ingest.partition_table.resume(stamp, stream_time);
-        // Decide the schema now: the kind of the rows is known, and requests are acknowledged before the first record is read.
+        // Decide the schema now: the kind of the rows is known, and requests are acknowledged before the first record
+        // is read.
         ingest.set_schema(ingest.schema());
         Self {
             run,

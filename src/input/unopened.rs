@@ -55,9 +55,9 @@ pub struct ReadOptions {
 }
 
 impl ReadOptions {
-    /// Returns the format of an input whose head has been read. The order is: `-f`, a magic at its start, the extension of its
-    /// name, the part of a magic; frames for an empty pipe or file without an extension that needs them and does not
-    /// grow; else JSON lines. Errors: exit status 65 if only the last byte of a magic differs.
+    /// Returns the format of an input whose head has been read. The order is: `-f`, a magic at its start, the extension
+    /// of its name, the part of a magic; frames for an empty pipe or file without an extension that needs them and does
+    /// not grow; else JSON lines. Errors: exit status 65 if only the last byte of a magic differs.
     pub fn format_of(&self, bytes: &Bytes, grows: bool) -> Result<&'static Format> {
         if let Some(format) = self.files.format {
             return Ok(format);
@@ -74,7 +74,8 @@ impl ReadOptions {
         if let Some(format) = format::by_part_of_magic(head).map_err(|error| error.at(bytes.name()))? {
             return Ok(format);
         }
-        // Frames have an extension of their own, so a log of which nothing is written yet, as after a rotation, is no torn stream.
+        // Frames have an extension of their own, so a log of which nothing is written yet, as after a rotation, is no
+        // torn stream.
         let is_text = bytes.is_regular() && Path::new(bytes.name()).extension().is_some();
         if head.is_empty() && !self.files.raw_only && !self.continuation.is_continued && !grows && !is_text {
             return Ok(&format::frames::FORMAT);
@@ -151,8 +152,8 @@ impl UnopenedInput {
         Self { run, options, name, origin, from, has_reported: false, position: None, resumption }
     }
 
-    /// Takes the first file of a followed name from the watching thread; returns false if there has been none yet. Errors: exit
-    /// status 74 if the file cannot be opened.
+    /// Takes the first file of a followed name from the watching thread; returns false if there has been none yet.
+    /// Errors: exit status 74 if the file cannot be opened.
     fn find(&mut self) -> Result<bool> {
         let ByteSource::Awaited(watch) = &self.from else { return Ok(true) };
         if let Some(refusal) = watch.with(|watched| watched.refusal.take()) {
@@ -188,8 +189,8 @@ impl UnopenedInput {
         }
     }
 
-    /// Reads the first lines of text whose format no flag names. A followed file is read as its name says. Errors: exit status 2 if
-    /// it is something that needs another command.
+    /// Reads the first lines of text whose format no flag names. A followed file is read as its name says. Errors: exit
+    /// status 2 if it is something that needs another command.
     fn recognise(&mut self, format: &Format) -> Result<Chunk> {
         let ByteSource::Bytes(bytes) = &mut self.from else { return Ok(Chunk::End) };
         let read = bytes.read_start(Some(Duration::ZERO))?;

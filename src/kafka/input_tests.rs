@@ -1,4 +1,5 @@
-//! The input over a cluster and a source that follow a script: ranges, gaps, rebalances, commits, new partitions, hand-over.
+//! The input over a cluster and a source that follow a script: ranges, gaps, rebalances, commits, new partitions,
+//! hand-over.
 
 use super::*;
 use crate::clock::{Clock, SimulatedClock};

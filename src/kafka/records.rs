@@ -118,8 +118,8 @@ impl PartitionSet {
         if done { self.end(at, ingest) } else { Ok(false) }
     }
 
-    /// Notes that the fetched records of a partition have been read, up to `next`; `high` is its present end offset. Returns
-    /// whether the partition ends here.
+    /// Notes that the fetched records of a partition have been read, up to `next`; `high` is its present end offset.
+    /// Returns whether the partition ends here.
     pub fn read_to(&mut self, id: PartitionId, next: Option<i64>, high: i64, ingest: &mut Ingest) -> Result<bool> {
         let Some(at) = self.find(id) else { return Ok(false) };
         let cursor = &mut self.cursors[at];
@@ -128,7 +128,8 @@ impl PartitionSet {
         if cursor.is_done() || cursor.end.is_some() && cursor.next >= high { self.end(at, ingest) } else { Ok(false) }
     }
 
-    /// Ends a partition: it no longer takes part in the minimum that makes the watermark. Returns whether it had not ended.
+    /// Ends a partition: it no longer takes part in the minimum that makes the watermark. Returns whether it had not
+    /// ended.
     pub fn end(&mut self, at: usize, ingest: &mut Ingest) -> Result<bool> {
         let cursor = &mut self.cursors[at];
         if std::mem::replace(&mut cursor.ended, true) {
@@ -162,8 +163,8 @@ impl PartitionSet {
     }
 }
 
-/// Opens the decoder of topics in Avro; `None` for other topics. Errors: exit status 78 if a schema that is named does not
-/// exist, 2 if `schema_id=` is set, which is for writing.
+/// Opens the decoder of topics in Avro; `None` for other topics. Errors: exit status 78 if a schema that is named does
+/// not exist, 2 if `schema_id=` is set, which is for writing.
 pub fn wire(address: &Address, run: &Run) -> Result<Option<Wire>> {
     let Some(schemas) = &address.options.schemas else { return Ok(None) };
     if address.options.schema_id.is_some() {

@@ -130,8 +130,8 @@ pub enum Suspect {
     Header,
 }
 
-/// The end of a message about an event time: the flag that reads it. A message about several records proposes the flags that read
-/// most of them.
+/// The end of a message about an event time: the flag that reads it. A message about several records proposes the flags
+/// that read most of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeProposal {
     /// Whether the record has no event time; else it has one that cannot be read.

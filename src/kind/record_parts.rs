@@ -1,4 +1,5 @@
-//! The parts of a Kafka record beside its value, as columns of the event that was made of it: key, timestamp and headers.
+//! The parts of a Kafka record beside its value, as columns of the event that was made of it: key, timestamp and
+//! headers.
 //!
 //! A dead letter of a row shows them. Inside a stage they are the columns `raw_key`, `raw_timestamp` and the dictionary
 //! of [`headers`]. Frames have them after the raw record: there the headers are a plain column of maps, `raw_headers`,

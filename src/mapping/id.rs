@@ -1,4 +1,5 @@
-//! Event ids that the record has: parsed, or derived from a text that is no UUID. [`crate::kind::record_id`] derives the others.
+//! Event ids that the record has: parsed, or derived from a text that is no UUID. [`crate::kind::record_id`] derives
+//! the others.
 
 use crate::kind::named_id::named_id;
 use crate::kind::record_id::NAMESPACE;

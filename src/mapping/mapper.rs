@@ -221,7 +221,8 @@ impl Mapper {
     }
 
     /// Takes the rows so far as a stamped batch; `None` if there are no rows. `rule` first returns their
-    /// properties, if it changes them, and the rows that stay, so that only rows that leave as events advance stream time.
+    /// properties, if it changes them, and the rows that stay, so that only rows that leave as events advance stream
+    /// time.
     pub fn batch(
         &mut self,
         partition_table: &mut PartitionTable,

@@ -137,8 +137,8 @@ pub struct ReadColumns {
 }
 
 impl Options {
-    /// Whether the fields of a record fill the columns of their names, and its row depends on no other record. The fields of its
-    /// times are [`Options::time`].
+    /// Whether the fields of a record fill the columns of their names, and its row depends on no other record. The
+    /// fields of its times are [`Options::time`].
     pub fn maps_by_name(&self) -> bool {
         let Self { fields, sets, plain, require, max_future, stamped_at_arrival, keep_raw, reads, .. } = self;
         fields.is_empty()

@@ -57,8 +57,8 @@ fn write_whole(path: &Path, how: How) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// Calls `check` with an empty directory and disks that fail at operation 0, 1, … in every way, until a run no longer reaches the
-/// fault.
+/// Calls `check` with an empty directory and disks that fail at operation 0, 1, … in every way, until a run no longer
+/// reaches the fault.
 fn at_each_operation(check: impl Fn(&Path, &Disk, DiskFault)) {
     for (errno, is_lasting) in [(Errno::NOSPC, false), (Errno::NOSPC, true), (Errno::IO, false), (Errno::IO, true)] {
         for after in 0.. {

@@ -10,8 +10,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// The identity of an input or output. Devices, sockets and terminals have none, because a run cannot read from them what
-/// it wrote to them.
+/// The identity of an input or output. Devices, sockets and terminals have none, because a run cannot read from them
+/// what it wrote to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// An existing file or FIFO: device and inode, equal for all links to it.
@@ -95,7 +95,8 @@ impl Identities {
     }
 }
 
-/// Returns the path of the file that is written if `path` is opened: follows symbolic links, even to a file that does not exist.
+/// Returns the path of the file that is written if `path` is opened: follows symbolic links, even to a file that does
+/// not exist.
 pub fn target(path: &Path) -> PathBuf {
     let leads_to = std::fs::metadata(path);
     match (std::fs::read_link(path), leads_to) {

@@ -33,7 +33,8 @@ fn unacknowledged(batch: &RecordBatch, before: SinkCounts, after: SinkCounts) ->
     (batch.num_rows() as u64).saturating_sub(after.taken - before.taken)
 }
 
-/// Adds `outcome`, the consequence for the output `name`, to the error of an unavailable server. Returns other errors unchanged.
+/// Adds `outcome`, the consequence for the output `name`, to the error of an unavailable server. Returns other errors
+/// unchanged.
 #[cold]
 pub fn given_up(error: Error, name: &str, outcome: &str) -> Error {
     if error.kind() != ErrorKind::Unavailable {
@@ -141,7 +142,8 @@ impl Output {
         }
     }
 
-    /// Ends the epoch in progress and begins `next`; returns the part with its rows. `None` without rows or without a checkpoint.
+    /// Ends the epoch in progress and begins `next`; returns the part with its rows. `None` without rows or without a
+    /// checkpoint.
     pub fn seal_epoch(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
         self.sent = 0;
         let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(None) };
@@ -231,7 +233,8 @@ impl Output {
         Ok(vec![])
     }
 
-    /// Writes a control message if the output can carry it: frames, topics, and watermarks as lines of text with `--control`.
+    /// Writes a control message if the output can carry it: frames, topics, and watermarks as lines of text with
+    /// `--control`.
     pub fn control(&mut self, message: &Control) -> Result<()> {
         match &mut self.sink {
             OpenTarget::Frames { encoder, file, .. } => {

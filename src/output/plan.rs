@@ -77,14 +77,16 @@ impl Destination {
         }
     }
 
-    /// Returns the kind of the rows of a store; `None` for another output. Errors: exit status 2 if the store does not hold it.
+    /// Returns the kind of the rows of a store; `None` for another output. Errors: exit status 2 if the store does not
+    /// hold it.
     fn kind_of(&self, schema: &SchemaRef, name: &str) -> Result<Option<Kind>> {
         let Destination::Store(store, _) = self else { return Ok(None) };
         let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: expected rows of a known kind")))?;
         if store.kinds.contains(&kind) { Ok(Some(kind)) } else { Err(store.other_kind(kind, name)) }
     }
 
-    /// Opens it for rows that it gets at once; the records of a topic are in the transactions of the producer, if there is one.
+    /// Opens it for rows that it gets at once; the records of a topic are in the transactions of the producer, if there
+    /// is one.
     fn open(
         self,
         producer: Option<&SharedProducer>,
@@ -158,8 +160,8 @@ struct OpenRows {
 }
 
 impl OutputPlan {
-    /// Checks that the URI `text` names an output that could be written now. Contacts no server: see [`OutputPlan::ask`].
-    /// Errors: exit status 2 if it is not an output, or a file that must not be replaced.
+    /// Checks that the URI `text` names an output that could be written now. Contacts no server: see
+    /// [`OutputPlan::ask`]. Errors: exit status 2 if it is not an output, or a file that must not be replaced.
     pub fn try_new(text: impl AsRef<OsStr>, spec: &OutputSpec, run: &Run) -> Result<Self> {
         let uri = Uri::parse(text)?.of_database()?;
         let (uri, spec) = with_file_options(uri, spec.clone())?;
@@ -238,7 +240,8 @@ impl OutputPlan {
         matches!(self.place, Destination::Null)
     }
 
-    /// Retries an unavailable server without a limit, unless the URI sets one. For runs whose input is stored meanwhile.
+    /// Retries an unavailable server without a limit, unless the URI sets one. For runs whose input is stored
+    /// meanwhile.
     pub fn without_limit(mut self) -> Self {
         match &mut self.place {
             Destination::Kafka(address, _) => address.options.set_without_limit(),
@@ -273,8 +276,8 @@ impl OutputPlan {
         Err(Error::usage(format!("{}: --checkpoint: {why}", self.name)))
     }
 
-    /// Lets its rows wait in a checkpoint until their epoch is complete. Those that a later stage reads do not wait: that stage has
-    /// the same epochs.
+    /// Lets its rows wait in a checkpoint until their epoch is complete. Those that a later stage reads do not wait:
+    /// that stage has the same epochs.
     pub fn in_epochs(mut self, plan: EpochPlan) -> Self {
         self.epochs = Some(plan).filter(|_| !self.is_stream());
         self
@@ -305,8 +308,8 @@ impl OutputPlan {
         self.first.as_deref()
     }
 
-    /// Returns its identity, to find duplicate outputs. `None` if an output may be named twice: a store holds a table for each
-    /// kind of row.
+    /// Returns its identity, to find duplicate outputs. `None` if an output may be named twice: a store holds a table
+    /// for each kind of row.
     pub fn identity(&self) -> Option<Identity> {
         match &self.place {
             Destination::Null | Destination::Store(..) => None,
@@ -343,7 +346,8 @@ impl OutputPlan {
         matches!(&self.place, Destination::Kafka(address, _) if address.options.form != Some(TopicFormat::Frames))
     }
 
-    /// Whether it can make rows durable before the run ends ([`Output::settle`]), so that a source may commit its position.
+    /// Whether it can make rows durable before the run ends ([`Output::settle`]), so that a source may commit its
+    /// position.
     pub fn acknowledges(&self) -> bool {
         match &self.place {
             Destination::Null | Destination::Kafka(..) => true,
@@ -358,7 +362,8 @@ impl OutputPlan {
         matches!(&self.place, Destination::Store(store, location) if (store.replaces)(location))
     }
 
-    /// Whether it is a topic of frames. Its control frames describe all partitions of the source, so one run must read them all.
+    /// Whether it is a topic of frames. Its control frames describe all partitions of the source, so one run must read
+    /// them all.
     pub fn is_framed(&self) -> bool {
         matches!(&self.place, Destination::Kafka(..)) && self.place.is_framed()
     }
@@ -419,7 +424,8 @@ impl OutputPlan {
     }
 }
 
-/// Takes the options from the name of a Parquet file, `NAME.parquet?columns=auto`. Errors: exit status 2 for another option.
+/// Takes the options from the name of a Parquet file, `NAME.parquet?columns=auto`. Errors: exit status 2 for another
+/// option.
 fn with_file_options(uri: Uri, mut spec: OutputSpec) -> Result<(Uri, OutputSpec)> {
     let Uri::File(path) = &uri else { return Ok((uri, spec)) };
     let Some((file, _)) = path.to_str().and_then(|path| path.split_once('?')) else { return Ok((uri, spec)) };
@@ -452,8 +458,8 @@ fn beginning(open: format::Output, schema: &SchemaRef, spec: &OutputSpec) -> Res
     Ok(bytes)
 }
 
-/// Makes the target of a file or of standard output: repairs and checks a file that is appended to. Errors: exit status 2 if it has
-/// another header.
+/// Makes the target of a file or of standard output: repairs and checks a file that is appended to. Errors: exit status
+/// 2 if it has another header.
 fn encoded(
     mut file: Plain,
     format: &'static Format,

@@ -21,7 +21,8 @@ pub struct OutputSpec {
     pub is_named: bool,
     /// `--quiet`: no notice about the format of standard output.
     pub quiet: bool,
-    /// `--check`, which writes text of its own to standard output: a file to which the shell redirects it names no format.
+    /// `--check`, which writes text of its own to standard output: a file to which the shell redirects it names no
+    /// format.
     pub is_check: bool,
     /// `--overwrite`.
     pub overwrite: bool,
@@ -32,7 +33,8 @@ pub struct OutputSpec {
 }
 
 impl OutputSpec {
-    /// Returns the format of a file. Errors: exit status 2 if the extension is misleading, or unknown where the default is frames.
+    /// Returns the format of a file. Errors: exit status 2 if the extension is misleading, or unknown where the default
+    /// is frames.
     pub(super) fn file_format(&self, path: &Path, name: &str) -> Result<&'static Format> {
         // The name of a FIFO or a device does not determine a format.
         let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
@@ -84,7 +86,8 @@ pub(super) fn standard_format(spec: &OutputSpec, run: &Run) -> Result<&'static F
     }
 }
 
-/// Returns the format that the name of a redirected file names, if any. A name without a format gets frames, with a notice.
+/// Returns the format that the name of a redirected file names, if any. A name without a format gets frames, with a
+/// notice.
 fn redirected_format(
     path: &Path,
     fallback: &'static Format,

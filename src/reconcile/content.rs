@@ -1,5 +1,6 @@
-//! The hash of an event's content. Two events have the same content if event_id, source, event_type, user_id, client_timestamp and
-//! event_time are equal, and properties are the same JSON value: in any order of members and any spelling of strings and numbers.
+//! The hash of an event's content. Two events have the same content if event_id, source, event_type, user_id,
+//! client_timestamp and event_time are equal, and properties are the same JSON value: in any order of members and any
+//! spelling of strings and numbers.
 
 use crate::json::number::{Decimal, write_float};
 use crate::json::text::unescape;
@@ -43,8 +44,9 @@ pub fn tagged(tag: u8, bytes: &[u8], seed: u64) -> u64 {
     xxh3_64_with_seed(bytes, scrambled(seed.rotate_left(8) ^ u64::from(tag)))
 }
 
-/// The finalizer of SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>), a bijection. XXH3 adds the seed to constants and combines
-/// the sum with the bytes by XOR: for two close seeds, a small change of the bytes can cancel the difference of the seeds.
+/// The finalizer of SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>), a bijection. XXH3 adds the seed to constants
+/// and combines the sum with the bytes by XOR: for two close seeds, a small change of the bytes can cancel the
+/// difference of the seeds.
 #[inline]
 fn scrambled(seed: u64) -> u64 {
     let seed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -119,8 +121,8 @@ pub fn of_integer(number: i64, seed: u64) -> u64 {
     }
 }
 
-/// Returns the hash of the JSON value that [`write_float`] writes. Decimals of up to 15 digits are numbers of their own among doubles,
-/// so if one is the double, its digits are those of the text.
+/// Returns the hash of the JSON value that [`write_float`] writes. Decimals of up to 15 digits are numbers of their own
+/// among doubles, so if one is the double, its digits are those of the text.
 #[inline]
 pub fn of_double(number: f64, seed: u64) -> u64 {
     for (places, scale) in [(4, 1e4), (9, 1e9)] {
@@ -156,7 +158,8 @@ fn of_number(text: &str, seed: u64) -> u64 {
     }
 }
 
-/// Returns the significant digits of a number without an exponent as an integer, and the power of ten that it is multiplied by.
+/// Returns the significant digits of a number without an exponent as an integer, and the power of ten that it is
+/// multiplied by.
 #[inline]
 fn short_number(text: &str) -> Option<(u64, i64)> {
     let (mut number, mut exponent, mut is_fraction) = (0u64, 0i64, false);

@@ -1,9 +1,10 @@
 //! Rows of files of other programs, read from their columns.
 //!
-//! The mapping ([`crate::mapping`]) makes JSON text of each row, validates it, and copies its fields into the columns of events.
-//! A comparison needs only the id, the times and the hash of the content, and these follow from the columns directly, in half the
-//! time. A batch whose rows the mapping might treat in another way (a text that is no UUID, a time outside of the calendar, a
-//! column that another flag reads) is refused as a whole: then the caller reads the file with the mapping.
+//! The mapping ([`crate::mapping`]) makes JSON text of each row, validates it, and copies its fields into the columns
+//! of events. A comparison needs only the id, the times and the hash of the content, and these follow from the columns
+//! directly, in half the time. A batch whose rows the mapping might treat in another way (a text that is no UUID, a
+//! time outside of the calendar, a column that another flag reads) is refused as a whole: then the caller reads the
+//! file with the mapping.
 
 use super::content::{ObjectHash, of_cell, of_double, of_integer, of_json, of_name, of_string};
 use super::entry::{LEFT, PartitionNames, RowPosition, id_key};
@@ -288,7 +289,8 @@ impl<'a> BatchColumns<'a> {
         Some(hashes)
     }
 
-    /// Returns the hashes of the properties, and adds bounds on their JSON text to `lengths`; `None` if a row may need the mapping.
+    /// Returns the hashes of the properties, and adds bounds on their JSON text to `lengths`; `None` if a row may need
+    /// the mapping.
     fn objects(&mut self, lengths: &mut [usize]) -> Option<Vec<ObjectHash>> {
         let Self { properties, beside, names, scratch, .. } = self;
         let mut hashes = vec![ObjectHash::default(); lengths.len()];
@@ -378,8 +380,8 @@ fn is_null(nulls: Option<&NullBuffer>, row: usize) -> bool {
 }
 
 impl Times {
-    /// Converts a column of timestamps; `None` if it is another one, has a time that no row may have, or has no zone although
-    /// flags would read it.
+    /// Converts a column of timestamps; `None` if it is another one, has a time that no row may have, or has no zone
+    /// although flags would read it.
     fn new(array: &ArrayRef, reads_local: bool) -> Option<Self> {
         let DataType::Timestamp(unit, zone) = array.data_type() else { return None };
         if zone.is_none() && !reads_local {
@@ -424,8 +426,8 @@ impl<'a> PropertyValue<'a> {
         }
     }
 
-    /// Returns the hash of the JSON value in a row, and a bound on its text unless it is a number; `Some(None)` if it is null,
-    /// `None` if the value may need the mapping.
+    /// Returns the hash of the JSON value in a row, and a bound on its text unless it is a number; `Some(None)` if it
+    /// is null, `None` if the value may need the mapping.
     #[inline]
     fn hash(&mut self, row: usize, scratch: &mut String) -> Option<Option<(u64, usize)>> {
         match self {

@@ -1,7 +1,7 @@
 //! Counts of findings by partition and offset range, or by partition and bucket of event time.
 //!
-//! Findings come in the order of positions. Neighbouring offsets with the same faults are one range, so a range of offsets that is
-//! missing is a row of its own.
+//! Findings come in the order of positions. Neighbouring offsets with the same faults are one range, so a range of
+//! offsets that is missing is a row of its own.
 
 use super::judge::{Finding, UnitOutcome};
 use crate::error::{Error, Result};
@@ -171,8 +171,8 @@ pub struct Ranges {
 }
 
 impl Ranges {
-    /// Makes an empty collection. `bucket` is the length of a bucket of event time (µs); `is_partial`: findings that are no faults
-    /// are only counted.
+    /// Makes an empty collection. `bucket` is the length of a bucket of event time (µs); `is_partial`: findings that
+    /// are no faults are only counted.
     pub fn new(bucket: Option<i64>, is_partial: bool) -> Self {
         Self {
             bucket,
@@ -191,7 +191,8 @@ impl Ranges {
         self.faults.total.count(outcome);
     }
 
-    /// Adds a finding; its position is at or after that of the one before. Errors: exit status 2 if there are too many buckets.
+    /// Adds a finding; its position is at or after that of the one before. Errors: exit status 2 if there are too many
+    /// buckets.
     pub fn add(&mut self, found: &Finding) -> Result<()> {
         let one = OffsetRange::of(found);
         if let Some(length) = self.bucket {

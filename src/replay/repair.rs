@@ -136,15 +136,16 @@ pub struct Repaired {
 }
 
 impl Repair {
-    /// Makes events by these mapping options; records that are not JSON are read by `records`. Errors: exit status 2 for a wrong
-    /// option.
+    /// Makes events by these mapping options; records that are not JSON are read by `records`. Errors: exit status 2
+    /// for a wrong option.
     pub fn new(records: Option<RecordFormat>, patch: Option<Patch>, options: mapping::Options) -> Result<Self> {
         let max_future = options.max_future;
         let mapper = Mapper::new(mapping::Options { provenance: Provenance::Keep, ..options })?;
         Ok(Self { records, foreign: 0, patch, mapper, partition_table: PartitionTable::default(), max_future })
     }
 
-    /// Returns the number of records so far that are neither JSON nor the beginning of an object, if no format of records is set.
+    /// Returns the number of records so far that are neither JSON nor the beginning of an object, if no format of
+    /// records is set.
     pub fn foreign(&self) -> u64 {
         self.foreign
     }

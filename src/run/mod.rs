@@ -7,9 +7,9 @@
 //!
 //! A signal sets the stop signal, which ends waits. A simulation has an `Io` and a clock of its own.
 //!
-//! `cli` makes one [`Run`] per process and passes it down; a thread gets its own copy by [`Run::for_thread`]. [`outages`]
-//! decides which Kafka client reports an outage; [`io`] and [`standard`] open standard input and output. [`worker`] is a thread of
-//! an output.
+//! `cli` makes one [`Run`] per process and passes it down; a thread gets its own copy by [`Run::for_thread`].
+//! [`outages`] decides which Kafka client reports an outage; [`io`] and [`standard`] open standard input and output.
+//! [`worker`] is a thread of an output.
 
 pub mod io;
 pub mod outages;

@@ -5,7 +5,8 @@
 //!                   ◄─ poll, wait: its answer ─┘
 //! ```
 //!
-//! A simulation has no threads: there a job runs in the thread of the run, when its answer has been polled a number of times.
+//! A simulation has no threads: there a job runs in the thread of the run, when its answer has been polled a number of
+//! times.
 
 use super::Run;
 use super::io::Io;
@@ -42,7 +43,8 @@ enum Place<T> {
 pub struct JobAnswer<R>(Receiver<R>);
 
 impl<T: 'static> Worker<T> {
-    /// Starts a thread, and waits until `open` has made the value there. Errors: those of `open`, 74 if no thread can start.
+    /// Starts a thread, and waits until `open` has made the value there. Errors: those of `open`, 74 if no thread can
+    /// start.
     pub fn start(run: &Rc<Run>, open: impl FnOnce(&Rc<Run>) -> Result<T> + Send + 'static) -> Result<Self> {
         if let Io::Simulated { lag, .. } = run.io {
             return Ok(Self(Place::Simulated { value: Some(open(run)?), jobs: VecDeque::new(), lag }));

@@ -4,8 +4,8 @@
 //! URIs ─► open ─► Box<dyn Input> ─step─► Ingest ─► queue ─► Source::poll ─► stage
 //! ```
 //!
-//! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take turns.
-//! [`Source::poll`] never blocks; [`Source::wait`] waits for input. Consumer groups and spools commit positions.
+//! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take
+//! turns. [`Source::poll`] never blocks; [`Source::wait`] waits for input. Consumer groups and spools commit positions.
 
 use crate::counts::{Counts, counted};
 use crate::error::{Error, ErrorKind, Result};
@@ -147,7 +147,8 @@ impl Source {
         Ok(source)
     }
 
-    /// Announces the partitions that are known at the start: one for each file, those of topics, and those of `--partitions`.
+    /// Announces the partitions that are known at the start: one for each file, those of topics, and those of
+    /// `--partitions`.
     fn announce(&mut self, inputs: &[Uri]) -> Result<()> {
         for (number, input) in (0..).zip(inputs) {
             self.ingest.turn_to(number, ByteProgress::default(), Rest { pending: true, complete: false });
@@ -323,8 +324,9 @@ impl Source {
         self.ingest.release_waited(before)
     }
 
-    /// Queues the rows that were read so far, and returns how far the partitions of the current input, or of the last one, are
-    /// read. The stage has every row before these positions once it has taken as many items as the returned number.
+    /// Queues the rows that were read so far, and returns how far the partitions of the current input, or of the last
+    /// one, are read. The stage has every row before these positions once it has taken as many items as the returned
+    /// number.
     pub fn reached(&mut self) -> Result<(u64, Vec<Reached>)> {
         self.ingest.flush()?;
         let running = self.running.front().or(self.ended.last());
@@ -355,7 +357,8 @@ impl Source {
         self.running.front().is_some_and(|one| one.input.reports_partitions())
     }
 
-    /// Whether the stage has not taken all rows that were read. Records that wait for later ones (`--max-future`) are no rows yet.
+    /// Whether the stage has not taken all rows that were read. Records that wait for later ones (`--max-future`) are
+    /// no rows yet.
     pub fn holds_rows(&self) -> bool {
         self.is_queued() || self.ingest.has_rows()
     }
@@ -422,8 +425,8 @@ impl Source {
         Ok(Polled::Progress)
     }
 
-    /// Handles an input with nothing to read: turns to the next one. If none has anything, queues rows that have waited for
-    /// [`Run::LINGER`], and an idle item.
+    /// Handles an input with nothing to read: turns to the next one. If none has anything, queues rows that have waited
+    /// for [`Run::LINGER`], and an idle item.
     fn idle(&mut self) -> Result<Polled> {
         self.idle_turns += 1;
         if self.idle_turns < self.running.len() {
@@ -522,8 +525,8 @@ impl Source {
         self.ended.iter().chain(&self.running).map(|running| running.input.as_ref())
     }
 
-    /// Whether the current input has noted positions and the stage has taken every row and letter before them. The stage then makes
-    /// its outputs durable and calls [`Source::commit`].
+    /// Whether the current input has noted positions and the stage has taken every row and letter before them. The
+    /// stage then makes its outputs durable and calls [`Source::commit`].
     pub fn can_commit(&self) -> bool {
         let noted = self.running.front().is_some_and(|running| running.input.has_noted());
         noted && !self.is_queued() && !self.ingest.has_letters()
@@ -558,7 +561,8 @@ impl Source {
         Ok(!self.ingest.mapper.holds_records() && !self.is_queued() && self.ingest.read.is_exact())
     }
 
-    /// Returns the positions of the inputs for a checkpoint, and notes them for groups. The stage has taken every row before them.
+    /// Returns the positions of the inputs for a checkpoint, and notes them for groups. The stage has taken every row
+    /// before them.
     pub fn positions(&mut self) -> Result<Vec<u8>> {
         let Some(positions) = &mut self.positions else { return Ok(vec![]) };
         for Running { number, input } in self.ended.iter_mut().chain(&mut self.running) {
@@ -578,7 +582,8 @@ impl Source {
         self.inputs().flat_map(|input| input.lag(now)).collect()
     }
 
-    /// Reports records that were acknowledged to clients and are lost because the run fails before the outputs have them.
+    /// Reports records that were acknowledged to clients and are lost because the run fails before the outputs have
+    /// them.
     pub fn report_lost(&mut self) {
         self.ended.iter_mut().chain(&mut self.running).for_each(|running| running.input.report_lost());
     }

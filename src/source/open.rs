@@ -1,6 +1,7 @@
 //! Opens the inputs of a source.
 //!
-//! Topics and followed files are prepared at the start of the run; everything else is opened when it becomes the current input.
+//! Topics and followed files are prepared at the start of the run; everything else is opened when it becomes the
+//! current input.
 
 use super::ahead::ReadAhead;
 use super::options::{InputOptions, StoreOrder, UnreadableReports};
@@ -60,7 +61,8 @@ impl Opener {
         Ok(Self { run, options, topics: VecDeque::new(), watches, joined, position: None })
     }
 
-    /// Gets the partitions of the topics from the brokers. Errors: exit status 2 for `group=` with flags that map the partition.
+    /// Gets the partitions of the topics from the brokers. Errors: exit status 2 for `group=` with flags that map the
+    /// partition.
     pub(super) fn announce_topics(&mut self, address: &Address, ingest: &mut Ingest) -> Result<()> {
         let Self { options, run, .. } = self;
         let keeps = match options.topics.read_mode {
@@ -213,7 +215,8 @@ fn reported(rows: Batches, kind: Kind, reports: UnreadableReports) -> Batches {
     }))
 }
 
-/// Reads a part of a store. If both ends of its span are known, the days are read in order, on as many threads as requested.
+/// Reads a part of a store. If both ends of its span are known, the days are read in order, on as many threads as
+/// requested.
 fn by_day(store: &'static Store, location: &Location, request: ReadRequest) -> Result<(Kind, Batches)> {
     let Some((since, until)) = ends(store, location, request)? else { return store.rows_within(location, request) };
     let end = move |at: i64| at.div_euclid(DAY).saturating_add(1).saturating_mul(DAY).min(until);
@@ -236,8 +239,8 @@ fn by_day(store: &'static Store, location: &Location, request: ReadRequest) -> R
     Ok((kind, Box::new(first.chain(others))))
 }
 
-/// Returns the ends of the span that is read. They are known if they are requested, or if several threads shall read a store that
-/// knows its extent.
+/// Returns the ends of the span that is read. They are known if they are requested, or if several threads shall read a
+/// store that knows its extent.
 fn ends(
     store: &Store,
     location: &Location,

@@ -112,13 +112,13 @@ impl InputOptions {
 /// What the tool needs of its source beside the rows.
 #[derive(Clone, Copy, Default)]
 pub struct ToolNeeds {
-    /// Whether the operator may call `Collector::dead`. The letter needs the raw record, so with `--dlq` rows keep it within the
-    /// stage (`KeepRaw::Within`).
+    /// Whether the operator may call `Collector::dead`. The letter needs the raw record, so with `--dlq` rows keep it
+    /// within the stage (`KeepRaw::Within`).
     pub shows_records: bool,
     /// The columns that the stage reads if only raw records are written; the mapping may leave out the others.
     pub raw_columns: Option<Projection>,
-    /// Whether rows carry the headers of their records to outputs that can write them, and the key, headers and timestamp to
-    /// dead letters.
+    /// Whether rows carry the headers of their records to outputs that can write them, and the key, headers and
+    /// timestamp to dead letters.
     pub headers: bool,
     /// Whether the stage finds repeated events by their ids (`--dedup`).
     pub finds_repeats: bool,
@@ -146,14 +146,15 @@ pub struct SourceOptions {
 }
 
 impl SourceOptions {
-    /// Derives how the inputs are read, and returns those that have something to read, as far as earlier runs of a checkpoint
-    /// left records.
+    /// Derives how the inputs are read, and returns those that have something to read, as far as earlier runs of a
+    /// checkpoint left records.
     pub(super) fn prepare(&mut self, inputs: &[Uri]) -> Result<Vec<Uri>> {
         let Self { records, inputs: opening, positions, .. } = self;
         let is_raw =
             |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
         if opening.topics.read_mode.is_of_stage() && inputs.iter().any(is_raw) {
-            // Records of a topic get new stamps: those they carry are in order per original partition, which topics interleave.
+            // Records of a topic get new stamps: those they carry are in order per original partition, which topics
+            // interleave.
             records.mapping.provenance = Provenance::Overwrite;
         }
         let files = &mut opening.files;

@@ -1,6 +1,7 @@
 //! Checks that the raw inputs of a run have different origins.
 //!
-//! An event's position is (origin, partition, offset); two raw inputs of one origin would give two events the same position.
+//! An event's position is (origin, partition, offset); two raw inputs of one origin would give two events the same
+//! position.
 
 use super::options::InputOptions;
 use crate::error::{Error, Result};
@@ -20,8 +21,8 @@ use std::rc::Rc;
 /// Number of bytes in which the check looks for the first record of an input.
 const FIRST_BYTES: usize = 64 << 10;
 
-/// Checks that no two raw inputs have the same origin: their events would have the same positions, and could get the same ids.
-/// `kind` is the kind of all rows, if a flag names it. Errors: exit status 2.
+/// Checks that no two raw inputs have the same origin: their events would have the same positions, and could get the
+/// same ids. `kind` is the kind of all rows, if a flag names it. Errors: exit status 2.
 pub(super) fn check(inputs: &[Uri], options: &InputOptions, kind: Option<Kind>, run: &Rc<Run>) -> Result<()> {
     let mut first: HashMap<String, &Uri> = HashMap::new();
     for input in inputs.iter().filter(|input| matches!(input, Uri::File(_) | Uri::Standard)) {

@@ -74,8 +74,8 @@ pub struct SpoolLimits {
     pub dedup: Option<i64>,
 }
 
-/// Creates a directory and its missing parents. It syncs the name of each, even of an existing one, because the run that
-/// created it may have been killed before its sync.
+/// Creates a directory and its missing parents. It syncs the name of each, even of an existing one, because the run
+/// that created it may have been killed before its sync.
 fn create_synced(path: &Path, sync: &mut impl FnMut(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
     let parent = access::parent(path);
     if parent == path {
@@ -138,8 +138,8 @@ impl SpoolDir {
         }
     }
 
-    /// Creates the directory if it does not exist, and locks it; its size is shown in `metrics`. Errors: exit status 75 if
-    /// another run has it.
+    /// Creates the directory if it does not exist, and locks it; its size is shown in `metrics`. Errors: exit status 75
+    /// if another run has it.
     pub fn open(path: &Path, limits: SpoolLimits, metrics: &Metrics) -> Result<Self> {
         create_synced(path, &mut sync_directory).map_err(failed(path))?;
         let lock = File::options().write(true).create(true).truncate(false).open(path.join("lock"));
@@ -168,8 +168,8 @@ impl SpoolDir {
         Ok(found)
     }
 
-    /// Returns the position of the outputs when the last run ended; `None` in a new spool. Errors: exit status 65 if the file
-    /// is damaged.
+    /// Returns the position of the outputs when the last run ended; `None` in a new spool. Errors: exit status 65 if
+    /// the file is damaged.
     pub fn position(&self) -> Result<Option<Position>> {
         let path = self.path.join("position");
         let text = match fs::read_to_string(&path) {
@@ -231,8 +231,8 @@ impl SpoolDir {
         StoredEnd { offset: state.end, is_final: state.is_closed }
     }
 
-    /// Removes segments from the front that are no longer needed. If space is `wanted`, this includes those needed only for
-    /// `Idempotency-Key`.
+    /// Removes segments from the front that are no longer needed. If space is `wanted`, this includes those needed only
+    /// for `Idempotency-Key`.
     pub fn trim(&self, now: i64, wanted: bool) -> Result<()> {
         while let Some(first) = self.removable(now, wanted) {
             let path = segment::path(&self.path, first);
@@ -297,8 +297,8 @@ impl SpoolDir {
         self.show();
     }
 
-    /// Returns the segment that begins at offset `first`, and the segment after it. If the first one has been removed, the next
-    /// one takes its place.
+    /// Returns the segment that begins at offset `first`, and the segment after it. If the first one has been removed,
+    /// the next one takes its place.
     pub fn segment(&self, first: i64) -> (Option<Segment>, Option<Segment>) {
         let state = self.state();
         let at = state.segments.partition_point(|segment| segment.first < first);
@@ -318,7 +318,8 @@ impl SpoolDir {
     }
 }
 
-/// Returns the id of a spool, which gets one if it has none. A full disk is no error, because the spool must be read to empty it.
+/// Returns the id of a spool, which gets one if it has none. A full disk is no error, because the spool must be read to
+/// empty it.
 fn id_of(path: &Path) -> Option<String> {
     let (name, part) = (path.join("id"), path.join("id.new"));
     if let Ok(id) = fs::read_to_string(&name) {

@@ -8,8 +8,8 @@
 //!
 //! A run of one process is first and last stage at once. The end of the stream is the barrier of the last epoch.
 //!
-//! Outputs commit an epoch in threads of their own; the stage takes rows of the next one meanwhile. That one ends only when all
-//! outputs of all stages have the epoch before: a restart repeats the commit of one epoch.
+//! Outputs commit an epoch in threads of their own; the stage takes rows of the next one meanwhile. That one ends only
+//! when all outputs of all stages have the epoch before: a restart repeats the commit of one epoch.
 
 use super::operator::Operator;
 use super::outputs::Outputs;
@@ -38,10 +38,11 @@ const SLOW_OUTPUT: Duration = Duration::from_secs(10);
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 /// How long an output may take to fail after the stop timeout, with an error of its own.
 const FAILING: Duration = Duration::from_millis(700);
-/// Time after which a stage no longer waits for a later one that neither completes the last epoch nor ends, as behind tee.
+/// Time after which a stage no longer waits for a later one that neither completes the last epoch nor ends, as behind
+/// tee.
 const ENDING_MAX: Duration = Duration::from_secs(600);
-/// How long the first stage waits for the outputs of later ones before it ends the next epoch. A stage whose outputs do not have the
-/// epoch before then waits at the barrier.
+/// How long the first stage waits for the outputs of later ones before it ends the next epoch. A stage whose outputs do
+/// not have the epoch before then waits at the barrier.
 const LATER_MAX: Duration = Duration::from_secs(600);
 /// How long a call waits for outputs before it looks at the stop signal.
 const LOOK: Duration = Duration::from_millis(20);
@@ -112,7 +113,8 @@ struct Reports {
 }
 
 impl Reports {
-    /// Returns whether a message is due: `slow` after `start`, then once in [`REPORT_EVERY`], and when the reading stops.
+    /// Returns whether a message is due: `slow` after `start`, then once in [`REPORT_EVERY`], and when the reading
+    /// stops.
     fn is_due(&mut self, now: Duration, start: Duration, slow: Duration, is_held: bool) -> bool {
         let stops = is_held && !self.is_held;
         if !stops && (now < start + slow || now < self.next) {
@@ -187,7 +189,8 @@ impl Epochs {
         self.every.is_some() && is_free && self.run.clock.monotonic() >= self.due
     }
 
-    /// Returns `operator` with the state of the restored epoch. Errors: exit status 78 if it was saved with other options.
+    /// Returns `operator` with the state of the restored epoch. Errors: exit status 78 if it was saved with other
+    /// options.
     pub fn restore(&self, mut operator: Box<dyn Operator>, continued: &[ContinuedInput]) -> Result<Box<dyn Operator>> {
         operator.set_storage(Box::new(self.checkpoint.state_files()));
         let Some(restored) = self.checkpoint.restored() else { return Ok(operator) };
@@ -288,8 +291,8 @@ impl Epochs {
         Ok(true)
     }
 
-    /// Says which outputs the commit in progress waits for; `waits` if the stage does nothing else. Errors: exit status 69 if a signal
-    /// has ended the wait.
+    /// Says which outputs the commit in progress waits for; `waits` if the stage does nothing else. Errors: exit status
+    /// 69 if a signal has ended the wait.
     fn report_commit(&mut self, outputs: &mut Outputs, waits: bool) -> Result<()> {
         let is_held = !waits && self.is_held(outputs);
         let Some(commit) = &mut self.commit else { return Ok(()) };
@@ -325,7 +328,8 @@ impl Epochs {
         Ok(())
     }
 
-    /// Whether the stage is to read nothing: its outputs have as many rows of the epoch in progress as may wait for the one before.
+    /// Whether the stage is to read nothing: its outputs have as many rows of the epoch in progress as may wait for the
+    /// one before.
     pub fn is_held(&self, outputs: &mut Outputs) -> bool {
         let is_waiting = self.commit.is_some() || self.later.is_some() || self.delay.is_some();
         is_waiting && outputs.epoch_bytes() >= self.run.ahead_max
@@ -382,10 +386,11 @@ impl Epochs {
         Ok(())
     }
 
-    /// Looks at the commit in progress, and begins to commit the epoch that the last stage has completed, if the log is to be watched
-    /// now or `at_once`; returns whether an epoch is committed now.
+    /// Looks at the commit in progress, and begins to commit the epoch that the last stage has completed, if the log is
+    /// to be watched now or `at_once`; returns whether an epoch is committed now.
     ///
-    /// Errors: exit status 75 if a newer run has begun, or if a later stage has ended and an epoch is not complete or not committed.
+    /// Errors: exit status 75 if a newer run has begun, or if a later stage has ended and an epoch is not complete or
+    /// not committed.
     pub fn watch(&mut self, outputs: &mut Outputs, at_once: bool) -> Result<bool> {
         if self.poll_commit(outputs, Duration::ZERO)? {
             return Ok(true);
@@ -439,9 +444,9 @@ impl Epochs {
         self.sealed.is_empty() && self.commit.is_none()
     }
 
-    /// Whether the epoch in progress can end at a barrier; not while outputs commit the epoch before. Errors: exit status 65 if the
-    /// barrier is not its end, or if the epoch before is not complete: the first stage sends barriers one after another, and a restart
-    /// commits only the last complete epoch again.
+    /// Whether the epoch in progress can end at a barrier; not while outputs commit the epoch before. Errors: exit
+    /// status 65 if the barrier is not its end, or if the epoch before is not complete: the first stage sends barriers
+    /// one after another, and a restart commits only the last complete epoch again.
     pub fn is_ready(&mut self, barrier: &Barrier, outputs: &mut Outputs) -> Result<bool> {
         self.check(barrier)?;
         if self.is_committing() || self.is_delayed(outputs, true) {
@@ -451,8 +456,8 @@ impl Epochs {
         if self.is_settled() { Ok(true) } else { Err(early()) }
     }
 
-    /// Returns how long to wait, at the end of the input, for the epoch before the last one; `None` if it is committed. Errors: exit
-    /// status 75 if a later stage does not complete it.
+    /// Returns how long to wait, at the end of the input, for the epoch before the last one; `None` if it is committed.
+    /// Errors: exit status 75 if a later stage does not complete it.
     pub fn wait_before_last(&mut self) -> Result<Option<Duration>> {
         if self.is_settled() || self.is_committing() {
             return Ok(self.is_committing().then_some(LOOK));

@@ -6,8 +6,8 @@
 //!          └ dead letters of records ────┴──────────────► dead letters
 //! ```
 //!
-//! [`Stage::step`] never blocks on input; [`Stage::run`] alternates `step` and `wait`. A simulation steps several stages in one
-//! process. The stage keeps the counts and checks the law of counts at its end.
+//! [`Stage::step`] never blocks on input; [`Stage::run`] alternates `step` and `wait`. A simulation steps several
+//! stages in one process. The stage keeps the counts and checks the law of counts at its end.
 
 pub mod epochs;
 pub mod operator;
@@ -44,7 +44,8 @@ use std::rc::Rc;
 use std::time::Duration;
 use summary::Summary;
 
-/// Maximum number of control messages that are buffered until the first rows. After that the operator is made without rows.
+/// Maximum number of control messages that are buffered until the first rows. After that the operator is made without
+/// rows.
 const AHEAD_MAX: usize = 64;
 
 /// How a step ended.
@@ -262,8 +263,8 @@ impl Stage {
         }
     }
 
-    /// Does the time-driven work of the outputs, commits if possible, and returns the next item; `None` if outputs must get the rows
-    /// before it first.
+    /// Does the time-driven work of the outputs, commits if possible, and returns the next item; `None` if outputs must
+    /// get the rows before it first.
     fn next(&mut self) -> Result<Option<Polled>> {
         self.outputs.tick()?;
         self.watch_epochs(false)?;
@@ -324,8 +325,8 @@ impl Stage {
         if epochs.is_delayed(&mut self.outputs, false) { Ok(false) } else { self.source.is_at_cut() }
     }
 
-    /// Ends the epoch in progress, if there is a checkpoint: the stage has taken the rows before the positions of the source, and no
-    /// others.
+    /// Ends the epoch in progress, if there is a checkpoint: the stage has taken the rows before the positions of the
+    /// source, and no others.
     fn end_epoch(&mut self, is_last: bool) -> Result<()> {
         let (Some(epochs), Phase::Running(operator)) = (&mut self.epochs, &mut self.phase) else { return Ok(()) };
         match epochs.end(operator.as_mut(), &self.source.positions()?, &mut self.outputs)? {
@@ -343,7 +344,8 @@ impl Stage {
         if epochs.watch(&mut self.outputs, at_once)? { self.source.commit() } else { Ok(()) }
     }
 
-    /// Ends the stage once the last stage of the pipe has completed the last epoch. Errors: exit status 75 if that stage ends before.
+    /// Ends the stage once the last stage of the pipe has completed the last epoch. Errors: exit status 75 if that
+    /// stage ends before.
     fn await_epoch(&mut self) -> Result<Progress> {
         let Phase::Ending(Ending { end, wait }) = &self.phase else {
             return Err(Error::broken("a stage ends without an epoch"));
@@ -437,8 +439,8 @@ impl Stage {
         self.counts.add(&std::mem::take(&mut self.outputs.dead_rows));
     }
 
-    /// Ends the stage at the end of the input, or early because the operator needs no more rows: checks the law of counts, ends the
-    /// outputs, writes the summary. Errors: exit status 70 if the counts do not add up.
+    /// Ends the stage at the end of the input, or early because the operator needs no more rows: checks the law of
+    /// counts, ends the outputs, writes the summary. Errors: exit status 70 if the counts do not add up.
     fn finish(&mut self, end: End, is_early: bool) -> Result<Progress> {
         self.outputs.progress = ProgressLine::hidden();
         let rows = self.source.counts().out;
@@ -474,7 +476,8 @@ impl Stage {
         }
     }
 
-    /// Ends the outputs, which have all epochs, and writes the summary. Errors: exit status 70 if the counts do not add up.
+    /// Ends the outputs, which have all epochs, and writes the summary. Errors: exit status 70 if the counts do not add
+    /// up.
     fn close(&mut self, mut end: End) -> Result<Progress> {
         let of_stage = self.outputs.dead.lost().of_stage.min(self.counts.dead);
         self.counts.dead -= of_stage;
@@ -505,8 +508,8 @@ impl Stage {
         Ok(Progress::Ended(end.verdict))
     }
 
-    /// Returns the counts by outcome so far, including records that became no rows. At an early end only the records before
-    /// the last row count.
+    /// Returns the counts by outcome so far, including records that became no rows. At an early end only the records
+    /// before the last row count.
     fn with_lost(&self, is_early: bool) -> Counts {
         let mut lost = self.source.counts();
         if is_early {
@@ -544,7 +547,8 @@ impl Stage {
         }
     }
 
-    /// Sets the metric of stream time from a batch's last row, which has the largest stream time of its partition so far.
+    /// Sets the metric of stream time from a batch's last row, which has the largest stream time of its partition so
+    /// far.
     fn see_time(&mut self, batch: &RecordBatch) {
         let Some(times) = batch.column_by_name("stream_time").filter(|_| self.run.metrics.is_on()) else { return };
         let times = times.as_primitive_opt::<TimestampMicrosecondType>();

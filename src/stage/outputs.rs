@@ -1,6 +1,7 @@
 //! The outputs of a stage: rows, dead letters, a side output, control messages, and the report at the end.
 //!
-//! [`Outputs`] is the collector of an operator in a tool. A row that an output rejects, at once or later, becomes a dead letter.
+//! [`Outputs`] is the collector of an operator in a tool. A row that an output rejects, at once or later, becomes a
+//! dead letter.
 
 use super::operator::{Collector, Message};
 use super::progress::ProgressLine;
@@ -207,7 +208,8 @@ impl Outputs {
         self.dead.settle()
     }
 
-    /// Ends the epoch in progress in every output and begins `next`. Returns the parts with their rows, which are durable.
+    /// Ends the epoch in progress in every output and begins `next`. Returns the parts with their rows, which are
+    /// durable.
     pub fn seal_epoch(&mut self, next: Epoch) -> Result<Vec<EpochPart>> {
         let mut parts = vec![];
         self.take_rejected()?;
@@ -231,9 +233,9 @@ impl Outputs {
         Ok(())
     }
 
-    /// Waits until every output has the rows, for at most `limit`; returns whether they have. The dead letters of the epoch follow when
-    /// all others have it. Those of rows that an output cannot hold are letters of this epoch: the output has made their numbers durable
-    /// before its commit, so a repeated commit has them too.
+    /// Waits until every output has the rows, for at most `limit`; returns whether they have. The dead letters of the
+    /// epoch follow when all others have it. Those of rows that an output cannot hold are letters of this epoch: the
+    /// output has made their numbers durable before its commit, so a repeated commit has them too.
     pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
         let mut is_done = true;
         for output in self.outputs.iter_mut().chain(&mut self.side) {
@@ -305,15 +307,15 @@ impl Outputs {
         self.outputs.iter_mut().try_for_each(|output| output.send_end(end))
     }
 
-    /// Ends the outputs: the side output, stores and dead letters first, because rows that they reject change the verdict in the
-    /// end of a stream. The reports are in the order of the command line.
+    /// Ends the outputs: the side output, stores and dead letters first, because rows that they reject change the
+    /// verdict in the end of a stream. The reports are in the order of the command line.
     pub fn finish(&mut self, end: &mut End) -> Result<Vec<OutputReport>> {
         if let Some(side) = self.side.take() {
             let report = side.finish(end)?;
             self.report_notices(&report, end);
         }
-        // The stage does not track which output rejected the row of a lost dead letter, so the first output that rejected
-        // rows counts it.
+        // The stage does not track which output rejected the row of a lost dead letter, so the first output that
+        // rejected rows counts it.
         self.lost_rows = self.dead.lost().of_outputs;
         let outputs = std::mem::take(&mut self.outputs).into_iter().enumerate();
         let (stores, streams): (Vec<_>, Vec<_>) = outputs.partition(|(_, output)| output.row_counts().is_some());
@@ -385,8 +387,8 @@ impl Outputs {
         }
     }
 
-    /// Writes the last progress message again, which changes nothing: a program between two stages, such as tee(1), notices only
-    /// at a write that its reader has gone.
+    /// Writes the last progress message again, which changes nothing: a program between two stages, such as tee(1),
+    /// notices only at a write that its reader has gone.
     pub(super) fn repeat_progress(&mut self) -> Result<()> {
         let Some(told) = self.told.clone() else { return Ok(()) };
         let message = Control::Progress(told);
@@ -423,8 +425,8 @@ impl Collector for Outputs {
             return self.outputs.iter_mut().try_for_each(|output| output.control(message));
         };
         self.progress.progress(progress);
-        // The output is one stream. If two inputs reported the same partition, its stream time goes back in this stream, so no
-        // watermark may be computed from it before its end.
+        // The output is one stream. If two inputs reported the same partition, its stream time goes back in this
+        // stream, so no watermark may be computed from it before its end.
         let complete = progress.complete && !self.repeats_partitions;
         let message = Control::Progress(Progress { complete, ..progress.clone() });
         self.told = Some(Progress { complete, partitions: vec![], ..*progress });

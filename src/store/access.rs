@@ -1,5 +1,5 @@
-//! Checks whether files and directories can be written, without leaving anything behind: an output that will fail must fail
-//! before the input is read, and it may not be needed at all.
+//! Checks whether files and directories can be written, without leaving anything behind: an output that will fail must
+//! fail before the input is read, and it may not be needed at all.
 
 use rustix::fs::{Access, access, statvfs};
 use std::io::{ErrorKind, Result};
@@ -35,8 +35,8 @@ pub fn check_directory(path: &Path) -> Result<()> {
     }
 }
 
-/// Creates and removes a file in the directory `path` or, if it is missing, a directory in its first parent that exists: a file
-/// system may refuse what the permissions allow.
+/// Creates and removes a file in the directory `path` or, if it is missing, a directory in its first parent that
+/// exists: a file system may refuse what the permissions allow.
 pub fn create_trial(path: &Path) -> Result<()> {
     // Several outputs are checked at the same time.
     static TRIALS: AtomicU64 = AtomicU64::new(0);

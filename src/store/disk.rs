@@ -1,5 +1,5 @@
-//! The disk of a run: every operation that changes files, and that makes them durable. A simulated disk fails at one of them, and
-//! tells an observer what is durable.
+//! The disk of a run: every operation that changes files, and that makes them durable. A simulated disk fails at one of
+//! them, and tells an observer what is durable.
 //!
 //! After a power failure a synced file is only found if the directory with its name was synced too.
 
@@ -153,8 +153,8 @@ impl Disk {
         }
     }
 
-    /// Creates the directory `path` and its missing parents, and makes their names durable: that of the deepest existing one too,
-    /// because the process that has created it may have been killed before it synced the name.
+    /// Creates the directory `path` and its missing parents, and makes their names durable: that of the deepest
+    /// existing one too, because the process that has created it may have been killed before it synced the name.
     pub fn create_directories(&self, path: &Path) -> Result<()> {
         match self.change(|| fs::create_dir(path)) {
             Ok(()) => self.sync_name(access::parent(path)).and_then(|()| self.sync_name(path)),

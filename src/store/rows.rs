@@ -21,8 +21,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Returns the columns that identify a row of a kind, by which a replay finds it. Neither a position nor an id suffices:
-/// standard input has the same positions every day, and producers repeat ids.
+/// Returns the columns that identify a row of a kind, by which a replay finds it. Neither a position nor an id
+/// suffices: standard input has the same positions every day, and producers repeat ids.
 pub fn key_columns(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Event => &["origin", "partition", "offset", "event_id"],
@@ -66,7 +66,8 @@ pub struct CellIndex {
     pub row: usize,
 }
 
-/// Reads the value at a place of a page as one of the type of a field; NULL without a place. `None` if evt does not write such a value.
+/// Reads the value at a place of a page as one of the type of a field; NULL without a place. `None` if evt does not
+/// write such a value.
 pub type ReadValue<'a> = dyn Fn(&Field, Option<CellIndex>) -> Option<CellValue<'a>> + 'a;
 
 /// The rows of a page.
@@ -124,8 +125,8 @@ pub fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the kind's columns of `batch`, in order, with the kind's schema; columns that a stage added are dropped. A missing
-/// nullable column becomes NULL. Errors: exit status 70 if another column is missing or has another type.
+/// Returns the kind's columns of `batch`, in order, with the kind's schema; columns that a stage added are dropped. A
+/// missing nullable column becomes NULL. Errors: exit status 70 if another column is missing or has another type.
 pub fn align(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
     let schema = kind.schema();
     let mut columns = Vec::with_capacity(schema.fields().len());
@@ -153,8 +154,8 @@ pub struct FitRows {
 }
 
 impl FitRows {
-    /// Aligns a batch, and refuses the rows that no store can hold: those with an instant outside the years 1 to 9999, and
-    /// metrics whose id is not derived from their key, which could merge two metrics.
+    /// Aligns a batch, and refuses the rows that no store can hold: those with an instant outside the years 1 to 9999,
+    /// and metrics whose id is not derived from their key, which could merge two metrics.
     pub fn of(kind: Kind, batch: &RecordBatch) -> Result<Self> {
         let batch = align(kind, batch)?;
         let batch = if kind == Kind::Alert { alerts::completed(&batch)? } else { batch };

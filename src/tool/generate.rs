@@ -166,8 +166,8 @@ struct RuleArgs {
     /// Expect `shard` to be mapped to the partition
     #[arg(long, requires = "truth")]
     sharded: bool,
-    /// Expect the records to arrive as a file, or over HTTP (evt-ingest http://...), where server_timestamp is the arrival
-    /// and --time must be client_timestamp
+    /// Expect the records to arrive as a file, or over HTTP (evt-ingest http://...), where server_timestamp is the
+    /// arrival and --time must be client_timestamp
     #[arg(long, value_name = "FORM", default_value = "file", requires = "truth")]
     truth_as: HandOver,
 }

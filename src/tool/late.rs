@@ -34,7 +34,8 @@ pub struct Late {
 }
 
 impl Late {
-    /// Writes half-late rows too if `partial`; `why` explains why a row is late although its own bound would have kept it.
+    /// Writes half-late rows too if `partial`; `why` explains why a row is late although its own bound would have kept
+    /// it.
     pub fn new(partial: bool, why: &'static str) -> Self {
         Self { partial, why, counts: LateCounts::default(), said: LateCounts::default(), due: None }
     }

@@ -266,8 +266,8 @@ fn parse_at(path: &str, text: &str) -> Result<Schema> {
     })
 }
 
-/// Returns the place of a field in a schema: `FILE: line LINE`, or only the file if the text does not have the name of the field
-/// exactly once.
+/// Returns the place of a field in a schema: `FILE: line LINE`, or only the file if the text does not have the name of
+/// the field exactly once.
 fn place(file: &str, text: &str, path: &str) -> String {
     let name = path.trim_end_matches(['[', ']', '{', '}']).rsplit('.').next().unwrap_or_default();
     let quoted = format!("\"{name}\"");

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// Interval of checks for idle partitions.
 const EVERY: Duration = Duration::from_millis(100);
-/// A longer time between two looks is one in which the process did not run, or waited for an output: rows may have arrived meanwhile.
-/// A stage that waits for input looks several times a second.
+/// A longer time between two looks is one in which the process did not run, or waited for an output: rows may have
+/// arrived meanwhile. A stage that waits for input looks several times a second.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Time after which a watermark that does not advance is reported.
 const STALLED: Duration = Duration::from_micros(MINUTE.unsigned_abs());

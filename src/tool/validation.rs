@@ -118,7 +118,8 @@ pub struct AcceptedRows {
 }
 
 impl Validate {
-    /// Makes the operator of these flags; `schemas` is what `--schemas` names, and `memory` the bound of the ids of `--dedup`.
+    /// Makes the operator of these flags; `schemas` is what `--schemas` names, and `memory` the bound of the ids of
+    /// `--dedup`.
     pub fn new(args: SchemaArgs, schemas: Option<Box<dyn Registry>>, memory: MemoryBound) -> Self {
         let validator = Validator::new(Options { subject: args.subject, closed: args.no_extra_fields });
         let dedup = args.dedup.map(|span| Dedup::new(dedup::Options { span, memory }));

@@ -93,13 +93,15 @@ struct ChoiceArgs {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "View")]
 struct ShowArgs {
-    /// Show these columns and property paths, in this order: event_time,country,labels[1].name; '*' is all fields of the records
+    /// Show these columns and property paths, in this order: event_time,country,labels[1].name; '*' is all fields of
+    /// the records
     #[arg(long, value_name = "NAMES", conflicts_with_all = ["describe", "summary", "plot"])]
     columns: Option<String>,
     /// Compute column NAME of each row, for --where, --columns and later ones (repeatable)
     #[arg(long = "let", value_name = "NAME=EXPR", conflicts_with = "summary")]
     fields: Vec<String>,
-    /// Draw metrics over time, a line for each combination of dimensions; --to FILE.svg or -o svg makes a document of it
+    /// Draw metrics over time, a line for each combination of dimensions; --to FILE.svg or -o svg makes a document of
+    /// it
     #[arg(long, conflicts_with_all = ["describe", "summary"])]
     plot: bool,
     /// Show counts, rates, time range, disorder, nulls and frequent values instead of rows

@@ -87,7 +87,8 @@ impl Operator for Windows {
         self.work(out)
     }
 
-    /// Only here, and in [`Operator::on_idle`], a partition becomes idle: the rows of a backlog may be those that it lacks.
+    /// Only here, and in [`Operator::on_idle`], a partition becomes idle: the rows of a backlog may be those that it
+    /// lacks.
     fn on_drained(&mut self, out: &mut dyn Collector) -> Result<()> {
         if self.set_idle(out) { self.fire(out) } else { Ok(()) }
     }
@@ -95,7 +96,8 @@ impl Operator for Windows {
     fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
         let fires = match self.at_end {
             None => ended.end.how == How::Exhausted && !self.is_checkpointed,
-            // A checkpoint whose windows have fired takes no further rows, so a run that was stopped must not fire them.
+            // A checkpoint whose windows have fired takes no further rows, so a run that was stopped must not fire
+            // them.
             Some(at_end) => at_end == AtEnd::Fire && (ended.end.how == How::Exhausted || !self.is_checkpointed),
         };
         if fires {

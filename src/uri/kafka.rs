@@ -101,8 +101,8 @@ impl Default for Options {
 const NAMES: &str =
     "group format schemas schema_id reader key start end partitions on_gap wait exactly_once rdkafka.NAME";
 
-/// Settings that users cannot change. They ensure that an offset is committed only when its rows are safe, and that nothing is
-/// sent twice.
+/// Settings that users cannot change. They ensure that an offset is committed only when its rows are safe, and that
+/// nothing is sent twice.
 const OURS: [&str; 13] = [
     "acks",
     "auto.offset.reset",

@@ -1,10 +1,10 @@
-//! Origins of files: the path as typed, normalized as text. Event ids are derived from it, so a file has one origin however its
-//! path is written, and the origin does not depend on the working directory.
+//! Origins of files: the path as typed, normalized as text. Event ids are derived from it, so a file has one origin
+//! however its path is written, and the origin does not depend on the working directory.
 
 use crate::format::unpack::SUFFIXES;
 
-/// Returns the origin of the file at `path`: without `.`, empty parts and `a/..`, and without the suffix of a compressed file.
-/// A byte that is not UTF-8, and `%`, become `%XX`.
+/// Returns the origin of the file at `path`: without `.`, empty parts and `a/..`, and without the suffix of a
+/// compressed file. A byte that is not UTF-8, and `%`, become `%XX`.
 pub fn of_path(path: &[u8]) -> String {
     let mut parts: Vec<&[u8]> = vec![];
     let is_absolute = path.starts_with(b"/");

@@ -42,7 +42,8 @@ fn a_table_of_postgres_with_a_column_rule_can_be_read() {
     psql(&dir, &uri, &schema, &format!("DROP SCHEMA {schema} CASCADE"));
 }
 
-/// The rules of the table that versions before migration 010 made: one holds, one would fire, one that is disabled would fire too.
+/// The rules of the table that versions before migration 010 made: one holds, one would fire, one that is disabled
+/// would fire too.
 const OLDER_RULES: &str = r#"INSERT INTO alert_rules (rule, definition, enabled) VALUES
     ('quiet', '{"aggregate": "count(*)", "condition": "gt", "threshold": 5000, "window_seconds": 10}', true),
     ('views', '{"aggregate": "count(*)", "condition": "gt", "threshold": 5, "window_seconds": 10, "severity": "page"}', true),

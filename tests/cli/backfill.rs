@@ -12,7 +12,8 @@ use std::process::Stdio;
 /// Key (metric, start, end, dimensions) → value and rows: what must be equal, whatever the revision.
 pub type Cells = BTreeMap<String, (Value, Value)>;
 
-/// Returns the valid cells of a store: of several rows of a key in a lake the one of the greatest revision and number of rows.
+/// Returns the valid cells of a store: of several rows of a key in a lake the one of the greatest revision and number
+/// of rows.
 pub fn cells(dir: &Dir, store: &str) -> Cells {
     let mut rows = stored(dir, store);
     rows.sort_by_key(|row| (row["revision"].as_i64(), row["rows"].as_i64()));
@@ -224,7 +225,8 @@ fn a_correction_beside_a_live_run_equals_the_right_run_over_everything() {
     let text = String::from_utf8(dir.bytes("events.jsonl")).expect("JSON lines");
     let lines: Vec<&str> = text.lines().collect();
     let (first, second) = lines.split_at(lines.len() / 2);
-    // The wrong run stops after the first half; the right one takes over with all events, and writes while they are corrected.
+    // The wrong run stops after the first half; the right one takes over with all events, and writes while they are
+    // corrected.
     dir.write("first.jsonl", first.join("\n") + "\n");
     run_live(&dir, "first.jsonl --origin in", "wrong.toml", "sqlite:m.db");
     let pipe = "evt-ingest -q - -f jsonl --origin in | evt-window -q -m metrics.toml --late null: --new-partitions late \

@@ -39,7 +39,8 @@ fn backfill(dir: &Dir, rest: &str) -> Run {
     dir.shell(&format!("evt-backfill -m m.toml --to m.db --out-of-orderness all {rest}"))
 }
 
-/// Damages the results of the fifth day: one is wrong, one is missing, and one of a key that has no event there was added.
+/// Damages the results of the fifth day: one is wrong, one is missing, and one of a key that has no event there was
+/// added.
 fn damage(dir: &Dir) {
     dir.shell("cp right.db m.db").succeeds();
     sql(dir, "UPDATE aggregated_metrics SET value = 9 WHERE window_start LIKE '2026-01-05%' AND metric_name = 'day'");
@@ -100,8 +101,8 @@ fn results_of_days_that_retention_removed_from_a_lake_or_a_table_stay() {
     }
 }
 
-/// With other flags than those of live a window keeps some of its events. The run cannot know that the stored row was right, so it
-/// says which rows it lowered, also with -q.
+/// With other flags than those of live a window keeps some of its events. The run cannot know that the stored row was
+/// right, so it says which rows it lowered, also with -q.
 #[test]
 fn rows_that_lose_late_events_without_the_flag_of_live_are_named() {
     let dir = Dir::new("forgotten-in-part");

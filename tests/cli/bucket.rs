@@ -60,7 +60,8 @@ impl CheckpointLocation {
             .expect("a client")
     }
 
-    /// Returns the number of entries of its log. An entry that is being written has a temporary name, which is not a number.
+    /// Returns the number of entries of its log. An entry that is being written has a temporary name, which is not a
+    /// number.
     pub fn entries(&self) -> usize {
         let is_entry = |name: &std::ffi::OsStr| name.to_string_lossy().parse::<u64>().is_ok();
         let log = std::fs::read_dir(self.files.join("log"));

@@ -154,8 +154,9 @@ pub fn cut(dir: &Dir, bytes: &[u8], files: &[(&str, usize)]) {
     }
 }
 
-/// Kills a run at a moment that the seed determines: after a number of new entries of its log, which had `before`, and some polls.
-/// Returns whether the run had not ended. The number of entries, other than a time, kills runs on machines of any speed.
+/// Kills a run at a moment that the seed determines: after a number of new entries of its log, which had `before`, and
+/// some polls. Returns whether the run had not ended. The number of entries, other than a time, kills runs on machines
+/// of any speed.
 pub fn kill_within(place: &CheckpointLocation, before: usize, run: &mut Child, draws: &mut Draws) -> bool {
     // The first new entry begins the run, and each later one completes an epoch.
     let wanted = before + [0, 1, 1, 2, 2, 3, 4, 6][draws.below(8) as usize];

@@ -1,5 +1,5 @@
-//! `--checkpoint` and faults from outside: a store that loses its rows, processes that are stopped for a while, and a reader that takes
-//! no part.
+//! `--checkpoint` and faults from outside: a store that loses its rows, processes that are stopped for a while, and a
+//! reader that takes no part.
 
 use crate::backfill::cells;
 use crate::checkpoint::{METRICS, cut, generated, ordered, stored};

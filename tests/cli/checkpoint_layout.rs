@@ -1,4 +1,5 @@
-//! The bytes of the files of a checkpoint are those of LAYOUTS in evt-checkpoint(5): a parser of its own, in Python, reads all of them.
+//! The bytes of the files of a checkpoint are those of LAYOUTS in evt-checkpoint(5): a parser of its own, in Python,
+//! reads all of them.
 
 use crate::harness::{Dir, ROOT, ask, python};
 use std::path::Path;

@@ -11,7 +11,8 @@ use serde_json::Value;
 use std::fs::File;
 use std::io::Write;
 
-/// Writes two minutes of events and one that is 10 minutes late and holds a character that PostgreSQL refuses; returns them.
+/// Writes two minutes of events and one that is 10 minutes late and holds a character that PostgreSQL refuses; returns
+/// them.
 fn with_refused(dir: &Dir, name: &str) -> String {
     let last = ordered(2..3).lines().next().expect("an event").replace("T00:02:00Z", "T00:00:01Z");
     let refused = last.replace("\"u3\"", "\"u\\u0000\"");
@@ -72,7 +73,8 @@ fn the_letter_of_a_row_that_the_last_commit_refuses_is_written_by_the_same_run()
     }
 }
 
-/// The store has committed the epoch, and the file of letters has not; no further commit finds the refused row in the store.
+/// The store has committed the epoch, and the file of letters has not; no further commit finds the refused row in the
+/// store.
 #[test]
 fn a_run_that_is_killed_between_the_commits_of_a_store_and_of_its_letters_leaves_one_letter() {
     let Some((to, server, schema)) = postgres() else { return };

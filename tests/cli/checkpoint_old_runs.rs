@@ -6,8 +6,8 @@ use crate::harness::{Dir, ended, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::Stdio;
 
-/// The number of an old run's next entry is free again once later runs have removed older entries. The entry `start` of the newest run
-/// is all that the old run can see of them.
+/// The number of an old run's next entry is free again once later runs have removed older entries. The entry `start` of
+/// the newest run is all that the old run can see of them.
 #[test]
 fn an_old_run_whose_next_entry_was_removed_commits_nothing() {
     let dir = Dir::new("old-run-entries");

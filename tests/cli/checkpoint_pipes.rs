@@ -91,7 +91,8 @@ fn said(dir: &Dir) -> String {
     (0..4).map(|stage| String::from_utf8_lossy(&dir.bytes(&format!("stderr-{stage}"))).into_owned()).collect()
 }
 
-/// Kills stages of pipes at positions that the seed determines, until `turns` are over or one has ended. Returns the kills.
+/// Kills stages of pipes at positions that the seed determines, until `turns` are over or one has ended. Returns the
+/// kills.
 fn run_with_kills(dir: &Dir, stages: &[(&str, Vec<String>)], draws: &mut Draws, turns: u64) -> u32 {
     let mut kills = 0;
     for _ in 0..turns {

@@ -1,4 +1,5 @@
-//! `--checkpoint` and an output that hangs: it holds its epoch, and neither the reading nor the other outputs; which one is said.
+//! `--checkpoint` and an output that hangs: it holds its epoch, and neither the reading nor the other outputs; which
+//! one is said.
 
 use crate::backfill::cells;
 use crate::harness::{Dir, ended, eventually};

@@ -41,8 +41,8 @@ fn is_missing(line: &str) -> bool {
     line.contains("pyarrow") && std::env::var_os("EVT_PYTHON").is_none()
 }
 
-/// Returns the line with the servers of this machine instead of those in the example; `None` if one is missing, which is an
-/// error in CI.
+/// Returns the line with the servers of this machine instead of those in the example; `None` if one is missing, which
+/// is an error in CI.
 fn on_servers(line: &str) -> Option<String> {
     let mut line = line.to_owned();
     for (told, variable) in [

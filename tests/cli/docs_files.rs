@@ -1,4 +1,5 @@
-//! Files and lines of README and man pages that need no server: configuration, metrics, channels, tokens, crontabs, services.
+//! Files and lines of README and man pages that need no server: configuration, metrics, channels, tokens, crontabs,
+//! services.
 
 use crate::documents::{blocks, read};
 use crate::harness::{Dir, ROOT};

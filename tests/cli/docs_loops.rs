@@ -1,5 +1,5 @@
-//! Pipes of README and man pages that read a topic until they are stopped: each event is in their stores once, although a stage
-//! is killed.
+//! Pipes of README and man pages that read a topic until they are stopped: each event is in their stores once, although
+//! a stage is killed.
 
 use crate::broker::{Bench, lines};
 use crate::bucket::CheckpointLocation;

@@ -10,8 +10,8 @@ pub fn read(name: &str) -> String {
     std::fs::read_to_string(Path::new(ROOT).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The blocks of a section of a document, in order: between lines of three backquotes in Markdown, between `.nf` and `.fi` (or
-/// `.EX` and `.EE`) in a man page, there as `man` shows them.
+/// The blocks of a section of a document, in order: between lines of three backquotes in Markdown, between `.nf` and
+/// `.fi` (or `.EX` and `.EE`) in a man page, there as `man` shows them.
 pub fn blocks(document: &str, section: &str) -> Vec<String> {
     sections(document).remove(section).unwrap_or_else(|| panic!("{document} has no blocks in {section}"))
 }
@@ -53,8 +53,8 @@ pub struct Typed {
     pub output: String,
 }
 
-/// The commands of a block in which each begins behind `$ `; a line that ends with a backslash continues in the next one, and so
-/// does an open quotation.
+/// The commands of a block in which each begins behind `$ `; a line that ends with a backslash continues in the next
+/// one, and so does an open quotation.
 pub fn typed(block: &str) -> Vec<Typed> {
     let mut found: Vec<Typed> = vec![];
     let mut continues = false;
@@ -110,8 +110,8 @@ const DAILY: [&str; 2] = [
 ];
 const COLUMNS: &str = "man::the_page_of_frames_lists_every_column_and_control_message";
 
-/// Every section of README and the man pages with blocks, but for `EXAMPLES` of the pages of tools, which are the examples of
-/// `Tool`, and for their other sections, which are those of `man/about`.
+/// Every section of README and the man pages with blocks, but for `EXAMPLES` of the pages of tools, which are the
+/// examples of `Tool`, and for their other sections, which are those of `man/about`.
 const ROWS: [Row; 39] = [
     row("README.md", "", 1, Not("it is a drawing of the tools")),
     row(

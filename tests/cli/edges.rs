@@ -179,8 +179,8 @@ fn events_over_http_and_kafka_come_to_the_truth_in_every_store_and_for_every_cli
     assert_law(&edges, [&events, &dead, &invalid, &late], &answered, &seen);
 }
 
-/// No event is lost or added between any two places: the numbers sent, answered, stored in each topic and counted by each
-/// stage agree.
+/// No event is lost or added between any two places: the numbers sent, answered, stored in each topic and counted by
+/// each stage agree.
 fn assert_law(edges: &Edges, [events, dead, invalid, late]: [&str; 4], answered: &Value, seen: &Value) {
     let dir = &edges.bench.dir;
     let truth = parsed(&dir.bytes("truth.json"));
@@ -217,8 +217,8 @@ fn assert_law(edges: &Edges, [events, dead, invalid, late]: [&str; 4], answered:
     }
 }
 
-/// Clients continue to post while no broker is available: the spool stores the events, and Kafka has all of them soon after
-/// its return.
+/// Clients continue to post while no broker is available: the spool stores the events, and Kafka has all of them soon
+/// after its return.
 #[test]
 fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_an_answer() {
     let (Some(mut bench), Some(python)) = (Bench::new("outage"), python()) else { return };

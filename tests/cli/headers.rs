@@ -134,7 +134,8 @@ fn what_comes_again_after_a_kill_has_the_headers_it_had() {
 /// Headers as a record has them.
 type Pairs = Vec<(String, Option<Vec<u8>>)>;
 
-/// Headers of a record that a stage forwards, and headers that describe the input value and are wrong for the output value.
+/// Headers of a record that a stage forwards, and headers that describe the input value and are wrong for the output
+/// value.
 fn given() -> (OwnedHeaders, Pairs) {
     let pass: [(&str, Option<&[u8]>); 5] = [
         ("traceparent", Some(PARENTS[0].as_bytes())),

@@ -169,8 +169,8 @@ fn what_cannot_be_taken_has_its_status() {
     assert_eq!(listener.get("/v1/events").header("allow"), Some("POST"));
     assert_eq!(listener.get("/v2").status, 404);
     assert_eq!((listener.get("/healthz").status, listener.get("/readyz").status), (200, 200));
-    // A client may read its response before the server counts the end of the connection, and before the next stage counts
-    // the event.
+    // A client may read its response before the server counts the end of the connection, and before the next stage
+    // counts the event.
     for line in [
         r#"evt_http_events_total{outcome="accepted"} 1"#,
         r#"evt_http_events_total{outcome="rejected"} 5"#,

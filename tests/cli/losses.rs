@@ -1,5 +1,5 @@
-//! No run that lost, dropped, replaced or refused a row exits 0 without a line on stderr, with `-q` or without, unless a
-//! flag shows that the loss is intended.
+//! No run that lost, dropped, replaced or refused a row exits 0 without a line on stderr, with `-q` or without, unless
+//! a flag shows that the loss is intended.
 
 use crate::harness::{Dir, Run};
 use crate::servers;

@@ -1,8 +1,8 @@
 //! Man pages and completions, made from the flags and from `man/about/`; `EVT_BLESS=1` writes them.
 //!
-//! A page is NAME, SYNOPSIS and OPTIONS from clap, DESCRIPTION from `man/about/TOOL`, EXAMPLES from the tool, EXIT STATUS
-//! from one table for all. Pages of sections 5 and 7 are written by hand, except the lists of tools and aggregates; what else they
-//! list is compared with the code.
+//! A page is NAME, SYNOPSIS and OPTIONS from clap, DESCRIPTION from `man/about/TOOL`, EXAMPLES from the tool, EXIT
+//! STATUS from one table for all. Pages of sections 5 and 7 are written by hand, except the lists of tools and
+//! aggregates; what else they list is compared with the code.
 
 use crate::harness::{Dir, ROOT};
 use evt::cli::ToolRow;

@@ -261,8 +261,8 @@ fn state_in_files_restores_only_with_a_bound() {
     without.ends_with(78);
 }
 
-/// In groups of metrics whose state is in files, one ends, one is defined in another way, and one is new. The others have each
-/// row, and those that began have the rows of whole windows, as if all state had been in memory.
+/// In groups of metrics whose state is in files, one ends, one is defined in another way, and one is new. The others
+/// have each row, and those that began have the rows of whole windows, as if all state had been in memory.
 #[test]
 fn metrics_that_change_beside_others_whose_state_is_in_files_begin_and_end_alone() {
     let before = format!("{METRICS}[[metric]]\nname = \"least\"\naggregate = \"min(amount)\"\nsize = \"1h\"\n");

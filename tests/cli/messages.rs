@@ -8,7 +8,8 @@ struct Message {
     said: &'static str,
     /// The line of shell that provokes it.
     by: &'static str,
-    /// The line that a reader types then, which succeeds without the message; empty if the message tells only what is wrong.
+    /// The line that a reader types then, which succeeds without the message; empty if the message tells only what is
+    /// wrong.
     advised: &'static str,
 }
 

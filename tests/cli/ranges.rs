@@ -1,4 +1,5 @@
-//! Ranges of time (`--since`, `--until`, `--last`) of evt-alert and evt-backfill, whose meaning is more than a choice of rows.
+//! Ranges of time (`--since`, `--until`, `--last`) of evt-alert and evt-backfill, whose meaning is more than a choice
+//! of rows.
 
 use crate::alert::{at, once, rule, rules, series, transitions};
 use crate::harness::Dir;

@@ -458,8 +458,8 @@ fn a_signal_ends_it_without_results() {
     drop(fifo);
 }
 
-/// The lines of the manual's crontab, with local files instead of servers: cron passes them to a shell without the backslashes
-/// before %.
+/// The lines of the manual's crontab, with local files instead of servers: cron passes them to a shell without the
+/// backslashes before %.
 #[test]
 fn the_lines_of_the_crontab_run_as_cron_runs_them() {
     let dir = pipeline("reconcile-cron");

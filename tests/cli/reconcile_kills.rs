@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use std::process::Stdio;
 use std::time::Instant;
 
-/// Kills this many runs that are alive. No run may leave a temporary file, or a report that is not that of an undisturbed run.
+/// Kills this many runs that are alive. No run may leave a temporary file, or a report that is not that of an
+/// undisturbed run.
 fn kill(dir: &Dir, args: &[&str], kills: usize, draws: &mut Draws) {
     let args = |to: &'static str| [args, &["-q", "--now", "2026-01-01T00:00:00Z", "--to", to]].concat();
     let start = Instant::now();

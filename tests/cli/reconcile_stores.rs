@@ -145,8 +145,8 @@ fn options_follow_the_name_of_a_sqlite_file_in_every_tool() {
     dir.shell("cp a.jsonl 'm.db?table=x' && evt-ingest -q 'm.db?table=x' --to null:").succeeds();
 }
 
-/// Files of another program are read by their columns, and from a row that needs the mapping on by the mapping: the faults are the
-/// same, and the rows are those that other tools read.
+/// Files of another program are read by their columns, and from a row that needs the mapping on by the mapping: the
+/// faults are the same, and the rows are those that other tools read.
 #[test]
 fn files_of_another_program_are_compared_as_other_tools_read_them() {
     let Some(python) = python() else { return };

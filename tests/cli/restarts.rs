@@ -1,4 +1,5 @@
-//! Every server of the whole pipe stops and restarts while events flow: the stores have the expected results nevertheless.
+//! Every server of the whole pipe stops and restarts while events flow: the stores have the expected results
+//! nevertheless.
 
 use crate::broker::{Bench, Broker};
 use crate::edges::{Edges, Metrics, counts, metrics, parsed, post};
@@ -13,8 +14,8 @@ use std::thread::JoinHandle;
 
 /// Many windows, so that the run writes to the stores all the time.
 const METRICS: &str = "[[metric]]\nname = \"events\"\nby = [\"event_type\", \"source\"]\nsize = \"5s\"\n";
-/// Size of a portion from the validation to the windows: 90 seconds of event time, a seventh of all. The first portion ends
-/// among events whose schemas are cached by then, the second after the first event of another type.
+/// Size of a portion from the validation to the windows: 90 seconds of event time, a seventh of all. The first portion
+/// ends among events whose schemas are cached by then, the second after the first event of another type.
 const PORTION: u64 = 2560 * 1024;
 /// Maximum growth of a tool's memory during outages (KiB).
 const MEMORY: u64 = 32 * 1024;
@@ -107,7 +108,8 @@ fn outage(server: &Broker, gate: &Gate, stage: &Stage, address: &str) {
     stage.hears(&[address, "available again after"]);
 }
 
-/// Posts all events into a topic: first those of four types, then those of eight. Returns the generator's expected results.
+/// Posts all events into a topic: first those of four types, then those of eight. Returns the generator's expected
+/// results.
 fn fill(edges: &Edges, events: &str, dead: &str) -> Metrics {
     let (bench, mut wanted) = (&edges.bench, Metrics::new());
     let to = bench.uri(events, &format!("?format=avro&schemas={}", edges.registry));

@@ -367,7 +367,8 @@ fn a_server_is_away() {
     assert_eq!(run.stderr().lines().count(), 2, "{run}");
 }
 
-/// The state of an evt-alert whose rule has fired for ten users, each twice; its receiver accepts or refuses what it is sent.
+/// The state of an evt-alert whose rule has fired for ten users, each twice; its receiver accepts or refuses what it is
+/// sent.
 fn paged(topics: &Topics, status: u16) -> Receiver {
     let dir = &topics.bench.dir;
     let receiver = Receiver::new(move |_, _| Reply::Status(status));

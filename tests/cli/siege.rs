@@ -359,8 +359,8 @@ impl Siege<'_> {
         }
     }
 
-    /// Asserts that every acknowledged event is in every output with its id, that no rejected event is, and that only kills
-    /// cause repetitions.
+    /// Asserts that every acknowledged event is in every output with its id, that no rejected event is, and that only
+    /// kills cause repetitions.
     fn check(&self, client: &Client, kills: usize) {
         let refused = self.refused();
         assert!(self.outputs.len() > 1 || refused.is_empty(), "{}: acknowledged and refused: {refused:?}", self.name);

@@ -1,5 +1,5 @@
-//! The first signal while a server is unavailable: the run ends soon, reports the unwritten rows, and the next run writes
-//! them.
+//! The first signal while a server is unavailable: the run ends soon, reports the unwritten rows, and the next run
+//! writes them.
 
 use crate::broker::{Bench, Broker, Record, lines};
 use crate::harness::{Dir, eventually, status};
@@ -174,8 +174,8 @@ fn a_listener_whose_broker_is_away_closes_at_once_and_loses_nothing() {
         assert_eq!(ended, 143, "{said}");
         assert!(start.elapsed() < SOON, "{:?}: {said}", start.elapsed());
         assert!(said.contains("messages were not acknowledged and are not counted as written"), "{said}");
-        // The first event may be in the topic although the run has not settled it. This also holds for those of the round
-        // before.
+        // The first event may be in the topic although the run has not settled it. This also holds for those of the
+        // round before.
         let left = |count: usize| {
             said.contains(&format!("evt-ingest: {count} records remain in the spool for the next run\n"))
         };
@@ -229,8 +229,8 @@ fn a_listener_refuses_connections_while_it_still_waits_for_its_broker() {
     assert!(said.contains("evt-ingest: 1 records remain in the spool for the next run\n"), "{said}");
 }
 
-/// A load balancer sends repeated queries on one connection. The server is ready while its output is unavailable, because
-/// the spool accepts requests.
+/// A load balancer sends repeated queries on one connection. The server is ready while its output is unavailable,
+/// because the spool accepts requests.
 #[test]
 fn a_kept_connection_hears_that_the_listener_is_not_ready_once_it_was_asked_to_stop() {
     let dir = Dir::new("listener_ready");

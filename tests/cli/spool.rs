@@ -1,5 +1,5 @@
-//! The spool: evt refuses an acknowledgement policy that its outputs cannot meet before it reads, and acknowledged events
-//! survive any kill.
+//! The spool: evt refuses an acknowledgement policy that its outputs cannot meet before it reads, and acknowledged
+//! events survive any kill.
 
 use crate::broker::Bench;
 use crate::harness::{Dir, Draws, eventually};
@@ -55,8 +55,8 @@ impl Load {
         self.next.fetch_add(BATCH, Ordering::Relaxed)
     }
 
-    /// Posts until the server is gone, beginning with the unanswered requests. Returns the acknowledged requests, and the
-    /// one in progress.
+    /// Posts until the server is gone, beginning with the unanswered requests. Returns the acknowledged requests, and
+    /// the one in progress.
     fn post(&self, listener: &Listener, mut first: usize) -> (Vec<usize>, usize) {
         let mut kept = vec![];
         loop {
@@ -133,8 +133,8 @@ pub fn kill_again_and_again(dir: &Dir, outputs: &[&str], draws: &mut Draws) -> T
     told
 }
 
-/// Asserts that every acknowledged event is among the rows. Only an event in flight at a kill is repeated: a client without
-/// an answer has sent it again, or the run had not saved the position after it.
+/// Asserts that every acknowledged event is among the rows. Only an event in flight at a kill is repeated: a client
+/// without an answer has sent it again, or the run had not saved the position after it.
 fn assert_kept(told: &Told, rows: &[Value], draws: &Draws) {
     let mut copies: BTreeMap<usize, BTreeMap<i64, usize>> = BTreeMap::new();
     for row in rows {
@@ -192,8 +192,8 @@ fn a_run_waits_a_moment_for_the_one_that_has_its_spool_and_no_longer() {
     assert_eq!(said.matches("another run has locked this spool").count(), 1, "{said}");
 }
 
-/// `--dedup` keeps segments long after the outputs have their records: damage there loses no record, and the message states
-/// that.
+/// `--dedup` keeps segments long after the outputs have their records: damage there loses no record, and the message
+/// states that.
 #[test]
 fn damage_in_a_segment_that_is_delivered_names_a_way_on() {
     let dir = Dir::new("delivered");

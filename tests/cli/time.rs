@@ -74,8 +74,8 @@ fn the_json_schema_suite_agrees_but_for_leap_seconds() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The instant (µs) of a text of ISO 8601 that RFC 3339 does not allow: with a blank, a comma, a short offset, or without seconds,
-/// offset or time of day.
+/// The instant (µs) of a text of ISO 8601 that RFC 3339 does not allow: with a blank, a comma, a short offset, or
+/// without seconds, offset or time of day.
 fn everyday(text: &str) -> Option<i64> {
     let form = r"^(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(:\d\d)?([.,]\d+)?(?: ?(Z|z|UTC|[+-]\d\d):?(\d\d)?)?)?$";
     let parts = regex::Regex::new(form).expect("a form").captures(text)?;

@@ -1,5 +1,5 @@
-//! Pipelines whose processes are killed at random moments, again and again: at the end every store has the rows of an undisturbed
-//! run, and the results that the generator expects, as independent readers see them.
+//! Pipelines whose processes are killed at random moments, again and again: at the end every store has the rows of an
+//! undisturbed run, and the results that the generator expects, as independent readers see them.
 //!
 //! `scripts/torture N [SEED]` sets `EVT_TORTURE_KILLS` and `EVT_SEED`; the default is a short form. The kills are
 //! divided into jobs. A job has its own events, topics and stores, so the first difference names few kills; the
@@ -152,7 +152,8 @@ impl<'a> Job<'a> {
     /// Makes the stores of a run.
     fn side(&'a self, name: &'static str) -> Side<'a> {
         let dir = Dir::new(&format!("torture-{}-{name}", self.number));
-        // Events without a user are in several partitions, and sessions of such a key depend on how the partitions are interleaved.
+        // Events without a user are in several partitions, and sessions of such a key depend on how the partitions are
+        // interleaved.
         dir.write("m.toml", format!("{METRICS}where = \"user_id is not null\"\n"));
         let kinds = if self.origin.has_topic() { &["rows", "late", "dead"][..] } else { &["rows"] };
         let topic = |kind: &&str| self.servers.bench.topic(&format!("{}-{name}-{kind}", self.number), 2, &KEPT);
@@ -176,8 +177,8 @@ impl<'a> Job<'a> {
         &self.lines[start as usize..end as usize]
     }
 
-    /// Puts events into the topic, each into the partition of the generator and with its time. A record that has none takes that of
-    /// the one before in the partition: it does not lift the stream time.
+    /// Puts events into the topic, each into the partition of the generator and with its time. A record that has none
+    /// takes that of the one before in the partition: it does not lift the stream time.
     fn produce(&self, lines: &[Vec<u8>]) {
         let mut times = [0; PARTITIONS as usize];
         let records = lines.iter().map(|line| {
@@ -406,7 +407,8 @@ fn kill(job: &Job, wild: &Side, kills: &mut Kills, wanted: u32) {
     for piece in 0..PIECES {
         match job.origin {
             Origin::File => wild.append(&job.piece(piece).concat()),
-            // Before its first epoch a checkpoint knows no file of the name, so none of those that had it may be rotated.
+            // Before its first epoch a checkpoint knows no file of the name, so none of those that had it may be
+            // rotated.
             Origin::Follow if !has_epoch(&wild.dir) => wild.append(&job.piece(piece).concat()),
             Origin::Follow => {
                 let (first, rest) = job.piece(piece).split_at(kills.draws.below(EVENTS_OF_PIECE) as usize);

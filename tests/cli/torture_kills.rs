@@ -120,7 +120,8 @@ impl Kills {
         Self { draws, count: 0, processes: 0, starts: 0, epochs: 0, places, sleepers: None, failures: 0 }
     }
 
-    /// Starts the stages and kills one of them, or all, at a random moment. Returns false if they have ended well before.
+    /// Starts the stages and kills one of them, or all, at a random moment. Returns false if they have ended well
+    /// before.
     pub fn turn(&mut self, dir: &Dir, stages: &StageLines, mut server: Option<&mut HttpServer>) -> bool {
         let (before, count) = (entries(dir), stages.count());
         let mut pipe = stages.start(dir);
@@ -230,8 +231,8 @@ impl Kills {
     }
 }
 
-/// Kills what is left of a pipe with branches after a while: at the end of its input it would wait ten minutes for a branch
-/// that has gone.
+/// Kills what is left of a pipe with branches after a while: at the end of its input it would wait ten minutes for a
+/// branch that has gone.
 fn end_branches(pipe: &mut Pipe) {
     let start = Instant::now();
     let has_ended = |pipe: &mut Pipe| pipe.0.iter_mut().all(|stage| stage.try_wait().expect("a child").is_some());

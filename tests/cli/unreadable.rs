@@ -1,5 +1,5 @@
-//! Files of which no record can be read: the run ends before it writes anything, and names the flag that is missing. A few broken
-//! records of a known format are dead letters.
+//! Files of which no record can be read: the run ends before it writes anything, and names the flag that is missing. A
+//! few broken records of a known format are dead letters.
 
 use crate::harness::{Dir, Run};
 

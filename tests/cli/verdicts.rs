@@ -27,8 +27,8 @@ const MEMBERS: [(&str, &str, bool); 14] = [
     (r#""x":"no field""#, "", true),
 ];
 
-/// Records of up to seven members in any order, and whether each is valid: every member that is a field is valid, and both
-/// required fields exist.
+/// Records of up to seven members in any order, and whether each is valid: every member that is a field is valid, and
+/// both required fields exist.
 fn records(count: u64) -> (String, Vec<bool>) {
     let (mut text, mut verdicts, mut state) = (String::new(), vec![], 7u64);
     let mut random = |below: usize| {

@@ -1,13 +1,14 @@
-//! Jobs with a checkpoint that crash at each operation of the disk: the next run restores the last complete epoch, and all
-//! outputs end with the rows of an undisturbed job.
+//! Jobs with a checkpoint that crash at each operation of the disk: the next run restores the last complete epoch, and
+//! all outputs end with the rows of an undisturbed job.
 //!
 //! ```text
 //! EVT_SIMULATION_CRASHES=all cargo test --release --test simulation checkpoints    # at every operation, in every way
 //! EVT_SIMULATION_CRASHES=7 cargo test --release --test simulation checkpoints      # at every seventh operation
 //! ```
 //!
-//! One stage crashes, or all at once. The processes alone die, or the power fails too: then what was not synced is gone,
-//! or partly kept ([`Unsynced`]). Commits of epochs take a number of steps, in which a stage reads on or is held. A second crash may hit the recovery. After the last run the power fails once more.
+//! One stage crashes, or all at once. The processes alone die, or the power fails too: then what was not synced is
+//! gone, or partly kept ([`Unsynced`]). Commits of epochs take a number of steps, in which a stage reads on or is held.
+//! A second crash may hit the recovery. After the last run the power fails once more.
 
 use crate::events::Input;
 use crate::jobs::{DATABASE, INPUTS, Job, JobShape, Rows};
@@ -112,7 +113,8 @@ impl<'a> Calm<'a> {
         Self { shape, inputs, expected }
     }
 
-    /// Lets the job crash, once or twice, and then run to its end. Returns whether it came to the operation of the crash.
+    /// Lets the job crash, once or twice, and then run to its end. Returns whether it came to the operation of the
+    /// crash.
     fn crash(&self, base: &Path, crash: Crash, then: Option<Crash>) -> bool {
         let context = format!("{:?}: {crash:?}, {then:?}", self.shape);
         let dir = base.join("wild");

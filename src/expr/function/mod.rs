@@ -1,4 +1,5 @@
-//! The functions of expressions, in one table from which `--help` and evt-metrics(5) list them; `text.rs` has those of texts.
+//! The functions of expressions, in one table from which `--help` and evt-metrics(5) list them; `text.rs` has those of
+//! texts.
 //!
 //! ```text
 //! name(a, b) ─► Function (row of the table) ─► check of literal arguments ─► casts of arguments to `args`

@@ -74,7 +74,8 @@ impl Dimension {
     }
 }
 
-/// The texts of a leaf for the values of a dictionary. Batches whose dictionary begins with the same values use them again.
+/// The texts of a leaf for the values of a dictionary. Batches whose dictionary begins with the same values use them
+/// again.
 #[derive(Clone, Debug)]
 struct CachedTexts {
     from: ArrayRef,

@@ -7,8 +7,8 @@
 //!                         └─► notice: one line on stderr, then none of this reason for a while
 //! ```
 //!
-//! [`timeouts`] limits the times of a connection, [`metrics`] counts connections, requests and events, and [`notice`] limits how
-//! often the same message is written.
+//! [`timeouts`] limits the times of a connection, [`metrics`] counts connections, requests and events, and [`notice`]
+//! limits how often the same message is written.
 
 pub mod metrics;
 pub mod notice;

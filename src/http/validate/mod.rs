@@ -6,8 +6,9 @@
 //!                     └──────────┴──────────┴─► fault: 4xx for this record alone                       └─► stored by the spool
 //! ```
 //!
-//! The stage loop accepts every event that the server accepts, because both use the same [`Mapper`] with the same options.
-//! Only the stage loop derives the id of a record without one, from its offset. [`split`] splits a body into its records.
+//! The stage loop accepts every event that the server accepts, because both use the same [`Mapper`] with the same
+//! options. Only the stage loop derives the id of a record without one, from its offset. [`split`] splits a body into
+//! its records.
 
 pub mod split;
 
@@ -93,8 +94,8 @@ impl RequestValidator {
         }
     }
 
-    /// Validates a request that is one Avro record after its schema id. A rejected record keeps its bytes as received. The
-    /// result does not count if `recall` lacks an answer of the registry.
+    /// Validates a request that is one Avro record after its schema id. A rejected record keeps its bytes as received.
+    /// The result does not count if `recall` lacks an answer of the registry.
     pub fn validate_avro(&mut self, body: &Bytes, now: i64, recall: &mut Recall) -> Result<Vec<Record>> {
         let record = match self.wire.as_mut().map(|wire| wire.recalled(body, recall)).transpose()? {
             Some(Some(Ok(text))) => Record::new(Bytes::copy_from_slice(text.as_bytes())),
@@ -110,8 +111,8 @@ impl RequestValidator {
         Ok(records)
     }
 
-    /// Validates the records of a request that arrived at `now` (µs). `recall` holds the answers of the registry, if it has the
-    /// schemas; the result does not count if one is missing. Errors: only a schema that cannot be loaded.
+    /// Validates the records of a request that arrived at `now` (µs). `recall` holds the answers of the registry, if it
+    /// has the schemas; the result does not count if one is missing. Errors: only a schema that cannot be loaded.
     pub fn validate(
         &mut self,
         mut records: Vec<Record>,
@@ -255,8 +256,8 @@ impl SizeCheck {
         Ok(Self { limits, mapper, partition_table, partition, headers: 0 })
     }
 
-    /// Checks an event; returns the fault if no output can hold it. The row is made and measured only if its size may exceed
-    /// the limits: each byte of a record occurs in its row at most a few times.
+    /// Checks an event; returns the fault if no output can hold it. The row is made and measured only if its size may
+    /// exceed the limits: each byte of a record occurs in its row at most a few times.
     fn fault(&mut self, payload: &[u8], now: i64) -> Result<Option<Fault>> {
         let most = self.limits.iter().map(RowLimit::bytes).max().unwrap_or(usize::MAX);
         if payload.len().saturating_mul(TIMES_MAX).saturating_add(self.headers + BESIDE_MAX) <= most {

@@ -6,8 +6,8 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::spool::request::{Record, RecordOutcome};
 use bytes::Bytes;
 
-/// Maximum number of records in a request: for tiny records the size of the body does not bound the memory. The split of a
-/// longer body stops as soon as it has more records than this.
+/// Maximum number of records in a request: for tiny records the size of the body does not bound the memory. The split
+/// of a longer body stops as soon as it has more records than this.
 pub const RECORDS_MAX: usize = 65_536;
 
 /// Returns the lines of `body` that are not blank.
@@ -19,8 +19,8 @@ pub fn lines(body: &Bytes) -> Vec<Record> {
 
 /// Returns the events of `{"events":[…]}`, or `body` as one event.
 ///
-/// An object with an array `events` holds many events, unless it has a `source` or an `event_type`: then it is one event, and
-/// `events` one of its properties. An object of many events has no other members.
+/// An object with an array `events` holds many events, unless it has a `source` or an `event_type`: then it is one
+/// event, and `events` one of its properties. An object of many events has no other members.
 pub fn events(body: &Bytes) -> Vec<Record> {
     let one = || vec![Record::new(body.clone())];
     if memchr::memmem::find(body, b"\"events\"").is_none() {

@@ -45,7 +45,8 @@ impl Followed {
         self.ingest.counts().out
     }
 
-    /// Does steps until there are `rows` rows, and one more. The watching thread runs in real time, so this waits for it.
+    /// Does steps until there are `rows` rows, and one more. The watching thread runs in real time, so this waits for
+    /// it.
     fn step_until(&mut self, rows: u64) {
         wait_for(|| self.step() == rows);
         self.step();

@@ -1,7 +1,7 @@
 //! The thread that opens files as they take a followed name, even while the stage is busy for a long time.
 //!
-//! inotify reports changes in the directory of a name. The thread also checks every name each 100 ms, because a symbolic link may
-//! point into another directory, and the directory may not exist yet.
+//! inotify reports changes in the directory of a name. The thread also checks every name each 100 ms, because a
+//! symbolic link may point into another directory, and the directory may not exist yet.
 
 use super::name::{Change, Directory, FileId, Name, Opened};
 use crate::error::{Error, Result};
@@ -143,7 +143,8 @@ fn found<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
 }
 
 impl Watch {
-    /// Opens the files that have these names now, and starts the thread that watches the names. Returns one watch per path.
+    /// Opens the files that have these names now, and starts the thread that watches the names. Returns one watch per
+    /// path.
     pub fn start(paths: &[PathBuf]) -> Result<Vec<Self>> {
         let mut names: Vec<_> = paths.iter().map(|path| WatchedName::new(path)).collect();
         // Without inotify the names are only checked every 100 ms.
@@ -199,7 +200,8 @@ fn wait_and_check(watched: &Weak<Mutex<Vec<WatchedName>>>, inotify: Option<&Owne
 fn check_all(names: &mut [WatchedName], inotify: Option<&OwnedFd>) {
     names.iter_mut().for_each(WatchedName::check);
     let Some(inotify) = inotify else { return };
-    // Names in one directory share its watch. It reports a file of any of them, so it begins after all of them were checked.
+    // Names in one directory share its watch. It reports a file of any of them, so it begins after all of them were
+    // checked.
     let begun: Vec<bool> = names.iter_mut().map(|name| name.begin(inotify)).collect();
     // inotify does not report changes from before the watch was added.
     names.iter_mut().zip(begun).filter(|(_, has_begun)| *has_begun).for_each(|(name, _)| name.check());

@@ -25,8 +25,8 @@ const FETCH: Api = Api { key: 1, version: 11 };
 const READ_COMMITTED: u8 = 1;
 /// Maximum milliseconds until an answer, if there are no records.
 const MAX_WAIT_MS: i32 = 500;
-/// Maximum bytes of records of all partitions; a broker sends a longer first batch whole. If the end of an answer truncates
-/// a batch, the fetcher requests that batch again, so large answers waste less.
+/// Maximum bytes of records of all partitions; a broker sends a longer first batch whole. If the end of an answer
+/// truncates a batch, the fetcher requests that batch again, so large answers waste less.
 const MAX_BYTES: i32 = 4 << 20;
 /// The same for one partition.
 const PARTITION_MAX_BYTES: i32 = 2 << 20;
@@ -136,8 +136,8 @@ pub fn refused(code: i16) -> Error {
     Error::corrupt(format!("a broker responds with error {code}"))
 }
 
-/// Parses a fetch answer into the records of its partitions, of these topics. Errors: exit status 65 if the answer is malformed
-/// or an error code, or if its records are in a form that is not supported.
+/// Parses a fetch answer into the records of its partitions, of these topics. Errors: exit status 65 if the answer is
+/// malformed or an error code, or if its records are in a form that is not supported.
 pub fn fetched(answer: &[u8], topics: &[String]) -> Result<Vec<FetchedRecords>> {
     let mut cursor = Cursor::new(answer);
     let mut head = || {

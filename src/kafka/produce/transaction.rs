@@ -1,4 +1,5 @@
-//! Records in a topic, each exactly once: transactions, each with an epoch, which a group commits as an offset in the transaction.
+//! Records in a topic, each exactly once: transactions, each with an epoch, which a group commits as an offset in the
+//! transaction.
 //!
 //! The number of the epoch is the offset, and its run the metadata of the offset. A replay writes batches; they are
 //! epochs of run 0.
@@ -31,10 +32,12 @@ const PARTITION: i32 = 0;
 /// Timeout of one attempt to abort a transaction, and the number of attempts before they are reported.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(200);
 const ABORT_ATTEMPTS: u32 = 5;
-/// How long to try to abort the transaction of a run that ends with an error. Readers then need not wait for its timeout.
+/// How long to try to abort the transaction of a run that ends with an error. Readers then need not wait for its
+/// timeout.
 pub(super) const LAST_ABORT: Duration = Duration::from_secs(5);
 
-/// Who writes to a topic in transactions. All of its runs have one transactional id, so the newest one fences the others.
+/// Who writes to a topic in transactions. All of its runs have one transactional id, so the newest one fences the
+/// others.
 #[derive(Clone, Debug)]
 pub struct TransactionOwner {
     /// The group that commits the epochs. The transactional id is the group and the topic.
@@ -191,7 +194,8 @@ impl Requests {
         }
     }
 
-    /// Repeats a request of an open transaction until brokers answer. Returns the cause if the transaction must be aborted.
+    /// Repeats a request of an open transaction until brokers answer. Returns the cause if the transaction must be
+    /// aborted.
     fn step(
         &self,
         producer: &TopicProducer,
@@ -269,7 +273,8 @@ fn position(topic: &str, offset: Offset, run: &str) -> KafkaResult<TopicPartitio
     Ok(list)
 }
 
-/// Returns the epoch that an offset of a group means; `None` if there is no offset. Offsets of older versions have no metadata.
+/// Returns the epoch that an offset of a group means; `None` if there is no offset. Offsets of older versions have no
+/// metadata.
 ///
 /// Errors: exit status 65 if the metadata is not the number of a run: another program has committed the offset.
 fn epoch_of(offset: Offset, metadata: &str) -> Result<Option<Epoch>> {
@@ -311,8 +316,8 @@ pub struct TransactionalTopic {
 }
 
 impl TransactionalTopic {
-    /// Opens the topic for the batches of a ledger: ends the transaction of an earlier producer. Errors: exit status 2 if the topic
-    /// does not exist, 69 if no broker answers.
+    /// Opens the topic for the batches of a ledger: ends the transaction of an earlier producer. Errors: exit status 2
+    /// if the topic does not exist, 69 if no broker answers.
     pub fn open(address: &Address, ledger: &str, run: &Rc<Run>) -> Result<Self> {
         let (topics, mut limit) = (Topics::new(address, run), Limit::new(address, run));
         let transactions = Transactions::new(
@@ -359,8 +364,9 @@ impl TransactionalTopic {
         Some(insert(OwnedHeaders::new(), own, |name| !is_of_value(name))).filter(|made| made.count() > 0)
     }
 
-    /// Writes a batch in one transaction. Errors: exit status 75 if a producer with the same id has begun since, 69 if brokers do
-    /// not answer; then only [`TransactionalTopic::committed`] of a new producer shows whether the batch was written.
+    /// Writes a batch in one transaction. Errors: exit status 75 if a producer with the same id has begun since, 69 if
+    /// brokers do not answer; then only [`TransactionalTopic::committed`] of a new producer shows whether the batch was
+    /// written.
     pub fn write(&self, batch: i64, records: Vec<TimedRecord<'_>>) -> Result<()> {
         let number = u64::try_from(batch).map_err(|_| Error::broken(format!("batch {batch}")))?;
         let Self { producer, transactions, .. } = self;

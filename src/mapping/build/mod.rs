@@ -122,7 +122,8 @@ impl ExtraColumns<'_> {
 }
 
 impl Builder {
-    /// Creates an empty builder; `dictionaries` has a bit for each property that has few values; only `columns` are filled.
+    /// Creates an empty builder; `dictionaries` has a bit for each property that has few values; only `columns` are
+    /// filled.
     pub(super) fn new(beside: ExtraColumns<'_>, dictionaries: u32, columns: Option<Projection>) -> Self {
         let text =
             |index: usize| Text::new(columns.is_some_and(|read| read.dictionaries & read.columns & (1 << index) != 0));

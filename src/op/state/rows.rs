@@ -108,7 +108,8 @@ impl RowLayout {
         Ok(Self { metrics: laid_out, sources: vec![], columns })
     }
 
-    /// Returns the rows of a batch at which `kept` is true. `views` and `masks` are those of the metrics, in their order.
+    /// Returns the rows of a batch at which `kept` is true. `views` and `masks` are those of the metrics, in their
+    /// order.
     pub(crate) fn log(
         &self,
         keys: &BinaryArray,

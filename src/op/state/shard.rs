@@ -81,8 +81,8 @@ impl Shard {
         out.finish()
     }
 
-    /// Adds what [`Shard::snapshot`] saved, for the keys that `selects`; their state is not here. Each saved metric has the
-    /// place `places` in this shard, or none.
+    /// Adds what [`Shard::snapshot`] saved, for the keys that `selects`; their state is not here. Each saved metric has
+    /// the place `places` in this shard, or none.
     pub(crate) fn absorb(&mut self, saved: &[u8], places: &[Option<usize>], selects: SelectsSaved<'_>) -> Result<()> {
         let mut saved = Reader::new(saved);
         for place in places {

@@ -289,7 +289,8 @@ impl Spilled {
             || self.ranges.iter().any(|range| range.logs.len() > BLOCKS_MAX)
     }
 
-    /// Reads all ranges, one after another, fires what is due, and saves them again. `shard` has the windows that are away.
+    /// Reads all ranges, one after another, fires what is due, and saves them again. `shard` has the windows that are
+    /// away.
     pub(crate) fn visit(
         &mut self,
         shard: &mut Shard,
@@ -330,8 +331,8 @@ impl Spilled {
         Ok(())
     }
 
-    /// Saves the state again if it was saved for other metrics than those of the group. Metrics that the group has no longer are left
-    /// out, and new ones begin without state.
+    /// Saves the state again if it was saved for other metrics than those of the group. Metrics that the group has no
+    /// longer are left out, and new ones begin without state.
     pub(crate) fn fit(&mut self, shard: &mut Shard, context: &mut GroupContext<'_>) -> Result<()> {
         let members = context.members;
         if self.places != members.places() {

@@ -90,7 +90,8 @@ pub struct StateSize {
     pub written: u64,
 }
 
-/// Parts of the bound: rows that wait for a log, a shard that is read, its result rows; the others are for groups in memory.
+/// Parts of the bound: rows that wait for a log, a shard that is read, its result rows; the others are for groups in
+/// memory.
 const SHARES: usize = 8;
 
 /// Metrics that share their keys, with their state.
@@ -253,8 +254,8 @@ impl Window {
         self.watermark.on_progress(progress)
     }
 
-    /// Begins another run over a restored state: its partitions are new, and begin where the watermark stands, but for those of
-    /// continued inputs.
+    /// Begins another run over a restored state: its partitions are new, and begin where the watermark stands, but for
+    /// those of continued inputs.
     pub fn begin_run(&mut self, continued: &[ContinuedInput]) {
         self.watermark.begin_run(continued);
     }
@@ -418,7 +419,8 @@ impl Window {
         }
     }
 
-    /// Fires the sessions in files that are due and wait there until more is due, so that what is known of them is exact.
+    /// Fires the sessions in files that are due and wait there until more is due, so that what is known of them is
+    /// exact.
     pub fn settle(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
         let (fired, limit) = (self.fired_bound(), self.share());
         let Options { metrics, memory, emit: when, .. } = &mut self.options;
@@ -484,7 +486,8 @@ impl Window {
         format!("out_of_orderness {bound} explicit {explicit} emit {:?}", self.options.emit)
     }
 
-    /// Restores the groups whose state is in files. A group that has other metrics now gets the state of those that it still has.
+    /// Restores the groups whose state is in files. A group that has other metrics now gets the state of those that it
+    /// still has.
     fn restore_files(&mut self, saved: &mut Reader<'_>, has_layout: bool) -> Result<()> {
         let (fired, limit) = (self.fired_bound(), self.share());
         for _ in 0..saved.count()? {
@@ -551,7 +554,8 @@ impl Window {
     }
 }
 
-/// Compares the options of a snapshot with those of a run ([`Window::fingerprint`]). Errors: exit status 78 with those that differ.
+/// Compares the options of a snapshot with those of a run ([`Window::fingerprint`]). Errors: exit status 78 with those
+/// that differ.
 fn check_fingerprint(saved: &str, now: &str) -> Result<()> {
     let options = |text: &str| {
         let words: Vec<&str> = text.split(' ').collect();

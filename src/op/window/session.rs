@@ -92,8 +92,8 @@ pub struct Rule {
 }
 
 impl Sessions {
-    /// Returns the slot for a row; `None` if the row is late. `args` are the columns of the batch: the values of earlier
-    /// rows are added before sessions merge.
+    /// Returns the slot for a row; `None` if the row is late. `args` are the columns of the batch: the values of
+    /// earlier rows are added before sessions merge.
     pub(crate) fn slot(
         &mut self,
         row: RowRef,
@@ -269,7 +269,8 @@ impl Sessions {
         }
     }
 
-    /// Adds the state of the keys that `selects` from what [`Sessions::snapshot`] saved; there are no sessions of these keys here.
+    /// Adds the state of the keys that `selects` from what [`Sessions::snapshot`] saved; there are no sessions of these
+    /// keys here.
     pub fn absorb(
         &mut self,
         (keys, slots): (&mut Keys, &mut Slots),

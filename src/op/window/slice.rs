@@ -381,8 +381,8 @@ impl Slices {
         sums
     }
 
-    /// Merges half slices into whole ones. A half slice counts for some windows of its slice only; once the others, which end
-    /// at `least` or before, fire no more, the difference does not matter.
+    /// Merges half slices into whole ones. A half slice counts for some windows of its slice only; once the others,
+    /// which end at `least` or before, fire no more, the difference does not matter.
     pub fn join(&mut self, least: i64, spec: WindowSpec, keys: &mut Keys, slots: &mut Slots) {
         self.put_back();
         while let Some((first_end, start)) = self.halves.first().copied().filter(|(first_end, _)| *first_end <= least) {

@@ -5,9 +5,9 @@
 //! rows ─► Sink::write at once (Redis, `?visible=now`) ─seal─► Sink::settle ─(the epoch is complete)─► the epoch is recorded
 //! ```
 //!
-//! The target is in a thread of its own, so that one that is slow or absent delays neither the others nor the stage, which writes
-//! rows of the next epoch into the outbox meanwhile. If a store that gets rows at once does not answer, the further rows of the epoch
-//! wait in its outbox, too.
+//! The target is in a thread of its own, so that one that is slow or absent delays neither the others nor the stage,
+//! which writes rows of the next epoch into the outbox meanwhile. If a store that gets rows at once does not answer,
+//! the further rows of the epoch wait in its outbox, too.
 
 mod plan;
 mod target;
@@ -206,8 +206,9 @@ impl EpochOutput {
         Ok(())
     }
 
-    /// Makes the rows of the epoch in progress durable, and begins the epoch `next`. Returns the part that holds them, if there
-    /// are any. A restart does not repeat rows that were written at once before, so the store makes them durable now.
+    /// Makes the rows of the epoch in progress durable, and begins the epoch `next`. Returns the part that holds them,
+    /// if there are any. A restart does not repeat rows that were written at once before, so the store makes them
+    /// durable now.
     pub fn seal(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
         if self.traits.is_at_once {
             self.call(EpochTarget::settle)?;
@@ -224,8 +225,8 @@ impl EpochOutput {
         Ok(())
     }
 
-    /// Waits for the commit that has begun, for at most `limit`; returns whether it has ended, and the rows that the target could not
-    /// hold.
+    /// Waits for the commit that has begun, for at most `limit`; returns whether it has ended, and the rows that the
+    /// target could not hold.
     pub fn poll_commit(&mut self, limit: Duration) -> Result<Poll<Option<RefusedRows>>> {
         let Some(commit) = &self.commit else { return Ok(Poll::Ready(None)) };
         let done = if limit.is_zero() { self.target.poll(commit) } else { self.target.wait(commit, limit) };

@@ -95,7 +95,8 @@ impl EpochTarget {
         }
     }
 
-    /// Writes the rows of a complete epoch; a second call changes nothing. Returns the rows that it could not hold, if there are any.
+    /// Writes the rows of a complete epoch; a second call changes nothing. Returns the rows that it could not hold, if
+    /// there are any.
     pub fn commit(&mut self, plan: &EpochPlan, complete: &CompleteEpoch) -> Result<Option<RefusedRows>> {
         let (epoch, part) = (complete.epoch, plan.part());
         let has_outbox = complete.parts.iter().any(|other| other.name == part);

@@ -13,8 +13,8 @@
 //!                    └─► one thread ─► http (retry=, down=) ─► answer ─► cache ─► all that wait
 //! ```
 //!
-//! `http.rs` sends requests, `cache.rs` caches the results, `recall.rs` serves callers that may not wait, `reference.rs`
-//! reads the references of a schema.
+//! `http.rs` sends requests, `cache.rs` caches the results, `recall.rs` serves callers that may not wait,
+//! `reference.rs` reads the references of a schema.
 
 mod cache;
 mod http;

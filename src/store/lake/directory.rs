@@ -12,8 +12,9 @@
 //! DIR/.evt/next, DIR/.evt/exchange.json  days that get a new version (mode=replace): see the module `exchange`
 //! ```
 //!
-//! A part is synced, then renamed into place, then the directories are synced: a file exists completely or not at all. Parts
-//! and unfinished JSON files of a run that has ended are useless: a run that fails removes them, or the next run if it was killed.
+//! A part is synced, then renamed into place, then the directories are synced: a file exists completely or not at all.
+//! Parts and unfinished JSON files of a run that has ended are useless: a run that fails removes them, or the next run
+//! if it was killed.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::disk::{Disk, DiskFile};
@@ -103,8 +104,8 @@ impl Drop for Lake {
 }
 
 impl Lake {
-    /// Opens or creates the directory, locks it, and completes or removes what a killed run left. Errors: exit status 75 if
-    /// another run has it.
+    /// Opens or creates the directory, locks it, and completes or removes what a killed run left. Errors: exit status
+    /// 75 if another run has it.
     pub fn open(root: &Path, pipeline: &str, disk: Disk) -> Result<Self> {
         let mut lake = Self::create(root, pipeline, disk)?;
         let lock = lake.open_lock()?;
@@ -113,7 +114,8 @@ impl Lake {
         Ok(lake)
     }
 
-    /// Waits for the lock, and completes or removes what a killed run left. Errors: exit status 75 if another run has it for long.
+    /// Waits for the lock, and completes or removes what a killed run left. Errors: exit status 75 if another run has
+    /// it for long.
     pub fn lock(&mut self) -> Result<()> {
         let lock = self.open_lock()?;
         wait_for_lock(&lock, &self.dir.root)?;
@@ -172,8 +174,8 @@ impl Lake {
         removed.map(|()| lake)
     }
 
-    /// Waits for the right to rename complete files, and keeps it until the result is dropped. Errors: exit status 75 if another
-    /// run keeps it for long.
+    /// Waits for the right to rename complete files, and keeps it until the result is dropped. Errors: exit status 75
+    /// if another run keeps it for long.
     pub fn lock_names(&self) -> Result<NamesLock> {
         lock_names(&self.dir)
     }
@@ -252,8 +254,8 @@ impl Lake {
         Ok(stems.map(str::to_owned).collect())
     }
 
-    /// Makes the files of a day durable with the next sync of names, if this run finds them there: a run that was killed may have
-    /// renamed them and not synced their names.
+    /// Makes the files of a day durable with the next sync of names, if this run finds them there: a run that was
+    /// killed may have renamed them and not synced their names.
     pub fn rely_on(&mut self, day: i64) {
         let directory = self.day(day);
         if self.found.insert(day) && directory.exists() {
@@ -286,7 +288,8 @@ impl Lake {
         self.finished
     }
 
-    /// Replaces each day by its parts, which must be synced. The caller holds the lock of names; a day without parts becomes empty.
+    /// Replaces each day by its parts, which must be synced. The caller holds the lock of names; a day without parts
+    /// becomes empty.
     pub fn replace(&self, days: &BTreeMap<i64, Vec<LakePart>>) -> Result<()> {
         let mut staged = Staged::new(&self.dir)?;
         for (day, parts) in days {
@@ -374,7 +377,8 @@ fn lock_names(dir: &LakeDir) -> Result<NamesLock> {
     wait_for_lock(&lock, &dir.root).map(|()| NamesLock { _lock: lock })
 }
 
-/// Locks a lake until `lock` is closed, when another run has released it. Errors: exit status 75 if it keeps it for long.
+/// Locks a lake until `lock` is closed, when another run has released it. Errors: exit status 75 if it keeps it for
+/// long.
 fn wait_for_lock(lock: &File, root: &Path) -> Result<()> {
     let start = Instant::now();
     loop {
@@ -387,7 +391,8 @@ fn wait_for_lock(lock: &File, root: &Path) -> Result<()> {
     }
 }
 
-/// Completes an exchange that a killed run had begun; returns the number of its days. The caller holds the lock of names.
+/// Completes an exchange that a killed run had begun; returns the number of its days. The caller holds the lock of
+/// names.
 fn finish_exchange(dir: &LakeDir) -> Result<usize> {
     let left = Exchange::left(dir)?;
     let finished = left.as_ref().map_or(0, Exchange::days);

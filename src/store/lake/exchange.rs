@@ -7,8 +7,8 @@
 //! ```
 //!
 //! 1. The run fills, marks and syncs the new versions.
-//! 2. It writes and syncs the manifest. From here on this run will complete the exchange or, if it is killed, the next run
-//!    that opens the lake.
+//! 2. It writes and syncs the manifest. From here on this run will complete the exchange or, if it is killed, the next
+//!    run that opens the lake.
 //! 3. It exchanges each day and its new version in one call (renameat2 with RENAME_EXCHANGE), or renames a new day into
 //!    place. A version under `next` without a mark is an old one, so its day is done. It syncs all names.
 //! 4. It rewrites the manifest, which now states that all days are exchanged.
@@ -175,8 +175,8 @@ impl Exchange {
     }
 }
 
-/// Checks that the file system of a lake can exchange two directories, by trying it in a directory that is removed again.
-/// Errors: exit status 78 if it cannot.
+/// Checks that the file system of a lake can exchange two directories, by trying it in a directory that is removed
+/// again. Errors: exit status 78 if it cannot.
 pub fn check(root: &Path) -> Result<()> {
     let mut place = hidden(root);
     while !place.exists() && place != access::parent(&place) {
@@ -290,8 +290,8 @@ mod tests {
         fs::write(path, text).unwrap();
     }
 
-    /// Four days: one that shrinks and also has files that are not a lake's, one whose file keeps its name, one that is new,
-    /// one that becomes empty; and a fifth one that is not exchanged.
+    /// Four days: one that shrinks and also has files that are not a lake's, one whose file keeps its name, one that is
+    /// new, one that becomes empty; and a fifth one that is not exchanged.
     fn staged(root: &Path) -> Staged {
         fs::create_dir_all(hidden(root)).unwrap();
         for (name, text) in [("02/a.parquet", "a"), ("02/b.parquet", "b"), ("02/notes.txt", "n"), ("02/sub/x", "x")] {

@@ -6,15 +6,18 @@
 //!       └► mode=replace: replace (may the days be replaced?) ─► exchange
 //! ```
 //!
-//! Files appear at the proven end, when rolled (`?roll=128MiB,10m`: by size, which a repeated run repeats, or by age, which it
-//! does not), or at the commit of an epoch; with a checkpoint and `?roll=`, several epochs join (module `waiting`). A row whose key the lake has already is not stored again: the module `repeat` leaves
-//! it out of the new file, and `metric` replaces a metric in the file that has it.
+//! Files appear at the proven end, when rolled (`?roll=128MiB,10m`: by size, which a repeated run repeats, or by age,
+//! which it does not), or at the commit of an epoch; with a checkpoint and `?roll=`, several epochs join (module
+//! `waiting`). A row whose key the lake has already is not stored again: the module `repeat` leaves it out of the new
+//! file, and `metric` replaces a metric in the file that has it.
 //!
-//! With `?mode=replace` no file appears before the proven end, even if files are rolled. At that end the module `replace`
-//! checks all days of the run together, and `exchange` exchanges them for versions that hold only the run's rows.
+//! With `?mode=replace` no file appears before the proven end, even if files are rolled. At that end the module
+//! `replace` checks all days of the run together, and `exchange` exchanges them for versions that hold only the run's
+//! rows.
 //!
-//! `correct` corrects metrics, also while a run writes others. `directory` is the lake's directory with its lock, parts and epochs, `disk` its files and syncs, `file` writes Parquet
-//! files, `extents` notes their positions in the footers, `metric` collects metrics, and `read` reads a lake back.
+//! `correct` corrects metrics, also while a run writes others. `directory` is the lake's directory with its lock, parts
+//! and epochs, `disk` its files and syncs, `file` writes Parquet files, `extents` notes their positions in the footers,
+//! `metric` collects metrics, and `read` reads a lake back.
 
 mod correct;
 mod directory;
@@ -217,8 +220,8 @@ impl Parquet {
         Ok(())
     }
 
-    /// Publishes all rows that were written, and records that none waits. The name of a file is a digest of its rows, so a repeated
-    /// call finds the files that a killed one has published, and the rows that are in them.
+    /// Publishes all rows that were written, and records that none waits. The name of a file is a digest of its rows,
+    /// so a repeated call finds the files that a killed one has published, and the rows that are in them.
     fn show(&mut self, committed: &mut CommittedEpochs) -> Result<()> {
         let names = self.lake.lock_names()?;
         self.finish_parts()?;
@@ -259,7 +262,8 @@ impl Parquet {
         Ok(())
     }
 
-    /// Syncs the finished parts, renames them to their names, and syncs the directories. Rows that the lake has are left out.
+    /// Syncs the finished parts, renames them to their names, and syncs the directories. Rows that the lake has are
+    /// left out.
     fn publish(&mut self, _names: &NamesLock) -> Result<()> {
         let mut parts: Vec<LakePart> = vec![];
         for part in std::mem::take(&mut self.parts) {
@@ -455,7 +459,8 @@ impl Sink for Parquet {
         self.publish_rolled()
     }
 
-    /// Between two commits the lake is not locked: a run that hangs there does not hold up its successor, whose epochs fence it.
+    /// Between two commits the lake is not locked: a run that hangs there does not hold up its successor, whose epochs
+    /// fence it.
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
         let mut committed = self.begin_commit()?;
         let now = (self.options.clock)();

@@ -305,7 +305,8 @@ fn a_roll_is_a_size_an_age_or_both() {
 }
 
 mod faults {
-    //! Runs that write a lake on a disk that fails at one operation: at the first, at the second, and so on to the last.
+    //! Runs that write a lake on a disk that fails at one operation: at the first, at the second, and so on to the
+    //! last.
 
     use super::contents;
     use crate::error::{Error, ErrorKind};
@@ -321,8 +322,8 @@ mod faults {
     use std::collections::BTreeMap;
     use std::path::{Path, PathBuf};
 
-    /// Calls `check` with disks that fail at operation 0, 1, … in every way, until a run no longer reaches the fault. `check` returns
-    /// whether its run has reached it.
+    /// Calls `check` with disks that fail at operation 0, 1, … in every way, until a run no longer reaches the fault.
+    /// `check` returns whether its run has reached it.
     fn at_each_operation(check: impl Fn(Disk, &str) -> bool) {
         for (errno, is_lasting) in [(Errno::NOSPC, false), (Errno::NOSPC, true), (Errno::IO, false), (Errno::IO, true)]
         {

@@ -1,12 +1,13 @@
-//! With `?roll=`, epochs join before they show: the rows of a committed epoch wait in a file until there are enough of them.
+//! With `?roll=`, epochs join before they show: the rows of a committed epoch wait in a file until there are enough of
+//! them.
 //!
 //! ```text
 //! rows of (R, n) ─► .evt/KEY-R-N.rows ─synced─► KEY.committed: (R, n), and the files that wait
 //!                     └─(enough bytes, old enough, or the end of the run)─► parts, published ─► KEY.committed: none waits
 //! ```
 //!
-//! An epoch is committed when its rows are durable here, so a run that is killed loses none. If it is killed while rows are
-//! published, the next one publishes them again: it finds the rows that the lake has.
+//! An epoch is committed when its rows are durable here, so a run that is killed loses none. If it is killed while rows
+//! are published, the next one publishes them again: it finds the rows that the lake has.
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;

@@ -1,7 +1,8 @@
 //! Alerts in Redis: one hash for both rows of an alert, the set of those that fire, and an index.
 //!
-//! The three are in different slots of a cluster, so no script can change them at once: the hash is written first, then the
-//! index and the set by the state that the hash shows. Rows whose answers are lost are sent again, which completes them.
+//! The three are in different slots of a cluster, so no script can change them at once: the hash is written first, then
+//! the index and the set by the state that the hash shows. Rows whose answers are lost are sent again, which completes
+//! them.
 
 use crate::error::{Error, Result};
 use crate::format::jsonl::Objects;
@@ -71,8 +72,8 @@ fn forget_expired(address: &RedisAddress, wire: &mut Wire) -> Result<(), RetryEr
     Ok(())
 }
 
-/// Sends the rows after the first `outcomes.len()` ones, and appends the outcome of each. After a failure another call continues
-/// there.
+/// Sends the rows after the first `outcomes.len()` ones, and appends the outcome of each. After a failure another call
+/// continues there.
 pub fn send(
     session: &mut Session,
     address: &RedisAddress,
@@ -143,8 +144,8 @@ fn link(session: &mut Session, address: &RedisAddress, rows: &[AlertRow], states
     Ok(())
 }
 
-/// Reads the rows of alerts from the answers to [`fields`], one answer for each hash. Errors: exit status 65 if evt did not
-/// write them.
+/// Reads the rows of alerts from the answers to [`fields`], one answer for each hash. Errors: exit status 65 if evt did
+/// not write them.
 pub fn read(answers: &[Value]) -> Result<RecordBatch> {
     let mut builder = Builder::new(Kind::Alert);
     for json in answers.iter().flat_map(both).filter(|json| **json != Value::Nil) {

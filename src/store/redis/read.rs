@@ -18,8 +18,8 @@ use std::sync::Arc;
 /// Rows per request, and maximum rows of a batch.
 const PAGE: usize = 1024;
 
-/// Counts the metrics, and the alerts if there are some: most databases have none, and a URI without a table then means the
-/// metrics.
+/// Counts the metrics, and the alerts if there are some: most databases have none, and a URI without a table then means
+/// the metrics.
 pub fn tables(location: &Location) -> Result<Tables> {
     let mut reader = Reader::open(location)?;
     let mut rows = 0;
@@ -39,8 +39,8 @@ pub fn tables(location: &Location) -> Result<Tables> {
     Ok(tables)
 }
 
-/// Reads the metrics by name, dimensions and window, or the alerts by their keys. Rows that expire or are written meanwhile may
-/// be included or not.
+/// Reads the metrics by name, dimensions and window, or the alerts by their keys. Rows that expire or are written
+/// meanwhile may be included or not.
 pub fn read(location: &Location, kind: Kind, _: ReadRequest) -> Result<Batches> {
     let mut reader = Reader::open(location)?;
     if kind == Kind::Alert {

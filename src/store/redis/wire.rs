@@ -1,4 +1,5 @@
-//! The connection to a server: commands are packed into one buffer, answers are read one by one, and every wait is bounded.
+//! The connection to a server: commands are packed into one buffer, answers are read one by one, and every wait is
+//! bounded.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
@@ -136,8 +137,9 @@ impl RedisServer {
 /// The least timeout of a socket; none at all would be 0.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Connects, authenticates and waits for the first answer, within `timeouts.connect`. A process that is stopped and continued (SIGSTOP,
-/// SIGCONT) finds its system call interrupted. That says nothing about the server, so it connects again.
+/// Connects, authenticates and waits for the first answer, within `timeouts.connect`. A process that is stopped and
+/// continued (SIGSTOP, SIGCONT) finds its system call interrupted. That says nothing about the server, so it connects
+/// again.
 fn connect(client: &Client, timeouts: Timeouts) -> RedisResult<Connection> {
     let begun = Instant::now();
     loop {
@@ -233,8 +235,8 @@ pub fn refused(shown: &str, refusal: &ErrorReply) -> RetryError {
     RetryError::Permanent(Error::new(kind, format!("{shown}: rejected")).because(&refusal.text))
 }
 
-/// An open connection. After a failure it must be dropped, because answers may still arrive. A thread of its own waits on the
-/// socket, so that a signal can bound the wait.
+/// An open connection. After a failure it must be dropped, because answers may still arrive. A thread of its own waits
+/// on the socket, so that a signal can bound the wait.
 pub struct Wire {
     calls: Sender<Call>,
     answers: Receiver<RedisResult<Vec<Value>>>,

@@ -19,12 +19,13 @@ use xxhash_rust::xxh3::xxh3_128;
 
 /// Maximum rows in a pipeline.
 const DEPTH: usize = 128;
-/// Pipelines in progress: while the server works on them, the next one is packed. Several short ones keep the server busier
-/// between two batches than two long ones.
+/// Pipelines in progress: while the server works on them, the next one is packed. Several short ones keep the server
+/// busier between two batches than two long ones.
 const UNDER_WAY: usize = 4;
 /// A pipeline that reaches this many bytes ends with fewer rows.
 const BYTES_MAX: usize = 4 << 20;
-/// Maximum number of series in the cache of written index entries. A full cache is cleared, so the entries are written again.
+/// Maximum number of series in the cache of written index entries. A full cache is cleared, so the entries are written
+/// again.
 const SERIES_MAX: usize = 1 << 18;
 /// The largest count of a script, whose numbers are float64.
 const ROWS_MAX: i64 = 1 << 53;
@@ -138,8 +139,8 @@ impl Session {
         self.wire.call(&["EVALSHA", &self.scripts.commit, "1", key, run, number, now])
     }
 
-    /// Sends the rows after the first `outcomes.len()` ones, and appends the outcome of each as answers arrive. After a failure
-    /// another call continues there.
+    /// Sends the rows after the first `outcomes.len()` ones, and appends the outcome of each as answers arrive. After a
+    /// failure another call continues there.
     pub fn send(
         &mut self,
         address: &RedisAddress,
@@ -214,8 +215,9 @@ impl Session {
         Ok(())
     }
 
-    /// Packs the index entries of series that the server has lost since this session has written them, as after FLUSHALL: their rows were
-    /// the first ones of their series, although the session knows the series. Returns whether there are any.
+    /// Packs the index entries of series that the server has lost since this session has written them, as after
+    /// FLUSHALL: their rows were the first ones of their series, although the session knows the series. Returns whether
+    /// there are any.
     fn pack_lost(
         &mut self,
         address: &RedisAddress,

@@ -32,8 +32,8 @@ const ENDS_INTERVAL: Duration = Duration::from_millis(200);
 /// How long brokers may be silent before that is reported.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// How long a record without an arrival waits for the rows that `--max-future` compares it with (µs). In a partition with few
-/// records it is then compared with the time at which it was read.
+/// How long a record without an arrival waits for the rows that `--max-future` compares it with (µs). In a partition
+/// with few records it is then compared with the time at which it was read.
 const HELD_MAX: i64 = SECOND / 2;
 
 /// How a step of a feed ended.
@@ -209,7 +209,8 @@ impl Feed {
         match self.source.poll()? {
             Polled::Progress => Ok(FeedStep::More),
             Polled::Waiting(time) => {
-                // Rows that were read and wait for others are rows of a backlog. The program that writes a pipe may have one too.
+                // Rows that were read and wait for others are rows of a backlog. The program that writes a pipe may
+                // have one too.
                 if to.is_live && !self.is_topic() && !self.source.holds_rows() {
                     for key in to.clock.of_input(self.number) {
                         to.clock.read(key, ReadState::Waiting, to.now);
@@ -276,8 +277,8 @@ impl Feed {
         Some(FramePartitions { topic: topic.clone(), open: open.collect() })
     }
 
-    /// At the end of the input, moves the positions of a topic of events past records that became no rows, once their letters are
-    /// durable: no later run reads these records again.
+    /// At the end of the input, moves the positions of a topic of events past records that became no rows, once their
+    /// letters are durable: no later run reads these records again.
     fn end_topic(&mut self, to: &mut FeedTarget<'_>) -> Result<()> {
         let (_, reached) = self.source.reached()?;
         if self.has_other_partitions() || self.source.kind() != Kind::Event {

@@ -61,7 +61,8 @@ impl RuleLoader {
 
     /// Reads the rules as they are now.
     ///
-    /// Errors: exit status 78 if the file or the table is missing or wrong as a whole, 69, 74 or 75 if the table cannot be read.
+    /// Errors: exit status 78 if the file or the table is missing or wrong as a whole, 69, 74 or 75 if the table cannot
+    /// be read.
     pub fn load(&self) -> Result<RuleSet> {
         let metrics = self.metrics()?;
         let path = match &self.source {

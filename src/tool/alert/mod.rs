@@ -343,8 +343,8 @@ impl Args {
         Ok(files)
     }
 
-    /// A file whose position the state keeps may be in the middle of a record, which the next run reads. A run of cron says nothing
-    /// of it: logs that are written in blocks nearly always end so.
+    /// A file whose position the state keeps may be in the middle of a record, which the next run reads. A run of cron
+    /// says nothing of it: logs that are written in blocks nearly always end so.
     fn open_record(&self, uri: &Uri) -> OpenRecord {
         match uri {
             Uri::File(path) if self.state.is_some() && path.is_file() => match self.once {
@@ -371,7 +371,8 @@ impl Args {
             };
             kept = alerts.kept(address, options.inputs.names.origin.as_deref())?;
             origins = address.topics.iter().map(|topic| named.unwrap_or(topic).clone()).collect();
-            // The positions of the state count, whatever the group has committed; a new state begins with the first records.
+            // The positions of the state count, whatever the group has committed; a new state begins with the first
+            // records.
             if !kept.positions.is_empty() || self.state.is_some() && address.options.start.is_none() {
                 address.options.start = Some(Bound::Kept(kept.positions.clone()));
             }

@@ -1,4 +1,5 @@
-//! The loop of evt-alert: reads the inputs, advances the alert clock, stores the state, and writes rows and notifications.
+//! The loop of evt-alert: reads the inputs, advances the alert clock, stores the state, and writes rows and
+//! notifications.
 
 use super::feed::{Feed, FeedStep, FeedTarget};
 use super::load;
@@ -145,7 +146,8 @@ impl AlertRun {
         &self.run
     }
 
-    /// Returns what the state has of the topics of an input; `origin` is that of all rows instead of the name of their topic.
+    /// Returns what the state has of the topics of an input; `origin` is that of all rows instead of the name of their
+    /// topic.
     pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<KeptTopics> {
         self.services.state.as_ref().map_or_else(|| Ok(KeptTopics::default()), |state| state.kept(address, origin))
     }

@@ -1,5 +1,5 @@
-//! The state file of evt-alert: a SQLite database with the engine's snapshot, the positions of the inputs, the rows that no output
-//! has confirmed yet, and the outbox of notifications. One transaction changes all of them together.
+//! The state file of evt-alert: a SQLite database with the engine's snapshot, the positions of the inputs, the rows
+//! that no output has confirmed yet, and the outbox of notifications. One transaction changes all of them together.
 
 use super::files::FileMark;
 use crate::alert::clock::PartitionKey;
@@ -160,7 +160,8 @@ pub struct Commit<'a> {
     pub transitions: &'a [Transition],
     /// Changed rules.
     pub edits: &'a [RuleEdit],
-    /// The first instant (µs) that is evaluated with them; `None` if it is not known yet. A later commit supplies it then.
+    /// The first instant (µs) that is evaluated with them; `None` if it is not known yet. A later commit supplies it
+    /// then.
     pub effective_from: Option<i64>,
 }
 
@@ -248,7 +249,8 @@ impl StateFile {
         read().map_err(|error| self.failed("cannot read the positions", &error))
     }
 
-    /// Returns what the state has of the topics of an input; `origin` is that of all rows instead of the name of their topic.
+    /// Returns what the state has of the topics of an input; `origin` is that of all rows instead of the name of their
+    /// topic.
     pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<KeptTopics> {
         let mut kept = KeptTopics::default();
         let is_framed = address.options.form == Some(TopicFormat::Frames);

@@ -1,4 +1,5 @@
-//! `evt-alert test`: unit tests of rules. A test has series of rows in event time, and the alerts that fire at instants.
+//! `evt-alert test`: unit tests of rules. A test has series of rows in event time, and the alerts that fire at
+//! instants.
 
 use super::load::RuleLoader;
 use crate::alert::engine::{AlertEngine, EngineOptions, FiringAlert, TimedRows};

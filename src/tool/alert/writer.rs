@@ -1,4 +1,5 @@
-//! The thread that writes rows and dead letters: an output that does not answer stops neither evaluation nor notifications.
+//! The thread that writes rows and dead letters: an output that does not answer stops neither evaluation nor
+//! notifications.
 //!
 //! ```text
 //! AlertRun ─► orders (at most [`ORDERS`]) ─► thread: Outputs ─► the number of the last row that is durable
@@ -118,7 +119,8 @@ impl Writer {
         }
     }
 
-    /// Starts the thread, and waits until it has opened the outputs. Errors: those of opening, 74 if no thread can start.
+    /// Starts the thread, and waits until it has opened the outputs. Errors: those of opening, 74 if no thread can
+    /// start.
     pub fn open(&mut self) -> Result<()> {
         let Some(plan) = self.plan.take() else { return Ok(()) };
         let (orders, received) = sync_channel(ORDERS);
@@ -229,8 +231,8 @@ impl Writer {
         counts.dropped += lost;
     }
 
-    /// Reports once that the outputs do not answer, and once that they do again. The process did not run before `resumed`. Errors:
-    /// those that ended the thread.
+    /// Reports once that the outputs do not answer, and once that they do again. The process did not run before
+    /// `resumed`. Errors: those that ended the thread.
     pub fn tick(&mut self, now: Duration, resumed: Duration) -> Result<()> {
         self.check()?;
         let done = lock(&self.done).orders;

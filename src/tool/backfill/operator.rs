@@ -1,4 +1,5 @@
-//! The operator of the correction: validates events again, computes their windows again, and makes the stored cells right.
+//! The operator of the correction: validates events again, computes their windows again, and makes the stored cells
+//! right.
 
 use super::gaps::Gaps;
 use super::late::LateInput;

@@ -1,5 +1,5 @@
-//! Stored cells without a right one: retracted, or left because the input does not prove that they are wrong. Besides, stored cells
-//! that count more events than the right ones, because these may be late in this run only.
+//! Stored cells without a right one: retracted, or left because the input does not prove that they are wrong. Besides,
+//! stored cells that count more events than the right ones, because these may be late in this run only.
 
 use crate::backfill::{CellKey, Coverage, Difference, InputTimes, Orphan};
 use crate::counts::counted;
@@ -17,7 +17,8 @@ pub(super) struct Orphans {
     pub times: InputTimes,
     /// Whether no event of a compared window can follow: the input has ended, or its rows are in the order of stores.
     pub is_complete: bool,
-    /// Those of a stream that wait for its end, because events of their windows may follow that are late. By window end.
+    /// Those of a stream that wait for its end, because events of their windows may follow that are late. By window
+    /// end.
     waiting: BTreeSet<CellKey>,
     /// The ends and starts of those of them that are sessions, by metric and dimensions.
     sessions: HashMap<MetricAndDimensions, BTreeSet<(i64, i64)>>,
@@ -108,7 +109,8 @@ impl Orphans {
         self.is_complete && self.times.orphan(key) == Orphan::Retracted
     }
 
-    /// Takes the cells of a step that were not retracted, and those that were lowered; `right` are its right ones, of which `is_session` tells the sessions.
+    /// Takes the cells of a step that were not retracted, and those that were lowered; `right` are its right ones, of
+    /// which `is_session` tells the sessions.
     pub fn take<'a>(
         &mut self,
         difference: &Difference,
@@ -138,12 +140,14 @@ impl Orphans {
         }
     }
 
-    /// Returns the watermark up to which the correction is complete, if every window that does not wait is at `watermark` (µs).
+    /// Returns the watermark up to which the correction is complete, if every window that does not wait is at
+    /// `watermark` (µs).
     pub fn progress(&self, watermark: i64) -> i64 {
         self.waiting.first().map_or(watermark, |key| watermark.min(key.end.saturating_sub(1)))
     }
 
-    /// Whether cells wait for the end of the stream, except those before its first event: what is not read may have them.
+    /// Whether cells wait for the end of the stream, except those before its first event: what is not read may have
+    /// them.
     pub fn are_waiting(&self) -> bool {
         self.waiting.last().is_some_and(|key| self.times.coverage(key) != Coverage::Before)
     }

@@ -30,7 +30,8 @@ use std::rc::Rc;
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Replay")]
 pub(super) struct ReplayArgs {
-    /// Replay the dead letters of URI instead of correcting windows; -f, --header and --time-year are those of their records
+    /// Replay the dead letters of URI instead of correcting windows; -f, --header and --time-year are those of their
+    /// records
     #[arg(long, value_name = "URI")]
     pub dead: Option<OsString>,
     /// Repair each record by assignments: set NAME = EXPRESSION, ... (evt-metrics(5))
@@ -136,8 +137,8 @@ fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
     Ok(stage)
 }
 
-/// Returns the format of the records in the letters, if the flags name one that letters cannot have: a format of raw records, or
-/// CSV whose header is not the first line.
+/// Returns the format of the records in the letters, if the flags name one that letters cannot have: a format of raw
+/// records, or CSV whose header is not the first line.
 ///
 /// Errors: exit status 2 if letters that are not CSV are to be read as CSV.
 fn records(args: &ReplayArgs, both: &BothArgs) -> Result<Option<RecordFormat>> {

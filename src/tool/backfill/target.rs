@@ -1,5 +1,5 @@
-//! Where records are replayed to: a file or a topic, which get each batch exactly once, or another output, which may get a
-//! batch again after a crash.
+//! Where records are replayed to: a file or a topic, which get each batch exactly once, or another output, which may
+//! get a batch again after a crash.
 
 use crate::cli::args::StageArgs;
 use crate::cli::resolve::{DefaultFormats, check_outputs};
@@ -252,7 +252,8 @@ fn lines_of(events: &RecordBatch) -> Result<Vec<String>> {
     Ok((0..records.num_rows()).map(line).collect())
 }
 
-/// Writes events to an output that does not record batches, and marks their letters once the output has acknowledged them.
+/// Writes events to an output that does not record batches, and marks their letters once the output has acknowledged
+/// them.
 fn write_other(
     output: &mut Output,
     keeps_stamps: bool,

@@ -1,5 +1,5 @@
-//! The correction of windows: computes the windows of a range again, compares them with the rows of a store, and writes the
-//! differences.
+//! The correction of windows: computes the windows of a range again, compares them with the rows of a store, and writes
+//! the differences.
 
 use super::args::BothArgs;
 use super::late::LateInput;
@@ -240,8 +240,8 @@ impl Target {
     }
 }
 
-/// Checks the inputs without reading them; returns whether they are stores. Errors: exit status 2 if some are stores and others are
-/// not, or if a flag requires another order of their rows.
+/// Checks the inputs without reading them; returns whether they are stores. Errors: exit status 2 if some are stores
+/// and others are not, or if a flag requires another order of their rows.
 fn check_inputs(both: &BothArgs) -> Result<bool> {
     let inputs = both.stage.input.uris()?;
     let stores = inputs.iter().filter(|uri| matches!(uri, Uri::Store(..))).count();
@@ -256,7 +256,8 @@ fn check_inputs(both: &BothArgs) -> Result<bool> {
     Ok(stores > 0)
 }
 
-/// Returns the order of the rows of the inputs, whose event time is in `span`; with `has_sessions` the rows of stores are sorted.
+/// Returns the order of the rows of the inputs, whose event time is in `span`; with `has_sessions` the rows of stores
+/// are sorted.
 fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) -> Result<Order> {
     let inputs = both.stage.input.uris()?;
     if !check_inputs(both)? {
@@ -293,8 +294,8 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) ->
     Ok(Order::Stores { closed, held_by, rows, sort, work, extents })
 }
 
-/// Returns the columns by which the rows of stores are sorted: for sessions the order of events in a partition matters, and
-/// `has_days` tells whether the only store returns the days of event time in order.
+/// Returns the columns by which the rows of stores are sorted: for sessions the order of events in a partition matters,
+/// and `has_days` tells whether the only store returns the days of event time in order.
 fn sort_columns(args: &WindowsArgs, has_sessions: bool, has_days: bool) -> Option<SortColumns> {
     match args.out_of_orderness.0 {
         Some(_) if has_sessions => Some(&["stream_time", "origin", "partition", "offset"]),
@@ -394,7 +395,8 @@ fn report_claimed(claimed: &crate::store::correct::Claimed, run: &Run, quiet: bo
     }
 }
 
-/// Sets the outputs of the stage: the changes of `--dry-run`, and dead letters only if `--dlq` is given on the command line.
+/// Sets the outputs of the stage: the changes of `--dry-run`, and dead letters only if `--dlq` is given on the command
+/// line.
 fn set_outputs(both: &mut BothArgs, run: &Run) {
     let output = &mut both.stage.output;
     output.to = if both.dry_run { vec!["-".into()] } else { vec![] };

@@ -197,8 +197,8 @@ impl Args {
         Ok(options)
     }
 
-    /// Returns how B and the inputs of `--plus` are read. Rows that evt wrote have their stamps; of other rows only the times are
-    /// read by the flags.
+    /// Returns how B and the inputs of `--plus` are read. Rows that evt wrote have their stamps; of other rows only the
+    /// times are read by the flags.
     pub fn options_of_rows(&self) -> Result<SourceOptions> {
         let all = self.map.options(Provenance::Keep)?;
         let time = if all.time == TimeFrom::Default { TimeFrom::Untimed } else { all.time };

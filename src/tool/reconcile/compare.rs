@@ -280,7 +280,8 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
-    /// Counts rows of a store that cannot be read, and names the first ones; returns what is known of a row whose position can be read.
+    /// Counts rows of a store that cannot be read, and names the first ones; returns what is known of a row whose
+    /// position can be read.
     fn unreadable(&mut self, error: Error) -> Option<RowFacts> {
         let rows = error.rows().cloned().unwrap_or_default();
         if self.unjudged.damaged < UNREADABLE_SHOWN {
