@@ -169,6 +169,20 @@ mod tests {
     use crate::expr::tests_events as events;
     use proptest::prelude::*;
 
+    #[test]
+    fn rows_that_need_too_much_memory_name_the_flags_that_leave_rows_out() {
+        // The rows are one array in memory, which counts each time.
+        let text = format!("{{\"n\":\"{}\"}}", "x".repeat(64 << 20));
+        let batch = events(&[&text]);
+        let mut sorter = Sorter::new(SortKey::parse("source", &batch.schema()).unwrap(), None);
+        let error = (0..20).find_map(|_| sorter.push(batch.clone()).err()).expect("it is too much").to_string();
+        let words = [
+            "--sort: expected rows of at most 1024 MiB in memory, found more after 16 rows; ",
+            "use --head N for the first rows, or --where and --since for fewer",
+        ];
+        assert_eq!(error, words.concat());
+    }
+
     fn sorted(texts: &[String], cut: usize, name: &str, limit: Option<u64>) -> Vec<String> {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let batch = events(&texts);

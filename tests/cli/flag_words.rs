@@ -22,7 +22,7 @@ struct Exception {
 
 const EXPORTED: &str = "the help of a metric, which scrape.rs compares with evt(7)";
 
-const EXCEPTIONS: [Exception; 16] = [
+const EXCEPTIONS: [Exception; 13] = [
     Exception { file: "src/metrics.rs", begins: "Faulty records, written to --dlq", reason: EXPORTED },
     Exception { file: "src/metrics.rs", begins: "How long the last epoch", reason: EXPORTED },
     Exception { file: "src/metrics.rs", begins: "The number of the last complete epoch", reason: EXPORTED },
@@ -38,16 +38,6 @@ const EXCEPTIONS: [Exception; 16] = [
         reason: "the help of a metric of -o prometheus",
     },
     Exception {
-        file: "src/op/dedup/mod.rs",
-        begins: "snapshot of dedup: saved with another",
-        reason: "a run with another --dedup is refused before it reads the snapshot",
-    },
-    Exception {
-        file: "src/op/window/watermark.rs",
-        begins: "partition {name} of {origin} appeared",
-        reason: "a partition would have to be created while a topic is read",
-    },
-    Exception {
         file: "src/input/spool.rs",
         begins: "acknowledged records were never read",
         reason: "the run would have to fail between an acknowledgement and the next read",
@@ -61,11 +51,6 @@ const EXCEPTIONS: [Exception; 16] = [
         file: "src/tool/alert/messages.rs",
         begins: "row of a group beyond",
         reason: "the verb of one row; messages.rs has that of several",
-    },
-    Exception {
-        file: "src/view/sort.rs",
-        begins: "--sort: expected rows of at most",
-        reason: "it takes a gigabyte of rows",
     },
 ];
 

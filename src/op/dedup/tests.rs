@@ -260,3 +260,13 @@ fn rows_that_are_no_events_are_refused() {
     let error = new(1).on_batch(&batch).unwrap_err();
     assert_eq!(error.to_string(), "column 'event_id': missing or of another type");
 }
+
+/// States of version 1 have a hash of the span, and not the span.
+#[test]
+fn a_state_of_version_1_that_was_saved_with_another_span_is_refused() {
+    let saved = include_bytes!("../../../testdata/state/v1/dedup.state");
+    let storage = MemoryStorage::default();
+    let error = Dedup::restore(options(12_345, 1 << 20, &storage), saved).err().expect("it is refused");
+    assert_eq!(error.kind(), crate::ErrorKind::Config);
+    assert_eq!(error.to_string(), "snapshot of dedup: saved with another --dedup");
+}

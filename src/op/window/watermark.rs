@@ -304,3 +304,37 @@ fn codes(column: &ArrayRef) -> Vec<usize> {
 fn text(column: &ArrayRef, code: usize) -> &str {
     column.as_any_dictionary().values().as_string::<i32>().value(code)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::PartitionState;
+
+    #[test]
+    fn a_partition_that_appears_after_windows_have_closed_is_refused_unless_its_rows_may_be_late() {
+        let progress = |names: &[&str]| Progress {
+            partitions: names
+                .iter()
+                .map(|name| PartitionState {
+                    input: 0,
+                    origin: "kafka:topic".into(),
+                    partition: (*name).into(),
+                    stream_time: Some(5),
+                    state: State::Live,
+                })
+                .collect(),
+            complete: true,
+            ..Progress::default()
+        };
+        for new_partitions in [false, true] {
+            let options = Options { out_of_orderness: Some(0), explicit: false, new_partitions };
+            let mut watermark = Watermark::new(options);
+            watermark.on_progress(&progress(&["0"])).unwrap();
+            assert_eq!(watermark.get(), Some(5));
+            let appeared = watermark.on_progress(&progress(&["0", "1"])).err().map(|error| error.to_string());
+            let refused = "partition 1 of kafka:topic appeared after windows had closed; list it in --partitions, or \
+                           accept late rows with --new-partitions late";
+            assert_eq!(appeared.as_deref(), (!new_partitions).then_some(refused));
+        }
+    }
+}
