@@ -77,6 +77,7 @@ mod http_rules;
 mod interchange;
 mod json;
 mod kafka;
+mod kept_checkpoints;
 mod large_structs;
 mod letters;
 mod listener;

@@ -18,7 +18,7 @@ pub const BATCH_ROWS: usize = 20;
 /// What adds a version.
 const BLESS: &str = "EVT_BLESS=1 cargo test --test cli -- state:: fuzz_seeds::";
 /// The number of rows before the saved state.
-pub const CUT: usize = 160;
+const CUT: usize = 160;
 
 /// The saved state of a run over the events of a version, and the results of the rest of the run.
 #[derive(PartialEq)]
@@ -30,11 +30,11 @@ struct Saved {
 }
 
 /// A directory of `testdata/state`.
-pub struct Version(PathBuf);
+pub struct Version(pub PathBuf);
 
 impl Version {
     /// All of them, the oldest first.
-    pub fn all() -> Vec<Self> {
+    fn all() -> Vec<Self> {
         let numbered = (1..).map(|number| Path::new(ROOT).join(format!("testdata/state/v{number}")));
         numbered.take_while(|path| path.exists()).map(Self).collect()
     }
