@@ -395,14 +395,17 @@ impl Epochs {
         if self.poll_commit(outputs, Duration::ZERO)? {
             return Ok(true);
         }
-        if self.commit.is_some() || self.sealed.is_empty() && self.later.is_none() {
-            return Ok(false);
-        }
         let now = self.run.clock.monotonic();
-        if now < self.watched && !at_once {
+        if self.commit.is_some() || now < self.watched && !at_once {
             return Ok(false);
         }
         self.watched = now + self.watch_interval();
+        if self.sealed.is_empty() && self.later.is_none() {
+            // The first stage sends no barrier while a later one has not committed, and without one nothing is written
+            // on a quiet stream: a later stage that was killed would not be noticed.
+            let is_lost = self.checkpoint.has_readers() && self.run.io.has_lost_reader(Duration::ZERO);
+            return if is_lost { Err(self.abandoned()) } else { Ok(false) };
+        }
         self.watch_later(outputs, now)?;
         self.watch_log(now)?.map_or(Ok(()), |complete| self.begin_commit(complete, outputs))?;
         self.probe(now, outputs)?;

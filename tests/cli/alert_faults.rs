@@ -299,10 +299,12 @@ fn a_topic_of_dead_letters_is_continued_after_a_kill_and_its_offsets_are_committ
     let Some(bench) = Bench::new("alert-dead") else { return };
     let (dir, topic, group) = (&bench.dir, bench.topic("dead", 1, &[]), format!("{}-g", bench.prefix));
     let letters = |count: usize, seconds: f64| {
-        dir.write("bad.jsonl", "{\n".repeat(count));
+        // A file of which no record can be read is exit status 2.
+        let good = json!({"source": "s", "event_type": "t", "server_timestamp": "2026-01-01T00:00:00Z"});
+        dir.write("bad.jsonl", format!("{good}\n{}", "{\n".repeat(count)));
         let dlq = bench.uri(&topic, "");
         let args = ["-q", "bad.jsonl", "--now", &at(seconds), "--to", "null:", "--dlq", &dlq, "--report", "0"];
-        dir.run("evt-ingest", &args);
+        dir.run("evt-ingest", &args).ends_with(0);
     };
     letters(1, 0.0);
     letters(20_000, 100.0);

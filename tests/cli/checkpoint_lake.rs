@@ -91,11 +91,11 @@ fn two_jobs_write_one_lake_at_the_same_time() {
 /// Each epoch was a file of its own, whatever `?roll=` said.
 #[test]
 fn epochs_join_in_files_of_the_size_that_roll_names() {
-    let events = |dir: &Dir| generated(dir, 40_000);
+    let events = |dir: &Dir| generated(dir, 200_000);
     let rows =
         |dir: &Dir| dir.run("evt-view", &["parquet:lake", "-q", "-o", "jsonl"]).succeeds().text().lines().count();
     let mut counted = vec![];
-    for roll in ["", "?roll=1GiB", "?roll=2MiB"] {
+    for roll in ["", "?roll=1GiB", "?roll=8MiB"] {
         let dir = Dir::new("lake-roll");
         dir.write("a.jsonl", events(&dir));
         let to = format!("parquet:lake{roll}");
@@ -104,8 +104,9 @@ fn epochs_join_in_files_of_the_size_that_roll_names() {
         let command = || dir.command("evt-ingest", &args);
         let mut run = command().spawn().expect("it starts");
         let entries = || std::fs::read_dir(dir.path("state/log")).map_or(0, |log| log.count());
-        eventually("some epochs are complete", || entries() >= 6);
-        run.kill().expect("killed");
+        eventually("some epochs are complete", || entries() >= 6 || run.try_wait().expect("a child").is_some());
+        // It may have ended before.
+        let _ = run.kill();
         let is_killed = ended("the run", &mut run) == 137;
         if is_killed && roll == "?roll=1GiB" {
             assert!(waiting(&dir) >= 1 && files(&dir) == 0, "{} files", files(&dir));
@@ -115,7 +116,7 @@ fn epochs_join_in_files_of_the_size_that_roll_names() {
         counted.push((files(&dir), rows(&dir)));
     }
     let [(alone, expected), (joined, rows), (rolled, rows_rolled)] = counted[..] else { panic!("{counted:?}") };
-    assert!(expected > 35_000 && rows == expected && rows_rolled == expected, "{counted:?}");
+    assert!(expected > 175_000 && rows == expected && rows_rolled == expected, "{counted:?}");
     assert!(joined <= rolled && rolled < alone, "{counted:?}");
 }
 

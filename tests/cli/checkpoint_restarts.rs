@@ -4,13 +4,18 @@ use crate::broker::Broker;
 use crate::checkpoint::{Job, generated};
 use crate::harness::{Dir, ended, eventually};
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
+use tempfile::TempDir;
 
 /// A server of this test only.
 struct Database {
     dir: Dir,
     server: Broker,
     uri: String,
+    /// The directory of the server, which goes after it.
+    _state: TempDir,
 }
 
 impl Database {
@@ -18,9 +23,12 @@ impl Database {
     fn start() -> Option<Self> {
         crate::servers::server("EVT_POSTGRES")?;
         let dir = Dir::new("restarted-postgres");
-        let server = Broker { state: dir.path("services"), name: "postgres" };
+        // The user of the server cannot reach every directory of builds.
+        let state = tempfile::tempdir().expect("a directory");
+        std::fs::set_permissions(state.path(), Permissions::from_mode(0o755)).expect("it is ours");
+        let server = Broker { state: state.path().join("services"), name: "postgres" };
         let uri = server.start();
-        Some(Self { dir, server, uri })
+        Some(Self { dir, server, uri, _state: state })
     }
 
     fn ask(&self, sql: &str) -> String {

@@ -129,7 +129,7 @@ const MESSAGES: [Message; 103] = [
     ),
     message(
         "more faulty records; one line per minute from now on (--report all, --dlq FILE)",
-        "for n in {1..100}; do echo broken; done > b.txt; evt-ingest b.txt -f jsonl --to null:",
+        "for n in {1..99}; do echo broken; done > b.txt; evt-ingest b.txt -f jsonl --to null:",
         "evt-ingest b.txt -f jsonl --dlq d.jsonl --to null:",
     ),
     message(
