@@ -68,6 +68,7 @@ impl CheckpointDir {
         }
         match self.disk.change(|| fs::create_dir(directory)) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.disk.create_directories(directory),
             made => made.and_then(|()| self.disk.sync_name(directory)),
         }
     }
